@@ -1,0 +1,3 @@
+//! The simulator on its own.
+
+fn main() {}
