@@ -1,1 +1,10 @@
-//! Placeholder of the first commit.
+//! A local authenticating reverse proxy for Nexudus.
+
+pub mod clock;
+pub mod config;
+pub mod secret;
+pub mod telemetry;
+
+pub mod credentials;
+
+pub mod session;

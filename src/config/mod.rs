@@ -1,0 +1,320 @@
+//! What the configuration means: one typed value per key, already checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the daemon is told. Built once, before anything starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The account's own name for this set of keys: `default`, `work`, ….
+    pub profile: String,
+    /// The API host.
+    pub upstream: Upstream,
+    /// Other hosts that take the same bearer, each on a port of its own.
+    pub hosts: Vec<Host>,
+    /// The local side.
+    pub listen: Listen,
+    /// The control surface.
+    pub admin: Admin,
+    /// Where the login is read.
+    pub credentials: Credentials,
+    /// The token.
+    pub session: Session,
+    /// What may be asked.
+    pub policy: Policy,
+    /// Pacing.
+    pub throttle: Throttle,
+    /// Bounds.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: Log,
+    /// The process.
+    pub daemon: Daemon,
+    /// Telling a person.
+    pub notify: Notify,
+}
+
+/// An `https` origin: scheme, host and port, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    host: String,
+    port: u16,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where requests go.
+    pub origin: Origin,
+    /// Trust anchors beside the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// How to reach the internet.
+    pub proxy: Proxy,
+    /// Offer HTTP/2.
+    pub http2: bool,
+    /// Replaces the client's `User-Agent`.
+    pub user_agent: Option<String>,
+    /// Longest time for name, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// Longest time from the request's last byte to the answer's head.
+    pub header_timeout: Duration,
+    /// Let WebSocket through.
+    pub upgrade: bool,
+}
+
+/// `upstream.proxy`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// Connect directly, whatever the environment says.
+    None,
+    /// What `HTTPS_PROXY` and `NO_PROXY` say.
+    System,
+    /// This one.
+    Url(String),
+}
+
+/// `[[host]]`
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where requests to these addresses go.
+    pub origin: Origin,
+    /// Local addresses.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// TCP addresses; port 0 picks one for both families.
+    pub tcp: Vec<SocketAddr>,
+    /// The unix socket.
+    pub unix: UnixSocket,
+    /// Other local users let in, by name or number.
+    pub users: Vec<String>,
+    /// Other local groups let in, by name or number.
+    pub groups: Vec<String>,
+    /// Extra `Host` names, exact, lower case.
+    pub hosts: Vec<String>,
+    /// Allow a non-loopback address.
+    pub expose: bool,
+}
+
+/// `listen.unix`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixSocket {
+    /// `proxy.sock` in the runtime directory.
+    Auto,
+    /// None.
+    Off,
+    /// Here.
+    Path(PathBuf),
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Health, metrics and events over loopback TCP; `None` is `off`.
+    pub listen: Option<SocketAddr>,
+    /// Other local users let in.
+    pub users: Vec<String>,
+}
+
+/// `[credentials]`
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Which source.
+    pub source: Source,
+    /// For sources that hold only the password.
+    pub email: Option<String>,
+    /// Prints the password.
+    pub command: Vec<String>,
+}
+
+/// `credentials.source`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The most explicit one that has a login.
+    Auto,
+    /// Credentials handed over by systemd.
+    Systemd,
+    /// An external command.
+    Command,
+    /// Environment variables.
+    Env,
+}
+
+/// `[session]`
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Where the rotating session is kept.
+    pub store: Store,
+    /// Where the key of its file is kept.
+    pub key: Key,
+    /// Prints the key.
+    pub key_command: Vec<String>,
+    /// The `client_id` header; `None`: one GUID per installation, profile and account.
+    pub client_id: Option<String>,
+    /// Longest time a request waits for a first token.
+    pub wait: Duration,
+}
+
+/// `session.store`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// A file when a key can be had, else memory.
+    Auto,
+    /// An encrypted file.
+    File,
+    /// Nowhere: gone with the process.
+    Memory,
+}
+
+/// `session.key`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The most explicit one there is.
+    Auto,
+    /// The systemd credential `nexudus-key`.
+    Systemd,
+    /// An external command.
+    Command,
+}
+
+/// `[policy]`
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Callers without a client key.
+    pub anonymous: Anonymous,
+    /// Rules that nobody may pass.
+    pub deny: Vec<String>,
+    /// Relay `Cookie` and `Set-Cookie`.
+    pub cookies: bool,
+}
+
+/// `policy.anonymous`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Everything.
+    Full,
+    /// Reading.
+    ReadOnly,
+    /// Nothing.
+    None,
+}
+
+/// `[throttle]`
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    /// Longest time a request waits for its turn.
+    pub wait: Duration,
+    /// Pacing of reads.
+    pub reads: Pace,
+    /// Pacing of writes.
+    pub writes: Pace,
+}
+
+/// `throttle.reads`, `throttle.writes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Unpaced until Nexudus throttles, then learned.
+    Auto,
+    /// At most `count` in any span of `per`.
+    Fixed {
+        /// How many.
+        count: u32,
+        /// In how long.
+        per: Duration,
+    },
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request head, in bytes.
+    pub header_bytes: usize,
+    /// Most header fields.
+    pub headers: usize,
+    /// Longest request target, in bytes.
+    pub target_bytes: usize,
+    /// Largest request body that is kept so that it can be sent again, in bytes.
+    pub replay_body: usize,
+    /// Largest request body, in bytes; 0: no bound.
+    pub body_bytes: u64,
+    /// Most local connections at once.
+    pub connections: usize,
+    /// Longest time for a request head to arrive.
+    pub header_timeout: Duration,
+    /// Longest pause inside a request body.
+    pub body_idle: Duration,
+    /// Longest time a local connection may stay open without a request.
+    pub keep_alive: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A level, or directives such as `info,nexudus_proxy::session=debug`.
+    pub level: String,
+    /// The shape of a line.
+    pub format: Format,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `human` on a terminal, `journald` under systemd, else `json`.
+    Auto,
+    /// For eyes.
+    Human,
+    /// For programs.
+    Json,
+    /// For the journal: a priority prefix, no time.
+    Journald,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// How long requests in flight may take to end after a stop was asked for.
+    pub drain: Duration,
+}
+
+/// `[notify]`
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// Run when a person is needed.
+    pub command: Vec<String>,
+}
+
+impl Origin {
+    /// Makes an origin of a host name (or an IP address without brackets) and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// Returns the host name, or the IP address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns what belongs into a `Host` header: the port only where it is not 443.
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        if self.port == 443 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "https://{}", self.authority())
+    }
+}

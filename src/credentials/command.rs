@@ -1,0 +1,100 @@
+//! The password as printed by an external command: `op read …`, `pass show …`, `age -d …`.
+//!
+//! No shell, no input, and what it says on its standard error is never kept: password managers
+//! echo secrets there.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::secret::Secret;
+
+/// Why a command gave no secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It could not be started.
+    #[error("could not start `{program}`")]
+    Start {
+        /// Its first word.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It said that it failed.
+    #[error("`{program}` failed ({status})")]
+    Failed {
+        /// Its first word.
+        program: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// It did not end in time.
+    #[error("`{program}` did not end within {} s", LIMIT.as_secs())]
+    Slow {
+        /// Its first word.
+        program: String,
+    },
+    /// It ended well, but printed nothing, or something that is not text.
+    #[error("`{program}` printed no text")]
+    Empty {
+        /// Its first word.
+        program: String,
+    },
+}
+
+/// Runs `argv` and returns the first line that it prints.
+///
+/// # Errors
+///
+/// One variant per way in which a command can fail; none contains what it printed.
+pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
+    let program = argv.first().cloned().unwrap_or_default();
+    let child = Command::new(&program)
+        .args(argv.get(1..).unwrap_or_default())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| Error::Start { program: program.clone(), source })?;
+    let output = tokio::time::timeout(LIMIT, child.wait_with_output())
+        .await
+        .map_err(|_| Error::Slow { program: program.clone() })?
+        .map_err(|source| Error::Start { program: program.clone(), source })?;
+    if !output.status.success() {
+        return Err(Error::Failed { program, status: output.status });
+    }
+    let printed = zeroize::Zeroizing::new(output.stdout);
+    let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
+    line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
+}
+
+/// Longest run of the command. A password manager may wait for a person's finger.
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_line_is_the_secret() {
+        let secret = first_line(&argv(&["printf", "hunter2\\nsecond\\n"])).await.unwrap();
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[tokio::test]
+    async fn each_failure_names_the_program_and_nothing_it_said() {
+        let failed = first_line(&argv(&["sh", "-c", "echo hunter2; exit 3"])).await.unwrap_err();
+        assert_eq!(failed.to_string(), "`sh` failed (exit status: 3)");
+        let missing = first_line(&argv(&["/nonexistent/op"])).await.unwrap_err();
+        assert_eq!(missing.to_string(), "could not start `/nonexistent/op`");
+        let empty = first_line(&argv(&["true"])).await.unwrap_err();
+        assert_eq!(empty.to_string(), "`true` printed no text");
+    }
+
+    fn argv(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+}

@@ -1,0 +1,173 @@
+//! The login as stored, and where it was found.
+//!
+//! Each source is one file. [`Credentials::load`] asks the configured sources in order, the most
+//! explicit first, and says which one answered. It is asked before every password login, so a
+//! changed source is seen without a restart.
+
+mod command;
+mod environment;
+mod systemd;
+
+use std::fmt;
+
+use crate::config::{self, Source};
+use crate::secret::Secret;
+
+/// What a password grant needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The e-mail address of the account.
+    pub email: String,
+    /// Its password.
+    pub password: Secret,
+    /// The second factor, where the account has one.
+    pub second_factor: Option<SecondFactor>,
+}
+
+/// What answers a request for a 2FA code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// A code that was typed: 6 to 8 digits, good for one attempt.
+    Code(Secret),
+    /// The shared secret of RFC 6238, base32: makes a code whenever one is needed.
+    Shared(Secret),
+}
+
+/// A login and the place it came from.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The login.
+    pub login: Login,
+    /// Which source had it.
+    pub origin: Origin,
+}
+
+/// The place a login came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// systemd's credentials directory.
+    Systemd,
+    /// What `credentials.command` printed.
+    Command,
+    /// `NEXUDUS_EMAIL`, `NEXUDUS_PASSWORD` and their variants.
+    Environment,
+    /// Handed over inside this process.
+    Memory,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Systemd => "systemd credentials",
+            Self::Command => "command",
+            Self::Environment => "environment",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// Why no login could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No source has a login.
+    #[error("no credentials are stored")]
+    Missing,
+    /// A source has one part of a login, but not the other.
+    #[error("the {origin} has {present} but not {absent}")]
+    Incomplete {
+        /// The source.
+        origin: Origin,
+        /// What it has.
+        present: &'static str,
+        /// What it lacks.
+        absent: &'static str,
+    },
+    /// The store is locked; a person has to open it.
+    #[error("the credential store is locked")]
+    Locked,
+    /// The store cannot be reached.
+    #[error("the credential store cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The configured sources of the login. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Credentials(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Configured(config::Credentials),
+    Memory(Option<Login>),
+}
+
+impl Credentials {
+    /// Reads from where the configuration says.
+    pub fn configured(config: &config::Credentials) -> Self {
+        Self(Kind::Configured(config.clone()))
+    }
+
+    /// Holds a login of this process, or none: nobody has logged in.
+    pub fn memory(login: Option<Login>) -> Self {
+        Self(Kind::Memory(login))
+    }
+
+    /// Reads the login from the first source that has one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when one has half of
+    /// it, [`Error::Locked`] and [`Error::Unavailable`] when a store that may hold it cannot be
+    /// read.
+    pub async fn load(&self) -> Result<Found, Error> {
+        let config = match &self.0 {
+            Kind::Memory(Some(login)) => {
+                return Ok(Found { login: login.clone(), origin: Origin::Memory });
+            }
+            Kind::Memory(None) => return Err(Error::Missing),
+            Kind::Configured(config) => config,
+        };
+        let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
+        if asked(Source::Systemd)
+            && let Some(login) = from_systemd(config)?
+        {
+            return Ok(Found { login, origin: Origin::Systemd });
+        }
+        if asked(Source::Command)
+            && let Some(login) = from_command(config).await?
+        {
+            return Ok(Found { login, origin: Origin::Command });
+        }
+        if asked(Source::Env)
+            && let Some(login) = from_environment(config)?
+        {
+            return Ok(Found { login, origin: Origin::Environment });
+        }
+        Err(Error::Missing)
+    }
+}
+
+fn from_systemd(config: &config::Credentials) -> Result<Option<Login>, Error> {
+    match systemd::directory(|name| std::env::var_os(name)) {
+        Some(directory) => systemd::read(&directory, config.email.as_deref()),
+        None => Ok(None),
+    }
+}
+
+async fn from_command(config: &config::Credentials) -> Result<Option<Login>, Error> {
+    if config.command.is_empty() {
+        return Ok(None);
+    }
+    let email = config.email.clone().ok_or(Error::Incomplete {
+        origin: Origin::Command,
+        present: "a password",
+        absent: "an address: set credentials.email",
+    })?;
+    let password = command::first_line(&config.command)
+        .await
+        .map_err(|error| Error::Unavailable(Box::new(error)))?;
+    Ok(Some(Login { email, password, second_factor: None }))
+}
+
+fn from_environment(config: &config::Credentials) -> Result<Option<Login>, Error> {
+    environment::read(config.email.as_deref(), |name| std::env::var(name).ok())
+}

@@ -1,0 +1,76 @@
+//! Files that systemd hands over: `LoadCredential=` and its encrypted kin.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Error, Login, Origin, SecondFactor};
+use crate::secret::Secret;
+
+/// Reads the login from `directory`, systemd's `$CREDENTIALS_DIRECTORY`.
+///
+/// # Errors
+///
+/// [`Error::Incomplete`] when one half is missing, [`Error::Unavailable`] when a file that is
+/// there cannot be read.
+pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login>, Error> {
+    let address = text(directory, "nexudus-email")?;
+    let password = text(directory, "nexudus-password")?;
+    let half = |present, absent| Error::Incomplete { origin: Origin::Systemd, present, absent };
+    match (address, password) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(half("nexudus-email", "nexudus-password")),
+        (address, Some(password)) => {
+            let email = address
+                .map(|address| address.expose().to_owned())
+                .or_else(|| email.map(str::to_owned))
+                .ok_or_else(|| half("nexudus-password", "nexudus-email"))?;
+            let second_factor = text(directory, "nexudus-totp-secret")?.map(SecondFactor::Shared);
+            Ok(Some(Login { email, password, second_factor }))
+        }
+    }
+}
+
+/// Returns the directory that systemd made for this service, if it made one.
+pub(super) fn directory(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    var("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// Reads one credential as text, without the newline that an editor leaves at the end.
+fn text(directory: &Path, name: &str) -> Result<Option<Secret>, Error> {
+    match std::fs::read_to_string(directory.join(name)) {
+        Ok(text) => {
+            let text = Secret::new(text);
+            Ok(Some(Secret::new(text.expose().trim_end_matches(['\r', '\n']))))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Unavailable(Box::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_three_files_and_a_trailing_newline_is_not_part_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
+        write("nexudus-email", "ada@example.test\n").unwrap();
+        write("nexudus-password", " p \n").unwrap();
+        write("nexudus-totp-secret", "JBSWY3DP\n").unwrap();
+
+        let login = read(directory.path(), None).unwrap().unwrap();
+
+        assert_eq!(login.email, "ada@example.test");
+        assert_eq!(login.password.expose(), " p ");
+        assert_eq!(login.second_factor, Some(SecondFactor::Shared(Secret::new("JBSWY3DP"))));
+    }
+
+    #[test]
+    fn a_service_without_our_credentials_has_no_login() {
+        let directory = tempfile::tempdir().unwrap();
+
+        assert!(read(directory.path(), Some("ada@example.test")).unwrap().is_none());
+    }
+}

@@ -1,0 +1,46 @@
+//! A string that never prints itself and leaves no copy behind.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A secret value. `Debug` prints `Secret(..)`; there is no `Display` and no `Serialize`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps `value`.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(Zeroizing::new(value.into()))
+    }
+
+    /// Returns the text. Call it only where the value leaves the process or is sealed.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Says whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_prints_itself() {
+        let secret = Secret::new("hunter2");
+
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        assert_eq!(format!("{:#?}", Some(&secret)), "Some(\n    Secret(..),\n)");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}
