@@ -6,5 +6,7 @@ pub mod secret;
 pub mod telemetry;
 
 pub mod credentials;
+pub mod listen;
+pub mod upstream;
 
 pub mod session;

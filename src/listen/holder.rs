@@ -1,0 +1,76 @@
+//! Who listens on a port that we wanted: for the error message, best effort.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The process that holds a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, as `ps` shows it.
+    pub name: String,
+}
+
+impl Holder {
+    /// Looks for the process that listens on `address`. Other users' processes stay unknown
+    /// without privileges.
+    #[cfg(target_os = "linux")]
+    pub fn of(address: SocketAddr) -> Option<Self> {
+        let table = match address {
+            SocketAddr::V4(_) => "/proc/net/tcp",
+            SocketAddr::V6(_) => "/proc/net/tcp6",
+        };
+        let table = std::fs::read_to_string(table).ok()?;
+        let inode = listening_inode(&table, address.port())?;
+        let wanted = format!("socket:[{inode}]");
+        let processes = std::fs::read_dir("/proc").ok()?.flatten();
+        let pid = processes
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+            .find(|pid| {
+                let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+                open.flatten().any(|fd| {
+                    std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == &*wanted)
+                })
+            })?;
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned();
+        Some(Self { pid, name })
+    }
+
+    /// Not known on this system.
+    #[cfg(not(target_os = "linux"))]
+    pub fn of(_: SocketAddr) -> Option<Self> {
+        None
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (process {})", self.name, self.pid)
+    }
+}
+
+/// Finds the socket that listens (state `0A`) on `port` in a table of `/proc/net`.
+#[cfg(target_os = "linux")]
+fn listening_inode(table: &str, port: u16) -> Option<&str> {
+    let port = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (columns.get(1)?, columns.get(3)?, columns.get(9)?);
+        (local.ends_with(&port) && *state == "0A").then_some(*inode)
+    })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listening_socket_is_told_from_a_connected_one() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:18FE 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000 0 111 1\n\
+            1: 0100007F:18FE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 222 1\n";
+        assert_eq!(listening_inode(table, 6398), Some("222"));
+        assert_eq!(listening_inode(table, 6399), None);
+    }
+}

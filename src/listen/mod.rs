@@ -1,0 +1,151 @@
+//! Where connections come from, and who is calling.
+//!
+//! Binding happens before anything else starts, so that a port in use ends the program instead of
+//! half of it. Accepting happens on the data path's runtime.
+
+mod drain;
+mod holder;
+mod peer;
+mod stream;
+mod tcp;
+mod unix;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::drain::{Drain, Draining, InFlight};
+pub use self::holder::Holder;
+pub use self::peer::Peer;
+pub use self::stream::Stream;
+pub use self::tcp::bind as bind_tcp;
+pub use self::unix::{Bound as UnixBound, bind as bind_unix};
+pub use self::wire::{Canned, Patience, Phase, Wire};
+
+/// Why a place could not be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else listens there.
+    #[error("{address} is already in use{}", holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default())]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// Who it is, where that can be found out.
+        holder: Option<Holder>,
+    },
+    /// The system refused the address.
+    #[error("could not listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A live daemon answers on the socket.
+    #[error("another daemon answers on {}", path.display())]
+    SocketInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The path is longer than a socket address can be.
+    #[error("the socket path {} is longer than {limit} bytes", path.display())]
+    SocketPath {
+        /// The path.
+        path: PathBuf,
+        /// The most that every system accepts.
+        limit: usize,
+    },
+    /// The place of the socket is not safe, or cannot be made so.
+    #[error("could not make the socket {} safely: {what}", path.display())]
+    SocketPlace {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+        /// The cause, if the system gave one.
+        #[source]
+        source: Option<io::Error>,
+    },
+}
+
+/// A bound place that connections come from.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP address.
+    Tcp(tokio::net::TcpListener),
+    /// A unix socket; its file goes with it.
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener, UnixBound),
+}
+
+/// A bound place before there is a runtime to watch it.
+#[derive(Debug)]
+pub enum Bound {
+    /// A TCP address.
+    Tcp(std::net::TcpListener),
+    /// A unix socket.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener, UnixBound),
+}
+
+impl Bound {
+    /// Hands the place to the runtime that this is called on.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch it.
+    pub fn watch(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            #[cfg(unix)]
+            Self::Unix(listener, bound) => {
+                Listener::Unix(tokio::net::UnixListener::from_std(listener)?, bound)
+            }
+        })
+    }
+}
+
+impl Listener {
+    /// Waits for the next connection. Never fails: a connection that was lost before it was
+    /// accepted is nobody's, and without free descriptors it waits for some.
+    pub async fn next(&self) -> (Stream, Peer) {
+        loop {
+            match self.accept().await {
+                Ok(connection) => return connection,
+                Err(error) if is_lost_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(error = %error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                // Answers are written whole: never wait for more.
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Peer::tcp(remote)))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = Peer::unix(&stream)?;
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+fn is_lost_connection(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
+}
+
+/// Out of descriptors, accepting fails at once and for ever: wait for connections to end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

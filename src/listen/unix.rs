@@ -1,0 +1,183 @@
+//! The unix socket: 0600 from its first instant, in a directory of our own.
+//!
+//! A socket file that nobody answers on is stale and replaced; one that somebody answers on, or
+//! might, is left alone. At the end only our own file is removed, never a successor's.
+
+#![cfg(unix)]
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use super::{Bound as Place, Error};
+
+/// Remembers which file is ours; dropping it removes that file.
+#[derive(Debug)]
+pub struct Bound {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Binds `path`, making its directory (0700) where it is missing.
+///
+/// # Errors
+///
+/// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
+pub fn bind(path: &Path) -> Result<Place, Error> {
+    if path.as_os_str().len() > PATH_MAX {
+        return Err(Error::SocketPath { path: path.to_owned(), limit: PATH_MAX });
+    }
+    let unsafe_place = |what, source| Error::SocketPlace { path: path.to_owned(), what, source };
+    let directory = path.parent().ok_or_else(|| unsafe_place("it has no directory", None))?;
+    prepare(directory).map_err(|(what, source)| unsafe_place(what, source))?;
+    clear_stale(path)?;
+    let listener = listen(directory, path)
+        .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
+    let file = std::fs::symlink_metadata(path)
+        .map_err(|source| unsafe_place("it is gone", Some(source)))?;
+    let bound = Bound { path: path.to_owned(), device: file.dev(), inode: file.ino() };
+    Ok(Place::Unix(listener, bound))
+}
+
+impl Bound {
+    /// Returns where the socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let is_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|file| file.dev() == self.device && file.ino() == self.inode);
+        if is_ours {
+            // Failing leaves a stale file, which the next start replaces.
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// Binds inside a directory that only we can enter and moves the socket to its place once its mode
+/// is right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
+/// meanwhile.
+fn listen(directory: &Path, path: &Path) -> io::Result<UnixListener> {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    // As long as the usual file names, so that what fits at the end fits here.
+    let staging = directory.join(format!(".{}", &random[..7]));
+    std::fs::DirBuilder::new().mode(0o700).create(&staging)?;
+    let made = (|| {
+        let socket = staging.join("s");
+        let listener = UnixListener::bind(&socket)?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        std::fs::rename(&socket, path)?;
+        Ok(listener)
+    })();
+    let removed = std::fs::remove_dir_all(&staging);
+    made.and_then(|listener| removed.map(|()| listener))
+}
+
+/// Makes the directory, or checks that nobody else can put things into it.
+fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| ("its directory cannot be made", Some(source)))?;
+    let found = std::fs::metadata(directory)
+        .map_err(|source| ("its directory cannot be read", Some(source)))?;
+    if found.uid() != nix::unistd::geteuid().as_raw() && found.uid() != 0 {
+        return Err(("its directory belongs to another user", None));
+    }
+    let sticky = found.mode() & 0o1000 != 0;
+    if found.mode() & 0o022 != 0 && !sticky {
+        return Err(("others can write to its directory", None));
+    }
+    Ok(())
+}
+
+/// Removes a socket file that nobody answers on.
+fn clear_stale(path: &Path) -> Result<(), Error> {
+    let unsafe_place = |what, source| Error::SocketPlace { path: path.to_owned(), what, source };
+    let file = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(unsafe_place("it cannot be read", Some(source))),
+        Ok(file) => file,
+    };
+    if !file.file_type().is_socket() {
+        return Err(unsafe_place("something else is there", None));
+    }
+    if file.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(unsafe_place("it belongs to another user", None));
+    }
+    match UnixStream::connect(path) {
+        // Only a refusal proves that nobody is there; a full backlog is somebody who is busy.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+                .map_err(|source| unsafe_place("the stale one cannot be removed", Some(source)))
+        }
+        Ok(_) | Err(_) => Err(Error::SocketInUse { path: path.to_owned() }),
+    }
+}
+
+/// Longest socket path, in bytes: macOS has 104 in `sun_path`, Linux 108, and one of them is the
+/// final NUL.
+const PATH_MAX: usize = 103;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_private_and_its_directory_is_made() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("run/proxy.sock");
+
+        let bound = bind(&path).unwrap();
+
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_live_socket_is_left_alone_and_a_stale_one_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("proxy.sock");
+        let live = UnixListener::bind(&path).unwrap();
+        assert!(matches!(bind(&path), Err(Error::SocketInUse { .. })));
+
+        drop(live);
+
+        bind(&path).unwrap();
+    }
+
+    #[test]
+    fn a_successors_socket_is_not_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("proxy.sock");
+        let bound = bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+
+        drop(bound);
+
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_no_system_takes_and_a_file_in_the_way_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            bind(&home.path().join("x".repeat(104))).map(drop),
+            Err(Error::SocketPath { limit: 103, .. })
+        ));
+        let path = home.path().join("proxy.sock");
+        std::fs::write(&path, "mine").unwrap();
+        assert!(matches!(bind(&path), Err(Error::SocketPlace { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

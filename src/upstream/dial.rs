@@ -1,0 +1,163 @@
+//! From an origin to a verified connection: name, TCP, TLS, HTTP/1.1.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{Error, Payload, Resolver, Unreachable};
+use crate::config::Origin;
+
+/// Opens connections to one origin.
+pub(super) struct Dialer {
+    origin: Origin,
+    connector: TlsConnector,
+    resolver: Resolver,
+    limit: Duration,
+}
+
+impl Dialer {
+    pub(super) fn new(
+        origin: Origin,
+        tls: Arc<rustls::ClientConfig>,
+        resolver: Resolver,
+        limit: Duration,
+    ) -> Self {
+        Self { origin, connector: TlsConnector::from(tls), resolver, limit }
+    }
+
+    /// Opens one connection within the time limit.
+    pub(super) async fn dial(&self) -> Result<SendRequest<Payload>, Error> {
+        let stream =
+            tokio::time::timeout(self.limit, self.secure()).await.unwrap_or_else(|_| {
+                let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+                Err(self.unreachable(Unreachable::Slow, source))
+            })?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| Error::Closed { origin: self.origin.clone(), source })?;
+        // Its end is seen by the sender; the reason is reported with the request that it hits.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn secure(&self) -> Result<TlsStream<TcpStream>, Error> {
+        let addresses = self
+            .resolver
+            .resolve(self.origin.host(), self.origin.port())
+            .await
+            .map_err(|source| self.unreachable(Unreachable::Name, source))?;
+        let tcp = race(addresses).await.map_err(|source| {
+            let refused = source.kind() == io::ErrorKind::ConnectionRefused;
+            let slow = source.kind() == io::ErrorKind::TimedOut;
+            let reason = match (refused, slow) {
+                (true, _) => Unreachable::Refused,
+                (_, true) => Unreachable::Slow,
+                (false, false) => Unreachable::Other,
+            };
+            self.unreachable(reason, source)
+        })?;
+        // Requests are small and wait for an answer: never for another segment.
+        tcp.set_nodelay(true).map_err(|source| self.unreachable(Unreachable::Other, source))?;
+        let name = ServerName::try_from(self.origin.host().to_owned())
+            .map_err(|error| self.tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        self.connector.connect(name, tcp).await.map_err(|source| self.tls(source))
+    }
+
+    fn unreachable(&self, reason: Unreachable, source: io::Error) -> Error {
+        Error::Unreachable { origin: self.origin.clone(), reason, source }
+    }
+
+    fn tls(&self, source: io::Error) -> Error {
+        let cause = source.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        let certificate = matches!(cause, Some(rustls::Error::InvalidCertificate(_)));
+        Error::Tls { origin: self.origin.clone(), certificate, source }
+    }
+}
+
+/// Connects to the first address that answers (RFC 8305): each gets [`HEAD_START`] before the next
+/// one is tried beside it, and a failure starts the next one at once.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = interleaved(addresses).into_iter();
+    let mut tries = JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        let next = waiting.next();
+        let more = next.is_some();
+        if let Some(address) = next {
+            tries.spawn(TcpStream::connect(address));
+        }
+        let finished = async {
+            match more {
+                true => tokio::time::timeout(HEAD_START, tries.join_next()).await.ok(),
+                false => Some(tries.join_next().await),
+            }
+        };
+        match finished.await {
+            // The head start is over, or one try has failed: on to the next address.
+            None => {}
+            Some(None) => return Err(last),
+            Some(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Some(Some(Ok(Err(error)))) => last = error,
+            Some(Some(Err(error))) => last = io::Error::other(error),
+        }
+    }
+}
+
+/// Alternates the families, in the resolver's order of preference.
+fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
+    let mut mixed = vec![];
+    loop {
+        match (preferred.next(), other.next()) {
+            (None, None) => return mixed,
+            (one, another) => mixed.extend(one.into_iter().chain(another)),
+        }
+    }
+}
+
+/// RFC 8305 §5: the recommended connection attempt delay.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_alternate_from_the_preferred_one() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let mixed = interleaved(vec![
+            parse("[::1]:1"),
+            parse("[::2]:1"),
+            parse("127.0.0.1:1"),
+            parse("127.0.0.2:1"),
+        ]);
+        let expected = ["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1"].map(parse);
+        assert_eq!(mixed, expected);
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_stop_a_live_one() {
+        let live = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = live.local_addr().unwrap();
+        let dead = {
+            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+
+        let stream = race(vec![dead, address]).await.unwrap();
+
+        assert_eq!(stream.peer_addr().unwrap(), address);
+    }
+}
