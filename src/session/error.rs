@@ -1,0 +1,176 @@
+//! Why no token could be given: one variant per situation that a user can be told about.
+//!
+//! The sentence says what is wrong, [`Error::hint`] what to do. Neither carries a word that
+//! Nexudus or a credential store said: those are unbounded and may hold secrets.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why no token could be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The user has locked the session.
+    #[error("the session is locked")]
+    Locked,
+    /// Nobody has logged in on this machine, or the login was cleared.
+    #[error("not logged in")]
+    NotLoggedIn(#[source] Option<Cause>),
+    /// Nexudus refused the e-mail address or the password.
+    #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
+    Refused,
+    /// The account has a second factor and no usable code is at hand.
+    #[error("unauthorized: the account needs a 2FA code")]
+    TotpRequired(#[source] Option<Cause>),
+    /// The account must set a new password first.
+    #[error("unauthorized: Nexudus wants a new password set for this account")]
+    PasswordReset,
+    /// The saved session has ended, and there is no password to start another with.
+    #[error("the saved session has ended and no password is stored")]
+    Expired,
+    /// The credential store is locked; a person has to open it.
+    #[error("the credential store is locked")]
+    CredentialsLocked {
+        /// Time until it is tried again.
+        retry_after: Duration,
+    },
+    /// The credential store, or the key of the saved session, cannot be read.
+    #[error("could not read the stored credentials")]
+    CredentialsUnavailable {
+        /// Time until it is tried again.
+        retry_after: Duration,
+        /// What went wrong.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// The token endpoint gave no token, and none is left that works.
+    #[error("no valid token, and Nexudus gave no new one yet")]
+    Unavailable {
+        /// Time until it is asked again.
+        retry_after: Duration,
+        /// What went wrong the last time.
+        #[source]
+        cause: Option<Cause>,
+    },
+}
+
+/// The reason behind an [`Error`], in our own words.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cause(Arc<str>);
+
+impl Error {
+    /// Returns the stable code, as in `urn:nexudus-proxy:CODE`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Locked => "session.locked",
+            Self::NotLoggedIn(_) => "session.not-logged-in",
+            Self::Refused => "session.refused",
+            Self::TotpRequired(_) => "session.totp-required",
+            Self::PasswordReset => "session.password-reset",
+            Self::Expired => "session.expired",
+            Self::CredentialsLocked { .. } => "credentials.locked",
+            Self::CredentialsUnavailable { .. } => "credentials.unavailable",
+            Self::Unavailable { .. } => "session.unavailable",
+        }
+    }
+
+    /// Returns what a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Locked => "Run `nexudus-proxy unlock`.",
+            Self::NotLoggedIn(_) => "Run `nexudus-proxy login`.",
+            Self::Refused => {
+                "Run `nexudus-proxy login` with the right password; this one is not tried again."
+            }
+            Self::TotpRequired(_) => {
+                "Run `nexudus-proxy login --totp CODE`, or store the 2FA secret with \
+                 `--totp-secret-stdin`."
+            }
+            Self::PasswordReset => {
+                "Set a new password at https://spaces.nexudus.com, then run `nexudus-proxy login`."
+            }
+            Self::Expired => "Run `nexudus-proxy login --session-only` again.",
+            Self::CredentialsLocked { .. } => {
+                "Unlock it, or give the login as a systemd credential."
+            }
+            Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
+            Self::Unavailable { .. } => {
+                "It is retried by itself; `nexudus-proxy status` shows the last reason."
+            }
+        }
+    }
+
+    /// Returns the time after which asking again makes sense; `None` when a person is needed.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::CredentialsLocked { retry_after }
+            | Self::CredentialsUnavailable { retry_after, .. }
+            | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Locked
+            | Self::NotLoggedIn(_)
+            | Self::Refused
+            | Self::TotpRequired(_)
+            | Self::PasswordReset
+            | Self::Expired => None,
+        }
+    }
+
+    /// Returns the same error with the time that is left until the next attempt.
+    pub(super) fn due_in(self, left: Duration) -> Self {
+        match self {
+            Self::CredentialsLocked { .. } => Self::CredentialsLocked { retry_after: left },
+            Self::CredentialsUnavailable { cause, .. } => {
+                Self::CredentialsUnavailable { retry_after: left, cause }
+            }
+            Self::Unavailable { cause, .. } => Self::Unavailable { retry_after: left, cause },
+            other @ (Self::Locked
+            | Self::NotLoggedIn(_)
+            | Self::Refused
+            | Self::TotpRequired(_)
+            | Self::PasswordReset
+            | Self::Expired) => other,
+        }
+    }
+}
+
+impl Cause {
+    /// Wraps a sentence that names no secret.
+    pub(super) fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into().into())
+    }
+
+    /// Returns the sentence.
+    pub fn sentence(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_says_when_to_come_back() {
+        let passing = Error::Unavailable { retry_after: Duration::ZERO, cause: None };
+
+        assert_eq!(
+            passing.due_in(Duration::from_secs(3)).retry_after(),
+            Some(Duration::from_secs(3))
+        );
+        assert_eq!(Error::Refused.due_in(Duration::from_secs(3)).retry_after(), None);
+    }
+}

@@ -1,0 +1,1 @@
+//! The token's life as a pure function: no clock, no I/O, no task.

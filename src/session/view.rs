@@ -1,0 +1,95 @@
+//! What a person may know about the session: no secret, and ages instead of clock readings.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// The session at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// What it is doing, in a word.
+    pub state: Word,
+    /// Whether a renewal or a login is in flight.
+    pub renewing: bool,
+    /// Number of the token: grows by one with each new pair, across restarts where it is saved.
+    pub generation: u64,
+    /// The account, by its e-mail address.
+    pub account: Option<String>,
+    /// Where the login was last read; `None` while none was needed.
+    pub source: Option<String>,
+    /// Where the pair is kept.
+    pub store: Keeping,
+    /// Time since the token was received.
+    #[serde(serialize_with = "seconds")]
+    pub age: Option<Duration>,
+    /// Time that the token has left.
+    #[serde(serialize_with = "seconds")]
+    pub expires_in: Option<Duration>,
+    /// Time until the next renewal or attempt.
+    #[serde(serialize_with = "seconds")]
+    pub renews_in: Option<Duration>,
+    /// Time until the refresh token lapses, by our own record: Nexudus does not tell.
+    #[serde(serialize_with = "seconds")]
+    pub refresh_token_expires_in: Option<Duration>,
+    /// The last failure since the last success.
+    pub error: Option<Trouble>,
+    /// Why the session would not survive a restart, or another thing that is handled, but wrong.
+    pub degraded: Option<String>,
+    /// `Some(false)`: even a new token is refused by the API; the account may lack API access.
+    pub api_access: Option<bool>,
+    /// What a person should do, if anything.
+    pub advice: Option<String>,
+}
+
+/// What a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// The saved session is being read.
+    Starting,
+    /// A valid token is at hand.
+    Ready,
+    /// There is no valid token; one is being asked for, or will be soon.
+    Waiting,
+    /// Locked by the user.
+    Locked,
+    /// Nobody has logged in.
+    NotLoggedIn,
+    /// The password was refused.
+    Refused,
+    /// A 2FA code is needed.
+    TotpRequired,
+    /// A new password is needed.
+    PasswordReset,
+    /// The session-only login has lapsed.
+    Expired,
+    /// The credential store is locked or missing.
+    CredentialsUnavailable,
+}
+
+/// Where the pair is kept, and why there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Keeping {
+    /// `file` or `memory`.
+    pub kind: &'static str,
+    /// The reason, as a sentence.
+    pub why: String,
+}
+
+/// The last failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// The stable code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub sentence: String,
+    /// Why, where more is known.
+    pub cause: Option<String>,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// Whole seconds: nobody acts on less.
+fn seconds<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs()).serialize(to)
+}
