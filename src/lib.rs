@@ -10,3 +10,5 @@ pub mod listen;
 pub mod upstream;
 
 pub mod session;
+
+pub mod gateway;

@@ -11,7 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Fault, Payload, Upload};
+use super::{Fault, Payload, Progress, Upload};
 
 /// What may be kept, and how a body is read. Clones share the total.
 #[derive(Clone, Debug)]
@@ -100,6 +100,14 @@ impl Kept {
         match self {
             Self::Empty | Self::Whole(..) => true,
             Self::Once(_) => false,
+        }
+    }
+
+    /// Returns where the progress of a body that is sent once can be watched.
+    pub fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Once(Some(upload)) => Some(upload.progress()),
+            Self::Empty | Self::Whole(..) | Self::Once(None) => None,
         }
     }
 

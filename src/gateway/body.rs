@@ -1,0 +1,70 @@
+//! What an answer carries: nothing, a few bytes of ours, or the upstream's own stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::connection::Answering;
+use crate::upstream::Relayed;
+
+/// The body of an answer. While it lives, its request is in flight.
+#[derive(Debug)]
+pub struct Body {
+    content: Content,
+    answering: Option<Answering>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Full(Option<Bytes>),
+    Relayed(Relayed),
+}
+
+impl Body {
+    pub(super) fn full(bytes: Bytes) -> Self {
+        Self { content: Content::Full((!bytes.is_empty()).then_some(bytes)), answering: None }
+    }
+
+    pub(super) fn relayed(body: Relayed) -> Self {
+        Self { content: Content::Relayed(body), answering: None }
+    }
+
+    /// Keeps `answering` until this body has been sent or thrown away.
+    pub(super) fn during(mut self, answering: Answering) -> Self {
+        self.answering = Some(answering);
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.get_mut().content {
+            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Relayed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Full(bytes) => bytes.is_none(),
+            Content::Relayed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Relayed(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! One local connection: its requests in order, its patience, its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::Semaphore;
+use tower::{Layer, service_fn};
+
+use super::contain::Contain;
+use super::{Body, Error, Gateway, respond};
+use crate::config::Limits;
+use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
+use crate::telemetry::Access;
+
+/// Serves the connections of one or more listeners. Clones share the bounds.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    http: http1::Builder,
+    patience: Patience,
+    canned: Arc<Canned>,
+    free: Arc<Semaphore>,
+    draining: Draining,
+}
+
+impl Connections {
+    /// Serves at most `limits.connections` at once, until `draining`.
+    pub fn new(limits: &Limits, draining: Draining) -> Self {
+        let mut http = http1::Builder::new();
+        http.max_headers(limits.headers).max_header_size(limits.header_bytes).pipeline_flush(true);
+        Self {
+            http,
+            patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },
+            canned: Arc::new(respond::canned(limits)),
+            free: Arc::new(Semaphore::new(limits.connections)),
+            draining,
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self, gateway: Arc<Gateway>, stream: Stream, peer: Peer) {
+        let room = self.free.clone().try_acquire_owned().ok();
+        let has_room = room.is_some();
+        let phase = Arc::new(Phase::new());
+        let wire = Wire::new(stream, phase.clone(), self.patience, self.canned.clone());
+        let peer = Arc::new(peer);
+        let answer = service_fn(|request: Request<Incoming>| {
+            phase.busy();
+            let answering = Answering::new(&request, phase.clone(), self.draining.enter());
+            let (gateway, peer) = (gateway.clone(), peer.clone());
+            async move {
+                let response = match has_room {
+                    true => gateway.respond(request, &peer).await,
+                    false => respond::render(&Error::Overloaded),
+                };
+                Ok::<_, Infallible>(answering.finish(response))
+            }
+        });
+        let contained = Contain(|| respond::render(&Error::Internal)).layer(answer);
+        let connection =
+            self.http.serve_connection(TokioIo::new(wire), TowerToHyperService::new(contained));
+        let mut connection = pin!(connection);
+        let mut draining = self.draining.clone();
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = draining.begun() => {
+                // The request in flight is answered, with `Connection: close`.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a local connection ended early");
+        }
+    }
+}
+
+/// A request that is being answered: its connection is busy, and it counts as in flight.
+#[derive(Debug)]
+pub(super) struct Answering {
+    phase: Arc<Phase>,
+    access: Option<Access>,
+    started: Instant,
+    _in_flight: InFlight,
+}
+
+impl Answering {
+    fn new(request: &Request<Incoming>, phase: Arc<Phase>, in_flight: InFlight) -> Self {
+        let access = Access::wanted(request.method(), request.uri().path());
+        Self { phase, access, started: Instant::now(), _in_flight: in_flight }
+    }
+
+    fn finish(mut self, response: Response<Body>) -> Response<Body> {
+        if let Some(access) = &mut self.access {
+            access.answered(response.status());
+        }
+        response.map(|body| body.during(self))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.phase.idle();
+        if let Some(access) = self.access.take() {
+            access.log(self.started.elapsed());
+        }
+    }
+}

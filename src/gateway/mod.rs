@@ -1,0 +1,149 @@
+//! Local requests in, upstream requests out.
+//!
+//! Read [`Gateway::answer`] first: one request walks its lines from top to bottom. Each step takes
+//! the proof that the step before it returned, so a request that was not admitted cannot be
+//! allowed, and one that was not allowed cannot be sent.
+
+mod authorize;
+mod body;
+mod connection;
+mod contain;
+mod guard;
+mod headers;
+mod login;
+mod policy;
+mod respond;
+mod target;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+pub use self::body::Body;
+pub use self::connection::Connections;
+pub use self::guard::Guard;
+use self::policy::Verdict;
+use crate::listen::Peer;
+use crate::session::{self, Asked, Bearer, Session};
+use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
+
+/// Answers local requests with the answers of one upstream.
+#[derive(Debug)]
+pub struct Gateway {
+    guard: Guard,
+    keep: Keep,
+    session: Session,
+    upstream: Upstream,
+    user_agent: Option<HeaderValue>,
+}
+
+impl Gateway {
+    /// Puts the steps of the path together.
+    pub fn new(
+        guard: Guard,
+        keep: Keep,
+        session: Session,
+        upstream: Upstream,
+        user_agent: Option<HeaderValue>,
+    ) -> Self {
+        Self { guard, keep, session, upstream, user_agent }
+    }
+
+    /// Answers one local request. Never fails: every error becomes a response.
+    pub async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        self.answer(request, peer).await.unwrap_or_else(|error| respond::render(&error))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Result<Response<Body>, Error> {
+        let admitted = guard::admit(request, peer, &self.guard)?;
+        let (allowed, body) = match policy::allow(admitted)? {
+            Verdict::Forward(allowed, body) => (allowed, body),
+            Verdict::Login(request) => return login::answer(request).await,
+        };
+
+        let once = !self.keep.can_hold(&body);
+        self.session
+            .ready(if once { session::Body::Once } else { session::Body::Replayable })
+            .await?;
+        // Only now is the body asked for (`100 Continue`): nothing can refuse the request any more.
+        let mut body = self.keep.look(body).await.map_err(Error::Body)?;
+
+        let bearer = self.session.bearer()?;
+        let response = self.send(&allowed, &mut body, &bearer).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            self.session.proven(bearer.generation);
+            return Ok(headers::clean(response, &allowed, &self.upstream, &bearer));
+        }
+
+        // 401 is Nexudus's word for a dead token and for missing permission alike.
+        let asked = Asked::new(allowed.method(), allowed.path());
+        match self.session.judge(bearer.generation, &asked).await {
+            session::Verdict::Replay if body.is_repeatable() => {
+                response.into_body().discard(LEFT_OF_A_401).await;
+                let renewed = self.session.bearer()?;
+                let response = self.send(&allowed, &mut body, &renewed).await?;
+                Ok(headers::clean(response, &allowed, &self.upstream, &renewed))
+            }
+            verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
+                let mut response = headers::clean(response, &allowed, &self.upstream, &bearer);
+                respond::explain(&mut response, &verdict);
+                Ok(response)
+            }
+            session::Verdict::Unavailable(error) => Err(error.into()),
+        }
+    }
+
+    async fn send(
+        &self,
+        allowed: &policy::Allowed,
+        body: &mut Kept,
+        bearer: &Bearer,
+    ) -> Result<Response<Relayed>, Error> {
+        let progress = body.progress();
+        let repeat = allowed.repeat(body);
+        let to = authorize::To { upstream: &self.upstream, user_agent: self.user_agent.as_ref() };
+        let sent = self.upstream.send(repeat, || authorize::with(allowed, body, bearer, to)).await;
+        // A body that broke off is the caller's doing, not the upstream's.
+        sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {
+            Some(fault) => Error::Body(fault),
+            None => Error::Upstream(Arc::new(error)),
+        })
+    }
+}
+
+/// Why a local request was not forwarded, or got no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The request is malformed, or its caller may not use this daemon.
+    #[error(transparent)]
+    Guard(#[from] guard::Error),
+    /// The target may not be asked for.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
+    /// There is no token to send.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// The caller's body did not arrive as announced.
+    #[error(transparent)]
+    Body(upstream::Fault),
+    /// The upstream gave no answer.
+    #[error(transparent)]
+    Upstream(Arc<upstream::Error>),
+    /// More connections than `limits.connections`.
+    #[error("too many local connections are open")]
+    Overloaded,
+    /// The request came after the time to finish was over.
+    #[error("the daemon is stopping")]
+    Draining,
+    /// A defect of ours.
+    #[error("the daemon failed while it answered this request")]
+    Internal,
+}
+
+/// A 401's body is read to keep its connection; a longer one costs more than a handshake.
+const LEFT_OF_A_401: usize = 64 << 10;
