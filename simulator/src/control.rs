@@ -1,0 +1,182 @@
+//! The control address: plain HTTP on loopback, so that shell scripts can turn every knob.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::answer::Answer;
+use crate::knobs::Knobs;
+use crate::path;
+use crate::request::Head;
+use crate::span;
+use crate::state::Shared;
+use crate::wire::{Then, Wire};
+
+/// Serves the control address for ever.
+pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                let _ = serve(&shared, stream).await;
+            });
+        }
+    }
+}
+
+async fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
+    let mut wire = Wire::new(stream);
+    while let Some(head) = wire.head().await? {
+        let (body, _) = wire.body(&head).await?;
+        let answer = answer(shared, &head, &body);
+        if wire.send(&head, answer).await? != Then::KeepAlive {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn answer(shared: &Shared, head: &Head, body: &[u8]) -> Answer {
+    let (path, query) = path::split(&head.target);
+    let asked = || -> Result<Value, String> {
+        match body {
+            [] => Ok(Value::Null),
+            body => serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}")),
+        }
+    };
+    let done = match (head.method.as_str(), path) {
+        ("GET", "/") => return Answer::text(200, overview()),
+        ("GET", "/knobs") => shown(shared.read(|state| serde_json::to_value(&state.knobs))),
+        ("PATCH" | "POST", "/knobs") => asked().and_then(|patch| turn(shared, &patch)),
+        ("DELETE", "/knobs") => {
+            shared.change(|state| state.knobs = Knobs::default());
+            Ok(json!({}))
+        }
+        ("GET", "/seen") => {
+            let after = path::value(&path::pairs(query), "after").and_then(|a| a.parse().ok());
+            shown(shared.read(|state| {
+                let seen = state.view.seen.iter().filter(|seen| seen.id > after.unwrap_or(0));
+                serde_json::to_value(seen.collect::<Vec<_>>())
+            }))
+        }
+        ("DELETE", "/seen") => {
+            shared.change(|state| state.view.clear());
+            Ok(json!({}))
+        }
+        ("GET", "/token-calls") => {
+            shown(shared.read(|state| serde_json::to_value(&state.view.token_calls)))
+        }
+        ("GET", "/writes") => shown(shared.read(|state| serde_json::to_value(&state.view.writes))),
+        ("GET", "/connections") => {
+            shown(shared.read(|state| serde_json::to_value(state.view.connections)))
+        }
+        ("GET" | "POST", "/accounts") => match head.method.as_str() {
+            "GET" => shown(shared.read(|state| serde_json::to_value(&state.accounts))),
+            _ => asked().and_then(|account| {
+                let account = serde_json::from_value(account).map_err(|e| e.to_string())?;
+                shared.change(|state| state.put_account(account));
+                Ok(json!({}))
+            }),
+        },
+        ("POST", "/faults") => asked().and_then(|fault| {
+            let fault = serde_json::from_value(fault).map_err(|error| error.to_string())?;
+            shared.change(|state| state.knobs.faults.push(fault));
+            Ok(json!({}))
+        }),
+        ("POST", "/advance") => asked().and_then(|by| advance(shared, &by)),
+        ("POST", "/revoke") => asked().and_then(|what| revoke(shared, &what)),
+        ("POST", "/password") => asked().and_then(|change| password(shared, &change)),
+        ("POST", "/close-idle") => {
+            shared.sweep.send_modify(|count| *count += 1);
+            Ok(json!({}))
+        }
+        ("POST", "/listening") => asked().map(|wanted| {
+            shared.listening.send_replace(wanted.as_bool().unwrap_or(true));
+            json!({})
+        }),
+        _ => return Answer::json(404, &json!({"error": "see GET /"})),
+    };
+    match done {
+        Ok(value) => Answer::json(200, &value),
+        Err(error) => Answer::json(400, &json!({"error": error})),
+    }
+}
+
+fn shown(value: serde_json::Result<Value>) -> Result<Value, String> {
+    value.map_err(|error| error.to_string())
+}
+
+fn turn(shared: &Shared, patch: &Value) -> Result<Value, String> {
+    shared.change(|state| {
+        state.knobs = state.knobs.merged(patch)?;
+        shown(serde_json::to_value(&state.knobs))
+    })
+}
+
+fn advance(shared: &Shared, by: &Value) -> Result<Value, String> {
+    let amount = by.get("seconds").or_else(|| by.get("by")).unwrap_or(by);
+    let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
+    shared.clock.advance(span::parse(&text)?);
+    shared.change(|_| ());
+    Ok(json!({"unix_time": crate::clock::unix(shared.clock.wall())}))
+}
+
+fn revoke(shared: &Shared, what: &Value) -> Result<Value, String> {
+    let token = what.get("token").and_then(Value::as_str);
+    let kind = what.as_str().or_else(|| what.get("kind").and_then(Value::as_str));
+    shared.change(|state| match (token, kind) {
+        (Some(token), _) => Ok(json!({"known": state.tokens.revoke_access(token)})),
+        (None, Some("access")) => {
+            state.tokens.revoke_all_access();
+            Ok(json!({}))
+        }
+        (None, Some("refresh")) => {
+            state.tokens.revoke_all_refresh();
+            Ok(json!({}))
+        }
+        (None, Some("all") | None) => {
+            state.tokens.revoke_all_access();
+            state.tokens.revoke_all_refresh();
+            Ok(json!({}))
+        }
+        (None, Some(other)) => Err(format!("cannot revoke {other:?}: access, refresh or all")),
+    })
+}
+
+fn password(shared: &Shared, change: &Value) -> Result<Value, String> {
+    let given = |name| change.get(name).and_then(Value::as_str).ok_or(format!("{name:?} missing"));
+    let (email, new) = (given("email")?, given("password")?);
+    shared.change(|state| {
+        let account = state.accounts.iter_mut().find(|account| account.goes_by(email));
+        account.ok_or("no such account")?.password = new.to_owned();
+        if state.knobs.token.revoke_on_password_change {
+            state.tokens.revoke_account(email);
+        }
+        Ok(json!({}))
+    })
+}
+
+fn overview() -> String {
+    let defaults = serde_json::to_string_pretty(&Knobs::default()).unwrap_or_default();
+    format!("{USAGE}\nKnobs and their defaults:\n{defaults}\n\n{}", crate::reference::KNOBS)
+}
+
+const USAGE: &str = "\
+Nexudus simulator, control address
+
+GET    /knobs             every knob and its value
+PATCH  /knobs             turn some: {\"token\": {\"access_life\": \"20s\"}}
+DELETE /knobs             all back to their defaults
+POST   /faults            add a fault: {\"path\": \"/api/x\", \"times\": 1, \"deed\": \"reset\"}
+GET    /seen?after=ID     requests in order; DELETE forgets them
+GET    /token-calls       calls of /api/token
+GET    /writes            writes that were carried out
+GET    /connections       accepted, open, failed handshakes
+GET    /accounts          who can log in; POST adds or replaces one
+POST   /advance           move the clock: {\"seconds\": 60} or \"15d\"
+POST   /revoke            \"access\", \"refresh\", \"all\" or {\"token\": \"…\"}
+POST   /password          {\"email\": \"…\", \"password\": \"…\"}
+POST   /close-idle        close idle connections
+POST   /listening         false closes the port, true opens it again
+";

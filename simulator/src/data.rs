@@ -1,0 +1,228 @@
+//! Invented records behind the lists: the same for the same seed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::clock::stamp;
+use crate::dice::Dice;
+
+/// A record: the fields of one row.
+pub(crate) type Record = Map<String, Value>;
+
+/// All records, made when first asked for.
+#[derive(Debug)]
+pub(crate) struct Store {
+    seed: u64,
+    tables: BTreeMap<String, Table>,
+    /// Temporary downloads made by commands.
+    pub(crate) downloads: u64,
+}
+
+/// The records of one entity.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) rows: BTreeMap<u64, Record>,
+    next: u64,
+}
+
+impl Table {
+    pub(crate) fn add(&mut self, mut record: Record) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        record.insert("Id".to_owned(), id.into());
+        self.rows.insert(id, record);
+        id
+    }
+}
+
+/// What is known about an entity.
+struct Kind {
+    path: &'static str,
+    count: u64,
+    required: &'static [&'static str],
+    fields: fn(&mut Dice, u64) -> Value,
+}
+
+const KINDS: &[Kind] = &[
+    Kind { path: "spaces/coworkers", count: 137, required: &["FullName"], fields: coworker },
+    Kind { path: "spaces/bookings", count: 86, required: &["ResourceId"], fields: booking },
+    Kind { path: "spaces/resources", count: 12, required: &["Name"], fields: resource },
+    Kind { path: "spaces/products", count: 24, required: &["Name"], fields: product },
+    Kind { path: "spaces/visitors", count: 31, required: &["FullName"], fields: visitor },
+    Kind {
+        path: "billing/coworkerinvoices",
+        count: 90,
+        required: &["CoworkerId"],
+        fields: invoice,
+    },
+    Kind { path: "billing/charges", count: 60, required: &["CoworkerId"], fields: charge },
+    Kind { path: "billing/tariffs", count: 6, required: &["Name"], fields: tariff },
+    Kind { path: "sys/businesses", count: 2, required: &["Name"], fields: business },
+];
+
+impl Store {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, tables: BTreeMap::new(), downloads: 0 }
+    }
+
+    /// Returns the records of `area/entity` (lower case).
+    pub(crate) fn table(&mut self, path: &str) -> &mut Table {
+        let seed = self.seed;
+        self.tables.entry(path.to_owned()).or_insert_with(|| fill(path, seed))
+    }
+
+    /// Returns the field a new record lacks.
+    pub(crate) fn missing(path: &str, record: &Record) -> Option<&'static str> {
+        let kind = KINDS.iter().find(|kind| kind.path == path);
+        let required = kind.map_or(&["Name"] as &[_], |kind| kind.required);
+        let given = |field: &&str| {
+            record.get(*field).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+        };
+        required.iter().find(|field| !given(field)).copied()
+    }
+}
+
+fn fill(path: &str, seed: u64) -> Table {
+    let kind = KINDS.iter().position(|kind| kind.path == path);
+    let (count, fields) = kind.map_or((3, plain as fn(&mut Dice, u64) -> Value), |index| {
+        (KINDS[index].count, KINDS[index].fields)
+    });
+    let mut dice =
+        Dice::seeded(seed ^ path.bytes().fold(7, |sum, b| sum * 31 % 65_521 + u64::from(b)));
+    let base = if path == "sys/businesses" {
+        1_400_000_010
+    } else {
+        1_400_100_000 + kind.map_or(99, |index| index as u64) * 10_000
+    };
+    let mut table = Table { rows: BTreeMap::new(), next: base };
+    for index in 0..count {
+        let changed = EPOCH + dice.below(YEAR);
+        let mut record = json!({
+            "UniqueId": dice.guid(), "CreatedOn": stamp(EPOCH - dice.below(YEAR)),
+            "UpdatedOn": stamp(changed), "UpdatedBy": "ada@example.test",
+            "IsNew": false, "SystemId": null, "LocalizationDetails": null,
+        });
+        let own = fields(&mut dice, index);
+        if let (Some(record), Some(own)) = (record.as_object_mut(), own.as_object()) {
+            record.extend(own.clone());
+            let name = ["FullName", "Name", "Description"].iter().find_map(|f| own.get(*f));
+            record.insert("ToStringText".to_owned(), name.cloned().unwrap_or_default());
+            table.add(std::mem::take(record));
+        }
+    }
+    table
+}
+
+/// 2026-01-01, around which the invented year lies.
+const EPOCH: u64 = 1_767_225_600;
+const YEAR: u64 = 365 * 86_400;
+
+const FIRST: &[&str] = &[
+    "Ada", "Alan", "Barbara", "Donald", "Edsger", "Frances", "Grace", "Hedy", "Joan", "Karen",
+    "Ken", "Leslie", "Margaret", "Niklaus", "Radia", "Sophie", "Tim", "Zoë",
+];
+const LAST: &[&str] = &[
+    "Allen",
+    "Backus",
+    "Clarke",
+    "Dijkstra",
+    "Example",
+    "García",
+    "Hamilton",
+    "Hopper",
+    "Kay",
+    "Lamport",
+    "Liskov",
+    "Lovelace",
+    "Müller",
+    "O'Neil",
+    "Perlman",
+    "Sparck Jones",
+    "Wirth",
+];
+
+fn person(dice: &mut Dice, index: u64) -> (String, String) {
+    let (first, last) = (dice.pick(FIRST), dice.pick(LAST));
+    let plain = last.chars().filter(char::is_ascii_alphabetic).collect::<String>();
+    let email = format!("{}.{}{index}@example.test", first.replace('ë', "e"), plain);
+    (format!("{first} {last}"), email.to_ascii_lowercase())
+}
+
+fn coworker(dice: &mut Dice, index: u64) -> Value {
+    let (name, email) = person(dice, index);
+    json!({
+        "FullName": name, "Email": email, "CoworkerType": 1 + dice.below(2),
+        "Active": dice.below(10) > 0, "CompanyName": format!("{} Ltd", dice.pick(LAST)),
+        "MobilePhone": format!("+44 7700 900{:03}", dice.below(1_000)),
+        "InvoicingBusinessId": 1_400_000_010, "TariffName": dice.pick(TARIFFS),
+        "CountryId": 1_221, "SimpleTimeZoneId": 2_023, "Notes": null,
+    })
+}
+
+fn booking(dice: &mut Dice, index: u64) -> Value {
+    let from = EPOCH + dice.below(YEAR) / 1_800 * 1_800;
+    let (name, _) = person(dice, index);
+    json!({
+        "ResourceId": 1_400_120_000 + dice.below(12), "ResourceName": dice.pick(ROOMS),
+        "CoworkerId": 1_400_100_000 + dice.below(137), "CoworkerFullName": name,
+        "FromTime": stamp(from), "ToTime": stamp(from + 1_800 * (1 + dice.below(6))),
+        "Description": format!("Booking {}", index + 1), "Tentative": dice.below(8) == 0,
+    })
+}
+
+fn resource(dice: &mut Dice, index: u64) -> Value {
+    json!({
+        "Name": format!("{} {}", dice.pick(ROOMS), index + 1), "BusinessId": 1_400_000_010,
+        "Allocation": 1 + dice.below(20), "Visible": true, "ResourceTypeName": "Meeting room",
+    })
+}
+
+fn product(dice: &mut Dice, index: u64) -> Value {
+    let name = format!("{} {}", dice.pick(&["Coffee", "Locker", "Printing", "Parking"]), index + 1);
+    json!({"Name": name, "Price": money(dice), "CurrencyCode": "GBP", "Archived": false})
+}
+
+fn visitor(dice: &mut Dice, index: u64) -> Value {
+    let (name, email) = person(dice, index);
+    json!({"FullName": name, "Email": email, "ExpectedArrival": stamp(EPOCH + dice.below(YEAR))})
+}
+
+fn invoice(dice: &mut Dice, index: u64) -> Value {
+    let (name, _) = person(dice, index);
+    json!({
+        "InvoiceNumber": format!("INV-{:05}", index + 1), "CoworkerBillingName": name,
+        "CoworkerId": 1_400_100_000 + dice.below(137), "TotalAmount": money(dice),
+        "CurrencyCode": "GBP", "Paid": dice.below(3) > 0, "DueDate": stamp(EPOCH + dice.below(YEAR)),
+    })
+}
+
+fn charge(dice: &mut Dice, index: u64) -> Value {
+    json!({
+        "Description": format!("Charge {}", index + 1), "TotalAmount": money(dice),
+        "CoworkerId": 1_400_100_000 + dice.below(137), "Invoiced": dice.below(2) == 0,
+    })
+}
+
+fn tariff(dice: &mut Dice, index: u64) -> Value {
+    let name = TARIFFS.get(index as usize).copied().unwrap_or("Custom");
+    json!({"Name": name, "Price": money(dice), "CurrencyCode": "GBP", "Visible": true})
+}
+
+fn business(_: &mut Dice, index: u64) -> Value {
+    let name = if index == 0 { "Example Space" } else { "Example Space North" };
+    let address = if index == 0 { "example" } else { "example-north" };
+    json!({"Name": name, "WebAddress": address, "CurrencyCode": "GBP", "CountryId": 1_221})
+}
+
+fn plain(_: &mut Dice, index: u64) -> Value {
+    json!({"Name": format!("Record {}", index + 1)})
+}
+
+fn money(dice: &mut Dice) -> f64 {
+    dice.below(50_000) as f64 / 100.0
+}
+
+const ROOMS: &[&str] = &["Boardroom", "Focus booth", "Hot desk", "Studio", "Terrace"];
+const TARIFFS: &[&str] =
+    &["Day pass", "Hot desk", "Dedicated desk", "Virtual office", "Private office", "Team"];

@@ -1,0 +1,74 @@
+//! Turning knobs from the outside: JSON merge and `path.to.knob=value`.
+
+use serde_json::{Map, Value};
+
+use crate::knobs::Knobs;
+
+impl Knobs {
+    /// Returns these knobs with a JSON merge patch applied (RFC 7396, but `null` is a value).
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the knob, when there is none of that name or the value does not fit.
+    pub fn merged(&self, patch: &Value) -> Result<Self, String> {
+        let mut value = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        merge(&mut value, patch);
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    /// Returns these knobs with one turned, as `--set token.access_life=20s` does. The value is
+    /// JSON, or else a string.
+    ///
+    /// # Errors
+    ///
+    /// As [`merged`](Self::merged), or when there is no `=`.
+    pub fn with(&self, assignment: &str) -> Result<Self, String> {
+        let (name, text) = assignment.split_once('=').ok_or("expected KNOB=VALUE")?;
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        let patch = name.rsplit('.').fold(value, |inner, key| {
+            let mut outer = Map::new();
+            outer.insert(key.trim().to_owned(), inner);
+            Value::Object(outer)
+        });
+        self.merged(&patch).map_err(|error| format!("{name}: {error}"))
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    match (into.as_object_mut(), patch.as_object()) {
+        (Some(fields), Some(changes)) => {
+            for (name, change) in changes {
+                merge(fields.entry(name.clone()).or_insert(Value::Null), change);
+            }
+        }
+        (Some(_) | None, _) => *into = patch.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn one_knob_can_be_turned_by_name() {
+        let knobs = Knobs::default().with("token.access_life=20s").unwrap();
+        let knobs = knobs.with("token.expires_in={\"fixed\": 5}").unwrap();
+
+        assert_eq!(knobs.token.access_life, Duration::from_secs(20));
+        assert_eq!(knobs.token.expires_in, crate::ExpiresIn::Fixed(5));
+        assert!(knobs.with("token.acess_life=20s").unwrap_err().contains("acess_life"));
+    }
+
+    #[test]
+    fn every_knob_is_in_the_reference() {
+        let knobs = serde_json::to_value(Knobs::default()).unwrap();
+        for (section, fields) in knobs.as_object().unwrap() {
+            let names = fields.as_object().map(|fields| fields.keys().collect::<Vec<_>>());
+            for name in names.unwrap_or_default() {
+                let line = format!("\n{section}.{name} ");
+                assert!(crate::reference::KNOBS.contains(&line), "{section}.{name} is missing");
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Which answer belongs to which path, once the request has got that far.
+
+use serde_json::{Value, json};
+
+use crate::account::Account;
+use crate::answer::{self, Answer, Body, envelope};
+use crate::clock::{stamp, unix};
+use crate::knobs::Refusal;
+use crate::log::Write;
+use crate::request::Request;
+use crate::state::{Now, State};
+use crate::{entities, issue, path};
+
+/// Answers a request, changing the state when it is a write.
+pub(crate) fn answer(state: &mut State, request: &Request, now: Now) -> Answer {
+    let lower = request.path().trim_end_matches('/').to_ascii_lowercase();
+    if lower == "/api/token" {
+        return issue::token(state, request, now);
+    }
+    if let Some(answer) = open_to_all(state, request, &lower) {
+        return answer;
+    }
+    let Some(account) = authenticate(state, request, now) else {
+        state.note(request.id, "no valid token");
+        return refuse(state.knobs.access.refusal, request);
+    };
+    state.speaks_for(request.id, &account.email);
+    if !permitted(state, &account, &lower) {
+        state.note(request.id, "no permission");
+        return Answer::empty(state.knobs.access.no_permission_status);
+    }
+    let answer = serve(state, request, &account, &lower, now);
+    if !request.is_read() && answer.status < 300 {
+        state.view.writes.push(Write {
+            id: request.id,
+            method: request.method.clone(),
+            target: request.target.clone(),
+            body: request.body.to_vec(),
+            account: account.email.clone(),
+        });
+    }
+    answer
+}
+
+fn open_to_all(state: &mut State, request: &Request, lower: &str) -> Option<Answer> {
+    let query = path::pairs(path::split(&request.target).1);
+    match lower {
+        "" => Some(Answer::html(200, answer::login_page())),
+        "/login" | "/en/login" => Some(Answer::html(200, answer::login_page())),
+        "/api/sys/businesses/getbyhost" => {
+            let host = path::value(&query, "host").unwrap_or_default();
+            let rows = &state.store.table("sys/businesses").rows;
+            let found = rows.values().find(|row| row.get("WebAddress") == Some(&host.into()));
+            Some(match found {
+                Some(row) => {
+                    let body = json!({"Id": row.get("Id"), "WebAddress": host});
+                    Answer::json(200, &body)
+                }
+                None => Answer::empty(404),
+            })
+        }
+        _ if lower.starts_with("/api/public/") && request.is_read() => {
+            let (listed, size) = (lower.trim_start_matches("/api/public/"), 15);
+            let name = listed.split('/').next().unwrap_or_default();
+            if name == "coworkers" {
+                return None;
+            }
+            Some(entities::list(state, &format!("spaces/{name}"), &query, size))
+        }
+        _ => None,
+    }
+}
+
+fn authenticate(state: &State, request: &Request, now: Now) -> Option<Account> {
+    if let Some(token) = request.bearer() {
+        let host = state.knobs.token.per_host.then(|| request.host());
+        let email = state.tokens.account(token, host, now.time)?;
+        return state.account(email).cloned();
+    }
+    let (scheme, encoded) = request.header("authorization")?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") || !state.knobs.access.basic {
+        return None;
+    }
+    let decoded = base64(encoded.trim())?;
+    let (email, password) = decoded.split_once(':')?;
+    let account = state.account(email)?;
+    let allowed = account.totp_secret.is_none() || state.knobs.access.basic_with_totp;
+    (allowed && account.password == password && !account.suspended).then(|| account.clone())
+}
+
+fn permitted(state: &State, account: &Account, lower: &str) -> bool {
+    let is_me = lower == "/api/auth/me" || lower.ends_with("/user/me");
+    if is_me {
+        return account.api_access || state.knobs.access.me_without_api_access;
+    }
+    let forbidden = account.forbidden.iter().chain(&state.knobs.access.forbidden);
+    let mut forbidden = forbidden.filter(|prefix| path::starts_with(lower, prefix));
+    let needs_access = lower.starts_with("/api/") && !lower.starts_with("/api/public/");
+    forbidden.next().is_none() && (account.api_access || !needs_access)
+}
+
+fn refuse(refusal: Refusal, request: &Request) -> Answer {
+    match refusal {
+        Refusal::Empty => Answer::empty(401),
+        Refusal::Json => {
+            let message = "Authorization has been denied for this request.";
+            Answer::json(401, &json!({"Message": message}))
+        }
+        Refusal::Html => Answer::html(401, answer::error_page(401)),
+        Refusal::Redirect => Answer::html(302, "<h2>Object moved</h2>")
+            .header("Location", format!("/login?returnUrl={}", request.path())),
+        Refusal::LoginPage => Answer::html(200, answer::login_page()),
+    }
+}
+
+fn serve(state: &mut State, request: &Request, account: &Account, lower: &str, now: Now) -> Answer {
+    if lower == "/api/auth/me" || lower.ends_with("/user/me") {
+        return Answer::json(200, &me(account, now));
+    }
+    if lower == "/api/echo" || lower.starts_with("/_echo") {
+        return echo(request);
+    }
+    if lower.starts_with("/contentdownload/") {
+        return download(request);
+    }
+    if lower == "/api/public/coworkers/profiles" {
+        let body = json!({"User": me(account, now), "DefaultBusiness": null, "Profiles": []});
+        return Answer::json(200, &body);
+    }
+    let parts = lower.split('/').skip(1).collect::<Vec<_>>();
+    match parts.as_slice() {
+        ["en", "basket", "createinvoice"] if request.method == "POST" => Answer::empty(200),
+        ["api", "public", ..] if !request.is_read() => Answer::empty(200),
+        ["api", "sys", "users", "validate"] if request.method == "POST" => {
+            validate(state, request, now)
+        }
+        ["api", "sys", "users", "token", "refresh"] => one_time_token(state, request, account, now),
+        ["api", "sys", "users", id, "token", "refresh"] => match id.parse() {
+            Ok(id) => impersonation(state, id, now),
+            Err(_) => Answer::empty(404),
+        },
+        ["api", "spaces" | "billing" | "sys" | "crm" | "content" | "apps" | "support", ..] => {
+            entities::answer(state, request, &parts[1..], now)
+        }
+        _ => Answer::empty(404),
+    }
+}
+
+/// The user object of `/api/auth/me`, with a secret in it as on the real service.
+pub(crate) fn me(account: &Account, now: Now) -> Value {
+    let named = account.default_business_id != 0;
+    let currency = account.default_currency_code.as_str();
+    json!({
+        "Id": account.id, "UniqueId": format!("00000000-0000-4000-8000-{:012}", account.id),
+        "FullName": account.full_name, "Email": account.email,
+        "AccessToken": portal_token(account, now),
+        "DefaultBusinessId": account.default_business_id,
+        "DefaultBusinessName": named.then_some(&account.default_business_name),
+        "DefaultCurrencyId": account.default_currency_id,
+        "DefaultCurrencyName": (currency == "GBP").then_some("UK Pound Sterling (GBP)"),
+        "DefaultCurrencyCode": (account.default_currency_id != 0).then_some(currency),
+        "DefaultCountryId": account.default_country_id,
+        "DefaultCountryName": (account.default_country_id == 1_221).then_some("United Kingdom"),
+        "DefaultSimpleTimeZoneId": account.default_simple_time_zone_id,
+        "DefaultSimpleTimeZoneName":
+            (account.default_simple_time_zone_id == 2_023).then_some("GMT Standard Time"),
+        "DefaultSimpleTimeZoneNameIana":
+            (account.default_simple_time_zone_id == 2_023).then_some("Europe/London"),
+        "PreferredLanguageId": 1_400_000_020,
+        "Active": !account.suspended, "IsAdmin": account.is_admin, "APIAccess": account.api_access,
+        "Validated": true, "MustResetPassword": account.must_reset_password,
+        "LastAccess": stamp(unix(now.wall)),
+        "Businesses": [1_400_000_010, 1_400_000_011], "UserRoles": [1_400_000_030],
+        "OnNewEmail": true, "OnHelpDeskMsg": true, "ReceiveCommunityDigest": false,
+        "NewPassword": null, "OldPassword": null, "NewPasswordConfirm": null,
+        "NewAvatarUrl": null, "AvatarFileName": null, "ClearAvatarFile": false,
+        "UpdatedOn": "2026-01-02T03:04:05Z", "CreatedOn": "2020-01-02T03:04:05Z",
+        "UpdatedBy": account.email, "IsNew": false, "SystemId": null,
+        "ToStringText": format!("{} - {}", account.full_name, account.email),
+        "LocalizationDetails": null,
+    })
+}
+
+/// A login token shaped like a JWT. Its last part is [`PORTAL_TOKEN_MARK`] and the account's id,
+/// so that a test can look for it anywhere.
+fn portal_token(account: &Account, now: Now) -> String {
+    let header = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+    format!("{header}.{:x}.{PORTAL_TOKEN_MARK}{}", unix(now.wall), account.id)
+}
+
+/// Begins the signature of every one-time login token the simulator hands out.
+pub const PORTAL_TOKEN_MARK: &str = "simulated-portal-token-";
+
+fn validate(state: &mut State, request: &Request, now: Now) -> Answer {
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let given = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default();
+    let account = state.account(given("Email")).filter(|a| a.password == given("Password"));
+    match account {
+        Some(account) => {
+            let user = me(account, now);
+            Answer::json(200, &envelope(200, "User was successfully validated.", user, true))
+        }
+        None => {
+            let message = "The email address or password you entered is not valid.";
+            Answer::json(500, &envelope(500, message, Value::Null, false))
+        }
+    }
+}
+
+fn one_time_token(state: &State, request: &Request, account: &Account, now: Now) -> Answer {
+    if request.method != "POST" {
+        return Answer::empty(405).header("Allow", "POST");
+    }
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let email = body.get("Email").and_then(Value::as_str).unwrap_or(&account.email);
+    match state.account(email) {
+        Some(account) => {
+            let token = portal_token(account, now);
+            Answer::json(200, &json!({"WasSuccessful": true, "Value": token}))
+        }
+        None => Answer::empty(404),
+    }
+}
+
+fn impersonation(state: &State, id: u64, now: Now) -> Answer {
+    match state.accounts.iter().find(|account| account.id == id) {
+        Some(account) => {
+            let token = portal_token(account, now);
+            Answer::json(200, &envelope(200, "Token was successfully created.", token.into(), true))
+        }
+        None => Answer::empty(404),
+    }
+}
+
+/// Says exactly what arrived.
+fn echo(request: &Request) -> Answer {
+    let body = json!({
+        "method": request.method, "target": request.target, "version": request.version,
+        "authority": request.head.authority, "headers": request.head.headers,
+        "body_length": request.body_length, "body": String::from_utf8_lossy(&request.body),
+    });
+    Answer::json(200, &body)
+}
+
+/// `?bytes=N` of the pattern; `?chunked=1` without a length; `?rate=N` bytes per second.
+fn download(request: &Request) -> Answer {
+    let query = path::pairs(path::split(&request.target).1);
+    let number = |name| path::value(&query, name).and_then(|value| value.parse::<u64>().ok());
+    let name = path::value(&query, "downloadFileName").unwrap_or("download.bin");
+    let mut answer = Answer::with_body(200, Some("application/octet-stream"), bytes::Bytes::new())
+        .header("Content-Disposition", format!("attachment; filename=\"{name}\""));
+    answer.body = Body::Pattern(number("bytes").unwrap_or(64 * 1024));
+    if path::value(&query, "chunked").is_some_and(|value| value != "0") {
+        answer.delivery.framing = answer::Framing::Chunked;
+    }
+    if let Some(rate) = number("rate").filter(|rate| *rate > 0) {
+        // Twenty pieces a second look like a stream and keep the timer coarse.
+        answer.delivery.chunk = (rate / 20).clamp(1, 64 * 1024) as usize;
+        let piece = answer.delivery.chunk as f64;
+        answer.delivery.pause = std::time::Duration::from_secs_f64(piece / rate as f64);
+    }
+    answer
+}
+
+fn base64(text: &str) -> Option<String> {
+    let (mut held, mut bits, mut bytes) = (0_u32, 0_u32, Vec::new());
+    for letter in text.bytes().filter(|b| *b != b'=') {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        held = (held << 6) | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}

@@ -1,0 +1,242 @@
+//! Listeners and connections: accept, TLS, then one of the two versions of HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::answer::Reply;
+use crate::exchange::Exchange;
+use crate::http2;
+use crate::knobs::Accept;
+use crate::state::Shared;
+use crate::wire::{Then, Wire};
+
+/// Serves one address for ever, closing and reopening the listener when told to.
+pub(crate) async fn listen(shared: Arc<Shared>, tls: Arc<ServerConfig>, first: TcpListener) {
+    let Ok(address) = first.local_addr() else { return };
+    let mut wanted = shared.listening.subscribe();
+    let mut listener = Some(first);
+    loop {
+        while !*wanted.borrow_and_update() {
+            if wanted.changed().await.is_err() {
+                return;
+            }
+        }
+        let open = match listener.take() {
+            Some(open) => open,
+            None => match TcpListener::bind(address).await {
+                Ok(open) => open,
+                Err(_) => {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    continue;
+                }
+            },
+        };
+        shared.change(|state| state.listeners += 1);
+        loop {
+            tokio::select! {
+                accepted = open.accept() => if let Ok((stream, peer)) = accepted {
+                    tokio::spawn(connection(Arc::clone(&shared), Arc::clone(&tls), stream, peer));
+                },
+                changed = wanted.changed() => {
+                    if changed.is_err() || !*wanted.borrow_and_update() {
+                        break;
+                    }
+                }
+            }
+        }
+        drop(open);
+        shared.change(|state| state.listeners -= 1);
+    }
+}
+
+/// Counts a connection as open for as long as it lives.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.change(|state| state.view.connections.open -= 1);
+    }
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    tls: Arc<ServerConfig>,
+    mut stream: TcpStream,
+    _: SocketAddr,
+) {
+    let (number, accept) = shared.change(|state| {
+        state.view.connections.accepted += 1;
+        state.view.connections.open += 1;
+        (state.view.connections.accepted, state.knobs.transport.accept)
+    });
+    let _open = Open(Arc::clone(&shared));
+    match accept {
+        Accept::Serve => {}
+        Accept::Close => return,
+        Accept::Reset => {
+            let _ = stream.set_zero_linger();
+            return;
+        }
+        Accept::Stall => {
+            let mut wire = Wire::new(stream);
+            return wire.closed().await;
+        }
+        Accept::Nonsense => {
+            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await;
+            return;
+        }
+    }
+    let _ = stream.set_nodelay(true);
+    let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else {
+        shared.change(|state| state.view.connections.tls_failures += 1);
+        return;
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let reset = Arc::new(AtomicBool::new(false));
+    let lane = Lane { stream, reset: Arc::clone(&reset) };
+    if is_http2 {
+        http2::serve(&shared, lane, &reset, number).await;
+    } else {
+        serve(&shared, lane, number).await;
+    }
+}
+
+/// Serves HTTP/1.1 until one side has had enough.
+async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
+    let reset = Arc::clone(&lane.reset);
+    let mut wire = Wire::new(lane);
+    let mut sweep = shared.sweep.subscribe();
+    let mut served = 0_u32;
+    loop {
+        let idle = shared.read(|state| state.knobs.transport.idle_close);
+        let patience = async {
+            match idle {
+                Some(idle) => tokio::time::sleep(idle).await,
+                None => std::future::pending().await,
+            }
+        };
+        let head = tokio::select! {
+            head = wire.head() => head,
+            () = patience => break,
+            _ = sweep.changed() => break,
+        };
+        let Ok(Some(head)) = head else { break };
+        let exchange = Exchange::begin(shared, &head, number);
+        let reply = match exchange.unread(&head) {
+            Some(reply) => reply,
+            None => {
+                let Ok((body, length)) = wire.body(&head).await else {
+                    exchange.abandon();
+                    break;
+                };
+                exchange.reply(head.clone(), body, length).await
+            }
+        };
+        served += 1;
+        let then = match reply {
+            Reply::Answer(mut answer) => {
+                let (last, announce) = shared.read(|state| {
+                    let transport = &state.knobs.transport;
+                    let limit = transport.requests_per_connection;
+                    (limit.is_some_and(|limit| served >= limit), transport.announce_close)
+                });
+                if last && announce {
+                    answer = answer.header("Connection", "close");
+                }
+                answer.delivery.close_after |= last;
+                match wire.send(&head, answer).await {
+                    Ok(then) => {
+                        exchange.finish();
+                        then
+                    }
+                    Err(_) => {
+                        exchange.abandon();
+                        Then::Close
+                    }
+                }
+            }
+            Reply::Raw(bytes) => {
+                let _ = wire.raw(&bytes).await;
+                exchange.abandon();
+                Then::Close
+            }
+            Reply::Close => {
+                exchange.abandon();
+                Then::Close
+            }
+            Reply::Reset => {
+                exchange.abandon();
+                Then::Reset
+            }
+            Reply::Hang => {
+                wire.closed().await;
+                exchange.abandon();
+                Then::Close
+            }
+        };
+        let asked_to_close =
+            head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        match then {
+            Then::KeepAlive if asked_to_close || head.version == "HTTP/1.0" => break,
+            Then::KeepAlive => {}
+            Then::Close => break,
+            Then::Reset => {
+                reset.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+    wire.shutdown().await;
+}
+
+/// A TLS connection that can end in a TCP reset.
+pub(crate) struct Lane {
+    stream: TlsStream<TcpStream>,
+    reset: Arc<AtomicBool>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if self.reset.load(Ordering::Relaxed) {
+            let _ = self.stream.get_ref().0.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Lane {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Lane {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

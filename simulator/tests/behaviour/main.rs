@@ -1,0 +1,4 @@
+//! What the simulator promises, over real TLS.
+
+mod client;
+mod tokens;
