@@ -8,3 +8,5 @@ pub mod telemetry;
 pub mod credentials;
 
 pub mod session;
+
+pub mod cli;

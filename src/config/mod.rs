@@ -17,6 +17,8 @@ mod notation;
 mod origin;
 mod paths;
 mod place;
+#[cfg(test)]
+mod roundtrip;
 mod schema;
 mod table;
 #[cfg(test)]
