@@ -12,3 +12,7 @@ pub mod upstream;
 pub mod session;
 
 pub mod gateway;
+
+pub mod daemon;
+
+pub mod cli;

@@ -1,11 +1,45 @@
 //! What the configuration means: one typed value per key, already checked.
+//!
+//! [`Sources::load`] merges the flags, the environment and the file into one [`Config`], and tells
+//! where each value came from. [`KEYS`] is the one list of what can be configured: the flags, the
+//! environment names, the example file, the JSON schema and `config show` are made from it.
+//! A test builds its own: `Config { limits: …, ..Config::default() }`.
+
+mod check;
+mod defaults;
+mod error;
+mod example;
+mod field;
+mod file;
+mod keys;
+mod load;
+mod notation;
+mod origin;
+mod paths;
+mod place;
+#[cfg(test)]
+mod roundtrip;
+mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use error::{Error, Problem};
+pub use example::example;
+pub use keys::{Entry, Kind};
+pub use load::{Environment, Given, Loaded, Setting, Sources};
+pub use origin::{Origin, Proxy};
+pub use paths::Paths;
+pub use place::Place;
+pub use schema::schema;
+pub use table::KEYS;
+
 /// Everything the daemon is told. Built once, before anything starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The account's own name for this set of keys: `default`, `work`, ….
     pub profile: String,
@@ -35,15 +69,8 @@ pub struct Config {
     pub notify: Notify,
 }
 
-/// An `https` origin: scheme, host and port, nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    host: String,
-    port: u16,
-}
-
 /// `[upstream]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Where requests go.
     pub origin: Origin,
@@ -63,19 +90,8 @@ pub struct Upstream {
     pub upgrade: bool,
 }
 
-/// `upstream.proxy`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proxy {
-    /// Connect directly, whatever the environment says.
-    None,
-    /// What `HTTPS_PROXY` and `NO_PROXY` say.
-    System,
-    /// This one.
-    Url(String),
-}
-
 /// `[[host]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Where requests to these addresses go.
     pub origin: Origin,
@@ -84,7 +100,7 @@ pub struct Host {
 }
 
 /// `[listen]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// TCP addresses; port 0 picks one for both families.
     pub tcp: Vec<SocketAddr>,
@@ -112,7 +128,7 @@ pub enum UnixSocket {
 }
 
 /// `[admin]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
@@ -121,7 +137,7 @@ pub struct Admin {
 }
 
 /// `[credentials]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Which source.
     pub source: Source,
@@ -145,7 +161,7 @@ pub enum Source {
 }
 
 /// `[session]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Where the rotating session is kept.
     pub store: Store,
@@ -182,7 +198,7 @@ pub enum Key {
 }
 
 /// `[policy]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Callers without a client key.
     pub anonymous: Anonymous,
@@ -204,7 +220,7 @@ pub enum Anonymous {
 }
 
 /// `[throttle]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// Longest time a request waits for its turn.
     pub wait: Duration,
@@ -229,7 +245,7 @@ pub enum Pace {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request head, in bytes.
     pub header_bytes: usize,
@@ -252,7 +268,7 @@ pub struct Limits {
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// A level, or directives such as `info,nexudus_proxy::session=debug`.
     pub level: String,
@@ -274,47 +290,15 @@ pub enum Format {
 }
 
 /// `[daemon]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
     /// How long requests in flight may take to end after a stop was asked for.
     pub drain: Duration,
 }
 
 /// `[notify]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
     /// Run when a person is needed.
     pub command: Vec<String>,
-}
-
-impl Origin {
-    /// Makes an origin of a host name (or an IP address without brackets) and a port.
-    pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
-    }
-
-    /// Returns the host name, or the IP address without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Returns the port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Returns what belongs into a `Host` header: the port only where it is not 443.
-    pub fn authority(&self) -> String {
-        let host = match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.clone(),
-        };
-        if self.port == 443 { host } else { format!("{host}:{}", self.port) }
-    }
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "https://{}", self.authority())
-    }
 }

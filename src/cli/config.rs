@@ -1,0 +1,127 @@
+//! `config`: write, check and show the configuration.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::flags::Keys;
+use super::{Failure, Globals, Print};
+use crate::config::{self, Setting};
+
+/// What `config` takes.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Write a commented file with every key at its default
+    Init {
+        /// Replace the file that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Say what is wrong with the configuration
+    Check(Keys),
+    /// Print the effective values and where each came from
+    Show(Keys),
+    /// Print the path of the configuration file
+    Path,
+    /// Print the JSON schema of the configuration file
+    Schema,
+}
+
+/// Runs one of them.
+pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let path = || globals.sources(vec![]).paths().map(|paths| paths.config);
+    match options.act {
+        Act::Init { force } => init(&path()?, force, globals, print),
+        Act::Check(keys) => check(keys, globals, print),
+        Act::Show(keys) => show(keys, globals, print),
+        Act::Path if globals.json => print.json(&json!({ "path": path()? })),
+        Act::Path => print.line(&path()?.display().to_string()),
+        Act::Schema => print.json(&config::schema()),
+    }
+}
+
+fn init(path: &Path, force: bool, globals: &Globals, print: Print) -> Result<(), Failure> {
+    match write(path, force) {
+        Ok(()) if globals.json => print.json(&json!({ "path": path })),
+        Ok(()) => print.line(&format!("wrote {}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Failure::Exists(path.to_owned()))
+        }
+        Err(source) => Err(Failure::Write { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes the example, readable by its owner only: it will name programs and addresses.
+fn write(path: &Path, force: bool) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(directory)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    if !force {
+        return options.create_new(true).open(path)?.write_all(config::example().as_bytes());
+    }
+    // Beside it first, so that a full disk does not take the old file away.
+    let beside = path.with_extension(format!("toml.{}", std::process::id()));
+    let written = options
+        .create_new(true)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(config::example().as_bytes()))
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // The first failure is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+fn check(keys: Keys, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let loaded = globals.load(keys.given())?;
+    loaded.warnings.iter().for_each(|warning| print.warning(warning));
+    let file = &loaded.paths.config;
+    let read = file.exists();
+    match (globals.json, read) {
+        (true, _) => print.json(&json!({
+            "valid": true,
+            "file": read.then_some(file),
+            "warnings": loaded.warnings,
+        })),
+        (false, true) => print.line(&format!("{}: ok", file.display())),
+        (false, false) => print.line(&format!("ok (no file at {})", file.display())),
+    }
+}
+
+fn show(keys: Keys, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let loaded = globals.load(keys.given())?;
+    loaded.warnings.iter().for_each(|warning| print.warning(warning));
+    let settings: Vec<Setting<'_>> = loaded.settings().collect();
+    if globals.json {
+        let rows = settings.iter().map(|setting| {
+            json!({
+                "key": setting.entry.path(),
+                "value": setting.value,
+                "origin": setting.place.to_string(),
+            })
+        });
+        return print.json(&rows.collect());
+    }
+    let rows = settings.iter().map(|setting| {
+        [setting.entry.path(), setting.value.to_string(), setting.place.to_string()]
+    });
+    print.table(&rows.collect::<Vec<_>>(), "default")
+}

@@ -1,0 +1,216 @@
+//! How a command ends: the only mapping from errors to exit codes and hints.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+
+use super::print::causes;
+use crate::config::{self, KEYS, Problem};
+
+/// How a command ended, for the program that ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// It did what it was asked.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Nobody has logged in.
+    NotLoggedIn = 3,
+    /// Refused, 2FA needed, password reset needed.
+    Unauthorized = 4,
+    /// No API access.
+    Forbidden = 5,
+    /// The daemon is not running.
+    NotRunning = 6,
+    /// Network or upstream unreachable.
+    Network = 7,
+    /// Credential store locked or missing.
+    Store = 8,
+}
+
+impl From<Code> for i32 {
+    fn from(code: Code) -> Self {
+        code as Self
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line is wrong, or asks for help.
+    Usage(Box<clap::Error>),
+    /// The configuration is wrong.
+    Config(config::Error),
+    /// `config init` would have replaced a file.
+    Exists(PathBuf),
+    /// A file could not be written.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The result could not be printed.
+    Output(io::Error),
+    /// Anything that is said in place.
+    Other {
+        /// What failed.
+        sentence: String,
+        /// How to exit.
+        code: Code,
+        /// The way out.
+        hint: Option<String>,
+    },
+}
+
+/// One sentence, its causes, the way out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) sentence: String,
+    pub(super) causes: Vec<String>,
+    pub(super) hint: Option<String>,
+}
+
+impl Failure {
+    /// Returns the exit code.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::Usage(error) if error.exit_code() == 0 => Code::Done,
+            Self::Usage(_) | Self::Config(_) => Code::Usage,
+            Self::Exists(_) | Self::Write { .. } | Self::Output(_) => Code::Failed,
+            Self::Other { code, .. } => *code,
+        }
+    }
+
+    /// Returns what to tell, one report per problem.
+    pub(super) fn reports(&self) -> Vec<Report> {
+        let one = |sentence: String, causes: Vec<String>, hint: Option<String>| {
+            vec![Report { sentence, causes, hint }]
+        };
+        match self {
+            Self::Usage(error) => vec![usage(error)],
+            Self::Config(config::Error(problems)) => problems
+                .iter()
+                .map(|problem| Report {
+                    sentence: problem.to_string(),
+                    causes: causes(problem),
+                    hint: hint(problem),
+                })
+                .collect(),
+            Self::Exists(path) => one(
+                format!("there is a configuration file already: {}", path.display()),
+                vec![],
+                Some("Edit it, or replace it with --force.".to_owned()),
+            ),
+            Self::Write { path, source } => {
+                one(format!("could not write {}", path.display()), vec![source.to_string()], None)
+            }
+            Self::Output(source) => {
+                one("could not print the result".to_owned(), vec![source.to_string()], None)
+            }
+            Self::Other { sentence, hint, .. } => one(sentence.clone(), vec![], hint.clone()),
+        }
+    }
+}
+
+/// Returns the way out of a problem with the configuration.
+fn hint(problem: &Problem) -> Option<String> {
+    let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
+    let said = match problem {
+        Problem::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
+        Problem::Profile(_) => {
+            "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
+        }
+        Problem::Absent(_) => {
+            "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
+        }
+        Problem::Unreadable { .. } => {
+            "Name a readable TOML file with --config, or leave --config out.".to_owned()
+        }
+        Problem::Encoding { .. } => "Save the file as UTF-8.".to_owned(),
+        Problem::UnknownSection { nearest: Some(nearest), .. } => {
+            format!("Did you mean [{nearest}]?")
+        }
+        Problem::UnknownKey { nearest: Some(nearest), .. } => meant(nearest),
+        Problem::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
+            format!("It has {}.", known.join(", "))
+        }
+        Problem::UnknownVariable { nearest: Some(nearest), .. } => {
+            format!("Did you mean {nearest}?")
+        }
+        Problem::UnknownSection { .. }
+        | Problem::UnknownKey { .. }
+        | Problem::UnknownVariable { .. } => {
+            "`nexudus-proxy config show` lists every key.".to_owned()
+        }
+        Problem::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
+            upstream.ca_file."
+            .to_owned(),
+        Problem::Exposed { key, .. } if key != "admin.listen" && can_expose() => {
+            "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
+             a client key."
+                .to_owned()
+        }
+        Problem::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
+        Problem::Twice { .. } => "Give each host a port of its own.".to_owned(),
+        Problem::Missing { .. } => "Leave it out.".to_owned(),
+        Problem::Anchors { .. } => {
+            "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
+        }
+        Problem::Variable(_)
+        | Problem::Syntax { .. }
+        | Problem::Section { .. }
+        | Problem::Shape { .. }
+        | Problem::Extra { .. }
+        | Problem::Needs { .. } => return None,
+    };
+    Some(said)
+}
+
+fn can_expose() -> bool {
+    let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
+    expose.is_some_and(|entry| entry.limitation().is_none())
+}
+
+/// Says whether the error is the help itself, shown because a command is missing.
+pub(super) fn is_help(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// Tells what clap found in the shape of our own errors.
+fn usage(error: &clap::Error) -> Report {
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n");
+    let sentence = parts.next().unwrap_or_default().trim_start_matches("error: ");
+    let sentence = sentence.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let tip = parts.find_map(|part| part.trim().strip_prefix("tip: "));
+    let tip = tip.and_then(|tip| tip.lines().next()).map(|tip| format!("{}.", capital(tip)));
+    let hint = tip.or_else(|| Some("--help lists what can be given.".to_owned()));
+    Report { sentence, causes: vec![], hint }
+}
+
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(Box::new(error))
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Config(problem.into())
+    }
+}

@@ -1,0 +1,145 @@
+//! Every key of the configuration as a flag.
+
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::config::{Entry, Given, KEYS, Kind};
+
+/// The keys that were given on the command line.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys(Vec<Given>);
+
+impl Keys {
+    /// Returns them.
+    pub(super) fn given(self) -> Vec<Given> {
+        self.0
+    }
+}
+
+/// The names of a key's flags; clap wants them to live as long as the program.
+#[derive(Debug)]
+struct Names {
+    entry: &'static Entry,
+    /// `throttle.reads`
+    id: String,
+    /// `throttle-reads`
+    long: String,
+}
+
+impl Names {
+    /// Returns the flag that the help shows first.
+    fn flag(&'static self) -> &'static str {
+        self.entry.shorthand.unwrap_or(&self.long)
+    }
+}
+
+static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
+    let names = |entry: &'static Entry| Names { entry, id: entry.path(), long: entry.flag() };
+    KEYS.iter().map(names).collect()
+});
+
+impl Args for Keys {
+    fn augment_args(command: Command) -> Command {
+        let command = NAMES
+            .iter()
+            .filter(|names| names.entry.shorthand.is_some())
+            .fold(command, |command, names| command.arg(flag(names)))
+            .arg(read_only())
+            .next_help_heading("Configuration");
+        NAMES
+            .iter()
+            .filter(|names| names.entry.shorthand.is_none())
+            .fold(command, |command, names| command.arg(flag(names).hide_short_help(true)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// The id of `--read-only`.
+const READ_ONLY: &str = "read-only";
+
+fn read_only() -> Arg {
+    Arg::new(READ_ONLY)
+        .long(READ_ONLY)
+        .action(ArgAction::SetTrue)
+        .conflicts_with("policy.anonymous")
+        .help("Callers without a client key may only read")
+}
+
+fn flag(names: &'static Names) -> Arg {
+    let entry = names.entry;
+    let help = match entry.limitation() {
+        Some(limitation) => format!("{} ({limitation})", entry.doc),
+        None => entry.doc.to_owned(),
+    };
+    let arg = Arg::new(names.id.as_str())
+        .long(names.flag())
+        .value_name(entry.kind.placeholder())
+        .help(match default(entry) {
+            Some(default) => format!("{help} [default: {default}]"),
+            None => help,
+        })
+        .action(if entry.kind.is_list() { ArgAction::Append } else { ArgAction::Set });
+    let arg = match entry.shorthand {
+        Some(_) => arg.visible_alias(names.long.as_str()),
+        None => arg,
+    };
+    match entry.kind == Kind::Switch {
+        true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        false => arg,
+    }
+}
+
+/// Returns the default as one would type it; nothing for what is empty.
+fn default(entry: &Entry) -> Option<String> {
+    let typed = |value: &toml::Value| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    };
+    let default = entry.default();
+    let default = match default.as_array() {
+        Some(items) => items.iter().map(typed).collect::<Vec<_>>().join(", "),
+        None => typed(&default),
+    };
+    (!default.is_empty()).then_some(default)
+}
+
+impl FromArgMatches for Keys {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given: Vec<_> = NAMES
+            .iter()
+            .filter_map(|names| {
+                let texts = matches.get_many::<String>(&names.id)?.cloned().collect();
+                // Which of its two spellings was used is not kept.
+                Some(Given { entry: names.entry, texts, flag: format!("--{}", names.flag()) })
+            })
+            .collect();
+        if matches.get_flag(READ_ONLY) {
+            given.extend(key("policy.anonymous", "read-only", "--read-only"));
+        }
+        Ok(Self(given))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Returns what `-v` and `-q` say of `log.level`.
+pub(super) fn verbosity(verbose: u8, quiet: bool) -> Option<Given> {
+    match (verbose, quiet) {
+        (0, false) => None,
+        (0, true) => key("log.level", "warn", "-q"),
+        (1, _) => key("log.level", "debug", "-v"),
+        (_, _) => key("log.level", "trace", "-vv"),
+    }
+}
+
+fn key(path: &str, text: &str, flag: &str) -> Option<Given> {
+    let entry = KEYS.iter().find(|entry| entry.path() == path)?;
+    Some(Given { entry, texts: vec![text.to_owned()], flag: flag.to_owned() })
+}

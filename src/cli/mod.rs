@@ -1,0 +1,141 @@
+//! The command line: one file per command, one way to print, one way to fail.
+
+mod completions;
+mod config;
+mod demo;
+mod exit;
+mod flags;
+mod print;
+mod serve;
+
+use std::ffi::OsString;
+use std::panic;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub use exit::{Code, Failure};
+pub use print::Print;
+
+use crate::config::{Environment, Given, Loaded, Sources};
+
+/// Log in to Nexudus once; every local tool then talks to it through localhost.
+#[derive(Debug, Parser)]
+#[command(name = "nexudus-proxy", version, styles = STYLES, arg_required_else_help = true)]
+#[command(subcommand_required = true, disable_help_subcommand = true)]
+#[command(after_help = "Every key of the configuration is a flag of `serve`, an environment \
+    variable and a line of the file: see `serve --help` and `config show`.")]
+struct Line {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    /// Use the credentials, state and sockets of this profile
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
+    /// Read this configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: print::When,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Serve(serve::Options),
+    /// Try it without an account: a simulated Nexudus and the proxy in front of it
+    #[cfg(feature = "demo")]
+    Demo(demo::Options),
+    /// Write, check and show the configuration
+    Config(config::Options),
+    /// Print the completions of a shell
+    Completions(completions::Options),
+    /// Print the manual page
+    Man,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default())
+    .usage(AnsiColor::Yellow.on_default())
+    .literal(AnsiColor::Green.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Runs the program with these arguments, its own name first, and returns how it ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Code {
+    let args: Vec<_> = args.into_iter().collect();
+    let when = print::When::of_arguments(&args);
+    let print = Print::new(when);
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        panic::set_hook(Box::new(move |info| print.panic(info)));
+    }
+    let run = || match run(args, when, print) {
+        Ok(()) => Code::Done,
+        Err(failure) => print.failure(&failure),
+    };
+    // The hook has said what there is to say.
+    panic::catch_unwind(panic::AssertUnwindSafe(run)).unwrap_or(Code::Failed)
+}
+
+fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failure> {
+    let matches = Line::command().color(when.into()).try_get_matches_from(args)?;
+    let line = Line::from_arg_matches(&matches)?;
+    let globals = line.globals;
+    match line.command {
+        Command::Serve(options) => {
+            let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+            warnings.iter().for_each(|warning| print.warning(warning));
+            serve::run(config, paths)
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::run(&options),
+        Command::Config(options) => config::run(options, &globals, print),
+        Command::Completions(options) => completions::run(&options, print),
+        Command::Man => completions::man(print),
+    }
+}
+
+impl Globals {
+    /// Merges these keys with the environment and the file.
+    fn load(&self, flags: Vec<Given>) -> Result<Loaded, Failure> {
+        Ok(self.sources(flags).load()?)
+    }
+
+    fn sources(&self, flags: Vec<Given>) -> Sources {
+        let verbosity = flags::verbosity(self.verbose, self.quiet);
+        Sources {
+            profile: self.profile.clone(),
+            file: self.config.clone(),
+            environment: Environment::of_process(),
+            // A key that is given by name is meant more than `-v`.
+            flags: verbosity.into_iter().chain(flags).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Line::command().debug_assert();
+    }
+}

@@ -1,0 +1,201 @@
+//! The only printing: results to stdout, everything else to stderr, colour where it is wanted.
+//!
+//! A reader that went away (`| head`) is no failure: what nobody reads need not be written.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write};
+use std::panic::PanicHookInfo;
+
+use clap::ColorChoice;
+use serde_json::Value as Json;
+
+use super::exit::{Code, Failure, Report};
+
+/// `--color`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl When {
+    /// Finds `--color` before anything is parsed: what is wrong with the rest is coloured too.
+    pub(super) fn of_arguments(args: &[OsString]) -> Self {
+        let words: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
+        let words: Vec<_> = words.into_iter().take_while(|word| *word != "--").collect();
+        let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
+        let apart = words.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1]);
+        match joined.chain(apart).next_back() {
+            Some("always") => Self::Always,
+            Some("never") => Self::Never,
+            Some(_) | None => Self::Auto,
+        }
+    }
+
+    fn on(self, terminal: bool) -> bool {
+        let unwanted = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && !unwanted("NO_COLOR") && !dumb,
+        }
+    }
+}
+
+impl From<When> for ColorChoice {
+    fn from(when: When) -> Self {
+        match when {
+            When::Auto => Self::Auto,
+            When::Always => Self::Always,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+/// Where a command prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Print {
+    stdout_colour: bool,
+    stderr_colour: bool,
+}
+
+impl Print {
+    pub(super) fn new(when: When) -> Self {
+        Self {
+            stdout_colour: when.on(io::stdout().is_terminal()),
+            stderr_colour: when.on(io::stderr().is_terminal()),
+        }
+    }
+
+    /// Prints a line of the result.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Output`] when it cannot be written; the same for the other results.
+    pub fn line(self, text: &str) -> Result<(), Failure> {
+        self.raw(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints a result as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Print::line`].
+    pub fn raw(self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Prints JSON: compact and one per line for programs is `jq -c`, so that this is for both.
+    ///
+    /// # Errors
+    ///
+    /// As [`Print::line`].
+    pub fn json(self, value: &Json) -> Result<(), Failure> {
+        self.line(&format!("{value:#}"))
+    }
+
+    /// Prints aligned columns; rows that end in `usual` are dimmed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Print::line`].
+    pub fn table<const N: usize>(self, rows: &[[String; N]], usual: &str) -> Result<(), Failure> {
+        let widths: Vec<_> = (0..N)
+            .map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or_default())
+            .collect();
+        let mut text = String::new();
+        for row in rows {
+            let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+            let line = cells.collect::<Vec<_>>().join("  ");
+            let dim = self.stdout_colour && row.last().is_some_and(|cell| cell == usual);
+            text.push_str(&paint(dim, "2", line.trim_end()));
+            text.push('\n');
+        }
+        self.raw(text.as_bytes())
+    }
+
+    /// Tells a person something that is no failure.
+    pub fn warning(self, text: &str) {
+        self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
+    }
+
+    /// Says what went wrong, why, and the way out.
+    pub(super) fn failure(self, failure: &Failure) -> Code {
+        match failure {
+            Failure::Usage(error) if error.exit_code() == 0 => {
+                // Help and version are results, and clap knows where they go.
+                let _ = error.print();
+            }
+            Failure::Usage(error) if super::exit::is_help(error) => {
+                let _ = error.print();
+            }
+            Failure::Usage(_)
+            | Failure::Config(_)
+            | Failure::Exists(_)
+            | Failure::Write { .. }
+            | Failure::Output(_)
+            | Failure::Other { .. } => {
+                let reports = failure.reports();
+                let texts: Vec<_> = reports.iter().map(|report| self.report(report)).collect();
+                self.tell(&texts.join("\n"));
+            }
+        }
+        failure.code()
+    }
+
+    fn report(self, report: &Report) -> String {
+        let mut text =
+            format!("{} {}\n", paint(self.stderr_colour, "1;31", "error:"), report.sentence);
+        for cause in &report.causes {
+            text.push_str(&format!("  caused by: {cause}\n"));
+        }
+        if let Some(hint) = &report.hint {
+            text.push_str(&format!("{} {hint}\n", paint(self.stderr_colour, "1;36", "hint:")));
+        }
+        text
+    }
+
+    /// Says that the program itself is wrong, in one line.
+    pub(super) fn panic(self, info: &PanicHookInfo<'_>) {
+        let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
+        let place = place.unwrap_or_else(|| "an unknown place".to_owned());
+        let text = info.payload().downcast_ref::<&str>().copied();
+        let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
+        let said = text.and_then(|text| text.lines().next()).unwrap_or("no message");
+        let label = paint(self.stderr_colour, "1;31", "error:");
+        self.tell(&format!("{label} a fault of nexudus-proxy itself at {place}: {said}\n"));
+    }
+
+    fn tell(self, text: &str) {
+        // Nobody is left to be told that stderr is closed.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+fn paint(wanted: bool, code: &str, text: &str) -> String {
+    match wanted {
+        true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        false => text.to_owned(),
+    }
+}
+
+/// Returns the causes of an error, outermost first, without the error itself.
+pub(super) fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = vec![];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
+}

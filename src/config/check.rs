@@ -1,0 +1,105 @@
+//! What one key alone cannot say: values that contradict each other or the world around them.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::error::Problem;
+use super::place::Place;
+use super::table::KEYS;
+use super::{Config, Key, Source};
+
+/// Finds what is wrong with the configuration as a whole.
+pub(super) fn across_keys(config: &Config, places: &[Place], problems: &mut Vec<Problem>) {
+    let place = |key: &str| {
+        let row = KEYS.iter().position(|entry| entry.path() == key);
+        row.and_then(|row| places.get(row)).cloned().unwrap_or(Place::Default)
+    };
+    for (key, addresses) in [
+        ("listen.tcp", config.listen.tcp.clone()),
+        ("host", config.hosts.iter().flat_map(|host| host.listen.clone()).collect()),
+        ("admin.listen", config.admin.listen.into_iter().collect()),
+    ] {
+        // The admin surface has no client keys, so that nothing can let it out.
+        let let_out = config.listen.expose && key != "admin.listen";
+        for address in addresses {
+            if !let_out && !address.ip().to_canonical().is_loopback() {
+                problems.push(Problem::Exposed { place: place(key), key: key.to_owned(), address });
+            }
+        }
+    }
+    if let Some((key, address)) = listened_twice(config) {
+        problems.push(Problem::Twice { place: place(key), key: key.to_owned(), address });
+    }
+    for (key, is_command, command, needs) in [
+        (
+            "credentials.source",
+            config.credentials.source == Source::Command,
+            &config.credentials.command,
+            "credentials.command",
+        ),
+        (
+            "session.key",
+            config.session.key == Key::Command,
+            &config.session.key_command,
+            "session.key_command",
+        ),
+    ] {
+        if is_command && command.is_empty() {
+            problems.push(Problem::Needs { place: place(key), key: key.to_owned(), needs });
+        }
+    }
+    if let Some(path) = &config.upstream.ca_file
+        && let Err(source) = anchors(path)
+    {
+        let (place, path) = (place("upstream.ca_file"), path.clone());
+        problems.push(Problem::Anchors { place, path, source });
+    }
+}
+
+fn listened_twice(config: &Config) -> Option<(&'static str, SocketAddr)> {
+    let mut seen = config.listen.tcp.clone();
+    let hosts = config.hosts.iter().flat_map(|host| &host.listen).map(|address| ("host", address));
+    let admin = config.admin.listen.iter().map(|address| ("admin.listen", address));
+    hosts.chain(admin).find_map(|(key, address)| {
+        let twice = address.port() != 0 && seen.contains(address);
+        seen.push(*address);
+        twice.then_some((key, *address))
+    })
+}
+
+/// Checks that the file holds at least one certificate, and nothing that cannot be an anchor.
+fn anchors(path: &Path) -> Result<(), io::Error> {
+    let bytes = fs::read(path)?;
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate = certificate.map_err(|_| wrong("it is not valid PEM"))?;
+        store.add(certificate).map_err(|_| wrong("it holds a certificate that is malformed"))?;
+    }
+    match store.is_empty() {
+        true => Err(wrong("it holds no PEM certificate")),
+        false => Ok(()),
+    }
+}
+
+/// Warns of a file that others can write: it names programs that we run.
+#[cfg(unix)]
+pub(super) fn too_open(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let others = found.permissions().mode() & 0o002 != 0;
+    others.then(|| format!("{} can be written by every user: chmod o-w it", path.display()))
+}
+
+/// Windows has no such bits.
+#[cfg(not(unix))]
+pub(super) fn too_open(_: &Path) -> Option<String> {
+    None
+}

@@ -1,0 +1,113 @@
+//! The defaults, each number with its source.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{
+    Admin, Anonymous, Config, Credentials, Daemon, Format, Key, Limits, Listen, Log, Notify,
+    Origin, Pace, Policy, Proxy, Session, Source, Store, Throttle, UnixSocket, Upstream,
+};
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            profile: DEFAULT_PROFILE.to_owned(),
+            upstream: Upstream::default(),
+            hosts: vec![],
+            listen: Listen::default(),
+            admin: Admin { listen: None, users: vec![] },
+            credentials: Credentials { source: Source::Auto, email: None, command: vec![] },
+            session: Session::default(),
+            policy: Policy { anonymous: Anonymous::Full, deny: vec![], cookies: false },
+            throttle: Throttle::default(),
+            limits: Limits::default(),
+            log: Log { level: "info".to_owned(), format: Format::Auto },
+            // Below systemd's and launchd's own patience (90 s and 20 s), above what a page takes.
+            daemon: Daemon { drain: Duration::from_secs(5) },
+            notify: Notify { command: vec![] },
+        }
+    }
+}
+
+/// The profile of people who never think of profiles.
+pub(super) const DEFAULT_PROFILE: &str = "default";
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            origin: Origin::new("spaces.nexudus.com", 443),
+            ca_file: None,
+            proxy: Proxy::None,
+            // No reason phrases and dead connections after suspend on HTTP/2.
+            http2: false,
+            user_agent: None,
+            // Three lost SYNs (1 s, 2 s, 4 s) and a handshake.
+            connect_timeout: Duration::from_secs(10),
+            // Exports take a minute; beyond two nobody is waiting any more.
+            header_timeout: Duration::from_secs(120),
+            upgrade: false,
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        // Clients resolve `localhost` to either family. 6398 is N-E-X-U on a phone.
+        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        Self {
+            tcp: both.map(|ip| SocketAddr::new(ip, 6398)).to_vec(),
+            unix: UnixSocket::Auto,
+            users: vec![],
+            groups: vec![],
+            hosts: vec![],
+            expose: false,
+        }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            store: Store::Auto,
+            key: Key::Auto,
+            key_command: vec![],
+            client_id: None,
+            // A login takes about a second; a locked keyring is opened within ten.
+            wait: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        // Under curl's and most SDKs' 30 s, so that the caller sees our answer and not its own
+        // timeout.
+        Self { wait: Duration::from_secs(20), reads: Pace::Auto, writes: Pace::Auto }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // The upper end of what servers accept (nginx 4 × 8 KiB, Node 16 KiB, HAProxy 16 KiB,
+            // IIS, which Nexudus runs on, 16 KiB per field): we are never the narrower one.
+            header_bytes: 64 << 10,
+            // nginx and hyper stop here too.
+            headers: 100,
+            // Twice the 8000 octets that RFC 9110 §4.1 asks everybody to support.
+            target_bytes: 16 << 10,
+            // Every JSON write of the API fits; an upload is streamed instead.
+            replay_body: 1 << 20,
+            // Uploads are the caller's own business, and are streamed, never held.
+            body_bytes: 0,
+            // Far above a machine's scripts, far below the file descriptors we ask for.
+            connections: 4096,
+            // A local caller sends its head at once; a slow one is slowloris or a typing person.
+            header_timeout: Duration::from_secs(10),
+            // nginx's `client_body_timeout`.
+            body_idle: Duration::from_secs(60),
+            // nginx's `keepalive_timeout`.
+            keep_alive: Duration::from_secs(75),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The commented file with every key at its default: `config init` writes it, and
+//! `config/example.toml` is a copy that a test keeps equal.
+
+use std::fmt::Write as _;
+
+use super::keys::Entry;
+use super::table::{KEYS, SECTIONS};
+
+/// Returns the text of the example file.
+pub fn example() -> String {
+    let mut text = HEAD.to_owned();
+    for (section, doc) in SECTIONS {
+        let keys = KEYS.iter().filter(|entry| entry.section == *section);
+        let lines: Vec<_> = keys.map(|entry| (line(entry), comment(entry))).collect();
+        let widths = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= WIDEST);
+        let width = widths.max().unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\n# {doc}\n[{section}]");
+        for (line, comment) in lines {
+            let _ = writeln!(text, "{line:width$}  # {comment}");
+        }
+        if *section == "upstream" {
+            text.push_str(HOST);
+        }
+    }
+    text.push_str(TAIL);
+    text
+}
+
+const HEAD: &str = "\
+# nexudus-proxy: every key with its default. Keep what you change, delete the rest.
+#
+# A key is also a flag of `serve` (--throttle-reads) and an environment variable
+# (NEXUDUS_PROXY_THROTTLE_READS; lists as TOML arrays); a flag comes before the
+# environment, the environment before this file. Durations are written 30s, 100ms,
+# 15d; sizes 64KiB, 1MiB or a number of bytes. Relative paths start at this file.
+# Where it says \"not yet\", another value is refused by this version.
+# `nexudus-proxy config check` validates, `config show` says where each value came from.
+";
+
+const HOST: &str = r#"
+# Another host that takes the same bearer, on a port of its own; as many as needed.
+# [[host]]
+# origin = "https://reports.nexudus.com"
+# listen = ["127.0.0.1:6399", "[::1]:6399"]
+"#;
+
+const TAIL: &str = r#"
+# A profile has its own credentials, state and sockets, and overrides any key:
+# [profile.work.listen]
+# tcp = ["localhost:6400"]
+"#;
+
+/// Longer lines do not push the comments of their section to the right.
+const WIDEST: usize = 46;
+
+fn line(entry: &Entry) -> String {
+    format!("{} = {}", entry.name, entry.default())
+}
+
+fn comment(entry: &Entry) -> String {
+    let unit = match entry.kind.bounds() {
+        Some((least, most)) if least == "0" => format!("; at most {most}"),
+        Some((least, most)) => format!("; {least} to {most}"),
+        None => String::new(),
+    };
+    let later = entry.limitation().map(|later| format!(" ({later})")).unwrap_or_default();
+    format!("{}{unit}{later}", entry.doc)
+}

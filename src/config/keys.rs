@@ -1,0 +1,381 @@
+//! What is known of one key: its names, its kind, and whether this version can do it.
+
+use serde_json::{Value as Json, json};
+
+use super::field::{Field, Wrong};
+use super::{Config, notation};
+
+/// One key of the configuration.
+pub struct Entry {
+    /// The section; empty for `host`, which is an array of sections.
+    pub section: &'static str,
+    /// The name within the section.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// One sentence for the reader of the file and of `--help`.
+    pub doc: &'static str,
+    /// A shorter flag than the one made from section and name.
+    pub shorthand: Option<&'static str>,
+    pub(super) missing: Missing,
+    pub(super) read: fn(&mut Config, &toml::Value, &Kind) -> Result<(), Wrong>,
+    pub(super) write: fn(&Config, &Kind) -> toml::Value,
+}
+
+/// Which values of a key have no mechanism behind them yet; they are refused, never ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// None: every value works.
+    Nothing,
+    /// All but the default.
+    AllButDefault,
+    /// These words.
+    Words(&'static [&'static str]),
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Switch,
+    /// Text that fits into a header field.
+    Text,
+    /// A log level or directives.
+    Level,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of words.
+    Words,
+    /// A program and its arguments.
+    Command,
+    /// A list of host names.
+    Names,
+    /// An `https` origin.
+    Origin,
+    /// A file.
+    File,
+    /// How to reach the internet.
+    Proxy,
+    /// Local addresses.
+    Addresses,
+    /// One local address, or `off`.
+    Address,
+    /// A unix socket.
+    Socket,
+    /// Other hosts, each on addresses of its own.
+    Hosts,
+    /// A duration; `zero` where no waiting at all makes sense.
+    Duration {
+        /// Whether `0s` is taken.
+        zero: bool,
+    },
+    /// A number of bytes.
+    Size {
+        /// The smallest.
+        least: u64,
+        /// The largest.
+        most: u64,
+    },
+    /// A number of things.
+    Count {
+        /// The smallest.
+        least: u64,
+        /// The largest.
+        most: u64,
+    },
+    /// A pace.
+    Pace,
+}
+
+impl Entry {
+    /// Returns `section.name`.
+    pub fn path(&self) -> String {
+        match self.section {
+            "" => self.name.to_owned(),
+            section => format!("{section}.{}", self.name),
+        }
+    }
+
+    /// Returns the flag without its dashes: `throttle-reads`.
+    pub fn flag(&self) -> String {
+        self.path().replace(['.', '_'], "-")
+    }
+
+    /// Returns the environment variable: `NEXUDUS_PROXY_THROTTLE_READS`.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.path().replace('.', "_").to_uppercase())
+    }
+
+    /// Returns the default.
+    pub fn default(&self) -> toml::Value {
+        self.value(&Config::default())
+    }
+
+    /// Returns the value that a configuration has for this key, as the file would have it.
+    ///
+    /// May hold the password of a proxy; [`Entry::shown`] does not.
+    pub(super) fn value(&self, config: &Config) -> toml::Value {
+        (self.write)(config, &self.kind)
+    }
+
+    /// Returns the value of this key for the eyes of a person, without passwords.
+    pub fn shown(&self, config: &Config) -> toml::Value {
+        match self.kind {
+            Kind::Proxy => config.upstream.proxy.redacted().into(),
+            Kind::Switch
+            | Kind::Text
+            | Kind::Level
+            | Kind::Choice(_)
+            | Kind::Words
+            | Kind::Command
+            | Kind::Names
+            | Kind::Origin
+            | Kind::File
+            | Kind::Addresses
+            | Kind::Address
+            | Kind::Socket
+            | Kind::Hosts
+            | Kind::Duration { .. }
+            | Kind::Size { .. }
+            | Kind::Count { .. }
+            | Kind::Pace => self.value(config),
+        }
+    }
+
+    /// Sets this key, unless the value is wrong or has no mechanism behind it in this version.
+    pub(super) fn set(&self, config: &mut Config, value: &toml::Value) -> Result<(), Wrong> {
+        if let Missing::Words(words) = self.missing
+            && let Some(word) = value.as_str().filter(|word| words.contains(word))
+        {
+            return Err(Wrong::Missing(format!("{} = \"{word}\"", self.path())));
+        }
+        let mut changed = config.clone();
+        (self.read)(&mut changed, value, &self.kind)?;
+        if self.missing == Missing::AllButDefault && self.value(&changed) != self.default() {
+            return Err(Wrong::Missing(self.path()));
+        }
+        *config = changed;
+        Ok(())
+    }
+
+    /// Says what of this key is still to come, for whoever reads its sentence.
+    pub fn limitation(&self) -> Option<String> {
+        match self.missing {
+            Missing::Nothing => None,
+            Missing::AllButDefault => Some("not yet".to_owned()),
+            Missing::Words(words) => Some(format!("not yet: {}", words.join(", "))),
+        }
+    }
+
+    pub(super) const fn shorthand(mut self, flag: &'static str) -> Self {
+        self.shorthand = Some(flag);
+        self
+    }
+
+    pub(super) const fn without(mut self, words: &'static [&'static str]) -> Self {
+        self.missing = Missing::Words(words);
+        self
+    }
+
+    pub(super) const fn only_default(mut self) -> Self {
+        self.missing = Missing::AllButDefault;
+        self
+    }
+}
+
+/// What every environment variable of ours begins with.
+pub(super) const PREFIX: &str = "NEXUDUS_PROXY_";
+
+impl Kind {
+    /// Says what is expected, with an example.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Switch => "true or false".to_owned(),
+            Self::Text => "text of visible ASCII characters and spaces".to_owned(),
+            Self::Level => "a level such as \"info\", or directives such as \
+                \"info,nexudus_proxy::session=debug\""
+                .to_owned(),
+            Self::Choice(words) => match words.split_last() {
+                Some((last, [])) => format!("\"{last}\""),
+                Some((last, words)) => format!("\"{}\" or \"{last}\"", words.join("\", \"")),
+                None => "nothing".to_owned(),
+            },
+            Self::Words => "a list such as [\"one\", \"two\"]".to_owned(),
+            Self::Command => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
+            Self::Names => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
+            Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
+            Self::File => "the path of a file".to_owned(),
+            Self::Proxy => {
+                "\"none\", \"system\" or a URL such as \"http://proxy.example:3128\"".to_owned()
+            }
+            Self::Addresses => {
+                "a list of addresses such as [\"127.0.0.1:6398\", \"[::1]:6398\"]".to_owned()
+            }
+            Self::Address => "\"off\" or an address such as \"127.0.0.1:6390\"".to_owned(),
+            Self::Socket => "\"auto\", \"off\" or an absolute path of at most 103 bytes".to_owned(),
+            Self::Hosts => "[[host]] tables with `origin` and `listen`".to_owned(),
+            Self::Duration { zero: true } => "a duration such as \"30s\"".to_owned(),
+            Self::Duration { zero: false } => {
+                "a duration such as \"30s\", longer than zero".to_owned()
+            }
+            Self::Size { .. } => format!("a size such as \"64KiB\"{}", self.span()),
+            Self::Count { .. } => format!("a whole number{}", self.span()),
+            Self::Pace => "\"auto\" or a pace such as \"10/100ms\"".to_owned(),
+        }
+    }
+
+    /// Returns the word that stands for the value in `--help`.
+    pub fn placeholder(&self) -> &'static str {
+        match self {
+            Self::Switch => "BOOL",
+            Self::Text => "TEXT",
+            Self::Level => "LEVEL",
+            Self::Choice(_) => "WORD",
+            Self::Words => "WORD",
+            Self::Command => "ARRAY",
+            Self::Names => "NAME",
+            Self::Origin => "URL",
+            Self::File => "FILE",
+            Self::Proxy => "URL",
+            Self::Addresses | Self::Address => "ADDR",
+            Self::Socket => "PATH",
+            Self::Hosts => "TABLE",
+            Self::Duration { .. } => "DURATION",
+            Self::Size { .. } => "SIZE",
+            Self::Count { .. } => "N",
+            Self::Pace => "PACE",
+        }
+    }
+
+    /// Says whether the value is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Words | Self::Command | Self::Names | Self::Addresses | Self::Hosts)
+    }
+
+    /// Returns the smallest and the largest number, as they are written.
+    pub(super) fn bounds(&self) -> Option<(String, String)> {
+        let (Self::Size { least, most } | Self::Count { least, most }) = self else { return None };
+        let written = |number: u64| match matches!(self, Self::Size { .. }) && number > 0 {
+            true => notation::write_size(number),
+            false => number.to_string(),
+        };
+        (*most != u64::MAX).then(|| (written(*least), written(*most)))
+    }
+
+    fn span(&self) -> String {
+        let bounds = self.bounds();
+        bounds.map(|(least, most)| format!(" from {least} to {most}")).unwrap_or_default()
+    }
+
+    /// Returns the JSON schema of the value.
+    pub(super) fn schema(&self) -> Json {
+        match self {
+            Self::Switch => json!({ "type": "boolean" }),
+            Self::Choice(words) => json!({ "enum": words }),
+            Self::Words | Self::Command | Self::Names | Self::Addresses => {
+                json!({ "type": "array", "items": { "type": "string" } })
+            }
+            Self::Hosts => json!({
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "origin": Self::Origin.schema(),
+                        "listen": Self::Addresses.schema(),
+                    },
+                    "required": ["origin", "listen"],
+                    "additionalProperties": false,
+                },
+            }),
+            Self::Origin => {
+                json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^/?#@]+/?$" })
+            }
+            Self::Size { .. } => json!({ "type": ["string", "integer"] }),
+            Self::Count { least, most } => {
+                json!({ "type": "integer", "minimum": least, "maximum": most })
+            }
+            Self::Pace => json!({ "type": "string", "pattern": "^(auto|[0-9]+/.+)$" }),
+            Self::Text
+            | Self::Level
+            | Self::File
+            | Self::Proxy
+            | Self::Address
+            | Self::Socket
+            | Self::Duration { .. } => json!({ "type": "string" }),
+        }
+    }
+
+    /// Reads what a flag or an environment variable says: the bare text of a value, or TOML.
+    pub(super) fn read_text(&self, texts: &[String]) -> Result<toml::Value, Wrong> {
+        let parsed = |text: &str| {
+            let document = format!("value = {text}");
+            document.parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"))
+        };
+        let wrong = || Wrong::Shape(format!("`{}`", texts.join(" ")));
+        if self.is_list() {
+            if let [one] = texts {
+                if one.trim().is_empty() {
+                    return Ok(toml::Value::Array(vec![]));
+                }
+                if let Some(list) = parsed(one).filter(toml::Value::is_array) {
+                    return Ok(list);
+                }
+                // A command line in one word would be looked up as the name of a program.
+                if *self == Self::Command && one.contains(char::is_whitespace) {
+                    return Err(wrong());
+                }
+            }
+            let items = texts.iter().map(|text| match *self == Self::Hosts {
+                true => parsed(text).filter(toml::Value::is_table).ok_or_else(wrong),
+                false => Ok(toml::Value::String(text.clone())),
+            });
+            return items.collect::<Result<_, _>>().map(toml::Value::Array);
+        }
+        let text = texts.last().map(String::as_str).unwrap_or_default();
+        match matches!(self, Self::Switch | Self::Count { .. }) {
+            true => parsed(text).filter(|value| !value.is_str()).ok_or_else(wrong),
+            false => Ok(toml::Value::String(text.to_owned())),
+        }
+    }
+}
+
+/// Makes the two functions of a row for a field of the configuration.
+macro_rules! entry {
+    ($section:ident.$name:ident, $kind:expr, $doc:expr) => {
+        Entry {
+            section: stringify!($section),
+            name: stringify!($name),
+            kind: $kind,
+            doc: $doc,
+            shorthand: None,
+            missing: Missing::Nothing,
+            read: |config, value, kind| {
+                config.$section.$name = Field::read(value, kind)?;
+                Ok(())
+            },
+            write: |config, kind| config.$section.$name.write(kind),
+        }
+    };
+}
+pub(super) use entry;
+
+/// `[[host]]`, the one key outside a section.
+pub(super) const HOST: Entry = Entry {
+    section: "",
+    name: "host",
+    kind: Kind::Hosts,
+    doc: "Other hosts that take the same bearer, each on addresses of its own",
+    shorthand: None,
+    missing: Missing::Nothing,
+    read: |config, value, kind| {
+        config.hosts = Field::read(value, kind)?;
+        Ok(())
+    },
+    write: |config, kind| config.hosts.write(kind),
+};
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path())
+    }
+}

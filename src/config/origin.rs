@@ -1,0 +1,212 @@
+//! Addresses of other hosts: where requests go, and the proxy on the way there.
+
+use std::fmt;
+
+use rustls::pki_types::ServerName;
+
+/// An `https` origin: scheme, host and port, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    host: String,
+    port: u16,
+}
+
+/// `upstream.proxy`
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proxy {
+    /// Connect directly, whatever the environment says.
+    None,
+    /// What `HTTPS_PROXY` and `NO_PROXY` say.
+    System,
+    /// This one; may hold a password.
+    Url(String),
+}
+
+/// Why a text is not an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It says `http://`.
+    Plain,
+    /// It has something that does not belong into an origin.
+    Extra(&'static str),
+    /// It is not a URL at all.
+    Shape,
+}
+
+impl Origin {
+    /// Makes an origin of a host name (or an IP address without brackets) and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// Returns the host name, or the IP address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns what belongs into a `Host` header: the port only where it is not 443.
+    pub fn authority(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        if self.port == 443 { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Reads `https://HOST[:PORT]`; one slash at the end is what a browser copies, and is let be.
+    pub(super) fn read(text: &str) -> Result<Self, Flaw> {
+        let (scheme, rest) = text.split_once("://").ok_or(Flaw::Shape)?;
+        if scheme.eq_ignore_ascii_case("http") {
+            return Err(Flaw::Plain);
+        }
+        if !scheme.eq_ignore_ascii_case("https") {
+            return Err(Flaw::Shape);
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        for (mark, what) in
+            [('@', "a user name"), ('?', "a query"), ('#', "a fragment"), ('/', "a path")]
+        {
+            if authority.contains(mark) {
+                return Err(Flaw::Extra(what));
+            }
+        }
+        let (host, port) = split(authority).ok_or(Flaw::Shape)?;
+        match ServerName::try_from(host) {
+            Ok(_) if !host.ends_with('.') => Ok(Self::new(host.to_ascii_lowercase(), port)),
+            Ok(_) | Err(_) => Err(Flaw::Shape),
+        }
+    }
+}
+
+/// Splits `HOST[:PORT]` or `[IPv6][:PORT]`.
+fn split(authority: &str) -> Option<(&str, u16)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, port)
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+        Some(_) => return None,
+        None if port.is_empty() => 443,
+        None => return None,
+    };
+    (port != 0).then_some((host, port))
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}", self.authority())
+    }
+}
+
+impl Proxy {
+    /// Reads `none`, `system` or a URL.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        match text {
+            "none" => Some(Self::None),
+            "system" => Some(Self::System),
+            url => {
+                let (scheme, rest) = url.split_once("://")?;
+                let known = ["http", "https", "socks5", "socks5h"].contains(&scheme);
+                (known && !rest.is_empty() && !rest.contains(char::is_whitespace))
+                    .then(|| Self::Url(url.to_owned()))
+            }
+        }
+    }
+
+    /// Returns the value as the file has it, password included.
+    pub(super) fn written(&self) -> &str {
+        match self {
+            Self::None => "none",
+            Self::System => "system",
+            Self::Url(url) => url,
+        }
+    }
+
+    /// Returns the value without the user name and password that a URL may hold.
+    pub fn redacted(&self) -> String {
+        let text = self.written();
+        let hidden = text.split_once("://").and_then(|(scheme, rest)| {
+            let (_, host) = rest.rsplit_once('@')?;
+            Some(format!("{scheme}://***@{host}"))
+        });
+        hidden.unwrap_or_else(|| text.to_owned())
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({})", self.redacted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_read_as_it_is_written() {
+        for (text, host, port, shown) in [
+            ("https://spaces.nexudus.com", "spaces.nexudus.com", 443, "https://spaces.nexudus.com"),
+            (
+                "https://Spaces.Nexudus.com/",
+                "spaces.nexudus.com",
+                443,
+                "https://spaces.nexudus.com",
+            ),
+            ("HTTPS://localhost:8443", "localhost", 8443, "https://localhost:8443"),
+            ("https://127.0.0.1:1", "127.0.0.1", 1, "https://127.0.0.1:1"),
+            ("https://[::1]:8443", "::1", 8443, "https://[::1]:8443"),
+            ("https://[::1]", "::1", 443, "https://[::1]"),
+        ] {
+            let origin = Origin::read(text).unwrap();
+            assert_eq!((origin.host(), origin.port()), (host, port));
+            assert_eq!(origin.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_https_origin_is_refused() {
+        for (text, flaw) in [
+            ("http://spaces.nexudus.com", Flaw::Plain),
+            ("HTTP://localhost", Flaw::Plain),
+            ("spaces.nexudus.com", Flaw::Shape),
+            ("ftp://spaces.nexudus.com", Flaw::Shape),
+            ("https://", Flaw::Shape),
+            ("https://:443", Flaw::Shape),
+            ("https://host:0", Flaw::Shape),
+            ("https://host:", Flaw::Shape),
+            ("https://host:+443", Flaw::Shape),
+            ("https://host:65536", Flaw::Shape),
+            ("https://host.", Flaw::Shape),
+            ("https://ho st", Flaw::Shape),
+            ("https://ho\\st", Flaw::Shape),
+            ("https://[::1", Flaw::Shape),
+            ("https://[host]", Flaw::Shape),
+            ("https://me:secret@host", Flaw::Extra("a user name")),
+            ("https://host/api", Flaw::Extra("a path")),
+            ("https://host//", Flaw::Extra("a path")),
+            ("https://host?x", Flaw::Extra("a query")),
+            ("https://host#x", Flaw::Extra("a fragment")),
+        ] {
+            assert_eq!(Origin::read(text), Err(flaw), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_never_prints_its_password() {
+        let proxy = Proxy::read("http://me:p@ss@proxy.example:3128").unwrap();
+
+        assert_eq!(proxy.redacted(), "http://***@proxy.example:3128");
+        assert_eq!(format!("{proxy:?}"), "Proxy(http://***@proxy.example:3128)");
+    }
+}

@@ -1,0 +1,209 @@
+//! Where things live: the XDG directories (on macOS too), or those that systemd hands over.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::defaults::DEFAULT_PROFILE;
+use super::error::Problem;
+
+/// Where things live for one profile. Nothing is created here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The configuration file, whether it exists or not. All profiles share it.
+    pub config: PathBuf,
+    /// The directory of what must survive a restart.
+    pub state: PathBuf,
+    /// The directory of the sockets.
+    pub runtime: PathBuf,
+    /// The profile.
+    pub profile: String,
+}
+
+impl Paths {
+    /// Finds the directories with the environment that `var` looks up.
+    ///
+    /// systemd sets `$CONFIGURATION_DIRECTORY`, `$STATE_DIRECTORY` and `$RUNTIME_DIRECTORY` for
+    /// every service that asks for them, so that a script of *another* service sees that service's
+    /// own: only one named after us is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Homeless`] when a directory is needed that only the home directory can give.
+    pub fn find(profile: &str, var: impl Fn(&str) -> Option<OsString>) -> Result<Self, Problem> {
+        let home = |below: &str| {
+            let home = absolute(&var, "HOME").or_else(|| absolute(&var, "USERPROFILE"));
+            home.map(|home| home.join(below)).ok_or(Problem::Homeless)
+        };
+        let own = |systemd: &str, user: &[&str]| {
+            let user = || Some(user.iter().find_map(|name| absolute(&var, name))?.join(OURS));
+            from_systemd(&var, systemd).or_else(user)
+        };
+        // Windows has APPDATA; elsewhere it means nothing, even where Wine or a script sets it.
+        let (config, state) = match cfg!(windows) {
+            true => (&["XDG_CONFIG_HOME", "APPDATA"][..], &["XDG_STATE_HOME", "LOCALAPPDATA"][..]),
+            false => (&["XDG_CONFIG_HOME"][..], &["XDG_STATE_HOME"][..]),
+        };
+        let config = match own("CONFIGURATION_DIRECTORY", config) {
+            Some(directory) => directory,
+            None => home(".config")?.join(OURS),
+        };
+        let state = match own("STATE_DIRECTORY", state) {
+            Some(directory) => directory,
+            None => home(".local/state")?.join(OURS),
+        };
+        let runtime = own("RUNTIME_DIRECTORY", &["XDG_RUNTIME_DIR"]);
+        Ok(Self {
+            config: config.join("config.toml"),
+            runtime: runtime.unwrap_or_else(|| state.join("run")),
+            state,
+            profile: profile.to_owned(),
+        })
+    }
+
+    /// Puts everything below one directory: for `demo` and for tests.
+    pub fn below(directory: &Path) -> Self {
+        Self {
+            config: directory.join("config.toml"),
+            state: directory.join("state"),
+            runtime: directory.join("run"),
+            profile: DEFAULT_PROFILE.to_owned(),
+        }
+    }
+
+    /// Returns the unix socket that tools talk to, where `listen.unix` does not say otherwise.
+    pub fn proxy_socket(&self) -> PathBuf {
+        self.runtime.join(self.named("proxy.sock"))
+    }
+
+    /// Returns the control socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.runtime.join(self.named("admin.sock"))
+    }
+
+    /// Returns a file that must survive a restart: `state_file("session.sealed")`.
+    pub fn state_file(&self, name: &str) -> PathBuf {
+        self.state.join(self.named(name))
+    }
+
+    /// Puts the profile into a file name: `proxy.sock`, `proxy-work.sock`.
+    fn named(&self, name: &str) -> String {
+        match (self.profile.as_str(), name.rsplit_once('.')) {
+            (DEFAULT_PROFILE, _) => name.to_owned(),
+            (profile, Some((stem, extension))) => format!("{stem}-{profile}.{extension}"),
+            (profile, None) => format!("{name}-{profile}"),
+        }
+    }
+}
+
+const OURS: &str = "nexudus-proxy";
+
+/// Returns the directory a variable names; the XDG specification says to ignore a relative one.
+fn absolute(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    var(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Returns the first directory in systemd's list that is ours.
+fn from_systemd(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+    let list = var(name)?;
+    let ours = |path: &PathBuf| {
+        let named = |part: std::path::Component<'_>| {
+            part.as_os_str().to_str().is_some_and(|part| part.starts_with(OURS))
+        };
+        path.is_absolute() && path.components().any(named)
+    };
+    std::env::split_paths(&list).find(ours)
+}
+
+/// Says whether a name can be a profile: part of a file name on every system, and of a TOML key.
+pub(super) fn is_profile(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    (1..=32).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with(['-', '_'])
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn paths(profile: &str, vars: &[(&str, &str)]) -> Result<Paths, Problem> {
+        Paths::find(profile, |name| {
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn a_home_directory_is_enough() {
+        let paths = paths("default", &[("HOME", "/home/ana")]).unwrap();
+
+        assert_eq!(paths.config, Path::new("/home/ana/.config/nexudus-proxy/config.toml"));
+        assert_eq!(paths.state, Path::new("/home/ana/.local/state/nexudus-proxy"));
+        assert_eq!(paths.proxy_socket(), paths.state.join("run/proxy.sock"));
+        assert_eq!(paths.admin_socket(), paths.state.join("run/admin.sock"));
+    }
+
+    #[test]
+    fn the_xdg_directories_come_before_home() {
+        let vars = [
+            ("HOME", "/home/ana"),
+            ("XDG_CONFIG_HOME", "/c"),
+            ("XDG_STATE_HOME", "relative is ignored"),
+            ("XDG_RUNTIME_DIR", "/run/user/1000"),
+        ];
+
+        let paths = paths("default", &vars).unwrap();
+
+        assert_eq!(paths.config, Path::new("/c/nexudus-proxy/config.toml"));
+        assert_eq!(paths.state, Path::new("/home/ana/.local/state/nexudus-proxy"));
+        assert_eq!(paths.proxy_socket(), Path::new("/run/user/1000/nexudus-proxy/proxy.sock"));
+    }
+
+    #[test]
+    fn a_system_service_needs_no_home() {
+        let vars = [
+            ("CONFIGURATION_DIRECTORY", "/etc/nexudus-proxy"),
+            ("STATE_DIRECTORY", "/var/lib/other:/var/lib/nexudus-proxy"),
+            ("RUNTIME_DIRECTORY", "/run/nexudus-proxy"),
+        ];
+
+        let paths = paths("default", &vars).unwrap();
+
+        assert_eq!(paths.config, Path::new("/etc/nexudus-proxy/config.toml"));
+        assert_eq!(paths.state_file("session"), Path::new("/var/lib/nexudus-proxy/session"));
+        assert_eq!(paths.admin_socket(), Path::new("/run/nexudus-proxy/admin.sock"));
+    }
+
+    #[test]
+    fn a_script_of_another_service_keeps_its_hands_off_that_services_state() {
+        let vars = [("HOME", "/home/ana"), ("STATE_DIRECTORY", "/var/lib/backup")];
+
+        let paths = paths("default", &vars).unwrap();
+
+        assert_eq!(paths.state, Path::new("/home/ana/.local/state/nexudus-proxy"));
+    }
+
+    #[test]
+    fn a_profile_has_sockets_and_state_of_its_own_and_shares_the_file() {
+        let work = paths("work", &[("HOME", "/h")]).unwrap();
+        let usual = paths("default", &[("HOME", "/h")]).unwrap();
+
+        assert_eq!(work.config, usual.config);
+        assert_eq!(work.proxy_socket(), work.runtime.join("proxy-work.sock"));
+        assert_eq!(work.state_file("session.sealed"), work.state.join("session-work.sealed"));
+        assert_eq!(work.state_file("client-id"), work.state.join("client-id-work"));
+    }
+
+    #[test]
+    fn without_any_directory_it_says_so() {
+        assert!(matches!(paths("default", &[]), Err(Problem::Homeless)));
+        assert!(matches!(paths("default", &[("HOME", "")]), Err(Problem::Homeless)));
+    }
+
+    #[test]
+    fn a_profile_name_cannot_leave_the_directory() {
+        for name in ["work", "a", "2-b_c"] {
+            assert!(is_profile(name), "{name}");
+        }
+        for name in ["", "../x", "a/b", "A", "-a", "a b", "a.b", &"a".repeat(33)] {
+            assert!(!is_profile(name), "{name}");
+        }
+    }
+}

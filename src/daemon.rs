@@ -1,0 +1,1 @@
+//! Config in, running daemon out. Knows everybody.
