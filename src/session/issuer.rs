@@ -1,14 +1,23 @@
-//! The token endpoint and the probe, as HTTP.
+//! The token endpoint and the probe, over HTTP.
+//!
+//! Two calls exist: `POST /api/token` with a form, and `GET /api/auth/me` whose body is thrown
+//! away because it holds login material. Both grants carry the header `client_id`: Nexudus binds
+//! a refresh token to it, and takes the e-mail address where it is missing. What an answer means
+//! is decided in `answer.rs`.
 
 use std::future::Future;
 
-use http::HeaderValue;
+use bytes::BytesMut;
+use http::{HeaderValue, StatusCode, header};
 
+use super::answer::{self, Answer};
+pub use super::answer::{Failure, Issued};
+use super::error::Cause;
 use crate::secret::Secret;
 
-/// The world outside the keeper: what it asks of Nexudus.
+/// What the keeper asks of Nexudus.
 pub trait Issuer: Send + Sync + 'static {
-    /// Asks for a token.
+    /// Asks for a pair of tokens.
     fn issue(
         &self,
         grant: &Grant,
@@ -19,25 +28,20 @@ pub trait Issuer: Send + Sync + 'static {
     fn probe(&self, bearer: &HeaderValue) -> impl Future<Output = Probe> + Send;
 }
 
-/// What is offered for a token.
-#[derive(Clone, Debug)]
+/// What is offered for a pair of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// The single-use token of the last answer.
     Refresh(Secret),
-}
-
-/// A pair of tokens.
-#[derive(Clone, Debug)]
-pub struct Issued {
-    /// The bearer text.
-    pub access: Secret,
-}
-
-/// Why no token came.
-#[derive(Clone, Debug)]
-pub enum Failure {
-    /// Try later.
-    Passing,
+    /// The login itself.
+    Password {
+        /// The e-mail address.
+        email: String,
+        /// The password.
+        password: Secret,
+        /// A 2FA code.
+        totp: Option<Secret>,
+    },
 }
 
 /// What a probe found.
@@ -47,11 +51,11 @@ pub enum Probe {
     Alive,
     /// The token is refused.
     Dead,
-    /// Nobody can say.
+    /// The answer says nothing about the token, or there was none.
     Unclear,
 }
 
-/// The HTTP implementation.
+/// Asks Nexudus itself.
 #[derive(Clone, Debug)]
 pub struct Http {
     client: reqwest::Client,
@@ -65,23 +69,221 @@ impl Http {
     }
 }
 
-impl Issuer for Http {
-    async fn issue(&self, _grant: &Grant, _client_id: &str) -> Result<Issued, Failure> {
-        let _ = (&self.client, &self.origin);
-        Err(Failure::Passing)
-    }
-
-    async fn probe(&self, _bearer: &HeaderValue) -> Probe {
-        Probe::Unclear
-    }
-}
-
-/// Turns off what must not happen behind our back: redirects, the environment's proxies,
-/// retries and the `Referer`. Cookies and decompression are not compiled in.
+/// Turns off what must not happen behind our back: redirects, retries, the environment's proxies,
+/// the `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression
+/// are not compiled in. A proxy that the user configured is added afterwards.
 pub fn client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     builder
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .referer(false)
         .no_proxy()
+        .referer(false)
+        .pool_max_idle_per_host(0)
+}
+
+impl Issuer for Http {
+    async fn issue(&self, grant: &Grant, client_id: &str) -> Result<Issued, Failure> {
+        let request = self
+            .client
+            .post(format!("{}/api/token", self.origin))
+            .header(header::ACCEPT, "application/json")
+            .header("client_id", client_id)
+            .form(&form(grant));
+        let mut response = request.send().await.map_err(|error| lost(&error))?;
+        let status = response.status();
+        let retry_after = answer::retry_after(response.headers());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| lost(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST {
+                return Err(Failure::Passing {
+                    retry_after,
+                    cause: Cause::new("the token endpoint sent more than 64 KiB"),
+                });
+            }
+        }
+        answer::read(&Answer { status, retry_after, body: &body })
+    }
+
+    async fn probe(&self, bearer: &HeaderValue) -> Probe {
+        let request = self
+            .client
+            .get(format!("{}/api/auth/me", self.origin))
+            .header(header::ACCEPT, "application/json")
+            .header(header::AUTHORIZATION, bearer.clone());
+        match request.send().await {
+            Ok(response) => judge(response.status(), response.headers().get(header::LOCATION)),
+            Err(_) => Probe::Unclear,
+        }
+    }
+}
+
+/// Anything that was answered by somebody who looked at the token and did not mind it is `Alive`:
+/// a 404 would only mean that the probe's path has moved.
+fn judge(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
+    let to_login = location
+        .and_then(|location| location.to_str().ok())
+        .is_some_and(|location| location.to_ascii_lowercase().contains("login"));
+    match status {
+        StatusCode::UNAUTHORIZED => Probe::Dead,
+        status if status.is_redirection() && to_login => Probe::Dead,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
+            Probe::Unclear
+        }
+        status if status.is_success() || status.is_client_error() => Probe::Alive,
+        _ => Probe::Unclear,
+    }
+}
+
+fn form(grant: &Grant) -> Vec<(&'static str, &str)> {
+    match grant {
+        Grant::Refresh(token) => {
+            vec![("grant_type", "refresh_token"), ("refresh_token", token.expose())]
+        }
+        Grant::Password { email, password, totp } => {
+            let mut form = vec![
+                ("grant_type", "password"),
+                ("username", email.as_str()),
+                ("password", password.expose()),
+            ];
+            form.extend(totp.as_ref().map(|code| ("totp", code.expose())));
+            form
+        }
+    }
+}
+
+/// A request that never left is harmless; one that left may have been executed.
+fn lost(error: &reqwest::Error) -> Failure {
+    // The error's own text is not used: it can hold the address with a user's proxy password.
+    if error.is_connect() || error.is_builder() {
+        return Failure::unreachable();
+    }
+    Failure::Unclear(Cause::new("the token endpoint's answer was lost"))
+}
+
+/// Largest token answer read, in bytes: a real one has less than 2 KiB.
+const LARGEST: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_grants_are_forms_with_the_client_id_as_a_header() {
+        let (origin, seen) = answering("HTTP/1.1 200 OK\r\ncontent-length: 20\r\nconnection: close\r\n\r\n{\"access_token\":\"t\"}").await;
+        let issuer = Http::new(plain_client(), origin);
+        let password = Secret::new("p&ss");
+        let grant = Grant::Password {
+            email: "ada@example.test".into(),
+            password,
+            totp: Some(Secret::new("123456")),
+        };
+
+        let issued = issuer.issue(&grant, "c-1").await.unwrap();
+
+        let request = seen.await.unwrap();
+        assert_eq!(issued.access.expose(), "t");
+        assert!(request.starts_with("POST /api/token HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("client_id: c-1\r\n"), "{request}");
+        assert!(request.contains("application/x-www-form-urlencoded"), "{request}");
+        assert!(request.ends_with(
+            "grant_type=password&username=ada%40example.test&password=p%26ss&totp=123456"
+        ));
+        assert_eq!(
+            form(&Grant::Refresh(Secret::new("r1"))),
+            [("grant_type", "refresh_token"), ("refresh_token", "r1")]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_ends_is_cut() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n";
+        let (origin, _seen) = answering(&format!("{head}{}", "x".repeat(99_999))).await;
+
+        let failure = refresh(&origin).await.unwrap_err();
+
+        assert!(matches!(failure, Failure::Passing { .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_told_from_a_request_that_never_left() {
+        let (origin, _seen) = answering("").await;
+        let lost = refresh(&origin).await.unwrap_err();
+        assert!(matches!(lost, Failure::Unclear(_)), "{lost:?}");
+
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let never_left = refresh(&format!("http://{nobody}")).await.unwrap_err();
+        assert!(matches!(never_left, Failure::Passing { .. }), "{never_left:?}");
+    }
+
+    #[test]
+    fn a_probe_is_judged_by_its_status() {
+        let status = |code| judge(StatusCode::from_u16(code).unwrap(), None);
+        for (code, verdict) in [
+            (200, Probe::Alive),
+            (204, Probe::Alive),
+            (403, Probe::Alive),
+            (404, Probe::Alive),
+            (401, Probe::Dead),
+            (302, Probe::Unclear),
+            (408, Probe::Unclear),
+            (409, Probe::Unclear),
+            (429, Probe::Unclear),
+            (500, Probe::Unclear),
+            (503, Probe::Unclear),
+        ] {
+            assert_eq!(status(code), verdict, "{code}");
+        }
+        let to = |place| Some(HeaderValue::from_static(place));
+        assert_eq!(judge(StatusCode::FOUND, to("/en/User/Login").as_ref()), Probe::Dead);
+        assert_eq!(judge(StatusCode::FOUND, to("/en/").as_ref()), Probe::Unclear);
+        assert_eq!(judge(StatusCode::OK, to("/login").as_ref()), Probe::Alive);
+    }
+
+    async fn refresh(origin: &str) -> Result<Issued, Failure> {
+        let grant = Grant::Refresh(Secret::new("r"));
+        Http::new(plain_client(), origin).issue(&grant, "c").await
+    }
+
+    /// Answers one connection, once it has sent a whole request.
+    async fn answering(answer: &str) -> (String, tokio::sync::oneshot::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, seen) = tokio::sync::oneshot::channel();
+        let answer = answer.to_owned();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = String::new();
+            let mut buffer = [0; 4096];
+            while !is_whole(&request) {
+                let length = stream.read(&mut buffer).await.unwrap();
+                assert_ne!(length, 0, "the request ended early");
+                request.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+            }
+            let _ = sender.send(request);
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+        (origin, seen)
+    }
+
+    fn is_whole(request: &str) -> bool {
+        let Some((head, body)) = request.split_once("\r\n\r\n") else {
+            return false;
+        };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        length.is_none_or(|length| body.len() >= length.parse().unwrap())
+    }
+
+    fn plain_client() -> reqwest::Client {
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        client(reqwest::Client::builder()).tls_backend_preconfigured(tls).build().unwrap()
+    }
 }

@@ -8,9 +8,15 @@
 pub mod issuer;
 pub mod state;
 
+mod answer;
 mod asked;
 mod error;
+mod event;
 mod keeper;
+mod pace;
+mod record;
+mod saved;
+mod seal;
 mod view;
 
 use std::path::PathBuf;

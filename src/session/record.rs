@@ -1,0 +1,275 @@
+//! What is kept of a session: the pair, whose it is, and when it was received.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Issued;
+use super::pace::Token;
+use crate::clock::Moment;
+use crate::secret::Secret;
+
+/// Everything that a restart needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Grows by one with each new pair.
+    pub(super) generation: u64,
+    /// What the refresh token is bound to.
+    pub(super) client_id: String,
+    /// The account's e-mail address, if it is known.
+    pub(super) account: Option<String>,
+    /// The tokens; `None` before the first login.
+    pub(super) pair: Option<Pair>,
+}
+
+/// The tokens of one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    /// The bearer text.
+    pub(super) access: Secret,
+    /// When it was received.
+    pub(super) received: Stamp,
+    /// How long it works.
+    pub(super) lasts: Duration,
+    /// What to offer next.
+    pub(super) refresh: Option<Secret>,
+    /// When that was received.
+    pub(super) refresh_received: Stamp,
+}
+
+/// A moment that can be read again after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    /// Milliseconds since 1970.
+    wall: u64,
+    /// Which boot this is, where the system can tell.
+    boot_id: Option<String>,
+    /// Milliseconds since that boot.
+    boot: u64,
+}
+
+impl Stamp {
+    /// Notes `now`.
+    pub(super) fn of(now: Moment) -> Self {
+        let boot = now.boot.as_millis().try_into().unwrap_or(u64::MAX);
+        Self { wall: wall_millis(now.wall), boot_id: boot_id(), boot }
+    }
+
+    /// Returns the time since then: on the boot clock within one boot, on the wall clock across
+    /// boots. `None` when the wall clock was set back meanwhile.
+    fn age(&self, now: Moment) -> Option<Duration> {
+        let boot = Duration::from_millis(self.boot);
+        if self.boot_id.is_some() && self.boot_id == boot_id() && boot <= now.boot {
+            return Some(now.boot - boot);
+        }
+        wall_millis(now.wall).checked_sub(self.wall).map(Duration::from_millis)
+    }
+}
+
+impl Pair {
+    /// Makes a pair of an answer received `now`. A refresh token that is absent from it stays the
+    /// one that was `offered`.
+    pub(super) fn new(issued: Issued, offered: Option<&Self>, now: Moment) -> Self {
+        let received = Stamp::of(now);
+        let (refresh, refresh_received) = match (issued.refresh, offered) {
+            (Some(refresh), _) => (Some(refresh), received.clone()),
+            (None, Some(old)) => (old.refresh.clone(), old.refresh_received.clone()),
+            (None, None) => (None, received.clone()),
+        };
+        Self { access: issued.access, received, lasts: issued.lasts, refresh, refresh_received }
+    }
+
+    /// Returns how long the refresh token still works by our own record.
+    pub(super) fn refresh_left(&self, now: Moment) -> Option<Duration> {
+        self.refresh.as_ref()?;
+        let age = self.refresh_received.age(now).unwrap_or_default();
+        Some(REFRESH_LIFE.saturating_sub(age))
+    }
+}
+
+impl Record {
+    /// Returns what the session's decision needs to know of the access token.
+    pub(super) fn token(&self, now: Moment) -> Option<Token> {
+        let pair = self.pair.as_ref()?;
+        // With a clock set back its age is unknown: it is used, and renewed at once.
+        let age = pair.received.age(now).unwrap_or(pair.lasts * 4 / 5);
+        Some(Token { generation: self.generation, seen: now.boot, age, lasts: pair.lasts })
+    }
+
+    /// Says whether it belongs to the account with this address; an unknown one matches.
+    pub(super) fn is_of(&self, account: Option<&str>) -> bool {
+        match (self.account.as_deref(), account) {
+            (Some(own), Some(other)) => own.trim().eq_ignore_ascii_case(other.trim()),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Returns it as JSON, to be sealed.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let pair = self.pair.as_ref().map(|pair| WrittenPair {
+            access: pair.access.expose(),
+            received: &pair.received,
+            lasts: pair.lasts.as_millis().try_into().unwrap_or(u64::MAX),
+            refresh: pair.refresh.as_ref().map(Secret::expose),
+            refresh_received: &pair.refresh_received,
+        });
+        let written = Written {
+            generation: self.generation,
+            client_id: &self.client_id,
+            account: self.account.as_deref(),
+            pair,
+        };
+        serde_json::to_vec(&written).expect("a struct of strings and numbers is valid JSON")
+    }
+
+    /// Reads what [`Record::to_json`] wrote.
+    pub(super) fn from_json(json: &[u8]) -> Option<Self> {
+        let read: Read = serde_json::from_slice(json).ok()?;
+        let pair = read.pair.map(|pair| Pair {
+            access: Secret::new(pair.access),
+            received: pair.received,
+            lasts: Duration::from_millis(pair.lasts),
+            refresh: pair.refresh.map(Secret::new),
+            refresh_received: pair.refresh_received,
+        });
+        Some(Self {
+            generation: read.generation,
+            client_id: read.client_id,
+            account: read.account,
+            pair,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    generation: u64,
+    client_id: &'a str,
+    account: Option<&'a str>,
+    pair: Option<WrittenPair<'a>>,
+}
+
+#[derive(Serialize)]
+struct WrittenPair<'a> {
+    access: &'a str,
+    received: &'a Stamp,
+    lasts: u64,
+    refresh: Option<&'a str>,
+    refresh_received: &'a Stamp,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    generation: u64,
+    client_id: String,
+    account: Option<String>,
+    pair: Option<ReadPair>,
+}
+
+#[derive(Deserialize)]
+struct ReadPair {
+    access: String,
+    received: Stamp,
+    lasts: u64,
+    refresh: Option<String>,
+    refresh_received: Stamp,
+}
+
+/// Returns milliseconds since 1970; a clock before that shows 0.
+pub(super) fn wall_millis(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// Returns what tells this boot from others.
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// 15 days by Nexudus's documentation; no answer tells.
+pub(super) const REFRESH_LIFE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_record_survives_being_written() {
+        let (clock, _) = Clock::by_hand();
+        let whole = record(clock.now());
+        let empty = Record { pair: None, account: None, ..whole.clone() };
+
+        for record in [whole, empty] {
+            assert_eq!(Record::from_json(&record.to_json()), Some(record));
+        }
+        assert_eq!(Record::from_json(b"{}"), None);
+    }
+
+    #[test]
+    fn within_a_boot_the_boot_clock_counts_and_the_wall_clock_may_jump() {
+        let (clock, hand) = Clock::by_hand();
+        let record = record(clock.now());
+
+        hand.advance(Duration::from_secs(30));
+        hand.set_wall(SystemTime::UNIX_EPOCH);
+
+        assert_eq!(record.token(clock.now()).unwrap().left(clock.now().boot).as_secs(), 30);
+    }
+
+    #[test]
+    fn across_boots_the_wall_clock_counts() {
+        let (clock, hand) = Clock::by_hand();
+        let mut record = record(clock.now());
+        record.pair.as_mut().unwrap().received.boot_id = Some("another boot".into());
+        hand.advance(Duration::from_secs(45));
+        let left = |now: Moment| record.token(now).unwrap().left(now.boot).as_secs();
+        assert_eq!(left(clock.now()), 15);
+
+        hand.set_wall(SystemTime::UNIX_EPOCH);
+        assert_eq!(left(clock.now()), 12, "an unknown age: due for renewal, yet used");
+    }
+
+    #[test]
+    fn a_reply_without_a_refresh_token_keeps_the_old_one_and_its_age() {
+        let (clock, hand) = Clock::by_hand();
+        let old = record(clock.now()).pair.unwrap();
+        hand.advance(Duration::from_secs(60));
+        let issued =
+            |refresh| Issued { access: Secret::new("a2"), refresh, lasts: Duration::from_secs(60) };
+
+        let kept = Pair::new(issued(None), Some(&old), clock.now());
+        let replaced = Pair::new(issued(Some(Secret::new("r2"))), Some(&old), clock.now());
+
+        assert_eq!(kept.refresh, old.refresh);
+        assert_eq!(kept.refresh_left(clock.now()), Some(REFRESH_LIFE - Duration::from_secs(60)));
+        assert_eq!(replaced.refresh_left(clock.now()), Some(REFRESH_LIFE));
+        let none = Pair::new(issued(None), None, clock.now());
+        assert_eq!(none.refresh_left(clock.now()), None);
+    }
+
+    #[test]
+    fn an_account_is_recognised_in_any_casing() {
+        let (clock, _) = Clock::by_hand();
+        let record = record(clock.now());
+
+        assert!(record.is_of(Some("ADA@example.test ")));
+        assert!(record.is_of(None));
+        assert!(!record.is_of(Some("bob@example.test")));
+    }
+
+    fn record(now: Moment) -> Record {
+        let issued = Issued {
+            access: Secret::new("a1"),
+            refresh: Some(Secret::new("r1")),
+            lasts: Duration::from_secs(60),
+        };
+        Record {
+            generation: 3,
+            client_id: "c".into(),
+            account: Some("ada@example.test".into()),
+            pair: Some(Pair::new(issued, None, now)),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The pair at rest: one sealed file, replaced atomically, and a lock across processes.
+//!
+//! Nothing is ever deleted on our own account: a file that does not open stays where it is until
+//! another must take its place, and is then moved aside. The lock is the kernel's (`flock`), on a
+//! file of its own that is never removed, so a killed process leaves none behind.
+//!
+//! A crash at any point leaves either the old file or the new one: the temporary file is complete
+//! and on disk before it takes the name, and a left-over one is overwritten by the next write.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::record::Record;
+use super::seal::{self, Key};
+
+/// A saved session, read or not.
+#[derive(Debug)]
+pub(super) struct Saved {
+    directory: PathBuf,
+    key: Key,
+}
+
+/// Why a saved session cannot be used. The file is kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Others could read or replace it.
+    #[error("{} can be read by others (mode {mode:o}): `chmod 600` it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It does not open.
+    #[error("{} {why}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: seal::Error,
+    },
+    /// It cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Held from the reading of a single-use token until its successor is durable.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases it")] File);
+
+impl Saved {
+    /// Keeps the session in `directory`, under `key`.
+    pub(super) fn new(directory: PathBuf, key: Key) -> Self {
+        Self { directory, key }
+    }
+
+    /// Reads the session; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// One variant per reason for which a file that is there cannot be used.
+    pub(super) fn read(&self) -> Result<Option<Record>, Error> {
+        let path = self.path();
+        let io = |source| Error::Io { path: path.clone(), source };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+        };
+        if let Some(mode) = exposed(&file).map_err(io)? {
+            return Err(Error::Exposed { path, mode });
+        }
+        let mut envelope = Vec::new();
+        file.take(LARGEST).read_to_end(&mut envelope).map_err(io)?;
+        let sealed = |why| Error::Sealed { path: path.clone(), why };
+        let plain = self.key.open(&envelope).map_err(sealed)?;
+        Record::from_json(&plain).map(Some).ok_or_else(|| sealed(seal::Error::Unknown))
+    }
+
+    /// Replaces the session. Returns once it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; what was there before is still there.
+    pub(super) fn write(&self, record: &Record) -> Result<(), Error> {
+        let path = self.path();
+        let envelope = self.key.seal(&zeroize::Zeroizing::new(record.to_json()));
+        self.set_aside()
+            .and_then(|()| replace(&path, &envelope))
+            .map_err(|source| Error::Io { path, source })
+    }
+
+    /// Removes the session: a person has logged out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when it is still there.
+    pub(super) fn erase(&self) -> Result<(), Error> {
+        let path = self.path();
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Io { path, source })
+            }
+            Ok(()) | Err(_) => {
+                // Not worth a failure: it is gone for everybody but a crash right now.
+                let _ = sync_directory(&self.directory);
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves away a file that would be lost if another took its name.
+    fn set_aside(&self) -> io::Result<()> {
+        match self.read() {
+            Ok(_) | Err(Error::Io { .. }) => Ok(()),
+            Err(Error::Exposed { path, .. } | Error::Sealed { path, .. }) => {
+                let free = (1..)
+                    .map(|number| self.directory.join(format!("{NAME}.unreadable-{number}")))
+                    .find(|aside| !aside.exists())
+                    .expect("a directory holds fewer files than there are numbers");
+                std::fs::rename(path, free)
+            }
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(NAME)
+    }
+}
+
+impl Lock {
+    /// Takes the lock of `directory`; `None` while another holds it. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// When its file can be neither made nor opened.
+    pub(super) fn attempt(directory: &Path) -> io::Result<Option<Self>> {
+        make_private(directory)?;
+        let file = private().truncate(false).open(directory.join("session.lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Replaces `path` atomically: after a crash it is the old file or the whole new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    make_private(directory)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = directory.join(name);
+    // A left-over of a crash may have other permissions than a file made now.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = private().truncate(false).create_new(true).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    sync_directory(directory)
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn make_private(directory: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Returns the permission bits if others have any.
+#[cfg(unix)]
+fn exposed(file: &File) -> io::Result<Option<u32>> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
+#[cfg(not(unix))]
+fn exposed(_file: &File) -> io::Result<Option<u32>> {
+    Ok(None)
+}
+
+const NAME: &str = "session.sealed";
+
+/// Largest file read, in bytes: a real one has less than 4 KiB.
+const LARGEST: u64 = 256 * 1024;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_private() {
+        let (directory, saved) = saved();
+        assert!(saved.read().unwrap().is_none());
+
+        saved.write(&record(1)).unwrap();
+        saved.write(&record(2)).unwrap();
+
+        assert_eq!(saved.read().unwrap(), Some(record(2)));
+        let mode = |name: &str| {
+            let path = directory.path().join("state").join(name);
+            std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!((mode(""), mode(NAME)), (0o700, 0o600));
+        assert_eq!(names(&directory), [NAME]);
+    }
+
+    #[test]
+    fn a_file_that_does_not_open_is_kept_and_then_moved_aside() {
+        let (directory, saved) = saved();
+        for (number, damage) in
+            [b"".as_slice(), b"garbage", b"nexudus-proxy session 2\nxxxx"].into_iter().enumerate()
+        {
+            saved.write(&record(1)).unwrap();
+            std::fs::write(saved.path(), damage).unwrap();
+            assert!(matches!(saved.read(), Err(Error::Sealed { .. })));
+            assert_eq!(std::fs::read(saved.path()).unwrap(), damage);
+
+            saved.write(&record(2)).unwrap();
+
+            assert_eq!(saved.read().unwrap(), Some(record(2)));
+            let aside = format!("state/{NAME}.unreadable-{}", number + 1);
+            assert_eq!(std::fs::read(directory.path().join(aside)).unwrap(), damage);
+        }
+    }
+
+    #[test]
+    fn another_key_opens_nothing_and_says_so() {
+        let (_directory, saved) = saved();
+        saved.write(&record(1)).unwrap();
+        let other = Saved::new(saved.directory.clone(), Key::derive(&[8; 16]).unwrap());
+
+        let error = other.read().unwrap_err();
+
+        assert!(
+            error
+                .to_string()
+                .ends_with("does not open with this key: it is damaged, or the key is another")
+        );
+        assert_eq!(saved.read().unwrap(), Some(record(1)));
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let (_directory, saved) = saved();
+        saved.write(&record(1)).unwrap();
+        std::fs::set_permissions(saved.path(), PermissionsExt::from_mode(0o640)).unwrap();
+
+        let error = saved.read().unwrap_err();
+
+        assert!(error.to_string().contains("can be read by others (mode 640)"), "{error}");
+    }
+
+    #[test]
+    fn a_crash_between_the_steps_of_a_write_leaves_the_old_or_the_new() {
+        let (directory, saved) = saved();
+        saved.write(&record(1)).unwrap();
+        // Killed while the temporary file was being written, with any length.
+        for length in [0, 10, 4_000] {
+            let temporary = directory.path().join("state/session.sealed.new");
+            std::fs::write(&temporary, vec![0; length]).unwrap();
+            std::fs::set_permissions(&temporary, PermissionsExt::from_mode(0o444)).unwrap();
+            assert_eq!(saved.read().unwrap(), Some(record(1)));
+        }
+
+        saved.write(&record(2)).unwrap();
+
+        assert_eq!(saved.read().unwrap(), Some(record(2)));
+        assert_eq!(names(&directory), [NAME]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
+        let (directory, saved) = saved();
+        saved.write(&record(1)).unwrap();
+        std::fs::create_dir(directory.path().join("state/session.sealed.new")).unwrap();
+
+        assert!(matches!(saved.write(&record(2)), Err(Error::Io { .. })));
+
+        assert_eq!(saved.read().unwrap(), Some(record(1)));
+    }
+
+    #[test]
+    fn erasing_removes_the_session_and_may_be_repeated() {
+        let (_directory, saved) = saved();
+        saved.write(&record(1)).unwrap();
+
+        saved.erase().unwrap();
+        saved.erase().unwrap();
+
+        assert!(saved.read().unwrap().is_none());
+    }
+
+    #[test]
+    fn one_holds_the_lock_until_it_lets_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Lock::attempt(directory.path()).unwrap().unwrap();
+        assert!(Lock::attempt(directory.path()).unwrap().is_none());
+
+        drop(first);
+
+        assert!(Lock::attempt(directory.path()).unwrap().is_some());
+    }
+
+    fn saved() -> (tempfile::TempDir, Saved) {
+        let directory = tempfile::tempdir().unwrap();
+        let saved = Saved::new(directory.path().join("state"), Key::derive(&[7; 16]).unwrap());
+        (directory, saved)
+    }
+
+    fn record(generation: u64) -> Record {
+        Record { generation, client_id: "c".into(), account: None, pair: None }
+    }
+
+    fn names(directory: &tempfile::TempDir) -> Vec<String> {
+        let entries = std::fs::read_dir(directory.path().join("state")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}

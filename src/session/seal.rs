@@ -1,0 +1,113 @@
+//! The envelope around the saved session: AES-256-GCM under a key derived by HKDF-SHA256.
+//!
+//! Layout: [`MAGIC`] with the version, a random nonce (12 bytes), the sealed bytes, the tag (16
+//! bytes). The magic is authenticated with the rest, so a version cannot be swapped.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf;
+use zeroize::Zeroizing;
+
+/// The key of a saved session.
+pub(super) struct Key(RandomizedNonceKey);
+
+/// Why an envelope stays closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Error {
+    /// It is not one, or of another version.
+    #[error("is not a session of a known version")]
+    Unknown,
+    /// Another key, or other bytes than were written.
+    #[error("does not open with this key: it is damaged, or the key is another")]
+    Closed,
+}
+
+impl Key {
+    /// Derives the key from its material; `None` when that is shorter than [`SHORTEST`].
+    pub(super) fn derive(material: &[u8]) -> Option<Self> {
+        if material.len() < SHORTEST {
+            return None;
+        }
+        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"nexudus-proxy").extract(material);
+        let mut bytes = Zeroizing::new([0; 32]);
+        secret
+            .expand(&[b"session file 1"], hkdf::HKDF_SHA256)
+            .and_then(|derived| derived.fill(&mut *bytes))
+            .expect("HKDF-SHA256 yields 32 bytes");
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &*bytes);
+        Some(Self(key.expect("AES-256 takes 32 bytes")))
+    }
+
+    /// Seals `plain`.
+    pub(super) fn seal(&self, plain: &[u8]) -> Vec<u8> {
+        let mut sealed = plain.to_vec();
+        let nonce = self
+            .0
+            .seal_in_place_append_tag(Aad::from(MAGIC), &mut sealed)
+            .expect("AES-GCM seals anything that fits into memory");
+        [MAGIC, nonce.as_ref().as_slice(), &sealed].concat()
+    }
+
+    /// Opens what [`Key::seal`] made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] for another format, [`Error::Closed`] for everything else.
+    pub(super) fn open(&self, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let rest = envelope.strip_prefix(MAGIC).ok_or(Error::Unknown)?;
+        let (nonce, sealed) = rest.split_at_checked(NONCE_LEN).ok_or(Error::Closed)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Error::Closed)?;
+        let mut plain = Zeroizing::new(sealed.to_vec());
+        let opened = self.0.open_in_place(nonce, Aad::from(MAGIC), &mut plain);
+        let length = opened.map_err(|_| Error::Closed)?.len();
+        plain.truncate(length);
+        Ok(plain)
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// Shortest key material, in bytes: 128 bits, if it is random.
+pub(super) const SHORTEST: usize = 16;
+
+/// What every saved session begins with.
+const MAGIC: &[u8] = b"nexudus-proxy session 1\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sealed_opens_with_the_same_key_only() {
+        let key = Key::derive(b"sixteen bytes ok").unwrap();
+        let sealed = key.seal(b"plain");
+
+        assert_eq!(*key.open(&sealed).unwrap(), b"plain");
+        assert_ne!(sealed, key.seal(b"plain"));
+        assert!(!sealed.windows(5).any(|window| window == b"plain"));
+        let other = Key::derive(b"sixteen bytes no").unwrap();
+        assert_eq!(other.open(&sealed).unwrap_err(), Error::Closed);
+    }
+
+    #[test]
+    fn every_flipped_or_missing_byte_keeps_it_closed() {
+        let key = Key::derive(&[7; 16]).unwrap();
+        let sealed = key.seal(b"plain");
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1;
+            assert!(key.open(&flipped).is_err(), "byte {at}");
+            assert!(key.open(&sealed[..at]).is_err(), "length {at}");
+        }
+    }
+
+    #[test]
+    fn short_material_makes_no_key() {
+        assert!(Key::derive(&[7; SHORTEST - 1]).is_none());
+        assert!(Key::derive(&[7; SHORTEST]).is_some());
+        assert_eq!(format!("{:?}", Key::derive(&[7; 16]).unwrap()), "Key(..)");
+    }
+}
