@@ -80,9 +80,12 @@ impl Paths {
         self.runtime.join(self.named("admin.sock"))
     }
 
-    /// Returns a file that must survive a restart: `state_file("session.sealed")`.
-    pub fn state_file(&self, name: &str) -> PathBuf {
-        self.state.join(self.named(name))
+    /// Returns the directory of what this profile keeps across restarts.
+    pub fn profile_state(&self) -> PathBuf {
+        match self.profile.as_str() {
+            DEFAULT_PROFILE => self.state.clone(),
+            profile => self.state.join("profiles").join(profile),
+        }
     }
 
     /// Puts the profile into a file name: `proxy.sock`, `proxy-work.sock`.
@@ -167,7 +170,7 @@ mod tests {
         let paths = paths("default", &vars).unwrap();
 
         assert_eq!(paths.config, Path::new("/etc/nexudus-proxy/config.toml"));
-        assert_eq!(paths.state_file("session"), Path::new("/var/lib/nexudus-proxy/session"));
+        assert_eq!(paths.profile_state(), Path::new("/var/lib/nexudus-proxy"));
         assert_eq!(paths.admin_socket(), Path::new("/run/nexudus-proxy/admin.sock"));
     }
 
@@ -187,8 +190,7 @@ mod tests {
 
         assert_eq!(work.config, usual.config);
         assert_eq!(work.proxy_socket(), work.runtime.join("proxy-work.sock"));
-        assert_eq!(work.state_file("session.sealed"), work.state.join("session-work.sealed"));
-        assert_eq!(work.state_file("client-id"), work.state.join("client-id-work"));
+        assert_eq!(work.profile_state(), work.state.join("profiles/work"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! One local connection: its requests in order, its patience, its end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use http::{Request, Response};
@@ -53,10 +55,10 @@ impl Connections {
         let answer = service_fn(|request: Request<Incoming>| {
             phase.busy();
             let answering = Answering::new(&request, phase.clone(), self.draining.enter());
-            let (gateway, peer) = (gateway.clone(), peer.clone());
+            let (gateway, peer, draining) = (gateway.clone(), peer.clone(), self.draining.clone());
             async move {
                 let response = match has_room {
-                    true => gateway.respond(request, &peer).await,
+                    true => unless_over(draining, gateway.respond(request, &peer)).await,
                     false => respond::render(&Error::Overloaded),
                 };
                 Ok::<_, Infallible>(answering.finish(response))
@@ -72,13 +74,31 @@ impl Connections {
             () = draining.begun() => {
                 // The request in flight is answered, with `Connection: close`.
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                // Looked at again when the time is over, so that `unless_over` sees it.
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = draining.over() => connection.await,
+                }
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a local connection ended early");
         }
     }
+}
+
+/// Answers with a 503 once the time to finish is over. Costs a read per wake-up, not a wait: the
+/// connection that carries this request is woken at that moment.
+async fn unless_over(
+    draining: Draining,
+    answer: impl Future<Output = Response<Body>>,
+) -> Response<Body> {
+    let mut answer = pin!(answer);
+    poll_fn(|cx| match draining.is_over() {
+        true => Poll::Ready(respond::render(&Error::Draining)),
+        false => answer.as_mut().poll(cx),
+    })
+    .await
 }
 
 /// A request that is being answered: its connection is busy, and it counts as in flight.

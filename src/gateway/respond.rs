@@ -34,15 +34,6 @@ pub(super) fn render(error: &Error) -> Response<Body> {
     let mut response = Response::new(Body::full(problem(&told, &detail)));
     *response.status_mut() = told.status;
     describe(response.headers_mut(), &told);
-    match error {
-        Error::Guard(guard::Error::Method) => {
-            response.headers_mut().insert(ALLOW, allowed_methods());
-        }
-        Error::Policy(policy::Error::TokenMethod) => {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        }
-        _ => {}
-    }
     response
 }
 
@@ -68,6 +59,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         token: "http_request_error",
         hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it."),
         retry_after: None,
+        allow: None,
         close: true,
     };
     let too_large = |status| Told {
@@ -77,6 +69,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         token: "http_request_error",
         hint: Some("Send less, or raise the bound in [limits]."),
         retry_after: None,
+        allow: None,
         close: true,
     };
     let late = Told {
@@ -110,6 +103,7 @@ struct Told {
     token: &'static str,
     hint: Option<&'static str>,
     retry_after: Option<Duration>,
+    allow: Option<&'static str>,
     close: bool,
 }
 
@@ -124,7 +118,16 @@ impl Told {
             true => "http_request_denied",
             false => "proxy_internal_response",
         };
-        Self { status, code, title, token, hint: Some(hint), retry_after: None, close: false }
+        Self {
+            status,
+            code,
+            title,
+            token,
+            hint: Some(hint),
+            retry_after: None,
+            allow: None,
+            close: false,
+        }
     }
 
     fn token(self, token: &'static str) -> Self {
@@ -133,6 +136,10 @@ impl Told {
 
     fn closing(self) -> Self {
         Self { close: true, ..self }
+    }
+
+    fn allowing(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
     }
 
     fn retry(self, after: Duration) -> Self {
@@ -233,7 +240,8 @@ fn tell_guard(error: guard::Error) -> Told {
             "request.method",
             "Method not forwarded",
             "Use one of the methods in the Allow header.",
-        ),
+        )
+        .allowing(METHODS),
         E::Upgrade => Told::new(
             StatusCode::NOT_IMPLEMENTED,
             "request.upgrade",
@@ -257,7 +265,8 @@ fn tell_policy(error: policy::Error) -> Told {
             "request.method",
             "Method not allowed here",
             "POST a grant to /api/token.",
-        ),
+        )
+        .allowing("POST"),
     }
 }
 
@@ -382,6 +391,9 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
         let seconds = after.as_millis().div_ceil(1000).max(1);
         fields.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
+    if let Some(methods) = told.allow {
+        fields.insert(ALLOW, HeaderValue::from_static(methods));
+    }
     if told.close {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -407,9 +419,42 @@ fn raw(told: &Told, detail: &str) -> Bytes {
     out.into()
 }
 
-fn allowed_methods() -> HeaderValue {
-    let names: Vec<&str> = guard::FORWARDED.iter().map(http::Method::as_str).collect();
-    HeaderValue::try_from(names.join(", ")).expect("method names are ASCII letters")
-}
+/// [`guard::FORWARDED`] as `Allow` wants it.
+const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allow_header_names_what_is_forwarded() {
+        let names = guard::FORWARDED.each_ref().map(http::Method::as_str);
+        assert_eq!(METHODS, names.join(", "));
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_code_its_causes_and_a_way_out() {
+        let response = render(&Error::Guard(guard::Error::ForeignHost));
+
+        assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            response.headers()[PROXY_STATUS],
+            "nexudus-proxy; error=http_request_denied; details=\"guard.host\""
+        );
+    }
+
+    #[test]
+    fn what_never_becomes_a_request_is_told_as_well_as_the_rest() {
+        let canned = canned(&Limits::default());
+
+        let text = String::from_utf8(canned.head_timeout.to_vec()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["code"], "request.timeout");
+    }
+}

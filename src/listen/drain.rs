@@ -9,15 +9,25 @@ use tokio::sync::watch;
 /// Starts the end, and sees when everything has ended.
 #[derive(Debug)]
 pub struct Drain {
-    draining: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     in_flight: Arc<AtomicUsize>,
 }
 
 /// What every connection holds: it sees the end coming.
 #[derive(Clone, Debug)]
 pub struct Draining {
-    draining: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     in_flight: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Requests come and go.
+    Serving,
+    /// Each connection ends after its request.
+    Draining,
+    /// Requests that have no answer yet get a 503.
+    Over,
 }
 
 /// One request in flight, until dropped.
@@ -27,14 +37,19 @@ pub struct InFlight(Arc<AtomicUsize>);
 impl Drain {
     /// Makes the two ends.
     pub fn new() -> (Self, Draining) {
-        let (draining, seen) = watch::channel(false);
+        let (stage, seen) = watch::channel(Stage::Serving);
         let in_flight = Arc::<AtomicUsize>::default();
-        (Self { draining, in_flight: in_flight.clone() }, Draining { draining: seen, in_flight })
+        (Self { stage, in_flight: in_flight.clone() }, Draining { stage: seen, in_flight })
     }
 
     /// Tells every connection to end after its current request.
     pub fn begin(&self) {
-        self.draining.send_replace(true);
+        self.stage.send_replace(Stage::Draining);
+    }
+
+    /// Tells every request that waits for its answer to stop waiting.
+    pub fn end(&self) {
+        self.stage.send_replace(Stage::Over);
     }
 
     /// Returns how many requests are in flight.
@@ -44,21 +59,35 @@ impl Drain {
 
     /// Waits until every connection is gone, at most `limit`. Says whether all went by themselves.
     pub async fn finished(&self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, self.draining.closed()).await.is_ok()
+        tokio::time::timeout(limit, self.stage.closed()).await.is_ok()
     }
 }
 
 impl Draining {
     /// Waits until the end begins.
     pub async fn begun(&mut self) {
-        // An error means that the daemon is gone, which is an end too.
-        self.draining.wait_for(|draining| *draining).await.ok();
+        self.reached(Stage::Draining).await;
+    }
+
+    /// Waits until the time to finish is over.
+    pub async fn over(&mut self) {
+        self.reached(Stage::Over).await;
+    }
+
+    /// Says whether the time to finish is over.
+    pub fn is_over(&self) -> bool {
+        *self.stage.borrow() == Stage::Over
     }
 
     /// Counts one more request in flight.
     pub fn enter(&self) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self.in_flight.clone())
+    }
+
+    async fn reached(&mut self, wanted: Stage) {
+        // An error means that the daemon is gone, which is every stage at once.
+        self.stage.wait_for(|stage| *stage >= wanted).await.ok();
     }
 }
 

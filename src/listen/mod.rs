@@ -13,7 +13,7 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::drain::{Drain, Draining, InFlight};
@@ -92,6 +92,24 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// Returns the TCP address, with the port that was chosen.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// Returns the path of a unix socket.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            #[cfg(unix)]
+            Self::Unix(_, bound) => Some(bound.path()),
+        }
+    }
+
     /// Hands the place to the runtime that this is called on.
     ///
     /// # Errors
