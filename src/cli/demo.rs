@@ -1,17 +1,95 @@
 //! `demo`: a simulated Nexudus and the proxy in front of it, in one process.
+//!
+//! Nothing is written outside a temporary directory, nothing goes to the network. Tokens live for
+//! [`TOKEN_LIFE`], so that renewals can be watched.
 
-use super::{Code, Failure};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
+
+use super::{Failure, Print, serve};
+use crate::clock::Clock;
+use crate::config::{Config, Format, Origin, Paths, Store};
+use crate::credentials::{Credentials, Login};
+use crate::daemon::{self, Daemon, Setting, process};
+use crate::secret::Secret;
+use crate::{listen, telemetry};
 
 /// What `demo` takes: nothing but what every command takes.
 #[derive(clap::Args, Debug)]
 pub(super) struct Options {}
 
 /// Runs both until Ctrl-C.
-pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let _ = options;
-    Err(Failure::Other {
-        sentence: "demo is not available in this version".to_owned(),
-        code: Code::Failed,
-        hint: None,
+pub(super) fn run(_: &Options, print: Print) -> Result<(), Failure> {
+    let home = tempfile::Builder::new().prefix("nexudus-proxy-demo-").tempdir();
+    let home = home.map_err(Failure::Runtime)?;
+    let simulator = Simulator::builder()
+        .account(Account::new(DEMO_EMAIL, DEMO_PASSWORD))
+        .set(|knobs| knobs.token.access_life = TOKEN_LIFE)
+        .start()
+        .map_err(Failure::Simulator)?;
+    let ca_file = home.path().join("simulator-ca.pem");
+    simulator.write_ca(&ca_file).map_err(Failure::Runtime)?;
+
+    let mut config = Config::default();
+    config.upstream.origin = Origin::new("localhost", simulator.address().port());
+    config.upstream.ca_file = Some(ca_file);
+    config.session.store = Store::Memory;
+    config.log.level = "debug".to_owned();
+    config.log.format = Format::Human;
+    telemetry::start(&config.log, print.colour())?;
+    process::harden();
+
+    let paths = Paths::below(home.path());
+    serve::control()?.block_on(async {
+        let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
+        let daemon = start(&mut config, &paths).await?;
+        print.line(&welcome(&daemon, &simulator))?;
+        let signal = signals.next().await;
+        serve::stop(daemon, &config, signal, &mut signals).await;
+        Ok(())
     })
 }
+
+/// Starts on the usual port, or on a free one where that is taken.
+async fn start(config: &mut Config, paths: &Paths) -> Result<Daemon, daemon::Error> {
+    match Daemon::start(config, paths, setting()).await {
+        Err(daemon::Error::Listen(listen::Error::InUse { address, holder })) => {
+            let holder = holder.map(|holder| holder.to_string());
+            tracing::info!(%address, holder, "port in use, taking a free one");
+            config.listen.tcp.iter_mut().for_each(|address| address.set_port(0));
+            Daemon::start(config, paths, setting()).await
+        }
+        started => started,
+    }
+}
+
+fn setting() -> Setting {
+    let login = Login {
+        email: DEMO_EMAIL.to_owned(),
+        password: Secret::new(DEMO_PASSWORD),
+        second_factor: None,
+    };
+    Setting { clock: Clock::system(), credentials: Credentials::memory(Some(login)) }
+}
+
+fn welcome(daemon: &Daemon, simulator: &Simulator) -> String {
+    let port = daemon.addresses().first().map_or(0, SocketAddr::port);
+    let life = TOKEN_LIFE.as_secs();
+    let origin = simulator.origin();
+    format!(
+        "A simulated Nexudus runs at {origin}, and the proxy in front of it, logged in\n\
+         as {DEMO_EMAIL}. Try it from another terminal:\n\
+         \n\
+         \x20 curl 'http://localhost:{port}/api/auth/me'\n\
+         \x20 curl 'http://localhost:{port}/api/spaces/coworkers?size=3'\n\
+         \x20 curl -X POST 'http://localhost:{port}/api/spaces/coworkers' \\\n\
+         \x20      -H 'Content-Type: application/json' -d '{{\"FullName\": \"Grace Example\"}}'\n\
+         \n\
+         Tokens live for {life} s here: wait a little and call again. Ctrl-C ends it.\n"
+    )
+}
+
+/// Short enough to see two renewals in a minute.
+const TOKEN_LIFE: Duration = Duration::from_secs(20);

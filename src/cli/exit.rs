@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use super::print::causes;
 use crate::config::{self, KEYS, Problem};
+use crate::{daemon, listen, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,15 @@ pub enum Failure {
     },
     /// The result could not be printed.
     Output(io::Error),
+    /// The daemon did not start.
+    Daemon(daemon::Error),
+    /// The log did not start.
+    Log(telemetry::Error),
+    /// The system gave no runtime, no signals or no temporary directory.
+    Runtime(io::Error),
+    /// The simulator did not start.
+    #[cfg(feature = "demo")]
+    Simulator(nexudus_simulator::StartError),
     /// Anything that is said in place.
     Other {
         /// What failed.
@@ -79,8 +89,13 @@ impl Failure {
     pub(super) fn code(&self) -> Code {
         match self {
             Self::Usage(error) if error.exit_code() == 0 => Code::Done,
-            Self::Usage(_) | Self::Config(_) => Code::Usage,
-            Self::Exists(_) | Self::Write { .. } | Self::Output(_) => Code::Failed,
+            Self::Usage(_) | Self::Config(_) | Self::Log(_) => Code::Usage,
+            Self::Exists(_) | Self::Write { .. } | Self::Output(_) | Self::Runtime(_) => {
+                Code::Failed
+            }
+            #[cfg(feature = "demo")]
+            Self::Simulator(_) => Code::Failed,
+            Self::Daemon(error) => daemon_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -111,9 +126,72 @@ impl Failure {
             Self::Output(source) => {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
+            Self::Daemon(error) => one(error.to_string(), causes(error), daemon_hint(error)),
+            Self::Log(error) => one(
+                error.to_string(),
+                causes(error),
+                Some("Write error, warn, info, debug or trace.".to_owned()),
+            ),
+            Self::Runtime(error) => one(
+                "the system refused what every program needs".to_owned(),
+                vec![error.to_string()],
+                None,
+            ),
+            #[cfg(feature = "demo")]
+            Self::Simulator(error) => one(error.to_string(), causes(error), None),
             Self::Other { sentence, hint, .. } => one(sentence.clone(), vec![], hint.clone()),
         }
     }
+}
+
+/// What is configured wrongly exits like any other configuration error; the rest has failed.
+fn daemon_code(error: &daemon::Error) -> Code {
+    match error {
+        daemon::Error::Trust(_) | daemon::Error::Nowhere | daemon::Error::UserAgent(_) => {
+            Code::Usage
+        }
+        daemon::Error::AlreadyRunning { .. }
+        | daemon::Error::State { .. }
+        | daemon::Error::Listen(_)
+        | daemon::Error::Client(_)
+        | daemon::Error::Data(_) => Code::Failed,
+    }
+}
+
+/// Returns the way out when the daemon did not start.
+fn daemon_hint(error: &daemon::Error) -> Option<String> {
+    let said = match error {
+        daemon::Error::AlreadyRunning { .. } => {
+            "Use the daemon that runs, stop it first, or choose another --profile."
+        }
+        daemon::Error::State { .. } => {
+            "Make it writable for this user, or set XDG_STATE_HOME to a directory that is."
+        }
+        daemon::Error::Trust(_) => {
+            "Install the system's certificates (ca-certificates), or name a PEM file with \
+             upstream.ca_file."
+        }
+        daemon::Error::Listen(listen::Error::InUse { .. }) => {
+            "Stop the program that holds it, or listen elsewhere: --listen 127.0.0.1:0 picks a \
+             free port."
+        }
+        daemon::Error::Listen(listen::Error::SocketInUse { .. }) => {
+            "Stop that daemon first, or choose another path with --socket."
+        }
+        daemon::Error::Listen(listen::Error::SocketPath { .. }) => {
+            "Choose a shorter path with --socket, or --socket off."
+        }
+        daemon::Error::Listen(listen::Error::SocketPlace { .. }) => {
+            "Choose a directory of your own with --socket, or --socket off."
+        }
+        daemon::Error::Listen(listen::Error::Bind { .. }) => {
+            "Choose an address of this machine with --listen."
+        }
+        daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
+        daemon::Error::UserAgent(_) => "Use printable ASCII.",
+        daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
+    };
+    Some(said.to_owned())
 }
 
 /// Returns the way out of a problem with the configuration.
@@ -200,6 +278,18 @@ fn capital(text: &str) -> String {
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
         Self::Usage(Box::new(error))
+    }
+}
+
+impl From<daemon::Error> for Failure {
+    fn from(error: daemon::Error) -> Self {
+        Self::Daemon(error)
+    }
+}
+
+impl From<telemetry::Error> for Failure {
+    fn from(error: telemetry::Error) -> Self {
+        Self::Log(error)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+#[cfg(feature = "demo")]
 mod demo;
 mod exit;
 mod flags;
@@ -102,10 +103,10 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         Command::Serve(options) => {
             let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
             warnings.iter().for_each(|warning| print.warning(warning));
-            serve::run(config, paths)
+            serve::run(&config, &paths, print)
         }
         #[cfg(feature = "demo")]
-        Command::Demo(options) => demo::run(&options),
+        Command::Demo(options) => demo::run(&options, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

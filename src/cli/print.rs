@@ -66,6 +66,11 @@ pub struct Print {
 }
 
 impl Print {
+    /// Says whether the log may be coloured.
+    pub(super) fn colour(self) -> bool {
+        self.stderr_colour
+    }
+
     pub(super) fn new(when: When) -> Self {
         Self {
             stdout_colour: when.on(io::stdout().is_terminal()),

@@ -1,8 +1,14 @@
 //! `serve`: the daemon in the foreground.
 
+use tokio::runtime::{Builder, Runtime};
+
 use super::flags::Keys;
-use super::{Code, Failure};
+use super::{Failure, Print};
+use crate::clock::Clock;
 use crate::config::{Config, Paths};
+use crate::credentials::Credentials;
+use crate::daemon::{Daemon, Setting, process};
+use crate::telemetry;
 
 /// What `serve` takes: every key of the configuration.
 #[derive(clap::Args, Debug)]
@@ -12,11 +18,48 @@ pub(super) struct Options {
 }
 
 /// Runs the daemon until it is told to stop.
-pub(super) fn run(config: Config, paths: Paths) -> Result<(), Failure> {
-    let _ = (config, paths);
-    Err(Failure::Other {
-        sentence: "serve is not available in this version".to_owned(),
-        code: Code::Failed,
-        hint: None,
+pub(super) fn run(config: &Config, paths: &Paths, print: Print) -> Result<(), Failure> {
+    telemetry::start(&config.log, print.colour())?;
+    process::harden();
+    let setting = Setting {
+        clock: Clock::system(),
+        credentials: Credentials::configured(&config.credentials),
+    };
+    control()?.block_on(async {
+        let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
+        let daemon = Daemon::start(config, paths, setting).await?;
+        for address in daemon.addresses() {
+            tracing::info!(%address, origin = %config.upstream.origin, "listening");
+        }
+        if let Some(path) = daemon.socket() {
+            tracing::info!(path = %path.display(), "listening");
+        }
+        let signal = signals.next().await;
+        stop(daemon, config, signal, &mut signals).await;
+        Ok(())
     })
+}
+
+/// Lets requests in flight finish; a second signal ends it at once.
+pub(super) async fn stop(
+    daemon: Daemon,
+    config: &Config,
+    signal: &'static str,
+    signals: &mut process::Signals,
+) {
+    tracing::info!(signal, in_flight = daemon.in_flight(), "draining");
+    tokio::select! {
+        () = daemon.stop(config.daemon.drain) => tracing::info!("stopped"),
+        signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+    }
+}
+
+/// Makes the runtime that everything but the data path runs on.
+pub(super) fn control() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        // Name look-ups, file writes and a credential store: a few at once, gone when idle.
+        .max_blocking_threads(8)
+        .build()
+        .map_err(Failure::Runtime)
 }

@@ -7,6 +7,8 @@
 //! The caller's runtime is the control runtime: session and name resolution run there. The data
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
+pub mod process;
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
