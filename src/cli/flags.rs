@@ -66,31 +66,41 @@ fn read_only() -> Arg {
         .long(READ_ONLY)
         .action(ArgAction::SetTrue)
         .conflicts_with("policy.anonymous")
-        .help("Callers without a client key may only read")
+        .help(
+            KEYS.iter()
+                .find(|entry| entry.path() == "policy.anonymous")
+                .map_or_else(String::new, |entry| {
+                    with_limitation(entry, "Callers without a client key may only read")
+                }),
+        )
 }
 
 fn flag(names: &'static Names) -> Arg {
     let entry = names.entry;
-    let help = match entry.limitation() {
-        Some(limitation) => format!("{} ({limitation})", entry.doc),
-        None => entry.doc.to_owned(),
+    let help = with_limitation(entry, entry.doc);
+    let help = match default(entry) {
+        Some(default) => format!("{help} [default: {default}]"),
+        None => help,
     };
     let arg = Arg::new(names.id.as_str())
         .long(names.flag())
         .value_name(entry.kind.placeholder())
-        .help(match default(entry) {
-            Some(default) => format!("{help} [default: {default}]"),
-            None => help,
-        })
         .action(if entry.kind.is_list() { ArgAction::Append } else { ArgAction::Set });
     let arg = match entry.shorthand {
-        Some(_) => arg.visible_alias(names.long.as_str()),
-        None => arg,
+        Some(_) => arg
+            .alias(names.long.as_str())
+            .long_help(format!("{help} (also --{})", names.long))
+            .help(help),
+        None => arg.help(help),
     };
     match entry.kind == Kind::Switch {
         true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         false => arg,
     }
+}
+
+fn with_limitation(entry: &Entry, doc: &str) -> String {
+    entry.limitation().map_or_else(|| doc.to_owned(), |limitation| format!("{doc} ({limitation})"))
 }
 
 /// Returns the default as one would type it; nothing for what is empty.
