@@ -58,6 +58,40 @@ impl Args for Keys {
     }
 }
 
+/// The same keys for a command that is about something else: they work, and the help does not list
+/// them a second time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AlsoKeys(Keys);
+
+impl AlsoKeys {
+    /// Returns those that were given.
+    pub(super) fn given(self) -> Vec<Given> {
+        self.0.given()
+    }
+}
+
+impl Args for AlsoKeys {
+    fn augment_args(command: Command) -> Command {
+        Keys::augment_args(command)
+            .mut_args(|arg| arg.hide(true))
+            .after_help("Takes the flags of `serve` too: see `nexudus-proxy serve --help`.")
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AlsoKeys {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Keys::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
 /// The id of `--read-only`.
 const READ_ONLY: &str = "read-only";
 
@@ -152,4 +186,25 @@ pub(super) fn verbosity(verbose: u8, quiet: bool) -> Option<Given> {
 fn key(path: &str, text: &str, flag: &str) -> Option<Given> {
     let entry = KEYS.iter().find(|entry| entry.path() == path)?;
     Some(Given { entry, texts: vec![text.to_owned()], flag: flag.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_gives_its_key() {
+        for names in NAMES.iter() {
+            for flag in [names.long.as_str(), names.flag()] {
+                let command = Keys::augment_args(Command::new("test"));
+                let matches = command.get_matches_from(["test", &format!("--{flag}=x")]);
+
+                let given = Keys::from_arg_matches(&matches).unwrap().given();
+
+                assert_eq!(given.len(), 1);
+                assert_eq!(given[0].entry.path(), names.id);
+                assert_eq!(given[0].texts, ["x"]);
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+#[cfg(feature = "demo")]
 mod demo;
 mod exit;
 mod flags;

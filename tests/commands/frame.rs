@@ -68,9 +68,10 @@ fn the_manual_page_has_every_command() {
     let page = home().run("man");
 
     assert!(page.contains(".TH nexudus-proxy 1"), "{page}");
-    for command in ["SERVE", "CONFIG", "COMPLETIONS", "MAN"] {
-        assert!(page.contains(&format!("NEXUDUS-PROXY {command}")), "{command}");
+    for command in ["SERVE", "CONFIG", "CONFIG INIT", "COMPLETIONS", "MAN"] {
+        assert!(page.contains(&format!("\n.SH \"NEXUDUS\\-PROXY {command}\"\n")), "{command}");
     }
+    assert!(page.contains("EXIT STATUS"));
 }
 
 #[test]

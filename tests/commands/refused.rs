@@ -53,7 +53,8 @@ fn a_file_that_is_not_text_is_told_with_line_and_column() {
 fn an_upstream_that_is_not_https_is_refused() {
     assert_eq!(
         home().run("serve --upstream http://spaces.nexudus.com"),
-        "! error: --upstream: upstream.origin: the upstream must be https, http:// is refused\n\
+        "! error: --upstream: upstream.origin: must be https: over http:// anybody on the way could \
+         read the token\n\
          ! hint: Write https://; for a certificate of your own, name its CA with \
          upstream.ca_file.\n\
          => 2\n"
@@ -192,7 +193,7 @@ fn what_this_version_cannot_do_is_refused() {
 fn a_profile_name_cannot_leave_the_directory() {
     assert_eq!(
         home().run("config path --profile ../work"),
-        "! error: `../work` is not a name for a profile\n\
+        "! error: --profile: `../work` is not a name for a profile\n\
          ! hint: Use lower-case letters, digits, `-` and `_`, at most 32 of them.\n\
          => 2\n"
     );
