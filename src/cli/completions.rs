@@ -1,9 +1,12 @@
 //! `completions` and `man`: made from the command line itself.
 
+use std::io::{self, Write as _};
+
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use clap_mangen::Man;
 
-use super::{Failure, Line, Print};
+use super::{Code, Failure, Line, Print};
 
 /// What `completions` takes.
 #[derive(clap::Args, Debug)]
@@ -19,20 +22,54 @@ pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
     print.raw(&text)
 }
 
-/// Prints the manual page, one section after another for each command.
+/// Prints the manual page: one for all commands, so that there is one to install.
 pub(super) fn man(print: Print) -> Result<(), Failure> {
     let mut text = vec![];
     let mut command = Line::command();
     command.build();
-    let page = clap_mangen::Man::new(command.clone());
-    page.render(&mut text).map_err(Failure::Output)?;
-    for command in command.get_subcommands() {
-        let title = format!("\n.SH \"NEXUDUS-PROXY {}\"\n", command.get_name().to_uppercase());
-        text.extend_from_slice(title.as_bytes());
-        let page = clap_mangen::Man::new(command.clone());
-        page.render_description_section(&mut text).map_err(Failure::Output)?;
-        page.render_synopsis_section(&mut text).map_err(Failure::Output)?;
-        page.render_options_section(&mut text).map_err(Failure::Output)?;
-    }
+    page(&command, &mut text).map_err(Failure::Output)?;
     print.raw(&text)
+}
+
+fn page(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+    let man = Man::new(command.clone());
+    man.render_title(text)?;
+    man.render_name_section(text)?;
+    man.render_synopsis_section(text)?;
+    man.render_description_section(text)?;
+    man.render_options_section(text)?;
+    for command in command.get_subcommands() {
+        section(command, text)?;
+    }
+    writeln!(text, ".SH \"EXIT STATUS\"")?;
+    for code in Code::ALL {
+        writeln!(text, ".TP\n{}\n{}", i32::from(code), code.meaning())?;
+    }
+    writeln!(text, ".SH FILES\n.TP\n~/.config/nexudus\\-proxy/config.toml")?;
+    writeln!(text, "the configuration; see \\fBnexudus\\-proxy config init\\fR")
+}
+
+/// Renders a command and those below it, without the options that all have.
+fn section(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+    let command = command.clone().mut_args(|arg| {
+        let everywhere = arg.is_global_set() || arg.get_id() == "help";
+        let hidden = arg.is_hide_set() || everywhere;
+        arg.hide(hidden).hide_short_help(false)
+    });
+    let name = command.get_bin_name().unwrap_or(command.get_name()).replace('-', "\\-");
+    writeln!(text, ".SH \"{}\"", name.to_uppercase())?;
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    writeln!(text, "{}", about.replace('-', "\\-"))?;
+    // Its own heading would read as one of the whole page.
+    let mut options = vec![];
+    Man::new(command.clone()).render_options_section(&mut options)?;
+    let options = String::from_utf8_lossy(&options);
+    let kept = options.lines().filter(|line| !line.starts_with(".SH"));
+    for line in kept {
+        writeln!(text, "{line}")?;
+    }
+    for below in command.get_subcommands() {
+        section(below, text)?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::flags::Keys;
+use super::flags::AlsoKeys;
 use super::{Failure, Globals, Print};
 use crate::config::{self, Setting};
 
@@ -27,9 +27,9 @@ enum Act {
         force: bool,
     },
     /// Say what is wrong with the configuration
-    Check(Keys),
+    Check(AlsoKeys),
     /// Print the effective values and where each came from
-    Show(Keys),
+    Show(AlsoKeys),
     /// Print the path of the configuration file
     Path,
     /// Print the JSON schema of the configuration file
@@ -90,7 +90,7 @@ fn write(path: &Path, force: bool) -> io::Result<()> {
     written
 }
 
-fn check(keys: Keys, globals: &Globals, print: Print) -> Result<(), Failure> {
+fn check(keys: AlsoKeys, globals: &Globals, print: Print) -> Result<(), Failure> {
     let loaded = globals.load(keys.given())?;
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     let file = &loaded.paths.config;
@@ -106,7 +106,7 @@ fn check(keys: Keys, globals: &Globals, print: Print) -> Result<(), Failure> {
     }
 }
 
-fn show(keys: Keys, globals: &Globals, print: Print) -> Result<(), Failure> {
+fn show(keys: AlsoKeys, globals: &Globals, print: Print) -> Result<(), Failure> {
     let loaded = globals.load(keys.given())?;
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     let settings: Vec<Setting<'_>> = loaded.settings().collect();

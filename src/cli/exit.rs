@@ -38,6 +38,36 @@ impl From<Code> for i32 {
     }
 }
 
+impl Code {
+    /// Returns every code, for the manual page.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::NotLoggedIn,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotRunning,
+        Self::Network,
+        Self::Store,
+    ];
+
+    /// Says what it means.
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Usage => "usage or configuration",
+            Self::NotLoggedIn => "not logged in",
+            Self::Unauthorized => "unauthorized: refused, 2FA needed, password reset needed",
+            Self::Forbidden => "forbidden: no API access",
+            Self::NotRunning => "the daemon is not running",
+            Self::Network => "network or upstream unreachable",
+            Self::Store => "credential store locked or missing",
+        }
+    }
+}
+
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -199,7 +229,7 @@ fn hint(problem: &Problem) -> Option<String> {
     let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
     let said = match problem {
         Problem::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
-        Problem::Profile(_) => {
+        Problem::Profile { .. } => {
             "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
         }
         Problem::Absent(_) => {

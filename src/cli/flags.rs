@@ -58,6 +58,40 @@ impl Args for Keys {
     }
 }
 
+/// The same keys for a command that is about something else: they work, and the help does not list
+/// them a second time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AlsoKeys(Keys);
+
+impl AlsoKeys {
+    /// Returns those that were given.
+    pub(super) fn given(self) -> Vec<Given> {
+        self.0.given()
+    }
+}
+
+impl Args for AlsoKeys {
+    fn augment_args(command: Command) -> Command {
+        Keys::augment_args(command)
+            .mut_args(|arg| arg.hide(true))
+            .after_help("Takes the flags of `serve` too: see `nexudus-proxy serve --help`.")
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AlsoKeys {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Keys::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
 /// The id of `--read-only`.
 const READ_ONLY: &str = "read-only";
 
@@ -66,31 +100,41 @@ fn read_only() -> Arg {
         .long(READ_ONLY)
         .action(ArgAction::SetTrue)
         .conflicts_with("policy.anonymous")
-        .help("Callers without a client key may only read")
+        .help(
+            KEYS.iter()
+                .find(|entry| entry.path() == "policy.anonymous")
+                .map_or_else(String::new, |entry| {
+                    with_limitation(entry, "Callers without a client key may only read")
+                }),
+        )
 }
 
 fn flag(names: &'static Names) -> Arg {
     let entry = names.entry;
-    let help = match entry.limitation() {
-        Some(limitation) => format!("{} ({limitation})", entry.doc),
-        None => entry.doc.to_owned(),
+    let help = with_limitation(entry, entry.doc);
+    let help = match default(entry) {
+        Some(default) => format!("{help} [default: {default}]"),
+        None => help,
     };
     let arg = Arg::new(names.id.as_str())
         .long(names.flag())
         .value_name(entry.kind.placeholder())
-        .help(match default(entry) {
-            Some(default) => format!("{help} [default: {default}]"),
-            None => help,
-        })
         .action(if entry.kind.is_list() { ArgAction::Append } else { ArgAction::Set });
     let arg = match entry.shorthand {
-        Some(_) => arg.visible_alias(names.long.as_str()),
-        None => arg,
+        Some(_) => arg
+            .alias(names.long.as_str())
+            .long_help(format!("{help} (also --{})", names.long))
+            .help(help),
+        None => arg.help(help),
     };
     match entry.kind == Kind::Switch {
         true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         false => arg,
     }
+}
+
+fn with_limitation(entry: &Entry, doc: &str) -> String {
+    entry.limitation().map_or_else(|| doc.to_owned(), |limitation| format!("{doc} ({limitation})"))
 }
 
 /// Returns the default as one would type it; nothing for what is empty.
@@ -142,4 +186,25 @@ pub(super) fn verbosity(verbose: u8, quiet: bool) -> Option<Given> {
 fn key(path: &str, text: &str, flag: &str) -> Option<Given> {
     let entry = KEYS.iter().find(|entry| entry.path() == path)?;
     Some(Given { entry, texts: vec![text.to_owned()], flag: flag.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_gives_its_key() {
+        for names in NAMES.iter() {
+            for flag in [names.long.as_str(), names.flag()] {
+                let command = Keys::augment_args(Command::new("test"));
+                let matches = command.get_matches_from(["test", &format!("--{flag}=x")]);
+
+                let given = Keys::from_arg_matches(&matches).unwrap().given();
+
+                assert_eq!(given.len(), 1);
+                assert_eq!(given[0].entry.path(), names.id);
+                assert_eq!(given[0].texts, ["x"]);
+            }
+        }
+    }
 }

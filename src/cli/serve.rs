@@ -12,6 +12,8 @@ use crate::telemetry;
 
 /// What `serve` takes: every key of the configuration.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Every key of the configuration is a flag: see --help.")]
+#[command(after_long_help = "Lists are given by repeating the flag, or as a TOML array.")]
 pub(super) struct Options {
     #[command(flatten)]
     pub(super) keys: Keys,

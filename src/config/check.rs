@@ -103,3 +103,46 @@ pub(super) fn too_open(path: &Path) -> Option<String> {
 pub(super) fn too_open(_: &Path) -> Option<String> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::sources;
+    use crate::config::{Error, Problem};
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        let (directory, sources) = sources("[upstream]\nca_file = 'ca.pem'\n");
+        let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+        for content in [None, Some(""), Some("hello"), Some(garbage)] {
+            if let Some(content) = content {
+                std::fs::write(directory.path().join("ca.pem"), content).unwrap();
+            }
+            let Error(problems) = sources.load().unwrap_err();
+            assert!(matches!(problems[..], [Problem::Anchors { .. }]), "{content:?}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_ca_file_with_a_certificate_is_taken() {
+        let (directory, sources) = sources("[upstream]\nca_file = 'ca.pem'\n");
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, format!("a comment\n{CERTIFICATE}")).unwrap();
+
+        assert_eq!(sources.load().unwrap().config.upstream.ca_file, Some(file));
+    }
+
+    /// Self-signed, its key thrown away.
+    const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdjCCARugAwIBAgIUJNDFFzOvez13/CGc/fqWNCVUV7YwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjMwNDEyMTlaGA8yMTI2MTAzMDA0MTIx
+OVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABGfs
+cez4b2v2YeTzE67RRnWLgGpFKNenW6J1MMSP3guy3xVmwWtEuLVgQdTIE2beemYJ
+NQVeWARKYWVXEqIC9oajUzBRMB0GA1UdDgQWBBTTTOInHmWxTKiEBxJ9/HwrVzVU
+bDAfBgNVHSMEGDAWgBTTTOInHmWxTKiEBxJ9/HwrVzVUbDAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0kAMEYCIQDGg/jsx7RYcNioiUNiGuUPWT4ehPokEzZv
+wsQkZWyO5gIhAPM7TEPN2+8jTJ0KpOZ776z9o90ZKjkyeI0w0IlDkx7d
+-----END CERTIFICATE-----
+";
+}

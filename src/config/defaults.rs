@@ -43,7 +43,7 @@ impl Default for Upstream {
             user_agent: None,
             // Three lost SYNs (1 s, 2 s, 4 s) and a handshake.
             connect_timeout: Duration::from_secs(10),
-            // Exports take a minute; beyond two nobody is waiting any more.
+            // Twice nginx's `proxy_read_timeout`: a slow report is not a dead server.
             header_timeout: Duration::from_secs(120),
             upgrade: false,
         }
@@ -72,7 +72,7 @@ impl Default for Session {
             key: Key::Auto,
             key_command: vec![],
             client_id: None,
-            // A login takes about a second; a locked keyring is opened within ten.
+            // One login with a lost packet or two; longer and the caller should hear of it.
             wait: Duration::from_secs(10),
         }
     }
@@ -80,8 +80,8 @@ impl Default for Session {
 
 impl Default for Throttle {
     fn default() -> Self {
-        // Under curl's and most SDKs' 30 s, so that the caller sees our answer and not its own
-        // timeout.
+        // Under the 30 s after which many clients give up, so that they see our answer and not
+        // their own timeout.
         Self { wait: Duration::from_secs(20), reads: Pace::Auto, writes: Pace::Auto }
     }
 }
@@ -89,12 +89,12 @@ impl Default for Throttle {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // The upper end of what servers accept (nginx 4 × 8 KiB, Node 16 KiB, HAProxy 16 KiB,
-            // IIS, which Nexudus runs on, 16 KiB per field): we are never the narrower one.
+            // Above what servers take (nginx 4 × 8 KiB, Node and HAProxy 16 KiB): we are never the
+            // narrower one.
             header_bytes: 64 << 10,
-            // nginx and hyper stop here too.
+            // hyper and Apache stop here too.
             headers: 100,
-            // Twice the 8000 octets that RFC 9110 §4.1 asks everybody to support.
+            // Twice the 8000 octets that RFC 9110 §4.1 recommends everybody to support.
             target_bytes: 16 << 10,
             // Every JSON write of the API fits; an upload is streamed instead.
             replay_body: 1 << 20,

@@ -18,8 +18,13 @@ pub enum Problem {
     #[error("could not tell where the home directory is")]
     Homeless,
     /// A profile has a name that cannot be part of a file name.
-    #[error("`{0}` is not a name for a profile")]
-    Profile(String),
+    #[error("{place}: `{name}` is not a name for a profile")]
+    Profile {
+        /// Where.
+        place: Place,
+        /// The name.
+        name: String,
+    },
     /// A file that was asked for does not exist.
     #[error("there is no configuration file {}", .0.display())]
     Absent(PathBuf),
@@ -101,7 +106,7 @@ pub enum Problem {
         found: String,
     },
     /// An origin that is not https.
-    #[error("{place}: {key}: the upstream must be https, http:// is refused")]
+    #[error("{place}: {key}: must be https: over http:// anybody on the way could read the token")]
     Plain {
         /// Where.
         place: Place,
@@ -174,12 +179,12 @@ impl Problem {
     pub(super) fn place(&self) -> Option<&Place> {
         match self {
             Self::Homeless
-            | Self::Profile(_)
             | Self::Absent(_)
             | Self::Unreadable { .. }
             | Self::UnknownVariable { .. }
             | Self::Variable(_) => None,
-            Self::Encoding { place }
+            Self::Profile { place, .. }
+            | Self::Encoding { place }
             | Self::Syntax { place, .. }
             | Self::UnknownSection { place, .. }
             | Self::UnknownKey { place, .. }

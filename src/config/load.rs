@@ -100,13 +100,15 @@ impl Sources {
     ///
     /// [`Problem::Profile`] and [`Problem::Homeless`].
     pub fn paths(&self) -> Result<Paths, Problem> {
-        let profile = match (&self.profile, self.environment.text("NEXUDUS_PROXY_PROFILE")?) {
-            (Some(name), _) => name.clone(),
-            (None, Some(name)) => name,
-            (None, None) => defaults::DEFAULT_PROFILE.to_owned(),
+        const VARIABLE: &str = "NEXUDUS_PROXY_PROFILE";
+        let variable = self.environment.text(VARIABLE)?.filter(|name| !name.is_empty());
+        let (profile, place) = match (&self.profile, variable) {
+            (Some(name), _) => (name.clone(), Place::Flag("--profile".to_owned())),
+            (None, Some(name)) => (name, Place::Environment(VARIABLE.to_owned())),
+            (None, None) => (defaults::DEFAULT_PROFILE.to_owned(), Place::Default),
         };
         if !paths::is_profile(&profile) {
-            return Err(Problem::Profile(profile));
+            return Err(Problem::Profile { place, name: profile });
         }
         let mut paths = Paths::find(&profile, |name| self.environment.get(name))?;
         if let Some(file) = self.asked_file() {
@@ -187,7 +189,9 @@ impl Merged {
             base.above = vec!["profile", name];
             let place = file.place(&base.above);
             match sections.as_table() {
-                _ if !paths::is_profile(name) => self.problems.push(Problem::Profile(name.clone())),
+                _ if !paths::is_profile(name) => {
+                    self.problems.push(Problem::Profile { place, name: name.clone() });
+                }
                 None => {
                     let name = format!("profile.{name}");
                     self.problems.push(Problem::Section { place, name });

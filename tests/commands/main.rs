@@ -1,0 +1,8 @@
+//! The command line as a person meets it: what is typed, what is printed, how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod config;
+mod frame;
+mod refused;
+mod support;
