@@ -136,25 +136,16 @@ impl Print {
 
     /// Says what went wrong, why, and the way out.
     pub(super) fn failure(self, failure: &Failure) -> Code {
-        match failure {
-            Failure::Usage(error) if error.exit_code() == 0 => {
-                // Help and version are results, and clap knows where they go.
-                let _ = error.print();
-            }
-            Failure::Usage(error) if super::exit::is_help(error) => {
-                let _ = error.print();
-            }
-            Failure::Usage(_)
-            | Failure::Config(_)
-            | Failure::Exists(_)
-            | Failure::Write { .. }
-            | Failure::Output(_)
-            | Failure::Other { .. } => {
-                let reports = failure.reports();
-                let texts: Vec<_> = reports.iter().map(|report| self.report(report)).collect();
-                self.tell(&texts.join("\n"));
-            }
+        // Help and version are results, and clap knows where they go.
+        if let Failure::Usage(error) = failure
+            && (error.exit_code() == 0 || super::exit::is_help(error))
+        {
+            let _ = error.print();
+            return failure.code();
         }
+        let reports = failure.reports();
+        let texts: Vec<_> = reports.iter().map(|report| self.report(report)).collect();
+        self.tell(&texts.join("\n"));
         failure.code()
     }
 
