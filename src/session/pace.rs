@@ -36,6 +36,11 @@ impl Token {
         !self.left(now).is_zero()
     }
 
+    /// Says whether a request that takes a while may outlive it.
+    pub fn is_near_expiry(&self, now: Duration) -> bool {
+        self.left(now) < NEAR.min(self.lasts / 5)
+    }
+
     /// Returns when to renew: after four fifths of the life, at the latest at [`RENEWAL_AGE`],
     /// and up to a twentieth of that earlier.
     pub(super) fn renewal(&self, jitter: Jitter) -> Duration {
@@ -49,6 +54,10 @@ impl Token {
         self.seen + self.lasts.saturating_sub(self.age)
     }
 }
+
+/// A body that cannot be sent twice is verified in the last minute of a token, or in the last
+/// fifth of a short one.
+const NEAR: Duration = Duration::from_secs(60);
 
 /// The refresh token behind lives 15 days by Nexudus's documentation: four days leave it time for
 /// a holiday with the machine switched off.

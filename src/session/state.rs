@@ -22,6 +22,7 @@
 //! | issued after `forget` | dropped |
 //! | issued while locked | stored, not held |
 //! | kept (the changed login is the same account's) | latches open, renewal planned as before |
+//! | disowned (the changed login is another account's) | nothing is held |
 //! | failed, it passes | a token that still works is kept; the next attempt backs off |
 //! | failed, a person is needed | a token that still works is kept; no attempt is planned |
 //! | failed, but the login changed meanwhile | an attempt is due |
@@ -129,7 +130,7 @@ impl State {
 
     /// Returns when the next attempt is planned.
     pub fn due(&self) -> Option<Duration> {
-        self.due.filter(|_| !self.is_shut())
+        self.due.filter(|_| !self.is_shut() && !self.stopping)
     }
 
     /// Returns the last failure since the last success, or what shuts the session.
@@ -156,6 +157,16 @@ impl State {
         !self.in_flight && self.store != Store::Writing
     }
 
+    /// Says whether a person has logged out.
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten
+    }
+
+    /// Says whether a person has locked the session or logged out.
+    pub fn is_shut(&self) -> bool {
+        self.locked || self.forgotten
+    }
+
     /// Advances the session by one event and returns the actions that follow from it.
     pub fn step(&mut self, event: Event, now: Duration, jitter: Jitter) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -178,6 +189,10 @@ impl State {
                 self.failures = 0;
                 let at_once = self.changed || self.token.is_none();
                 self.due = Some(if at_once { now } else { self.renewal });
+            }
+            Event::Disowned => {
+                self.token = None;
+                self.above = None;
             }
             Event::Failed { error, wait } => {
                 self.in_flight = false;
@@ -355,10 +370,6 @@ impl State {
 
     fn holds(&self, generation: u64) -> bool {
         self.token.is_some_and(|token| token.generation == generation)
-    }
-
-    fn is_shut(&self) -> bool {
-        self.locked || self.forgotten
     }
 }
 
