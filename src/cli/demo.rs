@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Format, Origin, Paths, Store};
 use crate::credentials::{Credentials, Login};
 use crate::daemon::{self, Daemon, Setting, process};
+use crate::listen;
 use crate::secret::Secret;
-use crate::{listen, telemetry};
 
 /// What `demo` takes: nothing but what every command takes.
 #[derive(clap::Args, Debug)]
@@ -38,7 +38,7 @@ pub(super) fn run(_: &Options, print: Print) -> Result<(), Failure> {
     config.session.store = Store::Memory;
     config.log.level = "debug".to_owned();
     config.log.format = Format::Human;
-    telemetry::start(&config.log, print.colour())?;
+    serve::start_log(&config.log, print)?;
     process::harden();
 
     let paths = Paths::below(home.path());
