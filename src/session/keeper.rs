@@ -141,9 +141,10 @@ impl<I: Issuer> Keeper<I> {
             }
             Command::Judge { generation, reply } => self.judge(generation, reply),
             Command::Refresh(reply) => self.refresh(reply),
-            Command::Changed => {
+            Command::Changed(reply) => {
                 self.shared.forget_permissions();
                 self.step(Event::Changed);
+                let _ = reply.send(());
             }
             Command::Forget(reply) => {
                 self.held = None;
