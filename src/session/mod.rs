@@ -38,6 +38,8 @@ pub use self::asked::Asked;
 pub use self::error::{Cause, Error};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;
+#[doc(hidden)]
+pub use self::keeper::Step;
 use self::probes::Judged;
 use self::shared::{Command, Commands, Outlook, Shared};
 pub use self::view::{Keeping, Trouble, View, Word};

@@ -443,7 +443,7 @@ async fn a_restart_resumes_without_asking() {
     let world = World::with_file();
     let session = world.daemon();
     session.ready(Body::Replayable).await.unwrap();
-    session.settle().await;
+    retire(session).await;
     world.hand.advance(secs(40));
 
     let restarted = world.daemon();
@@ -461,9 +461,7 @@ async fn a_restart_after_the_tokens_end_refreshes() {
     let world = World::with_file();
     let session = world.daemon();
     session.ready(Body::Replayable).await.unwrap();
-    session.settle().await;
-    drop(session);
-    settle().await;
+    retire(session).await;
     world.hand.advance(secs(5_000));
 
     assert_eq!(world.daemon().ready(Body::Replayable).await, Ok(()));
@@ -506,8 +504,9 @@ async fn a_lost_reply_costs_one_password_login() {
 #[tokio::test]
 async fn a_session_without_a_password_lapses() {
     let world = World::with_file();
-    world.daemon().refresh().await.unwrap();
-    settle().await;
+    let first = world.daemon();
+    first.ready(Body::Replayable).await.unwrap();
+    retire(first).await;
     world.hand.advance(secs(5_000));
     world.answer(Err(Failure::Refused));
 
@@ -524,12 +523,14 @@ async fn a_session_without_a_password_lapses() {
 #[tokio::test]
 async fn a_refresh_token_past_its_time_is_offered_only_without_a_password() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.ready(Body::Replayable).await.unwrap();
-    session.settle().await;
+    let first = world.daemon();
+    first.ready(Body::Replayable).await.unwrap();
+    retire(first).await;
     world.hand.advance(secs(16 * 24 * 60 * 60));
 
-    assert_eq!(world.daemon().ready(Body::Replayable).await, Ok(()));
+    let second = world.daemon();
+    assert_eq!(second.ready(Body::Replayable).await, Ok(()));
+    retire(second).await;
     assert_eq!(world.grants(), ["password p", "password p"]);
 
     world.hand.advance(secs(16 * 24 * 60 * 60));
@@ -543,7 +544,7 @@ async fn the_session_of_another_account_is_not_resumed() {
     let world = World::with_file();
     let session = world.daemon();
     session.ready(Body::Replayable).await.unwrap();
-    session.settle().await;
+    retire(session).await;
 
     let other = Login { email: "bob@example.test".into(), ..login("b") };
     let session = world.daemon_with(other);
@@ -606,6 +607,21 @@ async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
     seen(&session, |view| view.generation == 3).await;
     settled(&session).await;
     assert_eq!(world.daemon_and_generation().await, 3);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_refresh_hears_that_the_pair_cannot_be_saved() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    std::fs::create_dir(world.directory().join("session.sealed.new")).unwrap();
+    session.refresh().await.unwrap();
+
+    let error = session.refresh().await.unwrap_err();
+
+    assert_eq!(error.code(), "session.unavailable");
+    assert_eq!((session.view().generation, world.grants().len()), (2, 2));
 }
 
 #[tokio::test]
@@ -1010,6 +1026,11 @@ async fn settle_flight(session: &Session) {
     seen(session, |view| view.state != Word::Starting && !view.renewing).await;
     settle().await;
     seen(session, |view| !view.renewing).await;
+}
+
+/// Stops a daemon as the real one is stopped.
+async fn retire(session: Session) {
+    session.settle().await;
 }
 
 /// Waits until the pair is on disk: another refresh would have to wait for that.
