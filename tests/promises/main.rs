@@ -4,6 +4,7 @@
 //! nothing of it.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod support;
 
