@@ -602,8 +602,11 @@ async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
     assert_eq!(world.grants().len(), 2, "not rotated while it works");
 
     std::fs::remove_dir(&obstacle).unwrap();
-    world.hand.advance(secs(10));
-    seen(&session, |view| view.degraded.is_none()).await;
+    let mut changes = session.subscribe();
+    while session.view().degraded.is_some() {
+        world.hand.advance(secs(5));
+        changes.changed().await.unwrap();
+    }
     seen(&session, |view| view.generation == 3).await;
     settled(&session).await;
     assert_eq!(world.daemon_and_generation().await, 3);
