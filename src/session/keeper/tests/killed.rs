@@ -14,7 +14,7 @@ async fn killed_at_any_step_the_next_start_works() {
     for (step, time) in first.chain(during_refresh.map(|step| (step, 2))) {
         let world = World::with_file();
         let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "session::keeper::tests::a_daemon_that_is_killed"])
+            .args(["--exact", "session::keeper::tests::killed::a_daemon_that_is_killed"])
             .env("KILLED_IN", world.directory())
             .env("KILLED_AT", format!("{step:?} {time}"))
             .stdout(std::process::Stdio::null())
