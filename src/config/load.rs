@@ -90,7 +90,8 @@ impl Sources {
             merged.problems.sort_by(|one, other| one.place().cmp(&other.place()));
             return Err(Error(merged.problems));
         }
-        let warnings = file.iter().filter_map(|_| check::too_open(&paths.config)).collect();
+        let too_open = file.iter().filter_map(|_| check::too_open(&paths.config));
+        let warnings = too_open.chain(check::useless_rules(&merged.config.policy.deny)).collect();
         Ok(Loaded { config: merged.config, paths, warnings, places: merged.places })
     }
 
