@@ -177,9 +177,12 @@ impl Failure {
 /// What is configured wrongly exits like any other configuration error; the rest has failed.
 fn daemon_code(error: &daemon::Error) -> Code {
     match error {
-        daemon::Error::Trust(_) | daemon::Error::Nowhere | daemon::Error::UserAgent(_) => {
-            Code::Usage
-        }
+        daemon::Error::Trust(_)
+        | daemon::Error::Nowhere
+        | daemon::Error::UserAgent(_)
+        | daemon::Error::Listen(
+            listen::Error::NoSuchUser { .. } | listen::Error::NoSuchGroup { .. },
+        ) => Code::Usage,
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
@@ -216,6 +219,15 @@ fn daemon_hint(error: &daemon::Error) -> Option<String> {
         }
         daemon::Error::Listen(listen::Error::Bind { .. }) => {
             "Choose an address of this machine with --listen."
+        }
+        daemon::Error::Listen(listen::Error::OtherFamily { .. }) => {
+            "Choose another port with --listen, or find out who that is and why."
+        }
+        daemon::Error::Listen(listen::Error::NoSuchUser { .. }) => {
+            "Write a user of this machine into listen.users, by name or number."
+        }
+        daemon::Error::Listen(listen::Error::NoSuchGroup { .. }) => {
+            "Write a group of this machine into listen.groups, by name or number."
         }
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
