@@ -38,7 +38,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Moved(watch::Receiver<Moment>),
+    Moved(watch::Receiver<Moment>, Arc<Mutex<Duration>>),
 }
 
 impl Clock {
@@ -51,14 +51,25 @@ impl Clock {
     pub fn by_hand() -> (Self, Hand) {
         let start = Moment { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
         let (sender, receiver) = watch::channel(start);
-        (Self(Source::Moved(receiver)), Hand(Arc::new(Mutex::new(sender))))
+        let asleep = Arc::new(Mutex::new(Duration::ZERO));
+        let hand = Hand { moment: Arc::new(Mutex::new(sender)), asleep: asleep.clone() };
+        (Self(Source::Moved(receiver, asleep)), hand)
     }
 
     /// Returns the present moment.
     pub fn now(&self) -> Moment {
         match &self.0 {
             Source::System => Moment { boot: since_boot(), wall: SystemTime::now() },
-            Source::Moved(moment) => *moment.borrow(),
+            Source::Moved(moment, _) => *moment.borrow(),
+        }
+    }
+
+    /// Returns how long the machine has been suspended since it was booted, where the system can
+    /// tell (Linux); elsewhere zero.
+    pub fn asleep(&self) -> Duration {
+        match &self.0 {
+            Source::System => asleep(),
+            Source::Moved(_, asleep) => *asleep.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -71,7 +82,7 @@ impl Clock {
                     tokio::time::sleep(left.min(LOOK_AGAIN)).await;
                 }
             }
-            Source::Moved(moment) => {
+            Source::Moved(moment, _) => {
                 let mut moment = moment.clone();
                 if moment.wait_for(|now| now.boot >= boot).await.is_err() {
                     // The hand is gone: this clock will never move again.
@@ -84,12 +95,21 @@ impl Clock {
 
 /// Moves a clock made by [`Clock::by_hand`].
 #[derive(Clone, Debug)]
-pub struct Hand(Arc<Mutex<watch::Sender<Moment>>>);
+pub struct Hand {
+    moment: Arc<Mutex<watch::Sender<Moment>>>,
+    asleep: Arc<Mutex<Duration>>,
+}
 
 impl Hand {
     /// Lets `by` pass on both clocks.
     pub fn advance(&self, by: Duration) {
         self.sender().send_modify(|now| *now = now.after(by));
+    }
+
+    /// Lets `by` pass on both clocks while the machine is suspended.
+    pub fn suspend(&self, by: Duration) {
+        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        self.advance(by);
     }
 
     /// Sets the wall clock alone, as an administrator or a time server does.
@@ -98,7 +118,7 @@ impl Hand {
     }
 
     fn sender(&self) -> MutexGuard<'_, watch::Sender<Moment>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,6 +132,19 @@ fn since_boot() -> Duration {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
     clock_gettime(BOOT).map(Duration::from).unwrap_or_default()
+}
+
+/// Linux stops one of its two clocks during suspend.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn asleep() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    let awake = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    since_boot().saturating_sub(awake)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn asleep() -> Duration {
+    Duration::ZERO
 }
 
 /// Windows' performance counter, behind `Instant`, counts the time asleep.
@@ -155,6 +188,19 @@ mod tests {
         hand.set_wall(SystemTime::UNIX_EPOCH);
 
         assert_eq!(clock.now().since(before), Duration::ZERO);
+    }
+
+    #[test]
+    fn suspended_time_passes_and_is_counted_apart() {
+        let (clock, hand) = Clock::by_hand();
+        let before = clock.now();
+
+        hand.advance(Duration::from_secs(1));
+        hand.suspend(Duration::from_secs(2));
+
+        assert_eq!(clock.now().since(before), Duration::from_secs(3));
+        assert_eq!(clock.asleep(), Duration::from_secs(2));
+        let _runs = Clock::system().asleep();
     }
 
     #[test]

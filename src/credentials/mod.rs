@@ -111,6 +111,26 @@ impl Credentials {
         Self(Kind::Memory(login))
     }
 
+    /// Returns the address of the account, where it can be known without asking a command.
+    ///
+    /// A saved session of another account must not be resumed just because it is there.
+    pub fn account(&self) -> Option<String> {
+        let config = match &self.0 {
+            Kind::Memory(login) => return login.as_ref().map(|login| login.email.clone()),
+            Kind::Configured(config) => config,
+        };
+        let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
+        let email = |login: Option<Login>| login.map(|login| login.email);
+        let from_systemd =
+            asked(Source::Systemd).then(|| from_systemd(config).ok().flatten()).and_then(email);
+        let by_command = asked(Source::Command) && !config.command.is_empty();
+        from_systemd.or_else(|| match by_command {
+            true => config.email.clone(),
+            false if asked(Source::Env) => email(from_environment(config).ok().flatten()),
+            false => None,
+        })
+    }
+
     /// Reads the login from the first source that has one.
     ///
     /// # Errors
@@ -146,6 +166,16 @@ impl Credentials {
     }
 }
 
+/// Runs `argv` and returns the first line that it prints: the key of the saved session comes from
+/// a command just as a password does.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`]; it contains nothing that was printed.
+pub async fn printed_by(argv: &[String]) -> Result<Secret, Error> {
+    command::first_line(argv).await.map_err(|error| Error::Unavailable(Box::new(error)))
+}
+
 fn from_systemd(config: &config::Credentials) -> Result<Option<Login>, Error> {
     match systemd::directory(|name| std::env::var_os(name)) {
         Some(directory) => systemd::read(&directory, config.email.as_deref()),
@@ -162,9 +192,7 @@ async fn from_command(config: &config::Credentials) -> Result<Option<Login>, Err
         present: "a password",
         absent: "an address: set credentials.email",
     })?;
-    let password = command::first_line(&config.command)
-        .await
-        .map_err(|error| Error::Unavailable(Box::new(error)))?;
+    let password = printed_by(&config.command).await?;
     Ok(Some(Login { email, password, second_factor: None }))
 }
 

@@ -21,6 +21,8 @@ pub enum Event {
         /// Whether the pair is new, so that it must be stored; else it was read.
         store: bool,
     },
+    /// An attempt found that the login is another account's than what is held.
+    Disowned,
     /// An attempt found that the changed login belongs to the account whose token is held.
     Kept,
     /// An attempt ended without a pair.

@@ -1,16 +1,361 @@
 //! The one task that owns the session.
+//!
+//! It performs what the decision (`state.rs`) says and feeds the results back. Whatever may take
+//! long (an attempt, a write, a probe) is spawned apart and joined here, so it is cancelled by
+//! nobody and its slot is cleared when it ends, however it ends.
 
-use super::issuer::Issuer;
+mod report;
+mod rest;
+mod tasks;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
+
+pub(super) use self::tasks::{apart, apart_blocking, blocking, join};
+
+use super::Bearer;
+use super::attempts::Attempts;
+use super::error::{Cause, Error};
+use super::event::{Action, Event, Fetch};
+pub use super::flight::Step;
+use super::flight::{Desk, End, Flight, Landing};
+use super::home::Home;
+use super::issuer::{Issuer, Probe};
+use super::pace::{Jitter, Token};
+use super::probes::{Judged, Probes};
+use super::record::Record;
+use super::saved::Lock;
+use super::shared::{Command, Shared};
+use super::state::{State, Store};
+use super::view::Keeping;
+use super::writer::Writer;
+use crate::clock::Clock;
+use crate::config;
+use crate::credentials::{Credentials, Origin};
 
 /// The task's body, ready to be spawned.
 #[derive(Debug)]
 pub struct Keeper<I> {
-    issuer: I,
+    desk: Arc<Desk<I>>,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    state: State,
+    wake: Option<Duration>,
+    asleep: Duration,
+    flight: Option<JoinHandle<(End, Landing)>>,
+    flights: u64,
+    held: Option<Record>,
+    lock: Option<Lock>,
+    home: Option<(Home, Keeping)>,
+    origin: Option<Origin>,
+    problem: Option<String>,
+    writer: Writer,
+    erasing: Option<JoinHandle<Option<String>>>,
+    probes: Probes,
+    waiting: Waiting,
+    bearer: Option<Bearer>,
+}
+
+/// Who asked for something that takes a while.
+#[derive(Debug, Default)]
+struct Waiting {
+    refreshed: Vec<oneshot::Sender<Result<(), Error>>>,
+    erased: Vec<oneshot::Sender<()>>,
+    settled: Vec<oneshot::Sender<()>>,
 }
 
 impl<I: Issuer> Keeper<I> {
-    /// Runs until every [`super::Session`] is gone.
-    pub async fn run(self) {
-        let _ = self.issuer;
+    pub(super) fn new(
+        config: &config::Session,
+        directory: Option<PathBuf>,
+        credentials: Credentials,
+        issuer: I,
+        clock: Clock,
+        shared: Arc<Shared>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
+        let attempts = Attempts::new(directory.as_ref().map(|path| path.join("attempts.json")));
+        let config = config.clone();
+        let asleep = clock.asleep();
+        let seen = |_| {};
+        let desk = Desk { config, directory, credentials, attempts, issuer, clock, seen };
+        Self {
+            desk: Arc::new(desk),
+            shared,
+            commands,
+            state: State::new(),
+            wake: None,
+            asleep,
+            flight: None,
+            flights: 0,
+            held: None,
+            lock: None,
+            home: None,
+            origin: None,
+            problem: None,
+            writer: Writer::default(),
+            erasing: None,
+            probes: Probes::default(),
+            waiting: Waiting::default(),
+            bearer: None,
+        }
+    }
+
+    /// Calls `seen` at each step of an attempt, where a test may end the process.
+    #[doc(hidden)]
+    pub fn at_each_step(mut self, seen: fn(Step)) -> Self {
+        if let Some(desk) = Arc::get_mut(&mut self.desk) {
+            desk.seen = seen;
+        }
+        self
+    }
+
+    /// Runs until every [`super::Session`] is gone and what is under way has ended.
+    pub async fn run(mut self) {
+        let desk = self.desk.clone();
+        let locked = blocking(move || {
+            desk.attempts.read();
+            desk.attempts.is_locked()
+        })
+        .await;
+        self.step(Event::Started { locked });
+        let clock = self.desk.clock.clone();
+        let mut closed = false;
+        while !closed || !self.state.is_settled() {
+            tokio::select! {
+                command = self.commands.recv(), if !closed => match command {
+                    Some(command) => self.obey(command).await,
+                    None => {
+                        closed = true;
+                        self.step(Event::Stopping);
+                    }
+                },
+                landed = join(&mut self.flight) => self.landed(landed),
+                wrote = self.writer.ended(&clock) => self.wrote(wrote),
+                problem = join(&mut self.erasing) => self.erased(problem.flatten()),
+                (generation, found) = self.probes.ended() => self.probed(generation, found),
+                () = reaches(&clock, self.wake) => self.step(Event::Look),
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Look => self.step(Event::Look),
+            Command::Needed { generation, reply } => {
+                self.step(Event::Needed { generation });
+                let _ = reply.send(self.is_busy());
+            }
+            Command::Judge { generation, reply } => self.judge(generation, reply),
+            Command::Refresh(reply) => self.refresh(reply),
+            Command::Changed(reply) => {
+                self.shared.forget_permissions();
+                self.step(Event::Changed);
+                let _ = reply.send(());
+            }
+            Command::Forget(reply) => {
+                self.held = None;
+                self.origin = None;
+                self.shared.forget_permissions();
+                self.waiting.erased.push(reply);
+                self.step(Event::Forgotten);
+                info!("session forgotten");
+            }
+            Command::Lock { locked, reply } => {
+                self.keep_lock_flag(locked).await;
+                self.step(if locked { Event::Locked } else { Event::Unlocked });
+                self.drop_if_locked();
+                info!(locked, "session locked or unlocked");
+                let _ = reply.send(());
+            }
+            Command::Settle(reply) => {
+                self.waiting.settled.push(reply);
+                self.step(Event::Stopping);
+            }
+        }
+    }
+
+    /// Advances the decision and performs what follows.
+    fn step(&mut self, event: Event) {
+        let asleep = self.desk.clock.asleep();
+        if self.asleep + SUSPENDED <= asleep {
+            debug!(slept = ?(asleep - self.asleep), "resumed");
+            self.perform(Event::Resumed);
+        }
+        self.asleep = asleep;
+        self.perform(event);
+        self.publish();
+    }
+
+    fn perform(&mut self, event: Event) {
+        let now = self.desk.clock.now().boot;
+        self.wake = None;
+        for action in self.state.step(event, now, jitter()) {
+            match action {
+                Action::Fetch(fetch) => self.take_off(fetch),
+                Action::Store => self.store(),
+                Action::Erase => self.erase(),
+                Action::WakeAt(time) => self.wake = Some(time),
+            }
+        }
+        if self.state.store() == Store::Durable && self.flight.is_none() {
+            self.lock = None;
+        }
+        if self.state.is_settled() {
+            for reply in self.waiting.settled.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn take_off(&mut self, fetch: Fetch) {
+        debug!(above = fetch.above, failures = fetch.failures, "asking for a token");
+        let landing = Landing {
+            held: self.held.clone(),
+            lock: self.lock.take(),
+            home: self.home.clone(),
+            origin: self.origin,
+            problem: None,
+            disowned: false,
+        };
+        let flight = Flight::new(self.desk.clone(), fetch, landing);
+        self.flight = Some(apart(flight.fly()));
+    }
+
+    fn landed(&mut self, landed: Option<(End, Landing)>) {
+        self.flights += 1;
+        let (end, landing) = landed.unwrap_or_else(|| {
+            // A defect of ours must not end the session: it is tried again like any failure.
+            error!("an attempt to get a token ended in a panic");
+            let cause = Some(Cause::new("an internal error; please report it"));
+            let error = Error::Unavailable { retry_after: Duration::ZERO, cause };
+            let held = self.held.clone();
+            (End::Failed(error, None), Landing { held, ..Landing::default() })
+        });
+        self.lock = landing.lock;
+        self.home = landing.home.or(self.home.take());
+        self.origin = landing.origin.or(self.origin);
+        self.note_problem(landing.problem);
+        let token = landing.held.as_ref().and_then(|held| held.token(self.desk.clock.now()));
+        // Logged out meanwhile: nothing of it may come back.
+        self.held = landing.held.filter(|_| !self.state.is_forgotten());
+        if landing.disowned {
+            self.perform(Event::Disowned);
+        }
+        let outcome = match (end, token) {
+            (End::Issued, Some(token)) => {
+                self.issued(token, true);
+                Ok(())
+            }
+            (End::Read, Some(token)) => {
+                self.issued(token, false);
+                Ok(())
+            }
+            (End::Kept | End::Issued | End::Read, _) => {
+                self.step(Event::Kept);
+                Ok(())
+            }
+            (End::Failed(error, wait), _) => {
+                self.say_failure(&error);
+                self.step(Event::Failed { error: error.clone(), wait });
+                Err(error)
+            }
+        };
+        self.drop_if_locked();
+        if !self.is_busy() {
+            self.answer_refreshed(&outcome);
+        }
+    }
+
+    fn issued(&mut self, token: Token, store: bool) {
+        let expires_in = token.left(self.desk.clock.now().boot);
+        match store {
+            true => info!(generation = token.generation, ?expires_in, "token renewed"),
+            false => info!(generation = token.generation, ?expires_in, "session resumed"),
+        }
+        self.step(Event::Issued { token, store });
+    }
+
+    fn judge(&mut self, generation: u64, reply: oneshot::Sender<Judged>) {
+        let current = self.state.token().map(|token| token.generation);
+        let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
+        match header.filter(|_| current == Some(generation)) {
+            Some(header) => {
+                let now = self.desk.clock.now().boot;
+                self.probes.ask(&self.desk, generation, header, now, reply);
+            }
+            None => drop(reply.send(Judged::Replaced)),
+        }
+    }
+
+    fn probed(&mut self, generation: u64, found: Probe) {
+        let judged = match found {
+            Probe::Alive => {
+                self.step(Event::Alive { generation });
+                Judged::Alive
+            }
+            Probe::Dead => {
+                let proven = self.shared.is_proven(generation);
+                warn!(generation, "token rejected by Nexudus");
+                self.step(Event::Rejected { generation, proven });
+                let current = self.state.token().map(|token| token.generation);
+                match self.state.lacks_access() && current == Some(generation) {
+                    true => Judged::NoAccess,
+                    false => Judged::Replaced,
+                }
+            }
+            Probe::Unclear => Judged::Unclear,
+        };
+        self.probes.answer(generation, judged, self.desk.clock.now().boot);
+    }
+
+    fn answer_refreshed(&mut self, outcome: &Result<(), Error>) {
+        self.waiting.refreshed.drain(..).for_each(|reply| drop(reply.send(outcome.clone())));
+    }
+
+    fn refresh(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
+        self.waiting.refreshed.push(reply);
+        self.step(Event::Forced);
+        self.refuse_refresh();
+    }
+
+    /// Answers who asked for a refresh that will not be tried for now.
+    fn refuse_refresh(&mut self) {
+        if self.waiting.refreshed.is_empty() || self.is_busy() {
+            return;
+        }
+        let unsaved = "the session cannot be saved, so it is not renewed";
+        let shut = self.state.error().filter(|_| self.state.is_shut());
+        self.answer_refreshed(&Err(shut.unwrap_or_else(|| Error::Unavailable {
+            retry_after: Duration::ZERO,
+            cause: Some(Cause::new(unsaved)),
+        })));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.state.is_busy(self.desk.clock.now().boot)
     }
 }
+
+async fn reaches(clock: &Clock, time: Option<Duration>) {
+    match time {
+        Some(time) => clock.reaches(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn jitter() -> Jitter {
+    let random = uuid::Uuid::new_v4().as_u128() % 1_000;
+    Jitter(random.try_into().unwrap_or_default())
+}
+
+/// Shortest suspend worth a thought.
+const SUSPENDED: Duration = Duration::from_secs(1);

@@ -10,25 +10,38 @@ pub mod state;
 
 mod answer;
 mod asked;
+mod attempts;
 mod error;
 mod event;
+mod flight;
+mod home;
 mod keeper;
+mod login;
 mod pace;
+mod probes;
 mod record;
 mod saved;
 mod seal;
+mod shared;
+mod totp;
 mod view;
+mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::asked::Asked;
 pub use self::error::{Cause, Error};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;
+#[doc(hidden)]
+pub use self::keeper::Step;
+use self::probes::Judged;
+use self::shared::{Command, Commands, Outlook, Shared};
 pub use self::view::{Keeping, Trouble, View, Word};
 use crate::clock::Clock;
 use crate::config;
@@ -36,7 +49,10 @@ use crate::credentials::Credentials;
 
 /// A cheap handle to the token keeper.
 #[derive(Clone, Debug)]
-pub struct Session(Arc<()>);
+pub struct Session {
+    shared: Arc<Shared>,
+    commands: Commands,
+}
 
 /// Whether a request's body can be sent a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +94,11 @@ impl Session {
         issuer: I,
         clock: Clock,
     ) -> (Self, Keeper<I>) {
-        let _ = (config, directory, credentials, issuer, clock);
-        todo!("the keeper is being written")
+        let shared = Arc::new(Shared::new(clock.clone(), config.wait));
+        let (commands, received) = mpsc::unbounded_channel();
+        let keeper =
+            Keeper::new(config, directory, credentials, issuer, clock, shared.clone(), received);
+        (Self { shared, commands }, keeper)
     }
 
     /// Returns at once when a token is valid, else waits for the one being asked for.
@@ -91,8 +110,15 @@ impl Session {
     ///
     /// One variant per reason why there is no token, at once where waiting cannot help.
     pub async fn ready(&self, body: Body) -> Result<(), Error> {
-        let _ = body;
-        Err(Error::NotLoggedIn(None))
+        let now = self.shared.clock.now().boot;
+        let deadline = now + self.shared.wait;
+        let token = self.shared.latest().token.filter(|token| token.is_valid(now));
+        match (token, body) {
+            (Some(_), Body::Replayable) => Ok(()),
+            (Some(token), Body::Once) if !token.is_near_expiry(now) => Ok(()),
+            (Some(token), Body::Once) => self.verify(token.generation, deadline).await,
+            (None, Body::Replayable | Body::Once) => self.newer(None, deadline).await,
+        }
     }
 
     /// Returns the latest token, if it is valid now. Never waits.
@@ -101,38 +127,69 @@ impl Session {
     ///
     /// As [`Session::ready`].
     pub fn bearer(&self) -> Result<Bearer, Error> {
-        Err(Error::NotLoggedIn(None))
+        let now = self.shared.clock.now().boot;
+        let latest = self.shared.latest();
+        match &latest.bearer {
+            Some(bearer) if latest.is_valid(now) => Ok(bearer.clone()),
+            Some(_) | None => {
+                let left = latest.due.unwrap_or_default().saturating_sub(now);
+                Err(latest.trouble(left))
+            }
+        }
     }
 
     /// Says what a 401 to the token of this generation was about.
     ///
     /// Call it once per 401. A request is replayed at most once.
     pub async fn judge(&self, generation: u64, asked: &Asked) -> Verdict {
-        let _ = (generation, asked);
-        Verdict::Permission
+        let now = self.shared.clock.now().boot;
+        let current = self.shared.latest().token.map(|token| token.generation);
+        if current == Some(generation) && self.shared.remembered().knows(asked, now) {
+            return Verdict::Permission;
+        }
+        let deadline = now + self.shared.wait;
+        match self.ask(generation).await {
+            Judged::Alive => {
+                self.shared.remembered().note(asked, now);
+                Verdict::Permission
+            }
+            Judged::WasAlive | Judged::NoAccess => Verdict::Permission,
+            Judged::Replaced => match self.newer(Some(generation), deadline).await {
+                Ok(()) => Verdict::Replay,
+                Err(error) => Verdict::Unavailable(error),
+            },
+            Judged::Unclear => Verdict::Unavailable(Error::Unavailable {
+                retry_after: Duration::from_secs(1),
+                cause: Some(Cause::new("Nexudus could not be asked whether the token is alive")),
+            }),
+        }
     }
 
     /// Notes that an answer other than 401 came to the token of this generation.
     ///
-    /// Costs an atomic store. It tells a token that was refused from its birth (no API access)
+    /// Costs an atomic load. It tells a token that was refused from its birth (no API access)
     /// from one that was revoked later.
     pub fn proven(&self, generation: u64) {
-        let _ = generation;
+        self.shared.prove(generation);
     }
 
     /// Returns what `status` shows.
     pub fn view(&self) -> Arc<View> {
-        todo!("the keeper is being written")
+        Arc::new(View::of(&self.shared.latest(), self.shared.clock.now().boot))
     }
 
     /// Returns a receiver that wakes after each change; the number only grows.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        todo!("the keeper is being written")
+        self.shared.subscribe()
     }
 
     /// Tells that the stored login has changed: latches are opened, and a token is asked for if
-    /// none is valid or the account is another.
-    pub fn credentials_changed(&self) {}
+    /// none is valid or the account is another. Returns once that has begun.
+    pub async fn credentials_changed(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Changed(reply));
+        let _ = answer.await;
+    }
 
     /// Renews now and waits for the outcome.
     ///
@@ -140,19 +197,128 @@ impl Session {
     ///
     /// Why there is no newer token.
     pub async fn refresh(&self) -> Result<(), Error> {
-        Err(Error::NotLoggedIn(None))
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Refresh(reply));
+        answer.await.unwrap_or(Err(Error::Unavailable { retry_after: GONE, cause: None }))
     }
 
     /// Drops the session, here and at rest, and stays not logged in until
     /// [`Session::credentials_changed`] or a restart. Returns when that is so.
-    pub async fn forget(&self) {}
+    pub async fn forget(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Forget(reply));
+        let _ = answer.await;
+    }
 
     /// Drops the token from memory and answers [`Error::Locked`] until unlocked, across restarts.
-    pub async fn lock(&self) {}
+    pub async fn lock(&self) {
+        self.set_locked(true).await;
+    }
 
     /// Ends [`Session::lock`] and resumes.
-    pub async fn unlock(&self) {}
+    pub async fn unlock(&self) {
+        self.set_locked(false).await;
+    }
 
-    /// Waits until the newest pair is durable, for a few seconds at most; starts nothing new.
-    pub async fn settle(&self) {}
+    /// Waits until the newest pair is durable, for [`SETTLED`] at most; starts nothing new.
+    pub async fn settle(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Settle(reply));
+        let _ = tokio::time::timeout(SETTLED, answer).await;
+    }
+
+    async fn set_locked(&self, locked: bool) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Lock { locked, reply });
+        let _ = answer.await;
+    }
+
+    /// Waits for a valid token, newer than `generation` if there is one.
+    async fn newer(&self, generation: Option<u64>, deadline: Duration) -> Result<(), Error> {
+        let mut changes = self.shared.subscribe();
+        let mut nudged = false;
+        loop {
+            let now = self.shared.clock.now().boot;
+            let (outlook, current) = {
+                let latest = self.shared.latest();
+                let current = latest.token.map(|token| token.generation);
+                (latest.outlook(now, deadline), current)
+            };
+            match outlook {
+                Outlook::Ready if generation.is_none() || current > generation => return Ok(()),
+                Outlook::Fail(error) => return Err(error),
+                Outlook::Wait { nudge: true } if !nudged => {
+                    nudged = true;
+                    self.send(Command::Look);
+                }
+                Outlook::Ready | Outlook::Wait { .. } => {}
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    return Err(Error::Unavailable { retry_after: GONE, cause: None });
+                },
+                () = self.shared.clock.reaches(deadline) => {
+                    let latest = self.shared.latest();
+                    let left = latest.due.unwrap_or_default().saturating_sub(deadline);
+                    return Err(latest.trouble(left));
+                }
+            }
+        }
+    }
+
+    /// Waits until the token was renewed or proved alive.
+    async fn verify(&self, generation: u64, deadline: Duration) -> Result<(), Error> {
+        let mut changes = self.shared.subscribe();
+        let before = self.shared.latest().flights;
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Needed { generation, reply });
+        if answer.await.unwrap_or(false) {
+            let renewed = |this: &Self| {
+                let latest = this.shared.latest();
+                before < latest.flights
+                    || latest.token.is_none_or(|token| token.generation != generation)
+            };
+            while !renewed(self) {
+                tokio::select! {
+                    changed = changes.changed() => if changed.is_err() { break },
+                    () = self.shared.clock.reaches(deadline) => break,
+                }
+            }
+        }
+        let current = self.shared.latest().token.map(|token| token.generation);
+        if current != Some(generation) {
+            return self.newer(None, deadline).await;
+        }
+        match self.ask(generation).await {
+            Judged::Replaced => self.newer(Some(generation), deadline).await,
+            // By our own record it is valid, and there is nobody else to ask.
+            Judged::Alive | Judged::WasAlive | Judged::NoAccess | Judged::Unclear => {
+                self.newer(None, deadline).await
+            }
+        }
+    }
+
+    async fn ask(&self, generation: u64) -> Judged {
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.send(Command::Judge { generation, reply });
+            let judged = answer.await.unwrap_or(Judged::Unclear);
+            let current = self.shared.latest().token.map(|token| token.generation);
+            // The probe in flight was about an older token: the next one is about this.
+            if judged != Judged::Replaced || current != Some(generation) {
+                return judged;
+            }
+        }
+    }
+
+    /// Sends to the keeper. Once it is gone the answers tell, so nothing is lost by silence here.
+    fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
 }
+
+/// When to come back to a daemon whose keeper has ended: it is stopping.
+const GONE: Duration = Duration::from_secs(1);
+
+/// Longest wait for the last pair to become durable.
+pub const SETTLED: Duration = Duration::from_secs(10);

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::error::Error;
+use super::shared::Latest;
+
 /// The session at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct View {
@@ -19,6 +22,8 @@ pub struct View {
     pub source: Option<String>,
     /// Where the pair is kept.
     pub store: Keeping,
+    /// Whether the newest pair is at rest there.
+    pub saved: bool,
     /// Time since the token was received.
     #[serde(serialize_with = "seconds")]
     pub age: Option<Duration>,
@@ -87,6 +92,71 @@ pub struct Trouble {
     pub cause: Option<String>,
     /// What to do.
     pub hint: &'static str,
+}
+
+impl View {
+    /// Returns what is known at `now`, on the boot clock.
+    pub(super) fn of(latest: &Latest, now: Duration) -> Self {
+        let token = latest.token.filter(|token| token.is_valid(now));
+        let left = latest.due.map(|due| due.saturating_sub(now));
+        let error = latest.error.clone().map(|error| error.due_in(left.unwrap_or_default()));
+        let no_access = latest.lacks_access.then(|| {
+            "Nexudus refuses even a new token: ask an administrator for API access.".to_owned()
+        });
+        let keeping = || Keeping { kind: "unknown", why: "still starting".into() };
+        Self {
+            state: word(latest, token.is_some(), error.as_ref()),
+            renewing: latest.busy,
+            generation: latest.token.map_or(0, |token| token.generation),
+            account: latest.account.clone(),
+            source: latest.origin.map(|origin| origin.to_string()),
+            store: latest.keeping.clone().unwrap_or_else(keeping),
+            saved: latest.saved,
+            age: token.map(|token| token.age(now)),
+            expires_in: token.map(|token| token.left(now)),
+            renews_in: left,
+            refresh_token_expires_in: latest
+                .refresh_deadline
+                .map(|deadline| deadline.saturating_sub(now)),
+            degraded: latest.degraded.clone(),
+            api_access: latest.lacks_access.then_some(false),
+            advice: no_access.or_else(|| error.as_ref().map(|error| error.hint().to_owned())),
+            error: error.as_ref().map(Trouble::of),
+        }
+    }
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        Self {
+            code: error.code(),
+            sentence: error.to_string(),
+            cause: std::error::Error::source(error).map(ToString::to_string),
+            hint: error.hint(),
+        }
+    }
+}
+
+fn word(latest: &Latest, valid: bool, error: Option<&Error>) -> Word {
+    if valid {
+        return Word::Ready;
+    }
+    match error {
+        Some(Error::Locked) => Word::Locked,
+        // What a person had to do may have been done: an attempt is under way.
+        Some(_) if latest.busy => Word::Waiting,
+        Some(Error::NotLoggedIn(_)) => Word::NotLoggedIn,
+        Some(Error::Refused) => Word::Refused,
+        Some(Error::TotpRequired(_)) => Word::TotpRequired,
+        Some(Error::PasswordReset) => Word::PasswordReset,
+        Some(Error::Expired) => Word::Expired,
+        Some(Error::CredentialsLocked { .. } | Error::CredentialsUnavailable { .. }) => {
+            Word::CredentialsUnavailable
+        }
+        Some(Error::Unavailable { .. }) => Word::Waiting,
+        None if latest.flights == 0 => Word::Starting,
+        None => Word::Waiting,
+    }
 }
 
 /// Whole seconds: nobody acts on less.

@@ -1,0 +1,32 @@
+# `make test` is what CI runs and what a contributor runs. `cargo test` is the inner loop.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= never
+
+.PHONY: help test prepare check lint docs supply-chain tests
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: prepare  ## Install what is missing, then run every check and every test
+	@scripts/test.sh
+
+prepare:  ## Install what the tests need (Debian packages; elsewhere it says what to install)
+	@scripts/prepare.sh
+
+check: lint docs supply-chain  ## Every check that runs no test
+
+lint:  ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package nexudus-proxy --all-targets --no-default-features --locked -- -D warnings
+
+docs:  ## rustdoc, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+supply-chain:  ## Licences, bans and sources of every dependency
+	@scripts/supply-chain.sh

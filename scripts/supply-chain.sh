@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Checks every dependency's licence, source and ban list with cargo-deny (deny.toml).
+#
+# cargo-deny is built once and cached: in $CARGO_HOME/bin like any other cargo tool. Advisories are
+# not checked here: their database is fetched from the network at every run, and a test must give
+# the same result tomorrow. `cargo deny check advisories` does it by hand.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! cargo deny --version >/dev/null 2>&1; then
+  echo "installing cargo-deny (once; some minutes)"
+  cargo install --quiet --locked --debug cargo-deny@0.20.2
+fi
+cargo deny --workspace --all-features --offline check licenses bans sources

@@ -1,0 +1,366 @@
+//! What was tried with a password, across restarts: a small file without secrets.
+//!
+//! It is written before a password leaves, so that a daemon killed and restarted in a loop spends
+//! one budget, not one per life. A login is known here by 16 bits of a keyed hash only: enough to
+//! see that it has changed, and next to nothing for somebody who wants to test guesses against a
+//! password that may be a mistyped real one. One changed login in 65,536 looks unchanged; it is
+//! then refused until it is changed again.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+
+use super::record::wall_millis;
+use super::saved;
+use super::totp::Code;
+use crate::credentials::{Login, SecondFactor};
+
+/// The attempts of one profile.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    path: Option<PathBuf>,
+    kept: Mutex<Kept>,
+}
+
+/// What may be done with a login now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Offer it.
+    Go,
+    /// It was turned down for good.
+    Latched(Reason),
+    /// Its code was typed once and has been offered.
+    CodeSpent,
+    /// Too many unclear answers: not before this has passed.
+    Wait(Duration),
+}
+
+/// Why a login was turned down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reason {
+    /// The address or the password is wrong.
+    Refused,
+    /// A 2FA code is missing.
+    TotpRequired,
+    /// The 2FA code, or what it came with, is wrong.
+    CodeRejected,
+    /// A new password must be set.
+    PasswordReset,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    salt: String,
+    latched: Option<Latched>,
+    unclear: Option<Unclear>,
+    spent_code: Option<u16>,
+    totp_step: u64,
+    locked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Latched {
+    login: u16,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Unclear {
+    login: u16,
+    times: u32,
+    /// Milliseconds since 1970.
+    last: u64,
+}
+
+impl Attempts {
+    /// Remembers them in the file at `path`, or only in memory.
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
+        Self { path, kept: Mutex::default() }
+    }
+
+    /// Reads the file. A missing or unreadable one leaves what is in memory.
+    pub(super) fn read(&self) {
+        let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
+        let read = text.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+        let mut kept = self.kept();
+        if let Some(read) = read {
+            *kept = read;
+        }
+        if kept.salt.is_empty() {
+            kept.salt = uuid::Uuid::new_v4().to_string();
+        }
+    }
+
+    /// Says what may be done with `login`. A person who asks opens every latch but that of a
+    /// refused password.
+    pub(super) fn verdict(&self, login: &Login, asked: bool, now: SystemTime) -> Verdict {
+        let kept = self.kept();
+        let own = fingerprint(&kept.salt, login);
+        if let Some(latched) = kept.latched.filter(|latched| latched.login == own)
+            && (!asked || latched.reason == Reason::Refused)
+        {
+            return Verdict::Latched(latched.reason);
+        }
+        if is_typed(login) && kept.spent_code == Some(own) {
+            return Verdict::CodeSpent;
+        }
+        let Some(unclear) = kept.unclear.filter(|unclear| unclear.login == own) else {
+            return Verdict::Go;
+        };
+        let span = if unclear.times < FEW { SOON } else { LATER };
+        // A clock set back must not make the wait longer than it ever was.
+        let passed = wall_millis(now).checked_sub(unclear.last).map(Duration::from_millis);
+        match span.checked_sub(passed.unwrap_or_default()) {
+            Some(left) if !left.is_zero() => Verdict::Wait(left),
+            Some(_) | None => Verdict::Go,
+        }
+    }
+
+    /// Returns the newest step for which a code was offered.
+    pub(super) fn totp_step(&self) -> u64 {
+        self.kept().totp_step
+    }
+
+    /// Notes that `login` is about to be offered. Until something else is noted it counts as an
+    /// unclear answer, which is what a crash leaves behind.
+    ///
+    /// # Errors
+    ///
+    /// When the note could not be written; it holds in memory all the same.
+    pub(super) fn begin(&self, login: &Login, code: &Code, now: SystemTime) -> std::io::Result<()> {
+        self.change(|kept| {
+            let own = fingerprint(&kept.salt, login);
+            let before = kept.unclear.filter(|unclear| unclear.login == own);
+            let times = before.map_or(0, |unclear| unclear.times).saturating_add(1);
+            kept.unclear = Some(Unclear { login: own, times, last: wall_millis(now) });
+            if let Code::Made { step, .. } = code {
+                kept.totp_step = *step;
+            }
+            if is_typed(login) {
+                kept.spent_code = Some(own);
+            }
+        })
+    }
+
+    /// Notes that `login` was not looked at: the attempt does not count. A typed code stays
+    /// spent: who knows what read it.
+    pub(super) fn not_looked_at(&self, login: &Login) -> std::io::Result<()> {
+        self.change(|kept| {
+            let own = fingerprint(&kept.salt, login);
+            kept.unclear = kept
+                .unclear
+                .filter(|unclear| unclear.login != own || unclear.times > 1)
+                .map(|unclear| Unclear { times: unclear.times.saturating_sub(1), ..unclear });
+        })
+    }
+
+    /// Notes that `login` was turned down for good.
+    pub(super) fn latch(&self, login: &Login, reason: Reason) -> std::io::Result<()> {
+        self.change(|kept| {
+            kept.unclear = None;
+            kept.latched = Some(Latched { login: fingerprint(&kept.salt, login), reason });
+        })
+    }
+
+    /// Notes that `login` was accepted.
+    pub(super) fn succeeded(&self) -> std::io::Result<()> {
+        self.change(|kept| {
+            kept.unclear = None;
+            kept.latched = None;
+        })
+    }
+
+    /// Says whether a person has locked the session.
+    pub(super) fn is_locked(&self) -> bool {
+        self.kept().locked
+    }
+
+    /// Notes that a person has locked or unlocked the session.
+    pub(super) fn set_locked(&self, locked: bool) -> std::io::Result<()> {
+        self.change(|kept| kept.locked = locked)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) -> std::io::Result<()> {
+        let mut kept = self.kept();
+        let before = kept.clone();
+        change(&mut kept);
+        match &self.path {
+            Some(path) if *kept != before => {
+                let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
+                saved::replace(path, &json)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_typed(login: &Login) -> bool {
+    matches!(login.second_factor, Some(SecondFactor::Code(_)))
+}
+
+/// Returns 16 bits that change when any part of the login does.
+fn fingerprint(salt: &str, login: &Login) -> u16 {
+    let factor = match &login.second_factor {
+        None => "",
+        Some(SecondFactor::Code(factor) | SecondFactor::Shared(factor)) => factor.expose(),
+    };
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, salt.as_bytes()));
+    for part in [login.email.as_str(), login.password.expose(), factor] {
+        // The length first, so that no two logins run together into the same bytes.
+        context.update(&part.len().to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let tag = context.sign();
+    u16::from_be_bytes([tag.as_ref()[0], tag.as_ref()[1]])
+}
+
+/// How many unclear answers may follow each other [`SOON`]; then one may come each [`LATER`].
+const FEW: u32 = 3;
+const SOON: Duration = Duration::from_secs(5);
+const LATER: Duration = Duration::from_secs(15 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_refused_login_stays_refused_until_it_changes() {
+        let (_directory, attempts) = attempts();
+        attempts.latch(&login("p1"), Reason::Refused).unwrap();
+        let attempts = restarted(&attempts);
+
+        let refused = Verdict::Latched(Reason::Refused);
+        assert_eq!(attempts.verdict(&login("p1"), false, at(0)), refused);
+        assert_eq!(attempts.verdict(&login("p1"), true, at(0)), refused);
+        assert_eq!(attempts.verdict(&login("p2"), false, at(0)), Verdict::Go);
+        let factor = Some(SecondFactor::Shared(Secret::new("s")));
+        let with_factor = Login { second_factor: factor, ..login("p1") };
+        assert_eq!(attempts.verdict(&with_factor, false, at(0)), Verdict::Go);
+    }
+
+    #[test]
+    fn a_person_may_try_again_what_is_not_about_the_password() {
+        for reason in [Reason::TotpRequired, Reason::CodeRejected, Reason::PasswordReset] {
+            let (_directory, attempts) = attempts();
+            attempts.latch(&login("p"), reason).unwrap();
+
+            assert_eq!(attempts.verdict(&login("p"), false, at(0)), Verdict::Latched(reason));
+            assert_eq!(attempts.verdict(&login("p"), true, at(0)), Verdict::Go);
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_spends_one_budget() {
+        let (_directory, mut attempts) = attempts();
+        let mut tries = Vec::new();
+        for second in 0..3_600 {
+            attempts = restarted(&attempts);
+            if attempts.verdict(&login("p"), false, at(second)) == Verdict::Go {
+                tries.push(second);
+                attempts.begin(&login("p"), &Code::None, at(second)).unwrap();
+            }
+        }
+        assert_eq!(tries, [0, 5, 10, 910, 1_810, 2_710]);
+    }
+
+    #[test]
+    fn a_clock_set_back_waits_no_longer_than_ever() {
+        let (_directory, attempts) = attempts();
+        attempts.begin(&login("p"), &Code::None, at(1_000_000)).unwrap();
+
+        assert_eq!(attempts.verdict(&login("p"), false, at(0)), Verdict::Wait(SOON));
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_looked_at_does_not_count() {
+        let (_directory, attempts) = attempts();
+        for second in 0..10 {
+            assert_eq!(attempts.verdict(&login("p"), false, at(second)), Verdict::Go);
+            attempts.begin(&login("p"), &Code::None, at(second)).unwrap();
+            attempts.not_looked_at(&login("p")).unwrap();
+        }
+        attempts.begin(&login("p"), &Code::None, at(20)).unwrap();
+        attempts.begin(&login("p"), &Code::None, at(30)).unwrap();
+        attempts.not_looked_at(&login("p")).unwrap();
+        assert_eq!(
+            attempts.verdict(&login("p"), false, at(31)),
+            Verdict::Wait(at(4).duration_since(at(0)).unwrap())
+        );
+    }
+
+    #[test]
+    fn success_forgets_and_another_login_has_its_own_budget() {
+        let (_directory, attempts) = attempts();
+        attempts.begin(&login("p"), &Code::None, at(0)).unwrap();
+        assert_eq!(attempts.verdict(&login("q"), false, at(0)), Verdict::Go);
+        attempts.succeeded().unwrap();
+        assert_eq!(attempts.verdict(&login("p"), false, at(0)), Verdict::Go);
+    }
+
+    #[test]
+    fn a_typed_code_and_a_step_are_spent_across_restarts() {
+        let (_directory, attempts) = attempts();
+        let code = Secret::new("123456");
+        let typed = Login { second_factor: Some(SecondFactor::Code(code.clone())), ..login("p") };
+        attempts.begin(&typed, &Code::Typed(code.clone()), at(0)).unwrap();
+        attempts.begin(&login("p"), &Code::Made { code, step: 7 }, at(0)).unwrap();
+        let attempts = restarted(&attempts);
+
+        assert_eq!(attempts.verdict(&typed, true, at(9)), Verdict::CodeSpent);
+        assert_eq!(attempts.totp_step(), 7);
+    }
+
+    #[test]
+    fn the_file_holds_no_secret_and_the_lock() {
+        let (_directory, attempts) = attempts();
+        attempts.latch(&login("hunter2"), Reason::Refused).unwrap();
+        attempts.set_locked(true).unwrap();
+
+        let text = std::fs::read_to_string(attempts.path.as_ref().unwrap()).unwrap();
+        assert!(!text.contains("hunter2") && !text.contains("ada@"), "{text}");
+        assert!(restarted(&attempts).is_locked());
+    }
+
+    #[test]
+    fn without_a_directory_it_holds_in_memory() {
+        let attempts = Attempts::new(None);
+        attempts.read();
+        attempts.latch(&login("p"), Reason::Refused).unwrap();
+        attempts.read();
+
+        let refused = Verdict::Latched(Reason::Refused);
+        assert_eq!(attempts.verdict(&login("p"), false, at(0)), refused);
+    }
+
+    fn attempts() -> (tempfile::TempDir, Attempts) {
+        let directory = tempfile::tempdir().unwrap();
+        let attempts = Attempts::new(Some(directory.path().join("attempts.json")));
+        attempts.read();
+        (directory, attempts)
+    }
+
+    fn restarted(attempts: &Attempts) -> Attempts {
+        let attempts = Attempts::new(attempts.path.clone());
+        attempts.read();
+        attempts
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn login(password: &str) -> Login {
+        let password = Secret::new(password);
+        Login { email: "ada@example.test".into(), password, second_factor: None }
+    }
+}

@@ -1,0 +1,141 @@
+//! The password login within an attempt: the last resort, and the only one that can lock an
+//! account. Each is noted before it leaves (`attempts.rs`), and a definite refusal is final until
+//! the login changes.
+
+use super::answer::Failure;
+use super::attempts::{Attempts, Reason, Verdict};
+use super::error::{Cause, Error};
+use super::flight::{End, Flight, Miss, Step, passing, passing_after, unwritable};
+use super::home::Home;
+use super::issuer::{Grant, Issuer};
+use super::keeper::blocking;
+use super::record::Record;
+use super::totp::Code;
+use crate::credentials::Found;
+
+impl<I: Issuer> Flight<I> {
+    /// Offers the login, unless it was turned down before.
+    pub(super) async fn log_in(&mut self, found: Found) -> Result<End, Miss> {
+        let login = found.login;
+        let desk = self.desk.clone();
+        self.note(|attempts| {
+            attempts.read();
+            Ok(())
+        })
+        .await;
+        let now = desk.clock.now().wall;
+        match desk.attempts.verdict(&login, self.fetch.asked, now) {
+            Verdict::Go => {}
+            Verdict::Latched(reason) => return Err((turned_down(reason), None)),
+            Verdict::CodeSpent => {
+                let cause = Cause::new("the 2FA code was used already");
+                return Err((Error::TotpRequired(Some(cause)), None));
+            }
+            Verdict::Wait(left) => {
+                let cause = "Nexudus gave unclear answers to this login before";
+                return Err(passing_after(Cause::new(cause), left));
+            }
+        }
+        let code = Code::of(login.second_factor.as_ref(), desk.attempts.totp_step(), now);
+        match code {
+            Code::None | Code::Typed(_) | Code::Made { .. } => {}
+            Code::Wait(left) => {
+                let cause = Cause::new("the 2FA code of this half minute was used already");
+                return Err(passing_after(cause, left));
+            }
+            Code::Unreadable => {
+                let cause = Cause::new("the stored 2FA secret is not base32");
+                return Err((Error::TotpRequired(Some(cause)), None));
+            }
+        }
+        let client_id = self.client_id(&login.email);
+        self.note_client_id(&client_id, &login.email).await;
+        self.note({
+            let (login, code) = (login.clone(), code.clone());
+            move |attempts| attempts.begin(&login, &code, now)
+        })
+        .await;
+        (desk.seen)(Step::Noted);
+        let grant = Grant::Password {
+            email: login.email.clone(),
+            password: login.password.clone(),
+            totp: code.digits().cloned(),
+        };
+        let reason = match self.issue(&grant, &client_id).await {
+            Ok(issued) => {
+                self.note(Attempts::succeeded).await;
+                self.hold(issued, None, Some(login.email), client_id);
+                return Ok(End::Issued);
+            }
+            Err(Failure::Unclear(cause)) => {
+                let now = desk.clock.now().wall;
+                return Err(match desk.attempts.verdict(&login, false, now) {
+                    Verdict::Wait(left) => passing_after(cause, left),
+                    Verdict::Go | Verdict::Latched(_) | Verdict::CodeSpent => passing(cause, None),
+                });
+            }
+            Err(Failure::Passing { retry_after, cause }) => {
+                self.note(move |attempts| attempts.not_looked_at(&login)).await;
+                return Err(passing(cause, retry_after));
+            }
+            // Which of the two was wrong cannot be told, and a code is not offered twice.
+            Err(Failure::Refused | Failure::TotpRequired) if code.digits().is_some() => {
+                Reason::CodeRejected
+            }
+            Err(Failure::Refused) => Reason::Refused,
+            Err(Failure::TotpRequired) => Reason::TotpRequired,
+            Err(Failure::PasswordReset) => Reason::PasswordReset,
+        };
+        self.note(move |attempts| attempts.latch(&login, reason)).await;
+        Err((turned_down(reason), None))
+    }
+
+    fn client_id(&self, email: &str) -> String {
+        let known = || self.own(Some(email)).map(|record| record.client_id.clone());
+        let configured = self.desk.config.client_id.clone();
+        configured.or_else(known).unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+    }
+
+    /// Keeps a new client id before it is used, or each crash would leave another behind.
+    async fn note_client_id(&mut self, client_id: &str, email: &str) {
+        if self.landing.held.is_some() {
+            return;
+        }
+        let record = Record {
+            generation: 0,
+            client_id: client_id.to_owned(),
+            account: Some(email.to_owned()),
+            pair: None,
+        };
+        if let Some((Home::File(saved), _)) = &self.landing.home {
+            let (saved, record) = (saved.clone(), record.clone());
+            if let Err(error) = blocking(move || saved.write(&record)).await {
+                self.landing.problem = Some(error.to_string());
+            }
+        }
+        self.landing.held = Some(record);
+        (self.desk.seen)(Step::ClientIdKept);
+    }
+
+    /// Changes what is kept of attempts, off this thread: it ends on the disk.
+    async fn note(
+        &mut self,
+        change: impl FnOnce(&Attempts) -> std::io::Result<()> + Send + 'static,
+    ) {
+        let desk = self.desk.clone();
+        if let Err(error) = blocking(move || change(&desk.attempts)).await {
+            self.landing.problem = Some(unwritable(self.desk.directory.as_deref(), &error));
+        }
+    }
+}
+
+fn turned_down(reason: Reason) -> Error {
+    match reason {
+        Reason::Refused => Error::Refused,
+        Reason::TotpRequired => Error::TotpRequired(None),
+        Reason::CodeRejected => {
+            Error::TotpRequired(Some(Cause::new("Nexudus rejected the 2FA code or the password")))
+        }
+        Reason::PasswordReset => Error::PasswordReset,
+    }
+}

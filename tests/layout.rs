@@ -1,0 +1,241 @@
+//! The source tree keeps its shape: floors, file headers, sizes, and one owner for each thing that
+//! must have one.
+//!
+//! The floors stand here once, lowest first. A module names only modules on lower floors; modules
+//! of one floor do not know each other. `ARCHITECTURE.md` says why.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors, lowest first, in the order in which `src/lib.rs` declares their modules.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("words", &["clock", "config", "secret", "telemetry"]),
+    ("world", &["credentials", "listen", "upstream"]),
+    ("shared", &["clients"]),
+    ("token", &["session"]),
+    ("faces", &["gateway"]),
+    ("assembly", &["daemon"]),
+    ("person", &["cli"]),
+];
+
+/// What only some files may contain, and which.
+const OWNED: &[(&str, &[&str])] = &[
+    // The end of the process.
+    ("process::exit(", &["main.rs"]),
+    // Printing.
+    ("println!", &[]),
+    ("print!(", &[]),
+    ("io::stdout()", &["cli/print.rs"]),
+    // Statuses of our own answers.
+    ("StatusCode::BAD_GATEWAY", &["gateway/respond/tell.rs"]),
+    ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond/tell.rs"]),
+    ("StatusCode::FORBIDDEN", &["gateway/respond/tell.rs"]),
+    // Tasks and threads.
+    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper/", "upstream/dial.rs"]),
+    ("thread::spawn(", &[]),
+    ("thread::Builder", &["daemon/mod.rs"]),
+    // Secrets in the clear: where they leave the process, are sealed or are compared.
+    (
+        ".expose()",
+        &[
+            "cli/client.rs",
+            "cli/run.rs",
+            "clients/",
+            "credentials/systemd.rs",
+            "gateway/caller.rs",
+            "session/",
+        ],
+    ),
+];
+
+/// A file longer than this is not read in one sitting: split it by what changes together.
+const MAX_LINES: usize = 400;
+
+#[test]
+fn a_module_names_only_lower_floors() {
+    let wrong = complaints(|source, wrong| {
+        let Some(from) = source.module() else { return };
+        if source.code.contains("super::super") {
+            wrong.push("write `crate::…` instead of `super::super`".to_owned());
+        }
+        for to in source.named_modules() {
+            if to != from && floor(&to) >= floor(&from) {
+                wrong.push(format!("`{from}` is not above `{to}` and must not name it"));
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn the_crate_declares_its_floors_in_order_and_re_exports_nothing() {
+    let lib = fs::read_to_string(src().join("lib.rs")).unwrap();
+
+    let declared: Vec<&str> =
+        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let expected: Vec<&str> = FLOORS.iter().flat_map(|(_, modules)| *modules).copied().collect();
+
+    assert_eq!(declared, expected);
+    assert!(!lib.contains("pub use"), "src/lib.rs re-exports nothing");
+}
+
+#[test]
+fn a_file_opens_with_its_purpose() {
+    let wrong = complaints(|source, wrong| {
+        if !source.text.starts_with("//! ") {
+            wrong.push("line one is not `//! ` and what the file is".to_owned());
+        }
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn a_file_can_be_read_in_one_sitting() {
+    let wrong = complaints(|source, wrong| {
+        let lines = source.code.lines().count();
+        if lines > MAX_LINES {
+            wrong.push(format!("{lines} lines before its tests, more than {MAX_LINES}"));
+        }
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn what_has_one_owner_is_nowhere_else() {
+    let wrong = complaints(|source, wrong| {
+        for (what, owners) in OWNED {
+            let owned = owners.iter().any(|owner| source.name.starts_with(owner));
+            if source.code.contains(what) && !owned {
+                wrong.push(format!("`{what}` belongs into {owners:?}"));
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn the_simulator_does_not_know_the_proxy() {
+    let simulator = root().join("simulator");
+    let manifest = fs::read_to_string(simulator.join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
+    assert!(!dependencies.contains("nexudus-proxy"), "it would share the proxy's mistakes");
+    for path in rust_files(&simulator) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("nexudus_proxy::"), "{} names the proxy", path.display());
+    }
+}
+
+/// One file of `src`.
+struct Source {
+    /// Its path below `src`, with slashes.
+    name: String,
+    text: String,
+    /// The text without comments and without its tests.
+    code: String,
+}
+
+impl Source {
+    fn read(path: &Path) -> Self {
+        let name = path.strip_prefix(src()).unwrap().to_str().unwrap().replace('\\', "/");
+        let text = fs::read_to_string(path).unwrap();
+        let before_tests = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+        let before_tests = before_tests.split("\n#[cfg(all(test").next().unwrap();
+        let code: Vec<&str> =
+            before_tests.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        Self { name, code: code.join("\n"), text }
+    }
+
+    /// `gateway/guard.rs` → `gateway`; `secret.rs` → `secret`; `lib.rs` and `main.rs` → none.
+    fn module(&self) -> Option<String> {
+        let module = self.name.split('/').next()?.trim_end_matches(".rs");
+        (module != "lib" && module != "main").then(|| module.to_owned())
+    }
+
+    /// Every `x` of `crate::x` and of `crate::{x, y::z}`.
+    fn named_modules(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for part in self.code.split("crate::").skip(1) {
+            match part.strip_prefix('{') {
+                None => found.insert(first_word(part)),
+                Some(list) => {
+                    top_level(list).iter().for_each(|item| {
+                        found.insert(first_word(item.trim_start()));
+                    });
+                    true
+                }
+            };
+        }
+        found.remove("");
+        found
+    }
+}
+
+/// Splits `a, b::{c, d}, e}…` at the commas that are not inside braces, up to the closing brace.
+fn top_level(list: &str) -> Vec<&str> {
+    let (mut items, mut depth, mut start) = (vec![], 0_usize, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&list[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+fn floor(module: &str) -> usize {
+    let found = FLOORS.iter().position(|(_, modules)| modules.contains(&module));
+    found.unwrap_or_else(|| panic!("`{module}` is on no floor: give it one in tests/layout.rs"))
+}
+
+/// Runs `look` over every file of `src` and returns what it complains of, a line each.
+fn complaints(look: impl Fn(&Source, &mut Vec<String>)) -> String {
+    let mut all = String::new();
+    for path in rust_files(&src()) {
+        let source = Source::read(&path);
+        let mut wrong = vec![];
+        look(&source, &mut wrong);
+        for complaint in wrong {
+            writeln!(all, "src/{}: {complaint}", source.name).unwrap();
+        }
+    }
+    all
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn src() -> PathBuf {
+    root().join("src")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
