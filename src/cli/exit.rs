@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 
 use super::print::causes;
 use crate::config::{self, KEYS, Problem};
-use crate::{daemon, listen, telemetry};
+use crate::{clients, daemon, listen, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub enum Failure {
     Output(io::Error),
     /// The daemon did not start.
     Daemon(daemon::Error),
+    /// The named clients could not be read or changed.
+    Clients(clients::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -126,6 +128,8 @@ impl Failure {
             #[cfg(feature = "demo")]
             Self::Simulator(_) => Code::Failed,
             Self::Daemon(error) => daemon_code(error),
+            Self::Clients(clients::Error::Name { .. }) => Code::Usage,
+            Self::Clients(_) => Code::Failed,
             Self::Other { code, .. } => *code,
         }
     }
@@ -157,6 +161,7 @@ impl Failure {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
             Self::Daemon(error) => one(error.to_string(), causes(error), daemon_hint(error)),
+            Self::Clients(error) => one(error.to_string(), causes(error), clients_hint(error)),
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -232,6 +237,24 @@ fn daemon_hint(error: &daemon::Error) -> Option<String> {
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
         daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// Returns the way out when the clients could not be read or changed.
+fn clients_hint(error: &clients::Error) -> Option<String> {
+    let said = match error {
+        clients::Error::Name { .. } => {
+            "Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."
+        }
+        clients::Error::Exists { .. } => "Revoke it first, or choose another name.",
+        clients::Error::Missing { .. } => "`nexudus-proxy client list` shows the clients.",
+        clients::Error::Damaged { .. } => {
+            "Nothing was changed. Repair the file, or move it away and make the clients anew."
+        }
+        clients::Error::Unreadable { .. } | clients::Error::Write { .. } => {
+            "Make it readable and writable for this user, and for nobody else."
+        }
     };
     Some(said.to_owned())
 }
@@ -326,6 +349,12 @@ impl From<clap::Error> for Failure {
 impl From<daemon::Error> for Failure {
     fn from(error: daemon::Error) -> Self {
         Self::Daemon(error)
+    }
+}
+
+impl From<clients::Error> for Failure {
+    fn from(error: clients::Error) -> Self {
+        Self::Clients(error)
     }
 }
 

@@ -1,11 +1,14 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
+mod client;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
 mod flags;
+mod limits;
+mod policy;
 mod print;
 mod serve;
 
@@ -65,6 +68,10 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::Options),
+    /// Named local keys, each with limits of its own
+    Client(client::Options),
+    /// Say what the rules let through
+    Policy(policy::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -107,6 +114,8 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),
+        Command::Client(options) => client::run(options, &globals, print),
+        Command::Policy(options) => policy::run(options, &globals, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

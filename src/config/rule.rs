@@ -157,6 +157,20 @@ impl Rule {
             .then_some("/api/token is answered by the daemon itself")
     }
 
+    /// Says whether the rule is about any request that only reads.
+    pub fn can_read(&self) -> bool {
+        let reads = ["GET", "HEAD", "OPTIONS"];
+        let method = self.method.as_deref().is_none_or(|method| reads.contains(&method));
+        let below = match self.segments.first() {
+            Some(Segment::One(glob)) => {
+                READABLE.iter().any(|name| glob_matches(glob.as_bytes(), name.as_bytes()))
+            }
+            Some(Segment::Any) => true,
+            None => false,
+        };
+        method && below
+    }
+
     /// Says whether every request that `other` is about is one of ours too; may miss some.
     pub fn covers(&self, other: &Self) -> bool {
         let methods = match (self.method.as_deref(), other.method.as_deref()) {
@@ -174,6 +188,9 @@ impl Rule {
         methods && paths
     }
 }
+
+/// Where readers may read.
+const READABLE: [&str; 2] = ["api", "contentdownload"];
 
 /// The methods that are forwarded at all.
 const FORWARDED: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];

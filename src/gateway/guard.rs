@@ -120,7 +120,7 @@ pub(super) fn admit(
     guard: &Guard,
 ) -> Result<Admitted, Error> {
     let (head, body) = request.into_parts();
-    let caller = check(&head, visitor, guard)?;
+    let caller = check(&head, visitor, guard).inspect_err(|error| note(&head, visitor, error))?;
     Ok(Admitted { head, body, caller })
 }
 
@@ -151,6 +151,27 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<Caller, Error
         guard.keys.check(&caller)?;
     }
     Ok(caller)
+}
+
+/// Writes down who was turned away. Not for what is merely malformed: that says nothing of its
+/// sender.
+fn note(head: &Parts, visitor: &Visitor, error: &Error) {
+    let code = match error {
+        Error::ForeignHost => "guard.host",
+        Error::ForeignOrigin => "guard.origin",
+        Error::User => "guard.user",
+        Error::Client(_) => "guard.client",
+        Error::Framing(_)
+        | Error::Target(_)
+        | Error::Host
+        | Error::TargetTooLong(_)
+        | Error::Method
+        | Error::Upgrade => return,
+    };
+    // As `Debug` writes it: a control character of a caller's must not reach a terminal.
+    let (host, origin) = (head.headers.get(HOST), head.headers.get(ORIGIN));
+    let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());
+    tracing::info!(code, uid, pid, ?host, ?origin, "refused a caller");
 }
 
 /// Refuses what hyper lets pass although two servers could read it in two ways.

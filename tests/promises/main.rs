@@ -9,6 +9,7 @@
 mod support;
 
 mod forwards;
+mod limits;
 mod refuses;
 mod secrets;
 mod tokens;
