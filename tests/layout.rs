@@ -35,7 +35,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond/tell.rs"]),
     ("StatusCode::FORBIDDEN", &["gateway/respond/tell.rs"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper/", "upstream/dial.rs"]),
+    ("tokio::spawn(", &["daemon/mod.rs", "daemon/relay.rs", "session/keeper/", "upstream/dial.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/mod.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.
@@ -45,6 +45,8 @@ const OWNED: &[(&str, &[&str])] = &[
             "cli/client.rs",
             "cli/run.rs",
             "clients/",
+            "daemon/relay.rs",
+            "daemon/relay.rs",
             "credentials/systemd.rs",
             "gateway/caller.rs",
             "session/",

@@ -13,34 +13,56 @@ use crate::{clients, daemon, listen, telemetry};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// It did what it was asked.
-    Done = 0,
+    Done,
     /// It failed.
-    Failed = 1,
+    Failed,
     /// The command line or the configuration is wrong.
-    Usage = 2,
+    Usage,
     /// Nobody has logged in.
-    NotLoggedIn = 3,
+    NotLoggedIn,
     /// Refused, 2FA needed, password reset needed.
-    Unauthorized = 4,
+    Unauthorized,
     /// No API access.
-    Forbidden = 5,
+    Forbidden,
     /// The daemon is not running.
-    NotRunning = 6,
+    NotRunning,
     /// Network or upstream unreachable.
-    Network = 7,
+    Network,
     /// Credential store locked or missing.
-    Store = 8,
+    Store,
+    /// `run` failed before its command could be started.
+    Run,
+    /// The command that was to be run cannot be executed.
+    Unexecutable,
+    /// The command that was to be run does not exist.
+    NotFound,
+    /// As the command that was run.
+    Like(u8),
 }
 
 impl From<Code> for i32 {
     fn from(code: Code) -> Self {
-        code as Self
+        match code {
+            Code::Done => 0,
+            Code::Failed => 1,
+            Code::Usage => 2,
+            Code::NotLoggedIn => 3,
+            Code::Unauthorized => 4,
+            Code::Forbidden => 5,
+            Code::NotRunning => 6,
+            Code::Network => 7,
+            Code::Store => 8,
+            Code::Run => 125,
+            Code::Unexecutable => 126,
+            Code::NotFound => 127,
+            Code::Like(code) => code.into(),
+        }
     }
 }
 
 impl Code {
     /// Returns every code, for the manual page.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -50,6 +72,9 @@ impl Code {
         Self::NotRunning,
         Self::Network,
         Self::Store,
+        Self::Run,
+        Self::Unexecutable,
+        Self::NotFound,
     ];
 
     /// Says what it means.
@@ -64,6 +89,10 @@ impl Code {
             Self::NotRunning => "the daemon is not running",
             Self::Network => "network or upstream unreachable",
             Self::Store => "credential store locked or missing",
+            Self::Run => "run: it failed itself",
+            Self::Unexecutable => "run: the command cannot be executed",
+            Self::NotFound => "run: the command was not found",
+            Self::Like(_) => "run: as the command",
         }
     }
 }
@@ -90,6 +119,17 @@ pub enum Failure {
     Daemon(daemon::Error),
     /// The named clients could not be read or changed.
     Clients(clients::Error),
+    /// `run` failed itself.
+    Run(Box<Self>),
+    /// The command of `run` could not be started.
+    Command {
+        /// The command.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The command of `run` ended with this code.
+    Ended(u8),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -128,6 +168,12 @@ impl Failure {
             #[cfg(feature = "demo")]
             Self::Simulator(_) => Code::Failed,
             Self::Daemon(error) => daemon_code(error),
+            Self::Run(_) => Code::Run,
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Code::NotFound
+            }
+            Self::Command { .. } => Code::Unexecutable,
+            Self::Ended(code) => Code::Like(*code),
             Self::Clients(clients::Error::Name { .. }) => Code::Usage,
             Self::Clients(_) => Code::Failed,
             Self::Other { code, .. } => *code,
@@ -161,6 +207,12 @@ impl Failure {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
             Self::Daemon(error) => one(error.to_string(), causes(error), daemon_hint(error)),
+            Self::Run(failure) => failure.reports(),
+            Self::Command { program, source } => {
+                one(format!("could not run `{program}`"), vec![source.to_string()], None)
+            }
+            // It has said itself what there is to say.
+            Self::Ended(_) => vec![],
             Self::Clients(error) => one(error.to_string(), causes(error), clients_hint(error)),
             Self::Log(error) => one(
                 error.to_string(),

@@ -10,6 +10,8 @@ mod flags;
 mod limits;
 mod policy;
 mod print;
+#[cfg(unix)]
+mod run;
 mod serve;
 
 use std::ffi::OsString;
@@ -72,6 +74,9 @@ enum Command {
     Client(client::Options),
     /// Say what the rules let through
     Policy(policy::Options),
+    /// Run one command with a listener and a key of its own
+    #[cfg(unix)]
+    Run(run::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -103,7 +108,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Code {
 }
 
 fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failure> {
-    let matches = Line::command().color(when.into()).try_get_matches_from(args)?;
+    let is_run = args.iter().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"))
+        == Some(&OsString::from("run"));
+    let matches = Line::command().color(when.into()).try_get_matches_from(args);
+    let matches = matches.map_err(|error| match is_run && error.exit_code() != 0 {
+        // What runs another command keeps the low codes for that one.
+        true => Failure::Run(Box::new(error.into())),
+        false => error.into(),
+    })?;
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
     match line.command {
@@ -116,6 +128,8 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         Command::Demo(options) => demo::run(&options, print),
         Command::Client(options) => client::run(options, &globals, print),
         Command::Policy(options) => policy::run(options, &globals, print),
+        #[cfg(unix)]
+        Command::Run(options) => run::run(options, &globals, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

@@ -267,7 +267,9 @@ impl Merged {
 }
 
 /// Variables of ours that are not keys.
-const RESERVED: &[&str] = &["NEXUDUS_PROXY_CONFIG", "NEXUDUS_PROXY_PROFILE"];
+const RESERVED: &[&str] =
+    // The last is what `run` gives its command.
+    &["NEXUDUS_PROXY_CONFIG", "NEXUDUS_PROXY_PROFILE", "NEXUDUS_PROXY_KEY"];
 
 /// The sections of a file, or of one of its profiles.
 struct Layer<'a> {

@@ -8,6 +8,8 @@
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
 pub mod process;
+#[cfg(unix)]
+mod relay;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -27,8 +29,12 @@ use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
 use crate::credentials::Credentials;
 use crate::gateway::{Connections, Gateway, Guard, Keys, Policy};
 use crate::listen::{self, Bound, Drain, Draining, Users};
+use crate::secret::Secret;
 use crate::session::{Session, issuer};
 use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
+
+#[cfg(unix)]
+pub use self::relay::Relay;
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
 #[derive(Debug)]
@@ -100,6 +106,20 @@ impl Daemon {
     ///
     /// Everything that only a person can repair; nothing is left running then.
     pub async fn start(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
+        Self::start_for(config, paths, setting, None).await
+    }
+
+    /// Starts everything for one client: whoever calls is taken for the one with this `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub async fn start_for(
+        config: &Config,
+        paths: &Paths,
+        setting: Setting,
+        key: Option<Secret>,
+    ) -> Result<Self, Error> {
         let lock = lock(paths)?;
         let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
         let resolver = Resolver::new(Handle::current());
@@ -125,7 +145,7 @@ impl Daemon {
 
         let (drain, draining) = Drain::new();
         let is_key_needed = listen.expose || config.policy.anonymous == Anonymous::None;
-        let keys = Keys::new(clients.clone(), is_key_needed);
+        let keys = Keys::new(clients.clone(), is_key_needed).assuming(key);
         let forward = Forward { config, session: &session, users, keys, tls, resolver };
         #[cfg(target_os = "linux")]
         let reserved = std::mem::take(&mut places.reserved);

@@ -7,4 +7,6 @@ mod config;
 mod demo;
 mod frame;
 mod refused;
+#[cfg(unix)]
+mod run;
 mod support;
