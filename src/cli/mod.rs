@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod exit;
 mod flags;
+mod hint;
 mod limits;
 mod policy;
 mod print;

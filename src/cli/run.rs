@@ -35,11 +35,12 @@ pub(super) struct Options {
 
 /// Runs the command.
 pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let wrapped = |failure| match failure {
-        ended @ (Failure::Ended(_) | Failure::Command { .. }) => ended,
-        other => Failure::Run(Box::new(other)),
-    };
-    attempt(options, globals, print).map_err(wrapped)
+    attempt(options, globals, print).map_err(|failure| {
+        match matches!(failure, Failure::Ended(_) | Failure::Command { .. }) {
+            true => failure,
+            false => Failure::Run(Box::new(failure)),
+        }
+    })
 }
 
 fn attempt(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
@@ -151,7 +152,7 @@ fn command(
     address: Option<SocketAddr>,
     key: &Secret,
 ) -> Result<Child, Failure> {
-    let (program, arguments) = words.split_first().unwrap_or((const { &OsString::new() }, &[]));
+    let (program, arguments) = words.split_first().expect("clap wants at least one word");
     let port = address.map_or(0, |address| address.port());
     let mut command = Command::new(program);
     command

@@ -7,11 +7,12 @@
 //! The caller's runtime is the control runtime: session and name resolution run there. The data
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
+mod lock;
 pub mod process;
 #[cfg(unix)]
 mod relay;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,7 @@ impl Daemon {
         setting: Setting,
         key: Option<Secret>,
     ) -> Result<Self, Error> {
-        let lock = lock(paths)?;
+        let lock = lock::take(paths)?;
         let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
         let resolver = Resolver::new(Handle::current());
         let listen = &config.listen;
@@ -381,32 +382,4 @@ async fn accept(
         () = draining.begun() => {}
         () = serve => {}
     }
-}
-
-/// Takes the profile's lock: the kernel releases it with the process, however that ends.
-fn lock(paths: &Paths) -> Result<File, Error> {
-    let directory = paths.profile_state();
-    let failed = |source| Error::State { path: directory.clone(), source };
-    private_directory(&directory).map_err(failed)?;
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(directory.join("daemon.lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::AlreadyRunning { profile: paths.profile.clone() })
-        }
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// Makes a directory that only its owner can enter.
-fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
