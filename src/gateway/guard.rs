@@ -71,6 +71,7 @@ pub(crate) enum Error {
 pub struct Guard {
     /// Every `Host` that is ours, lower case, with and without a port.
     hosts: Vec<Box<str>>,
+    has_port_80: bool,
     target_bytes: usize,
     users: Users,
     keys: Keys,
@@ -94,7 +95,8 @@ impl Guard {
             })
             .map(|host| host.to_ascii_lowercase().into_boxed_str())
             .collect();
-        Self { hosts, target_bytes, users, keys }
+        let has_port_80 = bound.iter().any(|bound| bound.port() == 80);
+        Self { hosts, has_port_80, target_bytes, users, keys }
     }
 
     /// Looks at whoever has connected: once, for all the requests that follow.
@@ -106,6 +108,13 @@ impl Guard {
     /// Returns what tells clients by their keys.
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// A page without a port is served on port 80, by whoever is there.
+    fn is_own_page(&self, host: &[u8]) -> bool {
+        let port = host.rsplit(|byte| *byte == b':').next().unwrap_or_default();
+        let has_port = port.len() < host.len() && port.iter().all(u8::is_ascii_digit);
+        (has_port || self.has_port_80) && self.is_ours(host)
     }
 
     fn is_ours(&self, host: &[u8]) -> bool {
@@ -127,7 +136,7 @@ pub(super) fn admit(
 fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<Caller, Error> {
     framing(head)?;
     target(head)?;
-    let host = one_host(&head.headers)?;
+    let host = one_host(&head.headers, guard)?;
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > guard.target_bytes) {
         return Err(Error::TargetTooLong(guard.target_bytes));
     }
@@ -210,9 +219,12 @@ fn target(head: &Parts) -> Result<(), Error> {
 }
 
 /// Returns the one Host, whose form is `name` or `name:port`.
-fn one_host(headers: &HeaderMap) -> Result<&[u8], Error> {
+fn one_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
+    if guard.is_ours(host.as_bytes()) {
+        return Ok(host.as_bytes()); // Well-formed, and the parser below would allocate.
+    }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
     let lacks_port = authority.port().is_none() && text.ends_with(':');
@@ -226,8 +238,8 @@ fn one_host(headers: &HeaderMap) -> Result<&[u8], Error> {
 /// A browser says where a request comes from; no other tool sends these headers.
 fn web_page(headers: &HeaderMap, guard: &Guard) -> Result<(), Error> {
     for origin in headers.get_all(ORIGIN) {
-        let ours = origin.as_bytes().strip_prefix(b"http://").is_some_and(|it| guard.is_ours(it));
-        if !ours {
+        let ours = origin.as_bytes().strip_prefix(b"http://");
+        if !ours.is_some_and(|host| guard.is_own_page(host)) {
             return Err(Error::ForeignOrigin);
         }
     }

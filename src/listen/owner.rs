@@ -241,6 +241,22 @@ mod tests {
         assert_eq!(Owners::new().of(there, SocketAddr::from(([127, 0, 0, 1], 9))), None);
     }
 
+    /// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib asking -- --nocapture`.
+    #[test]
+    #[allow(clippy::print_stderr, reason = "a figure for whoever asks for it")]
+    fn asking_the_kernel_takes_microseconds() {
+        let (_caller, here, there) = connection("127.0.0.1:0");
+        let owners = Owners::new();
+        let rounds = 2_000;
+        let started = std::time::Instant::now();
+        for _ in 0..rounds {
+            assert!(owners.of(there, here).is_some());
+        }
+        let each = started.elapsed() / rounds;
+        eprintln!("asking whose connection it is: {each:?}");
+        assert!(each < std::time::Duration::from_millis(5), "{each:?}");
+    }
+
     /// Returns the calling socket, the address it called, and its own.
     fn connection(place: &str) -> (Connection, SocketAddr, SocketAddr) {
         let listener = TcpListener::bind(place).unwrap();

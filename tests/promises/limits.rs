@@ -249,3 +249,19 @@ fn paths(upstream: &Simulator) -> Vec<String> {
 async fn body(answer: reqwest::Response) -> Value {
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
+
+#[tokio::test]
+async fn an_exposed_daemon_serves_nobody_without_a_key() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.listen.tcp = vec!["0.0.0.0:0".parse().unwrap()];
+        config.listen.expose = true;
+    });
+    let daemon = setup.run().await;
+    let key = client(&daemon, Limits::default());
+
+    let keyless = daemon.get("/api/auth/me").await;
+    assert_eq!(problem(keyless).await["code"], "guard.client");
+    let keyed = daemon.request("GET", "/api/auth/me").bearer_auth(&key).send().await.unwrap();
+    assert_eq!(keyed.status(), 200);
+}

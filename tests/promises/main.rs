@@ -12,4 +12,5 @@ mod forwards;
 mod limits;
 mod refuses;
 mod secrets;
+mod shields;
 mod tokens;

@@ -164,3 +164,29 @@ fn none() -> Limits {
 fn rules<const N: usize>(texts: [&str; N]) -> Vec<Rule> {
     texts.into_iter().map(rule).collect()
 }
+
+/// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib judging_costs -- --nocapture`.
+#[test]
+#[allow(clippy::print_stderr, reason = "a figure for whoever asks for it")]
+fn judging_costs_less_than_a_microsecond() {
+    let limits = Limits {
+        read_only: true,
+        allow: rules(["GET /api/billing/**", "GET /api/spaces/**"]),
+        deny: rules(["* /api/spaces/tariffs/**"]),
+        ..none()
+    };
+    let rounds = 100_000;
+    let started = std::time::Instant::now();
+    for _ in 0..rounds {
+        let path = Readings::of(std::hint::black_box("/api/spaces/coworkers/1"));
+        assert_eq!(endpoint("/api/spaces/coworkers/1", &path), Endpoint::Other);
+        assert!(
+            Policy::new(vec![], Anonymous::Full)
+                .judge("GET", &path, Reach::Client(&limits))
+                .is_ok()
+        );
+    }
+    let each = started.elapsed() / rounds;
+    eprintln!("judging a limited caller: {each:?} a request");
+    assert!(each < std::time::Duration::from_micros(200), "{each:?}");
+}
