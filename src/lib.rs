@@ -11,6 +11,7 @@ pub mod upstream;
 
 pub mod session;
 
+pub mod admin;
 pub mod gateway;
 
 pub mod daemon;

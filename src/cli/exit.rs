@@ -217,6 +217,9 @@ fn daemon_hint(error: &daemon::Error) -> Option<String> {
         daemon::Error::Listen(listen::Error::Bind { .. }) => {
             "Choose an address of this machine with --listen."
         }
+        daemon::Error::Listen(listen::Error::Inherited { .. }) => {
+            "Hand over stream sockets: ListenStream= in the .socket unit."
+        }
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
         daemon::Error::Client(_) | daemon::Error::Data(_) => return None,

@@ -101,9 +101,10 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
     let globals = line.globals;
     match line.command {
         Command::Serve(options) => {
-            let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+            let sources = globals.sources(options.keys.given());
+            let Loaded { config, paths, warnings, .. } = sources.load()?;
             warnings.iter().for_each(|warning| print.warning(warning));
-            serve::run(&config, &paths, print)
+            serve::run(&config, &paths, &sources, print)
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),

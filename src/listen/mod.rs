@@ -5,6 +5,7 @@
 
 mod drain;
 mod holder;
+mod inherited;
 mod peer;
 mod stream;
 mod tcp;
@@ -16,8 +17,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::drain::{Drain, Draining, InFlight};
+pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
+pub use self::inherited::{Inherited, inherited};
 pub use self::peer::Peer;
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
@@ -40,6 +42,15 @@ pub enum Error {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The service manager handed over something that cannot be listened on.
+    #[error("the inherited descriptor {number} is not a listening stream socket")]
+    Inherited {
+        /// Which.
+        number: usize,
         /// Why.
         #[source]
         source: io::Error,

@@ -1,5 +1,6 @@
 //! Who is calling, as far as the kernel tells.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// The other end of a local connection.
@@ -17,6 +18,16 @@ pub enum Peer {
         /// The process, where the system tells.
         pid: Option<i32>,
     },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => write!(f, "{remote}"),
+            Self::Unix { uid, pid: Some(pid) } => write!(f, "process {pid} of user {uid}"),
+            Self::Unix { uid, pid: None } => write!(f, "user {uid}"),
+        }
+    }
 }
 
 impl Peer {

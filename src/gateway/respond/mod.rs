@@ -20,6 +20,7 @@ use super::{Error, headers};
 use crate::config::Limits;
 use crate::listen::Canned;
 use crate::session::Verdict;
+use crate::telemetry::Noted;
 
 /// Renders `error`.
 pub(super) fn render(error: &Error) -> Response<Body> {
@@ -34,6 +35,7 @@ pub(super) fn render(error: &Error) -> Response<Body> {
     let mut response = Response::new(Body::full(problem(&told, &detail)));
     *response.status_mut() = told.status;
     describe(response.headers_mut(), &told);
+    response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }
 
