@@ -39,7 +39,7 @@ use self::problem::problem;
 pub use self::shield::Shield;
 use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::listen::{Counter, Peer, Stream};
-use crate::session::{self, Session};
+use crate::session::Session;
 use crate::telemetry::Record;
 
 /// The control surface. Clones share it.
@@ -274,11 +274,7 @@ async fn lock(State(shared): State<Arc<Shared>>) -> Response<Body> {
 
 async fn unlock(State(shared): State<Arc<Shared>>) -> Response<Body> {
     shared.session.unlock().await;
-    // Locked means that the token is gone: the answer tells whether there is another.
-    match shared.session.ready(session::Body::Replayable).await {
-        Ok(()) => session_now(&shared),
-        Err(error) => problem::session(&error),
-    }
+    session_now(&shared)
 }
 
 fn session_now(shared: &Shared) -> Response<Body> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 
 use super::print::causes;
+use crate::admin::{client, wire};
 use crate::config::{self, KEYS, Problem};
 use crate::{daemon, listen, telemetry};
 
@@ -88,6 +89,8 @@ pub enum Failure {
     Output(io::Error),
     /// The daemon did not start.
     Daemon(daemon::Error),
+    /// The daemon was not reached, or refused.
+    Admin(client::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -126,6 +129,7 @@ impl Failure {
             #[cfg(feature = "demo")]
             Self::Simulator(_) => Code::Failed,
             Self::Daemon(error) => daemon_code(error),
+            Self::Admin(error) => admin_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -157,6 +161,8 @@ impl Failure {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
             Self::Daemon(error) => one(error.to_string(), causes(error), daemon_hint(error)),
+            Self::Admin(client::Error::Refused(problem)) => refused(problem),
+            Self::Admin(error) => one(error.to_string(), causes(error), admin_hint(error)),
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -172,6 +178,60 @@ impl Failure {
             Self::Other { sentence, hint, .. } => one(sentence.clone(), vec![], hint.clone()),
         }
     }
+}
+
+fn admin_code(error: &client::Error) -> Code {
+    match error {
+        client::Error::NotRunning | client::Error::Ended(_) => Code::NotRunning,
+        client::Error::Refused(problem) => code_of(&problem.code),
+        client::Error::Forbidden { .. }
+        | client::Error::Unreachable { .. }
+        | client::Error::Foreign => Code::Failed,
+    }
+}
+
+/// Returns how to exit for a code that the daemon answers with.
+pub(super) fn code_of(code: &str) -> Code {
+    match code {
+        "session.not-logged-in" | "session.expired" => Code::NotLoggedIn,
+        "session.refused" | "session.totp-required" | "session.password-reset" => {
+            Code::Unauthorized
+        }
+        "session.unavailable" => Code::Network,
+        "credentials.locked" | "credentials.unavailable" => Code::Store,
+        "config.invalid" => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+fn admin_hint(error: &client::Error) -> Option<String> {
+    let said = match error {
+        client::Error::NotRunning | client::Error::Ended(_) => {
+            "Start it with `nexudus-proxy serve`."
+        }
+        client::Error::Forbidden { .. } => "Ask as the user who runs it.",
+        client::Error::Foreign => "Restart the daemon, so that both are of one version.",
+        client::Error::Unreachable { .. } | client::Error::Refused(_) => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// Tells each thing that is wrong, the way out with the last.
+fn refused(problem: &wire::Problem) -> Vec<Report> {
+    let whole = Report { sentence: problem.detail.clone(), causes: vec![], hint: None };
+    let flaw = |flaw: &wire::Flaw| Report {
+        sentence: flaw.sentence.clone(),
+        causes: flaw.causes.clone(),
+        hint: None,
+    };
+    let mut reports: Vec<_> = problem.problems.iter().map(flaw).collect();
+    if reports.is_empty() {
+        reports.push(whole);
+    }
+    if let Some(last) = reports.last_mut() {
+        last.hint.clone_from(&problem.hint);
+    }
+    reports
 }
 
 /// What is configured wrongly exits like any other configuration error; the rest has failed.

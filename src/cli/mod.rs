@@ -1,5 +1,7 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
+mod acts;
+mod ask;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
@@ -8,6 +10,9 @@ mod exit;
 mod flags;
 mod print;
 mod serve;
+mod status;
+mod tail;
+mod wait;
 
 use std::ffi::OsString;
 use std::panic;
@@ -65,6 +70,22 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::Options),
+    /// Show what the daemon knows: session, requests, addresses
+    Status,
+    /// Return when the daemon can serve
+    Wait(wait::Options),
+    /// Stop the daemon and wait until it has ended
+    Stop,
+    /// Have the daemon read its configuration again
+    Reload,
+    /// Have the daemon renew its token now
+    Refresh,
+    /// Have the daemon forget its token until unlocked, across restarts
+    Lock,
+    /// End a lock
+    Unlock,
+    /// Show requests as they end, without queries and bodies
+    Tail(tail::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -108,6 +129,14 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),
+        Command::Status => status::run(&globals, print),
+        Command::Wait(options) => wait::run(&options, &globals, print),
+        Command::Stop => acts::stop(&globals, print),
+        Command::Reload => acts::reload(&globals, print),
+        Command::Refresh => acts::refresh(&globals, print),
+        Command::Lock => acts::lock(&globals, print),
+        Command::Unlock => acts::unlock(&globals, print),
+        Command::Tail(options) => tail::run(&options, &globals, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

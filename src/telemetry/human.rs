@@ -103,6 +103,7 @@ impl Visit for Line {
         }
         match field.name() {
             "message" => self.message = text,
+            _ if text.is_empty() => {}
             name => self.fields.push((name, text)),
         }
     }
