@@ -15,6 +15,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+#[cfg(not(unix))]
+use tokio::net::TcpStream as UnixStream;
+#[cfg(unix)]
 use tokio::net::UnixStream;
 
 use super::wire::{Event, Problem};
@@ -47,7 +50,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The daemon ended while it was asked.
-    #[error("the daemon ended while it was asked")]
+    #[error("the daemon has ended")]
     Ended(#[source] Option<hyper::Error>),
     /// The daemon refused.
     #[error("{}", .0.detail)]
@@ -132,12 +135,19 @@ impl Client {
     }
 }
 
+#[cfg(unix)]
 async fn connect(socket: &Path) -> Result<UnixStream, Error> {
     UnixStream::connect(socket).await.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning,
         io::ErrorKind::PermissionDenied => Error::Forbidden { socket: socket.to_owned() },
         _ => Error::Unreachable { socket: socket.to_owned(), source },
     })
+}
+
+/// There is no admin socket yet on a system without unix sockets.
+#[cfg(not(unix))]
+async fn connect(_: &Path) -> Result<UnixStream, Error> {
+    Err(Error::NotRunning)
 }
 
 /// A connection that moves while its answer is waited for.

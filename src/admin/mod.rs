@@ -185,7 +185,10 @@ impl Admin {
             .header_read_timeout(PATIENCE)
             .max_header_size(8 << 10)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer));
-        if let Err(error) = connection.await {
+        // One that only looked whether somebody is here is no trouble.
+        if let Err(error) = connection.await
+            && !error.is_incomplete_message()
+        {
             tracing::debug!(%error, "an admin connection ended early");
         }
     }
@@ -258,7 +261,7 @@ async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
 
 /// The stored login has changed.
 async fn login(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    shared.session.credentials_changed();
+    shared.session.credentials_changed().await;
     session_now(&shared)
 }
 

@@ -5,5 +5,6 @@
 mod config;
 mod demo;
 mod frame;
+mod life;
 mod refused;
 mod support;

@@ -8,7 +8,9 @@
 
 mod support;
 
+mod drains;
 mod forwards;
+mod observes;
 mod refuses;
 mod secrets;
 mod tokens;

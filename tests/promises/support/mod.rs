@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use nexudus_proxy::admin::client::Client;
 use nexudus_proxy::clock::{Clock, Hand};
 use nexudus_proxy::config::{Config, Origin, Paths, Store};
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
@@ -114,6 +115,12 @@ impl Daemon {
     /// Returns the directory that everything of it is in.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Returns the other end of its admin socket.
+    pub async fn admin(&self) -> Client {
+        let socket = Paths::below(self.home.path()).admin_socket();
+        Client::find(&[socket]).await.unwrap()
     }
 
     /// Begins a request to it.
