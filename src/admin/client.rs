@@ -137,10 +137,16 @@ impl Client {
 
 #[cfg(unix)]
 async fn connect(socket: &Path) -> Result<UnixStream, Error> {
-    UnixStream::connect(socket).await.map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning,
-        io::ErrorKind::PermissionDenied => Error::Forbidden { socket: socket.to_owned() },
-        _ => Error::Unreachable { socket: socket.to_owned(), source },
+    UnixStream::connect(socket).await.map_err(|source| {
+        let kind = source.kind();
+        let socket = socket.to_owned();
+        if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&kind) {
+            Error::NotRunning
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Error::Forbidden { socket }
+        } else {
+            Error::Unreachable { socket, source }
+        }
     })
 }
 
@@ -151,7 +157,9 @@ async fn connect(_: &Path) -> Result<UnixStream, Error> {
 }
 
 /// A connection that moves while its answer is waited for.
-struct Line(Option<Pin<Box<Connection<TokioIo<UnixStream>, Empty<Bytes>>>>>);
+struct Line(Option<Pin<Box<Running>>>);
+
+type Running = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
 
 impl Line {
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {

@@ -78,10 +78,13 @@ pub struct Now {
 #[derive(Debug)]
 pub enum Order {
     /// Drain and end.
-    Stop(oneshot::Sender<Result<Stopping, Problem>>),
+    Stop(Reply<Stopping>),
     /// Read the configuration again.
-    Reload(oneshot::Sender<Result<Reloaded, Problem>>),
+    Reload(Reply<Reloaded>),
 }
+
+/// How an order is answered.
+pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
 
 /// What the surface looks at.
 #[derive(Debug)]
@@ -236,7 +239,7 @@ async fn reload(State(shared): State<Arc<Shared>>) -> Response<Body> {
 /// Passes an order on and waits until it was taken.
 async fn obey<T: Serialize>(
     shared: &Shared,
-    order: impl FnOnce(oneshot::Sender<Result<T, Problem>>) -> Order,
+    order: impl FnOnce(Reply<T>) -> Order,
 ) -> Response<Body> {
     let (reply, answer) = oneshot::channel();
     // An order that cannot be sent drops its reply, which is an answer too.

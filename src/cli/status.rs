@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::ask::ask;
 use super::{Failure, Globals, Print};
-use crate::admin::wire::{Requests, Session, Status};
+use crate::admin::wire::{Requests, Session, Status, Trouble};
 use crate::admin::words::span;
 
 /// Prints it.
@@ -32,7 +32,11 @@ fn text(status: &Status, print: Print) -> String {
     if let Some(degraded) = &session.degraded {
         row("degraded", print.accent("33", degraded));
     }
-    if let Some(error) = &session.error {
+    let is_told = |trouble: &&Trouble| {
+        let told = status.readiness.reasons.iter().any(|reason| reason.code == trouble.code);
+        !told || trouble.cause.is_some()
+    };
+    if let Some(error) = session.error.as_ref().filter(is_told) {
         let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
         row("trouble", print.accent("33", &format!("{}{cause}", error.sentence)));
     }

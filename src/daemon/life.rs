@@ -66,7 +66,7 @@ async fn end(signals: &mut Signals) -> &'static str {
 }
 
 /// Reads the configuration again and takes over what can be changed.
-fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<Reloaded, Problem> {
+fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<Reloaded, Box<Problem>> {
     notify::reloading();
     daemon.now.send_modify(|now| now.phase = Phase::Reloading);
     let outcome = match sources.map(Sources::load) {
@@ -94,13 +94,13 @@ fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<Reloaded, Pr
     outcome
 }
 
-fn invalid(Invalid(problems): &Invalid) -> Problem {
+fn invalid(Invalid(problems): &Invalid) -> Box<Problem> {
     let flaws = problems.iter().map(|problem| flaw(problem)).collect();
-    refused("the configuration is not valid").because(flaws)
+    Box::new(refused("the configuration is not valid").because(flaws))
 }
 
-fn unusable(error: &super::reload::Refused) -> Problem {
-    refused("the configuration cannot be used").because(vec![flaw(error)])
+fn unusable(error: &super::reload::Refused) -> Box<Problem> {
+    Box::new(refused("the configuration cannot be used").because(vec![flaw(error)]))
 }
 
 fn refused(detail: &str) -> Problem {
@@ -113,8 +113,8 @@ fn flaw(error: &(dyn std::error::Error + 'static)) -> Flaw {
     Flaw { sentence: error.to_string(), causes: causes.map(ToString::to_string).collect() }
 }
 
-fn activated() -> Problem {
+fn activated() -> Box<Problem> {
     let detail = "the service manager holds its sockets: the next request would start it again";
-    Problem::new(http::StatusCode::CONFLICT, "daemon.activated", detail)
-        .hint("Run `nexudus-proxy service stop`.")
+    let problem = Problem::new(http::StatusCode::CONFLICT, "daemon.activated", detail);
+    Box::new(problem.hint("Run `nexudus-proxy service stop`."))
 }

@@ -56,7 +56,11 @@ where
         }
         let mut gap = "  ";
         for (name, value) in &line.fields {
-            write!(to, "{gap}{}{value}", paint.with("2", &format!("{name}=")))?;
+            let name = paint.with("2", &format!("{name}="));
+            match value.contains(' ') {
+                true => write!(to, "{gap}{name}\"{value}\"")?,
+                false => write!(to, "{gap}{name}{value}")?,
+            }
             gap = " ";
         }
         writeln!(to)
@@ -168,7 +172,7 @@ mod tests {
     #[test]
     fn a_line_says_when_how_bad_what_and_with_what() {
         let said = said(Human::Terminal { colour: false }, || {
-            tracing::info!(address = %"127.0.0.1:6398", attempt = 2, "listening");
+            tracing::info!(address = %"127.0.0.1:6398", attempt = 2, why = "as told", "listening");
             tracing::debug!(
                 target: access::TARGET,
                 request_id = 7,
@@ -185,7 +189,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                " INFO  listening  address=127.0.0.1:6398 attempt=2",
+                " INFO  listening  address=127.0.0.1:6398 attempt=2 why=\"as told\"",
                 " DEBUG GET /api/auth/me → 200  12 ms  request_id=7",
             ]
         );

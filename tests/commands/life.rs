@@ -349,7 +349,7 @@ impl Drop for Served {
         if std::thread::panicking() {
             let mut log = String::new();
             self.log.read_to_string(&mut log).ok();
-            eprintln!("{log}");
+            std::io::stderr().write_all(log.as_bytes()).ok();
         }
     }
 }

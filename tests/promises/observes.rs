@@ -113,6 +113,9 @@ async fn a_watcher_sees_each_request_without_its_query() {
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("GET", "/api/auth/me"));
     assert_eq!((seen.status, seen.trace_id.as_deref()), (Some(200), Some(trace)));
     assert!(seen.bytes > 0);
+    let arrived = upstream.seen();
+    let traced = |(name, _): &(String, String)| name.eq_ignore_ascii_case("traceparent");
+    assert!(!arrived.iter().any(|seen| seen.headers.iter().any(traced)), "it went to Nexudus");
 }
 
 #[tokio::test]
