@@ -602,11 +602,67 @@ async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
     assert_eq!(world.grants().len(), 2, "not rotated while it works");
 
     std::fs::remove_dir(&obstacle).unwrap();
-    world.hand.advance(secs(10));
-    seen(&session, |view| view.degraded.is_none()).await;
+    let mut changes = session.subscribe();
+    while session.view().degraded.is_some() {
+        world.hand.advance(secs(5));
+        changes.changed().await.unwrap();
+    }
     seen(&session, |view| view.generation == 3).await;
     settled(&session).await;
     assert_eq!(world.daemon_and_generation().await, 3);
+}
+
+#[tokio::test]
+async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_request() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    GATE.shut();
+
+    session.refresh().await.unwrap();
+    let second = tokio::spawn({
+        let session = session.clone();
+        async move { session.refresh().await }
+    });
+    for _ in 0..10 {
+        world.hand.advance(secs(1));
+        settle().await;
+        assert_eq!(session.ready(Body::Replayable).await, Ok(()));
+    }
+    assert_eq!((session.view().generation, world.grants().len()), (2, 2));
+    assert!(!session.view().saved);
+
+    GATE.open();
+    assert_eq!(second.await.unwrap(), Ok(()));
+    assert_eq!(world.grants(), ["password p", "refresh r1", "refresh r2"]);
+}
+
+#[tokio::test]
+async fn a_write_that_hangs_counts_as_failed_and_never_overtakes_a_newer_one() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    GATE.shut();
+    session.refresh().await.unwrap();
+
+    world.hand.advance(secs(30));
+    seen(&session, |view| view.degraded.is_some()).await;
+    world.hand.advance(secs(70));
+    while session.view().generation < 3 {
+        world.hand.advance(secs(31));
+        settle().await;
+    }
+    assert_eq!(session.ready(Body::Replayable).await, Ok(()));
+
+    GATE.open();
+    settled(&session).await;
+    assert_eq!(world.daemon_and_generation().await, session.view().generation);
 }
 
 #[tokio::test]
@@ -797,6 +853,114 @@ async fn nothing_that_can_be_printed_holds_a_secret() {
 
     for secret in ["hunter2", "Bearer a1", "\"a1\"", "\"r1\""] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn killed_at_any_step_the_next_start_works() {
+    use super::Step;
+
+    let during_refresh =
+        [Step::Locked, Step::Asking, Step::Answered, Step::Published, Step::Writing, Step::Stored];
+    let during_login = [Step::ClientIdKept, Step::Noted];
+    let first = during_refresh.into_iter().chain(during_login).map(|step| (step, 1));
+    for (step, time) in first.chain(during_refresh.map(|step| (step, 2))) {
+        let world = World::with_file();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "session::keeper::tests::a_daemon_that_is_killed"])
+            .env("KILLED_IN", world.directory())
+            .env("KILLED_AT", format!("{step:?} {time}"))
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(9), "{step:?} {time}");
+        // Nexudus has rotated the refresh token of an answer that was not kept.
+        let lost = time == 2 && !matches!(step, Step::Locked | Step::Stored);
+        if lost {
+            world.answer(Err(Failure::Refused));
+        }
+
+        let session = world.daemon();
+        let refreshed = tokio::spawn({
+            let session = session.clone();
+            async move {
+                while session.ready(Body::Replayable).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+                session.refresh().await
+            }
+        });
+        while !refreshed.is_finished() {
+            // The budget of unclear logins, which the killed one has drawn on.
+            if session.view().state == Word::Waiting && !session.view().renewing {
+                world.hand.advance(secs(1));
+            }
+            settle().await;
+        }
+
+        assert_eq!(refreshed.await.unwrap(), Ok(()), "{step:?} {time}");
+        let passwords = world.grants().iter().filter(|grant| *grant == "password p").count();
+        assert!(passwords <= 1, "{step:?} {time}: {:?}", world.grants());
+    }
+}
+
+/// The other process of the test above; run by itself it has nothing to do.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_daemon_that_is_killed() {
+    use nix::sys::signal::{Signal, raise};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+    let Some(directory) = std::env::var_os("KILLED_IN") else { return };
+    let world = World::with_file();
+    let issuer = Scripting(world.script.clone());
+    let credentials = Credentials::memory(Some(login("p")));
+    let (session, keeper) =
+        Session::new(&world.config, Some(directory.into()), credentials, issuer, world.clock);
+    let kill = |step| {
+        let asked = std::env::var("KILLED_AT").unwrap();
+        let (name, time) = asked.split_once(' ').unwrap();
+        if name == format!("{step:?}")
+            && SEEN.fetch_add(1, Ordering::SeqCst) + 1 == time.parse::<usize>().unwrap()
+        {
+            raise(Signal::SIGKILL).unwrap();
+        }
+    };
+    tokio::spawn(keeper.at_each_step(kill).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    session.refresh().await.unwrap();
+    settled(&session).await;
+}
+
+/// Holds up writes, on the thread that makes them.
+struct Gate {
+    shut: Mutex<bool>,
+    opened: std::sync::Condvar,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self { shut: Mutex::new(false), opened: std::sync::Condvar::new() }
+    }
+
+    fn shut(&self) {
+        *self.shut.lock().unwrap() = true;
+    }
+
+    fn open(&self) {
+        *self.shut.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self, step: super::Step) {
+        if step == super::Step::Writing {
+            let shut = self.shut.lock().unwrap();
+            drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
+        }
     }
 }
 
