@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::ask::ask;
+use super::reach::ask;
 use super::{Failure, Globals, Print, status};
 use crate::admin::wire::{Reloaded, Session, Stopping};
 

@@ -1,7 +1,7 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
 mod acts;
-mod ask;
+
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
@@ -9,6 +9,7 @@ mod demo;
 mod exit;
 mod flags;
 mod print;
+mod reach;
 mod serve;
 mod status;
 mod tail;

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::ask::ask;
+use super::reach::ask;
 use super::{Failure, Globals, Print};
 use crate::admin::wire::{Requests, Session, Status, Trouble};
 use crate::admin::words::span;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::ask::ask;
+use super::reach::ask;
 use super::{Failure, Globals, Print};
 use crate::admin::client::Error;
 use crate::admin::wire::{Event, Request};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::ask::sockets;
+use super::reach::sockets;
 use super::{Code, Failure, Globals, Print, exit, serve};
 use crate::admin::client::{Client, Error};
 use crate::admin::wire::{Event, Reason};

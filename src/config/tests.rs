@@ -269,7 +269,6 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
         "[listen]\nusers = ['root']",
         "[listen]\ngroups = ['staff']",
         "[listen]\nexpose = true",
-        "[admin]\nlisten = '127.0.0.1:1'",
         "[admin]\nusers = ['root']",
         "[credentials]\nsource = 'keychain'",
         "[session]\nkey = 'keychain'",

@@ -362,7 +362,8 @@ struct Tail {
 
 impl Tail {
     fn start(home: &Home, line: &str) -> Self {
-        let mut child = home.command(line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            home.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
