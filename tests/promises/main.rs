@@ -4,10 +4,13 @@
 //! nothing of it.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod support;
 
 mod forwards;
+mod limits;
 mod refuses;
 mod secrets;
+mod shields;
 mod tokens;
