@@ -112,12 +112,13 @@ impl Daemon {
             Some(paths.profile_state()),
             setting.credentials,
             issuer::Http::new(client, config.upstream.origin.to_string()),
-            setting.clock,
+            setting.clock.clone(),
         );
         let keeper = tokio::spawn(keeper.run());
 
         let (drain, draining) = Drain::new();
-        let forward = Forward { config, session: &session, tls, resolver };
+        let clock = setting.clock;
+        let forward = Forward { config, session: &session, tls, resolver, clock };
         let addresses = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
         let host_addresses = places.hosts.iter().map(|host| self::addresses(host)).collect();
@@ -226,6 +227,7 @@ struct Forward<'a> {
     session: &'a Session,
     tls: Arc<rustls::ClientConfig>,
     resolver: Resolver,
+    clock: Clock,
 }
 
 /// A place to listen on, and who answers there.
@@ -248,8 +250,8 @@ impl Forward<'_> {
             connect: config.upstream.connect_timeout,
             header: config.upstream.header_timeout,
         };
-        let upstream =
-            Upstream::new(origin.clone(), self.tls.clone(), self.resolver.clone(), timeouts);
+        let (tls, resolver) = (self.tls.clone(), self.resolver.clone());
+        let upstream = Upstream::new(origin.clone(), tls, resolver, timeouts, self.clock.clone());
         let guard =
             Guard::new(&addresses(&places), &config.listen.hosts, config.limits.target_bytes);
         let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
