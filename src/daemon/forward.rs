@@ -11,6 +11,7 @@ use super::Error;
 use super::data::Route;
 use super::reload::Lane;
 use crate::clients::Clients;
+use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
 use crate::gateway::{Gateway, Guard, Keys, Policy};
 use crate::listen::{self, Bound, Users};
@@ -86,6 +87,7 @@ pub(super) struct Forward<'a> {
     pub(super) callers: &'a Callers,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) resolver: Resolver,
+    pub(super) clock: Clock,
 }
 
 impl Forward<'_> {
@@ -107,8 +109,8 @@ impl Forward<'_> {
             connect: self.config.upstream.connect_timeout,
             header: self.config.upstream.header_timeout,
         };
-        let upstream =
-            Upstream::new(origin.clone(), self.tls.clone(), self.resolver.clone(), timeouts);
+        let (tls, resolver) = (self.tls.clone(), self.resolver.clone());
+        let upstream = Upstream::new(origin.clone(), tls, resolver, timeouts, self.clock.clone());
         let addresses = addresses(places);
         let gateway = gateway(self.config, self.session, self.callers, &upstream, &addresses)?;
         Ok(Lane { upstream, addresses, gateway: Arc::new(ArcSwap::from_pointee(gateway)) })

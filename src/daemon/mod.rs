@@ -162,7 +162,7 @@ impl Daemon {
             issuer::Http::new(client, config.upstream.origin.to_string()),
             setting.clock.clone(),
         );
-        let clients = Clients::new(&paths.profile_state(), setting.clock);
+        let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
 
         let (drain, draining) = Drain::new();
@@ -173,7 +173,9 @@ impl Daemon {
         let own = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
         let host_addresses: Vec<_> = places.hosts.iter().map(|host| addresses(host)).collect();
-        let forward = Forward { config, session: &session, callers: &callers, tls, resolver };
+        let clock = setting.clock;
+        let forward =
+            Forward { config, session: &session, callers: &callers, tls, resolver, clock };
         let (routes, lanes) = forward.routes(places)?;
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));

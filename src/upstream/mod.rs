@@ -22,6 +22,7 @@ pub use self::replay::{Keep, Kept};
 pub use self::resolve::Resolver;
 pub use self::trust::{Error as TrustError, tls};
 use self::{dial::Dialer, pool::Pool};
+use crate::clock::Clock;
 use crate::config::Origin;
 
 /// A client bound to one origin. Clones share its connections.
@@ -127,11 +128,12 @@ impl Upstream {
         tls: Arc<rustls::ClientConfig>,
         resolver: Resolver,
         timeouts: Timeouts,
+        clock: Clock,
     ) -> Self {
         let authority = HeaderValue::try_from(origin.authority())
             .expect("an origin is made of characters that a header may carry");
         let dialer = Dialer::new(origin.clone(), tls, resolver, timeouts.connect);
-        let pool = Arc::new(Pool::new());
+        let pool = Arc::new(Pool::new(clock));
         Self(Arc::new(Shared { origin, authority, dialer, pool, header_timeout: timeouts.header }))
     }
 

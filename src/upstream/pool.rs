@@ -1,27 +1,29 @@
 //! Idle connections of one origin, the most recently used one first.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
 
 use super::body::Uploaded;
 use super::{Payload, Repeat};
+use crate::clock::Clock;
 
 /// What is open and unused.
-#[derive(Default)]
 pub(super) struct Pool {
+    clock: Clock,
     idle: Mutex<Vec<Idle>>,
 }
 
 struct Idle {
     connection: SendRequest<Payload>,
-    since: Instant,
+    /// On the boot clock: a connection from before a suspend is as old as it is for the host.
+    since: Duration,
 }
 
 impl Pool {
-    pub(super) fn new() -> Self {
-        Self::default()
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, idle: Mutex::default() }
     }
 
     /// Takes a connection that a request of this kind may use, if there is one that still lives.
@@ -34,7 +36,7 @@ impl Pool {
             let mut connection = {
                 let mut idle = self.idle();
                 // The last one is the youngest: when it is too old, all are.
-                if idle.last()?.since.elapsed() > limit {
+                if self.clock.now().boot.saturating_sub(idle.last()?.since) > limit {
                     return None;
                 }
                 idle.pop()?.connection
@@ -51,10 +53,10 @@ impl Pool {
     }
 
     fn put(&self, connection: SendRequest<Payload>) {
-        let now = Instant::now();
+        let now = self.clock.now().boot;
         let mut idle = self.idle();
         // The oldest come first.
-        let expired = idle.partition_point(|old| now.duration_since(old.since) > KEPT);
+        let expired = idle.partition_point(|old| now.saturating_sub(old.since) > KEPT);
         idle.drain(..expired);
         if idle.len() == MOST_IDLE {
             idle.remove(0);
