@@ -122,9 +122,9 @@ impl Hand {
     }
 }
 
-/// Reads the clock that counts suspend. Through libc, so that libfaketime can move it.
+/// Returns the time since boot, suspend included. Through libc, so that libfaketime can move it.
 #[cfg(unix)]
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
@@ -147,9 +147,9 @@ fn asleep() -> Duration {
     Duration::ZERO
 }
 
-/// Windows' performance counter, behind `Instant`, counts the time asleep.
+/// Returns the time since boot: Windows' performance counter, behind `Instant`, counts suspend.
 #[cfg(not(unix))]
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     use std::sync::OnceLock;
     use std::time::Instant;
     static START: OnceLock<Instant> = OnceLock::new();

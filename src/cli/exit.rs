@@ -177,9 +177,10 @@ impl Failure {
 /// What is configured wrongly exits like any other configuration error; the rest has failed.
 fn daemon_code(error: &daemon::Error) -> Code {
     match error {
-        daemon::Error::Trust(_) | daemon::Error::Nowhere | daemon::Error::UserAgent(_) => {
-            Code::Usage
-        }
+        daemon::Error::Trust(_)
+        | daemon::Error::Nowhere
+        | daemon::Error::UserAgent(_)
+        | daemon::Error::Proxy(_) => Code::Usage,
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
@@ -219,6 +220,7 @@ fn daemon_hint(error: &daemon::Error) -> Option<String> {
         }
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
+        daemon::Error::Proxy(_) => "Write it as http://proxy.example:3128, or use none.",
         daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
     };
     Some(said.to_owned())

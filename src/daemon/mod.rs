@@ -22,12 +22,12 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::config::{Config, Origin, Paths, UnixSocket};
+use crate::config::{Config, Origin, Paths, Proxy, UnixSocket};
 use crate::credentials::Credentials;
 use crate::gateway::{Connections, Gateway, Guard};
 use crate::listen::{self, Bound, Drain, Draining};
 use crate::session::{Session, issuer};
-use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
+use crate::upstream::{self, Keep, Resolver, Terms, Upstream, Via};
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
 #[derive(Debug)]
@@ -81,6 +81,9 @@ pub enum Error {
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
+    /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
+    #[error("could not use the proxy of upstream.proxy")]
+    Proxy(#[from] upstream::ViaError),
     /// The daemon's own HTTP client could not be made.
     #[error("could not make the client for the token endpoint")]
     Client(#[source] reqwest::Error),
@@ -101,7 +104,11 @@ impl Daemon {
         let resolver = Resolver::new(Handle::current());
         let places = Places::bind(config, paths)?;
 
-        let client = issuer::client(reqwest::Client::builder())
+        let mut client = issuer::client(reqwest::Client::builder());
+        if let Some(via) = via(config, &config.upstream.origin)? {
+            client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
+        }
+        let client = client
             .tls_backend_preconfigured((*tls).clone())
             .dns_resolver(Arc::new(resolver.clone()))
             .connect_timeout(config.upstream.connect_timeout)
@@ -244,12 +251,13 @@ impl Forward<'_> {
 
     fn route(&self, origin: &Origin, places: Vec<Bound>, keep: &Keep) -> Result<Vec<Route>, Error> {
         let config = self.config;
-        let timeouts = Timeouts {
+        let terms = Terms {
+            http2: config.upstream.http2,
+            via: via(config, origin)?,
             connect: config.upstream.connect_timeout,
             header: config.upstream.header_timeout,
         };
-        let upstream =
-            Upstream::new(origin.clone(), self.tls.clone(), self.resolver.clone(), timeouts);
+        let upstream = Upstream::new(origin.clone(), &self.tls, self.resolver.clone(), &terms);
         let guard =
             Guard::new(&addresses(&places), &config.listen.hosts, config.limits.target_bytes);
         let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
@@ -257,6 +265,15 @@ impl Forward<'_> {
         let gateway = Gateway::new(guard, keep.clone(), self.session.clone(), upstream, user_agent);
         let gateway = Arc::new(gateway);
         Ok(places.into_iter().map(|place| (place, gateway.clone())).collect())
+    }
+}
+
+/// Returns the proxy on the way to `origin`, if there is one.
+fn via(config: &Config, origin: &Origin) -> Result<Option<Via>, upstream::ViaError> {
+    match &config.upstream.proxy {
+        Proxy::None => Ok(None),
+        Proxy::Url(url) => Via::read(url).map(Some),
+        Proxy::System => Via::system(origin, |name| std::env::var(name).ok()),
     }
 }
 
@@ -286,7 +303,12 @@ impl Data {
         let (end, ended) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(async move {
+                let mut warmed: Vec<Arc<Gateway>> = vec![];
                 for (listener, gateway) in watched {
+                    if !warmed.iter().any(|known| Arc::ptr_eq(known, &gateway)) {
+                        tokio::spawn(gateway.upstream().clone().keep_warm());
+                        warmed.push(gateway.clone());
+                    }
                     tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
                 }
                 drop((connections, draining));

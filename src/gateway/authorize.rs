@@ -1,6 +1,6 @@
 //! Puts our token where the caller's was.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, USER_AGENT, VIA};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, USER_AGENT, VIA};
 use http::uri::{Parts, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
 
@@ -28,12 +28,15 @@ pub(super) fn with(
     let head = allowed.head();
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(HOST, to.upstream.authority().clone());
+    let nominates = head.headers.contains_key(CONNECTION);
+    let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
-        if headers::goes_up(name, &head.headers) {
+        if headers::goes_up(name, nominates.then_some(&head.headers)) {
+            accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
             headers.append(name, value.clone());
         }
     }
-    if wants_anything(&headers) {
+    if accepts != Accepts::Something {
         headers.insert(ACCEPT, JSON);
     }
     if let Some(name) = to.user_agent {
@@ -57,18 +60,28 @@ pub(super) fn with(
 
 /// Takes the target's bytes as they came, and never its authority.
 fn path_only(uri: &Uri) -> Uri {
+    if uri.authority().is_none() && uri.scheme().is_none() {
+        return uri.clone();
+    }
     let mut parts = Parts::default();
     parts.path_and_query = uri.path_and_query().cloned();
     Uri::from_parts(parts).expect("a path alone is a complete target")
 }
 
-/// Nexudus answers XML or HTML to those who do not ask for JSON.
-fn wants_anything(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(ACCEPT).iter();
-    match (accepted.next(), accepted.next()) {
-        (None, _) => true,
-        (Some(only), None) => only == "*/*",
-        (Some(_), Some(_)) => false,
+/// What a caller accepts. Nexudus answers XML or HTML to those who do not ask for JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepts {
+    Nothing,
+    Anything,
+    Something,
+}
+
+impl Accepts {
+    fn and(self, value: &HeaderValue) -> Self {
+        match self {
+            Self::Nothing if value == "*/*" => Self::Anything,
+            Self::Nothing | Self::Anything | Self::Something => Self::Something,
+        }
     }
 }
 

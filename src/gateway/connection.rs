@@ -35,7 +35,9 @@ impl Connections {
     /// Serves at most `limits.connections` at once, until `draining`.
     pub fn new(limits: &Limits, draining: Draining) -> Self {
         let mut http = http1::Builder::new();
-        http.max_headers(limits.headers).max_header_size(limits.header_bytes).pipeline_flush(true);
+        // Answers wait in memory for a slow reader up to this size, whatever their length.
+        let most = limits.header_bytes.max(MOST_BUFFERED);
+        http.max_headers(limits.headers).max_header_size(limits.header_bytes).max_buf_size(most);
         Self {
             http,
             patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },
@@ -132,3 +134,6 @@ impl Drop for Answering {
         }
     }
 }
+
+/// What is buffered of one answer before its upstream is asked to wait: a few TLS records.
+const MOST_BUFFERED: usize = 64 << 10;

@@ -50,6 +50,11 @@ impl Gateway {
         Self { guard, keep, session, upstream, user_agent }
     }
 
+    /// Returns where requests go.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// Answers one local request. Never fails: every error becomes a response.
     pub async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         self.answer(request, peer).await.unwrap_or_else(|error| respond::render(&error))
