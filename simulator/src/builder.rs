@@ -135,6 +135,7 @@ impl Builder {
             holds: Vec::new(),
             origin: String::new(),
             listeners: 0,
+            all_listeners: 0,
             last_id: 0,
         };
         if self.accounts.is_empty() {
@@ -202,6 +203,7 @@ async fn open(
         .map_err(|error| StartError::Listen(loopback(0).0, error))?;
     shared.change(|state| state.origin = format!("https://localhost:{}", address.port()));
     for listener in listeners {
+        shared.change(|state| state.all_listeners += 1);
         tokio::spawn(server::listen(Arc::clone(shared), Arc::clone(config), listener));
     }
     let mut control_address = None;

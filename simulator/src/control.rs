@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::answer::Answer;
 use crate::knobs::Knobs;
 use crate::path;
-use crate::request::Head;
+use crate::request::{Head, Request};
 use crate::span;
 use crate::state::Shared;
 use crate::wire::{Then, Wire};
@@ -28,12 +28,14 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 async fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
     let mut wire = Wire::new(stream);
     while let Some(head) = wire.head().await? {
-        let (body, _) = wire.body(&head).await?;
-        let answer = answer(shared, &head, &body);
-        if wire.send(&head, answer).await? != Then::KeepAlive {
+        let request = Request::new(0, head.clone(), wire.body(&head).await?);
+        let answer = answer(shared, &head, &request.body);
+        let then = wire.send(&head, answer).await?;
+        if then != Then::KeepAlive || head.asks_to_close() {
             break;
         }
     }
+    wire.shutdown().await;
     Ok(())
 }
 

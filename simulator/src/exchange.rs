@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::answer::{Answer, Reply};
 use crate::clock::unix;
 use crate::fault::{self, Fault};
 use crate::log::{Seen, TokenCall};
 use crate::misbehave::{self, Filling};
-use crate::request::{Head, Request};
+use crate::request::{Head, Intake, Request};
 use crate::state::{Now, Shared, Stage, State};
 use crate::throttle::{self, RetryAfter};
 use crate::{path, routes};
@@ -58,6 +56,7 @@ impl Exchange {
                 account: None,
                 status: None,
                 answered: false,
+                client_left: false,
                 arrived_ms: arrived.as_millis() as u64,
                 note: None,
             });
@@ -98,8 +97,8 @@ impl Exchange {
     }
 
     /// Judges a whole request and returns its reply.
-    pub(crate) async fn reply(&self, head: Head, body: Bytes, body_length: u64) -> Reply {
-        let request = Request { id: self.id, head, body, body_length };
+    pub(crate) async fn reply(&self, head: Head, body: Intake) -> Reply {
+        let request = Request::new(self.id, head, body);
         self.record_body(&request);
         self.pass_holds(request.path(), Stage::Before).await;
         let grant = self.grant(&request);
@@ -154,6 +153,15 @@ impl Exchange {
     /// Logs that the request was left without a whole answer.
     pub(crate) fn abandon(&self) {
         self.tell(self.shared.change(|state| state.view.find(self.id).cloned()));
+    }
+
+    /// Logs that the client did not wait for the answer.
+    pub(crate) fn client_left(&self) {
+        self.shared.change(|state| {
+            if let Some(seen) = state.view.find(self.id) {
+                seen.client_left = true;
+            }
+        });
     }
 
     fn tell(&self, seen: Option<Seen>) {

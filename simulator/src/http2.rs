@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::answer::{Answer, Reply};
 use crate::exchange::Exchange;
-use crate::request::{BODY_KEPT, Head};
+use crate::request::{Head, Intake};
 use crate::server::Lane;
 use crate::state::Shared;
 
@@ -64,23 +64,21 @@ async fn respond(
             })
             .collect(),
     };
-    let exchange = Exchange::begin(shared, &head, number);
+    let exchange = Arc::new(Exchange::begin(shared, &head, number));
     let reply = match exchange.unread(&head) {
         Some(reply) => reply,
         None => {
-            let (mut kept, mut length) = (BytesMut::new(), 0_u64);
+            let mut intake = Intake::for_head(&head);
             while let Some(frame) = incoming.frame().await {
                 let Ok(frame) = frame else {
                     exchange.abandon();
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 };
                 if let Some(data) = frame.data_ref() {
-                    length += data.len() as u64;
-                    let room = BODY_KEPT.saturating_sub(kept.len()).min(data.len());
-                    kept.extend_from_slice(&data[..room]);
+                    intake.push(data);
                 }
             }
-            exchange.reply(head.clone(), kept.freeze(), length).await
+            judged(&exchange, head.clone(), intake).await?
         }
     };
     match reply {
@@ -99,7 +97,34 @@ async fn respond(
     }
 }
 
-fn response(asked: &Head, answer: Answer, exchange: Exchange) -> http::Response<Outgoing> {
+/// Judges on a task of its own, so that a request is carried out although its client has left.
+async fn judged(exchange: &Arc<Exchange>, head: Head, intake: Intake) -> io::Result<Reply> {
+    let waiting = Waiting(Some(Arc::clone(exchange)));
+    let judge = Arc::clone(exchange);
+    let reply = tokio::spawn(async move { judge.reply(head, intake).await });
+    let reply = reply.await.map_err(io::Error::other);
+    waiting.over();
+    reply
+}
+
+/// Dropped by hyper when the client resets the stream.
+struct Waiting(Option<Arc<Exchange>>);
+
+impl Waiting {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.0 {
+            exchange.client_left();
+        }
+    }
+}
+
+fn response(asked: &Head, answer: Answer, exchange: Arc<Exchange>) -> http::Response<Outgoing> {
     let mut response = http::Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         // Headers about the connection do not exist in HTTP/2.

@@ -22,6 +22,7 @@
 mod account;
 mod answer;
 mod builder;
+mod checksum;
 mod clock;
 mod control;
 mod data;

@@ -36,6 +36,9 @@ pub struct Seen {
     pub status: Option<u16>,
     /// Whether all of the answer has been written.
     pub answered: bool,
+    /// Whether the client closed the connection (HTTP/2: the stream) before it had an answer. The
+    /// request is carried out all the same.
+    pub client_left: bool,
     /// Simulated milliseconds since the start, at arrival.
     pub arrived_ms: u64,
     /// Why the simulator refused or spoiled it, in words.

@@ -1,7 +1,8 @@
 //! A request after it has been read, over either version of HTTP.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use crate::checksum::Crc32;
 use crate::path;
 
 /// The head of a request, as it came.
@@ -15,7 +16,7 @@ pub(crate) struct Head {
 }
 
 /// The most of a body that is kept for the log and for carrying it out, in bytes.
-pub(crate) const BODY_KEPT: usize = 1 << 20;
+const BODY_KEPT: usize = 1 << 20;
 
 impl Head {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -37,6 +38,16 @@ impl Head {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
+    /// Returns whether the connection ends with this request.
+    pub(crate) fn asks_to_close(&self) -> bool {
+        let connection = self.header("connection").unwrap_or_default();
+        self.version == "HTTP/1.0" || connection.eq_ignore_ascii_case("close")
+    }
+
+    pub(crate) fn is_echo(&self) -> bool {
+        path::starts_with(self.path(), "/api/echo") || path::starts_with(self.path(), "/_echo")
+    }
+
     pub(crate) fn is_token_call(&self) -> bool {
         self.path().trim_end_matches('/').eq_ignore_ascii_case("/api/token")
     }
@@ -51,6 +62,32 @@ pub(crate) struct Request {
     /// The kept part of the body.
     pub(crate) body: Bytes,
     pub(crate) body_length: u64,
+    /// Checksum of the whole body, where it is asked for.
+    pub(crate) crc32: Option<u32>,
+}
+
+/// What is kept of a body while it arrives.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Intake {
+    kept: BytesMut,
+    length: u64,
+    crc32: Option<Crc32>,
+}
+
+impl Intake {
+    /// The checksum costs time on large uploads, so only an echo computes it.
+    pub(crate) fn for_head(head: &Head) -> Self {
+        Self { crc32: head.is_echo().then(Crc32::default), ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let room = BODY_KEPT.saturating_sub(self.kept.len()).min(bytes.len());
+        self.kept.extend_from_slice(&bytes[..room]);
+        self.length += bytes.len() as u64;
+        if let Some(crc32) = &mut self.crc32 {
+            crc32.update(bytes);
+        }
+    }
 }
 
 impl std::ops::Deref for Request {
@@ -62,6 +99,11 @@ impl std::ops::Deref for Request {
 }
 
 impl Request {
+    pub(crate) fn new(id: u64, head: Head, intake: Intake) -> Self {
+        let crc32 = intake.crc32.map(Crc32::value);
+        Self { id, head, body: intake.kept.freeze(), body_length: intake.length, crc32 }
+    }
+
     pub(crate) fn host(&self) -> &str {
         self.head.authority.as_deref().or_else(|| self.header("host")).unwrap_or_default()
     }

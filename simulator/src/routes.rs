@@ -117,10 +117,10 @@ fn serve(state: &mut State, request: &Request, account: &Account, lower: &str, n
     if lower == "/api/auth/me" || lower.ends_with("/user/me") {
         return Answer::json(200, &me(account, now));
     }
-    if lower == "/api/echo" || lower.starts_with("/_echo") {
+    if request.is_echo() {
         return echo(request);
     }
-    if lower.starts_with("/contentdownload/") {
+    if lower.starts_with("/contentdownload/") || lower.starts_with("/reportcenter/") {
         return download(request);
     }
     if lower == "/api/public/coworkers/profiles" {
@@ -237,7 +237,7 @@ fn echo(request: &Request) -> Answer {
     let body = json!({
         "method": request.method, "target": request.target, "version": request.version,
         "authority": request.head.authority, "headers": request.head.headers,
-        "body_length": request.body_length, "body": String::from_utf8_lossy(&request.body),
+        "body_length": request.body_length, "body_crc32": request.crc32, "body": String::from_utf8_lossy(&request.body),
     });
     Answer::json(200, &body)
 }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -36,7 +37,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, tls: Arc<ServerConfig>, first: T
             None => match TcpListener::bind(address).await {
                 Ok(open) => open,
                 Err(_) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
             },
@@ -132,17 +133,28 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
         };
         let Ok(Some(head)) = head else { break };
         let exchange = Exchange::begin(shared, &head, number);
-        let reply = match exchange.unread(&head) {
+        let unread = exchange.unread(&head);
+        let body_is_left = unread.is_some();
+        let reply = match unread {
             Some(reply) => reply,
             None => {
-                let Ok((body, length)) = wire.body(&head).await else {
+                let Ok(intake) = wire.body(&head).await else {
                     exchange.abandon();
                     break;
                 };
-                exchange.reply(head.clone(), body, length).await
+                let mut reply = pin!(exchange.reply(head.clone(), intake));
+                tokio::select! {
+                    reply = reply.as_mut() => reply,
+                    // As on a real server, a request once read is carried out.
+                    () = wire.left() => {
+                        exchange.client_left();
+                        reply.await
+                    }
+                }
             }
         };
         served += 1;
+        let answered = matches!(reply, Reply::Answer(_));
         let then = match reply {
             Reply::Answer(mut answer) => {
                 let (last, announce) = shared.read(|state| {
@@ -184,11 +196,15 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
                 Then::Close
             }
         };
-        let asked_to_close =
-            head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         match then {
-            Then::KeepAlive if asked_to_close || head.version == "HTTP/1.0" => break,
+            Then::KeepAlive if head.asks_to_close() => break,
             Then::KeepAlive => {}
+            // Closing with unread bytes would be a reset, and the answer could be lost to it.
+            Then::Close if body_is_left && answered => {
+                wire.shutdown().await;
+                let _ = tokio::time::timeout(LINGER, wire.closed()).await;
+                return;
+            }
             Then::Close => break,
             Then::Reset => {
                 reset.store(true, Ordering::Relaxed);
@@ -198,6 +214,9 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
     }
     wire.shutdown().await;
 }
+
+/// Longest time the rest of an unread request is drained, in real time.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A TLS connection that can end in a TCP reset.
 pub(crate) struct Lane {

@@ -262,12 +262,12 @@ impl Simulator {
     /// Opens the same port again. Returns when it is so.
     pub fn resume_listening(&self) {
         self.shared.listening.send_replace(true);
-        self.shared.wait(PATIENCE, |state| state.listeners > 0);
+        self.shared.wait(PATIENCE, |state| state.listeners == state.all_listeners);
     }
 
     /// Blocks until what was recorded satisfies the condition; returns whether it did in time.
     /// Wakes at every event, never by polling.
-    pub fn wait_until(&self, timeout: Duration, mut condition: impl FnMut(&View) -> bool) -> bool {
+    pub fn wait_until(&self, mut condition: impl FnMut(&View) -> bool, timeout: Duration) -> bool {
         self.shared.wait(timeout, |state| condition(&state.view))
     }
 
@@ -275,8 +275,8 @@ impl Simulator {
     /// runtime has paused its clock.
     pub fn wait_until_async<'a>(
         &'a self,
-        timeout: Duration,
         mut condition: impl FnMut(&View) -> bool + Send + 'a,
+        timeout: Duration,
     ) -> impl Future<Output = bool> + Send + 'a {
         let mut changes = self.shared.changes();
         let mut timer = self.runtime.spawn(tokio::time::sleep(timeout));

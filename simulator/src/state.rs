@@ -28,7 +28,10 @@ pub(crate) struct State {
     pub(crate) view: View,
     pub(crate) holds: Vec<Hold>,
     pub(crate) origin: String,
+    /// Listeners open now.
     pub(crate) listeners: usize,
+    /// Listeners there are when all are open: one per address family.
+    pub(crate) all_listeners: usize,
     pub(crate) last_id: u64,
 }
 

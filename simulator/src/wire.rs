@@ -5,11 +5,11 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::answer::{Answer, Framing, phrase};
-use crate::request::{BODY_KEPT, Head};
+use crate::request::{Head, Intake};
 
 /// One connection and what has been read from it ahead of time.
 pub(crate) struct Wire<S> {
@@ -56,8 +56,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Reads the body; returns the kept part and the whole length.
-    pub(crate) async fn body(&mut self, head: &Head) -> io::Result<(Bytes, u64)> {
+    /// Reads the body.
+    pub(crate) async fn body(&mut self, head: &Head) -> io::Result<Intake> {
         let chunked = head
             .header("transfer-encoding")
             .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
@@ -66,24 +66,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if expects && (chunked || length.unwrap_or(0) > 0) && self.ahead.is_empty() {
             self.raw(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        let mut kept = BytesMut::new();
+        let mut intake = Intake::for_head(head);
         if !chunked {
-            let length: u64 = length.unwrap_or(0);
-            self.take(length, &mut kept).await?;
-            return Ok((kept.freeze(), length));
+            self.take(length.unwrap_or(0), &mut intake).await?;
+            return Ok(intake);
         }
-        let mut total = 0;
         loop {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(size, 16).map_err(io::Error::other)?;
             if size == 0 {
                 while !self.line().await?.is_empty() {}
-                return Ok((kept.freeze(), total));
+                return Ok(intake);
             }
-            self.take(size, &mut kept).await?;
+            self.take(size, &mut intake).await?;
             self.line().await?;
-            total += size;
         }
     }
 
@@ -140,6 +137,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.flush().await
     }
 
+    /// Returns when the client has closed, keeping what it sends until then. Safe to cancel.
+    pub(crate) async fn left(&mut self) {
+        loop {
+            if self.ahead.len() > HEAD_MAX {
+                return std::future::pending().await;
+            }
+            if !self.fill().await.is_ok_and(|read| read > 0) {
+                return;
+            }
+        }
+    }
+
     /// Returns when the client has closed; what it sends until then is lost.
     pub(crate) async fn closed(&mut self) {
         while self.fill().await.is_ok_and(|read| read > 0) {
@@ -157,14 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.read_buf(&mut self.ahead).await
     }
 
-    async fn take(&mut self, mut left: u64, kept: &mut BytesMut) -> io::Result<()> {
+    async fn take(&mut self, mut left: u64, intake: &mut Intake) -> io::Result<()> {
         while left > 0 {
             if self.ahead.is_empty() && self.fill().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let length = (self.ahead.len() as u64).min(left) as usize;
-            let room = BODY_KEPT.saturating_sub(kept.len()).min(length);
-            kept.extend_from_slice(&self.ahead[..room]);
+            intake.push(&self.ahead[..length]);
             self.ahead.advance(length);
             left -= length as u64;
         }

@@ -1,4 +1,12 @@
 //! What the simulator promises, over real TLS.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod access;
 mod client;
+mod control;
+mod data;
+mod faults;
+mod throttle;
 mod tokens;
+mod transport;

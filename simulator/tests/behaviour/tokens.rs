@@ -321,7 +321,7 @@ fn the_log_of_token_calls_says_what_was_sent_and_how_many_at_once() {
     let hold = simulator.hold(nexudus_simulator::Route::Token);
     std::thread::scope(|scope| {
         let calls = [0, 1].map(|_| scope.spawn(|| log_in(&simulator, Some("a")).status));
-        assert!(simulator.wait_until(Duration::from_secs(5), |view| view.held() == 2));
+        assert!(simulator.wait_until(|view| view.held() == 2, Duration::from_secs(5)));
         hold.release();
         assert_eq!(calls.map(|call| call.join().unwrap()), [200, 200]);
     });
