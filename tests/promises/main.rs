@@ -10,5 +10,6 @@ mod support;
 
 mod forwards;
 mod refuses;
+mod relays;
 mod secrets;
 mod tokens;
