@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("words", &["clock", "config", "secret", "telemetry"]),
     ("world", &["credentials", "listen", "upstream"]),
+    ("shared", &["clients"]),
     ("token", &["session"]),
     ("faces", &["gateway"]),
     ("assembly", &["daemon"]),
@@ -34,11 +35,26 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond/tell.rs"]),
     ("StatusCode::FORBIDDEN", &["gateway/respond/tell.rs"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper/", "upstream/streams.rs"]),
+    (
+        "tokio::spawn(",
+        &["daemon/mod.rs", "daemon/relay.rs", "session/keeper/", "upstream/streams.rs"],
+    ),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/mod.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.
-    (".expose()", &["credentials/systemd.rs", "session/"]),
+    (
+        ".expose()",
+        &[
+            "cli/client.rs",
+            "cli/run.rs",
+            "clients/",
+            "daemon/relay.rs",
+            "daemon/relay.rs",
+            "credentials/systemd.rs",
+            "gateway/caller.rs",
+            "session/",
+        ],
+    ),
 ];
 
 /// A file longer than this is not read in one sitting: split it by what changes together.

@@ -134,6 +134,11 @@ impl Print {
         self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
     }
 
+    /// Tells a person what goes without saying for a program.
+    pub fn note(self, text: &str) {
+        self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
+    }
+
     /// Says what went wrong, why, and the way out.
     pub(super) fn failure(self, failure: &Failure) -> Code {
         // Help and version are results, and clap knows where they go.

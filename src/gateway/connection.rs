@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -53,18 +53,20 @@ impl Connections {
         let has_room = room.is_some();
         let phase = Arc::new(Phase::new());
         let wire = Wire::new(stream, phase.clone(), self.patience, self.canned.clone());
-        let peer = Arc::new(peer);
+        let visitor = Arc::new(gateway.meet(peer).await);
         let answer = service_fn(|request: Request<Incoming>| {
             phase.busy();
             let answering = Answering::new(&request, phase.clone(), self.draining.enter());
-            let (gateway, peer, draining) = (gateway.clone(), peer.clone(), self.draining.clone());
-            async move {
+            let (gateway, visitor) = (gateway.clone(), visitor.clone());
+            let draining = self.draining.clone();
+            // It is large, and handed on by value several times before it is first polled.
+            Box::pin(async move {
                 let response = match has_room {
-                    true => unless_over(draining, gateway.respond(request, &peer)).await,
+                    true => unless_over(&draining, pin!(gateway.respond(request, &visitor))).await,
                     false => respond::render(&Error::Overloaded),
                 };
                 Ok::<_, Infallible>(answering.finish(response))
-            }
+            })
         });
         let contained = Contain(|| respond::render(&Error::Internal)).layer(answer);
         let connection =
@@ -92,10 +94,9 @@ impl Connections {
 /// Answers with a 503 once the time to finish is over. Costs a read per wake-up, not a wait: the
 /// connection that carries this request is woken at that moment.
 async fn unless_over(
-    draining: Draining,
-    answer: impl Future<Output = Response<Body>>,
+    draining: &Draining,
+    mut answer: Pin<&mut impl Future<Output = Response<Body>>>,
 ) -> Response<Body> {
-    let mut answer = pin!(answer);
     poll_fn(|cx| match draining.is_over() {
         true => Poll::Ready(respond::render(&Error::Draining)),
         false => answer.as_mut().poll(cx),

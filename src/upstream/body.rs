@@ -237,12 +237,13 @@ impl fmt::Debug for Upload {
 pub struct Relayed {
     incoming: Incoming,
     lease: Option<Lease>,
+    failed: Option<hyper::Error>,
 }
 
 impl Relayed {
     /// `lease` is what the body comes over, unless others share it.
     pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
-        let mut relayed = Self { incoming, lease };
+        let mut relayed = Self { incoming, lease, failed: None };
         if relayed.incoming.is_end_stream() {
             relayed.finish();
         }
@@ -278,8 +279,11 @@ impl Body for Relayed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
-            let Self { incoming, lease } = this;
+            let Self { incoming, lease, .. } = this;
             let mut incoming = Pin::new(incoming);
             // On HTTP/1.1 this task also drives the connection that the body comes from.
             let frame = ready!(match lease {
@@ -288,7 +292,13 @@ impl Body for Relayed {
             });
             match frame {
                 None => this.finish(),
-                Some(Err(_)) => this.lease = None,
+                // hyper throws away what it has not written yet when a body fails: let it write.
+                Some(Err(error)) => {
+                    this.lease = None;
+                    this.failed = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Some(Ok(ref frame)) if frame.is_trailers() => continue,
                 // hyper does not ask again once it has every byte of a known length.
                 Some(Ok(_)) if this.incoming.is_end_stream() => this.finish(),

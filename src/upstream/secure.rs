@@ -196,8 +196,12 @@ impl Secure {
             }
             Poll::Ready(Ok(read)) if *read < LEAST_READ => self.wanted = LEAST_READ,
             Poll::Ready(_) => {}
-            // An idle connection keeps no memory.
-            Poll::Pending if self.incoming.is_empty() && self.wanted == LEAST_READ => {
+            // After a download an idle connection gives its memory back.
+            Poll::Pending
+                if self.incoming.is_empty()
+                    && self.wanted == LEAST_READ
+                    && self.incoming.capacity() > 2 * LEAST_READ =>
+            {
                 self.incoming = BytesMut::new();
             }
             Poll::Pending => {}

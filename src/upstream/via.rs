@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::config::Origin;
+use crate::config::{Origin, Proxy};
 
 /// An HTTP proxy that lets tunnels through (RFC 9110 §9.3.6).
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +31,19 @@ pub enum Error {
 }
 
 impl Via {
+    /// Returns the proxy on the way to `origin`, if `upstream.proxy` wants one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Via::read`].
+    pub fn configured(proxy: &Proxy, origin: &Origin) -> Result<Option<Self>, Error> {
+        match proxy {
+            Proxy::None => Ok(None),
+            Proxy::Url(url) => Self::read(url).map(Some),
+            Proxy::System => Self::system(origin, |name| std::env::var(name).ok()),
+        }
+    }
+
     /// Reads `http://[user:password@]host[:port]`; without a port it is 80, as in every URL.
     ///
     /// # Errors

@@ -9,7 +9,9 @@
 mod support;
 
 mod forwards;
+mod limits;
 mod refuses;
 mod relays;
 mod secrets;
+mod shields;
 mod tokens;
