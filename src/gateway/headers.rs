@@ -4,7 +4,7 @@
 //! (CVE-2025-64484). Fields that `Connection` names go first, so that no caller can remove what we
 //! add (CVE-2025-48865).
 
-use http::header::{CONNECTION, LOCATION, SET_COOKIE};
+use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::body::Body;
@@ -98,6 +98,10 @@ pub(super) fn clean(
     let (mut head, body) = response.into_parts();
     // Neither side's version is the other's business: hyper answers in the caller's.
     head.version = http::Version::HTTP_11;
+    // RFC 9112 §6.3: beside a transfer coding a length says nothing.
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
     let unwanted: Vec<HeaderName> = head
         .headers

@@ -49,7 +49,7 @@ impl Pool {
                 }
                 state.idle.pop()?
             };
-            let is_hot = now.saturating_sub(taken.since) < HOT;
+            let is_hot = repeat == Repeat::Harmless && now.saturating_sub(taken.since) < HOT;
             if if is_hot { taken.line.is_free() } else { taken.line.lives() } {
                 return Some(taken.line);
             }
@@ -151,7 +151,8 @@ const KEPT: Duration = Duration::from_secs(55);
 /// request that can never be repeated stays well clear of it.
 const JUST_USED: Duration = Duration::from_secs(3);
 
-/// Within this time nobody looks whether the other end has closed: an answer has just come.
+/// Within this time nobody looks whether the other end has closed, if it would do no harm: an
+/// answer has just come.
 const HOT: Duration = Duration::from_millis(5);
 
 /// A local machine's tools rarely want more at once; beyond it a handshake costs less than memory.

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod connects;
 mod forwards;
 mod limits;
 mod refuses;
