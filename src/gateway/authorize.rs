@@ -98,3 +98,42 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// RFC 9110 §7.6.3: a gateway says that it passed a request on.
 const OURSELVES: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_target_keeps_its_bytes_and_loses_its_authority(target in "/[!\"$-;=?-~]{0,60}") {
+            if let Ok(uri) = target.parse::<Uri>() {
+                prop_assert_eq!(path_only(&uri).to_string(), target.clone());
+            }
+            if let Ok(uri) = format!("http://evil.example{target}").parse::<Uri>() {
+                let sent = path_only(&uri);
+                prop_assert!(sent.authority().is_none() && sent.scheme().is_none());
+                prop_assert_eq!(sent.to_string(), target);
+            }
+        }
+
+        #[test]
+        fn no_spelling_of_a_name_speaks_for_the_caller(
+            name in "(x[-_]forwarded[-_][a-z]{1,8}|client[-_]id|authorization|cookie|sec[-_]fetch[-_][a-z]{1,6})"
+        ) {
+            let name = HeaderName::try_from(name).unwrap();
+            prop_assert!(!headers::goes_up(&name, None));
+        }
+
+        #[test]
+        fn what_connection_names_stays_here(name in "[a-z][a-z0-9-]{0,12}", pad in "[ \t]{0,2}") {
+            let mut all = HeaderMap::new();
+            let value = format!("close,{pad}{}{pad}", name.to_uppercase());
+            all.insert(CONNECTION, HeaderValue::try_from(value).unwrap());
+            let name = HeaderName::try_from(name).unwrap();
+            prop_assert!(!headers::goes_up(&name, Some(&all)));
+        }
+    }
+}
