@@ -37,8 +37,6 @@ def main():
             everyone = [proxy for proxy in everyone if proxy.name in options.only]
         with measure.running(command, options.load_core, options.port):
             results = compare(everyone, options)
-            if not options.quick:
-                results["round_trip_40_ms"] = scenarios.delayed(everyone, options, authority, work)
     table = tabulate(results)
     print(table)
     if options.write:

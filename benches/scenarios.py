@@ -1,4 +1,4 @@
-"""What is more than a number per request: stalled readers, idle callers, mixed load, distance."""
+"""What is more than a number per request: stalled readers, idle callers, mixed load."""
 
 import socket
 import subprocess
@@ -66,8 +66,3 @@ def mixed(port, core):
     return {"mixed_p99_ms": seen["p99_ms"],
             "mixed_added_p99_ms": seen["p99_ms"] - quiet["p99_ms"]}
 
-
-def delayed(everyone, options, authority, work):
-    """100 calls of curl: each with its own handshake, and each through the proxy."""
-    del everyone, options, authority, work
-    return {}
