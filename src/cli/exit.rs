@@ -286,6 +286,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         daemon::Error::Trust(_)
         | daemon::Error::Nowhere
         | daemon::Error::UserAgent(_)
+        | daemon::Error::Proxy(_)
         | daemon::Error::Listen(
             listen::Error::NoSuchUser { .. } | listen::Error::NoSuchGroup { .. },
         ) => Code::Usage,

@@ -17,7 +17,7 @@ use crate::gateway::{Gateway, Guard, Keys, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
 use crate::session::Session;
-use crate::upstream::{Keep, Resolver, Timeouts, Upstream};
+use crate::upstream::{Keep, Resolver, Terms, Upstream, Via};
 
 /// Everything that is listened on, bound before anything runs.
 pub(super) struct Places {
@@ -105,14 +105,17 @@ impl Forward<'_> {
     }
 
     fn lane(&self, origin: &Origin, places: &[Bound]) -> Result<Lane, Error> {
-        let timeouts = Timeouts {
-            connect: self.config.upstream.connect_timeout,
-            header: self.config.upstream.header_timeout,
+        let config = self.config;
+        let terms = Terms {
+            http2: config.upstream.http2,
+            via: Via::configured(&config.upstream.proxy, origin)?,
+            connect: config.upstream.connect_timeout,
+            header: config.upstream.header_timeout,
         };
-        let (tls, resolver) = (self.tls.clone(), self.resolver.clone());
-        let upstream = Upstream::new(origin.clone(), tls, resolver, timeouts, self.clock.clone());
+        let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
+        let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &terms, clock);
         let addresses = addresses(places);
-        let gateway = gateway(self.config, self.session, self.callers, &upstream, &addresses)?;
+        let gateway = gateway(config, self.session, self.callers, &upstream, &addresses)?;
         Ok(Lane { upstream, addresses, gateway: Arc::new(ArcSwap::from_pointee(gateway)) })
     }
 }

@@ -44,7 +44,7 @@ use crate::listen::{self, Drain, Users};
 use crate::secret::Secret;
 use crate::session::{Session, issuer};
 use crate::telemetry::Record;
-use crate::upstream::{self, Resolver};
+use crate::upstream::{self, Resolver, Via};
 
 #[cfg(unix)]
 pub use self::relay::Relay;
@@ -110,6 +110,9 @@ pub enum Error {
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
+    /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
+    #[error("could not use the proxy of upstream.proxy")]
+    Proxy(#[from] upstream::ViaError),
     /// The daemon's own HTTP client could not be made.
     #[error("could not make the client for the token endpoint")]
     Client(#[source] reqwest::Error),
@@ -149,7 +152,11 @@ impl Daemon {
         let admin = control::Places::bind(config, paths, admin)?;
         let mut places = Places::bind(config, paths, &users, tcp, unix)?;
 
-        let client = issuer::client(reqwest::Client::builder())
+        let mut client = issuer::client(reqwest::Client::builder());
+        if let Some(via) = Via::configured(&config.upstream.proxy, &config.upstream.origin)? {
+            client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
+        }
+        let client = client
             .tls_backend_preconfigured((*tls).clone())
             .dns_resolver(Arc::new(resolver.clone()))
             .connect_timeout(config.upstream.connect_timeout)
@@ -177,6 +184,7 @@ impl Daemon {
         let forward =
             Forward { config, session: &session, callers: &callers, tls, resolver, clock };
         let (routes, lanes) = forward.routes(places)?;
+        let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
 
@@ -210,8 +218,8 @@ impl Daemon {
                 shield: Shield::new(admin.address()),
             },
         );
-        let data =
-            Data::start(routes, connections.clone(), draining, heart).map_err(Error::Data)?;
+        let data = Data::start(routes, upstreams, connections.clone(), draining, heart)
+            .map_err(Error::Data)?;
         let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
         Ok(Self {
             addresses: own,

@@ -9,6 +9,7 @@
 mod support;
 
 mod answers;
+mod connects;
 mod drains;
 mod forwards;
 mod limits;
@@ -16,6 +17,7 @@ mod logins;
 mod observes;
 mod refuses;
 mod rejected;
+mod relays;
 mod secrets;
 mod shields;
 mod survives;
