@@ -1,0 +1,7 @@
+//! x
+mod budget;
+mod history;
+mod learn;
+mod answer;
+#[cfg(test)]
+mod simulated;
