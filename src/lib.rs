@@ -3,11 +3,14 @@
 pub mod clock;
 pub mod config;
 pub mod secret;
+pub mod shape;
 pub mod telemetry;
 
 pub mod credentials;
 pub mod listen;
 pub mod upstream;
+
+pub mod throttle;
 
 pub mod session;
 

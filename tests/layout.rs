@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first, in the order in which `src/lib.rs` declares their modules.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("words", &["clock", "config", "secret", "telemetry"]),
+    ("words", &["clock", "config", "secret", "shape", "telemetry"]),
     ("world", &["credentials", "listen", "upstream"]),
+    ("shared", &["throttle"]),
     ("token", &["session"]),
     ("faces", &["gateway"]),
     ("assembly", &["daemon"]),
@@ -34,7 +35,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond.rs"]),
     ("StatusCode::FORBIDDEN", &["gateway/respond.rs"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper.rs", "upstream/dial.rs"]),
+    (
+        "tokio::spawn(",
+        &["daemon/mod.rs", "session/keeper.rs", "throttle/queue.rs", "upstream/dial.rs"],
+    ),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/mod.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.

@@ -30,7 +30,11 @@ pub(super) struct Throttled {
 impl Answer<'_> {
     /// Tells a throttle answer from any other: every 429, and a 409 that says when to come back or
     /// says nothing at all. A 409 with a body and without `Retry-After` is a real conflict.
-    pub(super) fn throttled(&self, method: &Method, now: SystemTime) -> Option<Throttled> {
+    pub(super) fn throttled(
+        &self,
+        method: &Method,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Option<Throttled> {
         let told = || self.headers.contains_key(RETRY_AFTER);
         let throttled = match self.status {
             StatusCode::TOO_MANY_REQUESTS => true,
@@ -52,13 +56,14 @@ impl Answer<'_> {
 /// Reads `Retry-After`: seconds, with a fraction or not, or a date, which is compared with the
 /// answer's own `Date`, so that neither clock needs to be right. Nonsense, zero and the past say
 /// as little as a missing field.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
         Err(_) => {
             let sent = headers.get(DATE).and_then(|date| date.to_str().ok());
-            let sent = sent.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
+            let sent =
+                sent.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(now);
             httpdate::parse_http_date(text).ok()?.duration_since(sent).ok()?
         }
     };
@@ -135,7 +140,7 @@ mod tests {
         let headers = fields.collect();
         let status = StatusCode::from_u16(status).unwrap();
         let answer = Answer { status, headers: &headers, ended };
-        let throttled = answer.throttled(method, SystemTime::now())?;
+        let throttled = answer.throttled(method, SystemTime::now)?;
         Some(throttled.wait.map(|wait| wait.as_millis()))
     }
 }

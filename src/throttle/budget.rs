@@ -73,7 +73,6 @@ pub(super) struct Told<'a> {
 
 #[derive(Debug)]
 struct Pause {
-    since: Duration,
     until: Duration,
     /// One request may go alone from here on, although `until` is far.
     probe_at: Duration,
@@ -174,7 +173,10 @@ impl Budget {
             self.resume(now);
         }
         self.learned.iter_mut().for_each(|learned| learned.raise(now));
-        if self.pause.is_none() && now.saturating_sub(self.throttled_at) > MEMORY {
+        if self.is_learned()
+            && self.pause.is_none()
+            && now.saturating_sub(self.throttled_at) > MEMORY
+        {
             *self = Self::new(self.fixed);
         }
     }
@@ -221,7 +223,6 @@ impl Budget {
             None => {
                 let wait = growing(0, told.jitter);
                 self.pause = Some(Pause {
-                    since: now,
                     until: now + told.wait.unwrap_or(wait),
                     probe_at: now + wait,
                     probe: None,
@@ -250,9 +251,11 @@ impl Budget {
     }
 
     fn forget_probe(&mut self, number: u64) {
-        if let Some(pause) = self.pause.as_mut().filter(|pause| {
-            pause.probe.is_some_and(|(probe, _)| probe == number)
-        }) {
+        if let Some(pause) = self
+            .pause
+            .as_mut()
+            .filter(|pause| pause.probe.is_some_and(|(probe, _)| probe == number))
+        {
             pause.probe = None;
         }
     }
@@ -285,14 +288,11 @@ impl Budget {
                 Some(_) => {}
             }
         }
-        // Nothing explains it: less of everything, or one at a time for as long as it took.
+        // Nothing explains it: somebody else, or this daemon before a restart, has used the limit
+        // up. Less of everything; what is not known yet, the next answer will teach.
         for learned in &mut self.learned {
             let count = learned.window.count;
             learned.lower((count - count.div_ceil(4)).max(1), now);
-        }
-        if self.learned.is_empty() {
-            let per = learn::at_least(now.saturating_sub(pause.since));
-            self.learned.push(Learned::new(Window { count: 1, per }, now));
         }
     }
 }
@@ -492,7 +492,8 @@ mod tests {
 
     #[test]
     fn a_probe_that_was_never_sent_or_got_no_answer_leaves_its_place_to_another() {
-        for lose in [Budget::withdrawn as fn(&mut Budget, u64), |it, number| it.lost(number, ms(1_001))]
+        for lose in
+            [Budget::withdrawn as fn(&mut Budget, u64), |it, number| it.lost(number, ms(1_001))]
         {
             let mut budget = paused(Some(1_000));
             budget.sent(2, true, ms(1_000));

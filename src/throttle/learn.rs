@@ -47,12 +47,6 @@ pub(super) fn explanations(log: &Log, witnesses: &[Witness]) -> Vec<Window> {
     if told.is_empty() { consistent(false) } else { told }
 }
 
-/// Returns the shortest span we know that is not shorter than `span`.
-pub(super) fn at_least(span: Duration) -> Duration {
-    let fitting = LADDER.iter().map(|millis| Duration::from_millis(*millis));
-    fitting.clone().find(|per| *per >= span).or(fitting.last()).unwrap_or(span)
-}
-
 /// The spans that are tried, in milliseconds: those that Nexudus has published (100 ms, 5 s, a
 /// minute, an hour) and others that people choose. A limit in between is met by the next longer
 /// span.
@@ -216,11 +210,5 @@ mod tests {
     #[test]
     fn a_throttle_answer_out_of_nothing_explains_nothing() {
         assert_eq!(shortest(&log([]), &[witness(0, None)]), None);
-    }
-
-    #[test]
-    fn spans_in_between_are_met_by_the_next_longer_one() {
-        assert_eq!(at_least(Duration::from_secs(3)), Duration::from_secs(5));
-        assert_eq!(at_least(Duration::from_secs(86_400)), LONGEST);
     }
 }

@@ -55,7 +55,9 @@ fn one_per_100_ms_and_120_per_minute_are_learned_together() {
     let windows = &[(1, 100), (120, 60_000)];
     for told in [Retry::Seconds, Retry::Fraction, Retry::Missing, Retry::Always(1)] {
         let late = run(Upstream { windows, told, there: 1, back: 1 }, 30, 120_000..420_000);
-        assert_eq!(late.learned, [(1, 100), (120, 60_000)], "{late:?}");
+        // The shorter one may be under trial: the longer one hides whether it could be wider.
+        assert!(late.learned[0] <= (2, 100), "{late:?}");
+        assert_eq!(late.learned[1..], [(120, 60_000)], "{late:?}");
         assert!(late.passed >= 540, "{late:?}");
         assert!(late.throttled * 50 <= late.passed, "{late:?}");
     }
@@ -110,16 +112,20 @@ fn run(upstream: Upstream, callers: usize, span: std::ops::Range<u64>) -> Outcom
     let mut flying: VecDeque<(u64, u64, Option<Result<(), u64>>)> = VecDeque::new();
     let mut arrived: Vec<VecDeque<u64>> = vec![VecDeque::new(); upstream.windows.len()];
     let mut outcome = Outcome::default();
+    let mut look_again = Duration::ZERO;
     for now in 0..span.end {
         for (_, sent, verdict) in &mut flying {
             if *sent + upstream.there == now && verdict.is_none() {
                 *verdict = Some(upstream.admit(&mut arrived, now));
             }
         }
-        while flying.front().is_some_and(|(_, sent, _)| sent + upstream.there + upstream.back <= now)
+        while flying
+            .front()
+            .is_some_and(|(_, sent, _)| sent + upstream.there + upstream.back <= now)
         {
             let (number, sent, verdict) = flying.pop_front().unwrap();
             waiting += 1;
+            look_again = Duration::ZERO;
             let counted = span.contains(&now);
             match verdict.unwrap() {
                 Ok(()) if budget.is_pacing() => budget.answered(number, ms(now)),
@@ -136,7 +142,13 @@ fn run(upstream: Upstream, callers: usize, span: std::ops::Range<u64>) -> Outcom
             }
             outcome.passed += u64::from(counted && verdict == Some(Ok(())));
         }
-        while waiting > 0 && (!budget.is_pacing() || budget.next(ms(now)) == Next::Now) {
+        while waiting > 0 && ms(now) >= look_again {
+            if budget.is_pacing()
+                && let Next::At(time) | Next::Probed(time) = budget.next(ms(now))
+            {
+                look_again = time;
+                break;
+            }
             waiting -= 1;
             let number = if budget.is_pacing() {
                 let number = ring.number();
