@@ -27,6 +27,7 @@ use crate::credentials::Credentials;
 use crate::gateway::{Connections, Gateway, Guard};
 use crate::listen::{self, Bound, Drain, Draining};
 use crate::session::{Session, issuer};
+use crate::throttle::Throttle;
 use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
@@ -36,6 +37,7 @@ pub struct Daemon {
     host_addresses: Vec<Vec<SocketAddr>>,
     socket: Option<PathBuf>,
     session: Session,
+    throttle: Throttle,
     drain: Drain,
     data: Option<Data>,
     keeper: tokio::task::JoinHandle<()>,
@@ -112,12 +114,15 @@ impl Daemon {
             Some(paths.profile_state()),
             setting.credentials,
             issuer::Http::new(client, config.upstream.origin.to_string()),
-            setting.clock,
+            setting.clock.clone(),
         );
         let keeper = tokio::spawn(keeper.run());
 
         let (drain, draining) = Drain::new();
-        let forward = Forward { config, session: &session, tls, resolver };
+        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
+        let clock = setting.clock;
+        let forward =
+            Forward { config, session: &session, throttle: &throttle, clock, tls, resolver };
         let addresses = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
         let host_addresses = places.hosts.iter().map(|host| self::addresses(host)).collect();
@@ -132,6 +137,7 @@ impl Daemon {
             host_addresses,
             socket,
             session,
+            throttle,
             drain,
             data: Some(data),
             keeper,
@@ -152,6 +158,11 @@ impl Daemon {
     /// Returns the unix socket, if there is one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
+    }
+
+    /// Returns the budget of the API.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// Returns the session.
@@ -224,6 +235,8 @@ fn socket(place: &Bound) -> Option<PathBuf> {
 struct Forward<'a> {
     config: &'a Config,
     session: &'a Session,
+    throttle: &'a Throttle,
+    clock: Clock,
     tls: Arc<rustls::ClientConfig>,
     resolver: Resolver,
 }
@@ -235,14 +248,23 @@ impl Forward<'_> {
     fn routes(&self, places: Places) -> Result<Vec<Route>, Error> {
         let limits = &self.config.limits;
         let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
-        let mut routes = self.route(&self.config.upstream.origin, places.own, &keep)?;
+        let origin = &self.config.upstream.origin;
+        let mut routes = self.route(origin, self.throttle.clone(), places.own, &keep)?;
         for (host, places) in self.config.hosts.iter().zip(places.hosts) {
-            routes.extend(self.route(&host.origin, places, &keep)?);
+            // Another host counts for itself: its throttle answers hold up nobody here.
+            let throttle = Throttle::new(&self.config.throttle, self.clock.clone());
+            routes.extend(self.route(&host.origin, throttle, places, &keep)?);
         }
         Ok(routes)
     }
 
-    fn route(&self, origin: &Origin, places: Vec<Bound>, keep: &Keep) -> Result<Vec<Route>, Error> {
+    fn route(
+        &self,
+        origin: &Origin,
+        throttle: Throttle,
+        places: Vec<Bound>,
+        keep: &Keep,
+    ) -> Result<Vec<Route>, Error> {
         let config = self.config;
         let timeouts = Timeouts {
             connect: config.upstream.connect_timeout,
@@ -254,7 +276,8 @@ impl Forward<'_> {
             Guard::new(&addresses(&places), &config.listen.hosts, config.limits.target_bytes);
         let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
         let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-        let gateway = Gateway::new(guard, keep.clone(), self.session.clone(), upstream, user_agent);
+        let gateway =
+            Gateway::new(guard, keep.clone(), self.session.clone(), throttle, upstream, user_agent);
         let gateway = Arc::new(gateway);
         Ok(places.into_iter().map(|place| (place, gateway.clone())).collect())
     }
@@ -332,12 +355,11 @@ fn lock(paths: &Paths) -> Result<File, Error> {
     let directory = paths.profile_state();
     let failed = |source| Error::State { path: directory.clone(), source };
     private_directory(&directory).map_err(failed)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join("daemon.lock"))
-        .map_err(failed)?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(directory.join("daemon.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -18,6 +18,7 @@ mod target;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub use self::body::Body;
@@ -26,6 +27,7 @@ pub use self::guard::Guard;
 use self::policy::Verdict;
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
+use crate::throttle::{self, Answer, Caller, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
 /// Answers local requests with the answers of one upstream.
@@ -34,6 +36,7 @@ pub struct Gateway {
     guard: Guard,
     keep: Keep,
     session: Session,
+    throttle: Throttle,
     upstream: Upstream,
     user_agent: Option<HeaderValue>,
 }
@@ -44,10 +47,11 @@ impl Gateway {
         guard: Guard,
         keep: Keep,
         session: Session,
+        throttle: Throttle,
         upstream: Upstream,
         user_agent: Option<HeaderValue>,
     ) -> Self {
-        Self { guard, keep, session, upstream, user_agent }
+        Self { guard, keep, session, throttle, upstream, user_agent }
     }
 
     /// Answers one local request. Never fails: every error becomes a response.
@@ -70,13 +74,13 @@ impl Gateway {
         self.session
             .ready(if once { session::Body::Once } else { session::Body::Replayable })
             .await?;
-        // Only now is the body asked for (`100 Continue`): nothing can refuse the request any more.
+        // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
+        // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
 
-        let bearer = self.session.bearer()?;
-        let response = self.send(&allowed, &mut body, &bearer).await?;
+        let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller(peer));
+        let (response, bearer) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            self.session.proven(bearer.generation);
             return Ok(headers::clean(response, &allowed, &self.upstream, &bearer));
         }
 
@@ -84,9 +88,8 @@ impl Gateway {
         let asked = Asked::new(allowed.method(), allowed.path());
         match self.session.judge(bearer.generation, &asked).await {
             session::Verdict::Replay if body.is_repeatable() => {
-                response.into_body().discard(LEFT_OF_A_401).await;
-                let renewed = self.session.bearer()?;
-                let response = self.send(&allowed, &mut body, &renewed).await?;
+                response.into_body().discard(LEFT_OF_AN_ANSWER).await;
+                let (response, renewed) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
                 Ok(headers::clean(response, &allowed, &self.upstream, &renewed))
             }
             verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
@@ -95,6 +98,34 @@ impl Gateway {
                 Ok(response)
             }
             session::Verdict::Unavailable(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends in its turn, and again in other turns while Nexudus throttles and the wait allows;
+    /// then the throttle answer is the caller's.
+    async fn send_in_turn(
+        &self,
+        turn: &mut Turn<'_>,
+        allowed: &policy::Allowed,
+        body: &mut Kept,
+    ) -> Result<(Response<Relayed>, Bearer), Error> {
+        let mut slot = turn.slot().await?;
+        loop {
+            let bearer = self.session.bearer()?;
+            let response = self.send(allowed, body, &bearer).await?;
+            match slot.judge(&answer(&response), body.is_repeatable()) {
+                throttle::Verdict::Pass => {
+                    if response.status() != StatusCode::UNAUTHORIZED {
+                        self.session.proven(bearer.generation);
+                    }
+                    return Ok((response, bearer));
+                }
+                throttle::Verdict::Relay => return Ok((response, bearer)),
+                throttle::Verdict::Again => {}
+            }
+            let Ok(another) = turn.slot().await else { return Ok((response, bearer)) };
+            response.into_body().discard(LEFT_OF_AN_ANSWER).await;
+            slot = another;
         }
     }
 
@@ -116,6 +147,20 @@ impl Gateway {
     }
 }
 
+/// Tells callers apart as well as can be: by process where the kernel says so.
+fn caller(peer: &Peer) -> Caller {
+    match peer {
+        Peer::Tcp { remote } => Caller::Connection(*remote),
+        Peer::Unix { pid: Some(pid), .. } => Caller::Process(*pid),
+        Peer::Unix { uid, pid: None } => Caller::User(*uid),
+    }
+}
+
+fn answer(response: &Response<Relayed>) -> Answer<'_> {
+    let (status, headers) = (response.status(), response.headers());
+    Answer { status, headers, ended: response.body().is_end_stream() }
+}
+
 /// Why a local request was not forwarded, or got no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -128,6 +173,9 @@ pub(crate) enum Error {
     /// There is no token to send.
     #[error(transparent)]
     Session(#[from] session::Error),
+    /// Its turn did not come.
+    #[error(transparent)]
+    Throttle(#[from] throttle::Error),
     /// The caller's body did not arrive as announced.
     #[error(transparent)]
     Body(upstream::Fault),
@@ -145,5 +193,6 @@ pub(crate) enum Error {
     Internal,
 }
 
-/// A 401's body is read to keep its connection; a longer one costs more than a handshake.
-const LEFT_OF_A_401: usize = 64 << 10;
+/// The body of an answer that nobody wants is read to keep its connection; a longer one costs more
+/// than a handshake.
+const LEFT_OF_AN_ANSWER: usize = 64 << 10;
