@@ -35,10 +35,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond/tell.rs"]),
     ("StatusCode::FORBIDDEN", &["gateway/respond/tell.rs"]),
     // Tasks and threads.
-    (
-        "tokio::spawn(",
-        &["daemon/mod.rs", "session/keeper/", "throttle/queue.rs", "upstream/dial.rs"],
-    ),
+    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper/", "throttle/", "upstream/dial.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/mod.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.

@@ -119,8 +119,9 @@ impl Seen {
         let slack = per / 20 + HESITATION;
         let soonest = (*sent + per).saturating_sub(witness.answered);
         let latest = (*answered + per).saturating_sub(witness.sent);
-        // Whole seconds are rounded up.
-        soonest <= told + slack && latest + slack + ROUNDING >= told
+        // Whole seconds are rounded up, fractions are meant.
+        let rounding = if told.subsec_nanos() == 0 { ROUNDING } else { Duration::ZERO };
+        soonest <= told + slack && latest + slack + rounding >= told
     }
 }
 

@@ -16,11 +16,7 @@ mod history;
 mod learn;
 mod line;
 mod queue;
-#[cfg(test)]
-mod simulated;
 mod tally;
-#[cfg(test)]
-mod tests;
 mod view;
 
 use std::sync::Arc;
@@ -298,7 +294,7 @@ impl Counted {
 
 /// Returns thousandths that no other machine will have at the same moment.
 fn jitter(time: Duration) -> u16 {
-    u16::try_from(time.subsec_nanos() / 1_000 % 1_000).unwrap_or_default()
+    u16::try_from(time.subsec_micros() % 1_000).unwrap_or_default()
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -308,3 +304,8 @@ const READS_A_DAY: [u64; 1] = [200_000];
 
 /// help.nexudus.com/v3/docs/service-limits; developers.nexudus.com/reference/api-limitations.
 const WRITES_A_DAY: [u64; 2] = [2_500, 5_000];
+
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod tests;

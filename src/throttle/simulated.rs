@@ -17,6 +17,9 @@ struct Upstream {
     back: u64,
 }
 
+/// A request under way: its number, when it was sent, and what Nexudus made of it.
+type Flying = (u64, u64, Option<Result<(), u64>>);
+
 #[derive(Clone, Copy)]
 enum Retry {
     Seconds,
@@ -109,7 +112,7 @@ fn run(upstream: Upstream, callers: usize, span: std::ops::Range<u64>) -> Outcom
     let ring = Ring::new();
     let mut budget = Budget::default();
     let mut waiting = callers;
-    let mut flying: VecDeque<(u64, u64, Option<Result<(), u64>>)> = VecDeque::new();
+    let mut flying: VecDeque<Flying> = VecDeque::new();
     let mut arrived: Vec<VecDeque<u64>> = vec![VecDeque::new(); upstream.windows.len()];
     let mut outcome = Outcome::default();
     let mut look_again = Duration::ZERO;
