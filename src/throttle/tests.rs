@@ -298,7 +298,7 @@ fn answer(status: u16, headers: &HeaderMap) -> Answer<'_> {
 
 async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     let polled = std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+        Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
     });
     let pending = polled.await;
     settle().await;
