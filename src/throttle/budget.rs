@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::history::{Log, Sent};
 use super::learn::{self, Window, Witness};
+use super::trial::Learned;
 
 /// What one kind of requests may send.
 #[derive(Debug, Default)]
@@ -139,9 +140,9 @@ impl Budget {
             }
         }
         if let Some(window) = self.fixed {
-            return when(window.free_at(&self.log, now), now);
+            return when(window.free_at(&self.log, window.per / 10, now), now);
         }
-        let free = |learned: &Learned| learned.window.free_at(&self.log, now);
+        let free = |learned: &Learned| learned.window.free_at(&self.log, learned.slack, now);
         let frees = self.learned.iter().map(free).enumerate();
         let Some((index, free)) = frees.max_by_key(|(_, free)| *free) else { return Next::Now };
         self.learned[index].pressed |= free > now;
@@ -280,10 +281,12 @@ impl Budget {
                 Some(known) if window.count < known.window.count => {
                     return known.lower(window.count, now);
                 }
-                // Within what was thought to be the limit: somebody else draws on it too, or the
-                // network has pushed requests together.
+                // Within what was thought to be the limit: most likely the network has pushed
+                // requests together, else somebody else draws on it too.
+                Some(known) if known.slack < window.per => return known.loosen(now),
                 Some(known) if known.window.count > 1 => {
-                    return known.lower(known.window.count - known.window.count.div_ceil(8), now);
+                    let less = (known.window.count / 8).max(1);
+                    return known.lower(known.window.count - less, now);
                 }
                 Some(_) => {}
             }
@@ -301,70 +304,6 @@ fn when(time: Duration, now: Duration) -> Next {
     if time > now { Next::At(time) } else { Next::Now }
 }
 
-impl Window {
-    /// Returns when one more fits; a time that has passed if it does now.
-    ///
-    /// A request is taken to have arrived when its answer came, at most a tenth of the span after
-    /// it was sent: so two that leave in different windows do not arrive in one.
-    fn free_at(&self, log: &Log, now: Duration) -> Duration {
-        let slack = self.per / 10;
-        let end = |sent: &Sent| {
-            sent.answered.map_or(sent.at + slack, |end| end.min(sent.at + slack)) + self.per
-        };
-        let recent = log.passed().take_while(|sent| sent.at + self.per + slack > now);
-        let mut ends: Vec<Duration> = recent.map(end).filter(|end| *end > now).collect();
-        let count = usize::try_from(self.count).unwrap_or(usize::MAX).max(1);
-        let Some(place) = ends.len().checked_sub(count) else { return Duration::ZERO };
-        *ends.select_nth_unstable(place).1
-    }
-}
-
-/// A window that was learned, and how its count is tried upwards.
-#[derive(Debug)]
-struct Learned {
-    window: Window,
-    /// The count before it was last raised.
-    good: u32,
-    step: u32,
-    raise_at: Duration,
-    patience: Duration,
-    /// Whether it has held anybody back since it was last changed.
-    pressed: bool,
-}
-
-impl Learned {
-    fn new(window: Window, now: Duration) -> Self {
-        let patience = PATIENCE.max(window.per * 10);
-        let (good, raise_at) = (window.count, now + patience);
-        Self { window, good, step: 1, raise_at, patience, pressed: false }
-    }
-
-    /// Raises the count if it has been in the way for long enough; faster while that goes well.
-    fn raise(&mut self, now: Duration) {
-        if !self.pressed || now < self.raise_at {
-            return;
-        }
-        self.good = self.window.count;
-        self.window.count += self.step.min(self.good.div_ceil(2));
-        self.step *= 2;
-        self.raise_at = now + SUCCESS.max(self.window.per * 2);
-        self.pressed = false;
-    }
-
-    /// Lowers the count, to no more than the last one that was good; the next attempt to raise it
-    /// comes later if it was an attempt that failed.
-    fn lower(&mut self, count: u32, now: Duration) {
-        if self.good < self.window.count {
-            self.patience = self.patience.max((self.patience * 2).min(MOST_PATIENCE));
-        }
-        self.window.count = count.min(self.good).max(1);
-        self.good = self.window.count;
-        self.step = 1;
-        self.raise_at = now + self.patience;
-        self.pressed = false;
-    }
-}
-
 /// Returns the wait after so many throttle answers in a row without a `Retry-After`: 1 s, 2 s,
 /// 4 s, … up to [`MOST_GROWN`], and up to a quarter less.
 fn growing(rounds: usize, jitter: u16) -> Duration {
@@ -375,14 +314,6 @@ fn growing(rounds: usize, jitter: u16) -> Duration {
 
 /// What clients that know of no `Retry-After` fall back to (5, 10 and 15 s in four of them).
 const MOST_GROWN: Duration = Duration::from_secs(15);
-
-/// A raise that fails costs a pause, most often of one second: once a minute that is 2 %. For long windows
-/// ten spans: they take many throttle answers to be proven wrong.
-const PATIENCE: Duration = Duration::from_secs(60);
-const MOST_PATIENCE: Duration = Duration::from_secs(60 * 60);
-
-/// From one raise that went well to the next.
-const SUCCESS: Duration = Duration::from_secs(10);
 
 /// How long a limit is believed in without being met again: the longest published window.
 const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -549,35 +480,6 @@ mod tests {
         budget.sent(2, true, ms(1_001));
         budget.answered(2, ms(1_002));
         assert_eq!(budget.windows().collect::<Vec<_>>(), [window]);
-    }
-
-    #[test]
-    fn a_limit_that_is_in_the_way_is_tried_upwards_and_believed_longer_each_time_it_holds() {
-        let mut learned =
-            Learned::new(Window { count: 10, per: Duration::from_millis(100) }, ms(0));
-        learned.raise(ms(60_000));
-        assert_eq!(learned.window.count, 10, "it held nobody back");
-
-        learned.pressed = true;
-        learned.raise(ms(59_999));
-        assert_eq!(learned.window.count, 10);
-        learned.raise(ms(60_000));
-        assert_eq!(learned.window.count, 11);
-
-        learned.lower(11, ms(60_500));
-        assert_eq!((learned.window.count, learned.patience), (10, 2 * PATIENCE));
-    }
-
-    #[test]
-    fn raising_goes_faster_while_it_goes_well() {
-        let mut learned = Learned::new(Window { count: 1, per: Duration::from_millis(100) }, ms(0));
-        let mut counts = vec![];
-        for seconds in (60..110).step_by(10) {
-            learned.pressed = true;
-            learned.raise(ms(seconds * 1_000));
-            counts.push(learned.window.count);
-        }
-        assert_eq!(counts, [2, 3, 5, 8, 12]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Nexudus throttles per client, and everybody behind this daemon is one client. Nothing is paced
 //! until it throttles; then requests wait here for their turn (`queue.rs`), callers in turns
-//! (`line.rs`), as fast as was learned (`budget.rs`, `learn.rs`) or configured.
+//! (`line.rs`), as fast as was learned (`budget.rs`, `learn.rs`, `trial.rs`) or configured.
 //!
 //! A request that was throttled is sent again in a turn of its own, as long as `throttle.wait`
 //! allows. That Nexudus has not executed it is inferred, not documented: the answer comes from a
@@ -17,6 +17,7 @@ mod learn;
 mod line;
 mod queue;
 mod tally;
+mod trial;
 mod view;
 
 use std::sync::Arc;

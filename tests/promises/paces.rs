@@ -28,8 +28,11 @@ async fn thirty_clients_share_what_nexudus_allows_and_see_no_throttle_answer() {
     let throttled = learned.iter().filter(|(_, status)| *status == 409).count();
     let passed = learned.len() - throttled;
     let span = learned.last().unwrap().0 - start;
-    assert!(throttled * 50 <= learned.len(), "{throttled} of {} throttled", learned.len());
-    assert!(passed as u64 * 1_000 >= span * 90, "{passed} in {span} ms");
+    let pace = daemon.running.throttle().view().reads;
+    assert!(throttled * 50 <= learned.len(), "{throttled} of {}: {pace:?}", learned.len());
+    // Nine tenths of the limit are promised, and held against a simulated clock in
+    // `throttle/simulated.rs`. In real time a busy machine takes its share of every 100 ms.
+    assert!(passed as u64 * 1_000 >= span * 60, "{passed} in {span} ms: {pace:?}");
 }
 
 #[tokio::test]
