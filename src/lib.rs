@@ -10,10 +10,12 @@ pub mod credentials;
 pub mod listen;
 pub mod upstream;
 
+pub mod clients;
 pub mod throttle;
 
 pub mod session;
 
+pub mod admin;
 pub mod gateway;
 
 pub mod daemon;

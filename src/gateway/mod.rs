@@ -1,18 +1,21 @@
 //! Local requests in, upstream requests out.
 //!
-//! Read [`Gateway::answer`] first: one request walks its lines from top to bottom. Each step takes
+//! Read `Gateway::answer` first: one request walks its lines from top to bottom. Each step takes
 //! the proof that the step before it returned, so a request that was not admitted cannot be
 //! allowed, and one that was not allowed cannot be sent.
 
 mod authorize;
 mod body;
+mod caller;
 mod connection;
 mod contain;
+mod explain;
 mod guard;
 mod headers;
 mod login;
 mod policy;
 mod respond;
+mod scrub;
 mod target;
 
 use std::sync::Arc;
@@ -22,18 +25,24 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub use self::body::Body;
+use self::caller::Caller;
+pub use self::caller::Keys;
 pub use self::connection::Connections;
+pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
-use self::policy::Verdict;
+use self::guard::Visitor;
+pub use self::policy::Policy;
+use self::policy::{Allowed, Verdict};
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
-use crate::throttle::{self, Answer, Caller, Throttle, Turn};
+use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
 /// Answers local requests with the answers of one upstream.
 #[derive(Debug)]
 pub struct Gateway {
     guard: Guard,
+    policy: Policy,
     keep: Keep,
     session: Session,
     throttle: Throttle,
@@ -45,29 +54,38 @@ impl Gateway {
     /// Puts the steps of the path together.
     pub fn new(
         guard: Guard,
+        policy: Policy,
         keep: Keep,
         session: Session,
         throttle: Throttle,
         upstream: Upstream,
         user_agent: Option<HeaderValue>,
     ) -> Self {
-        Self { guard, keep, session, throttle, upstream, user_agent }
+        Self { guard, policy, keep, session, throttle, upstream, user_agent }
+    }
+
+    /// Looks at whoever has connected, before the first request.
+    async fn meet(&self, peer: Peer) -> Visitor {
+        self.guard.meet(peer).await
     }
 
     /// Answers one local request. Never fails: every error becomes a response.
-    pub async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        self.answer(request, peer).await.unwrap_or_else(|error| respond::render(&error))
+    async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
+        self.answer(request, visitor).await.unwrap_or_else(|error| respond::render(&error))
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        peer: &Peer,
+        visitor: &Visitor,
     ) -> Result<Response<Body>, Error> {
-        let admitted = guard::admit(request, peer, &self.guard)?;
-        let (allowed, body) = match policy::allow(admitted)? {
+        let admitted = guard::admit(request, visitor, &self.guard)?;
+        let caller = sender(&admitted.caller, &visitor.peer);
+        let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
-            Verdict::Login(request) => return login::answer(request).await,
+            Verdict::Login(request, caller) => {
+                return login::answer(request, caller, self.guard.keys()).await;
+            }
         };
 
         let once = !self.keep.can_hold(&body);
@@ -78,10 +96,10 @@ impl Gateway {
         // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
 
-        let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller(peer));
+        let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
         let (response, bearer) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(headers::clean(response, &allowed, &self.upstream, &bearer));
+            return self.relay(response, &allowed, &bearer).await;
         }
 
         // 401 is Nexudus's word for a dead token and for missing permission alike.
@@ -90,14 +108,28 @@ impl Gateway {
             session::Verdict::Replay if body.is_repeatable() => {
                 response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                 let (response, renewed) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
-                Ok(headers::clean(response, &allowed, &self.upstream, &renewed))
+                self.relay(response, &allowed, &renewed).await
             }
             verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
-                let mut response = headers::clean(response, &allowed, &self.upstream, &bearer);
+                let mut response = self.relay(response, &allowed, &bearer).await?;
                 respond::explain(&mut response, &verdict);
                 Ok(response)
             }
             session::Verdict::Unavailable(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes an answer fit for this caller.
+    async fn relay(
+        &self,
+        response: Response<Relayed>,
+        allowed: &Allowed,
+        bearer: &Bearer,
+    ) -> Result<Response<Body>, Error> {
+        let response = headers::clean(response, allowed, &self.upstream, bearer);
+        match allowed.is_without_tokens() {
+            true => scrub::blank(response).await,
+            false => Ok(response),
         }
     }
 
@@ -106,7 +138,7 @@ impl Gateway {
     async fn send_in_turn(
         &self,
         turn: &mut Turn<'_>,
-        allowed: &policy::Allowed,
+        allowed: &Allowed,
         body: &mut Kept,
     ) -> Result<(Response<Relayed>, Bearer), Error> {
         let mut slot = turn.slot().await?;
@@ -131,7 +163,7 @@ impl Gateway {
 
     async fn send(
         &self,
-        allowed: &policy::Allowed,
+        allowed: &Allowed,
         body: &mut Kept,
         bearer: &Bearer,
     ) -> Result<Response<Relayed>, Error> {
@@ -147,12 +179,14 @@ impl Gateway {
     }
 }
 
-/// Tells callers apart as well as can be: by process where the kernel says so.
-fn caller(peer: &Peer) -> Caller {
-    match peer {
-        Peer::Tcp { remote } => Caller::Connection(*remote),
-        Peer::Unix { pid: Some(pid), .. } => Caller::Process(*pid),
-        Peer::Unix { uid, pid: None } => Caller::User(*uid),
+/// Says between whom turns are shared: clients, else processes as far as the kernel tells them
+/// apart, else connections.
+fn sender(caller: &Caller, peer: &Peer) -> throttle::Caller {
+    match (caller, peer) {
+        (Caller::Client(client), _) => throttle::Caller::Key(client.name().into()),
+        (Caller::Keyless, Peer::Tcp { remote, .. }) => throttle::Caller::Connection(*remote),
+        (Caller::Keyless, Peer::Unix { pid: Some(pid), .. }) => throttle::Caller::Process(*pid),
+        (Caller::Keyless, Peer::Unix { uid, pid: None }) => throttle::Caller::User(*uid),
     }
 }
 

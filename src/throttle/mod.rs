@@ -132,6 +132,11 @@ impl Throttle {
         }))
     }
 
+    /// Starts another one by the same clock, for a host that counts for itself.
+    pub fn another(&self, config: &config::Throttle) -> Self {
+        Self::new(config, self.0.clock.clone())
+    }
+
     /// Claims to send a local request.
     pub fn turn<'a>(&'a self, method: &'a Method, path: &'a str, caller: Caller) -> Turn<'a> {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);

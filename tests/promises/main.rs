@@ -8,8 +8,12 @@
 
 mod support;
 
+mod drains;
 mod forwards;
+mod limits;
+mod observes;
 mod paces;
 mod refuses;
 mod secrets;
+mod shields;
 mod tokens;
