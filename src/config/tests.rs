@@ -296,8 +296,6 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
         "[session]\nkey = 'keychain'",
         "[session]\nkey = 'kernel'",
         "[policy]\ncookies = true",
-        "[throttle]\nreads = '10/100ms'",
-        "[throttle]\nwrites = '1/s'",
         "[notify]\ncommand = ['true']",
         "[profile.work.notify]\ncommand = ['true']",
     ] {
