@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config, paths: &Paths, print: Print) -> Result<(), Fa
     process::harden();
     let setting = Setting {
         clock: Clock::system(),
-        credentials: Credentials::configured(&config.credentials),
+        credentials: Credentials::configured(&config.credentials, &paths.profile),
     };
     control()?.block_on(async {
         let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
