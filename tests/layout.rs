@@ -30,11 +30,11 @@ const OWNED: &[(&str, &[&str])] = &[
     ("print!(", &[]),
     ("io::stdout()", &["cli/print.rs"]),
     // Statuses of our own answers.
-    ("StatusCode::BAD_GATEWAY", &["gateway/respond.rs"]),
-    ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond.rs"]),
-    ("StatusCode::FORBIDDEN", &["gateway/respond.rs"]),
+    ("StatusCode::BAD_GATEWAY", &["gateway/respond/tell.rs"]),
+    ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond/tell.rs"]),
+    ("StatusCode::FORBIDDEN", &["gateway/respond/tell.rs"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper.rs", "upstream/dial.rs"]),
+    ("tokio::spawn(", &["daemon/mod.rs", "session/keeper/", "upstream/dial.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/mod.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.

@@ -1,7 +1,7 @@
 //! `demo`: a simulated Nexudus and the proxy in front of it, in one process.
 //!
-//! Nothing is written outside a temporary directory, nothing goes to the network. Tokens live for
-//! [`TOKEN_LIFE`], so that renewals can be watched.
+//! Nothing is written outside a temporary directory, nothing goes to the network, and tokens live
+//! so briefly that their renewal can be watched.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,20 +13,24 @@ use crate::clock::Clock;
 use crate::config::{Config, Format, Origin, Paths, Store};
 use crate::credentials::{Credentials, Login};
 use crate::daemon::{self, Daemon, Setting, process};
+use crate::listen;
 use crate::secret::Secret;
-use crate::{listen, telemetry};
 
-/// What `demo` takes: nothing but what every command takes.
+/// What `demo` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {}
+pub(super) struct Options {
+    /// How long a token lives; short enough to see two renewals in a minute
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
+    token_life: Duration,
+}
 
 /// Runs both until Ctrl-C.
-pub(super) fn run(_: &Options, print: Print) -> Result<(), Failure> {
+pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
     let home = tempfile::Builder::new().prefix("nexudus-proxy-demo-").tempdir();
     let home = home.map_err(Failure::Runtime)?;
     let simulator = Simulator::builder()
         .account(Account::new(DEMO_EMAIL, DEMO_PASSWORD))
-        .set(|knobs| knobs.token.access_life = TOKEN_LIFE)
+        .set(|knobs| knobs.token.access_life = options.token_life)
         .start()
         .map_err(Failure::Simulator)?;
     let ca_file = home.path().join("simulator-ca.pem");
@@ -38,14 +42,14 @@ pub(super) fn run(_: &Options, print: Print) -> Result<(), Failure> {
     config.session.store = Store::Memory;
     config.log.level = "debug".to_owned();
     config.log.format = Format::Human;
-    telemetry::start(&config.log, print.colour())?;
+    serve::start_log(&config.log, print)?;
     process::harden();
 
     let paths = Paths::below(home.path());
     serve::control()?.block_on(async {
         let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
         let daemon = start(&mut config, &paths).await?;
-        print.line(&welcome(&daemon, &simulator))?;
+        print.line(&welcome(&daemon, &simulator, options.token_life))?;
         let signal = signals.next().await;
         serve::stop(daemon, &config, signal, &mut signals).await;
         Ok(())
@@ -74,9 +78,9 @@ fn setting() -> Setting {
     Setting { clock: Clock::system(), credentials: Credentials::memory(Some(login)) }
 }
 
-fn welcome(daemon: &Daemon, simulator: &Simulator) -> String {
+fn welcome(daemon: &Daemon, simulator: &Simulator, token_life: Duration) -> String {
     let port = daemon.addresses().first().map_or(0, SocketAddr::port);
-    let life = TOKEN_LIFE.as_secs();
+    let life = humantime::format_duration(token_life);
     let origin = simulator.origin();
     format!(
         "A simulated Nexudus runs at {origin}, and the proxy in front of it, logged in\n\
@@ -87,9 +91,6 @@ fn welcome(daemon: &Daemon, simulator: &Simulator) -> String {
          \x20 curl -X POST 'http://localhost:{port}/api/spaces/coworkers' \\\n\
          \x20      -H 'Content-Type: application/json' -d '{{\"FullName\": \"Grace Example\"}}'\n\
          \n\
-         Tokens live for {life} s here: wait a little and call again. Ctrl-C ends it.\n"
+         Tokens live for {life} here: wait a little and call again. Ctrl-C ends it.\n"
     )
 }
-
-/// Short enough to see two renewals in a minute.
-const TOKEN_LIFE: Duration = Duration::from_secs(20);

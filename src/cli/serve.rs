@@ -5,10 +5,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::flags::Keys;
 use super::{Failure, Print};
 use crate::clock::Clock;
-use crate::config::{Config, Paths};
+use crate::config::{Config, Format, Log, Paths};
 use crate::credentials::Credentials;
 use crate::daemon::{Daemon, Setting, process};
-use crate::telemetry;
+use crate::telemetry::{self, Shape};
 
 /// What `serve` takes: every key of the configuration.
 #[derive(clap::Args, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Options {
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn run(config: &Config, paths: &Paths, print: Print) -> Result<(), Failure> {
-    telemetry::start(&config.log, print.colour())?;
+    start_log(&config.log, print)?;
     process::harden();
     let setting = Setting {
         clock: Clock::system(),
@@ -40,6 +40,17 @@ pub(super) fn run(config: &Config, paths: &Paths, print: Print) -> Result<(), Fa
         stop(daemon, config, signal, &mut signals).await;
         Ok(())
     })
+}
+
+/// Starts the log in the configured shape.
+pub(super) fn start_log(log: &Log, print: Print) -> Result<(), telemetry::Error> {
+    let shape = match log.format {
+        Format::Auto => Shape::suitable(),
+        Format::Human => Shape::Human,
+        Format::Json => Shape::Json,
+        Format::Journald => Shape::Journald,
+    };
+    telemetry::start(&log.level, shape, print.colour())
 }
 
 /// Lets requests in flight finish; a second signal ends it at once.

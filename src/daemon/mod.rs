@@ -332,12 +332,11 @@ fn lock(paths: &Paths) -> Result<File, Error> {
     let directory = paths.profile_state();
     let failed = |source| Error::State { path: directory.clone(), source };
     private_directory(&directory).map_err(failed)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join("daemon.lock"))
-        .map_err(failed)?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(directory.join("daemon.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -35,7 +35,7 @@ impl Connections {
     /// Serves at most `limits.connections` at once, until `draining`.
     pub fn new(limits: &Limits, draining: Draining) -> Self {
         let mut http = http1::Builder::new();
-        http.max_headers(limits.headers).max_header_size(limits.header_bytes).pipeline_flush(true);
+        http.max_headers(limits.headers).max_header_size(limits.header_bytes);
         Self {
             http,
             patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },

@@ -157,8 +157,9 @@ fn one_host(headers: &HeaderMap) -> Result<&[u8], Error> {
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
-    let has_port = authority.port().is_none() && text.ends_with(':');
-    match has_port || text.contains('@') || authority.host().is_empty() {
+    let lacks_port = authority.port().is_none() && text.ends_with(':');
+    // A comma is how two Host fields look after something has joined them.
+    match lacks_port || text.contains(['@', ',']) || authority.host().is_empty() {
         true => Err(Error::Host),
         false => Ok(host.as_bytes()),
     }

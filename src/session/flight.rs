@@ -34,6 +34,27 @@ pub(super) struct Desk<I> {
     pub(super) attempts: Attempts,
     pub(super) issuer: I,
     pub(super) clock: Clock,
+    pub(super) seen: fn(Step),
+}
+
+/// The steps of an attempt, between any two of which the process may be killed.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The lock across processes is held.
+    Locked,
+    /// A new client id is at rest.
+    ClientIdKept,
+    /// The password attempt is noted.
+    Noted,
+    /// The request is about to leave.
+    Asking,
+    /// The answer is here, and nobody knows.
+    Answered,
+    /// The new pair is about to be used and written.
+    Published,
+    /// The new pair is durable.
+    Stored,
 }
 
 /// One attempt.
@@ -212,6 +233,7 @@ impl<I: Issuer> Flight<I> {
             match blocking(move || Lock::attempt(&directory)).await {
                 Ok(Some(lock)) => {
                     self.landing.lock = Some(lock);
+                    (self.desk.seen)(Step::Locked);
                     return Ok(());
                 }
                 Ok(None) if self.desk.clock.now().boot < patience => {
@@ -274,12 +296,15 @@ impl<I: Issuer> Flight<I> {
 
     /// Asks, for as long as the ceiling allows.
     pub(super) async fn issue(&self, grant: &Grant, client_id: &str) -> Result<Issued, Failure> {
-        tokio::select! {
+        (self.desk.seen)(Step::Asking);
+        let answer = tokio::select! {
             answer = self.desk.issuer.issue(grant, client_id) => answer,
             () = self.desk.clock.reaches(self.deadline) => {
                 Err(Failure::Unclear(Cause::new("the token endpoint gave no answer in time")))
             }
-        }
+        };
+        (self.desk.seen)(Step::Answered);
+        answer
     }
 
     pub(super) fn hold(

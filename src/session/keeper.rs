@@ -5,6 +5,7 @@
 //! nobody and its slot is cleared when it ends, however it ends.
 
 mod report;
+mod rest;
 mod tasks;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use super::Bearer;
 use super::attempts::Attempts;
 use super::error::{Cause, Error};
 use super::event::{Action, Event, Fetch};
+pub use super::flight::Step;
 use super::flight::{Desk, End, Flight, Landing};
 use super::home::Home;
 use super::issuer::{Issuer, Probe};
@@ -34,7 +36,7 @@ use super::saved::Lock;
 use super::shared::{Command, Shared};
 use super::state::{State, Store};
 use super::view::Keeping;
-use super::writer::{Writer, Wrote};
+use super::writer::Writer;
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::{Credentials, Origin};
@@ -83,7 +85,8 @@ impl<I: Issuer> Keeper<I> {
         let attempts = Attempts::new(directory.as_ref().map(|path| path.join("attempts.json")));
         let config = config.clone();
         let asleep = clock.asleep();
-        let desk = Desk { config, directory, credentials, attempts, issuer, clock };
+        let seen = |_| {};
+        let desk = Desk { config, directory, credentials, attempts, issuer, clock, seen };
         Self {
             desk: Arc::new(desk),
             shared,
@@ -106,7 +109,16 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
-    /// Runs until every [`super::Session`] is gone.
+    /// Calls `seen` at each step of an attempt, where a test may end the process.
+    #[doc(hidden)]
+    pub fn at_each_step(mut self, seen: fn(Step)) -> Self {
+        if let Some(desk) = Arc::get_mut(&mut self.desk) {
+            desk.seen = seen;
+        }
+        self
+    }
+
+    /// Runs until every [`super::Session`] is gone and what is under way has ended.
     pub async fn run(mut self) {
         let desk = self.desk.clone();
         let locked = blocking(move || {
@@ -116,11 +128,15 @@ impl<I: Issuer> Keeper<I> {
         .await;
         self.step(Event::Started { locked });
         let clock = self.desk.clock.clone();
-        loop {
+        let mut closed = false;
+        while !closed || !self.state.is_settled() {
             tokio::select! {
-                command = self.commands.recv() => match command {
+                command = self.commands.recv(), if !closed => match command {
                     Some(command) => self.obey(command).await,
-                    None => return,
+                    None => {
+                        closed = true;
+                        self.step(Event::Stopping);
+                    }
                 },
                 landed = join(&mut self.flight) => self.landed(landed),
                 wrote = self.writer.ended(&clock) => self.wrote(wrote),
@@ -136,14 +152,14 @@ impl<I: Issuer> Keeper<I> {
             Command::Look => self.step(Event::Look),
             Command::Needed { generation, reply } => {
                 self.step(Event::Needed { generation });
-                let now = self.desk.clock.now().boot;
-                let _ = reply.send(self.state.is_busy(now));
+                let _ = reply.send(self.is_busy());
             }
             Command::Judge { generation, reply } => self.judge(generation, reply),
             Command::Refresh(reply) => self.refresh(reply),
-            Command::Changed => {
+            Command::Changed(reply) => {
                 self.shared.forget_permissions();
                 self.step(Event::Changed);
+                let _ = reply.send(());
             }
             Command::Forget(reply) => {
                 self.held = None;
@@ -254,7 +270,7 @@ impl<I: Issuer> Keeper<I> {
             }
         };
         self.drop_if_locked();
-        if !self.state.is_busy(self.desk.clock.now().boot) {
+        if !self.is_busy() {
             self.answer_refreshed(&outcome);
         }
     }
@@ -266,47 +282,6 @@ impl<I: Issuer> Keeper<I> {
             false => info!(generation = token.generation, ?expires_in, "session resumed"),
         }
         self.step(Event::Issued { token, store });
-    }
-
-    fn store(&mut self) {
-        let file = match &self.home {
-            Some((Home::File(saved), _)) => Some(saved.clone()),
-            Some((Home::Memory, _)) | None => None,
-        };
-        self.writer.write(file.zip(self.held.clone()), self.desk.clock.now().boot);
-    }
-
-    fn wrote(&mut self, wrote: Wrote) {
-        match wrote {
-            Wrote::Durable => {
-                self.step(Event::Stored);
-                self.drop_if_locked();
-            }
-            Wrote::Failed => {
-                let reason = self.writer.trouble().unwrap_or_default();
-                warn!(error = reason, "the session could not be saved; serving on");
-                self.step(Event::NotStored);
-            }
-        }
-    }
-
-    fn erase(&mut self) {
-        let file = match &self.home {
-            Some((Home::File(saved), _)) => Some(saved.clone()),
-            Some((Home::Memory, _)) | None => None,
-        };
-        self.held = None;
-        self.erasing = Some(apart_blocking(move || {
-            file.and_then(|saved| saved.erase().err()).map(|error| error.to_string())
-        }));
-    }
-
-    fn erased(&mut self, problem: Option<String>) {
-        self.note_problem(problem);
-        self.step(Event::Erased);
-        for reply in self.waiting.erased.drain(..) {
-            let _ = reply.send(());
-        }
     }
 
     fn judge(&mut self, generation: u64, reply: oneshot::Sender<Judged>) {
@@ -331,7 +306,8 @@ impl<I: Issuer> Keeper<I> {
                 let proven = self.shared.is_proven(generation);
                 warn!(generation, "token rejected by Nexudus");
                 self.step(Event::Rejected { generation, proven });
-                match self.state.lacks_access() {
+                let current = self.state.token().map(|token| token.generation);
+                match self.state.lacks_access() && current == Some(generation) {
                     true => Judged::NoAccess,
                     false => Judged::Replaced,
                 }
@@ -341,28 +317,6 @@ impl<I: Issuer> Keeper<I> {
         self.probes.answer(generation, judged, self.desk.clock.now().boot);
     }
 
-    async fn keep_lock_flag(&mut self, locked: bool) {
-        let desk = self.desk.clone();
-        let kept = blocking(move || desk.attempts.set_locked(locked)).await;
-        self.note_problem(kept.err().map(|error| error.to_string()));
-    }
-
-    /// Locked means that no token is in memory, as soon as none is lost by that.
-    fn drop_if_locked(&mut self) {
-        let is_locked = matches!(self.state.error(), Some(Error::Locked));
-        if !is_locked || !self.state.is_settled() || self.state.store() != Store::Durable {
-            return;
-        }
-        match &self.home {
-            Some((Home::Memory, _)) => {
-                if let Some(held) = &mut self.held {
-                    held.pair = None;
-                }
-            }
-            Some((Home::File(_), _)) | None => self.held = None,
-        }
-    }
-
     fn answer_refreshed(&mut self, outcome: &Result<(), Error>) {
         self.waiting.refreshed.drain(..).for_each(|reply| drop(reply.send(outcome.clone())));
     }
@@ -370,17 +324,24 @@ impl<I: Issuer> Keeper<I> {
     fn refresh(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
         self.waiting.refreshed.push(reply);
         self.step(Event::Forced);
-        if !self.state.is_busy(self.desk.clock.now().boot) {
-            let unsaved = "the session cannot be saved, so it is not renewed";
-            let error = match self.state.is_shut() {
-                true => self.state.error(),
-                false => None,
-            };
-            self.answer_refreshed(&Err(error.unwrap_or_else(|| Error::Unavailable {
-                retry_after: Duration::ZERO,
-                cause: Some(Cause::new(unsaved)),
-            })));
+        self.refuse_refresh();
+    }
+
+    /// Answers who asked for a refresh that will not be tried for now.
+    fn refuse_refresh(&mut self) {
+        if self.waiting.refreshed.is_empty() || self.is_busy() {
+            return;
         }
+        let unsaved = "the session cannot be saved, so it is not renewed";
+        let shut = self.state.error().filter(|_| self.state.is_shut());
+        self.answer_refreshed(&Err(shut.unwrap_or_else(|| Error::Unavailable {
+            retry_after: Duration::ZERO,
+            cause: Some(Cause::new(unsaved)),
+        })));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.state.is_busy(self.desk.clock.now().boot)
     }
 }
 

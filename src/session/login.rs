@@ -5,7 +5,7 @@
 use super::answer::Failure;
 use super::attempts::{Attempts, Reason, Verdict};
 use super::error::{Cause, Error};
-use super::flight::{End, Flight, Miss, passing, passing_after, unwritable};
+use super::flight::{End, Flight, Miss, Step, passing, passing_after, unwritable};
 use super::home::Home;
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
@@ -55,6 +55,7 @@ impl<I: Issuer> Flight<I> {
             move |attempts| attempts.begin(&login, &code, now)
         })
         .await;
+        (desk.seen)(Step::Noted);
         let grant = Grant::Password {
             email: login.email.clone(),
             password: login.password.clone(),
@@ -113,6 +114,7 @@ impl<I: Issuer> Flight<I> {
             }
         }
         self.landing.held = Some(record);
+        (self.desk.seen)(Step::ClientIdKept);
     }
 
     /// Changes what is kept of attempts, off this thread: it ends on the disk.

@@ -38,6 +38,8 @@ pub use self::asked::Asked;
 pub use self::error::{Cause, Error};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;
+#[doc(hidden)]
+pub use self::keeper::Step;
 use self::probes::Judged;
 use self::shared::{Command, Commands, Outlook, Shared};
 pub use self::view::{Keeping, Trouble, View, Word};
@@ -182,9 +184,11 @@ impl Session {
     }
 
     /// Tells that the stored login has changed: latches are opened, and a token is asked for if
-    /// none is valid or the account is another.
-    pub fn credentials_changed(&self) {
-        self.send(Command::Changed);
+    /// none is valid or the account is another. Returns once that has begun.
+    pub async fn credentials_changed(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Changed(reply));
+        let _ = answer.await;
     }
 
     /// Renews now and waits for the outcome.

@@ -115,3 +115,79 @@ pub(super) fn backoff(failures: u32, jitter: Jitter) -> Duration {
 
 /// One minute: a laptop that wakes up should not wait longer for its token.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_ages_from_when_it_was_received() {
+        let token = Token { generation: 1, seen: secs(100), age: secs(10), lasts: secs(60) };
+
+        assert_eq!(token.age(secs(120)), secs(30));
+        assert_eq!(token.left(secs(120)), secs(30));
+        assert_eq!(token.expiry(), secs(150));
+        assert!(token.is_valid(secs(149)));
+        assert!(!token.is_valid(secs(150)));
+    }
+
+    #[test]
+    fn renewal_comes_after_four_fifths_and_at_the_latest_after_four_days() {
+        let renewal = |lasts, age, jitter| {
+            let token = Token { generation: 1, seen: secs(1_000), age: secs(age), lasts };
+            token.renewal(Jitter(jitter)).as_secs() - 1_000
+        };
+        assert_eq!(renewal(secs(1_000), 0, 0), 800);
+        assert_eq!(renewal(secs(1_000), 0, 1_000), 760);
+        assert_eq!(renewal(secs(1_000), 300, 0), 500);
+        assert_eq!(renewal(secs(1_000), 900, 0), 0);
+        assert_eq!(renewal(secs(14 * DAY), 0, 0), 4 * DAY);
+        assert_eq!(renewal(secs(4 * DAY), 0, 0), 4 * DAY * 4 / 5);
+    }
+
+    #[test]
+    fn the_last_minute_or_fifth_is_near_the_expiry() {
+        let near = |lasts, now| {
+            let token = Token { generation: 1, seen: secs(0), age: secs(0), lasts: secs(lasts) };
+            token.is_near_expiry(secs(now))
+        };
+        assert!(!near(100, 80));
+        assert!(near(100, 81));
+        assert!(!near(DAY, DAY - 60));
+        assert!(near(DAY, DAY - 59));
+    }
+
+    #[test]
+    fn a_budget_is_earned_back_one_by_one() {
+        let mut budget = Budget::full();
+        let mut draw = |now| budget.draw(secs(now)).as_secs();
+
+        assert_eq!([draw(10_000), draw(10_001), draw(10_002)], [10_000, 10_001, 10_002]);
+        assert_eq!([draw(10_003), draw(10_301)], [10_300, 10_600], "spent: wait for the next");
+        assert_eq!(draw(10_900), 10_900, "earned since");
+        assert_eq!(draw(10_901), 11_200);
+        assert_eq!(
+            [draw(90_000), draw(90_000), draw(90_000)],
+            [90_000; 3],
+            "never more than three"
+        );
+        assert_eq!(draw(90_000), 90_300);
+    }
+
+    #[test]
+    fn waits_double_from_one_second_and_stop_at_one_minute() {
+        let waits = |jitter| -> Vec<u128> {
+            (0..=9).map(|n| backoff(n, Jitter(jitter)).as_millis()).collect()
+        };
+        let whole = [1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000];
+        assert_eq!(waits(0), whole);
+        assert_eq!(waits(1_000), whole.map(|wait| wait * 3 / 4));
+        assert_eq!(Jitter(500).of(secs(10)), secs(5));
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const DAY: u64 = 24 * 60 * 60;
+}

@@ -97,25 +97,6 @@ impl Saved {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// Removes the session: a person has logged out.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] when it is still there.
-    pub(super) fn erase(&self) -> Result<(), Error> {
-        let path = self.path();
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Io { path, source })
-            }
-            Ok(()) | Err(_) => {
-                // Not worth a failure: it is gone for everybody but a crash right now.
-                let _ = sync_directory(&self.directory);
-                Ok(())
-            }
-        }
-    }
-
     /// Moves away a file that would be lost if another took its name.
     fn set_aside(&self) -> io::Result<()> {
         match self.read() {
@@ -148,6 +129,23 @@ impl Lock {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Removes the session of `directory`: a person has logged out. Needs no key.
+///
+/// # Errors
+///
+/// [`Error::Io`] when it is still there.
+pub(super) fn erase(directory: &Path) -> Result<(), Error> {
+    let path = directory.join(NAME);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
+        Ok(()) | Err(_) => {
+            // Not worth a failure: it is gone for everybody but a crash right now.
+            let _ = sync_directory(directory);
+            Ok(())
         }
     }
 }
@@ -214,7 +212,8 @@ const NAME: &str = "session.sealed";
 /// Largest file read, in bytes: a real one has less than 4 KiB.
 const LARGEST: u64 = 256 * 1024;
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
@@ -317,8 +316,8 @@ mod tests {
         let (_directory, saved) = saved();
         saved.write(&record(1)).unwrap();
 
-        saved.erase().unwrap();
-        saved.erase().unwrap();
+        erase(&saved.directory).unwrap();
+        erase(&saved.directory).unwrap();
 
         assert!(saved.read().unwrap().is_none());
     }

@@ -29,7 +29,7 @@ pub(super) enum Command {
     /// Renew now.
     Refresh(oneshot::Sender<Result<(), Error>>),
     /// The stored login has changed.
-    Changed,
+    Changed(oneshot::Sender<()>),
     /// Log out.
     Forget(oneshot::Sender<()>),
     /// Lock or unlock.
@@ -54,6 +54,7 @@ pub(super) struct Latest {
     pub(super) keeping: Option<Keeping>,
     pub(super) refresh_deadline: Option<Duration>,
     pub(super) degraded: Option<String>,
+    pub(super) saved: bool,
 }
 
 /// Shared by all handles and the keeper.
@@ -86,6 +87,7 @@ impl Shared {
             keeping: None,
             refresh_deadline: None,
             degraded: None,
+            saved: false,
         };
         Self {
             clock,

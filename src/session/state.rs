@@ -392,3 +392,624 @@ const STORE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Shortest time between a resume and a renewal that can wait.
 const QUIET: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn started_asks_at_once_and_once() {
+        let mut session = Session::new();
+
+        assert_eq!(session.at(0, Event::Started { locked: false }), [first()]);
+        assert!(session.0.is_busy(secs(0)));
+        assert!(!session.0.is_settled());
+        assert_eq!(session.at(1, Event::Look), []);
+    }
+
+    #[test]
+    fn started_while_locked_waits_to_be_unlocked() {
+        let mut session = Session::new();
+
+        assert_eq!(session.at(0, Event::Started { locked: true }), []);
+        assert_eq!(session.0.error(), Some(Error::Locked));
+        assert_eq!(session.0.due(), None);
+        assert_eq!(session.at(5, Event::Unlocked), [first()]);
+        assert_eq!(session.0.error(), None);
+    }
+
+    #[test]
+    fn issued_is_held_stored_and_renewed_after_four_fifths() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+
+        let actions = session.at(0, issued(1, 0, 1_000));
+
+        assert_eq!(actions, [Action::Store, Action::WakeAt(secs(800))]);
+        assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
+        assert_eq!(session.0.store(), Store::Writing);
+        assert!(!session.0.is_settled());
+        assert_eq!(session.at(1, Event::Stored), [Action::WakeAt(secs(800))]);
+        assert!(session.0.is_settled());
+        assert_eq!(session.at(799, Event::Look), [Action::WakeAt(secs(800))]);
+        assert_eq!(
+            session.at(800, Event::Look),
+            [Action::Fetch(Fetch { above: Some(1), valid: true, ..plain() })]
+        );
+    }
+
+    #[test]
+    fn a_saved_token_is_held_and_not_stored_again() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+
+        let actions = session.at(0, Event::Issued { token: token(7, 0, 1_000), store: false });
+
+        assert_eq!(actions, [Action::WakeAt(secs(800))]);
+        assert_eq!(session.0.store(), Store::Durable);
+        assert!(session.0.is_settled());
+    }
+
+    #[test]
+    fn success_forgets_the_failures_before_it() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, passing(None));
+        session.at(1, Event::Look);
+
+        session.at(1, issued(1, 1, 1_000));
+        session.at(1, Event::Stored);
+
+        assert_eq!(session.0.error(), None);
+        assert_eq!(
+            session.at(900, Event::Look),
+            [Action::Fetch(Fetch { above: Some(1), valid: true, ..plain() })]
+        );
+    }
+
+    #[test]
+    fn issued_after_forget_is_dropped() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        assert_eq!(session.at(0, Event::Forgotten), []);
+
+        assert_eq!(session.at(0, issued(1, 0, 1_000)), [Action::Erase]);
+
+        assert_eq!(session.0.token(), None);
+        assert_eq!(session.at(1, Event::Erased), []);
+        assert_eq!(
+            session.at(1, Event::Changed),
+            [Action::Fetch(Fetch { asked: true, changed: true, ..plain() })]
+        );
+    }
+
+    #[test]
+    fn issued_while_locked_is_stored_but_not_held() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, Event::Locked);
+
+        assert_eq!(session.at(0, issued(1, 0, 1_000)), [Action::Store]);
+
+        assert_eq!(session.0.token(), None);
+        assert_eq!(session.at(900, Event::Stored), []);
+        assert_eq!(session.at(900, Event::Unlocked), [first()]);
+    }
+
+    #[test]
+    fn a_login_of_the_same_account_keeps_the_token_and_opens_latches() {
+        let mut session = holding(1_000);
+        session.at(1, Event::Changed);
+
+        assert_eq!(session.at(2, Event::Kept), [Action::WakeAt(secs(800))]);
+
+        assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        session.at(800, Event::Failed { error: Error::Refused, wait: None });
+        session.at(801, Event::Changed);
+        assert_eq!(session.at(801, Event::Kept), [first_above(1, true)]);
+        assert_eq!(session.0.error(), None);
+    }
+
+    #[test]
+    fn a_token_that_died_while_the_login_was_compared_is_replaced() {
+        let mut session = holding(1_000);
+        session.at(1, Event::Changed);
+        session.at(1, rejected(1));
+
+        assert_eq!(session.at(2, Event::Kept), [first_above(1, false)]);
+    }
+
+    #[test]
+    fn a_login_that_changed_again_is_read_again() {
+        let mut session = holding(1_000);
+        session.at(1, Event::Changed);
+        session.at(1, Event::Changed);
+
+        let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 0 };
+        assert_eq!(session.at(2, Event::Kept), [Action::Fetch(again)]);
+    }
+
+    #[test]
+    fn a_login_that_changed_during_an_attempt_is_tried_after_its_success() {
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        session.at(800, Event::Changed);
+
+        session.at(801, issued(2, 801, 1_000));
+
+        let again = Fetch { asked: true, changed: true, above: Some(2), valid: true, failures: 0 };
+        assert_eq!(session.at(801, Event::Stored), [Action::Fetch(again)]);
+    }
+
+    #[test]
+    fn another_accounts_token_is_withdrawn() {
+        let mut session = holding(1_000);
+        session.at(1, Event::Changed);
+
+        assert_eq!(session.at(2, Event::Disowned), []);
+        session.at(2, passing(None));
+
+        assert_eq!(session.0.token(), None);
+        assert_eq!(session.at(3, Event::Look), [Action::Fetch(Fetch { failures: 1, ..plain() })]);
+    }
+
+    #[test]
+    fn a_failed_refresh_keeps_a_token_that_still_works() {
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+
+        assert_eq!(session.at(800, passing(None)), [Action::WakeAt(secs(801))]);
+
+        assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
+        assert_eq!(session.0.error().unwrap().code(), "session.unavailable");
+        assert_eq!(session.0.due(), Some(secs(801)));
+        assert!(!session.0.is_busy(secs(800)));
+    }
+
+    #[test]
+    fn failures_back_off_to_a_minute() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for failures in 1..=8 {
+            session.at(now, passing(None));
+            let due = session.0.due().unwrap().as_secs();
+            waits.push(due - now);
+            now = due;
+            assert_eq!(
+                session.at(now, Event::Look),
+                [Action::Fetch(Fetch { failures, ..plain() })]
+            );
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_longer_wait_that_was_asked_for_is_kept() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+
+        assert_eq!(session.at(0, passing(Some(secs(900)))), [Action::WakeAt(secs(900))]);
+
+        session.at(900, Event::Look);
+        assert_eq!(session.at(900, passing(Some(secs(1)))), [Action::WakeAt(secs(902))]);
+    }
+
+    #[test]
+    fn a_person_is_needed_and_nothing_is_planned() {
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+
+        let actions = session.at(800, Event::Failed { error: Error::Refused, wait: Some(secs(1)) });
+
+        assert_eq!(actions, [Action::WakeAt(secs(1_000))], "only the expiry is looked at");
+        assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
+        assert_eq!(session.at(1_000, Event::Look), []);
+        assert_eq!(session.0.error(), Some(Error::Refused));
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_at_once_if_the_login_changed_meanwhile() {
+        for (event, changed) in [(Event::Changed, true), (Event::Forced, false)] {
+            let mut session = Session::new();
+            session.at(0, Event::Started { locked: false });
+            assert_eq!(session.at(1, event), []);
+
+            let actions = session.at(2, Event::Failed { error: Error::Refused, wait: None });
+
+            assert_eq!(actions, [Action::Fetch(Fetch { asked: true, changed, ..plain() })]);
+            let again = session.at(3, Event::Failed { error: Error::Refused, wait: None });
+            assert_eq!(again, [], "the second failure counts");
+        }
+    }
+
+    #[test]
+    fn no_rotation_before_the_newest_pair_is_durable() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 100));
+
+        assert_eq!(session.at(80, Event::Look), [Action::WakeAt(secs(100))]);
+        assert!(session.0.is_busy(secs(80)), "a request waits for the write");
+        assert_eq!(session.at(100, Event::Look), []);
+        assert_eq!(session.at(110, Event::Stored), [first_above(1, false)]);
+    }
+
+    #[test]
+    fn a_pair_that_was_not_stored_is_stored_again_and_not_rotated_while_it_works() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 100));
+
+        assert_eq!(session.at(0, Event::NotStored), [Action::WakeAt(secs(1))]);
+        assert!(session.0.is_settled());
+        assert_eq!(session.0.store(), Store::Failed { times: 1, again: secs(1) });
+        assert_eq!(session.at(1, Event::Look), [Action::Store, Action::WakeAt(secs(80))]);
+        assert_eq!(session.at(1, Event::NotStored), [Action::WakeAt(secs(3))]);
+        assert_eq!(session.at(82, Event::Look), [Action::Store, Action::WakeAt(secs(100))]);
+        assert_eq!(session.at(82, Event::NotStored), [Action::WakeAt(secs(86))]);
+        assert!(!session.0.is_busy(secs(82)));
+        assert_eq!(session.at(86, Event::Look), [Action::Store, Action::WakeAt(secs(100))]);
+        assert_eq!(session.at(86, Event::Stored), [first_above(1, true)]);
+        assert_eq!(session.0.store(), Store::Durable);
+    }
+
+    #[test]
+    fn without_a_valid_token_an_unsaved_pair_does_not_stop_the_next() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 100));
+        session.at(99, Event::NotStored);
+        session.at(99, Event::Locked);
+        session.at(99, Event::Unlocked);
+
+        let mut expired = Session::new();
+        expired.at(0, Event::Started { locked: false });
+        expired.at(0, issued(1, 0, 100));
+        expired.at(99, Event::NotStored);
+        let actions = expired.at(100, Event::Look);
+
+        assert_eq!(actions, [Action::Store]);
+        assert_eq!(expired.at(101, Event::NotStored), [first_above(1, false)]);
+    }
+
+    #[test]
+    fn failures_to_store_are_counted_in_a_row() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 1_000));
+        session.at(0, Event::NotStored);
+        session.at(1, Event::Look);
+        session.at(1, Event::Stored);
+        session.at(800, Event::Look);
+        session.at(800, issued(2, 800, 1_000));
+
+        assert_eq!(session.at(800, Event::NotStored), [Action::WakeAt(secs(801))]);
+    }
+
+    #[test]
+    fn a_rejection_of_an_older_token_is_ignored() {
+        let mut session = holding(1_000);
+
+        assert_eq!(session.at(1, rejected(0)), [Action::WakeAt(secs(800))]);
+        assert_eq!(session.at(1, rejected(2)), [Action::WakeAt(secs(800))]);
+
+        assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
+    }
+
+    #[test]
+    fn a_rejected_token_is_withdrawn_and_replaced_once() {
+        let mut session = holding(1_000);
+
+        assert_eq!(session.at(1, rejected(1)), [first_above(1, false)]);
+
+        assert_eq!(session.0.token(), None);
+        assert_eq!(session.0.error(), None);
+        assert_eq!(session.at(1, rejected(1)), []);
+    }
+
+    #[test]
+    fn rejections_draw_on_a_budget() {
+        let mut session = holding(1_000_000);
+        let revoked = |generation| Event::Rejected { generation, proven: true };
+        for generation in 1..=3 {
+            let actions = session.at(generation, revoked(generation));
+            assert_eq!(actions, [first_above(generation, false)]);
+            session.at(generation, issued(generation + 1, generation, 1_000_000));
+            session.at(generation, Event::Stored);
+        }
+
+        assert_eq!(session.at(4, revoked(4)), [Action::WakeAt(secs(301))]);
+
+        assert_eq!(session.0.error().unwrap().retry_after(), Some(secs(297)));
+        assert!(!session.0.is_busy(secs(4)));
+        assert_eq!(session.at(301, Event::Look), [first_above(4, false)]);
+    }
+
+    #[test]
+    fn a_rejection_during_an_attempt_or_a_back_off_starts_nothing() {
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        assert_eq!(session.at(801, rejected(1)), []);
+        assert_eq!(session.0.token(), None);
+
+        assert_eq!(session.at(801, passing(Some(secs(30)))), [Action::WakeAt(secs(831))]);
+
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        session.at(800, passing(Some(secs(30))));
+        assert_eq!(session.at(801, rejected(1)), [Action::WakeAt(secs(830))]);
+        assert_eq!(session.0.token(), None);
+    }
+
+    #[test]
+    fn a_rejection_after_a_failure_that_planned_nothing_asks_again() {
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        session.at(800, Event::Failed { error: Error::Refused, wait: None });
+
+        let fetch = Fetch { above: Some(1), failures: 1, ..plain() };
+        assert_eq!(session.at(801, rejected(1)), [Action::Fetch(fetch)]);
+    }
+
+    #[test]
+    fn a_new_token_refused_from_birth_means_no_api_access() {
+        let mut session = replaced();
+
+        assert_eq!(session.at(2, rejected(2)), [Action::WakeAt(secs(801))]);
+
+        assert!(session.0.lacks_access());
+        assert!(session.0.token().is_some());
+        session.at(9_999, rejected(2));
+        assert!(session.0.lacks_access() && session.0.token().is_some());
+    }
+
+    #[test]
+    fn a_token_that_worked_or_is_older_was_revoked() {
+        let mut session = replaced();
+        let proven = Event::Rejected { generation: 2, proven: true };
+        assert_eq!(session.at(2, proven), [first_above(2, false)]);
+        assert!(!session.0.lacks_access());
+
+        let mut session = replaced();
+        assert_eq!(session.at(301, rejected(2)), [first_above(2, false)]);
+        let mut session = replaced();
+        assert_eq!(session.at(300, rejected(2)), [Action::WakeAt(secs(801))]);
+
+        let mut session = holding(1_000);
+        session.at(1, rejected(1));
+        session.at(1, issued(2, 1, 1_000));
+        session.at(1, Event::Stored);
+        session.at(801, Event::Look);
+        session.at(801, issued(3, 801, 1_000));
+        session.at(801, Event::Stored);
+        assert_eq!(session.at(802, rejected(3)), [first_above(3, false)]);
+    }
+
+    #[test]
+    fn alive_means_api_access_after_all() {
+        let mut session = replaced();
+        session.at(2, rejected(2));
+
+        session.at(3, Event::Alive { generation: 1 });
+        assert!(session.0.lacks_access());
+        session.at(3, Event::Alive { generation: 2 });
+        assert!(!session.0.lacks_access());
+    }
+
+    #[test]
+    fn a_new_token_starts_without_the_latch() {
+        let mut session = replaced();
+        session.at(2, rejected(2));
+        session.at(801, Event::Look);
+
+        session.at(801, issued(3, 801, 1_000));
+
+        assert!(!session.0.lacks_access());
+    }
+
+    #[test]
+    fn a_due_renewal_waits_a_little_after_a_resume() {
+        let mut session = holding(1_000);
+        assert_eq!(session.at(810, Event::Resumed), [Action::WakeAt(secs(815))]);
+        assert_eq!(session.at(815, Event::Look), [first_above(1, true)]);
+
+        let mut session = holding(1_000);
+        assert_eq!(session.at(100, Event::Resumed), [Action::WakeAt(secs(800))]);
+        assert_eq!(session.at(998, Event::Resumed), [Action::WakeAt(secs(1_000))]);
+        assert_eq!(session.at(1_000, Event::Look), [first_above(1, false)]);
+    }
+
+    #[test]
+    fn jitter_lengthens_the_quiet_after_a_resume() {
+        let mut session = holding(1_000);
+
+        let actions = session.0.step(Event::Resumed, secs(810), Jitter(400));
+
+        assert_eq!(actions, [Action::WakeAt(secs(817))]);
+    }
+
+    #[test]
+    fn an_expired_token_is_replaced_at_once_after_a_resume() {
+        let mut session = holding(1_000);
+
+        assert_eq!(session.at(1_000, Event::Resumed), [first_above(1, false)]);
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_sent_twice_brings_the_renewal_forward() {
+        let mut session = holding(1_000);
+        assert_eq!(session.at(10, Event::Needed { generation: 2 }), [Action::WakeAt(secs(800))]);
+        assert_eq!(session.at(10, Event::Needed { generation: 1 }), [first_above(1, true)]);
+
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        session.at(800, passing(Some(secs(60))));
+        let needed = Event::Needed { generation: 1 };
+        assert_eq!(session.at(810, needed), [Action::WakeAt(secs(860))], "a back-off is kept");
+    }
+
+    #[test]
+    fn forced_asks_at_once_whatever_was_planned() {
+        let mut session = holding(1_000);
+        let fetch = Fetch { above: Some(1), asked: true, valid: true, ..plain() };
+        assert_eq!(session.at(10, Event::Forced), [Action::Fetch(fetch)]);
+
+        session.at(11, issued(2, 11, 1_000));
+        session.at(11, Event::Stored);
+        assert_eq!(session.at(811, Event::Look), [first_above(2, true)], "asked only once");
+    }
+
+    #[test]
+    fn forced_during_an_attempt_is_answered_by_its_success() {
+        let mut session = holding(1_000);
+        session.at(800, Event::Look);
+        session.at(800, Event::Forced);
+
+        session.at(800, issued(2, 800, 1_000));
+
+        assert_eq!(session.at(800, Event::Stored), [Action::WakeAt(secs(1_600))]);
+        assert_eq!(session.at(1_600, Event::Look), [first_above(2, true)]);
+    }
+
+    #[test]
+    fn forgotten_holds_nothing_and_is_erased_when_nothing_is_in_flight() {
+        let mut session = holding(1_000);
+
+        assert_eq!(session.at(1, Event::Forgotten), [Action::Erase]);
+
+        assert_eq!(session.0.token(), None);
+        assert!(session.0.is_forgotten() && session.0.is_shut());
+        assert_eq!(session.0.error(), Some(Error::NotLoggedIn(None)));
+        assert_eq!(session.0.due(), None);
+        assert_eq!(session.at(1, Event::Changed), [], "not before it is erased");
+        let fetch = Fetch { asked: true, changed: true, ..plain() };
+        assert_eq!(session.at(2, Event::Erased), [Action::Fetch(fetch)]);
+    }
+
+    #[test]
+    fn an_unsaved_pair_is_not_stored_after_forget() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 1_000));
+        session.at(0, Event::NotStored);
+
+        assert_eq!(session.at(5, Event::Forgotten), [Action::Erase]);
+        assert_eq!(session.at(5, Event::Erased), []);
+        assert_eq!(session.at(9, Event::Look), []);
+    }
+
+    #[test]
+    fn forced_after_forget_asks_nothing() {
+        let mut session = holding(1_000);
+        session.at(1, Event::Forgotten);
+        session.at(1, Event::Erased);
+
+        assert_eq!(session.at(2, Event::Forced), []);
+        assert!(!session.0.is_busy(secs(2)));
+    }
+
+    #[test]
+    fn locked_holds_nothing_and_asks_nothing() {
+        let mut session = holding(1_000);
+
+        assert_eq!(session.at(1, Event::Locked), []);
+
+        assert_eq!(session.0.token(), None);
+        assert!(session.0.is_shut() && !session.0.is_forgotten());
+        assert_eq!(session.at(900, Event::Look), []);
+        assert_eq!(session.0.error(), Some(Error::Locked));
+        assert_eq!(session.at(901, Event::Unlocked), [first()]);
+    }
+
+    #[test]
+    fn stopping_starts_nothing_and_finishes_the_write() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 1_000));
+        session.at(0, Event::NotStored);
+
+        assert_eq!(session.at(0, Event::Stopping), [Action::WakeAt(secs(1))]);
+
+        assert_eq!(session.at(1, Event::Look), [Action::Store, Action::WakeAt(secs(1_000))]);
+        session.at(1, Event::Stored);
+        assert_eq!(session.at(900, Event::Look), [Action::WakeAt(secs(1_000))]);
+        assert_eq!(session.0.due(), None);
+    }
+
+    #[test]
+    fn a_fresh_session_holds_nothing() {
+        let state = State::default();
+
+        assert!(state.is_settled() && !state.is_shut() && !state.lacks_access());
+        assert_eq!((state.token(), state.due(), state.error()), (None, None, None));
+        assert!(!state.is_busy(secs(0)));
+    }
+
+    #[derive(Debug)]
+    struct Session(State);
+
+    impl Session {
+        fn new() -> Self {
+            Self(State::new())
+        }
+
+        fn at(&mut self, now: u64, event: Event) -> Vec<Action> {
+            self.0.step(event, secs(now), Jitter(0))
+        }
+    }
+
+    /// Holds the durable generation 1 since 0.
+    fn holding(lasts: u64) -> Session {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, lasts));
+        session.at(0, Event::Stored);
+        session
+    }
+
+    /// Holds generation 2 since 1, which replaced a rejected one.
+    fn replaced() -> Session {
+        let mut session = holding(1_000);
+        session.at(1, rejected(1));
+        session.at(1, issued(2, 1, 1_000));
+        session.at(1, Event::Stored);
+        session
+    }
+
+    fn plain() -> Fetch {
+        Fetch { above: None, asked: false, changed: false, failures: 0, valid: false }
+    }
+
+    fn first() -> Action {
+        Action::Fetch(plain())
+    }
+
+    fn first_above(generation: u64, valid: bool) -> Action {
+        Action::Fetch(Fetch { above: Some(generation), valid, ..plain() })
+    }
+
+    fn issued(generation: u64, now: u64, lasts: u64) -> Event {
+        Event::Issued { token: token(generation, now, lasts), store: true }
+    }
+
+    fn rejected(generation: u64) -> Event {
+        Event::Rejected { generation, proven: false }
+    }
+
+    fn passing(wait: Option<Duration>) -> Event {
+        let error = Error::Unavailable { retry_after: Duration::ZERO, cause: None };
+        Event::Failed { error, wait }
+    }
+
+    fn token(generation: u64, now: u64, lasts: u64) -> Token {
+        Token { generation, seen: secs(now), age: Duration::ZERO, lasts: secs(lasts) }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+}

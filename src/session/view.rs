@@ -22,6 +22,8 @@ pub struct View {
     pub source: Option<String>,
     /// Where the pair is kept.
     pub store: Keeping,
+    /// Whether the newest pair is at rest there.
+    pub saved: bool,
     /// Time since the token was received.
     #[serde(serialize_with = "seconds")]
     pub age: Option<Duration>,
@@ -109,6 +111,7 @@ impl View {
             account: latest.account.clone(),
             source: latest.origin.map(|origin| origin.to_string()),
             store: latest.keeping.clone().unwrap_or_else(keeping),
+            saved: latest.saved,
             age: token.map(|token| token.age(now)),
             expires_in: token.map(|token| token.left(now)),
             renews_in: left,

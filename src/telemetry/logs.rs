@@ -7,8 +7,6 @@ use std::io::{IsTerminal, stderr};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::config::{Format, Log};
-
 /// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,13 +21,35 @@ pub enum Error {
     },
 }
 
+/// The shape of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// For eyes.
+    Human,
+    /// For programs: one JSON object a line.
+    Json,
+    /// For the journal, which keeps the time itself.
+    Journald,
+}
+
+impl Shape {
+    /// Returns what suits the place that standard error goes to.
+    pub fn suitable() -> Self {
+        match (std::env::var_os("JOURNAL_STREAM"), stderr().is_terminal()) {
+            (Some(_), _) => Self::Journald,
+            (None, true) => Self::Human,
+            (None, false) => Self::Json,
+        }
+    }
+}
+
 /// Starts the log of this process. A second call changes nothing.
 ///
 /// # Errors
 ///
-/// [`Error::Level`] when `config.level` cannot be understood.
-pub fn start(config: &Log, colour: bool) -> Result<(), Error> {
-    let filter = filter(&config.level)?;
+/// [`Error::Level`] when `level` cannot be understood.
+pub fn start(level: &str, shape: Shape, colour: bool) -> Result<(), Error> {
+    let filter = filter(level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
@@ -37,10 +57,10 @@ pub fn start(config: &Log, colour: bool) -> Result<(), Error> {
         .with_writer(stderr)
         .with_ansi(colour);
     // An error means that this process has a log already, as every test after the first one has.
-    let _already_started = match shape(config.format) {
-        Format::Json => builder.json().flatten_event(true).try_init(),
-        Format::Journald => builder.without_time().with_ansi(false).try_init(),
-        Format::Human | Format::Auto => builder.compact().try_init(),
+    let _already_started = match shape {
+        Shape::Json => builder.json().flatten_event(true).try_init(),
+        Shape::Journald => builder.without_time().with_ansi(false).try_init(),
+        Shape::Human => builder.compact().try_init(),
     };
     Ok(())
 }
@@ -54,15 +74,6 @@ fn filter(level: &str) -> Result<EnvFilter, Error> {
     };
     EnvFilter::try_new(&directives)
         .map_err(|source| Error::Level { level: level.to_owned(), source })
-}
-
-fn shape(format: Format) -> Format {
-    match format {
-        Format::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => Format::Journald,
-        Format::Auto if stderr().is_terminal() => Format::Human,
-        Format::Auto => Format::Json,
-        chosen @ (Format::Human | Format::Json | Format::Journald) => chosen,
-    }
 }
 
 #[cfg(test)]

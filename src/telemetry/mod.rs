@@ -7,4 +7,4 @@ mod access;
 mod logs;
 
 pub use self::access::{Access, TARGET as ACCESS};
-pub use self::logs::{Error, start};
+pub use self::logs::{Error, Shape, start};

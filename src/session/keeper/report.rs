@@ -65,6 +65,7 @@ impl<I: Issuer> Keeper<I> {
             origin: self.origin,
             keeping: self.home.as_ref().map(|(_, keeping)| keeping.clone()),
             refresh_deadline: refresh_left.map(|left| now.boot + left),
+            saved: token.is_some() && self.state.store() == Store::Durable,
             degraded: unsaved.or_else(|| self.problem.clone()),
         });
     }

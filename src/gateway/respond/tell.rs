@@ -1,110 +1,26 @@
-//! Every gateway error, and the answer it becomes.
+//! Every error of the gateway with its status, its code, its title and its hint.
 //!
-//! An answer is `application/problem+json` (RFC 9457) with a stable `code` for scripts, a sentence
-//! and a hint for people, and a `Proxy-Status` (RFC 9209) that tells it from Nexudus's own. The
-//! matches name every variant: a new error does not compile until it has a status, a code and a
-//! hint. Nothing here repeats what a caller sent or what Nexudus said.
+//! The matches name every variant: a new error does not compile until all of these are written.
 
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::json;
+use http::StatusCode;
 
-use super::body::Body;
-use super::{Error, guard, headers, policy};
-use crate::config::Limits;
-use crate::listen::Canned;
-use crate::session::Verdict;
+use crate::gateway::{Error, guard, policy};
 use crate::upstream::{self, Fault, Unreachable};
-
-/// Renders `error`.
-pub(super) fn render(error: &Error) -> Response<Body> {
-    let told = tell(error);
-    let mut detail = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // A String takes whatever is written to it.
-        let _ = write!(detail, ": {error}");
-        cause = error.source();
-    }
-    let mut response = Response::new(Body::full(problem(&told, &detail)));
-    *response.status_mut() = told.status;
-    describe(response.headers_mut(), &told);
-    response
-}
-
-/// Says beside Nexudus's own 401 what it was about; its body stays untouched.
-pub(super) fn explain(response: &mut Response<Body>, verdict: &Verdict) {
-    let details = match verdict {
-        Verdict::Permission => "token valid, account lacks permission",
-        Verdict::Replay => "token renewed, send the request again",
-        Verdict::Unavailable(_) => return,
-    };
-    let value = format!("nexudus-proxy; received-status=401; details=\"{details}\"");
-    if let Ok(value) = HeaderValue::try_from(value) {
-        response.headers_mut().append(PROXY_STATUS, value);
-    }
-}
-
-/// Makes the answers to what never becomes a request.
-pub(super) fn canned(limits: &Limits) -> Canned {
-    let framing = Told {
-        status: StatusCode::BAD_REQUEST,
-        code: "request.framing",
-        title: "Malformed request",
-        token: "http_request_error",
-        hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it."),
-        retry_after: None,
-        allow: None,
-        close: true,
-    };
-    let too_large = |status| Told {
-        status,
-        code: "request.too-large",
-        title: "Request too large",
-        token: "http_request_error",
-        hint: Some("Send less, or raise the bound in [limits]."),
-        retry_after: None,
-        allow: None,
-        close: true,
-    };
-    let late = Told {
-        status: StatusCode::REQUEST_TIMEOUT,
-        code: "request.timeout",
-        title: "Request too slow",
-        ..framing
-    };
-    let fields = format!(
-        "the request head is larger than {} bytes or has more than {} fields",
-        limits.header_bytes, limits.headers
-    );
-    Canned {
-        malformed: raw(&framing, "the request is not well-formed HTTP/1.1"),
-        fields_too_large: raw(&too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), &fields),
-        target_too_long: raw(
-            &too_large(StatusCode::URI_TOO_LONG),
-            "the request target is too long",
-        ),
-        head_timeout: raw(&late, "the request head did not arrive in time"),
-    }
-}
 
 /// What is said about an error, beside its own sentence.
 #[derive(Clone, Copy)]
-struct Told {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
+pub(super) struct Told {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) title: &'static str,
     /// The error token of RFC 9209.
-    token: &'static str,
-    hint: Option<&'static str>,
-    retry_after: Option<Duration>,
-    allow: Option<&'static str>,
-    close: bool,
+    pub(super) token: &'static str,
+    pub(super) hint: Option<&'static str>,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) allow: Option<&'static str>,
+    pub(super) close: bool,
 }
 
 impl Told {
@@ -147,7 +63,7 @@ impl Told {
     }
 }
 
-fn tell(error: &Error) -> Told {
+pub(super) fn tell(error: &Error) -> Told {
     match error {
         Error::Guard(error) => tell_guard(*error),
         Error::Policy(error) => tell_policy(*error),
@@ -367,62 +283,8 @@ fn tell_upstream(error: &upstream::Error) -> Told {
     }
 }
 
-fn problem(told: &Told, detail: &str) -> Bytes {
-    let body = json!({
-        "type": format!("urn:nexudus-proxy:{}", told.code),
-        "title": told.title,
-        "status": told.status.as_u16(),
-        "detail": detail,
-        "code": told.code,
-        "hint": told.hint,
-    });
-    Bytes::from(format!("{body}\n"))
-}
-
-fn describe(fields: &mut HeaderMap, told: &Told) {
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    let status = format!("nexudus-proxy; error={}; details=\"{}\"", told.token, told.code);
-    fields.insert(
-        PROXY_STATUS,
-        HeaderValue::try_from(status).expect("codes and tokens are made of ASCII letters"),
-    );
-    if let Some(after) = told.retry_after {
-        // Rounded up: coming back too early would be refused again.
-        let seconds = after.as_millis().div_ceil(1000).max(1);
-        fields.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
-    }
-    if let Some(methods) = told.allow {
-        fields.insert(ALLOW, HeaderValue::from_static(methods));
-    }
-    if told.close {
-        fields.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    headers::shield(fields);
-}
-
-/// Writes a whole answer, for where there is no request that hyper could answer.
-fn raw(told: &Told, detail: &str) -> Bytes {
-    let body = problem(told, detail);
-    let mut fields = HeaderMap::new();
-    describe(&mut fields, told);
-    fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let reason = told.status.canonical_reason().unwrap_or_default();
-    let mut out = format!("HTTP/1.1 {} {reason}\r\n", told.status.as_u16()).into_bytes();
-    for (name, value) in &fields {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&body);
-    out.into()
-}
-
 /// [`guard::FORWARDED`] as `Allow` wants it.
 const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
-
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 #[cfg(test)]
 mod tests {
@@ -432,29 +294,5 @@ mod tests {
     fn the_allow_header_names_what_is_forwarded() {
         let names = guard::FORWARDED.each_ref().map(http::Method::as_str);
         assert_eq!(METHODS, names.join(", "));
-    }
-
-    #[test]
-    fn an_error_is_told_with_its_code_its_causes_and_a_way_out() {
-        let response = render(&Error::Guard(guard::Error::ForeignHost));
-
-        assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
-        assert_eq!(
-            response.headers()[PROXY_STATUS],
-            "nexudus-proxy; error=http_request_denied; details=\"guard.host\""
-        );
-    }
-
-    #[test]
-    fn what_never_becomes_a_request_is_told_as_well_as_the_rest() {
-        let canned = canned(&Limits::default());
-
-        let text = String::from_utf8(canned.head_timeout.to_vec()).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
-        let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(body["code"], "request.timeout");
     }
 }

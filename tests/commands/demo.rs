@@ -1,0 +1,112 @@
+//! `demo` as a newcomer meets it: three lines to paste, and they work.
+
+#![cfg(all(unix, feature = "demo"))]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Home, home};
+
+#[test]
+fn its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice() {
+    let home = home();
+    let mut demo = Demo::start(&home);
+    let lines = demo.read_until(|line| line.contains("Ctrl-C ends it"));
+    let pasted = pasted_lines(&lines);
+    assert_eq!(pasted.len(), 3, "{lines}");
+
+    for line in &pasted {
+        assert!(paste(line).contains("Id\":"), "{line}");
+    }
+    demo.log_until("token renewed generation=3");
+    for line in &pasted {
+        assert!(paste(line).contains("Id\":"), "{line}");
+    }
+
+    assert_eq!(demo.interrupt(), Some(0));
+    assert_eq!(std::fs::read_dir(home.root()).unwrap().count(), 1, "only its own tmp");
+    assert_eq!(std::fs::read_dir(home.path("tmp")).unwrap().count(), 0, "and that is empty");
+}
+
+/// Runs a line as a shell would and returns what it prints.
+fn paste(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", &line.replace("curl ", "curl -sSf ")]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Finds the commands among what was printed; a backslash continues one.
+fn pasted_lines(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let commands = joined.lines().filter_map(|line| line.strip_prefix("  curl "));
+    commands.map(|rest| format!("curl {rest}")).collect()
+}
+
+/// A running demo.
+struct Demo {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Demo {
+    fn start(home: &Home) -> Self {
+        let temporary: PathBuf = home.path("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut command = home.command("demo --token-life 2s");
+        command.env("TMPDIR", temporary).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    fn read_until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let mut text = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.stdout.read_line(&mut line).unwrap() > 0,
+                "it ended: {text}{}",
+                self.rest()
+            );
+            text.push_str(&line);
+            if wanted(&line) {
+                return text;
+            }
+        }
+    }
+
+    fn log_until(&mut self, wanted: &str) {
+        loop {
+            let mut line = String::new();
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it ended");
+            if line.contains(wanted) {
+                return;
+            }
+        }
+    }
+
+    fn rest(&mut self) -> String {
+        let mut text = String::new();
+        self.stderr.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn interrupt(&mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
