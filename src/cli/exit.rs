@@ -1,5 +1,7 @@
 //! How a command ends: the only mapping from errors to exit codes and hints.
 
+mod login;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -7,7 +9,7 @@ use clap::error::ErrorKind;
 
 use super::print::causes;
 use crate::config::{self, KEYS, Problem};
-use crate::{daemon, listen, telemetry};
+use crate::{credentials, daemon, listen, session, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +90,14 @@ pub enum Failure {
     Output(io::Error),
     /// The daemon did not start.
     Daemon(daemon::Error),
+    /// Nobody could be logged in.
+    Login(super::login::Error),
+    /// It cannot be told who is logged in.
+    Whoami(super::whoami::Error),
+    /// There is no token.
+    Session(session::Error),
+    /// The stored login cannot be read or changed.
+    Credentials(credentials::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -126,6 +136,10 @@ impl Failure {
             #[cfg(feature = "demo")]
             Self::Simulator(_) => Code::Failed,
             Self::Daemon(error) => daemon_code(error),
+            Self::Login(error) => login::login_code(error),
+            Self::Whoami(error) => login::whoami_code(error),
+            Self::Session(error) => login::session_code(error),
+            Self::Credentials(error) => login::credentials_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -157,6 +171,10 @@ impl Failure {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
             Self::Daemon(error) => one(error.to_string(), causes(error), daemon_hint(error)),
+            Self::Login(error) => vec![login::login(error)],
+            Self::Whoami(error) => vec![login::whoami(error)],
+            Self::Session(error) => vec![login::session(error)],
+            Self::Credentials(error) => vec![login::credentials(error)],
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -308,6 +326,18 @@ fn capital(text: &str) -> String {
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
         Self::Usage(Box::new(error))
+    }
+}
+
+impl From<super::login::Error> for Failure {
+    fn from(error: super::login::Error) -> Self {
+        Self::Login(error)
+    }
+}
+
+impl From<super::whoami::Error> for Failure {
+    fn from(error: super::whoami::Error) -> Self {
+        Self::Whoami(error)
     }
 }
 

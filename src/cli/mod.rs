@@ -1,13 +1,19 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
+mod ask;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
 mod flags;
+mod login;
+mod logout;
+mod me;
 mod print;
+mod running;
 mod serve;
+mod whoami;
 
 use std::ffi::OsString;
 use std::panic;
@@ -60,6 +66,12 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Log in, once: prove e-mail and password, and store them
+    Login(login::Options),
+    /// Remove the stored login and the session
+    Logout(logout::Options),
+    /// Show who is logged in, and the account's defaults
+    Whoami(whoami::Options),
     /// Run the daemon in the foreground
     Serve(serve::Options),
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
@@ -100,6 +112,9 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
     match line.command {
+        Command::Login(options) => login::run(options, &globals, print),
+        Command::Logout(options) => logout::run(options, &globals, print),
+        Command::Whoami(options) => whoami::run(options, &globals, print),
         Command::Serve(options) => {
             let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
             warnings.iter().for_each(|warning| print.warning(warning));

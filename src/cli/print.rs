@@ -134,6 +134,16 @@ impl Print {
         self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
     }
 
+    /// Tells a person what happened beside the result.
+    pub(super) fn note(self, text: &str) {
+        self.tell(&format!("{text}\n"));
+    }
+
+    /// Asks; the answer is typed on the same line.
+    pub(super) fn prompt(self, text: &str) {
+        self.tell(text);
+    }
+
     /// Says what went wrong, why, and the way out.
     pub(super) fn failure(self, failure: &Failure) -> Code {
         // Help and version are results, and clap knows where they go.

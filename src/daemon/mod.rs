@@ -9,6 +9,8 @@
 
 pub mod process;
 
+mod direct;
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
@@ -21,12 +23,13 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use self::direct::{Direct, issuer};
 use crate::clock::Clock;
 use crate::config::{Config, Origin, Paths, UnixSocket};
 use crate::credentials::Credentials;
 use crate::gateway::{Connections, Gateway, Guard};
 use crate::listen::{self, Bound, Drain, Draining};
-use crate::session::{Session, issuer};
+use crate::session::{self, Session};
 use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
@@ -101,17 +104,12 @@ impl Daemon {
         let resolver = Resolver::new(Handle::current());
         let places = Places::bind(config, paths)?;
 
-        let client = issuer::client(reqwest::Client::builder())
-            .tls_backend_preconfigured((*tls).clone())
-            .dns_resolver(Arc::new(resolver.clone()))
-            .connect_timeout(config.upstream.connect_timeout)
-            .build()
-            .map_err(Error::Client)?;
+        let client = direct::client(config, &tls, &resolver)?;
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
             setting.credentials,
-            issuer::Http::new(client, config.upstream.origin.to_string()),
+            session::issuer::Http::new(client, config.upstream.origin.to_string()),
             setting.clock,
         );
         let keeper = tokio::spawn(keeper.run());

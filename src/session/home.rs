@@ -36,24 +36,22 @@ pub(super) async fn find(
     credentials: &Credentials,
     handed: Option<PathBuf>,
 ) -> Result<(Home, Keeping), Error> {
-    let memory = |why: String| Ok((Home::Memory, Keeping { kind: "memory", why }));
+    let memory = |why: String| Ok((Home::Memory, Keeping { kind: "memory", why, volatile: true }));
     if config.store == Store::Memory {
         return memory("session.store is memory".into());
     }
     let found = match directory {
         Some(directory) => {
             let found = credentials.file_key(config, handed).await.map_err(unread);
-            found.and_then(derive).map(|(key, why)| (directory, key, why))
+            found.and_then(derive).map(|(key, origin)| (directory, key, origin))
         }
         None => Err(unavailable(Cause::new("there is no state directory"))),
     };
     match found {
-        Ok((directory, key, why)) => {
+        Ok((directory, key, origin)) => {
             let saved = Arc::new(Saved::new(directory.to_owned(), key));
-            Ok((
-                Home::File(saved),
-                Keeping { kind: "file", why: format!("its key comes from {why}") },
-            ))
+            let (why, volatile) = (format!("its key comes from {origin}"), origin.is_volatile());
+            Ok((Home::File(saved), Keeping { kind: "file", why, volatile }))
         }
         Err(error) if config.store == Store::Auto => {
             let why = std::error::Error::source(&error).map(ToString::to_string);
