@@ -5,6 +5,7 @@ mod completions;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod exit;
 mod flags;
 mod login;
@@ -72,6 +73,8 @@ enum Command {
     Logout(logout::Options),
     /// Show who is logged in, and the account's defaults
     Whoami(whoami::Options),
+    /// Check everything that a request needs, and say how to repair what fails
+    Doctor(doctor::Options),
     /// Run the daemon in the foreground
     Serve(serve::Options),
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
@@ -115,6 +118,7 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         Command::Login(options) => login::run(options, &globals, print),
         Command::Logout(options) => logout::run(options, &globals, print),
         Command::Whoami(options) => whoami::run(options, &globals, print),
+        Command::Doctor(options) => doctor::run(options, &globals, print),
         Command::Serve(options) => {
             let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
             warnings.iter().for_each(|warning| print.warning(warning));

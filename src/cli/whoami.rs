@@ -46,7 +46,8 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
-    let (me, through) = serve::control()?.block_on(ask(&config, &paths))?;
+    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let (me, through) = serve::control()?.block_on(ask(&config, &paths, credentials))?;
     if !globals.json {
         return me.print(&paths.profile, print);
     }
@@ -58,7 +59,11 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 }
 
 /// Asks, and says through what.
-pub(super) async fn ask(config: &Config, paths: &Paths) -> Result<(Me, &'static str), Failure> {
+pub(super) async fn ask(
+    config: &Config,
+    paths: &Paths,
+    credentials: Credentials,
+) -> Result<(Me, &'static str), Failure> {
     match Running::of(config, paths).get(ME).await {
         Ok(answer) => match through_daemon(&answer)? {
             Some(me) => return Ok((me, "daemon")),
@@ -67,7 +72,7 @@ pub(super) async fn ask(config: &Config, paths: &Paths) -> Result<(Me, &'static 
         },
         Err(Silence::NotRunning | Silence::Mute(_)) => {}
     }
-    Ok((directly(config, paths).await?, "login"))
+    Ok((directly(config, paths, credentials).await?, "login"))
 }
 
 fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
@@ -78,8 +83,7 @@ fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
     read(answer.status.as_u16(), &answer.body).map(Some)
 }
 
-async fn directly(config: &Config, paths: &Paths) -> Result<Me, Failure> {
-    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+async fn directly(config: &Config, paths: &Paths, credentials: Credentials) -> Result<Me, Failure> {
     let issuer = daemon::issuer(config)?;
     let direct = Direct::start(config, paths, credentials, issuer.clone());
     let answer = match direct.bearer().await {

@@ -271,16 +271,12 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
         "[listen]\nexpose = true",
         "[admin]\nlisten = '127.0.0.1:1'",
         "[admin]\nusers = ['root']",
-        "[credentials]\nsource = 'keychain'",
-        "[session]\nkey = 'keychain'",
-        "[session]\nkey = 'kernel'",
         "[policy]\nanonymous = 'none'",
         "[policy]\ndeny = ['DELETE /**']",
         "[policy]\ncookies = true",
         "[throttle]\nreads = '10/100ms'",
         "[throttle]\nwrites = '1/s'",
-        "[notify]\ncommand = ['true']",
-        "[profile.work.notify]\ncommand = ['true']",
+        "[profile.work.policy]\ncookies = true",
     ] {
         let said = problems(text).join("\n");
 

@@ -48,6 +48,9 @@ pub struct Found {
     pub origin: Origin,
 }
 
+/// Environment variables that may hold a secret: no child inherits them.
+pub const SECRET_VARIABLES: [&str; 2] = ["NEXUDUS_PASSWORD", "NEXUDUS_TOTP"];
+
 /// The place a login came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -9,6 +9,7 @@
 
 pub mod process;
 
+mod alert;
 mod direct;
 
 use std::fs::{File, TryLockError};
@@ -42,6 +43,7 @@ pub struct Daemon {
     drain: Drain,
     data: Option<Data>,
     keeper: tokio::task::JoinHandle<()>,
+    alert: Option<tokio::task::JoinHandle<()>>,
     _lock: File,
 }
 
@@ -105,6 +107,7 @@ impl Daemon {
         let places = Places::bind(config, paths)?;
 
         let client = direct::client(config, &tls, &resolver)?;
+        let credentials = setting.credentials.clone();
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
@@ -113,6 +116,10 @@ impl Daemon {
             setting.clock,
         );
         let keeper = tokio::spawn(keeper.run());
+        let alert = (!config.notify.command.is_empty()).then(|| {
+            let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
+            tokio::spawn(alert::watch(session.clone(), credentials, command, profile))
+        });
 
         let (drain, draining) = Drain::new();
         let forward = Forward { config, session: &session, tls, resolver };
@@ -133,6 +140,7 @@ impl Daemon {
             drain,
             data: Some(data),
             keeper,
+            alert,
             _lock: lock,
         })
     }
@@ -181,6 +189,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.alert.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
