@@ -5,5 +5,6 @@
 mod config;
 mod demo;
 mod frame;
+mod login;
 mod refused;
 mod support;
