@@ -9,6 +9,8 @@ pub mod credentials;
 pub mod listen;
 pub mod upstream;
 
+pub mod clients;
+
 pub mod session;
 
 pub mod gateway;

@@ -125,7 +125,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     serve::control()?.block_on(async {
         let credentials = Credentials::configured(&config.credentials, &paths.profile);
         let attempt = Attempt {
-            issuer: daemon::issuer(&config)?,
+            issuer: daemon::reach(&config)?,
             options,
             config,
             paths,

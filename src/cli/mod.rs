@@ -1,6 +1,7 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
 mod ask;
+mod client;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
@@ -8,10 +9,15 @@ mod demo;
 mod doctor;
 mod exit;
 mod flags;
+mod hint;
+mod limits;
 mod login;
 mod logout;
 mod me;
+mod policy;
 mod print;
+#[cfg(unix)]
+mod run;
 mod running;
 mod serve;
 mod whoami;
@@ -80,6 +86,13 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::Options),
+    /// Named local keys, each with limits of its own
+    Client(client::Options),
+    /// Say what the rules let through
+    Policy(policy::Options),
+    /// Run one command with a listener and a key of its own
+    #[cfg(unix)]
+    Run(run::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -111,7 +124,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Code {
 }
 
 fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failure> {
-    let matches = Line::command().color(when.into()).try_get_matches_from(args)?;
+    let is_run = args.iter().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"))
+        == Some(&OsString::from("run"));
+    let matches = Line::command().color(when.into()).try_get_matches_from(args);
+    let matches = matches.map_err(|error| match is_run && error.exit_code() != 0 {
+        // What runs another command keeps the low codes for that one.
+        true => Failure::Run(Box::new(error.into())),
+        false => error.into(),
+    })?;
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
     match line.command {
@@ -126,6 +146,10 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),
+        Command::Client(options) => client::run(options, &globals, print),
+        Command::Policy(options) => policy::run(options, &globals, print),
+        #[cfg(unix)]
+        Command::Run(options) => run::run(options, &globals, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

@@ -134,9 +134,9 @@ impl Print {
         self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
     }
 
-    /// Tells a person what happened beside the result.
-    pub(super) fn note(self, text: &str) {
-        self.tell(&format!("{text}\n"));
+    /// Tells a person what goes without saying for a program.
+    pub fn note(self, text: &str) {
+        self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
     /// Asks; the answer is typed on the same line.

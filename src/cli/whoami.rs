@@ -84,7 +84,7 @@ fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
 }
 
 async fn directly(config: &Config, paths: &Paths, credentials: Credentials) -> Result<Me, Failure> {
-    let issuer = daemon::issuer(config)?;
+    let issuer = daemon::reach(config)?;
     let direct = Direct::start(config, paths, credentials, issuer.clone());
     let answer = match direct.bearer().await {
         Ok(bearer) => Ok(issuer.me(&bearer.header).await),

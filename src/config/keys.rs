@@ -44,6 +44,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of words.
     Words,
+    /// A list of rules.
+    Rules,
     /// A program and its arguments.
     Command,
     /// A list of host names.
@@ -125,6 +127,7 @@ impl Entry {
             | Kind::Level
             | Kind::Choice(_)
             | Kind::Words
+            | Kind::Rules
             | Kind::Command
             | Kind::Names
             | Kind::Origin
@@ -188,6 +191,7 @@ impl Kind {
                 None => "nothing".to_owned(),
             },
             Self::Words => "a list such as [\"one\", \"two\"]".to_owned(),
+            Self::Rules => "a list of rules such as [\"DELETE /**\"]".to_owned(),
             Self::Command => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
             Self::Names => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
             Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
@@ -219,6 +223,7 @@ impl Kind {
             Self::Level => "LEVEL",
             Self::Choice(_) => "WORD",
             Self::Words => "WORD",
+            Self::Rules => "RULE",
             Self::Command => "ARRAY",
             Self::Names => "NAME",
             Self::Origin => "URL",
@@ -236,7 +241,10 @@ impl Kind {
 
     /// Says whether the value is a list.
     pub fn is_list(&self) -> bool {
-        matches!(self, Self::Words | Self::Command | Self::Names | Self::Addresses | Self::Hosts)
+        matches!(
+            self,
+            Self::Words | Self::Rules | Self::Command | Self::Names | Self::Addresses | Self::Hosts
+        )
     }
 
     /// Returns the smallest and the largest number, as they are written.
@@ -259,7 +267,7 @@ impl Kind {
         match self {
             Self::Switch => json!({ "type": "boolean" }),
             Self::Choice(words) => json!({ "enum": words }),
-            Self::Words | Self::Command | Self::Names | Self::Addresses => {
+            Self::Words | Self::Rules | Self::Command | Self::Names | Self::Addresses => {
                 json!({ "type": "array", "items": { "type": "string" } })
             }
             Self::Hosts => json!({

@@ -63,7 +63,7 @@ impl Direct {
 /// # Errors
 ///
 /// [`Error::Trust`] and [`Error::Client`].
-pub fn issuer(config: &Config) -> Result<issuer::Http, Error> {
+pub fn reach(config: &Config) -> Result<issuer::Http, Error> {
     let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
     let resolver = Resolver::new(Handle::current());
     Ok(issuer::Http::new(client(config, &tls, &resolver)?, config.upstream.origin.to_string()))

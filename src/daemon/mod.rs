@@ -7,12 +7,14 @@
 //! The caller's runtime is the control runtime: session and name resolution run there. The data
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
-pub mod process;
-
 mod alert;
 mod direct;
+mod lock;
+pub mod process;
+#[cfg(unix)]
+mod relay;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,14 +26,19 @@ use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub use self::direct::{Direct, issuer};
+use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Config, Origin, Paths, UnixSocket};
+use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
 use crate::credentials::Credentials;
-use crate::gateway::{Connections, Gateway, Guard};
-use crate::listen::{self, Bound, Drain, Draining};
-use crate::session::{self, Session};
+use crate::gateway::{Connections, Gateway, Guard, Keys, Policy};
+use crate::listen::{self, Bound, Drain, Draining, Users};
+use crate::secret::Secret;
+use crate::session::{Session, issuer};
 use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
+
+pub use self::direct::{Direct, reach};
+#[cfg(unix)]
+pub use self::relay::Relay;
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
 #[derive(Debug)]
@@ -40,10 +47,13 @@ pub struct Daemon {
     host_addresses: Vec<Vec<SocketAddr>>,
     socket: Option<PathBuf>,
     session: Session,
+    clients: Clients,
     drain: Drain,
     data: Option<Data>,
     keeper: tokio::task::JoinHandle<()>,
     alert: Option<tokio::task::JoinHandle<()>>,
+    #[cfg(target_os = "linux")]
+    _reserved: Vec<listen::Reserved>,
     _lock: File,
 }
 
@@ -101,10 +111,26 @@ impl Daemon {
     ///
     /// Everything that only a person can repair; nothing is left running then.
     pub async fn start(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
-        let lock = lock(paths)?;
+        Self::start_for(config, paths, setting, None).await
+    }
+
+    /// Starts everything for one client: whoever calls is taken for the one with this `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub async fn start_for(
+        config: &Config,
+        paths: &Paths,
+        setting: Setting,
+        key: Option<Secret>,
+    ) -> Result<Self, Error> {
+        let lock = lock::take(paths)?;
         let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
         let resolver = Resolver::new(Handle::current());
-        let places = Places::bind(config, paths)?;
+        let listen = &config.listen;
+        let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
+        let mut places = Places::bind(config, paths, &users)?;
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();
@@ -112,9 +138,10 @@ impl Daemon {
             &config.session,
             Some(paths.profile_state()),
             setting.credentials,
-            session::issuer::Http::new(client, config.upstream.origin.to_string()),
-            setting.clock,
+            issuer::Http::new(client, config.upstream.origin.to_string()),
+            setting.clock.clone(),
         );
+        let clients = Clients::new(&paths.profile_state(), setting.clock);
         let keeper = tokio::spawn(keeper.run());
         let alert = (!config.notify.command.is_empty()).then(|| {
             let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
@@ -122,7 +149,11 @@ impl Daemon {
         });
 
         let (drain, draining) = Drain::new();
-        let forward = Forward { config, session: &session, tls, resolver };
+        let is_key_needed = listen.expose || config.policy.anonymous == Anonymous::None;
+        let keys = Keys::new(clients.clone(), is_key_needed).assuming(key);
+        let forward = Forward { config, session: &session, users, keys, tls, resolver };
+        #[cfg(target_os = "linux")]
+        let reserved = std::mem::take(&mut places.reserved);
         let addresses = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
         let host_addresses = places.hosts.iter().map(|host| self::addresses(host)).collect();
@@ -137,10 +168,13 @@ impl Daemon {
             host_addresses,
             socket,
             session,
+            clients,
             drain,
             data: Some(data),
             keeper,
             alert,
+            #[cfg(target_os = "linux")]
+            _reserved: reserved,
             _lock: lock,
         })
     }
@@ -165,6 +199,11 @@ impl Daemon {
         &self.session
     }
 
+    /// Returns the named clients.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
     /// Returns how many requests are being answered.
     pub fn in_flight(&self) -> usize {
         self.drain.in_flight()
@@ -181,6 +220,7 @@ impl Daemon {
         if let Some(data) = self.data.take() {
             data.join().await;
         }
+        self.clients.settle();
         self.session.settle().await;
         self.keeper.abort();
     }
@@ -200,22 +240,32 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 struct Places {
     own: Vec<Bound>,
     hosts: Vec<Vec<Bound>>,
+    #[cfg(target_os = "linux")]
+    reserved: Vec<listen::Reserved>,
 }
 
 impl Places {
-    fn bind(config: &Config, paths: &Paths) -> Result<Self, Error> {
+    fn bind(config: &Config, paths: &Paths, users: &Users) -> Result<Self, Error> {
         let mut own = listen::bind_tcp(&config.listen.tcp)?;
         #[cfg(unix)]
         match &config.listen.unix {
-            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket())?),
-            UnixSocket::Path(path) => own.push(listen::bind_unix(path)?),
+            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket(), users.group())?),
+            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.group())?),
             UnixSocket::Off => {}
         }
         if own.is_empty() {
             return Err(Error::Nowhere);
         }
         let hosts = config.hosts.iter().map(|host| listen::bind_tcp(&host.listen));
-        Ok(Self { own, hosts: hosts.collect::<Result<_, _>>()? })
+        let hosts: Vec<Vec<Bound>> = hosts.collect::<Result<_, _>>()?;
+        #[cfg(target_os = "linux")]
+        let reserved = listen::reserve(own.iter().chain(hosts.iter().flatten()))?;
+        Ok(Self {
+            own,
+            hosts,
+            #[cfg(target_os = "linux")]
+            reserved,
+        })
     }
 }
 
@@ -231,6 +281,8 @@ fn socket(place: &Bound) -> Option<PathBuf> {
 struct Forward<'a> {
     config: &'a Config,
     session: &'a Session,
+    users: Users,
+    keys: Keys,
     tls: Arc<rustls::ClientConfig>,
     resolver: Resolver,
 }
@@ -257,11 +309,15 @@ impl Forward<'_> {
         };
         let upstream =
             Upstream::new(origin.clone(), self.tls.clone(), self.resolver.clone(), timeouts);
-        let guard =
-            Guard::new(&addresses(&places), &config.listen.hosts, config.limits.target_bytes);
+        let bound = addresses(&places);
+        let limits = &config.limits;
+        let (users, keys) = (self.users.clone(), self.keys.clone());
+        let guard = Guard::new(&bound, &config.listen.hosts, limits.target_bytes, users, keys);
+        let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
         let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
         let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-        let gateway = Gateway::new(guard, keep.clone(), self.session.clone(), upstream, user_agent);
+        let gateway =
+            Gateway::new(guard, policy, keep.clone(), self.session.clone(), upstream, user_agent);
         let gateway = Arc::new(gateway);
         Ok(places.into_iter().map(|place| (place, gateway.clone())).collect())
     }
@@ -332,32 +388,4 @@ async fn accept(
         () = draining.begun() => {}
         () = serve => {}
     }
-}
-
-/// Takes the profile's lock: the kernel releases it with the process, however that ends.
-fn lock(paths: &Paths) -> Result<File, Error> {
-    let directory = paths.profile_state();
-    let failed = |source| Error::State { path: directory.clone(), source };
-    private_directory(&directory).map_err(failed)?;
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(directory.join("daemon.lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::AlreadyRunning { profile: paths.profile.clone() })
-        }
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// Makes a directory that only its owner can enter.
-fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }

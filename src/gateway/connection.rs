@@ -51,14 +51,15 @@ impl Connections {
         let has_room = room.is_some();
         let phase = Arc::new(Phase::new());
         let wire = Wire::new(stream, phase.clone(), self.patience, self.canned.clone());
-        let peer = Arc::new(peer);
+        let visitor = Arc::new(gateway.meet(peer).await);
         let answer = service_fn(|request: Request<Incoming>| {
             phase.busy();
             let answering = Answering::new(&request, phase.clone(), self.draining.enter());
-            let (gateway, peer, draining) = (gateway.clone(), peer.clone(), self.draining.clone());
+            let (gateway, visitor) = (gateway.clone(), visitor.clone());
+            let draining = self.draining.clone();
             async move {
                 let response = match has_room {
-                    true => unless_over(draining, gateway.respond(request, &peer)).await,
+                    true => unless_over(draining, gateway.respond(request, &visitor)).await,
                     false => respond::render(&Error::Overloaded),
                 };
                 Ok::<_, Infallible>(answering.finish(response))

@@ -6,13 +6,16 @@
 
 mod authorize;
 mod body;
+mod caller;
 mod connection;
 mod contain;
+mod explain;
 mod guard;
 mod headers;
 mod login;
 mod policy;
 mod respond;
+mod scrub;
 mod target;
 
 use std::sync::Arc;
@@ -21,9 +24,13 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 pub use self::body::Body;
+pub use self::caller::Keys;
 pub use self::connection::Connections;
+pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
-use self::policy::Verdict;
+use self::guard::Visitor;
+pub use self::policy::Policy;
+use self::policy::{Allowed, Verdict};
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
@@ -32,6 +39,7 @@ use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 #[derive(Debug)]
 pub struct Gateway {
     guard: Guard,
+    policy: Policy,
     keep: Keep,
     session: Session,
     upstream: Upstream,
@@ -42,28 +50,36 @@ impl Gateway {
     /// Puts the steps of the path together.
     pub fn new(
         guard: Guard,
+        policy: Policy,
         keep: Keep,
         session: Session,
         upstream: Upstream,
         user_agent: Option<HeaderValue>,
     ) -> Self {
-        Self { guard, keep, session, upstream, user_agent }
+        Self { guard, policy, keep, session, upstream, user_agent }
+    }
+
+    /// Looks at whoever has connected, before the first request.
+    async fn meet(&self, peer: Peer) -> Visitor {
+        self.guard.meet(peer).await
     }
 
     /// Answers one local request. Never fails: every error becomes a response.
-    pub async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        self.answer(request, peer).await.unwrap_or_else(|error| respond::render(&error))
+    async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
+        self.answer(request, visitor).await.unwrap_or_else(|error| respond::render(&error))
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        peer: &Peer,
+        visitor: &Visitor,
     ) -> Result<Response<Body>, Error> {
-        let admitted = guard::admit(request, peer, &self.guard)?;
-        let (allowed, body) = match policy::allow(admitted)? {
+        let admitted = guard::admit(request, visitor, &self.guard)?;
+        let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
-            Verdict::Login(request) => return login::answer(request).await,
+            Verdict::Login(request, caller) => {
+                return login::answer(request, caller, self.guard.keys()).await;
+            }
         };
 
         let once = !self.keep.can_hold(&body);
@@ -77,7 +93,7 @@ impl Gateway {
         let response = self.send(&allowed, &mut body, &bearer).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             self.session.proven(bearer.generation);
-            return Ok(headers::clean(response, &allowed, &self.upstream, &bearer));
+            return self.relay(response, &allowed, &bearer).await;
         }
 
         // 401 is Nexudus's word for a dead token and for missing permission alike.
@@ -87,10 +103,10 @@ impl Gateway {
                 response.into_body().discard(LEFT_OF_A_401).await;
                 let renewed = self.session.bearer()?;
                 let response = self.send(&allowed, &mut body, &renewed).await?;
-                Ok(headers::clean(response, &allowed, &self.upstream, &renewed))
+                self.relay(response, &allowed, &renewed).await
             }
             verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
-                let mut response = headers::clean(response, &allowed, &self.upstream, &bearer);
+                let mut response = self.relay(response, &allowed, &bearer).await?;
                 respond::explain(&mut response, &verdict);
                 Ok(response)
             }
@@ -98,9 +114,23 @@ impl Gateway {
         }
     }
 
+    /// Makes an answer fit for this caller.
+    async fn relay(
+        &self,
+        response: Response<Relayed>,
+        allowed: &Allowed,
+        bearer: &Bearer,
+    ) -> Result<Response<Body>, Error> {
+        let response = headers::clean(response, allowed, &self.upstream, bearer);
+        match allowed.is_without_tokens() {
+            true => scrub::blank(response).await,
+            false => Ok(response),
+        }
+    }
+
     async fn send(
         &self,
-        allowed: &policy::Allowed,
+        allowed: &Allowed,
         body: &mut Kept,
         bearer: &Bearer,
     ) -> Result<Response<Relayed>, Error> {

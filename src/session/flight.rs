@@ -51,8 +51,10 @@ pub enum Step {
     Asking,
     /// The answer is here, and nobody knows.
     Answered,
-    /// The new pair is about to be used and written.
+    /// The new pair is used.
     Published,
+    /// The new pair is about to be written.
+    Writing,
     /// The new pair is durable.
     Stored,
 }

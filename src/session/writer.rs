@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::flight::Step;
 use super::keeper::{apart_blocking, join};
 use super::record::Record;
 use super::saved::Saved;
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 pub(super) struct Writer {
     running: Option<JoinHandle<Result<(), String>>>,
     next: Option<(Arc<Saved>, Record)>,
+    seen: Option<fn(Step)>,
     deadline: Option<Duration>,
     nothing_to_do: bool,
     trouble: Option<String>,
@@ -35,7 +37,13 @@ pub(super) enum Wrote {
 impl Writer {
     /// Writes `what`, after the write that is running if there is one. Nothing to write is
     /// durable at once.
-    pub(super) fn write(&mut self, what: Option<(Arc<Saved>, Record)>, now: Duration) {
+    pub(super) fn write(
+        &mut self,
+        what: Option<(Arc<Saved>, Record)>,
+        seen: fn(Step),
+        now: Duration,
+    ) {
+        self.seen = Some(seen);
         self.nothing_to_do = what.is_none();
         self.next = what;
         self.deadline = Some(now + STALLED);
@@ -88,7 +96,13 @@ impl Writer {
         if self.running.is_none()
             && let Some((saved, record)) = self.next.take()
         {
-            let write = move || saved.write(&record).map_err(|error| error.to_string());
+            let seen = self.seen;
+            let write = move || {
+                if let Some(seen) = seen {
+                    seen(Step::Writing);
+                }
+                saved.write(&record).map_err(|error| error.to_string())
+            };
             self.running = Some(apart_blocking(write));
         }
     }

@@ -76,7 +76,7 @@ fn a_session_is_kept_shown_and_cleared() {
     assert_eq!(
         place.given(SESSION_ONLY, "demo-password\n"),
         "logged in as Ada Example <ada@example.test> (profile default)\n\
-         ! kept the session; `nexudus-proxy serve` uses it from now on\n\
+         ! note: kept the session; `nexudus-proxy serve` uses it from now on\n\
          => 0\n"
     );
     assert_eq!(
@@ -96,7 +96,7 @@ fn a_session_is_kept_shown_and_cleared() {
         place.home.run("logout"),
         "logged out (profile default)\n\
          ! warning: no keychain was looked into: there is no D-Bus session bus\n\
-         ! Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
+         ! note: Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
          administrator deletes them under /api/sys/refreshtokens.\n\
          => 0\n"
     );

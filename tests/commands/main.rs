@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod clients;
 mod config;
 mod demo;
 mod frame;
 mod login;
 mod refused;
+#[cfg(unix)]
+mod run;
+#[cfg(unix)]
+mod served;
 mod support;

@@ -102,6 +102,7 @@ fn a_provider_that_was_killed_in_between_is_found_again() {
     let mut desktop = desktop();
     desktop.run(LOGIN, DEMO_PASSWORD);
     let _daemon = desktop.serve();
+    assert_eq!(desktop.run("whoami", "").code, 0);
 
     desktop.kill_provider();
 

@@ -9,6 +9,8 @@
 mod support;
 
 mod forwards;
+mod limits;
 mod refuses;
 mod secrets;
+mod shields;
 mod tokens;

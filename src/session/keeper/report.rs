@@ -47,11 +47,12 @@ impl<I: Issuer> Keeper<I> {
         }
         let held = self.held.as_ref();
         let refresh_left = held.and_then(|held| held.pair.as_ref()?.refresh_left(now));
+        // Also while it is tried again: until one has succeeded.
         let unsaved = match self.state.store() {
-            Store::Failed { .. } => self.writer.trouble().map(|reason| {
+            Store::Failed { .. } | Store::Writing => self.writer.trouble().map(|reason| {
                 format!("the session could not be saved and would be lost by a restart: {reason}")
             }),
-            Store::Durable | Store::Writing => None,
+            Store::Durable => None,
         };
         self.shared.publish(Latest {
             bearer: self.bearer.clone(),

@@ -19,7 +19,8 @@ impl<I: Issuer> Keeper<I> {
             Some((Home::Memory, _)) | None => None,
         };
         (self.desk.seen)(Step::Published);
-        self.writer.write(file.zip(self.held.clone()), self.desk.clock.now().boot);
+        let now = self.desk.clock.now().boot;
+        self.writer.write(file.zip(self.held.clone()), self.desk.seen, now);
     }
 
     pub(super) fn wrote(&mut self, wrote: Wrote) {

@@ -1,0 +1,320 @@
+//! The world around a keeper: a scripted issuer, a clock moved by hand, a disk that can stall.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::{Clock, Hand};
+use crate::config::{self, Store};
+use crate::credentials::{Credentials, Login, SecondFactor};
+use crate::secret::Secret;
+use crate::session::answer::{Failure, Issued};
+use crate::session::issuer::{Grant, Issuer, Probe};
+use crate::session::keeper::Keeper;
+use crate::session::view::{View, Word};
+use crate::session::{Asked, Body, Cause, Session, Verdict};
+
+/// Holds up writes, on the thread that makes them.
+pub(super) struct Gate {
+    pub(super) shut: Mutex<bool>,
+    pub(super) opened: std::sync::Condvar,
+}
+
+impl Gate {
+    pub(super) const fn new() -> Self {
+        Self { shut: Mutex::new(false), opened: std::sync::Condvar::new() }
+    }
+
+    pub(super) fn shut(&self) {
+        *self.shut.lock().unwrap() = true;
+    }
+
+    pub(super) fn open(&self) {
+        *self.shut.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    pub(super) fn pass(&self, step: crate::session::keeper::Step) {
+        if step == crate::session::keeper::Step::Writing {
+            let shut = self.shut.lock().unwrap();
+            drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
+        }
+    }
+}
+
+/// Everything around a keeper.
+pub(super) struct World {
+    pub(super) script: Arc<Script>,
+    pub(super) clock: Clock,
+    pub(super) hand: Hand,
+    pub(super) config: config::Session,
+    pub(super) directory: Option<tempfile::TempDir>,
+}
+
+/// Answers in order; then with new pairs for ever.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) state: Mutex<Scripted>,
+    pub(super) asked: watch::Sender<usize>,
+    pub(super) lasts: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Scripted {
+    pub(super) answers: VecDeque<Answer>,
+    pub(super) grants: Vec<String>,
+    pub(super) client_ids: Vec<String>,
+    pub(super) probe: Option<Probe>,
+    pub(super) probed: usize,
+    pub(super) running: usize,
+    pub(super) most: usize,
+    pub(super) issued: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Now(Result<Issued, Failure>),
+    Later(oneshot::Receiver<Result<Issued, Failure>>),
+}
+
+#[derive(Debug)]
+pub(super) struct Scripting(pub(super) Arc<Script>);
+
+impl Issuer for Scripting {
+    async fn issue(&self, grant: &Grant, client_id: &str) -> Result<Issued, Failure> {
+        let answer = {
+            let mut state = self.0.state.lock().unwrap();
+            state.grants.push(match grant {
+                Grant::Refresh(token) => format!("refresh {}", token.expose()),
+                Grant::Password { password, totp: None, .. } => {
+                    format!("password {}", password.expose())
+                }
+                Grant::Password { password, totp: Some(code), .. } => {
+                    format!("password {} {}", password.expose(), code.expose())
+                }
+            });
+            state.client_ids.push(client_id.to_owned());
+            state.running += 1;
+            state.most = state.most.max(state.running);
+            self.0.asked.send_replace(state.grants.len());
+            state.answers.pop_front()
+        };
+        let running = Running(&self.0);
+        tokio::task::yield_now().await;
+        let answer = match answer {
+            Some(Answer::Now(answer)) => answer,
+            Some(Answer::Later(answer)) => match answer.await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            },
+            None => {
+                let number = self.0.state.lock().unwrap().issued + 1;
+                Ok(issued(number, self.0.lasts))
+            }
+        };
+        if answer.is_ok() {
+            self.0.state.lock().unwrap().issued += 1;
+        }
+        drop(running);
+        answer
+    }
+
+    async fn probe(&self, _bearer: &HeaderValue) -> Probe {
+        self.0.state.lock().unwrap().probed += 1;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        self.0.state.lock().unwrap().probe.unwrap_or(Probe::Alive)
+    }
+}
+
+pub(super) struct Running<'a>(&'a Script);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().running -= 1;
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::lasting(100)
+    }
+
+    pub(super) fn lasting(lasts: u64) -> Self {
+        let (clock, hand) = Clock::by_hand();
+        let script = Script { state: Mutex::default(), asked: watch::channel(0).0, lasts };
+        let config = config::Session {
+            store: Store::Memory,
+            key: config::Key::Auto,
+            key_command: Vec::new(),
+            client_id: None,
+            wait: secs(10),
+        };
+        Self { script: Arc::new(script), clock, hand, config, directory: None }
+    }
+
+    pub(super) fn with_file() -> Self {
+        let mut world = Self::new();
+        world.config.store = Store::File;
+        world.config.key_command = vec!["echo".into(), "sixteen bytes ok".into()];
+        world.directory = Some(tempfile::tempdir().unwrap());
+        world
+    }
+
+    pub(super) fn directory(&self) -> std::path::PathBuf {
+        self.directory.as_ref().unwrap().path().join("state")
+    }
+
+    pub(super) fn session(&self, credentials: Credentials) -> (Session, Keeper<Scripting>) {
+        let directory = self.directory.as_ref().map(|_| self.directory());
+        let issuer = Scripting(self.script.clone());
+        Session::new(&self.config, directory, credentials, issuer, self.clock.clone())
+    }
+
+    pub(super) fn daemon(&self) -> Session {
+        self.daemon_with(login("p"))
+    }
+
+    pub(super) fn daemon_with(&self, login: Login) -> Session {
+        self.daemon_of(Credentials::memory(Some(login)))
+    }
+
+    pub(super) fn daemon_of(&self, credentials: Credentials) -> Session {
+        let (session, keeper) = self.session(credentials);
+        tokio::spawn(keeper.run());
+        session
+    }
+
+    pub(super) async fn daemon_and_generation(&self) -> u64 {
+        let session = self.daemon();
+        session.ready(Body::Replayable).await.unwrap();
+        session.view().generation
+    }
+
+    pub(super) fn answer(&self, answer: Result<Issued, Failure>) {
+        self.script.state.lock().unwrap().answers.push_back(Answer::Now(answer));
+    }
+
+    pub(super) fn answer_if_none(&self, answer: Result<Issued, Failure>) {
+        if self.script.state.lock().unwrap().answers.is_empty() {
+            self.answer(answer);
+        }
+    }
+
+    /// Lets the next grant wait for an answer.
+    pub(super) fn hold(&self) -> oneshot::Sender<Result<Issued, Failure>> {
+        let (sender, receiver) = oneshot::channel();
+        self.script.state.lock().unwrap().answers.push_back(Answer::Later(receiver));
+        sender
+    }
+
+    pub(super) fn probes(&self, probe: Probe) {
+        self.script.state.lock().unwrap().probe = Some(probe);
+    }
+
+    pub(super) fn probed(&self) -> usize {
+        self.script.state.lock().unwrap().probed
+    }
+
+    pub(super) fn grants(&self) -> Vec<String> {
+        self.script.state.lock().unwrap().grants.clone()
+    }
+
+    pub(super) fn client_ids(&self) -> Vec<String> {
+        self.script.state.lock().unwrap().client_ids.clone()
+    }
+
+    pub(super) fn most_at_once(&self) -> usize {
+        self.script.state.lock().unwrap().most
+    }
+
+    pub(super) async fn asked(&self, times: usize) {
+        let mut asked = self.script.asked.subscribe();
+        asked.wait_for(|asked| *asked >= times).await.unwrap();
+    }
+}
+
+pub(super) async fn judge_at_once(
+    session: &Session,
+    generation: u64,
+    times: usize,
+) -> Vec<Verdict> {
+    let judging: Vec<_> = (0..times)
+        .map(|number| {
+            let session = session.clone();
+            let asked = Asked::new(&Method::GET, &format!("/api/thing{number}/x"));
+            tokio::spawn(async move { session.judge(generation, &asked).await })
+        })
+        .collect();
+    let mut verdicts = Vec::new();
+    for judging in judging {
+        verdicts.push(judging.await.unwrap());
+    }
+    verdicts
+}
+
+/// Waits until the view is as expected.
+pub(super) async fn seen(session: &Session, expected: impl Fn(&View) -> bool) {
+    let mut changes = session.subscribe();
+    let wait = async {
+        while !expected(&session.view()) {
+            changes.changed().await.unwrap();
+        }
+    };
+    if tokio::time::timeout(secs(10), wait).await.is_err() {
+        panic!("never seen: {:#?}", session.view());
+    }
+}
+
+/// Waits until nothing is in flight.
+pub(super) async fn settle_flight(session: &Session) {
+    seen(session, |view| view.state != Word::Starting && !view.renewing).await;
+    settle().await;
+    seen(session, |view| !view.renewing).await;
+}
+
+/// Stops a daemon as the real one is stopped.
+pub(super) async fn retire(session: Session) {
+    session.settle().await;
+}
+
+/// Waits until the pair is on disk: another refresh would have to wait for that.
+pub(super) async fn settled(session: &Session) {
+    seen(session, |view| view.saved).await;
+}
+
+/// Lets every task run that can.
+pub(super) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(super) fn issued(number: u64, lasts: u64) -> Issued {
+    Issued {
+        access: Secret::new(format!("a{number}")),
+        refresh: Some(Secret::new(format!("r{number}"))),
+        lasts: secs(lasts),
+    }
+}
+
+pub(super) fn down() -> Failure {
+    Failure::Passing { retry_after: None, cause: Cause::new("down") }
+}
+
+pub(super) fn login(password: &str) -> Login {
+    let password = Secret::new(password);
+    Login { email: "ada@example.test".into(), password, second_factor: None }
+}
+
+pub(super) fn with_factor(factor: SecondFactor) -> Login {
+    Login { second_factor: Some(factor), ..login("p") }
+}
+
+pub(super) fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}

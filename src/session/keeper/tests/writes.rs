@@ -1,0 +1,162 @@
+//! Writing the pair: used at once, rotated again only once it is durable.
+
+use super::*;
+
+#[tokio::test]
+async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    // A directory in the place of the temporary file: it cannot be removed as a file.
+    let obstacle = world.directory().join("session.sealed.new");
+    std::fs::create_dir(&obstacle).unwrap();
+
+    session.refresh().await.unwrap();
+    seen(&session, |view| view.degraded.is_some()).await;
+    assert_eq!(session.bearer().unwrap().generation, 2);
+    world.hand.advance(secs(80));
+    settle().await;
+    assert_eq!(world.grants().len(), 2, "not rotated while it works");
+
+    std::fs::remove_dir(&obstacle).unwrap();
+    let mut changes = session.subscribe();
+    while session.view().degraded.is_some() {
+        world.hand.advance(secs(5));
+        changes.changed().await.unwrap();
+    }
+    seen(&session, |view| view.generation == 3).await;
+    settled(&session).await;
+    assert_eq!(world.daemon_and_generation().await, 3);
+}
+
+#[tokio::test]
+async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_request() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    GATE.shut();
+
+    session.refresh().await.unwrap();
+    let second = tokio::spawn({
+        let session = session.clone();
+        async move { session.refresh().await }
+    });
+    for _ in 0..10 {
+        world.hand.advance(secs(1));
+        settle().await;
+        assert_eq!(session.ready(Body::Replayable).await, Ok(()));
+    }
+    assert_eq!((session.view().generation, world.grants().len()), (2, 2));
+    assert!(!session.view().saved);
+
+    GATE.open();
+    assert_eq!(second.await.unwrap(), Ok(()));
+    assert_eq!(world.grants(), ["password p", "refresh r1", "refresh r2"]);
+}
+
+#[tokio::test]
+async fn a_write_that_hangs_counts_as_failed_and_never_overtakes_a_newer_one() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    GATE.shut();
+    session.refresh().await.unwrap();
+
+    world.hand.advance(secs(30));
+    seen(&session, |view| view.degraded.is_some()).await;
+    world.hand.advance(secs(70));
+    while session.view().generation < 3 {
+        world.hand.advance(secs(31));
+        settle().await;
+    }
+    assert_eq!(session.ready(Body::Replayable).await, Ok(()));
+
+    GATE.open();
+    settled(&session).await;
+    assert_eq!(world.daemon_and_generation().await, session.view().generation);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_refresh_hears_that_the_pair_cannot_be_saved() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    std::fs::create_dir(world.directory().join("session.sealed.new")).unwrap();
+    session.refresh().await.unwrap();
+
+    let error = session.refresh().await.unwrap_err();
+
+    assert_eq!(error.code(), "session.unavailable");
+    assert_eq!((session.view().generation, world.grants().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_client_id_outlives_a_crash_before_the_first_answer() {
+    let world = World::with_file();
+    let _never = world.hold();
+    let first = world.daemon();
+    world.asked(1).await;
+    drop(first);
+    world.hand.advance(secs(30));
+    settle().await;
+
+    world.daemon().ready(Body::Replayable).await.unwrap();
+
+    let ids = world.client_ids();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn the_configured_client_id_is_used() {
+    let mut world = World::new();
+    world.config.client_id = Some("mine".into());
+
+    world.daemon().ready(Body::Replayable).await.unwrap();
+
+    assert_eq!(world.client_ids(), ["mine"]);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_and_replaced_by_a_login() {
+    let world = World::with_file();
+    std::fs::create_dir_all(world.directory()).unwrap();
+    std::fs::write(world.directory().join("session.sealed"), "damaged").unwrap();
+
+    let without = world.daemon_of(Credentials::memory(None));
+    let error = without.ready(Body::Replayable).await.unwrap_err();
+    assert_eq!(error.code(), "session.not-logged-in");
+    let cause = without.view().error.as_ref().unwrap().cause.clone().unwrap();
+    assert!(cause.contains("session.sealed"), "{cause}");
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+
+    assert_eq!(world.daemon_and_generation().await, 1);
+    assert!(world.directory().join("session.sealed.unreadable-1").exists());
+}
+
+#[tokio::test]
+async fn a_file_store_without_a_key_says_so_and_is_tried_again() {
+    let mut world = World::new();
+    world.config.store = Store::File;
+    world.config.key_command = vec!["false".into()];
+    let directory = tempfile::tempdir().unwrap();
+    world.directory = Some(directory);
+
+    let session = world.daemon();
+
+    seen(&session, |view| view.state == Word::CredentialsUnavailable).await;
+    let error = session.bearer().unwrap_err();
+    assert_eq!(error.code(), "credentials.unavailable");
+    assert!(error.retry_after().is_some());
+    assert!(world.grants().is_empty());
+}
