@@ -264,13 +264,14 @@ impl Attempt {
         }
         let mut visit = self.visit().await?;
         let grant = Grant::Refresh(Secret::new(refresh_token));
-        let issued =
-            self.issuer.issue(&grant, &client_id).await.map_err(|refusal| {
-                match refused(Denied::By(refusal), false) {
-                    Error::Refused => Error::ImportRefused,
-                    error => error,
-                }
-            })?;
+        let issued = self.issuer.issue(&grant, &client_id).await;
+        let issued = issued.map_err(|refusal| match refusal {
+            Refusal::Refused => Error::ImportRefused,
+            other @ (Refusal::TotpRequired
+            | Refusal::PasswordReset
+            | Refusal::Unclear(_)
+            | Refusal::Passing { .. }) => refused(Denied::By(other), false),
+        })?;
         // The token that was given is spent: its successor is kept whatever comes next.
         let unnamed = Proof { issued: issued.clone(), client_id: client_id.clone(), email: None };
         keep(&mut visit, unnamed).await?;

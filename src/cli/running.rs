@@ -182,10 +182,8 @@ async fn exchange(
 }
 
 fn nobody(error: io::Error) -> Silence {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Silence::NotRunning,
-        _ => Silence::Mute(error),
-    }
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    if absent.contains(&error.kind()) { Silence::NotRunning } else { Silence::Mute(error) }
 }
 
 /// Longer than the daemon makes anybody wait by itself.

@@ -65,11 +65,12 @@ pub(super) async fn ask(
     credentials: Credentials,
 ) -> Result<(Me, &'static str), Failure> {
     match Running::of(config, paths).get(ME).await {
-        Ok(answer) => match through_daemon(&answer)? {
-            Some(me) => return Ok((me, "daemon")),
-            // It lets nobody without a key in; this command has the login itself.
-            None => {}
-        },
+        // A daemon may let nobody in without a key; this command has the login itself.
+        Ok(answer) => {
+            if let Some(me) = through_daemon(&answer)? {
+                return Ok((me, "daemon"));
+            }
+        }
         Err(Silence::NotRunning | Silence::Mute(_)) => {}
     }
     Ok((directly(config, paths, credentials).await?, "login"))

@@ -99,7 +99,7 @@ async fn erase(collection: &Collection, profile: &str, name: Name) -> Result<(),
 }
 
 /// `secret-tool lookup service nexudus-proxy profile default entry password`
-fn attributes<'a>(profile: &'a str, name: Name) -> [(&'static str, &'a str); 3] {
+fn attributes(profile: &str, name: Name) -> [(&'static str, &str); 3] {
     [("service", SERVICE), ("profile", profile), ("entry", name.word())]
 }
 
