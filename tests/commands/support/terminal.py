@@ -2,13 +2,15 @@
 
     terminal.py 'PROMPT=ANSWER' ... -- COMMAND [ARGUMENT...]
 
-Prints all that the terminal showed, then `=> CODE`. Ends with 99 if a prompt does not come.
+Prints all that the terminal showed, then `=> CODE`. Ends with 99 if a prompt does not come. A
+password is typed once the terminal hides it, as by a person who reads the prompt first.
 """
 
 import os
 import pty
 import select
 import sys
+import termios
 import time
 
 split = sys.argv.index("--")
@@ -36,6 +38,11 @@ while True:
     shown += some
     if answers and answers[0][0].encode() in shown[seen:]:
         seen = len(shown)
+        hidden = answers[0][0].startswith("Password")
+        while hidden and termios.tcgetattr(terminal)[3] & termios.ECHO:
+            if time.monotonic() > deadline:
+                sys.exit("the password is not hidden")
+            time.sleep(0.01)
         os.write(terminal, answers.pop(0)[1].encode() + b"\n")
 
 status = os.waitpid(child, 0)[1]
