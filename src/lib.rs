@@ -13,6 +13,7 @@ pub mod clients;
 
 pub mod session;
 
+pub mod admin;
 pub mod gateway;
 
 pub mod daemon;

@@ -17,7 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("world", &["credentials", "listen", "upstream"]),
     ("shared", &["clients"]),
     ("token", &["session"]),
-    ("faces", &["gateway"]),
+    ("faces", &["admin", "gateway"]),
     ("assembly", &["daemon"]),
     ("person", &["cli"]),
 ];
@@ -32,12 +32,12 @@ const OWNED: &[(&str, &[&str])] = &[
     ("io::stdout()", &["cli/print.rs"]),
     // Statuses of our own answers.
     ("StatusCode::BAD_GATEWAY", &["gateway/respond/tell.rs"]),
-    ("StatusCode::SERVICE_UNAVAILABLE", &["gateway/respond/tell.rs"]),
-    ("StatusCode::FORBIDDEN", &["gateway/respond/tell.rs"]),
+    ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/respond/tell.rs"]),
+    ("StatusCode::FORBIDDEN", &["admin/", "gateway/respond/tell.rs"]),
     // Tasks and threads.
     ("tokio::spawn(", &["daemon/", "session/keeper/", "upstream/dial.rs"]),
     ("thread::spawn(", &[]),
-    ("thread::Builder", &["daemon/mod.rs"]),
+    ("thread::Builder", &["daemon/", "telemetry/writer.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.
     (
         ".expose()",

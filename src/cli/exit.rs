@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 
 use super::hint;
 use super::print::causes;
+use crate::admin::{client, wire};
 use crate::config::{self, Problem};
 use crate::{clients, credentials, daemon, listen, session, telemetry};
 
@@ -141,6 +142,8 @@ pub enum Failure {
     },
     /// The command of `run` ended with this code.
     Ended(u8),
+    /// The daemon was not reached, or refused.
+    Admin(client::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -208,6 +211,7 @@ impl Failure {
             Self::Ended(code) => Code::Like(*code),
             Self::Clients(clients::Error::Name { .. }) => Code::Usage,
             Self::Clients(_) => Code::Failed,
+            Self::Admin(error) => admin_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -250,6 +254,8 @@ impl Failure {
             // It has said itself what there is to say.
             Self::Ended(_) => vec![],
             Self::Clients(error) => one(error.to_string(), causes(error), hint::clients(error)),
+            Self::Admin(client::Error::Refused(problem)) => refused(problem),
+            Self::Admin(error) => one(error.to_string(), causes(error), hint::admin(error)),
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -265,6 +271,48 @@ impl Failure {
             Self::Other { sentence, hint, .. } => one(sentence.clone(), vec![], hint.clone()),
         }
     }
+}
+
+fn admin_code(error: &client::Error) -> Code {
+    match error {
+        client::Error::NotRunning | client::Error::Ended(_) => Code::NotRunning,
+        client::Error::Refused(problem) => code_of(&problem.code),
+        client::Error::Forbidden { .. }
+        | client::Error::Unreachable { .. }
+        | client::Error::Foreign => Code::Failed,
+    }
+}
+
+/// Returns how to exit for a code that the daemon answers with.
+pub(super) fn code_of(code: &str) -> Code {
+    match code {
+        "session.not-logged-in" | "session.expired" => Code::NotLoggedIn,
+        "session.refused" | "session.totp-required" | "session.password-reset" => {
+            Code::Unauthorized
+        }
+        "session.unavailable" => Code::Network,
+        "credentials.locked" | "credentials.unavailable" => Code::Store,
+        "config.invalid" => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+/// Tells each thing that is wrong, the way out with the last.
+fn refused(problem: &wire::Problem) -> Vec<Report> {
+    let whole = Report { sentence: problem.detail.clone(), causes: vec![], hint: None };
+    let flaw = |flaw: &wire::Flaw| Report {
+        sentence: flaw.sentence.clone(),
+        causes: flaw.causes.clone(),
+        hint: None,
+    };
+    let mut reports: Vec<_> = problem.problems.iter().map(flaw).collect();
+    if reports.is_empty() {
+        reports.push(whole);
+    }
+    if let Some(last) = reports.last_mut() {
+        last.hint.clone_from(&problem.hint);
+    }
+    reports
 }
 
 /// What is configured wrongly exits like any other configuration error; the rest has failed.

@@ -1,5 +1,6 @@
 //! The way out of what went wrong, in one sentence or none.
 
+use crate::admin::client;
 use crate::config::{KEYS, Problem};
 use crate::{clients, daemon, listen};
 
@@ -40,6 +41,9 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         }
         daemon::Error::Listen(listen::Error::NoSuchGroup { .. }) => {
             "Write a group of this machine into listen.groups, by name or number."
+        }
+        daemon::Error::Listen(listen::Error::Inherited { .. }) => {
+            "Hand over stream sockets: ListenStream= in the .socket unit."
         }
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
@@ -118,6 +122,19 @@ pub(super) fn config(problem: &Problem) -> Option<String> {
         | Problem::Needs { .. } => return None,
     };
     Some(said)
+}
+
+/// Returns the way out when the daemon was not reached, or refused.
+pub(super) fn admin(error: &client::Error) -> Option<String> {
+    let said = match error {
+        client::Error::NotRunning | client::Error::Ended(_) => {
+            "Start it with `nexudus-proxy serve`."
+        }
+        client::Error::Forbidden { .. } => "Ask as the user who runs it.",
+        client::Error::Foreign => "Restart the daemon, so that both are of one version.",
+        client::Error::Unreachable { .. } | client::Error::Refused(_) => return None,
+    };
+    Some(said.to_owned())
 }
 
 fn can_expose() -> bool {

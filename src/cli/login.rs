@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
 use super::me::Me;
-use super::running::{Running, Silence, Tell};
+use super::running::{Running, Tell};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Paths, Source, Store};
@@ -164,9 +164,7 @@ impl Attempt {
             false => self.log_in().await?,
         };
         let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
-        if let Err(why) = told
-            && why != Silence::NotRunning.to_string()
-        {
+        if let Err(why) = told {
             self.print.warning(&format!("the running daemon does not know of it yet: {why}"));
         }
         self.say(&me)

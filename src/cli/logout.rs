@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::running::{Running, Silence, Tell};
+use super::running::{Running, Tell};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::Loaded;
@@ -39,16 +39,15 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
             }
             Err(error) => return Err(Failure::Credentials(error)),
         };
-        let not_told = told.err().filter(|why| *why != Silence::NotRunning.to_string());
-        if let Some(why) = &not_told {
+        let knows = told.is_ok();
+        if let Err(why) = told {
             print.warning(&format!("the running daemon could not be told: {why}; restart it"));
         }
         let profile = &paths.profile;
         if globals.json {
             let still: Vec<_> = still.iter().map(ToString::to_string).collect();
-            let told = not_told.is_none();
             return print.json(&json!({
-                "profile": profile, "had_login": had_login, "still": still, "daemon_knows": told,
+                "profile": profile, "had_login": had_login, "still": still, "daemon_knows": knows,
             }));
         }
         print.line(&format!("logged out (profile {profile})"))?;

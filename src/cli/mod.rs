@@ -1,5 +1,6 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
+mod acts;
 mod ask;
 mod client;
 mod completions;
@@ -16,10 +17,14 @@ mod logout;
 mod me;
 mod policy;
 mod print;
+mod reach;
 #[cfg(unix)]
 mod run;
 mod running;
 mod serve;
+mod status;
+mod tail;
+mod wait;
 mod whoami;
 
 use std::ffi::OsString;
@@ -93,6 +98,22 @@ enum Command {
     /// Run one command with a listener and a key of its own
     #[cfg(unix)]
     Run(run::Options),
+    /// Show what the daemon knows: session, requests, addresses
+    Status,
+    /// Return when the daemon can serve
+    Wait(wait::Options),
+    /// Stop the daemon and wait until it has ended
+    Stop,
+    /// Have the daemon read its configuration again
+    Reload,
+    /// Have the daemon renew its token now
+    Refresh,
+    /// Have the daemon forget its token until unlocked, across restarts
+    Lock,
+    /// End a lock
+    Unlock,
+    /// Show requests as they end, without queries and bodies
+    Tail(tail::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -140,9 +161,10 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         Command::Whoami(options) => whoami::run(options, &globals, print),
         Command::Doctor(options) => doctor::run(options, &globals, print),
         Command::Serve(options) => {
-            let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+            let sources = globals.sources(options.keys.given());
+            let Loaded { config, paths, warnings, .. } = sources.load()?;
             warnings.iter().for_each(|warning| print.warning(warning));
-            serve::run(&config, &paths, print)
+            serve::run(&config, &paths, &sources, print)
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),
@@ -150,6 +172,14 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         Command::Policy(options) => policy::run(options, &globals, print),
         #[cfg(unix)]
         Command::Run(options) => run::run(options, &globals, print),
+        Command::Status => status::run(&globals, print),
+        Command::Wait(options) => wait::run(&options, &globals, print),
+        Command::Stop => acts::stop(&globals, print),
+        Command::Reload => acts::reload(&globals, print),
+        Command::Refresh => acts::refresh(&globals, print),
+        Command::Lock => acts::lock(&globals, print),
+        Command::Unlock => acts::unlock(&globals, print),
+        Command::Tail(options) => tail::run(&options, &globals, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{ACCEPT, HOST};
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,13 +16,14 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
+use crate::admin::client::{self as admin, Client};
 use crate::config::{Config, Paths, UnixSocket};
 
 /// Where a daemon of this profile would answer.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
     api: Place,
-    control: Place,
+    control: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -70,31 +71,33 @@ impl Running {
                 tcp().map_or(Place::Nowhere, |address| Place::Tcp(*address))
             }
         };
-        let control = match cfg!(unix) {
-            true => Place::Socket(paths.admin_socket()),
-            false => Place::Nowhere,
-        };
+        let control = paths.admin_socket();
         Self { api, control }
     }
 
     /// Asks the API through the daemon.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Silence> {
-        ask(&self.api, Method::GET, path).await
+        ask(&self.api, path).await
     }
 
-    /// Tells the daemon something and waits for the effect.
-    pub(super) async fn tell(&self, what: Tell) -> Result<(), String> {
+    /// Tells the daemon something and waits for the effect; `false`: there is nobody to tell.
+    ///
+    /// # Errors
+    ///
+    /// Why a daemon that runs does not know of it.
+    pub(super) async fn tell(&self, what: Tell) -> Result<bool, admin::Error> {
         let path = match what {
             Tell::Login => "/v1/login",
             Tell::Forget => "/v1/forget",
         };
-        match ask(&self.control, Method::POST, path).await {
-            Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) => Err(match answer.problem() {
-                Some(problem) => problem.detail,
-                None => format!("it answered {}", answer.status.as_u16()),
-            }),
-            Err(error) => Err(error.to_string()),
+        let told = async {
+            let daemon = Client::find(std::slice::from_ref(&self.control)).await?;
+            daemon.post::<serde_json::Value>(path).await
+        };
+        match told.await {
+            Ok(_) => Ok(true),
+            Err(admin::Error::NotRunning) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -130,19 +133,19 @@ impl Answer {
     }
 }
 
-async fn ask(place: &Place, method: Method, path: &str) -> Result<Answer, Silence> {
+async fn ask(place: &Place, path: &str) -> Result<Answer, Silence> {
     let asked = async {
         match place {
             #[cfg(unix)]
             Place::Socket(socket) => {
                 let stream = tokio::net::UnixStream::connect(socket).await.map_err(nobody)?;
-                exchange(stream, method, path).await
+                exchange(stream, path).await
             }
             #[cfg(not(unix))]
             Place::Socket(_) => Err(Silence::NotRunning),
             Place::Tcp(address) => {
                 let stream = tokio::net::TcpStream::connect(address).await.map_err(nobody)?;
-                exchange(stream, method, path).await
+                exchange(stream, path).await
             }
             Place::Nowhere => Err(Silence::NotRunning),
         }
@@ -153,13 +156,11 @@ async fn ask(place: &Place, method: Method, path: &str) -> Result<Answer, Silenc
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    method: Method,
     path: &str,
 ) -> Result<Answer, Silence> {
     let mute = |error: hyper::Error| Silence::Mute(io::Error::other(error));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(mute)?;
     let request = Request::builder()
-        .method(method)
         .uri(path)
         .header(HOST, "localhost")
         .header(ACCEPT, "application/json")

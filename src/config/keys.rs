@@ -154,6 +154,17 @@ impl Entry {
         Ok(())
     }
 
+    /// Says whether two configurations have another value for this key.
+    pub fn differs(&self, one: &Config, other: &Config) -> bool {
+        self.value(one) != self.value(other)
+    }
+
+    /// Gives this key the value that it has in `from`.
+    pub fn copy(&self, from: &Config, to: &mut Config) {
+        // What was written can be read again: `roundtrip.rs` proves it.
+        let _ = (self.read)(to, &self.value(from), &self.kind);
+    }
+
     /// Says what of this key is still to come, for whoever reads its sentence.
     pub fn limitation(&self) -> Option<String> {
         match self.missing {

@@ -47,8 +47,7 @@ pub static KEYS: &[Entry] = &[
         admin.listen,
         Kind::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
-    )
-    .only_default(),
+    ),
     entry!(admin.users, Kind::Words, "Other local users let in to admin.sock").only_default(),
     entry!(
         credentials.source,

@@ -294,7 +294,6 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
         "[upstream]\nproxy = 'http://me:hunter2@proxy:3128'",
         "[upstream]\nhttp2 = true",
         "[upstream]\nupgrade = true",
-        "[admin]\nlisten = '127.0.0.1:1'",
         "[admin]\nusers = ['root']",
         "[policy]\ncookies = true",
         "[throttle]\nreads = '10/100ms'",

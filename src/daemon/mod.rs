@@ -7,33 +7,44 @@
 //! The caller's runtime is the control runtime: session and name resolution run there. The data
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
-mod alert;
-mod direct;
-mod lock;
+pub mod life;
 pub mod process;
 #[cfg(unix)]
 mod relay;
+
+mod alert;
+mod control;
+mod data;
+mod direct;
+mod lock;
+mod notify;
+mod reload;
 
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, watch};
 
+use self::control::Control;
+use self::data::{Data, Route};
+use self::reload::{Lane, Live};
+use crate::admin::{self, Admin, Facts, Now, Order, Pulse, Shield, wire};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
 use crate::credentials::Credentials;
 use crate::gateway::{Connections, Gateway, Guard, Keys, Policy};
-use crate::listen::{self, Bound, Drain, Draining, Users};
+use crate::listen::{self, Bound, Drain, Users};
 use crate::secret::Secret;
 use crate::session::{Session, issuer};
+use crate::telemetry::Record;
 use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
 
 pub use self::direct::{Direct, reach};
@@ -50,6 +61,12 @@ pub struct Daemon {
     clients: Clients,
     drain: Drain,
     data: Option<Data>,
+    live: Option<Live>,
+    now: watch::Sender<Now>,
+    orders: mpsc::Receiver<Order>,
+    pulse: Pulse,
+    is_activated: bool,
+    control: Control,
     keeper: tokio::task::JoinHandle<()>,
     alert: Option<tokio::task::JoinHandle<()>>,
     #[cfg(target_os = "linux")]
@@ -130,7 +147,10 @@ impl Daemon {
         let resolver = Resolver::new(Handle::current());
         let listen = &config.listen;
         let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
-        let mut places = Places::bind(config, paths, &users)?;
+        let (tcp, unix, admin) = control::split(listen::inherited()?);
+        let is_activated = !tcp.is_empty() || !unix.is_empty();
+        let admin = control::Places::bind(config, paths, admin)?;
+        let mut places = Places::bind(config, paths, &users, tcp, unix)?;
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();
@@ -149,20 +169,52 @@ impl Daemon {
         });
 
         let (drain, draining) = Drain::new();
-        let is_key_needed = listen.expose || config.policy.anonymous == Anonymous::None;
-        let keys = Keys::new(clients.clone(), is_key_needed).assuming(key);
-        let forward = Forward { config, session: &session, users, keys, tls, resolver };
         #[cfg(target_os = "linux")]
         let reserved = std::mem::take(&mut places.reserved);
+        let callers = Callers { users, clients: clients.clone(), assumed: key };
+        let record = Arc::<Record>::default();
         let addresses = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
-        let host_addresses = places.hosts.iter().map(|host| self::addresses(host)).collect();
-        let data = Data::start(
-            forward.routes(places)?,
-            Connections::new(&config.limits, draining.clone()),
-            draining,
-        )
-        .map_err(Error::Data)?;
+        let host_addresses: Vec<_> =
+            places.hosts.iter().map(|host| self::addresses(host)).collect();
+        let forward = Forward { config, session: &session, callers: &callers, tls, resolver };
+        let (routes, lanes) = forward.routes(places)?;
+        let connections = Connections::new(&config.limits, draining.clone(), record.clone());
+        let connections = Arc::new(ArcSwap::from_pointee(connections));
+
+        let (now, seen) =
+            watch::channel(Now { phase: wire::Phase::Serving, restart_needed: vec![] });
+        let (order, orders) = mpsc::channel(1);
+        let (pulse, heart) = Pulse::new();
+        let facts = Facts {
+            profile: config.profile.clone(),
+            started: Instant::now(),
+            listening: wire::Listening {
+                tcp: addresses.clone(),
+                unix: socket.clone(),
+                hosts: hosts(config, &host_addresses),
+                admin: admin.socket(),
+                admin_tcp: admin.address(),
+                activated: is_activated,
+            },
+            upstream: config.upstream.origin.to_string(),
+            config: paths.config.clone(),
+        };
+        let surface = Admin::new(
+            facts,
+            admin::Sources {
+                session: session.clone(),
+                record: record.clone(),
+                in_flight: drain.counter(),
+                now: seen,
+                pulse: pulse.clone(),
+                orders: order,
+                shield: Shield::new(admin.address()),
+            },
+        );
+        let data =
+            Data::start(routes, connections.clone(), draining, heart).map_err(Error::Data)?;
+        let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
         Ok(Self {
             addresses,
             host_addresses,
@@ -171,6 +223,12 @@ impl Daemon {
             clients,
             drain,
             data: Some(data),
+            live: Some(Live { config: config.clone(), callers, lanes, connections }),
+            now,
+            orders,
+            pulse,
+            is_activated,
+            control,
             keeper,
             alert,
             #[cfg(target_os = "linux")]
@@ -211,6 +269,9 @@ impl Daemon {
 
     /// Stops: lets requests in flight finish for `limit`, then answers them with a 503, then ends.
     pub async fn stop(mut self, limit: Duration) {
+        self.now.send_modify(|now| now.phase = wire::Phase::Draining);
+        // Nothing can be reloaded any more; what is held for that would keep the drain waiting.
+        self.live = None;
         self.drain.begin();
         if !self.drain.finished(limit).await {
             tracing::warn!(in_flight = self.in_flight(), "requests did not finish in time");
@@ -223,6 +284,7 @@ impl Daemon {
         self.clients.settle();
         self.session.settle().await;
         self.keeper.abort();
+        self.control.end();
     }
 }
 
@@ -245,10 +307,21 @@ struct Places {
 }
 
 impl Places {
-    fn bind(config: &Config, paths: &Paths, users: &Users) -> Result<Self, Error> {
-        let mut own = listen::bind_tcp(&config.listen.tcp)?;
+    /// Binds what is configured, but takes `tcp` and `unix`, where there are any, in its place.
+    fn bind(
+        config: &Config,
+        paths: &Paths,
+        users: &Users,
+        tcp: Vec<Bound>,
+        unix: Vec<Bound>,
+    ) -> Result<Self, Error> {
+        let mut own = match tcp.is_empty() {
+            true => listen::bind_tcp(&config.listen.tcp)?,
+            false => tcp,
+        };
         #[cfg(unix)]
         match &config.listen.unix {
+            _ if !unix.is_empty() => own.extend(unix),
             UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket(), users.group())?),
             UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.group())?),
             UnixSocket::Off => {}
@@ -277,115 +350,80 @@ fn socket(place: &Bound) -> Option<PathBuf> {
     place.path().map(Path::to_owned)
 }
 
+/// Who may call: what a reload leaves as it is.
+#[derive(Debug)]
+struct Callers {
+    users: Users,
+    clients: Clients,
+    /// The key that callers without one are taken to have shown, under `run`.
+    assumed: Option<Secret>,
+}
+
 /// What every route is made of.
 struct Forward<'a> {
     config: &'a Config,
     session: &'a Session,
-    users: Users,
-    keys: Keys,
+    callers: &'a Callers,
     tls: Arc<rustls::ClientConfig>,
     resolver: Resolver,
 }
 
-/// A place to listen on, and who answers there.
-type Route = (Bound, Arc<Gateway>);
-
 impl Forward<'_> {
-    fn routes(&self, places: Places) -> Result<Vec<Route>, Error> {
-        let limits = &self.config.limits;
-        let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
-        let mut routes = self.route(&self.config.upstream.origin, places.own, &keep)?;
-        for (host, places) in self.config.hosts.iter().zip(places.hosts) {
-            routes.extend(self.route(&host.origin, places, &keep)?);
+    fn routes(&self, places: Places) -> Result<(Vec<Route>, Vec<Lane>), Error> {
+        let mut routes = vec![];
+        let mut lanes = vec![];
+        let hosts = self.config.hosts.iter().map(|host| &host.origin);
+        let origins = std::iter::once(&self.config.upstream.origin).chain(hosts);
+        for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
+            let lane = self.lane(origin, &places)?;
+            routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
+            lanes.push(lane);
         }
-        Ok(routes)
+        Ok((routes, lanes))
     }
 
-    fn route(&self, origin: &Origin, places: Vec<Bound>, keep: &Keep) -> Result<Vec<Route>, Error> {
-        let config = self.config;
+    fn lane(&self, origin: &Origin, places: &[Bound]) -> Result<Lane, Error> {
         let timeouts = Timeouts {
-            connect: config.upstream.connect_timeout,
-            header: config.upstream.header_timeout,
+            connect: self.config.upstream.connect_timeout,
+            header: self.config.upstream.header_timeout,
         };
         let upstream =
             Upstream::new(origin.clone(), self.tls.clone(), self.resolver.clone(), timeouts);
-        let bound = addresses(&places);
-        let limits = &config.limits;
-        let (users, keys) = (self.users.clone(), self.keys.clone());
-        let guard = Guard::new(&bound, &config.listen.hosts, limits.target_bytes, users, keys);
-        let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
-        let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
-        let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-        let gateway =
-            Gateway::new(guard, policy, keep.clone(), self.session.clone(), upstream, user_agent);
-        let gateway = Arc::new(gateway);
-        Ok(places.into_iter().map(|place| (place, gateway.clone())).collect())
+        let addresses = addresses(places);
+        let gateway = gateway(self.config, self.session, self.callers, &upstream, &addresses)?;
+        Ok(Lane { upstream, addresses, gateway: Arc::new(ArcSwap::from_pointee(gateway)) })
     }
+}
+
+/// Makes what answers at `addresses`; each reload makes it again.
+fn gateway(
+    config: &Config,
+    session: &Session,
+    callers: &Callers,
+    upstream: &Upstream,
+    addresses: &[SocketAddr],
+) -> Result<Gateway, Error> {
+    let limits = &config.limits;
+    let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
+    let is_key_needed = config.listen.expose || config.policy.anonymous == Anonymous::None;
+    let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
+    let users = callers.users.clone();
+    let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys);
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+    let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
+    let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
+    Ok(Gateway::new(guard, policy, keep, session.clone(), upstream.clone(), user_agent))
+}
+
+fn hosts(config: &Config, addresses: &[Vec<SocketAddr>]) -> Vec<wire::Host> {
+    let host = |(host, tcp): (&crate::config::Host, &Vec<SocketAddr>)| wire::Host {
+        upstream: host.origin.to_string(),
+        tcp: tcp.clone(),
+    };
+    config.hosts.iter().zip(addresses).map(host).collect()
 }
 
 /// 0 in the configuration means no bound.
 fn most(bytes: u64) -> u64 {
     if bytes == 0 { u64::MAX } else { bytes }
-}
-
-/// The data path: its thread, and the word that ends it.
-#[derive(Debug)]
-struct Data {
-    thread: JoinHandle<()>,
-    end: oneshot::Sender<()>,
-}
-
-impl Data {
-    /// Starts the thread and waits until it listens.
-    fn start(routes: Vec<Route>, connections: Connections, draining: Draining) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let watched = {
-            let _inside = runtime.enter();
-            routes
-                .into_iter()
-                .map(|(place, gateway)| Ok((place.watch()?, gateway)))
-                .collect::<io::Result<Vec<_>>>()?
-        };
-        let (end, ended) = oneshot::channel::<()>();
-        let serve = move || {
-            runtime.block_on(async move {
-                for (listener, gateway) in watched {
-                    tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
-                }
-                drop((connections, draining));
-                // Dropped or told: either way this path is over.
-                ended.await.ok();
-            });
-            // What still runs is aborted with its runtime; a stuck name look-up is not waited for.
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("data".to_owned()).spawn(serve)?;
-        Ok(Self { thread, end })
-    }
-
-    async fn join(self) {
-        self.end.send(()).ok();
-        let joined = tokio::task::spawn_blocking(move || self.thread.join());
-        if !matches!(joined.await, Ok(Ok(()))) {
-            tracing::error!("the data path ended with a panic");
-        }
-    }
-}
-
-async fn accept(
-    listener: listen::Listener,
-    gateway: Arc<Gateway>,
-    connections: Connections,
-    mut draining: Draining,
-) {
-    let serve = async {
-        loop {
-            let (stream, peer) = listener.next().await;
-            tokio::spawn(connections.clone().serve(gateway.clone(), stream, peer));
-        }
-    };
-    tokio::select! {
-        () = draining.begun() => {}
-        () = serve => {}
-    }
 }

@@ -72,6 +72,10 @@ fn belongs_to_us(name: &str) -> bool {
             | "x-http-method-override"
             | "x-method-override"
             | "true-client-ip"
+            // The caller's trace is for our log: it says more of the caller than Nexudus needs.
+            | "traceparent"
+            | "tracestate"
+            | "baggage"
     ) || name.starts_with("x-forwarded-")
         || name.starts_with("sec-fetch-")
         || name.starts_with("access-control-request-")

@@ -1,6 +1,6 @@
 //! Local requests in, upstream requests out.
 //!
-//! Read [`Gateway::answer`] first: one request walks its lines from top to bottom. Each step takes
+//! Read `Gateway::answer` first: one request walks its lines from top to bottom. Each step takes
 //! the proof that the step before it returned, so a request that was not admitted cannot be
 //! allowed, and one that was not allowed cannot be sent.
 

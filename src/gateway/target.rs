@@ -102,15 +102,24 @@ impl Readings<'_> {
         }
     }
 
-    /// What follows `;` and its like is cut off each segment, or off the path, or is not.
+    /// What follows an undone `?` may have become the query; what follows `;` and its like is cut
+    /// off each segment, or off the path, or is not.
     fn add_separated(&mut self, text: &str) {
+        self.add_cut(text);
+        if let Some(at) = text.find(['?', '#', '\0']) {
+            self.add_cut(&text[..at]);
+        }
+    }
+
+    fn add_cut(&mut self, text: &str) {
         self.add_resolved(text);
-        if let Some(at) = text.find([';', '?', '#', '\0']).into_iter().chain(text.find("::")).min()
-        {
+        let cut =
+            |text: &str| text.find([';', '?', '#', '\0']).into_iter().chain(text.find("::")).min();
+        if let Some(at) = cut(text) {
             self.add_resolved(&text[..at]);
-            let segments = text.split('/').map(|segment| {
-                let end = segment.find([';', '\0']).into_iter().chain(segment.find("::")).min();
-                &segment[..end.unwrap_or(segment.len())]
+            let segments = text.split('/').map(|segment| match cut(segment) {
+                Some(end) => &segment[..end],
+                None => segment,
             });
             self.add_resolved(&segments.collect::<Vec<_>>().join("/"));
         }
@@ -288,7 +297,7 @@ mod tests {
         }
     }
 
-    const SPELLINGS: [&str; 30] = [
+    const SPELLINGS: [&str; 31] = [
         "/api/token",
         "/API/Token",
         "/api/token/",
@@ -309,6 +318,7 @@ mod tests {
         "/api/token%00.json",
         "/api/token%3fa=b",
         "/api/token%23a",
+        "/api;a=b/token%3fa",
         "/api/./token",
         "/api/x/../token",
         "/x/..%2fapi/token",

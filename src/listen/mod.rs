@@ -5,6 +5,7 @@
 
 mod drain;
 mod holder;
+mod inherited;
 #[cfg(target_os = "linux")]
 mod owner;
 mod peer;
@@ -22,8 +23,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::drain::{Drain, Draining, InFlight};
+pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
+pub use self::inherited::{Inherited, inherited};
 #[cfg(target_os = "linux")]
 use self::owner::Owners;
 pub use self::peer::{Peer, User};
@@ -73,6 +75,15 @@ pub enum Error {
     NoSuchGroup {
         /// The name.
         name: String,
+    },
+    /// The service manager handed over something that cannot be listened on.
+    #[error("the inherited descriptor {number} is not a listening stream socket")]
+    Inherited {
+        /// Which.
+        number: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// A live daemon answers on the socket.
     #[error("another daemon answers on {}", path.display())]

@@ -1,5 +1,6 @@
 //! Who is calling, as far as the kernel tells.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// The other end of a local connection.
@@ -32,6 +33,16 @@ pub enum User {
     Untold,
     /// On another machine, or in a container with a network of its own.
     Remote,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => write!(f, "{remote}"),
+            Self::Unix { uid, pid: Some(pid) } => write!(f, "process {pid} of user {uid}"),
+            Self::Unix { uid, pid: None } => write!(f, "user {uid}"),
+        }
+    }
 }
 
 impl Peer {

@@ -16,8 +16,8 @@ use super::{Bound as Place, Error};
 #[derive(Debug)]
 pub struct Bound {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode; none if the service manager made it.
+    file: Option<(u64, u64)>,
 }
 
 /// Binds `path`, making its directory (0700) where it is missing. Members of `group` may open it
@@ -42,11 +42,16 @@ pub fn bind(path: &Path, group: Option<u32>) -> Result<Place, Error> {
         .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
     let file = std::fs::symlink_metadata(path)
         .map_err(|source| unsafe_place("it is gone", Some(source)))?;
-    let bound = Bound { path: path.to_owned(), device: file.dev(), inode: file.ino() };
+    let bound = Bound { path: path.to_owned(), file: Some((file.dev(), file.ino())) };
     Ok(Place::Unix(listener, bound))
 }
 
 impl Bound {
+    /// Names a socket that somebody else has made and removes.
+    pub(super) fn inherited(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: None }
+    }
+
     /// Returns where the socket is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -56,7 +61,7 @@ impl Bound {
 impl Drop for Bound {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| file.dev() == self.device && file.ino() == self.inode);
+            .is_ok_and(|file| self.file == Some((file.dev(), file.ino())));
         if is_ours {
             // Failing leaves a stale file, which the next start replaces.
             std::fs::remove_file(&self.path).ok();

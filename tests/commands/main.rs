@@ -6,6 +6,7 @@ mod clients;
 mod config;
 mod demo;
 mod frame;
+mod life;
 mod login;
 mod refused;
 #[cfg(unix)]

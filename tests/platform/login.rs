@@ -36,6 +36,27 @@ fn a_login_outlives_the_daemon_and_ends_with_logout() {
 }
 
 #[test]
+fn a_running_daemon_is_told_of_login_and_logout() {
+    let desktop = desktop();
+    let _daemon = desktop.serve();
+    assert_eq!(desktop.run("whoami", "").code, 3);
+
+    let told = desktop.run(LOGIN, DEMO_PASSWORD);
+    assert!(!told.err.contains("warning"), "{told:?}");
+    eventually("it serves", || desktop.run("whoami", "").code == 0);
+    assert_eq!(desktop.simulator.token_calls().len(), 1, "the daemon takes over the pair");
+
+    let told = desktop.run("logout", "");
+    assert!(!told.err.contains("warning"), "{told:?}");
+    let told = desktop.run("whoami", "");
+    assert_eq!((told.code, told.out.as_str()), (3, ""), "{told:?}");
+    assert_eq!(desktop.entries(), 0, "nor does it write anything again");
+
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    eventually("it serves again", || desktop.run("whoami", "").code == 0);
+}
+
+#[test]
 fn another_profile_has_entries_of_its_own() {
     let desktop = desktop();
     desktop.run(LOGIN, DEMO_PASSWORD);

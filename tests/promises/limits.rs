@@ -265,3 +265,28 @@ async fn an_exposed_daemon_serves_nobody_without_a_key() {
     let keyed = daemon.request("GET", "/api/auth/me").bearer_auth(&key).send().await.unwrap();
     assert_eq!(keyed.status(), 200);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_does_not_serve_beside_another_users_listener_on_the_other_family() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let script = "$s = IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) or die; \
+                  $| = 1; print $s->sockport, \"\\n\"; sleep 60";
+    let mut other = tokio::process::Command::new("setpriv");
+    // Perl is part of every Debian, and not below somebody's home directory.
+    other.args(["--reuid=65534", "--clear-groups", "perl", "-MIO::Socket::IP", "-e", script]);
+    let mut other = other.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut port).await.unwrap();
+    let ours = format!("127.0.0.1:{}", port.trim()).parse().unwrap();
+
+    let bound = nexudus_proxy::listen::bind_tcp(&[ours]).unwrap();
+    let error = nexudus_proxy::listen::reserve(bound.iter()).unwrap_err();
+
+    assert!(error.to_string().starts_with("another user listens on [::1]:"), "{error}");
+}

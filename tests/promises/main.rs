@@ -8,8 +8,10 @@
 
 mod support;
 
+mod drains;
 mod forwards;
 mod limits;
+mod observes;
 mod refuses;
 mod secrets;
 mod shields;

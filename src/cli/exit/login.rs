@@ -1,6 +1,6 @@
 //! Exit codes and hints of what is about logging in.
 
-use super::{Code, Report, causes};
+use super::{Code, Report, causes, code_of};
 use crate::cli::ask;
 use crate::cli::login::Error as Login;
 use crate::cli::whoami::Error as Whoami;
@@ -150,15 +150,8 @@ pub(super) fn whoami_code(error: &Whoami) -> Code {
     match error {
         Whoami::Forbidden => Code::Forbidden,
         Whoami::Offline(_) | Whoami::Unclear(_) => Code::Network,
-        Whoami::Daemon { code, .. } => match code.as_str() {
-            "session.not-logged-in" | "session.expired" => Code::NotLoggedIn,
-            "session.refused" | "session.totp-required" | "session.password-reset" => {
-                Code::Unauthorized
-            }
-            "credentials.locked" | "credentials.unavailable" => Code::Store,
-            code if code.starts_with("upstream.") || code == "session.unavailable" => Code::Network,
-            _ => Code::Failed,
-        },
+        Whoami::Daemon { code, .. } if code.starts_with("upstream.") => Code::Network,
+        Whoami::Daemon { code, .. } => code_of(code),
     }
 }
 

@@ -22,6 +22,7 @@ use super::{Error, headers};
 use crate::config::Limits;
 use crate::listen::Canned;
 use crate::session::Verdict;
+use crate::telemetry::Noted;
 
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
@@ -41,6 +42,7 @@ pub(super) fn render(error: &Error) -> Response<Body> {
     let mut response = Response::new(Body::full(problem(&told, &detail)));
     *response.status_mut() = told.status;
     describe(response.headers_mut(), &told);
+    response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }
 

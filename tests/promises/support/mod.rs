@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use nexudus_proxy::admin::client::Client;
 use nexudus_proxy::clock::{Clock, Hand};
 use nexudus_proxy::config::{Config, Origin, Paths, Store};
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
@@ -67,6 +68,7 @@ impl Setup {
     }
 
     /// Logs in with a second factor.
+    #[allow(dead_code, reason = "the promises about 2FA are still to come")]
     pub fn second_factor(mut self, factor: SecondFactor) -> Self {
         self.login.as_mut().unwrap().second_factor = Some(factor);
         self
@@ -114,6 +116,12 @@ impl Daemon {
     /// Returns the directory that everything of it is in.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Returns the other end of its admin socket.
+    pub async fn admin(&self) -> Client {
+        let socket = Paths::below(self.home.path()).admin_socket();
+        Client::find(&[socket]).await.unwrap()
     }
 
     /// Begins a request to it.
