@@ -1,6 +1,6 @@
 //! Every key there is: the one list that the rest is made from.
 //!
-//! A key whose mechanism is still to come says so here (`only_default`, `without`): any other value
+//! A key whose mechanism is still to come says so here (`only_default`): any other value
 //! is then refused as not available in this version. Taking that word away enables it.
 
 use super::field::Field;
@@ -53,7 +53,6 @@ pub static KEYS: &[Entry] = &[
         Kind::Choice(&["auto", "systemd", "command", "env", "keychain"]),
         "auto, systemd, command, env or keychain"
     )
-    .without(&["keychain"])
     .shorthand("credentials"),
     entry!(credentials.email, Kind::Text, "E-mail, for sources that hold only the password"),
     entry!(
@@ -71,8 +70,7 @@ pub static KEYS: &[Entry] = &[
         session.key,
         Kind::Choice(&["auto", "keychain", "systemd", "command", "kernel"]),
         "The key of its file: auto, keychain, systemd, command or kernel"
-    )
-    .without(&["keychain", "kernel"]),
+    ),
     entry!(session.key_command, Kind::Command, "Prints that key"),
     entry!(
         session.client_id,
@@ -158,8 +156,7 @@ pub static KEYS: &[Entry] = &[
         notify.command,
         Kind::Command,
         "Run when a person is needed: refused login, 2FA, degraded store"
-    )
-    .only_default(),
+    ),
 ];
 
 const POSITIVE: Kind = Kind::Duration { zero: false };

@@ -292,12 +292,8 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
     for text in [
         "[upstream]\nupgrade = true",
         "[admin]\nusers = ['root']",
-        "[credentials]\nsource = 'keychain'",
-        "[session]\nkey = 'keychain'",
-        "[session]\nkey = 'kernel'",
         "[policy]\ncookies = true",
-        "[notify]\ncommand = ['true']",
-        "[profile.work.notify]\ncommand = ['true']",
+        "[profile.work.policy]\ncookies = true",
     ] {
         let said = problems(text).join("\n");
 

@@ -12,8 +12,10 @@ pub mod process;
 #[cfg(unix)]
 mod relay;
 
+mod alert;
 mod control;
 mod data;
+mod direct;
 mod forward;
 mod lock;
 mod notify;
@@ -45,8 +47,9 @@ use crate::secret::Secret;
 use crate::session::{Session, issuer};
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
-use crate::upstream::{self, Resolver, Via};
+use crate::upstream::{self, Resolver};
 
+pub use self::direct::{Direct, reach};
 #[cfg(unix)]
 pub use self::relay::Relay;
 
@@ -68,6 +71,7 @@ pub struct Daemon {
     is_activated: bool,
     control: Control,
     keeper: tokio::task::JoinHandle<()>,
+    alert: Option<tokio::task::JoinHandle<()>>,
     #[cfg(target_os = "linux")]
     _reserved: Vec<listen::Reserved>,
     _lock: File,
@@ -154,16 +158,8 @@ impl Daemon {
         let admin = control::Places::bind(config, paths, admin)?;
         let mut places = Places::bind(config, paths, &users, tcp, unix)?;
 
-        let mut client = issuer::client(reqwest::Client::builder());
-        if let Some(via) = Via::configured(&config.upstream.proxy, &config.upstream.origin)? {
-            client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
-        }
-        let client = client
-            .tls_backend_preconfigured((*tls).clone())
-            .dns_resolver(Arc::new(resolver.clone()))
-            .connect_timeout(config.upstream.connect_timeout)
-            .build()
-            .map_err(Error::Client)?;
+        let client = direct::client(config, &tls, &resolver)?;
+        let credentials = setting.credentials.clone();
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
@@ -174,6 +170,10 @@ impl Daemon {
         let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
+        let alert = (!config.notify.command.is_empty()).then(|| {
+            let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
+            tokio::spawn(alert::watch(session.clone(), credentials, command, profile))
+        });
 
         let (drain, draining) = Drain::new();
         #[cfg(target_os = "linux")]
@@ -246,6 +246,7 @@ impl Daemon {
             is_activated,
             control,
             keeper,
+            alert,
             #[cfg(target_os = "linux")]
             _reserved: reserved,
             _lock: lock,
@@ -311,6 +312,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.alert.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
