@@ -61,9 +61,10 @@ async fn the_window_is_learned_from_answers_alone() {
 
         assert!(answers.iter().all(|answer| answer.status() == 200), "{status} {told:?}");
         let view = daemon.running.throttle().view().reads;
-        let longest = view.windows.iter().max_by_key(|window| window.per).unwrap();
-        assert_eq!(longest.per, Duration::from_secs(1), "{status} {told:?} {view:?}");
-        assert!((9..=11).contains(&longest.count), "{status} {told:?} {view:?}");
+        // One in 100 ms is ten in a second: which of them was met depends on the first burst.
+        let rates = view.windows.iter().map(|it| f64::from(it.count) / it.per.as_secs_f64());
+        let rate = rates.fold(f64::MAX, f64::min);
+        assert!((5.0..=11.0).contains(&rate), "{status} {told:?} {view:?}");
     };
     let variants = [
         (429, RetryAfter::Seconds),
