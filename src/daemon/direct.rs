@@ -28,7 +28,7 @@ impl Direct {
         credentials: Credentials,
         issuer: issuer::Http,
     ) -> Self {
-        // A person waits as long as an attempt may take.
+        // A person waits as long as an attempt may take, but not for another one.
         let patient = crate::config::Session { wait: PATIENCE, ..config.session.clone() };
         let directory = Some(paths.profile_state());
         let clock = Clock::system();
@@ -36,14 +36,31 @@ impl Direct {
         Self { session, keeper: tokio::spawn(keeper.run()) }
     }
 
-    /// Returns a token.
+    /// Returns a token, or why the first attempt brought none: a person asks again, a daemon waits.
     ///
     /// # Errors
     ///
     /// Why there is none.
     pub async fn bearer(&self) -> Result<Bearer, session::Error> {
-        self.session.ready(Body::Replayable).await?;
+        tokio::select! {
+            ready = self.session.ready(Body::Replayable) => ready?,
+            () = self.failed() => {}
+        }
         self.session.bearer()
+    }
+
+    /// Waits until an attempt has ended without a token.
+    async fn failed(&self) {
+        let mut changes = self.session.subscribe();
+        loop {
+            let view = self.session.view();
+            if view.error.is_some() && !view.renewing {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Returns the session.

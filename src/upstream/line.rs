@@ -48,8 +48,14 @@ impl Line {
     /// Says whether the other end has neither closed it nor sent anything unasked for.
     pub(super) fn lives(&mut self) -> bool {
         let waker = self.0.waker.clone();
-        self.0.drive(&mut Context::from_waker(&waker));
-        self.0.driver.is_some() && self.0.sender.is_ready()
+        // The end of an answer takes hyper more than one look.
+        for _ in 0..LOOKS {
+            self.0.drive(&mut Context::from_waker(&waker));
+            if self.is_free() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Sends a request and waits for its answer; `None` after `limit` without one. `extended`
@@ -111,6 +117,9 @@ impl Line {
         self.0.relay.forget();
     }
 }
+
+/// Looks at a connection before it is given up: one for what came, one for what follows from it.
+const LOOKS: usize = 3;
 
 impl Inner {
     fn drive(&mut self, cx: &mut Context<'_>) {

@@ -18,7 +18,6 @@ pub(super) struct Pool {
     roused: Notify,
 }
 
-#[derive(Default)]
 struct State {
     idle: Vec<Idle>,
     /// When a request last gave a connection back; ages are measured on the boot clock, which
@@ -34,7 +33,9 @@ struct Idle {
 
 impl Pool {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::default(), roused: Notify::new() }
+        let used = clock.boot();
+        let state = Mutex::new(State { idle: vec![], used, asleep: false });
+        Self { clock, state, roused: Notify::new() }
     }
 
     /// Takes a connection that a request of this kind may use, if there is one that still lives.
