@@ -53,8 +53,12 @@ check "licences, bans and sources" scripts/supply-chain.sh
 
 if cargo nextest --version >/dev/null 2>&1; then
   tests "tests" cargo nextest run --workspace --locked --no-fail-fast --status-level fail
+  tests "tests in real time" \
+    cargo nextest run --workspace --locked --no-fail-fast --status-level fail --run-ignored only
 else
   tests "tests" cargo test --workspace --locked --no-fail-fast --lib --bins --tests
+  tests "tests in real time" \
+    cargo test --workspace --locked --no-fail-fast --lib --bins --tests -- --ignored
 fi
 tests "documentation tests" cargo test --workspace --locked --no-fail-fast --doc
 

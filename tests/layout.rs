@@ -35,7 +35,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/respond/tell.rs"]),
     ("StatusCode::FORBIDDEN", &["admin/", "gateway/respond/tell.rs"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/", "session/keeper/", "upstream/dial.rs"]),
+    ("tokio::spawn(", &["daemon/", "session/keeper/", "upstream/streams.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/", "telemetry/writer.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.

@@ -11,9 +11,8 @@ pub static KEYS: &[Entry] = &[
     entry!(upstream.origin, Kind::Origin, "Where requests go; https only").shorthand("upstream"),
     entry!(upstream.ca_file, Kind::File, "Extra trust anchors beside the system's, PEM")
         .shorthand("ca-file"),
-    entry!(upstream.proxy, Kind::Proxy, "How to reach the internet: none, system or a URL")
-        .only_default(),
-    entry!(upstream.http2, Kind::Switch, "Offer HTTP/2 to the upstream").only_default(),
+    entry!(upstream.proxy, Kind::Proxy, "How to reach the internet: none, system or a URL"),
+    entry!(upstream.http2, Kind::Switch, "Offer HTTP/2 to the upstream"),
     entry!(upstream.user_agent, Kind::Text, "Replaces the client's User-Agent; \"\": let it be"),
     entry!(
         upstream.connect_timeout,

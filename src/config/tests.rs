@@ -290,9 +290,6 @@ fn a_mistyped_variable_is_refused_and_other_peoples_are_not_ours() {
 #[test]
 fn what_has_no_mechanism_yet_is_refused_never_ignored() {
     for text in [
-        "[upstream]\nproxy = 'system'",
-        "[upstream]\nproxy = 'http://me:hunter2@proxy:3128'",
-        "[upstream]\nhttp2 = true",
         "[upstream]\nupgrade = true",
         "[admin]\nusers = ['root']",
         "[policy]\ncookies = true",

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::session::{self, Bearer, Body, Session, issuer};
-use crate::upstream::{self, Resolver};
+use crate::upstream::{self, Resolver, Via};
 
 /// A session of its own, in step with the daemon's through the lock across processes.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Direct {
 ///
 /// # Errors
 ///
-/// [`Error::Trust`] and [`Error::Client`].
+/// [`Error::Trust`], [`Error::Client`], and a proxy that cannot be used.
 pub fn reach(config: &Config) -> Result<issuer::Http, Error> {
     let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
     let resolver = Resolver::new(Handle::current());
@@ -75,7 +75,11 @@ pub(super) fn client(
     tls: &rustls::ClientConfig,
     resolver: &Resolver,
 ) -> Result<reqwest::Client, Error> {
-    issuer::client(reqwest::Client::builder())
+    let mut client = issuer::client(reqwest::Client::builder());
+    if let Some(via) = Via::configured(&config.upstream.proxy, &config.upstream.origin)? {
+        client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
+    }
+    client
         .tls_backend_preconfigured(tls.clone())
         .dns_resolver(Arc::new(resolver.clone()))
         .connect_timeout(config.upstream.connect_timeout)

@@ -16,6 +16,7 @@ mod alert;
 mod control;
 mod data;
 mod direct;
+mod forward;
 mod lock;
 mod notify;
 mod reload;
@@ -28,24 +29,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use self::control::Control;
-use self::data::{Data, Route};
-use self::reload::{Lane, Live};
+use self::data::Data;
+use self::forward::{Callers, Forward, Places, addresses, socket};
+use self::reload::Live;
 use crate::admin::{self, Admin, Facts, Now, Order, Pulse, Shield, wire};
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
+use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
-use crate::gateway::{Connections, Gateway, Guard, Keys, Policy};
-use crate::listen::{self, Bound, Drain, Users};
+use crate::gateway::Connections;
+use crate::listen::{self, Drain, Users};
 use crate::secret::Secret;
 use crate::session::{Session, issuer};
 use crate::telemetry::Record;
-use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
+use crate::upstream::{self, Resolver};
 
 pub use self::direct::{Direct, reach};
 #[cfg(unix)]
@@ -113,6 +114,9 @@ pub enum Error {
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
+    /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
+    #[error("could not use the proxy of upstream.proxy")]
+    Proxy(#[from] upstream::ViaError),
     /// The daemon's own HTTP client could not be made.
     #[error("could not make the client for the token endpoint")]
     Client(#[source] reqwest::Error),
@@ -161,7 +165,7 @@ impl Daemon {
             issuer::Http::new(client, config.upstream.origin.to_string()),
             setting.clock.clone(),
         );
-        let clients = Clients::new(&paths.profile_state(), setting.clock);
+        let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
         let alert = (!config.notify.command.is_empty()).then(|| {
             let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
@@ -173,12 +177,14 @@ impl Daemon {
         let reserved = std::mem::take(&mut places.reserved);
         let callers = Callers { users, clients: clients.clone(), assumed: key };
         let record = Arc::<Record>::default();
-        let addresses = addresses(&places.own);
+        let own = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
-        let host_addresses: Vec<_> =
-            places.hosts.iter().map(|host| self::addresses(host)).collect();
-        let forward = Forward { config, session: &session, callers: &callers, tls, resolver };
+        let host_addresses: Vec<_> = places.hosts.iter().map(|host| addresses(host)).collect();
+        let clock = setting.clock;
+        let forward =
+            Forward { config, session: &session, callers: &callers, tls, resolver, clock };
         let (routes, lanes) = forward.routes(places)?;
+        let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
 
@@ -190,7 +196,7 @@ impl Daemon {
             profile: config.profile.clone(),
             started: Instant::now(),
             listening: wire::Listening {
-                tcp: addresses.clone(),
+                tcp: own.clone(),
                 unix: socket.clone(),
                 hosts: hosts(config, &host_addresses),
                 admin: admin.socket(),
@@ -212,11 +218,11 @@ impl Daemon {
                 shield: Shield::new(admin.address()),
             },
         );
-        let data =
-            Data::start(routes, connections.clone(), draining, heart).map_err(Error::Data)?;
+        let data = Data::start(routes, upstreams, connections.clone(), draining, heart)
+            .map_err(Error::Data)?;
         let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
         Ok(Self {
-            addresses,
+            addresses: own,
             host_addresses,
             socket,
             session,
@@ -298,132 +304,10 @@ impl Drop for Daemon {
 /// How long a 503 may take to be written, once the time to finish is over.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Everything that is listened on, bound before anything runs.
-struct Places {
-    own: Vec<Bound>,
-    hosts: Vec<Vec<Bound>>,
-    #[cfg(target_os = "linux")]
-    reserved: Vec<listen::Reserved>,
-}
-
-impl Places {
-    /// Binds what is configured, but takes `tcp` and `unix`, where there are any, in its place.
-    fn bind(
-        config: &Config,
-        paths: &Paths,
-        users: &Users,
-        tcp: Vec<Bound>,
-        unix: Vec<Bound>,
-    ) -> Result<Self, Error> {
-        let mut own = match tcp.is_empty() {
-            true => listen::bind_tcp(&config.listen.tcp)?,
-            false => tcp,
-        };
-        #[cfg(unix)]
-        match &config.listen.unix {
-            _ if !unix.is_empty() => own.extend(unix),
-            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket(), users.group())?),
-            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.group())?),
-            UnixSocket::Off => {}
-        }
-        if own.is_empty() {
-            return Err(Error::Nowhere);
-        }
-        let hosts = config.hosts.iter().map(|host| listen::bind_tcp(&host.listen));
-        let hosts: Vec<Vec<Bound>> = hosts.collect::<Result<_, _>>()?;
-        #[cfg(target_os = "linux")]
-        let reserved = listen::reserve(own.iter().chain(hosts.iter().flatten()))?;
-        Ok(Self {
-            own,
-            hosts,
-            #[cfg(target_os = "linux")]
-            reserved,
-        })
-    }
-}
-
-fn addresses(places: &[Bound]) -> Vec<SocketAddr> {
-    places.iter().filter_map(Bound::address).collect()
-}
-
-fn socket(place: &Bound) -> Option<PathBuf> {
-    place.path().map(Path::to_owned)
-}
-
-/// Who may call: what a reload leaves as it is.
-#[derive(Debug)]
-struct Callers {
-    users: Users,
-    clients: Clients,
-    /// The key that callers without one are taken to have shown, under `run`.
-    assumed: Option<Secret>,
-}
-
-/// What every route is made of.
-struct Forward<'a> {
-    config: &'a Config,
-    session: &'a Session,
-    callers: &'a Callers,
-    tls: Arc<rustls::ClientConfig>,
-    resolver: Resolver,
-}
-
-impl Forward<'_> {
-    fn routes(&self, places: Places) -> Result<(Vec<Route>, Vec<Lane>), Error> {
-        let mut routes = vec![];
-        let mut lanes = vec![];
-        let hosts = self.config.hosts.iter().map(|host| &host.origin);
-        let origins = std::iter::once(&self.config.upstream.origin).chain(hosts);
-        for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
-            let lane = self.lane(origin, &places)?;
-            routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
-            lanes.push(lane);
-        }
-        Ok((routes, lanes))
-    }
-
-    fn lane(&self, origin: &Origin, places: &[Bound]) -> Result<Lane, Error> {
-        let timeouts = Timeouts {
-            connect: self.config.upstream.connect_timeout,
-            header: self.config.upstream.header_timeout,
-        };
-        let upstream =
-            Upstream::new(origin.clone(), self.tls.clone(), self.resolver.clone(), timeouts);
-        let addresses = addresses(places);
-        let gateway = gateway(self.config, self.session, self.callers, &upstream, &addresses)?;
-        Ok(Lane { upstream, addresses, gateway: Arc::new(ArcSwap::from_pointee(gateway)) })
-    }
-}
-
-/// Makes what answers at `addresses`; each reload makes it again.
-fn gateway(
-    config: &Config,
-    session: &Session,
-    callers: &Callers,
-    upstream: &Upstream,
-    addresses: &[SocketAddr],
-) -> Result<Gateway, Error> {
-    let limits = &config.limits;
-    let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
-    let is_key_needed = config.listen.expose || config.policy.anonymous == Anonymous::None;
-    let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
-    let users = callers.users.clone();
-    let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys);
-    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
-    let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
-    let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    Ok(Gateway::new(guard, policy, keep, session.clone(), upstream.clone(), user_agent))
-}
-
 fn hosts(config: &Config, addresses: &[Vec<SocketAddr>]) -> Vec<wire::Host> {
     let host = |(host, tcp): (&crate::config::Host, &Vec<SocketAddr>)| wire::Host {
         upstream: host.origin.to_string(),
         tcp: tcp.clone(),
     };
     config.hosts.iter().zip(addresses).map(host).collect()
-}
-
-/// 0 in the configuration means no bound.
-fn most(bytes: u64) -> u64 {
-    if bytes == 0 { u64::MAX } else { bytes }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{Callers, Daemon, Error, gateway};
+use super::forward::{Callers, gateway};
+use super::{Daemon, Error};
 use crate::admin::wire::Reloaded;
 use crate::config::{Config, Entry, KEYS};
 use crate::gateway::{Connections, Gateway};

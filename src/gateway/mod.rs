@@ -89,29 +89,44 @@ impl Gateway {
         // Only now is the body asked for (`100 Continue`): nothing can refuse the request any more.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
 
-        let bearer = self.session.bearer()?;
-        let response = self.send(&allowed, &mut body, &bearer).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            self.session.proven(bearer.generation);
-            return self.relay(response, &allowed, &bearer).await;
+        let mut bearer = self.bearer(&body).await?;
+        let mut replayed = false;
+        loop {
+            let response = self.send(&allowed, &mut body, &bearer).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                self.session.proven(bearer.generation);
+                return self.relay(response, &allowed, &bearer).await;
+            }
+            // 401 is Nexudus's word for a dead token and for missing permission alike.
+            let asked = Asked::new(allowed.method(), allowed.path());
+            match self.session.judge(bearer.generation, &asked).await {
+                session::Verdict::Replay if body.is_repeatable() && !replayed => {
+                    response.into_body().discard(LEFT_OF_A_401).await;
+                    bearer = self.bearer(&body).await?;
+                    replayed = true;
+                }
+                verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
+                    let mut response = self.relay(response, &allowed, &bearer).await?;
+                    respond::explain(&mut response, &verdict);
+                    return Ok(response);
+                }
+                session::Verdict::Unavailable(error) => return Err(error.into()),
+            }
         }
+    }
 
-        // 401 is Nexudus's word for a dead token and for missing permission alike.
-        let asked = Asked::new(allowed.method(), allowed.path());
-        match self.session.judge(bearer.generation, &asked).await {
-            session::Verdict::Replay if body.is_repeatable() => {
-                response.into_body().discard(LEFT_OF_A_401).await;
-                let renewed = self.session.bearer()?;
-                let response = self.send(&allowed, &mut body, &renewed).await?;
-                self.relay(response, &allowed, &renewed).await
-            }
-            verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
-                let mut response = self.relay(response, &allowed, &bearer).await?;
-                respond::explain(&mut response, &verdict);
-                Ok(response)
-            }
-            session::Verdict::Unavailable(error) => Err(error.into()),
+    /// Returns a token that is valid now: a body takes its time to arrive, and may turn out to be
+    /// too large to be sent twice.
+    async fn bearer(&self, body: &Kept) -> Result<Bearer, Error> {
+        let once = !body.is_repeatable();
+        let body = if once { session::Body::Once } else { session::Body::Replayable };
+        self.session.ready(body).await?;
+        if let Ok(bearer) = self.session.bearer() {
+            return Ok(bearer);
         }
+        // It ended between the two lines.
+        self.session.ready(body).await?;
+        Ok(self.session.bearer()?)
     }
 
     /// Makes an answer fit for this caller.

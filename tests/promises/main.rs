@@ -1,18 +1,25 @@
 //! What the daemon promises to its user, a file per promise, against the simulated Nexudus.
 //!
-//! Every test runs the real daemon in this process, on ports of its own, and a client that knows
-//! nothing of it.
+//! Most tests run the real daemon in this process, on ports of its own, and a client that knows
+//! nothing of it; where a process must die, they run the real program.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod support;
 
+mod answers;
+mod connects;
 mod drains;
 mod forwards;
 mod limits;
+mod logins;
 mod observes;
 mod refuses;
+mod rejected;
+mod relays;
 mod secrets;
 mod shields;
+mod survives;
 mod tokens;
+mod uploads;

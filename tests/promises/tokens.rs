@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexudus_simulator::Route;
+use nexudus_proxy::config::Store;
+use nexudus_proxy::credentials::Credentials;
+use nexudus_proxy::session::{Body, Session, issuer};
+use nexudus_simulator::{Deed, Fault, Route};
 
-use crate::support::{PATIENCE, daemon, upstream};
+use crate::support::{
+    KEY, Load, PATIENCE, daemon, executed_once, grants, pass, refused, secs, short, upstream,
+};
 
 #[tokio::test]
 async fn a_hundred_first_requests_cost_one_login() {
@@ -26,18 +31,290 @@ async fn a_hundred_first_requests_cost_one_login() {
 }
 
 #[tokio::test]
-async fn requests_go_on_while_the_token_rotates() {
-    let life = Duration::from_secs(20);
-    let upstream = upstream().set(|knobs| knobs.token.access_life = life).start().unwrap();
-    let (setup, hand) = daemon(&upstream).clock_by_hand();
-    let daemon = setup.run().await;
+async fn a_request_waits_for_the_first_login_as_long_as_configured() {
+    let upstream = upstream().start().unwrap();
+    let held = upstream.hold(Route::Token);
+    let wait = Duration::from_millis(50);
+    let daemon = daemon(&upstream).set(|config| config.session.wait = wait).run().await;
 
-    for generation in 1..=15 {
-        daemon.session_until(|view| view.generation >= generation && !view.renewing).await;
-        assert_eq!(daemon.get("/api/auth/me").await.status(), 200, "generation {generation}");
-        hand.advance(life);
-        upstream.advance(life);
+    assert_eq!(refused(&daemon).await, "session.unavailable");
+
+    held.release();
+    daemon.session_until(|view| view.generation == 1).await;
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    assert_eq!(grants(&upstream), ["password"]);
+}
+
+#[tokio::test]
+async fn fifteen_short_lives_under_load_cost_no_caller_an_error() {
+    let upstream = upstream().frozen_clock().set(short).start().unwrap();
+    for skip in [2, 7] {
+        // Renewed, and nobody hears of it.
+        upstream.fault(lost_reply().skip(skip).times(1));
+    }
+    let (setup, hand) = daemon(&upstream).stored().clock_by_hand();
+    let daemon = setup.run().await;
+    let mut load = Load::default();
+    load.send(&daemon, 1);
+    load.answered().await;
+
+    for life in 1..=15 {
+        let before = daemon.session_until(|view| view.saved).await.generation;
+        let mut stall = None;
+        // Every other answer of the token endpoint comes after the token has ended.
+        let late = (life % 2 == 0).then(|| upstream.hold(Route::Token));
+        while late.is_some() && daemon.running.session().view().expires_in.is_some() {
+            load.send(&daemon, 6);
+            pass(&hand, &upstream, secs(5));
+            if daemon.running.session().bearer().is_ok() {
+                load.answered().await;
+            }
+        }
+        if let Some(late) = late {
+            load.send(&daemon, 6);
+            let asked = upstream.wait_until_async(|view| view.held() == 1, PATIENCE);
+            assert!(asked.await, "nobody asked for a token");
+            pass(&hand, &upstream, secs(5));
+            stall = (life % 6 == 0).then(|| daemon.stall());
+            late.release();
+        }
+        while daemon.idle().await.generation == before {
+            load.send(&daemon, 6);
+            // A reply that was lost is tried again after a second.
+            let ended = daemon.running.session().bearer().is_err();
+            pass(&hand, &upstream, if ended { Duration::from_millis(250) } else { secs(5) });
+        }
+        load.answered().await;
+        if let Some(stall) = stall {
+            load.send(&daemon, 6);
+            pass(&hand, &upstream, secs(10));
+            load.answered().await;
+            stall.end().await;
+        }
     }
 
+    // A lost reply costs two grants more: the next refresh is refused, the password is not.
+    let passwords = grants(&upstream).iter().filter(|grant| *grant == "password").count();
+    assert_eq!((grants(&upstream).len(), passwords), (16 + 2 * 2, 1 + 2));
     assert_eq!(upstream.max_concurrent_token_calls(), 1);
+    executed_once(&upstream, load.sent().div_ceil(2));
+}
+
+#[tokio::test]
+async fn nobody_waits_for_an_answer_that_takes_25_seconds() {
+    let knobs = |knobs: &mut nexudus_simulator::Knobs| knobs.token.access_life = secs(200);
+    let upstream = upstream().frozen_clock().set(knobs).start().unwrap();
+    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let daemon = setup.run().await;
+    daemon.session_until(|view| view.generation == 1 && !view.renewing).await;
+
+    let held = upstream.hold(Route::Token);
+    pass(&hand, &upstream, secs(160));
+    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+    for _ in 0..5 {
+        pass(&hand, &upstream, secs(5));
+        assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    }
+    held.release();
+
+    daemon.session_until(|view| view.generation == 2).await;
+    assert_eq!(grants(&upstream), ["password", "refresh_token"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_stalls_for_ten_seconds_delays_the_next_rotation_and_fails_no_caller() {
+    let knobs = |knobs: &mut nexudus_simulator::Knobs| knobs.token.access_life = secs(8);
+    let upstream = upstream().frozen_clock().set(knobs).start().unwrap();
+    let (setup, hand) = daemon(&upstream).stored().clock_by_hand();
+    let daemon = setup.run().await;
+    daemon.session_until(|view| view.saved).await;
+    let held = upstream.hold(Route::Token);
+    pass(&hand, &upstream, secs(7));
+    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+
+    let stall = daemon.stall();
+    held.release();
+    daemon.session_until(|view| view.generation == 2).await;
+    let mut load = Load::default();
+    for second in 0..10 {
+        load.send(&daemon, 2);
+        if second < 7 {
+            load.answered().await;
+        }
+        pass(&hand, &upstream, secs(1));
+    }
+    tokio::task::yield_now().await;
+    let view = daemon.running.session().view();
+    assert_eq!((view.generation, view.saved), (2, false));
+    assert_eq!(upstream.token_calls().len(), 2, "rotated again before it was durable");
+    stall.end().await;
+
+    load.answered().await;
+    let view = daemon.session_until(|view| view.saved).await;
+    assert_eq!((view.generation, &view.degraded), (3, &None));
+    assert_eq!(grants(&upstream), ["password", "refresh_token", "refresh_token"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_told_and_fails_no_caller() {
+    let upstream = upstream().frozen_clock().set(short).start().unwrap();
+    let (setup, hand) = daemon(&upstream).stored().clock_by_hand();
+    let daemon = setup.run().await;
+    daemon.session_until(|view| view.saved).await;
+    let in_the_way = daemon.home().join("state/session.sealed.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+
+    for _ in 0..60 {
+        pass(&hand, &upstream, secs(5));
+        daemon.idle().await;
+        assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    }
+    let view = daemon.running.session().view();
+    let degraded = view.degraded.clone().unwrap_or_default();
+    assert!(degraded.contains("would be lost by a restart"), "{view:?}");
+    assert!((3..=5).contains(&view.generation), "{view:?}");
+
+    std::fs::remove_dir(in_the_way).unwrap();
+    pass(&hand, &upstream, secs(60));
+    let view = daemon.session_until(|view| view.saved).await;
+    assert_eq!(view.degraded, None);
+}
+
+#[tokio::test]
+async fn cancelled_requests_change_nothing_for_the_others() {
+    let upstream = upstream().start().unwrap();
+    let held = upstream.hold(Route::Token);
+    let daemon = daemon(&upstream).run().await;
+    let ask = || tokio::spawn(daemon.request("GET", "/api/auth/me").send());
+    let (impatient, patient): (Vec<_>, Vec<_>) = (0..50).map(|_| (ask(), ask())).unzip();
+    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+
+    for request in impatient {
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+    }
+    held.release();
+
+    for request in patient {
+        assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(upstream.token_calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_renewal_that_everybody_has_left_still_ends() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.session_until(|view| view.generation == 1).await;
+    upstream.revoke_access_tokens();
+    let held = upstream.hold_answers(Route::Token);
+    let ask = || tokio::spawn(daemon.request("GET", "/api/spaces/coworkers").send());
+    let impatient: Vec<_> = (0..20).map(|_| ask()).collect();
+    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+
+    for request in impatient {
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+    }
+    held.release();
+
+    let view = daemon.session_until(|view| view.generation == 2).await;
+    assert_eq!(view.error, None);
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    assert_eq!(grants(&upstream), ["password", "refresh_token"]);
+}
+
+#[tokio::test]
+async fn twelve_who_share_a_saved_session_refresh_it_once_and_the_chain_lives() {
+    let upstream = upstream().start().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let ca = home.path().join("ca.pem");
+    upstream.write_ca(&ca).unwrap();
+    let mut config = nexudus_proxy::config::Config::default().session;
+    config.store = Store::File;
+    config.key_command = ["printf", KEY].map(str::to_owned).to_vec();
+    let user = || {
+        let tls = nexudus_proxy::upstream::tls(Some(&ca)).unwrap();
+        let client = reqwest::Client::builder().tls_backend_preconfigured((*tls).clone());
+        let client = issuer::client(client).build().unwrap();
+        let issuer = issuer::Http::new(client, upstream.origin());
+        let credentials = Credentials::memory(Some(nexudus_proxy::credentials::Login {
+            email: crate::support::EMAIL.to_owned(),
+            password: nexudus_proxy::secret::Secret::new(crate::support::PASSWORD),
+            second_factor: None,
+        }));
+        let clock = nexudus_proxy::clock::Clock::system();
+        let directory = Some(home.path().to_owned());
+        let (session, keeper) = Session::new(&config, directory, credentials, issuer, clock);
+        tokio::spawn(keeper.run());
+        session
+    };
+    let users: Vec<_> = (0..12).map(|_| user()).collect();
+    for session in &users {
+        session.ready(Body::Replayable).await.unwrap();
+    }
+    assert_eq!(grants(&upstream), ["password"]);
+
+    let refreshed = join_all(users.iter().map(Session::refresh)).await;
+
+    assert!(refreshed.iter().all(Result::is_ok), "{refreshed:?}");
+    assert!(users.iter().all(|session| session.view().generation == 2));
+    users[7].refresh().await.unwrap();
+    assert_eq!(grants(&upstream), ["password", "refresh_token", "refresh_token"]);
+}
+
+#[tokio::test]
+#[ignore = "takes a minute of real time; make test runs it"]
+async fn a_minute_of_two_second_tokens_costs_no_caller_an_error() {
+    let upstream = upstream().set(|knobs| knobs.token.access_life = secs(2)).start().unwrap();
+    let jitter = Duration::from_millis(1_500);
+    upstream.fault(Fault { jitter, ..lost_reply().chance(0.05) });
+    upstream.fault(Fault { jitter, ..Fault::on("/api/token", Deed::Pass) });
+    // Longer than the stall and the renewal after it together.
+    let setup = daemon(&upstream).stored().set(|config| config.session.wait = secs(20));
+    let daemon = setup.run().await;
+    daemon.session_until(|view| view.saved).await;
+
+    let mut load = Load::default();
+    let callers = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(25));
+        loop {
+            ticks.tick().await;
+            load.send(&daemon, 2);
+            load.look();
+        }
+    };
+    let weather = async {
+        tokio::time::sleep(secs(20)).await;
+        // The disk stalls in the middle of a renewal.
+        let held = upstream.hold(Route::Token);
+        assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+        let stall = daemon.stall();
+        held.release();
+        tokio::time::sleep(secs(10)).await;
+        stall.end().await;
+        // Tokens live long enough for one answer that takes 25 s.
+        upstream.set(|knobs| knobs.token.access_life = secs(60));
+        daemon.session_until(|view| view.expires_in > Some(secs(50))).await;
+        upstream.set(|knobs| {
+            knobs.faults = vec![Fault::on("/api/token", Deed::Pass).delayed(secs(25))];
+        });
+        daemon.running.session().refresh().await.unwrap();
+    };
+    tokio::select! {
+        () = callers => {}
+        () = weather => {}
+    }
+    load.answered().await;
+
+    let grants = grants(&upstream);
+    let lost = grants.iter().filter(|grant| *grant == "password").count() - 1;
+    assert!(grants.len() <= 25 + 2 * lost, "{} grants, {lost} of them lost", grants.len());
+    assert_eq!(upstream.max_concurrent_token_calls(), 1);
+    executed_once(&upstream, load.sent().div_ceil(2));
+}
+
+/// The refresh takes effect, and its reply is lost.
+fn lost_reply() -> Fault {
+    Fault::on("/api/token", Deed::Close).grant("refresh_token").executed()
 }

@@ -1,8 +1,19 @@
 //! The stage of every promise: an upstream, a daemon in front of it, a client, a clock.
 
+pub mod exact;
+mod load;
+mod program;
+mod stall;
+mod time;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
+
+pub use self::load::{Load, executed_once};
+pub use self::program::{Place, Program};
+pub use self::stall::Stall;
+pub use self::time::{a_day, impatient, pass, recovers, refused, secs, short};
 
 use nexudus_proxy::admin::client::Client;
 use nexudus_proxy::clock::{Clock, Hand};
@@ -20,16 +31,26 @@ pub const PASSWORD: &str = "marker-password-7f3a";
 
 /// A simulated Nexudus with one account.
 pub fn upstream() -> Builder {
-    Simulator::builder().account(Account::new(EMAIL, PASSWORD))
+    Simulator::builder().account(ada())
+}
+
+/// The account of [`upstream`], to be changed and added again.
+pub fn ada() -> Account {
+    Account::new(EMAIL, PASSWORD)
 }
 
 /// A daemon in front of `upstream`, not yet started.
 pub fn daemon(upstream: &Simulator) -> Setup {
+    daemon_before(upstream.address().port(), upstream.ca_pem())
+}
+
+/// A daemon in front of whatever listens on `port` of localhost and proves it with `ca`.
+pub fn daemon_before(port: u16, ca: &str) -> Setup {
     let home = tempfile::tempdir().unwrap();
     let ca_file = home.path().join("ca.pem");
-    upstream.write_ca(&ca_file).unwrap();
+    std::fs::write(&ca_file, ca).unwrap();
     let mut config = Config::default();
-    config.upstream.origin = Origin::new("localhost", upstream.address().port());
+    config.upstream.origin = Origin::new("localhost", port);
     config.upstream.ca_file = Some(ca_file);
     config.listen.tcp = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
     config.session.store = Store::Memory;
@@ -38,14 +59,22 @@ pub fn daemon(upstream: &Simulator) -> Setup {
         password: Secret::new(PASSWORD),
         second_factor: None,
     });
-    Setup { home, config, login, clock: Clock::system() }
+    let source = Source::Memory(login);
+    Setup { home, config, source, clock: Clock::system() }
 }
 
 pub struct Setup {
     home: TempDir,
     config: Config,
-    login: Option<Login>,
+    source: Source,
     clock: Clock,
+}
+
+/// Where the login is read.
+enum Source {
+    Memory(Option<Login>),
+    /// A file, which changes when the user does.
+    File,
 }
 
 impl Setup {
@@ -57,21 +86,45 @@ impl Setup {
 
     /// Nobody has logged in.
     pub fn without_login(mut self) -> Self {
-        self.login = None;
+        self.source = Source::Memory(None);
         self
     }
 
     /// Logs in with another password.
     pub fn password(mut self, password: &str) -> Self {
-        self.login.as_mut().unwrap().password = Secret::new(password);
+        if let Source::Memory(Some(login)) = &mut self.source {
+            login.password = Secret::new(password);
+        }
         self
     }
 
     /// Logs in with a second factor.
-    #[allow(dead_code, reason = "the promises about 2FA are still to come")]
     pub fn second_factor(mut self, factor: SecondFactor) -> Self {
-        self.login.as_mut().unwrap().second_factor = Some(factor);
+        if let Source::Memory(Some(login)) = &mut self.source {
+            login.second_factor = Some(factor);
+        }
         self
+    }
+
+    /// Logs in with a password that [`Daemon::change_login`] can change.
+    pub fn login_in_a_file(mut self, password: &str) -> Self {
+        let file = self.home.path().join("password");
+        std::fs::write(&file, password).unwrap();
+        self.config.credentials = nexudus_proxy::config::Credentials {
+            source: nexudus_proxy::config::Source::Command,
+            email: Some(EMAIL.to_owned()),
+            command: vec!["cat".to_owned(), file.to_str().unwrap().to_owned()],
+        };
+        self.source = Source::File;
+        self
+    }
+
+    /// Keeps the session in a file, as a daemon with a key does.
+    pub fn stored(self) -> Self {
+        self.set(|config| {
+            config.session.store = Store::File;
+            config.session.key_command = ["printf", KEY].map(str::to_owned).to_vec();
+        })
     }
 
     /// Stops the clock; the returned hand moves it.
@@ -84,19 +137,29 @@ impl Setup {
     /// Starts it.
     pub async fn run(self) -> Daemon {
         let paths = Paths::below(self.home.path());
-        let credentials = Credentials::memory(self.login);
-        let setting = Setting { clock: self.clock, credentials };
+        let credentials = match &self.source {
+            Source::Memory(login) => Credentials::memory(login.clone()),
+            Source::File => Credentials::configured(&self.config.credentials, "default"),
+        };
+        let setting = Setting { clock: self.clock.clone(), credentials };
         let running = daemon::Daemon::start(&self.config, &paths, setting).await.unwrap();
-        // The client never uses TLS, but must be given some.
-        let tls = nexudus_proxy::upstream::tls(self.config.upstream.ca_file.as_deref()).unwrap();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        Daemon { running, client, config: self.config, home: self.home }
+        let Self { home, config, source, clock } = self;
+        Daemon { running, client: client(), config, home, source, clock }
     }
+}
+
+/// A client that follows, keeps and resolves nothing behind a test's back.
+fn client() -> reqwest::Client {
+    // It never uses TLS, but must be given some.
+    let tls = nexudus_proxy::upstream::tls(None).unwrap();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls).clone())
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // An answer that never comes fails the test instead of hanging it.
+        .timeout(2 * PATIENCE)
+        .build()
+        .unwrap()
 }
 
 /// A running daemon and a client of it.
@@ -105,6 +168,8 @@ pub struct Daemon {
     pub config: Config,
     client: reqwest::Client,
     home: TempDir,
+    source: Source,
+    clock: Clock,
 }
 
 impl Daemon {
@@ -174,13 +239,54 @@ impl Daemon {
         view.unwrap_or_else(|_| panic!("the session stays {:?}", session.view()))
     }
 
-    /// Stops it and returns its home, for the next one.
+    /// Waits until the session has done what the present time asks of it.
+    pub async fn idle(&self) -> std::sync::Arc<nexudus_proxy::session::View> {
+        // The keeper runs on this thread: it looks at the time before this goes on.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.session_until(|view| !view.renewing).await
+    }
+
+    /// Changes the login of [`Setup::login_in_a_file`], as `login` does.
+    pub async fn change_login(&self, password: &str) {
+        std::fs::write(self.home().join("password"), password).unwrap();
+        self.running.session().credentials_changed().await;
+    }
+
+    /// Stops it and returns its home.
     pub async fn stop(self) -> TempDir {
-        let drain = self.config.daemon.drain;
-        self.running.stop(drain).await;
-        self.home
+        self.again().await.home
+    }
+
+    /// Stops it and returns the next one, in the same home and at the same time.
+    pub async fn again(self) -> Setup {
+        let Self { running, config, home, source, clock, .. } = self;
+        running.stop(config.daemon.drain).await;
+        Setup { home, config, source, clock }
     }
 }
+
+/// Reads the code in an error of the daemon's own.
+pub async fn code(answer: reqwest::Response) -> String {
+    problem(answer).await["code"].as_str().unwrap().to_owned()
+}
+
+/// Returns the grants asked for so far, in order.
+pub fn grants(upstream: &Simulator) -> Vec<String> {
+    upstream.token_calls().into_iter().map(|call| call.grant.unwrap_or_default()).collect()
+}
+
+/// Returns how many requests for a path prefix have arrived.
+pub fn arrived(upstream: &Simulator, prefix: &str) -> usize {
+    upstream.seen().iter().filter(|seen| seen.path().starts_with(prefix)).count()
+}
+
+/// The path that tells whether a token is alive.
+pub const PROBE: &str = "/api/auth/me";
+
+/// What seals the session file: any 16 bytes or more.
+pub const KEY: &str = "a key of our own tests";
 
 /// Reads the problem in an answer of the daemon's own.
 pub async fn problem(answer: reqwest::Response) -> serde_json::Value {

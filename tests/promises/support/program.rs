@@ -1,0 +1,145 @@
+//! The real program, to be killed and started again.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nexudus_simulator::Simulator;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::{EMAIL, KEY, PASSWORD, PATIENCE, client};
+
+/// A home directory, and the environment that the service manager gives.
+pub struct Place {
+    home: TempDir,
+    origin: String,
+    environment: BTreeMap<&'static str, String>,
+}
+
+impl Place {
+    /// Logs in with what is in the environment; saves the session under a key from systemd.
+    pub fn new(upstream: &Simulator) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        upstream.write_ca(&home.path().join("ca.pem")).unwrap();
+        let handed = home.path().join("handed");
+        std::fs::create_dir(&handed).unwrap();
+        std::fs::write(handed.join("nexudus-key"), KEY).unwrap();
+        let environment = BTreeMap::from([
+            ("HOME", home.path().to_str().unwrap().to_owned()),
+            ("CREDENTIALS_DIRECTORY", handed.to_str().unwrap().to_owned()),
+            ("NEXUDUS_EMAIL", EMAIL.to_owned()),
+            ("NEXUDUS_PASSWORD", PASSWORD.to_owned()),
+        ]);
+        Self { home, origin: upstream.origin(), environment }
+    }
+
+    /// Sets a variable of the environment.
+    pub fn set(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.insert(name, value.to_owned());
+        self
+    }
+
+    /// Returns where the session is saved.
+    pub fn saved(&self) -> PathBuf {
+        self.state("session.sealed")
+    }
+
+    /// Waits until no pair is on its way to the disk: the lock is held until it is durable.
+    pub async fn durable(&self) {
+        let path = self.state("session.lock");
+        let locked = move || std::fs::File::open(path).unwrap().lock().unwrap();
+        tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(locked)).await.unwrap().unwrap();
+    }
+
+    /// Returns the command that serves.
+    pub fn serve(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        command.env_clear().envs(&self.environment).current_dir(self.home.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--upstream", &self.origin]);
+        command.args(["--ca-file", self.home.path().join("ca.pem").to_str().unwrap()]);
+        command
+    }
+
+    /// Starts it and waits until it listens.
+    pub async fn start(&self) -> Program {
+        let mut child = self.serve().stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = mpsc::unbounded_channel();
+        // The pipe must be emptied, or the daemon would wait for us.
+        std::thread::spawn(move || {
+            let lines = stderr.lines().map_while(Result::ok);
+            lines.filter_map(|line| serde_json::from_str(&line).ok()).for_each(|line: Value| {
+                let _ = sender.send(line);
+            });
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut program = Program { child, log, address, client: client() };
+        let listening = program.logged(|line| line["address"].is_string()).await;
+        program.address = listening["address"].as_str().unwrap().parse().unwrap();
+        program
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        self.home.path().join(".local/state/nexudus-proxy").join(name)
+    }
+}
+
+/// The program, running.
+pub struct Program {
+    child: Child,
+    log: mpsc::UnboundedReceiver<Value>,
+    address: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Program {
+    /// Begins a GET; it goes on by itself.
+    pub fn get(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
+        let url = format!("http://{}{path}", self.address);
+        tokio::spawn(self.client.get(url).send())
+    }
+
+    /// Sends a GET and returns the status.
+    pub async fn status(&self, path: &str) -> u16 {
+        self.get(path).await.unwrap().unwrap().status().as_u16()
+    }
+
+    /// Waits for a line of the log.
+    pub async fn logged(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let waiting = async {
+            loop {
+                let line = self.log.recv().await.expect("it has ended");
+                if wanted(&line) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it logs no such line")
+    }
+
+    /// Ends it as the kernel does when memory runs out.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9));
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub async fn stop(mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
