@@ -64,20 +64,20 @@ impl Clock {
         }
     }
 
+    /// Returns the time since boot, suspend included: half the price of [`Clock::now`].
+    pub fn boot(&self) -> Duration {
+        match &self.0 {
+            Source::System => since_boot(),
+            Source::Moved(moment, _) => moment.borrow().boot,
+        }
+    }
+
     /// Returns how long the machine has been suspended since it was booted, where the system can
     /// tell (Linux); elsewhere zero.
     pub fn asleep(&self) -> Duration {
         match &self.0 {
             Source::System => asleep(),
             Source::Moved(_, asleep) => *asleep.lock().unwrap_or_else(PoisonError::into_inner),
-        }
-    }
-
-    /// Returns the time since boot alone.
-    pub fn boot(&self) -> Duration {
-        match &self.0 {
-            Source::System => since_boot(),
-            Source::Moved(moment, _) => moment.borrow().boot,
         }
     }
 

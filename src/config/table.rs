@@ -102,9 +102,8 @@ pub static KEYS: &[Entry] = &[
         throttle.reads,
         Kind::Pace,
         "auto: unpaced until Nexudus throttles, then learned; or 10/100ms"
-    )
-    .only_default(),
-    entry!(throttle.writes, Kind::Pace, "The same for writes").only_default(),
+    ),
+    entry!(throttle.writes, Kind::Pace, "The same for writes"),
     entry!(
         limits.header_bytes,
         Kind::Size { least: 8 << 10, most: 1 << 20 },

@@ -293,8 +293,6 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
         "[upstream]\nupgrade = true",
         "[admin]\nusers = ['root']",
         "[policy]\ncookies = true",
-        "[throttle]\nreads = '10/100ms'",
-        "[throttle]\nwrites = '1/s'",
         "[profile.work.policy]\ncookies = true",
     ] {
         let said = problems(text).join("\n");

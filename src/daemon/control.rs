@@ -75,9 +75,9 @@ impl Control {
         Ok(Self(tasks))
     }
 
-    /// Ends every connection: what watches sees the daemon's end.
-    pub(super) fn end(&mut self) {
-        self.0.abort_all();
+    /// Ends every connection (what watches sees the daemon's end) and removes the socket.
+    pub(super) async fn end(&mut self) {
+        self.0.shutdown().await;
     }
 }
 

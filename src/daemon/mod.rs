@@ -46,6 +46,7 @@ use crate::listen::{self, Drain, Users};
 use crate::secret::Secret;
 use crate::session::{Session, issuer};
 use crate::telemetry::Record;
+use crate::throttle::Throttle;
 use crate::upstream::{self, Resolver};
 
 pub use self::direct::{Direct, reach};
@@ -60,6 +61,7 @@ pub struct Daemon {
     socket: Option<PathBuf>,
     session: Session,
     clients: Clients,
+    throttle: Throttle,
     drain: Drain,
     data: Option<Data>,
     live: Option<Live>,
@@ -165,6 +167,7 @@ impl Daemon {
             issuer::Http::new(client, config.upstream.origin.to_string()),
             setting.clock.clone(),
         );
+        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
         let alert = (!config.notify.command.is_empty()).then(|| {
@@ -180,9 +183,15 @@ impl Daemon {
         let own = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
         let host_addresses: Vec<_> = places.hosts.iter().map(|host| addresses(host)).collect();
-        let clock = setting.clock;
-        let forward =
-            Forward { config, session: &session, callers: &callers, tls, resolver, clock };
+        let forward = Forward {
+            config,
+            session: &session,
+            callers: &callers,
+            throttle: &throttle,
+            tls,
+            resolver,
+            clock: setting.clock,
+        };
         let (routes, lanes) = forward.routes(places)?;
         let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
@@ -227,6 +236,7 @@ impl Daemon {
             socket,
             session,
             clients,
+            throttle,
             drain,
             data: Some(data),
             live: Some(Live { config: config.clone(), callers, lanes, connections }),
@@ -263,6 +273,11 @@ impl Daemon {
         &self.session
     }
 
+    /// Returns the budget of the API.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
     /// Returns the named clients.
     pub fn clients(&self) -> &Clients {
         &self.clients
@@ -290,7 +305,7 @@ impl Daemon {
         self.clients.settle();
         self.session.settle().await;
         self.keeper.abort();
-        self.control.end();
+        self.control.end().await;
     }
 }
 

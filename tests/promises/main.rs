@@ -15,6 +15,7 @@ mod forwards;
 mod limits;
 mod logins;
 mod observes;
+mod paces;
 mod refuses;
 mod rejected;
 mod relays;
