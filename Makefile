@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs supply-chain tests
+.PHONY: help test prepare check lint docs supply-chain tests check-platforms
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,3 +30,6 @@ docs:  ## rustdoc, warnings denied
 
 supply-chain:  ## Licences, bans and sources of every dependency
 	@scripts/supply-chain.sh
+
+check-platforms:  ## What this machine does not run: macOS and Windows types, Wine, musl (minutes)
+	@scripts/check-platforms.sh

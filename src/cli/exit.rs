@@ -170,24 +170,7 @@ pub(super) struct Report {
     pub(super) hint: Option<String>,
 }
 
-/// A failure in one line, for a list.
-#[derive(Debug)]
-pub(super) struct Reported {
-    pub(super) sentence: String,
-    pub(super) hint: Option<String>,
-}
-
 impl Failure {
-    /// Returns the first report with its causes on one line.
-    pub(super) fn in_short(&self) -> Reported {
-        let first = self.reports().into_iter().next();
-        let Some(Report { sentence, causes, hint }) = first else {
-            return Reported { sentence: String::new(), hint: None };
-        };
-        let parts: Vec<_> = std::iter::once(sentence).chain(causes).collect();
-        Reported { sentence: parts.join(": "), hint }
-    }
-
     /// Returns the exit code.
     pub(super) fn code(&self) -> Code {
         match self {

@@ -79,7 +79,7 @@ impl Direct {
 ///
 /// # Errors
 ///
-/// [`Error::Trust`] and [`Error::Client`].
+/// [`Error::Trust`], [`Error::Client`], and a proxy that cannot be used.
 pub fn reach(config: &Config) -> Result<issuer::Http, Error> {
     let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
     let resolver = Resolver::new(Handle::current());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::json;
 
-use super::exit::Reported;
+use super::exit::Report;
 use super::running::Running;
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
 use crate::config::{Config, Loaded, Paths};
@@ -185,6 +185,8 @@ fn skip(finding: impl Into<String>) -> Finding {
 
 /// Tells a failure in one line.
 fn failed(failure: &Failure) -> Finding {
-    let Reported { sentence, hint } = failure.in_short();
-    Finding { verdict: Verdict::Fail, finding: sentence, fix: hint }
+    let first = failure.reports().into_iter().next();
+    let first = first.unwrap_or(Report { sentence: String::new(), causes: vec![], hint: None });
+    let parts: Vec<_> = std::iter::once(first.sentence).chain(first.causes).collect();
+    Finding { verdict: Verdict::Fail, finding: parts.join(": "), fix: first.hint }
 }

@@ -16,13 +16,31 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Failure, Finding, Line, fail, failed, ok, skip, warn};
 use crate::config::Config;
+use crate::upstream::Via;
 use crate::{daemon, upstream};
 
 /// Checks one after the other, for each needs the one before it.
 pub(super) async fn all(config: &Config) -> Vec<Line> {
     let host = config.upstream.origin.host().to_owned();
     let port = config.upstream.origin.port();
-    let mut lines = vec![Line::of("proxy", proxy(), Duration::ZERO)];
+    let mut lines = vec![];
+    match Via::configured(&config.upstream.proxy, &config.upstream.origin) {
+        Ok(None) => lines.push(Line::of("proxy", proxy(), Duration::ZERO)),
+        Ok(Some(_)) => {
+            let way = format!("{} (upstream.proxy)", config.upstream.proxy.redacted());
+            lines.push(Line::of("proxy", ok(way), Duration::ZERO));
+            // What lies behind it shows when a token is asked for.
+            lines.extend(["name", "tcp", "tls", "clock", "throttle"].map(|check| {
+                Line::of(check, skip("the way leads through the proxy"), Duration::ZERO)
+            }));
+            return lines;
+        }
+        Err(error) => {
+            let finding = failed(&Failure::Daemon(error.into()));
+            lines.push(Line::of("proxy", finding, Duration::ZERO));
+            return lines;
+        }
+    }
 
     let (began, found) = (Instant::now(), resolve(&host, port).await);
     let (finding, addresses) = match found {

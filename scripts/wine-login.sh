@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Logs in, asks who it is, and logs out with the Windows build under Wine: the Credential Manager
+# is Wine's own, the API is the simulator (also the Windows build).
+#
+#   scripts/wine-login.sh DIRECTORY_OF_THE_EXES WORK
+set -euo pipefail
+exes=$1
+work=$2
+export WINEPREFIX=$work/wine WINEDEBUG=-all
+export LD_LIBRARY_PATH=
+unset DISPLAY || true
+
+# Debian 12's Wine 8.0 lacks bcryptprimitives.dll, of which std imports ProcessPrng.
+cat >"$work/prng.c" <<'C'
+#include <windows.h>
+BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
+__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T left) {
+  while (left) {
+    ULONG some = left > 65536 ? 65536 : (ULONG)left;
+    if (!SystemFunction036(bytes, some)) return FALSE;
+    bytes += some;
+    left -= some;
+  }
+  return TRUE;
+}
+C
+x86_64-w64-mingw32-gcc -O2 -shared -o "$exes/bcryptprimitives.dll" "$work/prng.c" -ladvapi32
+
+home=$(mktemp -d "$work/home.XXXXXX")
+trap 'kill "$simulator" 2>/dev/null || true; rm -rf "$home"' EXIT
+wine "$exes/nexudus-simulator.exe" --listen 127.0.0.1:7643 --control off --quiet \
+  --ca-out "Z:$home/ca.pem" </dev/null >/dev/null 2>&1 &
+simulator=$!
+for _ in $(seq 300); do [ -s "$home/ca.pem" ] && break; sleep 0.1; done
+
+cat >"$home/config.toml" <<T
+[upstream]
+origin = "https://localhost:7643"
+ca_file = 'Z:$home/ca.pem'
+T
+proxy() { timeout 120 wine "$exes/nexudus-proxy.exe" --config "Z:$home/config.toml" "$@"; }
+must() { grep -q -- "$1" || { echo "error: expected: $1" >&2; exit 1; }; }
+
+printf 'demo-password\n' | proxy login --email ada@example.test --password-stdin | tee /dev/stderr | must '^logged in as Ada Example'
+proxy whoami --json </dev/null | must '"DefaultBusinessId": 1400000010'
+proxy logout </dev/null | tee /dev/stderr | must '^logged out'
+code=0
+proxy whoami </dev/null >/dev/null 2>&1 || code=$?
+[ "$code" -eq 3 ] || { echo "error: whoami after logout: exit $code, not 3" >&2; exit 1; }
