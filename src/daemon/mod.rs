@@ -39,7 +39,7 @@ pub struct Daemon {
     drain: Drain,
     data: Option<Data>,
     keeper: tokio::task::JoinHandle<()>,
-    _lock: File,
+    lock: File,
 }
 
 /// What may be other than the configuration says: time, and the login.
@@ -136,7 +136,7 @@ impl Daemon {
             drain,
             data: Some(data),
             keeper,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -184,6 +184,8 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.keeper.abort();
+        // Closing would not do: a command that is just being started has a copy of the descriptor.
+        let _ = self.lock.unlock();
     }
 }
 
