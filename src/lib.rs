@@ -9,8 +9,11 @@ pub mod credentials;
 pub mod listen;
 pub mod upstream;
 
+pub mod clients;
+
 pub mod session;
 
+pub mod admin;
 pub mod gateway;
 
 pub mod daemon;

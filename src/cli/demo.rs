@@ -12,7 +12,7 @@ use super::{Failure, Print, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Format, Origin, Paths, Store};
 use crate::credentials::{Credentials, Login};
-use crate::daemon::{self, Daemon, Setting, process};
+use crate::daemon::{self, Daemon, Setting, life, process};
 use crate::listen;
 use crate::secret::Secret;
 
@@ -42,7 +42,7 @@ pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
     config.session.store = Store::Memory;
     config.log.level = "debug".to_owned();
     config.log.format = Format::Human;
-    serve::start_log(&config.log, print)?;
+    let _log = serve::start_log(&config.log, print)?;
     process::harden();
 
     let paths = Paths::below(home.path());
@@ -50,8 +50,7 @@ pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
         let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
         let daemon = start(&mut config, &paths).await?;
         print.line(&welcome(&daemon, &simulator, options.token_life))?;
-        let signal = signals.next().await;
-        serve::stop(daemon, &config, signal, &mut signals).await;
+        life::live(daemon, None, &mut signals).await;
         Ok(())
     })
 }

@@ -5,42 +5,66 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 
+use super::hint;
 use super::print::causes;
-use crate::config::{self, KEYS, Problem};
-use crate::{daemon, listen, telemetry};
+use crate::admin::{client, wire};
+use crate::config::{self, Problem};
+use crate::{clients, daemon, listen, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// It did what it was asked.
-    Done = 0,
+    Done,
     /// It failed.
-    Failed = 1,
+    Failed,
     /// The command line or the configuration is wrong.
-    Usage = 2,
+    Usage,
     /// Nobody has logged in.
-    NotLoggedIn = 3,
+    NotLoggedIn,
     /// Refused, 2FA needed, password reset needed.
-    Unauthorized = 4,
+    Unauthorized,
     /// No API access.
-    Forbidden = 5,
+    Forbidden,
     /// The daemon is not running.
-    NotRunning = 6,
+    NotRunning,
     /// Network or upstream unreachable.
-    Network = 7,
+    Network,
     /// Credential store locked or missing.
-    Store = 8,
+    Store,
+    /// `run` failed before its command could be started.
+    Run,
+    /// The command that was to be run cannot be executed.
+    Unexecutable,
+    /// The command that was to be run does not exist.
+    NotFound,
+    /// As the command that was run.
+    Like(u8),
 }
 
 impl From<Code> for i32 {
     fn from(code: Code) -> Self {
-        code as Self
+        match code {
+            Code::Done => 0,
+            Code::Failed => 1,
+            Code::Usage => 2,
+            Code::NotLoggedIn => 3,
+            Code::Unauthorized => 4,
+            Code::Forbidden => 5,
+            Code::NotRunning => 6,
+            Code::Network => 7,
+            Code::Store => 8,
+            Code::Run => 125,
+            Code::Unexecutable => 126,
+            Code::NotFound => 127,
+            Code::Like(code) => code.into(),
+        }
     }
 }
 
 impl Code {
     /// Returns every code, for the manual page.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -50,6 +74,9 @@ impl Code {
         Self::NotRunning,
         Self::Network,
         Self::Store,
+        Self::Run,
+        Self::Unexecutable,
+        Self::NotFound,
     ];
 
     /// Says what it means.
@@ -64,6 +91,10 @@ impl Code {
             Self::NotRunning => "the daemon is not running",
             Self::Network => "network or upstream unreachable",
             Self::Store => "credential store locked or missing",
+            Self::Run => "run: it failed itself",
+            Self::Unexecutable => "run: the command cannot be executed",
+            Self::NotFound => "run: the command was not found",
+            Self::Like(_) => "run: as the command",
         }
     }
 }
@@ -88,6 +119,21 @@ pub enum Failure {
     Output(io::Error),
     /// The daemon did not start.
     Daemon(daemon::Error),
+    /// The named clients could not be read or changed.
+    Clients(clients::Error),
+    /// `run` failed itself.
+    Run(Box<Self>),
+    /// The command of `run` could not be started.
+    Command {
+        /// The command.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The command of `run` ended with this code.
+    Ended(u8),
+    /// The daemon was not reached, or refused.
+    Admin(client::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -126,6 +172,15 @@ impl Failure {
             #[cfg(feature = "demo")]
             Self::Simulator(_) => Code::Failed,
             Self::Daemon(error) => daemon_code(error),
+            Self::Run(_) => Code::Run,
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Code::NotFound
+            }
+            Self::Command { .. } => Code::Unexecutable,
+            Self::Ended(code) => Code::Like(*code),
+            Self::Clients(clients::Error::Name { .. }) => Code::Usage,
+            Self::Clients(_) => Code::Failed,
+            Self::Admin(error) => admin_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -142,7 +197,7 @@ impl Failure {
                 .map(|problem| Report {
                     sentence: problem.to_string(),
                     causes: causes(problem),
-                    hint: hint(problem),
+                    hint: hint::config(problem),
                 })
                 .collect(),
             Self::Exists(path) => one(
@@ -156,7 +211,16 @@ impl Failure {
             Self::Output(source) => {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
-            Self::Daemon(error) => one(error.to_string(), causes(error), daemon_hint(error)),
+            Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
+            Self::Run(failure) => failure.reports(),
+            Self::Command { program, source } => {
+                one(format!("could not run `{program}`"), vec![source.to_string()], None)
+            }
+            // It has said itself what there is to say.
+            Self::Ended(_) => vec![],
+            Self::Clients(error) => one(error.to_string(), causes(error), hint::clients(error)),
+            Self::Admin(client::Error::Refused(problem)) => refused(problem),
+            Self::Admin(error) => one(error.to_string(), causes(error), hint::admin(error)),
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -174,113 +238,63 @@ impl Failure {
     }
 }
 
+fn admin_code(error: &client::Error) -> Code {
+    match error {
+        client::Error::NotRunning | client::Error::Ended(_) => Code::NotRunning,
+        client::Error::Refused(problem) => code_of(&problem.code),
+        client::Error::Forbidden { .. }
+        | client::Error::Unreachable { .. }
+        | client::Error::Foreign => Code::Failed,
+    }
+}
+
+/// Returns how to exit for a code that the daemon answers with.
+pub(super) fn code_of(code: &str) -> Code {
+    match code {
+        "session.not-logged-in" | "session.expired" => Code::NotLoggedIn,
+        "session.refused" | "session.totp-required" | "session.password-reset" => {
+            Code::Unauthorized
+        }
+        "session.unavailable" => Code::Network,
+        "credentials.locked" | "credentials.unavailable" => Code::Store,
+        "config.invalid" => Code::Usage,
+        _ => Code::Failed,
+    }
+}
+
+/// Tells each thing that is wrong, the way out with the last.
+fn refused(problem: &wire::Problem) -> Vec<Report> {
+    let whole = Report { sentence: problem.detail.clone(), causes: vec![], hint: None };
+    let flaw = |flaw: &wire::Flaw| Report {
+        sentence: flaw.sentence.clone(),
+        causes: flaw.causes.clone(),
+        hint: None,
+    };
+    let mut reports: Vec<_> = problem.problems.iter().map(flaw).collect();
+    if reports.is_empty() {
+        reports.push(whole);
+    }
+    if let Some(last) = reports.last_mut() {
+        last.hint.clone_from(&problem.hint);
+    }
+    reports
+}
+
 /// What is configured wrongly exits like any other configuration error; the rest has failed.
 fn daemon_code(error: &daemon::Error) -> Code {
     match error {
-        daemon::Error::Trust(_) | daemon::Error::Nowhere | daemon::Error::UserAgent(_) => {
-            Code::Usage
-        }
+        daemon::Error::Trust(_)
+        | daemon::Error::Nowhere
+        | daemon::Error::UserAgent(_)
+        | daemon::Error::Listen(
+            listen::Error::NoSuchUser { .. } | listen::Error::NoSuchGroup { .. },
+        ) => Code::Usage,
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
         | daemon::Error::Client(_)
         | daemon::Error::Data(_) => Code::Failed,
     }
-}
-
-/// Returns the way out when the daemon did not start.
-fn daemon_hint(error: &daemon::Error) -> Option<String> {
-    let said = match error {
-        daemon::Error::AlreadyRunning { .. } => {
-            "Use the daemon that runs, stop it first, or choose another --profile."
-        }
-        daemon::Error::State { .. } => {
-            "Make it writable for this user, or set XDG_STATE_HOME to a directory that is."
-        }
-        daemon::Error::Trust(_) => {
-            "Install the system's certificates (ca-certificates), or name a PEM file with \
-             upstream.ca_file."
-        }
-        daemon::Error::Listen(listen::Error::InUse { .. }) => {
-            "Stop the program that holds it, or listen elsewhere: --listen 127.0.0.1:0 picks a \
-             free port."
-        }
-        daemon::Error::Listen(listen::Error::SocketInUse { .. }) => {
-            "Stop that daemon first, or choose another path with --socket."
-        }
-        daemon::Error::Listen(listen::Error::SocketPath { .. }) => {
-            "Choose a shorter path with --socket, or --socket off."
-        }
-        daemon::Error::Listen(listen::Error::SocketPlace { .. }) => {
-            "Choose a directory of your own with --socket, or --socket off."
-        }
-        daemon::Error::Listen(listen::Error::Bind { .. }) => {
-            "Choose an address of this machine with --listen."
-        }
-        daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
-        daemon::Error::UserAgent(_) => "Use printable ASCII.",
-        daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
-    };
-    Some(said.to_owned())
-}
-
-/// Returns the way out of a problem with the configuration.
-fn hint(problem: &Problem) -> Option<String> {
-    let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
-    let said = match problem {
-        Problem::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
-        Problem::Profile { .. } => {
-            "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
-        }
-        Problem::Absent(_) => {
-            "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
-        }
-        Problem::Unreadable { .. } => {
-            "Name a readable TOML file with --config, or leave --config out.".to_owned()
-        }
-        Problem::Encoding { .. } => "Save the file as UTF-8.".to_owned(),
-        Problem::UnknownSection { nearest: Some(nearest), .. } => {
-            format!("Did you mean [{nearest}]?")
-        }
-        Problem::UnknownKey { nearest: Some(nearest), .. } => meant(nearest),
-        Problem::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
-            format!("It has {}.", known.join(", "))
-        }
-        Problem::UnknownVariable { nearest: Some(nearest), .. } => {
-            format!("Did you mean {nearest}?")
-        }
-        Problem::UnknownSection { .. }
-        | Problem::UnknownKey { .. }
-        | Problem::UnknownVariable { .. } => {
-            "`nexudus-proxy config show` lists every key.".to_owned()
-        }
-        Problem::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
-            upstream.ca_file."
-            .to_owned(),
-        Problem::Exposed { key, .. } if key != "admin.listen" && can_expose() => {
-            "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
-             a client key."
-                .to_owned()
-        }
-        Problem::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
-        Problem::Twice { .. } => "Give each host a port of its own.".to_owned(),
-        Problem::Missing { .. } => "Leave it out.".to_owned(),
-        Problem::Anchors { .. } => {
-            "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
-        }
-        Problem::Variable(_)
-        | Problem::Syntax { .. }
-        | Problem::Section { .. }
-        | Problem::Shape { .. }
-        | Problem::Extra { .. }
-        | Problem::Needs { .. } => return None,
-    };
-    Some(said)
-}
-
-fn can_expose() -> bool {
-    let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
-    expose.is_some_and(|entry| entry.limitation().is_none())
 }
 
 /// Says whether the error is the help itself, shown because a command is missing.
@@ -314,6 +328,12 @@ impl From<clap::Error> for Failure {
 impl From<daemon::Error> for Failure {
     fn from(error: daemon::Error) -> Self {
         Self::Daemon(error)
+    }
+}
+
+impl From<clients::Error> for Failure {
+    fn from(error: clients::Error) -> Self {
+        Self::Clients(error)
     }
 }
 

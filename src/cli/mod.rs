@@ -1,13 +1,24 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
+mod acts;
+mod client;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod exit;
 mod flags;
+mod hint;
+mod limits;
+mod policy;
 mod print;
+mod reach;
+#[cfg(unix)]
+mod run;
 mod serve;
+mod status;
+mod tail;
+mod wait;
 
 use std::ffi::OsString;
 use std::panic;
@@ -65,6 +76,29 @@ enum Command {
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
     #[cfg(feature = "demo")]
     Demo(demo::Options),
+    /// Named local keys, each with limits of its own
+    Client(client::Options),
+    /// Say what the rules let through
+    Policy(policy::Options),
+    /// Run one command with a listener and a key of its own
+    #[cfg(unix)]
+    Run(run::Options),
+    /// Show what the daemon knows: session, requests, addresses
+    Status,
+    /// Return when the daemon can serve
+    Wait(wait::Options),
+    /// Stop the daemon and wait until it has ended
+    Stop,
+    /// Have the daemon read its configuration again
+    Reload,
+    /// Have the daemon renew its token now
+    Refresh,
+    /// Have the daemon forget its token until unlocked, across restarts
+    Lock,
+    /// End a lock
+    Unlock,
+    /// Show requests as they end, without queries and bodies
+    Tail(tail::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -96,17 +130,37 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Code {
 }
 
 fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failure> {
-    let matches = Line::command().color(when.into()).try_get_matches_from(args)?;
+    let is_run = args.iter().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"))
+        == Some(&OsString::from("run"));
+    let matches = Line::command().color(when.into()).try_get_matches_from(args);
+    let matches = matches.map_err(|error| match is_run && error.exit_code() != 0 {
+        // What runs another command keeps the low codes for that one.
+        true => Failure::Run(Box::new(error.into())),
+        false => error.into(),
+    })?;
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
     match line.command {
         Command::Serve(options) => {
-            let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+            let sources = globals.sources(options.keys.given());
+            let Loaded { config, paths, warnings, .. } = sources.load()?;
             warnings.iter().for_each(|warning| print.warning(warning));
-            serve::run(&config, &paths, print)
+            serve::run(&config, &paths, &sources, print)
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),
+        Command::Client(options) => client::run(options, &globals, print),
+        Command::Policy(options) => policy::run(options, &globals, print),
+        #[cfg(unix)]
+        Command::Run(options) => run::run(options, &globals, print),
+        Command::Status => status::run(&globals, print),
+        Command::Wait(options) => wait::run(&options, &globals, print),
+        Command::Stop => acts::stop(&globals, print),
+        Command::Reload => acts::reload(&globals, print),
+        Command::Refresh => acts::refresh(&globals, print),
+        Command::Lock => acts::lock(&globals, print),
+        Command::Unlock => acts::unlock(&globals, print),
+        Command::Tail(options) => tail::run(&options, &globals, print),
         Command::Config(options) => config::run(options, &globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

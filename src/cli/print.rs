@@ -100,6 +100,25 @@ impl Print {
         }
     }
 
+    /// Prints a line of a result that has no end; says whether anybody still reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Print::line`].
+    pub(super) fn is_read(self, text: &str) -> Result<bool, Failure> {
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::Output(error)),
+            Ok(()) => Ok(true),
+        }
+    }
+
+    /// Colours a part of a result, where results are coloured.
+    pub(super) fn accent(self, code: &str, text: &str) -> String {
+        paint(self.stdout_colour, code, text)
+    }
+
     /// Prints JSON: compact and one per line for programs is `jq -c`, so that this is for both.
     ///
     /// # Errors
@@ -132,6 +151,11 @@ impl Print {
     /// Tells a person something that is no failure.
     pub fn warning(self, text: &str) {
         self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
+    }
+
+    /// Tells a person what goes without saying for a program.
+    pub fn note(self, text: &str) {
+        self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
     /// Says what went wrong, why, and the way out.

@@ -5,9 +5,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::flags::Keys;
 use super::{Failure, Print};
 use crate::clock::Clock;
-use crate::config::{Config, Format, Log, Paths};
+use crate::config::{self, Config, Format, Paths, Sources};
 use crate::credentials::Credentials;
-use crate::daemon::{Daemon, Setting, process};
+use crate::daemon::{Daemon, Setting, life, process};
 use crate::telemetry::{self, Shape};
 
 /// What `serve` takes: every key of the configuration.
@@ -19,9 +19,14 @@ pub(super) struct Options {
     pub(super) keys: Keys,
 }
 
-/// Runs the daemon until it is told to stop.
-pub(super) fn run(config: &Config, paths: &Paths, print: Print) -> Result<(), Failure> {
-    start_log(&config.log, print)?;
+/// Runs the daemon until it is told to stop. `sources` are read again at a reload.
+pub(super) fn run(
+    config: &Config,
+    paths: &Paths,
+    sources: &Sources,
+    print: Print,
+) -> Result<(), Failure> {
+    let _log = start_log(&config.log, print)?;
     process::harden();
     let setting = Setting {
         clock: Clock::system(),
@@ -36,14 +41,16 @@ pub(super) fn run(config: &Config, paths: &Paths, print: Print) -> Result<(), Fa
         if let Some(path) = daemon.socket() {
             tracing::info!(path = %path.display(), "listening");
         }
-        let signal = signals.next().await;
-        stop(daemon, config, signal, &mut signals).await;
+        life::live(daemon, Some(sources), &mut signals).await;
         Ok(())
     })
 }
 
-/// Starts the log in the configured shape.
-pub(super) fn start_log(log: &Log, print: Print) -> Result<(), telemetry::Error> {
+/// Starts the log in the configured shape; dropping the result waits for its last lines.
+pub(super) fn start_log(
+    log: &config::Log,
+    print: Print,
+) -> Result<telemetry::Log, telemetry::Error> {
     let shape = match log.format {
         Format::Auto => Shape::suitable(),
         Format::Human => Shape::Human,
@@ -51,20 +58,6 @@ pub(super) fn start_log(log: &Log, print: Print) -> Result<(), telemetry::Error>
         Format::Journald => Shape::Journald,
     };
     telemetry::start(&log.level, shape, print.colour())
-}
-
-/// Lets requests in flight finish; a second signal ends it at once.
-pub(super) async fn stop(
-    daemon: Daemon,
-    config: &Config,
-    signal: &'static str,
-    signals: &mut process::Signals,
-) {
-    tracing::info!(signal, in_flight = daemon.in_flight(), "draining");
-    tokio::select! {
-        () = daemon.stop(config.daemon.drain) => tracing::info!("stopped"),
-        signal = signals.next() => tracing::warn!(signal, "stopped at once"),
-    }
 }
 
 /// Makes the runtime that everything but the data path runs on.

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use super::error::Problem;
 use super::place::Place;
 use super::table::KEYS;
-use super::{Config, Key, Source};
+use super::{Config, Key, Rule, Source};
 
 /// Finds what is wrong with the configuration as a whole.
 pub(super) fn across_keys(config: &Config, places: &[Place], problems: &mut Vec<Problem>) {
@@ -86,6 +86,23 @@ fn anchors(path: &Path) -> Result<(), io::Error> {
         true => Err(wrong("it holds no PEM certificate")),
         false => Ok(()),
     }
+}
+
+/// Warns of rules that no request can match, and of those that another one makes superfluous.
+pub(super) fn useless_rules(rules: &[Rule]) -> Vec<String> {
+    let warn = |(at, rule): (usize, &Rule)| {
+        if let Some(why) = rule.never() {
+            return Some(format!("policy.deny: `{rule}` can never match: {why}"));
+        }
+        // Of two that say the same, the second is the one too many.
+        let wider = rules.iter().enumerate().find(|(other, wider)| {
+            wider.covers(rule) && *other != at && (*other < at || !rule.covers(wider))
+        });
+        wider.map(|(_, wider)| {
+            format!("policy.deny: `{rule}` can never match first: `{wider}` covers it")
+        })
+    };
+    rules.iter().enumerate().filter_map(warn).collect()
 }
 
 /// Warns of a file that others can write: it names programs that we run.

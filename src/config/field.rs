@@ -8,7 +8,8 @@ use rustls::pki_types::ServerName;
 
 use super::origin::Flaw;
 use super::{
-    Anonymous, Format, Host, Key, Kind, Origin, Pace, Proxy, Source, Store, UnixSocket, notation,
+    Anonymous, Format, Host, Key, Kind, Origin, Pace, Proxy, Rule, Source, Store, UnixSocket,
+    notation,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -174,6 +175,18 @@ impl Field for Vec<String> {
 
     fn write(&self, _: &Kind) -> toml::Value {
         self.clone().into()
+    }
+}
+
+impl Field for Vec<Rule> {
+    fn read(value: &toml::Value, _: &Kind) -> Result<Self, Wrong> {
+        let wrong = |text: &str| Wrong::Shape(toml::Value::from(text).to_string());
+        let rules = list(value)?.iter().map(text);
+        rules.map(|text| text.and_then(|text| Rule::read(text).map_err(|_| wrong(text)))).collect()
+    }
+
+    fn write(&self, _: &Kind) -> toml::Value {
+        self.iter().map(|rule| rule.text().to_owned()).collect::<Vec<_>>().into()
     }
 }
 

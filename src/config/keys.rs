@@ -46,6 +46,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of words.
     Words,
+    /// A list of rules.
+    Rules,
     /// A program and its arguments.
     Command,
     /// A list of host names.
@@ -127,6 +129,7 @@ impl Entry {
             | Kind::Level
             | Kind::Choice(_)
             | Kind::Words
+            | Kind::Rules
             | Kind::Command
             | Kind::Names
             | Kind::Origin
@@ -156,6 +159,17 @@ impl Entry {
         }
         *config = changed;
         Ok(())
+    }
+
+    /// Says whether two configurations have another value for this key.
+    pub fn differs(&self, one: &Config, other: &Config) -> bool {
+        self.value(one) != self.value(other)
+    }
+
+    /// Gives this key the value that it has in `from`.
+    pub fn copy(&self, from: &Config, to: &mut Config) {
+        // What was written can be read again: `roundtrip.rs` proves it.
+        let _ = (self.read)(to, &self.value(from), &self.kind);
     }
 
     /// Says what of this key is still to come, for whoever reads its sentence.
@@ -201,6 +215,7 @@ impl Kind {
                 None => "nothing".to_owned(),
             },
             Self::Words => "a list such as [\"one\", \"two\"]".to_owned(),
+            Self::Rules => "a list of rules such as [\"DELETE /**\"]".to_owned(),
             Self::Command => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
             Self::Names => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
             Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
@@ -232,6 +247,7 @@ impl Kind {
             Self::Level => "LEVEL",
             Self::Choice(_) => "WORD",
             Self::Words => "WORD",
+            Self::Rules => "RULE",
             Self::Command => "ARRAY",
             Self::Names => "NAME",
             Self::Origin => "URL",
@@ -249,7 +265,10 @@ impl Kind {
 
     /// Says whether the value is a list.
     pub fn is_list(&self) -> bool {
-        matches!(self, Self::Words | Self::Command | Self::Names | Self::Addresses | Self::Hosts)
+        matches!(
+            self,
+            Self::Words | Self::Rules | Self::Command | Self::Names | Self::Addresses | Self::Hosts
+        )
     }
 
     /// Returns the smallest and the largest number, as they are written.
@@ -272,7 +291,7 @@ impl Kind {
         match self {
             Self::Switch => json!({ "type": "boolean" }),
             Self::Choice(words) => json!({ "enum": words }),
-            Self::Words | Self::Command | Self::Names | Self::Addresses => {
+            Self::Words | Self::Rules | Self::Command | Self::Names | Self::Addresses => {
                 json!({ "type": "array", "items": { "type": "string" } })
             }
             Self::Hosts => json!({

@@ -90,7 +90,8 @@ impl Sources {
             merged.problems.sort_by(|one, other| one.place().cmp(&other.place()));
             return Err(Error(merged.problems));
         }
-        let warnings = file.iter().filter_map(|_| check::too_open(&paths.config)).collect();
+        let too_open = file.iter().filter_map(|_| check::too_open(&paths.config));
+        let warnings = too_open.chain(check::useless_rules(&merged.config.policy.deny)).collect();
         Ok(Loaded { config: merged.config, paths, warnings, places: merged.places })
     }
 
@@ -266,7 +267,9 @@ impl Merged {
 }
 
 /// Variables of ours that are not keys.
-const RESERVED: &[&str] = &["NEXUDUS_PROXY_CONFIG", "NEXUDUS_PROXY_PROFILE"];
+const RESERVED: &[&str] =
+    // The last is what `run` gives its command.
+    &["NEXUDUS_PROXY_CONFIG", "NEXUDUS_PROXY_PROFILE", "NEXUDUS_PROXY_KEY"];
 
 /// The sections of a file, or of one of its profiles.
 struct Layer<'a> {

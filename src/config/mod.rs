@@ -19,6 +19,7 @@ mod paths;
 mod place;
 #[cfg(test)]
 mod roundtrip;
+mod rule;
 mod schema;
 mod table;
 #[cfg(test)]
@@ -32,9 +33,11 @@ pub use error::{Error, Problem};
 pub use example::example;
 pub use keys::{Entry, Kind};
 pub use load::{Environment, Given, Loaded, Setting, Sources};
+pub use notation::{read_duration, read_pace, write_duration, write_pace};
 pub use origin::{Origin, Proxy};
 pub use paths::Paths;
 pub use place::Place;
+pub use rule::{Flaw, Rule, fold};
 pub use schema::schema;
 pub use table::KEYS;
 
@@ -203,7 +206,7 @@ pub struct Policy {
     /// Callers without a client key.
     pub anonymous: Anonymous,
     /// Rules that nobody may pass.
-    pub deny: Vec<String>,
+    pub deny: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
     pub cookies: bool,
 }

@@ -11,14 +11,14 @@ use super::Pace;
 pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Reads `30s`, `100ms`, `1m30s`.
-pub(super) fn read_duration(text: &str) -> Option<Duration> {
+pub fn read_duration(text: &str) -> Option<Duration> {
     // humantime takes a bare `0`; every other number needs its unit.
     humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST)
 }
 
 /// Writes a duration in the largest unit that divides it; minutes are left out, `120s` reads as
 /// well as `2m` and is compared more easily with its neighbours.
-pub(super) fn write_duration(duration: Duration) -> String {
+pub fn write_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("s", 1_000_000_000)]
         .into_iter()
@@ -64,19 +64,23 @@ pub(super) fn read_address(text: &str) -> Option<Vec<SocketAddr>> {
     text.parse().ok().map(|address| vec![address])
 }
 
-/// Reads `auto` or `10/100ms`.
-pub(super) fn read_pace(text: &str) -> Option<Pace> {
+/// Reads `auto`, `10/100ms` or `5/s`.
+pub fn read_pace(text: &str) -> Option<Pace> {
     if text == "auto" {
         return Some(Pace::Auto);
     }
     let (count, per) = text.split_once('/')?;
     let count = count.parse().ok().filter(|count| *count > 0)?;
-    let per = read_duration(per).filter(|per| !per.is_zero())?;
+    let per = match per {
+        "s" | "m" | "h" | "d" => read_duration(&format!("1{per}")),
+        per => read_duration(per),
+    };
+    let per = per.filter(|per| !per.is_zero())?;
     Some(Pace::Fixed { count, per })
 }
 
 /// Writes a pace.
-pub(super) fn write_pace(pace: Pace) -> String {
+pub fn write_pace(pace: Pace) -> String {
     match pace {
         Pace::Auto => "auto".to_owned(),
         Pace::Fixed { count, per } => format!("{count}/{}", write_duration(per)),

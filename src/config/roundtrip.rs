@@ -45,6 +45,10 @@ prop_compose! {
             .collect();
         config.listen.unix = UnixSocket::Path(PathBuf::from(path));
         config.listen.hosts = vec![host];
+        config.listen.users = command.clone();
+        config.listen.expose = choice == 1;
+        config.policy.anonymous = [Anonymous::Full, Anonymous::ReadOnly, Anonymous::None][choice];
+        config.policy.deny = vec![Rule::read("DELETE /a/**").unwrap()];
         config.credentials.command = command.clone();
         config.credentials.source = [Source::Auto, Source::Systemd, Source::Env][choice];
         config.session.store = [Store::Auto, Store::File, Store::Memory][choice];

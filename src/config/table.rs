@@ -35,22 +35,19 @@ pub static KEYS: &[Entry] = &[
     .shorthand("listen"),
     entry!(listen.unix, Kind::Socket, "auto (proxy.sock in the runtime directory), off or a path")
         .shorthand("socket"),
-    entry!(listen.users, Kind::Words, "Other local users let in, by name or number").only_default(),
-    entry!(listen.groups, Kind::Words, "Other local groups let in, by name or number")
-        .only_default(),
+    entry!(listen.users, Kind::Words, "Other local users let in, by name or number"),
+    entry!(listen.groups, Kind::Words, "Other local groups let in, by name or number"),
     entry!(listen.hosts, Kind::Names, "Extra names that a Host header may have, exact"),
     entry!(
         listen.expose,
         Kind::Switch,
         "Allow addresses beyond loopback; every request then needs a key"
-    )
-    .only_default(),
+    ),
     entry!(
         admin.listen,
         Kind::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
-    )
-    .only_default(),
+    ),
     entry!(admin.users, Kind::Words, "Other local users let in to admin.sock").only_default(),
     entry!(
         credentials.source,
@@ -92,14 +89,12 @@ pub static KEYS: &[Entry] = &[
         policy.anonymous,
         Kind::Choice(&["full", "read-only", "none"]),
         "Callers without a client key may: full, read-only or none"
-    )
-    .only_default(),
+    ),
     entry!(
         policy.deny,
-        Kind::Words,
+        Kind::Rules,
         "Rules that nobody passes, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
-    )
-    .only_default(),
+    ),
     entry!(policy.cookies, Kind::Switch, "Relay Cookie and Set-Cookie").only_default(),
     entry!(
         throttle.wait,

@@ -7,27 +7,46 @@
 //! The caller's runtime is the control runtime: session and name resolution run there. The data
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
+pub mod life;
 pub mod process;
+#[cfg(unix)]
+mod relay;
 
-use std::fs::{File, TryLockError};
+mod control;
+mod data;
+mod forward;
+mod lock;
+mod notify;
+mod reload;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, watch};
 
+use self::control::Control;
+use self::data::Data;
+use self::forward::{Callers, Forward, Places, addresses, socket};
+use self::reload::Live;
+use crate::admin::{self, Admin, Facts, Now, Order, Pulse, Shield, wire};
+use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Config, Origin, Paths, UnixSocket};
+use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
-use crate::gateway::{Connections, Gateway, Guard};
-use crate::listen::{self, Bound, Drain, Draining};
+use crate::gateway::Connections;
+use crate::listen::{self, Drain, Users};
+use crate::secret::Secret;
 use crate::session::{Session, issuer};
-use crate::upstream::{self, Keep, Resolver, Timeouts, Upstream};
+use crate::telemetry::Record;
+use crate::upstream::{self, Resolver};
+
+#[cfg(unix)]
+pub use self::relay::Relay;
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
 #[derive(Debug)]
@@ -36,10 +55,19 @@ pub struct Daemon {
     host_addresses: Vec<Vec<SocketAddr>>,
     socket: Option<PathBuf>,
     session: Session,
+    clients: Clients,
     drain: Drain,
     data: Option<Data>,
+    live: Option<Live>,
+    now: watch::Sender<Now>,
+    orders: mpsc::Receiver<Order>,
+    pulse: Pulse,
+    is_activated: bool,
+    control: Control,
     keeper: tokio::task::JoinHandle<()>,
-    lock: File,
+    #[cfg(target_os = "linux")]
+    _reserved: Vec<listen::Reserved>,
+    _lock: lock::Lock,
 }
 
 /// What may be other than the configuration says: time, and the login.
@@ -96,10 +124,29 @@ impl Daemon {
     ///
     /// Everything that only a person can repair; nothing is left running then.
     pub async fn start(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
-        let lock = lock(paths)?;
+        Self::start_for(config, paths, setting, None).await
+    }
+
+    /// Starts everything for one client: whoever calls is taken for the one with this `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`].
+    pub async fn start_for(
+        config: &Config,
+        paths: &Paths,
+        setting: Setting,
+        key: Option<Secret>,
+    ) -> Result<Self, Error> {
+        let lock = lock::take(paths)?;
         let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
         let resolver = Resolver::new(Handle::current());
-        let places = Places::bind(config, paths)?;
+        let listen = &config.listen;
+        let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
+        let (tcp, unix, admin) = control::split(listen::inherited()?);
+        let is_activated = !tcp.is_empty() || !unix.is_empty();
+        let admin = control::Places::bind(config, paths, admin)?;
+        let mut places = Places::bind(config, paths, &users, tcp, unix)?;
 
         let client = issuer::client(reqwest::Client::builder())
             .tls_backend_preconfigured((*tls).clone())
@@ -114,29 +161,75 @@ impl Daemon {
             issuer::Http::new(client, config.upstream.origin.to_string()),
             setting.clock.clone(),
         );
+        let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
 
         let (drain, draining) = Drain::new();
-        let clock = setting.clock;
-        let forward = Forward { config, session: &session, tls, resolver, clock };
-        let addresses = addresses(&places.own);
+        #[cfg(target_os = "linux")]
+        let reserved = std::mem::take(&mut places.reserved);
+        let callers = Callers { users, clients: clients.clone(), assumed: key };
+        let record = Arc::<Record>::default();
+        let own = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
-        let host_addresses = places.hosts.iter().map(|host| self::addresses(host)).collect();
-        let data = Data::start(
-            forward.routes(places)?,
-            Connections::new(&config.limits, draining.clone()),
-            draining,
-        )
-        .map_err(Error::Data)?;
+        let host_addresses: Vec<_> = places.hosts.iter().map(|host| addresses(host)).collect();
+        let clock = setting.clock;
+        let forward =
+            Forward { config, session: &session, callers: &callers, tls, resolver, clock };
+        let (routes, lanes) = forward.routes(places)?;
+        let connections = Connections::new(&config.limits, draining.clone(), record.clone());
+        let connections = Arc::new(ArcSwap::from_pointee(connections));
+
+        let (now, seen) =
+            watch::channel(Now { phase: wire::Phase::Serving, restart_needed: vec![] });
+        let (order, orders) = mpsc::channel(1);
+        let (pulse, heart) = Pulse::new();
+        let facts = Facts {
+            profile: config.profile.clone(),
+            started: Instant::now(),
+            listening: wire::Listening {
+                tcp: own.clone(),
+                unix: socket.clone(),
+                hosts: hosts(config, &host_addresses),
+                admin: admin.socket(),
+                admin_tcp: admin.address(),
+                activated: is_activated,
+            },
+            upstream: config.upstream.origin.to_string(),
+            config: paths.config.clone(),
+        };
+        let surface = Admin::new(
+            facts,
+            admin::Sources {
+                session: session.clone(),
+                record: record.clone(),
+                in_flight: drain.counter(),
+                now: seen,
+                pulse: pulse.clone(),
+                orders: order,
+                shield: Shield::new(admin.address()),
+            },
+        );
+        let data =
+            Data::start(routes, connections.clone(), draining, heart).map_err(Error::Data)?;
+        let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
         Ok(Self {
-            addresses,
+            addresses: own,
             host_addresses,
             socket,
             session,
+            clients,
             drain,
             data: Some(data),
+            live: Some(Live { config: config.clone(), callers, lanes, connections }),
+            now,
+            orders,
+            pulse,
+            is_activated,
+            control,
             keeper,
-            lock,
+            #[cfg(target_os = "linux")]
+            _reserved: reserved,
+            _lock: lock,
         })
     }
 
@@ -160,6 +253,11 @@ impl Daemon {
         &self.session
     }
 
+    /// Returns the named clients.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
     /// Returns how many requests are being answered.
     pub fn in_flight(&self) -> usize {
         self.drain.in_flight()
@@ -167,6 +265,9 @@ impl Daemon {
 
     /// Stops: lets requests in flight finish for `limit`, then answers them with a 503, then ends.
     pub async fn stop(mut self, limit: Duration) {
+        self.now.send_modify(|now| now.phase = wire::Phase::Draining);
+        // Nothing can be reloaded any more; what is held for that would keep the drain waiting.
+        self.live = None;
         self.drain.begin();
         if !self.drain.finished(limit).await {
             tracing::warn!(in_flight = self.in_flight(), "requests did not finish in time");
@@ -176,185 +277,26 @@ impl Daemon {
         if let Some(data) = self.data.take() {
             data.join().await;
         }
+        self.clients.settle();
         self.session.settle().await;
         self.keeper.abort();
+        self.control.end();
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.keeper.abort();
-        // Closing would not do: a command that is just being started has a copy of the descriptor.
-        let _ = self.lock.unlock();
     }
 }
 
 /// How long a 503 may take to be written, once the time to finish is over.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Everything that is listened on, bound before anything runs.
-struct Places {
-    own: Vec<Bound>,
-    hosts: Vec<Vec<Bound>>,
-}
-
-impl Places {
-    fn bind(config: &Config, paths: &Paths) -> Result<Self, Error> {
-        let mut own = listen::bind_tcp(&config.listen.tcp)?;
-        #[cfg(unix)]
-        match &config.listen.unix {
-            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket())?),
-            UnixSocket::Path(path) => own.push(listen::bind_unix(path)?),
-            UnixSocket::Off => {}
-        }
-        if own.is_empty() {
-            return Err(Error::Nowhere);
-        }
-        let hosts = config.hosts.iter().map(|host| listen::bind_tcp(&host.listen));
-        Ok(Self { own, hosts: hosts.collect::<Result<_, _>>()? })
-    }
-}
-
-fn addresses(places: &[Bound]) -> Vec<SocketAddr> {
-    places.iter().filter_map(Bound::address).collect()
-}
-
-fn socket(place: &Bound) -> Option<PathBuf> {
-    place.path().map(Path::to_owned)
-}
-
-/// What every route is made of.
-struct Forward<'a> {
-    config: &'a Config,
-    session: &'a Session,
-    tls: Arc<rustls::ClientConfig>,
-    resolver: Resolver,
-    clock: Clock,
-}
-
-/// A place to listen on, and who answers there.
-type Route = (Bound, Arc<Gateway>);
-
-impl Forward<'_> {
-    fn routes(&self, places: Places) -> Result<Vec<Route>, Error> {
-        let limits = &self.config.limits;
-        let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
-        let mut routes = self.route(&self.config.upstream.origin, places.own, &keep)?;
-        for (host, places) in self.config.hosts.iter().zip(places.hosts) {
-            routes.extend(self.route(&host.origin, places, &keep)?);
-        }
-        Ok(routes)
-    }
-
-    fn route(&self, origin: &Origin, places: Vec<Bound>, keep: &Keep) -> Result<Vec<Route>, Error> {
-        let config = self.config;
-        let timeouts = Timeouts {
-            connect: config.upstream.connect_timeout,
-            header: config.upstream.header_timeout,
-        };
-        let (tls, resolver) = (self.tls.clone(), self.resolver.clone());
-        let upstream = Upstream::new(origin.clone(), tls, resolver, timeouts, self.clock.clone());
-        let guard =
-            Guard::new(&addresses(&places), &config.listen.hosts, config.limits.target_bytes);
-        let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
-        let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-        let gateway = Gateway::new(guard, keep.clone(), self.session.clone(), upstream, user_agent);
-        let gateway = Arc::new(gateway);
-        Ok(places.into_iter().map(|place| (place, gateway.clone())).collect())
-    }
-}
-
-/// 0 in the configuration means no bound.
-fn most(bytes: u64) -> u64 {
-    if bytes == 0 { u64::MAX } else { bytes }
-}
-
-/// The data path: its thread, and the word that ends it.
-#[derive(Debug)]
-struct Data {
-    thread: JoinHandle<()>,
-    end: oneshot::Sender<()>,
-}
-
-impl Data {
-    /// Starts the thread and waits until it listens.
-    fn start(routes: Vec<Route>, connections: Connections, draining: Draining) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let watched = {
-            let _inside = runtime.enter();
-            routes
-                .into_iter()
-                .map(|(place, gateway)| Ok((place.watch()?, gateway)))
-                .collect::<io::Result<Vec<_>>>()?
-        };
-        let (end, ended) = oneshot::channel::<()>();
-        let serve = move || {
-            runtime.block_on(async move {
-                for (listener, gateway) in watched {
-                    tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
-                }
-                drop((connections, draining));
-                // Dropped or told: either way this path is over.
-                ended.await.ok();
-            });
-            // What still runs is aborted with its runtime; a stuck name look-up is not waited for.
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("data".to_owned()).spawn(serve)?;
-        Ok(Self { thread, end })
-    }
-
-    async fn join(self) {
-        self.end.send(()).ok();
-        let joined = tokio::task::spawn_blocking(move || self.thread.join());
-        if !matches!(joined.await, Ok(Ok(()))) {
-            tracing::error!("the data path ended with a panic");
-        }
-    }
-}
-
-async fn accept(
-    listener: listen::Listener,
-    gateway: Arc<Gateway>,
-    connections: Connections,
-    mut draining: Draining,
-) {
-    let serve = async {
-        loop {
-            let (stream, peer) = listener.next().await;
-            tokio::spawn(connections.clone().serve(gateway.clone(), stream, peer));
-        }
+fn hosts(config: &Config, addresses: &[Vec<SocketAddr>]) -> Vec<wire::Host> {
+    let host = |(host, tcp): (&crate::config::Host, &Vec<SocketAddr>)| wire::Host {
+        upstream: host.origin.to_string(),
+        tcp: tcp.clone(),
     };
-    tokio::select! {
-        () = draining.begun() => {}
-        () = serve => {}
-    }
-}
-
-/// Takes the profile's lock: the kernel releases it with the process, however that ends.
-fn lock(paths: &Paths) -> Result<File, Error> {
-    let directory = paths.profile_state();
-    let failed = |source| Error::State { path: directory.clone(), source };
-    private_directory(&directory).map_err(failed)?;
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(directory.join("daemon.lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::AlreadyRunning { profile: paths.profile.clone() })
-        }
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// Makes a directory that only its owner can enter.
-fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    config.hosts.iter().zip(addresses).map(host).collect()
 }

@@ -25,13 +25,24 @@ fn warn_of(consequence: &'static str, outcome: nix::Result<()>) {
     }
 }
 
-/// The signals that end a daemon.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To end; its name.
+    End(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
+
+/// The signals that a daemon listens to.
 #[derive(Debug)]
 pub struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -47,23 +58,114 @@ impl Signals {
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
+                hangup: signal(SignalKind::hangup())?,
             })
         }
         #[cfg(not(unix))]
         Ok(Self {})
     }
 
-    /// Waits for the next one and returns its name.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Signal {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Signal::End("SIGINT"),
+            _ = self.terminate.recv() => Signal::End("SIGTERM"),
+            _ = self.hangup.recv() => Signal::Reload,
         }
         #[cfg(not(unix))]
         match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
+            Ok(()) => Signal::End("Ctrl-C"),
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// The signals that a program is to pass on to the one that it runs.
+#[derive(Debug)]
+pub struct Passing {
+    #[cfg(unix)]
+    watched: Vec<(nix::sys::signal::Signal, tokio::signal::unix::Signal)>,
+}
+
+/// A signal that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    #[cfg(unix)]
+    signal: nix::sys::signal::Signal,
+}
+
+impl Passing {
+    /// Catches them from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn new() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use nix::sys::signal::Signal::{
+                SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+            };
+            use tokio::signal::unix::{SignalKind, signal};
+            let all = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
+            let watched = all.map(|it| Ok((it, signal(SignalKind::from_raw(it as i32))?)));
+            Ok(Self { watched: watched.into_iter().collect::<io::Result<_>>()? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Arrived {
+        #[cfg(unix)]
+        {
+            let signal = std::future::poll_fn(|cx| {
+                for (signal, watched) in &mut self.watched {
+                    if watched.poll_recv(cx).is_ready() {
+                        return std::task::Poll::Ready(*signal);
+                    }
+                }
+                std::task::Poll::Pending
+            });
+            Arrived { signal: signal.await }
+        }
+        #[cfg(not(unix))]
+        std::future::pending().await
+    }
+}
+
+impl Arrived {
+    /// Sends it to another process, unless a terminal that both have has done so.
+    pub fn pass_on(self, pid: u32, has_terminal: bool) {
+        #[cfg(unix)]
+        {
+            use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGWINCH};
+            let typed = [SIGINT, SIGQUIT, SIGWINCH].contains(&self.signal);
+            if let Some(pid) = raw(pid).filter(|_| !(typed && has_terminal))
+                && let Err(error) = nix::sys::signal::kill(pid, self.signal)
+            {
+                tracing::debug!(%error, "the signal found nobody");
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (pid, has_terminal);
+    }
+}
+
+/// Says whether a process of this number exists.
+pub fn is_alive(pid: u32) -> bool {
+    #[cfg(unix)]
+    return raw(pid)
+        .is_some_and(|pid| nix::sys::signal::kill(pid, None) != Err(nix::errno::Errno::ESRCH));
+    #[cfg(not(unix))]
+    {
+        let _ = pid;
+        true
+    }
+}
+
+#[cfg(unix)]
+fn raw(pid: u32) -> Option<nix::unistd::Pid> {
+    i32::try_from(pid).ok().filter(|pid| *pid > 0).map(nix::unistd::Pid::from_raw)
 }

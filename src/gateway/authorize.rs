@@ -1,6 +1,8 @@
 //! Puts our token where the caller's was.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, USER_AGENT, VIA};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT, VIA,
+};
 use http::uri::{Parts, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
 
@@ -35,6 +37,12 @@ pub(super) fn with(
     }
     if wants_anything(&headers) {
         headers.insert(ACCEPT, JSON);
+    }
+    if allowed.is_without_tokens() {
+        // As JSON that can be read, and all of it.
+        headers.insert(ACCEPT, JSON);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.remove(RANGE);
     }
     if let Some(name) = to.user_agent {
         headers.insert(USER_AGENT, name.clone());

@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,7 +19,7 @@ use super::contain::Contain;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
-use crate::telemetry::Access;
+use crate::telemetry::{Access, Record};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.
 #[derive(Clone, Debug)]
@@ -29,11 +29,12 @@ pub struct Connections {
     canned: Arc<Canned>,
     free: Arc<Semaphore>,
     draining: Draining,
+    record: Arc<Record>,
 }
 
 impl Connections {
     /// Serves at most `limits.connections` at once, until `draining`.
-    pub fn new(limits: &Limits, draining: Draining) -> Self {
+    pub fn new(limits: &Limits, draining: Draining, record: Arc<Record>) -> Self {
         let mut http = http1::Builder::new();
         http.max_headers(limits.headers).max_header_size(limits.header_bytes);
         Self {
@@ -42,23 +43,37 @@ impl Connections {
             canned: Arc::new(respond::canned(limits)),
             free: Arc::new(Semaphore::new(limits.connections)),
             draining,
+            record,
         }
     }
 
+    /// Returns the same with other bounds for the connections to come; those on how many there
+    /// are stay.
+    pub fn renewed(&self, limits: &Limits) -> Self {
+        let fresh = Self::new(limits, self.draining.clone(), self.record.clone());
+        Self { free: self.free.clone(), ..fresh }
+    }
+
     /// Serves one connection to its end.
-    pub async fn serve(self, gateway: Arc<Gateway>, stream: Stream, peer: Peer) {
+    ///
+    /// Each request is answered by the gateway of its moment: a reload ends no connection.
+    pub async fn serve(self, gateway: Arc<ArcSwap<Gateway>>, stream: Stream, peer: Peer) {
+        let _open = self.record.tally.connection();
         let room = self.free.clone().try_acquire_owned().ok();
         let has_room = room.is_some();
         let phase = Arc::new(Phase::new());
         let wire = Wire::new(stream, phase.clone(), self.patience, self.canned.clone());
-        let peer = Arc::new(peer);
+        let visitor = Arc::new(gateway.load_full().meet(peer).await);
         let answer = service_fn(|request: Request<Incoming>| {
             phase.busy();
-            let answering = Answering::new(&request, phase.clone(), self.draining.enter());
-            let (gateway, peer, draining) = (gateway.clone(), peer.clone(), self.draining.clone());
+            let access = Access::begin(&self.record, &request, || visitor.peer.to_string());
+            let answering =
+                Answering { phase: phase.clone(), access, _in_flight: self.draining.enter() };
+            let (gateway, visitor) = (gateway.load_full(), visitor.clone());
+            let draining = self.draining.clone();
             async move {
                 let response = match has_room {
-                    true => unless_over(draining, gateway.respond(request, &peer)).await,
+                    true => unless_over(draining, gateway.respond(request, &visitor)).await,
                     false => respond::render(&Error::Overloaded),
                 };
                 Ok::<_, Infallible>(answering.finish(response))
@@ -105,30 +120,24 @@ async fn unless_over(
 #[derive(Debug)]
 pub(super) struct Answering {
     phase: Arc<Phase>,
-    access: Option<Access>,
-    started: Instant,
+    access: Access,
     _in_flight: InFlight,
 }
 
 impl Answering {
-    fn new(request: &Request<Incoming>, phase: Arc<Phase>, in_flight: InFlight) -> Self {
-        let access = Access::wanted(request.method(), request.uri().path());
-        Self { phase, access, started: Instant::now(), _in_flight: in_flight }
+    fn finish(mut self, response: Response<Body>) -> Response<Body> {
+        self.access.answered(&response);
+        response.map(|body| body.during(self))
     }
 
-    fn finish(mut self, response: Response<Body>) -> Response<Body> {
-        if let Some(access) = &mut self.access {
-            access.answered(response.status());
-        }
-        response.map(|body| body.during(self))
+    /// Counts a part of the answer's body.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.access.sent(bytes);
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.phase.idle();
-        if let Some(access) = self.access.take() {
-            access.log(self.started.elapsed());
-        }
     }
 }

@@ -12,13 +12,23 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Request, Version};
 use hyper::body::Incoming;
 
-use crate::listen::Peer;
+use super::caller::{self, Caller, Keys};
+use super::login;
+use crate::listen::{Peer, Users};
 
 /// A request whose sender may use the daemon.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) head: Parts,
     pub(super) body: Incoming,
+    pub(super) caller: Caller,
+}
+
+/// Whoever is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub(super) peer: Peer,
+    is_let_in: bool,
 }
 
 /// Why a request was turned away at the door.
@@ -51,6 +61,9 @@ pub(crate) enum Error {
     /// It asks for a WebSocket.
     #[error("WebSocket connections are not forwarded")]
     Upgrade,
+    /// It shows no key, or no good one.
+    #[error(transparent)]
+    Client(#[from] caller::Error),
 }
 
 /// What the checks compare with: computed once, so that a request costs no allocation.
@@ -58,13 +71,22 @@ pub(crate) enum Error {
 pub struct Guard {
     /// Every `Host` that is ours, lower case, with and without a port.
     hosts: Vec<Box<str>>,
+    has_port_80: bool,
     target_bytes: usize,
-    uid: u32,
+    users: Users,
+    keys: Keys,
 }
 
 impl Guard {
-    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address.
-    pub fn new(bound: &[SocketAddr], extra: &[String], target_bytes: usize) -> Self {
+    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address;
+    /// of their users those in `users`, and of those whoever `keys` knows.
+    pub fn new(
+        bound: &[SocketAddr],
+        extra: &[String],
+        target_bytes: usize,
+        users: Users,
+        keys: Keys,
+    ) -> Self {
         let names = LOOPBACK.iter().copied().chain(extra.iter().map(String::as_str));
         let hosts = names
             .flat_map(|name| {
@@ -73,7 +95,26 @@ impl Guard {
             })
             .map(|host| host.to_ascii_lowercase().into_boxed_str())
             .collect();
-        Self { hosts, target_bytes, uid: own_uid() }
+        let has_port_80 = bound.iter().any(|bound| bound.port() == 80);
+        Self { hosts, has_port_80, target_bytes, users, keys }
+    }
+
+    /// Looks at whoever has connected: once, for all the requests that follow.
+    pub(super) async fn meet(&self, peer: Peer) -> Visitor {
+        let is_let_in = self.users.let_in(&peer).await;
+        Visitor { peer, is_let_in }
+    }
+
+    /// Returns what tells clients by their keys.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// A page without a port is served on port 80, by whoever is there.
+    fn is_own_page(&self, host: &[u8]) -> bool {
+        let port = host.rsplit(|byte| *byte == b':').next().unwrap_or_default();
+        let has_port = port.len() < host.len() && port.iter().all(u8::is_ascii_digit);
+        (has_port || self.has_port_80) && self.is_ours(host)
     }
 
     fn is_ours(&self, host: &[u8]) -> bool {
@@ -84,18 +125,18 @@ impl Guard {
 /// Admits a well-formed request that the user's own tool has sent.
 pub(super) fn admit(
     request: Request<Incoming>,
-    peer: &Peer,
+    visitor: &Visitor,
     guard: &Guard,
 ) -> Result<Admitted, Error> {
     let (head, body) = request.into_parts();
-    check(&head, peer, guard)?;
-    Ok(Admitted { head, body })
+    let caller = check(&head, visitor, guard).inspect_err(|error| note(&head, visitor, error))?;
+    Ok(Admitted { head, body, caller })
 }
 
-fn check(head: &Parts, peer: &Peer, guard: &Guard) -> Result<(), Error> {
+fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<Caller, Error> {
     framing(head)?;
     target(head)?;
-    let host = one_host(&head.headers)?;
+    let host = one_host(&head.headers, guard)?;
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > guard.target_bytes) {
         return Err(Error::TargetTooLong(guard.target_bytes));
     }
@@ -106,14 +147,40 @@ fn check(head: &Parts, peer: &Peer, guard: &Guard) -> Result<(), Error> {
         return Err(Error::ForeignHost);
     }
     web_page(&head.headers, guard)?;
-    // Without a number from the kernel the address family vouches for loopback alone.
-    if peer.uid().is_some_and(|uid| uid != guard.uid) {
+    if !visitor.is_let_in {
         return Err(Error::User);
     }
     if !FORWARDED.contains(&head.method) {
         return Err(Error::Method);
     }
-    upgrade(&head.headers)
+    upgrade(&head.headers)?;
+    let caller = guard.keys.caller(&head.headers)?;
+    // A login may carry its key in its form, which is read where it is answered.
+    if !(head.method == Method::POST && head.uri.path() == login::PATH) {
+        guard.keys.check(&caller)?;
+    }
+    Ok(caller)
+}
+
+/// Writes down who was turned away. Not for what is merely malformed: that says nothing of its
+/// sender.
+fn note(head: &Parts, visitor: &Visitor, error: &Error) {
+    let code = match error {
+        Error::ForeignHost => "guard.host",
+        Error::ForeignOrigin => "guard.origin",
+        Error::User => "guard.user",
+        Error::Client(_) => "guard.client",
+        Error::Framing(_)
+        | Error::Target(_)
+        | Error::Host
+        | Error::TargetTooLong(_)
+        | Error::Method
+        | Error::Upgrade => return,
+    };
+    // As `Debug` writes it: a control character of a caller's must not reach a terminal.
+    let (host, origin) = (head.headers.get(HOST), head.headers.get(ORIGIN));
+    let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());
+    tracing::info!(code, uid, pid, ?host, ?origin, "refused a caller");
 }
 
 /// Refuses what hyper lets pass although two servers could read it in two ways.
@@ -152,9 +219,12 @@ fn target(head: &Parts) -> Result<(), Error> {
 }
 
 /// Returns the one Host, whose form is `name` or `name:port`.
-fn one_host(headers: &HeaderMap) -> Result<&[u8], Error> {
+fn one_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
+    if guard.is_ours(host.as_bytes()) {
+        return Ok(host.as_bytes()); // Well-formed, and the parser below would allocate.
+    }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
     let lacks_port = authority.port().is_none() && text.ends_with(':');
@@ -168,8 +238,8 @@ fn one_host(headers: &HeaderMap) -> Result<&[u8], Error> {
 /// A browser says where a request comes from; no other tool sends these headers.
 fn web_page(headers: &HeaderMap, guard: &Guard) -> Result<(), Error> {
     for origin in headers.get_all(ORIGIN) {
-        let ours = origin.as_bytes().strip_prefix(b"http://").is_some_and(|it| guard.is_ours(it));
-        if !ours {
+        let ours = origin.as_bytes().strip_prefix(b"http://");
+        if !ours.is_some_and(|host| guard.is_own_page(host)) {
             return Err(Error::ForeignOrigin);
         }
     }
@@ -198,16 +268,6 @@ fn upgrade(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-#[cfg(unix)]
-fn own_uid() -> u32 {
-    nix::unistd::geteuid().as_raw()
-}
-
-#[cfg(not(unix))]
-fn own_uid() -> u32 {
-    0
-}
-
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -224,110 +284,4 @@ pub(super) const FORWARDED: [Method; 7] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plain_request_from_this_machine_is_admitted() {
-        for host in ["localhost:6398", "127.0.0.1:6398", "[::1]:6398", "localhost", "LOCALHOST"] {
-            assert_eq!(checked("GET", "/", &[("host", host)]), Ok(()), "{host}");
-        }
-    }
-
-    #[test]
-    fn a_foreign_or_odd_host_is_refused() {
-        for host in ["evil.example", "localhost.evil", "0.0.0.0:6398", "127.1", "localhost:1"] {
-            assert_eq!(checked("GET", "/", &[("host", host)]), Err(Error::ForeignHost), "{host}");
-        }
-        for host in ["", "a@localhost", "localhost:", "local host", "localhost/", "[::1", "a,b"] {
-            assert_eq!(checked("GET", "/", &[("host", host)]), Err(Error::Host), "{host}");
-        }
-        assert_eq!(checked("GET", "/", &[]), Err(Error::Host));
-        let twice = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(checked("GET", "/", &twice), Err(Error::Host));
-    }
-
-    #[test]
-    fn a_web_page_of_another_origin_is_refused_whatever_the_method() {
-        for method in ["GET", "OPTIONS", "POST"] {
-            for (name, value) in [
-                ("origin", "http://evil.example"),
-                ("origin", "null"),
-                ("origin", ""),
-                ("origin", "https://localhost:6398"),
-                ("sec-fetch-site", "cross-site"),
-                ("sec-fetch-site", "same-site"),
-                ("access-control-request-method", "POST"),
-            ] {
-                let headers = [("host", "localhost:6398"), (name, value)];
-                assert_eq!(checked(method, "/", &headers), Err(Error::ForeignOrigin), "{value}");
-            }
-        }
-        let own = [("host", "localhost:6398"), ("origin", "http://localhost:6398")];
-        assert_eq!(checked("GET", "/", &own), Ok(()));
-        let typed = [("host", "localhost:6398"), ("sec-fetch-site", "none")];
-        assert_eq!(checked("GET", "/", &typed), Ok(()));
-    }
-
-    #[test]
-    fn a_target_cannot_choose_another_host() {
-        let host = [("host", "localhost:6398")];
-        assert_eq!(checked("GET", "http://evil.example/", &host), Err(Error::ForeignHost));
-        assert_eq!(checked("GET", "http://localhost:6398/", &host), Ok(()));
-        for target in ["ftp://localhost:6398/", "https://localhost:6398/", "http://a@localhost/"] {
-            assert!(matches!(checked("GET", target, &host), Err(Error::Target(_))), "{target}");
-        }
-        assert!(matches!(checked("GET", "localhost:6398", &host), Err(Error::Target(_))));
-        assert!(matches!(checked("OPTIONS", "*", &host), Err(Error::Target(_))));
-    }
-
-    #[test]
-    fn methods_that_would_hand_out_the_token_are_refused() {
-        let host = [("host", "localhost:6398")];
-        for method in ["TRACE", "TRACK", "DEBUG", "PROPFIND"] {
-            assert_eq!(checked(method, "/", &host), Err(Error::Method), "{method}");
-        }
-        assert_eq!(checked("CONNECT", "evil.example:443", &host), Err(Error::Method));
-    }
-
-    #[test]
-    fn a_websocket_is_refused_and_other_offers_are_not() {
-        let offer =
-            |protocol| [("host", "localhost"), ("connection", "upgrade"), ("upgrade", protocol)];
-        assert_eq!(checked("GET", "/", &offer("WebSocket")), Err(Error::Upgrade));
-        assert_eq!(checked("GET", "/", &offer("h2c")), Ok(()));
-    }
-
-    #[test]
-    fn odd_transfer_encodings_are_refused() {
-        for coding in ["gzip, chunked", "chunked, chunked", "identity", ", chunked", ""] {
-            let headers = [("host", "localhost"), ("transfer-encoding", coding)];
-            assert!(matches!(checked("POST", "/", &headers), Err(Error::Framing(_))), "{coding}");
-        }
-    }
-
-    #[test]
-    fn another_users_process_is_refused() {
-        let (head, ()) = request("GET", "/", &[("host", "localhost")]).into_parts();
-        let peer = Peer::Unix { uid: own_uid() + 1, pid: None };
-        assert_eq!(check(&head, &peer, &guard()), Err(Error::User));
-    }
-
-    fn checked(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), Error> {
-        let (head, ()) = request(method, target, headers).into_parts();
-        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-        check(&head, &Peer::Tcp { remote }, &guard())
-    }
-
-    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> {
-        let mut builder = Request::builder().method(method).uri(target);
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        builder.body(()).unwrap()
-    }
-
-    fn guard() -> Guard {
-        Guard::new(&[SocketAddr::from(([127, 0, 0, 1], 6398))], &[], 64)
-    }
-}
+mod tests;

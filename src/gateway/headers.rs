@@ -63,12 +63,19 @@ fn belongs_to_us(name: &str) -> bool {
             | "x-real-ip"
             | "x-client-ip"
             | "x-cluster-client-ip"
+            | "x-host"
+            | "x-original-host"
+            | "x-original-method"
             | "x-original-url"
             | "x-rewrite-url"
             | "x-http-method"
             | "x-http-method-override"
             | "x-method-override"
             | "true-client-ip"
+            // The caller's trace is for our log: it says more of the caller than Nexudus needs.
+            | "traceparent"
+            | "tracestate"
+            | "baggage"
     ) || name.starts_with("x-forwarded-")
         || name.starts_with("sec-fetch-")
         || name.starts_with("access-control-request-")

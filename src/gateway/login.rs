@@ -1,7 +1,10 @@
 //! `POST /api/token`, answered here: for clients that insist on logging in.
 //!
-//! What the client sent is thrown away unread; what it gets is a stand-in that means nothing. Its
-//! later requests carry that stand-in, and it is replaced like any other `Authorization`.
+//! What the client sent goes nowhere. If there is a local key in it, that key is what the client
+//! gets as its token, and shows from then on; otherwise it gets a stand-in that means nothing and
+//! is replaced like any other `Authorization`.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -9,21 +12,46 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Body, Error, headers};
+use super::caller::{self, Caller, Keys};
+use super::{Body, Error, guard, headers};
+use crate::clients::PREFIX;
 use crate::upstream::{Fault, Keep, Kept};
 
+/// The one path in Nexudus's namespace that is ours.
+pub(super) const PATH: &str = "/api/token";
+
 /// Answers a grant of any kind.
-pub(super) async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Error> {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    mut caller: Caller,
+    keys: &Keys,
+) -> Result<Response<Body>, Error> {
+    let mut key = caller::shown(request.headers()).next().map(Cow::into_owned);
     let keep = Keep::new(GRANT_BYTES, GRANT_BYTES as u64, GRANT_PAUSE);
-    match keep.look(request.into_body()).await.map_err(Error::Body)? {
-        Kept::Empty | Kept::Whole(..) => {}
+    let form = match keep.look(request.into_body()).await.map_err(Error::Body)? {
+        Kept::Empty => Bytes::new(),
+        Kept::Whole(form, _) => form,
         Kept::Once(_) => return Err(Error::Body(Fault::TooLarge)),
+    };
+    let refused = |error| Error::Guard(guard::Error::Client(error));
+    for (name, value) in form_urlencoded::parse(&form) {
+        // A client that renews sends the key back as what it was given it for.
+        let may_be = matches!(&*name, "password" | "refresh_token");
+        if may_be && value.starts_with(PREFIX) {
+            caller = keys.add(caller, value.as_bytes()).map_err(refused)?;
+            key = Some(value.into_owned().into_bytes());
+        }
     }
+    keys.check(&caller).map_err(refused)?;
+    let token = |key: &Option<Vec<u8>>| match key {
+        Some(key) => String::from_utf8_lossy(key).into_owned(),
+        None => stand_in(),
+    };
     let body = json!({
-        "access_token": stand_in(),
+        "access_token": token(&key),
         "token_type": "bearer",
         "expires_in": EXPIRES_IN,
-        "refresh_token": stand_in(),
+        "refresh_token": token(&key),
     });
     let mut response = Response::new(Body::full(Bytes::from(body.to_string())));
     let fields = response.headers_mut();

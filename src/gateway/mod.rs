@@ -1,18 +1,21 @@
 //! Local requests in, upstream requests out.
 //!
-//! Read [`Gateway::answer`] first: one request walks its lines from top to bottom. Each step takes
+//! Read `Gateway::answer` first: one request walks its lines from top to bottom. Each step takes
 //! the proof that the step before it returned, so a request that was not admitted cannot be
 //! allowed, and one that was not allowed cannot be sent.
 
 mod authorize;
 mod body;
+mod caller;
 mod connection;
 mod contain;
+mod explain;
 mod guard;
 mod headers;
 mod login;
 mod policy;
 mod respond;
+mod scrub;
 mod target;
 
 use std::sync::Arc;
@@ -21,9 +24,13 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 pub use self::body::Body;
+pub use self::caller::Keys;
 pub use self::connection::Connections;
+pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
-use self::policy::Verdict;
+use self::guard::Visitor;
+pub use self::policy::Policy;
+use self::policy::{Allowed, Verdict};
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
@@ -32,6 +39,7 @@ use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 #[derive(Debug)]
 pub struct Gateway {
     guard: Guard,
+    policy: Policy,
     keep: Keep,
     session: Session,
     upstream: Upstream,
@@ -42,28 +50,36 @@ impl Gateway {
     /// Puts the steps of the path together.
     pub fn new(
         guard: Guard,
+        policy: Policy,
         keep: Keep,
         session: Session,
         upstream: Upstream,
         user_agent: Option<HeaderValue>,
     ) -> Self {
-        Self { guard, keep, session, upstream, user_agent }
+        Self { guard, policy, keep, session, upstream, user_agent }
+    }
+
+    /// Looks at whoever has connected, before the first request.
+    async fn meet(&self, peer: Peer) -> Visitor {
+        self.guard.meet(peer).await
     }
 
     /// Answers one local request. Never fails: every error becomes a response.
-    pub async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        self.answer(request, peer).await.unwrap_or_else(|error| respond::render(&error))
+    async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
+        self.answer(request, visitor).await.unwrap_or_else(|error| respond::render(&error))
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
-        peer: &Peer,
+        visitor: &Visitor,
     ) -> Result<Response<Body>, Error> {
-        let admitted = guard::admit(request, peer, &self.guard)?;
-        let (allowed, body) = match policy::allow(admitted)? {
+        let admitted = guard::admit(request, visitor, &self.guard)?;
+        let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
-            Verdict::Login(request) => return login::answer(request).await,
+            Verdict::Login(request, caller) => {
+                return login::answer(request, caller, self.guard.keys()).await;
+            }
         };
 
         let once = !self.keep.can_hold(&body);
@@ -79,7 +95,7 @@ impl Gateway {
             let response = self.send(&allowed, &mut body, &bearer).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 self.session.proven(bearer.generation);
-                return Ok(headers::clean(response, &allowed, &self.upstream, &bearer));
+                return self.relay(response, &allowed, &bearer).await;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let asked = Asked::new(allowed.method(), allowed.path());
@@ -90,7 +106,7 @@ impl Gateway {
                     replayed = true;
                 }
                 verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
-                    let mut response = headers::clean(response, &allowed, &self.upstream, &bearer);
+                    let mut response = self.relay(response, &allowed, &bearer).await?;
                     respond::explain(&mut response, &verdict);
                     return Ok(response);
                 }
@@ -113,9 +129,23 @@ impl Gateway {
         Ok(self.session.bearer()?)
     }
 
+    /// Makes an answer fit for this caller.
+    async fn relay(
+        &self,
+        response: Response<Relayed>,
+        allowed: &Allowed,
+        bearer: &Bearer,
+    ) -> Result<Response<Body>, Error> {
+        let response = headers::clean(response, allowed, &self.upstream, bearer);
+        match allowed.is_without_tokens() {
+            true => scrub::blank(response).await,
+            false => Ok(response),
+        }
+    }
+
     async fn send(
         &self,
-        allowed: &policy::Allowed,
+        allowed: &Allowed,
         body: &mut Kept,
         bearer: &Bearer,
     ) -> Result<Response<Relayed>, Error> {

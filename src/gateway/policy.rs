@@ -1,16 +1,35 @@
-//! What may be asked of the upstream.
+//! What may be asked of the upstream, and by whom.
+//!
+//! In order: the daemon's own endpoint, the rules that nobody passes, then what a limited caller
+//! (one with a key, or anybody while callers without one may only read) must not ask. Every test is
+//! put to all readings of the path; the path itself is never changed.
+
+use std::sync::LazyLock;
 
 use http::request::Parts;
 use http::{Method, Request};
 use hyper::body::Incoming;
 
+use super::caller::Caller;
 use super::guard::Admitted;
-use super::target;
+use super::target::Readings;
+use crate::clients::{Limits, Spent};
+use crate::config::{Anonymous, Rule};
 use crate::upstream::{Kept, Repeat};
+
+/// What holds for every request.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    deny: Vec<Rule>,
+    anonymous: Anonymous,
+}
 
 /// A request that may be sent.
 #[derive(Debug)]
-pub(super) struct Allowed(Parts);
+pub(super) struct Allowed {
+    head: Parts,
+    is_without_tokens: bool,
+}
 
 /// Where an admitted request goes.
 #[derive(Debug)]
@@ -18,11 +37,11 @@ pub(super) enum Verdict {
     /// To the upstream, with its body.
     Forward(Allowed, Incoming),
     /// To our own token endpoint.
-    Login(Request<Incoming>),
+    Login(Request<Incoming>, Caller),
 }
 
 /// Why a request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// A server could read the path as the token endpoint, which the daemon keeps to itself.
     #[error("the path can be read as /api/token, which is answered here only in that spelling")]
@@ -30,40 +49,165 @@ pub(crate) enum Error {
     /// The token endpoint takes POST.
     #[error("/api/token takes POST only")]
     TokenMethod,
+    /// A rule is against it.
+    #[error("the rule `{0}` is against it")]
+    Denied(String),
+    /// None of the client's rules is for it.
+    #[error("none of the client's rules allows it")]
+    NotAllowed,
+    /// A limited caller wrote a path that can be read in more than one way.
+    #[error("the path can be read in more than one way, and this caller is limited")]
+    Ambiguous,
+    /// A limited caller asked for what would make it an unlimited one.
+    #[error("a limited caller gets no login material unless one of its rules allows `{0}` by name")]
+    LoginMaterial(&'static str),
+    /// What came back would have made it one.
+    #[error("the answer could not be freed of login material for a limited caller")]
+    LoginMaterialInside,
+    /// A reader asked for more than reading.
+    #[error("this caller may only GET, HEAD and OPTIONS what is under /api/ and /ContentDownload/")]
+    ReadOnly,
+    /// A client has used what it may.
+    #[error(transparent)]
+    Spent(#[from] Spent),
 }
 
-/// Allows everything but the token endpoint, which never reaches Nexudus: a grant that went
-/// through would hand out real tokens and end our own session.
-pub(super) fn allow(Admitted { head, body }: Admitted) -> Result<Verdict, Error> {
-    match token_endpoint(head.uri.path()) {
-        Spelling::Other => Ok(Verdict::Forward(Allowed(head), body)),
-        Spelling::Exact if head.method == Method::POST => {
-            Ok(Verdict::Login(Request::from_parts(head, body)))
-        }
-        Spelling::Exact => Err(Error::TokenMethod),
-        Spelling::Odd => Err(Error::Reserved),
+/// How far a caller may go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reach<'a> {
+    /// Wherever the user may.
+    Full,
+    /// To what can be read.
+    ReadOnly,
+    /// As far as its limits.
+    Client(&'a Limits),
+}
+
+/// What lets a request pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground<'a> {
+    /// Nothing is against it.
+    Free,
+    /// This rule of the client.
+    Rule(&'a Rule),
+}
+
+impl Policy {
+    /// Refuses what `deny` is about to everybody, and lets callers without a key go as far as
+    /// `anonymous` says.
+    pub fn new(deny: Vec<Rule>, anonymous: Anonymous) -> Self {
+        Self { deny, anonymous }
     }
+
+    fn reach<'a>(&self, caller: &'a Caller) -> Reach<'a> {
+        match caller {
+            Caller::Client(client) => Reach::Client(client.limits()),
+            Caller::Keyless => self.keyless(),
+        }
+    }
+
+    /// Returns how far callers without a key may go, where they get in at all.
+    pub(super) fn keyless(&self) -> Reach<'static> {
+        match self.anonymous {
+            Anonymous::Full => Reach::Full,
+            Anonymous::ReadOnly | Anonymous::None => Reach::ReadOnly,
+        }
+    }
+
+    /// Judges a request that is not for the token endpoint.
+    pub(super) fn judge<'a>(
+        &self,
+        method: &str,
+        path: &Readings<'_>,
+        reach: Reach<'a>,
+    ) -> Result<Ground<'a>, Error> {
+        let against = |rules: &[Rule]| {
+            let rule = rules.iter().find(|rule| path.any(|path| rule.matches(method, path)));
+            rule.map_or(Ok(()), |rule| Err(Error::Denied(rule.text().to_owned())))
+        };
+        against(&self.deny)?;
+        let limits = match reach {
+            Reach::Full => return Ok(Ground::Free),
+            Reach::ReadOnly => None,
+            Reach::Client(limits) => Some(limits),
+        };
+        if path.is_ambiguous() {
+            return Err(Error::Ambiguous);
+        }
+        limits.map_or(Ok(()), |limits| against(&limits.deny))?;
+        if limits.is_none_or(|limits| limits.read_only) {
+            let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
+            let below = |path: &str| READABLE.iter().any(|rule| rule.matches(method, path));
+            if !reads || !path.all(below) {
+                return Err(Error::ReadOnly);
+            }
+        }
+        let allow = limits.map_or(&[][..], |limits| &limits.allow);
+        for material in LOGIN_MATERIAL.iter().filter(|material| path.any(|path| material.is(path)))
+        {
+            let names = |rule: &&Rule| {
+                material.is_named_by(rule) && path.all(|path| rule.matches(method, path))
+            };
+            if !allow.iter().any(|rule| names(&rule)) {
+                return Err(Error::LoginMaterial(material.words));
+            }
+        }
+        if allow.is_empty() {
+            return Ok(Ground::Free);
+        }
+        let rule = allow.iter().find(|rule| path.all(|path| rule.matches(method, path)));
+        rule.map(Ground::Rule).ok_or(Error::NotAllowed)
+    }
+}
+
+/// Allows what the policy and the caller's limits let pass. The token endpoint never reaches
+/// Nexudus: a grant that went through would hand out real tokens and end our own session.
+pub(super) fn allow(admitted: Admitted, policy: &Policy) -> Result<Verdict, Error> {
+    let Admitted { head, body, caller } = admitted;
+    let path = Readings::of(head.uri.path());
+    match endpoint(head.uri.path(), &path) {
+        Endpoint::Other => {}
+        Endpoint::Exact if head.method == Method::POST => {
+            return Ok(Verdict::Login(Request::from_parts(head, body), caller));
+        }
+        Endpoint::Exact => return Err(Error::TokenMethod),
+        Endpoint::Odd => return Err(Error::Reserved),
+    }
+    let reach = policy.reach(&caller);
+    policy.judge(head.method.as_str(), &path, reach)?;
+    let is_limited = !matches!(reach, Reach::Full);
+    let is_without_tokens =
+        is_limited && path.any(|path| WITH_TOKENS.iter().any(|rule| rule.matches("GET", path)));
+    if let Caller::Client(client) = &caller {
+        client.spend()?;
+    }
+    Ok(Verdict::Forward(Allowed { head, is_without_tokens }, body))
 }
 
 impl Allowed {
     /// Returns the method.
     pub(super) fn method(&self) -> &Method {
-        &self.0.method
+        &self.head.method
     }
 
     /// Returns the path, without the query.
     pub(super) fn path(&self) -> &str {
-        self.0.uri.path()
+        self.head.uri.path()
     }
 
     /// Returns the head as the caller sent it.
     pub(super) fn head(&self) -> &Parts {
-        &self.0
+        &self.head
+    }
+
+    /// Says whether tokens are taken out of the answer.
+    pub(super) fn is_without_tokens(&self) -> bool {
+        self.is_without_tokens
     }
 
     /// Says whether a second execution would change anything (RFC 9110 §9.2.1).
     pub(super) fn repeat(&self, body: &Kept) -> Repeat {
-        let safe = matches!(self.0.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let safe = matches!(self.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         match safe && matches!(body, Kept::Empty) {
             true => Repeat::Harmless,
             false => Repeat::Never,
@@ -71,58 +215,73 @@ impl Allowed {
     }
 }
 
+/// How a path relates to the daemon's own endpoint.
 #[derive(Debug, PartialEq, Eq)]
-enum Spelling {
+pub(super) enum Endpoint {
+    /// It is it.
     Exact,
+    /// A server could take it for it.
     Odd,
+    /// It is something else.
     Other,
 }
 
-fn token_endpoint(path: &str) -> Spelling {
-    if path == TOKEN {
-        return Spelling::Exact;
-    }
-    // Canonical forms are never longer than the path, and a path of plain characters changes only
-    // its case and its slashes: the few that could be the endpoint are worth an allocation.
-    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_~".contains(&byte));
-    let may_match = path.len() >= TOKEN.len() && (!is_plain || has_token_shape(path));
-    match may_match && target::canonical(path) == TOKEN {
-        true => Spelling::Odd,
-        false => Spelling::Other,
+/// Compares a path with the daemon's own endpoint.
+pub(super) fn endpoint(path: &str, readings: &Readings<'_>) -> Endpoint {
+    match path == TOKEN {
+        true => Endpoint::Exact,
+        false if readings.any(|reading| TOKEN_RULE.matches("POST", reading)) => Endpoint::Odd,
+        false => Endpoint::Other,
     }
 }
 
-/// Says whether a path of plain characters has the endpoint's letters.
-fn has_token_shape(path: &str) -> bool {
-    let letters = path.bytes().filter(|byte| *byte != b'/').map(|byte| byte.to_ascii_lowercase());
-    letters.eq(TOKEN.bytes().filter(|byte| *byte != b'/'))
+/// What would let a limited caller become an unlimited one.
+struct Material {
+    words: &'static str,
+    paths: Rule,
+    begins: &'static [&'static str],
+    ends: &'static [&'static str],
+}
+
+impl Material {
+    fn is(&self, path: &str) -> bool {
+        self.paths.matches("*", path)
+    }
+
+    /// A rule that only happens to be wide enough does not count.
+    fn is_named_by(&self, rule: &Rule) -> bool {
+        rule.begins_with(self.begins) && rule.ends_with(self.ends)
+    }
+}
+
+static LOGIN_MATERIAL: LazyLock<[Material; 3]> = LazyLock::new(|| {
+    let material = |words, path, begins, ends| Material { words, paths: rule(path), begins, ends };
+    [
+        material(
+            "/api/sys/refreshtokens",
+            "* /api/sys/refreshtokens*/**",
+            &["api", "sys", "refreshtokens"],
+            &[],
+        ),
+        material("/api/sys/users", "* /api/sys/users*/**", &["api", "sys", "users"], &[]),
+        material("*/token/refresh", "* /**/token/refresh", &[], &["token", "refresh"]),
+    ]
+});
+
+/// Answers that carry the user's own token.
+static WITH_TOKENS: LazyLock<[Rule; 2]> =
+    LazyLock::new(|| [rule("* /api/auth/me"), rule("* /**/user/me")]);
+
+static READABLE: LazyLock<[Rule; 2]> =
+    LazyLock::new(|| [rule("* /api/**"), rule("* /ContentDownload/**")]);
+
+static TOKEN_RULE: LazyLock<Rule> = LazyLock::new(|| rule("* /api/token"));
+
+fn rule(text: &str) -> Rule {
+    Rule::read(text).expect("the rules above are well-formed")
 }
 
 const TOKEN: &str = "/api/token";
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn the_token_endpoint_is_known_in_every_spelling() {
-        assert_eq!(token_endpoint("/api/token"), Spelling::Exact);
-        for path in ["/API/token", "/api/token/", "//api/token", "/api/%74oken", "/x/../api/token"]
-        {
-            assert_eq!(token_endpoint(path), Spelling::Odd, "{path}");
-        }
-        for path in ["/", "/api", "/api/tokens", "/api/token/x", "/a/pi/token", "/apitoken"] {
-            assert_eq!(token_endpoint(path), Spelling::Other, "{path}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_short_cut_never_hides_a_spelling(path in "/[aApPiItToOkKeEnN/%.;\\\\0-9a-f]{0,24}") {
-            let odd = target::canonical(&path) == TOKEN && path != TOKEN;
-            prop_assert_eq!(token_endpoint(&path) == Spelling::Odd, odd);
-        }
-    }
-}
+mod tests;

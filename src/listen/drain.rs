@@ -34,6 +34,17 @@ enum Stage {
 #[derive(Debug)]
 pub struct InFlight(Arc<AtomicUsize>);
 
+/// Counts the requests in flight.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicUsize>);
+
+impl Counter {
+    /// Returns how many there are.
+    pub fn read(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Drain {
     /// Makes the two ends.
     pub fn new() -> (Self, Draining) {
@@ -55,6 +66,11 @@ impl Drain {
     /// Returns how many requests are in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Returns a count of the requests in flight that keeps nothing from ending.
+    pub fn counter(&self) -> Counter {
+        Counter(self.in_flight.clone())
     }
 
     /// Waits until every connection is gone, at most `limit`. Says whether all went by themselves.

@@ -5,10 +5,17 @@
 
 mod drain;
 mod holder;
+mod inherited;
+#[cfg(target_os = "linux")]
+mod owner;
 mod peer;
+#[cfg(target_os = "linux")]
+mod reserve;
 mod stream;
 mod tcp;
+#[cfg(unix)]
 mod unix;
+mod users;
 mod wire;
 
 use std::io;
@@ -16,12 +23,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::drain::{Drain, Draining, InFlight};
+pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
-pub use self::peer::Peer;
+pub use self::inherited::{Inherited, inherited};
+#[cfg(target_os = "linux")]
+use self::owner::Owners;
+pub use self::peer::{Peer, User};
+#[cfg(target_os = "linux")]
+pub use self::reserve::{Reserved, reserve};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
+#[cfg(unix)]
 pub use self::unix::{Bound as UnixBound, bind as bind_unix};
+pub use self::users::Users;
 pub use self::wire::{Canned, Patience, Phase, Wire};
 
 /// Why a place could not be listened on.
@@ -40,6 +54,33 @@ pub enum Error {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another user listens on the same port of the other loopback family.
+    #[error("another user listens on {address}, where some clients will look for this daemon")]
+    OtherFamily {
+        /// That address.
+        address: SocketAddr,
+    },
+    /// `listen.users` names somebody unknown.
+    #[error("there is no user `{name}` on this machine")]
+    NoSuchUser {
+        /// The name.
+        name: String,
+    },
+    /// `listen.groups` names a group that does not exist.
+    #[error("there is no group `{name}` on this machine")]
+    NoSuchGroup {
+        /// The name.
+        name: String,
+    },
+    /// The service manager handed over something that cannot be listened on.
+    #[error("the inherited descriptor {number} is not a listening stream socket")]
+    Inherited {
+        /// Which.
+        number: usize,
         /// Why.
         #[source]
         source: io::Error,
@@ -75,6 +116,11 @@ pub enum Error {
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP address.
+    #[cfg(target_os = "linux")]
+    #[expect(private_interfaces, reason = "how callers are looked up is nobody's business")]
+    Tcp(tokio::net::TcpListener, Owners),
+    /// A TCP address.
+    #[cfg(not(target_os = "linux"))]
     Tcp(tokio::net::TcpListener),
     /// A unix socket; its file goes with it.
     #[cfg(unix)]
@@ -117,7 +163,14 @@ impl Bound {
     /// When the runtime cannot watch it.
     pub fn watch(self) -> io::Result<Listener> {
         Ok(match self {
-            Self::Tcp(listener) => Listener::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Self::Tcp(listener) => {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                #[cfg(target_os = "linux")]
+                let listener = Listener::Tcp(listener, Owners::new());
+                #[cfg(not(target_os = "linux"))]
+                let listener = Listener::Tcp(listener);
+                listener
+            }
             #[cfg(unix)]
             Self::Unix(listener, bound) => {
                 Listener::Unix(tokio::net::UnixListener::from_std(listener)?, bound)
@@ -144,9 +197,18 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(listener, owners) => {
+                let (stream, remote) = listener.accept().await?;
+                // Asked at once, while the caller has not had the time to go away.
+                let peer = Peer::tcp(remote, stream.local_addr()?, owners);
+                // Answers are written whole: never wait for more.
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), peer))
+            }
+            #[cfg(not(target_os = "linux"))]
             Self::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
-                // Answers are written whole: never wait for more.
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), Peer::tcp(remote)))
             }

@@ -1,5 +1,6 @@
 //! Who is calling, as far as the kernel tells.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// The other end of a local connection.
@@ -9,6 +10,8 @@ pub enum Peer {
     Tcp {
         /// Where it comes from.
         remote: SocketAddr,
+        /// Whose process it is.
+        user: User,
     },
     /// A unix socket; the kernel vouches for the numbers.
     Unix {
@@ -19,9 +22,48 @@ pub enum Peer {
     },
 }
 
+/// The user at the other end of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The kernel vouches for this one.
+    Known(u32),
+    /// On this machine, but nobody holds that end any more.
+    Gone,
+    /// On this machine, which cannot tell.
+    Untold,
+    /// On another machine, or in a container with a network of its own.
+    Remote,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { remote, .. } => write!(f, "{remote}"),
+            Self::Unix { uid, pid: Some(pid) } => write!(f, "process {pid} of user {uid}"),
+            Self::Unix { uid, pid: None } => write!(f, "user {uid}"),
+        }
+    }
+}
+
 impl Peer {
+    /// Asks the kernel for the user at `remote`, which has connected to us at `local`.
+    #[cfg(target_os = "linux")]
+    pub(super) fn tcp(remote: SocketAddr, local: SocketAddr, owners: &super::Owners) -> Self {
+        let user = match remote.ip().to_canonical().is_loopback() {
+            true => owners.of(remote, local).map_or(User::Gone, User::Known),
+            false => User::Remote,
+        };
+        Self::Tcp { remote, user }
+    }
+
+    /// No system but Linux is asked yet; `doctor` says so.
+    #[cfg(not(target_os = "linux"))]
     pub(super) fn tcp(remote: SocketAddr) -> Self {
-        Self::Tcp { remote }
+        let user = match remote.ip().to_canonical().is_loopback() {
+            true => User::Untold,
+            false => User::Remote,
+        };
+        Self::Tcp { remote, user }
     }
 
     #[cfg(unix)]
@@ -33,8 +75,16 @@ impl Peer {
     /// Returns the caller's user where the kernel vouches for it.
     pub fn uid(&self) -> Option<u32> {
         match self {
+            Self::Tcp { user: User::Known(uid), .. } | Self::Unix { uid, .. } => Some(*uid),
+            Self::Tcp { user: User::Gone | User::Untold | User::Remote, .. } => None,
+        }
+    }
+
+    /// Returns the calling process where the kernel vouches for it.
+    pub fn pid(&self) -> Option<i32> {
+        match self {
             Self::Tcp { .. } => None,
-            Self::Unix { uid, .. } => Some(*uid),
+            Self::Unix { pid, .. } => *pid,
         }
     }
 }

@@ -16,16 +16,17 @@ use super::{Bound as Place, Error};
 #[derive(Debug)]
 pub struct Bound {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode; none if the service manager made it.
+    file: Option<(u64, u64)>,
 }
 
-/// Binds `path`, making its directory (0700) where it is missing.
+/// Binds `path`, making its directory (0700) where it is missing. Members of `group` may open it
+/// too, and go through its directory if that is ours.
 ///
 /// # Errors
 ///
 /// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
-pub fn bind(path: &Path) -> Result<Place, Error> {
+pub fn bind(path: &Path, group: Option<u32>) -> Result<Place, Error> {
     if path.as_os_str().len() > PATH_MAX {
         return Err(Error::SocketPath { path: path.to_owned(), limit: PATH_MAX });
     }
@@ -33,15 +34,24 @@ pub fn bind(path: &Path) -> Result<Place, Error> {
     let directory = path.parent().ok_or_else(|| unsafe_place("it has no directory", None))?;
     prepare(directory).map_err(|(what, source)| unsafe_place(what, source))?;
     clear_stale(path)?;
-    let listener = listen(directory, path)
+    if let Some(group) = group {
+        open_to(directory, group)
+            .map_err(|source| unsafe_place("its group cannot be let in", Some(source)))?;
+    }
+    let listener = listen(directory, path, group)
         .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
     let file = std::fs::symlink_metadata(path)
         .map_err(|source| unsafe_place("it is gone", Some(source)))?;
-    let bound = Bound { path: path.to_owned(), device: file.dev(), inode: file.ino() };
+    let bound = Bound { path: path.to_owned(), file: Some((file.dev(), file.ino())) };
     Ok(Place::Unix(listener, bound))
 }
 
 impl Bound {
+    /// Names a socket that somebody else has made and removes.
+    pub(super) fn inherited(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: None }
+    }
+
     /// Returns where the socket is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -51,7 +61,7 @@ impl Bound {
 impl Drop for Bound {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| file.dev() == self.device && file.ino() == self.inode);
+            .is_ok_and(|file| self.file == Some((file.dev(), file.ino())));
         if is_ours {
             // Failing leaves a stale file, which the next start replaces.
             std::fs::remove_file(&self.path).ok();
@@ -62,7 +72,7 @@ impl Drop for Bound {
 /// Binds inside a directory that only we can enter and moves the socket to its place once its mode
 /// is right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
 /// meanwhile.
-fn listen(directory: &Path, path: &Path) -> io::Result<UnixListener> {
+fn listen(directory: &Path, path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let random = uuid::Uuid::new_v4().simple().to_string();
     // As long as the usual file names, so that what fits at the end fits here.
     let staging = directory.join(format!(".{}", &random[..7]));
@@ -70,7 +80,9 @@ fn listen(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     let made = (|| {
         let socket = staging.join("s");
         let listener = UnixListener::bind(&socket)?;
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+        std::os::unix::fs::chown(&socket, None, group)?;
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
         listener.set_nonblocking(true)?;
         std::fs::rename(&socket, path)?;
         Ok(listener)
@@ -96,6 +108,16 @@ fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
         return Err(("others can write to its directory", None));
     }
     Ok(())
+}
+
+/// Lets a group go through a directory that nobody but us can enter.
+fn open_to(directory: &Path, group: u32) -> io::Result<()> {
+    let found = std::fs::metadata(directory)?;
+    if found.mode() & 0o077 != 0 || found.uid() != nix::unistd::geteuid().as_raw() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(directory, None, Some(group))?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o710))
 }
 
 /// Removes a socket file that nobody answers on.
@@ -135,7 +157,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("run/proxy.sock");
 
-        let bound = bind(&path).unwrap();
+        let bound = bind(&path, None).unwrap();
 
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
@@ -144,22 +166,35 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_is_let_in_can_open_the_socket_and_no_more() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("run/proxy.sock");
+        let own = nix::unistd::getegid().as_raw();
+
+        let _bound = bind(&path, Some(own)).unwrap();
+
+        let file = std::fs::metadata(&path).unwrap();
+        assert_eq!((file.mode() & 0o777, file.gid()), (0o660, own));
+        assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o710);
+    }
+
+    #[test]
     fn a_live_socket_is_left_alone_and_a_stale_one_replaced() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
         let live = UnixListener::bind(&path).unwrap();
-        assert!(matches!(bind(&path), Err(Error::SocketInUse { .. })));
+        assert!(matches!(bind(&path, None), Err(Error::SocketInUse { .. })));
 
         drop(live);
 
-        bind(&path).unwrap();
+        bind(&path, None).unwrap();
     }
 
     #[test]
     fn a_successors_socket_is_not_removed() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
-        let bound = bind(&path).unwrap();
+        let bound = bind(&path, None).unwrap();
         std::fs::remove_file(&path).unwrap();
         let _successor = UnixListener::bind(&path).unwrap();
 
@@ -172,12 +207,12 @@ mod tests {
     fn a_path_that_no_system_takes_and_a_file_in_the_way_are_refused() {
         let home = tempfile::tempdir().unwrap();
         assert!(matches!(
-            bind(&home.path().join("x".repeat(104))).map(drop),
+            bind(&home.path().join("x".repeat(104)), None).map(drop),
             Err(Error::SocketPath { limit: 103, .. })
         ));
         let path = home.path().join("proxy.sock");
         std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(bind(&path), Err(Error::SocketPlace { .. })));
+        assert!(matches!(bind(&path, None), Err(Error::SocketPlace { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 }

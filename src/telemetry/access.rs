@@ -1,46 +1,137 @@
-//! The line that each request leaves behind.
+//! What each request leaves behind: counts, and a line for whoever reads lines.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Instant, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 
-/// What is told of one request: never its query, its headers or its bodies.
+use super::{Feed, Request, Tally, tally, trace};
+
+/// What requests leave behind, for all of them.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The counts.
+    pub tally: Tally,
+    /// The requests themselves, for whoever watches.
+    pub feed: Feed,
+}
+
+/// One request, from its head to the last byte of its answer.
 #[derive(Debug)]
 pub struct Access {
+    record: Arc<Record>,
+    started: Instant,
+    writes: bool,
+    status: Option<StatusCode>,
+    bytes: u64,
+    /// Only if somebody reads it: never its query, its headers or its bodies.
+    line: Option<Box<Line>>,
+}
+
+#[derive(Debug)]
+struct Line {
     id: u64,
     method: Method,
     path: String,
-    status: Option<StatusCode>,
+    peer: String,
+    noted: Noted,
+    trace: Option<String>,
+}
+
+/// What is known of an answer beside its status: travels with it as an extension.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
+    /// The code, if the answer is our own.
+    pub code: Option<&'static str>,
+    /// The named client that asked.
+    pub client: Option<Arc<str>>,
 }
 
 impl Access {
-    /// Begins a line, if anybody wants to read it.
-    pub fn wanted(method: &Method, path: &str) -> Option<Self> {
-        tracing::enabled!(target: TARGET, tracing::Level::DEBUG).then(|| Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            method: method.clone(),
-            path: path.to_owned(),
+    /// Begins with the head of a request; `peer` is asked only if somebody reads it.
+    pub fn begin<B>(
+        record: &Arc<Record>,
+        request: &http::Request<B>,
+        peer: impl FnOnce() -> String,
+    ) -> Self {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let is_read =
+            record.feed.is_wanted() || tracing::enabled!(target: TARGET, tracing::Level::DEBUG);
+        let line = is_read.then(|| {
+            Box::new(Line {
+                id,
+                method: request.method().clone(),
+                path: request.uri().path().to_owned(),
+                peer: peer(),
+                noted: Noted::default(),
+                trace: trace::id(request.headers()).map(str::to_owned),
+            })
+        });
+        Self {
+            record: record.clone(),
+            started: Instant::now(),
+            writes: tally::writes(request.method()),
             status: None,
-        })
+            bytes: 0,
+            line,
+        }
     }
 
-    /// Notes the answer's status.
-    pub fn answered(&mut self, status: StatusCode) {
-        self.status = Some(status);
+    /// Notes the head of the answer.
+    pub fn answered<B>(&mut self, response: &Response<B>) {
+        self.status = Some(response.status());
+        let Some(noted) = response.extensions().get::<Noted>() else { return };
+        if let Some(code) = noted.code {
+            self.record.tally.answer(code);
+        }
+        if let Some(line) = &mut self.line {
+            line.noted = noted.clone();
+        }
     }
 
-    /// Writes the line. Without a status the caller left before it was answered.
-    pub fn log(self, elapsed: Duration) {
-        let Self { id: request_id, method, path, status } = self;
+    /// Notes a part of the answer's body.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        self.record.tally.request(self.writes, self.status, elapsed);
+        self.record.tally.sent(self.bytes);
+        let Some(line) = self.line.take() else { return };
+        let Line { id: request_id, method, path, peer, noted, trace: trace_id } = *line;
+        let Noted { code, client } = noted;
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        match status.map(|status| status.as_u16()) {
-            Some(status) => tracing::debug!(
-                target: TARGET, request_id, %method, path, status, elapsed_ms, "request"
-            ),
+        let (bytes, client) = (self.bytes, client.as_deref());
+        match self.status.map(|status| status.as_u16()) {
+            // Without a status the caller left before it was answered.
             None => tracing::debug!(
-                target: TARGET, request_id, %method, path, elapsed_ms, "request abandoned"
+                target: TARGET,
+                request_id, %method, path, elapsed_ms, peer, client, trace_id, "request abandoned"
             ),
+            Some(status) => tracing::debug!(
+                target: TARGET,
+                request_id, %method, path, status, elapsed_ms, bytes, peer, code, client, trace_id,
+                "request"
+            ),
+        }
+        if self.record.feed.is_wanted() {
+            self.record.feed.tell(Request {
+                time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+                request_id,
+                method: method.to_string(),
+                path,
+                status: self.status.map(|status| status.as_u16()),
+                code: code.map(str::to_owned),
+                elapsed_ms,
+                bytes,
+                client: client.map(str::to_owned),
+                peer,
+                trace_id,
+            });
         }
     }
 }
@@ -49,3 +140,40 @@ impl Access {
 pub const TARGET: &str = "nexudus_proxy::access";
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::News;
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_watches_sees_the_path_and_never_the_query() {
+        let record = Arc::<Record>::default();
+        let mut listener = record.feed.listen();
+        let request = http::Request::get("/api/x?password=hunter2").body(()).unwrap();
+
+        let mut access = Access::begin(&record, &request, || "somebody".to_owned());
+        let mut response = Response::new(());
+        response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
+        access.answered(&response);
+        access.sent(7);
+        drop(access);
+
+        let News::Request(seen) = listener.next().await else { panic!("not a request") };
+        assert_eq!((seen.path.as_str(), seen.status, seen.bytes), ("/api/x", Some(200), 7));
+        assert_eq!(seen.code.as_deref(), Some("guard.user"));
+        assert!(!serde_json::to_string(&*seen).unwrap().contains("hunter2"));
+        assert_eq!(record.tally.answers(), [("guard.user", 1)].into());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_nobody() {
+        let record = Arc::<Record>::default();
+        drop(record.feed.listen());
+        let request = http::Request::get("/").body(()).unwrap();
+
+        let access = Access::begin(&record, &request, || panic!("nobody asked"));
+
+        assert!(access.line.is_none());
+    }
+}

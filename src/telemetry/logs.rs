@@ -1,11 +1,29 @@
-//! The log: one line per event on standard error.
+//! The log: one line per event on standard error, written by a thread of its own.
 //!
 //! Other crates are held to warnings: their debug lines print headers and bodies.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use super::human::Human;
+use super::writer::Writer;
+
+/// The log of this process. Dropping it waits for its last lines.
+#[derive(Debug)]
+pub struct Log(&'static Started);
+
+#[derive(Debug)]
+struct Started {
+    writer: Writer,
+    level: reload::Handle<EnvFilter, Registry>,
+}
+
+/// There is one log per process, as `tracing` has it.
+static STARTED: OnceLock<Started> = OnceLock::new();
 
 /// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +37,14 @@ pub enum Error {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The system gave no thread.
+    #[error("could not start the log")]
+    Thread(#[source] io::Error),
 }
+
+/// A level that was understood.
+#[derive(Debug)]
+pub struct Level(EnvFilter);
 
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,33 +72,60 @@ impl Shape {
 ///
 /// # Errors
 ///
-/// [`Error::Level`] when `level` cannot be understood.
-pub fn start(level: &str, shape: Shape, colour: bool) -> Result<(), Error> {
-    let filter = filter(level)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
-        .with_target(false)
-        .with_writer(stderr)
-        .with_ansi(colour);
-    // An error means that this process has a log already, as every test after the first one has.
-    let _already_started = match shape {
-        Shape::Json => builder.json().flatten_event(true).try_init(),
-        Shape::Journald => builder.without_time().with_ansi(false).try_init(),
-        Shape::Human => builder.compact().try_init(),
+/// [`Error::Level`] when `level` cannot be understood, [`Error::Thread`].
+pub fn start(level: &str, shape: Shape, colour: bool) -> Result<Log, Error> {
+    let Level(filter) = Level::read(level)?;
+    if let Some(log) = STARTED.get() {
+        return Ok(Log(log));
+    }
+    let writer = Writer::start(stderr()).map_err(Error::Thread)?;
+    let (filter, level) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(writer.clone());
+    let lines = match shape {
+        Shape::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+        Shape::Journald => lines.event_format(Human::Journal).boxed(),
+        Shape::Human => lines.event_format(Human::Terminal { colour }).boxed(),
     };
-    Ok(())
+    // An error means that somebody else, such as a test, has started a log.
+    let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    Ok(Log(STARTED.get_or_init(|| Started { writer, level })))
 }
 
-/// A bare level speaks of us alone.
-fn filter(level: &str) -> Result<EnvFilter, Error> {
-    let is_bare = level.bytes().all(|byte| byte.is_ascii_alphabetic());
-    let directives = match is_bare {
-        true => format!("warn,nexudus_proxy={level},nexudus_simulator={level}"),
-        false => level.to_owned(),
-    };
-    EnvFilter::try_new(&directives)
-        .map_err(|source| Error::Level { level: level.to_owned(), source })
+/// Changes what is logged from now on.
+pub fn set_level(Level(filter): Level) {
+    if let Some(started) = STARTED.get() {
+        // An error means that somebody else has started the log: it is theirs to change.
+        let _ = started.level.reload(filter);
+    }
+}
+
+/// Returns how many lines were lost because nobody read them.
+pub fn dropped() -> u64 {
+    STARTED.get().map_or(0, |started| started.writer.dropped())
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.writer.flush();
+    }
+}
+
+impl Level {
+    /// Reads a level or directives. A bare level speaks of us alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Level`].
+    pub fn read(level: &str) -> Result<Self, Error> {
+        let is_bare = level.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let directives = match is_bare {
+            true => format!("warn,nexudus_proxy={level},nexudus_simulator={level}"),
+            false => level.to_owned(),
+        };
+        EnvFilter::try_new(&directives)
+            .map(Self)
+            .map_err(|source| Error::Level { level: level.to_owned(), source })
+    }
 }
 
 #[cfg(test)]
@@ -83,8 +135,8 @@ mod tests {
     #[test]
     fn a_bare_level_and_directives_are_understood_and_nonsense_is_not() {
         for level in ["info", "debug", "info,nexudus_proxy::session=trace"] {
-            assert!(filter(level).is_ok(), "{level}");
+            assert!(Level::read(level).is_ok(), "{level}");
         }
-        assert!(filter("nexudus_proxy=loud").is_err());
+        assert!(Level::read("nexudus_proxy=loud").is_err());
     }
 }

@@ -1,10 +1,18 @@
 //! What is told of what happens. Counts, decides nothing.
 //!
-//! One vocabulary of log fields: `request_id method path status elapsed_ms peer generation attempt
-//! retry_in address origin error`. `path` is without its query.
+//! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer client code
+//! trace_id generation attempt retry_in address origin signal in_flight error`. `path` is without
+//! its query.
 
 mod access;
+mod feed;
+mod human;
 mod logs;
+mod tally;
+mod trace;
+mod writer;
 
-pub use self::access::{Access, TARGET as ACCESS};
-pub use self::logs::{Error, Shape, start};
+pub use self::access::{Access, Noted, Record, TARGET as ACCESS};
+pub use self::feed::{Feed, Listener, News, Request};
+pub use self::logs::{Error, Level, Log, Shape, dropped, set_level, start};
+pub use self::tally::{BOUNDS, CLASSES, KINDS, Open, Tally, Took};

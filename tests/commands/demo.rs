@@ -22,7 +22,7 @@ fn its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice() {
     for line in &pasted {
         assert!(paste(line).contains("Id\":"), "{line}");
     }
-    demo.log_until("token renewed generation=3");
+    demo.log_until("token renewed  generation=3");
     for line in &pasted {
         assert!(paste(line).contains("Id\":"), "{line}");
     }

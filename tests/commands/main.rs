@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod clients;
 mod config;
 mod demo;
 mod frame;
+mod life;
 mod refused;
+#[cfg(unix)]
+mod run;
 mod support;

@@ -170,7 +170,8 @@ fn an_address_that_others_can_reach_is_refused() {
     assert_eq!(
         home().run("serve --listen 0.0.0.0:6398"),
         "! error: --listen: listen.tcp: 0.0.0.0:6398 can be reached from other machines\n\
-         ! hint: Listen on 127.0.0.1 or [::1].\n\
+         ! hint: Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
+         a client key.\n\
          => 2\n"
     );
 }
@@ -178,12 +179,12 @@ fn an_address_that_others_can_reach_is_refused() {
 #[test]
 fn what_this_version_cannot_do_is_refused() {
     assert_eq!(
-        home().run("serve --read-only --credentials keychain"),
+        home().run("serve --upstream-http2 --credentials keychain"),
         "! error: --credentials: credentials.source = \"keychain\" is not available in this \
          version\n\
          ! hint: Leave it out.\n\
          !\n\
-         ! error: --read-only: policy.anonymous is not available in this version\n\
+         ! error: --upstream-http2: upstream.http2 is not available in this version\n\
          ! hint: Leave it out.\n\
          => 2\n"
     );

@@ -9,11 +9,15 @@
 mod support;
 
 mod answers;
+mod drains;
 mod forwards;
+mod limits;
 mod logins;
+mod observes;
 mod refuses;
 mod rejected;
 mod secrets;
+mod shields;
 mod survives;
 mod tokens;
 mod uploads;

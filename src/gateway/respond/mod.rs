@@ -10,7 +10,9 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -20,6 +22,12 @@ use super::{Error, headers};
 use crate::config::Limits;
 use crate::listen::Canned;
 use crate::session::Verdict;
+use crate::telemetry::Noted;
+
+/// Returns the stable code of `error`.
+pub(super) fn code(error: &Error) -> &'static str {
+    tell(error).code
+}
 
 /// Renders `error`.
 pub(super) fn render(error: &Error) -> Response<Body> {
@@ -34,6 +42,7 @@ pub(super) fn render(error: &Error) -> Response<Body> {
     let mut response = Response::new(Body::full(problem(&told, &detail)));
     *response.status_mut() = told.status;
     describe(response.headers_mut(), &told);
+    response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }
 
@@ -123,6 +132,8 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
     if told.close {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    // Nothing here is a page, whatever a browser is made to think.
+    fields.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
     headers::shield(fields);
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::gateway::{Error, guard, policy};
+use crate::clients::{self, Spent};
+use crate::gateway::{Error, caller, guard, policy};
 use crate::upstream::{self, Fault, Unreachable};
 
 /// What is said about an error, beside its own sentence.
@@ -66,7 +67,7 @@ impl Told {
 pub(super) fn tell(error: &Error) -> Told {
     match error {
         Error::Guard(error) => tell_guard(*error),
-        Error::Policy(error) => tell_policy(*error),
+        Error::Policy(error) => tell_policy(error),
         Error::Session(error) => tell_session(error),
         Error::Body(fault) => tell_body(*fault),
         Error::Upstream(error) => tell_upstream(error),
@@ -165,24 +166,71 @@ fn tell_guard(error: guard::Error) -> Told {
             "Ask without Upgrade.",
         )
         .token("http_upgrade_failed"),
+        E::Client(error) => Told::new(
+            StatusCode::FORBIDDEN,
+            "guard.client",
+            "Client key needed",
+            match error {
+                caller::Error::Needed => {
+                    "Send `Nexudus-Proxy-Key: KEY`; `nexudus-proxy client add NAME` makes one."
+                }
+                caller::Error::Two => "Send one key.",
+                caller::Error::Refused(clients::Refused::Unreadable) => {
+                    "Look at `nexudus-proxy client list`; the file is left as it is."
+                }
+                caller::Error::Refused(_) => {
+                    "Ask whoever runs the daemon for a new key: `nexudus-proxy client add NAME`."
+                }
+            },
+        ),
     }
 }
 
-fn tell_policy(error: policy::Error) -> Told {
+fn tell_policy(error: &policy::Error) -> Told {
+    use policy::Error as E;
+    let denied =
+        |hint| Told::new(StatusCode::FORBIDDEN, "policy.denied", "Refused by a rule", hint);
     match error {
-        policy::Error::Reserved => Told::new(
+        E::Reserved => Told::new(
             StatusCode::BAD_REQUEST,
             "request.target",
             "Ambiguous request target",
             "Ask for /api/token in exactly that spelling.",
         ),
-        policy::Error::TokenMethod => Told::new(
+        E::TokenMethod => Told::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "request.method",
             "Method not allowed here",
             "POST a grant to /api/token.",
         )
         .allowing("POST"),
+        E::Denied(_) => {
+            denied("`nexudus-proxy policy explain METHOD PATH` says what may be asked.")
+        }
+        E::NotAllowed => denied("Use a key whose rules allow it: `nexudus-proxy client list`."),
+        E::Ambiguous => denied("Write the path plainly, without dot segments and encoded slashes."),
+        E::LoginMaterial(_) | E::LoginMaterialInside => {
+            denied("Ask without a key, or add a client with a rule that names this path.")
+        }
+        E::ReadOnly => Told::new(
+            StatusCode::FORBIDDEN,
+            "policy.read-only",
+            "Reading only",
+            "Use a key that may write, or ask whoever runs the daemon.",
+        ),
+        E::Spent(Spent::Rate(after)) => Told::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "policy.rate",
+            "Client too fast",
+            "Send it again after Retry-After, or ask for a key with a higher rate.",
+        )
+        .retry(*after),
+        E::Spent(Spent::Exhausted | Spent::Uncounted) => Told::new(
+            StatusCode::FORBIDDEN,
+            "policy.exhausted",
+            "Client used up",
+            "Ask whoever runs the daemon for a new key.",
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ pub use self::program::{Place, Program};
 pub use self::stall::Stall;
 pub use self::time::{a_day, impatient, pass, recovers, refused, secs, short};
 
+use nexudus_proxy::admin::client::Client;
 use nexudus_proxy::clock::{Clock, Hand};
 use nexudus_proxy::config::{Config, Origin, Paths, Store};
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
@@ -80,6 +81,14 @@ impl Setup {
     /// Nobody has logged in.
     pub fn without_login(mut self) -> Self {
         self.source = Source::Memory(None);
+        self
+    }
+
+    /// Logs in with another password.
+    pub fn password(mut self, password: &str) -> Self {
+        if let Source::Memory(Some(login)) = &mut self.source {
+            login.password = Secret::new(password);
+        }
         self
     }
 
@@ -166,6 +175,12 @@ impl Daemon {
     /// Returns the directory that everything of it is in.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Returns the other end of its admin socket.
+    pub async fn admin(&self) -> Client {
+        let socket = Paths::below(self.home.path()).admin_socket();
+        Client::find(&[socket]).await.unwrap()
     }
 
     /// Begins a request to it.

@@ -1,0 +1,246 @@
+//! The other end of `admin.sock`, for our own commands.
+//!
+//! One connection per question: a command asks one or two.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::HOST;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+#[cfg(not(unix))]
+use tokio::net::TcpStream as UnixStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use super::wire::{Event, Problem};
+
+/// A daemon that answers.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer, or a bad one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens on the socket.
+    #[error("the daemon is not running")]
+    NotRunning,
+    /// The socket is another user's.
+    #[error("the daemon's socket {} belongs to another user", socket.display())]
+    Forbidden {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The socket could not be used.
+    #[error("could not reach the daemon on {}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon ended while it was asked.
+    #[error("the daemon has ended")]
+    Ended(#[source] Option<hyper::Error>),
+    /// The daemon refused.
+    #[error("{}", .0.detail)]
+    Refused(Box<Problem>),
+    /// The answer is not of this version.
+    #[error("the daemon's answer was not understood: it is of another version")]
+    Foreign,
+}
+
+impl Client {
+    /// Finds the first of these sockets that a daemon answers on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] when there is none; else why the first one cannot be used.
+    pub async fn find(sockets: &[PathBuf]) -> Result<Self, Error> {
+        for socket in sockets {
+            match connect(socket).await {
+                Ok(_) => return Ok(Self { socket: socket.clone() }),
+                Err(Error::NotRunning) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::NotRunning)
+    }
+
+    /// Asks for what is at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says it.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// Asks for an act and waits for its effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with the reason.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.ask(Method::POST, path).await
+    }
+
+    /// Starts to listen to events of these kinds, such as `ready,session`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`].
+    pub async fn events(&self, kinds: &str) -> Result<Events, Error> {
+        let (response, line) = self.send(Method::GET, &format!("/v1/events?kinds={kinds}")).await?;
+        match response.status().is_success() {
+            true => Ok(Events { line, body: response.into_body(), read: BytesMut::new() }),
+            false => Err(Error::Foreign),
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
+        let (response, mut line) = self.send(method, path).await?;
+        let status = response.status();
+        let body = line.drive(response.into_body().collect()).await;
+        let body = body.map_err(|error| Error::Ended(Some(error)))?.to_bytes();
+        match status.is_success() {
+            true => serde_json::from_slice(&body).map_err(|_| Error::Foreign),
+            false => match serde_json::from_slice(&body) {
+                Ok(problem) => Err(Error::Refused(Box::new(problem))),
+                Err(_) => Err(Error::Foreign),
+            },
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<(Response<Incoming>, Line), Error> {
+        let stream = connect(&self.socket).await?;
+        let ended = |error| Error::Ended(Some(error));
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(ended)?;
+        let mut line = Line(Some(Box::pin(connection)));
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        let request = request.body(Empty::new()).expect("the paths are our own");
+        let response = line.drive(sender.send_request(request)).await.map_err(ended)?;
+        Ok((response, line))
+    }
+}
+
+#[cfg(unix)]
+async fn connect(socket: &Path) -> Result<UnixStream, Error> {
+    UnixStream::connect(socket).await.map_err(|source| {
+        let kind = source.kind();
+        let socket = socket.to_owned();
+        if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&kind) {
+            Error::NotRunning
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Error::Forbidden { socket }
+        } else {
+            Error::Unreachable { socket, source }
+        }
+    })
+}
+
+/// There is no admin socket yet on a system without unix sockets.
+#[cfg(not(unix))]
+async fn connect(_: &Path) -> Result<UnixStream, Error> {
+    Err(Error::NotRunning)
+}
+
+/// A connection that moves while its answer is waited for.
+struct Line(Option<Pin<Box<Running>>>);
+
+type Running = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
+
+impl Line {
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| {
+            // What it ends with, its requests end with too.
+            if let Some(connection) = &mut self.0
+                && connection.as_mut().poll(cx).is_ready()
+            {
+                self.0 = None;
+            }
+            match work.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(done),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// Events as they come.
+pub struct Events {
+    line: Line,
+    body: Incoming,
+    read: BytesMut,
+}
+
+impl Events {
+    /// Waits for the next event; `None` when the daemon has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some(block) = self.block() {
+                if let Some(event) = parse(&block) {
+                    return Some(event);
+                }
+            }
+            let frame = self.line.drive(self.body.frame()).await?.ok()?;
+            if let Ok(data) = frame.into_data() {
+                self.read.extend_from_slice(&data);
+            }
+        }
+    }
+
+    /// Takes what stands before the next empty line.
+    fn block(&mut self) -> Option<String> {
+        let end = self.read.windows(2).position(|pair| pair == b"\n\n")?;
+        let block = self.read.split_to(end + 2);
+        String::from_utf8(block.to_vec()).ok()
+    }
+}
+
+/// Reads one event. Kinds that this version does not know are passed over.
+fn parse(block: &str) -> Option<Event> {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+    let data = field("data: ")?;
+    match field("event: ")? {
+        "ready" => serde_json::from_str(data).ok().map(Event::Ready),
+        "session" => serde_json::from_str(data).ok().map(Event::Session),
+        "request" => serde_json::from_str(data).ok().map(Event::Request),
+        "lost" => data.parse().ok().map(Event::Lost),
+        _ => None,
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_and_what_is_not_known_is_passed_over() {
+        let ready = "event: ready\ndata: {\"ready\":true,\"reasons\":[],\"later\":1}\n\n";
+
+        assert!(matches!(parse(ready), Some(Event::Ready(readiness)) if readiness.ready));
+        assert_eq!(parse("event: lost\ndata: 3\n\n"), Some(Event::Lost(3)));
+        assert_eq!(parse(": alive\n\n"), None);
+        assert_eq!(parse("event: later\ndata: {}\n\n"), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! The control surface: health, metrics, status and events to read; a few acts to ask for.
+//!
+//! Over `admin.sock` the kernel vouches for the caller. Over TCP, if it is configured, there is
+//! less to read and nothing to ask for, behind the shield against web pages that the API has too.
+//! Nothing changes state on GET.
+
+pub mod client;
+pub mod wire;
+pub mod words;
+
+mod events;
+mod health;
+mod metrics;
+mod problem;
+mod shield;
+mod status;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Router, response::IntoResponse as _};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tower::ServiceExt as _;
+
+pub use self::health::{Heart, Pulse, STUCK, readiness};
+use self::problem::problem;
+pub use self::shield::Shield;
+use self::wire::{Phase, Problem, Reloaded, Stopping};
+use crate::listen::{Counter, Peer, Stream};
+use crate::session::Session;
+use crate::telemetry::Record;
+
+/// The control surface. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    shared: Arc<Shared>,
+    everything: Router,
+    read_only: Router,
+}
+
+/// What never changes while the daemon runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The profile.
+    pub profile: String,
+    /// Since when it runs.
+    pub started: Instant,
+    /// Where it listens.
+    pub listening: wire::Listening,
+    /// Where requests go.
+    pub upstream: String,
+    /// The configuration file.
+    pub config: PathBuf,
+}
+
+/// What changes.
+#[derive(Clone, Debug)]
+pub struct Now {
+    /// What the daemon is doing.
+    pub phase: Phase,
+    /// Keys that were changed by a reload and take a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// What only the daemon as a whole can do.
+#[derive(Debug)]
+pub enum Order {
+    /// Drain and end.
+    Stop(Reply<Stopping>),
+    /// Read the configuration again.
+    Reload(Reply<Reloaded>),
+}
+
+/// How an order is answered.
+pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
+
+/// What the surface looks at.
+#[derive(Debug)]
+pub struct Sources {
+    /// The token.
+    pub session: Session,
+    /// What requests leave behind.
+    pub record: Arc<Record>,
+    /// How many are being answered.
+    pub in_flight: Counter,
+    /// What the daemon is doing.
+    pub now: watch::Receiver<Now>,
+    /// Whether the data path runs.
+    pub pulse: Pulse,
+    /// Where the daemon takes orders.
+    pub orders: mpsc::Sender<Order>,
+    /// Who may call.
+    pub shield: Shield,
+}
+
+#[derive(Debug)]
+struct Shared {
+    facts: Facts,
+    session: Session,
+    record: Arc<Record>,
+    in_flight: Counter,
+    now: watch::Receiver<Now>,
+    pulse: Pulse,
+    orders: mpsc::Sender<Order>,
+    shield: Shield,
+    free: Semaphore,
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        self.now.borrow().clone()
+    }
+}
+
+impl Admin {
+    /// Makes the surface; nothing is served before [`Admin::serve`].
+    pub fn new(facts: Facts, sources: Sources) -> Self {
+        let Sources { session, record, in_flight, now, pulse, orders, shield } = sources;
+        let free = Semaphore::new(CONNECTIONS);
+        let shared = Shared { facts, session, record, in_flight, now, pulse, orders, shield, free };
+        let shared = Arc::new(shared);
+        let read_only = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/v1/events", get(events::stream));
+        let everything = read_only
+            .clone()
+            .route("/v1/status", get(status))
+            .route("/v1/stop", post(stop))
+            .route("/v1/reload", post(reload))
+            .route("/v1/refresh", post(refresh))
+            .route("/v1/login", post(login))
+            .route("/v1/forget", post(forget))
+            .route("/v1/lock", post(lock))
+            .route("/v1/unlock", post(unlock));
+        let finish = |router: Router<Arc<Shared>>| {
+            router
+                .fallback(async || problem(StatusCode::NOT_FOUND, "admin.path", "no such path"))
+                .method_not_allowed_fallback(async || {
+                    let detail = "this path takes another method";
+                    problem(StatusCode::METHOD_NOT_ALLOWED, "admin.method", detail)
+                })
+                .with_state(shared.clone())
+        };
+        Self { read_only: finish(read_only), everything: finish(everything), shared }
+    }
+
+    /// Serves one connection to its end: everything over a unix socket, reading over TCP.
+    pub async fn serve(self, stream: Stream, peer: Peer) {
+        let Ok(_room) = self.shared.free.try_acquire() else { return };
+        let (router, is_tcp) = match &peer {
+            Peer::Unix { .. } => (self.everything, false),
+            Peer::Tcp { .. } => (self.read_only, true),
+        };
+        let shield = &self.shared.shield;
+        let answer = tower::service_fn(|request: Request<Incoming>| {
+            let admitted = shield.check(&request, &peer, is_tcp);
+            let router = router.clone();
+            async move {
+                let mut response = match admitted {
+                    Ok(()) => router.oneshot(request).await?,
+                    Err(refusal) => refusal.into_response(),
+                };
+                let headers = response.headers_mut();
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.insert(
+                    http::header::X_CONTENT_TYPE_OPTIONS,
+                    HeaderValue::from_static("nosniff"),
+                );
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .max_header_size(8 << 10)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer));
+        // One that only looked whether somebody is here is no trouble.
+        if let Err(error) = connection.await
+            && !error.is_incomplete_message()
+        {
+            tracing::debug!(%error, "an admin connection ended early");
+        }
+    }
+}
+
+async fn healthz(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    match shared.pulse.beats(STUCK).await {
+        true => json(StatusCode::OK, &serde_json::json!({ "alive": true })),
+        false => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "daemon.stuck",
+            "the data path does not answer",
+        ),
+    }
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let readiness = readiness(&shared.session, shared.now().phase);
+    let status = match readiness.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    json(status, &readiness)
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let mut response = Response::new(Body::from(metrics::metrics(&shared)));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    json(StatusCode::OK, &status::status(&shared))
+}
+
+async fn stop(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    obey(&shared, Order::Stop).await
+}
+
+async fn reload(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    obey(&shared, Order::Reload).await
+}
+
+/// Passes an order on and waits until it was taken.
+async fn obey<T: Serialize>(
+    shared: &Shared,
+    order: impl FnOnce(Reply<T>) -> Order,
+) -> Response<Body> {
+    let (reply, answer) = oneshot::channel();
+    // An order that cannot be sent drops its reply, which is an answer too.
+    let _ = shared.orders.send(order(reply)).await;
+    match answer.await {
+        Ok(Ok(done)) => json(StatusCode::OK, &done),
+        Ok(Err(refused)) => problem::render(&refused),
+        Err(_) => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "daemon.draining",
+            "the daemon is stopping already",
+        ),
+    }
+}
+
+async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    match shared.session.refresh().await {
+        Ok(()) => session_now(&shared),
+        Err(error) => problem::session(&error),
+    }
+}
+
+/// The stored login has changed.
+async fn login(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    shared.session.credentials_changed().await;
+    session_now(&shared)
+}
+
+async fn forget(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    shared.session.forget().await;
+    session_now(&shared)
+}
+
+async fn lock(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    shared.session.lock().await;
+    session_now(&shared)
+}
+
+async fn unlock(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    shared.session.unlock().await;
+    session_now(&shared)
+}
+
+fn session_now(shared: &Shared) -> Response<Body> {
+    json(StatusCode::OK, &status::session(&shared.session.view()))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let Ok(mut text) = serde_json::to_vec(value) else {
+        return problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "daemon.internal",
+            "the answer could not be written",
+        );
+    };
+    text.push(b'\n');
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// Most connections at once: monitoring, a few watchers, a command.
+const CONNECTIONS: usize = 64;
+
+/// Longest time for a request head, and without any request.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,72 @@
+//! What is refused here, as `application/problem+json` (RFC 9457).
+
+use axum::body::Body;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::wire::{Flaw, Problem};
+use crate::session;
+
+impl Problem {
+    /// Makes a problem.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:nexudus-proxy:{code}"),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            hint: None,
+            problems: vec![],
+        }
+    }
+
+    /// Adds the way out.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Adds what is wrong in particular.
+    pub fn because(self, problems: Vec<Flaw>) -> Self {
+        Self { problems, ..self }
+    }
+}
+
+/// Answers with a problem.
+pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
+    render(&Problem::new(status, code, detail))
+}
+
+/// Answers with the reason why there is no token.
+pub(super) fn session(error: &session::Error) -> Response<Body> {
+    let status = match error {
+        session::Error::Locked => StatusCode::LOCKED,
+        session::Error::NotLoggedIn(_)
+        | session::Error::Refused
+        | session::Error::TotpRequired(_)
+        | session::Error::PasswordReset
+        | session::Error::Expired
+        | session::Error::CredentialsLocked { .. }
+        | session::Error::CredentialsUnavailable { .. }
+        | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut response =
+        render(&Problem::new(status, error.code(), error.to_string()).hint(error.hint()));
+    if let Some(after) = error.retry_after() {
+        let seconds = after.as_secs().max(1);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Writes a problem.
+pub(super) fn render(problem: &Problem) -> Response<Body> {
+    // A struct of strings always is JSON.
+    let text = serde_json::to_string(problem).unwrap_or_default();
+    let mut response = Response::new(Body::from(format!("{text}\n")));
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

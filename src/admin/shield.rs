@@ -1,0 +1,170 @@
+//! Who may use the control surface.
+//!
+//! Over the socket: our own user and root, who could stop the daemon anyway. Over TCP any local
+//! user, as the configuration asks for, but no web page: what a browser sends says so itself.
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN};
+use http::{HeaderName, Request, StatusCode};
+
+use super::problem;
+use super::wire::Problem;
+use crate::listen::Peer;
+
+/// What callers are compared with.
+#[derive(Clone, Debug)]
+pub struct Shield {
+    own: u32,
+    /// The port of the TCP address.
+    port: Option<u16>,
+}
+
+/// Why a caller is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    User,
+    Host,
+    WebPage,
+}
+
+impl Shield {
+    /// Lets in our own user; over TCP what names `address`.
+    pub fn new(address: Option<SocketAddr>) -> Self {
+        Self { own: own_uid(), port: address.map(|address| address.port()) }
+    }
+
+    pub(super) fn check<B>(
+        &self,
+        request: &Request<B>,
+        peer: &Peer,
+        is_tcp: bool,
+    ) -> Result<(), Refusal> {
+        let headers = request.headers();
+        // No tool sends these: whatever they say, a browser is at the other end.
+        let is_page = [ORIGIN, SEC_FETCH_SITE, ACCESS_CONTROL_REQUEST_METHOD]
+            .iter()
+            .any(|name| headers.contains_key(name));
+        if is_tcp {
+            let mut hosts = headers.get_all(HOST).iter();
+            let is_ours = match (hosts.next(), hosts.next()) {
+                (Some(host), None) => self.is_ours(host.as_bytes()),
+                (None | Some(_), _) => false,
+            };
+            if !is_ours {
+                return Err(Refusal::Host);
+            }
+        } else if !peer.uid().is_some_and(|uid| uid == self.own || uid == ROOT) {
+            return Err(Refusal::User);
+        }
+        match is_page {
+            true => Err(Refusal::WebPage),
+            false => Ok(()),
+        }
+    }
+
+    fn is_ours(&self, host: &[u8]) -> bool {
+        let with_port = |name: &str| self.port.map(|port| format!("{name}:{port}"));
+        LOOPBACK.iter().any(|name| {
+            host.eq_ignore_ascii_case(name.as_bytes())
+                || with_port(name).is_some_and(|name| host.eq_ignore_ascii_case(name.as_bytes()))
+        })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        let problem = match self {
+            Self::User => Problem::new(
+                StatusCode::FORBIDDEN,
+                "guard.user",
+                "the calling process belongs to another user",
+            )
+            .hint("Call as the user who runs the daemon."),
+            Self::Host => Problem::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "guard.host",
+                "the Host header names another host",
+            )
+            .hint("Use http://localhost with the port of admin.listen."),
+            Self::WebPage => Problem::new(
+                StatusCode::FORBIDDEN,
+                "guard.origin",
+                "requests from web pages are refused",
+            )
+            .hint("Call from a program."),
+        };
+        problem::render(&problem)
+    }
+}
+
+#[cfg(unix)]
+fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> u32 {
+    0
+}
+
+const ROOT: u32 = 0;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_user_and_root_may_use_the_socket() {
+        let shield = Shield { own: 1000, port: None };
+        let check = |uid| shield.check(&request(&[]), &Peer::Unix { uid, pid: None }, false);
+
+        assert_eq!((check(1000), check(0)), (Ok(()), Ok(())));
+        assert_eq!(check(1001), Err(Refusal::User));
+    }
+
+    #[test]
+    fn no_web_page_may_use_either() {
+        let shield = Shield { own: 1000, port: Some(6390) };
+        let unix = Peer::Unix { uid: 1000, pid: None };
+        for (name, value) in [
+            ("origin", "http://localhost:6390"),
+            ("origin", "null"),
+            ("sec-fetch-site", "same-origin"),
+            ("access-control-request-method", "POST"),
+        ] {
+            let request = request(&[("host", "localhost:6390"), (name, value)]);
+            assert_eq!(shield.check(&request, &unix, false), Err(Refusal::WebPage), "{name}");
+            assert_eq!(shield.check(&request, &unix, true), Err(Refusal::WebPage), "{name}");
+        }
+    }
+
+    #[test]
+    fn over_tcp_only_loopback_names_are_answered() {
+        let shield = Shield { own: 1000, port: Some(6390) };
+        let peer = Peer::Unix { uid: 1000, pid: None };
+        let check = |host: &str| shield.check(&request(&[("host", host)]), &peer, true);
+
+        for host in ["localhost:6390", "127.0.0.1", "[::1]:6390"] {
+            assert_eq!(check(host), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "localhost:6398", "localhost.evil", ""] {
+            assert_eq!(check(host), Err(Refusal::Host), "{host}");
+        }
+        assert_eq!(shield.check(&request(&[]), &peer, true), Err(Refusal::Host));
+    }
+
+    fn request(headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+}

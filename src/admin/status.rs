@@ -1,0 +1,99 @@
+//! `/v1/status`: what a person or a program wants to know, in one answer.
+
+use super::wire::{API, Requests, Session, Status, Trouble};
+use super::{Shared, health};
+use crate::session::{self, Word};
+use crate::telemetry;
+
+/// Tells what is so now.
+pub(super) fn status(shared: &Shared) -> Status {
+    let facts = &shared.facts;
+    let now = shared.now();
+    Status {
+        api: API,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        profile: facts.profile.clone(),
+        phase: now.phase,
+        readiness: health::readiness(&shared.session, now.phase),
+        uptime_s: facts.started.elapsed().as_secs(),
+        listening: facts.listening.clone(),
+        upstream: facts.upstream.clone(),
+        session: session(&shared.session.view()),
+        requests: requests(shared),
+        config: facts.config.clone(),
+        restart_needed: now.restart_needed,
+        log_dropped: telemetry::dropped(),
+    }
+}
+
+/// Says what `view` says, over the wire.
+pub(super) fn session(view: &session::View) -> Session {
+    let seconds = |duration: Option<std::time::Duration>| duration.map(|it| it.as_secs());
+    Session {
+        state: word(view.state).to_owned(),
+        renewing: view.renewing,
+        generation: view.generation,
+        account: view.account.clone(),
+        source: view.source.clone(),
+        store: view.store.kind.to_owned(),
+        store_reason: view.store.why.clone(),
+        age_s: seconds(view.age),
+        expires_in_s: seconds(view.expires_in),
+        renews_in_s: seconds(view.renews_in),
+        refresh_token_expires_in_s: seconds(view.refresh_token_expires_in),
+        error: view.error.as_ref().map(|error| Trouble {
+            code: error.code.to_owned(),
+            sentence: error.sentence.clone(),
+            cause: error.cause.clone(),
+            hint: error.hint.to_owned(),
+        }),
+        degraded: view.degraded.clone(),
+        api_access: view.api_access,
+        advice: view.advice.clone(),
+    }
+}
+
+/// Every word of a session's state.
+pub(super) const WORDS: [Word; 10] = [
+    Word::Starting,
+    Word::Ready,
+    Word::Waiting,
+    Word::Locked,
+    Word::NotLoggedIn,
+    Word::Refused,
+    Word::TotpRequired,
+    Word::PasswordReset,
+    Word::Expired,
+    Word::CredentialsUnavailable,
+];
+
+pub(super) fn word(word: Word) -> &'static str {
+    match word {
+        Word::Starting => "starting",
+        Word::Ready => "ready",
+        Word::Waiting => "waiting",
+        Word::Locked => "locked",
+        Word::NotLoggedIn => "not-logged-in",
+        Word::Refused => "refused",
+        Word::TotpRequired => "totp-required",
+        Word::PasswordReset => "password-reset",
+        Word::Expired => "expired",
+        Word::CredentialsUnavailable => "credentials-unavailable",
+    }
+}
+
+fn requests(shared: &Shared) -> Requests {
+    let tally = &shared.record.tally;
+    let mut requests = Requests {
+        in_flight: shared.in_flight.read() as u64,
+        connections: tally.connections().1,
+        by_code: tally.answers().into_iter().map(|(code, n)| (code.to_owned(), n)).collect(),
+        ..Requests::default()
+    };
+    for (_, class, count) in tally.requests().filter(|(_, _, count)| *count > 0) {
+        requests.total += count;
+        *requests.by_status.entry(class.to_owned()).or_default() += count;
+    }
+    requests
+}

@@ -1,0 +1,230 @@
+//! What goes over the admin socket: the same shapes for the daemon and for its commands.
+//!
+//! Fields are added, never renamed or removed, within one [`API`]; readers ignore what they do not
+//! know. Durations are whole seconds, and end in their unit.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::telemetry::Request;
+
+/// The version of these shapes: the `1` of `/v1/`.
+pub const API: u32 = 1;
+
+/// `GET /v1/status`: what the daemon knows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`API`].
+    pub api: u32,
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its profile.
+    pub profile: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Whether a request could be served now, and why not.
+    #[serde(flatten)]
+    pub readiness: Readiness,
+    /// Time since its start.
+    pub uptime_s: u64,
+    /// Where it listens.
+    pub listening: Listening,
+    /// Where requests go.
+    pub upstream: String,
+    /// The token.
+    pub session: Session,
+    /// What was asked of it.
+    pub requests: Requests,
+    /// The configuration file, whether it exists or not.
+    pub config: PathBuf,
+    /// Keys that were changed by a reload and take a restart.
+    pub restart_needed: Vec<String>,
+    /// Log lines that were lost because nobody read them.
+    pub log_dropped: u64,
+}
+
+/// What the daemon is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It answers requests.
+    Serving,
+    /// It reads its configuration again, and answers requests.
+    Reloading,
+    /// It is stopping: requests in flight may finish.
+    Draining,
+}
+
+/// `GET /readyz`, and the event `ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether a request could be served now.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why no request could be served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// The stable code, that of the answer a request would get.
+    pub code: String,
+    /// One sentence.
+    pub sentence: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Where a daemon listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// The API over TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// The API over a unix socket.
+    pub unix: Option<PathBuf>,
+    /// Each `[[host]]`.
+    pub hosts: Vec<Host>,
+    /// The admin socket.
+    pub admin: Option<PathBuf>,
+    /// Health, metrics and events over TCP.
+    pub admin_tcp: Option<SocketAddr>,
+    /// Whether the service manager opened the sockets: the next request starts a stopped daemon.
+    pub activated: bool,
+}
+
+/// A `[[host]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Where its requests go.
+    pub upstream: String,
+    /// Its addresses.
+    pub tcp: Vec<SocketAddr>,
+}
+
+/// The token, and what it takes to have one. Also the event `session`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// In a word: `starting`, `ready`, `waiting`, `locked`, `not-logged-in`, `refused`,
+    /// `totp-required`, `password-reset`, `expired`, `credentials-unavailable`.
+    pub state: String,
+    /// Whether a renewal or a login is in flight.
+    pub renewing: bool,
+    /// Number of the token: grows by one with each new pair.
+    pub generation: u64,
+    /// The account, by its e-mail address.
+    pub account: Option<String>,
+    /// Where the login was last read.
+    pub source: Option<String>,
+    /// Where the pair is kept: `file` or `memory`.
+    pub store: String,
+    /// Why there.
+    pub store_reason: String,
+    /// Time since the token was received.
+    pub age_s: Option<u64>,
+    /// Time that it has left.
+    pub expires_in_s: Option<u64>,
+    /// Time until the next renewal or attempt.
+    pub renews_in_s: Option<u64>,
+    /// Time until the refresh token lapses, by the daemon's own record.
+    pub refresh_token_expires_in_s: Option<u64>,
+    /// The last failure since the last success.
+    pub error: Option<Trouble>,
+    /// What is handled, but wrong.
+    pub degraded: Option<String>,
+    /// `false`: even a new token is refused by the API.
+    pub api_access: Option<bool>,
+    /// What a person should do, if anything.
+    pub advice: Option<String>,
+}
+
+/// A failure that passed or will.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The stable code.
+    pub code: String,
+    /// What is wrong.
+    pub sentence: String,
+    /// Why, where more is known.
+    pub cause: Option<String>,
+    /// What to do.
+    pub hint: String,
+}
+
+/// What was asked of the daemon since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Being answered now.
+    pub in_flight: u64,
+    /// Open connections.
+    pub connections: u64,
+    /// Answered.
+    pub total: u64,
+    /// By class of status: `2xx`, …; `none`: the caller left first.
+    pub by_status: BTreeMap<String, u64>,
+    /// Answers of the daemon's own, by code.
+    pub by_code: BTreeMap<String, u64>,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Keys whose new value is in effect.
+    pub applied: Vec<String>,
+    /// Keys whose new value takes a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// `POST /v1/stop`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Requests that may still finish.
+    pub in_flight: u64,
+}
+
+/// Every answer that is an error (RFC 9457).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:nexudus-proxy:CODE`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// In a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// One sentence.
+    pub detail: String,
+    /// The stable code.
+    pub code: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// More than one thing that is wrong, each with its causes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Flaw>,
+}
+
+/// One of several things that are wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flaw {
+    /// One sentence.
+    pub sentence: String,
+    /// Why, outermost first.
+    pub causes: Vec<String>,
+}
+
+/// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// At the beginning and after each change.
+    Ready(Readiness),
+    /// At the beginning and after each change.
+    Session(Box<Session>),
+    /// A request has ended.
+    Request(Box<Request>),
+    /// This many requests were not told, because the reader was too slow.
+    Lost(u64),
+}

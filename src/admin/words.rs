@@ -1,0 +1,37 @@
+//! How things are said to a person, here and by the commands.
+
+/// Says a duration in its two largest units: `6d 3h`, `2m 5s`, `0s`.
+pub fn span(seconds: u64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
+    let mut rest = seconds;
+    let mut said = vec![];
+    for (at, (name, size)) in units.iter().enumerate().skip(first).take(2) {
+        let count = rest / size;
+        rest %= size;
+        if count > 0 || at == first {
+            said.push(format!("{count}{name}"));
+        }
+    }
+    said.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_said_in_its_two_largest_units() {
+        for (seconds, said) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (125, "2m 5s"),
+            (7_230, "2h"),
+            (529_200, "6d 3h"),
+            (86_400, "1d"),
+        ] {
+            assert_eq!(span(seconds), said);
+        }
+    }
+}

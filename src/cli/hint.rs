@@ -1,0 +1,143 @@
+//! The way out of what went wrong, in one sentence or none.
+
+use crate::admin::client;
+use crate::config::{KEYS, Problem};
+use crate::{clients, daemon, listen};
+
+/// Returns the way out when the daemon did not start.
+pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
+    let said = match error {
+        daemon::Error::AlreadyRunning { .. } => {
+            "Use the daemon that runs, stop it first, or choose another --profile."
+        }
+        daemon::Error::State { .. } => {
+            "Make it writable for this user, or set XDG_STATE_HOME to a directory that is."
+        }
+        daemon::Error::Trust(_) => {
+            "Install the system's certificates (ca-certificates), or name a PEM file with \
+             upstream.ca_file."
+        }
+        daemon::Error::Listen(listen::Error::InUse { .. }) => {
+            "Stop the program that holds it, or listen elsewhere: --listen 127.0.0.1:0 picks a \
+             free port."
+        }
+        daemon::Error::Listen(listen::Error::SocketInUse { .. }) => {
+            "Stop that daemon first, or choose another path with --socket."
+        }
+        daemon::Error::Listen(listen::Error::SocketPath { .. }) => {
+            "Choose a shorter path with --socket, or --socket off."
+        }
+        daemon::Error::Listen(listen::Error::SocketPlace { .. }) => {
+            "Choose a directory of your own with --socket, or --socket off."
+        }
+        daemon::Error::Listen(listen::Error::Bind { .. }) => {
+            "Choose an address of this machine with --listen."
+        }
+        daemon::Error::Listen(listen::Error::OtherFamily { .. }) => {
+            "Choose another port with --listen, or find out who that is and why."
+        }
+        daemon::Error::Listen(listen::Error::NoSuchUser { .. }) => {
+            "Write a user of this machine into listen.users, by name or number."
+        }
+        daemon::Error::Listen(listen::Error::NoSuchGroup { .. }) => {
+            "Write a group of this machine into listen.groups, by name or number."
+        }
+        daemon::Error::Listen(listen::Error::Inherited { .. }) => {
+            "Hand over stream sockets: ListenStream= in the .socket unit."
+        }
+        daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
+        daemon::Error::UserAgent(_) => "Use printable ASCII.",
+        daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// Returns the way out when the clients could not be read or changed.
+pub(super) fn clients(error: &clients::Error) -> Option<String> {
+    let said = match error {
+        clients::Error::Name { .. } => {
+            "Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."
+        }
+        clients::Error::Exists { .. } => "Revoke it first, or choose another name.",
+        clients::Error::Missing { .. } => "`nexudus-proxy client list` shows the clients.",
+        clients::Error::Damaged { .. } => {
+            "Nothing was changed. Repair the file, or move it away and make the clients anew."
+        }
+        clients::Error::Unreadable { .. } | clients::Error::Write { .. } => {
+            "Make it readable and writable for this user, and for nobody else."
+        }
+    };
+    Some(said.to_owned())
+}
+
+/// Returns the way out of a problem with the configuration.
+pub(super) fn config(problem: &Problem) -> Option<String> {
+    let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
+    let said = match problem {
+        Problem::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
+        Problem::Profile { .. } => {
+            "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
+        }
+        Problem::Absent(_) => {
+            "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
+        }
+        Problem::Unreadable { .. } => {
+            "Name a readable TOML file with --config, or leave --config out.".to_owned()
+        }
+        Problem::Encoding { .. } => "Save the file as UTF-8.".to_owned(),
+        Problem::UnknownSection { nearest: Some(nearest), .. } => {
+            format!("Did you mean [{nearest}]?")
+        }
+        Problem::UnknownKey { nearest: Some(nearest), .. } => meant(nearest),
+        Problem::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
+            format!("It has {}.", known.join(", "))
+        }
+        Problem::UnknownVariable { nearest: Some(nearest), .. } => {
+            format!("Did you mean {nearest}?")
+        }
+        Problem::UnknownSection { .. }
+        | Problem::UnknownKey { .. }
+        | Problem::UnknownVariable { .. } => {
+            "`nexudus-proxy config show` lists every key.".to_owned()
+        }
+        Problem::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
+            upstream.ca_file."
+            .to_owned(),
+        Problem::Exposed { key, .. } if key != "admin.listen" && can_expose() => {
+            "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
+             a client key."
+                .to_owned()
+        }
+        Problem::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
+        Problem::Twice { .. } => "Give each host a port of its own.".to_owned(),
+        Problem::Missing { .. } => "Leave it out.".to_owned(),
+        Problem::Anchors { .. } => {
+            "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
+        }
+        Problem::Variable(_)
+        | Problem::Syntax { .. }
+        | Problem::Section { .. }
+        | Problem::Shape { .. }
+        | Problem::Extra { .. }
+        | Problem::Needs { .. } => return None,
+    };
+    Some(said)
+}
+
+/// Returns the way out when the daemon was not reached, or refused.
+pub(super) fn admin(error: &client::Error) -> Option<String> {
+    let said = match error {
+        client::Error::NotRunning | client::Error::Ended(_) => {
+            "Start it with `nexudus-proxy serve`."
+        }
+        client::Error::Forbidden { .. } => "Ask as the user who runs it.",
+        client::Error::Foreign => "Restart the daemon, so that both are of one version.",
+        client::Error::Unreachable { .. } | client::Error::Refused(_) => return None,
+    };
+    Some(said.to_owned())
+}
+
+fn can_expose() -> bool {
+    let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
+    expose.is_some_and(|entry| entry.limitation().is_none())
+}

@@ -1,0 +1,73 @@
+//! `policy explain`: what would happen to a request, and which rule says so.
+
+use std::time::SystemTime;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Failure, Globals, Print};
+use crate::clients;
+use crate::config::Anonymous;
+use crate::gateway::{Policy, explain};
+
+/// What `policy` takes.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Say whether a request would be let through, and which rule decides
+    Explain {
+        /// Such as GET
+        method: String,
+        /// Such as /api/spaces/coworkers
+        path: String,
+        /// Ask for this client; without it, for a caller without a key
+        #[arg(long, value_name = "NAME")]
+        client: Option<String>,
+    },
+}
+
+/// Runs it.
+pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let Act::Explain { method, path, client } = options.act;
+    let loaded = globals.load(vec![])?;
+    let (method, config) = (method.to_ascii_uppercase(), loaded.config);
+    let policy = Policy::new(config.policy.deny, config.policy.anonymous);
+    let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
+    let kept = match &client {
+        None => None,
+        Some(name) => {
+            let all = clients::list(&loaded.paths.profile_state())?;
+            let found = all.into_iter().find(|kept| kept.name == *name);
+            Some(found.ok_or_else(|| clients::Error::Missing { name: name.clone() })?)
+        }
+    };
+    let limits = kept.as_ref().map(|kept| &kept.limits);
+    let mut explained = explain(&method, &path, limits, &policy, needs_key);
+    if limits.is_some_and(|limits| limits.is_over(SystemTime::now())) {
+        explained.is_allowed = false;
+        explained.code = Some("guard.client");
+        explained.rule = None;
+        explained.why = clients::Refused::Expired.to_string();
+    }
+    if globals.json {
+        return print.json(&json!({
+            "method": method,
+            "path": path,
+            "client": client,
+            "allowed": explained.is_allowed,
+            "code": explained.code,
+            "rule": explained.rule,
+            "reason": explained.why,
+        }));
+    }
+    let verdict = match explained.code {
+        Some(code) => format!("refused ({code}): {}", explained.why),
+        None => format!("allowed: {}", explained.why),
+    };
+    print.line(&verdict)
+}

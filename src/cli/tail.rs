@@ -1,0 +1,118 @@
+//! `tail`: requests as they end. Paths without queries; no header, no body.
+
+use serde_json::json;
+
+use super::reach::ask;
+use super::{Failure, Globals, Print};
+use crate::admin::client::Error;
+use crate::admin::wire::{Event, Request};
+
+/// What `tail` takes.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    /// Only these statuses: 404, or a class such as 4xx
+    #[arg(long, value_name = "STATUS")]
+    status: Option<Statuses>,
+    /// Only this named client
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+}
+
+/// Prints until the daemon ends, the reader has gone or somebody presses Ctrl-C.
+pub(super) fn run(options: &Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    ask(globals, async |daemon| {
+        let mut events = daemon.events("request").await?;
+        while let Some(event) = events.next().await {
+            let line = match event {
+                Event::Request(request) if options.wants(&request) => match globals.json {
+                    true => json!(request).to_string(),
+                    false => text(&request, print),
+                },
+                Event::Lost(count) => {
+                    print.warning(&format!("{count} requests came too fast and are not shown"));
+                    continue;
+                }
+                Event::Request(_) | Event::Ready(_) | Event::Session(_) => continue,
+            };
+            if !print.is_read(&line)? {
+                return Ok(());
+            }
+        }
+        Err(Error::Ended(None).into())
+    })
+}
+
+impl Options {
+    fn wants(&self, request: &Request) -> bool {
+        let status = self.status.is_none_or(|wanted| wanted.has(request.status));
+        let client = self.client.as_ref().is_none_or(|name| request.client.as_ref() == Some(name));
+        status && client
+    }
+}
+
+/// One status, or a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Statuses {
+    from: u16,
+    to: u16,
+}
+
+impl Statuses {
+    fn has(self, status: Option<u16>) -> bool {
+        status.is_some_and(|status| (self.from..=self.to).contains(&status))
+    }
+}
+
+impl std::str::FromStr for Statuses {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+        match (class, text.parse::<u16>()) {
+            (Some(class @ 1..=5), _) => Ok(Self { from: class * 100, to: class * 100 + 99 }),
+            (None, Ok(status @ 100..=599)) => Ok(Self { from: status, to: status }),
+            (Some(_) | None, _) => Err("a status such as 404, or a class such as 4xx"),
+        }
+    }
+}
+
+fn text(request: &Request, print: Print) -> String {
+    let time = request.time.parse::<jiff::Timestamp>().map(|time| {
+        let local = time.to_zoned(jiff::tz::TimeZone::system());
+        local.strftime("%H:%M:%S").to_string()
+    });
+    let time = time.unwrap_or_else(|_| request.time.clone());
+    let answer = match request.status {
+        Some(status @ 200..300) => print.accent("32", &status.to_string()),
+        Some(status @ 400..500) => print.accent("33", &status.to_string()),
+        Some(status @ 500..) => print.accent("31", &status.to_string()),
+        Some(status) => status.to_string(),
+        None => print.accent("33", "abandoned"),
+    };
+    let (time, method) = (print.accent("2", &time), print.accent("1", &request.method));
+    let took = print.accent("2", &format!("{} ms", request.elapsed_ms));
+    let mut line = format!("{time} {method} {} → {answer}  {took}", request.path);
+    let facts = [("code", &request.code), ("client", &request.client)];
+    for (name, value) in facts {
+        if let Some(value) = value {
+            line.push_str(&format!("  {}{value}", print.accent("2", &format!("{name}="))));
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_or_a_class_is_understood() {
+        let read = |text: &str| text.parse::<Statuses>();
+
+        assert!(read("4xx").unwrap().has(Some(429)) && !read("4xx").unwrap().has(Some(500)));
+        assert!(read("404").unwrap().has(Some(404)) && !read("404").unwrap().has(None));
+        for bad in ["", "xx", "9xx", "42", "4x", "600"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

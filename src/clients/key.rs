@@ -1,0 +1,122 @@
+//! A client's key: `nxp_`, 32 random characters, 6 of checksum.
+//!
+//! The prefix and the checksum let a secret scanner know one without asking anybody, and let us
+//! turn away a mistyped one without a look-up. At rest there is only its SHA-256: with 160 random
+//! bits there is nothing to guess, so that a slow password hash would cost time and add nothing.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::{digest, rand};
+
+use crate::secret::Secret;
+
+/// What every key begins with.
+pub const PREFIX: &str = "nxp_";
+
+/// What is kept of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Hash([u8; 32]);
+
+/// Makes a new key.
+pub(super) fn generate() -> Secret {
+    let mut random = [0; 20];
+    rand::fill(&mut random).expect("the system has random numbers, or TLS would not work either");
+    let body = format!("{PREFIX}{}", base32(&random));
+    let check = checksum(&body);
+    Secret::new(format!("{body}{check}"))
+}
+
+impl Hash {
+    /// Hashes what was presented, if it can be a key at all.
+    pub(super) fn of(presented: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(presented).ok()?;
+        let (body, check) = text.split_at_checked(PREFIX.len() + RANDOM)?;
+        let well_formed = body.starts_with(PREFIX) && checksum(body) == check;
+        well_formed.then(|| Self(sha256(presented)))
+    }
+
+    /// Compares in a time that does not depend on where they differ.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+
+    pub(super) fn read(hexadecimal: &str) -> Option<Self> {
+        let digits = hexadecimal.as_bytes().as_chunks::<2>();
+        let bytes = digits.0.iter().map(|pair| {
+            let plain = pair.iter().all(u8::is_ascii_hexdigit);
+            let text = std::str::from_utf8(pair).ok().filter(|_| plain)?;
+            u8::from_str_radix(text, 16).ok()
+        });
+        let bytes: Vec<u8> = bytes.collect::<Option<_>>().filter(|_| digits.1.is_empty())?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub(super) fn write(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn checksum(body: &str) -> String {
+    base32(&sha256(body.as_bytes())[..5])[..CHECK].to_owned()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// RFC 4648 §6 in lower case, without padding: every five bytes are eight characters.
+fn base32(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for five in bytes.as_chunks::<5>().0 {
+        let bits = five.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        for at in (0..8).rev() {
+            let index = usize::try_from(bits >> (5 * at) & 31).expect("31 fits");
+            text.push(char::from(b"abcdefghijklmnopqrstuvwxyz234567"[index]));
+        }
+    }
+    text
+}
+
+/// 20 bytes in base 32.
+const RANDOM: usize = 32;
+
+/// 30 bits: one mistyped key in a thousand million looks well-formed.
+const CHECK: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_its_prefix_and_is_another_each_time() {
+        let (one, other) = (generate(), generate());
+        assert_eq!(one.expose().len(), 42);
+        assert!(one.expose().starts_with("nxp_"));
+        assert_ne!(one, other);
+        let hash = |key: &Secret| Hash::of(key.expose().as_bytes()).unwrap();
+        assert!(hash(&one).is(&hash(&one)));
+        assert!(!hash(&one).is(&hash(&other)));
+    }
+
+    #[test]
+    fn a_mistyped_key_is_none() {
+        let key = generate();
+        for at in 0..key.expose().len() {
+            let mut typed = key.expose().as_bytes().to_vec();
+            typed[at] = if typed[at] == b'a' { b'b' } else { b'a' };
+            assert!(Hash::of(&typed).is_none());
+        }
+        for text in ["", "nxp_", "nxp_é", &format!("{} ", key.expose())] {
+            assert!(Hash::of(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_read_as_it_is_written() {
+        let hash = Hash::of(generate().expose().as_bytes()).unwrap();
+        assert!(Hash::read(&hash.write()).unwrap().is(&hash));
+        for text in ["", "00", "+1", &"zz".repeat(32), &"0".repeat(63)] {
+            assert!(Hash::read(text).is_none(), "{text}");
+        }
+    }
+}

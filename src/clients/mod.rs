@@ -1,0 +1,345 @@
+//! Named callers: their keys, how far each may go, and what each has used.
+//!
+//! The commands change the file ([`add`], [`revoke`]), also while no daemon runs. The daemon looks
+//! at the file's metadata on every request that carries a key (about a microsecond, and nothing for
+//! the others), so that a revoked key is refused from the next request on without anybody being
+//! told. Whether a request is within the rules is the gateway's to judge.
+
+mod file;
+mod key;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use self::key::Hash;
+use self::usage::{Counts, Usage};
+use crate::clock::Clock;
+use crate::config::{Pace, Rule};
+
+pub use self::file::{Kept, add, list, revoke};
+pub use self::key::PREFIX;
+
+/// How far a client may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// It may only read.
+    pub read_only: bool,
+    /// Unless empty, one of these must be about the request.
+    pub allow: Vec<Rule>,
+    /// None of these may be.
+    pub deny: Vec<Rule>,
+    /// When its key stops working.
+    pub expires: Option<SystemTime>,
+    /// How often it may call.
+    pub rate: Option<Pace>,
+    /// How often it may call in all.
+    pub max_requests: Option<u64>,
+}
+
+impl Limits {
+    /// Says whether it has expired.
+    pub fn is_over(&self, now: SystemTime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// Why the clients could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is there, and cannot be read.
+    #[error("could not read the clients in {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not what we write.
+    #[error("the clients in {} are damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// In what way.
+        what: String,
+    },
+    /// The file could not be replaced; what was there before still is.
+    #[error("could not write the clients to {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A name that cannot be given.
+    #[error("`{name}` is not a name for a client")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A name that is taken.
+    #[error("there is a client `{name}` already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// A name that nobody has.
+    #[error("there is no client `{name}`")]
+    Missing {
+        /// The name.
+        name: String,
+    },
+}
+
+/// Why a key is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Never given, or revoked.
+    #[error("the client key is unknown or revoked")]
+    Unknown,
+    /// Its time is over.
+    #[error("the client key has expired")]
+    Expired,
+    /// Nobody can tell: the file is damaged.
+    #[error("the client key cannot be checked, the file of clients is unreadable")]
+    Unreadable,
+}
+
+/// Why a client may not call now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Spent {
+    /// Not so fast.
+    #[error("the client calls more often than its rate allows")]
+    Rate(Duration),
+    /// Not any more.
+    #[error("the client has used up its requests")]
+    Exhausted,
+    /// Its use could not be written down, and without that its limit would mean nothing.
+    #[error("the client's requests cannot be counted")]
+    Uncounted,
+}
+
+/// The clients of one profile. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Clients(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    known: Mutex<Known>,
+    shared: Arc<Shared>,
+}
+
+/// What a client needs of all of them.
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Which file this was read from; `None`: never read.
+    stamp: Option<Stamp>,
+    clients: Vec<Arc<Client>>,
+    is_readable: bool,
+    usage: BTreeMap<String, Arc<Usage>>,
+}
+
+/// A client who has shown a good key.
+#[derive(Debug)]
+pub struct Client {
+    kept: Kept,
+    usage: Arc<Usage>,
+    shared: Arc<Shared>,
+}
+
+/// What is known of one client.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// How far it may go.
+    pub limits: Limits,
+    /// When it was made.
+    pub created: SystemTime,
+    /// Requests let through since the daemon started.
+    pub requests: u64,
+    /// Requests refused for its rate or its count since then.
+    pub refused: u64,
+    /// When it last called.
+    pub last: Option<SystemTime>,
+    /// Requests counted against its limit, across restarts.
+    pub counted: Option<u64>,
+}
+
+impl Clients {
+    /// Takes the clients from `directory`; reads nothing yet.
+    pub fn new(directory: &Path, clock: Clock) -> Self {
+        let directory = directory.to_owned();
+        let shared = Arc::new(Shared { clock, counts: Counts::new(&directory) });
+        Self(Arc::new(Inner { directory, known: Mutex::default(), shared }))
+    }
+
+    /// Returns the client whose key this is.
+    ///
+    /// # Errors
+    ///
+    /// Why it is nobody's, or nobody's any more.
+    pub fn recognise(&self, presented: &[u8]) -> Result<Arc<Client>, Refused> {
+        let hash = Hash::of(presented).ok_or(Refused::Unknown)?;
+        let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.look(&mut known);
+        if !known.is_readable {
+            return Err(Refused::Unreadable);
+        }
+        // Every one is compared, whether found or not.
+        let found = known.clients.iter().fold(None, |found, client| {
+            if client.kept.hash.is(&hash) { Some(client) } else { found }
+        });
+        let client = found.ok_or(Refused::Unknown)?.clone();
+        match client.kept.limits.is_over(self.0.shared.clock.now().wall) {
+            true => Err(Refused::Expired),
+            false => Ok(client),
+        }
+    }
+
+    /// Returns what is known of each, in the order in which they were made.
+    pub fn view(&self) -> Vec<View> {
+        let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.look(&mut known);
+        known.clients.iter().map(|client| client.view()).collect()
+    }
+
+    /// Writes down what has been used: the daemon ends.
+    pub fn settle(&self) {
+        let known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_known = |id: &str| {
+            !known.is_readable || known.clients.iter().any(|client| client.kept.id == id)
+        };
+        if let Err(error) = self.0.shared.counts.settle(is_known) {
+            tracing::warn!(%error, "could not write down what clients have used");
+        }
+    }
+
+    /// Reads the file if it is another than before.
+    fn look(&self, known: &mut Known) {
+        let stamp = Stamp::of(&file::path(&self.0.directory));
+        if known.stamp.as_ref() == Some(&stamp) {
+            return;
+        }
+        known.stamp = Some(stamp);
+        match list(&self.0.directory) {
+            Ok(kept) => {
+                let before = std::mem::take(&mut known.usage);
+                known.is_readable = true;
+                known.clients = kept
+                    .into_iter()
+                    .map(|kept| {
+                        let usage = before.get(&kept.id).cloned().unwrap_or_default();
+                        known.usage.insert(kept.id.clone(), usage.clone());
+                        Arc::new(Client { kept, usage, shared: self.0.shared.clone() })
+                    })
+                    .collect();
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "client keys are refused until this is repaired");
+                known.is_readable = false;
+                known.clients.clear();
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.kept.name
+    }
+
+    /// Returns how far it may go.
+    pub fn limits(&self) -> &Limits {
+        &self.kept.limits
+    }
+
+    /// Takes one request from its rate and its count.
+    ///
+    /// # Errors
+    ///
+    /// Which of the two is used up.
+    pub fn spend(&self) -> Result<(), Spent> {
+        let now = self.shared.clock.now();
+        let limits = &self.kept.limits;
+        let spent = (|| {
+            if let Some(rate) = limits.rate {
+                self.usage.pace(rate, now.boot).map_err(Spent::Rate)?;
+            }
+            let Some(most) = limits.max_requests else { return Ok(()) };
+            match self.shared.counts.take(&self.kept.id, most) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Spent::Exhausted),
+                Err(error) => {
+                    tracing::error!(%error, "could not write down what clients have used");
+                    Err(Spent::Uncounted)
+                }
+            }
+        })();
+        match spent {
+            Ok(()) => self.usage.passed(milliseconds(now.wall)),
+            Err(_) => {
+                self.usage.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        spent
+    }
+
+    fn view(&self) -> View {
+        let last = self.usage.last.load(Ordering::Relaxed);
+        let limits = self.kept.limits.clone();
+        let counted = limits.max_requests.map(|_| self.shared.counts.used(&self.kept.id));
+        View {
+            name: self.kept.name.clone(),
+            limits,
+            created: self.kept.created,
+            requests: self.usage.requests.load(Ordering::Relaxed),
+            refused: self.usage.refused.load(Ordering::Relaxed),
+            last: (last != 0).then(|| UNIX_EPOCH + Duration::from_millis(last)),
+            counted: counted.and_then(Result::ok),
+        }
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What tells one version of the file from the next: a replaced file is another inode.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp(Option<(u64, u64, i64, i64, u64)>);
+
+impl Stamp {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = std::fs::metadata(path).ok();
+        Self(found.map(|it| (it.dev(), it.ino(), it.ctime(), it.ctime_nsec(), it.size())))
+    }
+
+    #[cfg(not(unix))]
+    fn of(path: &Path) -> Self {
+        let found = std::fs::metadata(path).ok();
+        let changed = found.as_ref().and_then(|it| it.modified().ok()).map_or(0, milliseconds);
+        Self(found.map(|it| (changed, 0, 0, 0, it.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The admin surface's places and tasks, and the counting that goes on beside requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::Error;
+use crate::admin::Admin;
+use crate::config::{Config, Paths};
+use crate::listen::{self, Bound, Inherited};
+use crate::session::Session;
+use crate::telemetry::Record;
+
+/// Where the admin surface listens.
+#[derive(Debug)]
+pub(super) struct Places {
+    bound: Vec<Bound>,
+}
+
+impl Places {
+    /// Binds them, or takes those that the service manager has opened.
+    pub(super) fn bind(
+        config: &Config,
+        paths: &Paths,
+        inherited: Vec<Bound>,
+    ) -> Result<Self, Error> {
+        let mut bound = inherited;
+        #[cfg(unix)]
+        if !bound.iter().any(|place| place.path().is_some()) {
+            match listen::bind_unix(&paths.admin_socket(), None) {
+                Ok(place) => bound.push(place),
+                // Requests can be served without it, and no key names another place for it.
+                Err(error @ listen::Error::SocketPath { .. }) => {
+                    tracing::warn!(%error, "there is no admin socket: commands will not find us");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = paths;
+        if let Some(address) = config.admin.listen {
+            bound.extend(listen::bind_tcp(&[address])?);
+        }
+        Ok(Self { bound })
+    }
+
+    pub(super) fn socket(&self) -> Option<std::path::PathBuf> {
+        self.bound.iter().find_map(|place| place.path().map(std::path::Path::to_owned))
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.bound.iter().find_map(Bound::address)
+    }
+}
+
+/// Serves the admin surface, until dropped.
+#[derive(Debug)]
+pub(super) struct Control(JoinSet<()>);
+
+impl Control {
+    /// Starts on the runtime that this is called on.
+    pub(super) fn start(
+        places: Places,
+        admin: &Admin,
+        session: &Session,
+        record: &Arc<Record>,
+    ) -> std::io::Result<Self> {
+        let mut tasks = JoinSet::new();
+        for place in places.bound {
+            tasks.spawn(accept(place.watch()?, admin.clone()));
+        }
+        tasks.spawn(count_renewals(session.clone(), record.clone()));
+        Ok(Self(tasks))
+    }
+
+    /// Ends every connection (what watches sees the daemon's end) and removes the socket.
+    pub(super) async fn end(&mut self) {
+        self.0.shutdown().await;
+    }
+}
+
+async fn accept(listener: listen::Listener, admin: Admin) {
+    // Dropped with this task, and its connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, peer) = listener.next() => {
+                connections.spawn(admin.clone().serve(stream, peer));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn count_renewals(session: Session, record: Arc<Record>) {
+    let mut changes = session.subscribe();
+    let mut known = 0;
+    while changes.changed().await.is_ok() {
+        let view = session.view();
+        // The first one may be the saved one.
+        let is_new = known > 0 || view.age.is_some_and(|age| age < JUST_NOW);
+        if view.generation > known && is_new {
+            record.tally.renewed();
+        }
+        known = known.max(view.generation);
+    }
+}
+
+/// Splits what was handed over by kind: sockets of one kind replace what is configured of it.
+pub(super) fn split(inherited: Inherited) -> (Vec<Bound>, Vec<Bound>, Vec<Bound>) {
+    let (unix, tcp) = inherited.data.into_iter().partition(|place| place.address().is_none());
+    (tcp, unix, inherited.admin)
+}
+
+/// The age of a token that was not read from the file.
+const JUST_NOW: Duration = Duration::from_secs(5);

@@ -1,0 +1,85 @@
+//! The data path: its thread, its runtime, and the word that ends it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use crate::admin::Heart;
+use crate::gateway::{Connections, Gateway};
+use crate::listen::{Bound, Draining, Listener};
+
+/// A place to listen on, and who answers there at the moment.
+pub(super) type Route = (Bound, Arc<ArcSwap<Gateway>>);
+
+/// The running data path.
+#[derive(Debug)]
+pub(super) struct Data {
+    thread: JoinHandle<()>,
+    end: oneshot::Sender<()>,
+}
+
+impl Data {
+    /// Starts the thread and waits until it listens.
+    pub(super) fn start(
+        routes: Vec<Route>,
+        connections: Arc<ArcSwap<Connections>>,
+        draining: Draining,
+        heart: Heart,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let watched = {
+            let _inside = runtime.enter();
+            routes
+                .into_iter()
+                .map(|(place, gateway)| Ok((place.watch()?, gateway)))
+                .collect::<io::Result<Vec<_>>>()?
+        };
+        let (end, ended) = oneshot::channel::<()>();
+        let serve = move || {
+            runtime.block_on(async move {
+                tokio::spawn(heart.beat());
+                for (listener, gateway) in watched {
+                    tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
+                }
+                drop((connections, draining));
+                // Dropped or told: either way this path is over.
+                ended.await.ok();
+            });
+            // What still runs is aborted with its runtime; a stuck name look-up is not waited for.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("data".to_owned()).spawn(serve)?;
+        Ok(Self { thread, end })
+    }
+
+    /// Ends it and waits for that.
+    pub(super) async fn join(self) {
+        self.end.send(()).ok();
+        let joined = tokio::task::spawn_blocking(move || self.thread.join());
+        if !matches!(joined.await, Ok(Ok(()))) {
+            tracing::error!("the data path ended with a panic");
+        }
+    }
+}
+
+async fn accept(
+    listener: Listener,
+    gateway: Arc<ArcSwap<Gateway>>,
+    connections: Arc<ArcSwap<Connections>>,
+    mut draining: Draining,
+) {
+    let serve = async {
+        loop {
+            let (stream, peer) = listener.next().await;
+            let connections = Connections::clone(&connections.load());
+            tokio::spawn(connections.serve(gateway.clone(), stream, peer));
+        }
+    };
+    tokio::select! {
+        () = draining.begun() => {}
+        () = serve => {}
+    }
+}

@@ -1,0 +1,143 @@
+//! From the configuration to what answers: the places to listen on, and a gateway for each origin.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+
+use super::Error;
+use super::data::Route;
+use super::reload::Lane;
+use crate::clients::Clients;
+use crate::clock::Clock;
+use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
+use crate::gateway::{Gateway, Guard, Keys, Policy};
+use crate::listen::{self, Bound, Users};
+use crate::secret::Secret;
+use crate::session::Session;
+use crate::upstream::{Keep, Resolver, Timeouts, Upstream};
+
+/// Everything that is listened on, bound before anything runs.
+pub(super) struct Places {
+    pub(super) own: Vec<Bound>,
+    pub(super) hosts: Vec<Vec<Bound>>,
+    #[cfg(target_os = "linux")]
+    pub(super) reserved: Vec<listen::Reserved>,
+}
+
+impl Places {
+    /// Binds what is configured, but takes `tcp` and `unix`, where there are any, in its place.
+    pub(super) fn bind(
+        config: &Config,
+        paths: &Paths,
+        users: &Users,
+        tcp: Vec<Bound>,
+        unix: Vec<Bound>,
+    ) -> Result<Self, Error> {
+        let mut own = match tcp.is_empty() {
+            true => listen::bind_tcp(&config.listen.tcp)?,
+            false => tcp,
+        };
+        #[cfg(unix)]
+        match &config.listen.unix {
+            _ if !unix.is_empty() => own.extend(unix),
+            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket(), users.group())?),
+            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.group())?),
+            UnixSocket::Off => {}
+        }
+        if own.is_empty() {
+            return Err(Error::Nowhere);
+        }
+        let hosts = config.hosts.iter().map(|host| listen::bind_tcp(&host.listen));
+        let hosts: Vec<Vec<Bound>> = hosts.collect::<Result<_, _>>()?;
+        #[cfg(target_os = "linux")]
+        let reserved = listen::reserve(own.iter().chain(hosts.iter().flatten()))?;
+        Ok(Self {
+            own,
+            hosts,
+            #[cfg(target_os = "linux")]
+            reserved,
+        })
+    }
+}
+
+pub(super) fn addresses(places: &[Bound]) -> Vec<SocketAddr> {
+    places.iter().filter_map(Bound::address).collect()
+}
+
+pub(super) fn socket(place: &Bound) -> Option<PathBuf> {
+    place.path().map(Path::to_owned)
+}
+
+/// Who may call: what a reload leaves as it is.
+#[derive(Debug)]
+pub(super) struct Callers {
+    pub(super) users: Users,
+    pub(super) clients: Clients,
+    /// The key that callers without one are taken to have shown, under `run`.
+    pub(super) assumed: Option<Secret>,
+}
+
+/// What every route is made of.
+pub(super) struct Forward<'a> {
+    pub(super) config: &'a Config,
+    pub(super) session: &'a Session,
+    pub(super) callers: &'a Callers,
+    pub(super) tls: Arc<rustls::ClientConfig>,
+    pub(super) resolver: Resolver,
+    pub(super) clock: Clock,
+}
+
+impl Forward<'_> {
+    pub(super) fn routes(&self, places: Places) -> Result<(Vec<Route>, Vec<Lane>), Error> {
+        let mut routes = vec![];
+        let mut lanes = vec![];
+        let hosts = self.config.hosts.iter().map(|host| &host.origin);
+        let origins = std::iter::once(&self.config.upstream.origin).chain(hosts);
+        for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
+            let lane = self.lane(origin, &places)?;
+            routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
+            lanes.push(lane);
+        }
+        Ok((routes, lanes))
+    }
+
+    fn lane(&self, origin: &Origin, places: &[Bound]) -> Result<Lane, Error> {
+        let timeouts = Timeouts {
+            connect: self.config.upstream.connect_timeout,
+            header: self.config.upstream.header_timeout,
+        };
+        let (tls, resolver) = (self.tls.clone(), self.resolver.clone());
+        let upstream = Upstream::new(origin.clone(), tls, resolver, timeouts, self.clock.clone());
+        let addresses = addresses(places);
+        let gateway = gateway(self.config, self.session, self.callers, &upstream, &addresses)?;
+        Ok(Lane { upstream, addresses, gateway: Arc::new(ArcSwap::from_pointee(gateway)) })
+    }
+}
+
+/// Makes what answers at `addresses`; each reload makes it again.
+pub(super) fn gateway(
+    config: &Config,
+    session: &Session,
+    callers: &Callers,
+    upstream: &Upstream,
+    addresses: &[SocketAddr],
+) -> Result<Gateway, Error> {
+    let limits = &config.limits;
+    let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
+    let is_key_needed = config.listen.expose || config.policy.anonymous == Anonymous::None;
+    let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
+    let users = callers.users.clone();
+    let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys);
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+    let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
+    let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
+    Ok(Gateway::new(guard, policy, keep, session.clone(), upstream.clone(), user_agent))
+}
+
+/// 0 in the configuration means no bound.
+fn most(bytes: u64) -> u64 {
+    if bytes == 0 { u64::MAX } else { bytes }
+}

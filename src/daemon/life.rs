@@ -1,0 +1,120 @@
+//! A running daemon's days: signals and orders, reloads, its end.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::process::{Signal, Signals};
+use super::{Daemon, Order, notify};
+use crate::admin::wire::{Flaw, Phase, Problem, Reloaded, Stopping};
+use crate::config::{Error as Invalid, Sources};
+
+/// Lives until a signal or an order ends it; a second signal ends it at once.
+///
+/// `sources` is where a reload reads the configuration again.
+pub async fn live(mut daemon: Daemon, sources: Option<&Sources>, signals: &mut Signals) {
+    // Dropped at the end: the watchdog is fed while requests in flight finish.
+    let mut beside = JoinSet::new();
+    beside.spawn(notify::watchdog(daemon.pulse.clone()));
+    let words = beside.spawn(notify::describe(daemon.session.clone()));
+    notify::ready();
+
+    let reason = days(&mut daemon, sources, signals).await;
+    words.abort();
+    let in_flight = daemon.in_flight();
+    tracing::info!(reason, in_flight, "draining");
+    notify::stopping(in_flight);
+    let drain = daemon.live.as_ref().map_or(Duration::ZERO, |live| live.config.daemon.drain);
+    tokio::select! {
+        () = daemon.stop(drain) => tracing::info!("stopped"),
+        signal = end(signals) => tracing::warn!(signal, "stopped at once"),
+    }
+}
+
+/// Does what is asked for; returns the reason to end.
+async fn days(
+    daemon: &mut Daemon,
+    sources: Option<&Sources>,
+    signals: &mut Signals,
+) -> &'static str {
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::End(name) => return name,
+                // Who sends a signal reads the log.
+                Signal::Reload => drop(reload(daemon, sources)),
+            },
+            Some(order) = daemon.orders.recv() => match order {
+                Order::Reload(reply) => drop(reply.send(reload(daemon, sources))),
+                Order::Stop(reply) if daemon.is_activated => drop(reply.send(Err(activated()))),
+                Order::Stop(reply) => {
+                    let in_flight = daemon.in_flight() as u64;
+                    drop(reply.send(Ok(Stopping { in_flight })));
+                    return "asked to";
+                }
+            },
+        }
+    }
+}
+
+async fn end(signals: &mut Signals) -> &'static str {
+    loop {
+        if let Signal::End(name) = signals.next().await {
+            return name;
+        }
+    }
+}
+
+/// Reads the configuration again and takes over what can be changed.
+fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<Reloaded, Box<Problem>> {
+    notify::reloading();
+    daemon.now.send_modify(|now| now.phase = Phase::Reloading);
+    let outcome = match sources.map(Sources::load) {
+        None => Ok(Reloaded::default()),
+        Some(Err(error)) => Err(invalid(&error)),
+        Some(Ok(loaded)) => {
+            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            daemon.reload(&loaded.config).map_err(|error| unusable(&error))
+        }
+    };
+    daemon.now.send_modify(|now| now.phase = Phase::Serving);
+    notify::ready();
+    match &outcome {
+        Ok(Reloaded { applied, restart_needed }) => tracing::info!(
+            applied = applied.join(" "),
+            restart_needed = restart_needed.join(" "),
+            "reloaded"
+        ),
+        Err(problem) => {
+            for Flaw { sentence, .. } in &problem.problems {
+                tracing::error!(error = sentence, "not reloaded");
+            }
+        }
+    }
+    outcome
+}
+
+fn invalid(Invalid(problems): &Invalid) -> Box<Problem> {
+    let flaws = problems.iter().map(|problem| flaw(problem)).collect();
+    Box::new(refused("the configuration is not valid").because(flaws))
+}
+
+fn unusable(error: &super::reload::Refused) -> Box<Problem> {
+    Box::new(refused("the configuration cannot be used").because(vec![flaw(error)]))
+}
+
+fn refused(detail: &str) -> Problem {
+    Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "config.invalid", detail)
+        .hint("Nothing has changed: the daemon runs on with what it had.")
+}
+
+fn flaw(error: &(dyn std::error::Error + 'static)) -> Flaw {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    Flaw { sentence: error.to_string(), causes: causes.map(ToString::to_string).collect() }
+}
+
+fn activated() -> Box<Problem> {
+    let detail = "the service manager holds its sockets: the next request would start it again";
+    let problem = Problem::new(http::StatusCode::CONFLICT, "daemon.activated", detail);
+    Box::new(problem.hint("Run `nexudus-proxy service stop`."))
+}

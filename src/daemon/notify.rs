@@ -1,0 +1,97 @@
+//! What the service manager is told (`sd_notify(3)`): ready, reloading, stopping, in words, alive.
+//!
+//! Without `NOTIFY_SOCKET` nothing is said. READY means that requests are answered, if only with a
+//! 503: a session in trouble is for `readyz`, and no reason to restart anything.
+
+use std::time::Duration;
+
+use crate::admin::{Pulse, STUCK, readiness, wire::Phase, words};
+use crate::session::Session;
+
+/// Tells that requests are answered.
+pub(super) fn ready() {
+    #[cfg(unix)]
+    tell(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells that the configuration is being read; [`ready`] ends it.
+pub(super) fn reloading() {
+    #[cfg(unix)]
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        tell(&[sd_notify::NotifyState::Reloading, now]);
+    }
+}
+
+/// Tells that the end has begun.
+pub(super) fn stopping(in_flight: usize) {
+    #[cfg(unix)]
+    {
+        let status = format!("stopping, {in_flight} requests in flight");
+        tell(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status(&status)]);
+    }
+    #[cfg(not(unix))]
+    let _ = in_flight;
+}
+
+/// Says in words how things are, after each change and once a minute.
+pub(super) async fn describe(session: Session) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    let mut changes = session.subscribe();
+    let mut said = String::new();
+    loop {
+        let readiness = readiness(&session, Phase::Serving);
+        let words = match readiness.reasons.first() {
+            Some(reason) => reason.sentence.clone(),
+            None => {
+                let left = session.view().expires_in.unwrap_or_default();
+                format!("token valid {}", words::span(left.as_secs()))
+            }
+        };
+        if words != said {
+            #[cfg(unix)]
+            tell(&[sd_notify::NotifyState::Status(&words)]);
+            said = words;
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(MINUTE) => {}
+        }
+    }
+}
+
+/// Tells that the data path's loop turns, as often as the service manager wants to hear it.
+///
+/// Asked of the data path and told from the control runtime: both must run.
+pub(super) async fn watchdog(pulse: Pulse) {
+    #[cfg(unix)]
+    {
+        let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
+            return;
+        };
+        let mut turns = tokio::time::interval(limit / 3);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            if pulse.beats(STUCK.min(limit / 3)).await {
+                tell(&[sd_notify::NotifyState::Watchdog]);
+            } else {
+                tracing::warn!("the data path does not answer");
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (pulse, STUCK);
+}
+
+#[cfg(unix)]
+fn tell(states: &[sd_notify::NotifyState<'_>]) {
+    // A service manager that cannot be told is no reason to stop serving.
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "could not tell the service manager");
+    }
+}
+
+/// How often the words are looked at without being told of a change.
+const MINUTE: Duration = Duration::from_secs(60);

@@ -1,0 +1,137 @@
+//! A private listener in front of a daemon that is already running: whoever calls there calls as
+//! one client of it.
+//!
+//! Everything is judged by that daemon. Here is only checked whose process calls, and put the key
+//! beside what was sent. A `Host` that names this listener becomes `localhost`; any other is left
+//! for the daemon to refuse, as is every `Origin`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::header::{HOST, HeaderName};
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use super::Error;
+use crate::listen::{self, Bound, Listener, Peer, Stream, Users};
+use crate::secret::Secret;
+
+/// A running relay; dropping it ends it.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// Where calls go, and as whom.
+#[derive(Debug)]
+struct Towards {
+    socket: PathBuf,
+    key: HeaderValue,
+    users: Users,
+    names: Vec<String>,
+}
+
+impl Relay {
+    /// Listens on a port of its own and calls the daemon at `socket` with `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] and [`Error::Data`] when there is no port to be had.
+    pub async fn start(socket: PathBuf, key: &Secret) -> Result<Self, Error> {
+        let both = [
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)),
+        ];
+        let bound = listen::bind_tcp(&both)?;
+        let address = bound.iter().find_map(Bound::address).ok_or(Error::Nowhere)?;
+        let names = ["localhost", "127.0.0.1", "[::1]"];
+        let mut key = HeaderValue::try_from(key.expose()).map_err(Error::UserAgent)?;
+        key.set_sensitive(true);
+        let towards = Arc::new(Towards {
+            socket,
+            key,
+            users: Users::new(&[], &[], false)?,
+            names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
+        });
+        let mut tasks = vec![];
+        for place in bound {
+            let listener = place.watch().map_err(Error::Data)?;
+            tasks.push(tokio::spawn(accept(listener, towards.clone())));
+        }
+        Ok(Self { address, tasks })
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+async fn accept(listener: Listener, towards: Arc<Towards>) {
+    loop {
+        let (stream, peer) = listener.next().await;
+        tokio::spawn(serve(stream, peer, towards.clone()));
+    }
+}
+
+/// Relays one connection over one of its own, which ends with it.
+async fn serve(stream: Stream, peer: Peer, towards: Arc<Towards>) {
+    if !towards.users.let_in(&peer).await {
+        return;
+    }
+    let daemon = match call(&towards).await {
+        Ok(daemon) => Arc::new(Mutex::new(daemon)),
+        Err(error) => return tracing::warn!(%error, "the daemon does not answer"),
+    };
+    let relay = service_fn(|request| {
+        let (daemon, towards) = (daemon.clone(), towards.clone());
+        async move { relay(request, &daemon, &towards).await }
+    });
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), relay).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a local connection ended early");
+    }
+}
+
+async fn call(
+    towards: &Towards,
+) -> Result<SendRequest<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = UnixStream::connect(&towards.socket).await?;
+    let (daemon, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(daemon)
+}
+
+async fn relay(
+    mut request: Request<Incoming>,
+    daemon: &Mutex<SendRequest<Incoming>>,
+    towards: &Towards,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let headers = request.headers_mut();
+    headers.insert(KEY, towards.key.clone());
+    let mut hosts = headers.get_all(HOST).iter();
+    if let (Some(host), None) = (hosts.next(), hosts.next())
+        && towards.names.iter().any(|name| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+    {
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
+    }
+    let mut daemon = daemon.lock().await;
+    daemon.ready().await?;
+    daemon.send_request(request).await
+}
+
+const KEY: HeaderName = HeaderName::from_static("nexudus-proxy-key");

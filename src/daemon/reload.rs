@@ -1,0 +1,113 @@
+//! What changes while the daemon runs: validated as a whole, then swapped at once.
+//!
+//! Connections, the token and the upstream's connections stay. A key that cannot be changed keeps
+//! its old value, and is named.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::forward::{Callers, gateway};
+use super::{Daemon, Error};
+use crate::admin::wire::Reloaded;
+use crate::config::{Config, Entry, KEYS};
+use crate::gateway::{Connections, Gateway};
+use crate::telemetry;
+use crate::upstream::Upstream;
+
+/// What a reload needs.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// What is in effect.
+    pub(super) config: Config,
+    pub(super) callers: Callers,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) connections: Arc<ArcSwap<Connections>>,
+}
+
+/// One origin, its local addresses, and what answers there at the moment.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) upstream: Upstream,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) gateway: Arc<ArcSwap<Gateway>>,
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// A value cannot be used.
+    #[error(transparent)]
+    Daemon(#[from] Error),
+    /// The level is none.
+    #[error(transparent)]
+    Log(#[from] telemetry::Error),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl Daemon {
+    /// Takes over what can be changed of `config`, and says what cannot. On an error all is as it
+    /// was.
+    pub(super) fn reload(&mut self, config: &Config) -> Result<Reloaded, Refused> {
+        let live = self.live.as_mut().ok_or(Refused::Stopping)?;
+        let changed = KEYS.iter().filter(|entry| entry.differs(&live.config, config));
+        let (applied, restart): (Vec<&Entry>, Vec<&Entry>) =
+            changed.partition(|entry| LIVE.contains(&entry.path().as_str()));
+        let mut next = live.config.clone();
+        applied.iter().for_each(|entry| entry.copy(config, &mut next));
+
+        let level = telemetry::Level::read(&next.log.level)?;
+        let made = live.lanes.iter().map(|lane| {
+            gateway(&next, &self.session, &live.callers, &lane.upstream, &lane.addresses)
+        });
+        let gateways = made.collect::<Result<Vec<_>, _>>()?;
+        let connections = live.connections.load().renewed(&next.limits);
+
+        // From here on nothing can fail.
+        if next.log.level != live.config.log.level {
+            telemetry::set_level(level);
+        }
+        for (lane, gateway) in live.lanes.iter().zip(gateways) {
+            lane.gateway.store(Arc::new(gateway));
+        }
+        live.connections.store(Arc::new(connections));
+        live.config = next;
+        let paths = |entries: Vec<&Entry>| entries.into_iter().map(Entry::path).collect::<Vec<_>>();
+        let (applied, restart_needed) = (paths(applied), paths(restart));
+        self.now.send_modify(|now| now.restart_needed.clone_from(&restart_needed));
+        Ok(Reloaded { applied, restart_needed })
+    }
+}
+
+/// The keys that a reload can change. `limits.connections` counts what is open already.
+const LIVE: &[&str] = &[
+    "upstream.user_agent",
+    "listen.hosts",
+    "policy.anonymous",
+    "policy.deny",
+    "limits.header_bytes",
+    "limits.headers",
+    "limits.target_bytes",
+    "limits.replay_body",
+    "limits.body_bytes",
+    "limits.header_timeout",
+    "limits.body_idle",
+    "limits.keep_alive",
+    "log.level",
+    "daemon.drain",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_changes_are_keys() {
+        for name in LIVE {
+            assert!(KEYS.iter().any(|entry| entry.path() == *name), "{name}");
+        }
+    }
+}

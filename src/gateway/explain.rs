@@ -1,0 +1,88 @@
+//! What would happen to a request, without sending it: for people who write rules.
+
+use super::caller;
+use super::policy::{self, Endpoint, Ground, Policy, Reach};
+use super::target::Readings;
+use super::{Error, guard, respond};
+use crate::clients::Limits;
+
+/// The verdict on a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// Whether it would be forwarded, or answered by the daemon itself.
+    pub is_allowed: bool,
+    /// The code of the refusal.
+    pub code: Option<&'static str>,
+    /// The rule that decided, if it was one of the user's.
+    pub rule: Option<String>,
+    /// In words.
+    pub why: String,
+}
+
+/// Judges `method` and `path` for a client with `limits`, or for a caller without a key.
+/// `needs_key` says that the latter is not let in at all.
+pub fn explain(
+    method: &str,
+    path: &str,
+    limits: Option<&Limits>,
+    policy: &Policy,
+    needs_key: bool,
+) -> Explained {
+    let refused = |error: Error, rule: Option<String>| Explained {
+        is_allowed: false,
+        code: Some(respond::code(&error)),
+        rule,
+        why: error.to_string(),
+    };
+    if !guard::FORWARDED.iter().any(|known| known == method) {
+        return refused(guard::Error::Method.into(), None);
+    }
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let readings = Readings::of(path);
+    let is_login = method == "POST" && path == super::login::PATH;
+    if limits.is_none() && needs_key && !is_login {
+        return refused(guard::Error::Client(caller::Error::Needed).into(), None);
+    }
+    match policy::endpoint(path, &readings) {
+        Endpoint::Other => {}
+        Endpoint::Odd => return refused(policy::Error::Reserved.into(), None),
+        Endpoint::Exact if !is_login => return refused(policy::Error::TokenMethod.into(), None),
+        Endpoint::Exact => {
+            let why = "it is answered by the daemon itself and never reaches Nexudus".to_owned();
+            return Explained { is_allowed: true, code: None, rule: None, why };
+        }
+    }
+    let reach = limits.map_or_else(|| policy.keyless(), Reach::Client);
+    match policy.judge(method, &readings, reach) {
+        Ok(Ground::Rule(rule)) => Explained {
+            is_allowed: true,
+            code: None,
+            rule: Some(rule.text().to_owned()),
+            why: format!("the rule `{rule}` allows it"),
+        },
+        Ok(Ground::Free) => Explained {
+            is_allowed: true,
+            code: None,
+            rule: None,
+            why: match reach {
+                Reach::Full => "no rule is against it".to_owned(),
+                Reach::ReadOnly => "callers without a key may read it".to_owned(),
+                Reach::Client(_) => "none of the client's limits is against it".to_owned(),
+            },
+        },
+        Err(error) => {
+            let rule = match &error {
+                policy::Error::Denied(rule) => Some(rule.clone()),
+                policy::Error::Reserved
+                | policy::Error::TokenMethod
+                | policy::Error::NotAllowed
+                | policy::Error::Ambiguous
+                | policy::Error::LoginMaterial(_)
+                | policy::Error::LoginMaterialInside
+                | policy::Error::ReadOnly
+                | policy::Error::Spent(_) => None,
+            };
+            refused(error.into(), rule)
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What each sort of caller may ask, and in which spellings.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn the_token_endpoint_is_known_in_every_spelling() {
+    assert_eq!(endpoint_of("/api/token"), Endpoint::Exact);
+    for path in ["/API/token", "/api/token/", "//api/token", "/api/%74oken", "/x/../api/token"] {
+        assert_eq!(endpoint_of(path), Endpoint::Odd, "{path}");
+    }
+    for path in ["/", "/api", "/api/tokens", "/api/token/x", "/a/pi/token", "/apitoken"] {
+        assert_eq!(endpoint_of(path), Endpoint::Other, "{path}");
+    }
+}
+
+#[test]
+fn a_rule_that_forbids_holds_in_every_spelling_and_for_everybody() {
+    let policy = Policy::new(rules(["DELETE /**", "* /api/sys/users/**"]), Anonymous::Full);
+    let judged = |method, path: &str| policy.judge(method, &Readings::of(path), Reach::Full);
+    let users = Err(Error::Denied("* /api/sys/users/**".to_owned()));
+    for path in ["/api/sys/users", "/API/SYS/USERS/1", "/api/sys/x/../users", "/api/sys%2fusers/1"]
+    {
+        assert_eq!(judged("GET", path), users, "{path}");
+    }
+    assert_eq!(judged("DELETE", "/x"), Err(Error::Denied("DELETE /**".to_owned())));
+    assert_eq!(judged("GET", "/api/sys/usersettings"), Ok(Ground::Free));
+}
+
+#[test]
+fn a_reader_reads_the_api_and_its_files_and_nothing_else() {
+    for reach in [Reach::ReadOnly, Reach::Client(&Limits { read_only: true, ..none() })] {
+        for path in ["/api/spaces/coworkers", "/api", "/ContentDownload/x", "/CONTENTDOWNLOAD/x"] {
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                assert!(judged(method, path, reach).is_ok(), "{method} {path}");
+            }
+            assert_eq!(judged("POST", path, reach), Err(Error::ReadOnly));
+        }
+        for path in ["/", "/apix", "/en/login", "/x/api/y"] {
+            assert_eq!(judged("GET", path, reach), Err(Error::ReadOnly), "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_limited_caller_writes_paths_plainly() {
+    for reach in [Reach::ReadOnly, Reach::Client(&none())] {
+        for path in ["/api/a/../b", "/api/a%2fb", "/api/a%5cb", "/api/%00", "/api/%0a", "/api/%ff"]
+        {
+            assert_eq!(judged("GET", path, reach), Err(Error::Ambiguous), "{path}");
+        }
+        assert!(judged("GET", "/api/a%20b", reach).is_ok());
+    }
+    assert!(judged("GET", "/api/a%2fb", Reach::Full).is_ok());
+}
+
+#[test]
+fn a_client_gets_what_its_rules_allow_and_none_denies() {
+    let limits = Limits {
+        allow: rules(["GET /api/spaces/**", "POST /api/spaces/visitors"]),
+        deny: rules(["* /api/spaces/coworkers/**"]),
+        ..none()
+    };
+    let judged = |method, path| judged(method, path, Reach::Client(&limits));
+    assert_eq!(judged("HEAD", "/API/spaces/tariffs"), Ok(Ground::Rule(&limits.allow[0])));
+    assert_eq!(judged("POST", "/api/spaces/visitors"), Ok(Ground::Rule(&limits.allow[1])));
+    assert_eq!(judged("PUT", "/api/spaces/visitors"), Err(Error::NotAllowed));
+    assert_eq!(judged("GET", "/api/billing"), Err(Error::NotAllowed));
+    assert!(matches!(judged("GET", "/api/spaces/coworkers/1"), Err(Error::Denied(_))));
+    // Allowed only as one server would read it, and not as another.
+    assert_eq!(judged("GET", "/api/spaces;/../x"), Err(Error::Ambiguous));
+    assert_eq!(judged("GET", "/api/x;/spaces"), Err(Error::NotAllowed));
+}
+
+#[test]
+fn a_limited_caller_gets_no_login_material_unless_it_is_named() {
+    let paths = [
+        "/api/sys/users",
+        "/api/sys/users/1",
+        "/API/sys/Users/",
+        "/api/sys/refreshtokens",
+        "/api/sys/refreshtokens/3",
+        "/api/public/token/refresh",
+        "/api/sys/%75sers",
+    ];
+    for path in paths {
+        for allow in [rules([]), rules(["* /**"]), rules(["GET /api/sys/**", "GET /**/refresh"])] {
+            let limits = Limits { allow, ..none() };
+            let refused = judged("GET", path, Reach::Client(&limits));
+            assert!(matches!(refused, Err(Error::LoginMaterial(_))), "{path}: {refused:?}");
+        }
+        assert!(matches!(judged("GET", path, Reach::ReadOnly), Err(Error::LoginMaterial(_))));
+        assert!(judged("GET", path, Reach::Full).is_ok());
+    }
+    let named = Limits { allow: rules(["GET /api/sys/users/**"]), ..none() };
+    let judged = |path| judged("GET", path, Reach::Client(&named));
+    assert!(judged("/api/sys/users/1").is_ok());
+    assert!(matches!(judged("/api/sys/refreshtokens"), Err(Error::LoginMaterial(_))));
+    assert!(matches!(judged("/api/sys/users/1/token/refresh"), Err(Error::LoginMaterial(_))));
+}
+
+/// One way of writing a path differently that some server undoes.
+fn respelled() -> impl Strategy<Value = String> {
+    let letter = |plain: char| {
+        let code = u32::from(plain);
+        prop_oneof![
+            6 => Just(plain.to_string()),
+            1 => Just(plain.to_ascii_uppercase().to_string()),
+            1 => Just(format!("%{code:02x}")),
+            1 => Just(format!("%{code:02X}")),
+            1 => Just(format!("%25{code:02x}")),
+            1 => Just(format!("%2525{code:02x}")),
+            1 => Just(format!("%u{code:04x}")),
+        ]
+    };
+    let separator = || {
+        prop_oneof![
+            6 => Just("/"), 1 => Just("//"), 1 => Just("\\"), 1 => Just("%2f"), 1 => Just("%5C"),
+            1 => Just("/./"), 1 => Just("/x/../"), 1 => Just(";a=b/"), 1 => Just("%252f"),
+            1 => Just("./"), 1 => Just("%20/"), 1 => Just("/%2e/"), 1 => Just("/y/%2E%2e/"),
+        ]
+    };
+    let word =
+        move |text: &str| text.chars().map(letter).collect::<Vec<_>>().prop_map(|it| it.concat());
+    let tail = prop_oneof![
+        6 => Just(""), 1 => Just("/"), 1 => Just("."), 1 => Just("%20"), 1 => Just(";x"),
+        1 => Just("::$data"), 1 => Just("%00"), 1 => Just("%3fa"), 1 => Just("/."),
+    ];
+    (word("api"), separator(), word("token"), tail)
+        .prop_map(|(one, between, other, tail)| format!("/{one}{between}{other}{tail}"))
+}
+
+proptest! {
+    #[test]
+    fn no_spelling_of_a_path_gets_around_a_rule(path in respelled()) {
+        let readings = Readings::of(&path);
+        prop_assert_ne!(endpoint(&path, &readings), Endpoint::Other, "{}", path);
+        let limits = Limits { deny: rules(["* /api/token"]), ..none() };
+        let refused = judged("GET", &path, Reach::Client(&limits));
+        prop_assert!(matches!(refused, Err(Error::Denied(_) | Error::Ambiguous)), "{path}");
+        let allowed = Limits { allow: rules(["* /api/spaces/**"]), ..none() };
+        prop_assert!(judged("GET", &path, Reach::Client(&allowed)).is_err(), "{path}");
+    }
+
+    #[test]
+    fn judging_never_fails(path in "/[ -~]{0,40}") {
+        let _ = judged("GET", &path, Reach::Client(&none()));
+    }
+}
+
+fn endpoint_of(path: &str) -> Endpoint {
+    endpoint(path, &Readings::of(path))
+}
+
+fn judged<'a>(method: &str, path: &str, reach: Reach<'a>) -> Result<Ground<'a>, Error> {
+    Policy::new(vec![], Anonymous::Full).judge(method, &Readings::of(path), reach)
+}
+
+fn none() -> Limits {
+    Limits::default()
+}
+
+fn rules<const N: usize>(texts: [&str; N]) -> Vec<Rule> {
+    texts.into_iter().map(rule).collect()
+}
+
+/// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib judging_costs`, the bound
+/// set to nothing.
+#[test]
+fn judging_costs_less_than_a_microsecond() {
+    let limits = Limits {
+        read_only: true,
+        allow: rules(["GET /api/billing/**", "GET /api/spaces/**"]),
+        deny: rules(["* /api/spaces/tariffs/**"]),
+        ..none()
+    };
+    let rounds = 100_000;
+    let started = std::time::Instant::now();
+    for _ in 0..rounds {
+        let path = Readings::of(std::hint::black_box("/api/spaces/coworkers/1"));
+        assert_eq!(endpoint("/api/spaces/coworkers/1", &path), Endpoint::Other);
+        assert!(
+            Policy::new(vec![], Anonymous::Full)
+                .judge("GET", &path, Reach::Client(&limits))
+                .is_ok()
+        );
+    }
+    let each = started.elapsed() / rounds;
+    assert!(each < std::time::Duration::from_micros(200), "{each:?}");
+}

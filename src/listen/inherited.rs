@@ -1,0 +1,68 @@
+//! Sockets that the service manager opened for us (`sd_listen_fds(3)`).
+//!
+//! One named `admin` is the control socket; every other one takes requests. They outlive us: their
+//! files are not ours to remove, and what arrives between two daemons waits in their queue.
+
+use super::{Bound, Error};
+
+/// What was handed over.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// For requests.
+    pub data: Vec<Bound>,
+    /// For control.
+    pub admin: Vec<Bound>,
+}
+
+/// Takes what was handed over to this process; a second call finds nothing.
+///
+/// # Errors
+///
+/// [`Error::Inherited`] when one of them is no listening stream socket.
+#[cfg(unix)]
+pub fn inherited() -> Result<Inherited, Error> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let mut inherited = Inherited::default();
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(inherited);
+    }
+    let mut sockets = listenfd::ListenFd::from_env();
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    for index in 0..sockets.len() {
+        let bound = take(&mut sockets, index)
+            .map_err(|source| Error::Inherited { number: index + FIRST, source })?;
+        match names.next() {
+            Some("admin") => inherited.admin.push(bound),
+            Some(_) | None => inherited.data.push(bound),
+        }
+    }
+    Ok(inherited)
+}
+
+#[cfg(unix)]
+fn take(sockets: &mut listenfd::ListenFd, index: usize) -> std::io::Result<Bound> {
+    if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
+        listener.set_nonblocking(true)?;
+        return Ok(Bound::Tcp(listener));
+    }
+    let listener = sockets.take_unix_listener(index)?;
+    let listener = listener.ok_or_else(|| std::io::Error::other("it was taken already"))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let path = address.as_pathname().unwrap_or(std::path::Path::new(""));
+    let bound = super::UnixBound::inherited(path);
+    Ok(Bound::Unix(listener, bound))
+}
+
+/// No other system hands sockets over like this.
+#[cfg(not(unix))]
+pub fn inherited() -> Result<Inherited, Error> {
+    Ok(Inherited::default())
+}
+
+/// The first descriptor that can be handed over.
+#[cfg(unix)]
+const FIRST: usize = 3;

@@ -1,0 +1,199 @@
+//! Which local users are let in: our own, and those whom the configuration names.
+
+use super::peer::User;
+use super::{Error, Peer};
+
+/// The users who may call. Looked at once per connection.
+#[derive(Clone, Debug)]
+pub struct Users {
+    own: u32,
+    named: Vec<u32>,
+    groups: Vec<u32>,
+    /// Callers from beyond this machine are let in as far as their key.
+    exposed: bool,
+    /// The number that stands for everybody whom this user namespace does not know.
+    nobody: Option<u32>,
+}
+
+impl Users {
+    /// Lets in our own user, `users` and the members of `groups`, by name or number; with
+    /// `exposed` also whoever comes from beyond this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchUser`] or [`Error::NoSuchGroup`].
+    pub fn new(users: &[String], groups: &[String], exposed: bool) -> Result<Self, Error> {
+        let named = users.iter().map(|name| {
+            number(name, user_number).ok_or_else(|| Error::NoSuchUser { name: name.clone() })
+        });
+        let groups = groups.iter().map(|name| {
+            number(name, group_number).ok_or_else(|| Error::NoSuchGroup { name: name.clone() })
+        });
+        Ok(Self {
+            own: own_uid(),
+            named: named.collect::<Result<_, _>>()?,
+            groups: groups.collect::<Result<_, _>>()?,
+            exposed,
+            nobody: has_a_map().then_some(OVERFLOW),
+        })
+    }
+
+    /// Returns the first of the groups: the one that the socket's file belongs to.
+    pub fn group(&self) -> Option<u32> {
+        self.groups.first().copied()
+    }
+
+    /// Says whether this caller may talk to us at all.
+    pub async fn let_in(&self, peer: &Peer) -> bool {
+        match (peer, peer.uid()) {
+            (_, Some(uid)) => self.knows(uid) || self.is_member(uid).await,
+            // Nobody to ask: the address says that it is this machine, and no more.
+            (Peer::Tcp { user: User::Untold, .. }, None) => true,
+            (Peer::Tcp { user: User::Remote, .. }, None) => self.exposed,
+            // It closed its end before it was asked for: only a caller with something to hide does.
+            (Peer::Tcp { user: User::Gone | User::Known(_), .. } | Peer::Unix { .. }, None) => {
+                false
+            }
+        }
+    }
+
+    fn knows(&self, uid: u32) -> bool {
+        Some(uid) != self.nobody && (uid == self.own || self.named.contains(&uid))
+    }
+
+    /// Asks the system's user database, which may be on the network.
+    async fn is_member(&self, uid: u32) -> bool {
+        if self.groups.is_empty() || Some(uid) == self.nobody {
+            return false;
+        }
+        let groups = self.groups.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            groups_of(uid).iter().any(|group| groups.contains(group))
+        });
+        asked.await.unwrap_or(false)
+    }
+}
+
+fn number(name: &str, look_up: impl Fn(&str) -> Option<u32>) -> Option<u32> {
+    name.parse().ok().or_else(|| look_up(name))
+}
+
+#[cfg(unix)]
+fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+#[cfg(unix)]
+fn user_number(name: &str) -> Option<u32> {
+    nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+}
+
+#[cfg(unix)]
+fn group_number(name: &str) -> Option<u32> {
+    nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn groups_of(uid: u32) -> Vec<u32> {
+    let Ok(Some(user)) = nix::unistd::User::from_uid(uid.into()) else { return vec![] };
+    let Ok(name) = std::ffi::CString::new(user.name) else { return vec![] };
+    let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.into_iter().map(nix::unistd::Gid::as_raw).collect()
+}
+
+/// macOS asks its directory service, which has no safe interface here: the primary group counts.
+#[cfg(target_vendor = "apple")]
+fn groups_of(uid: u32) -> Vec<u32> {
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    user.map(|user| user.gid.as_raw()).into_iter().collect()
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> u32 {
+    0
+}
+
+#[cfg(not(unix))]
+fn user_number(_: &str) -> Option<u32> {
+    None
+}
+
+#[cfg(not(unix))]
+fn group_number(_: &str) -> Option<u32> {
+    None
+}
+
+#[cfg(not(unix))]
+fn groups_of(_: u32) -> Vec<u32> {
+    vec![]
+}
+
+/// Says whether this process sees only some of the machine's users (a container, `PrivateUsers=`).
+fn has_a_map() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
+        let whole = ["0", "0", "4294967295"];
+        !map.split_whitespace().eq(whole)
+    })
+}
+
+/// What the kernel shows in place of a user who is not in the map (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW: u32 = 65534;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn our_own_user_is_let_in_and_root_only_by_name() {
+        let users = Users { own: 1000, ..none() };
+        assert!(users.let_in(&unix(1000)).await);
+        for uid in [0, 1001, OVERFLOW] {
+            assert!(!users.let_in(&unix(uid)).await, "{uid}");
+        }
+
+        let users = Users { named: vec![0], ..users };
+        assert!(users.let_in(&unix(0)).await);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_closed_its_end_is_not_let_in() {
+        let users = none();
+        assert!(users.let_in(&tcp(User::Known(users.own))).await);
+        assert!(!users.let_in(&tcp(User::Gone)).await);
+        assert!(!users.let_in(&tcp(User::Remote)).await);
+        assert!(Users { exposed: true, ..none() }.let_in(&tcp(User::Remote)).await);
+    }
+
+    #[tokio::test]
+    async fn nobody_in_a_user_namespace_is_not_a_name() {
+        let users = Users { named: vec![OVERFLOW], nobody: Some(OVERFLOW), ..none() };
+        assert!(!users.let_in(&unix(OVERFLOW)).await);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_member_of_a_named_group_is_let_in() {
+        let users = Users::new(&[], &["root".to_owned()], false).unwrap();
+        assert!(Users { own: 7, ..users.clone() }.let_in(&unix(0)).await);
+        assert!(!Users { own: 7, ..users }.let_in(&unix(OVERFLOW)).await);
+    }
+
+    #[test]
+    fn a_user_that_does_not_exist_is_told() {
+        let missing = ["nobody-has-this-name".to_owned()];
+        assert!(matches!(Users::new(&missing, &[], false), Err(Error::NoSuchUser { .. })));
+        assert!(matches!(Users::new(&[], &missing, false), Err(Error::NoSuchGroup { .. })));
+    }
+
+    fn none() -> Users {
+        Users { own: own_uid(), named: vec![], groups: vec![], exposed: false, nobody: None }
+    }
+
+    fn unix(uid: u32) -> Peer {
+        Peer::Unix { uid, pid: None }
+    }
+
+    fn tcp(user: User) -> Peer {
+        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user }
+    }
+}

@@ -1,0 +1,146 @@
+//! `client` and `policy explain`, while no daemon runs.
+
+use std::fs;
+
+use crate::support::home;
+
+const FILE: &str = ".local/state/nexudus-proxy/clients.json";
+
+#[test]
+fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
+    let home = home();
+
+    let added = home.run("client add agent --read-only --rate 5/s --max-requests 100");
+
+    let key = added.lines().next().unwrap();
+    assert!(key.starts_with("nxp_") && key.len() == 42, "{added}");
+    assert_eq!(
+        added.lines().skip(1).collect::<Vec<_>>(),
+        [
+            "! note: Callers without a key may still do everything; policy.anonymous = \
+             \"read-only\" or \"none\" changes that.",
+            "=> 0",
+        ]
+    );
+    assert_eq!(
+        home.run("client list"),
+        "NAME   MAY        EXPIRES  RATE  USED\n\
+         agent  read only  never    5/1s  0 of 100\n\
+         => 0\n"
+    );
+    assert!(!fs::read_to_string(home.path(FILE)).unwrap().contains(key));
+    assert_eq!(home.run("client revoke agent"), "revoked agent\n=> 0\n");
+    assert_eq!(
+        home.run("client list"),
+        "! note: There are no clients yet: `nexudus-proxy client add NAME` makes one.\n=> 0\n"
+    );
+    assert_eq!(
+        home.run("client revoke agent"),
+        "! error: there is no client `agent`\n\
+         ! hint: `nexudus-proxy client list` shows the clients.\n\
+         => 1\n"
+    );
+}
+
+#[test]
+fn programs_get_the_key_as_json() {
+    let home = home();
+
+    let json = |line: &str| -> serde_json::Value {
+        let said = home.command(line).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        serde_json::from_slice(&said.stdout).unwrap()
+    };
+    let added = json("client add agent --expires 8h --json");
+    let forever = json("client add other --json -q");
+
+    assert_eq!(added.as_object().unwrap().len(), 3);
+    assert_eq!(added["name"], "agent");
+    assert!(added["key"].as_str().unwrap().starts_with("nxp_"));
+    assert!(added["expires"].as_str().unwrap().ends_with('Z'));
+    assert!(forever["expires"].is_null());
+    assert_eq!(json("client list --json").as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_limit_that_makes_no_sense_is_refused() {
+    let home = home();
+    for (line, said) in [
+        ("client add a --allow GET", "a rule is a method and a path"),
+        ("client add a --rate often", "a rate is written 5/s"),
+        ("client add a --expires 0s", "a duration is written"),
+        ("client add a --max-requests 0", "0 is not in 1.."),
+        ("client add a/b", "`a/b` is not a name for a client"),
+    ] {
+        let answer = home.run(line);
+        assert!(answer.contains(said) && answer.ends_with("=> 2\n"), "{line}: {answer}");
+    }
+    assert!(!home.path(FILE).exists());
+}
+
+#[test]
+fn a_rule_without_effect_is_warned_of() {
+    let home = home();
+    home.configure("[policy]\ndeny = ['DELETE /**']\n");
+    let mut command = home.command("client add agent --read-only");
+    command.args(["--allow", "DELETE /api/x", "--allow", "POST /api/y", "--allow", "GET /a?b"]);
+
+    let said = home.transcript(&mut command);
+
+    for warning in [
+        "! warning: the rule `GET /a?b` can never match: rules are asked about the path alone",
+        "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is asked first",
+        "! warning: the rule `POST /api/y` allows nothing: with --read-only there is only reading",
+    ] {
+        assert!(said.contains(warning), "{warning}\n{said}");
+    }
+}
+
+#[test]
+fn a_damaged_file_is_told_and_kept() {
+    let home = home();
+    home.write(FILE, "{ \"version\": 1, \"clients\": [");
+    fs::set_permissions(home.path(FILE), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+
+    for line in ["client add agent", "client list", "client revoke agent"] {
+        let said = home.run(line);
+        assert!(said.starts_with("! error: the clients in ~/"), "{said}");
+        assert!(said.ends_with("=> 1\n"), "{said}");
+    }
+    assert!(fs::read_to_string(home.path(FILE)).unwrap().ends_with("["));
+}
+
+#[test]
+fn the_verdict_names_the_rule() {
+    let home = home();
+    home.configure("[policy]\nanonymous = 'read-only'\ndeny = ['* /api/sys/**']\n");
+    let mut add = home.command("client add agent");
+    assert!(add.args(["--allow", "GET /api/spaces/**"]).output().unwrap().status.success());
+
+    for (line, said) in [
+        ("GET /api/spaces/1", "allowed: callers without a key may read it"),
+        (
+            "POST /api/spaces/1",
+            "refused (policy.read-only): this caller may only GET, HEAD and OPTIONS what is under \
+             /api/ and /ContentDownload/",
+        ),
+        ("GET /API/Sys/x", "refused (policy.denied): the rule `* /api/sys/**` is against it"),
+        (
+            "HEAD /api/spaces/1?a=b --client agent",
+            "allowed: the rule `GET /api/spaces/**` allows it",
+        ),
+        (
+            "GET /api/billing --client agent",
+            "refused (policy.denied): none of the client's rules allows it",
+        ),
+        ("TRACE /", "refused (request.method): the method is not forwarded"),
+        (
+            "POST /api/token",
+            "allowed: it is answered by the daemon itself and never reaches Nexudus",
+        ),
+    ] {
+        let answer = home.run(&format!("policy explain {line}"));
+        assert_eq!(answer, format!("{said}\n=> 0\n"), "{line}");
+    }
+}

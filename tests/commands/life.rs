@@ -1,0 +1,417 @@
+//! A daemon's life as its commands, its signals and its service manager see it.
+
+#![cfg(all(unix, feature = "demo"))]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nexudus_simulator::{Account, Route, Simulator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value as Json;
+
+use crate::support::{Home, home};
+
+#[test]
+fn without_a_daemon_every_command_says_so() {
+    let home = home();
+    let said = "! error: the daemon is not running\n\
+                ! hint: Start it with `nexudus-proxy serve`.\n\
+                => 6\n";
+
+    for command in
+        ["status", "status --json", "stop", "reload", "refresh", "lock", "unlock", "tail"]
+    {
+        assert_eq!(home.run(command), said, "{command}");
+    }
+    assert_eq!(home.run("wait --timeout 50ms"), said);
+}
+
+#[test]
+fn a_bad_filter_or_duration_is_refused() {
+    let home = home();
+
+    assert!(home.run("tail --status 9xx").contains("a class such as 4xx"));
+    assert!(home.run("tail --status 9xx").ends_with("=> 2\n"));
+    assert!(home.run("wait --timeout soon").ends_with("=> 2\n"));
+}
+
+#[test]
+fn a_daemon_is_waited_for_looked_at_and_stopped() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let status = daemon.status(&home);
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["session"]["state"], "ready");
+    assert_eq!(status["session"]["account"], EMAIL);
+    let text = home.run("status");
+    assert!(text.contains("\n  state      ready\n") && text.ends_with("=> 0\n"), "{text}");
+    assert!(home.run("refresh").starts_with("renewed; token: valid "));
+    assert!(home.run("lock").starts_with("locked; token: none"));
+    assert_eq!(
+        home.run("wait --timeout 200ms"),
+        "! error: the daemon is not ready after 200ms: the session is locked\n\
+         ! hint: Run `nexudus-proxy unlock`.\n\
+         => 1\n"
+    );
+    assert!(home.run("unlock").starts_with("unlocked; token: "));
+    assert_eq!(home.run("wait"), "=> 0\n");
+    assert_eq!(home.run("stop"), "stopped\n=> 0\n");
+    // Whoever stops it may start the next at once.
+    let mut next = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+
+    assert_eq!(daemon.ended(), Some(0));
+    assert_eq!(next.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn nobody_logged_in_is_told_at_once() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |command| {
+        command.env_remove("NEXUDUS_EMAIL").env_remove("NEXUDUS_PASSWORD");
+    });
+
+    assert_eq!(
+        home.run("wait"),
+        "! error: not logged in\n! hint: Run `nexudus-proxy login`.\n=> 3\n"
+    );
+    assert!(home.run("refresh").ends_with("=> 3\n"));
+    assert!(home.run("status").contains("not ready: not logged in (session.not-logged-in)"));
+
+    assert_eq!(daemon.end(Signal::SIGINT), Some(0));
+}
+
+#[test]
+fn tail_shows_what_was_asked_for_and_no_query() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+    let mut tail = Tail::start(&home, "tail --status 4xx");
+    let mut json = Tail::start(&home, "tail --json");
+
+    // A tail that has just started may not listen yet: ask until it does.
+    let (line, object) = loop {
+        get(port, "/api/auth/me?q=marker-query");
+        get(port, "/api/no/such/thing?q=marker-query");
+        if let (Some(line), Some(object)) = (tail.next(), json.next()) {
+            break (line, object);
+        }
+    };
+
+    assert!(line[8..].starts_with(" GET /api/no/such/thing → 404  "), "{line}");
+    let object: Json = serde_json::from_str(&object).unwrap();
+    assert!(object["path"].as_str().unwrap().starts_with("/api/"));
+    assert!(!object.to_string().contains("marker-query"));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    home.configure("[limits]\ntarget_bytes = \"1KiB\"\n");
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let mut connection = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
+    let long = format!("/api/auth/me?{}", "x".repeat(2000));
+    assert_eq!(ask(&mut connection, &long), "414");
+
+    home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
+    let refused = home.run("reload");
+    assert!(refused.contains("unknown key `limits.header_byte`"), "{refused}");
+    assert!(refused.ends_with("=> 2\n"), "{refused}");
+    assert_eq!(ask(&mut connection, &long), "414");
+
+    home.configure(
+        "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n",
+    );
+    assert_eq!(
+        home.run("reload"),
+        "reloaded: limits.target_bytes, log.level\n\
+         ! warning: these keys take a restart: session.wait\n\
+         => 0\n"
+    );
+    assert_eq!(ask(&mut connection, &long), "200");
+    daemon.log_until(" DEBUG GET /api/auth/me → 200  ");
+    let before = daemon.status(&home);
+    assert_eq!(before["restart_needed"], serde_json::json!(["session.wait"]));
+
+    home.configure("[limits]\ntarget_bytes = \"1KiB\"\n");
+    daemon.signal(Signal::SIGHUP);
+    let deadline = Instant::now() + PATIENCE;
+    while ask(&mut connection, &long) != "414" {
+        assert!(Instant::now() < deadline, "SIGHUP did nothing");
+    }
+    let after = daemon.status(&home);
+    assert_eq!(after["session"]["generation"], before["session"]["generation"]);
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |command| {
+        command.args(["--daemon-drain", "1h"]);
+    });
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+    let _held = nexudus.0.hold(Route::Me);
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connection.write_all(b"GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(nexudus.0.wait_until(|view| view.held() == 1, PATIENCE));
+
+    daemon.signal(Signal::SIGTERM);
+    daemon.log_until("draining");
+    daemon.signal(Signal::SIGTERM);
+
+    assert_eq!(daemon.ended(), Some(0));
+}
+
+#[test]
+fn the_service_manager_hears_of_each_stage() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let socket = home.path("notify.sock");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = |wanted: &str| {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = manager.recv(&mut buffer).unwrap_or_else(|_| panic!("no {wanted}"));
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.contains(wanted) {
+                return text;
+            }
+        }
+    };
+
+    let mut daemon = nexudus.serve(&home, |command| {
+        command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000");
+    });
+    hear("READY=1");
+    hear("STATUS=token valid ");
+    hear("WATCHDOG=1");
+    assert_eq!(home.run("lock").lines().count(), 2);
+    hear("STATUS=the session is locked");
+    daemon.signal(Signal::SIGHUP);
+    assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
+    hear("READY=1");
+    daemon.signal(Signal::SIGTERM);
+    hear("STOPPING=1");
+
+    assert_eq!(daemon.ended(), Some(0));
+}
+
+#[test]
+fn sockets_that_were_opened_for_it_are_used_and_stay() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let data = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = data.local_addr().unwrap().port();
+    let run = home.path(".local/state/nexudus-proxy/run");
+    std::fs::create_dir_all(&run).unwrap();
+    let admin = UnixListener::bind(run.join("admin.sock")).unwrap();
+    // What arrives before the daemon starts waits for it.
+    let mut early = TcpStream::connect(("127.0.0.1", port)).unwrap();
+
+    let mut daemon = nexudus.serve_through_shell(&home, &data, &admin);
+
+    assert_eq!(ask(&mut early, "/api/auth/me"), "200");
+    let status = daemon.status(&home);
+    assert_eq!(status["listening"]["activated"], true);
+    assert_eq!(status["listening"]["tcp"], serde_json::json!([format!("127.0.0.1:{port}")]));
+    assert_eq!(
+        home.run("stop"),
+        "! error: the service manager holds its sockets: the next request would start it again\n\
+         ! hint: Run `nexudus-proxy service stop`.\n\
+         => 1\n"
+    );
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+    assert!(run.join("admin.sock").exists(), "it was not the daemon's to remove");
+    TcpStream::connect(("127.0.0.1", port)).unwrap();
+}
+
+/// A simulated Nexudus for a daemon in another process.
+struct Nexudus(Simulator);
+
+impl Nexudus {
+    fn start() -> Self {
+        Self(Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap())
+    }
+
+    fn command(&self, home: &Home) -> Command {
+        let ca = home.path("ca.pem");
+        self.0.write_ca(&ca).unwrap();
+        let upstream = format!("https://localhost:{}", self.0.address().port());
+        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory --log-format");
+        command.args(["human", "--upstream", &upstream, "--ca-file"]).arg(ca);
+        command.args(["--credentials", "env"]);
+        command.env("NEXUDUS_EMAIL", EMAIL).env("NEXUDUS_PASSWORD", PASSWORD);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn serve(&self, home: &Home, change: impl FnOnce(&mut Command)) -> Served {
+        let mut command = self.command(home);
+        change(&mut command);
+        Served::start(command)
+    }
+
+    /// Hands sockets over as systemd does: descriptors 3 and 4, named, for that very process.
+    fn serve_through_shell(&self, home: &Home, data: &TcpListener, admin: &UnixListener) -> Served {
+        use std::os::fd::AsFd as _;
+        let inner = self.command(home);
+        let mut command = Command::new("bash");
+        command.args([
+            "-c",
+            "exec 3<&0 4<&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$@\"",
+            "-",
+        ]);
+        command.arg(inner.get_program()).args(inner.get_args()).env_clear();
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "data:admin");
+        command.current_dir(home.root());
+        command.stdin(data.as_fd().try_clone_to_owned().unwrap());
+        command.stdout(admin.as_fd().try_clone_to_owned().unwrap());
+        command.stderr(Stdio::piped());
+        Served::start(command)
+    }
+}
+
+/// A daemon in a process of its own.
+struct Served {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Served {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log }
+    }
+
+    fn status(&self, home: &Home) -> Json {
+        let text = home.run("status --json");
+        serde_json::from_str(text.strip_suffix("=> 0\n").expect(&text)).unwrap()
+    }
+
+    fn port(&self, home: &Home) -> u16 {
+        let status = self.status(home);
+        let address = status["listening"]["tcp"][0].as_str().unwrap();
+        address.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn end(&mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log_until(&mut self, wanted: &str) {
+        let mut line = String::new();
+        while !line.contains(wanted) {
+            line.clear();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended without {wanted}");
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            let mut log = String::new();
+            self.log.read_to_string(&mut log).ok();
+            std::io::stderr().write_all(log.as_bytes()).ok();
+        }
+    }
+}
+
+/// A running `tail`, its lines read by a thread.
+struct Tail {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Tail {
+    fn start(home: &Home, line: &str) -> Self {
+        let mut child =
+            home.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { child, lines }
+    }
+
+    fn next(&mut self) -> Option<String> {
+        self.lines.recv_timeout(Duration::from_millis(200)).ok()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn get(port: u16, path: &str) -> String {
+    ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap(), path)
+}
+
+/// Sends a GET, reads the whole answer and returns its status; the connection stays usable.
+fn ask(connection: &mut (impl Read + Write), path: &str) -> String {
+    let (head, _) = exchange(connection, path);
+    head[9..12].to_owned()
+}
+
+fn exchange(connection: &mut (impl Read + Write), path: &str) -> (String, Vec<u8>) {
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut head = vec![];
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(connection.read(&mut byte).unwrap(), 1, "it was closed");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).expect(&head);
+    let length = length.lines().next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    connection.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+const EMAIL: &str = "ada@example.test";
+const PASSWORD: &str = "marker-password-7f3a";
+
+/// Longest wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);

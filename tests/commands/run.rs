@@ -1,0 +1,140 @@
+//! `run`: a command with a listener and a key of its own, with and without a daemon.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use nexudus_simulator::{Account, Simulator};
+
+use crate::support::{Home, home};
+
+#[test]
+fn without_a_daemon_one_runs_for_as_long_as_the_command_does() {
+    let (upstream, home) = stage();
+    let mut run = script(&home, "run --read-only", READ_AND_WRITE);
+
+    assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
+
+    assert!(upstream.seen().iter().all(|seen| !format!("{seen:?}").contains("nxp_")));
+    assert_eq!(clients(&home), "[]");
+}
+
+#[test]
+fn with_a_daemon_its_own_limits_hold_as_well() {
+    let (upstream, home) = stage();
+    let daemon = serving(&home);
+
+    let mut run = script(&home, "run --read-only", READ_AND_WRITE);
+    assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
+    let mut run = script(
+        &home,
+        "run",
+        "for n in 1 2; do curl -s -o /dev/null -w '%{http_code} ' -H \"Host: evil.example\" $NEXUDUS_BASE_URL/; done",
+    );
+    assert_eq!(home.transcript(&mut run), "421 421 => 0\n");
+
+    let tokens = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token");
+    assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
+    drop(daemon);
+    assert_eq!(clients(&home), "[]");
+}
+
+#[test]
+fn a_tool_that_insists_on_logging_in_does_so_with_the_key() {
+    let (_upstream, home) = stage();
+    let mut run = script(
+        &home,
+        "run",
+        "curl -s -d grant_type=password -d username=$NEXUDUS_EMAIL -d password=$NEXUDUS_PASSWORD \
+         $NEXUDUS_BASE_URL/api/token | grep -c \"$NEXUDUS_PROXY_KEY\"",
+    );
+
+    assert_eq!(home.transcript(&mut run), "1\n=> 0\n");
+}
+
+#[test]
+fn it_ends_as_the_command_does() {
+    let (_upstream, home) = stage();
+    for (text, code) in [("exit 7", 7), ("kill -TERM $$", 143), ("exec /nonexistent", 127)] {
+        let status = script(&home, "run", text).output().unwrap().status;
+        assert_eq!(status.code(), Some(code), "{text}");
+    }
+    let code = |line: &str| home.command(line).env("NEXUDUS_EMAIL", "a@b.c").output().unwrap();
+    assert_eq!(code("run -- no-such-command").status.code(), Some(127));
+    assert_eq!(code("run -- /etc/passwd").status.code(), Some(126));
+    assert_eq!(code("run --rate often -- true").status.code(), Some(125));
+    assert_eq!(code("run").status.code(), Some(125));
+    home.configure("[nonsense]\n");
+    assert_eq!(code("run -- true").status.code(), Some(125));
+}
+
+#[test]
+fn a_signal_is_passed_on() {
+    let (_upstream, home) = stage();
+    let text = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut run = script(&home, "run", text);
+    let mut run = run.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(run.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+
+    let pid = nix::unistd::Pid::from_raw(run.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+
+    assert_eq!(run.wait().unwrap().code(), Some(9));
+    assert_eq!(clients(&home), "[]");
+}
+
+const READ_AND_WRITE: &str = "curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
+    curl -s -o /dev/null -w '%{http_code}\\n' -d '{}' $NEXUDUS_BASE_URL/api/spaces/coworkers";
+
+fn stage() -> (Simulator, Home) {
+    let account = Account::new("ada@example.test", "marker-password-7f3a");
+    let upstream = Simulator::builder().account(account).start().unwrap();
+    let home = home();
+    upstream.write_ca(&home.path("ca.pem")).unwrap();
+    home.configure(format!(
+        "[upstream]\norigin = 'https://localhost:{}'\nca_file = '{}'\n[session]\nstore = 'memory'\n\
+         [listen]\ntcp = ['localhost:0']\n",
+        upstream.address().port(),
+        home.path("ca.pem").display(),
+    ));
+    (upstream, home)
+}
+
+fn script(home: &Home, line: &str, text: &str) -> Command {
+    let mut command = with_login(home, line);
+    command.args(["--", "/bin/bash", "-c", text]);
+    command
+}
+
+fn with_login(home: &Home, line: &str) -> Command {
+    let mut command = home.command(line);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("NEXUDUS_EMAIL", "ada@example.test");
+    command.env("NEXUDUS_PASSWORD", "marker-password-7f3a");
+    command
+}
+
+fn clients(home: &Home) -> String {
+    let listed = home.run("client list --json -q");
+    listed.strip_suffix("\n=> 0\n").unwrap().to_owned()
+}
+
+/// A daemon that ends with the test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn serving(home: &Home) -> Serving {
+    let mut child = with_login(home, "serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // The socket is the last to be told.
+    assert!(lines.any(|line| line.unwrap().contains("proxy.sock")));
+    std::thread::spawn(move || lines.for_each(drop));
+    Serving(child)
+}

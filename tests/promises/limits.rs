@@ -1,0 +1,292 @@
+//! A caller gets as far as it was let, by its user, its key and the rules.
+
+use std::collections::BTreeSet;
+
+use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::config::{Anonymous, Pace, Rule};
+use nexudus_simulator::Simulator;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, daemon, problem, upstream};
+
+#[tokio::test]
+async fn a_key_opens_the_door_wherever_it_is_shown_and_goes_no_further() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = Anonymous::None);
+    let daemon = daemon.run().await;
+    let key = client(&daemon, Limits::default());
+
+    let keyless = daemon.get("/api/spaces/coworkers").await;
+    assert_eq!(
+        (keyless.status(), problem(keyless).await["code"].clone()),
+        (403.try_into().unwrap(), json!("guard.client"))
+    );
+    for (name, value) in [
+        ("nexudus-proxy-key", key.clone()),
+        ("authorization", format!("Bearer {key}")),
+        ("proxy-authorization", format!("Bearer {key}")),
+    ] {
+        let answer = daemon.request("GET", "/api/spaces/coworkers").header(name, value);
+        assert_eq!(answer.send().await.unwrap().status(), 200, "{name}");
+    }
+    let basic = daemon.request("GET", "/api/spaces/coworkers").basic_auth("me", Some(&key));
+    assert_eq!(basic.send().await.unwrap().status(), 200);
+    for seen in upstream.seen() {
+        assert!(!format!("{seen:?}").contains("nxp_"), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_at_once_and_never_taken_for_none() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let key = client(&daemon, Limits::default());
+    let get = || daemon.request("GET", "/api/auth/me").bearer_auth(&key).send();
+    assert_eq!(get().await.unwrap().status(), 200);
+
+    clients::revoke(&daemon.home().join("state"), "agent").unwrap();
+
+    let refused = get().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert_eq!(problem(refused).await["code"], "guard.client");
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_insists_on_logging_in_keeps_its_key() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = Anonymous::None);
+    let daemon = daemon.run().await;
+    let key = client(&daemon, Limits::default());
+    let form = "application/x-www-form-urlencoded";
+    let log_in = |body: String| {
+        let request = daemon.request("POST", "/api/token").header("content-type", form);
+        request.body(body).send()
+    };
+
+    let answer = log_in(format!("grant_type=password&username=me&password={key}")).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!((&answer["access_token"], &answer["refresh_token"]), (&json!(key), &json!(key)));
+    let renewed = log_in(format!("grant_type=refresh_token&refresh_token={key}")).await.unwrap();
+    let renewed: Value = serde_json::from_slice(&renewed.bytes().await.unwrap()).unwrap();
+    assert_eq!(renewed["access_token"], json!(key));
+
+    for password in ["nxp_unknown", "hunter2"] {
+        let refused = log_in(format!("grant_type=password&password={password}")).await.unwrap();
+        assert_eq!(refused.status(), 403, "{password}");
+        assert_eq!(problem(refused).await["code"], "guard.client");
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_held_to_its_rate_and_its_count() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let rate = Some(Pace::Fixed { count: 1, per: std::time::Duration::from_secs(3600) });
+    let key = client(&daemon, Limits { rate, ..Limits::default() });
+    let get = |key: &str| daemon.request("GET", "/api/auth/me").bearer_auth(key).send();
+
+    assert_eq!(get(&key).await.unwrap().status(), 200);
+    let refused = get(&key).await.unwrap();
+    assert_eq!(refused.status(), 429);
+    let after: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((3590..=3600).contains(&after), "{after}");
+    assert_eq!(problem(refused).await["code"], "policy.rate");
+
+    let state = daemon.home().join("state");
+    let limits = Limits { max_requests: Some(1), ..Limits::default() };
+    let key = clients::add(&state, "once", limits).unwrap().expose().to_owned();
+    assert_eq!(get(&key).await.unwrap().status(), 200);
+    let refused = get(&key).await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert_eq!(problem(refused).await["code"], "policy.exhausted");
+    let view = daemon.running.clients().view();
+    assert_eq!(view.iter().map(|view| view.requests).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_limited_caller_gets_no_token_out_of_who_am_i() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let key = client(&daemon, Limits { read_only: true, ..Limits::default() });
+
+    let full: Value = body(daemon.get("/api/auth/me").await).await;
+    let token = full["AccessToken"].as_str().unwrap().to_owned();
+    assert!(!token.is_empty());
+    let request = daemon.request("GET", "/api/auth/ME").bearer_auth(&key);
+    let limited = request.header("accept", "application/xml").header("accept-encoding", "gzip");
+    let limited: Value = body(limited.send().await.unwrap()).await;
+
+    assert_eq!(limited["AccessToken"], "");
+    assert_eq!(limited["Email"], full["Email"]);
+    for path in ["/api/sys/users/1", "/api/sys/refreshtokens", "/api/sys/users/1/token/refresh"] {
+        let refused = daemon.request("GET", path).bearer_auth(&key).send().await.unwrap();
+        assert_eq!(problem(refused).await["code"], "policy.denied", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_denied_path_reaches_nexudus() {
+    let upstream = upstream().start().unwrap();
+    let rule = Rule::read("* /api/sys/users/**").unwrap();
+    let daemon = daemon(&upstream).set(|config| config.policy.deny = vec![rule]).run().await;
+    daemon.get("/api/auth/me").await;
+    let before = paths(&upstream);
+
+    for word in ["/api/sys/users", "/api/token"] {
+        for path in spellings(word) {
+            let answer = daemon
+                .raw(&format!("GET {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"))
+                .await;
+            let status = &answer[9..12];
+            assert!(["400", "403", "405"].contains(&status), "{path}: {answer}");
+        }
+    }
+    assert_eq!(paths(&upstream), before);
+}
+
+/// Every way of writing a path differently that some server undoes, one at a time and two.
+fn spellings(path: &str) -> BTreeSet<String> {
+    let ways: [fn(&str) -> String; 14] = [
+        |path| path.to_uppercase(),
+        |path| path.replace('/', "//"),
+        |path| format!("/x/..{path}"),
+        |path| path.replacen("/api/", "/api/./", 1),
+        |path| path.replacen("/api/", "/api;a=b/", 1),
+        |path| path.replacen("/api/", "/api\\", 1),
+        |path| path.replacen("/api/", "/api%2f", 1),
+        |path| path.replacen("/api/", "/api%5C", 1),
+        |path| path.replacen('a', "%61", 1),
+        |path| path.replace('%', "%25"),
+        |path| format!("{path}/"),
+        |path| format!("{path}%20"),
+        |path| format!("{path};x"),
+        |path| path.replacen('s', "%u0073", 1),
+    ];
+    let once: Vec<String> = ways.iter().map(|way| way(path)).collect();
+    let twice = once.iter().flat_map(|path| ways.iter().map(move |way| way(path)));
+    let mut all: BTreeSet<String> = twice.collect();
+    all.extend(once);
+    all
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn another_users_process_is_turned_away_and_ours_is_not() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let url = format!("http://{}/api/auth/me", daemon.address());
+    let curl = |user: &str, url: &str| {
+        let mut command = tokio::process::Command::new("setpriv");
+        command.args([
+            &format!("--reuid={user}"),
+            "--clear-groups",
+            "curl",
+            "-s",
+            "-w",
+            "%{http_code}",
+            url,
+        ]);
+        command
+    };
+
+    let foreign = curl("65534", &url).output().await.unwrap();
+    let foreign = String::from_utf8(foreign.stdout).unwrap();
+    assert!(foreign.contains("\"guard.user\"") && foreign.ends_with("403"), "{foreign}");
+    let own = curl("0", &url).output().await.unwrap();
+    assert!(String::from_utf8(own.stdout).unwrap().ends_with("200"));
+
+    // Sent and closed before anybody could ask whose it was.
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'POST /api/spaces/coworkers HTTP/1.1\\r\\nHost: \
+         localhost\\r\\nContent-Length: 0\\r\\n\\r\\n' >&3; exec 3>&-",
+        daemon.address().port()
+    );
+    for _ in 0..20 {
+        let mut gone = tokio::process::Command::new("setpriv");
+        gone.args(["--reuid=65534", "--clear-groups", "bash", "-c", &script]);
+        assert!(gone.status().await.unwrap().success());
+    }
+    assert!(!paths(&upstream).iter().any(|path| path.contains("coworkers")));
+
+    let socket = daemon.running.socket().unwrap().to_owned();
+    let mut through = curl("65534", "http://localhost/api/auth/me");
+    let through = through.arg("--unix-socket").arg(socket).output().await.unwrap();
+    assert!(!through.status.success(), "{through:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_user_who_is_named_is_let_in() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.listen.users = vec!["65534".to_owned()]);
+    let daemon = daemon.run().await;
+    let mut curl = tokio::process::Command::new("setpriv");
+    let url = format!("http://{}/api/auth/me", daemon.address());
+    curl.args(["--reuid=65534", "--clear-groups", "curl", "-s", "-w", "%{http_code}", &url]);
+
+    let answer = curl.output().await.unwrap();
+
+    assert!(String::from_utf8(answer.stdout).unwrap().ends_with("200"));
+}
+
+fn client(daemon: &Daemon, limits: Limits) -> String {
+    let key = clients::add(&daemon.home().join("state"), "agent", limits).unwrap();
+    key.expose().to_owned()
+}
+
+fn paths(upstream: &Simulator) -> Vec<String> {
+    upstream.seen().iter().map(|seen| seen.path().to_owned()).collect()
+}
+
+async fn body(answer: reqwest::Response) -> Value {
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_exposed_daemon_serves_nobody_without_a_key() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.listen.tcp = vec!["0.0.0.0:0".parse().unwrap()];
+        config.listen.expose = true;
+    });
+    let daemon = setup.run().await;
+    let key = client(&daemon, Limits::default());
+
+    let keyless = daemon.get("/api/auth/me").await;
+    assert_eq!(problem(keyless).await["code"], "guard.client");
+    let keyed = daemon.request("GET", "/api/auth/me").bearer_auth(&key).send().await.unwrap();
+    assert_eq!(keyed.status(), 200);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_does_not_serve_beside_another_users_listener_on_the_other_family() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let script = "$s = IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) or die; \
+                  $| = 1; print $s->sockport, \"\\n\"; sleep 60";
+    let mut other = tokio::process::Command::new("setpriv");
+    // Perl is part of every Debian, and not below somebody's home directory.
+    other.args(["--reuid=65534", "--clear-groups", "perl", "-MIO::Socket::IP", "-e", script]);
+    let mut other = other.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut port).await.unwrap();
+    let ours = format!("127.0.0.1:{}", port.trim()).parse().unwrap();
+
+    let bound = nexudus_proxy::listen::bind_tcp(&[ours]).unwrap();
+    let error = nexudus_proxy::listen::reserve(bound.iter()).unwrap_err();
+
+    assert!(error.to_string().starts_with("another user listens on [::1]:"), "{error}");
+}

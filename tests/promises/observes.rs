@@ -1,0 +1,298 @@
+//! Whoever watches sees what is so, and no secret.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use nexudus_proxy::admin::client::{Client, Error, Events};
+use nexudus_proxy::admin::wire::{Event, Problem, Readiness, Request, Session, Status};
+use nexudus_proxy::config::Paths;
+use nexudus_simulator::Route;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::support::{Daemon, PASSWORD, PATIENCE, daemon, upstream};
+
+#[tokio::test]
+async fn ready_comes_within_a_tenth_of_a_second() {
+    let upstream = upstream().start().unwrap();
+    let held = upstream.hold(Route::Token);
+    let daemon = daemon(&upstream).run().await;
+    let mut events = daemon.admin().await.events("ready").await.unwrap();
+    let first = readiness(&mut events).await;
+
+    let session = daemon.running.session().clone();
+    let mut changes = session.subscribe();
+    held.release();
+    let became_ready = async {
+        while session.bearer().is_err() {
+            changes.changed().await.unwrap();
+        }
+        Instant::now()
+    };
+    let told = async {
+        while !readiness(&mut events).await.ready {}
+        Instant::now()
+    };
+    let (became_ready, told) = tokio::join!(became_ready, told);
+
+    assert!(!first.ready && first.reasons[0].code == "session.unavailable", "{first:?}");
+    assert!(told.saturating_duration_since(became_ready) < Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn readiness_names_the_reason_in_each_state() {
+    let upstream = upstream().start().unwrap();
+    let nobody = daemon(&upstream).without_login().run().await;
+    assert_eq!(reason(&nobody).await, "session.not-logged-in");
+
+    let wrong = daemon(&upstream).password("not-it").run().await;
+    wrong.session_until(|view| view.error.is_some()).await;
+    assert_eq!(reason(&wrong).await, "session.refused");
+
+    let daemon = daemon(&upstream).run().await;
+    daemon.session_until(|view| view.generation == 1).await;
+    assert!(get(&daemon, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let admin = daemon.admin().await;
+    let locked: Session = admin.post("/v1/lock").await.unwrap();
+    assert_eq!(locked.state, "locked");
+    assert_eq!(reason(&daemon).await, "session.locked");
+    let _: Session = admin.post("/v1/unlock").await.unwrap();
+    daemon.session_until(|view| view.expires_in.is_some()).await;
+    assert!(get(&daemon, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let _: Session = admin.post("/v1/forget").await.unwrap();
+    assert_eq!(reason(&daemon).await, "session.not-logged-in");
+    assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200"), "alive all the same");
+}
+
+#[tokio::test]
+async fn a_refresh_renews_or_says_why_not() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.session_until(|view| view.generation == 1).await;
+    let admin = daemon.admin().await;
+
+    let renewed: Session = admin.post("/v1/refresh").await.unwrap();
+    let _: Session = admin.post("/v1/forget").await.unwrap();
+    let refused = admin.post::<Session>("/v1/refresh").await.unwrap_err();
+
+    assert_eq!(renewed.generation, 2);
+    let Error::Refused(problem) = refused else { panic!("{refused:?}") };
+    assert_eq!((problem.status, problem.code.as_str()), (503, "session.not-logged-in"));
+}
+
+#[tokio::test]
+async fn the_status_counts_what_was_asked() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await.bytes().await.unwrap();
+    daemon.get("/api/no/such/thing").await.bytes().await.unwrap();
+    daemon.request("GET", "/").header("host", "evil.example").send().await.unwrap();
+
+    let status = status_until(&daemon, |status| status.requests.total == 3).await;
+
+    assert_eq!((status.api, status.profile.as_str()), (1, "default"));
+    assert_eq!(status.listening.tcp, daemon.running.addresses());
+    assert_eq!(status.requests.by_status, counts([("2xx", 1), ("4xx", 2)]));
+    assert_eq!(status.requests.by_code, counts([("guard.host", 1)]));
+    assert_eq!(status.requests.in_flight, 0);
+    assert!(status.readiness.ready && status.session.expires_in_s.is_some());
+}
+
+#[tokio::test]
+async fn a_watcher_sees_each_request_without_its_query() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let mut events = daemon.admin().await.events("request").await.unwrap();
+
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = daemon.request("GET", "/api/auth/me?token=marker-query");
+    let request = request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    request.send().await.unwrap().bytes().await.unwrap();
+    let seen = request_event(&mut events).await;
+
+    assert_eq!((seen.method.as_str(), seen.path.as_str()), ("GET", "/api/auth/me"));
+    assert_eq!((seen.status, seen.trace_id.as_deref()), (Some(200), Some(trace)));
+    assert!(seen.bytes > 0);
+    let arrived = upstream.seen();
+    let traced = |(name, _): &(String, String)| name.eq_ignore_ascii_case("traceparent");
+    assert!(!arrived.iter().any(|seen| seen.headers.iter().any(traced)), "it went to Nexudus");
+}
+
+#[tokio::test]
+async fn no_secret_is_in_anything_that_is_told() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let mut events = daemon.admin().await.events("ready,session,request").await.unwrap();
+    let request = daemon.request("POST", "/api/spaces/coworkers?q=marker-query");
+    let request = request.header("authorization", "Bearer marker-header").body("marker-body");
+    request.send().await.unwrap().bytes().await.unwrap();
+
+    let mut told = String::new();
+    while !told.contains("Request") {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
+        told.push_str(&format!("{:?}", event.unwrap()));
+    }
+    for path in ["/v1/status", "/metrics", "/readyz", "/healthz"] {
+        told.push_str(&get(&daemon, path).await);
+    }
+
+    let tokens = upstream.live_access_tokens();
+    assert!(!tokens.is_empty());
+    for secret in tokens.iter().map(String::as_str).chain([PASSWORD, "marker-"]) {
+        assert!(!told.contains(secret), "{secret} in {told}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_changes_state_on_get() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+
+    for act in ["stop", "reload", "refresh", "lock", "unlock", "forget", "login"] {
+        let answer = get(&daemon, &format!("/v1/{act}")).await;
+        assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: POST"), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let problem: Problem = serde_json::from_str(body).unwrap();
+        assert_eq!(problem.kind, "urn:nexudus-proxy:admin.method");
+    }
+}
+
+#[tokio::test]
+async fn over_tcp_there_is_reading_only_and_no_web_page() {
+    let upstream = upstream().start().unwrap();
+    let loopback = "127.0.0.1:0".parse().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.admin.listen = Some(loopback)).run().await;
+    let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
+    let address = status.listening.admin_tcp.unwrap();
+    let ask = async |method: &str, path: &str, headers: &str| {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
+        let head = format!("{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
+        exchange(stream, &head).await[9..12].to_owned()
+    };
+
+    assert_eq!(ask("GET", "/healthz", "").await, "200");
+    assert_eq!(ask("GET", "/metrics", "").await, "200");
+    assert_eq!(ask("GET", "/v1/status", "").await, "404");
+    assert_eq!(ask("POST", "/v1/stop", "").await, "404");
+    assert_eq!(ask("GET", "/metrics", "Host: evil.example\r\n").await, "421");
+    assert_eq!(ask("GET", "/metrics", "Origin: http://evil.example\r\n").await, "403");
+    assert_eq!(ask("GET", "/metrics", "Sec-Fetch-Site: cross-site\r\n").await, "403");
+}
+
+#[tokio::test]
+async fn metrics_are_well_formed_and_grow_by_no_callers_choice() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await.bytes().await.unwrap();
+    daemon.request("GET", "/").header("host", "evil.example").send().await.unwrap();
+    status_until(&daemon, |status| status.requests.total == 2).await;
+
+    let before = scrape(&daemon).await;
+    for path in ["/api/one", "/api/two?x=1", "/api/three/4"] {
+        daemon.get(path).await.bytes().await.unwrap();
+    }
+    status_until(&daemon, |status| status.requests.total == 5).await;
+    let after = scrape(&daemon).await;
+
+    assert_eq!(before["nexudus_proxy_requests_total{kind=\"read\",status=\"2xx\"}"], 1.0);
+    assert_eq!(before["nexudus_proxy_answers_total{code=\"guard.host\"}"], 1.0);
+    assert_eq!(before["nexudus_proxy_request_duration_seconds_count"], 2.0);
+    assert_eq!(before["nexudus_proxy_ready"], 1.0);
+    assert_eq!(before["nexudus_proxy_token_renewals_total"], 1.0);
+    assert!(before.keys().eq(after.keys()), "a series appeared: {after:?}");
+}
+
+/// Reads the metrics as strictly as `promtool check metrics`: every family has its help and its
+/// type before its samples, once; counters end in `_total`; histograms add up; no series twice.
+async fn scrape(daemon: &Daemon) -> BTreeMap<String, f64> {
+    let answer = get(daemon, "/metrics").await;
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    let (_, text) = answer.split_once("\r\n\r\n").unwrap();
+    let mut families: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut series = BTreeMap::new();
+    let mut help = "";
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, said) = rest.split_once(' ').unwrap();
+            assert!(said.ends_with('.'), "{line}");
+            help = name;
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(name, help, "a type follows its help");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert!(families.insert(name, kind).is_none(), "twice: {line}");
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let family = name.split('{').next().unwrap();
+            let parts = ["_bucket", "_sum", "_count"];
+            let base = parts.iter().find_map(|part| family.strip_suffix(part));
+            let base = base.filter(|base| families.get(base) == Some(&"histogram"));
+            assert_eq!(base.unwrap_or(family), help, "a sample follows its family: {line}");
+            let value: f64 = value.parse().unwrap();
+            assert!(series.insert(name.to_owned(), value).is_none(), "twice: {line}");
+        }
+    }
+    let buckets = series.iter().filter(|(name, _)| name.contains("le=\"+Inf\""));
+    for (name, value) in buckets {
+        let (base, _) = name.split_once("_bucket").unwrap();
+        assert_eq!(series[&format!("{base}_count")], *value);
+    }
+    series
+}
+
+async fn status_until(daemon: &Daemon, wanted: impl Fn(&Status) -> bool) -> Status {
+    let admin: Client = daemon.admin().await;
+    let waiting = async {
+        loop {
+            let status: Status = admin.get("/v1/status").await.unwrap();
+            if wanted(&status) {
+                return status;
+            }
+            // A request is counted once its last byte is sent, which its caller may see first.
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap()
+}
+
+async fn reason(daemon: &Daemon) -> String {
+    daemon.session_until(|view| !view.renewing).await;
+    let answer = get(daemon, "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let readiness: Readiness = serde_json::from_str(body).unwrap();
+    readiness.reasons[0].code.clone()
+}
+
+async fn readiness(events: &mut Events) -> Readiness {
+    match tokio::time::timeout(PATIENCE, events.next()).await.unwrap() {
+        Some(Event::Ready(readiness)) => readiness,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn request_event(events: &mut Events) -> Request {
+    match tokio::time::timeout(PATIENCE, events.next()).await.unwrap() {
+        Some(Event::Request(request)) => *request,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn get(daemon: &Daemon, path: &str) -> String {
+    let socket = Paths::below(daemon.home()).admin_socket();
+    let stream = UnixStream::connect(socket).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    exchange(stream, &head).await
+}
+
+async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, head: &str) -> String {
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn counts<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
