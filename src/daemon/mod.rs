@@ -280,7 +280,7 @@ impl Daemon {
         self.clients.settle();
         self.session.settle().await;
         self.keeper.abort();
-        self.control.end();
+        self.control.end().await;
     }
 }
 
