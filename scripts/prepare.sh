@@ -8,6 +8,9 @@ needed=(
   "curl curl"
   "python3 python3"
   "gcc gcc"
+  "dbus-daemon dbus-daemon"
+  "gnome-keyring-daemon gnome-keyring"
+  "gdbus libglib2.0-bin"
 )
 
 missing=()

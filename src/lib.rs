@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod secret;
+pub mod shape;
 pub mod telemetry;
 
 pub mod credentials;
@@ -10,6 +11,7 @@ pub mod listen;
 pub mod upstream;
 
 pub mod clients;
+pub mod throttle;
 
 pub mod session;
 

@@ -1,5 +1,7 @@
 //! How a command ends: the only mapping from errors to exit codes and hints.
 
+mod login;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -9,7 +11,7 @@ use super::hint;
 use super::print::causes;
 use crate::admin::{client, wire};
 use crate::config::{self, Problem};
-use crate::{clients, daemon, listen, telemetry};
+use crate::{clients, credentials, daemon, listen, session, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,14 @@ pub enum Failure {
     Output(io::Error),
     /// The daemon did not start.
     Daemon(daemon::Error),
+    /// Nobody could be logged in.
+    Login(super::login::Error),
+    /// It cannot be told who is logged in.
+    Whoami(super::whoami::Error),
+    /// There is no token.
+    Session(session::Error),
+    /// The stored login cannot be read or changed.
+    Credentials(credentials::Error),
     /// The named clients could not be read or changed.
     Clients(clients::Error),
     /// `run` failed itself.
@@ -160,7 +170,24 @@ pub(super) struct Report {
     pub(super) hint: Option<String>,
 }
 
+/// A failure in one line, for a list.
+#[derive(Debug)]
+pub(super) struct Reported {
+    pub(super) sentence: String,
+    pub(super) hint: Option<String>,
+}
+
 impl Failure {
+    /// Returns the first report with its causes on one line.
+    pub(super) fn in_short(&self) -> Reported {
+        let first = self.reports().into_iter().next();
+        let Some(Report { sentence, causes, hint }) = first else {
+            return Reported { sentence: String::new(), hint: None };
+        };
+        let parts: Vec<_> = std::iter::once(sentence).chain(causes).collect();
+        Reported { sentence: parts.join(": "), hint }
+    }
+
     /// Returns the exit code.
     pub(super) fn code(&self) -> Code {
         match self {
@@ -172,6 +199,10 @@ impl Failure {
             #[cfg(feature = "demo")]
             Self::Simulator(_) => Code::Failed,
             Self::Daemon(error) => daemon_code(error),
+            Self::Login(error) => login::login_code(error),
+            Self::Whoami(error) => login::whoami_code(error),
+            Self::Session(error) => login::session_code(error),
+            Self::Credentials(error) => login::credentials_code(error),
             Self::Run(_) => Code::Run,
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Code::NotFound
@@ -211,6 +242,10 @@ impl Failure {
             Self::Output(source) => {
                 one("could not print the result".to_owned(), vec![source.to_string()], None)
             }
+            Self::Login(error) => vec![login::login(error)],
+            Self::Whoami(error) => vec![login::whoami(error)],
+            Self::Session(error) => vec![login::session(error)],
+            Self::Credentials(error) => vec![login::credentials(error)],
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
             Self::Run(failure) => failure.reports(),
             Self::Command { program, source } => {
@@ -286,6 +321,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         daemon::Error::Trust(_)
         | daemon::Error::Nowhere
         | daemon::Error::UserAgent(_)
+        | daemon::Error::Proxy(_)
         | daemon::Error::Listen(
             listen::Error::NoSuchUser { .. } | listen::Error::NoSuchGroup { .. },
         ) => Code::Usage,
@@ -322,6 +358,18 @@ fn capital(text: &str) -> String {
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
         Self::Usage(Box::new(error))
+    }
+}
+
+impl From<super::login::Error> for Failure {
+    fn from(error: super::login::Error) -> Self {
+        Self::Login(error)
+    }
+}
+
+impl From<super::whoami::Error> for Failure {
+    fn from(error: super::whoami::Error) -> Self {
+        Self::Whoami(error)
     }
 }
 

@@ -1,24 +1,31 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
 mod acts;
+mod ask;
 mod client;
 mod completions;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod exit;
 mod flags;
 mod hint;
 mod limits;
+mod login;
+mod logout;
+mod me;
 mod policy;
 mod print;
 mod reach;
 #[cfg(unix)]
 mod run;
+mod running;
 mod serve;
 mod status;
 mod tail;
 mod wait;
+mod whoami;
 
 use std::ffi::OsString;
 use std::panic;
@@ -71,6 +78,14 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Log in, once: prove e-mail and password, and store them
+    Login(login::Options),
+    /// Remove the stored login and the session
+    Logout(logout::Options),
+    /// Show who is logged in, and the account's defaults
+    Whoami(whoami::Options),
+    /// Check everything that a request needs, and say how to repair what fails
+    Doctor(doctor::Options),
     /// Run the daemon in the foreground
     Serve(serve::Options),
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
@@ -141,6 +156,10 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
     match line.command {
+        Command::Login(options) => login::run(options, &globals, print),
+        Command::Logout(options) => logout::run(options, &globals, print),
+        Command::Whoami(options) => whoami::run(options, &globals, print),
+        Command::Doctor(options) => doctor::run(options, &globals, print),
         Command::Serve(options) => {
             let sources = globals.sources(options.keys.given());
             let Loaded { config, paths, warnings, .. } = sources.load()?;

@@ -158,6 +158,11 @@ impl Print {
         self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
+    /// Asks; the answer is typed on the same line.
+    pub(super) fn prompt(self, text: &str) {
+        self.tell(text);
+    }
+
     /// Says what went wrong, why, and the way out.
     pub(super) fn failure(self, failure: &Failure) -> Code {
         // Help and version are results, and clap knows where they go.

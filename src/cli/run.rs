@@ -120,7 +120,7 @@ impl Door {
         config.hosts.clear();
         let setting = Setting {
             clock: Clock::system(),
-            credentials: Credentials::configured(&config.credentials),
+            credentials: Credentials::configured(&config.credentials, &paths.profile),
         };
         match Daemon::start_for(config, paths, setting, Some(key.clone())).await {
             Ok(daemon) => Ok(Self::Own(Box::new(daemon))),

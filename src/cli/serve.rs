@@ -30,7 +30,7 @@ pub(super) fn run(
     process::harden();
     let setting = Setting {
         clock: Clock::system(),
-        credentials: Credentials::configured(&config.credentials),
+        credentials: Credentials::configured(&config.credentials, &paths.profile),
     };
     control()?.block_on(async {
         let mut signals = process::Signals::new().map_err(Failure::Runtime)?;

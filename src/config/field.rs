@@ -354,8 +354,14 @@ macro_rules! words {
     };
 }
 
-words!(Source { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env });
+words!(Source { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env, "keychain" => Keychain });
 words!(Store { "auto" => Auto, "file" => File, "memory" => Memory });
-words!(Key { "auto" => Auto, "systemd" => Systemd, "command" => Command });
+words!(Key {
+    "auto" => Auto,
+    "keychain" => Keychain,
+    "systemd" => Systemd,
+    "command" => Command,
+    "kernel" => Kernel,
+});
 words!(Anonymous { "full" => Full, "read-only" => ReadOnly, "none" => None });
 words!(Format { "auto" => Auto, "human" => Human, "json" => Json, "journald" => Journald });

@@ -29,8 +29,6 @@ pub(super) enum Missing {
     Nothing,
     /// All but the default.
     AllButDefault,
-    /// These words.
-    Words(&'static [&'static str]),
 }
 
 /// What a key takes.
@@ -147,11 +145,6 @@ impl Entry {
 
     /// Sets this key, unless the value is wrong or has no mechanism behind it in this version.
     pub(super) fn set(&self, config: &mut Config, value: &toml::Value) -> Result<(), Wrong> {
-        if let Missing::Words(words) = self.missing
-            && let Some(word) = value.as_str().filter(|word| words.contains(word))
-        {
-            return Err(Wrong::Missing(format!("{} = \"{word}\"", self.path())));
-        }
         let mut changed = config.clone();
         (self.read)(&mut changed, value, &self.kind)?;
         if self.missing == Missing::AllButDefault && self.value(&changed) != self.default() {
@@ -177,17 +170,11 @@ impl Entry {
         match self.missing {
             Missing::Nothing => None,
             Missing::AllButDefault => Some("not yet".to_owned()),
-            Missing::Words(words) => Some(format!("not yet: {}", words.join(", "))),
         }
     }
 
     pub(super) const fn shorthand(mut self, flag: &'static str) -> Self {
         self.shorthand = Some(flag);
-        self
-    }
-
-    pub(super) const fn without(mut self, words: &'static [&'static str]) -> Self {
-        self.missing = Missing::Words(words);
         self
     }
 

@@ -161,6 +161,8 @@ pub enum Source {
     Command,
     /// Environment variables.
     Env,
+    /// The OS keychain.
+    Keychain,
 }
 
 /// `[session]`
@@ -194,10 +196,14 @@ pub enum Store {
 pub enum Key {
     /// The most explicit one there is.
     Auto,
+    /// The OS keychain.
+    Keychain,
     /// The systemd credential `nexudus-key`.
     Systemd,
     /// An external command.
     Command,
+    /// The kernel's keyring: gone after a reboot.
+    Kernel,
 }
 
 /// `[policy]`

@@ -1,6 +1,6 @@
 //! Every key there is: the one list that the rest is made from.
 //!
-//! A key whose mechanism is still to come says so here (`only_default`, `without`): any other value
+//! A key whose mechanism is still to come says so here (`only_default`): any other value
 //! is then refused as not available in this version. Taking that word away enables it.
 
 use super::field::Field;
@@ -11,9 +11,8 @@ pub static KEYS: &[Entry] = &[
     entry!(upstream.origin, Kind::Origin, "Where requests go; https only").shorthand("upstream"),
     entry!(upstream.ca_file, Kind::File, "Extra trust anchors beside the system's, PEM")
         .shorthand("ca-file"),
-    entry!(upstream.proxy, Kind::Proxy, "How to reach the internet: none, system or a URL")
-        .only_default(),
-    entry!(upstream.http2, Kind::Switch, "Offer HTTP/2 to the upstream").only_default(),
+    entry!(upstream.proxy, Kind::Proxy, "How to reach the internet: none, system or a URL"),
+    entry!(upstream.http2, Kind::Switch, "Offer HTTP/2 to the upstream"),
     entry!(upstream.user_agent, Kind::Text, "Replaces the client's User-Agent; \"\": let it be"),
     entry!(
         upstream.connect_timeout,
@@ -54,7 +53,6 @@ pub static KEYS: &[Entry] = &[
         Kind::Choice(&["auto", "systemd", "command", "env", "keychain"]),
         "auto, systemd, command, env or keychain"
     )
-    .without(&["keychain"])
     .shorthand("credentials"),
     entry!(credentials.email, Kind::Text, "E-mail, for sources that hold only the password"),
     entry!(
@@ -72,8 +70,7 @@ pub static KEYS: &[Entry] = &[
         session.key,
         Kind::Choice(&["auto", "keychain", "systemd", "command", "kernel"]),
         "The key of its file: auto, keychain, systemd, command or kernel"
-    )
-    .without(&["keychain", "kernel"]),
+    ),
     entry!(session.key_command, Kind::Command, "Prints that key"),
     entry!(
         session.client_id,
@@ -105,9 +102,8 @@ pub static KEYS: &[Entry] = &[
         throttle.reads,
         Kind::Pace,
         "auto: unpaced until Nexudus throttles, then learned; or 10/100ms"
-    )
-    .only_default(),
-    entry!(throttle.writes, Kind::Pace, "The same for writes").only_default(),
+    ),
+    entry!(throttle.writes, Kind::Pace, "The same for writes"),
     entry!(
         limits.header_bytes,
         Kind::Size { least: 8 << 10, most: 1 << 20 },
@@ -160,8 +156,7 @@ pub static KEYS: &[Entry] = &[
         notify.command,
         Kind::Command,
         "Run when a person is needed: refused login, 2FA, degraded store"
-    )
-    .only_default(),
+    ),
 ];
 
 const POSITIVE: Kind = Kind::Duration { zero: false };

@@ -290,19 +290,10 @@ fn a_mistyped_variable_is_refused_and_other_peoples_are_not_ours() {
 #[test]
 fn what_has_no_mechanism_yet_is_refused_never_ignored() {
     for text in [
-        "[upstream]\nproxy = 'system'",
-        "[upstream]\nproxy = 'http://me:hunter2@proxy:3128'",
-        "[upstream]\nhttp2 = true",
         "[upstream]\nupgrade = true",
         "[admin]\nusers = ['root']",
-        "[credentials]\nsource = 'keychain'",
-        "[session]\nkey = 'keychain'",
-        "[session]\nkey = 'kernel'",
         "[policy]\ncookies = true",
-        "[throttle]\nreads = '10/100ms'",
-        "[throttle]\nwrites = '1/s'",
-        "[notify]\ncommand = ['true']",
-        "[profile.work.notify]\ncommand = ['true']",
+        "[profile.work.policy]\ncookies = true",
     ] {
         let said = problems(text).join("\n");
 

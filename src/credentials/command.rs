@@ -51,7 +51,11 @@ pub(super) enum Error {
 /// One variant per way in which a command can fail; none contains what it printed.
 pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
     let program = argv.first().cloned().unwrap_or_default();
-    let child = Command::new(&program)
+    let mut command = Command::new(&program);
+    super::SECRET_VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    let child = command
         .args(argv.get(1..).unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

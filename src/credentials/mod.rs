@@ -6,10 +6,16 @@
 
 mod command;
 mod environment;
+#[cfg(target_os = "linux")]
+mod kernel;
+mod key;
+mod keychain;
 mod systemd;
 
 use std::fmt;
 
+pub use self::key::{FileKey, KeyOrigin};
+pub use self::keychain::{Keychain, Trouble};
 use crate::config::{self, Source};
 use crate::secret::Secret;
 
@@ -42,6 +48,9 @@ pub struct Found {
     pub origin: Origin,
 }
 
+/// Environment variables that may hold a secret: no child inherits them.
+pub const SECRET_VARIABLES: [&str; 2] = ["NEXUDUS_PASSWORD", "NEXUDUS_TOTP"];
+
 /// The place a login came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -51,6 +60,8 @@ pub enum Origin {
     Command,
     /// `NEXUDUS_EMAIL`, `NEXUDUS_PASSWORD` and their variants.
     Environment,
+    /// The OS keychain.
+    Keychain,
     /// Handed over inside this process.
     Memory,
 }
@@ -61,6 +72,7 @@ impl fmt::Display for Origin {
             Self::Systemd => "systemd credentials",
             Self::Command => "command",
             Self::Environment => "environment",
+            Self::Keychain => Keychain::name(),
             Self::Memory => "memory",
         })
     }
@@ -96,14 +108,22 @@ pub struct Credentials(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Configured(config::Credentials),
+    Configured(config::Credentials, Keychain),
     Memory(Option<Login>),
 }
 
 impl Credentials {
-    /// Reads from where the configuration says.
-    pub fn configured(config: &config::Credentials) -> Self {
-        Self(Kind::Configured(config.clone()))
+    /// Reads from where the configuration says; from the keychain the entries of `profile`.
+    pub fn configured(config: &config::Credentials, profile: &str) -> Self {
+        Self(Kind::Configured(config.clone(), Keychain::of_system(profile)))
+    }
+
+    /// Returns the keychain, where one is used.
+    pub fn keychain(&self) -> Option<&Keychain> {
+        match &self.0 {
+            Kind::Configured(_, keychain) => Some(keychain),
+            Kind::Memory(_) => None,
+        }
     }
 
     /// Holds a login of this process, or none: nobody has logged in.
@@ -117,7 +137,7 @@ impl Credentials {
     pub fn account(&self) -> Option<String> {
         let config = match &self.0 {
             Kind::Memory(login) => return login.as_ref().map(|login| login.email.clone()),
-            Kind::Configured(config) => config,
+            Kind::Configured(config, _) => config,
         };
         let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
         let email = |login: Option<Login>| login.map(|login| login.email);
@@ -139,12 +159,12 @@ impl Credentials {
     /// it, [`Error::Locked`] and [`Error::Unavailable`] when a store that may hold it cannot be
     /// read.
     pub async fn load(&self) -> Result<Found, Error> {
-        let config = match &self.0 {
+        let (config, keychain) = match &self.0 {
             Kind::Memory(Some(login)) => {
                 return Ok(Found { login: login.clone(), origin: Origin::Memory });
             }
             Kind::Memory(None) => return Err(Error::Missing),
-            Kind::Configured(config) => config,
+            Kind::Configured(config, keychain) => (config, keychain),
         };
         let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
         if asked(Source::Systemd)
@@ -162,18 +182,57 @@ impl Credentials {
         {
             return Ok(Found { login, origin: Origin::Environment });
         }
+        if asked(Source::Keychain)
+            && let Some(login) = keychain.login().await?
+        {
+            return Ok(Found { login, origin: Origin::Keychain });
+        }
         Err(Error::Missing)
     }
-}
 
-/// Runs `argv` and returns the first line that it prints: the key of the saved session comes from
-/// a command just as a password does.
-///
-/// # Errors
-///
-/// [`Error::Unavailable`]; it contains nothing that was printed.
-pub async fn printed_by(argv: &[String]) -> Result<Secret, Error> {
-    command::first_line(argv).await.map_err(|error| Error::Unavailable(Box::new(error)))
+    /// Returns the sources that would log in again after the keychain was cleared. A command
+    /// counts when it is configured: it is not run for this.
+    pub fn beside_keychain(&self) -> Vec<Origin> {
+        let Kind::Configured(config, _) = &self.0 else { return vec![] };
+        let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
+        let has = |login: Result<Option<Login>, Error>| !matches!(login, Ok(None));
+        [
+            (Origin::Systemd, asked(Source::Systemd) && has(from_systemd(config))),
+            (Origin::Command, asked(Source::Command) && !config.command.is_empty()),
+            (Origin::Environment, asked(Source::Env) && has(from_environment(config))),
+        ]
+        .into_iter()
+        .filter_map(|(origin, holds)| holds.then_some(origin))
+        .collect()
+    }
+
+    /// Says whether a login in the keychain is looked at.
+    pub fn uses_keychain(&self) -> bool {
+        match &self.0 {
+            Kind::Configured(config, _) => {
+                matches!(config.source, Source::Auto | Source::Keychain)
+            }
+            Kind::Memory(_) => false,
+        }
+    }
+
+    /// Removes what this profile has in the keychain and in the kernel's keyring: the login, and
+    /// the key of the session file, which opens nothing any more once that is gone. Returns
+    /// whether there was a login.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] and [`Error::Unavailable`] when the keychain cannot be changed.
+    pub async fn clear(&self) -> Result<bool, Error> {
+        let Kind::Configured(_, keychain) = &self.0 else { return Ok(false) };
+        #[cfg(target_os = "linux")]
+        if let Err(error) = kernel::remove(keychain.profile()) {
+            tracing::debug!(%error, "no key removed from the kernel keyring");
+        }
+        let had_login = keychain.remove_login().await?;
+        keychain.remove_file_key().await?;
+        Ok(had_login)
+    }
 }
 
 fn from_systemd(config: &config::Credentials) -> Result<Option<Login>, Error> {
@@ -192,7 +251,9 @@ async fn from_command(config: &config::Credentials) -> Result<Option<Login>, Err
         present: "a password",
         absent: "an address: set credentials.email",
     })?;
-    let password = printed_by(&config.command).await?;
+    let password = command::first_line(&config.command)
+        .await
+        .map_err(|error| Error::Unavailable(Box::new(error)))?;
     Ok(Some(Login { email, password, second_factor: None }))
 }
 

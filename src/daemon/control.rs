@@ -75,7 +75,7 @@ impl Control {
         Ok(Self(tasks))
     }
 
-    /// Ends every connection: what watches sees the daemon's end. Returns once nobody listens.
+    /// Ends every connection (what watches sees the daemon's end) and removes the socket.
     pub(super) async fn end(&mut self) {
         self.0.shutdown().await;
     }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::admin::Heart;
 use crate::gateway::{Connections, Gateway};
 use crate::listen::{Bound, Draining, Listener};
+use crate::upstream::Upstream;
 
 /// A place to listen on, and who answers there at the moment.
 pub(super) type Route = (Bound, Arc<ArcSwap<Gateway>>);
@@ -25,6 +26,7 @@ impl Data {
     /// Starts the thread and waits until it listens.
     pub(super) fn start(
         routes: Vec<Route>,
+        upstreams: Vec<Upstream>,
         connections: Arc<ArcSwap<Connections>>,
         draining: Draining,
         heart: Heart,
@@ -41,6 +43,9 @@ impl Data {
         let serve = move || {
             runtime.block_on(async move {
                 tokio::spawn(heart.beat());
+                for upstream in upstreams {
+                    tokio::spawn(upstream.keep_warm());
+                }
                 for (listener, gateway) in watched {
                     tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
                 }

@@ -17,7 +17,8 @@ use crate::gateway::{Gateway, Guard, Keys, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
 use crate::session::Session;
-use crate::upstream::{Keep, Resolver, Timeouts, Upstream};
+use crate::throttle::Throttle;
+use crate::upstream::{Keep, Resolver, Terms, Upstream, Via};
 
 /// Everything that is listened on, bound before anything runs.
 pub(super) struct Places {
@@ -85,6 +86,9 @@ pub(super) struct Forward<'a> {
     pub(super) config: &'a Config,
     pub(super) session: &'a Session,
     pub(super) callers: &'a Callers,
+    /// The budget of the API. Another host has one of its own: its throttle answers hold up
+    /// nobody here.
+    pub(super) throttle: &'a Throttle,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) resolver: Resolver,
     pub(super) clock: Clock,
@@ -97,23 +101,36 @@ impl Forward<'_> {
         let hosts = self.config.hosts.iter().map(|host| &host.origin);
         let origins = std::iter::once(&self.config.upstream.origin).chain(hosts);
         for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
-            let lane = self.lane(origin, &places)?;
+            let throttle = match lanes.is_empty() {
+                true => self.throttle.clone(),
+                false => self.throttle.another(&self.config.throttle),
+            };
+            let lane = self.lane(origin, throttle, &places)?;
             routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
             lanes.push(lane);
         }
         Ok((routes, lanes))
     }
 
-    fn lane(&self, origin: &Origin, places: &[Bound]) -> Result<Lane, Error> {
-        let timeouts = Timeouts {
-            connect: self.config.upstream.connect_timeout,
-            header: self.config.upstream.header_timeout,
+    fn lane(&self, origin: &Origin, throttle: Throttle, places: &[Bound]) -> Result<Lane, Error> {
+        let config = self.config;
+        let terms = Terms {
+            http2: config.upstream.http2,
+            via: Via::configured(&config.upstream.proxy, origin)?,
+            connect: config.upstream.connect_timeout,
+            header: config.upstream.header_timeout,
         };
-        let (tls, resolver) = (self.tls.clone(), self.resolver.clone());
-        let upstream = Upstream::new(origin.clone(), tls, resolver, timeouts, self.clock.clone());
+        let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
+        let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &terms, clock);
         let addresses = addresses(places);
-        let gateway = gateway(self.config, self.session, self.callers, &upstream, &addresses)?;
-        Ok(Lane { upstream, addresses, gateway: Arc::new(ArcSwap::from_pointee(gateway)) })
+        let gateway =
+            gateway(config, self.session, self.callers, (&throttle, &upstream), &addresses)?;
+        Ok(Lane {
+            throttle,
+            upstream,
+            addresses,
+            gateway: Arc::new(ArcSwap::from_pointee(gateway)),
+        })
     }
 }
 
@@ -122,7 +139,7 @@ pub(super) fn gateway(
     config: &Config,
     session: &Session,
     callers: &Callers,
-    upstream: &Upstream,
+    (throttle, upstream): (&Throttle, &Upstream),
     addresses: &[SocketAddr],
 ) -> Result<Gateway, Error> {
     let limits = &config.limits;
@@ -134,7 +151,15 @@ pub(super) fn gateway(
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    Ok(Gateway::new(guard, policy, keep, session.clone(), upstream.clone(), user_agent))
+    Ok(Gateway::new(
+        guard,
+        policy,
+        keep,
+        session.clone(),
+        throttle.clone(),
+        upstream.clone(),
+        user_agent,
+    ))
 }
 
 /// 0 in the configuration means no bound.

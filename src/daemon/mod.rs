@@ -12,8 +12,10 @@ pub mod process;
 #[cfg(unix)]
 mod relay;
 
+mod alert;
 mod control;
 mod data;
+mod direct;
 mod forward;
 mod lock;
 mod notify;
@@ -43,8 +45,10 @@ use crate::listen::{self, Drain, Users};
 use crate::secret::Secret;
 use crate::session::{Session, issuer};
 use crate::telemetry::Record;
+use crate::throttle::Throttle;
 use crate::upstream::{self, Resolver};
 
+pub use self::direct::{Direct, reach};
 #[cfg(unix)]
 pub use self::relay::Relay;
 
@@ -56,6 +60,7 @@ pub struct Daemon {
     socket: Option<PathBuf>,
     session: Session,
     clients: Clients,
+    throttle: Throttle,
     drain: Drain,
     data: Option<Data>,
     live: Option<Live>,
@@ -65,6 +70,7 @@ pub struct Daemon {
     is_activated: bool,
     control: Control,
     keeper: tokio::task::JoinHandle<()>,
+    alert: Option<tokio::task::JoinHandle<()>>,
     #[cfg(target_os = "linux")]
     _reserved: Vec<listen::Reserved>,
     _lock: lock::Lock,
@@ -109,6 +115,9 @@ pub enum Error {
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
+    /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
+    #[error("could not use the proxy of upstream.proxy")]
+    Proxy(#[from] upstream::ViaError),
     /// The daemon's own HTTP client could not be made.
     #[error("could not make the client for the token endpoint")]
     Client(#[source] reqwest::Error),
@@ -148,12 +157,8 @@ impl Daemon {
         let admin = control::Places::bind(config, paths, admin)?;
         let mut places = Places::bind(config, paths, &users, tcp, unix)?;
 
-        let client = issuer::client(reqwest::Client::builder())
-            .tls_backend_preconfigured((*tls).clone())
-            .dns_resolver(Arc::new(resolver.clone()))
-            .connect_timeout(config.upstream.connect_timeout)
-            .build()
-            .map_err(Error::Client)?;
+        let client = direct::client(config, &tls, &resolver)?;
+        let credentials = setting.credentials.clone();
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
@@ -161,8 +166,13 @@ impl Daemon {
             issuer::Http::new(client, config.upstream.origin.to_string()),
             setting.clock.clone(),
         );
+        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
+        let alert = (!config.notify.command.is_empty()).then(|| {
+            let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
+            tokio::spawn(alert::watch(session.clone(), credentials, command, profile))
+        });
 
         let (drain, draining) = Drain::new();
         #[cfg(target_os = "linux")]
@@ -172,10 +182,17 @@ impl Daemon {
         let own = addresses(&places.own);
         let socket = places.own.iter().find_map(socket);
         let host_addresses: Vec<_> = places.hosts.iter().map(|host| addresses(host)).collect();
-        let clock = setting.clock;
-        let forward =
-            Forward { config, session: &session, callers: &callers, tls, resolver, clock };
+        let forward = Forward {
+            config,
+            session: &session,
+            callers: &callers,
+            throttle: &throttle,
+            tls,
+            resolver,
+            clock: setting.clock,
+        };
         let (routes, lanes) = forward.routes(places)?;
+        let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
 
@@ -209,8 +226,8 @@ impl Daemon {
                 shield: Shield::new(admin.address()),
             },
         );
-        let data =
-            Data::start(routes, connections.clone(), draining, heart).map_err(Error::Data)?;
+        let data = Data::start(routes, upstreams, connections.clone(), draining, heart)
+            .map_err(Error::Data)?;
         let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
         Ok(Self {
             addresses: own,
@@ -218,6 +235,7 @@ impl Daemon {
             socket,
             session,
             clients,
+            throttle,
             drain,
             data: Some(data),
             live: Some(Live { config: config.clone(), callers, lanes, connections }),
@@ -227,6 +245,7 @@ impl Daemon {
             is_activated,
             control,
             keeper,
+            alert,
             #[cfg(target_os = "linux")]
             _reserved: reserved,
             _lock: lock,
@@ -251,6 +270,11 @@ impl Daemon {
     /// Returns the session.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Returns the budget of the API.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// Returns the named clients.
@@ -287,6 +311,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.alert.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::admin::wire::Reloaded;
 use crate::config::{Config, Entry, KEYS};
 use crate::gateway::{Connections, Gateway};
 use crate::telemetry;
+use crate::throttle::Throttle;
 use crate::upstream::Upstream;
 
 /// What a reload needs.
@@ -29,6 +30,7 @@ pub(super) struct Live {
 /// One origin, its local addresses, and what answers there at the moment.
 #[derive(Debug)]
 pub(super) struct Lane {
+    pub(super) throttle: Throttle,
     pub(super) upstream: Upstream,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) gateway: Arc<ArcSwap<Gateway>>,
@@ -61,7 +63,8 @@ impl Daemon {
 
         let level = telemetry::Level::read(&next.log.level)?;
         let made = live.lanes.iter().map(|lane| {
-            gateway(&next, &self.session, &live.callers, &lane.upstream, &lane.addresses)
+            let to = (&lane.throttle, &lane.upstream);
+            gateway(&next, &self.session, &live.callers, to, &lane.addresses)
         });
         let gateways = made.collect::<Result<Vec<_>, _>>()?;
         let connections = live.connections.load().renewed(&next.limits);

@@ -1,7 +1,8 @@
 //! Puts our token where the caller's was.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT,
+    VIA,
 };
 use http::uri::{Parts, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -30,12 +31,15 @@ pub(super) fn with(
     let head = allowed.head();
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(HOST, to.upstream.authority().clone());
+    let nominates = head.headers.contains_key(CONNECTION);
+    let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
-        if headers::goes_up(name, &head.headers) {
+        if headers::goes_up(name, nominates.then_some(&head.headers)) {
+            accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
             headers.append(name, value.clone());
         }
     }
-    if wants_anything(&headers) {
+    if accepts != Accepts::Something {
         headers.insert(ACCEPT, JSON);
     }
     if allowed.is_without_tokens() {
@@ -65,18 +69,28 @@ pub(super) fn with(
 
 /// Takes the target's bytes as they came, and never its authority.
 fn path_only(uri: &Uri) -> Uri {
+    if uri.authority().is_none() && uri.scheme().is_none() {
+        return uri.clone();
+    }
     let mut parts = Parts::default();
     parts.path_and_query = uri.path_and_query().cloned();
     Uri::from_parts(parts).expect("a path alone is a complete target")
 }
 
-/// Nexudus answers XML or HTML to those who do not ask for JSON.
-fn wants_anything(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(ACCEPT).iter();
-    match (accepted.next(), accepted.next()) {
-        (None, _) => true,
-        (Some(only), None) => only == "*/*",
-        (Some(_), Some(_)) => false,
+/// What a caller accepts. Nexudus answers XML or HTML to those who do not ask for JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepts {
+    Nothing,
+    Anything,
+    Something,
+}
+
+impl Accepts {
+    fn and(self, value: &HeaderValue) -> Self {
+        match self {
+            Self::Nothing if value == "*/*" => Self::Anything,
+            Self::Nothing | Self::Anything | Self::Something => Self::Something,
+        }
     }
 }
 
@@ -84,3 +98,42 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// RFC 9110 §7.6.3: a gateway says that it passed a request on.
 const OURSELVES: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_target_keeps_its_bytes_and_loses_its_authority(target in "/[!\"$-;=?-~]{0,60}") {
+            if let Ok(uri) = target.parse::<Uri>() {
+                prop_assert_eq!(path_only(&uri).to_string(), target.clone());
+            }
+            if let Ok(uri) = format!("http://evil.example{target}").parse::<Uri>() {
+                let sent = path_only(&uri);
+                prop_assert!(sent.authority().is_none() && sent.scheme().is_none());
+                prop_assert_eq!(sent.to_string(), target);
+            }
+        }
+
+        #[test]
+        fn no_spelling_of_a_name_speaks_for_the_caller(
+            name in "(x[-_]forwarded[-_][a-z]{1,8}|client[-_]id|authorization|cookie|sec[-_]fetch[-_][a-z]{1,6})"
+        ) {
+            let name = HeaderName::try_from(name).unwrap();
+            prop_assert!(!headers::goes_up(&name, None));
+        }
+
+        #[test]
+        fn what_connection_names_stays_here(name in "[a-z][a-z0-9-]{0,12}", pad in "[ \t]{0,2}") {
+            let mut all = HeaderMap::new();
+            let value = format!("close,{pad}{}{pad}", name.to_uppercase());
+            all.insert(CONNECTION, HeaderValue::try_from(value).unwrap());
+            let name = HeaderName::try_from(name).unwrap();
+            prop_assert!(!headers::goes_up(&name, Some(&all)));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -36,7 +36,9 @@ impl Connections {
     /// Serves at most `limits.connections` at once, until `draining`.
     pub fn new(limits: &Limits, draining: Draining, record: Arc<Record>) -> Self {
         let mut http = http1::Builder::new();
-        http.max_headers(limits.headers).max_header_size(limits.header_bytes);
+        // Answers wait in memory for a slow reader up to this size, whatever their length.
+        let most = limits.header_bytes.max(MOST_BUFFERED);
+        http.max_headers(limits.headers).max_header_size(limits.header_bytes).max_buf_size(most);
         Self {
             http,
             patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },
@@ -71,13 +73,14 @@ impl Connections {
                 Answering { phase: phase.clone(), access, _in_flight: self.draining.enter() };
             let (gateway, visitor) = (gateway.load_full(), visitor.clone());
             let draining = self.draining.clone();
-            async move {
+            // It is large, and handed on by value several times before it is first polled.
+            Box::pin(async move {
                 let response = match has_room {
-                    true => unless_over(draining, gateway.respond(request, &visitor)).await,
+                    true => unless_over(&draining, pin!(gateway.respond(request, &visitor))).await,
                     false => respond::render(&Error::Overloaded),
                 };
                 Ok::<_, Infallible>(answering.finish(response))
-            }
+            })
         });
         let contained = Contain(|| respond::render(&Error::Internal)).layer(answer);
         let connection =
@@ -105,10 +108,9 @@ impl Connections {
 /// Answers with a 503 once the time to finish is over. Costs a read per wake-up, not a wait: the
 /// connection that carries this request is woken at that moment.
 async fn unless_over(
-    draining: Draining,
-    answer: impl Future<Output = Response<Body>>,
+    draining: &Draining,
+    mut answer: Pin<&mut impl Future<Output = Response<Body>>>,
 ) -> Response<Body> {
-    let mut answer = pin!(answer);
     poll_fn(|cx| match draining.is_over() {
         true => Poll::Ready(respond::render(&Error::Draining)),
         false => answer.as_mut().poll(cx),
@@ -141,3 +143,6 @@ impl Drop for Answering {
         self.phase.idle();
     }
 }
+
+/// What is buffered of one answer before its upstream is asked to wait: a few TLS records.
+const MOST_BUFFERED: usize = 64 << 10;

@@ -4,7 +4,7 @@
 //! (CVE-2025-64484). Fields that `Connection` names go first, so that no caller can remove what we
 //! add (CVE-2025-48865).
 
-use http::header::{CONNECTION, LOCATION, SET_COOKIE};
+use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::body::Body;
@@ -12,8 +12,9 @@ use super::policy::Allowed;
 use crate::session::Bearer;
 use crate::upstream::{Relayed, Upstream};
 
-/// Says whether a caller's field goes to the upstream.
-pub(super) fn goes_up(name: &HeaderName, all: &HeaderMap) -> bool {
+/// Says whether a caller's field goes to the upstream. `nominating` are all its fields, if there is
+/// a `Connection` among them.
+pub(super) fn goes_up(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
     let folded;
     let name = match name.as_str() {
         text if text.contains('_') => {
@@ -22,7 +23,9 @@ pub(super) fn goes_up(name: &HeaderName, all: &HeaderMap) -> bool {
         }
         text => text,
     };
-    !is_hop_by_hop(name) && !belongs_to_us(name) && !is_nominated(name, all)
+    !is_hop_by_hop(name)
+        && !belongs_to_us(name)
+        && !nominating.is_some_and(|all| is_nominated(name, all))
 }
 
 /// Fields that say something about this connection, or that the daemon sets itself.
@@ -99,10 +102,15 @@ pub(super) fn clean(
     let (mut head, body) = response.into_parts();
     // Neither side's version is the other's business: hyper answers in the caller's.
     head.version = http::Version::HTTP_11;
+    // RFC 9112 §6.3: beside a transfer coding a length says nothing.
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()
-        .filter(|(name, value)| !comes_down(name, value, &head.headers, bearer))
+        .filter(|(name, value)| !comes_down(name, value, nominating, bearer))
         .map(|(name, _)| name.clone())
         .collect();
     for name in unwanted {
@@ -116,7 +124,12 @@ pub(super) fn clean(
     Response::from_parts(head, Body::relayed(body))
 }
 
-fn comes_down(name: &HeaderName, value: &HeaderValue, all: &HeaderMap, bearer: &Bearer) -> bool {
+fn comes_down(
+    name: &HeaderName,
+    value: &HeaderValue,
+    nominating: Option<&HeaderMap>,
+    bearer: &Bearer,
+) -> bool {
     let text = name.as_str();
     let is_length = text == "content-length";
     let passes = is_length || !is_hop_by_hop(text);
@@ -125,7 +138,7 @@ fn comes_down(name: &HeaderName, value: &HeaderValue, all: &HeaderMap, bearer: &
         // Would send the caller around us, to a host that wants the token.
         && text != "alt-svc"
         && !text.starts_with("access-control-")
-        && (is_length || !is_nominated(text, all))
+        && (is_length || !nominating.is_some_and(|all| is_nominated(text, all)))
         && !echoes(value, bearer)
 }
 
@@ -186,10 +199,10 @@ mod tests {
             "te",
             "expect",
         ] {
-            assert!(!goes_up(&HeaderName::from_static(name), &HeaderMap::new()), "{name}");
+            assert!(!goes_up(&HeaderName::from_static(name), None), "{name}");
         }
         for name in ["accept", "content-type", "if-none-match", "nx-app-version", "x_custom"] {
-            assert!(goes_up(&HeaderName::from_static(name), &HeaderMap::new()), "{name}");
+            assert!(goes_up(&HeaderName::from_static(name), None), "{name}");
         }
     }
 
@@ -199,8 +212,8 @@ mod tests {
         all.append(CONNECTION, HeaderValue::from_static("close, X-One"));
         all.append(CONNECTION, HeaderValue::from_static("x-two"));
 
-        assert!(!goes_up(&HeaderName::from_static("x-one"), &all));
-        assert!(!goes_up(&HeaderName::from_static("x-two"), &all));
-        assert!(goes_up(&HeaderName::from_static("x-three"), &all));
+        assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all)));
+        assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all)));
+        assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all)));
     }
 }

@@ -21,9 +21,11 @@ mod target;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub use self::body::Body;
+use self::caller::Caller;
 pub use self::caller::Keys;
 pub use self::connection::Connections;
 pub use self::explain::{Explained, explain};
@@ -33,6 +35,7 @@ pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
+use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
 /// Answers local requests with the answers of one upstream.
@@ -42,6 +45,7 @@ pub struct Gateway {
     policy: Policy,
     keep: Keep,
     session: Session,
+    throttle: Throttle,
     upstream: Upstream,
     user_agent: Option<HeaderValue>,
 }
@@ -53,10 +57,11 @@ impl Gateway {
         policy: Policy,
         keep: Keep,
         session: Session,
+        throttle: Throttle,
         upstream: Upstream,
         user_agent: Option<HeaderValue>,
     ) -> Self {
-        Self { guard, policy, keep, session, upstream, user_agent }
+        Self { guard, policy, keep, session, throttle, upstream, user_agent }
     }
 
     /// Looks at whoever has connected, before the first request.
@@ -75,6 +80,7 @@ impl Gateway {
         visitor: &Visitor,
     ) -> Result<Response<Body>, Error> {
         let admitted = guard::admit(request, visitor, &self.guard)?;
+        let caller = sender(&admitted.caller, &visitor.peer);
         let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
             Verdict::Login(request, caller) => {
@@ -86,23 +92,22 @@ impl Gateway {
         self.session
             .ready(if once { session::Body::Once } else { session::Body::Replayable })
             .await?;
-        // Only now is the body asked for (`100 Continue`): nothing can refuse the request any more.
+        // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
+        // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
 
-        let mut bearer = self.bearer(&body).await?;
+        let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
         let mut replayed = false;
         loop {
-            let response = self.send(&allowed, &mut body, &bearer).await?;
+            let (response, bearer) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
-                self.session.proven(bearer.generation);
                 return self.relay(response, &allowed, &bearer).await;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let asked = Asked::new(allowed.method(), allowed.path());
             match self.session.judge(bearer.generation, &asked).await {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
-                    response.into_body().discard(LEFT_OF_A_401).await;
-                    bearer = self.bearer(&body).await?;
+                    response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;
                 }
                 verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
@@ -143,6 +148,34 @@ impl Gateway {
         }
     }
 
+    /// Sends in its turn, and again in other turns while Nexudus throttles and the wait allows;
+    /// then the throttle answer is the caller's.
+    async fn send_in_turn(
+        &self,
+        turn: &mut Turn<'_>,
+        allowed: &Allowed,
+        body: &mut Kept,
+    ) -> Result<(Response<Relayed>, Bearer), Error> {
+        let mut slot = turn.slot().await?;
+        loop {
+            let bearer = self.bearer(body).await?;
+            let response = self.send(allowed, body, &bearer).await?;
+            match slot.judge(&answer(&response), body.is_repeatable()) {
+                throttle::Verdict::Pass => {
+                    if response.status() != StatusCode::UNAUTHORIZED {
+                        self.session.proven(bearer.generation);
+                    }
+                    return Ok((response, bearer));
+                }
+                throttle::Verdict::Relay => return Ok((response, bearer)),
+                throttle::Verdict::Again => {}
+            }
+            let Ok(another) = turn.slot().await else { return Ok((response, bearer)) };
+            response.into_body().discard(LEFT_OF_AN_ANSWER).await;
+            slot = another;
+        }
+    }
+
     async fn send(
         &self,
         allowed: &Allowed,
@@ -161,6 +194,22 @@ impl Gateway {
     }
 }
 
+/// Says between whom turns are shared: clients, else processes as far as the kernel tells them
+/// apart, else connections.
+fn sender(caller: &Caller, peer: &Peer) -> throttle::Caller {
+    match (caller, peer) {
+        (Caller::Client(client), _) => throttle::Caller::Key(client.name().into()),
+        (Caller::Keyless, Peer::Tcp { remote, .. }) => throttle::Caller::Connection(*remote),
+        (Caller::Keyless, Peer::Unix { pid: Some(pid), .. }) => throttle::Caller::Process(*pid),
+        (Caller::Keyless, Peer::Unix { uid, pid: None }) => throttle::Caller::User(*uid),
+    }
+}
+
+fn answer(response: &Response<Relayed>) -> Answer<'_> {
+    let (status, headers) = (response.status(), response.headers());
+    Answer { status, headers, ended: response.body().is_end_stream() }
+}
+
 /// Why a local request was not forwarded, or got no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -173,6 +222,9 @@ pub(crate) enum Error {
     /// There is no token to send.
     #[error(transparent)]
     Session(#[from] session::Error),
+    /// Its turn did not come.
+    #[error(transparent)]
+    Throttle(#[from] throttle::Error),
     /// The caller's body did not arrive as announced.
     #[error(transparent)]
     Body(upstream::Fault),
@@ -190,5 +242,6 @@ pub(crate) enum Error {
     Internal,
 }
 
-/// A 401's body is read to keep its connection; a longer one costs more than a handshake.
-const LEFT_OF_A_401: usize = 64 << 10;
+/// The body of an answer that nobody wants is read to keep its connection; a longer one costs more
+/// than a handshake.
+const LEFT_OF_AN_ANSWER: usize = 64 << 10;

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::error::Cause;
@@ -52,6 +52,16 @@ pub enum Failure {
         /// What happened.
         cause: Cause,
     },
+}
+
+impl Issued {
+    /// Returns the value of the `Authorization` header, marked sensitive.
+    pub fn bearer(&self) -> Option<HeaderValue> {
+        let text = zeroize::Zeroizing::new(format!("Bearer {}", self.access.expose()));
+        let mut header = HeaderValue::from_str(&text).ok()?;
+        header.set_sensitive(true);
+        Some(header)
+    }
 }
 
 impl Failure {

@@ -135,7 +135,7 @@ impl Error {
 
 impl Cause {
     /// Wraps a sentence that names no secret.
-    pub(super) fn new(sentence: impl Into<String>) -> Self {
+    pub fn new(sentence: impl Into<String>) -> Self {
         Self(sentence.into().into())
     }
 

@@ -159,23 +159,19 @@ impl<I: Issuer> Flight<I> {
         self.log_in(found).await
     }
 
+    /// Finds where the pair is kept. A file stays found until a person logs in or out, which may
+    /// change its key; memory is looked at each time, for a keychain may open late.
     async fn find_home(&mut self) -> Result<(), Miss> {
-        if self.landing.home.is_some() {
+        let is_file = matches!(self.landing.home, Some((Home::File(_), _)));
+        if is_file && !self.fetch.changed {
             return Ok(());
         }
         let desk = &self.desk;
         let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        match home::find(&desk.config, desk.directory.as_deref(), handed).await {
-            Ok(home) => {
-                self.landing.home = Some(home);
-                Ok(())
-            }
-            Err(cause) => {
-                let retry_after = Duration::ZERO;
-                let cause = Some(cause);
-                Err((Error::CredentialsUnavailable { retry_after, cause }, None))
-            }
-        }
+        let directory = desk.directory.as_deref();
+        let home = home::find(&desk.config, directory, &desk.credentials, handed).await;
+        self.landing.home = Some(home.map_err(|error| (error, None))?);
+        Ok(())
     }
 
     async fn changed_login(&mut self) -> Result<Option<Found>, Miss> {

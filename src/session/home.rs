@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::error::Cause;
+use super::error::{Cause, Error};
 use super::saved::Saved;
 use super::seal::{self, Key};
 use super::view::Keeping;
 use crate::config::{self, Store};
-use crate::credentials;
+use crate::credentials::{self, Credentials, FileKey, KeyOrigin};
 
 /// Where the pair is kept.
 #[derive(Clone, Debug)]
@@ -22,73 +23,72 @@ pub(super) enum Home {
 /// Finds the home that the configuration asks for. `directory` is the profile's state directory,
 /// `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
 ///
+/// Under `auto` a key that cannot be read now means memory for now: whoever asks again later finds
+/// the file, which nobody has touched meanwhile. Never silently: the reason is part of what
+/// `status` shows.
+///
 /// # Errors
 ///
-/// Why there is no key, where a file was asked for. Never a silent downgrade: under `auto` the
-/// reason becomes part of what `status` shows.
+/// Why there is no key, where a file was asked for.
 pub(super) async fn find(
     config: &config::Session,
     directory: Option<&Path>,
+    credentials: &Credentials,
     handed: Option<PathBuf>,
-) -> Result<(Home, Keeping), Cause> {
-    let memory = |why: String| Ok((Home::Memory, Keeping { kind: "memory", why }));
+) -> Result<(Home, Keeping), Error> {
+    let memory = |why: String| Ok((Home::Memory, Keeping { kind: "memory", why, volatile: true }));
     if config.store == Store::Memory {
         return memory("session.store is memory".into());
     }
     let found = match directory {
-        Some(directory) => key(config, handed).await.map(|(key, why)| (directory, key, why)),
-        None => Err(Cause::new("there is no state directory")),
+        Some(directory) => {
+            let found = credentials.file_key(config, handed).await.map_err(unread);
+            found.and_then(derive).map(|(key, origin)| (directory, key, origin))
+        }
+        None => Err(unavailable(Cause::new("there is no state directory"))),
     };
     match found {
-        Ok((directory, key, why)) => {
+        Ok((directory, key, origin)) => {
             let saved = Arc::new(Saved::new(directory.to_owned(), key));
-            Ok((
-                Home::File(saved),
-                Keeping { kind: "file", why: format!("its key comes from {why}") },
-            ))
+            let (why, volatile) = (format!("its key comes from {origin}"), origin.is_volatile());
+            Ok((Home::File(saved), Keeping { kind: "file", why, volatile }))
         }
-        Err(cause) if config.store == Store::Auto => memory(format!("no file: {cause}")),
-        Err(cause) => Err(cause),
-    }
-}
-
-async fn key(
-    config: &config::Session,
-    handed: Option<PathBuf>,
-) -> Result<(Key, &'static str), Cause> {
-    let asked = |home| config.key == config::Key::Auto || config.key == home;
-    if asked(config::Key::Systemd)
-        && let Some(path) = handed.map(|directory| directory.join("nexudus-key"))
-        && path.exists()
-    {
-        let material = std::fs::read(&path)
-            .map(zeroize::Zeroizing::new)
-            .map_err(|_| Cause::new("the systemd credential `nexudus-key` cannot be read"))?;
-        return Ok((derive(&material, "nexudus-key")?, "systemd"));
-    }
-    if asked(config::Key::Command) && !config.key_command.is_empty() {
-        let material = credentials::printed_by(&config.key_command).await.map_err(|error| {
+        Err(error) if config.store == Store::Auto => {
             let why = std::error::Error::source(&error).map(ToString::to_string);
-            Cause::new(format!("no key from session.key_command: {}", why.unwrap_or_default()))
-        })?;
-        return Ok((derive(material.expose().as_bytes(), "session.key_command")?, "a command"));
+            memory(format!("no file: {}", why.unwrap_or_else(|| error.to_string())))
+        }
+        Err(error) => Err(error),
     }
-    Err(Cause::new(
-        "there is no key for it; give the systemd credential `nexudus-key` or session.key_command",
-    ))
 }
 
-fn derive(material: &[u8], origin: &str) -> Result<Key, Cause> {
-    Key::derive(material.trim_ascii_end()).ok_or_else(|| {
-        let least = seal::SHORTEST;
-        Cause::new(format!("the key from {origin} is shorter than {least} bytes"))
-    })
+fn unread(error: credentials::Error) -> Error {
+    match error {
+        credentials::Error::Missing => unavailable(Cause::new(
+            "there is no key for it; give the systemd credential `nexudus-key` or \
+             session.key_command",
+        )),
+        credentials::Error::Locked => Error::CredentialsLocked { retry_after: Duration::ZERO },
+        credentials::Error::Unavailable(source) => {
+            unavailable(Cause::new(format!("its key cannot be read: {source}")))
+        }
+        credentials::Error::Incomplete { .. } => unavailable(Cause::new(error.to_string())),
+    }
+}
+
+fn unavailable(cause: Cause) -> Error {
+    Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause: Some(cause) }
+}
+
+fn derive(found: FileKey) -> Result<(Key, KeyOrigin), Error> {
+    let key = Key::derive(found.material.trim_ascii_end()).ok_or_else(|| {
+        let (origin, least) = (found.origin, seal::SHORTEST);
+        unavailable(Cause::new(format!("the key from {origin} is shorter than {least} bytes")))
+    })?;
+    Ok((key, found.origin))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
@@ -99,7 +99,10 @@ mod tests {
         let (home, keeping) = found(&config(Store::Auto, &[]), &directory).await.unwrap();
 
         assert!(matches!(home, Home::File(_)));
-        assert_eq!((keeping.kind, keeping.why.as_str()), ("file", "its key comes from systemd"));
+        assert_eq!(
+            (keeping.kind, keeping.why.as_str()),
+            ("file", "its key comes from the systemd credential `nexudus-key`")
+        );
     }
 
     #[cfg(unix)]
@@ -111,7 +114,7 @@ mod tests {
         let (home, keeping) = found(&config, &directory).await.unwrap();
 
         assert!(matches!(home, Home::File(_)));
-        assert_eq!(keeping.why, "its key comes from a command");
+        assert_eq!(keeping.why, "its key comes from session.key_command");
     }
 
     #[tokio::test]
@@ -121,8 +124,8 @@ mod tests {
         let (home, keeping) = found(&config(Store::Auto, &[]), &directory).await.unwrap();
         assert!(matches!(home, Home::Memory));
         assert!(keeping.why.starts_with("no file: there is no key for it"), "{}", keeping.why);
-        let cause = found(&config(Store::File, &[]), &directory).await.unwrap_err();
-        assert!(cause.sentence().contains("nexudus-key"), "{cause}");
+        let error = found(&config(Store::File, &[]), &directory).await.unwrap_err();
+        assert!(cause(&error).contains("nexudus-key"), "{error}");
     }
 
     #[tokio::test]
@@ -130,16 +133,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("nexudus-key"), "fifteen bytes..").unwrap();
 
-        let cause = found(&config(Store::File, &[]), &directory).await.unwrap_err();
+        let error = found(&config(Store::File, &[]), &directory).await.unwrap_err();
 
-        assert_eq!(cause.sentence(), "the key from nexudus-key is shorter than 16 bytes");
+        assert_eq!(
+            cause(&error),
+            "the key from the systemd credential `nexudus-key` is shorter than 16 bytes"
+        );
+    }
+
+    fn cause(error: &Error) -> String {
+        std::error::Error::source(error).unwrap().to_string()
     }
 
     async fn found(
         config: &config::Session,
         directory: &tempfile::TempDir,
-    ) -> Result<(Home, Keeping), Cause> {
-        find(config, Some(directory.path()), Some(directory.path().to_owned())).await
+    ) -> Result<(Home, Keeping), Error> {
+        let nobody = Credentials::memory(None);
+        let handed = Some(directory.path().to_owned());
+        find(config, Some(directory.path()), &nobody, handed).await
     }
 
     fn config(store: Store, key_command: &[&str]) -> config::Session {

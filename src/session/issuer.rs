@@ -6,9 +6,11 @@
 //! is decided in `answer.rs`.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderValue, StatusCode, header};
+use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
 pub use super::answer::{Failure, Issued};
@@ -66,6 +68,33 @@ impl Http {
     /// Asks at `origin`, such as `https://spaces.nexudus.com`, through a client made by [`client`].
     pub fn new(client: reqwest::Client, origin: impl Into<String>) -> Self {
         Self { client, origin: origin.into() }
+    }
+}
+
+impl Http {
+    /// Asks who is logged in: `GET /api/auth/me`, status and body. The body holds login material.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer.
+    pub async fn me(
+        &self,
+        bearer: &HeaderValue,
+    ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Cause> {
+        let request = self
+            .client
+            .get(format!("{}/api/auth/me", self.origin))
+            .header(header::ACCEPT, "application/json")
+            .header(header::AUTHORIZATION, bearer.clone());
+        let lost = |_| Cause::new("Nexudus did not answer who is logged in");
+        let asked = async {
+            let response = request.send().await.map_err(lost)?;
+            let status = response.status();
+            let body = response.bytes().await.map_err(lost)?;
+            Ok((status, Zeroizing::new(body.to_vec())))
+        };
+        let late = |_| Cause::new("Nexudus did not answer who is logged in within 30 s");
+        tokio::time::timeout(PATIENCE, asked).await.map_err(late)?
     }
 }
 
@@ -160,6 +189,9 @@ fn lost(error: &reqwest::Error) -> Failure {
     }
     Failure::Unclear(Cause::new("the token endpoint's answer was lost"))
 }
+
+/// Longest wait of a person for their own name.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Largest token answer read, in bytes: a real one has less than 2 KiB.
 const LARGEST: usize = 64 * 1024;

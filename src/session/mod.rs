@@ -25,6 +25,7 @@ mod seal;
 mod shared;
 mod totp;
 mod view;
+mod visit;
 mod writer;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub use self::keeper::Step;
 use self::probes::Judged;
 use self::shared::{Command, Commands, Outlook, Shared};
 pub use self::view::{Keeping, Trouble, View, Word};
+pub use self::visit::{Denied, Visit, remove};
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;

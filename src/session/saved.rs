@@ -150,6 +150,19 @@ pub(super) fn erase(directory: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes the session and all that was ever moved aside or left behind of it.
+pub(super) fn remove(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(NAME) || name.starts_with("attempts.json") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    sync_directory(directory)
+}
+
 /// Replaces `path` atomically: after a crash it is the old file or the whole new one.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));

@@ -274,13 +274,17 @@ impl State {
     // A failed refresh never takes away a token that still works.
     fn failed(&mut self, error: Error, wait: Option<Duration>, now: Duration, jitter: Jitter) {
         let passes = error.retry_after().is_some();
+        // A person who opens a keyring should not wait a minute for the daemon to see it.
+        let unread =
+            matches!(error, Error::CredentialsLocked { .. } | Error::CredentialsUnavailable { .. });
+        let most = if unread { STORE_AGAIN } else { Duration::MAX };
         self.error = Some(error);
         if self.changed || self.asked {
             return;
         }
         self.failures = self.failures.saturating_add(1);
         let least = wait.unwrap_or_default();
-        self.due = passes.then(|| now + backoff(self.failures, jitter).max(least));
+        self.due = passes.then(|| now + backoff(self.failures, jitter).min(most).max(least));
     }
 
     fn rejected(&mut self, generation: u64, proven: bool, now: Duration) {
@@ -382,6 +386,9 @@ impl Default for State {
 /// A token that replaced a rejected one and was never accepted is refused from birth only while
 /// it is this young.
 const BRAND_NEW: Duration = Duration::from_secs(5 * 60);
+
+/// Longest time until a locked or missing credential store is looked at again.
+const STORE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Shortest time between a resume and a renewal that can wait.
 const QUIET: Duration = Duration::from_secs(5);

@@ -79,6 +79,8 @@ pub struct Keeping {
     pub kind: &'static str,
     /// The reason, as a sentence.
     pub why: String,
+    /// Whether it is gone after a reboot.
+    pub volatile: bool,
 }
 
 /// The last failure.
@@ -103,7 +105,7 @@ impl View {
         let no_access = latest.lacks_access.then(|| {
             "Nexudus refuses even a new token: ask an administrator for API access.".to_owned()
         });
-        let keeping = || Keeping { kind: "unknown", why: "still starting".into() };
+        let keeping = || Keeping { kind: "unknown", why: "still starting".into(), volatile: true };
         Self {
             state: word(latest, token.is_some(), error.as_ref()),
             renewing: latest.busy,

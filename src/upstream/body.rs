@@ -98,6 +98,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Returns how many pieces have been passed on.
+    pub(super) fn pieces(&self) -> u64 {
+        self.pieces.load(Ordering::Relaxed)
+    }
+
     /// Returns what the caller did wrong, if it did.
     pub fn fault(&self) -> Option<Fault> {
         match self.fault.load(Ordering::Relaxed) {
@@ -228,36 +233,17 @@ impl fmt::Debug for Upload {
     }
 }
 
-/// Waits for `answer`, `limit` after the last piece of the request body has left.
-pub(super) async fn within<T>(
-    limit: Duration,
-    progress: Option<Arc<Progress>>,
-    answer: impl Future<Output = T>,
-) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let Some(progress) = progress else {
-        return tokio::time::timeout(limit, answer).await.ok();
-    };
-    loop {
-        let before = progress.pieces.load(Ordering::Relaxed);
-        if let Ok(answer) = tokio::time::timeout(limit, answer.as_mut()).await {
-            return Some(answer);
-        }
-        if progress.pieces.load(Ordering::Relaxed) == before {
-            return None;
-        }
-    }
-}
-
 /// An answer's body on its way to the caller. Read to its end, it gives its connection back.
 pub struct Relayed {
     incoming: Incoming,
     lease: Option<Lease>,
+    failed: Option<hyper::Error>,
 }
 
 impl Relayed {
-    pub(super) fn new(incoming: Incoming, lease: Lease) -> Self {
-        let mut relayed = Self { incoming, lease: Some(lease) };
+    /// `lease` is what the body comes over, unless others share it.
+    pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
+        let mut relayed = Self { incoming, lease, failed: None };
         if relayed.incoming.is_end_stream() {
             relayed.finish();
         }
@@ -293,11 +279,26 @@ impl Body for Relayed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
-            let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+            let Self { incoming, lease, .. } = this;
+            let mut incoming = Pin::new(incoming);
+            // On HTTP/1.1 this task also drives the connection that the body comes from.
+            let frame = ready!(match lease {
+                Some(lease) => lease.line.poll_with(cx, |cx| incoming.as_mut().poll_frame(cx)),
+                None => incoming.poll_frame(cx),
+            });
             match frame {
                 None => this.finish(),
-                Some(Err(_)) => this.lease = None,
+                // hyper throws away what it has not written yet when a body fails: let it write.
+                Some(Err(error)) => {
+                    this.lease = None;
+                    this.failed = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Some(Ok(ref frame)) if frame.is_trailers() => continue,
                 // hyper does not ask again once it has every byte of a known length.
                 Some(Ok(_)) if this.incoming.is_end_stream() => this.finish(),

@@ -1,58 +1,87 @@
-//! From an origin to a verified connection: name, TCP, TLS, HTTP/1.1.
+//! From an origin to a verified connection: name, TCP, the proxy on the way, TLS, HTTP.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::{Error, Payload, Resolver, Unreachable};
+use super::line::Line;
+use super::secure::Secure;
+use super::streams::Streams;
+use super::via::Via;
+use super::{Error, Resolver, Terms, Unreachable};
 use crate::config::Origin;
 
 /// Opens connections to one origin.
 pub(super) struct Dialer {
     origin: Origin,
-    connector: TlsConnector,
+    tls: Arc<rustls::ClientConfig>,
     resolver: Resolver,
+    via: Option<Via>,
     limit: Duration,
+}
+
+/// A connection, as both ends agreed to use it.
+pub(super) enum Dialed {
+    /// One request at a time.
+    Line(Line),
+    /// Many at once.
+    Streams(Streams),
 }
 
 impl Dialer {
     pub(super) fn new(
         origin: Origin,
-        tls: Arc<rustls::ClientConfig>,
+        tls: &rustls::ClientConfig,
         resolver: Resolver,
-        limit: Duration,
+        terms: &Terms,
     ) -> Self {
-        Self { origin, connector: TlsConnector::from(tls), resolver, limit }
+        let mut tls = tls.clone();
+        tls.alpn_protocols = match terms.http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
+        let via = terms.via.clone();
+        Self { origin, tls: Arc::new(tls), resolver, via, limit: terms.connect }
     }
 
     /// Opens one connection within the time limit.
-    pub(super) async fn dial(&self) -> Result<SendRequest<Payload>, Error> {
+    pub(super) async fn dial(&self) -> Result<Dialed, Error> {
         let stream =
             tokio::time::timeout(self.limit, self.secure()).await.unwrap_or_else(|_| {
                 let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
                 Err(self.unreachable(Unreachable::Slow, source))
             })?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| Error::Closed { origin: self.origin.clone(), source })?;
-        // Its end is seen by the sender; the reason is reported with the request that it hits.
-        tokio::spawn(connection);
-        Ok(sender)
+        let opened = match stream.speaks_http2() {
+            true => Streams::open(stream, &self.origin).await.map(Dialed::Streams),
+            false => Line::open(stream).await.map(Dialed::Line),
+        };
+        opened.map_err(|source| Error::Closed { origin: self.origin.clone(), source })
     }
 
-    async fn secure(&self) -> Result<TlsStream<TcpStream>, Error> {
+    async fn secure(&self) -> Result<Secure, Error> {
+        let tcp = match &self.via {
+            None => self.connect(self.origin.host(), self.origin.port()).await?,
+            Some(via) => {
+                let tcp = self.connect(via.host(), via.port()).await?;
+                let tunnel = via.tunnel(tcp, &self.origin).await;
+                tunnel.map_err(|source| self.unreachable(Unreachable::Other, source))?
+            }
+        };
+        let name = ServerName::try_from(self.origin.host().to_owned())
+            .map_err(|error| self.tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let secure = Secure::connect(tcp, self.tls.clone(), name).await;
+        secure.map_err(|source| self.tls(source))
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
         let addresses = self
             .resolver
-            .resolve(self.origin.host(), self.origin.port())
+            .resolve(host, port)
             .await
             .map_err(|source| self.unreachable(Unreachable::Name, source))?;
         let tcp = race(addresses).await.map_err(|source| {
@@ -67,9 +96,7 @@ impl Dialer {
         })?;
         // Requests are small and wait for an answer: never for another segment.
         tcp.set_nodelay(true).map_err(|source| self.unreachable(Unreachable::Other, source))?;
-        let name = ServerName::try_from(self.origin.host().to_owned())
-            .map_err(|error| self.tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        self.connector.connect(name, tcp).await.map_err(|source| self.tls(source))
+        Ok(tcp)
     }
 
     fn unreachable(&self, reason: Unreachable, source: io::Error) -> Error {

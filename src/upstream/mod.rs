@@ -6,22 +6,31 @@
 
 mod body;
 mod dial;
+mod line;
 mod pool;
 mod replay;
 mod resolve;
+mod secure;
+mod streams;
 mod trust;
+mod via;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response};
-use hyper::client::conn::http1::SendRequest;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 pub use self::body::{Fault, Payload, Progress, Relayed, Upload};
+use self::dial::{Dialed, Dialer};
+use self::line::Line;
+use self::pool::Pool;
 pub use self::replay::{Keep, Kept};
 pub use self::resolve::Resolver;
+use self::streams::{Shared as SharedStreams, Streams};
 pub use self::trust::{Error as TrustError, tls};
-use self::{dial::Dialer, pool::Pool};
+pub use self::via::{Error as ViaError, Via};
 use crate::clock::Clock;
 use crate::config::Origin;
 
@@ -34,12 +43,17 @@ struct Shared {
     authority: HeaderValue,
     dialer: Dialer,
     pool: Arc<Pool>,
+    streams: Option<SharedStreams>,
     header_timeout: Duration,
 }
 
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+/// How to reach a host, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Offer HTTP/2; the host may still choose HTTP/1.1.
+    pub http2: bool,
+    /// The proxy on the way, if there is one.
+    pub via: Option<Via>,
     /// Name, TCP and TLS together.
     pub connect: Duration,
     /// From the request's last byte to the answer's head.
@@ -125,16 +139,18 @@ impl Upstream {
     /// Makes a client for `origin`; nothing is connected before the first request.
     pub fn new(
         origin: Origin,
-        tls: Arc<rustls::ClientConfig>,
+        tls: &rustls::ClientConfig,
         resolver: Resolver,
-        timeouts: Timeouts,
+        terms: &Terms,
         clock: Clock,
     ) -> Self {
         let authority = HeaderValue::try_from(origin.authority())
             .expect("an origin is made of characters that a header may carry");
-        let dialer = Dialer::new(origin.clone(), tls, resolver, timeouts.connect);
+        let dialer = Dialer::new(origin.clone(), tls, resolver, terms);
+        let streams = terms.http2.then(SharedStreams::default);
+        let header_timeout = terms.header;
         let pool = Arc::new(Pool::new(clock));
-        Self(Arc::new(Shared { origin, authority, dialer, pool, header_timeout: timeouts.header }))
+        Self(Arc::new(Shared { origin, authority, dialer, pool, streams, header_timeout }))
     }
 
     /// Returns where this client goes.
@@ -150,6 +166,33 @@ impl Upstream {
     /// Closes the idle connections: after a resume they are most likely dead.
     pub fn forget_idle(&self) {
         self.0.pool.clear();
+        if let Some(streams) = &self.0.streams {
+            streams.forget();
+        }
+    }
+
+    /// Keeps one connection open while the client is in use, and at the start, so that a lone
+    /// request pays no handshake. Never ends.
+    pub async fn keep_warm(self) {
+        let Shared { pool, dialer, streams, .. } = &*self.0;
+        loop {
+            let served = streams.as_ref().is_some_and(|streams| streams.live().is_some());
+            if pool.tidy() && !served {
+                match dialer.dial().await {
+                    Ok(Dialed::Line(line)) => pool.add(line),
+                    Ok(Dialed::Streams(dialed)) => {
+                        streams.iter().for_each(|streams| streams.keep(dialed.clone()));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "no connection to keep warm");
+                        // The next request will tell the user, if it fails too.
+                        pool.used_again().await;
+                        continue;
+                    }
+                }
+            }
+            pool.rest().await;
+        }
     }
 
     /// Sends what `compose` makes and returns the answer's head as soon as it arrives.
@@ -165,45 +208,93 @@ impl Upstream {
         repeat: Repeat,
         mut compose: impl FnMut() -> Request<Payload>,
     ) -> Result<Response<Relayed>, Error> {
-        if let Some(mut connection) = self.0.pool.take(repeat).await {
-            let request = compose();
-            let uploaded = request.body().uploaded();
-            match self.attempt(&mut connection, request).await {
-                Ok(answer) => return self.relay(answer, connection, uploaded),
-                // Not a byte of it was written: the same request goes out on a new connection.
-                Err(Failed { unsent: Some(request), .. }) => return self.send_fresh(request).await,
-                Err(Failed { error, .. })
-                    if repeat == Repeat::Harmless && matches!(error, Error::Closed { .. }) => {}
-                Err(Failed { error, .. }) => return Err(error),
+        let tried = match self.0.streams.as_ref().and_then(SharedStreams::live) {
+            Some(streams) => Some(self.by_stream(streams, compose()).await),
+            None => match self.0.pool.take(repeat) {
+                Some(line) => Some(self.by_line(line, compose()).await),
+                None => None,
+            },
+        };
+        match tried {
+            Some(Ok(answer)) => Ok(answer),
+            // Not a byte of it was written: the same request goes out on a new connection.
+            Some(Err(Failed { unsent: Some(request), .. })) => self.send_fresh(*request).await,
+            Some(Err(Failed { error, .. }))
+                if repeat == Repeat::Never || !matches!(error, Error::Closed { .. }) =>
+            {
+                Err(error)
             }
+            Some(Err(_)) | None => self.send_fresh(compose()).await,
         }
-        self.send_fresh(compose()).await
     }
 
     async fn send_fresh(&self, request: Request<Payload>) -> Result<Response<Relayed>, Error> {
-        let mut connection = self.0.dialer.dial().await?;
-        let uploaded = request.body().uploaded();
-        match self.attempt(&mut connection, request).await {
-            Ok(answer) => self.relay(answer, connection, uploaded),
-            Err(Failed { error, .. }) => Err(error),
-        }
+        let answer = match self.dial_once().await? {
+            Dialed::Line(line) => self.by_line(line, request).await,
+            Dialed::Streams(streams) => self.by_stream(streams, request).await,
+        };
+        answer.map_err(|failed| failed.error)
     }
 
-    async fn attempt(
+    /// Dials; requests that come meanwhile share the connection, where it can be shared.
+    async fn dial_once(&self) -> Result<Dialed, Error> {
+        let Some(streams) = &self.0.streams else { return self.0.dialer.dial().await };
+        let _turn = streams.turn().await;
+        if let Some(live) = streams.live() {
+            return Ok(Dialed::Streams(live));
+        }
+        let dialed = self.0.dialer.dial().await?;
+        if let Dialed::Streams(dialed) = &dialed {
+            streams.keep(dialed.clone());
+        }
+        Ok(dialed)
+    }
+
+    async fn by_line(
         &self,
-        connection: &mut SendRequest<Payload>,
-        request: Request<Payload>,
-    ) -> Result<Response<hyper::body::Incoming>, Failed> {
+        mut line: Line,
+        mut request: Request<Payload>,
+    ) -> Result<Response<Relayed>, Failed> {
+        streams::for_line(&mut request, &self.0.authority);
         let limit = self.0.header_timeout;
         let progress = request.body().progress();
-        let answer = connection.try_send_request(request);
-        match body::within(limit, progress, answer).await {
-            None => Err(Failed::sent(Error::Timeout { origin: self.0.origin.clone(), limit })),
+        let uploaded = request.body().uploaded();
+        let mut pieces = 0;
+        let extended = || {
+            let now = progress.as_ref().map_or(0, |progress| progress.pieces());
+            std::mem::replace(&mut pieces, now) != now
+        };
+        let answer = self.judged(line.send(request, limit, extended).await)?;
+        let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded);
+        Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
+    }
+
+    async fn by_stream(
+        &self,
+        mut streams: Streams,
+        mut request: Request<Payload>,
+    ) -> Result<Response<Relayed>, Failed> {
+        streams::for_stream(&mut request, &self.0.origin);
+        let limit = self.0.header_timeout;
+        let answer = self.judged(streams.send(request, limit).await)?;
+        Ok(answer.map(|incoming| Relayed::new(incoming, None)))
+    }
+
+    fn judged(
+        &self,
+        outcome: Option<Result<Response<Incoming>, TrySendError<Request<Payload>>>>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let origin = self.0.origin.clone();
+        match outcome {
+            None => Err(Failed::sent(Error::Timeout { origin, limit: self.0.header_timeout })),
+            // Nobody asked for another protocol: passing it on would desynchronise the client.
+            Some(Ok(answer)) if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Failed::sent(Error::Malformed { origin, source: None }))
+            }
             Some(Ok(answer)) => Ok(answer),
             Some(Err(mut failed)) => {
-                let unsent = failed.take_message();
+                let unsent = failed.take_message().map(Box::new);
                 let source = failed.into_error();
-                let origin = self.0.origin.clone();
                 let error = match source.is_parse() {
                     true => Error::Malformed { origin, source: Some(source) },
                     false => Error::Closed { origin, source },
@@ -212,26 +303,12 @@ impl Upstream {
             }
         }
     }
-
-    fn relay(
-        &self,
-        answer: Response<hyper::body::Incoming>,
-        connection: SendRequest<Payload>,
-        uploaded: body::Uploaded,
-    ) -> Result<Response<Relayed>, Error> {
-        // Nobody asked for another protocol: passing it on would desynchronise the client.
-        if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::Malformed { origin: self.0.origin.clone(), source: None });
-        }
-        let lease = pool::Lease::new(self.0.pool.clone(), connection, uploaded);
-        Ok(answer.map(|incoming| Relayed::new(incoming, lease)))
-    }
 }
 
 /// An attempt that brought no answer, and the request itself if not a byte of it was written.
 struct Failed {
     error: Error,
-    unsent: Option<Request<Payload>>,
+    unsent: Option<Box<Request<Payload>>>,
 }
 
 impl Failed {

@@ -3,93 +3,146 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
+use tokio::sync::Notify;
 
+use super::Repeat;
 use super::body::Uploaded;
-use super::{Payload, Repeat};
+use super::line::Line;
 use crate::clock::Clock;
 
 /// What is open and unused.
 pub(super) struct Pool {
     clock: Clock,
-    idle: Mutex<Vec<Idle>>,
+    state: Mutex<State>,
+    /// Told of the first use after a long rest.
+    roused: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Idle>,
+    /// When a request last gave a connection back; ages are measured on the boot clock, which
+    /// runs on while a laptop sleeps.
+    used: Duration,
+    asleep: bool,
 }
 
 struct Idle {
-    connection: SendRequest<Payload>,
-    /// On the boot clock: a connection from before a suspend is as old as it is for the host.
+    line: Line,
     since: Duration,
 }
 
 impl Pool {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, idle: Mutex::default() }
+        Self { clock, state: Mutex::default(), roused: Notify::new() }
     }
 
     /// Takes a connection that a request of this kind may use, if there is one that still lives.
-    pub(super) async fn take(&self, repeat: Repeat) -> Option<SendRequest<Payload>> {
+    pub(super) fn take(&self, repeat: Repeat) -> Option<Line> {
         let limit = match repeat {
             Repeat::Harmless => KEPT,
             Repeat::Never => JUST_USED,
         };
+        let now = self.clock.boot();
         loop {
-            let mut connection = {
-                let mut idle = self.idle();
+            let mut taken = {
+                let mut state = self.state();
                 // The last one is the youngest: when it is too old, all are.
-                if self.clock.now().boot.saturating_sub(idle.last()?.since) > limit {
+                if now.saturating_sub(state.idle.last()?.since) > limit {
                     return None;
                 }
-                idle.pop()?.connection
+                state.idle.pop()?
             };
-            // It was put back when its last answer ended; an error here means it was closed since.
-            if connection.ready().await.is_ok() {
-                return Some(connection);
+            let is_hot = repeat == Repeat::Harmless && now.saturating_sub(taken.since) < HOT;
+            if if is_hot { taken.line.is_free() } else { taken.line.lives() } {
+                return Some(taken.line);
             }
         }
     }
 
+    /// Closes all.
     pub(super) fn clear(&self) {
-        self.idle().clear();
+        self.state().idle.clear();
     }
 
-    fn put(&self, connection: SendRequest<Payload>) {
-        let now = self.clock.now().boot;
-        let mut idle = self.idle();
-        // The oldest come first.
-        let expired = idle.partition_point(|old| now.saturating_sub(old.since) > KEPT);
-        idle.drain(..expired);
-        if idle.len() == MOST_IDLE {
-            idle.remove(0);
+    /// Puts back a connection that a request has used.
+    fn put(&self, line: Line) {
+        let now = self.clock.boot();
+        let mut state = self.state();
+        state.used = now;
+        if std::mem::take(&mut state.asleep) {
+            self.roused.notify_one();
         }
-        idle.push(Idle { connection, since: now });
+        state.add(line, now);
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds a connection that nobody has used yet.
+    pub(super) fn add(&self, line: Line) {
+        self.state().add(line, self.clock.boot());
+    }
+
+    /// Closes what is dead or too old; says whether a warm connection is missing.
+    pub(super) fn tidy(&self) -> bool {
+        let now = self.clock.boot();
+        let mut state = self.state();
+        state.idle.retain_mut(|idle| now.saturating_sub(idle.since) <= KEPT && idle.line.lives());
+        state.idle.last().is_none_or(|idle| now.saturating_sub(idle.since) > KEPT - 2 * TICK)
+    }
+
+    /// Waits for the next look: a moment, or the next use when there was none for long.
+    pub(super) async fn rest(&self) {
+        let long = {
+            let mut state = self.state();
+            state.asleep = self.clock.boot().saturating_sub(state.used) > WARM_FOR;
+            state.asleep
+        };
+        match long {
+            true => self.roused.notified().await,
+            false => tokio::time::sleep(TICK).await,
+        }
+    }
+
+    /// Waits for the next request that gets an answer.
+    pub(super) async fn used_again(&self) {
+        self.state().asleep = true;
+        self.roused.notified().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, mut line: Line, now: Duration) {
+        line.rest();
+        // The oldest come first.
+        let expired = self.idle.partition_point(|old| now.saturating_sub(old.since) > KEPT);
+        self.idle.drain(..expired);
+        if self.idle.len() == MOST_IDLE {
+            self.idle.remove(0);
+        }
+        self.idle.push(Idle { line, since: now });
     }
 }
 
 /// A connection in use. Dropped before its answer has ended, it is closed.
 pub(super) struct Lease {
     pool: Arc<Pool>,
-    connection: SendRequest<Payload>,
+    pub(super) line: Line,
     uploaded: Uploaded,
 }
 
 impl Lease {
-    pub(super) fn new(
-        pool: Arc<Pool>,
-        connection: SendRequest<Payload>,
-        uploaded: Uploaded,
-    ) -> Self {
-        Self { pool, connection, uploaded }
+    pub(super) fn new(pool: Arc<Pool>, line: Line, uploaded: Uploaded) -> Self {
+        Self { pool, line, uploaded }
     }
 
     /// Gives the connection back: its answer has been read to the end.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(mut self) {
         // An answer that came before the request was sent leaves half a request on the wire.
-        if self.uploaded.is_complete() && !self.connection.is_closed() {
-            self.pool.put(self.connection);
+        if self.uploaded.is_complete() && (self.line.is_free() || self.line.lives()) {
+            self.pool.put(self.line);
         }
     }
 }
@@ -102,5 +155,16 @@ const KEPT: Duration = Duration::from_secs(55);
 /// request that can never be repeated stays well clear of it.
 const JUST_USED: Duration = Duration::from_secs(3);
 
+/// Within this time nobody looks whether the other end has closed, if it would do no harm: an
+/// answer has just come.
+const HOT: Duration = Duration::from_millis(5);
+
 /// A local machine's tools rarely want more at once; beyond it a handshake costs less than memory.
 const MOST_IDLE: usize = 64;
+
+/// How often the idle ones are looked at.
+const TICK: Duration = Duration::from_secs(5);
+
+/// A person who works with the API comes back within this time, and pays no handshake; after it
+/// nothing is kept open, so that an unused daemon is silent.
+const WARM_FOR: Duration = Duration::from_secs(15 * 60);

@@ -28,7 +28,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// When the name has never been resolved and cannot be resolved within `DEADLINE` now.
+    /// When the name has never been resolved and cannot be resolved within 5 s now.
     pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);

@@ -7,7 +7,10 @@ mod config;
 mod demo;
 mod frame;
 mod life;
+mod login;
 mod refused;
 #[cfg(unix)]
 mod run;
+#[cfg(unix)]
+mod served;
 mod support;

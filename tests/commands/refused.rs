@@ -179,12 +179,8 @@ fn an_address_that_others_can_reach_is_refused() {
 #[test]
 fn what_this_version_cannot_do_is_refused() {
     assert_eq!(
-        home().run("serve --upstream-http2 --credentials keychain"),
-        "! error: --credentials: credentials.source = \"keychain\" is not available in this \
-         version\n\
-         ! hint: Leave it out.\n\
-         !\n\
-         ! error: --upstream-http2: upstream.http2 is not available in this version\n\
+        home().run("serve --upstream-upgrade"),
+        "! error: --upstream-upgrade: upstream.upgrade is not available in this version\n\
          ! hint: Leave it out.\n\
          => 2\n"
     );

@@ -9,13 +9,16 @@
 mod support;
 
 mod answers;
+mod connects;
 mod drains;
 mod forwards;
 mod limits;
 mod logins;
 mod observes;
+mod paces;
 mod refuses;
 mod rejected;
+mod relays;
 mod secrets;
 mod shields;
 mod survives;

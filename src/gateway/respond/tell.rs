@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::clients::{self, Spent};
 use crate::gateway::{Error, caller, guard, policy};
+use crate::throttle;
 use crate::upstream::{self, Fault, Unreachable};
 
 /// What is said about an error, beside its own sentence.
@@ -69,6 +70,13 @@ pub(super) fn tell(error: &Error) -> Told {
         Error::Guard(error) => tell_guard(*error),
         Error::Policy(error) => tell_policy(error),
         Error::Session(error) => tell_session(error),
+        Error::Throttle(throttle::Error::Queue { retry_after }) => Told::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "throttle.queue",
+            "Too many requests for Nexudus",
+            "Ask more slowly, or raise throttle.wait.",
+        )
+        .retry(*retry_after),
         Error::Body(fault) => tell_body(*fault),
         Error::Upstream(error) => tell_upstream(error),
         Error::Overloaded => Told::new(

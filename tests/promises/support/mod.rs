@@ -1,5 +1,6 @@
 //! The stage of every promise: an upstream, a daemon in front of it, a client, a clock.
 
+pub mod exact;
 mod load;
 mod program;
 mod stall;
@@ -40,11 +41,16 @@ pub fn ada() -> Account {
 
 /// A daemon in front of `upstream`, not yet started.
 pub fn daemon(upstream: &Simulator) -> Setup {
+    daemon_before(upstream.address().port(), upstream.ca_pem())
+}
+
+/// A daemon in front of whatever listens on `port` of localhost and proves it with `ca`.
+pub fn daemon_before(port: u16, ca: &str) -> Setup {
     let home = tempfile::tempdir().unwrap();
     let ca_file = home.path().join("ca.pem");
-    upstream.write_ca(&ca_file).unwrap();
+    std::fs::write(&ca_file, ca).unwrap();
     let mut config = Config::default();
-    config.upstream.origin = Origin::new("localhost", upstream.address().port());
+    config.upstream.origin = Origin::new("localhost", port);
     config.upstream.ca_file = Some(ca_file);
     config.listen.tcp = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
     config.session.store = Store::Memory;
@@ -133,7 +139,7 @@ impl Setup {
         let paths = Paths::below(self.home.path());
         let credentials = match &self.source {
             Source::Memory(login) => Credentials::memory(login.clone()),
-            Source::File => Credentials::configured(&self.config.credentials),
+            Source::File => Credentials::configured(&self.config.credentials, &paths.profile),
         };
         let setting = Setting { clock: self.clock.clone(), credentials };
         let running = daemon::Daemon::start(&self.config, &paths, setting).await.unwrap();

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Measures nexudus-proxy beside other proxies, in one run, on pinned cores.
+
+Each proxy injects a bearer over verified TLS to the same nginx. The proxy has one core; the
+upstream and the load have another. Rounds are interleaved and their median is taken, so that a
+noisy machine is noisy for all. Needs nginx, wrk, curl and openssl; compares with what else is
+installed. See README.md for how to get all of it from public packages.
+
+    cargo build --release && benches/compare.py
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import measure
+import proxies
+import scenarios
+import upstream
+
+HERE = Path(__file__).resolve().parent
+
+
+def main():
+    options = arguments()
+    with tempfile.TemporaryDirectory(prefix="nexudus-bench-") as directory:
+        work = Path(directory)
+        work.chmod(0o755)  # nginx drops to another user when root starts it
+        command, authority = upstream.prepare(work, options.port)
+        everyone = proxies.found(work, options.port, authority, options.ours, options.port + 1)
+        if options.only:
+            everyone = [proxy for proxy in everyone if proxy.name in options.only]
+        with measure.running(command, options.load_core, options.port):
+            results = compare(everyone, options)
+    table = tabulate(results)
+    print(table)
+    if options.write:
+        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (HERE / "results.md").write_text(table)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--ours", type=Path, default=HERE.parent / "target/release/nexudus-proxy")
+    parser.add_argument("--port", type=int, default=24400, help="first of a dozen ports")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4, help="of load, per point and round")
+    parser.add_argument("--proxy-core", type=int, default=0)
+    parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--only", action="append", help="a proxy's name; repeatable")
+    parser.add_argument("--quick", action="store_true", help="requests and streaming only")
+    parser.add_argument("--write", action="store_true", help="results.json and results.md")
+    return parser.parse_args()
+
+
+def compare(everyone, options):
+    rows = {proxy.name: {"samples": {}} for proxy in everyone}
+    for turn in range(options.rounds):
+        for proxy in everyone:
+            print(f"round {turn + 1}: {proxy.name}", file=sys.stderr)
+            try:
+                one_round(proxy, rows[proxy.name], options, last=turn == options.rounds - 1)
+            except RuntimeError as error:
+                print(f"  failed: {error}", file=sys.stderr)
+    for row in rows.values():
+        samples = row.pop("samples")
+        row.update({name: statistics.median(values) for name, values in samples.items()})
+    return {"machine": machine(options), "proxies": rows}
+
+
+def one_round(proxy, row, options, last):
+    url = f"http://127.0.0.1:{proxy.port}/api"
+    core = options.load_core
+
+    def note(name, value):
+        row["samples"].setdefault(name, []).append(value)
+
+    with measure.running(proxy.command, options.proxy_core, proxy.port, proxy.environment) as process:
+        note("ready_ms", process.ready_after * 1000)
+        settle(url)
+        for kind, value in measure.memory(process.pid).items():
+            note(f"idle_{kind}", value)
+        measure.wrk(f"{url}/small", 8, 1, core)
+        for connections in (1, 32):
+            before = measure.cpu(process.pid)
+            seen = measure.wrk(f"{url}/small", connections, options.seconds, core)
+            used = measure.cpu(process.pid) - before
+            note(f"cpu_us_c{connections}", used / seen["requests"] * 1e6)
+            for name in ("per_second", "p50_ms", "p99_ms"):
+                note(f"{name}_c{connections}", seen[name])
+        for kind, value in measure.memory(process.pid).items():
+            note(f"loaded_{kind}", value)
+        before = measure.cpu(process.pid)
+        size, _ = measure.download(f"{url}/large", core, times=4)
+        note("cpu_s_per_gib", (measure.cpu(process.pid) - before) / size * (1 << 30))
+        for kind, value in measure.memory(process.pid).items():
+            note(f"streamed_{kind}", value)
+        if last and not options.quick:
+            row.update(scenarios.stalled(process.pid, proxy.port))
+            row.update(scenarios.idle_connections(process.pid, proxy.port))
+            row.update(scenarios.mixed(proxy.port, core))
+    if last:
+        row["binary_bytes"] = proxy.binary.stat().st_size
+        row["version"] = version(proxy)
+
+
+def settle(url):
+    """Waits until a request is answered: a token, a connection, a first handshake."""
+    for _ in range(200):
+        try:
+            measure.download(f"{url}/small", 0)
+            time.sleep(0.2)
+            return
+        except subprocess.CalledProcessError:
+            time.sleep(0.05)
+    raise RuntimeError("no answer")
+
+
+def version(proxy):
+    said = subprocess.run(proxy.version, capture_output=True, text=True, check=False)
+    return (said.stdout + said.stderr).strip().split("\n")[0]
+
+
+def machine(options):
+    model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line]
+    return {
+        "cpu": model[0] if model else "unknown", "cores": len(model),
+        "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
+        "rounds": options.rounds, "seconds": options.seconds,
+    }
+
+
+COLUMNS = [
+    ("µs CPU, 1 conn.", "cpu_us_c1", 1, 1), ("µs CPU, 32", "cpu_us_c32", 1, 1),
+    ("req/s, 32", "per_second_c32", 1, 0), ("p50 ms, 1", "p50_ms_c1", 1, 3),
+    ("p99 ms, 1", "p99_ms_c1", 1, 3), ("CPU s/GiB", "cpu_s_per_gib", 1, 2),
+    ("idle anon MB", "idle_anonymous_kib", 1 / 1024, 1),
+    ("loaded anon MB", "loaded_anonymous_kib", 1 / 1024, 1),
+    ("8 stalled, MB", "stalled_anonymous_kib", 1 / 1024, 1),
+    ("KB per idle conn.", "kib_per_idle_connection", 1, 1),
+    ("mixed p99 ms", "mixed_p99_ms", 1, 2), ("ready ms", "ready_ms", 1, 0),
+    ("binary MB", "binary_bytes", 1e-6, 1),
+]
+
+
+def tabulate(results):
+    lines = ["| | " + " | ".join(title for title, *_ in COLUMNS) + " |",
+             "|---|" + "---:|" * len(COLUMNS)]
+    for name, row in results["proxies"].items():
+        cells = [f"{row[key] * scale:.{digits}f}" if key in row else "–"
+                 for _, key, scale, digits in COLUMNS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

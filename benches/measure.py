@@ -1,0 +1,111 @@
+"""What one program costs: CPU time, memory and time, read from the kernel."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def family(pid):
+    """Returns a process and all its descendants."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [pid] + [it for child in children for it in family(int(child))]
+
+
+def cpu(pid):
+    """Returns the CPU seconds that a family of processes has used, in user and kernel."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(FileNotFoundError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / TICK
+
+
+def memory(pid):
+    """Returns anonymous and resident KiB of a family of processes."""
+    anonymous = resident = 0
+    for member in family(pid):
+        with contextlib.suppress(FileNotFoundError):
+            status = Path(f"/proc/{member}/status").read_text()
+            anonymous += int(re.search(r"RssAnon:\s+(\d+)", status)[1])
+            resident += int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+    return {"anonymous_kib": anonymous, "resident_kib": resident}
+
+
+@contextlib.contextmanager
+def running(command, core, port, environment=None, limit=20):
+    """Starts a program on one core, waits until its port answers, and stops it in the end."""
+    if answers(port):
+        raise SystemExit(f"something listens on port {port} already")
+    started = time.monotonic()
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), *command], env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        while not answers(port):
+            if process.poll() is not None or time.monotonic() - started > limit:
+                said = process.stderr.read().decode(errors="replace") if process.poll() is not None else "(too slow)"
+                raise RuntimeError(f"{command[0]} did not start: {said}")
+            time.sleep(0.001)
+        process.ready_after = time.monotonic() - started
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answers(port):
+    """Says whether something listens on a local port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.2).close()
+    except OSError:
+        return False
+    return True
+
+
+def wrk(url, connections, seconds, core):
+    """Runs wrk on one core and returns what it saw."""
+    out = subprocess.run(
+        ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+         "--latency", url], capture_output=True, text=True, check=True).stdout
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    errors = re.search(r"Socket errors: (.*)", out)
+    if bad or errors:
+        raise RuntimeError(f"{url}: {(bad or errors)[0]}")
+    return {
+        "requests": int(re.search(r"(\d+) requests in", out)[1]),
+        "per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]),
+        "p50_ms": milliseconds(re.search(r"(?m)^\s+50%\s+(\S+)", out)[1]),
+        "p99_ms": milliseconds(re.search(r"(?m)^\s+99%\s+(\S+)", out)[1]),
+    }
+
+
+def milliseconds(text):
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+
+def download(url, core, times=1):
+    """Downloads one file with curl on one core; returns bytes and seconds."""
+    started = time.monotonic()
+    total = 0
+    for _ in range(times):
+        out = subprocess.run(
+            ["taskset", "-c", str(core), "curl", "-sS", "--fail", "-o", "/dev/null",
+             "-w", "%{size_download}", url], capture_output=True, text=True, check=True).stdout
+        total += int(out)
+    return total, time.monotonic() - started

@@ -1,0 +1,56 @@
+"""The server behind every proxy: nginx over TLS, with a small answer, a large one and a token."""
+
+import subprocess
+import textwrap
+
+SMALL = 1100
+LARGE = 256 << 20
+
+
+def prepare(work, port):
+    """Writes certificates, files and configuration; returns the command and the authority."""
+    certificates(work)
+    root = work / "files"
+    root.mkdir(exist_ok=True)
+    with open(root / "large.bin", "wb") as file:
+        for _ in range(LARGE >> 20):
+            file.write(b"\x5a" * (1 << 20))
+    record = '{"Id":1,"FullName":"Ada Lovelace","Active":true},'
+    (root / "small.json").write_text(('{"Records":[' + record * 40)[:SMALL - 2] + "]}")
+    token = '{"access_token":"%s","token_type":"bearer","expires_in":604799,"refresh_token":"r"}'
+    config = work / "upstream.conf"
+    config.write_text(textwrap.dedent(f"""
+        daemon off; worker_processes 1; pid {work}/upstream.pid; error_log stderr error;
+        events {{ worker_connections 8192; }}
+        http {{
+            access_log off; client_body_temp_path {work}/ua; proxy_temp_path {work}/ub;
+            fastcgi_temp_path {work}/uc; uwsgi_temp_path {work}/ud; scgi_temp_path {work}/ue;
+            default_type application/json; keepalive_requests 1000000000; keepalive_timeout 300s;
+            open_file_cache max=10 inactive=300s; open_file_cache_valid 300s;
+            ssl_certificate {work}/leaf.pem; ssl_certificate_key {work}/leaf.key;
+            ssl_protocols TLSv1.2 TLSv1.3;
+            server {{
+                listen 127.0.0.1:{port} ssl backlog=4096;
+                root {root};
+                location = /api/token {{ return 200 '{token % ("t" * 300)}'; }}
+                location = /api/small {{ alias {root}/small.json; }}
+                location = /api/large {{ alias {root}/large.bin; }}
+            }}
+        }}
+    """))
+    return ["nginx", "-c", str(config), "-e", "stderr"], work / "authority.pem"
+
+
+def certificates(work):
+    """Makes an authority and a certificate for localhost."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, cwd=work, capture_output=True)
+
+    (work / "leaf.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-days", "2", "-subj", "/CN=benchmark", "-keyout", "authority.key",
+            "-out", "authority.pem")
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-subj", "/CN=localhost", "-keyout", "leaf.key", "-out", "leaf.csr")
+    openssl("x509", "-req", "-in", "leaf.csr", "-CA", "authority.pem", "-CAkey", "authority.key",
+            "-CAcreateserial", "-days", "2", "-extfile", "leaf.ext", "-out", "leaf.pem")

@@ -1,0 +1,112 @@
+//! Checks of this machine: configuration, stores, the daemon, its addresses.
+
+use std::path::PathBuf;
+
+use super::{Failure, Finding, fail, failed, ok, skip, warn};
+use crate::config::{Config, Key, Paths, Store};
+use crate::credentials::{Credentials, Error, Keychain, Origin};
+use crate::listen;
+
+pub(super) fn config(paths: &Paths, warnings: &[String]) -> Finding {
+    let file = paths.config.display();
+    match (warnings, paths.config.exists()) {
+        ([], true) => ok(format!("{file} (profile {})", paths.profile)),
+        ([], false) => ok(format!("defaults; no file at {file} (profile {})", paths.profile)),
+        (warnings, _) => warn(warnings.join("; "), format!("Edit {file}.")),
+    }
+}
+
+/// Writes an entry, reads it on another connection, deletes it.
+pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding {
+    let for_key = config.session.store != Store::Memory
+        && matches!(config.session.key, Key::Auto | Key::Keychain);
+    let Some(keychain) = credentials.keychain().filter(|_| credentials.uses_keychain() || for_key)
+    else {
+        return skip("no keychain is configured");
+    };
+    match keychain.prove().await {
+        Ok(()) => ok(format!(
+            "{}: an entry was written, read on another connection and deleted",
+            Keychain::name()
+        )),
+        Err(error) if !credentials.beside_keychain().is_empty() => {
+            let told = failed(&Failure::Credentials(error)).finding;
+            warn(
+                format!("{told}; the login is read elsewhere"),
+                "Nothing, if the session's key comes from elsewhere too.",
+            )
+        }
+        Err(error) => failed(&Failure::Credentials(error)),
+    }
+}
+
+pub(super) async fn login(credentials: &Credentials) -> Finding {
+    match credentials.load().await {
+        Ok(found) => {
+            let told = format!(
+                "{} from the {}, the most explicit source that has one",
+                found.login.email, found.origin
+            );
+            match found.origin {
+                Origin::Environment => warn(
+                    told,
+                    "Any program of this user can read it there: prefer `nexudus-proxy login`, or \
+                     a systemd credential.",
+                ),
+                Origin::Systemd | Origin::Command | Origin::Keychain | Origin::Memory => ok(told),
+            }
+        }
+        // Whether a session alone is kept is seen when a token is asked for.
+        Err(Error::Missing) => warn(
+            "no password is stored: not logged in, or with --session-only",
+            "Run `nexudus-proxy login`, unless the check of the token passes.",
+        ),
+        Err(error @ (Error::Incomplete { .. } | Error::Locked | Error::Unavailable(_))) => {
+            failed(&Failure::Credentials(error))
+        }
+    }
+}
+
+pub(super) async fn daemon(is_there: bool, profile: &str) -> Finding {
+    match is_there {
+        true => ok(format!("one serves the profile {profile}")),
+        false => warn("none runs", "Start one: `nexudus-proxy serve`."),
+    }
+}
+
+pub(super) async fn port(config: &Config, is_there: bool) -> Finding {
+    if config.listen.tcp.is_empty() {
+        return skip("no TCP address is configured");
+    }
+    let addresses: Vec<_> = config.listen.tcp.iter().map(ToString::to_string).collect();
+    let addresses = addresses.join(", ");
+    if is_there {
+        return ok(format!("{addresses}: the daemon has it"));
+    }
+    match listen::bind_tcp(&config.listen.tcp) {
+        Ok(_) => ok(format!("{addresses}: free")),
+        Err(error) => failed(&Failure::Daemon(crate::daemon::Error::Listen(error))),
+    }
+}
+
+/// Looks for the unit or agent, wherever a person or a package would put it.
+pub(super) async fn service(paths: &Paths) -> Finding {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let configuration = paths.config.parent().and_then(|ours| ours.parent());
+    let places = [
+        configuration.map(|above| above.join("systemd/user/nexudus-proxy.service")),
+        Some(PathBuf::from("/etc/systemd/system/nexudus-proxy.service")),
+        Some(PathBuf::from("/usr/lib/systemd/system/nexudus-proxy.service")),
+        Some(PathBuf::from("/usr/lib/systemd/user/nexudus-proxy.service")),
+        Some(home.join("Library/LaunchAgents/nexudus-proxy.plist")),
+    ];
+    let found: Vec<_> = places.into_iter().flatten().filter(|path| path.exists()).collect();
+    match found.as_slice() {
+        [] => skip("not installed as a service"),
+        [one] => ok(format!("installed: {}", one.display())),
+        [one, other, ..] => fail(
+            format!("installed twice: {} and {}", one.display(), other.display()),
+            "Remove one of them: two daemons cannot serve one profile.",
+        ),
+    }
+}

@@ -1,0 +1,190 @@
+//! `doctor`: everything that a request needs, checked; what fails says how to repair it.
+//!
+//! Checks that do not need each other run side by side. Nothing here changes what is stored, but
+//! for an entry of its own that it writes to the keychain and removes.
+
+mod local;
+mod network;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::exit::Reported;
+use super::running::Running;
+use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
+use crate::config::{Config, Loaded, Paths};
+use crate::credentials::Credentials;
+use crate::daemon::process;
+
+/// What `doctor` takes.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    keys: AlsoKeys,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Line {
+    check: &'static str,
+    verdict: Verdict,
+    finding: String,
+    fix: Option<String>,
+    elapsed_ms: u64,
+}
+
+/// What a check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+    Skip,
+}
+
+/// What a check found.
+#[derive(Debug)]
+struct Finding {
+    verdict: Verdict,
+    finding: String,
+    fix: Option<String>,
+}
+
+/// Checks everything.
+pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    process::harden();
+    let loaded = globals.load(options.keys.given());
+    let lines = match loaded {
+        // Without a configuration there is nothing to check by; its problems are the report.
+        Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
+        Ok(loaded) => serve::control()?.block_on(all(&loaded)),
+    };
+    if globals.json {
+        let passed = lines.iter().all(|line| line.verdict != Verdict::Fail);
+        print.json(&json!({ "passed": passed, "checks": lines }))?;
+    } else {
+        show(&lines, print)?;
+    }
+    let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail).count();
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::Other {
+            sentence: match failed {
+                1 => "one check failed".to_owned(),
+                _ => format!("{failed} checks failed"),
+            },
+            code: Code::Failed,
+            hint: None,
+        }),
+    }
+}
+
+async fn all(loaded: &Loaded) -> Vec<Line> {
+    let Loaded { config, paths, warnings, .. } = loaded;
+    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let running = Running::of(config, paths);
+    let mut lines = vec![Line::of("config", local::config(paths, warnings), Duration::ZERO)];
+    let stored = async {
+        let store = timed("store", local::store(config, &credentials)).await;
+        [store, timed("login", local::login(&credentials)).await]
+    };
+    let here = async {
+        let is_there = running.is_there().await;
+        [
+            timed("daemon", local::daemon(is_there, &paths.profile)).await,
+            timed("port", local::port(config, is_there)).await,
+            timed("service", local::service(paths)).await,
+        ]
+    };
+    let (stored, here, there) = tokio::join!(stored, here, network::all(config));
+    lines.extend(stored);
+    lines.extend(here);
+    lines.extend(there);
+    lines.extend(token(config, paths, credentials).await);
+    lines
+}
+
+/// Asks who is logged in, as everything else will: the token and what it may do.
+async fn token(config: &Config, paths: &Paths, credentials: Credentials) -> [Line; 2] {
+    let began = Instant::now();
+    let asked = whoami::ask(config, paths, credentials).await;
+    let elapsed = began.elapsed();
+    let (token, access) = match asked {
+        Ok((me, through)) => {
+            let access = match me.api_access {
+                Some(false) => fail(
+                    "forbidden: the account has no API access",
+                    "Ask an administrator of your Nexudus account to turn it on.",
+                ),
+                Some(true) => ok("the account may use the API"),
+                None => warn("Nexudus does not say", "Try a request."),
+            };
+            (ok(format!("valid for {}, asked through the {through}", me.title())), access)
+        }
+        Err(failure) => (failed(&failure), skip("there is no token to ask with")),
+    };
+    [Line::of("token", token, elapsed), Line::of("api access", access, Duration::ZERO)]
+}
+
+async fn timed(check: &'static str, work: impl Future<Output = Finding>) -> Line {
+    let began = Instant::now();
+    let finding = work.await;
+    Line::of(check, finding, began.elapsed())
+}
+
+fn show(lines: &[Line], print: Print) -> Result<(), Failure> {
+    let mut rows = vec![];
+    for line in lines {
+        let verdict = match line.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+            Verdict::Skip => "skip",
+        };
+        let elapsed = format!("{} ms", line.elapsed_ms);
+        rows.push([verdict.to_owned(), line.check.to_owned(), elapsed, line.finding.clone()]);
+        if let Some(fix) = &line.fix {
+            rows.push([String::new(), String::new(), String::new(), format!("→ {fix}")]);
+        }
+    }
+    print.table(&rows, "\0")?;
+    print.note(
+        "Answers of Nexudus hold personal data, unredacted: mind where you send them, and what \
+         you paste into a report.",
+    );
+    Ok(())
+}
+
+impl Line {
+    fn of(check: &'static str, finding: Finding, elapsed: Duration) -> Self {
+        let Finding { verdict, finding, fix } = finding;
+        let elapsed_ms = elapsed.as_millis().try_into().unwrap_or(u64::MAX);
+        Self { check, verdict, finding, fix, elapsed_ms }
+    }
+}
+
+fn ok(finding: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Ok, finding: finding.into(), fix: None }
+}
+
+fn warn(finding: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Warn, finding: finding.into(), fix: Some(fix.into()) }
+}
+
+fn fail(finding: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Fail, finding: finding.into(), fix: Some(fix.into()) }
+}
+
+fn skip(finding: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Skip, finding: finding.into(), fix: None }
+}
+
+/// Tells a failure in one line.
+fn failed(failure: &Failure) -> Finding {
+    let Reported { sentence, hint } = failure.in_short();
+    Finding { verdict: Verdict::Fail, finding: sentence, fix: hint }
+}

@@ -1,0 +1,181 @@
+//! Checks of the way to Nexudus: name, TCP, TLS, and what one request without a login tells.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{ACCEPT, CONNECTION, DATE, HOST, RETRY_AFTER};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{Failure, Finding, Line, fail, failed, ok, skip, warn};
+use crate::config::Config;
+use crate::{daemon, upstream};
+
+/// Checks one after the other, for each needs the one before it.
+pub(super) async fn all(config: &Config) -> Vec<Line> {
+    let host = config.upstream.origin.host().to_owned();
+    let port = config.upstream.origin.port();
+    let mut lines = vec![Line::of("proxy", proxy(), Duration::ZERO)];
+
+    let (began, found) = (Instant::now(), resolve(&host, port).await);
+    let (finding, addresses) = match found {
+        Ok(addresses) => {
+            let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            (ok(format!("{host} is {}", shown.join(", "))), addresses)
+        }
+        Err(why) => (fail(format!("{host} has no address: {why}"), NETWORK), vec![]),
+    };
+    lines.push(Line::of("name", finding, began.elapsed()));
+
+    let (began, found) = (Instant::now(), connect(&addresses).await);
+    let (finding, stream) = match found {
+        _ if addresses.is_empty() => (skip("there is no address"), None),
+        Ok((stream, address)) => (ok(format!("connected to {address}")), Some(stream)),
+        Err(why) => (fail(format!("no connection to {host}:{port}: {why}"), NETWORK), None),
+    };
+    lines.push(Line::of("tcp", finding, began.elapsed()));
+
+    let began = Instant::now();
+    let (finding, stream) = match stream {
+        None => (skip("there is no connection"), None),
+        Some(stream) => match handshake(config, &host, stream).await {
+            Ok(stream) => (ok("verified"), Some(stream)),
+            Err(finding) => (finding, None),
+        },
+    };
+    lines.push(Line::of("tls", finding, began.elapsed()));
+
+    let began = Instant::now();
+    let answer = match stream {
+        None => None,
+        Some(stream) => ask(&host, stream).await,
+    };
+    let elapsed = began.elapsed();
+    let (clock, throttle) = match answer {
+        None => (skip("Nexudus did not answer"), skip("Nexudus did not answer")),
+        Some((status, headers)) => (clock(&headers), throttled(status, &headers)),
+    };
+    lines.push(Line::of("clock", clock, elapsed));
+    lines.push(Line::of("throttle", throttle, Duration::ZERO));
+    lines
+}
+
+/// The environment's proxies are a trap: other tools heed them.
+fn proxy() -> Finding {
+    let set: Vec<_> = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+        .into_iter()
+        .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+        .collect();
+    match set.as_slice() {
+        [] => ok("none is set"),
+        names => warn(
+            format!("{} is set and not used: upstream.proxy is none", names.join(", ")),
+            "Nothing, if the checks below pass.",
+        ),
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let looked_up = tokio::time::timeout(LIMIT, tokio::net::lookup_host((host, port))).await;
+    let addresses: Vec<_> =
+        looked_up.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?.collect();
+    if addresses.is_empty() { Err("none was found".to_owned()) } else { Ok(addresses) }
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
+    let mut why = String::new();
+    for address in addresses {
+        match tokio::time::timeout(LIMIT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok((stream, *address)),
+            Ok(Err(error)) => why = error.to_string(),
+            Err(_) => why = LATE.to_owned(),
+        }
+    }
+    Err(why)
+}
+
+async fn handshake(
+    config: &Config,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Finding> {
+    let trust = upstream::tls(config.upstream.ca_file.as_deref());
+    let trust: Arc<_> =
+        trust.map_err(|error| failed(&Failure::Daemon(daemon::Error::Trust(error))))?;
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|_| fail("the host has no name for TLS", NETWORK))?;
+    let shaken = TlsConnector::from(trust).connect(name, stream);
+    match tokio::time::timeout(LIMIT, shaken).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(fail(
+            format!("the certificate or the handshake failed: {error}"),
+            "A firewall that opens TLS needs its CA in upstream.ca_file; a wrong clock makes every \
+             certificate invalid.",
+        )),
+        Err(_) => Err(fail(LATE, NETWORK)),
+    }
+}
+
+/// Asks without a login: any answer tells the time, and whether we are throttled.
+async fn ask(host: &str, stream: TlsStream<TcpStream>) -> Option<(StatusCode, HeaderMap)> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let request = Request::builder()
+        .uri("/api/auth/me")
+        .header(HOST, host)
+        .header(ACCEPT, "application/json")
+        .header(CONNECTION, "close")
+        .body(Empty::<bytes::Bytes>::new())
+        .ok()?;
+    let mut connection = std::pin::pin!(connection);
+    let mut answer = std::pin::pin!(sender.send_request(request));
+    let answered = async {
+        tokio::select! {
+            answer = &mut answer => answer,
+            _ = &mut connection => answer.await,
+        }
+    };
+    let response = tokio::time::timeout(LIMIT, answered).await.ok()?.ok()?;
+    Some((response.status(), response.headers().clone()))
+}
+
+fn clock(headers: &HeaderMap) -> Finding {
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+        return skip("Nexudus does not tell the time");
+    };
+    let ours = SystemTime::now();
+    let off = ours.duration_since(theirs).unwrap_or_else(|error| error.duration());
+    let told = format!("{} s from the server's", off.as_secs());
+    match off {
+        off if off < TOTP_STEP => ok(told),
+        _ => fail(told, "Set the clock (NTP): 2FA codes and certificates depend on it."),
+    }
+}
+
+fn throttled(status: StatusCode, headers: &HeaderMap) -> Finding {
+    let slow = matches!(status, StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS);
+    let wait = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
+    match (slow, wait) {
+        (false, _) => ok("not throttled"),
+        (true, wait) => warn(
+            format!("Nexudus asks to slow down (Retry-After: {})", wait.unwrap_or("none")),
+            "Wait; send requests through the daemon, which paces them for all tools.",
+        ),
+    }
+}
+
+const LATE: &str = "no answer within 10 s";
+const NETWORK: &str = "Check the network, the firewall and upstream.origin.";
+
+/// Longest time for each step.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A clock that is off by more makes every 2FA code a wrong one.
+const TOTP_STEP: Duration = Duration::from_secs(30);

@@ -1,0 +1,398 @@
+//! `login`: asks for a login, proves it, shows who it is, and only then keeps it.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
+use super::me::Me;
+use super::running::{Running, Tell};
+use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
+use crate::clock::Clock;
+use crate::config::{Config, Loaded, Paths, Source, Store};
+use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
+use crate::daemon::{self, process};
+use crate::secret::Secret;
+use crate::session::issuer::{Failure as Refusal, Grant, Http, Issued, Issuer as _};
+use crate::session::{self, Cause, Denied, Visit};
+
+/// What `login` takes. No secret is among it: arguments are shown to every user.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    /// E-mail address of the account
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// Read the password from standard input, its first line
+    #[arg(long)]
+    password_stdin: bool,
+    /// The 2FA code that the authenticator shows now; good for this one login
+    #[arg(long, value_name = "CODE", conflicts_with = "totp_secret_stdin")]
+    totp: Option<String>,
+    /// Read the 2FA secret (base32) from standard input, the line after the password's, and store
+    /// it, so that the daemon can log in again by itself
+    #[arg(long)]
+    totp_secret_stdin: bool,
+    /// Keep the rotating session, never the password
+    #[arg(long)]
+    session_only: bool,
+    /// Take over a session from standard input: {"client_id": …, "refresh_token": …}; for accounts
+    /// that have no password
+    #[arg(long, conflicts_with_all = ["email", "password_stdin", "totp", "totp_secret_stdin"])]
+    import_stdin: bool,
+    #[command(flatten)]
+    keys: AlsoKeys,
+}
+
+/// Why nobody was logged in. Nothing was stored then, unless it says so.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A person had to be asked, or standard input lacks something.
+    #[error(transparent)]
+    Ask(AskError),
+    /// `credentials.source` names another place.
+    #[error("a login in the {} would not be read: credentials.source is another", Keychain::name())]
+    NotRead,
+    /// What was given to be taken over is not a session.
+    #[error("standard input is not a session to take over")]
+    NoImport,
+    /// The 2FA secret is not base32.
+    #[error("the 2FA secret is not base32")]
+    CodeUnreadable,
+    /// The address or the password is wrong.
+    #[error("unauthorized: Nexudus refused this e-mail address or password")]
+    Refused,
+    /// What was given to be taken over is not accepted.
+    #[error("unauthorized: Nexudus refused this refresh token")]
+    ImportRefused,
+    /// A code is needed.
+    #[error("unauthorized: the account needs a 2FA code")]
+    CodeNeeded,
+    /// A code was offered, and something is wrong.
+    #[error("unauthorized: Nexudus rejected the 2FA code or the password")]
+    CodeRejected,
+    /// A new password is needed.
+    #[error("unauthorized: Nexudus wants a new password set for this account")]
+    PasswordReset,
+    /// The account may not use the API.
+    #[error("forbidden: {0} has no API access")]
+    Forbidden(String),
+    /// Nexudus cannot be asked.
+    #[error("could not reach Nexudus")]
+    Offline(#[source] Cause),
+    /// Nexudus answers, but not whether the login is right.
+    #[error("Nexudus gave no clear answer")]
+    Unclear(#[source] Cause),
+    /// The keychain cannot be used.
+    #[error("could not use the {}", Keychain::name())]
+    Store(#[source] credentials::Error),
+    /// The session alone cannot be kept.
+    #[error("the session cannot be kept across a reboot, and there would be nothing else")]
+    Fleeting(#[source] Cause),
+    /// The session file cannot be used.
+    #[error("could not keep the session")]
+    Session(#[source] session::Error),
+}
+
+/// Why something could not be asked for, for those outside.
+#[derive(Debug)]
+pub struct AskError(pub(super) ask::Error);
+
+impl std::fmt::Display for AskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for AskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl From<ask::Error> for Error {
+    fn from(error: ask::Error) -> Self {
+        Self::Ask(AskError(error))
+    }
+}
+
+/// Logs in.
+pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let Options { keys, .. } = &options;
+    let Loaded { config, paths, warnings, .. } = globals.load(keys.clone().given())?;
+    warnings.iter().for_each(|warning| print.warning(warning));
+    process::harden();
+    serve::control()?.block_on(async {
+        let credentials = Credentials::configured(&config.credentials, &paths.profile);
+        let attempt = Attempt {
+            issuer: daemon::reach(&config)?,
+            options,
+            config,
+            paths,
+            credentials,
+            json: globals.json,
+            print,
+        };
+        attempt.make().await
+    })
+}
+
+/// Everything that one login needs.
+struct Attempt {
+    options: Options,
+    config: Config,
+    paths: Paths,
+    credentials: Credentials,
+    issuer: Http,
+    json: bool,
+    print: Print,
+}
+
+/// A pair, and whose it is.
+struct Proof {
+    issued: Issued,
+    client_id: String,
+    email: Option<String>,
+}
+
+impl Attempt {
+    async fn make(mut self) -> Result<(), Failure> {
+        // What cannot be kept need not be asked for.
+        self.prepare().await?;
+        let me = match self.options.import_stdin {
+            true => self.import().await?,
+            false => self.log_in().await?,
+        };
+        let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
+        if let Err(why) = told {
+            self.print.warning(&format!("the running daemon does not know of it yet: {why}"));
+        }
+        self.say(&me)
+    }
+
+    /// Whether only the session is kept.
+    fn session_only(&self) -> bool {
+        self.options.session_only || self.options.import_stdin
+    }
+
+    async fn prepare(&self) -> Result<(), Error> {
+        if self.session_only() {
+            if self.config.session.store == Store::Memory {
+                return Err(fleeting("session.store is memory"));
+            }
+            // The keychain may hold the key of the file.
+            return self.open_keychain().await.or_else(|error| match error {
+                credentials::Error::Unavailable(_) => Ok(()),
+                error @ (credentials::Error::Missing
+                | credentials::Error::Incomplete { .. }
+                | credentials::Error::Locked) => Err(Error::Store(error)),
+            });
+        }
+        if !matches!(self.config.credentials.source, Source::Auto | Source::Keychain) {
+            return Err(Error::NotRead);
+        }
+        self.open_keychain().await.map_err(Error::Store)?;
+        self.keychain().prove().await.map_err(Error::Store)
+    }
+
+    /// Opens the keychain. A person has just typed this command, so a dialog may appear.
+    async fn open_keychain(&self) -> Result<(), credentials::Error> {
+        self.keychain().unlock().await
+    }
+
+    fn keychain(&self) -> &Keychain {
+        self.credentials.keychain().expect("a configured login has a keychain")
+    }
+
+    async fn log_in(&mut self) -> Result<Me, Error> {
+        let mut login = self.ask()?;
+        let mut visit = self.visit().await?;
+        let client_id = visit.client_id(&login.email);
+        let issued = match visit.log_in(&self.issuer, &login, &client_id).await {
+            Err(Denied::By(Refusal::TotpRequired)) if login.second_factor.is_none() => {
+                let code = match CODE.ask(self.print) {
+                    Ok(code) => Secret::new(code),
+                    Err(ask::Error::NoTerminal { .. }) => return Err(Error::CodeNeeded),
+                    Err(error) => return Err(error.into()),
+                };
+                login.second_factor = Some(SecondFactor::Code(code));
+                visit.log_in(&self.issuer, &login, &client_id).await
+            }
+            answer => answer,
+        };
+        let issued = issued.map_err(|denied| refused(denied, login.second_factor.is_some()))?;
+        let proof = Proof { issued, client_id, email: Some(login.email.clone()) };
+        let me = match self.me(&proof.issued).await {
+            Ok(me) => me,
+            Err(error) => {
+                // The pair that was here before is dead by now: this one takes its place.
+                if visit.has_session_of(&login.email) {
+                    keep(&mut visit, proof).await?;
+                }
+                return Err(error);
+            }
+        };
+        if self.session_only() {
+            keep(&mut visit, proof).await?;
+            self.drop_password().await?;
+        } else {
+            self.keychain().keep_login(&login).await.map_err(Error::Store)?;
+            self.warn_of_sources(&visit, &login);
+            if let Err(error) = keep(&mut visit, proof).await {
+                self.print.warning(&format!(
+                    "the login is stored, the session of now is not: {error}; the daemon logs in \
+                     by itself"
+                ));
+            }
+        }
+        Ok(me)
+    }
+
+    async fn import(&mut self) -> Result<Me, Error> {
+        #[derive(Deserialize)]
+        struct Import {
+            client_id: String,
+            refresh_token: String,
+        }
+        let lines = Lines::read()?;
+        let Import { client_id, refresh_token } =
+            serde_json::from_str(lines.all()).map_err(|_| Error::NoImport)?;
+        if client_id.is_empty() || !client_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::NoImport);
+        }
+        let mut visit = self.visit().await?;
+        let grant = Grant::Refresh(Secret::new(refresh_token));
+        let issued = self.issuer.issue(&grant, &client_id).await;
+        let issued = issued.map_err(|refusal| match refusal {
+            Refusal::Refused => Error::ImportRefused,
+            other @ (Refusal::TotpRequired
+            | Refusal::PasswordReset
+            | Refusal::Unclear(_)
+            | Refusal::Passing { .. }) => refused(Denied::By(other), false),
+        })?;
+        // The token that was given is spent: its successor is kept whatever comes next.
+        let unnamed = Proof { issued: issued.clone(), client_id: client_id.clone(), email: None };
+        keep(&mut visit, unnamed).await?;
+        let me = self.me(&issued).await?;
+        keep(&mut visit, Proof { issued, client_id, email: me.email.clone() }).await?;
+        self.drop_password().await?;
+        Ok(me)
+    }
+
+    /// Asks for what was not given.
+    fn ask(&self) -> Result<Login, Error> {
+        let options = &self.options;
+        let email = options.email.clone().or_else(|| self.config.credentials.email.clone());
+        let email = match email {
+            Some(email) => email.trim().to_owned(),
+            None => EMAIL.ask(self.print)?,
+        };
+        let mut lines = match options.password_stdin || options.totp_secret_stdin {
+            true => Some(Lines::read()?),
+            false => None,
+        };
+        let password = match &mut lines {
+            Some(lines) if options.password_stdin => lines.next("the password")?,
+            Some(_) | None => PASSWORD.ask_hidden()?,
+        };
+        let second_factor = match (&mut lines, &options.totp) {
+            (Some(lines), None) if options.totp_secret_stdin => {
+                Some(SecondFactor::Shared(lines.next("the 2FA secret")?))
+            }
+            (_, Some(code)) => Some(SecondFactor::Code(Secret::new(code.clone()))),
+            (_, None) => None,
+        };
+        Ok(Login { email, password, second_factor })
+    }
+
+    async fn visit(&self) -> Result<Visit, Error> {
+        let directory: PathBuf = self.paths.profile_state();
+        let visit =
+            Visit::begin(&self.config.session, &directory, &self.credentials, Clock::system());
+        let visit = visit.await.map_err(Error::Session)?;
+        if self.session_only() && visit.keeping().volatile {
+            return Err(fleeting(&visit.keeping().why));
+        }
+        Ok(visit)
+    }
+
+    async fn me(&self, issued: &Issued) -> Result<Me, Error> {
+        let bearer = issued.bearer().ok_or_else(|| unclear("the token is not text"))?;
+        let (status, body) = self.issuer.me(&bearer).await.map_err(Error::Offline)?;
+        let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());
+        match status.as_u16() {
+            200 => {
+                let me = Me::read(&body).ok_or_else(|| unclear("its answer is not a user"))?;
+                match me.api_access {
+                    Some(false) => Err(Error::Forbidden(me.email.unwrap_or_else(whom))),
+                    Some(true) | None => Ok(me),
+                }
+            }
+            401 | 403 => Err(Error::Forbidden(whom())),
+            status => Err(unclear(&format!("asked who is logged in it answered {status}"))),
+        }
+    }
+
+    /// A login of before would be used again once the session ends.
+    async fn drop_password(&self) -> Result<(), Error> {
+        match self.keychain().remove_login().await {
+            Ok(_) | Err(credentials::Error::Unavailable(_)) => Ok(()),
+            Err(error) => Err(Error::Store(error)),
+        }
+    }
+
+    fn warn_of_sources(&self, visit: &Visit, login: &Login) {
+        for origin in self.credentials.beside_keychain() {
+            self.print.warning(&format!(
+                "the {origin} holds a login too and is read first: the daemon uses that one"
+            ));
+        }
+        let code = matches!(login.second_factor, Some(SecondFactor::Code(_)));
+        if code && visit.keeping().volatile {
+            self.print.warning(
+                "the session is kept in memory only, so the daemon needs a 2FA code of its own: \
+                 store the 2FA secret with --totp-secret-stdin",
+            );
+        }
+    }
+
+    fn say(&self, me: &Me) -> Result<(), Failure> {
+        let profile = &self.paths.profile;
+        let kept = match self.session_only() {
+            true => "the session",
+            false => "the login",
+        };
+        if self.json {
+            let kept = if self.session_only() { "session" } else { "login" };
+            return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
+        }
+        self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
+        self.print.note(&format!("kept {kept}; `nexudus-proxy serve` uses it from now on"));
+        Ok(())
+    }
+}
+
+async fn keep(visit: &mut Visit, proof: Proof) -> Result<(), Error> {
+    let kept = visit.keep(proof.issued, proof.email.as_deref(), &proof.client_id).await;
+    kept.map_err(Error::Session)
+}
+
+fn refused(denied: Denied, with_code: bool) -> Error {
+    match denied {
+        Denied::CodeUnreadable => Error::CodeUnreadable,
+        Denied::By(Refusal::Refused | Refusal::TotpRequired) if with_code => Error::CodeRejected,
+        Denied::By(Refusal::Refused) => Error::Refused,
+        Denied::By(Refusal::TotpRequired) => Error::CodeNeeded,
+        Denied::By(Refusal::PasswordReset) => Error::PasswordReset,
+        Denied::By(Refusal::Unclear(cause)) => Error::Unclear(cause),
+        Denied::By(Refusal::Passing { cause, .. }) => Error::Offline(cause),
+    }
+}
+
+fn fleeting(why: &str) -> Error {
+    Error::Fleeting(Cause::new(why))
+}
+
+fn unclear(why: &str) -> Error {
+    Error::Unclear(Cause::new(why))
+}

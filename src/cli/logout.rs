@@ -1,0 +1,71 @@
+//! `logout`: removes every entry and file of the profile, here and in a running daemon.
+
+use serde_json::json;
+
+use super::running::{Running, Tell};
+use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::credentials::{self, Credentials, Trouble};
+use crate::daemon::process;
+use crate::session;
+
+/// What `logout` takes.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    keys: AlsoKeys,
+}
+
+/// Logs out.
+pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+    warnings.iter().for_each(|warning| print.warning(warning));
+    process::harden();
+    serve::control()?.block_on(async {
+        let credentials = Credentials::configured(&config.credentials, &paths.profile);
+        // First the daemon: it would write its session again.
+        let told = Running::of(&config, &paths).tell(Tell::Forget).await;
+        let files = session::remove(&paths.profile_state(), &Clock::system()).await;
+        let cleared = credentials.clear().await;
+        let still = credentials.beside_keychain();
+
+        files.map_err(Failure::Session)?;
+        let had_login = match cleared {
+            Ok(had_login) => had_login,
+            Err(credentials::Error::Unavailable(trouble)) if is_absent(&*trouble) => {
+                print.warning(&format!("no keychain was looked into: {trouble}"));
+                false
+            }
+            Err(error) => return Err(Failure::Credentials(error)),
+        };
+        let knows = told.is_ok();
+        if let Err(why) = told {
+            print.warning(&format!("the running daemon could not be told: {why}; restart it"));
+        }
+        let profile = &paths.profile;
+        if globals.json {
+            let still: Vec<_> = still.iter().map(ToString::to_string).collect();
+            return print.json(&json!({
+                "profile": profile, "had_login": had_login, "still": still, "daemon_knows": knows,
+            }));
+        }
+        print.line(&format!("logged out (profile {profile})"))?;
+        print.note(
+            "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
+             administrator deletes them under /api/sys/refreshtokens.",
+        );
+        for origin in still {
+            print.warning(&format!("the {origin} still holds a login: a restart uses it again"));
+        }
+        Ok(())
+    })
+}
+
+/// Says whether there is no keychain at all, rather than one that fails.
+fn is_absent(trouble: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(
+        trouble.downcast_ref(),
+        Some(Trouble::NoBus | Trouble::NoProvider | Trouble::NoCollection | Trouble::NoStore)
+    )
+}

@@ -1,0 +1,194 @@
+//! A daemon that runs already, asked over its sockets.
+//!
+//! The API is asked as any tool would; what it must be told goes to its control socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::{ACCEPT, HOST};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use zeroize::Zeroizing;
+
+use crate::admin::client::{self as admin, Client};
+use crate::config::{Config, Paths, UnixSocket};
+
+/// Where a daemon of this profile would answer.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    api: Place,
+    control: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Socket(PathBuf),
+    Tcp(SocketAddr),
+    Nowhere,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// What the daemon itself has to say, in the place of Nexudus.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Problem {
+    pub(super) code: String,
+    pub(super) detail: String,
+    #[serde(default)]
+    pub(super) hint: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Silence {
+    /// Nobody listens.
+    #[error("the daemon is not running")]
+    NotRunning,
+    /// Somebody listens, and does not answer.
+    #[error("the daemon did not answer")]
+    Mute(#[source] io::Error),
+}
+
+impl Running {
+    /// Knows where to look; asks nothing yet.
+    pub(super) fn of(config: &Config, paths: &Paths) -> Self {
+        let tcp = || config.listen.tcp.iter().find(|address| address.port() != 0);
+        let api = match &config.listen.unix {
+            UnixSocket::Auto if cfg!(unix) => Place::Socket(paths.proxy_socket()),
+            UnixSocket::Path(path) if cfg!(unix) => Place::Socket(path.clone()),
+            UnixSocket::Auto | UnixSocket::Path(_) | UnixSocket::Off => {
+                tcp().map_or(Place::Nowhere, |address| Place::Tcp(*address))
+            }
+        };
+        let control = paths.admin_socket();
+        Self { api, control }
+    }
+
+    /// Asks the API through the daemon.
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, Silence> {
+        ask(&self.api, path).await
+    }
+
+    /// Tells the daemon something and waits for the effect; `false`: there is nobody to tell.
+    ///
+    /// # Errors
+    ///
+    /// Why a daemon that runs does not know of it.
+    pub(super) async fn tell(&self, what: Tell) -> Result<bool, admin::Error> {
+        let path = match what {
+            Tell::Login => "/v1/login",
+            Tell::Forget => "/v1/forget",
+        };
+        let told = async {
+            let daemon = Client::find(std::slice::from_ref(&self.control)).await?;
+            daemon.post::<serde_json::Value>(path).await
+        };
+        match told.await {
+            Ok(_) => Ok(true),
+            Err(admin::Error::NotRunning) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says whether somebody answers for this profile.
+    pub(super) async fn is_there(&self) -> bool {
+        match &self.api {
+            #[cfg(unix)]
+            Place::Socket(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
+            #[cfg(not(unix))]
+            Place::Socket(_) => false,
+            Place::Tcp(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
+            Place::Nowhere => false,
+        }
+    }
+}
+
+/// What a daemon can be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tell {
+    /// The stored login has changed.
+    Login,
+    /// Nobody is logged in any more.
+    Forget,
+}
+
+impl Answer {
+    /// Returns what the daemon itself says, if this is not an answer of Nexudus.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        if self.status.is_success() {
+            return None;
+        }
+        serde_json::from_slice(&self.body).ok()
+    }
+}
+
+async fn ask(place: &Place, path: &str) -> Result<Answer, Silence> {
+    let asked = async {
+        match place {
+            #[cfg(unix)]
+            Place::Socket(socket) => {
+                let stream = tokio::net::UnixStream::connect(socket).await.map_err(nobody)?;
+                exchange(stream, path).await
+            }
+            #[cfg(not(unix))]
+            Place::Socket(_) => Err(Silence::NotRunning),
+            Place::Tcp(address) => {
+                let stream = tokio::net::TcpStream::connect(address).await.map_err(nobody)?;
+                exchange(stream, path).await
+            }
+            Place::Nowhere => Err(Silence::NotRunning),
+        }
+    };
+    let slow = |_| Silence::Mute(io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(PATIENCE, asked).await.map_err(slow)?
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+) -> Result<Answer, Silence> {
+    let mute = |error: hyper::Error| Silence::Mute(io::Error::other(error));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(mute)?;
+    let request = Request::builder()
+        .uri(path)
+        .header(HOST, "localhost")
+        .header(ACCEPT, "application/json")
+        .body(Empty::<bytes::Bytes>::new())
+        .expect("the paths are our own");
+    let answered = async {
+        let response = sender.send_request(request).await.map_err(mute)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST).collect().await;
+        let body = body.map_err(|error| Silence::Mute(io::Error::other(error)))?;
+        Ok(Answer { status, body: Zeroizing::new(body.to_bytes().to_vec()) })
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut answered = std::pin::pin!(answered);
+    tokio::select! {
+        answer = &mut answered => answer,
+        // The last bytes may lie ready when the other side closes.
+        _ = &mut connection => answered.await,
+    }
+}
+
+fn nobody(error: io::Error) -> Silence {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    if absent.contains(&error.kind()) { Silence::NotRunning } else { Silence::Mute(error) }
+}
+
+/// Longer than the daemon makes anybody wait by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Largest answer read, in bytes: a user object has 2 KiB.
+const LARGEST: usize = 1 << 20;

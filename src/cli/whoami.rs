@@ -1,0 +1,108 @@
+//! `whoami`: the user behind the token, asked through the daemon that runs, or directly.
+
+use serde_json::{Value as Json, json};
+
+use super::me::Me;
+use super::running::{Answer, Problem, Running, Silence};
+use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
+use crate::config::{Config, Loaded, Paths};
+use crate::credentials::Credentials;
+use crate::daemon::{self, Direct, process};
+use crate::session::Cause;
+
+/// What `whoami` takes.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    keys: AlsoKeys,
+}
+
+/// Why it cannot be told who is logged in, where the session itself is well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Even a good token is refused.
+    #[error("forbidden: the account has no API access")]
+    Forbidden,
+    /// Nexudus cannot be asked.
+    #[error("could not reach Nexudus")]
+    Offline(#[source] Cause),
+    /// What answered is not what was asked for.
+    #[error("Nexudus did not say who is logged in")]
+    Unclear(#[source] Cause),
+    /// The daemon that runs gives its own reason.
+    #[error("{detail}")]
+    Daemon {
+        /// Its stable code.
+        code: String,
+        /// What it says.
+        detail: String,
+        /// What it advises.
+        hint: Option<String>,
+    },
+}
+
+/// Tells who is logged in.
+pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+    warnings.iter().for_each(|warning| print.warning(warning));
+    process::harden();
+    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let (me, through) = serve::control()?.block_on(ask(&config, &paths, credentials))?;
+    if !globals.json {
+        return me.print(&paths.profile, print);
+    }
+    let mut said = json!({ "profile": paths.profile, "through": through });
+    if let (Json::Object(said), Ok(Json::Object(fields))) = (&mut said, serde_json::to_value(&me)) {
+        said.extend(fields);
+    }
+    print.json(&said)
+}
+
+/// Asks, and says through what.
+pub(super) async fn ask(
+    config: &Config,
+    paths: &Paths,
+    credentials: Credentials,
+) -> Result<(Me, &'static str), Failure> {
+    match Running::of(config, paths).get(ME).await {
+        // A daemon may let nobody in without a key; this command has the login itself.
+        Ok(answer) => {
+            if let Some(me) = through_daemon(&answer)? {
+                return Ok((me, "daemon"));
+            }
+        }
+        Err(Silence::NotRunning | Silence::Mute(_)) => {}
+    }
+    Ok((directly(config, paths, credentials).await?, "login"))
+}
+
+fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
+    if let Some(Problem { code, detail, hint }) = answer.problem() {
+        let closed = code.starts_with("guard.") || code.starts_with("policy.");
+        return if closed { Ok(None) } else { Err(Error::Daemon { code, detail, hint }) };
+    }
+    read(answer.status.as_u16(), &answer.body).map(Some)
+}
+
+async fn directly(config: &Config, paths: &Paths, credentials: Credentials) -> Result<Me, Failure> {
+    let issuer = daemon::reach(config)?;
+    let direct = Direct::start(config, paths, credentials, issuer.clone());
+    let answer = match direct.bearer().await {
+        Ok(bearer) => Ok(issuer.me(&bearer.header).await),
+        Err(error) => Err(error),
+    };
+    direct.stop().await;
+    let (status, body) = answer.map_err(Failure::Session)?.map_err(Error::Offline)?;
+    Ok(read(status.as_u16(), &body)?)
+}
+
+fn read(status: u16, body: &[u8]) -> Result<Me, Error> {
+    let unclear = |why: String| Error::Unclear(Cause::new(why));
+    match status {
+        200 => Me::read(body).ok_or_else(|| unclear("its answer is not a user".to_owned())),
+        401 | 403 => Err(Error::Forbidden),
+        status => Err(unclear(format!("it answered {status}"))),
+    }
+}
+
+const ME: &str = "/api/auth/me";

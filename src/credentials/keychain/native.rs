@@ -1,0 +1,112 @@
+//! macOS Keychain and Windows Credential Manager, through the keyring project's native stores.
+//!
+//! Their calls block, so each runs on a thread of its own, and the next one waits for it: a dialog
+//! that stays open holds up one thread, not one per attempt.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use keyring_core::Entry;
+use keyring_core::api::CredentialStoreApi;
+
+use super::{Answer, Change, Error, Name, SERVICE, Store, Trouble};
+use crate::secret::Secret;
+
+/// The system's keychain.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Native(Arc<Mutex<()>>);
+
+impl Store for Native {
+    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+        let (profile, names) = (profile.to_owned(), names.to_owned());
+        self.blocking(false, move || names.iter().map(|&name| read(&profile, name)).collect())
+    }
+
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
+        let profile = profile.to_owned();
+        self.blocking(false, move || {
+            changes.iter().try_for_each(|(name, value)| change(&profile, *name, value.as_ref()))
+        })
+    }
+
+    fn unlock(&self) -> Answer<'_, ()> {
+        // There is nothing to open: a read that may ask is enough to make the system ask.
+        self.blocking(true, || read("default", Name::Canary).map(drop))
+    }
+}
+
+impl Native {
+    fn blocking<'a, T: Send + 'static>(
+        &self,
+        may_ask: bool,
+        call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Answer<'a, T> {
+        let one_at_a_time = self.0.clone();
+        Box::pin(async move {
+            let call = move || {
+                let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+                let _quiet = quiet(may_ask);
+                call()
+            };
+            let joined = tokio::task::spawn_blocking(call).await;
+            joined.unwrap_or_else(|_| Err(Trouble::Other("its thread ended".into()).into()))
+        })
+    }
+}
+
+/// Turns the system's dialogs into errors until it is dropped.
+#[cfg(target_os = "macos")]
+fn quiet(may_ask: bool) -> Option<impl Drop> {
+    use security_framework::os::macos::keychain::SecKeychain;
+    (!may_ask).then(|| SecKeychain::disable_user_interaction().ok()).flatten()
+}
+
+/// Windows asks nothing.
+#[cfg(windows)]
+fn quiet(_may_ask: bool) {}
+
+fn read(profile: &str, name: Name) -> Result<Option<Secret>, Error> {
+    match entry(profile, name)?.get_password() {
+        Ok(text) => Ok(Some(Secret::new(text))),
+        Err(keyring_core::Error::NoEntry) => Ok(None),
+        Err(error) => Err(told(error)),
+    }
+}
+
+fn change(profile: &str, name: Name, value: Option<&Secret>) -> Result<(), Error> {
+    let entry = entry(profile, name)?;
+    match value {
+        Some(value) => entry.set_password(value.expose()).map_err(told),
+        None => match entry.delete_credential() {
+            Ok(()) | Err(keyring_core::Error::NoEntry) => Ok(()),
+            Err(error) => Err(told(error)),
+        },
+    }
+}
+
+fn entry(profile: &str, name: Name) -> Result<Entry, Error> {
+    #[cfg(target_os = "macos")]
+    let (store, modifiers) =
+        (apple_native_keyring_store::keychain::Store::new().map_err(told)?, None);
+    // The default would roam with the Windows profile to other machines.
+    #[cfg(windows)]
+    let (store, modifiers) = (
+        windows_native_keyring_store::Store::new().map_err(told)?,
+        Some(HashMap::from([("persistence", "Local")])),
+    );
+    let modifiers: Option<HashMap<&str, &str>> = modifiers;
+    let user = format!("{profile}/{}", name.word());
+    store.build(SERVICE, &user, modifiers.as_ref()).map_err(told)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
+fn told(error: keyring_core::Error) -> Error {
+    use keyring_core::Error as Fault;
+    match error {
+        Fault::NoStorageAccess(_) => Error::Locked,
+        Fault::TooLong(_, most) => Trouble::TooLong(most).into(),
+        Fault::BadEncoding(_) | Fault::BadDataFormat(_, _) => Trouble::Forgetful.into(),
+        Fault::NoDefaultStore => Trouble::NoStore.into(),
+        _ => Trouble::Other("the system's call".into()).into(),
+    }
+}

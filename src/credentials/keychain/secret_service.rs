@@ -1,0 +1,144 @@
+//! Secret Service over D-Bus: GNOME Keyring, KWallet, KeePassXC.
+//!
+//! Each call has a connection of its own. Only the default collection is used, and it is never
+//! made here: a provider without one (WSL) needs a person first.
+
+use oo7::Secret as Kept;
+use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
+
+use super::{Answer, Change, Error, Name, SERVICE, Store, Trouble};
+use crate::secret::Secret;
+
+/// The Secret Service of this user's session.
+#[derive(Debug)]
+pub(super) struct SecretService;
+
+impl Store for SecretService {
+    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+        Box::pin(async move {
+            let collection = open().await?;
+            let mut found = Vec::with_capacity(names.len());
+            for &name in names {
+                found.push(read(&collection, profile, name).await?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let collection = open().await?;
+            for (name, value) in changes {
+                match value {
+                    Some(value) => write(&collection, profile, name, &value).await?,
+                    None => erase(&collection, profile, name).await?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn unlock(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            let collection = default().await?;
+            if !collection.is_locked().await.map_err(told)? {
+                return Ok(());
+            }
+            match collection.unlock(None).await {
+                Ok(()) if !collection.is_locked().await.map_err(told)? => Ok(()),
+                Ok(()) | Err(Fault::Dismissed) => Err(Error::Locked),
+                // A provider without a display cannot ask: it stays locked, whatever it says.
+                Err(_) => Err(Error::Locked),
+            }
+        })
+    }
+}
+
+/// Returns the default collection, unless it is locked.
+async fn open() -> Result<Collection, Error> {
+    let collection = default().await?;
+    match collection.is_locked().await.map_err(told)? {
+        true => Err(Error::Locked),
+        false => Ok(collection),
+    }
+}
+
+async fn default() -> Result<Collection, Error> {
+    // Without an address D-Bus would look for a display to start a bus for, or guess a socket.
+    let service = Service::new().await.map_err(told)?;
+    let collection = service.with_alias(Service::DEFAULT_COLLECTION).await.map_err(told)?;
+    collection.ok_or_else(|| Trouble::NoCollection.into())
+}
+
+async fn read(collection: &Collection, profile: &str, name: Name) -> Result<Option<Secret>, Error> {
+    let items = collection.search_items(&attributes(profile, name)).await.map_err(told)?;
+    let Some(item) = items.first() else { return Ok(None) };
+    let kept = item.secret().await.map_err(told)?;
+    let text = std::str::from_utf8(kept.as_bytes()).map_err(|_| Trouble::Forgetful)?;
+    Ok(Some(Secret::new(text)))
+}
+
+async fn write(
+    collection: &Collection,
+    profile: &str,
+    name: Name,
+    value: &Secret,
+) -> Result<(), Error> {
+    let label = format!("{SERVICE} {} ({profile})", name.word());
+    let kept = Kept::text(value.expose());
+    let attributes = attributes(profile, name);
+    collection.create_item(&label, &attributes, kept, true, None).await.map_err(told)?;
+    Ok(())
+}
+
+async fn erase(collection: &Collection, profile: &str, name: Name) -> Result<(), Error> {
+    for item in collection.search_items(&attributes(profile, name)).await.map_err(told)? {
+        item.delete(None).await.map_err(told)?;
+    }
+    Ok(())
+}
+
+/// `secret-tool lookup service nexudus-proxy profile default entry password`
+fn attributes(profile: &str, name: Name) -> [(&'static str, &str); 3] {
+    [("service", SERVICE), ("profile", profile), ("entry", name.word())]
+}
+
+/// Says it in our words. Of what the bus said only the name of the error is kept.
+fn told(fault: Fault) -> Error {
+    let wire = match fault {
+        Fault::Service(ServiceError::IsLocked(_)) => return Error::Locked,
+        Fault::Service(ServiceError::ZBus(wire)) | Fault::ZBus(wire) => wire,
+        Fault::Service(ServiceError::NoSession(_) | ServiceError::NoSuchObject(_))
+        | Fault::Deleted
+        | Fault::NotFound(_) => return Trouble::Other("it was restarted meanwhile".into()).into(),
+        Fault::Dismissed => return Error::Locked,
+        Fault::IO(_) => return Trouble::NoBus.into(),
+        Fault::Crypto(_) => return Trouble::Other("the exchange of keys".into()).into(),
+    };
+    on_the_wire(&wire).into()
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "zbus may add errors; each is one of a bus")]
+fn on_the_wire(error: &oo7::zbus::Error) -> Trouble {
+    use oo7::zbus::Error as Wire;
+    match error {
+        Wire::Address(_) | Wire::InputOutput(_) | Wire::Handshake(_) => Trouble::NoBus,
+        Wire::MethodError(name, _, _) => named(name.as_str()),
+        Wire::FDO(error) => {
+            use oo7::zbus::DBusError as _;
+            named(error.name().as_str())
+        }
+        _ => Trouble::NoBus,
+    }
+}
+
+/// Understands the name of a D-Bus error.
+fn named(name: &str) -> Trouble {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "ServiceUnknown" | "NameHasNoOwner" | "SpawnChildExited" | "UnixProcessIdUnknown" => {
+            Trouble::NoProvider
+        }
+        _ if name.contains(".Spawn.") => Trouble::NoProvider,
+        _ => Trouble::Other(name.to_owned()),
+    }
+}

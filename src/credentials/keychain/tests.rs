@@ -1,0 +1,146 @@
+//! What holds for every store, and a store in memory to show it with.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::*;
+
+/// A store for tests. It is compiled into nothing else.
+#[derive(Clone, Debug, Default)]
+pub(in crate::credentials) struct Memory {
+    kept: Arc<Mutex<HashMap<(String, &'static str), Secret>>>,
+    state: Arc<Mutex<State>>,
+}
+
+/// How it behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::credentials) enum State {
+    #[default]
+    Open,
+    Locked,
+    Absent,
+    Forgetful,
+    Stuck,
+}
+
+impl Memory {
+    pub(in crate::credentials) fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self) -> Result<(), Error> {
+        match self.state() {
+            State::Open | State::Forgetful => Ok(()),
+            State::Locked => Err(Error::Locked),
+            State::Absent => Err(Trouble::NoProvider.into()),
+            State::Stuck => std::future::pending().await,
+        }
+    }
+}
+
+impl Store for Memory {
+    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+        Box::pin(async move {
+            self.ask().await?;
+            let kept = self.kept.lock().unwrap();
+            Ok(names.iter().map(|name| kept.get(&(profile.into(), name.word())).cloned()).collect())
+        })
+    }
+
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.ask().await?;
+            let mut kept = self.kept.lock().unwrap();
+            for (name, value) in changes {
+                let place = (profile.to_owned(), name.word());
+                match value {
+                    Some(value) if self.state() != State::Forgetful => {
+                        kept.insert(place, value);
+                    }
+                    Some(_) => {}
+                    None => {
+                        kept.remove(&place);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn unlock(&self) -> Answer<'_, ()> {
+        Box::pin(self.ask())
+    }
+}
+
+fn login() -> Login {
+    Login {
+        email: "ada@example.test".into(),
+        password: Secret::new("p"),
+        second_factor: Some(SecondFactor::Shared(Secret::new("JBSWY3DP"))),
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_kept_per_profile_until_it_is_removed() {
+    let store = Memory::default();
+    let (usual, work) = (Keychain::of(store.clone(), "default"), Keychain::of(store, "work"));
+    assert_eq!(usual.login().await.unwrap(), None);
+
+    usual.keep_login(&login()).await.unwrap();
+
+    assert_eq!(usual.login().await.unwrap(), Some(login()));
+    assert_eq!(work.login().await.unwrap(), None);
+    assert!(usual.remove_login().await.unwrap());
+    assert!(!usual.remove_login().await.unwrap());
+    assert_eq!(usual.login().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_login_without_a_second_factor_removes_the_old_one_and_a_code_is_never_kept() {
+    let keychain = Keychain::of(Memory::default(), "default");
+    keychain.keep_login(&login()).await.unwrap();
+
+    let code = Some(SecondFactor::Code(Secret::new("123456")));
+    keychain.keep_login(&Login { second_factor: code, ..login() }).await.unwrap();
+
+    assert_eq!(keychain.login().await.unwrap().unwrap().second_factor, None);
+}
+
+#[tokio::test]
+async fn a_canary_tells_a_store_that_forgets() {
+    let store = Memory::default();
+    let keychain = Keychain::of(store.clone(), "default");
+    keychain.prove().await.unwrap();
+
+    store.set(State::Forgetful);
+
+    let error = keychain.prove().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!(keychain.make_file_key().await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_is_256_random_bits_as_text() {
+    let keychain = Keychain::of(Memory::default(), "default");
+
+    let key = keychain.make_file_key().await.unwrap();
+
+    assert_eq!(key.expose().len(), 64);
+    assert_eq!(keychain.file_key().await.unwrap(), Some(key.clone()));
+    assert_ne!(keychain.make_file_key().await.unwrap(), key);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_left_after_a_while() {
+    let store = Memory::default();
+    store.set(State::Stuck);
+
+    let error = Keychain::of(store, "default").login().await.unwrap_err();
+
+    let Error::Unavailable(trouble) = error else { panic!("{error:?}") };
+    assert!(trouble.to_string().starts_with("the keychain did not answer within"), "{trouble}");
+}

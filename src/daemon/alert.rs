@@ -1,0 +1,124 @@
+//! `[notify] command`: calls a person when the daemon cannot help itself.
+//!
+//! Once per cause; a cause may be told again after all has been well in between. The command gets
+//! no secret: not in its arguments, not in its environment, and what it prints goes nowhere.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::credentials::{self, Credentials, SECRET_VARIABLES};
+use crate::session::{Session, View, Word};
+
+/// What somebody is called for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Call {
+    /// The stable word: `session.refused`, `session.degraded`, ….
+    cause: &'static str,
+    message: String,
+}
+
+/// Watches the session until it is gone.
+pub(super) async fn watch(
+    session: Session,
+    credentials: Credentials,
+    command: Vec<String>,
+    profile: String,
+) {
+    let mut changes = session.subscribe();
+    let mut told = None;
+    loop {
+        let view = session.view();
+        let call = match cause(&view) {
+            // A login with a password starts a new session by itself.
+            Some(call) if call.cause == LAPSING && has_password(&credentials).await => None,
+            call => call,
+        };
+        match call {
+            Some(call) if told != Some(call.cause) => {
+                told = Some(call.cause);
+                run(&command, &call, &profile).await;
+            }
+            Some(_) => {}
+            // While an attempt is under way nothing is known to be well.
+            None if view.state == Word::Ready => told = None,
+            None => {}
+        }
+        // A session lapses without any event.
+        match tokio::time::timeout(LOOK_AGAIN, changes.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(_)) => return,
+        }
+    }
+}
+
+fn cause(view: &View) -> Option<Call> {
+    let trouble = || view.error.as_ref().map(|error| error.sentence.clone()).unwrap_or_default();
+    let stuck = match view.state {
+        Word::Refused => Some("session.refused"),
+        Word::TotpRequired => Some("session.totp-required"),
+        Word::PasswordReset => Some("session.password-reset"),
+        Word::Expired => Some("session.expired"),
+        Word::Starting
+        | Word::Ready
+        | Word::Waiting
+        | Word::Locked
+        | Word::NotLoggedIn
+        | Word::CredentialsUnavailable => None,
+    };
+    if let Some(cause) = stuck {
+        return Some(Call { cause, message: trouble() });
+    }
+    if let Some(reason) = &view.degraded {
+        return Some(Call { cause: "session.degraded", message: reason.clone() });
+    }
+    let left = view.refresh_token_expires_in.filter(|left| *left < SOON)?;
+    let hours = left.as_secs() / 3_600;
+    let message = format!("the saved session lapses in {hours} h and no password is stored");
+    Some(Call { cause: LAPSING, message })
+}
+
+async fn has_password(credentials: &Credentials) -> bool {
+    !matches!(credentials.load().await, Err(credentials::Error::Missing))
+}
+
+async fn run(argv: &[String], call: &Call, profile: &str) {
+    let Some((program, arguments)) = argv.split_first() else { return };
+    tracing::warn!(cause = call.cause, error = call.message, "a person is needed");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("NEXUDUS_NOTIFY_CAUSE", call.cause)
+        .env("NEXUDUS_NOTIFY_MESSAGE", &call.message)
+        .env("NEXUDUS_NOTIFY_PROFILE", profile)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    SECRET_VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    let failed = match command.spawn() {
+        Err(error) => Some(error.to_string()),
+        Ok(mut child) => match tokio::time::timeout(LIMIT, child.wait()).await {
+            Ok(Ok(status)) if status.success() => None,
+            Ok(Ok(status)) => Some(status.to_string()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("it did not end within {} s", LIMIT.as_secs())),
+        },
+    };
+    if let Some(error) = failed {
+        tracing::error!(program, error, "nobody could be told: notify.command failed");
+    }
+}
+
+const LAPSING: &str = "session.lapsing";
+
+/// How long before its end a session-only login is told about: over a weekend.
+const SOON: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+const LOOK_AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// Longest run of the command.
+const LIMIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,91 @@
+//! The session without a daemon: for a command that a person runs while none serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::Error;
+use crate::clock::Clock;
+use crate::config::{Config, Paths};
+use crate::credentials::Credentials;
+use crate::session::{self, Bearer, Body, Session, issuer};
+use crate::upstream::{self, Resolver, Via};
+
+/// A session of its own, in step with the daemon's through the lock across processes.
+#[derive(Debug)]
+pub struct Direct {
+    session: Session,
+    keeper: JoinHandle<()>,
+}
+
+impl Direct {
+    /// Starts it: the saved session is resumed, or renewed, or a login is made.
+    pub fn start(
+        config: &Config,
+        paths: &Paths,
+        credentials: Credentials,
+        issuer: issuer::Http,
+    ) -> Self {
+        // A person waits as long as an attempt may take.
+        let patient = crate::config::Session { wait: PATIENCE, ..config.session.clone() };
+        let directory = Some(paths.profile_state());
+        let clock = Clock::system();
+        let (session, keeper) = Session::new(&patient, directory, credentials, issuer, clock);
+        Self { session, keeper: tokio::spawn(keeper.run()) }
+    }
+
+    /// Returns a token.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn bearer(&self) -> Result<Bearer, session::Error> {
+        self.session.ready(Body::Replayable).await?;
+        self.session.bearer()
+    }
+
+    /// Returns the session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Ends it once the newest pair is durable.
+    pub async fn stop(self) {
+        self.session.settle().await;
+        self.keeper.abort();
+    }
+}
+
+/// Makes what asks Nexudus for tokens and for the user, as the daemon has it.
+///
+/// # Errors
+///
+/// [`Error::Trust`] and [`Error::Client`].
+pub fn reach(config: &Config) -> Result<issuer::Http, Error> {
+    let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
+    let resolver = Resolver::new(Handle::current());
+    Ok(issuer::Http::new(client(config, &tls, &resolver)?, config.upstream.origin.to_string()))
+}
+
+/// Makes the daemon's own HTTP client.
+pub(super) fn client(
+    config: &Config,
+    tls: &rustls::ClientConfig,
+    resolver: &Resolver,
+) -> Result<reqwest::Client, Error> {
+    let mut client = issuer::client(reqwest::Client::builder());
+    if let Some(via) = Via::configured(&config.upstream.proxy, &config.upstream.origin)? {
+        client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
+    }
+    client
+        .tls_backend_preconfigured(tls.clone())
+        .dns_resolver(Arc::new(resolver.clone()))
+        .connect_timeout(config.upstream.connect_timeout)
+        .build()
+        .map_err(Error::Client)
+}
+
+/// Longest wait for a token: an attempt ends within 30 s, one of another process before it too.
+const PATIENCE: Duration = Duration::from_secs(60);

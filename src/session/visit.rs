@@ -1,0 +1,201 @@
+//! What a command does with a profile's session: prove a login and put its pair in place, or
+//! remove everything.
+//!
+//! A visit holds the lock across processes from before the login is offered until its pair is
+//! durable, so that a running daemon neither offers a token that the login has just replaced nor
+//! overwrites the new one. The daemon finds the pair when it next looks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::{Failure, Issued};
+use super::attempts::Attempts;
+use super::error::{Cause, Error};
+use super::home::{self, Home};
+use super::issuer::{Grant, Issuer};
+use super::keeper::blocking;
+use super::record::{Pair, Record};
+use super::saved::{self, Lock};
+use super::totp::Code;
+use super::view::Keeping;
+use crate::clock::Clock;
+use crate::config;
+use crate::credentials::{Credentials, Login};
+
+/// The saved session of a profile, while no other process may change it.
+#[derive(Debug)]
+pub struct Visit {
+    home: Home,
+    keeping: Keeping,
+    record: Option<Record>,
+    attempts: Attempts,
+    configured_id: Option<String>,
+    clock: Clock,
+    _lock: Lock,
+}
+
+/// Why a login gave no pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// What Nexudus answered, or that it did not.
+    By(Failure),
+    /// The 2FA secret is not base32.
+    CodeUnreadable,
+}
+
+impl Visit {
+    /// Begins a visit, waiting for others who renew the session just now.
+    ///
+    /// # Errors
+    ///
+    /// Why the state directory, or the place of the session, cannot be used.
+    pub async fn begin(
+        config: &config::Session,
+        directory: &Path,
+        credentials: &Credentials,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let (home, keeping) = home::find(config, Some(directory), credentials, handed).await?;
+        let lock = wait_for_lock(directory, &clock).await?;
+        let attempts = Attempts::new(Some(directory.join("attempts.json")));
+        let record = match &home {
+            // One that does not open is moved aside when another takes its place.
+            Home::File(saved) => {
+                let saved = saved.clone();
+                blocking(move || saved.read()).await.ok().flatten()
+            }
+            Home::Memory => None,
+        };
+        let configured_id = config.client_id.clone();
+        Ok(Self { home, keeping, record, attempts, configured_id, clock, _lock: lock })
+    }
+
+    /// Returns where the session is kept, and why there.
+    pub fn keeping(&self) -> &Keeping {
+        &self.keeping
+    }
+
+    /// Says whether a session of this account is kept here.
+    pub fn has_session_of(&self, email: &str) -> bool {
+        let own = self.record.as_ref().filter(|record| record.is_of(Some(email)));
+        own.is_some_and(|record| record.pair.is_some())
+    }
+
+    /// Returns the client id of this installation, profile and account.
+    pub fn client_id(&self, email: &str) -> String {
+        let known = || {
+            let own = self.record.as_ref().filter(|record| record.is_of(Some(email)));
+            own.map(|record| record.client_id.clone())
+        };
+        let configured = self.configured_id.clone();
+        configured.or_else(known).unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+    }
+
+    /// Offers the login, waiting for the next 2FA code if this one was offered already. A person
+    /// has asked: what was refused before is offered again.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] says why there is no pair.
+    pub async fn log_in<I: Issuer>(
+        &self,
+        issuer: &I,
+        login: &Login,
+        client_id: &str,
+    ) -> Result<Issued, Denied> {
+        self.attempts.read();
+        let code = loop {
+            let now = self.clock.now().wall;
+            match Code::of(login.second_factor.as_ref(), self.attempts.totp_step(), now) {
+                Code::Wait(left) => tokio::time::sleep(left).await,
+                Code::Unreadable => return Err(Denied::CodeUnreadable),
+                code @ (Code::None | Code::Typed(_) | Code::Made { .. }) => break code,
+            }
+        };
+        // What cannot be noted is no reason to keep a person out; the file tells them later.
+        let _ = self.attempts.begin(login, &code, self.clock.now().wall);
+        let grant = Grant::Password {
+            email: login.email.clone(),
+            password: login.password.clone(),
+            totp: code.digits().cloned(),
+        };
+        let answer = issuer.issue(&grant, client_id).await;
+        let _ = match answer {
+            Ok(_) => self.attempts.succeeded(),
+            // A mistyped password must not count against the one that is stored.
+            Err(_) => self.attempts.not_looked_at(login),
+        };
+        answer.map_err(Denied::By)
+    }
+
+    /// Puts a pair in place of what is there. Returns once it is durable, or at once where the
+    /// session is kept in memory only.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be written; what was there before is still there.
+    pub async fn keep(
+        &mut self,
+        issued: Issued,
+        email: Option<&str>,
+        client_id: &str,
+    ) -> Result<(), Error> {
+        let record = Record {
+            generation: self.record.as_ref().map_or(0, |record| record.generation) + 1,
+            client_id: client_id.to_owned(),
+            account: email.map(str::to_owned),
+            pair: Some(Pair::new(issued, None, self.clock.now())),
+        };
+        self.record = Some(record.clone());
+        let Home::File(saved) = &self.home else { return Ok(()) };
+        let saved: Arc<_> = saved.clone();
+        let written = blocking(move || saved.write(&record)).await;
+        written.map_err(|error| unusable(&error.to_string()))
+    }
+}
+
+/// Removes every file that this profile keeps of a session; the locks stay, they hold nothing.
+///
+/// # Errors
+///
+/// When one of them is still there.
+pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Error> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    let _lock = wait_for_lock(directory, clock).await?;
+    saved::remove(directory).map_err(|error| unusable(&error.to_string()))
+}
+
+async fn wait_for_lock(directory: &Path, clock: &Clock) -> Result<Lock, Error> {
+    let patience = clock.now().boot + PATIENCE;
+    loop {
+        match Lock::attempt(directory) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if clock.now().boot < patience => tokio::time::sleep(AGAIN).await,
+            Ok(None) => {
+                let cause = Some(Cause::new("another process is renewing the session"));
+                return Err(Error::Unavailable { retry_after: AGAIN, cause });
+            }
+            Err(error) => return Err(unwritable(directory, &error)),
+        }
+    }
+}
+
+fn unwritable(directory: &Path, error: &io::Error) -> Error {
+    unusable(&format!("{} cannot be written: {error}", directory.display()))
+}
+
+fn unusable(cause: &str) -> Error {
+    let cause = Some(Cause::new(cause));
+    Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
+}
+
+/// Longest wait for another process: an attempt of its own ends within 30 s.
+const PATIENCE: Duration = Duration::from_secs(35);
+
+/// How often the lock is tried.
+const AGAIN: Duration = Duration::from_millis(20);

@@ -1,0 +1,188 @@
+//! What was sent when, and what became of it.
+//!
+//! [`Ring`] is written by requests that nobody holds back: two atomic stores, no lock. At the
+//! first throttle answer it becomes the beginning of a [`Log`], so that what was sent before
+//! already teaches something.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// One request that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Its number: grows in the order of sending.
+    pub(super) number: u64,
+    /// When its turn came, on the boot clock.
+    pub(super) at: Duration,
+    /// When its answer came, or at the latest came.
+    pub(super) answered: Option<Duration>,
+    /// Whether it belongs to the scope that is paced.
+    pub(super) counts: bool,
+    /// Whether its answer was a throttle answer.
+    pub(super) throttled: bool,
+}
+
+/// The latest requests of one kind, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log(VecDeque<Sent>);
+
+impl Log {
+    pub(super) fn push(&mut self, sent: Sent) {
+        if self.0.len() >= MOST {
+            self.0.pop_front();
+        }
+        // Numbers are given before the lock is taken, so a neighbour may have been faster.
+        let place = self.0.iter().rposition(|other| other.number < sent.number);
+        self.0.insert(place.map_or(0, |place| place + 1), sent);
+    }
+
+    pub(super) fn find(&mut self, number: u64) -> Option<&mut Sent> {
+        let place = self.0.binary_search_by_key(&number, |sent| sent.number).ok()?;
+        self.0.get_mut(place)
+    }
+
+    pub(super) fn remove(&mut self, number: u64) {
+        if let Ok(place) = self.0.binary_search_by_key(&number, |sent| sent.number) {
+            self.0.remove(place);
+        }
+    }
+
+    /// Forgets what was sent before `time`.
+    pub(super) fn forget_before(&mut self, time: Duration) {
+        while self.0.front().is_some_and(|sent| sent.at < time) {
+            self.0.pop_front();
+        }
+    }
+
+    /// Makes all requests count: the scope has grown to the whole kind.
+    pub(super) fn count_all(&mut self) {
+        self.0.iter_mut().for_each(|sent| sent.counts = true);
+    }
+
+    /// Returns what let itself be counted by Nexudus, newest first: everything in scope that was
+    /// not throttled.
+    pub(super) fn passed(&self) -> impl Iterator<Item = &Sent> {
+        self.0.iter().rev().filter(|sent| sent.counts && !sent.throttled)
+    }
+}
+
+/// The sending times of the latest requests, written without a lock.
+#[derive(Debug)]
+pub(super) struct Ring {
+    next: AtomicU64,
+    cells: Box<[Cell]>,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    /// The low 16 bits of the number, and 48 bits of microseconds on the boot clock.
+    sent: AtomicU64,
+    /// The number that the next request had when the answer came; 0: not answered.
+    until: AtomicU64,
+}
+
+impl Ring {
+    pub(super) fn new() -> Self {
+        let cells = (0..CELLS).map(|_| Cell::default()).collect();
+        // From 1: a cell full of zeros is never mistaken for a request.
+        Self { next: AtomicU64::new(1), cells }
+    }
+
+    /// Takes the next number without leaving a trace.
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes the next number and notes the time.
+    pub(super) fn note(&self, now: Duration) -> u64 {
+        let number = self.number();
+        let cell = self.cell(number);
+        cell.until.store(0, Ordering::Relaxed);
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        cell.sent.store(micros << 16 | number & 0xffff, Ordering::Relaxed);
+        number
+    }
+
+    /// Notes that the answer came before the next request is sent: as good as a time while
+    /// requests are dense, and cheaper than a look at the clock.
+    pub(super) fn answered(&self, number: u64) {
+        self.cell(number).until.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Reads what is still there, oldest first.
+    pub(super) fn read(&self, now: Duration) -> Log {
+        let end = self.next.load(Ordering::Relaxed);
+        let start = end.saturating_sub(CELLS as u64).max(1);
+        let sent = |number: u64| {
+            let cell = self.cell(number).sent.load(Ordering::Relaxed);
+            (cell & 0xffff == number & 0xffff && cell != 0)
+                .then(|| Duration::from_micros(cell >> 16))
+        };
+        let mut log = Log::default();
+        for number in start..end {
+            let Some(at) = sent(number) else { continue };
+            let until = self.cell(number).until.load(Ordering::Relaxed);
+            let answered = (until > 0).then(|| sent(until).unwrap_or(now).max(at));
+            log.0.push_back(Sent { number, at, answered, counts: true, throttled: false });
+        }
+        log
+    }
+
+    fn cell(&self, number: u64) -> &Cell {
+        &self.cells[usize::try_from(number % CELLS as u64).unwrap_or_default()]
+    }
+}
+
+/// 64 KiB for each kind; 4,096 requests are the better part of the largest hourly figure that
+/// Nexudus publishes (5,000).
+const CELLS: usize = 4_096;
+
+/// Most requests remembered while pacing: above 5,000 an hour, and 320 KiB.
+const MOST: usize = 8_192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_remembers_the_latest_with_their_times() {
+        let ring = Ring::new();
+        let first = ring.note(Duration::from_millis(10));
+        ring.answered(first);
+        ring.note(Duration::from_millis(12));
+
+        let log = ring.read(Duration::from_millis(20));
+
+        let seen: Vec<_> = log.0.iter().map(|sent| (sent.at, sent.answered)).collect();
+        let ms = Duration::from_millis;
+        assert_eq!(seen, [(ms(10), Some(ms(12))), (ms(12), None)]);
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest() {
+        let ring = Ring::new();
+        for n in 0..2 * CELLS as u64 {
+            ring.note(Duration::from_millis(n));
+        }
+
+        let log = ring.read(Duration::from_secs(60));
+
+        assert_eq!(log.0.len(), CELLS);
+        assert_eq!(log.0[0].at, Duration::from_millis(CELLS as u64));
+    }
+
+    #[test]
+    fn numbers_that_come_late_find_their_place() {
+        let mut log = Log::default();
+        for number in [2, 1, 3] {
+            let at = Duration::ZERO;
+            log.push(Sent { number, at, answered: None, counts: true, throttled: false });
+        }
+
+        assert_eq!(log.0.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(log.find(2).is_some());
+        log.remove(2);
+        assert!(log.find(2).is_none());
+    }
+}

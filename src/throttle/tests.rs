@@ -1,0 +1,320 @@
+//! The handle with a clock moved by hand and answers made by hand.
+
+use std::pin::pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::task::{JoinHandle, yield_now};
+
+use super::*;
+use crate::clock::Hand;
+
+#[test]
+fn while_nothing_is_paced_nobody_touches_a_lock() {
+    let (throttle, _hand) = throttle(20, Pace::Auto);
+    let _locked = throttle.0.reads.lane.state();
+
+    for _ in 0..3 {
+        let mut turn = read(&throttle, 1);
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(slot) = pin!(turn.slot()).poll(&mut context) else { panic!("it waits") };
+        assert_eq!(judge(slot.unwrap(), 200, None), Verdict::Pass);
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_read_goes_again_in_a_turn_of_its_own() {
+    let (throttle, hand) = throttle(20, Pace::Auto);
+    let mut turn = read(&throttle, 1);
+    let slot = turn.slot().await.unwrap();
+    assert_eq!(judge(slot, 409, Some("1")), Verdict::Again);
+    assert_eq!(throttle.view().reads.to_string(), "paused 1.0 s by Nexudus for /api/a");
+
+    let mut again = Box::pin(turn.slot());
+    assert!(is_pending(&mut again).await);
+    assert_eq!(throttle.view().reads.waiting, 1);
+    hand.advance(Duration::from_secs(1));
+    let slot = again.await.unwrap();
+
+    assert_eq!(judge(slot, 200, None), Verdict::Pass);
+    let view = throttle.view().reads;
+    assert_eq!((view.throttled, view.replayed, view.waited_ms), (1, 1, 1_000));
+    assert_eq!((view.minute, view.day), (2, 2));
+}
+
+#[tokio::test]
+async fn writes_go_again_only_when_told_when_and_with_all_of_their_body() {
+    for (method, told, whole, verdict) in [
+        (Method::POST, Some("1"), true, Verdict::Again),
+        (Method::POST, Some("1"), false, Verdict::Relay),
+        (Method::POST, None, true, Verdict::Relay),
+        (Method::DELETE, Some("soon"), true, Verdict::Relay),
+        (Method::GET, None, true, Verdict::Again),
+        (Method::HEAD, None, true, Verdict::Again),
+        (Method::GET, None, false, Verdict::Relay),
+    ] {
+        let (throttle, _hand) = throttle(20, Pace::Auto);
+        let slot = throttle.turn(&method, "/api/a", Caller::Process(1)).slot().await.unwrap();
+        let headers = headers(told);
+        assert_eq!(slot.judge(&answer(429, &headers), whole), verdict, "{method} {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_real_conflict_and_every_failure_pause_nothing() {
+    let (throttle, _hand) = throttle(20, Pace::Auto);
+    for status in [409, 500, 502, 503, 504] {
+        let slot = read(&throttle, 1).slot().await.unwrap();
+        let headers = HeaderMap::new();
+        let answer = Answer { ended: false, ..answer(status, &headers) };
+        assert_eq!(slot.judge(&answer, true), Verdict::Pass);
+    }
+    drop(read(&throttle, 1).slot().await.unwrap());
+    assert_eq!(throttle.view().reads.paced, Paced::Nothing);
+}
+
+#[tokio::test]
+async fn a_retry_after_beyond_the_wait_is_told_at_once_and_probed_now_and_then() {
+    let (throttle, hand) = throttle(20, Pace::Auto);
+    let mut turn = read(&throttle, 1);
+    judge(turn.slot().await.unwrap(), 409, Some("3600"));
+
+    let retry_after = Duration::from_secs(3_600);
+    assert_eq!(turn.slot().await.unwrap_err(), Error::Queue { retry_after });
+    assert!(read(&throttle, 2).slot().await.is_err());
+
+    hand.advance(Duration::from_secs(1));
+    let probe = read(&throttle, 2).slot().await.unwrap();
+    let mut other = read(&throttle, 3);
+    let mut other = Box::pin(other.slot());
+    assert!(is_pending(&mut other).await, "one at a time");
+    judge(probe, 200, None);
+    assert!(other.await.is_ok());
+}
+
+#[tokio::test]
+async fn one_request_waits_no_longer_than_allowed_in_all() {
+    let (throttle, hand) = throttle(5, Pace::Auto);
+    let mut turn = read(&throttle, 1);
+    for _ in 0..2 {
+        let slot = turn.slot();
+        let slot = if throttle.view().reads.paused.is_none() {
+            slot.await.unwrap()
+        } else {
+            let mut slot = Box::pin(slot);
+            assert!(is_pending(&mut slot).await);
+            hand.advance(Duration::from_secs(3));
+            slot.await.unwrap()
+        };
+        judge(slot, 429, Some("3"));
+    }
+
+    // Two of five seconds are left, and three would be needed.
+    let retry_after = Duration::from_secs(3);
+    assert_eq!(turn.slot().await.unwrap_err(), Error::Queue { retry_after });
+}
+
+#[tokio::test]
+async fn five_thousand_requests_of_one_caller_delay_another_by_two_turns_at_most() {
+    let (throttle, hand) = throttle(60, Pace::Fixed { count: 10, per: Duration::from_millis(100) });
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let bulk: Vec<_> = (0..5_000).map(|_| ask(&throttle, 1, &served)).collect();
+    until(|| throttle.view().reads.waiting == 4_990).await;
+
+    let person = ask(&throttle, 2, &served);
+    until(|| throttle.view().reads.waiting == 4_991).await;
+    let before = served.lock().unwrap().len();
+    hand.advance(Duration::from_millis(110));
+    person.await.unwrap();
+
+    let after = served.lock().unwrap()[before..].iter().take_while(|pid| **pid != 2).count();
+    assert!(after <= 2, "{after}");
+    bulk.iter().for_each(JoinHandle::abort);
+    until(|| throttle.view().reads.waiting == 0).await;
+}
+
+#[tokio::test]
+async fn who_goes_away_while_waiting_costs_no_turn() {
+    let (throttle, hand) = throttle(60, Pace::Fixed { count: 1, per: Duration::from_secs(1) });
+    let served = Arc::default();
+    ask(&throttle, 1, &served).await.unwrap();
+    let gone: Vec<_> = (0..50).map(|_| ask(&throttle, 1, &served)).collect();
+    let stays = ask(&throttle, 1, &served);
+    settle().await;
+
+    gone.iter().for_each(JoinHandle::abort);
+    settle().await;
+    assert_eq!(throttle.view().reads.waiting, 1);
+    hand.advance(Duration::from_millis(1_100));
+
+    stays.await.unwrap();
+    assert_eq!(throttle.view().reads.minute, 2);
+}
+
+#[tokio::test]
+async fn who_goes_away_when_called_gives_the_turn_back() {
+    let (throttle, hand) = throttle(60, Pace::Fixed { count: 1, per: Duration::from_secs(1) });
+    let served = Arc::default();
+    ask(&throttle, 1, &served).await.unwrap();
+    let mut gone = read(&throttle, 1);
+    let mut gone = Box::pin(gone.slot());
+    assert!(is_pending(&mut gone).await);
+
+    // Its turn lies ready for it, unread, when it goes.
+    hand.advance(Duration::from_millis(1_100));
+    settle().await;
+    drop(gone);
+
+    ask(&throttle, 2, &served).await.unwrap();
+}
+
+#[tokio::test]
+async fn those_who_cannot_get_a_turn_in_time_hear_it_at_once() {
+    let (throttle, _hand) = throttle(20, Pace::Fixed { count: 1, per: Duration::from_secs(60) });
+    judge(read(&throttle, 1).slot().await.unwrap(), 200, None);
+
+    let retry_after = Duration::from_secs(60);
+    assert_eq!(read(&throttle, 1).slot().await.unwrap_err(), Error::Queue { retry_after });
+    assert_eq!(throttle.view().reads.refused, 1);
+}
+
+#[tokio::test]
+async fn who_waited_in_vain_is_sent_away_when_the_time_is_over() {
+    let (throttle, hand) = throttle(2, Pace::Fixed { count: 1, per: Duration::from_secs(1) });
+    let served = Arc::default();
+    let waiting: Vec<_> = (0..5).map(|_| ask(&throttle, 1, &served)).collect();
+    for _ in 0..40 {
+        settle().await;
+        hand.advance(Duration::from_millis(100));
+    }
+    let mut got = 0;
+    for task in waiting {
+        got += u32::from(task.await.unwrap());
+    }
+    assert_eq!((got, throttle.view().reads.refused), (2, 3));
+}
+
+#[tokio::test]
+async fn our_own_calls_are_held_apart() {
+    let (throttle, _hand) = throttle(20, Pace::Auto);
+    judge(read(&throttle, 1).slot().await.unwrap(), 409, Some("10"));
+    let (post, wait) = (Method::POST, Duration::from_secs(5));
+
+    let slot = throttle.own(&post, "/api/token", wait).slot().await.unwrap();
+    judge(slot, 409, Some("10"));
+
+    assert!(throttle.own(&post, "/api/token", wait).slot().await.is_err(), "bounded");
+    let writes = throttle.turn(&post, "/api/a", Caller::Process(1)).slot().await;
+    assert!(writes.is_ok());
+}
+
+#[tokio::test]
+async fn other_shapes_go_on_until_one_of_them_is_throttled_too() {
+    let (throttle, _hand) = throttle(0, Pace::Auto);
+    let get = |path| throttle.turn(&Method::GET, path, Caller::Process(1));
+    judge(get("/api/a/1").slot().await.unwrap(), 409, Some("10"));
+
+    assert!(get("/api/a/2").slot().await.is_err());
+    let other = get("/api/b").slot().await.unwrap();
+    other.judge(&answer(409, &headers(Some("10"))), true);
+
+    assert!(get("/api/c").slot().await.is_err());
+    assert_eq!(throttle.view().reads.paced, Paced::All);
+}
+
+#[test]
+fn the_line_is_looked_after_when_the_runtime_that_did_so_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (throttle, hand) = throttle(60, Pace::Fixed { count: 1, per: Duration::from_secs(1) });
+    let first = runtime();
+    first.block_on(async {
+        read(&throttle, 1).slot().await.unwrap().judge_ok();
+        let served = Arc::default();
+        drop(ask(&throttle, 1, &served));
+        settle().await;
+    });
+    drop(first);
+
+    runtime().block_on(async {
+        let served = Arc::default();
+        let waiting = ask(&throttle, 2, &served);
+        settle().await;
+        hand.advance(Duration::from_millis(1_100));
+        assert!(waiting.await.unwrap());
+    });
+}
+
+#[test]
+fn the_handle_goes_everywhere() {
+    fn goes<T: Send + Sync>() {}
+    goes::<Throttle>();
+    goes::<Turn<'_>>();
+    goes::<Slot<'_>>();
+}
+
+impl Slot<'_> {
+    fn judge_ok(self) {
+        judge(self, 200, None);
+    }
+}
+
+fn throttle(wait: u64, reads: Pace) -> (Throttle, Hand) {
+    let (clock, hand) = Clock::by_hand();
+    let config = config::Throttle { wait: Duration::from_secs(wait), reads, writes: Pace::Auto };
+    (Throttle::new(&config, clock), hand)
+}
+
+fn read(throttle: &Throttle, pid: i32) -> Turn<'_> {
+    throttle.turn(&Method::GET, "/api/a", Caller::Process(pid))
+}
+
+/// Sends one request on a task of its own; tells whether it got its turn.
+fn ask(throttle: &Throttle, pid: i32, served: &Arc<Mutex<Vec<i32>>>) -> JoinHandle<bool> {
+    let (throttle, served) = (throttle.clone(), served.clone());
+    tokio::spawn(async move {
+        let slot = read(&throttle, pid).slot().await;
+        if let Ok(slot) = slot {
+            served.lock().unwrap().push(pid);
+            slot.judge_ok();
+            return true;
+        }
+        false
+    })
+}
+
+fn judge(slot: Slot<'_>, status: u16, told: Option<&str>) -> Verdict {
+    slot.judge(&answer(status, &headers(told)), true)
+}
+
+fn headers(told: Option<&str>) -> HeaderMap {
+    let told = told.map(|told| (header::RETRY_AFTER, HeaderValue::from_str(told).unwrap()));
+    told.into_iter().collect()
+}
+
+fn answer(status: u16, headers: &HeaderMap) -> Answer<'_> {
+    Answer { status: StatusCode::from_u16(status).unwrap(), headers, ended: true }
+}
+
+async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    let polled = std::future::poll_fn(|cx| {
+        Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+    });
+    let pending = polled.await;
+    settle().await;
+    pending
+}
+
+/// Lets tasks run until it is so.
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        yield_now().await;
+    }
+}
+
+/// Lets every task run until it waits; there are few.
+async fn settle() {
+    for _ in 0..20 {
+        yield_now().await;
+    }
+}

@@ -1,0 +1,390 @@
+//! Logging in and out where there is no keychain, as on a server: every message, every exit code.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
+
+use crate::support::{Home, home};
+
+/// A simulated Nexudus, and a home whose configuration leads to it. The session file's key comes
+/// from a command.
+struct Place {
+    simulator: Simulator,
+    home: Home,
+}
+
+fn place() -> Place {
+    place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD))
+}
+
+fn place_of(account: Account) -> Place {
+    let simulator = Simulator::builder().account(account).start().unwrap();
+    let home = home();
+    simulator.write_ca(&home.path("ca.pem")).unwrap();
+    let place = Place { simulator, home };
+    place.configure("key_command = [\"printf\", \"sixteen bytes ok\"]");
+    place
+}
+
+impl Place {
+    fn configure(&self, session: &str) {
+        self.home.configure(format!(
+            "[upstream]\norigin = \"{}\"\nca_file = \"{}\"\n[listen]\ntcp = [\"127.0.0.1:0\"]\n\
+             [session]\n{session}\n",
+            self.simulator.origin(),
+            self.home.path("ca.pem").display(),
+        ));
+    }
+
+    /// Runs a command with this on its standard input.
+    fn given(&self, line: &str, input: &str) -> String {
+        let mut command = self.home.command(line);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that fails before it reads leaves nobody to write to.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        self.home.told(child.wait_with_output().unwrap())
+    }
+
+    /// Runs a command in a terminal that answers these prompts.
+    fn in_terminal(&self, line: &str, answers: &[&str]) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/commands/support/terminal.py");
+        let mut command = Command::new("python3");
+        command.arg(script).args(answers).arg("--").arg(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        command.args(line.split_whitespace());
+        let path = std::env::var_os("PATH").unwrap();
+        command.env_clear().env("PATH", path).env("HOME", self.home.root());
+        let output = command.output().expect("the test needs python3: run scripts/prepare.sh");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn session_file(&self) -> bool {
+        self.home.path(".local/state/nexudus-proxy/session.sealed").exists()
+    }
+}
+
+const SESSION_ONLY: &str = "login --session-only --password-stdin --email ada@example.test";
+
+#[test]
+fn a_session_is_kept_shown_and_cleared() {
+    let place = place();
+    assert_eq!(
+        place.given(SESSION_ONLY, "demo-password\n"),
+        "logged in as Ada Example <ada@example.test> (profile default)\n\
+         ! note: kept the session; `nexudus-proxy serve` uses it from now on\n\
+         => 0\n"
+    );
+    assert_eq!(
+        place.home.run("whoami"),
+        "Ada Example <ada@example.test>\n\
+         Profile     default\n\
+         API access  yes\n\
+         DefaultBusinessId        1400000010  Example Space\n\
+         DefaultCurrencyId        3005        GBP\n\
+         DefaultCountryId         1221        United Kingdom\n\
+         DefaultSimpleTimeZoneId  2023        GMT Standard Time\n\
+         => 0\n"
+    );
+    assert_eq!(place.simulator.token_calls().len(), 1, "whoami spends no token");
+
+    assert_eq!(
+        place.home.run("logout"),
+        "logged out (profile default)\n\
+         ! warning: no keychain was looked into: there is no D-Bus session bus\n\
+         ! note: Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
+         administrator deletes them under /api/sys/refreshtokens.\n\
+         => 0\n"
+    );
+    assert!(!place.session_file());
+    assert_eq!(place.home.run("whoami").lines().last(), Some("=> 8"));
+}
+
+#[test]
+fn whoami_as_json_has_the_names_of_nexudus_and_no_token() {
+    let place = place();
+    place.given(SESSION_ONLY, DEMO_PASSWORD);
+
+    let said = place.home.run("whoami --json");
+
+    let json: serde_json::Value =
+        serde_json::from_str(said.strip_suffix("=> 0\n").unwrap()).unwrap();
+    for (name, value) in [
+        ("DefaultBusinessId", 1_400_000_010),
+        ("DefaultCurrencyId", 3_005),
+        ("DefaultCountryId", 1_221),
+        ("DefaultSimpleTimeZoneId", 2_023),
+    ] {
+        assert_eq!(json[name], value);
+    }
+    assert_eq!(
+        (json["profile"].as_str(), json["APIAccess"].as_bool()),
+        (Some("default"), Some(true))
+    );
+    assert!(json.get("AccessToken").is_none());
+}
+
+#[test]
+fn a_wrong_password_is_unauthorized_and_stores_nothing() {
+    let place = place();
+
+    assert_eq!(
+        place.given(SESSION_ONLY, "wrong\n"),
+        "! error: unauthorized: Nexudus refused this e-mail address or password\n\
+         ! hint: Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
+         once.\n\
+         => 4\n"
+    );
+    assert!(!place.session_file());
+    assert_eq!(place.simulator.token_calls().len(), 1);
+}
+
+#[test]
+fn a_code_that_is_needed_is_asked_for_or_named() {
+    let place = place_of(account_with_2fa());
+
+    assert_eq!(
+        place.given(SESSION_ONLY, DEMO_PASSWORD),
+        "! error: unauthorized: the account needs a 2FA code\n\
+         ! hint: Run it again with --totp CODE, or store the 2FA secret with \
+         --totp-secret-stdin.\n\
+         => 4\n"
+    );
+    let wrong = place.given(&format!("{SESSION_ONLY} --totp 000000"), DEMO_PASSWORD);
+    assert_eq!(
+        wrong,
+        "! error: unauthorized: Nexudus rejected the 2FA code or the password\n\
+         ! hint: Wait for the next code, check the clock of this machine, try again.\n\
+         => 4\n"
+    );
+    let code = place.simulator.totp_code(DEMO_EMAIL).unwrap();
+    let right = place.given(&format!("{SESSION_ONLY} --totp {code}"), DEMO_PASSWORD);
+    assert!(right.starts_with("logged in as "), "{right}");
+}
+
+#[test]
+fn the_2fa_secret_is_the_second_line() {
+    let place = place_of(account_with_2fa());
+    let line = format!("{SESSION_ONLY} --totp-secret-stdin");
+
+    let right = place.given(&line, &format!("{DEMO_PASSWORD}\n{TOTP_SECRET}\n"));
+    let missing = place.given(&line, DEMO_PASSWORD);
+    let garbage = place.given(&line, &format!("{DEMO_PASSWORD}\nnot base 32!\n"));
+
+    assert!(right.ends_with("=> 0\n"), "{right}");
+    assert!(missing.starts_with("! error: the 2FA secret is missing on standard input\n"));
+    assert!(garbage.starts_with("! error: the 2FA secret is not base32\n"), "{garbage}");
+    assert!(missing.ends_with("=> 2\n") && garbage.ends_with("=> 2\n"));
+}
+
+#[test]
+fn a_password_reset_and_no_api_access_have_their_own_codes() {
+    let reset =
+        place_of(Account { must_reset_password: true, ..Account::new(DEMO_EMAIL, DEMO_PASSWORD) });
+    assert_eq!(
+        reset.given(SESSION_ONLY, DEMO_PASSWORD),
+        "! error: unauthorized: Nexudus wants a new password set for this account\n\
+         ! hint: Set one at https://spaces.nexudus.com, then log in again.\n\
+         => 4\n"
+    );
+    let member = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD).member());
+    assert_eq!(
+        member.given(SESSION_ONLY, DEMO_PASSWORD),
+        "! error: forbidden: ada@example.test has no API access\n\
+         ! hint: Ask an administrator of your Nexudus account to turn on API access for it.\n\
+         => 5\n"
+    );
+    assert!(!member.session_file());
+}
+
+#[test]
+fn without_a_network_it_says_so() {
+    let place = place();
+    place.simulator.stop_listening();
+
+    assert_eq!(
+        place.given(SESSION_ONLY, DEMO_PASSWORD),
+        "! error: could not reach Nexudus\n\
+         !   caused by: the token endpoint cannot be reached\n\
+         ! hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n\
+         => 7\n"
+    );
+}
+
+#[test]
+fn without_a_keychain_a_password_is_not_even_asked_for() {
+    assert_eq!(
+        place().home.run("login --email ada@example.test"),
+        "! error: could not use the Secret Service\n\
+         !   caused by: the credential store cannot be reached\n\
+         !   caused by: there is no D-Bus session bus\n\
+         ! hint: Start the Secret Service, or give the login as a systemd credential, by \
+         credentials.command, or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.\n\
+         => 8\n"
+    );
+}
+
+#[test]
+fn a_session_that_would_not_survive_a_reboot_is_not_taken_alone() {
+    let place = place();
+    for (session, why) in [
+        ("store = \"memory\"", "session.store is memory"),
+        ("", "no file: its key cannot be read: there is no D-Bus session bus"),
+        ("key = \"kernel\"", "its key comes from the kernel keyring (volatile: lost at reboot)"),
+    ] {
+        place.configure(session);
+
+        let said = place.given(SESSION_ONLY, DEMO_PASSWORD);
+
+        let cause = format!("!   caused by: {why}\n");
+        assert!(said.contains(&cause) && said.ends_with("=> 8\n"), "{session}: {said}");
+    }
+    assert!(place.simulator.token_calls().is_empty());
+}
+
+#[test]
+fn without_a_terminal_it_says_what_it_would_ask() {
+    let place = place();
+
+    assert_eq!(
+        place.given("login --session-only", ""),
+        "! error: there is no terminal to ask for the e-mail address\n\
+         ! hint: Give it with --email ADDRESS.\n\
+         => 2\n"
+    );
+    assert_eq!(
+        place.given("login --session-only --email ada@example.test", ""),
+        "! error: there is no terminal to ask for the password\n\
+         ! hint: Give it on standard input with --password-stdin.\n\
+         => 2\n"
+    );
+    assert_eq!(
+        place.given(SESSION_ONLY, ""),
+        "! error: the password is missing on standard input\n\
+         ! hint: One line each: the password, then the 2FA secret if --totp-secret-stdin is \
+         given.\n\
+         => 2\n"
+    );
+}
+
+#[test]
+fn in_a_terminal_it_asks_and_shows_no_password() {
+    let place = place_of(account_with_2fa());
+    let code = place.simulator.totp_code(DEMO_EMAIL).unwrap();
+    let code = format!("2FA code: ={code}");
+
+    let shown = place.in_terminal(
+        "login --session-only",
+        &["E-mail: =ada@example.test", "Password: =demo-password", &code],
+    );
+
+    assert!(shown.contains("logged in as Ada Example <ada@example.test>"), "{shown}");
+    assert!(shown.ends_with("=> 0\n"), "{shown}");
+    assert!(!shown.contains(DEMO_PASSWORD), "{shown}");
+}
+
+#[test]
+fn a_session_of_somebody_else_is_taken_over_with_its_client_id() {
+    let place = place();
+    place.given(SESSION_ONLY, DEMO_PASSWORD);
+    let (token, client_id) = place.simulator.live_refresh_tokens().remove(0);
+    let other = home();
+    let other = Place { simulator: place.simulator, home: other };
+    other.simulator.write_ca(&other.home.path("ca.pem")).unwrap();
+    other.configure("key_command = [\"printf\", \"sixteen bytes ok\"]");
+    let given = format!("{{\"client_id\": \"{client_id}\", \"refresh_token\": \"{token}\"}}");
+
+    assert!(other.given("login --import-stdin", &given).ends_with("=> 0\n"));
+    assert!(other.home.run("whoami").ends_with("=> 0\n"));
+    // It was single-use.
+    let again = other.given("login --import-stdin", &given);
+    assert!(again.starts_with("! error: unauthorized: Nexudus refused this refresh token\n"));
+    assert!(again.ends_with("=> 4\n"), "{again}");
+    let nonsense = other.given("login --import-stdin", "abc");
+    assert!(nonsense.starts_with("! error: standard input is not a session to take over\n"));
+    assert!(nonsense.ends_with("=> 2\n"), "{nonsense}");
+}
+
+#[test]
+fn a_login_that_would_not_be_read_is_refused() {
+    let place = place();
+
+    let said = place.home.run("login --email ada@example.test --credentials env");
+
+    assert_eq!(
+        said,
+        "! error: a login in the Secret Service would not be read: credentials.source is another\n\
+         ! hint: Set credentials.source to \"auto\" or \"keychain\", or log in with \
+         --session-only.\n\
+         => 2\n"
+    );
+}
+
+#[test]
+fn logout_names_the_source_that_still_holds_a_login() {
+    let place = place();
+    let mut command = place.home.command("logout");
+    command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
+
+    let said = place.home.transcript(&mut command);
+
+    let expected =
+        "! warning: the environment still holds a login: a restart uses it again\n=> 0\n";
+    assert!(said.ends_with(expected), "{said}");
+}
+
+#[test]
+fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
+    let place = place();
+    let doctor = |line: &str| {
+        let mut command = place.home.command(line);
+        command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
+        place.home.transcript(&mut command)
+    };
+
+    let well = doctor("doctor");
+    assert!(well.ends_with("=> 0\n"), "{well}");
+    for check in [
+        "config",
+        "store",
+        "login",
+        "daemon",
+        "port",
+        "service",
+        "proxy",
+        "name",
+        "tcp",
+        "tls",
+        "clock",
+        "throttle",
+        "token",
+        "api access",
+    ] {
+        assert!(well.lines().any(|line| line.contains(&format!(" {check} "))), "{check}: {well}");
+    }
+    assert!(well.contains("personal data"), "{well}");
+
+    place.simulator.stop_listening();
+    let ill = doctor("doctor --json");
+    let json = ill.split("\n!").next().unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(json["passed"], false);
+    let checks = json["checks"].as_array().unwrap();
+    let of = |name: &str| checks.iter().find(|line| line["check"] == name).unwrap();
+    assert_eq!(
+        (of("tcp")["verdict"].as_str(), of("tls")["verdict"].as_str()),
+        (Some("fail"), Some("skip"))
+    );
+    assert!(of("tcp")["fix"].is_string() && of("tcp")["elapsed_ms"].is_number());
+    assert!(ill.ends_with("=> 1\n"), "{ill}");
+}
+
+fn account_with_2fa() -> Account {
+    Account::new(DEMO_EMAIL, DEMO_PASSWORD).with_totp_secret(TOTP_SECRET)
+}
+
+const TOTP_SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";

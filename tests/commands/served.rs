@@ -1,0 +1,116 @@
+//! A daemon on a server: its login and key from systemd, and whom it calls when it is stuck.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
+
+use crate::support::{Home, home};
+
+/// A daemon that ends with the test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(home: &Home, environment: &[(&str, String)]) -> Serving {
+    let log = fs::File::create(home.path("serve.log")).unwrap();
+    let mut command = home.command("serve");
+    command.envs(environment.iter().map(|(name, value)| (*name, value)));
+    Serving(command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
+}
+
+fn upstream(home: &Home, more: &str) -> Simulator {
+    let account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
+    let simulator = Simulator::builder().account(account).start().unwrap();
+    simulator.write_ca(&home.path("ca.pem")).unwrap();
+    home.configure(format!(
+        "[upstream]\norigin = \"{}\"\nca_file = \"{}\"\n[listen]\ntcp = [\"127.0.0.1:0\"]\n\
+         [log]\nlevel = \"trace\"\n{more}",
+        simulator.origin(),
+        home.path("ca.pem").display(),
+    ));
+    simulator
+}
+
+#[test]
+fn a_server_without_a_keychain_resumes_from_systemd_credentials() {
+    let home = home();
+    let simulator = upstream(&home, "");
+    let key = "marker-sixteen-bytes-or-more";
+    home.write("credentials/nexudus-email", DEMO_EMAIL);
+    home.write("credentials/nexudus-password", DEMO_PASSWORD);
+    home.write("credentials/nexudus-key", key);
+    let handed = [("CREDENTIALS_DIRECTORY", home.path("credentials").display().to_string())];
+
+    for _restart in 0..2 {
+        let _daemon = serve(&home, &handed);
+        eventually("the daemon serves", || home.run("whoami").ends_with("=> 0\n"));
+    }
+
+    assert_eq!(simulator.token_calls().len(), 1, "the second one resumes");
+    let mut secrets = vec![DEMO_PASSWORD.to_owned(), key.to_owned()];
+    for call in simulator.token_calls() {
+        secrets.extend(call.issued.into_iter().chain(call.issued_refresh));
+    }
+    for path in files(home.path(".local")).into_iter().chain([home.path("serve.log")]) {
+        let bytes = fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{} holds a secret", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_person_is_called_once_per_cause_and_gets_no_secret() {
+    let home = home();
+    let called = home.path("called");
+    let simulator = upstream(
+        &home,
+        &format!("[notify]\ncommand = [\"sh\", \"-c\", \"env >> {}\"]\n", called.display()),
+    );
+    let wrong = [
+        ("NEXUDUS_EMAIL", DEMO_EMAIL.to_owned()),
+        ("NEXUDUS_PASSWORD", "marker-wrong-password".to_owned()),
+        ("PATH", std::env::var("PATH").unwrap()),
+    ];
+
+    let _daemon = serve(&home, &wrong);
+    eventually("somebody is called", || called.exists());
+    eventually("the daemon says so", || home.run("whoami").ends_with("=> 4\n"));
+
+    let said = fs::read_to_string(&called).unwrap();
+    assert_eq!(said.matches("NEXUDUS_NOTIFY_CAUSE=session.refused").count(), 1, "{said}");
+    assert!(said.contains("NEXUDUS_NOTIFY_PROFILE=default"), "{said}");
+    assert!(said.contains("NEXUDUS_NOTIFY_MESSAGE=unauthorized: "), "{said}");
+    assert!(!said.contains("marker-wrong-password"));
+    assert_eq!(simulator.token_calls().len(), 1, "a refused password is tried once");
+}
+
+fn files(directory: PathBuf) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => found.extend(files(entry.path())),
+            kind if kind.is_file() => found.push(entry.path()),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

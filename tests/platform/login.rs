@@ -1,0 +1,197 @@
+//! Login, restart, whoami, logout through real entries; a keyring that is locked, late or killed.
+
+use std::path::Path;
+
+use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD};
+
+use crate::keyring::{Desktop, desktop, eventually, without_keyring};
+
+const LOGIN: &str = "login --email ada@example.test --password-stdin";
+
+#[test]
+fn a_login_outlives_the_daemon_and_ends_with_logout() {
+    let desktop = desktop();
+
+    let told = desktop.run(LOGIN, DEMO_PASSWORD);
+    assert_eq!(told.out, "logged in as Ada Example <ada@example.test> (profile default)\n");
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert_eq!(desktop.entries(), 3, "address, password and the key of the session file");
+
+    for _restart in 0..2 {
+        let _daemon = desktop.serve();
+        let told = desktop.run("whoami --json", "");
+        assert!(told.out.contains("\"through\": \"daemon\""), "{told:?}");
+    }
+    assert_eq!(desktop.simulator.token_calls().len(), 1, "a restart resumes");
+    let doctor = desktop.run("doctor", "");
+    assert!(doctor.out.contains("read on another connection and deleted"), "{doctor:?}");
+    assert_eq!((doctor.code, desktop.entries()), (0, 3));
+
+    let told = desktop.run("logout", "");
+    assert_eq!((told.out.as_str(), told.code), ("logged out (profile default)\n", 0), "{told:?}");
+    assert_eq!(desktop.entries(), 0);
+    let told = desktop.run("whoami", "");
+    assert_eq!(told.code, 3);
+    assert!(told.err.starts_with("error: not logged in\n"), "{told:?}");
+}
+
+#[test]
+fn a_running_daemon_is_told_of_login_and_logout() {
+    let desktop = desktop();
+    let _daemon = desktop.serve();
+    assert_eq!(desktop.run("whoami", "").code, 3);
+
+    let told = desktop.run(LOGIN, DEMO_PASSWORD);
+    assert!(!told.err.contains("warning"), "{told:?}");
+    eventually("it serves", || desktop.run("whoami", "").code == 0);
+    assert_eq!(desktop.simulator.token_calls().len(), 1, "the daemon takes over the pair");
+
+    let told = desktop.run("logout", "");
+    assert!(!told.err.contains("warning"), "{told:?}");
+    let told = desktop.run("whoami", "");
+    assert_eq!((told.code, told.out.as_str()), (3, ""), "{told:?}");
+    assert_eq!(desktop.entries(), 0, "nor does it write anything again");
+
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    eventually("it serves again", || desktop.run("whoami", "").code == 0);
+}
+
+#[test]
+fn another_profile_has_entries_of_its_own() {
+    let desktop = desktop();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+
+    let told = desktop.run("whoami --profile work", "");
+
+    assert_eq!(told.code, 3, "{told:?}");
+    desktop.run("logout --profile work", "");
+    assert_eq!(desktop.run("whoami", "").code, 0);
+}
+
+#[test]
+fn a_session_only_login_keeps_no_password() {
+    let desktop = desktop();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+
+    let told = desktop.run(&format!("{LOGIN} --session-only"), DEMO_PASSWORD);
+
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(desktop.entries(), 1, "the key of the session file");
+    assert_eq!(desktop.run("whoami", "").code, 0);
+}
+
+#[test]
+fn a_locked_keyring_is_said_and_the_daemon_goes_on_when_it_opens() {
+    let mut desktop = desktop();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    desktop.lock();
+
+    let told = desktop.run("login --email ada@example.test --password-stdin", DEMO_PASSWORD);
+    assert_eq!(told.code, 8, "{told:?}");
+    let daemon = desktop.serve();
+    let told = desktop.run("whoami", "");
+    assert_eq!(
+        told.err,
+        "error: the credential store is locked\n\
+         hint: Unlock it, or give the login as a systemd credential.\n"
+    );
+    assert_eq!(told.code, 8);
+
+    desktop.open();
+    eventually("the daemon goes on", || desktop.run("whoami", "").code == 0);
+    assert!(Path::new(&format!("/proc/{}", daemon.pid())).exists());
+    assert_eq!(desktop.simulator.token_calls().len(), 1, "it resumes what was saved");
+}
+
+#[test]
+fn a_daemon_that_starts_before_the_keyring_goes_on_when_that_comes() {
+    let mut desktop = without_keyring();
+    desktop.open();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    desktop.kill_provider();
+    // The bus starts another one, and nobody opens it.
+    let _daemon = desktop.serve();
+    assert_eq!(desktop.run("whoami", "").code, 8);
+
+    desktop.open();
+
+    eventually("the daemon goes on", || desktop.run("whoami", "").code == 0);
+}
+
+#[test]
+fn a_provider_that_was_killed_in_between_is_found_again() {
+    let mut desktop = desktop();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    let _daemon = desktop.serve();
+    assert_eq!(desktop.run("whoami", "").code, 0);
+
+    desktop.kill_provider();
+
+    assert_eq!(desktop.run("whoami", "").code, 0, "the daemon has what it needs");
+    desktop.open();
+    assert_eq!(desktop.run("logout", "").code, 0);
+    assert_eq!(desktop.entries(), 0);
+}
+
+#[test]
+fn no_surface_shows_a_secret() {
+    let desktop = desktop();
+    let wrong = "marker-wrong-password";
+    let mut said = vec![
+        desktop.run(LOGIN, wrong),
+        desktop.run(&format!("{LOGIN} -vv"), DEMO_PASSWORD),
+        desktop.run(&format!("{LOGIN} --json"), DEMO_PASSWORD),
+    ];
+    let daemon = desktop.serve();
+    let of_daemon = |name: &str| {
+        let path = format!("/proc/{}/{name}", daemon.pid());
+        String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+    };
+    let surfaces = [of_daemon("cmdline"), of_daemon("environ")];
+    for line in
+        ["whoami", "whoami --json", "doctor", "doctor --json", "config show", "login --json"]
+    {
+        said.push(desktop.run(line, ""));
+    }
+    drop(daemon);
+    said.push(desktop.run("logout --json", ""));
+
+    let secrets = secrets(&desktop, wrong);
+    assert!(secrets.len() > 4, "{}", secrets.len());
+    let mut texts: Vec<(String, String)> =
+        said.iter().map(|told| ("output".to_owned(), format!("{told:?}"))).collect();
+    texts.extend(surfaces.map(|text| ("/proc".to_owned(), text)));
+    collect(&desktop.path(""), &mut texts);
+    assert!(texts.iter().any(|(name, text)| name.ends_with("serve.log") && !text.is_empty()));
+    for (name, text) in &texts {
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{name} shows a secret");
+        }
+    }
+}
+
+/// The password, a wrong one, and every token that was issued.
+fn secrets(desktop: &Desktop, wrong: &str) -> Vec<String> {
+    let mut secrets = vec![DEMO_PASSWORD.to_owned(), wrong.to_owned()];
+    for call in desktop.simulator.token_calls() {
+        secrets.extend(call.issued);
+        secrets.extend(call.issued_refresh);
+    }
+    assert!(!secrets.contains(&DEMO_EMAIL.to_owned()));
+    secrets
+}
+
+/// Reads every file below a directory but the keyring's own, which is not ours.
+fn collect(directory: &Path, texts: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() && entry.file_name() != "keyrings" {
+            collect(&entry.path(), texts);
+        } else if kind.is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let name = entry.path().display().to_string();
+            texts.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::exact::{Exact, Reply, exact, ok};
+use crate::support::{Daemon, PATIENCE, daemon_before};
+
+#[tokio::test]
+async fn targets_arrive_byte_for_byte() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let daemon = before(&upstream).await;
+    let targets = [
+        "/",
+        "/api/billing/charges/?id=[1,2,3]",
+        "/API/Spaces//CoWorkers?",
+        "/%2e%2e/%5Bx%5d?a=%zz&&b=+",
+        "/a;b=c/..//.?q=/?/?",
+        "/x?return=http://evil.example/@",
+        "//evil.example/api",
+        "/a|b{}",
+    ];
+
+    for target in targets {
+        daemon.raw(&get(target, "")).await;
+    }
+
+    let lines: Vec<_> =
+        upstream.seen().iter().map(|it| it.lines().next().unwrap().to_owned()).collect();
+    assert_eq!(lines, targets.map(|target| format!("GET {target} HTTP/1.1")));
+}
+
+#[tokio::test]
+async fn only_what_concerns_the_request_goes_up() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let daemon = before(&upstream).await;
+    let fields = "Connection: keep-alive, X-Drop, Authorization, Host\r\nX-Drop: 1\r\nX-Keep: 1\r\n\
+        Authorization: Basic xyz\r\nauthorization: Bearer other\r\nCookie: a=b\r\nclient_id: mine\r\n\
+        X-Forwarded-For: 1.2.3.4\r\nX_Forwarded_Host: evil\r\nForwarded: for=1\r\nTE: trailers\r\n\
+        Keep-Alive: 5\r\nProxy-Authorization: Basic x\r\nReferer: http://localhost/\r\n\
+        Upgrade: h2c\r\nHTTP2-Settings: x\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n";
+
+    daemon.raw(&get("/api/x", fields)).await;
+
+    let seen = upstream.seen().remove(0).to_ascii_lowercase();
+    let mut names: Vec<_> = seen.lines().skip(1).filter_map(|line| line.split_once(": ")).collect();
+    names.sort_unstable();
+    let port = upstream.address.port();
+    let host = format!("localhost:{port}");
+    assert_eq!(
+        names,
+        [
+            ("accept", "application/json"),
+            ("accept-encoding", "gzip"),
+            ("authorization", "bearer marker-token-5c1d"),
+            ("host", host.as_str()),
+            ("via", "1.1 nexudus-proxy"),
+            ("x-keep", "1"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn only_what_concerns_the_answer_comes_down() {
+    let upstream = exact(|_| {
+        Reply::Keep(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
+             Keep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\
+             Alt-Svc: h3\r\nX-Echo: Bearer marker-token-5c1d\r\nContent-Encoding: gzip\r\n\
+             X-Keep: 1\r\nETag: \"x\"\r\n\r\n\x1f\x08"
+                .to_owned(),
+        )
+    })
+    .await;
+    let daemon = before(&upstream).await;
+
+    let answer = daemon.raw(&get("/api/x", "")).await;
+
+    for kept in ["content-encoding: gzip", "x-keep: 1", "etag: \"x\"", "content-length: 2"] {
+        assert!(answer.contains(kept), "{kept}: {answer}");
+    }
+    for gone in ["x-drop", "keep-alive", "set-cookie", "access-control", "alt-svc", "marker-token"]
+    {
+        assert!(!answer.contains(gone), "{gone}: {answer}");
+    }
+    assert!(answer.ends_with("\r\n\r\n\x1f\x08"), "{answer}");
+}
+
+#[tokio::test]
+async fn lengths_are_neither_lost_nor_made_up() {
+    let upstream = exact(|head| {
+        Reply::Keep(match head.split(' ').nth(1).unwrap() {
+            "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".to_owned(),
+            "/head-bare" => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+            "/204" => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+            "/304" => "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"x\"\r\n\r\n".to_owned(),
+            "/empty" => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/103" => format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{}", ok("after")),
+            "/chunked" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n".to_owned(),
+            _ => ok("body"),
+        })
+    })
+    .await;
+    let daemon = before(&upstream).await;
+    let head = |path: &str| get(path, "").replacen("GET", "HEAD", 1);
+
+    let answer = daemon.raw(&head("/head")).await;
+    assert!(
+        answer.contains("content-length: 1234\r\n") && answer.ends_with("\r\n\r\n"),
+        "{answer}"
+    );
+    let answer = daemon.raw(&head("/head-bare")).await;
+    assert!(!answer.contains("content-length"), "{answer}");
+    let answer = daemon.raw(&get("/204", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 204") && !answer.contains("content-length"), "{answer}");
+    let answer = daemon.raw(&get("/304", "")).await;
+    // hyper leaves the length of what is not sent out, as RFC 9110 §8.6 allows.
+    assert!(answer.contains("etag: \"x\"\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = daemon.raw(&get("/empty", "")).await;
+    assert!(answer.contains("content-length: 0\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = daemon.raw(&get("/103", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("after"), "{answer}");
+    let answer = daemon.raw(&get("/chunked", "")).await;
+    assert!(answer.ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), "{answer}");
+
+    daemon.raw("POST /empty HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n").await;
+    daemon
+        .raw(
+            "DELETE /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 3\r\n\r\nwhy",
+        )
+        .await;
+    daemon.raw("POST /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-T: 1\r\n\r\n").await;
+    let mut seen = upstream.seen().split_off(7);
+    let last = seen.pop().unwrap();
+    assert!(seen[0].contains("content-length: 0\r\n"), "{}", seen[0]);
+    assert!(seen[1].contains("content-length: 3\r\n") && seen[1].ends_with("why"), "{}", seen[1]);
+    // Small enough to be kept whole, so that its length is known now; no trailer either way.
+    assert!(last.contains("content-length: 3\r\n") && last.ends_with("abc"), "{last}");
+    assert!(!last.to_ascii_lowercase().contains("x-t"), "{last}");
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let upstream = exact(|head| Reply::Keep(ok(head.split(' ').nth(1).unwrap()))).await;
+    let daemon = before(&upstream).await;
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: HOST\r\n\r\n");
+
+    let answers =
+        daemon.raw(&(request("/1") + &request("/2") + &request("/3") + &get("/4", ""))).await;
+
+    let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|it| &it[..2]).collect();
+    assert_eq!(bodies, ["/1", "/2", "/3", "/4"]);
+    assert!(answers.ends_with("/4"));
+}
+
+#[tokio::test]
+async fn a_truncated_answer_is_seen_as_truncated() {
+    let upstream = exact(|head| {
+        Reply::Cut(match head.split(' ').nth(1).unwrap() {
+            "/length" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart".to_owned(),
+            "/chunked" => {
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n".to_owned()
+            }
+            _ => "HTTP/1.1 200 OK\r\n\r\npart".to_owned(),
+        })
+    })
+    .await;
+    let daemon = before(&upstream).await;
+
+    let answer = daemon.raw(&get("/length", "")).await;
+    assert!(answer.contains("content-length: 100\r\n") && answer.ends_with("part"), "{answer}");
+    for path in ["/chunked", "/until-close"] {
+        let answer = daemon.raw(&get(path, "")).await;
+        assert!(answer.contains("4\r\npart\r\n") && !answer.contains("0\r\n\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_is_whole() {
+    let upstream = exact(|_| Reply::Close("HTTP/1.1 200 OK\r\n\r\nall of it".to_owned())).await;
+    let daemon = before(&upstream).await;
+
+    let answer = daemon.raw(&get("/x", "")).await;
+
+    assert!(answer.ends_with("9\r\nall of it\r\n0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_ambiguous_answer_never_desynchronises_the_caller() {
+    for answer in [
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "nonsense\r\n\r\n",
+    ] {
+        let upstream = exact(move |_| Reply::Close(answer.to_owned())).await;
+        let daemon = before(&upstream).await;
+        let said = daemon.raw(&get("/x", "")).await;
+        assert!(said.starts_with("HTTP/1.1 502 "), "{answer:?}: {said}");
+    }
+    let both = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let upstream = exact(move |_| Reply::Keep(both.to_owned())).await;
+    let said = before(&upstream).await.raw(&get("/x", "")).await;
+    assert!(!said.contains("content-length: 99"), "{said}");
+    assert!(said.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_rewritten_only_where_it_leads_back() {
+    let upstream = exact(|head| {
+        let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
+        let to = match head.split(' ').nth(1).unwrap() {
+            "/same" => format!("https://{host}/there?a=b"),
+            "/relative" => "/there".to_owned(),
+            "/longer" => format!("https://{host}.evil.example/"),
+            _ => "https://other.example/".to_owned(),
+        };
+        Reply::Keep(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
+    })
+    .await;
+    let daemon = before(&upstream).await;
+    let here = format!("location: http://{}/there?a=b\r\n", daemon.address());
+
+    assert!(daemon.raw(&get("/same", "")).await.contains(&here));
+    assert!(daemon.raw(&get("/relative", "")).await.contains("location: /there\r\n"));
+    assert!(daemon.raw(&get("/longer", "")).await.contains(".evil.example/\r\n"));
+    assert!(daemon.raw(&get("/other", "")).await.contains("location: https://other.example/\r\n"));
+    assert_eq!(upstream.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn an_early_answer_to_an_upload_arrives() {
+    let early = "HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmuch";
+    let upstream = exact(move |_| Reply::Early(early.to_owned())).await;
+    let daemon = before(&upstream).await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    let head = format!(
+        "POST /x HTTP/1.1\r\nHost: {}\r\nContent-Length: 9999999\r\n\r\n",
+        daemon.address()
+    );
+
+    caller.write_all(head.as_bytes()).await.unwrap();
+    caller.write_all(&vec![b'x'; 100_000]).await.unwrap();
+    let answer = read_until(&mut caller, "much").await;
+
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn continue_is_said_only_once_the_request_may_go() {
+    let upstream = exact(|_| Reply::Continue(ok("done"))).await;
+    let daemon = before(&upstream).await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    let head = |path: &str, host: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+
+    caller.write_all(head("/x", &daemon.address().to_string()).as_bytes()).await.unwrap();
+    let asked = read_until(&mut caller, "\r\n\r\n").await;
+    caller.write_all(b"body").await.unwrap();
+    let answer = read_until(&mut caller, "done").await;
+    let refused = daemon.raw(&head("/x", "evil.example")).await;
+
+    assert_eq!(asked, "HTTP/1.1 100 Continue\r\n\r\n");
+    // The upstream's own 100 stays where it is.
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(upstream.seen()[0].ends_with("body") && !upstream.seen()[0].contains("expect"));
+    assert!(refused.starts_with("HTTP/1.1 421 "), "{refused}");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_meanwhile_costs_the_caller_nothing() {
+    let upstream = exact(|_| Reply::Close(ok("once"))).await;
+    let daemon = before(&upstream).await;
+
+    for _ in 0..5 {
+        let answer = daemon.raw(&get("/x", "")).await;
+        assert!(answer.ends_with("once"), "{answer}");
+        let post =
+            "POST /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1";
+        let answer = daemon.raw(post).await;
+        assert!(answer.ends_with("once"), "{answer}");
+    }
+
+    assert_eq!(upstream.seen().len(), 10);
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_not_sent_again() {
+    let upstream = exact(|_| Reply::Cut(String::new())).await;
+    let daemon = before(&upstream).await;
+
+    let answer = daemon
+        .raw("POST /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1")
+        .await;
+
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("upstream.closed"), "{answer}");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let daemon = before(&upstream).await;
+
+    for _ in 0..20 {
+        daemon.raw(&get("/x", "")).await;
+    }
+
+    // One for the token, one kept warm from the start, perhaps one before that was there.
+    assert!(upstream.connections() <= 3, "{}", upstream.connections());
+}
+
+async fn before(upstream: &Exact) -> Daemon {
+    daemon_before(upstream.address.port(), &upstream.ca).run().await
+}
+
+fn get(target: &str, fields: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{fields}\r\n")
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut bytes = vec![];
+    let read = async {
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(stream.read_u8().await.unwrap());
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, read).await;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    done.unwrap_or_else(|_| panic!("only this came: {text}"));
+    text
+}

@@ -1,0 +1,144 @@
+//! An upstream of which a test sees, and chooses, every byte.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What is done once a request is there.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// These bytes; then the next request.
+    Keep(String),
+    /// These bytes; then a polite end.
+    Close(String),
+    /// These bytes; then the connection breaks.
+    Cut(String),
+    /// These bytes as soon as the head is there; the body is never read.
+    Early(String),
+    /// `100 Continue` first, then the body is read, then these bytes.
+    Continue(String),
+}
+
+/// The upstream. Answers `POST /api/token` by itself.
+pub struct Exact {
+    pub address: SocketAddr,
+    pub ca: String,
+    seen: Arc<Mutex<Vec<String>>>,
+    connections: Arc<Mutex<usize>>,
+}
+
+/// Starts one whose answers `reply` makes of each request's head.
+pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exact {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (seen, connections) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
+    let (reply, kept, count) = (Arc::new(reply), seen.clone(), connections.clone());
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            *count.lock().unwrap() += 1;
+            let (acceptor, reply, kept) = (acceptor.clone(), reply.clone(), kept.clone());
+            tokio::spawn(async move {
+                if let Ok(tls) = acceptor.accept(tcp).await {
+                    serve(tls, &*reply, &kept).await;
+                }
+            });
+        }
+    });
+    Exact { address, ca: made.cert.pem(), seen, connections }
+}
+
+impl Exact {
+    /// Returns each request that has come, head and body, the token's left out.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Returns how many connections have been opened.
+    pub fn connections(&self) -> usize {
+        *self.connections.lock().unwrap()
+    }
+}
+
+async fn serve(
+    mut tls: TlsStream<TcpStream>,
+    reply: &(impl Fn(&str) -> Reply + Send + Sync),
+    seen: &Mutex<Vec<String>>,
+) {
+    while let Some(head) = until(&mut tls, "\r\n\r\n").await {
+        if head.starts_with("POST /api/token ") {
+            body(&mut tls, &head).await;
+            let token = r#"{"access_token":"marker-token-5c1d","token_type":"bearer","expires_in":604799,"refresh_token":"r"}"#;
+            write(&mut tls, &ok(token)).await;
+            continue;
+        }
+        let reply = reply(&head);
+        if let Reply::Early(answer) = &reply {
+            seen.lock().unwrap().push(head);
+            write(&mut tls, answer).await;
+            // What still comes is taken in, or the answer would be lost to a reset.
+            tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
+            return;
+        }
+        if let Reply::Continue(_) = &reply {
+            write(&mut tls, "HTTP/1.1 100 Continue\r\n\r\n").await;
+        }
+        let body = body(&mut tls, &head).await;
+        seen.lock().unwrap().push(head + &body);
+        match reply {
+            Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
+                write(&mut tls, &answer).await;
+            }
+            Reply::Close(answer) => {
+                write(&mut tls, &answer).await;
+                tls.shutdown().await.ok();
+                return;
+            }
+            Reply::Cut(answer) => return write(&mut tls, &answer).await,
+        }
+    }
+}
+
+async fn write(tls: &mut TlsStream<TcpStream>, answer: &str) {
+    tls.write_all(answer.as_bytes()).await.ok();
+    tls.flush().await.ok();
+}
+
+async fn body(tls: &mut TlsStream<TcpStream>, head: &str) -> String {
+    let lower = head.to_ascii_lowercase();
+    if lower.contains("transfer-encoding: chunked") {
+        return until(tls, "0\r\n\r\n").await.unwrap_or_default();
+    }
+    let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let mut bytes = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    tls.read_exact(&mut bytes).await.ok();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> Option<String> {
+    let mut bytes = vec![];
+    while !bytes.ends_with(end.as_bytes()) {
+        bytes.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A plain answer with a body.
+pub fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
