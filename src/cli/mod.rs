@@ -24,6 +24,7 @@ mod running;
 mod serve;
 mod status;
 mod tail;
+mod usage;
 mod wait;
 mod whoami;
 

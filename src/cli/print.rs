@@ -167,7 +167,7 @@ impl Print {
     pub(super) fn failure(self, failure: &Failure) -> Code {
         // Help and version are results, and clap knows where they go.
         if let Failure::Usage(error) = failure
-            && (error.exit_code() == 0 || super::exit::is_help(error))
+            && (error.exit_code() == 0 || super::usage::is_help(error))
         {
             let _ = error.print();
             return failure.code();

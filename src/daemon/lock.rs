@@ -7,8 +7,19 @@ use std::path::Path;
 use super::Error;
 use crate::config::Paths;
 
+/// Held while a daemon serves a profile.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a command that is just being started has a copy of the descriptor.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the profile's lock: the kernel releases it with the process, however that ends.
-pub(super) fn take(paths: &Paths) -> Result<File, Error> {
+pub(super) fn take(paths: &Paths) -> Result<Lock, Error> {
     let directory = paths.profile_state();
     let failed = |source| Error::State { path: directory.clone(), source };
     private_directory(&directory).map_err(failed)?;
@@ -18,7 +29,7 @@ pub(super) fn take(paths: &Paths) -> Result<File, Error> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(directory.join("daemon.lock")).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => {
             Err(Error::AlreadyRunning { profile: paths.profile.clone() })
         }

@@ -21,7 +21,6 @@ mod lock;
 mod notify;
 mod reload;
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -74,7 +73,7 @@ pub struct Daemon {
     alert: Option<tokio::task::JoinHandle<()>>,
     #[cfg(target_os = "linux")]
     _reserved: Vec<listen::Reserved>,
-    _lock: File,
+    _lock: lock::Lock,
 }
 
 /// What may be other than the configuration says: time, and the login.

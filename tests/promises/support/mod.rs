@@ -139,7 +139,7 @@ impl Setup {
         let paths = Paths::below(self.home.path());
         let credentials = match &self.source {
             Source::Memory(login) => Credentials::memory(login.clone()),
-            Source::File => Credentials::configured(&self.config.credentials, "default"),
+            Source::File => Credentials::configured(&self.config.credentials, &paths.profile),
         };
         let setting = Setting { clock: self.clock.clone(), credentials };
         let running = daemon::Daemon::start(&self.config, &paths, setting).await.unwrap();
