@@ -72,8 +72,9 @@ impl AlsoKeys {
 
 impl Args for AlsoKeys {
     fn augment_args(command: Command) -> Command {
+        let own: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
         Keys::augment_args(command)
-            .mut_args(|arg| arg.hide(true))
+            .mut_args(|arg| if own.contains(arg.get_id()) { arg } else { arg.hide(true) })
             .after_help("Takes the flags of `serve` too: see `nexudus-proxy serve --help`.")
     }
 
