@@ -11,4 +11,6 @@ if ! cargo deny --version >/dev/null 2>&1; then
   echo "installing cargo-deny (once; some minutes)"
   cargo install --quiet --locked --debug cargo-deny@0.20.2
 fi
+# Building fetches what this machine needs; the check looks at every target's dependencies.
+cargo fetch --quiet --locked
 cargo deny --workspace --all-features --offline check licenses bans sources
