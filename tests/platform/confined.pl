@@ -13,11 +13,12 @@ my %number = (
     mmap => [9, 222], unshare => [272, 97], mount => [165, 40], ptrace => [101, 117],
     sethostname => [170, 161], sched_setscheduler => [144, 119], personality => [135, 92],
 );
-sub call { my $name = shift; return syscall($number{$name}[$is_arm], @_) != -1 }
-sub write_to { my $path = shift; return open(my $file, '>', $path) && close $file }
+# Copies, because the call may write to what it is given.
+sub call { my ($name, @given) = @_; return syscall($number{$name}[$is_arm], @given) != -1 }
+sub write_to { my $path = shift; open(my $file, '>', $path) or return 0; return close $file }
 # In a process of its own: what works must not change the next attempt.
 sub apart { my $act = shift; my $pid = fork // die; if (!$pid) { POSIX::_exit($act->() ? 0 : 1) } waitpid($pid, 0); return $? == 0 }
-sub run { my $path = shift; return apart(sub { exec { $path } $path, @_[0 .. $#_]; 0 }) }
+sub run { my @words = @_; return apart(sub { no warnings 'exec'; exec { $words[0] } @words; return 0 }) }
 
 my @attempts = (
     # Files.
@@ -28,7 +29,7 @@ my @attempts = (
     'write a program' => sub { write_to('/usr/local/bin/marker') },
     'write beside the sockets' => sub { write_to('/run/nexudus-proxy/marker') },
     'see the temporary files of others' => sub { -e '/tmp/marker-of-another' },
-    'a device' => sub { -e '/dev/console' },
+    'a device' => sub { -e '/dev/marker' },
     # Programs.
     'run a shell' => sub { run('/bin/sh', '-c', 'true') },
     'run what it has written' => sub {
@@ -60,19 +61,21 @@ my @attempts = (
     'the name of the machine' => sub { call('sethostname', "vm\0", 2) },
     'real-time scheduling' => sub { apart(sub { call('sched_setscheduler', 0, 1, pack('i', 1)) }) },
     'another personality' => sub { apart(sub { call('personality', 0x0008) }) },
-    'a setting of the kernel' => sub { -w '/proc/sys/kernel/domainname' && write_to('/proc/sys/kernel/domainname') },
+    'a setting of the kernel' => sub { write_to('/proc/sys/kernel/domainname') },
     'a control group' => sub { my $done = mkdir('/sys/fs/cgroup/marker'); rmdir('/sys/fs/cgroup/marker'); $done },
     # The network.
     'a packet socket' => sub { socket(my $s, 17, SOCK_RAW, 0) },
     'a raw socket' => sub { socket(my $s, PF_INET, SOCK_RAW, 1) },
     'a port of the system' => sub {
-        socket(my $s, PF_INET, SOCK_STREAM, 0) && bind($s, pack_sockaddr_in(443, INADDR_LOOPBACK));
+        my $s;
+        socket($s, PF_INET, SOCK_STREAM, 0) && bind($s, pack_sockaddr_in(443, INADDR_LOOPBACK));
     },
     # What it is there for.
     'write its state' => sub { my $done = write_to("$state/marker"); unlink "$state/marker"; $done },
     'ask whose connection it is' => sub { socket(my $s, 16, SOCK_DGRAM, 4) },
     'call the upstream' => sub {
-        socket(my $s, PF_INET, SOCK_STREAM, 0) && connect($s, pack_sockaddr_in($ARGV[0], INADDR_LOOPBACK));
+        my $s;
+        socket($s, PF_INET, SOCK_STREAM, 0) && connect($s, pack_sockaddr_in($ARGV[0], INADDR_LOOPBACK));
     },
 );
 

@@ -12,13 +12,16 @@ fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
     let nexudus = machine.nexudus("");
     let port = nexudus.address().port();
     machine.write("/usr/local/lib/confined.pl", include_str!("confined.pl"));
-    machine.write("/tmp/marker-of-another", "");
+    machine.run("mount -o remount,rw /proc/sys; mkdir -p /var/lib/nexudus-proxy; touch /tmp/marker-of-another /dev/marker");
+    // Where the machine's sockets are.
+    machine.run("systemctl start nexudus-proxy.socket");
 
     // Without the sandbox everything works: what is denied is denied by the unit.
     let outside = attempts(&machine.run(&format!("perl /usr/local/lib/confined.pl {port}")));
     let undone: Vec<_> = outside.iter().filter(|(_, done)| !**done).collect();
     assert!(undone.is_empty(), "{undone:?}");
 
+    machine.run("rm -r /var/lib/nexudus-proxy");
     machine.edit(
         "nexudus-proxy.service",
         &format!(

@@ -12,6 +12,7 @@ fn the_units_are_sound_and_expose_little() {
 
     let said = machine.tried("systemd-analyze verify --man=no /etc/systemd/system/nexudus-proxy*");
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
+    let _nexudus = machine.nexudus("");
     machine.run(START);
 
     // In tenths: fails above 1.5.
@@ -207,7 +208,10 @@ fn it_stops_cleanly_and_leaves_a_clean_journal_and_no_socket() {
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "000");
     let clean = machine.journal("info");
     assert!(clean.contains("token renewed") && clean.contains("stopped"), "{clean}");
-    assert_eq!(machine.journal("warning"), "");
+    // Of the container: a host with control groups of the first kind has no way to kill one.
+    let warnings = machine.journal("warning");
+    let ours = warnings.lines().filter(|line| !line.contains("Failed to kill control group"));
+    assert_eq!(ours.collect::<Vec<_>>(), [""; 0]);
     for secret in [PASSWORD, KEY, "marker-query"] {
         assert!(!clean.contains(secret), "{secret}: {clean}");
     }
