@@ -93,7 +93,7 @@ struct Report {
 impl Client {
     /// Python, with one session.
     fn requests_session() -> Self {
-        let mut command = program(ALICE, "python3");
+        let mut command = program(ALICE, "/usr/bin/python3");
         command.args(["-c", include_str!("clients/session.py"), BASE]);
         Self::run("requests.Session", command)
     }
