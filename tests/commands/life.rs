@@ -90,6 +90,34 @@ fn nobody_logged_in_is_told_at_once() {
 }
 
 #[test]
+fn waiting_ends_within_a_tenth_of_a_second_of_becoming_ready() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    daemon.log_until("token renewed");
+
+    // The best of some: how busy this machine is, is not asked.
+    let took = (0..5).map(|_| {
+        home.run("lock");
+        let mut waiting = home.command("wait").spawn().unwrap();
+        // Another command from its start to its end: by then the first one waits.
+        home.run("status");
+        let mut unlock = home.command("unlock").stdout(Stdio::null()).spawn().unwrap();
+        daemon.log_until("token renewed");
+        let ready = Instant::now();
+        assert!(waiting.wait().unwrap().success());
+        let took = ready.elapsed();
+        assert!(unlock.wait().unwrap().success());
+        took
+    });
+
+    let least = took.min().unwrap();
+    assert!(least < Duration::from_millis(100), "{least:?}");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
 fn tail_shows_what_was_asked_for_and_no_query() {
     let nexudus = Nexudus::start();
     let home = home();
