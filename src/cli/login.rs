@@ -183,7 +183,7 @@ impl Attempt {
             // The keychain may hold the key of the file.
             return self.open_keychain().await.or_else(|error| match error {
                 credentials::Error::Unavailable(_) => Ok(()),
-                error @ (credentials::Error::Missing
+                error @ (credentials::Error::Missing(_)
                 | credentials::Error::Incomplete { .. }
                 | credentials::Error::Locked) => Err(Error::Store(error)),
             });
@@ -197,7 +197,7 @@ impl Attempt {
 
     /// Opens the keychain. A person has just typed this command, so a dialog may appear.
     async fn open_keychain(&self) -> Result<(), credentials::Error> {
-        self.keychain().unlock().await
+        self.keychain().unlock().await.map(drop)
     }
 
     fn keychain(&self) -> &Keychain {

@@ -23,7 +23,7 @@ pub(super) fn session_code(error: &session::Error) -> Code {
 pub(super) fn session(error: &session::Error) -> Report {
     let hint = match error {
         // Nobody retries for a command, and no daemon has a status to show.
-        session::Error::Unavailable { .. } => "Run `nexudus-proxy doctor`.",
+        session::Error::Unavailable { .. } => "Run `nexudus-proxy doctor`.".into(),
         session::Error::Locked
         | session::Error::NotLoggedIn(_)
         | session::Error::Refused
@@ -33,13 +33,13 @@ pub(super) fn session(error: &session::Error) -> Report {
         | session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. } => error.hint(),
     };
-    Report { sentence: error.to_string(), causes: causes(error), hint: Some(hint.to_owned()) }
+    Report { sentence: error.to_string(), causes: causes(error), hint: Some(hint.into_owned()) }
 }
 
 /// Exits as the store's failures do: a login that is missing is no failure of the store.
 pub(super) fn credentials_code(error: &credentials::Error) -> Code {
     match error {
-        credentials::Error::Missing => Code::NotLoggedIn,
+        credentials::Error::Missing(_) => Code::NotLoggedIn,
         credentials::Error::Incomplete { .. } => Code::Usage,
         credentials::Error::Locked | credentials::Error::Unavailable(_) => Code::Store,
     }
@@ -55,11 +55,10 @@ pub(super) fn credentials(error: &credentials::Error) -> Report {
 
 fn credentials_hint(error: &credentials::Error) -> String {
     match error {
-        credentials::Error::Missing => "Run `nexudus-proxy login`.".to_owned(),
+        credentials::Error::Missing(_) => "Run `nexudus-proxy login`.".to_owned(),
         credentials::Error::Incomplete { absent, .. } => format!("Give {absent} too."),
         credentials::Error::Locked => {
-            "Unlock it from a desktop session, or give the login as a systemd credential."
-                .to_owned()
+            "Unlock it in a desktop session, or give the login as a systemd credential.".to_owned()
         }
         credentials::Error::Unavailable(_) => format!(
             "Start the {}, or give the login as a systemd credential, by credentials.command, or \
