@@ -4,6 +4,8 @@
 #
 #   scripts/wine-login.sh DIRECTORY_OF_THE_EXES WORK
 set -euo pipefail
+# What is mounted below is seen by nobody else, and gone with this script.
+[ -n "${APART:-}" ] || APART=1 exec unshare --mount "$0" "$@"
 exes=$1
 work=$2
 export WINEPREFIX=$work/wine WINEDEBUG=-all
@@ -31,13 +33,16 @@ trap 'kill "$simulator" 2>/dev/null || true; rm -rf "$home"' EXIT
 wine "$exes/nexudus-simulator.exe" --listen 127.0.0.1:7643 --control off --quiet \
   --ca-out "Z:$home/ca.pem" </dev/null >/dev/null 2>&1 &
 simulator=$!
-for _ in $(seq 300); do [ -s "$home/ca.pem" ] && break; sleep 0.1; done
+for _ in $(seq 600); do [ -s "$home/ca.pem" ] && break; sleep 0.1; done
 
-cat >"$home/config.toml" <<T
-[upstream]
-origin = "https://localhost:7643"
-ca_file = 'Z:$home/ca.pem'
-T
+# Wine 8 refuses the chain engine that upstream.ca_file needs, of the size it has since Windows 8.
+# But it takes over the authorities of the machine that it runs on: here, and nowhere else, the
+# simulator's is one.
+bundle=/etc/ssl/certs/ca-certificates.crt
+cat "$bundle" "$home/ca.pem" >"$home/bundle.pem"
+mount --bind "$home/bundle.pem" "$bundle"
+
+printf '[upstream]\norigin = "https://localhost:7643"\n' >"$home/config.toml"
 proxy() { timeout 120 wine "$exes/nexudus-proxy.exe" --config "Z:$home/config.toml" "$@"; }
 must() { grep -q -- "$1" || { echo "error: expected: $1" >&2; exit 1; }; }
 

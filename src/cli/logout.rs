@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::running::{Running, Tell};
-use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
+use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::credentials::Credentials;
@@ -30,7 +30,11 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         let cleared = credentials.clear().await;
         let still = credentials.beside_keychain();
 
-        files.map_err(Failure::Session)?;
+        files.map_err(|cause| Failure::Other {
+            sentence: format!("could not remove the session: {cause}"),
+            code: Code::Failed,
+            hint: Some("Make that directory writable for this user, and log out again.".to_owned()),
+        })?;
         let had_login = match cleared {
             Ok(had_login) => had_login,
             Err(error) => match error.absence() {

@@ -36,7 +36,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The credential store, or the key of the saved session, cannot be read.
-    #[error("could not read the stored credentials")]
+    #[error("could not use the stored credentials")]
     CredentialsUnavailable {
         /// Time until it is tried again.
         retry_after: Duration,
@@ -105,7 +105,10 @@ impl Error {
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
-            Self::NotLoggedIn(Some(Lack::Session(_)) | None) => "Run `nexudus-proxy login`.",
+            Self::NotLoggedIn(Some(Lack::Session(_))) => {
+                "Repair that, or run `nexudus-proxy login`; nothing was removed."
+            }
+            Self::NotLoggedIn(None) => "Run `nexudus-proxy login`.",
             Self::Locked => "Run `nexudus-proxy unlock`.",
             Self::Refused => {
                 "Run `nexudus-proxy login` with the right password; this one is not tried again."

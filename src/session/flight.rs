@@ -339,18 +339,19 @@ impl<I: Issuer> Flight<I> {
         if let Some(Record { pair: Some(_), .. }) = self.own(account) {
             return Error::Expired;
         }
-        let was_here = self.desk.directory.as_deref().is_some_and(saved::exists);
-        match absence.map(|trouble| Cause::new(trouble.to_string())) {
-            // Whoever has logged in here before did it where there was a keychain: it is late.
-            cause @ Some(_) if was_here => {
-                Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
-            }
-            Some(cause) => Error::NotLoggedIn(Some(Lack::Keychain(cause))),
-            None => {
-                let problem = self.landing.problem.clone();
-                Error::NotLoggedIn(problem.map(|problem| Lack::Session(Cause::new(problem))))
-            }
+        if let Some(problem) = &self.landing.problem {
+            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
         }
+        // Somebody has logged in here, where there was a key: a keychain may be late.
+        if let Some((Home::Memory, keeping)) = &self.landing.home
+            && self.desk.config.store != config::Store::Memory
+            && self.desk.directory.as_deref().is_some_and(saved::exists)
+        {
+            let cause = Some(Cause::new(keeping.why.clone()));
+            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
+        }
+        let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
+        Error::NotLoggedIn(lack)
     }
 }
 

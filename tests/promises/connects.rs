@@ -137,7 +137,7 @@ async fn a_connection_that_breaks_in_the_handshake_is_not_told_as_a_bad_certific
         tokio::spawn(async move {
             while let Ok((mut caller, _)) = breaking.accept().await {
                 let mut hello = vec![0; if left_unread { 1 } else { 64 << 10 }];
-                caller.read(&mut hello).await.unwrap();
+                let _ = caller.read(&mut hello).await.unwrap();
             }
         });
         let listen = vec!["127.0.0.1:0".parse().unwrap()];

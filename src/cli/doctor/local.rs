@@ -37,7 +37,7 @@ pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding
                 (false, true) => "the session's key is read elsewhere",
                 (false, false) => return told,
             };
-            let finding = format!("{}: {without}", told.finding);
+            let finding = format!("{}; {without}", told.finding);
             warn(finding, "Nothing, if the check of the token passes.")
         }
     }

@@ -70,7 +70,7 @@ fn credentials_hint(error: &credentials::Error) -> String {
 
 pub(super) fn login_code(error: &Login) -> Code {
     match error {
-        Login::Ask(error) => match error.0 {
+        Login::Ask(error) => match error {
             ask::Error::NoTerminal { .. }
             | ask::Error::Absent { .. }
             | ask::Error::Empty { .. } => Code::Usage,
@@ -84,15 +84,15 @@ pub(super) fn login_code(error: &Login) -> Code {
         | Login::PasswordReset => Code::Unauthorized,
         Login::Forbidden(_) => Code::Forbidden,
         Login::Offline(_) | Login::Unclear(_) => Code::Network,
-        Login::Store(_) | Login::Fleeting(_) => Code::Store,
+        Login::Store(_) | Login::Fleeting(_) | Login::Unkept(_) => Code::Store,
         Login::Session(error) => session_code(error),
     }
 }
 
 pub(super) fn login(error: &Login) -> Report {
     let hint = match error {
-        Login::Ask(error) => match error.0 {
-            ask::Error::NoTerminal { instead, .. } => Some(instead.to_owned()),
+        Login::Ask(error) => match error {
+            ask::Error::NoTerminal { instead, .. } => Some((*instead).to_owned()),
             ask::Error::Absent { .. } => Some(
                 "One line each: the password, then the 2FA secret if --totp-secret-stdin is given."
                     .to_owned(),
@@ -141,8 +141,18 @@ pub(super) fn login(error: &Login) -> Report {
                 .to_owned(),
         ),
         Login::Session(error) => session(error).hint,
+        Login::Unkept(_) => Some(
+            "Make room, or make the directory writable for this user, and log in again; what was \
+             there is still there."
+                .to_owned(),
+        ),
     };
-    Report { sentence: error.to_string(), causes: causes(error), hint }
+    let mut causes = causes(error);
+    if let Login::Store(credentials::Error::Unavailable(_)) = error {
+        // That it cannot be reached is said by then.
+        causes.remove(0);
+    }
+    Report { sentence: error.to_string(), causes, hint }
 }
 
 pub(super) fn whoami_code(error: &Whoami) -> Code {
