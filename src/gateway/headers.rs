@@ -144,7 +144,7 @@ fn comes_down(
 
 /// Says whether a field holds the token itself. A shorter one cannot, so most cost a comparison.
 fn echoes(value: &HeaderValue, bearer: &Bearer) -> bool {
-    let token = bearer.header.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
     let value = value.as_bytes();
     !token.is_empty()
         && value.len() >= token.len()

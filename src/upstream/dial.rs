@@ -75,7 +75,11 @@ impl Dialer {
         let name = ServerName::try_from(self.origin.host().to_owned())
             .map_err(|error| self.tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let secure = Secure::connect(tcp, self.tls.clone(), name).await;
-        secure.map_err(|source| self.tls(source))
+        secure.map_err(|source| match source.kind() == io::ErrorKind::InvalidData {
+            true => self.tls(source),
+            // Cut off before the two could disagree about anything.
+            false => self.unreachable(Unreachable::Other, source),
+        })
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
