@@ -12,6 +12,8 @@ mod answers;
 mod connects;
 mod drains;
 mod forwards;
+mod framing;
+mod fuzzed;
 mod limits;
 mod logins;
 mod observes;
