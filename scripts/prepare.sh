@@ -6,6 +6,8 @@ set -euo pipefail
 # command → Debian package
 needed=(
   "curl curl"
+  "wget wget"
+  "node nodejs"
   "python3 python3"
   "gcc gcc"
   "dbus-daemon dbus-daemon"
@@ -17,6 +19,10 @@ missing=()
 for pair in "${needed[@]}"; do
   read -r command package <<<"$pair"
   command -v "$command" >/dev/null || missing+=("$package")
+done
+# Python module → Debian package; for Debian's own interpreter, which is what the tests run.
+for module in requests httpx; do
+  /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

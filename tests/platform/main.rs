@@ -1,7 +1,8 @@
-//! The program on a real desktop's ground: a real Secret Service on a private bus.
+//! The program among real ones: the HTTP clients that people use, and a desktop's Secret Service.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod clients;
 mod keyring;
 mod login;
