@@ -10,6 +10,7 @@ mod support;
 
 mod answers;
 mod connects;
+mod crowds;
 mod drains;
 mod forwards;
 mod framing;
