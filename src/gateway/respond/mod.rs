@@ -66,7 +66,11 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: "request.framing",
         title: "Malformed request",
         token: "http_request_error",
-        hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it.".into()),
+        hint: Some(
+            "Send an HTTP/1.1 request as RFC 9112 writes it; in its target, percent-encode spaces, \
+             `\"`, `<` and `>`."
+                .into(),
+        ),
         retry_after: None,
         allow: None,
         close: true,
