@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 # command → Debian package
 needed=(
   "curl curl"
+  "wget wget"
+  "node nodejs"
   "python3 python3"
   "gcc gcc"
   "dbus-daemon dbus-daemon"
@@ -14,7 +16,6 @@ needed=(
   "gdbus libglib2.0-bin"
   "systemd-nspawn systemd-container"
   "mmdebstrap mmdebstrap"
-  "node nodejs"
 )
 
 missing=()
@@ -22,7 +23,10 @@ for pair in "${needed[@]}"; do
   read -r command package <<<"$pair"
   command -v "$command" >/dev/null || missing+=("$package")
 done
-/usr/bin/python3 -c "import requests" 2>/dev/null || missing+=(python3-requests)
+# Python module → Debian package; for Debian's own interpreter, which is what the tests run.
+for module in requests httpx; do
+  /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
+done
 # Whom the machine's packages are believed to come from.
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 

@@ -49,7 +49,7 @@ pub(super) struct Options {
 pub enum Error {
     /// A person had to be asked, or standard input lacks something.
     #[error(transparent)]
-    Ask(AskError),
+    Ask(#[from] ask::Error),
     /// `credentials.source` names another place.
     #[error("a login in the {} would not be read: credentials.source is another", Keychain::name())]
     NotRead,
@@ -92,28 +92,9 @@ pub enum Error {
     /// The session file cannot be used.
     #[error("could not keep the session")]
     Session(#[source] session::Error),
-}
-
-/// Why something could not be asked for, for those outside.
-#[derive(Debug)]
-pub struct AskError(pub(super) ask::Error);
-
-impl std::fmt::Display for AskError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for AskError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
-    }
-}
-
-impl From<ask::Error> for Error {
-    fn from(error: ask::Error) -> Self {
-        Self::Ask(AskError(error))
-    }
+    /// The session file cannot be written.
+    #[error("could not keep the session")]
+    Unkept(#[source] Cause),
 }
 
 /// Logs in.
@@ -183,7 +164,7 @@ impl Attempt {
             // The keychain may hold the key of the file.
             return self.open_keychain().await.or_else(|error| match error {
                 credentials::Error::Unavailable(_) => Ok(()),
-                error @ (credentials::Error::Missing
+                error @ (credentials::Error::Missing(_)
                 | credentials::Error::Incomplete { .. }
                 | credentials::Error::Locked) => Err(Error::Store(error)),
             });
@@ -197,7 +178,7 @@ impl Attempt {
 
     /// Opens the keychain. A person has just typed this command, so a dialog may appear.
     async fn open_keychain(&self) -> Result<(), credentials::Error> {
-        self.keychain().unlock().await
+        self.keychain().unlock().await.map(drop)
     }
 
     fn keychain(&self) -> &Keychain {
@@ -374,7 +355,7 @@ impl Attempt {
 
 async fn keep(visit: &mut Visit, proof: Proof) -> Result<(), Error> {
     let kept = visit.keep(proof.issued, proof.email.as_deref(), &proof.client_id).await;
-    kept.map_err(Error::Session)
+    kept.map_err(Error::Unkept)
 }
 
 fn refused(denied: Denied, with_code: bool) -> Error {

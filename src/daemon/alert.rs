@@ -79,8 +79,10 @@ fn cause(view: &View) -> Option<Call> {
     Some(Call { cause: LAPSING, message })
 }
 
+/// Says whether a password may be stored. A command is not run for that: it may ask a person.
 async fn has_password(credentials: &Credentials) -> bool {
-    !matches!(credentials.load().await, Err(credentials::Error::Missing))
+    !credentials.beside_keychain().is_empty()
+        || !matches!(credentials.load().await, Err(credentials::Error::Missing(_)))
 }
 
 async fn run(argv: &[String], call: &Call, profile: &str) {

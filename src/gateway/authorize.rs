@@ -58,7 +58,7 @@ pub(super) fn with(
     }
     headers.insert(VIA, OURSELVES);
     // The last thing to be set: nothing above can name it, copy it or take it away.
-    headers.insert(AUTHORIZATION, bearer.header.clone());
+    headers.insert(AUTHORIZATION, bearer.header().clone());
 
     let mut request = Request::new(body.payload());
     *request.method_mut() = head.method.clone();

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::body::Body;
 use super::policy::Allowed;
+use crate::config::Origin;
 use crate::session::Bearer;
 use crate::upstream::{Relayed, Upstream};
 
@@ -89,7 +90,14 @@ fn is_nominated(name: &str, all: &HeaderMap) -> bool {
     let options = all.get_all(CONNECTION).iter();
     options
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        .any(|option| is_same(option.trim_ascii(), name.as_bytes()))
+}
+
+/// Compares two names as servers do that cannot tell `_` from `-`.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
 }
 
 /// Makes an upstream answer fit for the caller: same status and body, our connection.
@@ -144,7 +152,7 @@ fn comes_down(
 
 /// Says whether a field holds the token itself. A shorter one cannot, so most cost a comparison.
 fn echoes(value: &HeaderValue, bearer: &Bearer) -> bool {
-    let token = bearer.header.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
     let value = value.as_bytes();
     !token.is_empty()
         && value.len() >= token.len()
@@ -157,15 +165,26 @@ fn localized(
     allowed: &Allowed,
     upstream: &Upstream,
 ) -> Option<HeaderValue> {
-    let authority = upstream.authority().as_bytes();
-    let rest = location.as_bytes().strip_prefix(b"https://")?;
-    let (host, path) = rest.split_at_checked(authority.len())?;
-    let same = host.eq_ignore_ascii_case(authority);
-    let ends = matches!(path.first(), None | Some(b'/' | b'?' | b'#'));
+    let path = path_on(upstream.origin(), location.as_bytes())?;
     let here = allowed.head().headers.get(http::header::HOST)?.as_bytes();
-    (same && ends)
-        .then(|| HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok())
-        .flatten()
+    HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok()
+}
+
+/// Returns what follows the authority in an address on `origin`.
+fn path_on<'a>(origin: &Origin, address: &'a [u8]) -> Option<&'a [u8]> {
+    // Without a scheme it is that of the answer: the origin's.
+    let rest = match address.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https:") => rest,
+        Some(_) | None => address,
+    };
+    let rest = rest.strip_prefix(b"//")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let (host, path) = rest.split_at(end.unwrap_or(rest.len()));
+    let host = match origin.port() {
+        443 => host.strip_suffix(b":443").unwrap_or(host),
+        _ => host,
+    };
+    host.eq_ignore_ascii_case(origin.authority().as_bytes()).then_some(path)
 }
 
 /// Keeps web pages from embedding what they may not read. Also tells our answers from hyper's own.
@@ -207,6 +226,34 @@ mod tests {
     }
 
     #[test]
+    fn the_port_that_https_has_anyway_changes_no_address() {
+        let origin = Origin::new("spaces.nexudus.com", 443);
+        let path = |address: &'static str| path_on(&origin, address.as_bytes());
+
+        for address in [
+            "https://spaces.nexudus.com/a?b",
+            "https://Spaces.Nexudus.com:443/a?b",
+            "//spaces.nexudus.com/a?b",
+        ] {
+            assert_eq!(path(address), Some(&b"/a?b"[..]), "{address}");
+        }
+        assert_eq!(path("https://spaces.nexudus.com"), Some(&b""[..]));
+        for address in [
+            "https://spaces.nexudus.com:80/",
+            "https://spaces.nexudus.com:4443/",
+            "https://spaces.nexudus.com.evil/",
+            "http://spaces.nexudus.com/",
+            "https:/spaces.nexudus.com/",
+            "https://spaces.nexudus.com\\@evil/",
+            "spaces.nexudus.com/",
+            "https:",
+            "",
+        ] {
+            assert_eq!(path(address), None, "{address}");
+        }
+    }
+
+    #[test]
     fn every_connection_field_is_read() {
         let mut all = HeaderMap::new();
         all.append(CONNECTION, HeaderValue::from_static("close, X-One"));
@@ -215,5 +262,10 @@ mod tests {
         assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all)));
         assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all)));
         assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all)));
+        assert!(!goes_up(&HeaderName::from_static("x_one"), Some(&all)));
+        all.append(CONNECTION, HeaderValue::from_static("X_Four"));
+        for name in ["x-four", "x_four"] {
+            assert!(!goes_up(&HeaderName::from_static(name), Some(&all)), "{name}");
+        }
     }
 }

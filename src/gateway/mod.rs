@@ -105,7 +105,7 @@ impl Gateway {
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let asked = Asked::new(allowed.method(), allowed.path());
-            match self.session.judge(bearer.generation, &asked).await {
+            match self.session.judge(bearer.generation(), &asked).await {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;
@@ -163,7 +163,7 @@ impl Gateway {
             match slot.judge(&answer(&response), body.is_repeatable()) {
                 throttle::Verdict::Pass => {
                     if response.status() != StatusCode::UNAUTHORIZED {
-                        self.session.proven(bearer.generation);
+                        self.session.proven(bearer.generation());
                     }
                     return Ok((response, bearer));
                 }

@@ -36,7 +36,7 @@ use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::asked::Asked;
-pub use self::error::{Cause, Error};
+pub use self::error::{Cause, Error, Lack};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;
 #[doc(hidden)]
@@ -68,10 +68,20 @@ pub enum Body {
 /// A ready-made `Authorization` value and the token generation it came from.
 #[derive(Clone, Debug)]
 pub struct Bearer {
-    /// The header value, marked sensitive.
-    pub header: HeaderValue,
-    /// Names the token: what [`Session::judge`] is asked about.
-    pub generation: u64,
+    header: HeaderValue,
+    generation: u64,
+}
+
+impl Bearer {
+    /// Returns the header value, marked sensitive.
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// Returns the name of the token: what [`Session::judge`] is asked about.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// What a 401 was about.

@@ -291,6 +291,10 @@ impl Upstream {
             Some(Ok(answer)) if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
                 Err(Failed::sent(Error::Malformed { origin, source: None }))
             }
+            // hyper undoes the last coding and leaves the others to nobody.
+            Some(Ok(answer)) if !body::is_plain(answer.headers()) => {
+                Err(Failed::sent(Error::Malformed { origin, source: None }))
+            }
             Some(Ok(answer)) => Ok(answer),
             Some(Err(mut failed)) => {
                 let unsent = failed.take_message().map(Box::new);

@@ -101,7 +101,14 @@ fn a_session_is_kept_shown_and_cleared() {
          => 0\n"
     );
     assert!(!place.session_file());
-    assert_eq!(place.home.run("whoami").lines().last(), Some("=> 8"));
+    assert_eq!(
+        place.home.run("whoami"),
+        "! error: not logged in\n\
+         !   caused by: no keychain can be read: there is no D-Bus session bus\n\
+         ! hint: Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
+         systemd credential, by credentials.command, or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.\n\
+         => 3\n"
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod clients;
 mod config;
 mod demo;
+#[cfg(target_os = "linux")]
+mod disk;
 mod frame;
 mod life;
 mod login;

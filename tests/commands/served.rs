@@ -10,7 +10,7 @@ use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 use crate::support::{Home, home};
 
 /// A daemon that ends with the test.
-struct Serving(Child);
+pub(crate) struct Serving(pub(crate) Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -26,7 +26,7 @@ fn serve(home: &Home, environment: &[(&str, String)]) -> Serving {
     Serving(command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
-fn upstream(home: &Home, more: &str) -> Simulator {
+pub(crate) fn upstream(home: &Home, more: &str) -> Simulator {
     let account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
     let simulator = Simulator::builder().account(account).start().unwrap();
     simulator.write_ca(&home.path("ca.pem")).unwrap();
@@ -107,7 +107,7 @@ fn files(directory: PathBuf) -> Vec<PathBuf> {
     found
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within a minute");

@@ -10,12 +10,17 @@ mod support;
 
 mod answers;
 mod connects;
+mod crowds;
 mod drains;
 mod forwards;
+mod framing;
+mod fuzzed;
+mod heads;
 mod limits;
 mod logins;
 mod observes;
 mod paces;
+mod reaches;
 mod refuses;
 mod rejected;
 mod relays;

@@ -1,0 +1,12 @@
+//! Any bytes from the upstream.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../stage/mod.rs"]
+mod stage;
+
+thread_local!(static STAGE: stage::Stage = stage::Stage::new());
+
+fuzz_target!(|bytes: &[u8]| STAGE.with(|stage| stage.answer(bytes)));
