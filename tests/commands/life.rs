@@ -270,7 +270,7 @@ fn the_service_manager_hears_of_each_stage() {
     assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
     hear("READY=1");
     daemon.signal(Signal::SIGTERM);
-    hear("STOPPING=1");
+    assert!(hear("STOPPING=1").contains("EXTEND_TIMEOUT_USEC=45000000\n"));
 
     assert_eq!(daemon.ended(), Some(0));
 }

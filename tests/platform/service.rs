@@ -2,6 +2,10 @@
 //! watchdog, reload, stop.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nexudus_simulator::{Deed, Fault, View};
 
 use crate::machine::{ALICE, BOB, CAROL, KEY, PASSWORD, START, machine};
 
@@ -215,6 +219,27 @@ fn it_stops_cleanly_and_leaves_a_clean_journal_and_no_socket() {
     for secret in [PASSWORD, KEY, "marker-query"] {
         assert!(!clean.contains(secret), "{secret}: {clean}");
     }
+}
+
+#[test]
+fn a_drain_may_take_longer_than_systemd_would_wait() {
+    let machine = machine();
+    machine.install();
+    machine.store_credentials();
+    let nexudus = machine.nexudus("[daemon]\ndrain = \"20s\"\n");
+    machine.edit("nexudus-proxy.service", "[Service]\nTimeoutStopSec=1s\n");
+    machine.run(START);
+    let slow = Fault::on("/api/spaces/coworkers", Deed::Pass);
+    nexudus.fault(Fault { delay: Duration::from_secs(3), ..slow });
+    let curl = "curl -s -o /dev/null -w '%{http_code}' localhost:6398/api/spaces/coworkers";
+    let asked = machine.command_of(ALICE, curl).stdout(Stdio::piped()).spawn().unwrap();
+    let arrived = |view: &View| view.count("/api/spaces/coworkers") == 1;
+    assert!(nexudus.wait_until(arrived, Duration::from_secs(20)));
+
+    machine.run("systemctl stop nexudus-proxy.service");
+
+    assert_eq!(asked.wait_with_output().unwrap().stdout, b"200");
+    assert_eq!(machine.service("Result"), "success");
 }
 
 #[test]
