@@ -36,7 +36,7 @@ pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{Bound as UnixBound, bind as bind_unix};
 pub use self::users::Users;
-pub use self::wire::{Canned, Patience, Phase, Wire};
+pub use self::wire::{Canned, Patience, Phase, Refusal, Wire};
 
 /// Why a place could not be listened on.
 #[derive(Debug, thiserror::Error)]

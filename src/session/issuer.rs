@@ -5,7 +5,9 @@
 //! a refresh token to it, and takes the e-mail address where it is missing. What an answer means
 //! is decided in `answer.rs`.
 
+use std::error::Error as _;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,6 +18,7 @@ use super::answer::{self, Answer};
 pub use super::answer::{Failure, Issued};
 use super::error::Cause;
 use crate::secret::Secret;
+use crate::upstream::Unresolved;
 
 /// What the keeper asks of Nexudus.
 pub trait Issuer: Send + Sync + 'static {
@@ -183,11 +186,30 @@ fn form(grant: &Grant) -> Vec<(&'static str, &str)> {
 
 /// A request that never left is harmless; one that left may have been executed.
 fn lost(error: &reqwest::Error) -> Failure {
-    // The error's own text is not used: it can hold the address with a user's proxy password.
     if error.is_connect() || error.is_builder() {
-        return Failure::unreachable();
+        return Failure::unreachable(&obstacle(error));
     }
     Failure::Unclear(Cause::new("the token endpoint's answer was lost"))
+}
+
+/// Says why there is no connection. The error's own text is not used: it can hold the address with
+/// a user's proxy password.
+fn obstacle(error: &reqwest::Error) -> String {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let said = causes.find_map(|cause| {
+        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
+            return Some(unresolved.to_string());
+        }
+        let system = cause.downcast_ref::<io::Error>()?;
+        match system.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => Some(format!("no verified TLS connection: {tls}")),
+            None => system.raw_os_error().map(|_| system.to_string()),
+        }
+    });
+    said.unwrap_or_else(|| match error.is_timeout() {
+        true => "no connection in time".to_owned(),
+        false => "no connection".to_owned(),
+    })
 }
 
 /// Longest wait of a person for their own name.
@@ -248,7 +270,13 @@ mod tests {
 
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let never_left = refresh(&format!("http://{nobody}")).await.unwrap_err();
-        assert!(matches!(never_left, Failure::Passing { .. }), "{never_left:?}");
+        let Failure::Passing { cause, .. } = never_left else { panic!("{never_left:?}") };
+        assert!(
+            cause
+                .sentence()
+                .starts_with("the token endpoint cannot be reached: Connection refused"),
+            "{cause}"
+        );
     }
 
     #[test]
