@@ -200,16 +200,24 @@ fn obstacle(error: &reqwest::Error) -> String {
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
             return Some(unresolved.to_string());
         }
-        let system = cause.downcast_ref::<io::Error>()?;
-        match system.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => Some(format!("no verified TLS connection: {tls}")),
-            None => system.raw_os_error().map(|_| system.to_string()),
-        }
+        cause.downcast_ref::<io::Error>().and_then(said_by_the_system)
     });
     said.unwrap_or_else(|| match error.is_timeout() {
         true => "no connection in time".to_owned(),
         false => "no connection".to_owned(),
     })
+}
+
+/// Returns the words of the system or of rustls. An error that wraps another is no source of it,
+/// so the innermost one is looked for here.
+fn said_by_the_system(error: &io::Error) -> Option<String> {
+    let Some(inner) = error.get_ref() else {
+        return error.raw_os_error().map(|_| error.to_string());
+    };
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(tls) => Some(format!("no verified TLS connection: {tls}")),
+        None => inner.downcast_ref::<io::Error>().and_then(said_by_the_system),
+    }
 }
 
 /// Longest wait of a person for their own name.

@@ -101,14 +101,17 @@ async fn the_status_counts_what_was_asked() {
 #[tokio::test]
 async fn an_answer_to_what_never_became_a_request_is_counted_too() {
     let upstream = upstream().start().unwrap();
-    let slow = Duration::from_secs(1);
-    let daemon = daemon(&upstream).set(|config| config.limits.header_timeout = slow).run().await;
+    let setup = daemon(&upstream).set(|config| {
+        config.limits.header_timeout = Duration::from_secs(1);
+        config.limits.header_bytes = 200 << 10;
+    });
+    let daemon = setup.run().await;
     let head =
         |target: &str, field: &str| format!("GET {target} HTTP/1.1\r\nHost: HOST\r\n{field}");
     for (sent, status) in [
         ("nonsense\r\n\r\n".to_owned(), "400"),
         (head(&format!("/{}", "x".repeat(70_000)), "\r\n"), "414"),
-        (head("/", &format!("X-Long: {}\r\n\r\n", "x".repeat(200_000))), "431"),
+        (head("/", &format!("X-Long: {}\r\n\r\n", "x".repeat(300_000))), "431"),
         (head("/", "X-Slow: "), "408"),
     ] {
         assert_eq!(daemon.raw(&sent).await.get(9..12), Some(status));
