@@ -208,3 +208,95 @@ fn private(_: &Path) -> Result<(), Error> {
 const LONGEST_END: Duration = Duration::from_secs(60);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_is_installed() {
+        let subject = Subject::shipped(None);
+
+        assert_eq!(Launchd::of(&subject).render(&subject), SHIPPED);
+    }
+
+    #[test]
+    fn the_shipped_agent_is_a_property_list_with_the_keys_that_launchd_knows() {
+        let agent = parsed(SHIPPED);
+
+        assert_eq!(agent["Label"], "nexudus-proxy");
+        assert_eq!(agent["LimitLoadToSessionType"], "Aqua");
+        assert_eq!(agent["ProgramArguments"], json!(["/usr/local/bin/nexudus-proxy", "serve"]));
+        assert_eq!(agent["KeepAlive"], json!({ "SuccessfulExit": false }));
+        let known = [
+            "EnvironmentVariables",
+            "ExitTimeOut",
+            "KeepAlive",
+            "Label",
+            "LimitLoadToSessionType",
+            "ProcessType",
+            "ProgramArguments",
+            "RunAtLoad",
+            "Sockets",
+            "StandardErrorPath",
+            "Umask",
+        ];
+        assert!(agent.as_object().unwrap().keys().eq(known), "{agent}");
+        let sockets = agent["Sockets"].as_object().unwrap();
+        assert!(sockets.keys().eq(["admin", "data"]), "{sockets:?}");
+        let places = sockets["data"].as_array().unwrap().iter().chain([&sockets["admin"]]);
+        for place in places {
+            let place = place.as_object().unwrap();
+            let tcp = ["SockFamily", "SockNodeName", "SockServiceName"];
+            let unix = ["SockPathMode", "SockPathName"];
+            assert!(place.keys().eq(tcp) || place.keys().eq(unix), "{place:?}");
+            assert!(place.get("SockPathMode").is_none_or(|mode| *mode == 0o600));
+        }
+    }
+
+    #[test]
+    fn an_agent_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
+        let subject = Subject {
+            program: "/Users/ana/R & D/nexudus-proxy".into(),
+            arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
+            home: "/Users/ana".into(),
+            tcp: vec!["[::1]:7000".parse().unwrap()],
+            unix: Place::At("/Users/ana/np.sock".into()),
+            runtime: "/Users/ana/run".into(),
+            ..Subject::shipped(Some("work"))
+        };
+
+        let mut expected = parsed(SHIPPED);
+        expected["Label"] = json!("nexudus-proxy.work");
+        expected["ProgramArguments"] =
+            json!(["/Users/ana/R & D/nexudus-proxy", "--profile", "work", "serve"]);
+        expected["StandardErrorPath"] = json!("/Users/ana/Library/Logs/nexudus-proxy.work.log");
+        let socket = |path: &str| json!({ "SockPathName": path, "SockPathMode": 0o600 });
+        let address =
+            json!({ "SockNodeName": "::1", "SockServiceName": "7000", "SockFamily": "IPv6" });
+        expected["Sockets"] = json!({
+            "data": [address, socket("/Users/ana/np.sock")],
+            "admin": socket("/Users/ana/run/admin-work.sock"),
+        });
+
+        assert_eq!(parsed(&Launchd::of(&subject).render(&subject)), expected);
+    }
+
+    /// Reads it with Python's own parser, which refuses what is no property list.
+    fn parsed(text: &str) -> Value {
+        const READ: &str = "import json, plistlib, sys\n\
+            print(json.dumps(plistlib.load(sys.stdin.buffer, fmt=plistlib.FMT_XML)))";
+        let mut python = Command::new("python3");
+        python.args(["-c", READ]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut python = python.spawn().expect("python3 is there");
+        python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = python.wait_with_output().unwrap();
+        assert!(output.status.success(), "no property list:\n{text}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}

@@ -382,3 +382,20 @@ fn own_uid() -> u32 {
 fn own_uid() -> u32 {
     0
 }
+
+#[cfg(test)]
+impl Subject {
+    /// What the shipped files are made for.
+    fn shipped(profile: Option<&str>) -> Self {
+        Self {
+            program: "/usr/local/bin/nexudus-proxy".into(),
+            arguments: vec![],
+            profile: profile.map(str::to_owned),
+            home: "/Users/you".into(),
+            configurations: "/Users/you/.config".into(),
+            tcp: vec!["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()],
+            unix: Place::Usual,
+            runtime: "/Users/you/.local/state/nexudus-proxy/run".into(),
+        }
+    }
+}

@@ -154,7 +154,7 @@ impl Systemd {
         }
         let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
         match self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
-            true => wrong("the system service sees nothing below it"),
+            true => wrong("the system service sees no home and no temporary directory"),
             false => Ok(()),
         }
     }
@@ -236,3 +236,71 @@ impl Systemd {
 
 /// The program's path in the files as they are shipped.
 const SHIPPED: &str = "/usr/local/bin/nexudus-proxy";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_is_installed() {
+        for system in [false, true] {
+            let systemd = Systemd::of(&subject(None), system);
+            for unit in [SERVICE, DATA, ADMIN] {
+                let shipped = if system { unit.system } else { unit.user };
+                assert_eq!(systemd.render(&unit, &subject(None)), shipped);
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
+        let subject = Subject {
+            program: "/opt/np/nexudus-proxy".into(),
+            arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
+            tcp: vec!["127.0.0.1:7000".parse().unwrap()],
+            ..subject(Some("work"))
+        };
+        let systemd = Systemd::of(&subject, false);
+
+        let changed = |unit: &Unit| {
+            let (rendered, shipped) = (systemd.render(unit, &subject), unit.user);
+            let is_new = |line: &&str| !shipped.lines().any(|known| known == *line);
+            rendered.lines().filter(is_new).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            changed(&SERVICE),
+            [
+                "Requires=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+                "After=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+                "Sockets=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+                "ExecStart=/opt/np/nexudus-proxy --profile work serve",
+                "ExecReload=/opt/np/nexudus-proxy --profile work reload",
+                "Also=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+            ]
+        );
+        assert_eq!(
+            changed(&DATA),
+            ["ListenStream=127.0.0.1:7000", "ListenStream=%t/nexudus-proxy/proxy-work.sock",]
+        );
+        assert_eq!(
+            changed(&ADMIN),
+            ["ListenStream=%t/nexudus-proxy/admin-work.sock", "Service=nexudus-proxy@work.service",]
+        );
+    }
+
+    #[test]
+    fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
+        let own = Systemd::of(&subject(None), false);
+        let system = Systemd::of(&subject(None), true);
+
+        assert!(own.check(Path::new("/home/ana/.cargo/bin/nexudus-proxy")).is_ok());
+        assert!(own.check(Path::new("/home/ana/my programs/nexudus-proxy")).is_err());
+        assert!(own.check(Path::new("/home/%u/nexudus-proxy")).is_err());
+        assert!(system.check(Path::new("/usr/local/bin/nexudus-proxy")).is_ok());
+        assert!(system.check(Path::new("/home/ana/.cargo/bin/nexudus-proxy")).is_err());
+    }
+
+    fn subject(profile: Option<&str>) -> Subject {
+        Subject::shipped(profile)
+    }
+}
