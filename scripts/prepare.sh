@@ -2,6 +2,7 @@
 # Installs what the tests need where it is missing: Debian packages through apt. Elsewhere it says
 # what to install and fails, since a test that cannot run must not look like one that passed.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # command → Debian package
 needed=(
@@ -11,6 +12,9 @@ needed=(
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
+  "systemd-nspawn systemd-container"
+  "mmdebstrap mmdebstrap"
+  "node nodejs"
 )
 
 missing=()
@@ -18,15 +22,23 @@ for pair in "${needed[@]}"; do
   read -r command package <<<"$pair"
   command -v "$command" >/dev/null || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+/usr/bin/python3 -c "import requests" 2>/dev/null || missing+=(python3-requests)
+# Whom the machine's packages are believed to come from.
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 
-if ! command -v apt-get >/dev/null; then
-  echo "error: the tests need: ${missing[*]}" >&2
-  echo "hint: Install them with this system's package manager." >&2
-  exit 1
-fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-echo "installing: ${missing[*]}"
-"${as_root[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "error: the tests need: ${missing[*]}" >&2
+    echo "hint: Install them with this system's package manager." >&2
+    exit 1
+  fi
+  echo "installing: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# A systemd to boot is for Linux; elsewhere its tests are not compiled.
+[ "$(uname)" != Linux ] || "${as_root[@]}" scripts/machine.sh

@@ -361,6 +361,12 @@ impl From<daemon::Error> for Failure {
     }
 }
 
+impl From<daemon::life::AtOnce> for Failure {
+    fn from(cut: daemon::life::AtOnce) -> Self {
+        Self::Other { sentence: cut.to_string(), code: Code::Failed, hint: None }
+    }
+}
+
 impl From<clients::Error> for Failure {
     fn from(error: clients::Error) -> Self {
         Self::Clients(error)

@@ -41,8 +41,7 @@ pub(super) fn run(
         if let Some(path) = daemon.socket() {
             tracing::info!(path = %path.display(), "listening");
         }
-        life::live(daemon, Some(sources), &mut signals).await;
-        Ok(())
+        Ok(life::live(daemon, Some(sources), &mut signals).await?)
     })
 }
 
