@@ -64,7 +64,8 @@ impl Connections {
         let room = self.free.clone().try_acquire_owned().ok();
         let has_room = room.is_some();
         let phase = Arc::new(Phase::new());
-        let wire = Wire::new(stream, phase.clone(), self.patience, self.canned.clone());
+        let (canned, record) = (self.canned.clone(), self.record.clone());
+        let wire = Wire::new(stream, phase.clone(), self.patience, canned, record);
         let visitor = Arc::new(gateway.load_full().meet(peer).await);
         let answer = service_fn(|request: Request<Incoming>| {
             phase.busy();

@@ -27,7 +27,7 @@ use self::dial::{Dialed, Dialer};
 use self::line::Line;
 use self::pool::Pool;
 pub use self::replay::{Keep, Kept};
-pub use self::resolve::Resolver;
+pub use self::resolve::{Resolver, Unresolved};
 use self::streams::{Shared as SharedStreams, Streams};
 pub use self::trust::{Error as TrustError, tls};
 pub use self::via::{Error as ViaError, Via};
