@@ -112,7 +112,7 @@ impl Session {
     ///
     /// One variant per reason why there is no token, at once where waiting cannot help.
     pub async fn ready(&self, body: Body) -> Result<(), Error> {
-        let now = self.shared.clock.now().boot;
+        let now = self.shared.clock.boot();
         let deadline = now + self.shared.wait;
         let token = self.shared.latest().token.filter(|token| token.is_valid(now));
         match (token, body) {
@@ -129,7 +129,7 @@ impl Session {
     ///
     /// As [`Session::ready`].
     pub fn bearer(&self) -> Result<Bearer, Error> {
-        let now = self.shared.clock.now().boot;
+        let now = self.shared.clock.boot();
         let latest = self.shared.latest();
         match &latest.bearer {
             Some(bearer) if latest.is_valid(now) => Ok(bearer.clone()),
@@ -144,7 +144,7 @@ impl Session {
     ///
     /// Call it once per 401. A request is replayed at most once.
     pub async fn judge(&self, generation: u64, asked: &Asked) -> Verdict {
-        let now = self.shared.clock.now().boot;
+        let now = self.shared.clock.boot();
         let current = self.shared.latest().token.map(|token| token.generation);
         if current == Some(generation) && self.shared.remembered().knows(asked, now) {
             return Verdict::Permission;
@@ -177,7 +177,7 @@ impl Session {
 
     /// Returns what `status` shows.
     pub fn view(&self) -> Arc<View> {
-        Arc::new(View::of(&self.shared.latest(), self.shared.clock.now().boot))
+        Arc::new(View::of(&self.shared.latest(), self.shared.clock.boot()))
     }
 
     /// Returns a receiver that wakes after each change; the number only grows.
@@ -240,7 +240,7 @@ impl Session {
         let mut changes = self.shared.subscribe();
         let mut nudged = false;
         loop {
-            let now = self.shared.clock.now().boot;
+            let now = self.shared.clock.boot();
             let (outlook, current) = {
                 let latest = self.shared.latest();
                 let current = latest.token.map(|token| token.generation);
