@@ -38,7 +38,11 @@ impl Connections {
         let mut http = http1::Builder::new();
         // Answers wait in memory for a slow reader up to this size, whatever their length.
         let most = limits.header_bytes.max(MOST_BUFFERED);
-        http.max_headers(limits.headers).max_header_size(limits.header_bytes).max_buf_size(most);
+        http.max_header_size(limits.header_bytes).max_buf_size(most);
+        // Asked for by number, its own bound too costs hyper a table that is filled per request.
+        if limits.headers != HYPERS_HEADERS {
+            http.max_headers(limits.headers);
+        }
         Self {
             http,
             patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },
@@ -150,6 +154,9 @@ async fn unless_over(
     })
     .await
 }
+
+/// What hyper takes unless told otherwise.
+const HYPERS_HEADERS: usize = 100;
 
 /// What is buffered of one answer before its upstream is asked to wait: a few TLS records.
 const MOST_BUFFERED: usize = 64 << 10;

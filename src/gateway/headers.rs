@@ -84,12 +84,24 @@ fn belongs_to_us(name: &str) -> bool {
         || name.starts_with("access-control-request-")
 }
 
+/// Returns the fields if a `Connection` among them names any that is not dropped anyway.
+pub(super) fn nominating(all: &HeaderMap) -> Option<&HeaderMap> {
+    let is_usual = |option: &[u8]| {
+        option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+    };
+    let is_nominating = options(all).any(|option| !is_usual(option));
+    is_nominating.then_some(all)
+}
+
 /// Says whether a `Connection` field names it (RFC 9110 §7.6.1).
 fn is_nominated(name: &str, all: &HeaderMap) -> bool {
-    let options = all.get_all(CONNECTION).iter();
-    options
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    options(all).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let fields = all.get_all(CONNECTION).iter();
+    let options = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.map(<[u8]>::trim_ascii)
 }
 
 /// Makes an upstream answer fit for the caller: same status and body, our connection.
@@ -106,7 +118,7 @@ pub(super) fn clean(
     if head.headers.contains_key(TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
     }
-    let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
+    let nominating = nominating(&head.headers);
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()

@@ -118,8 +118,8 @@ impl Session {
         match (token, body) {
             (Some(_), Body::Replayable) => Ok(()),
             (Some(token), Body::Once) if !token.is_near_expiry(now) => Ok(()),
-            (Some(token), Body::Once) => self.verify(token.generation, deadline).await,
-            (None, Body::Replayable | Body::Once) => self.newer(None, deadline).await,
+            (Some(token), Body::Once) => Box::pin(self.verify(token.generation, deadline)).await,
+            (None, Body::Replayable | Body::Once) => Box::pin(self.newer(None, deadline)).await,
         }
     }
 
