@@ -9,6 +9,7 @@ pub mod telemetry;
 
 pub mod credentials;
 pub mod listen;
+pub mod service;
 pub mod upstream;
 
 pub mod clients;

@@ -10,7 +10,7 @@ use super::print::causes;
 use super::usage::usage;
 use crate::admin::{client, wire};
 use crate::config::{self, Problem};
-use crate::{clients, credentials, daemon, listen, session, telemetry};
+use crate::{clients, credentials, daemon, listen, service, session, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +148,12 @@ pub enum Failure {
     },
     /// The command of `run` ended with this code.
     Ended(u8),
+    /// All has been said; only the code is left.
+    Silent(Code),
     /// The daemon was not reached, or refused.
     Admin(client::Error),
+    /// The service manager, or what it is asked for.
+    Service(service::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -199,9 +203,11 @@ impl Failure {
             }
             Self::Command { .. } => Code::Unexecutable,
             Self::Ended(code) => Code::Like(*code),
+            Self::Silent(code) => *code,
             Self::Clients(clients::Error::Name { .. }) => Code::Usage,
             Self::Clients(_) => Code::Failed,
             Self::Admin(error) => admin_code(error),
+            Self::Service(error) => service_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -251,10 +257,11 @@ impl Failure {
                 one(format!("could not run `{program}`"), vec![source.to_string()], None)
             }
             // It has said itself what there is to say.
-            Self::Ended(_) => vec![],
+            Self::Ended(_) | Self::Silent(_) => vec![],
             Self::Clients(error) => one(error.to_string(), causes(error), hint::clients(error)),
             Self::Admin(client::Error::Refused(problem)) => refused(problem),
             Self::Admin(error) => one(error.to_string(), causes(error), hint::admin(error)),
+            Self::Service(error) => one(error.to_string(), causes(error), hint::service(error)),
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -279,6 +286,21 @@ fn admin_code(error: &client::Error) -> Code {
         client::Error::Forbidden { .. }
         | client::Error::Unreachable { .. }
         | client::Error::Foreign => Code::Failed,
+    }
+}
+
+fn service_code(error: &service::Error) -> Code {
+    match error {
+        service::Error::NoSystem
+        | service::Error::SystemProfile
+        | service::Error::NoPort { .. } => Code::Usage,
+        service::Error::NotInstalled => Code::NotRunning,
+        service::Error::NoManager
+        | service::Error::NoUserManager
+        | service::Error::Path { .. }
+        | service::Error::File { .. }
+        | service::Error::Command { .. }
+        | service::Error::Failed { .. } => Code::Failed,
     }
 }
 
@@ -365,6 +387,12 @@ impl From<daemon::life::AtOnce> for Failure {
 impl From<clients::Error> for Failure {
     fn from(error: clients::Error) -> Self {
         Self::Clients(error)
+    }
+}
+
+impl From<service::Error> for Failure {
+    fn from(error: service::Error) -> Self {
+        Self::Service(error)
     }
 }
 

@@ -22,6 +22,7 @@ mod reach;
 mod run;
 mod running;
 mod serve;
+mod service;
 mod status;
 mod tail;
 mod usage;
@@ -115,6 +116,8 @@ enum Command {
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::Options),
+    /// Run the daemon as a service: systemd's or launchd's
+    Service(service::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -188,6 +191,7 @@ fn perform(command: Command, globals: &Globals, print: Print) -> Result<(), Fail
         Command::Lock => acts::lock(globals, print),
         Command::Unlock => acts::unlock(globals, print),
         Command::Tail(options) => tail::run(&options, globals, print),
+        Command::Service(options) => service::run(&options, globals, print),
         Command::Config(options) => config::run(options, globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),

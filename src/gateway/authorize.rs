@@ -1,8 +1,7 @@
 //! Puts our token where the caller's was.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT,
-    VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT, VIA,
 };
 use http::uri::{Parts, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -31,10 +30,10 @@ pub(super) fn with(
     let head = allowed.head();
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(HOST, to.upstream.authority().clone());
-    let nominates = head.headers.contains_key(CONNECTION);
+    let nominating = headers::nominating(&head.headers);
     let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
-        if headers::goes_up(name, nominates.then_some(&head.headers)) {
+        if headers::goes_up(name, nominating) {
             accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
             headers.append(name, value.clone());
         }
@@ -102,6 +101,7 @@ const OURSELVES: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
+    use http::header::CONNECTION;
     use proptest::prelude::*;
 
     use super::*;

@@ -177,10 +177,18 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
         | Error::Method
         | Error::Upgrade => return,
     };
-    // As `Debug` writes it: a control character of a caller's must not reach a terminal.
-    let (host, origin) = (head.headers.get(HOST), head.headers.get(ORIGIN));
+    // Escaped: a control character of a caller's must not reach a terminal.
+    let said = |name| Some(head.headers.get(name)?.as_bytes().escape_ascii().to_string());
+    let (host, origin) = (said(HOST), said(ORIGIN));
     let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());
-    tracing::info!(code, uid, pid, ?host, ?origin, "refused a caller");
+    tracing::info!(
+        code,
+        uid,
+        pid,
+        host = host.as_deref(),
+        origin = origin.as_deref(),
+        "refused a caller"
+    );
 }
 
 /// Refuses what hyper lets pass although two servers could read it in two ways.

@@ -85,12 +85,18 @@ fn belongs_to_us(name: &str) -> bool {
         || name.starts_with("access-control-request-")
 }
 
+/// Returns the fields if a `Connection` among them names any that is not dropped anyway.
+pub(super) fn nominating(all: &HeaderMap) -> Option<&HeaderMap> {
+    let is_usual = |option: &[u8]| {
+        option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+    };
+    let is_nominating = options(all).any(|option| !is_usual(option));
+    is_nominating.then_some(all)
+}
+
 /// Says whether a `Connection` field names it (RFC 9110 §7.6.1).
 fn is_nominated(name: &str, all: &HeaderMap) -> bool {
-    let options = all.get_all(CONNECTION).iter();
-    options
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| is_same(option.trim_ascii(), name.as_bytes()))
+    options(all).any(|option| is_same(option, name.as_bytes()))
 }
 
 /// Compares two names as servers do that cannot tell `_` from `-`.
@@ -98,6 +104,12 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
+}
+
+fn options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let fields = all.get_all(CONNECTION).iter();
+    let options = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.map(<[u8]>::trim_ascii)
 }
 
 /// Makes an upstream answer fit for the caller: same status and body, our connection.
@@ -114,7 +126,7 @@ pub(super) fn clean(
     if head.headers.contains_key(TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
     }
-    let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
+    let nominating = nominating(&head.headers);
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()

@@ -84,7 +84,7 @@ impl Gateway {
         let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
             Verdict::Login(request, caller) => {
-                return login::answer(request, caller, self.guard.keys()).await;
+                return Box::pin(login::answer(request, caller, self.guard.keys())).await;
             }
         };
 
@@ -105,7 +105,7 @@ impl Gateway {
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let asked = Asked::new(allowed.method(), allowed.path());
-            match self.session.judge(bearer.generation(), &asked).await {
+            match Box::pin(self.session.judge(bearer.generation(), &asked)).await {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;
@@ -143,7 +143,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Error> {
         let response = headers::clean(response, allowed, &self.upstream, bearer);
         match allowed.is_without_tokens() {
-            true => scrub::blank(response).await,
+            true => Box::pin(scrub::blank(response)).await,
             false => Ok(response),
         }
     }

@@ -92,8 +92,10 @@ pub(super) type Miss = (Error, Option<Duration>);
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With a new pair, in [`Landing::held`].
-    Issued,
+    /// With a new pair for the refresh token, in [`Landing::held`].
+    Renewed,
+    /// With a new pair for the password, in [`Landing::held`].
+    LoggedIn,
     /// With a saved pair, in [`Landing::held`].
     Read,
     /// The login is that of the account whose token is held.
@@ -273,7 +275,7 @@ impl<I: Issuer> Flight<I> {
             Ok(issued) => {
                 let (account, client_id) = (record.account.clone(), record.client_id.clone());
                 self.hold(issued, Some(pair), account, client_id);
-                Ok(Some(End::Issued))
+                Ok(Some(End::Renewed))
             }
             Err(Failure::Refused | Failure::TotpRequired | Failure::PasswordReset) => {
                 // Somebody who does not know the lock may have been faster.

@@ -5,7 +5,9 @@
 //! a refresh token to it, and takes the e-mail address where it is missing. What an answer means
 //! is decided in `answer.rs`.
 
+use std::error::Error as _;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,6 +18,7 @@ use super::answer::{self, Answer};
 pub use super::answer::{Failure, Issued};
 use super::error::Cause;
 use crate::secret::Secret;
+use crate::upstream::Unresolved;
 
 /// What the keeper asks of Nexudus.
 pub trait Issuer: Send + Sync + 'static {
@@ -183,11 +186,38 @@ fn form(grant: &Grant) -> Vec<(&'static str, &str)> {
 
 /// A request that never left is harmless; one that left may have been executed.
 fn lost(error: &reqwest::Error) -> Failure {
-    // The error's own text is not used: it can hold the address with a user's proxy password.
     if error.is_connect() || error.is_builder() {
-        return Failure::unreachable();
+        return Failure::unreachable(&obstacle(error));
     }
     Failure::Unclear(Cause::new("the token endpoint's answer was lost"))
+}
+
+/// Says why there is no connection. The error's own text is not used: it can hold the address with
+/// a user's proxy password.
+fn obstacle(error: &reqwest::Error) -> String {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let said = causes.find_map(|cause| {
+        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
+            return Some(unresolved.to_string());
+        }
+        cause.downcast_ref::<io::Error>().and_then(said_by_the_system)
+    });
+    said.unwrap_or_else(|| match error.is_timeout() {
+        true => "no connection in time".to_owned(),
+        false => "no connection".to_owned(),
+    })
+}
+
+/// Returns the words of the system or of rustls. An error that wraps another is no source of it,
+/// so the innermost one is looked for here.
+fn said_by_the_system(error: &io::Error) -> Option<String> {
+    let Some(inner) = error.get_ref() else {
+        return error.raw_os_error().map(|_| error.to_string());
+    };
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(tls) => Some(format!("no verified TLS connection: {tls}")),
+        None => inner.downcast_ref::<io::Error>().and_then(said_by_the_system),
+    }
 }
 
 /// Longest wait of a person for their own name.
@@ -248,7 +278,13 @@ mod tests {
 
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let never_left = refresh(&format!("http://{nobody}")).await.unwrap_err();
-        assert!(matches!(never_left, Failure::Passing { .. }), "{never_left:?}");
+        let Failure::Passing { cause, .. } = never_left else { panic!("{never_left:?}") };
+        assert!(
+            cause
+                .sentence()
+                .starts_with("the token endpoint cannot be reached: Connection refused"),
+            "{cause}"
+        );
     }
 
     #[test]

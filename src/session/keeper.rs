@@ -29,7 +29,7 @@ pub use super::flight::Step;
 use super::flight::{Desk, End, Flight, Landing};
 use super::home::Home;
 use super::issuer::{Issuer, Probe};
-use super::pace::{Jitter, Token};
+use super::pace::Jitter;
 use super::probes::{Judged, Probes};
 use super::record::Record;
 use super::saved::Lock;
@@ -241,7 +241,7 @@ impl<I: Issuer> Keeper<I> {
             (End::Failed(error, None), Landing { held, ..Landing::default() })
         });
         self.lock = landing.lock;
-        self.home = landing.home.or(self.home.take());
+        self.take_home(landing.home);
         self.origin = landing.origin.or(self.origin);
         self.note_problem(landing.problem);
         let token = landing.held.as_ref().and_then(|held| held.token(self.desk.clock.now()));
@@ -251,15 +251,12 @@ impl<I: Issuer> Keeper<I> {
             self.perform(Event::Disowned);
         }
         let outcome = match (end, token) {
-            (End::Issued, Some(token)) => {
-                self.issued(token, true);
+            (end @ (End::Renewed | End::LoggedIn | End::Read), Some(token)) => {
+                self.say_issued(&end, &token);
+                self.step(Event::Issued { token, store: !matches!(end, End::Read) });
                 Ok(())
             }
-            (End::Read, Some(token)) => {
-                self.issued(token, false);
-                Ok(())
-            }
-            (End::Kept | End::Issued | End::Read, _) => {
+            (End::Kept | End::Renewed | End::LoggedIn | End::Read, _) => {
                 self.step(Event::Kept);
                 Ok(())
             }
@@ -273,15 +270,6 @@ impl<I: Issuer> Keeper<I> {
         if !self.is_busy() {
             self.answer_refreshed(&outcome);
         }
-    }
-
-    fn issued(&mut self, token: Token, store: bool) {
-        let expires_in = token.left(self.desk.clock.now().boot);
-        match store {
-            true => info!(generation = token.generation, ?expires_in, "token renewed"),
-            false => info!(generation = token.generation, ?expires_in, "session resumed"),
-        }
-        self.step(Event::Issued { token, store });
     }
 
     fn judge(&mut self, generation: u64, reply: oneshot::Sender<Judged>) {

@@ -17,6 +17,14 @@ pub struct Record {
     pub feed: Feed,
 }
 
+impl Record {
+    /// Counts an answer to what never became a request: its head was malformed, too large or late.
+    pub fn unread(&self, code: &'static str) {
+        self.tally.answer(code);
+        tracing::debug!(code, "no request");
+    }
+}
+
 /// One request, from its head to the last byte of its answer.
 #[derive(Debug)]
 pub struct Access {

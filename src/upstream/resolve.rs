@@ -65,11 +65,17 @@ impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let found = resolver.resolve(name.as_str(), 0).await?;
+            let found = resolver.resolve(name.as_str(), 0).await.map_err(Unresolved)?;
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
     }
 }
+
+/// A name without an address: told from whatever else keeps the daemon's own client from a
+/// connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the name does not resolve")]
+pub struct Unresolved(#[source] io::Error);
 
 /// glibc's resolver gives up after 5 s a server by default; a request should not wait for its
 /// second try while an older answer is at hand.

@@ -216,7 +216,7 @@ fn without_a_network_it_says_so() {
     assert_eq!(
         place.given(SESSION_ONLY, DEMO_PASSWORD),
         "! error: could not reach Nexudus\n\
-         !   caused by: the token endpoint cannot be reached\n\
+         !   caused by: the token endpoint cannot be reached: Connection refused (os error 111)\n\
          ! hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n\
          => 7\n"
     );

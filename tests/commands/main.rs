@@ -15,4 +15,6 @@ mod refused;
 mod run;
 #[cfg(unix)]
 mod served;
+#[cfg(target_os = "linux")]
+mod service;
 mod support;

@@ -27,5 +27,6 @@ mod relays;
 mod secrets;
 mod shields;
 mod survives;
+mod tells;
 mod tokens;
 mod uploads;

@@ -131,6 +131,32 @@ async fn the_status_counts_what_was_asked() {
 }
 
 #[tokio::test]
+async fn an_answer_to_what_never_became_a_request_is_counted_too() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.limits.header_timeout = Duration::from_secs(1);
+        config.limits.header_bytes = 200 << 10;
+    });
+    let daemon = setup.run().await;
+    let head =
+        |target: &str, field: &str| format!("GET {target} HTTP/1.1\r\nHost: HOST\r\n{field}");
+    for (sent, status) in [
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        (head(&format!("/{}", "x".repeat(70_000)), "\r\n"), "414"),
+        (head("/", &format!("X-Long: {}\r\n\r\n", "x".repeat(300_000))), "431"),
+        (head("/", "X-Slow: "), "408"),
+    ] {
+        assert_eq!(daemon.raw(&sent).await.get(9..12), Some(status));
+    }
+
+    let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
+    let expected = [("request.framing", 1), ("request.timeout", 1), ("request.too-large", 2)];
+    assert_eq!(status.requests.by_code, counts(expected));
+    let metrics = scrape(&daemon).await;
+    assert_eq!(metrics["nexudus_proxy_answers_total{code=\"request.timeout\"}"], 1.0);
+}
+
+#[tokio::test]
 async fn a_watcher_sees_each_request_without_its_query() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;

@@ -20,7 +20,7 @@ use self::tell::{Told, tell};
 use super::body::Body;
 use super::{Error, headers};
 use crate::config::Limits;
-use crate::listen::Canned;
+use crate::listen::{Canned, Refusal};
 use crate::session::Verdict;
 use crate::telemetry::Noted;
 
@@ -142,7 +142,7 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
 }
 
 /// Writes a whole answer, for where there is no request that hyper could answer.
-fn raw(told: &Told, detail: &str) -> Bytes {
+fn raw(told: &Told, detail: &str) -> Refusal {
     let body = problem(told, detail);
     let mut fields = HeaderMap::new();
     describe(&mut fields, told);
@@ -157,7 +157,7 @@ fn raw(told: &Told, detail: &str) -> Bytes {
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&body);
-    out.into()
+    Refusal { code: told.code, answer: out.into() }
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -182,7 +182,7 @@ mod tests {
     fn what_never_becomes_a_request_is_told_as_well_as_the_rest() {
         let canned = canned(&Limits::default());
 
-        let text = String::from_utf8(canned.head_timeout.to_vec()).unwrap();
+        let text = String::from_utf8(canned.head_timeout.answer.to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");

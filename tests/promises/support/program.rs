@@ -123,6 +123,12 @@ impl Program {
         self.get(path).await.unwrap().unwrap().status().as_u16()
     }
 
+    /// Sends a GET that names another host and returns the status.
+    pub async fn status_as(&self, host: &str, path: &str) -> u16 {
+        let request = self.client.get(format!("http://{}{path}", self.address));
+        request.header("host", host).send().await.unwrap().status().as_u16()
+    }
+
     /// Waits for a line of the log.
     pub async fn logged(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let waiting = async {
