@@ -95,7 +95,7 @@ fn waiting_ends_within_a_tenth_of_a_second_of_becoming_ready() {
     let home = home();
     let mut daemon = nexudus.serve(&home, |_| {});
     assert_eq!(home.run("wait"), "=> 0\n");
-    daemon.log_until("token renewed");
+    daemon.log_until("generation=");
 
     // The best of some: how busy this machine is, is not asked.
     let took = (0..5).map(|_| {
@@ -104,7 +104,7 @@ fn waiting_ends_within_a_tenth_of_a_second_of_becoming_ready() {
         // Another command from its start to its end: by then the first one waits.
         home.run("status");
         let mut unlock = home.command("unlock").stdout(Stdio::null()).spawn().unwrap();
-        daemon.log_until("token renewed");
+        daemon.log_until("generation=");
         let ready = Instant::now();
         assert!(waiting.wait().unwrap().success());
         let took = ready.elapsed();

@@ -113,6 +113,7 @@ fn another_local_user_is_refused_and_a_group_that_is_let_in_is_not() {
     assert_eq!(machine.curl(BOB, &format!("{socket}/api/auth/me")), "200");
     // The mode of the file keeps a stranger out before the daemon is asked.
     assert_eq!(machine.curl(CAROL, &format!("{socket}/api/auth/me")), "000");
+    assert!(!machine.journal("info").contains("no socket diagnostics"), "the kernel is asked");
     let admin = std::fs::metadata(machine.path("/run/nexudus-proxy/admin.sock")).unwrap();
     assert_eq!((admin.uid(), admin.mode() & 0o777), (0, 0o600));
     let refused = machine.run("nexudus-proxy status");
@@ -209,7 +210,7 @@ fn it_stops_cleanly_and_leaves_a_clean_journal_and_no_socket() {
     assert_eq!(left, "", "no file that looks like a daemon");
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "000");
     let clean = machine.journal("info");
-    assert!(clean.contains("token renewed") && clean.contains("stopped"), "{clean}");
+    assert!(clean.contains("session resumed") && clean.contains("stopped"), "{clean}");
     // Of the container: a host with control groups of the first kind has no way to kill one.
     let warnings = machine.journal("warning");
     let ours = warnings.lines().filter(|line| !line.contains("Failed to kill control group"));
