@@ -8,6 +8,8 @@
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
 pub mod life;
+#[cfg(target_os = "linux")]
+pub mod ports;
 pub mod process;
 #[cfg(unix)]
 mod relay;

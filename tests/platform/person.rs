@@ -37,6 +37,13 @@ fn a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens() {
     let words = || machine.run_as(ALICE, &format!("{show} StatusText"));
     eventually("it says so", || words() == "the credential store is locked\n");
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "503");
+    let socket = "$XDG_RUNTIME_DIR/nexudus-proxy/admin.sock";
+    let readyz = format!("curl -si --unix-socket {socket} http://localhost/readyz");
+    let readyz = machine.run_as(ALICE, &readyz);
+    assert!(
+        readyz.starts_with("HTTP/1.1 503 ") && readyz.contains("credentials.locked"),
+        "{readyz}"
+    );
     assert_eq!(machine.run_as(ALICE, &format!("{show} ActiveState")), "active\n");
     assert_eq!(machine.run_as(ALICE, &format!("{show} NRestarts")), "0\n");
 
