@@ -94,7 +94,7 @@ fn a_person_is_called_once_per_cause_and_gets_no_secret() {
     assert_eq!(simulator.token_calls().len(), 1, "a refused password is tried once");
 }
 
-fn files(directory: PathBuf) -> Vec<PathBuf> {
+pub(crate) fn files(directory: PathBuf) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();

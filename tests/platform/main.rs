@@ -5,3 +5,5 @@
 
 mod keyring;
 mod login;
+mod person;
+mod prompts;
