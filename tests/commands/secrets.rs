@@ -97,7 +97,7 @@ fn no_command_and_no_error_shows_a_secret() {
         without(text, &secrets, line);
     }
     let log = fs::read_to_string(home.path("serve.log")).unwrap();
-    assert!(log.contains("TRACE"), "the log says all it can");
+    assert!(log.contains("DEBUG"), "the log says all it can");
     for path in files(home.path(".local")).into_iter().chain([home.path("serve.log")]) {
         without(&String::from_utf8_lossy(&fs::read(&path).unwrap()), &secrets, &path.display());
     }

@@ -34,12 +34,12 @@ pub(crate) fn without_keyring() -> Desktop {
     std::fs::create_dir(&run).unwrap();
     std::fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     // Whoever wants to show a dialog is noted, and gets none.
-    let services = home.path().join(".local/share/dbus-1/services");
+    let services = run.join("dbus-1/services");
     std::fs::create_dir_all(&services).unwrap();
     let note = home.path().join("asked").display().to_string();
     let service = format!(
         "[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\n\
-         Exec=/bin/sh -c \"echo asked >> {note}\"\n"
+         Exec=/bin/sh -c \"echo asked >> {note}; exit 1\"\n"
     );
     std::fs::write(services.join("org.gnome.keyring.SystemPrompter.service"), service).unwrap();
     let mut bus = within(&home, "dbus-daemon")
