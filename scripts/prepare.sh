@@ -11,6 +11,8 @@ needed=(
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
+  "unshare util-linux"
+  "mount mount"
 )
 
 missing=()

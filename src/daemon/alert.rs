@@ -37,11 +37,8 @@ pub(super) async fn watch(
             call => call,
         };
         match call {
-            Some(call) => {
-                if told.insert(call.cause) {
-                    run(&command, &call, &profile).await;
-                }
-            }
+            Some(call) if told.insert(call.cause) => run(&command, &call, &profile).await,
+            Some(_) => {}
             // While an attempt is under way nothing is known to be well.
             None if view.state == Word::Ready => told.clear(),
             None => {}

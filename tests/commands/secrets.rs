@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, Simulator};
@@ -210,7 +209,7 @@ fn unprivileged(program: &str) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program);
     }
-    let mut command = Command::new(Path::new("/usr/bin/setpriv"));
+    let mut command = Command::new("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all", program]);
     command
 }
