@@ -16,6 +16,8 @@ needed=(
   "gdbus libglib2.0-bin"
   "systemd-nspawn systemd-container"
   "mmdebstrap mmdebstrap"
+  "unshare util-linux"
+  "mount mount"
 )
 
 missing=()

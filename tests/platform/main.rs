@@ -9,6 +9,8 @@ mod confined;
 mod keyring;
 mod login;
 mod machine;
+mod manager;
 mod person;
+mod prompts;
 mod restarts;
 mod service;
