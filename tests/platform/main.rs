@@ -6,3 +6,5 @@
 mod clients;
 mod keyring;
 mod login;
+mod names;
+mod stage;
