@@ -10,6 +10,7 @@ needed=(
   "wget wget"
   "node nodejs"
   "python3 python3"
+  "unshare util-linux"
   "gcc gcc"
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
