@@ -19,7 +19,7 @@ use super::contain::Contain;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
-use crate::telemetry::{Access, Record};
+use crate::telemetry::{Access, Record, Spent};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.
 #[derive(Clone, Debug)]
@@ -75,11 +75,15 @@ impl Connections {
             let draining = self.draining.clone();
             // It is large, and handed on by value several times before it is first polled.
             Box::pin(async move {
+                let mut spent = Spent::begin();
                 let response = match has_room {
-                    true => unless_over(&draining, pin!(gateway.respond(request, &visitor))).await,
+                    true => {
+                        let responding = gateway.respond(request, &visitor, &mut spent);
+                        unless_over(&draining, pin!(responding)).await
+                    }
                     false => respond::render(&Error::Overloaded),
                 };
-                Ok::<_, Infallible>(answering.finish(response))
+                Ok::<_, Infallible>(answering.finish(response, &spent))
             })
         });
         let contained = Contain(|| respond::render(&Error::Internal)).layer(answer);
@@ -127,8 +131,8 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    fn finish(mut self, response: Response<Body>) -> Response<Body> {
-        self.access.answered(&response);
+    fn finish(mut self, response: Response<Body>, spent: &Spent) -> Response<Body> {
+        self.access.answered(&response, spent);
         response.map(|body| body.during(self))
     }
 
