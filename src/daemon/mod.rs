@@ -159,14 +159,14 @@ impl Daemon {
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();
+        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
             setting.credentials,
-            issuer::Http::new(client, config.upstream.origin.to_string()),
+            issuer::Http::new(client, config.upstream.origin.to_string(), throttle.clone()),
             setting.clock.clone(),
         );
-        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
         let alert = (!config.notify.command.is_empty()).then(|| {
