@@ -192,6 +192,7 @@ impl Daemon {
             clock: setting.clock,
         };
         let (routes, lanes) = forward.routes(places)?;
+        let host_throttles = lanes.iter().skip(1).map(|lane| lane.throttle.clone()).collect();
         let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
@@ -218,6 +219,8 @@ impl Daemon {
             facts,
             admin::Sources {
                 session: session.clone(),
+                throttle: throttle.clone(),
+                host_throttles,
                 record: record.clone(),
                 in_flight: drain.counter(),
                 now: seen,
