@@ -196,6 +196,23 @@ async fn who_waited_in_vain_is_sent_away_when_the_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_published_daily_figure_is_told_and_blocks_nobody() {
+    let (throttle, hand) = throttle(0, Pace::Auto);
+    let write = async || {
+        let slot = throttle.turn(&Method::POST, "/api/a", Caller::Process(1)).slot().await;
+        slot.unwrap().judge_ok();
+        throttle.view().writes
+    };
+
+    for today in 1..=2_600 {
+        assert_eq!(write().await.above_published, today >= 2_500, "{today}");
+    }
+    hand.advance(Duration::from_secs(86_400));
+
+    assert!(!write().await.above_published);
+}
+
+#[tokio::test]
 async fn our_own_calls_are_held_apart() {
     let (throttle, _hand) = throttle(20, Pace::Auto);
     judge(read(&throttle, 1).slot().await.unwrap(), 409, Some("10"));
