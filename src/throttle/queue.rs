@@ -145,6 +145,7 @@ impl Lane {
         self.change(|budget, now| {
             if !budget.is_pacing() {
                 budget.recall(self.ring.read(now));
+                tracing::warn!(path = told.shape, retry_in = ?told.wait, "throttled: pacing begins");
             }
             budget.throttled(told, now);
         });
