@@ -16,6 +16,7 @@ mod login;
 mod policy;
 mod respond;
 mod scrub;
+mod steps;
 mod target;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub use self::guard::Guard;
 use self::guard::Visitor;
 pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
+#[doc(hidden)]
+pub use self::steps::Steps;
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
 use crate::telemetry::{Part, Spent};
