@@ -151,15 +151,11 @@ pub(super) fn gateway(
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    Ok(Gateway::new(
-        guard,
-        policy,
-        keep,
-        session.clone(),
-        throttle.clone(),
-        upstream.clone(),
-        user_agent,
-    ))
+    let session = match *upstream.origin() == config.upstream.origin {
+        true => session.clone(),
+        false => session.elsewhere(&upstream.origin().to_string()),
+    };
+    Ok(Gateway::new(guard, policy, keep, session, throttle.clone(), upstream.clone(), user_agent))
 }
 
 /// 0 in the configuration means no bound.

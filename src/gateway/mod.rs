@@ -34,7 +34,7 @@ use self::guard::Visitor;
 pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
 use crate::listen::Peer;
-use crate::session::{self, Asked, Bearer, Session};
+use crate::session::{self, Bearer, Session};
 use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
@@ -104,8 +104,7 @@ impl Gateway {
                 return self.relay(response, &allowed, &bearer).await;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
-            let asked = Asked::new(allowed.method(), allowed.path());
-            match self.session.judge(bearer.generation, &asked).await {
+            match self.session.judge(&bearer, allowed.method(), allowed.path()).await {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;

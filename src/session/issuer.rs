@@ -83,7 +83,7 @@ impl Http {
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Cause> {
         let request = self
             .client
-            .get(format!("{}/api/auth/me", self.origin))
+            .get(format!("{}{PROBE}", self.origin))
             .header(header::ACCEPT, "application/json")
             .header(header::AUTHORIZATION, bearer.clone());
         let lost = |_| Cause::new("Nexudus did not answer who is logged in");
@@ -137,7 +137,7 @@ impl Issuer for Http {
     async fn probe(&self, bearer: &HeaderValue) -> Probe {
         let request = self
             .client
-            .get(format!("{}/api/auth/me", self.origin))
+            .get(format!("{}{PROBE}", self.origin))
             .header(header::ACCEPT, "application/json")
             .header(header::AUTHORIZATION, bearer.clone());
         match request.send().await {
@@ -189,6 +189,9 @@ fn lost(error: &reqwest::Error) -> Failure {
     }
     Failure::Unclear(Cause::new("the token endpoint's answer was lost"))
 }
+
+/// What tells whether a token is alive.
+pub(super) const PROBE: &str = "/api/auth/me";
 
 /// Longest wait of a person for their own name.
 const PATIENCE: Duration = Duration::from_secs(30);
