@@ -91,6 +91,7 @@ const LIVE: &[&str] = &[
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",
+    "policy.cookies",
     "limits.header_bytes",
     "limits.headers",
     "limits.target_bytes",
