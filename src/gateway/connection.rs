@@ -68,7 +68,7 @@ impl Connections {
         let visitor = Arc::new(gateway.load_full().meet(peer).await);
         let answer = service_fn(|request: Request<Incoming>| {
             phase.busy();
-            let access = Access::begin(&self.record, &request, || visitor.peer.to_string());
+            let access = Access::begin(&self.record, &request, || visitor.who());
             let answering =
                 Answering { phase: phase.clone(), access, _in_flight: self.draining.enter() };
             let (gateway, visitor) = (gateway.load_full(), visitor.clone());

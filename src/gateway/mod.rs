@@ -17,6 +17,7 @@ mod policy;
 mod respond;
 mod scrub;
 mod target;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -30,9 +31,9 @@ pub use self::caller::Keys;
 pub use self::connection::Connections;
 pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
-use self::guard::Visitor;
 pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
+use self::visitor::Visitor;
 use crate::listen::Peer;
 use crate::session::{self, Bearer, Session};
 use crate::throttle::{self, Answer, Throttle, Turn};
@@ -71,15 +72,21 @@ impl Gateway {
 
     /// Answers one local request. Never fails: every error becomes a response.
     async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
-        self.answer(request, visitor).await.unwrap_or_else(|error| respond::render(&error))
+        let mut client = None;
+        let answered = self.answer(request, visitor, &mut client).await;
+        let mut response = answered.unwrap_or_else(|error| respond::render(&error));
+        respond::name(&mut response, client);
+        response
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
         visitor: &Visitor,
+        client: &mut Option<Arc<str>>,
     ) -> Result<Response<Body>, Error> {
         let admitted = guard::admit(request, visitor, &self.guard)?;
+        *client = admitted.caller.name();
         let caller = sender(&admitted.caller, &visitor.peer);
         let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
@@ -197,7 +204,7 @@ impl Gateway {
 /// apart, else connections.
 fn sender(caller: &Caller, peer: &Peer) -> throttle::Caller {
     match (caller, peer) {
-        (Caller::Client(client), _) => throttle::Caller::Key(client.name().into()),
+        (Caller::Client(client), _) => throttle::Caller::Key(client.name().clone()),
         (Caller::Keyless, Peer::Tcp { remote, .. }) => throttle::Caller::Connection(*remote),
         (Caller::Keyless, Peer::Unix { pid: Some(pid), .. }) => throttle::Caller::Process(*pid),
         (Caller::Keyless, Peer::Unix { uid, pid: None }) => throttle::Caller::User(*uid),
