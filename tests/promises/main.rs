@@ -9,11 +9,13 @@
 mod support;
 
 mod answers;
+mod callers;
 mod connects;
 mod drains;
 mod forwards;
 mod limits;
 mod logins;
+mod memory;
 mod observes;
 mod paces;
 mod refuses;
@@ -21,6 +23,7 @@ mod rejected;
 mod relays;
 mod secrets;
 mod shields;
+mod spellings;
 mod survives;
 mod tokens;
 mod uploads;
