@@ -34,7 +34,7 @@ fn a_page_of_another_origin_reads_and_writes_nothing() {
         let refused = proxy.refusals(&expected(&["name", "number"]));
 
         let read = |label: &str, kind: &str| told[label][kind].as_str().unwrap_or("").to_owned();
-        // Its own server's listener is of another origin only where the page is of evil.test.
+        // The listener that lets every page in: the browser does what it is told.
         assert_eq!(read("open", "get"), "read 200");
         assert!(passed.is_superset(&expected(&["open"])), "{passed:?}");
         for label in ["name", "number"] {
