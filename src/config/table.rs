@@ -92,7 +92,11 @@ pub static KEYS: &[Entry] = &[
         Kind::Rules,
         "Rules that nobody passes, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
     ),
-    entry!(policy.cookies, Kind::Switch, "Relay Cookie and Set-Cookie").only_default(),
+    entry!(
+        policy.cookies,
+        Kind::Switch,
+        "Relay Cookie and Set-Cookie, but not for callers with limits"
+    ),
     entry!(
         throttle.wait,
         Kind::Duration { zero: true },

@@ -292,8 +292,7 @@ fn what_has_no_mechanism_yet_is_refused_never_ignored() {
     for text in [
         "[upstream]\nupgrade = true",
         "[admin]\nusers = ['root']",
-        "[policy]\ncookies = true",
-        "[profile.work.policy]\ncookies = true",
+        "[profile.work.upstream]\nupgrade = true",
     ] {
         let said = problems(text).join("\n");
 

@@ -161,9 +161,14 @@ pub(super) fn gateway(
     let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
     let users = callers.users.clone();
     let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys);
-    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
+        .relaying(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
+    let session = match *upstream.origin() == config.upstream.origin {
+        true => session.clone(),
+        false => session.elsewhere(&upstream.origin().to_string()),
+    };
     let gateway = Gateway::new(
         guard,
         policy,

@@ -197,7 +197,7 @@ impl Daemon {
         };
         let (routes, lanes) = forward.routes(places)?;
         let host_throttles = lanes.iter().skip(1).map(|lane| lane.throttle.clone()).collect();
-        let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
+        let upstreams: Vec<_> = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
 
@@ -233,9 +233,10 @@ impl Daemon {
                 shield: Shield::new(admin.address()),
             },
         );
-        let data = Data::start(routes, upstreams, connections.clone(), draining, heart)
+        let data = Data::start(routes, upstreams.clone(), connections.clone(), draining, heart)
             .map_err(Error::Data)?;
-        let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
+        let control = Control::start(admin, &surface, &session, upstreams, &record);
+        let control = control.map_err(Error::Data)?;
         Ok(Self {
             addresses: own,
             host_addresses,

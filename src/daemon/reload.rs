@@ -92,6 +92,7 @@ const LIVE: &[&str] = &[
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",
+    "policy.cookies",
     "throttle.wait",
     "throttle.reads",
     "throttle.writes",

@@ -33,7 +33,7 @@ pub(super) fn with(
     let nominating = headers::nominating(&head.headers);
     let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
-        if headers::goes_up(name, nominating) {
+        if headers::goes_up(name, nominating, allowed.has_cookies()) {
             accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
             headers.append(name, value.clone());
         }
@@ -124,7 +124,7 @@ mod tests {
             name in "(x[-_]forwarded[-_][a-z]{1,8}|client[-_]id|authorization|cookie|sec[-_]fetch[-_][a-z]{1,6})"
         ) {
             let name = HeaderName::try_from(name).unwrap();
-            prop_assert!(!headers::goes_up(&name, None));
+            prop_assert!(!headers::goes_up(&name, None, false));
         }
 
         #[test]
@@ -133,7 +133,7 @@ mod tests {
             let value = format!("close,{pad}{}{pad}", name.to_uppercase());
             all.insert(CONNECTION, HeaderValue::try_from(value).unwrap());
             let name = HeaderName::try_from(name).unwrap();
-            prop_assert!(!headers::goes_up(&name, Some(&all)));
+            prop_assert!(!headers::goes_up(&name, Some(&all), true));
         }
     }
 }

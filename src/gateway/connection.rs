@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 
 use super::contain::contain;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
@@ -74,7 +74,7 @@ impl Connections {
         let met = Arc::new(Met { gateway, visitor, phase, draining, has_room });
         let answer = service_fn(|request: Request<Incoming>| {
             met.phase.busy();
-            let access = Access::begin(&self.record, &request, || met.visitor.peer.to_string());
+            let access = Access::begin(&self.record, &request, || met.visitor.who());
             let in_flight = met.draining.enter();
             let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));

@@ -4,7 +4,7 @@
 //! (CVE-2025-64484). Fields that `Connection` names go first, so that no caller can remove what we
 //! add (CVE-2025-48865).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::ext::ReasonPhrase;
@@ -17,7 +17,14 @@ use crate::upstream::{Relayed, Upstream};
 
 /// Says whether a caller's field goes to the upstream. `nominating` are all its fields, if there is
 /// a `Connection` among them.
-pub(super) fn goes_up(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
+pub(super) fn goes_up(
+    name: &HeaderName,
+    nominating: Option<&HeaderMap>,
+    has_cookies: bool,
+) -> bool {
+    if has_cookies && name == COOKIE {
+        return !nominating.is_some_and(|all| is_nominated(name.as_str(), all));
+    }
     let folded;
     let name = match name.as_str() {
         text if text.contains('_') => {
@@ -142,7 +149,10 @@ pub(super) fn clean_head(
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()
-        .filter(|(name, value)| !comes_down(name, value, nominating, bearer))
+        .filter(|(name, value)| {
+            let is_kept_back = *name == SET_COOKIE && !allowed.has_cookies();
+            is_kept_back || !comes_down(name, value, nominating, bearer)
+        })
         .map(|(name, _)| name.clone())
         .collect();
     for name in unwanted {
@@ -169,7 +179,6 @@ fn comes_down(
     let is_length = text == "content-length";
     let passes = is_length || !is_hop_by_hop(text);
     passes
-        && name != SET_COOKIE
         // Would send the caller around us, to a host that wants the token.
         && text != "alt-svc"
         && !text.starts_with("access-control-")
@@ -246,10 +255,10 @@ mod tests {
             "te",
             "expect",
         ] {
-            assert!(!goes_up(&HeaderName::from_static(name), None), "{name}");
+            assert!(!goes_up(&HeaderName::from_static(name), None, false), "{name}");
         }
         for name in ["accept", "content-type", "if-none-match", "nx-app-version", "x_custom"] {
-            assert!(goes_up(&HeaderName::from_static(name), None), "{name}");
+            assert!(goes_up(&HeaderName::from_static(name), None, false), "{name}");
         }
     }
 
@@ -287,13 +296,13 @@ mod tests {
         all.append(CONNECTION, HeaderValue::from_static("close, X-One"));
         all.append(CONNECTION, HeaderValue::from_static("x-two"));
 
-        assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all)));
-        assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all)));
-        assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all)));
-        assert!(!goes_up(&HeaderName::from_static("x_one"), Some(&all)));
+        assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all), true));
+        assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all), true));
+        assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all), true));
+        assert!(!goes_up(&HeaderName::from_static("x_one"), Some(&all), true));
         all.append(CONNECTION, HeaderValue::from_static("X_Four"));
         for name in ["x-four", "x_four"] {
-            assert!(!goes_up(&HeaderName::from_static(name), Some(&all)), "{name}");
+            assert!(!goes_up(&HeaderName::from_static(name), Some(&all), true), "{name}");
         }
     }
 }

@@ -18,6 +18,7 @@ mod respond;
 mod scrub;
 mod steps;
 mod target;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -31,13 +32,13 @@ pub use self::caller::Keys;
 pub use self::connection::Connections;
 pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
-use self::guard::Visitor;
 pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
 #[doc(hidden)]
 pub use self::steps::Steps;
+use self::visitor::Visitor;
 use crate::listen::Peer;
-use crate::session::{self, Asked, Bearer, Session};
+use crate::session::{self, Bearer, Session};
 use crate::telemetry::{Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
@@ -88,8 +89,10 @@ impl Gateway {
         visitor: &Visitor,
         spent: &mut Spent,
     ) -> Response<Body> {
-        let answer = self.answer(request, visitor, spent).await;
-        let mut response = answer.unwrap_or_else(|error| respond::render(&error));
+        let mut client = None;
+        let answered = self.answer(request, visitor, spent, &mut client).await;
+        let mut response = answered.unwrap_or_else(|error| respond::render(&error));
+        respond::name(&mut response, client);
         if self.tells_time {
             respond::tell_time(&mut response, spent);
         }
@@ -101,8 +104,10 @@ impl Gateway {
         request: Request<Incoming>,
         visitor: &Visitor,
         spent: &mut Spent,
+        client: &mut Option<Arc<str>>,
     ) -> Result<Response<Body>, Error> {
         let admitted = guard::admit(request, visitor, &self.guard)?;
+        *client = admitted.caller.name();
         let caller = sender(&admitted.caller, &visitor.peer);
         let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
@@ -131,9 +136,8 @@ impl Gateway {
                 return self.relay(response, &allowed, &bearer).await;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
-            let asked = Asked::new(allowed.method(), allowed.path());
-            let judging = Box::pin(self.session.judge(bearer.generation(), &asked));
-            let verdict = judging.await;
+            let judging = self.session.judge(&bearer, allowed.method(), allowed.path());
+            let verdict = Box::pin(judging).await;
             spent.on(Part::Token);
             match verdict {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
@@ -237,7 +241,7 @@ impl Gateway {
 /// apart, else connections.
 fn sender(caller: &Caller, peer: &Peer) -> throttle::Caller {
     match (caller, peer) {
-        (Caller::Client(client), _) => throttle::Caller::Key(client.name().into()),
+        (Caller::Client(client), _) => throttle::Caller::Key(client.name().clone()),
         (Caller::Keyless, Peer::Tcp { remote, .. }) => throttle::Caller::Connection(*remote),
         (Caller::Keyless, Peer::Unix { pid: Some(pid), .. }) => throttle::Caller::Process(*pid),
         (Caller::Keyless, Peer::Unix { uid, pid: None }) => throttle::Caller::User(*uid),

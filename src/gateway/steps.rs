@@ -5,9 +5,10 @@
 use http::{Request, response};
 
 use super::authorize::{self, To};
-use super::guard::{self, Admitted, Guard, Visitor};
+use super::guard::{self, Admitted, Guard};
 use super::headers;
 use super::policy::{self, Allowed, Policy, Verdict};
+use super::visitor::Visitor;
 use crate::listen::Peer;
 use crate::session::Bearer;
 use crate::upstream::{Kept, Payload, Upstream};

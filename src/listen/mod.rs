@@ -30,7 +30,7 @@ pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};
 #[cfg(target_os = "linux")]
 use self::owner::Owners;
-pub use self::peer::{Peer, User};
+pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
 pub use self::stream::Stream;

@@ -51,7 +51,7 @@ impl Users {
             (Peer::Tcp { user: User::Untold, .. }, None) => true,
             (Peer::Tcp { user: User::Remote, .. }, None) => self.exposed,
             // It closed its end before it was asked for: only a caller with something to hide does.
-            (Peer::Tcp { user: User::Gone | User::Known(_), .. } | Peer::Unix { .. }, None) => {
+            (Peer::Tcp { user: User::Gone | User::Known { .. }, .. } | Peer::Unix { .. }, None) => {
                 false
             }
         }
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_closed_its_end_is_not_let_in() {
         let users = none();
-        assert!(users.let_in(&tcp(User::Known(users.own))).await);
+        assert!(users.let_in(&tcp(User::Known { uid: users.own, socket: 1 })).await);
         assert!(!users.let_in(&tcp(User::Gone)).await);
         assert!(!users.let_in(&tcp(User::Remote)).await);
         assert!(Users { exposed: true, ..none() }.let_in(&tcp(User::Remote)).await);

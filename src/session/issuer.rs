@@ -103,11 +103,11 @@ impl Http {
 
     async fn ask_who(&self, bearer: &HeaderValue) -> Result<reqwest::Response, Unsent> {
         let request = || {
-            let request = self.client.get(format!("{}{ME}", self.origin));
+            let request = self.client.get(format!("{}{PROBE}", self.origin));
             let request = request.header(header::ACCEPT, "application/json");
             request.header(header::AUTHORIZATION, bearer.clone())
         };
-        self.send(request, (Method::GET, ME), true).await
+        self.send(request, (Method::GET, PROBE), true).await
     }
 
     /// Asks who is logged in: `GET /api/auth/me`, status and body. The body holds login material.
@@ -272,7 +272,8 @@ fn said_by_the_system(error: &io::Error) -> Option<String> {
 }
 
 const TOKEN: &str = "/api/token";
-const ME: &str = "/api/auth/me";
+/// What tells whether a token is alive.
+pub(super) const PROBE: &str = "/api/auth/me";
 
 /// Longest wait for a turn: half of the shortest ceiling above us, a probe's 10 s.
 const TURN: Duration = Duration::from_secs(5);

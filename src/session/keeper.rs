@@ -30,7 +30,7 @@ use super::flight::{Desk, End, Flight, Landing};
 use super::home::Home;
 use super::issuer::{Issuer, Probe};
 use super::pace::Jitter;
-use super::probes::{Judged, Probes};
+use super::probes::{Judged, Probes, Rejection};
 use super::record::Record;
 use super::saved::Lock;
 use super::shared::{Command, Shared};
@@ -141,7 +141,7 @@ impl<I: Issuer> Keeper<I> {
                 landed = join(&mut self.flight) => self.landed(landed),
                 wrote = self.writer.ended(&clock) => self.wrote(wrote),
                 problem = join(&mut self.erasing) => self.erased(problem.flatten()),
-                (generation, found) = self.probes.ended() => self.probed(generation, found),
+                (generation, found) = self.probes.ended() => drop(self.probed(generation, found)),
                 () = reaches(&clock, self.wake) => self.step(Event::Look),
             }
         }
@@ -154,7 +154,9 @@ impl<I: Issuer> Keeper<I> {
                 self.step(Event::Needed { generation });
                 let _ = reply.send(self.is_busy());
             }
-            Command::Judge { generation, reply } => self.judge(generation, reply),
+            Command::Judge { rejection, is_verdict, reply } => {
+                self.judge(rejection, is_verdict, reply);
+            }
             Command::Refresh(reply) => self.refresh(reply),
             Command::Changed(reply) => {
                 self.shared.forget_permissions();
@@ -272,19 +274,25 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
-    fn judge(&mut self, generation: u64, reply: oneshot::Sender<Judged>) {
+    fn judge(&mut self, rejection: Rejection, is_verdict: bool, reply: oneshot::Sender<Judged>) {
         let current = self.state.token().map(|token| token.generation);
         let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
-        match header.filter(|_| current == Some(generation)) {
+        match header.filter(|_| current == Some(rejection.generation)) {
+            Some(_) if is_verdict => {
+                let judged = self.probed(rejection.generation, Probe::Dead);
+                let _ = reply.send(judged);
+            }
             Some(header) => {
                 let now = self.desk.clock.now().boot;
-                self.probes.ask(&self.desk, generation, header, now, reply);
+                let begun = self.probes.ask(&self.desk, rejection, header, now, reply);
+                self.shared.have_begun(begun);
             }
             None => drop(reply.send(Judged::Replaced)),
         }
     }
 
-    fn probed(&mut self, generation: u64, found: Probe) {
+    /// Takes a verdict, tells everybody who waits for one, and returns it.
+    fn probed(&mut self, generation: u64, found: Probe) -> Judged {
         let judged = match found {
             Probe::Alive => {
                 self.step(Event::Alive { generation });
@@ -303,6 +311,7 @@ impl<I: Issuer> Keeper<I> {
             Probe::Unclear => Judged::Unclear,
         };
         self.probes.answer(generation, judged, self.desk.clock.now().boot);
+        judged
     }
 
     fn answer_refreshed(&mut self, outcome: &Result<(), Error>) {

@@ -163,8 +163,9 @@ impl Upstream {
         &self.0.authority
     }
 
-    /// Closes the idle connections: after a resume they are most likely dead.
-    pub fn forget_idle(&self) {
+    /// Closes the connections, those in use once their answers have ended: what was written to them
+    /// is in their buffers, the token too.
+    pub fn hang_up(&self) {
         self.0.pool.clear();
         if let Some(streams) = &self.0.streams {
             streams.forget();
@@ -259,7 +260,7 @@ impl Upstream {
         mut request: Request<Payload>,
     ) -> Result<Response<Relayed>, Failed> {
         streams::for_line(&mut request, &self.0.authority);
-        let limit = self.0.header_timeout;
+        let (limit, era) = (self.0.header_timeout, self.0.pool.era());
         let progress = request.body().progress();
         let uploaded = request.body().uploaded();
         let mut pieces = 0;
@@ -268,7 +269,7 @@ impl Upstream {
             std::mem::replace(&mut pieces, now) != now
         };
         let answer = self.judged(line.send(request, limit, extended).await)?;
-        let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded);
+        let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded, era);
         Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
     }
 

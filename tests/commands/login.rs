@@ -477,6 +477,7 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
         "login",
         "daemon",
         "port",
+        "callers",
         "service",
         "proxy",
         "name",

@@ -1,9 +1,10 @@
-//! The program on real ground: the clients that people use, a Secret Service on a private bus, a
-//! machine with systemd.
+//! The program on real ground: the clients that people use, a browser, a Secret Service on a private
+//! bus, a machine with systemd.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod browser;
 mod clients;
 mod confined;
 mod keyring;

@@ -9,6 +9,7 @@
 mod support;
 
 mod answers;
+mod callers;
 mod calls;
 mod connects;
 mod crowds;
@@ -19,6 +20,7 @@ mod fuzzed;
 mod heads;
 mod limits;
 mod logins;
+mod memory;
 mod observes;
 mod paces;
 mod reaches;
@@ -27,6 +29,7 @@ mod rejected;
 mod relays;
 mod secrets;
 mod shields;
+mod spellings;
 mod survives;
 mod tells;
 mod tokens;

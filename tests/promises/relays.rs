@@ -1,8 +1,10 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
+use nexudus_proxy::clients::{self, Limits};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::support::daemon_before;
 use crate::support::exact::{Reply, before, exact, get, ok, read_until};
 
 #[tokio::test]
@@ -83,6 +85,27 @@ async fn only_what_concerns_the_answer_comes_down() {
         assert!(!answer.contains(gone), "{gone}: {answer}");
     }
     assert!(answer.ends_with("\r\n\r\n\x1f\x08"), "{answer}");
+}
+
+#[tokio::test]
+async fn cookies_are_relayed_where_that_is_wanted_and_never_for_a_limited_caller() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b; Path=/\r\n\
+                  Set-Cookie: c=d\r\n\r\n{}";
+    let upstream = exact(|_| Reply::Keep(answer.to_owned())).await;
+    let setup = daemon_before(upstream.address.port(), &upstream.ca);
+    let daemon = setup.set(|config| config.policy.cookies = true).run().await;
+    let limits = Limits { read_only: true, ..Limits::default() };
+    let key = clients::add(&daemon.home().join("state"), "agent", limits).unwrap();
+    let cookies = |text: &str| text.to_ascii_lowercase().matches("cookie: ").count();
+
+    let own = daemon.raw(&get("/api/x", "Cookie: e=f\r\nCookie: g=h\r\n")).await;
+    let nominated = daemon.raw(&get("/api/x", "Cookie: e=f\r\nConnection: cookie\r\n")).await;
+    let keyed = format!("Cookie: e=f\r\nNexudus-Proxy-Key: {}\r\n", key.expose());
+    let limited = daemon.raw(&get("/api/x", &keyed)).await;
+
+    assert_eq!((cookies(&own), cookies(&nominated), cookies(&limited)), (2, 2, 0), "{limited}");
+    let seen: Vec<_> = upstream.seen().iter().map(|seen| cookies(seen)).collect();
+    assert_eq!(seen, [2, 0, 0]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Finding, fail, failed, ok, skip, warn};
-use crate::config::{Config, Paths};
+use crate::config::{Anonymous, Config, Paths};
 use crate::credentials::{self, Credentials, Error, Keychain, Origin};
 use crate::listen;
 
@@ -89,6 +89,28 @@ pub(super) async fn port(config: &Config, is_there: bool) -> Finding {
     match listen::bind_tcp(&config.listen.tcp) {
         Ok(_) => ok(format!("{addresses}: free")),
         Err(error) => failed(&Failure::Daemon(crate::daemon::Error::Listen(error))),
+    }
+}
+
+/// Says whether the TCP port is ours alone.
+pub(super) async fn callers(config: &Config) -> Finding {
+    if config.listen.tcp.is_empty() {
+        return skip("no TCP address is configured: the unix socket knows its callers");
+    }
+    let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
+    match (listen::tells_callers(), needs_key) {
+        (true, _) => ok("the system tells whose process calls over TCP: other users are refused"),
+        (false, true) => ok("the system does not tell whose process calls; each needs a key"),
+        (false, false) => warn(
+            "not available: the system does not tell whose process calls over TCP, so every local \
+             user is let in there",
+            match cfg!(unix) {
+                true => {
+                    "Set listen.tcp = [] and use the unix socket, or policy.anonymous = \"none\"."
+                }
+                false => "Set policy.anonymous = \"none\" and give each tool a key: `client add`.",
+            },
+        ),
     }
 }
 

@@ -97,6 +97,7 @@ async fn all(loaded: &Loaded) -> Vec<Line> {
         [
             timed("daemon", local::daemon(is_there, &paths.profile)).await,
             timed("port", local::port(config, is_there)).await,
+            timed("callers", local::callers(config)).await,
             timed("service", local::service(paths)).await,
         ]
     };

@@ -8,6 +8,7 @@ mod tell;
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -44,6 +45,14 @@ pub(super) fn render(error: &Error) -> Response<Body> {
     describe(response.headers_mut(), &told);
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
+}
+
+/// Notes which client is answered, for whoever reads along.
+pub(super) fn name(response: &mut Response<Body>, client: Option<Arc<str>>) {
+    if client.is_some() {
+        let noted = response.extensions_mut().get_or_insert_default::<Noted>();
+        noted.client = client;
+    }
 }
 
 /// Says beside Nexudus's own 401 what it was about; its body stays untouched.

@@ -74,7 +74,7 @@ impl<I: Issuer> Keeper<I> {
                 let text = zeroize::Zeroizing::new(format!("Bearer {}", pair.access.expose()));
                 let mut header = HeaderValue::from_str(&text).ok()?;
                 header.set_sensitive(true);
-                Some(Bearer { header, generation })
+                Some(Bearer { header, generation, probes: 0 })
             });
         }
         let held = self.held.as_ref();
