@@ -180,9 +180,11 @@ fn check(request: &Message, port: u16) {
                 | "referer"
                 | "forwarded"
                 | "nexudus-proxy-key"
+                | "proxy"
+                | "proxy-connection"
         );
         let is_told =
-            ["x-forwarded-", "sec-fetch-", "proxy-"].iter().any(|it| folded.starts_with(it));
+            ["x-forwarded-", "sec-fetch-", "proxy-auth"].iter().any(|it| folded.starts_with(it));
         assert!(!is_theirs && !is_told, "{name}: {request:?}");
     }
 }
