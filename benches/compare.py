@@ -11,6 +11,7 @@ installed. See README.md for how to get all of it from public packages.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def main():
     print(table)
     if options.write:
         (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        (HERE / "results.md").write_text(table)
+        publish(HERE / "README.md", f"{described(results)}\n\n{table}")
 
 
 def arguments():
@@ -58,11 +59,12 @@ def arguments():
     parser.add_argument("--idle-calls", type=int, default=2, help="after 60 s without any")
     parser.add_argument("--only", action="append", help="a proxy's name; repeatable")
     parser.add_argument("--quick", action="store_true", help="requests and streaming only")
-    parser.add_argument("--write", action="store_true", help="results.json and results.md")
+    parser.add_argument("--write", action="store_true", help="results.json and the figures in README.md")
     return parser.parse_args()
 
 
 def compare(everyone, options):
+    before = machine(options)
     rows = {proxy.name: {"samples": {}} for proxy in everyone}
     for turn in range(options.rounds):
         for proxy in everyone:
@@ -74,7 +76,7 @@ def compare(everyone, options):
     for row in rows.values():
         samples = row.pop("samples")
         row.update({name: statistics.median(values) for name, values in samples.items()})
-    return {"machine": machine(options), "proxies": rows}
+    return {"machine": before, "proxies": rows}
 
 
 def distance(work, authority, options):
@@ -134,9 +136,26 @@ def machine(options):
     return {
         "cpu": model[0] if model else "unknown", "cores": len(model),
         "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
-        "rounds": options.rounds, "seconds": options.seconds,
+        "rounds": options.rounds, "seconds": options.seconds, "load": os.getloadavg()[1],
     }
 
+
+def described(results):
+    it = results["machine"]
+    names = ", ".join(f"{name} ({row.get('version', 'no version')})"
+                      for name, row in results["proxies"].items())
+    return (f"{it['cpu']}, {it['cores']} cores, Linux {it['kernel']}, load before {it['load']:.1f}; "
+            f"median of {it['rounds']} rounds of {it['seconds']} s. {names}.")
+
+
+def publish(page, text):
+    """Puts the figures between the two marks on a page."""
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{after}")
+
+
+MARKS = ("<!-- figures: compare.py --write -->", "<!-- end of the figures -->")
 
 COLUMNS = [
     ("µs CPU, 1 conn.", "cpu_us_c1", 1, 1), ("µs CPU, 32", "cpu_us_c32", 1, 1),
