@@ -10,12 +10,15 @@ needed=(
   "wget wget"
   "node nodejs"
   "python3 python3"
+  "unshare util-linux"
   "gcc gcc"
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
   "systemd-nspawn systemd-container"
   "mmdebstrap mmdebstrap"
+  "unshare util-linux"
+  "mount mount"
 )
 
 missing=()

@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../stage/mod.rs"]
+#[allow(dead_code, reason = "each target plays one side")]
 mod stage;
 
 thread_local!(static STAGE: stage::Stage = stage::Stage::new());

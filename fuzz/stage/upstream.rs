@@ -1,6 +1,6 @@
 //! The upstream: reads strictly, remembers what arrived, answers with its number.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -26,6 +26,23 @@ struct Shared {
     arrived: Vec<Message>,
     is_logged_in: bool,
     wild: Vec<u8>,
+    is_broken: bool,
+}
+
+/// Tells of a task that panics, which tokio keeps to itself.
+struct Watch(Arc<Mutex<Shared>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(&self.0).is_broken = true;
+        }
+    }
+}
+
+/// Locks, whatever a panic has left behind.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Upstream {
@@ -49,8 +66,9 @@ impl Upstream {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (acceptor, shared) = (acceptor.clone(), kept.clone());
                 tokio::spawn(async move {
+                    let watch = Watch(shared);
                     if let Ok(tls) = acceptor.accept(tcp).await {
-                        serve(tls, &shared, port).await;
+                        serve(tls, &watch.0, port).await;
                     }
                 });
             }
@@ -59,18 +77,24 @@ impl Upstream {
     }
 
     /// Returns every request that has arrived whole.
+    ///
+    /// # Panics
+    ///
+    /// When anything else has arrived.
     pub fn arrived(&self) -> Vec<Message> {
-        self.shared.lock().unwrap().arrived.clone()
+        let shared = lock(&self.shared);
+        assert!(!shared.is_broken, "what arrived was not a request of ours");
+        shared.arrived.clone()
     }
 
     /// Takes every login from now on for a breach.
     pub fn logged_in(&self) {
-        self.shared.lock().unwrap().is_logged_in = true;
+        lock(&self.shared).is_logged_in = true;
     }
 
     /// Answers the next requests for `/wild` with these bytes.
     pub fn answers_with(&self, bytes: &[u8]) {
-        let mut shared = self.shared.lock().unwrap();
+        let mut shared = lock(&self.shared);
         shared.wild = bytes.to_vec();
         shared.arrived.clear();
     }
@@ -92,7 +116,7 @@ async fn serve(mut tls: TlsStream<TcpStream>, shared: &Mutex<Shared>, port: u16)
         };
         buffer.drain(..request.length);
         assert!(buffer.is_empty(), "a second request behind {:?}", request.start);
-        let answer = answer(&request, &mut shared.lock().unwrap(), port);
+        let answer = answer(&request, &mut lock(shared), port);
         let is_wild = request.target() == "/wild";
         tls.write_all(&answer).await.ok();
         if tls.flush().await.is_err() || is_wild {

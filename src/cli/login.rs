@@ -145,10 +145,10 @@ impl Attempt {
             false => self.log_in().await?,
         };
         let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
-        if let Err(why) = told {
+        if let Err(why) = &told {
             self.print.warning(&format!("the running daemon does not know of it yet: {why}"));
         }
-        self.say(&me)
+        self.say(&me, told.unwrap_or(true))
     }
 
     /// Whether only the session is kept.
@@ -337,7 +337,7 @@ impl Attempt {
         }
     }
 
-    fn say(&self, me: &Me) -> Result<(), Failure> {
+    fn say(&self, me: &Me, is_served: bool) -> Result<(), Failure> {
         let profile = &self.paths.profile;
         let kept = match self.session_only() {
             true => "the session",
@@ -348,7 +348,12 @@ impl Attempt {
             return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
         }
         self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
-        self.print.note(&format!("kept {kept}; `nexudus-proxy serve` uses it from now on"));
+        let whose = match (is_served, self.paths.is_default()) {
+            (true, _) => "the running daemon".to_owned(),
+            (false, true) => "`nexudus-proxy serve`".to_owned(),
+            (false, false) => format!("`nexudus-proxy serve --profile {profile}`"),
+        };
+        self.print.note(&format!("kept {kept}; {whose} uses it from now on"));
         Ok(())
     }
 }

@@ -112,7 +112,7 @@ enum Command {
     Refresh,
     /// Have the daemon forget its token until unlocked, across restarts
     Lock,
-    /// End a lock
+    /// End a lock; a locked keyring is opened for it
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::Options),

@@ -6,6 +6,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
 use super::policy::Allowed;
@@ -140,6 +141,10 @@ pub(super) fn clean(
     {
         head.headers.insert(LOCATION, local);
     }
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| echoes(reason.as_bytes(), bearer)) {
+        head.extensions.remove::<ReasonPhrase>();
+    }
     shield(&mut head.headers);
     Response::from_parts(head, Body::relayed(body))
 }
@@ -159,16 +164,17 @@ fn comes_down(
         && text != "alt-svc"
         && !text.starts_with("access-control-")
         && (is_length || !nominating.is_some_and(|all| is_nominated(text, all)))
-        && !echoes(value, bearer)
+        && !echoes(value.as_bytes(), bearer)
+        && !echoes(text.as_bytes(), bearer)
 }
 
-/// Says whether a field holds the token itself. A shorter one cannot, so most cost a comparison.
-fn echoes(value: &HeaderValue, bearer: &Bearer) -> bool {
+/// Says whether a text holds the token itself, in whatever case: names of fields have lost theirs.
+/// A shorter one cannot, so most cost a comparison.
+fn echoes(text: &[u8], bearer: &Bearer) -> bool {
     let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let value = value.as_bytes();
     !token.is_empty()
-        && value.len() >= token.len()
-        && value.windows(token.len()).any(|window| window == token)
+        && text.len() >= token.len()
+        && text.windows(token.len()).any(|window| window.eq_ignore_ascii_case(token))
 }
 
 /// An address on the upstream becomes the same address here; any other is relayed.

@@ -76,7 +76,8 @@ fn a_daemon_on_a_full_disk_serves_calls_a_person_once_and_saves_when_there_is_ro
     place.disk.fill();
     let daemon = place.serve();
 
-    eventually("it serves", || place.run("whoami").ends_with("=> 0\n"));
+    // `whoami` would log in by itself while there is no daemon.
+    eventually("it serves", || place.run("wait").ends_with("=> 0\n"));
     eventually("somebody is called", || place.calls("session.degraded") == 1);
     let degraded = place.session()["degraded"].as_str().unwrap().to_owned();
     assert!(degraded.contains("No space left on device"), "{degraded}");
@@ -99,7 +100,7 @@ fn a_daemon_on_a_full_disk_serves_calls_a_person_once_and_saves_when_there_is_ro
     eventually("it is saved", || place.is_well());
     drop(daemon);
     let _next = place.serve();
-    eventually("the next one serves", || place.run("whoami").ends_with("=> 0\n"));
+    eventually("the next one serves", || place.run("wait").ends_with("=> 0\n"));
     assert_eq!(place.simulator.token_calls().len(), 2, "a login and a renewal: it resumes");
 }
 

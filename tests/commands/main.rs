@@ -13,6 +13,8 @@ mod login;
 mod refused;
 #[cfg(unix)]
 mod run;
+#[cfg(target_os = "linux")]
+mod secrets;
 #[cfg(unix)]
 mod served;
 #[cfg(target_os = "linux")]

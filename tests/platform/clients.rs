@@ -1,13 +1,12 @@
 //! The tools that people really use, against the real program: curl, wget, requests, httpx, fetch.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::sync::OnceLock;
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Deed, Fault, Simulator, pattern_byte};
+
+use crate::stage::{Stage, text};
 
 #[test]
 fn requests_is_served_as_by_nexudus() {
@@ -15,9 +14,9 @@ fn requests_is_served_as_by_nexudus() {
     let told = stage
         .tool("/usr/bin/python3")
         .arg(script("with_requests.py"))
-        .args(stage.arguments())
+        .args(arguments(&stage))
         .output();
-    stage.all_went_well(told.unwrap(), 1);
+    all_went_well(&stage, told.unwrap(), 1);
 }
 
 #[test]
@@ -26,17 +25,17 @@ fn httpx_is_served_as_by_nexudus() {
     let told = stage
         .tool("/usr/bin/python3")
         .arg(script("with_httpx.py"))
-        .args(stage.arguments())
+        .args(arguments(&stage))
         .output();
-    stage.all_went_well(told.unwrap(), 1);
+    all_went_well(&stage, told.unwrap(), 1);
 }
 
 #[test]
 fn nodes_fetch_is_served_as_by_nexudus() {
     let stage = stage();
     // Node gives up a connection after HEAD and after each streamed body by itself.
-    let told = stage.tool("node").arg(script("with_fetch.mjs")).args(stage.arguments()).output();
-    stage.all_went_well(told.unwrap(), 4);
+    let told = stage.tool("node").arg(script("with_fetch.mjs")).args(arguments(&stage)).output();
+    all_went_well(&stage, told.unwrap(), 4);
 }
 
 #[test]
@@ -176,100 +175,29 @@ fn a_person_who_calls_by_another_name_is_told_which_to_use() {
 }
 
 /// The program before a simulated Nexudus that has moved a page and compresses another.
-struct Stage {
-    port: u16,
-    daemon: Child,
-    home: tempfile::TempDir,
-    _simulator: Simulator,
-}
-
 fn stage() -> Stage {
-    let home = tempfile::tempdir().unwrap();
-    let account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
-    let simulator = Simulator::builder().account(account).start().unwrap();
+    let simulator = Simulator::builder().account(Account::new(DEMO_EMAIL, DEMO_PASSWORD));
+    let simulator = simulator.start().unwrap();
     simulator.fault(Fault::on("/moved", Deed::Redirect("{origin}/api/auth/me".into())));
     simulator.fault(Fault::on("/api/spaces/packed", Deed::Gzip));
-    let ca = home.path().join("ca.pem");
-    simulator.write_ca(&ca).unwrap();
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
-    daemon.env_clear().env("HOME", home.path()).env("NEXUDUS_EMAIL", DEMO_EMAIL);
-    daemon.env("NEXUDUS_PASSWORD", DEMO_PASSWORD).args(["serve", "--listen", "127.0.0.1:0"]);
-    daemon.args(["--upstream", &simulator.origin(), "--ca-file", ca.to_str().unwrap()]);
-    daemon.args(["--store", "memory"]);
-    let mut daemon = daemon.stderr(Stdio::piped()).spawn().unwrap();
-    let log = BufReader::new(daemon.stderr.take().unwrap());
-    let (sender, told) = channel();
-    // The pipe must be emptied, or the daemon would wait for us.
-    std::thread::spawn(move || {
-        for line in log.lines().map_while(Result::ok) {
-            let Some(at) = line.split("\"address\":\"127.0.0.1:").nth(1) else { continue };
-            let _ = sender.send(at.split('"').next().unwrap().parse().unwrap());
-        }
-    });
-    let port = told.recv_timeout(Duration::from_secs(20)).expect("it listens");
-    Stage { port, daemon, home, _simulator: simulator }
+    let origin = simulator.origin();
+    Stage::of(simulator, &origin, |_, program| program)
 }
 
-impl Stage {
-    fn base(&self) -> String {
-        format!("http://localhost:{}", self.port)
-    }
-
-    fn arguments(&self) -> [String; 2] {
-        [self.base(), digest().clone()]
-    }
-
-    /// Returns a tool without an environment of its own.
-    fn tool(&self, program: &str) -> Command {
-        let mut tool = Command::new(program);
-        tool.env_clear().env("HOME", self.home.path()).env("PATH", "/usr/bin:/bin");
-        tool.env("LC_ALL", "C.UTF-8").current_dir(self.home.path());
-        tool
-    }
-
-    fn curl(&self, arguments: &[&str]) -> String {
-        let told = self.tool("curl").arg("-sS").args(arguments).output().unwrap();
-        assert!(told.status.success(), "curl {arguments:?}: {}", text(&told.stderr));
-        text(&told.stdout)
-    }
-
-    fn wget(&self, arguments: &[&str]) -> String {
-        let told = self.tool("wget").args(["-q", "-O-"]).args(arguments).output().unwrap();
-        assert!(told.status.success(), "wget {arguments:?}: {told:?}");
-        text(&told.stdout)
-    }
-
-    /// Counts the local connections so far.
-    fn connections(&self) -> u64 {
-        let socket = self.home.path().join(".local/state/nexudus-proxy/run/admin.sock");
-        let socket = socket.to_str().unwrap();
-        let metrics = self.curl(&["--unix-socket", socket, "http://localhost/metrics"]);
-        let mut lines = metrics.lines();
-        let count = lines.find_map(|line| line.strip_prefix("nexudus_proxy_connections_total "));
-        count.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
-    }
-
-    /// Asserts that a script of some sixty calls has ended well, on at most so many connections.
-    fn all_went_well(&self, told: Output, most: u64) {
-        assert!(told.status.success(), "{}", text(&told.stderr));
-        let connections = self.connections();
-        assert!((1..=most).contains(&connections), "{connections} connections");
-    }
+/// Where it is, and what every download is compared with.
+fn arguments(stage: &Stage) -> [String; 2] {
+    [stage.base(), digest().clone()]
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
+/// Asserts that a script of some sixty calls has ended well, on at most so many connections.
+fn all_went_well(stage: &Stage, told: Output, most: u64) {
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    let connections = stage.connections();
+    assert!((1..=most).contains(&connections), "{connections} connections");
 }
 
 fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/platform/clients").join(name)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What every download is compared with.

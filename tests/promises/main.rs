@@ -9,6 +9,7 @@
 mod support;
 
 mod answers;
+mod calls;
 mod connects;
 mod crowds;
 mod drains;

@@ -63,7 +63,7 @@ async fn only_what_concerns_the_request_goes_up() {
 async fn only_what_concerns_the_answer_comes_down() {
     let upstream = exact(|_| {
         Reply::Keep(
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
+            "HTTP/1.1 200 marker-token-5c1d\r\nContent-Length: 2\r\nMARKER-token-5c1d: 1\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
              Keep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\
              Alt-Svc: h3\r\nX-Echo: Bearer marker-token-5c1d\r\nContent-Encoding: gzip\r\n\
              X-Keep: 1\r\nETag: \"x\"\r\n\r\n\x1f\x08"

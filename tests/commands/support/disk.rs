@@ -32,7 +32,7 @@ pub(crate) fn disk(at: &Path) -> Disk {
 impl Disk {
     /// Returns the same command, which sees this disk.
     pub(crate) fn inside(&self, command: &Command) -> Command {
-        let mut inside = Command::new("/usr/bin/nsenter");
+        let mut inside = Command::new("nsenter");
         inside
             .args(as_user(&["--user", "--preserve-credentials"]))
             .args(["--mount", "--target", &self.holder.id().to_string(), "--"])
