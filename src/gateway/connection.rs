@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
@@ -84,8 +85,10 @@ impl Connections {
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(wire), answer));
         let mut draining = self.draining.clone();
         let ended = tokio::select! {
+            // What has arrived is read before the end is looked at.
+            biased;
             ended = connection.as_mut() => ended,
-            () = draining.begun() => {
+            () = end_of(&mut draining, &met.phase) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
@@ -144,6 +147,15 @@ impl Drop for Answering {
     }
 }
 
+/// Waits until this connection is to end. Whoever has just connected may still ask: only on a
+/// connection that was used before does a client expect to find it closed.
+async fn end_of(draining: &mut Draining, phase: &Phase) {
+    draining.begun().await;
+    // What arrives wakes the connection, and with it this.
+    let asked = poll_fn(|_| if phase.is_new() { Poll::Pending } else { Poll::Ready(()) });
+    tokio::time::timeout(FIRST_WORDS, asked).await.ok();
+}
+
 /// Answers with a 503 once the time to finish is over. Costs a read per wake-up, not a wait: the
 /// connection that carries this request is woken at that moment.
 async fn unless_over(
@@ -156,6 +168,9 @@ async fn unless_over(
     })
     .await
 }
+
+/// How long a client may take from connecting to asking, when a stop comes in between.
+const FIRST_WORDS: Duration = Duration::from_secs(1);
 
 /// What hyper takes unless told otherwise.
 const HYPERS_HEADERS: usize = 100;

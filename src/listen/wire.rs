@@ -74,7 +74,12 @@ impl Phase {
 
     /// The answer is over.
     pub fn idle(&self) {
-        self.state.store(self.elapsed() << 1, Ordering::Relaxed);
+        self.state.store(self.elapsed().max(1) << 1, Ordering::Relaxed);
+    }
+
+    /// Says whether not a byte has come yet.
+    pub fn is_new(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == 0
     }
 
     fn head_begins(&self) {

@@ -271,10 +271,7 @@ fn a_signal_that_comes_twice_at_once_cuts_nothing() {
 
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(daemon.ended(), Some(0));
 }
 

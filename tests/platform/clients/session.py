@@ -25,7 +25,9 @@ while not ended.is_set():
             else:
                 answer = session.get(base + "/api/auth/me", timeout=30)
         except requests.exceptions.ConnectionError as error:
-            was_new, session, is_new = is_new, requests.Session(), True
+            # The session may have made a new connection without being asked.
+            was_new = is_new or "NewConnectionError" in str(error)
+            session, is_new = requests.Session(), True
             if was_new or attempt:
                 failed.append(f"{name}: {error}")
                 break
