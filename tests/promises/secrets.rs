@@ -107,7 +107,7 @@ fn panicking(place: &str) {
         nexudus_proxy::cli::main(["nexudus-proxy", "--version"].map(Into::into));
         let everything =
             (&daemon.running, login, credentials, file_key, bearer, key, upstream.address());
-        Err::<(), _>(everything).expect("forced\n");
+        panic!("forced\n{everything:?}");
     });
 }
 
