@@ -291,7 +291,6 @@ fn a_mistyped_variable_is_refused_and_other_peoples_are_not_ours() {
 fn what_has_no_mechanism_yet_is_refused_never_ignored() {
     for text in [
         "[upstream]\nupgrade = true",
-        "[admin]\nusers = ['root']",
         "[policy]\ncookies = true",
         "[profile.work.policy]\ncookies = true",
     ] {

@@ -13,7 +13,7 @@ use super::reload::Lane;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
-use crate::gateway::{Gateway, Guard, Keys, Policy};
+use crate::gateway::{Gateway, Guard, Keys, Manners, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
 use crate::session::Session;
@@ -44,8 +44,10 @@ impl Places {
         #[cfg(unix)]
         match &config.listen.unix {
             _ if !unix.is_empty() => own.extend(unix),
-            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket(), users.group())?),
-            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.group())?),
+            UnixSocket::Auto => {
+                own.push(listen::bind_unix(&paths.proxy_socket(), users.opening())?)
+            }
+            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.opening())?),
             UnixSocket::Off => {}
         }
         if own.is_empty() {
@@ -151,6 +153,7 @@ pub(super) fn gateway(
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
+    let manners = Manners { user_agent, trace: config.upstream.trace };
     Ok(Gateway::new(
         guard,
         policy,
@@ -158,7 +161,7 @@ pub(super) fn gateway(
         session.clone(),
         throttle.clone(),
         upstream.clone(),
-        user_agent,
+        manners,
     ))
 }
 

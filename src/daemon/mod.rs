@@ -152,9 +152,11 @@ impl Daemon {
         let resolver = Resolver::new(Handle::current());
         let listen = &config.listen;
         let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
+        let operators = Users::new(&config.admin.users, &[], false)?;
         let (tcp, unix, admin) = control::split(listen::inherited()?);
         let is_activated = !tcp.is_empty() || !unix.is_empty();
         let admin = control::Places::bind(config, paths, admin)?;
+        #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "nothing is taken out"))]
         let mut places = Places::bind(config, paths, &users, tcp, unix)?;
 
         let client = direct::client(config, &tls, &resolver)?;
@@ -223,7 +225,7 @@ impl Daemon {
                 now: seen,
                 pulse: pulse.clone(),
                 orders: order,
-                shield: Shield::new(admin.address()),
+                shield: Shield::new(operators, admin.address()),
             },
         );
         let data = Data::start(routes, upstreams, connections.clone(), draining, heart)

@@ -12,11 +12,20 @@ use super::policy::Allowed;
 use crate::session::Bearer;
 use crate::upstream::{Kept, Payload, Upstream};
 
+/// What is said of callers upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Manners {
+    /// In the place of theirs.
+    pub user_agent: Option<HeaderValue>,
+    /// Whether their trace goes on.
+    pub trace: bool,
+}
+
 /// Where a request goes, and in whose name.
 #[derive(Clone, Copy)]
 pub(super) struct To<'a> {
     pub(super) upstream: &'a Upstream,
-    pub(super) user_agent: Option<&'a HeaderValue>,
+    pub(super) manners: &'a Manners,
 }
 
 /// Makes the request that goes out: the caller's method, target bytes and body, our authority.
@@ -31,10 +40,11 @@ pub(super) fn with(
     let head = allowed.head();
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(HOST, to.upstream.authority().clone());
-    let nominates = head.headers.contains_key(CONNECTION);
+    let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
     let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
-        if headers::goes_up(name, nominates.then_some(&head.headers)) {
+        let is_wanted_trace = to.manners.trace && headers::is_trace(name, nominating);
+        if is_wanted_trace || headers::goes_up(name, nominating) {
             accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
             headers.append(name, value.clone());
         }
@@ -48,7 +58,7 @@ pub(super) fn with(
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.remove(RANGE);
     }
-    if let Some(name) = to.user_agent {
+    if let Some(name) = &to.manners.user_agent {
         headers.insert(USER_AGENT, name.clone());
     }
     // hyper sends no length for a body that is not there, and a server may insist on one.

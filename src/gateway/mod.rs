@@ -20,10 +20,11 @@ mod target;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+pub use self::authorize::Manners;
 pub use self::body::Body;
 use self::caller::Caller;
 pub use self::caller::Keys;
@@ -47,7 +48,7 @@ pub struct Gateway {
     session: Session,
     throttle: Throttle,
     upstream: Upstream,
-    user_agent: Option<HeaderValue>,
+    manners: Manners,
 }
 
 impl Gateway {
@@ -59,9 +60,9 @@ impl Gateway {
         session: Session,
         throttle: Throttle,
         upstream: Upstream,
-        user_agent: Option<HeaderValue>,
+        manners: Manners,
     ) -> Self {
-        Self { guard, policy, keep, session, throttle, upstream, user_agent }
+        Self { guard, policy, keep, session, throttle, upstream, manners }
     }
 
     /// Looks at whoever has connected, before the first request.
@@ -184,7 +185,7 @@ impl Gateway {
     ) -> Result<Response<Relayed>, Error> {
         let progress = body.progress();
         let repeat = allowed.repeat(body);
-        let to = authorize::To { upstream: &self.upstream, user_agent: self.user_agent.as_ref() };
+        let to = authorize::To { upstream: &self.upstream, manners: &self.manners };
         let sent = self.upstream.send(repeat, || authorize::with(allowed, body, bearer, to)).await;
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {

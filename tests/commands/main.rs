@@ -5,6 +5,7 @@
 mod clients;
 mod config;
 mod demo;
+mod flags;
 mod frame;
 mod life;
 mod login;
@@ -16,3 +17,4 @@ mod served;
 #[cfg(target_os = "linux")]
 mod service;
 mod support;
+mod tested;

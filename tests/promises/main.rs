@@ -12,6 +12,7 @@ mod answers;
 mod connects;
 mod drains;
 mod forwards;
+mod keys;
 mod limits;
 mod logins;
 mod observes;
