@@ -2,8 +2,9 @@
 
 #![cfg(all(unix, feature = "demo"))]
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -23,8 +24,7 @@ fn the_log_has_the_shape_that_was_asked_for_and_says_more_on_request() {
             command.args(["--log-format", shape, "-v"]);
         });
         assert_eq!(home.run("wait"), "=> 0\n");
-        let mut request = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
-        request.write_all(b"GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert_eq!(ask(daemon.port(&home), "GET", ""), "200");
 
         let line = daemon.log_until("listening");
         assert!(line.starts_with(begins), "{shape}: {line}");
@@ -57,11 +57,11 @@ fn tail_shows_one_client_alone() {
     let mut tail = Tail::start(&home, "tail --json --client agent");
 
     // A tail that has just started may not listen yet: ask until it does.
+    let deadline = Instant::now() + Duration::from_secs(20);
     let seen = loop {
-        for key in ["", &format!("Nexudus-Proxy-Key: {key}\r\n")] {
-            let mut request = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            write!(request, "GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n{key}\r\n").unwrap();
-        }
+        assert!(Instant::now() < deadline, "nothing is shown");
+        assert_eq!(ask(port, "GET", ""), "200");
+        assert_eq!(ask(port, "GET", &format!("Nexudus-Proxy-Key: {key}\r\n")), "200");
         if let Some(seen) = tail.next() {
             break seen;
         }
@@ -86,4 +86,28 @@ fn a_key_may_not_do_what_it_is_denied() {
         "{denied}"
     );
     assert!(!allowed.contains("/api/spaces"), "{allowed}");
+}
+
+#[test]
+fn read_only_serves_reading() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |command| {
+        command.arg("--read-only");
+    });
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+    assert_eq!(ask(port, "GET", ""), "200");
+    assert_eq!(ask(port, "POST", "Content-Length: 0\r\n"), "403");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Asks who is logged in and returns the status.
+fn ask(port: u16, method: &str, fields: &str) -> String {
+    let mut request = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!("{method} /api/auth/me HTTP/1.1\r\nHost: localhost\r\n{fields}");
+    write!(request, "{head}Connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    request.read_to_string(&mut answer).unwrap();
+    answer[9..12].to_owned()
 }
