@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import measure
@@ -37,6 +36,9 @@ def main():
             everyone = [proxy for proxy in everyone if proxy.name in options.only]
         with measure.running(command, options.load_core, options.port):
             results = compare(everyone, options)
+            if not options.quick:
+                results["direct"] = scenarios.mixed(f"https://localhost:{options.port}/api", options.load_core)
+                results["distance"] = distance(work, authority, options)
     table = tabulate(results)
     print(table)
     if options.write:
@@ -52,6 +54,8 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=4, help="of load, per point and round")
     parser.add_argument("--proxy-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--calls", type=int, default=100, help="against the server 40 ms away")
+    parser.add_argument("--idle-calls", type=int, default=2, help="after 60 s without any")
     parser.add_argument("--only", action="append", help="a proxy's name; repeatable")
     parser.add_argument("--quick", action="store_true", help="requests and streaming only")
     parser.add_argument("--write", action="store_true", help="results.json and results.md")
@@ -73,6 +77,17 @@ def compare(everyone, options):
     return {"machine": machine(options), "proxies": rows}
 
 
+def distance(work, authority, options):
+    """Measures ours in front of a server that is far away."""
+    far = options.port + 20
+    home = work / "far"
+    home.mkdir()
+    proxy = proxies.nexudus_proxy(home, far, authority, options.ours, far + 1)
+    with measure.running(scenarios.relay(far, options.port), options.load_core, far):
+        return scenarios.distance(
+            far, proxy, authority, options.proxy_core, options.calls, options.idle_calls)
+
+
 def one_round(proxy, row, options, last):
     url = f"http://127.0.0.1:{proxy.port}/api"
     core = options.load_core
@@ -82,7 +97,7 @@ def one_round(proxy, row, options, last):
 
     with measure.running(proxy.command, options.proxy_core, proxy.port, proxy.environment) as process:
         note("ready_ms", process.ready_after * 1000)
-        settle(url)
+        measure.settle(f"{url}/small")
         for kind, value in measure.memory(process.pid).items():
             note(f"idle_{kind}", value)
         measure.wrk(f"{url}/small", 8, 1, core)
@@ -103,22 +118,10 @@ def one_round(proxy, row, options, last):
         if last and not options.quick:
             row.update(scenarios.stalled(process.pid, proxy.port))
             row.update(scenarios.idle_connections(process.pid, proxy.port))
-            row.update(scenarios.mixed(proxy.port, core))
+            row.update(scenarios.mixed(url, core))
     if last:
         row["binary_bytes"] = proxy.binary.stat().st_size
         row["version"] = version(proxy)
-
-
-def settle(url):
-    """Waits until a request is answered: a token, a connection, a first handshake."""
-    for _ in range(200):
-        try:
-            measure.download(f"{url}/small", 0)
-            time.sleep(0.2)
-            return
-        except subprocess.CalledProcessError:
-            time.sleep(0.05)
-    raise RuntimeError("no answer")
 
 
 def version(proxy):
@@ -155,6 +158,16 @@ def tabulate(results):
         cells = [f"{row[key] * scale:.{digits}f}" if key in row else "–"
                  for _, key, scale, digits in COLUMNS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    if "direct" in results:
+        lines += ["", "Mixed load without a proxy: p99 {mixed_p99_ms:.2f} ms.".format(**results["direct"])]
+    if "distance" in results:
+        far = results["distance"]
+        after = ", ".join(f"{it:.1f}" for it in far["after_60_s_idle_ms"]) or "–"
+        lines += ["", f"{far['calls']} calls of curl, {far['round_trip_ms']} ms away: "
+                  f"{far['direct_s']:.2f} s by themselves ({far['direct_p50_ms']:.0f} ms each), "
+                  f"{far['proxied_s']:.2f} s through nexudus-proxy "
+                  f"(p50 {far['proxied_p50_ms']:.1f} ms, p99 {far['proxied_p99_ms']:.1f} ms). "
+                  f"After 60 s without a call: {after} ms."]
     return "\n".join(lines) + "\n"
 
 

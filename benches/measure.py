@@ -94,6 +94,18 @@ def wrk(url, connections, seconds, core):
     }
 
 
+def settle(url):
+    """Waits until a request is answered: a token, a connection, a first handshake."""
+    for _ in range(200):
+        try:
+            download(url, 0)
+            time.sleep(0.2)
+            return
+        except subprocess.CalledProcessError:
+            time.sleep(0.05)
+    raise RuntimeError("no answer")
+
+
 def milliseconds(text):
     number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]

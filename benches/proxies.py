@@ -47,10 +47,16 @@ def nexudus_proxy(work, upstream, authority, ours, port):
     """)
     command = [
         str(ours), "serve", "--config", str(config), "--upstream", f"https://localhost:{upstream}",
-        "--ca-file", str(authority), "--session-store", "memory",
+        "--ca-file", str(authority), "--session-store", "file",
     ]
+    # As under systemd: the first round logs in, the others find the session.
+    secrets = home / "credentials"
+    secrets.mkdir(exist_ok=True)
+    for name, secret in [("email", "ada@example.com"), ("password", "correct horse"),
+                         ("key", "0123456789abcdef0123456789abcdef")]:
+        (secrets / f"nexudus-{name}").write_text(secret)
     environment = {
-        "NEXUDUS_EMAIL": "ada@example.com", "NEXUDUS_PASSWORD": "correct horse",
+        "CREDENTIALS_DIRECTORY": str(secrets),
         "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "XDG_STATE_HOME": str(home),
     }
     return Proxy("nexudus-proxy", command, port, environment)

@@ -1,8 +1,11 @@
-"""What is more than a number per request: stalled readers, idle callers, mixed load."""
+"""What is more than a number per request: stalled readers, idle callers, mixed load, distance."""
 
 import socket
+import statistics
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import measure
 
@@ -47,15 +50,13 @@ def idle_connections(pid, port, count=500):
     return {"kib_per_idle_connection": (after - before) / count}
 
 
-def mixed(port, core):
+def mixed(url, core):
     """Latency of a small GET beside a large download and a bulk export of small answers."""
-    url = f"http://127.0.0.1:{port}/api"
-    quiet = measure.wrk(f"{url}/small", 1, 2, core)
     beside = [
-        subprocess.Popen(["taskset", "-c", str(core), "curl", "-sS", "--limit-rate", "100M",
+        subprocess.Popen(["taskset", "-c", str(core), "curl", "-sSk", "--limit-rate", "100M",
                           "-o", "/dev/null", f"{url}/large", "-o", "/dev/null", f"{url}/large",
                           "-o", "/dev/null", f"{url}/large", "-o", "/dev/null", f"{url}/large"]),
-        subprocess.Popen(["taskset", "-c", str(core), "curl", "-sS", "--rate", "100/s",
+        subprocess.Popen(["taskset", "-c", str(core), "curl", "-sSk", "--rate", "100/s",
                           "-o", "/dev/null", f"{url}/small?page=[1-1000]"]),
     ]
     time.sleep(0.3)
@@ -63,6 +64,44 @@ def mixed(port, core):
     for process in beside:
         process.terminate()
         process.wait()
-    return {"mixed_p99_ms": seen["p99_ms"],
-            "mixed_added_p99_ms": seen["p99_ms"] - quiet["p99_ms"]}
+    return {"mixed_p50_ms": seen["p50_ms"], "mixed_p99_ms": seen["p99_ms"]}
+
+
+def distance(far, proxy, authority, core, calls, idle):
+    """A script of `curl` calls against a server 40 ms away: by itself with Basic authentication,
+    and through a proxy that is near; then single calls after a pause."""
+    direct = [curl(f"https://localhost:{far}/api/small", core, "--cacert", str(authority),
+                   "-u", "ada@example.com:correct horse") for _ in range(calls)]
+    url = f"http://127.0.0.1:{proxy.port}/api/small"
+    with measure.running(proxy.command, core, proxy.port, proxy.environment):
+        measure.settle(url)
+        proxied = [curl(url, core) for _ in range(calls)]
+        after = []
+        for _ in range(idle):
+            time.sleep(60)
+            after.append(curl(url, core))
+    percentile = lambda seen: sorted(seen)[-(-len(seen) * 99 // 100) - 1]
+    return {
+        "round_trip_ms": ROUND_TRIP, "calls": calls,
+        "direct_s": sum(direct) / 1000, "direct_p50_ms": statistics.median(direct),
+        "proxied_s": sum(proxied) / 1000, "proxied_p50_ms": statistics.median(proxied),
+        "proxied_p99_ms": percentile(proxied), "after_60_s_idle_ms": after,
+    }
+
+
+def relay(port, target):
+    """Returns the command of a distance of [`ROUND_TRIP`] before a local port."""
+    return [sys.executable, str(Path(__file__).parent / "relay.py"), str(port), str(target),
+            str(ROUND_TRIP)]
+
+
+def curl(url, core, *arguments):
+    """Calls once, in a process of its own, and returns curl's milliseconds."""
+    out = subprocess.run(
+        ["taskset", "-c", str(core), "curl", "-sS", "--fail", "-o", "/dev/null",
+         "-w", "%{time_total}", *arguments, url], capture_output=True, text=True, check=True).stdout
+    return float(out) * 1000
+
+
+ROUND_TRIP = 40
 

@@ -7,14 +7,18 @@ cd "$(dirname "$0")/.."
 # command → Debian package
 needed=(
   "curl curl"
+  "wget wget"
+  "node nodejs"
   "python3 python3"
+  "unshare util-linux"
   "gcc gcc"
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
   "systemd-nspawn systemd-container"
   "mmdebstrap mmdebstrap"
-  "node nodejs"
+  "unshare util-linux"
+  "mount mount"
 )
 
 missing=()
@@ -22,7 +26,10 @@ for pair in "${needed[@]}"; do
   read -r command package <<<"$pair"
   command -v "$command" >/dev/null || missing+=("$package")
 done
-/usr/bin/python3 -c "import requests" 2>/dev/null || missing+=(python3-requests)
+# Python module → Debian package; for Debian's own interpreter, which is what the tests run.
+for module in requests httpx; do
+  /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
+done
 # Whom the machine's packages are believed to come from.
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 

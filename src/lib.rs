@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod private;
 pub mod secret;
 pub mod shape;
 pub mod telemetry;

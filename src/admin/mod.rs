@@ -279,7 +279,10 @@ async fn lock(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 async fn unlock(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let mut changes = shared.session.subscribe();
     shared.session.unlock().await;
+    // The effect is a token, or the reason why there is none.
+    while shared.session.view().renewing && changes.changed().await.is_ok() {}
     session_now(&shared)
 }
 

@@ -139,6 +139,13 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// It happened in a profile that is not the default one.
+    InProfile {
+        /// The profile.
+        profile: String,
+        /// What happened.
+        failure: Box<Self>,
+    },
     /// The command of `run` ended with this code.
     Ended(u8),
     /// All has been said; only the code is left.
@@ -190,6 +197,7 @@ impl Failure {
             Self::Session(error) => login::session_code(error),
             Self::Credentials(error) => login::credentials_code(error),
             Self::Run(_) => Code::Run,
+            Self::InProfile { failure, .. } => failure.code(),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Code::NotFound
             }
@@ -236,6 +244,15 @@ impl Failure {
             Self::Credentials(error) => vec![login::credentials(error)],
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
             Self::Run(failure) => failure.reports(),
+            Self::InProfile { profile, failure } => {
+                let of_profile = |hint: String| {
+                    hint.replace("`nexudus-proxy ", &format!("`nexudus-proxy --profile {profile} "))
+                };
+                let reports = failure.reports().into_iter();
+                reports
+                    .map(|report| Report { hint: report.hint.map(of_profile), ..report })
+                    .collect()
+            }
             Self::Command { program, source } => {
                 one(format!("could not run `{program}`"), vec![source.to_string()], None)
             }

@@ -20,7 +20,7 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
              upstream.ca_file."
         }
         daemon::Error::Listen(listen::Error::InUse { .. }) => {
-            "Stop the program that holds it, or listen elsewhere: --listen 127.0.0.1:0 picks a \
+            "Stop the program that holds it, or listen elsewhere: --listen localhost:0 picks a \
              free port."
         }
         daemon::Error::Listen(listen::Error::SocketInUse { .. }) => {

@@ -133,7 +133,7 @@ impl Field for String {
 fn is_level(text: &str) -> bool {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     text.split(',').map(str::trim).all(|part| match part.contains('=') {
-        true => part.parse::<tracing_subscriber::filter::Directive>().is_ok(),
+        true => part.parse::<tracing_subscriber::filter::Targets>().is_ok(),
         false => levels.iter().any(|level| level.eq_ignore_ascii_case(part)),
     })
 }

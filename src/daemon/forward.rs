@@ -12,7 +12,7 @@ use super::data::Route;
 use super::reload::Lane;
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
+use crate::config::{Anonymous, Config, Origin, Paths};
 use crate::gateway::{Gateway, Guard, Keys, Manners, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
@@ -41,14 +41,9 @@ impl Places {
             true => listen::bind_tcp(&config.listen.tcp)?,
             false => tcp,
         };
-        #[cfg(unix)]
-        match &config.listen.unix {
-            _ if !unix.is_empty() => own.extend(unix),
-            UnixSocket::Auto => {
-                own.push(listen::bind_unix(&paths.proxy_socket(), users.opening())?)
-            }
-            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.opening())?),
-            UnixSocket::Off => {}
+        match unix.is_empty() {
+            true => own.extend(bind_socket(config, paths, users)?),
+            false => own.extend(unix),
         }
         if own.is_empty() {
             return Err(Error::Nowhere);
@@ -64,6 +59,22 @@ impl Places {
             reserved,
         })
     }
+}
+
+#[cfg(unix)]
+fn bind_socket(config: &Config, paths: &Paths, users: &Users) -> Result<Option<Bound>, Error> {
+    use crate::config::UnixSocket;
+    let path = match &config.listen.unix {
+        UnixSocket::Auto => paths.proxy_socket(),
+        UnixSocket::Path(path) => path.clone(),
+        UnixSocket::Off => return Ok(None),
+    };
+    Ok(Some(listen::bind_unix(&path, users.opening())?))
+}
+
+#[cfg(not(unix))]
+fn bind_socket(_: &Config, _: &Paths, _: &Users) -> Result<Option<Bound>, Error> {
+    Ok(None)
 }
 
 pub(super) fn addresses(places: &[Bound]) -> Vec<SocketAddr> {

@@ -40,8 +40,8 @@ pub async fn live(
     words.abort();
     let in_flight = daemon.in_flight();
     tracing::info!(reason, in_flight, "draining");
-    notify::stopping(in_flight);
     let drain = daemon.live.as_ref().map_or(Duration::ZERO, |live| live.config.daemon.drain);
+    notify::stopping(in_flight, drain);
     tokio::select! {
         () = daemon.stop(drain) => {
             tracing::info!("stopped");

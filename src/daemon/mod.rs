@@ -8,6 +8,8 @@
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
 pub mod life;
+#[cfg(target_os = "linux")]
+pub mod ports;
 pub mod process;
 #[cfg(unix)]
 mod relay;
@@ -156,8 +158,7 @@ impl Daemon {
         let (tcp, unix, admin) = control::split(listen::inherited()?);
         let is_activated = !tcp.is_empty() || !unix.is_empty();
         let admin = control::Places::bind(config, paths, admin)?;
-        #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "nothing is taken out"))]
-        let mut places = Places::bind(config, paths, &users, tcp, unix)?;
+        let places = Places::bind(config, paths, &users, tcp, unix)?;
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();
@@ -178,7 +179,9 @@ impl Daemon {
 
         let (drain, draining) = Drain::new();
         #[cfg(target_os = "linux")]
-        let reserved = std::mem::take(&mut places.reserved);
+        let (mut places, mut reserved) = (places, vec![]);
+        #[cfg(target_os = "linux")]
+        reserved.append(&mut places.reserved);
         let callers = Callers { users, clients: clients.clone(), assumed: key };
         let record = Arc::<Record>::default();
         let own = addresses(&places.own);

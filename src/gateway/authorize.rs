@@ -1,8 +1,7 @@
 //! Puts our token where the caller's was.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT,
-    VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT, VIA,
 };
 use http::uri::{Parts, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -40,7 +39,7 @@ pub(super) fn with(
     let head = allowed.head();
     let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
     headers.insert(HOST, to.upstream.authority().clone());
-    let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
+    let nominating = headers::nominating(&head.headers);
     let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
         let is_wanted_trace = to.manners.trace && headers::is_trace(name, nominating);
@@ -68,7 +67,7 @@ pub(super) fn with(
     }
     headers.insert(VIA, OURSELVES);
     // The last thing to be set: nothing above can name it, copy it or take it away.
-    headers.insert(AUTHORIZATION, bearer.header.clone());
+    headers.insert(AUTHORIZATION, bearer.header().clone());
 
     let mut request = Request::new(body.payload());
     *request.method_mut() = head.method.clone();
@@ -112,6 +111,7 @@ const OURSELVES: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
+    use http::header::CONNECTION;
     use proptest::prelude::*;
 
     use super::*;

@@ -10,12 +10,12 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
-use tower::{Layer, service_fn};
 
-use super::contain::Contain;
+use super::contain::contain;
+use super::guard::Visitor;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
@@ -38,7 +38,11 @@ impl Connections {
         let mut http = http1::Builder::new();
         // Answers wait in memory for a slow reader up to this size, whatever their length.
         let most = limits.header_bytes.max(MOST_BUFFERED);
-        http.max_headers(limits.headers).max_header_size(limits.header_bytes).max_buf_size(most);
+        http.max_header_size(limits.header_bytes).max_buf_size(most);
+        // Asked for by number, its own bound too costs hyper a table that is filled per request.
+        if limits.headers != HYPERS_HEADERS {
+            http.max_headers(limits.headers);
+        }
         Self {
             http,
             patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },
@@ -62,38 +66,27 @@ impl Connections {
     pub async fn serve(self, gateway: Arc<ArcSwap<Gateway>>, stream: Stream, peer: Peer) {
         let _open = self.record.tally.connection();
         let room = self.free.clone().try_acquire_owned().ok();
-        let has_room = room.is_some();
         let phase = Arc::new(Phase::new());
         let (canned, record) = (self.canned.clone(), self.record.clone());
         let wire = Wire::new(stream, phase.clone(), self.patience, canned, record);
-        let visitor = Arc::new(gateway.load_full().meet(peer).await);
+        let visitor = gateway.load_full().meet(peer).await;
+        let (has_room, draining) = (room.is_some(), self.draining.clone());
+        let met = Arc::new(Met { gateway, visitor, phase, draining, has_room });
         let answer = service_fn(|request: Request<Incoming>| {
-            phase.busy();
-            let access = Access::begin(&self.record, &request, || visitor.peer.to_string());
-            let answering =
-                Answering { phase: phase.clone(), access, _in_flight: self.draining.enter() };
-            let (gateway, visitor) = (gateway.load_full(), visitor.clone());
-            let draining = self.draining.clone();
-            // It is large, and handed on by value several times before it is first polled.
-            Box::pin(async move {
-                let response = match has_room {
-                    true => unless_over(&draining, pin!(gateway.respond(request, &visitor))).await,
-                    false => respond::render(&Error::Overloaded),
-                };
-                Ok::<_, Infallible>(answering.finish(response))
-            })
+            met.phase.busy();
+            let access = Access::begin(&self.record, &request, || met.visitor.peer.to_string());
+            let in_flight = met.draining.enter();
+            let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
+            let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));
+            // On its own: hyper would hold room for the largest request on every idle connection.
+            contain(Box::pin(answering.answer(request)), failed)
         });
-        let contained = Contain(|| respond::render(&Error::Internal)).layer(answer);
-        let connection =
-            self.http.serve_connection(TokioIo::new(wire), TowerToHyperService::new(contained));
-        let mut connection = pin!(connection);
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(wire), answer));
         let mut draining = self.draining.clone();
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = draining.begun() => {
-                // The request in flight is answered, with `Connection: close`.
                 connection.as_mut().graceful_shutdown();
-                // Looked at again when the time is over, so that `unless_over` sees it.
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = draining.over() => connection.await,
@@ -103,6 +96,50 @@ impl Connections {
         if let Err(error) = ended {
             tracing::debug!(%error, "a local connection ended early");
         }
+    }
+}
+
+/// A connection and whoever is at its other end: what its requests share.
+#[derive(Debug)]
+struct Met {
+    gateway: Arc<ArcSwap<Gateway>>,
+    visitor: Visitor,
+    phase: Arc<Phase>,
+    draining: Draining,
+    has_room: bool,
+}
+
+/// A request that is being answered: its connection is busy, and it counts as in flight.
+#[derive(Debug)]
+pub(super) struct Answering {
+    met: Arc<Met>,
+    access: Access,
+    _in_flight: InFlight,
+}
+
+impl Answering {
+    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let response = match self.met.has_room {
+            true => {
+                let gateway = self.met.gateway.load_full();
+                let answer = pin!(gateway.respond(request, &self.met.visitor));
+                unless_over(&self.met.draining, answer).await
+            }
+            false => respond::render(&Error::Overloaded),
+        };
+        self.access.answered(&response);
+        Ok(response.map(|body| body.during(self)))
+    }
+
+    /// Counts a part of the answer's body.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.access.sent(bytes);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.met.phase.idle();
     }
 }
 
@@ -119,31 +156,8 @@ async fn unless_over(
     .await
 }
 
-/// A request that is being answered: its connection is busy, and it counts as in flight.
-#[derive(Debug)]
-pub(super) struct Answering {
-    phase: Arc<Phase>,
-    access: Access,
-    _in_flight: InFlight,
-}
-
-impl Answering {
-    fn finish(mut self, response: Response<Body>) -> Response<Body> {
-        self.access.answered(&response);
-        response.map(|body| body.during(self))
-    }
-
-    /// Counts a part of the answer's body.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.access.sent(bytes);
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.phase.idle();
-    }
-}
+/// What hyper takes unless told otherwise.
+const HYPERS_HEADERS: usize = 100;
 
 /// What is buffered of one answer before its upstream is asked to wait: a few TLS records.
 const MOST_BUFFERED: usize = 64 << 10;

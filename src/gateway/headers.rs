@@ -6,9 +6,11 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
 use super::policy::Allowed;
+use crate::config::Origin;
 use crate::session::Bearer;
 use crate::upstream::{Relayed, Upstream};
 
@@ -91,12 +93,31 @@ fn belongs_to_us(name: &str) -> bool {
         || name.starts_with("access-control-request-")
 }
 
+/// Returns the fields if a `Connection` among them names any that is not dropped anyway.
+pub(super) fn nominating(all: &HeaderMap) -> Option<&HeaderMap> {
+    let is_usual = |option: &[u8]| {
+        option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+    };
+    let is_nominating = options(all).any(|option| !is_usual(option));
+    is_nominating.then_some(all)
+}
+
 /// Says whether a `Connection` field names it (RFC 9110 §7.6.1).
 fn is_nominated(name: &str, all: &HeaderMap) -> bool {
-    let options = all.get_all(CONNECTION).iter();
-    options
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    options(all).any(|option| is_same(option, name.as_bytes()))
+}
+
+/// Compares two names as servers do that cannot tell `_` from `-`.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
+}
+
+fn options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let fields = all.get_all(CONNECTION).iter();
+    let options = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.map(<[u8]>::trim_ascii)
 }
 
 /// Makes an upstream answer fit for the caller: same status and body, our connection.
@@ -113,7 +134,7 @@ pub(super) fn clean(
     if head.headers.contains_key(TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
     }
-    let nominating = head.headers.contains_key(CONNECTION).then_some(&head.headers);
+    let nominating = nominating(&head.headers);
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()
@@ -126,6 +147,10 @@ pub(super) fn clean(
     if let Some(local) = head.headers.get(LOCATION).and_then(|it| localized(it, allowed, upstream))
     {
         head.headers.insert(LOCATION, local);
+    }
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| echoes(reason.as_bytes(), bearer)) {
+        head.extensions.remove::<ReasonPhrase>();
     }
     shield(&mut head.headers);
     Response::from_parts(head, Body::relayed(body))
@@ -146,16 +171,17 @@ fn comes_down(
         && text != "alt-svc"
         && !text.starts_with("access-control-")
         && (is_length || !nominating.is_some_and(|all| is_nominated(text, all)))
-        && !echoes(value, bearer)
+        && !echoes(value.as_bytes(), bearer)
+        && !echoes(text.as_bytes(), bearer)
 }
 
-/// Says whether a field holds the token itself. A shorter one cannot, so most cost a comparison.
-fn echoes(value: &HeaderValue, bearer: &Bearer) -> bool {
-    let token = bearer.header.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let value = value.as_bytes();
+/// Says whether a text holds the token itself, in whatever case: names of fields have lost theirs.
+/// A shorter one cannot, so most cost a comparison.
+fn echoes(text: &[u8], bearer: &Bearer) -> bool {
+    let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
     !token.is_empty()
-        && value.len() >= token.len()
-        && value.windows(token.len()).any(|window| window == token)
+        && text.len() >= token.len()
+        && text.windows(token.len()).any(|window| window.eq_ignore_ascii_case(token))
 }
 
 /// An address on the upstream becomes the same address here; any other is relayed.
@@ -164,15 +190,26 @@ fn localized(
     allowed: &Allowed,
     upstream: &Upstream,
 ) -> Option<HeaderValue> {
-    let authority = upstream.authority().as_bytes();
-    let rest = location.as_bytes().strip_prefix(b"https://")?;
-    let (host, path) = rest.split_at_checked(authority.len())?;
-    let same = host.eq_ignore_ascii_case(authority);
-    let ends = matches!(path.first(), None | Some(b'/' | b'?' | b'#'));
+    let path = path_on(upstream.origin(), location.as_bytes())?;
     let here = allowed.head().headers.get(http::header::HOST)?.as_bytes();
-    (same && ends)
-        .then(|| HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok())
-        .flatten()
+    HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok()
+}
+
+/// Returns what follows the authority in an address on `origin`.
+fn path_on<'a>(origin: &Origin, address: &'a [u8]) -> Option<&'a [u8]> {
+    // Without a scheme it is that of the answer: the origin's.
+    let rest = match address.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https:") => rest,
+        Some(_) | None => address,
+    };
+    let rest = rest.strip_prefix(b"//")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let (host, path) = rest.split_at(end.unwrap_or(rest.len()));
+    let host = match origin.port() {
+        443 => host.strip_suffix(b":443").unwrap_or(host),
+        _ => host,
+    };
+    host.eq_ignore_ascii_case(origin.authority().as_bytes()).then_some(path)
 }
 
 /// Keeps web pages from embedding what they may not read. Also tells our answers from hyper's own.
@@ -214,6 +251,34 @@ mod tests {
     }
 
     #[test]
+    fn the_port_that_https_has_anyway_changes_no_address() {
+        let origin = Origin::new("spaces.nexudus.com", 443);
+        let path = |address: &'static str| path_on(&origin, address.as_bytes());
+
+        for address in [
+            "https://spaces.nexudus.com/a?b",
+            "https://Spaces.Nexudus.com:443/a?b",
+            "//spaces.nexudus.com/a?b",
+        ] {
+            assert_eq!(path(address), Some(&b"/a?b"[..]), "{address}");
+        }
+        assert_eq!(path("https://spaces.nexudus.com"), Some(&b""[..]));
+        for address in [
+            "https://spaces.nexudus.com:80/",
+            "https://spaces.nexudus.com:4443/",
+            "https://spaces.nexudus.com.evil/",
+            "http://spaces.nexudus.com/",
+            "https:/spaces.nexudus.com/",
+            "https://spaces.nexudus.com\\@evil/",
+            "spaces.nexudus.com/",
+            "https:",
+            "",
+        ] {
+            assert_eq!(path(address), None, "{address}");
+        }
+    }
+
+    #[test]
     fn every_connection_field_is_read() {
         let mut all = HeaderMap::new();
         all.append(CONNECTION, HeaderValue::from_static("close, X-One"));
@@ -222,5 +287,10 @@ mod tests {
         assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all)));
         assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all)));
         assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all)));
+        assert!(!goes_up(&HeaderName::from_static("x_one"), Some(&all)));
+        all.append(CONNECTION, HeaderValue::from_static("X_Four"));
+        for name in ["x-four", "x_four"] {
+            assert!(!goes_up(&HeaderName::from_static(name), Some(&all)), "{name}");
+        }
     }
 }

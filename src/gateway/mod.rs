@@ -36,6 +36,7 @@ pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
+use crate::telemetry::Noted;
 use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
@@ -72,20 +73,28 @@ impl Gateway {
 
     /// Answers one local request. Never fails: every error becomes a response.
     async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
-        self.answer(request, visitor).await.unwrap_or_else(|error| respond::render(&error))
+        let mut client = None;
+        let answered = self.answer(request, visitor, &mut client).await;
+        let mut response = answered.unwrap_or_else(|error| respond::render(&error));
+        if client.is_some() {
+            response.extensions_mut().get_or_insert_default::<Noted>().client = client;
+        }
+        response
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
         visitor: &Visitor,
+        client: &mut Option<Arc<str>>,
     ) -> Result<Response<Body>, Error> {
         let admitted = guard::admit(request, visitor, &self.guard)?;
+        *client = admitted.caller.name();
         let caller = sender(&admitted.caller, &visitor.peer);
         let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
             Verdict::Login(request, caller) => {
-                return login::answer(request, caller, self.guard.keys()).await;
+                return Box::pin(login::answer(request, caller, self.guard.keys())).await;
             }
         };
 
@@ -106,7 +115,7 @@ impl Gateway {
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let asked = Asked::new(allowed.method(), allowed.path());
-            match self.session.judge(bearer.generation, &asked).await {
+            match Box::pin(self.session.judge(bearer.generation(), &asked)).await {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;
@@ -144,7 +153,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Error> {
         let response = headers::clean(response, allowed, &self.upstream, bearer);
         match allowed.is_without_tokens() {
-            true => scrub::blank(response).await,
+            true => Box::pin(scrub::blank(response)).await,
             false => Ok(response),
         }
     }
@@ -164,7 +173,7 @@ impl Gateway {
             match slot.judge(&answer(&response), body.is_repeatable()) {
                 throttle::Verdict::Pass => {
                     if response.status() != StatusCode::UNAUTHORIZED {
-                        self.session.proven(bearer.generation);
+                        self.session.proven(bearer.generation());
                     }
                     return Ok((response, bearer));
                 }

@@ -1,7 +1,7 @@
 //! How serving ends: no new connections, requests in flight may finish, then no more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,14 +10,21 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Drain {
     stage: watch::Sender<Stage>,
-    in_flight: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
 }
 
 /// What every connection holds: it sees the end coming.
 #[derive(Clone, Debug)]
 pub struct Draining {
     stage: watch::Receiver<Stage>,
-    in_flight: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+/// What requests look at: without the lock of the stage.
+#[derive(Debug, Default)]
+struct Shared {
+    in_flight: AtomicUsize,
+    is_over: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,16 +39,16 @@ enum Stage {
 
 /// One request in flight, until dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<AtomicUsize>);
+pub struct InFlight(Arc<Shared>);
 
 /// Counts the requests in flight.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<AtomicUsize>);
+pub struct Counter(Arc<Shared>);
 
 impl Counter {
     /// Returns how many there are.
     pub fn read(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.in_flight.load(Ordering::Relaxed)
     }
 }
 
@@ -49,8 +56,8 @@ impl Drain {
     /// Makes the two ends.
     pub fn new() -> (Self, Draining) {
         let (stage, seen) = watch::channel(Stage::Serving);
-        let in_flight = Arc::<AtomicUsize>::default();
-        (Self { stage, in_flight: in_flight.clone() }, Draining { stage: seen, in_flight })
+        let shared = Arc::<Shared>::default();
+        (Self { stage, shared: shared.clone() }, Draining { stage: seen, shared })
     }
 
     /// Tells every connection to end after its current request.
@@ -60,17 +67,18 @@ impl Drain {
 
     /// Tells every request that waits for its answer to stop waiting.
     pub fn end(&self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
         self.stage.send_replace(Stage::Over);
     }
 
     /// Returns how many requests are in flight.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.shared.in_flight.load(Ordering::Relaxed)
     }
 
     /// Returns a count of the requests in flight that keeps nothing from ending.
     pub fn counter(&self) -> Counter {
-        Counter(self.in_flight.clone())
+        Counter(self.shared.clone())
     }
 
     /// Waits until every connection is gone, at most `limit`. Says whether all went by themselves.
@@ -92,13 +100,13 @@ impl Draining {
 
     /// Says whether the time to finish is over.
     pub fn is_over(&self) -> bool {
-        *self.stage.borrow() == Stage::Over
+        self.shared.is_over.load(Ordering::Relaxed)
     }
 
     /// Counts one more request in flight.
     pub fn enter(&self) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.in_flight.clone())
+        self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.shared.clone())
     }
 
     async fn reached(&mut self, wanted: Stage) {
@@ -109,6 +117,6 @@ impl Draining {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::{Bound as Place, Error};
+use crate::private;
 
 /// Remembers which file is ours; dropping it removes that file.
 #[derive(Debug)]
@@ -106,10 +107,7 @@ fn listen(directory: &Path, path: &Path, opening: Opening) -> io::Result<UnixLis
 
 /// Makes the directory, or checks that nobody else can put things into it.
 fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    private::directory(directory)
         .map_err(|source| ("its directory cannot be made", Some(source)))?;
     let found = std::fs::metadata(directory)
         .map_err(|source| ("its directory cannot be read", Some(source)))?;

@@ -14,9 +14,9 @@ use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::record::wall_millis;
-use super::saved;
 use super::totp::Code;
 use crate::credentials::{Login, SecondFactor};
+use crate::private;
 
 /// The attempts of one profile.
 #[derive(Debug)]
@@ -192,7 +192,8 @@ impl Attempts {
         match &self.path {
             Some(path) if *kept != before => {
                 let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
-                saved::replace(path, &json)
+                path.parent().map_or(Ok(()), private::directory)?;
+                private::replace(path, &json)
             }
             Some(_) | None => Ok(()),
         }

@@ -36,7 +36,7 @@ use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::asked::Asked;
-pub use self::error::{Cause, Error};
+pub use self::error::{Cause, Error, Lack};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;
 #[doc(hidden)]
@@ -68,10 +68,20 @@ pub enum Body {
 /// A ready-made `Authorization` value and the token generation it came from.
 #[derive(Clone, Debug)]
 pub struct Bearer {
-    /// The header value, marked sensitive.
-    pub header: HeaderValue,
-    /// Names the token: what [`Session::judge`] is asked about.
-    pub generation: u64,
+    header: HeaderValue,
+    generation: u64,
+}
+
+impl Bearer {
+    /// Returns the header value, marked sensitive.
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// Returns the name of the token: what [`Session::judge`] is asked about.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// What a 401 was about.
@@ -112,14 +122,14 @@ impl Session {
     ///
     /// One variant per reason why there is no token, at once where waiting cannot help.
     pub async fn ready(&self, body: Body) -> Result<(), Error> {
-        let now = self.shared.clock.now().boot;
+        let now = self.shared.clock.boot();
         let deadline = now + self.shared.wait;
         let token = self.shared.latest().token.filter(|token| token.is_valid(now));
         match (token, body) {
             (Some(_), Body::Replayable) => Ok(()),
             (Some(token), Body::Once) if !token.is_near_expiry(now) => Ok(()),
-            (Some(token), Body::Once) => self.verify(token.generation, deadline).await,
-            (None, Body::Replayable | Body::Once) => self.newer(None, deadline).await,
+            (Some(token), Body::Once) => Box::pin(self.verify(token.generation, deadline)).await,
+            (None, Body::Replayable | Body::Once) => Box::pin(self.newer(None, deadline)).await,
         }
     }
 
@@ -129,7 +139,7 @@ impl Session {
     ///
     /// As [`Session::ready`].
     pub fn bearer(&self) -> Result<Bearer, Error> {
-        let now = self.shared.clock.now().boot;
+        let now = self.shared.clock.boot();
         let latest = self.shared.latest();
         match &latest.bearer {
             Some(bearer) if latest.is_valid(now) => Ok(bearer.clone()),
@@ -144,7 +154,7 @@ impl Session {
     ///
     /// Call it once per 401. A request is replayed at most once.
     pub async fn judge(&self, generation: u64, asked: &Asked) -> Verdict {
-        let now = self.shared.clock.now().boot;
+        let now = self.shared.clock.boot();
         let current = self.shared.latest().token.map(|token| token.generation);
         if current == Some(generation) && self.shared.remembered().knows(asked, now) {
             return Verdict::Permission;
@@ -177,7 +187,7 @@ impl Session {
 
     /// Returns what `status` shows.
     pub fn view(&self) -> Arc<View> {
-        Arc::new(View::of(&self.shared.latest(), self.shared.clock.now().boot))
+        Arc::new(View::of(&self.shared.latest(), self.shared.clock.boot()))
     }
 
     /// Returns a receiver that wakes after each change; the number only grows.
@@ -240,7 +250,7 @@ impl Session {
         let mut changes = self.shared.subscribe();
         let mut nudged = false;
         loop {
-            let now = self.shared.clock.now().boot;
+            let now = self.shared.clock.boot();
             let (outlook, current) = {
                 let latest = self.shared.latest();
                 let current = latest.token.map(|token| token.generation);

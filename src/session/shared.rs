@@ -156,10 +156,15 @@ impl Latest {
         match self.due {
             _ if self.busy => Outlook::Wait { nudge: false },
             Some(due) if due <= now => Outlook::Wait { nudge: true },
-            Some(due) if due <= deadline => Outlook::Wait { nudge: false },
+            // A login that is not there is not waited for, though it is looked for again.
+            Some(due) if due <= deadline && !self.lacks_login() => Outlook::Wait { nudge: false },
             Some(due) => Outlook::Fail(self.trouble(due - now)),
             None => Outlook::Fail(self.trouble(Duration::ZERO)),
         }
+    }
+
+    fn lacks_login(&self) -> bool {
+        matches!(self.error, Some(Error::NotLoggedIn(_)))
     }
 
     /// Returns why there is no token, when the next attempt is `left` away.

@@ -5,9 +5,10 @@
 use std::io::{self, IsTerminal, stderr};
 use std::sync::OnceLock;
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::human::Human;
 use super::writer::Writer;
@@ -19,7 +20,7 @@ pub struct Log(&'static Started);
 #[derive(Debug)]
 struct Started {
     writer: Writer,
-    level: reload::Handle<EnvFilter, Registry>,
+    level: reload::Handle<Targets, Registry>,
 }
 
 /// There is one log per process, as `tracing` has it.
@@ -44,7 +45,7 @@ pub enum Error {
 
 /// A level that was understood.
 #[derive(Debug)]
-pub struct Level(EnvFilter);
+pub struct Level(Targets);
 
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +123,8 @@ impl Level {
             true => format!("warn,nexudus_proxy={level},nexudus_simulator={level}"),
             false => level.to_owned(),
         };
-        EnvFilter::try_new(&directives)
-            .map(Self)
-            .map_err(|source| Error::Level { level: level.to_owned(), source })
+        let targets = directives.parse::<Targets>();
+        targets.map(Self).map_err(|source| Error::Level { level: level.to_owned(), source })
     }
 }
 

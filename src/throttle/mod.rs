@@ -182,7 +182,7 @@ impl<'a> Turn<'a> {
         let now = self.throttle.clock.boot();
         let (number, at) = match self.counted.lane.pass(now) {
             Some(number) => (number, now),
-            None => self.wait(now).await?,
+            None => Box::pin(self.wait(now)).await?,
         };
         self.counted.count(at, self.throttle.midnight);
         if std::mem::replace(&mut self.sent, true) {

@@ -208,8 +208,9 @@ impl Upstream {
         repeat: Repeat,
         mut compose: impl FnMut() -> Request<Payload>,
     ) -> Result<Response<Relayed>, Error> {
+        // What is rare stands in boxes: it would make the future of every request larger.
         let tried = match self.0.streams.as_ref().and_then(SharedStreams::live) {
-            Some(streams) => Some(self.by_stream(streams, compose()).await),
+            Some(streams) => Some(Box::pin(self.by_stream(streams, compose())).await),
             None => match self.0.pool.take(repeat) {
                 Some(line) => Some(self.by_line(line, compose()).await),
                 None => None,
@@ -218,13 +219,15 @@ impl Upstream {
         match tried {
             Some(Ok(answer)) => Ok(answer),
             // Not a byte of it was written: the same request goes out on a new connection.
-            Some(Err(Failed { unsent: Some(request), .. })) => self.send_fresh(*request).await,
+            Some(Err(Failed { unsent: Some(request), .. })) => {
+                Box::pin(self.send_fresh(*request)).await
+            }
             Some(Err(Failed { error, .. }))
                 if repeat == Repeat::Never || !matches!(error, Error::Closed { .. }) =>
             {
                 Err(error)
             }
-            Some(Err(_)) | None => self.send_fresh(compose()).await,
+            Some(Err(_)) | None => Box::pin(self.send_fresh(compose())).await,
         }
     }
 
@@ -289,6 +292,10 @@ impl Upstream {
             None => Err(Failed::sent(Error::Timeout { origin, limit: self.0.header_timeout })),
             // Nobody asked for another protocol: passing it on would desynchronise the client.
             Some(Ok(answer)) if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Failed::sent(Error::Malformed { origin, source: None }))
+            }
+            // hyper undoes the last coding and leaves the others to nobody.
+            Some(Ok(answer)) if !body::is_plain(answer.headers()) => {
                 Err(Failed::sent(Error::Malformed { origin, source: None }))
             }
             Some(Ok(answer)) => Ok(answer),

@@ -5,6 +5,8 @@
 mod clients;
 mod config;
 mod demo;
+#[cfg(target_os = "linux")]
+mod disk;
 mod flags;
 mod frame;
 mod life;
@@ -12,6 +14,8 @@ mod login;
 mod refused;
 #[cfg(unix)]
 mod run;
+#[cfg(target_os = "linux")]
+mod secrets;
 #[cfg(unix)]
 mod served;
 #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::machine::machine;
+use crate::machine::{ALICE, START, machine};
 
 #[test]
 fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
@@ -36,6 +36,23 @@ fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
     for (name, done) in inside {
         assert_eq!(done, NEEDED.contains(&name.as_str()), "{name}");
     }
+}
+
+/// That the kernel then refuses every other port is shown where the daemon asks for it
+/// (`src/daemon/ports.rs`); a kernel before 6.7 cannot.
+#[test]
+fn the_daemon_gives_up_every_port_but_the_configured_ones() {
+    let machine = machine();
+    machine.install();
+    machine.store_credentials();
+    let nexudus = machine.nexudus("[log]\nlevel = \"debug\"\n");
+
+    machine.run(START);
+
+    let ports = format!("connections are confined  ports={{53, {}}}", nexudus.address().port());
+    let said = machine.journal("debug");
+    assert!(said.contains(&ports) || said.contains("this kernel cannot"), "{said}");
+    assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
 }
 
 fn attempts(told: &str) -> BTreeMap<String, bool> {

@@ -49,6 +49,8 @@ pub(crate) fn machine() -> Machine {
         .args(["--system-call-filter=@keyring", &format!("--machine=m{}", std::process::id())])
         // Also where this machine itself still has the first kind of control groups.
         .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+        // Several tests boot it at a time, and none of them writes to it.
+        .env("SYSTEMD_NSPAWN_LOCK", "0")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

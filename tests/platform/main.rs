@@ -1,13 +1,19 @@
-//! The program on real ground: a Secret Service on a private bus, a machine with systemd.
+//! The program on real ground: the clients that people use, a Secret Service on a private bus, a
+//! machine with systemd.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod clients;
 mod confined;
 mod installed;
 mod keyring;
 mod login;
 mod machine;
+mod manager;
+mod names;
 mod person;
+mod prompts;
 mod restarts;
 mod service;
+mod stage;

@@ -1,79 +1,139 @@
-//! The units for one person, in a real user's manager with a real gnome-keyring: a keyring that is
-//! locked at the start is waited for.
+//! Somebody at the desktop: answers the keyring's dialog, as GNOME's prompter shows it.
+//!
+//! It speaks to the keyring as that program does (`org.gnome.keyring.internal.Prompter`, secrets
+//! by `sx-aes-1`), and types one password.
 
-use crate::keyring::eventually;
-use crate::machine::{ALICE, Machine, PASSWORD, configuration, machine, source};
+use std::collections::HashMap;
+use std::thread::JoinHandle;
 
-#[test]
-fn a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens() {
-    let machine = machine();
-    let nexudus = nexudus_simulator::Simulator::builder()
-        .account(nexudus_simulator::Account::new(crate::machine::EMAIL, PASSWORD))
-        .start()
-        .unwrap();
-    let home = "/home/alice/.config";
-    machine.write(&format!("{home}/nexudus-proxy/ca.pem"), nexudus.ca_pem());
-    machine.write(&format!("{home}/nexudus-proxy/config.toml"), configuration(&nexudus));
-    for unit in crate::machine::UNITS {
-        machine.write(&format!("{home}/systemd/user/{unit}"), source(&format!("user/{unit}")));
-    }
-    machine.run("chown -R alice:alice /home/alice");
-    keyring(&machine, "unlock");
-    machine.run_as(
-        ALICE,
-        &format!(
-            "printf {PASSWORD} | nexudus-proxy login --email ada@example.test --password-stdin"
-        ),
-    );
-    keyring(&machine, "lock");
+use aws_lc_rs::cipher::{AES_128, PaddedBlockEncryptingKey, UnboundCipherKey};
+use aws_lc_rs::hkdf;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use oo7::zbus::message::{Header, Type};
+use oo7::zbus::zvariant::{OwnedObjectPath, OwnedValue};
+use oo7::zbus::{Connection, MessageStream, connection};
+use tokio::sync::oneshot;
 
-    machine.run_as(ALICE, "systemctl --user daemon-reload; systemd-analyze --user verify --man=no ~/.config/systemd/user/nexudus-proxy*");
-    machine.run_as(
-        ALICE,
-        "systemctl --user enable --quiet --now nexudus-proxy.socket nexudus-proxy-admin.socket nexudus-proxy.service",
-    );
-
-    let show = "systemctl --user show --value nexudus-proxy.service -p";
-    let words = || machine.run_as(ALICE, &format!("{show} StatusText"));
-    eventually("it says so", || words() == "the credential store is locked\n");
-    assert_eq!(machine.get(ALICE, "/api/auth/me"), "503");
-    assert_eq!(machine.run_as(ALICE, &format!("{show} ActiveState")), "active\n");
-    assert_eq!(machine.run_as(ALICE, &format!("{show} NRestarts")), "0\n");
-
-    keyring(&machine, "unlock");
-    machine.run_as(ALICE, "nexudus-proxy wait --timeout 60s");
-    assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
-    assert_eq!(nexudus.token_calls().len(), 1, "it resumes what login saved");
-
-    // A person's own restart and reload.
-    machine.run_as(
-        ALICE,
-        "systemctl --user reload nexudus-proxy; systemctl --user restart nexudus-proxy",
-    );
-    assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
-    assert_eq!(machine.get(crate::machine::BOB, "/api/auth/me"), "403");
+/// Somebody who is there until dropped.
+pub(crate) struct Person {
+    leave: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// Opens or locks alice's keyring, as her desktop does.
-fn keyring(machine: &Machine, what: &str) {
-    let call = "gdbus call --session --dest org.freedesktop.secrets --object-path";
-    let collection = "/org/freedesktop/secrets/collection/login";
-    let line = match what {
-        "lock" => format!(
-            "{call} /org/freedesktop/secrets --method org.freedesktop.Secret.Service.Lock \
-             \"[objectpath '{collection}']\""
-        ),
-        _ => "systemctl --user stop gnome-keyring-daemon.socket gnome-keyring-daemon.service; \
-              printf pw | gnome-keyring-daemon --replace --unlock --components=secrets --daemonize"
-            .to_owned(),
-    };
-    let wanted = format!("(<{}>,)\n", what == "lock");
-    let is = format!(
-        "{call} {collection} --method org.freedesktop.DBus.Properties.Get \
-         org.freedesktop.Secret.Collection Locked"
-    );
-    eventually(what, || {
-        machine.tried_as(ALICE, &line);
-        machine.tried_as(ALICE, &is).out == wanted
+/// Puts somebody at the desktop of this bus, who knows the keyring's password.
+pub(crate) fn person(bus: &str, password: &'static str) -> Person {
+    let (leave, left) = oneshot::channel::<()>();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let bus = bus.to_owned();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let connection = connection::Builder::address(bus.as_str()).unwrap();
+            let connection = connection.name(NAME).unwrap().build().await.unwrap();
+            let mut messages = MessageStream::from(&connection);
+            ready.send(()).unwrap();
+            tokio::select! {
+                _ = left => {}
+                () = answer(&connection, &mut messages, password) => {}
+            }
+        });
     });
+    is_ready.recv().unwrap();
+    Person { leave: Some(leave), thread: Some(thread) }
 }
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        drop(self.leave.take());
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+async fn answer(connection: &Connection, messages: &mut MessageStream, password: &str) {
+    while let Some(message) = next(messages).await {
+        let header = message.header();
+        if message.message_type() != Type::MethodCall {
+            continue;
+        }
+        let body = message.body();
+        match header.member().unwrap().as_str() {
+            "BeginPrompting" => {
+                let callback: OwnedObjectPath = body.deserialize().unwrap();
+                connection.reply(&header, &()).await.unwrap();
+                ready(connection, &header, &callback, "", &public()).await;
+            }
+            "PerformPrompt" => {
+                type Asked = (OwnedObjectPath, String, HashMap<String, OwnedValue>, String);
+                let (callback, _, _, exchange): Asked = body.deserialize().unwrap();
+                connection.reply(&header, &()).await.unwrap();
+                let typed = public() + &sealed(&exchange, password);
+                ready(connection, &header, &callback, "yes", &typed).await;
+            }
+            "StopPrompting" => {
+                let callback: OwnedObjectPath = body.deserialize().unwrap();
+                connection.reply(&header, &()).await.unwrap();
+                let to = header.sender().unwrap().clone();
+                let done =
+                    connection.call_method(Some(to), &callback, Some(CALLBACK), "PromptDone", &());
+                let _ = done.await;
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn next(messages: &mut MessageStream) -> Option<oo7::zbus::Message> {
+    use std::pin::Pin;
+    let next = std::future::poll_fn(|cx| {
+        oo7::zbus::export::futures_core::Stream::poll_next(Pin::new(&mut *messages), cx)
+    });
+    next.await.map(Result::unwrap)
+}
+
+/// Says that the dialog is there, or what was typed into it.
+async fn ready(
+    connection: &Connection,
+    header: &Header<'_>,
+    callback: &OwnedObjectPath,
+    reply: &str,
+    exchange: &str,
+) {
+    let to = header.sender().unwrap().clone();
+    let said = (reply, HashMap::<&str, OwnedValue>::new(), exchange);
+    let told = connection.call_method(Some(to), callback, Some(CALLBACK), "PromptReady", &said);
+    told.await.unwrap();
+}
+
+/// Our half of the agreement on a key: 2 to the power of 1. Nobody is to be kept out here.
+fn public() -> String {
+    format!("[sx-aes-1]\npublic={}\n", BASE64_STANDARD.encode([2]))
+}
+
+/// Encrypts what is typed under the key agreed on: the other's half to the power of 1.
+fn sealed(exchange: &str, password: &str) -> String {
+    let theirs = exchange.lines().find_map(|line| line.strip_prefix("public=")).unwrap();
+    let theirs = BASE64_STANDARD.decode(theirs).unwrap();
+    // As many bytes as the prime has: 1,536 bits.
+    let shared = [vec![0; 192 - theirs.len()], theirs].concat();
+    let mut key = [0; 16];
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&shared);
+    secret.expand(&[], Sixteen).unwrap().fill(&mut key).unwrap();
+    let key = UnboundCipherKey::new(&AES_128, &key).unwrap();
+    let mut text = password.as_bytes().to_vec();
+    let context = PaddedBlockEncryptingKey::cbc_pkcs7(key).unwrap().encrypt(&mut text).unwrap();
+    let iv: &[u8] = (&context).try_into().unwrap();
+    let (text, iv) = (BASE64_STANDARD.encode(text), BASE64_STANDARD.encode(iv));
+    format!("secret={text}\niv={iv}\n")
+}
+
+struct Sixteen;
+
+impl hkdf::KeyType for Sixteen {
+    fn len(&self) -> usize {
+        16
+    }
+}
+
+const NAME: &str = "org.gnome.keyring.SystemPrompter";
+const CALLBACK: &str = "org.gnome.keyring.internal.Prompter.Callback";

@@ -47,7 +47,7 @@ fn twenty_restarts_and_reloads_lose_no_request_and_repeat_no_write() {
     let said: Vec<Report> = clients.into_iter().map(Client::end).collect();
     for Report { name, done, failed, .. } in &said {
         assert!(failed.is_empty(), "{name}: {failed:?}");
-        assert!(*done > 100, "{name} was at work: {done}");
+        assert!(*done > 50, "{name} was at work: {done}");
     }
     let mut executed = BTreeMap::<String, usize>::new();
     for write in nexudus.executed_writes() {

@@ -9,14 +9,20 @@
 mod support;
 
 mod answers;
+mod calls;
 mod connects;
+mod crowds;
 mod drains;
 mod forwards;
+mod framing;
+mod fuzzed;
+mod heads;
 mod keys;
 mod limits;
 mod logins;
 mod observes;
 mod paces;
+mod reaches;
 mod refuses;
 mod rejected;
 mod relays;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nexudus_proxy::admin::client::{Client, Error, Events};
 use nexudus_proxy::admin::wire::{Event, Problem, Readiness, Request, Session, Status};
 use nexudus_proxy::config::Paths;
-use nexudus_simulator::Route;
+use nexudus_simulator::{Account, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::{Daemon, PASSWORD, PATIENCE, daemon, upstream};
+use crate::support::{Daemon, PASSWORD, PATIENCE, ada, daemon, refused, upstream};
 
 #[tokio::test]
 async fn ready_comes_within_a_tenth_of_a_second() {
@@ -64,6 +64,38 @@ async fn readiness_names_the_reason_in_each_state() {
     assert!(get(&daemon, "/readyz").await.starts_with("HTTP/1.1 200"));
     let _: Session = admin.post("/v1/forget").await.unwrap();
     assert_eq!(reason(&daemon).await, "session.not-logged-in");
+    assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200"), "alive all the same");
+}
+
+#[tokio::test]
+async fn readiness_names_what_only_a_person_can_repair() {
+    let needs_code = ada().with_totp_secret("JBSWY3DPEHPK3PXP");
+    let needs_password = Account { must_reset_password: true, ..ada() };
+    for (account, code) in
+        [(needs_code, "session.totp-required"), (needs_password, "session.password-reset")]
+    {
+        let upstream = upstream().account(account).start().unwrap();
+        let daemon = daemon(&upstream).run().await;
+        daemon.session_until(|view| view.error.is_some()).await;
+        assert_eq!(reason(&daemon).await, code);
+    }
+
+    let upstream = upstream().start().unwrap();
+    let unreadable = daemon(&upstream)
+        .login_in_a_file(PASSWORD)
+        .set(|config| config.credentials.command = vec!["false".to_owned()]);
+    let unreadable = unreadable.run().await;
+    unreadable.session_until(|view| view.error.is_some()).await;
+    assert_eq!(reason(&unreadable).await, "credentials.unavailable");
+
+    let daemon = daemon(&upstream).stored().run().await;
+    daemon.session_until(|view| view.saved).await;
+    let daemon = daemon.again().await.without_login().run().await;
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    upstream.revoke_access_tokens();
+    upstream.revoke_refresh_tokens();
+    assert_eq!(refused(&daemon).await, "session.expired");
+    assert_eq!(reason(&daemon).await, "session.expired");
     assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200"), "alive all the same");
 }
 

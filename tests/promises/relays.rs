@@ -1,10 +1,9 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::exact::{Exact, Reply, exact, ok};
-use crate::support::{Daemon, PATIENCE, daemon_before};
+use crate::support::exact::{Reply, before, exact, get, ok, read_until};
 
 #[tokio::test]
 async fn targets_arrive_byte_for_byte() {
@@ -64,7 +63,7 @@ async fn only_what_concerns_the_request_goes_up() {
 async fn only_what_concerns_the_answer_comes_down() {
     let upstream = exact(|_| {
         Reply::Keep(
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
+            "HTTP/1.1 200 marker-token-5c1d\r\nContent-Length: 2\r\nMARKER-token-5c1d: 1\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
              Keep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\
              Alt-Svc: h3\r\nX-Echo: Bearer marker-token-5c1d\r\nContent-Encoding: gzip\r\n\
              X-Keep: 1\r\nETag: \"x\"\r\n\r\n\x1f\x08"
@@ -311,25 +310,4 @@ async fn connections_are_used_again() {
 
     // One for the token, one kept warm from the start, perhaps one before that was there.
     assert!(upstream.connections() <= 3, "{}", upstream.connections());
-}
-
-async fn before(upstream: &Exact) -> Daemon {
-    daemon_before(upstream.address.port(), &upstream.ca).run().await
-}
-
-fn get(target: &str, fields: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{fields}\r\n")
-}
-
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut bytes = vec![];
-    let read = async {
-        while !bytes.ends_with(end.as_bytes()) {
-            bytes.push(stream.read_u8().await.unwrap());
-        }
-    };
-    let done = tokio::time::timeout(PATIENCE, read).await;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    done.unwrap_or_else(|_| panic!("only this came: {text}"));
-    text
 }

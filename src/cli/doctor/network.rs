@@ -1,5 +1,6 @@
 //! Checks of the way to Nexudus: name, TCP, TLS, and what one request without a login tells.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -132,6 +133,9 @@ async fn handshake(
     let shaken = TlsConnector::from(trust).connect(name, stream);
     match tokio::time::timeout(LIMIT, shaken).await {
         Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            Err(fail(format!("the connection broke in the handshake: {error}"), NETWORK))
+        }
         Ok(Err(error)) => Err(fail(
             format!("the certificate or the handshake failed: {error}"),
             "A firewall that opens TLS needs its CA in upstream.ca_file; a wrong clock makes every \

@@ -66,7 +66,11 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: "request.framing",
         title: "Malformed request",
         token: "http_request_error",
-        hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it."),
+        hint: Some(
+            "Send an HTTP/1.1 request as RFC 9112 writes it; in its target, percent-encode spaces, \
+             `\"`, `<` and `>`."
+                .into(),
+        ),
         retry_after: None,
         allow: None,
         close: true,
@@ -76,7 +80,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: "request.too-large",
         title: "Request too large",
         token: "http_request_error",
-        hint: Some("Send less, or raise the bound in [limits]."),
+        hint: Some("Send less, or raise the bound in [limits].".into()),
         retry_after: None,
         allow: None,
         close: true,
@@ -85,7 +89,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         status: StatusCode::REQUEST_TIMEOUT,
         code: "request.timeout",
         title: "Request too slow",
-        ..framing
+        ..framing.clone()
     };
     let fields = format!(
         "the request head is larger than {} bytes or has more than {} fields",

@@ -59,7 +59,7 @@ impl<I: Issuer> Keeper<I> {
         } else if error.retry_after().is_some() {
             warn!(error = %error, cause, "no token; trying again");
         } else {
-            error!(error = %error, cause, hint = error.hint(), "no token");
+            error!(error = %error, cause, hint = &*error.hint(), "no token");
         }
     }
 

@@ -100,6 +100,18 @@ pub struct Program {
 }
 
 impl Program {
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns its anonymous memory that is resident, in bytes.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     /// Begins a GET; it goes on by itself.
     pub fn get(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
         let url = format!("http://{}{path}", self.address);

@@ -1,0 +1,169 @@
+//! What one request asks of the allocator on the data path: a number that no busy machine blurs.
+//!
+//! The data path runs on this thread and is counted; the simulator has a thread of its own and is
+//! not.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use nexudus_proxy::clients::Clients;
+use nexudus_proxy::clock::Clock;
+use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Store};
+use nexudus_proxy::credentials::{Credentials, Login};
+use nexudus_proxy::gateway::{Connections, Gateway, Guard, Keys, Manners, Policy};
+use nexudus_proxy::listen::{self, Drain, Listener, Users};
+use nexudus_proxy::secret::Secret;
+use nexudus_proxy::session::{Body, Session, issuer};
+use nexudus_proxy::telemetry::Record;
+use nexudus_proxy::throttle::Throttle;
+use nexudus_proxy::upstream::{self, Keep, Resolver, Terms, Upstream};
+use nexudus_simulator::{Account, Simulator};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+
+#[test]
+fn a_small_request_costs_few_allocations() {
+    let mut stage = Stage::set();
+    let request = stage.get("/api/spaces/coworkers?size=1");
+    stage.ask(&request, WARM_UP);
+
+    let counted = allocation_counter::measure(|| stage.ask(&request, COUNTED));
+
+    let each = counted.count_total.div_ceil(COUNTED);
+    assert!(each <= MOST, "{each} allocations for each request");
+    let bytes = counted.bytes_total / COUNTED;
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes for each request");
+    assert!(counted.count_current.abs() < 100, "{} are never freed", counted.count_current);
+}
+
+/// Both sides of hyper, the rules, the copy of the headers and the pool: raise it with a reason.
+const MOST: u64 = 0;
+
+/// Most of it are two read buffers of hyper's, 8 KiB each.
+const MOST_BYTES: u64 = 0;
+
+const WARM_UP: u64 = 50;
+const COUNTED: u64 = 200;
+
+/// The data path on this thread, a caller of it, and an upstream elsewhere.
+struct Stage {
+    runtime: Runtime,
+    caller: TcpStream,
+    address: SocketAddr,
+    _drain: Drain,
+    _upstream: Simulator,
+    _home: TempDir,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let simulator =
+            Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let ca_file = home.path().join("ca.pem");
+        std::fs::write(&ca_file, simulator.ca_pem()).unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let origin = Origin::new("localhost", simulator.address().port());
+        let (drain, draining) = Drain::new();
+        let (caller, address) = runtime.block_on(async {
+            let tls = upstream::tls(Some(&ca_file)).unwrap();
+            let session = session(&tls, &origin);
+            let clock = Clock::system();
+            let resolver = Resolver::new(tokio::runtime::Handle::current());
+            let terms = Terms { http2: false, via: None, connect: PATIENCE, header: PATIENCE };
+            let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
+            let [place] = listen::bind_tcp(&["127.0.0.1:0".parse().unwrap()])
+                .unwrap()
+                .try_into()
+                .unwrap_or_else(|_| panic!("one address, one place"));
+            let address = place.address().unwrap();
+            let listener = place.watch().unwrap();
+
+            let limits = Limits::default();
+            let keys = Keys::new(Clients::new(home.path(), clock.clone()), false);
+            let users = Users::new(&[], &[], false).unwrap();
+            let gateway = Gateway::new(
+                Guard::new(&[address], &[], limits.target_bytes, users, keys),
+                Policy::new(vec![], Anonymous::Full),
+                Keep::new(limits.replay_body, u64::MAX, limits.body_idle),
+                session.clone(),
+                Throttle::new(&config::Throttle::default(), clock),
+                upstream,
+                Manners::default(),
+            );
+            let connections = Connections::new(&limits, draining, Arc::<Record>::default());
+            tokio::spawn(accept(listener, connections, Arc::new(ArcSwap::from_pointee(gateway))));
+            session.ready(Body::Replayable).await.unwrap();
+            (TcpStream::connect(address).await.unwrap(), address)
+        });
+        Self { runtime, caller, address, _drain: drain, _upstream: simulator, _home: home }
+    }
+
+    /// Returns the bytes of a request.
+    fn get(&self, target: &str) -> Vec<u8> {
+        let host = self.address;
+        format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n"
+        )
+        .into_bytes()
+    }
+
+    /// Sends the request as often, each time after the last answer; allocates nothing itself.
+    fn ask(&mut self, request: &[u8], times: u64) {
+        let Self { runtime, caller, .. } = self;
+        runtime.block_on(async {
+            let mut answer = [0; 16 << 10];
+            for _ in 0..times {
+                caller.write_all(request).await.unwrap();
+                let mut end = 0;
+                while !is_whole(&answer[..end]) {
+                    let read = caller.read(&mut answer[end..]).await.unwrap();
+                    assert!(read > 0, "closed instead of answered");
+                    end += read;
+                }
+                assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            }
+        });
+    }
+}
+
+async fn accept(listener: Listener, connections: Connections, gateway: Arc<ArcSwap<Gateway>>) {
+    loop {
+        let (stream, peer) = listener.next().await;
+        tokio::spawn(connections.clone().serve(gateway.clone(), stream, peer));
+    }
+}
+
+fn session(tls: &rustls::ClientConfig, origin: &Origin) -> Session {
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
+    let issuer = issuer::Http::new(issuer::client(client).build().unwrap(), origin.to_string());
+    let config = config::Session { store: Store::Memory, ..config::Session::default() };
+    let login =
+        Login { email: EMAIL.to_owned(), password: Secret::new(PASSWORD), second_factor: None };
+    let credentials = Credentials::memory(Some(login));
+    let (session, keeper) = Session::new(&config, None, credentials, issuer, Clock::system());
+    tokio::spawn(keeper.run());
+    session
+}
+
+/// Says whether an answer with a known length has come to its end.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let name = b"content-length: ";
+    let lines = answer[..head].split(|byte| *byte == b'\n');
+    let length = lines.filter_map(|line| {
+        let (start, value) = line.split_at_checked(name.len())?;
+        let is_it = start.eq_ignore_ascii_case(name);
+        is_it.then(|| std::str::from_utf8(value).unwrap().trim().parse::<usize>().unwrap())
+    });
+    length.last().is_some_and(|length| answer.len() == head + 4 + length)
+}
+
+const EMAIL: &str = "ada@example.test";
+const PASSWORD: &str = "marker-password-7f3a";
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
