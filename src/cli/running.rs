@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use crate::admin::client::{self as admin, Client};
+use crate::admin::wire::Status;
 use crate::config::{Config, Paths, UnixSocket};
 
 /// Where a daemon of this profile would answer.
@@ -105,6 +106,11 @@ impl Running {
             Err(admin::Error::NotRunning) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns what the daemon says of itself, if one runs and tells.
+    pub(super) async fn status(&self) -> Option<Status> {
+        Client::find(std::slice::from_ref(&self.control)).await.ok()?.get("/v1/status").await.ok()
     }
 
     /// Says whether somebody answers for this profile.

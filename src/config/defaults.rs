@@ -21,7 +21,7 @@ impl Default for Config {
             policy: Policy { anonymous: Anonymous::Full, deny: vec![], cookies: false },
             throttle: Throttle::default(),
             limits: Limits::default(),
-            log: Log { level: "info".to_owned(), format: Format::Auto },
+            log: Log { level: "info".to_owned(), format: Format::Auto, server_timing: false },
             // Below systemd's and launchd's own patience (90 s and 20 s), above what a page takes.
             daemon: Daemon { drain: Duration::from_secs(5) },
             notify: Notify { command: vec![] },

@@ -285,6 +285,8 @@ pub struct Log {
     pub level: String,
     /// The shape of a line.
     pub format: Format,
+    /// Whether answers say in `Server-Timing` where the time went.
+    pub server_timing: bool,
 }
 
 /// `log.format`

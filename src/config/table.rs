@@ -153,6 +153,11 @@ pub static KEYS: &[Entry] = &[
         "auto: human on a terminal, journald under systemd, else json"
     ),
     entry!(
+        log.server_timing,
+        Kind::Switch,
+        "true: answers say in Server-Timing how long token, queue and upstream took"
+    ),
+    entry!(
         daemon.drain,
         Kind::Duration { zero: true },
         "How long requests in flight may take to end after a stop"

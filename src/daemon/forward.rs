@@ -116,7 +116,7 @@ impl Forward<'_> {
         for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
             let throttle = match lanes.is_empty() {
                 true => self.throttle.clone(),
-                false => self.throttle.another(&self.config.throttle),
+                false => Throttle::new(&self.config.throttle, self.clock.clone()),
             };
             let lane = self.lane(origin, throttle, &places)?;
             routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
@@ -165,7 +165,7 @@ pub(super) fn gateway(
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
     let manners = Manners { user_agent, trace: config.upstream.trace };
-    Ok(Gateway::new(
+    let gateway = Gateway::new(
         guard,
         policy,
         keep,
@@ -173,7 +173,8 @@ pub(super) fn gateway(
         throttle.clone(),
         upstream.clone(),
         manners,
-    ))
+    );
+    Ok(gateway.telling_time(config.log.server_timing))
 }
 
 /// 0 in the configuration means no bound.

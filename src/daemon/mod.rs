@@ -162,14 +162,14 @@ impl Daemon {
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();
+        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
             setting.credentials,
-            issuer::Http::new(client, config.upstream.origin.to_string()),
+            issuer::Http::new(client, config.upstream.origin.to_string(), throttle.clone()),
             setting.clock.clone(),
         );
-        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
         let alert = (!config.notify.command.is_empty()).then(|| {
@@ -197,6 +197,7 @@ impl Daemon {
             clock: setting.clock,
         };
         let (routes, lanes) = forward.routes(places)?;
+        let host_throttles = lanes.iter().skip(1).map(|lane| lane.throttle.clone()).collect();
         let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
@@ -223,6 +224,8 @@ impl Daemon {
             facts,
             admin::Sources {
                 session: session.clone(),
+                throttle: throttle.clone(),
+                host_throttles,
                 record: record.clone(),
                 in_flight: drain.counter(),
                 now: seen,

@@ -75,6 +75,7 @@ impl Daemon {
         }
         for (lane, gateway) in live.lanes.iter().zip(gateways) {
             lane.gateway.store(Arc::new(gateway));
+            lane.throttle.adopt(&next.throttle);
         }
         live.connections.store(Arc::new(connections));
         live.config = next;
@@ -92,6 +93,9 @@ const LIVE: &[&str] = &[
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",
+    "throttle.wait",
+    "throttle.reads",
+    "throttle.writes",
     "limits.header_bytes",
     "limits.headers",
     "limits.target_bytes",
@@ -101,6 +105,7 @@ const LIVE: &[&str] = &[
     "limits.body_idle",
     "limits.keep_alive",
     "log.level",
+    "log.server_timing",
     "daemon.drain",
 ];
 

@@ -19,7 +19,7 @@ use super::guard::Visitor;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
-use crate::telemetry::{Access, Record};
+use crate::telemetry::{Access, Record, Spent};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.
 #[derive(Clone, Debug)]
@@ -119,15 +119,16 @@ pub(super) struct Answering {
 
 impl Answering {
     async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let mut spent = Spent::begin();
         let response = match self.met.has_room {
             true => {
                 let gateway = self.met.gateway.load_full();
-                let answer = pin!(gateway.respond(request, &self.met.visitor));
+                let answer = pin!(gateway.respond(request, &self.met.visitor, &mut spent));
                 unless_over(&self.met.draining, answer).await
             }
             false => respond::render(&Error::Overloaded),
         };
-        self.access.answered(&response);
+        self.access.answered(&response, &spent);
         Ok(response.map(|body| body.during(self)))
     }
 

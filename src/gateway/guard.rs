@@ -10,7 +10,6 @@ use http::header::{CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, Request, Version};
-use hyper::body::Incoming;
 
 use super::caller::{self, Caller, Keys};
 use super::login;
@@ -18,9 +17,9 @@ use crate::listen::{Peer, Users};
 
 /// A request whose sender may use the daemon.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct Admitted<B> {
     pub(super) head: Parts,
-    pub(super) body: Incoming,
+    pub(super) body: B,
     pub(super) caller: Caller,
 }
 
@@ -123,11 +122,11 @@ impl Guard {
 }
 
 /// Admits a well-formed request that the user's own tool has sent.
-pub(super) fn admit(
-    request: Request<Incoming>,
+pub(super) fn admit<B>(
+    request: Request<B>,
     visitor: &Visitor,
     guard: &Guard,
-) -> Result<Admitted, Error> {
+) -> Result<Admitted<B>, Error> {
     let (head, body) = request.into_parts();
     let caller = check(&head, visitor, guard).inspect_err(|error| note(&head, visitor, error))?;
     Ok(Admitted { head, body, caller })

@@ -5,6 +5,7 @@
 //! add (CVE-2025-48865).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::ext::ReasonPhrase;
 
@@ -128,6 +129,16 @@ pub(super) fn clean(
     bearer: &Bearer,
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
+    clean_head(&mut head, allowed, upstream, bearer);
+    Response::from_parts(head, Body::relayed(body))
+}
+
+pub(super) fn clean_head(
+    head: &mut Parts,
+    allowed: &Allowed,
+    upstream: &Upstream,
+    bearer: &Bearer,
+) {
     // Neither side's version is the other's business: hyper answers in the caller's.
     head.version = http::Version::HTTP_11;
     // RFC 9112 §6.3: beside a transfer coding a length says nothing.
@@ -153,7 +164,6 @@ pub(super) fn clean(
         head.extensions.remove::<ReasonPhrase>();
     }
     shield(&mut head.headers);
-    Response::from_parts(head, Body::relayed(body))
 }
 
 fn comes_down(

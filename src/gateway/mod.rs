@@ -16,6 +16,7 @@ mod login;
 mod policy;
 mod respond;
 mod scrub;
+mod steps;
 mod target;
 
 use std::sync::Arc;
@@ -34,9 +35,11 @@ pub use self::guard::Guard;
 use self::guard::Visitor;
 pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
+#[doc(hidden)]
+pub use self::steps::Steps;
 use crate::listen::Peer;
 use crate::session::{self, Asked, Bearer, Session};
-use crate::telemetry::Noted;
+use crate::telemetry::{Noted, Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
@@ -50,6 +53,7 @@ pub struct Gateway {
     throttle: Throttle,
     upstream: Upstream,
     manners: Manners,
+    tells_time: bool,
 }
 
 impl Gateway {
@@ -63,7 +67,14 @@ impl Gateway {
         upstream: Upstream,
         manners: Manners,
     ) -> Self {
-        Self { guard, policy, keep, session, throttle, upstream, manners }
+        let tells_time = false;
+        Self { guard, policy, keep, session, throttle, upstream, manners, tells_time }
+    }
+
+    /// Says in `Server-Timing` where the time of a request went, if `tells`.
+    #[must_use]
+    pub fn telling_time(self, tells: bool) -> Self {
+        Self { tells_time: tells, ..self }
     }
 
     /// Looks at whoever has connected, before the first request.
@@ -72,12 +83,20 @@ impl Gateway {
     }
 
     /// Answers one local request. Never fails: every error becomes a response.
-    async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        visitor: &Visitor,
+        spent: &mut Spent,
+    ) -> Response<Body> {
         let mut client = None;
-        let answered = self.answer(request, visitor, &mut client).await;
-        let mut response = answered.unwrap_or_else(|error| respond::render(&error));
+        let answer = self.answer(request, visitor, spent, &mut client).await;
+        let mut response = answer.unwrap_or_else(|error| respond::render(&error));
         if client.is_some() {
             response.extensions_mut().get_or_insert_default::<Noted>().client = client;
+        }
+        if self.tells_time {
+            respond::tell_time(&mut response, spent);
         }
         response
     }
@@ -86,6 +105,7 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         visitor: &Visitor,
+        spent: &mut Spent,
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<Body>, Error> {
         let admitted = guard::admit(request, visitor, &self.guard)?;
@@ -99,23 +119,30 @@ impl Gateway {
         };
 
         let once = !self.keep.can_hold(&body);
-        self.session
-            .ready(if once { session::Body::Once } else { session::Body::Replayable })
-            .await?;
+        let body_is = if once { session::Body::Once } else { session::Body::Replayable };
+        spent.elsewhere();
+        let ready = self.session.ready(body_is).await;
+        spent.on(Part::Token);
+        ready?;
         // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
         // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
+        spent.elsewhere();
 
         let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
         let mut replayed = false;
         loop {
-            let (response, bearer) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
+            let (response, bearer) =
+                self.send_in_turn(&mut turn, &allowed, &mut body, spent).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 return self.relay(response, &allowed, &bearer).await;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let asked = Asked::new(allowed.method(), allowed.path());
-            match Box::pin(self.session.judge(bearer.generation(), &asked)).await {
+            let judging = Box::pin(self.session.judge(bearer.generation(), &asked));
+            let verdict = judging.await;
+            spent.on(Part::Token);
+            match verdict {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;
@@ -165,11 +192,18 @@ impl Gateway {
         turn: &mut Turn<'_>,
         allowed: &Allowed,
         body: &mut Kept,
+        spent: &mut Spent,
     ) -> Result<(Response<Relayed>, Bearer), Error> {
-        let mut slot = turn.slot().await?;
+        let slot = turn.slot().await;
+        spent.on(Part::Queue);
+        let mut slot = slot?;
         loop {
-            let bearer = self.bearer(body).await?;
-            let response = self.send(allowed, body, &bearer).await?;
+            let bearer = self.bearer(body).await;
+            spent.on(Part::Token);
+            let bearer = bearer?;
+            let response = self.send(allowed, body, &bearer).await;
+            spent.on(Part::Upstream);
+            let response = response?;
             match slot.judge(&answer(&response), body.is_repeatable()) {
                 throttle::Verdict::Pass => {
                     if response.status() != StatusCode::UNAUTHORIZED {
@@ -180,7 +214,9 @@ impl Gateway {
                 throttle::Verdict::Relay => return Ok((response, bearer)),
                 throttle::Verdict::Again => {}
             }
-            let Ok(another) = turn.slot().await else { return Ok((response, bearer)) };
+            let another = turn.slot().await;
+            spent.on(Part::Queue);
+            let Ok(another) = another else { return Ok((response, bearer)) };
             response.into_body().discard(LEFT_OF_AN_ANSWER).await;
             slot = another;
         }

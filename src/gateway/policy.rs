@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 
 use http::request::Parts;
 use http::{Method, Request};
-use hyper::body::Incoming;
 
 use super::caller::Caller;
 use super::guard::Admitted;
@@ -33,11 +32,11 @@ pub(super) struct Allowed {
 
 /// Where an admitted request goes.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum Verdict<B> {
     /// To the upstream, with its body.
-    Forward(Allowed, Incoming),
+    Forward(Allowed, B),
     /// To our own token endpoint.
-    Login(Request<Incoming>, Caller),
+    Login(Request<B>, Caller),
 }
 
 /// Why a request was refused.
@@ -162,7 +161,7 @@ impl Policy {
 
 /// Allows what the policy and the caller's limits let pass. The token endpoint never reaches
 /// Nexudus: a grant that went through would hand out real tokens and end our own session.
-pub(super) fn allow(admitted: Admitted, policy: &Policy) -> Result<Verdict, Error> {
+pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict<B>, Error> {
     let Admitted { head, body, caller } = admitted;
     let path = Readings::of(head.uri.path());
     match endpoint(head.uri.path(), &path) {

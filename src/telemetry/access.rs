@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use http::{Method, Response, StatusCode};
 
-use super::{Feed, Request, Tally, tally, trace};
+use super::{Feed, Request, Spent, Tally, tally, trace};
 
 /// What requests leave behind, for all of them.
 #[derive(Debug, Default)]
@@ -86,8 +86,9 @@ impl Access {
         }
     }
 
-    /// Notes the head of the answer.
-    pub fn answered<B>(&mut self, response: &Response<B>) {
+    /// Notes the head of the answer, and where the time until then went.
+    pub fn answered<B>(&mut self, response: &Response<B>, spent: &Spent) {
+        self.record.tally.spent(spent);
         self.status = Some(response.status());
         let Some(noted) = response.extensions().get::<Noted>() else { return };
         if let Some(code) = noted.code {
@@ -163,7 +164,7 @@ mod tests {
         let mut access = Access::begin(&record, &request, || "somebody".to_owned());
         let mut response = Response::new(());
         response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
-        access.answered(&response);
+        access.answered(&response, &Spent::begin());
         access.sent(7);
         drop(access);
 

@@ -161,16 +161,20 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     assert_eq!(ask(&mut connection, &long), "414");
 
     home.configure(
-        "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n",
+        "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n\
+         [throttle]\nreads = \"7/1s\"\n",
     );
     assert_eq!(
         home.run("reload"),
-        "reloaded: limits.target_bytes, log.level\n\
+        "reloaded: throttle.reads, limits.target_bytes, log.level\n\
          ! warning: these keys take a restart: session.wait\n\
          => 0\n"
     );
     assert_eq!(ask(&mut connection, &long), "200");
     daemon.log_until(" DEBUG GET /api/auth/me → 200  ");
+    let text = home.run("status");
+    assert!(text.contains("\n  reads      7/1s (configured); "), "{text}");
+    assert!(text.contains("\n  writes     unpaced; 0 this minute, 0 today\n"), "{text}");
     let before = daemon.status(&home);
     assert_eq!(before["restart_needed"], serde_json::json!(["session.wait"]));
 
@@ -182,6 +186,40 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     }
     let after = daemon.status(&home);
     assert_eq!(after["session"]["generation"], before["session"]["generation"]);
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn who_is_held_back_by_nexudus_is_told_by_status_and_doctor() {
+    let nexudus = Nexudus::start();
+    nexudus.0.set(|knobs| knobs.throttle.next_wait = Duration::from_secs(15));
+    nexudus.0.throttle_next(1);
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+    let mut held = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    held.write_all(b"GET /api/spaces/coworkers HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+
+    let deadline = Instant::now() + PATIENCE;
+    while daemon.status(&home)["throttle"]["reads"]["waiting"] != 1 {
+        assert!(Instant::now() < deadline, "{}", daemon.status(&home));
+    }
+    let status = home.run("status");
+    let mut doctor = home.command("doctor");
+    doctor.env("NEXUDUS_PROXY_UPSTREAM_ORIGIN", nexudus.0.origin());
+    doctor.env("NEXUDUS_PROXY_UPSTREAM_CA_FILE", home.path("ca.pem"));
+    let doctor = home.transcript(&mut doctor);
+
+    let said = |text: &str, wanted: [&str; 2]| {
+        text.lines().any(|line| wanted.iter().all(|wanted| line.contains(wanted)))
+    };
+    assert!(
+        said(&status, ["  reads      paused ", " s by Nexudus, 1 waiting, for /api/"]),
+        "{status}"
+    );
+    assert!(said(&doctor, ["warn", "reads paused "]), "{doctor}");
+    drop(held);
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 

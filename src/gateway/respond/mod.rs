@@ -22,7 +22,7 @@ use super::{Error, headers};
 use crate::config::Limits;
 use crate::listen::{Canned, Refusal};
 use crate::session::Verdict;
-use crate::telemetry::Noted;
+use crate::telemetry::{Noted, Spent};
 
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
@@ -56,6 +56,15 @@ pub(super) fn explain(response: &mut Response<Body>, verdict: &Verdict) {
     let value = format!("nexudus-proxy; received-status=401; details=\"{details}\"");
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().append(PROXY_STATUS, value);
+    }
+}
+
+/// Says where the time of a request went, beside what Nexudus says of its own.
+pub(super) fn tell_time(response: &mut Response<Body>, spent: &Spent) {
+    if spent.read().is_some()
+        && let Ok(value) = HeaderValue::try_from(spent.server_timing())
+    {
+        response.headers_mut().append(SERVER_TIMING, value);
     }
 }
 
@@ -160,6 +169,7 @@ fn raw(told: &Told, detail: &str) -> Refusal {
     Refusal { code: told.code, answer: out.into() }
 }
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 #[cfg(test)]

@@ -1,0 +1,133 @@
+//! What a small request pays for each step of its way: `cargo bench --bench steps`.
+//!
+//! Prints the time and the allocations of one call. Sockets, TLS and hyper are not in it; the whole
+//! way is counted by `tests/allocations.rs` and measured by `compare.py`.
+
+#![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a benchmark reports")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response, response};
+use nexudus_proxy::clients::Clients;
+use nexudus_proxy::clock::Clock;
+use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Store};
+use nexudus_proxy::credentials::{Credentials, Login};
+use nexudus_proxy::gateway::{Guard, Keys, Policy, Steps};
+use nexudus_proxy::listen::{Peer, User, Users};
+use nexudus_proxy::secret::Secret;
+use nexudus_proxy::session::issuer::{Failure, Grant, Issued, Issuer, Probe};
+use nexudus_proxy::session::{Bearer, Body, Session};
+use nexudus_proxy::upstream::{self, Resolver, Terms, Upstream};
+use tokio::runtime::Builder;
+
+fn main() {
+    let home = tempfile::tempdir().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let steps = runtime.block_on(steps(home.path()));
+    let admitted = || steps.admit(request()).unwrap();
+    let on = steps.allow(admitted()).unwrap();
+
+    show("admit", request, |request| steps.admit(request).unwrap());
+    show("allow", admitted, |admitted| steps.allow(admitted).unwrap());
+    show("compose", || (), |()| steps.compose(&on));
+    show("clean", answer, |mut head| {
+        steps.clean(&on, &mut head);
+        head
+    });
+}
+
+async fn steps(home: &std::path::Path) -> Steps {
+    let clock = Clock::system();
+    let resolver = Resolver::new(tokio::runtime::Handle::current());
+    let limit = Duration::from_secs(1);
+    let terms = Terms { http2: false, via: None, connect: limit, header: limit };
+    let tls = upstream::tls(None).unwrap();
+    let origin = Origin::new("spaces.nexudus.com", 443);
+    let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
+    let address: SocketAddr = "127.0.0.1:6398".parse().unwrap();
+    let keys = Keys::new(Clients::new(home, clock), false);
+    let users = Users::new(&[], &[], true).unwrap();
+    let guard = Guard::new(&[address], &[], Limits::default().target_bytes, users, keys);
+    let peer = Peer::Tcp { remote: address, user: User::Remote };
+    let policy = Policy::new(vec![], Anonymous::Full);
+    Steps::new(guard, policy, upstream, bearer().await, peer).await
+}
+
+async fn bearer() -> Bearer {
+    let config = config::Session { store: Store::Memory, ..config::Session::default() };
+    let login = Login {
+        email: "ada@example.test".to_owned(),
+        password: Secret::new("not-asked-for"),
+        second_factor: None,
+    };
+    let credentials = Credentials::memory(Some(login));
+    let (session, keeper) = Session::new(&config, None, credentials, Canned, Clock::system());
+    tokio::spawn(keeper.run());
+    session.ready(Body::Replayable).await.unwrap();
+    session.bearer().unwrap()
+}
+
+/// Hands out one token, as long as those of Nexudus.
+struct Canned;
+
+impl Issuer for Canned {
+    async fn issue(&self, _: &Grant, _: &str) -> Result<Issued, Failure> {
+        Ok(Issued {
+            access: Secret::new("t".repeat(300)),
+            refresh: None,
+            lasts: Duration::from_secs(3600),
+        })
+    }
+
+    async fn probe(&self, _: &HeaderValue) -> Probe {
+        Probe::Alive
+    }
+}
+
+/// As curl sends it.
+fn request() -> Request<()> {
+    Request::get("/api/spaces/coworkers?size=100&orderBy=UpdatedOn")
+        .header("host", "localhost:6398")
+        .header("user-agent", "curl/8.5.0")
+        .header("accept", "*/*")
+        .body(())
+        .unwrap()
+}
+
+/// As Nexudus answers.
+fn answer() -> response::Parts {
+    let response = Response::builder()
+        .header("cache-control", "no-cache")
+        .header("content-type", "application/json; charset=utf-8")
+        .header("content-length", "1100")
+        .header("server", "Microsoft-IIS/10.0")
+        .header("x-aspnet-version", "4.0.30319")
+        .header("set-cookie", "a=b; path=/; HttpOnly")
+        .header("access-control-allow-origin", "*")
+        .header("date", "Mon, 23 Nov 2026 09:00:00 GMT");
+    response.body(()).unwrap().into_parts().0
+}
+
+/// Prints what `call` costs; what it needs is prepared beforehand, and what it returns is dropped
+/// afterwards.
+fn show<In, Out>(name: &str, mut prepare: impl FnMut() -> In, mut call: impl FnMut(In) -> Out) {
+    const CALLS: u32 = 1_000;
+    let mut round = |_| {
+        let given: Vec<In> = (0..CALLS).map(|_| prepare()).collect();
+        let mut made = Vec::with_capacity(given.len());
+        let start = Instant::now();
+        made.extend(given.into_iter().map(|given| black_box(call(black_box(given)))));
+        start.elapsed()
+    };
+    // The best of many rounds: the others measure the machine.
+    let best: Duration = (0..200).map(&mut round).min().unwrap_or_default();
+    let nanoseconds = best.as_secs_f64() * 1e9 / f64::from(CALLS);
+    let given = prepare();
+    let counted = allocation_counter::measure(|| {
+        black_box(call(given));
+    });
+    println!("{name:<10} {nanoseconds:>7.1} ns {:>4} allocations", counted.count_total);
+}

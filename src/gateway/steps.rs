@@ -1,0 +1,70 @@
+//! The steps of a request one by one, to be timed and counted: `benches/steps.rs`.
+//!
+//! No request goes through here. The order is that of `Gateway::answer`, and so are the proofs.
+
+use http::{Request, response};
+
+use super::authorize::{self, Manners, To};
+use super::guard::{self, Admitted, Guard, Visitor};
+use super::headers;
+use super::policy::{self, Allowed, Policy, Verdict};
+use crate::listen::Peer;
+use crate::session::Bearer;
+use crate::upstream::{Kept, Payload, Upstream};
+
+/// What the steps compare with.
+#[derive(Debug)]
+pub struct Steps {
+    guard: Guard,
+    visitor: Visitor,
+    policy: Policy,
+    upstream: Upstream,
+    bearer: Bearer,
+}
+
+/// A request that was admitted.
+#[derive(Debug)]
+pub struct In(Admitted<()>);
+
+/// A request that was allowed.
+#[derive(Debug)]
+pub struct On(Allowed);
+
+impl Steps {
+    /// Lets `peer` ask `upstream` with `bearer`.
+    pub async fn new(
+        guard: Guard,
+        policy: Policy,
+        upstream: Upstream,
+        bearer: Bearer,
+        peer: Peer,
+    ) -> Self {
+        let visitor = guard.meet(peer).await;
+        Self { guard, visitor, policy, upstream, bearer }
+    }
+
+    /// Admits a request, or says nothing of why not.
+    pub fn admit(&self, request: Request<()>) -> Option<In> {
+        guard::admit(request, &self.visitor, &self.guard).ok().map(In)
+    }
+
+    /// Allows it, unless it is a login.
+    pub fn allow(&self, In(admitted): In) -> Option<On> {
+        match policy::allow(admitted, &self.policy) {
+            Ok(Verdict::Forward(allowed, ())) => Some(On(allowed)),
+            Ok(Verdict::Login(..)) | Err(_) => None,
+        }
+    }
+
+    /// Makes the request that goes out.
+    pub fn compose(&self, On(allowed): &On) -> Request<Payload> {
+        let manners = Manners::default();
+        let to = To { upstream: &self.upstream, manners: &manners };
+        authorize::with(allowed, &mut Kept::Empty, &self.bearer, to)
+    }
+
+    /// Makes the head of an answer fit for the caller.
+    pub fn clean(&self, On(allowed): &On, head: &mut response::Parts) {
+        headers::clean_head(head, allowed, &self.upstream, &self.bearer);
+    }
+}
