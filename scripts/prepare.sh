@@ -50,5 +50,25 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# promtool alone of its package: the rest is a server, which would start.
+if ! command -v promtool >/dev/null && [ ! -x target/tools/promtool ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "error: the tests need: promtool" >&2
+    echo "hint: It comes with Prometheus." >&2
+    exit 1
+  fi
+  echo "fetching: promtool"
+  mkdir -p target/tools
+  (cd target/tools && apt-get download -qq prometheus) || {
+    "${as_root[@]}" apt-get update -qq
+    (cd target/tools && apt-get download -qq prometheus)
+  }
+  dpkg-deb --fsys-tarfile target/tools/prometheus_*.deb | tar -xO ./usr/bin/promtool \
+    >target/tools/promtool.new
+  chmod +x target/tools/promtool.new
+  mv target/tools/promtool.new target/tools/promtool
+  rm target/tools/prometheus_*.deb
+fi
+
 # A systemd to boot is for Linux; elsewhere its tests are not compiled.
 [ "$(uname)" != Linux ] || "${as_root[@]}" scripts/machine.sh

@@ -16,7 +16,7 @@ use nexudus_proxy::clients::Clients;
 use nexudus_proxy::clock::Clock;
 use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Rule, Store};
 use nexudus_proxy::credentials::{Credentials, Login};
-use nexudus_proxy::gateway::{Connections, Gateway, Guard, Keys, Policy};
+use nexudus_proxy::gateway::{Connections, Gateway, Guard, Keys, Manners, Policy};
 use nexudus_proxy::listen::{self, Drain, Listener, Peer, Users};
 use nexudus_proxy::secret::Secret;
 use nexudus_proxy::session::{Body, Session, issuer};
@@ -148,7 +148,7 @@ impl Stage {
                 session.clone(),
                 throttle,
                 upstream,
-                None,
+                Manners::default(),
             );
             let connections = Connections::new(&limits, draining, Arc::<Record>::default());
             tokio::spawn(accept(listener, connections, Arc::new(ArcSwap::from_pointee(gateway))));

@@ -39,7 +39,7 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
             "Choose another port with --listen, or find out who that is and why."
         }
         daemon::Error::Listen(listen::Error::NoSuchUser { .. }) => {
-            "Write a user of this machine into listen.users, by name or number."
+            "Write a user of this machine into listen.users or admin.users, by name or number."
         }
         daemon::Error::Listen(listen::Error::NoSuchGroup { .. }) => {
             "Write a group of this machine into listen.groups, by name or number."

@@ -174,9 +174,10 @@ fn text(state: &State, lingers: Option<bool>, print: Print) -> String {
     let process = state.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
     let says = state.says.as_ref().map(|says| format!(": {says}")).unwrap_or_default();
     let result = state.result.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-    let sockets = match state.listening {
-        true => "open: a request starts the service",
-        false => "closed",
+    let sockets = match (state.listening, state.pid) {
+        (true, Some(_)) => "open",
+        (true, None) => "open: the next request starts it",
+        (false, _) => "closed",
     };
     let starts = match (state.enabled, lingers) {
         (false, _) => "by hand",

@@ -41,6 +41,8 @@ impl Default for Upstream {
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
             user_agent: None,
+            // It says more of the caller than Nexudus needs.
+            trace: false,
             // Three lost SYNs (1 s, 2 s, 4 s) and a handshake.
             connect_timeout: Duration::from_secs(10),
             // Twice nginx's `proxy_read_timeout`: a slow report is not a dead server.

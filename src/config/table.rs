@@ -15,6 +15,11 @@ pub static KEYS: &[Entry] = &[
     entry!(upstream.http2, Kind::Switch, "Offer HTTP/2 to the upstream"),
     entry!(upstream.user_agent, Kind::Text, "Replaces the client's User-Agent; \"\": let it be"),
     entry!(
+        upstream.trace,
+        Kind::Switch,
+        "Send the caller's traceparent and tracestate on; the log has the trace either way"
+    ),
+    entry!(
         upstream.connect_timeout,
         POSITIVE,
         "Longest time for name resolution, TCP and TLS together"
@@ -47,7 +52,7 @@ pub static KEYS: &[Entry] = &[
         Kind::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
-    entry!(admin.users, Kind::Words, "Other local users let in to admin.sock").only_default(),
+    entry!(admin.users, Kind::Words, "Other local users let in to admin.sock"),
     entry!(
         credentials.source,
         Kind::Choice(&["auto", "systemd", "command", "env", "keychain"]),

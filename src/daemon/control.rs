@@ -30,7 +30,11 @@ impl Places {
         let mut bound = inherited;
         #[cfg(unix)]
         if !bound.iter().any(|place| place.path().is_some()) {
-            match listen::bind_unix(&paths.admin_socket(), None) {
+            let opening = match config.admin.users.is_empty() {
+                true => listen::Opening::Own,
+                false => listen::Opening::Everybody,
+            };
+            match listen::bind_unix(&paths.admin_socket(), opening) {
                 Ok(place) => bound.push(place),
                 // Requests can be served without it, and no key names another place for it.
                 Err(error @ listen::Error::SocketPath { .. }) => {

@@ -13,7 +13,7 @@ use super::reload::Lane;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Origin, Paths};
-use crate::gateway::{Gateway, Guard, Keys, Policy};
+use crate::gateway::{Gateway, Guard, Keys, Manners, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
 use crate::session::Session;
@@ -69,7 +69,7 @@ fn bind_socket(config: &Config, paths: &Paths, users: &Users) -> Result<Option<B
         UnixSocket::Path(path) => path.clone(),
         UnixSocket::Off => return Ok(None),
     };
-    Ok(Some(listen::bind_unix(&path, users.group())?))
+    Ok(Some(listen::bind_unix(&path, users.opening())?))
 }
 
 #[cfg(not(unix))]
@@ -165,6 +165,7 @@ pub(super) fn gateway(
         .relaying(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
+    let manners = Manners { user_agent, trace: config.upstream.trace };
     let session = match *upstream.origin() == config.upstream.origin {
         true => session.clone(),
         false => session.elsewhere(&upstream.origin().to_string()),
@@ -176,7 +177,7 @@ pub(super) fn gateway(
         session.clone(),
         throttle.clone(),
         upstream.clone(),
-        user_agent,
+        manners,
     );
     Ok(gateway.telling_time(config.log.server_timing))
 }

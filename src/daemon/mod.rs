@@ -154,6 +154,7 @@ impl Daemon {
         let resolver = Resolver::new(Handle::current());
         let listen = &config.listen;
         let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
+        let operators = Users::new(&config.admin.users, &[], false)?;
         let (tcp, unix, admin) = control::split(listen::inherited()?);
         let is_activated = !tcp.is_empty() || !unix.is_empty();
         let admin = control::Places::bind(config, paths, admin)?;
@@ -230,7 +231,7 @@ impl Daemon {
                 now: seen,
                 pulse: pulse.clone(),
                 orders: order,
-                shield: Shield::new(admin.address()),
+                shield: Shield::new(operators, admin.address()),
             },
         );
         let data = Data::start(routes, upstreams.clone(), connections.clone(), draining, heart)

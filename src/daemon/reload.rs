@@ -89,6 +89,7 @@ impl Daemon {
 /// The keys that a reload can change. `limits.connections` counts what is open already.
 const LIVE: &[&str] = &[
     "upstream.user_agent",
+    "upstream.trace",
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",

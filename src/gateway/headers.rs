@@ -38,6 +38,13 @@ pub(super) fn goes_up(
         && !nominating.is_some_and(|all| is_nominated(name, all))
 }
 
+/// Says whether a field is the caller's trace (W3C Trace Context). Never its baggage, which may hold
+/// anything.
+pub(super) fn is_trace(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
+    matches!(name.as_str(), "traceparent" | "tracestate")
+        && !nominating.is_some_and(|all| is_nominated(name.as_str(), all))
+}
+
 /// Fields that say something about this connection, or that the daemon sets itself.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
@@ -85,7 +92,7 @@ fn belongs_to_us(name: &str) -> bool {
             | "x-http-method-override"
             | "x-method-override"
             | "true-client-ip"
-            // The caller's trace is for our log: it says more of the caller than Nexudus needs.
+            // For our log: they say more of the caller than Nexudus needs. See `is_trace`.
             | "traceparent"
             | "tracestate"
             | "baggage"

@@ -22,10 +22,11 @@ mod visitor;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+pub use self::authorize::Manners;
 pub use self::body::Body;
 use self::caller::Caller;
 pub use self::caller::Keys;
@@ -52,7 +53,7 @@ pub struct Gateway {
     session: Session,
     throttle: Throttle,
     upstream: Upstream,
-    user_agent: Option<HeaderValue>,
+    manners: Manners,
     tells_time: bool,
 }
 
@@ -65,10 +66,10 @@ impl Gateway {
         session: Session,
         throttle: Throttle,
         upstream: Upstream,
-        user_agent: Option<HeaderValue>,
+        manners: Manners,
     ) -> Self {
         let tells_time = false;
-        Self { guard, policy, keep, session, throttle, upstream, user_agent, tells_time }
+        Self { guard, policy, keep, session, throttle, upstream, manners, tells_time }
     }
 
     /// Says in `Server-Timing` where the time of a request went, if `tells`.
@@ -227,7 +228,7 @@ impl Gateway {
     ) -> Result<Response<Relayed>, Error> {
         let progress = body.progress();
         let repeat = allowed.repeat(body);
-        let to = authorize::To { upstream: &self.upstream, user_agent: self.user_agent.as_ref() };
+        let to = authorize::To { upstream: &self.upstream, manners: &self.manners };
         let sent = self.upstream.send(repeat, || authorize::with(allowed, body, bearer, to)).await;
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {

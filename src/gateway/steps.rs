@@ -4,7 +4,7 @@
 
 use http::{Request, response};
 
-use super::authorize::{self, To};
+use super::authorize::{self, Manners, To};
 use super::guard::{self, Admitted, Guard};
 use super::headers;
 use super::policy::{self, Allowed, Policy, Verdict};
@@ -59,7 +59,8 @@ impl Steps {
 
     /// Makes the request that goes out.
     pub fn compose(&self, On(allowed): &On) -> Request<Payload> {
-        let to = To { upstream: &self.upstream, user_agent: None };
+        let manners = Manners::default();
+        let to = To { upstream: &self.upstream, manners: &manners };
         authorize::with(allowed, &mut Kept::Empty, &self.bearer, to)
     }
 

@@ -1,7 +1,7 @@
 //! Which local users are let in: our own, and those whom the configuration names.
 
 use super::peer::User;
-use super::{Error, Peer};
+use super::{Error, Opening, Peer};
 
 /// The users who may call. Looked at once per connection.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ impl Users {
         })
     }
 
-    /// Returns the first of the groups: the one that the socket's file belongs to.
-    pub fn group(&self) -> Option<u32> {
-        self.groups.first().copied()
+    /// Returns who may open the socket of the API: besides us the first of the groups.
+    pub fn opening(&self) -> Opening {
+        self.groups.first().map_or(Opening::Own, |group| Opening::Group(*group))
     }
 
     /// Says whether this caller may talk to us at all.
@@ -57,7 +57,8 @@ impl Users {
         }
     }
 
-    fn knows(&self, uid: u32) -> bool {
+    /// Says whether this user is ours, or named.
+    pub fn knows(&self, uid: u32) -> bool {
         Some(uid) != self.nobody && (uid == self.own || self.named.contains(&uid))
     }
 

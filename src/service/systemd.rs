@@ -97,13 +97,15 @@ impl Systemd {
             found.unwrap_or_default().to_owned()
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
+        let pid = of(&service, "MainPID").parse().ok().filter(|pid| *pid > 0);
         Ok(State {
             files: vec![],
             enabled: of(&service, "UnitFileState") == "enabled",
             listening: of(&data, "ActiveState") == "active",
             state: of(&service, "ActiveState"),
-            pid: of(&service, "MainPID").parse().ok().filter(|pid| *pid > 0),
-            says: some(of(&service, "StatusText")),
+            pid,
+            // What it said last outlives it.
+            says: some(of(&service, "StatusText")).filter(|_| pid.is_some()),
             result: some(of(&service, "Result")).filter(|result| result != "success"),
         })
     }

@@ -340,10 +340,10 @@ fn sockets_that_were_opened_for_it_are_used_and_stay() {
 }
 
 /// A simulated Nexudus for a daemon in another process.
-struct Nexudus(Simulator);
+pub(crate) struct Nexudus(Simulator);
 
 impl Nexudus {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap())
     }
 
@@ -351,15 +351,17 @@ impl Nexudus {
         let ca = home.path("ca.pem");
         self.0.write_ca(&ca).unwrap();
         let upstream = format!("https://localhost:{}", self.0.address().port());
-        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory --log-format");
-        command.args(["human", "--upstream", &upstream, "--ca-file"]).arg(ca);
+        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory");
+        command.args(["--upstream", &upstream, "--ca-file"]).arg(ca);
+        // A flag comes before it.
+        command.env("NEXUDUS_PROXY_LOG_FORMAT", "human");
         command.args(["--credentials", "env"]);
         command.env("NEXUDUS_EMAIL", EMAIL).env("NEXUDUS_PASSWORD", PASSWORD);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
-    fn serve(&self, home: &Home, change: impl FnOnce(&mut Command)) -> Served {
+    pub(crate) fn serve(&self, home: &Home, change: impl FnOnce(&mut Command)) -> Served {
         let mut command = self.command(home);
         change(&mut command);
         Served::start(command)
@@ -387,7 +389,7 @@ impl Nexudus {
 }
 
 /// A daemon in a process of its own.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
 }
@@ -404,7 +406,7 @@ impl Served {
         serde_json::from_str(text.strip_suffix("=> 0\n").expect(&text)).unwrap()
     }
 
-    fn port(&self, home: &Home) -> u16 {
+    pub(crate) fn port(&self, home: &Home) -> u16 {
         let status = self.status(home);
         let address = status["listening"]["tcp"][0].as_str().unwrap();
         address.rsplit_once(':').unwrap().1.parse().unwrap()
@@ -414,7 +416,7 @@ impl Served {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    fn end(&mut self, signal: Signal) -> Option<i32> {
+    pub(crate) fn end(&mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
         self.ended()
     }
@@ -430,11 +432,13 @@ impl Served {
         }
     }
 
-    fn log_until(&mut self, wanted: &str) {
-        let mut line = String::new();
-        while !line.contains(wanted) {
-            line.clear();
+    pub(crate) fn log_until(&mut self, wanted: &str) -> String {
+        loop {
+            let mut line = String::new();
             assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended without {wanted}");
+            if line.contains(wanted) {
+                return line;
+            }
         }
     }
 }
@@ -452,13 +456,13 @@ impl Drop for Served {
 }
 
 /// A running `tail`, its lines read by a thread.
-struct Tail {
+pub(crate) struct Tail {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Tail {
-    fn start(home: &Home, line: &str) -> Self {
+    pub(crate) fn start(home: &Home, line: &str) -> Self {
         let mut child =
             home.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -469,7 +473,7 @@ impl Tail {
         Self { child, lines }
     }
 
-    fn next(&mut self) -> Option<String> {
+    pub(crate) fn next(&mut self) -> Option<String> {
         self.lines.recv_timeout(Duration::from_millis(200)).ok()
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
+mod flags;
 mod frame;
 mod life;
 mod login;
@@ -20,3 +21,4 @@ mod served;
 #[cfg(target_os = "linux")]
 mod service;
 mod support;
+mod tested;

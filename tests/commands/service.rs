@@ -50,7 +50,7 @@ fn it_is_started_looked_at_read_stopped_and_removed() {
     assert_eq!(
         place.run("service status"),
         "service  active, process 4711: token valid 6d 3h\n\
-         sockets  open: a request starts the service\n\
+         sockets  open\n\
          starts   at your login, ends when you log out\n\
          file     ~/.config/systemd/user/nexudus-proxy.service\n\
          file     ~/.config/systemd/user/nexudus-proxy.socket\n\

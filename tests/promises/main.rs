@@ -18,6 +18,7 @@ mod forwards;
 mod framing;
 mod fuzzed;
 mod heads;
+mod keys;
 mod limits;
 mod logins;
 mod memory;

@@ -1,6 +1,9 @@
 //! Whoever watches sees what is so, and no secret.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nexudus_proxy::admin::client::{Client, Error, Events};
@@ -259,6 +262,82 @@ async fn metrics_are_well_formed_and_grow_by_no_callers_choice() {
     assert_eq!(before["nexudus_proxy_ready"], 1.0);
     assert_eq!(before["nexudus_proxy_token_renewals_total"], 1.0);
     assert!(before.keys().eq(after.keys()), "a series appeared: {after:?}");
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await.bytes().await.unwrap();
+    daemon.request("GET", "/").header("host", "evil.example").send().await.unwrap();
+    let answer = get(&daemon, "/metrics").await;
+    let (_, metrics) = answer.split_once("\r\n\r\n").unwrap();
+
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/promtool");
+    let promtool = if std::path::Path::new(ours).exists() { ours } else { "promtool" };
+    let mut promtool = Command::new(promtool);
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut promtool = promtool.stderr(Stdio::piped()).spawn().expect("run scripts/prepare.sh");
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}{metrics}");
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_only_where_that_is_configured() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.upstream.trace = true).run().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    let request = daemon.request("GET", "/api/spaces/coworkers").header("traceparent", trace);
+    let request = request.header("tracestate", "a=1").header("baggage", "user=marker-user");
+    request.send().await.unwrap().bytes().await.unwrap();
+
+    let seen = upstream.seen();
+    let arrived = seen.iter().find(|seen| seen.path() == "/api/spaces/coworkers").unwrap();
+    let field = |name: &str| {
+        let found = arrived.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    };
+    assert_eq!((field("traceparent"), field("tracestate")), (Some(trace), Some("a=1")));
+    assert_eq!(field("baggage"), None);
+}
+
+#[tokio::test]
+async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let upstream = upstream().start().unwrap();
+    let named = vec!["65534".to_owned()];
+    let setups = [daemon(&upstream).set(|config| config.admin.users = named), daemon(&upstream)];
+    let mut statuses = vec![];
+    for setup in setups {
+        let daemon = setup.run().await;
+        // The way to the socket is open, so that its own answer is what is seen.
+        open(daemon.home());
+        let socket = Paths::below(daemon.home()).admin_socket();
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+        let mut curl = tokio::process::Command::new("setpriv");
+        curl.args(["--reuid=65534", "--clear-groups", "curl", "--silent", "--output", "/dev/null"]);
+        curl.args(["--write-out", "%{http_code}", "--unix-socket"]).arg(&socket);
+        let said = curl.arg("http://localhost/v1/status").output().await.unwrap().stdout;
+        statuses.push((mode, String::from_utf8(said).unwrap()));
+        open(socket.parent().unwrap());
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let said = curl.output().await.unwrap().stdout;
+        statuses.push((0o666, String::from_utf8(said).unwrap()));
+    }
+
+    let expected = [(0o666, "200"), (0o666, "200"), (0o600, "000"), (0o666, "403")];
+    assert_eq!(statuses, expected.map(|(mode, said)| (mode, said.to_owned())));
+}
+
+fn open(directory: &std::path::Path) {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711)).unwrap();
 }
 
 /// Reads the metrics as strictly as `promtool check metrics`: every family has its help and its
