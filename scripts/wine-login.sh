@@ -59,12 +59,16 @@ mount --bind "$home/bundle.pem" "$bundle"
 
 printf '[upstream]\norigin = "https://localhost:7643"\n' >"$home/config.toml"
 proxy() { timeout 120 wine "$exes/nexudus-proxy.exe" --config "Z:$home/config.toml" "$@"; }
-must() { grep -q -- "$1" || { echo "error: expected: $1" >&2; exit 1; }; }
+must() {
+  local said
+  said=$(cat)
+  grep -- "$1" <<<"$said" || { printf '%s\nerror: expected: %s\n' "$said" "$1" >&2; exit 1; }
+}
 
-printf 'demo-password\n' | proxy login --email ada@example.test --password-stdin | tee /dev/stderr | must '^logged in as Ada Example'
+printf 'demo-password\n' | proxy login --email ada@example.test --password-stdin | must '^logged in as Ada Example'
 proxy whoami --json </dev/null | must '"DefaultBusinessId": 1400000010'
 proxy doctor </dev/null | must 'Windows Credential Manager: an entry was written, read on another connection and deleted'
-proxy logout </dev/null | tee /dev/stderr | must '^logged out'
+proxy logout </dev/null | must '^logged out'
 code=0
 proxy whoami </dev/null >/dev/null 2>&1 || code=$?
 [ "$code" -eq 3 ] || { echo "error: whoami after logout: exit $code, not 3" >&2; exit 1; }
