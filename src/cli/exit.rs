@@ -1,5 +1,6 @@
 //! How a command ends: the only mapping from errors to exit codes and hints.
 
+mod from;
 mod login;
 
 use std::io;
@@ -9,7 +10,7 @@ use super::hint;
 use super::print::causes;
 use super::usage::usage;
 use crate::admin::{client, wire};
-use crate::config::{self, Problem};
+use crate::config;
 use crate::{clients, credentials, daemon, listen, service, session, telemetry};
 
 /// How a command ended, for the program that ran it.
@@ -351,65 +352,5 @@ fn daemon_code(error: &daemon::Error) -> Code {
         | daemon::Error::Listen(_)
         | daemon::Error::Client(_)
         | daemon::Error::Data(_) => Code::Failed,
-    }
-}
-
-impl From<clap::Error> for Failure {
-    fn from(error: clap::Error) -> Self {
-        Self::Usage(Box::new(error))
-    }
-}
-
-impl From<super::login::Error> for Failure {
-    fn from(error: super::login::Error) -> Self {
-        Self::Login(error)
-    }
-}
-
-impl From<super::whoami::Error> for Failure {
-    fn from(error: super::whoami::Error) -> Self {
-        Self::Whoami(error)
-    }
-}
-
-impl From<daemon::Error> for Failure {
-    fn from(error: daemon::Error) -> Self {
-        Self::Daemon(error)
-    }
-}
-
-impl From<daemon::life::AtOnce> for Failure {
-    fn from(cut: daemon::life::AtOnce) -> Self {
-        Self::Other { sentence: cut.to_string(), code: Code::Failed, hint: None }
-    }
-}
-
-impl From<clients::Error> for Failure {
-    fn from(error: clients::Error) -> Self {
-        Self::Clients(error)
-    }
-}
-
-impl From<service::Error> for Failure {
-    fn from(error: service::Error) -> Self {
-        Self::Service(error)
-    }
-}
-
-impl From<telemetry::Error> for Failure {
-    fn from(error: telemetry::Error) -> Self {
-        Self::Log(error)
-    }
-}
-
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Self {
-        Self::Config(error)
-    }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self::Config(problem.into())
     }
 }
