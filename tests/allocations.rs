@@ -156,12 +156,12 @@ fn is_whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let name = b"content-length: ";
     let lines = answer[..head].split(|byte| *byte == b'\n');
-    let length = lines.filter_map(|line| {
+    let mut length = lines.filter_map(|line| {
         let (start, value) = line.split_at_checked(name.len())?;
         let is_it = start.eq_ignore_ascii_case(name);
         is_it.then(|| std::str::from_utf8(value).unwrap().trim().parse::<usize>().unwrap())
     });
-    length.last().is_some_and(|length| answer.len() == head + 4 + length)
+    length.next().is_some_and(|length| answer.len() == head + 4 + length)
 }
 
 const EMAIL: &str = "ada@example.test";
