@@ -10,12 +10,16 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, response};
+use http::{HeaderValue, Request, Response, response};
 use nexudus_proxy::clients::Clients;
 use nexudus_proxy::clock::Clock;
-use nexudus_proxy::config::{Anonymous, Limits, Origin};
+use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Store};
+use nexudus_proxy::credentials::{Credentials, Login};
 use nexudus_proxy::gateway::{Guard, Keys, Policy, Steps};
 use nexudus_proxy::listen::{Peer, User, Users};
+use nexudus_proxy::secret::Secret;
+use nexudus_proxy::session::issuer::{Failure, Grant, Issued, Issuer, Probe};
+use nexudus_proxy::session::{Bearer, Body, Session};
 use nexudus_proxy::upstream::{self, Resolver, Terms, Upstream};
 use tokio::runtime::Builder;
 
@@ -48,7 +52,39 @@ async fn steps(home: &std::path::Path) -> Steps {
     let users = Users::new(&[], &[], true).unwrap();
     let guard = Guard::new(&[address], &[], Limits::default().target_bytes, users, keys);
     let peer = Peer::Tcp { remote: address, user: User::Remote };
-    Steps::new(guard, Policy::new(vec![], Anonymous::Full), upstream, peer).await
+    let policy = Policy::new(vec![], Anonymous::Full);
+    Steps::new(guard, policy, upstream, bearer().await, peer).await
+}
+
+async fn bearer() -> Bearer {
+    let config = config::Session { store: Store::Memory, ..config::Session::default() };
+    let login = Login {
+        email: "ada@example.test".to_owned(),
+        password: Secret::new("not-asked-for"),
+        second_factor: None,
+    };
+    let credentials = Credentials::memory(Some(login));
+    let (session, keeper) = Session::new(&config, None, credentials, Canned, Clock::system());
+    tokio::spawn(keeper.run());
+    session.ready(Body::Replayable).await.unwrap();
+    session.bearer().unwrap()
+}
+
+/// Hands out one token, as long as those of Nexudus.
+struct Canned;
+
+impl Issuer for Canned {
+    async fn issue(&self, _: &Grant, _: &str) -> Result<Issued, Failure> {
+        Ok(Issued {
+            access: Secret::new("t".repeat(300)),
+            refresh: None,
+            lasts: Duration::from_secs(3600),
+        })
+    }
+
+    async fn probe(&self, _: &HeaderValue) -> Probe {
+        Probe::Alive
+    }
 }
 
 /// As curl sends it.

@@ -2,15 +2,26 @@
 # Installs what the tests need where it is missing: Debian packages through apt. Elsewhere it says
 # what to install and fails, since a test that cannot run must not look like one that passed.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 # command → Debian package
 needed=(
   "curl curl"
+  "wget wget"
+  "node nodejs"
   "python3 python3"
+  "unshare util-linux"
   "gcc gcc"
+  "chromium chromium"
+  "setpriv util-linux"
+  "perl perl"
   "dbus-daemon dbus-daemon"
   "gnome-keyring-daemon gnome-keyring"
   "gdbus libglib2.0-bin"
+  "systemd-nspawn systemd-container"
+  "mmdebstrap mmdebstrap"
+  "unshare util-linux"
+  "mount mount"
 )
 
 missing=()
@@ -18,15 +29,46 @@ for pair in "${needed[@]}"; do
   read -r command package <<<"$pair"
   command -v "$command" >/dev/null || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+# Python module → Debian package; for Debian's own interpreter, which is what the tests run.
+for module in requests httpx; do
+  /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
+done
+# Whom the machine's packages are believed to come from.
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 
-if ! command -v apt-get >/dev/null; then
-  echo "error: the tests need: ${missing[*]}" >&2
-  echo "hint: Install them with this system's package manager." >&2
-  exit 1
-fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-echo "installing: ${missing[*]}"
-"${as_root[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "error: the tests need: ${missing[*]}" >&2
+    echo "hint: Install them with this system's package manager." >&2
+    exit 1
+  fi
+  echo "installing: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# promtool alone of its package: the rest is a server, which would start.
+if ! command -v promtool >/dev/null && [ ! -x target/tools/promtool ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "error: the tests need: promtool" >&2
+    echo "hint: It comes with Prometheus." >&2
+    exit 1
+  fi
+  echo "fetching: promtool"
+  mkdir -p target/tools
+  (cd target/tools && apt-get download -qq prometheus) || {
+    "${as_root[@]}" apt-get update -qq
+    (cd target/tools && apt-get download -qq prometheus)
+  }
+  dpkg-deb --fsys-tarfile target/tools/prometheus_*.deb | tar -xO ./usr/bin/promtool \
+    >target/tools/promtool.new
+  chmod +x target/tools/promtool.new
+  mv target/tools/promtool.new target/tools/promtool
+  rm target/tools/prometheus_*.deb
+fi
+
+# A systemd to boot is for Linux; elsewhere its tests are not compiled.
+[ "$(uname)" != Linux ] || "${as_root[@]}" scripts/machine.sh

@@ -2,12 +2,14 @@
 
 pub mod clock;
 pub mod config;
+pub mod private;
 pub mod secret;
 pub mod shape;
 pub mod telemetry;
 
 pub mod credentials;
 pub mod listen;
+pub mod service;
 pub mod upstream;
 
 pub mod clients;

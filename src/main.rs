@@ -1,5 +1,14 @@
 //! The program: parse, run, exit.
 
+use std::alloc::System;
+
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory is wiped as it is given back: tokens and passwords pass through buffers of libraries that
+/// do not wipe their own. Costs a pass over what is freed.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
+
 fn main() {
     let code = nexudus_proxy::cli::main(std::env::args_os());
     std::process::exit(code.into());

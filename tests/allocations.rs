@@ -6,15 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::Request;
+use http::request::Parts;
 use nexudus_proxy::clients::Clients;
 use nexudus_proxy::clock::Clock;
-use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Store};
+use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Rule, Store};
 use nexudus_proxy::credentials::{Credentials, Login};
-use nexudus_proxy::gateway::{Connections, Gateway, Guard, Keys, Policy};
-use nexudus_proxy::listen::{self, Drain, Listener, Users};
+use nexudus_proxy::gateway::{Connections, Gateway, Guard, Keys, Manners, Policy};
+use nexudus_proxy::listen::{self, Drain, Listener, Peer, Users};
 use nexudus_proxy::secret::Secret;
 use nexudus_proxy::session::{Body, Session, issuer};
 use nexudus_proxy::telemetry::Record;
@@ -39,6 +42,56 @@ fn a_small_request_costs_few_allocations() {
     let bytes = counted.bytes_total / COUNTED;
     assert!(bytes <= MOST_BYTES, "{bytes} bytes for each request");
     assert!(counted.count_current.abs() < 100, "{} are never freed", counted.count_current);
+}
+
+#[test]
+fn the_guard_takes_no_memory_whatever_a_tool_or_a_page_sends() {
+    let users = Users::new(&[], &[], false).unwrap();
+    let keys = Keys::new(Clients::new(Path::new("/nonexistent"), Clock::system()), false);
+    let bound = ["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()];
+    let guard = Guard::new(&bound, &["proxy.example".to_owned()], 16 << 10, users, keys);
+    let admits = guard.trial(Peer::Unix { uid: 1000, pid: None });
+
+    for (fields, is_admitted) in [
+        (&[("host", "localhost:6398"), ("accept", "*/*")][..], true),
+        (&[("host", "PROXY.example"), ("authorization", "Bearer theirs")], true),
+        (&[("host", "[::1]"), ("content-length", "5"), ("connection", "keep-alive")], true),
+        (&[("host", "localhost"), ("transfer-encoding", "chunked")], true),
+        (&[("host", "localhost"), ("upgrade", "h2c"), ("connection", "upgrade")], true),
+        (&[("host", "localhost"), ("origin", "http://evil.example")], false),
+        (&[("host", "localhost"), ("sec-fetch-site", "cross-site")], false),
+        (&[("host", "localhost"), ("upgrade", "websocket"), ("connection", "upgrade")], false),
+    ] {
+        let head = head("/api/spaces/coworkers?size=100", fields);
+        let mut is = None;
+        let counted = allocation_counter::measure(|| is = Some(admits(&head)));
+        assert_eq!((is, counted.count_total), (Some(is_admitted), 0), "{fields:?}");
+    }
+}
+
+#[test]
+fn the_policy_takes_no_memory_for_a_path_with_one_reading() {
+    let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::read(rule).unwrap());
+    let policy = Policy::new(deny.to_vec(), Anonymous::ReadOnly);
+
+    for path in ["/api/spaces/coworkers/1?q=%20", "/ContentDownload/a.b/C_d~e"] {
+        let head = head(path, &[]);
+        // The rules of our own are read when they are first needed.
+        policy.trial(&head);
+        let counted = allocation_counter::measure(|| assert!(policy.trial(&head)));
+        assert_eq!(counted.count_total, 0, "{path}");
+    }
+    // So that the counting is seen to count.
+    let odd = head("/api/spaces/co%77orkers", &[]);
+    assert!(allocation_counter::measure(|| assert!(policy.trial(&odd))).count_total > 0);
+}
+
+fn head(target: &str, fields: &[(&str, &str)]) -> Parts {
+    let mut request = Request::get(target);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
 }
 
 /// Both sides of hyper, the rules, the copy of the headers and the pool: raise it with a reason.
@@ -72,8 +125,9 @@ impl Stage {
         let (drain, draining) = Drain::new();
         let (caller, address) = runtime.block_on(async {
             let tls = upstream::tls(Some(&ca_file)).unwrap();
-            let session = session(&tls, &origin);
             let clock = Clock::system();
+            let throttle = Throttle::new(&config::Throttle::default(), clock.clone());
+            let session = session(&tls, &origin, throttle.clone());
             let resolver = Resolver::new(tokio::runtime::Handle::current());
             let terms = Terms { http2: false, via: None, connect: PATIENCE, header: PATIENCE };
             let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
@@ -92,9 +146,9 @@ impl Stage {
                 Policy::new(vec![], Anonymous::Full),
                 Keep::new(limits.replay_body, u64::MAX, limits.body_idle),
                 session.clone(),
-                Throttle::new(&config::Throttle::default(), clock),
+                throttle,
                 upstream,
-                None,
+                Manners::default(),
             );
             let connections = Connections::new(&limits, draining, Arc::<Record>::default());
             tokio::spawn(accept(listener, connections, Arc::new(ArcSwap::from_pointee(gateway))));
@@ -139,9 +193,10 @@ async fn accept(listener: Listener, connections: Connections, gateway: Arc<ArcSw
     }
 }
 
-fn session(tls: &rustls::ClientConfig, origin: &Origin) -> Session {
+fn session(tls: &rustls::ClientConfig, origin: &Origin, throttle: Throttle) -> Session {
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
-    let issuer = issuer::Http::new(issuer::client(client).build().unwrap(), origin.to_string());
+    let client = issuer::client(client).build().unwrap();
+    let issuer = issuer::Http::new(client, origin.to_string(), throttle);
     let config = config::Session { store: Store::Memory, ..config::Session::default() };
     let login =
         Login { email: EMAIL.to_owned(), password: Secret::new(PASSWORD), second_factor: None };
@@ -161,7 +216,7 @@ fn is_whole(answer: &[u8]) -> bool {
         let is_it = start.eq_ignore_ascii_case(name);
         is_it.then(|| std::str::from_utf8(value).unwrap().trim().parse::<usize>().unwrap())
     });
-    length.next().is_some_and(|length| answer.len() == head + 4 + length)
+    length.next_back().is_some_and(|length| answer.len() == head + 4 + length)
 }
 
 const EMAIL: &str = "ada@example.test";

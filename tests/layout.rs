@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first, in the order in which `src/lib.rs` declares their modules.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("words", &["clock", "config", "secret", "shape", "telemetry"]),
-    ("world", &["credentials", "listen", "upstream"]),
+    ("words", &["clock", "config", "private", "secret", "shape", "telemetry"]),
+    ("world", &["credentials", "listen", "service", "upstream"]),
     ("shared", &["clients", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),
@@ -116,6 +116,23 @@ fn what_has_one_owner_is_nowhere_else() {
         }
     });
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[test]
+fn every_test_that_the_security_page_names_exists() {
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let named: BTreeSet<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| C"))
+        .flat_map(|line| line.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2))
+        .collect();
+    let files = [rust_files(&src()), rust_files(&root().join("tests"))].concat();
+    let all: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+
+    let missing: Vec<_> =
+        named.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+
+    assert!(named.len() > 30 && missing.is_empty(), "{missing:?}");
 }
 
 #[test]

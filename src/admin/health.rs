@@ -60,7 +60,7 @@ fn reason(error: &Error) -> Reason {
     Reason {
         code: error.code().to_owned(),
         sentence: error.to_string(),
-        hint: error.hint().to_owned(),
+        hint: error.hint().into_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Write as _};
 
 use super::{Shared, health, status};
 use crate::telemetry::{self, BOUNDS, Took};
+use crate::throttle;
 
 /// Writes every metric.
 pub(super) fn metrics(shared: &Shared) -> String {
@@ -36,6 +37,10 @@ fn write(shared: &Shared, to: &mut Text) -> fmt::Result {
         to.labelled("answers_total", &[("code", code)], count)?;
     }
     to.histogram("request_duration_seconds", "From head to last byte.", tally.took())?;
+    for (part, took) in tally.parts() {
+        let name = format!("request_{part}_seconds");
+        to.histogram(&name, &format!("The part that the {part} took."), took)?;
+    }
     let in_flight = shared.in_flight.read();
     to.one("requests_in_flight", "gauge", "Requests being answered.", in_flight)?;
     to.one("response_bytes_total", "counter", "Bytes of answers' bodies.", tally.bytes())?;
@@ -56,11 +61,50 @@ fn write(shared: &Shared, to: &mut Text) -> fmt::Result {
     to.one("token_expires_in_seconds", "gauge", "Time that the token has left.", left)?;
     let lapse = seconds(view.refresh_token_expires_in);
     to.one("refresh_token_expires_in_seconds", "gauge", "Time until it lapses.", lapse)?;
+    throttle(shared, to)?;
     let degraded = u8::from(view.degraded.is_some());
     to.one("degraded", "gauge", "Whether something is handled, but wrong.", degraded)?;
     let dropped = telemetry::dropped();
     to.one("log_lines_dropped_total", "counter", "Log lines lost to a slow reader.", dropped)
 }
+
+/// Writes what pacing does, for the API and each `[[host]]`.
+fn throttle(shared: &Shared, to: &mut Text) -> fmt::Result {
+    let mut kinds = vec![];
+    for (at, throttle) in
+        std::iter::once(&shared.throttle).chain(&shared.host_throttles).enumerate()
+    {
+        let throttle::View { reads, writes, own } = throttle.view();
+        let host = if at == 0 { "api".to_owned() } else { at.to_string() };
+        let named = [("read", reads), ("write", writes), ("own", own)];
+        kinds.extend(named.map(|(kind, view)| (host.clone(), kind, view)));
+    }
+    for (name, kind, help, value) in THROTTLE {
+        to.family(name, kind, help)?;
+        for (host, kind, view) in &kinds {
+            to.labelled(name, &[("host", host), ("kind", kind)], value(view))?;
+        }
+    }
+    Ok(())
+}
+
+type Read = fn(&throttle::Kind) -> f64;
+
+/// Name, type, help and value of what is told of each kind of requests.
+const THROTTLE: [(&str, &str, &str, Read); 8] = [
+    ("throttle_paused_seconds", "gauge", "Time that Nexudus has asked to wait.", |it| {
+        it.paused.map_or(0.0, |left| left.as_secs_f64())
+    }),
+    ("throttle_waiting", "gauge", "Requests waiting for their turn.", |it| it.waiting as f64),
+    ("throttle_requests_this_minute", "gauge", "Requests sent.", |it| it.minute as f64),
+    ("throttle_requests_today", "gauge", "Requests sent (UTC).", |it| it.day as f64),
+    ("throttle_answers_total", "counter", "Throttle answers of Nexudus.", |it| it.throttled as f64),
+    ("throttle_replays_total", "counter", "Requests sent again.", |it| it.replayed as f64),
+    ("throttle_refused_total", "counter", "Requests without a turn.", |it| it.refused as f64),
+    ("throttle_wait_seconds_total", "counter", "Time waited for turns.", |it| {
+        it.waited.as_secs_f64()
+    }),
+];
 
 /// What is written so far.
 #[derive(Default)]

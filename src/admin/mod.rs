@@ -41,6 +41,7 @@ use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::listen::{Counter, Peer, Stream};
 use crate::session::Session;
 use crate::telemetry::Record;
+use crate::throttle::Throttle;
 
 /// The control surface. Clones share it.
 #[derive(Clone, Debug)]
@@ -91,6 +92,10 @@ pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
 pub struct Sources {
     /// The token.
     pub session: Session,
+    /// How fast the API may be asked.
+    pub throttle: Throttle,
+    /// The same for each `[[host]]`.
+    pub host_throttles: Vec<Throttle>,
     /// What requests leave behind.
     pub record: Arc<Record>,
     /// How many are being answered.
@@ -108,14 +113,16 @@ pub struct Sources {
 #[derive(Debug)]
 struct Shared {
     facts: Facts,
-    session: Session,
-    record: Arc<Record>,
-    in_flight: Counter,
-    now: watch::Receiver<Now>,
-    pulse: Pulse,
-    orders: mpsc::Sender<Order>,
-    shield: Shield,
+    sources: Sources,
     free: Semaphore,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Sources;
+
+    fn deref(&self) -> &Sources {
+        &self.sources
+    }
 }
 
 impl Shared {
@@ -127,10 +134,8 @@ impl Shared {
 impl Admin {
     /// Makes the surface; nothing is served before [`Admin::serve`].
     pub fn new(facts: Facts, sources: Sources) -> Self {
-        let Sources { session, record, in_flight, now, pulse, orders, shield } = sources;
         let free = Semaphore::new(CONNECTIONS);
-        let shared = Shared { facts, session, record, in_flight, now, pulse, orders, shield, free };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared { facts, sources, free });
         let read_only = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -279,7 +284,10 @@ async fn lock(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 async fn unlock(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    let mut changes = shared.session.subscribe();
     shared.session.unlock().await;
+    // The effect is a token, or the reason why there is none.
+    while shared.session.view().renewing && changes.changed().await.is_ok() {}
     session_now(&shared)
 }
 

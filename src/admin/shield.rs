@@ -1,6 +1,7 @@
 //! Who may use the control surface.
 //!
-//! Over the socket: our own user and root, who could stop the daemon anyway. Over TCP any local
+//! Over the socket: our own user, those of `admin.users`, and root, who could stop the daemon
+//! anyway. Over TCP any local
 //! user, as the configuration asks for, but no web page: what a browser sends says so itself.
 
 use std::net::SocketAddr;
@@ -12,12 +13,12 @@ use http::{HeaderName, Request, StatusCode};
 
 use super::problem;
 use super::wire::Problem;
-use crate::listen::Peer;
+use crate::listen::{Peer, Users};
 
 /// What callers are compared with.
 #[derive(Clone, Debug)]
 pub struct Shield {
-    own: u32,
+    operators: Users,
     /// The port of the TCP address.
     port: Option<u16>,
 }
@@ -31,9 +32,9 @@ pub(super) enum Refusal {
 }
 
 impl Shield {
-    /// Lets in our own user; over TCP what names `address`.
-    pub fn new(address: Option<SocketAddr>) -> Self {
-        Self { own: own_uid(), port: address.map(|address| address.port()) }
+    /// Lets in root and `operators`, our own user among them; over TCP what names `address`.
+    pub fn new(operators: Users, address: Option<SocketAddr>) -> Self {
+        Self { operators, port: address.map(|address| address.port()) }
     }
 
     pub(super) fn check<B>(
@@ -56,7 +57,7 @@ impl Shield {
             if !is_ours {
                 return Err(Refusal::Host);
             }
-        } else if !peer.uid().is_some_and(|uid| uid == self.own || uid == ROOT) {
+        } else if !peer.uid().is_some_and(|uid| uid == ROOT || self.operators.knows(uid)) {
             return Err(Refusal::User);
         }
         match is_page {
@@ -82,7 +83,7 @@ impl IntoResponse for Refusal {
                 "guard.user",
                 "the calling process belongs to another user",
             )
-            .hint("Call as the user who runs the daemon."),
+            .hint("Call as the user who runs the daemon, or name yours in admin.users."),
             Self::Host => Problem::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "guard.host",
@@ -100,16 +101,6 @@ impl IntoResponse for Refusal {
     }
 }
 
-#[cfg(unix)]
-fn own_uid() -> u32 {
-    nix::unistd::geteuid().as_raw()
-}
-
-#[cfg(not(unix))]
-fn own_uid() -> u32 {
-    0
-}
-
 const ROOT: u32 = 0;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -120,19 +111,22 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
     #[test]
-    fn our_own_user_and_root_may_use_the_socket() {
-        let shield = Shield { own: 1000, port: None };
+    fn our_own_user_root_and_those_who_are_named_may_use_the_socket() {
+        let named = Users::new(&["1000".to_owned()], &[], false).unwrap();
+        let shield = Shield::new(named, None);
         let check = |uid| shield.check(&request(&[]), &Peer::Unix { uid, pid: None }, false);
 
-        assert_eq!((check(1000), check(0)), (Ok(()), Ok(())));
-        assert_eq!(check(1001), Err(Refusal::User));
+        let own = nix::unistd::geteuid().as_raw();
+        assert_eq!((check(own), check(0), check(1000)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(check(54321), Err(Refusal::User));
     }
 
     #[test]
     fn no_web_page_may_use_either() {
-        let shield = Shield { own: 1000, port: Some(6390) };
-        let unix = Peer::Unix { uid: 1000, pid: None };
+        let shield = at(6390);
+        let unix = Peer::Unix { uid: 0, pid: None };
         for (name, value) in [
             ("origin", "http://localhost:6390"),
             ("origin", "null"),
@@ -147,8 +141,8 @@ mod tests {
 
     #[test]
     fn over_tcp_only_loopback_names_are_answered() {
-        let shield = Shield { own: 1000, port: Some(6390) };
-        let peer = Peer::Unix { uid: 1000, pid: None };
+        let shield = at(6390);
+        let peer = Peer::Unix { uid: 0, pid: None };
         let check = |host: &str| shield.check(&request(&[("host", host)]), &peer, true);
 
         for host in ["localhost:6390", "127.0.0.1", "[::1]:6390"] {
@@ -158,6 +152,11 @@ mod tests {
             assert_eq!(check(host), Err(Refusal::Host), "{host}");
         }
         assert_eq!(shield.check(&request(&[]), &peer, true), Err(Refusal::Host));
+    }
+
+    fn at(port: u16) -> Shield {
+        let own = Users::new(&[], &[], false).unwrap();
+        Shield::new(own, Some(SocketAddr::from(([127, 0, 0, 1], port))))
     }
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {

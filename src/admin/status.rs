@@ -1,9 +1,10 @@
 //! `/v1/status`: what a person or a program wants to know, in one answer.
 
-use super::wire::{API, Requests, Session, Status, Trouble};
+use super::wire::{API, Pace, Requests, Session, Status, Throttle, Trouble};
 use super::{Shared, health};
 use crate::session::{self, Word};
 use crate::telemetry;
+use crate::throttle;
 
 /// Tells what is so now.
 pub(super) fn status(shared: &Shared) -> Status {
@@ -21,6 +22,8 @@ pub(super) fn status(shared: &Shared) -> Status {
         upstream: facts.upstream.clone(),
         session: session(&shared.session.view()),
         requests: requests(shared),
+        throttle: throttle(&shared.throttle.view()),
+        host_throttles: shared.host_throttles.iter().map(|it| throttle(&it.view())).collect(),
         config: facts.config.clone(),
         restart_needed: now.restart_needed,
         log_dropped: telemetry::dropped(),
@@ -80,6 +83,36 @@ pub(super) fn word(word: Word) -> &'static str {
         Word::PasswordReset => "password-reset",
         Word::Expired => "expired",
         Word::CredentialsUnavailable => "credentials-unavailable",
+    }
+}
+
+fn throttle(view: &throttle::View) -> Throttle {
+    Throttle { reads: pace(&view.reads), writes: pace(&view.writes), own: pace(&view.own) }
+}
+
+fn pace(kind: &throttle::Kind) -> Pace {
+    let millis = |it: std::time::Duration| it.as_millis().try_into().unwrap_or(u64::MAX);
+    let paced = match kind.paced {
+        throttle::Paced::Nothing => "nothing",
+        throttle::Paced::Shape => "shape",
+        throttle::Paced::All => "all",
+    };
+    Pace {
+        state: kind.to_string(),
+        paced: paced.to_owned(),
+        path: kind.path.clone(),
+        paused_ms: kind.paused.map(millis),
+        waiting: kind.waiting as u64,
+        callers: kind.callers as u64,
+        windows: kind.windows.iter().map(ToString::to_string).collect(),
+        learned: kind.learned,
+        minute: kind.minute,
+        day: kind.day,
+        above_published: kind.above_published,
+        throttled: kind.throttled,
+        replayed: kind.replayed,
+        refused: kind.refused,
+        waited_ms: millis(kind.waited),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What goes over the admin socket: the same shapes for the daemon and for its commands.
 //!
 //! Fields are added, never renamed or removed, within one [`API`]; readers ignore what they do not
-//! know. Durations are whole seconds, and end in their unit.
+//! know. Durations are whole numbers, and end in their unit.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -40,6 +40,10 @@ pub struct Status {
     pub session: Session,
     /// What was asked of it.
     pub requests: Requests,
+    /// How fast the API may be asked.
+    pub throttle: Throttle,
+    /// The same for each `[[host]]`, in order: each counts for itself.
+    pub host_throttles: Vec<Throttle>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
     /// Keys that were changed by a reload and take a restart.
@@ -168,6 +172,52 @@ pub struct Requests {
     pub by_status: BTreeMap<String, u64>,
     /// Answers of the daemon's own, by code.
     pub by_code: BTreeMap<String, u64>,
+}
+
+/// How fast a host may be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// GET, HEAD and OPTIONS.
+    pub reads: Pace,
+    /// Everything else.
+    pub writes: Pace,
+    /// The daemon's own calls, for tokens.
+    pub own: Pace,
+}
+
+/// How fast one kind of requests may be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// For people: `unpaced`, `10/100ms (learned)`, `paused 0.8 s by Nexudus, 14 waiting`.
+    pub state: String,
+    /// What is paced: `nothing`, `shape` or `all`.
+    pub paced: String,
+    /// The shape of the paths that are paced, if it is not all.
+    pub path: Option<String>,
+    /// Time until which Nexudus has asked to wait.
+    pub paused_ms: Option<u64>,
+    /// Requests waiting for their turn.
+    pub waiting: u64,
+    /// Callers that they belong to.
+    pub callers: u64,
+    /// What may be sent, such as `10/100ms`; all of them hold at once.
+    pub windows: Vec<String>,
+    /// Whether those were learned, and not configured.
+    pub learned: bool,
+    /// Requests sent this minute.
+    pub minute: u64,
+    /// Requests sent today (UTC).
+    pub day: u64,
+    /// Whether today's reach a figure that Nexudus has published. It warns, and blocks nothing.
+    pub above_published: bool,
+    /// Throttle answers since the start.
+    pub throttled: u64,
+    /// Requests sent again since the start.
+    pub replayed: u64,
+    /// Requests refused here since the start.
+    pub refused: u64,
+    /// Time that requests have waited since the start.
+    pub waited_ms: u64,
 }
 
 /// `POST /v1/reload`.

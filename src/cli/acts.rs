@@ -3,8 +3,10 @@
 use serde_json::json;
 
 use super::reach::ask;
-use super::{Failure, Globals, Print, status};
+use super::{Failure, Globals, Print, serve, status};
 use crate::admin::wire::{Reloaded, Session, Stopping};
+use crate::config::Loaded;
+use crate::credentials::{Credentials, Keychain};
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &Globals, print: Print) -> Result<(), Failure> {
@@ -48,15 +50,42 @@ pub(super) fn lock(globals: &Globals, print: Print) -> Result<(), Failure> {
     session("/v1/lock", "locked", globals, print)
 }
 
-/// Has it asked for again.
+/// Has it asked for again. A keychain that is locked is opened first: the daemon may not ask.
 pub(super) fn unlock(globals: &Globals, print: Print) -> Result<(), Failure> {
-    session("/v1/unlock", "unlocked", globals, print)
+    let keychain = open_keychain(globals, print);
+    session("/v1/unlock", "unlocked", globals, print)?;
+    keychain
+}
+
+/// Asks the person to open the keychain, where this profile reads one and it is locked.
+fn open_keychain(globals: &Globals, print: Print) -> Result<(), Failure> {
+    let Loaded { config, paths, .. } = globals.load(vec![])?;
+    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let Some(keychain) =
+        credentials.keychain().filter(|_| credentials.needs_keychain(&config.session))
+    else {
+        return Ok(());
+    };
+    match serve::control()?.block_on(keychain.unlock()) {
+        Ok(true) => print.note(&format!("the {} is open now", Keychain::name())),
+        Ok(false) => {}
+        Err(error) if error.absence().is_some() => {}
+        Err(error) => return Err(Failure::Credentials(error)),
+    }
+    Ok(())
 }
 
 fn session(path: &str, done: &str, globals: &Globals, print: Print) -> Result<(), Failure> {
     let session: Session = ask(globals, async |daemon| Ok(daemon.post(path).await?))?;
-    match globals.json {
-        true => print.json(&json!(session)),
-        false => print.line(&format!("{done}; token: {}", status::token(&session))),
+    if globals.json {
+        return print.json(&json!(session));
     }
+    print.line(&format!("{done}; token: {}", status::token(&session)))?;
+    match &session.error {
+        Some(trouble) if trouble.code != "session.locked" => {
+            print.warning(&format!("{}. {}", trouble.sentence, trouble.hint));
+        }
+        Some(_) | None => {}
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     /// Nobody can be asked.
     #[error("there is no terminal to ask for {what}")]
     NoTerminal {

@@ -1,7 +1,6 @@
 //! `config`: write, check and show the configuration.
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use clap::Subcommand;
@@ -10,6 +9,7 @@ use serde_json::json;
 use super::flags::AlsoKeys;
 use super::{Failure, Globals, Print};
 use crate::config::{self, Setting};
+use crate::private;
 
 /// What `config` takes.
 #[derive(clap::Args, Debug)]
@@ -62,32 +62,13 @@ fn init(path: &Path, force: bool, globals: &Globals, print: Print) -> Result<(),
 
 /// Writes the example, readable by its owner only: it will name programs and addresses.
 fn write(path: &Path, force: bool) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(directory)?;
+    path.parent().map_or(Ok(()), private::directory)?;
+    let example = config::example();
+    match force {
+        // Whole or not at all, so that a full disk does not take the old file away.
+        true => private::replace(path, example.as_bytes()),
+        false => private::create(path, example.as_bytes()),
     }
-    let mut options = fs::OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    if !force {
-        return options.create_new(true).open(path)?.write_all(config::example().as_bytes());
-    }
-    // Beside it first, so that a full disk does not take the old file away.
-    let beside = path.with_extension(format!("toml.{}", std::process::id()));
-    let written = options
-        .create_new(true)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(config::example().as_bytes()))
-        .and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        // The first failure is the one to tell.
-        let _ = fs::remove_file(&beside);
-    }
-    written
 }
 
 fn check(keys: AlsoKeys, globals: &Globals, print: Print) -> Result<(), Failure> {

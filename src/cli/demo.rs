@@ -50,8 +50,7 @@ pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
         let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
         let daemon = start(&mut config, &paths).await?;
         print.line(&welcome(&daemon, &simulator, options.token_life))?;
-        life::live(daemon, None, &mut signals).await;
-        Ok(())
+        Ok(life::live(daemon, None, &mut signals).await?)
     })
 }
 

@@ -10,7 +10,7 @@ use super::print::causes;
 use super::usage::usage;
 use crate::admin::{client, wire};
 use crate::config::{self, Problem};
-use crate::{clients, credentials, daemon, listen, session, telemetry};
+use crate::{clients, credentials, daemon, listen, service, session, telemetry};
 
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +139,21 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// It happened in a profile that is not the default one.
+    InProfile {
+        /// The profile.
+        profile: String,
+        /// What happened.
+        failure: Box<Self>,
+    },
     /// The command of `run` ended with this code.
     Ended(u8),
+    /// All has been said; only the code is left.
+    Silent(Code),
     /// The daemon was not reached, or refused.
     Admin(client::Error),
+    /// The service manager, or what it is asked for.
+    Service(service::Error),
     /// The log did not start.
     Log(telemetry::Error),
     /// The system gave no runtime, no signals or no temporary directory.
@@ -186,14 +197,17 @@ impl Failure {
             Self::Session(error) => login::session_code(error),
             Self::Credentials(error) => login::credentials_code(error),
             Self::Run(_) => Code::Run,
+            Self::InProfile { failure, .. } => failure.code(),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Code::NotFound
             }
             Self::Command { .. } => Code::Unexecutable,
             Self::Ended(code) => Code::Like(*code),
+            Self::Silent(code) => *code,
             Self::Clients(clients::Error::Name { .. }) => Code::Usage,
             Self::Clients(_) => Code::Failed,
             Self::Admin(error) => admin_code(error),
+            Self::Service(error) => service_code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -230,14 +244,24 @@ impl Failure {
             Self::Credentials(error) => vec![login::credentials(error)],
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
             Self::Run(failure) => failure.reports(),
+            Self::InProfile { profile, failure } => {
+                let of_profile = |hint: String| {
+                    hint.replace("`nexudus-proxy ", &format!("`nexudus-proxy --profile {profile} "))
+                };
+                let reports = failure.reports().into_iter();
+                reports
+                    .map(|report| Report { hint: report.hint.map(of_profile), ..report })
+                    .collect()
+            }
             Self::Command { program, source } => {
                 one(format!("could not run `{program}`"), vec![source.to_string()], None)
             }
             // It has said itself what there is to say.
-            Self::Ended(_) => vec![],
+            Self::Ended(_) | Self::Silent(_) => vec![],
             Self::Clients(error) => one(error.to_string(), causes(error), hint::clients(error)),
             Self::Admin(client::Error::Refused(problem)) => refused(problem),
             Self::Admin(error) => one(error.to_string(), causes(error), hint::admin(error)),
+            Self::Service(error) => one(error.to_string(), causes(error), hint::service(error)),
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -262,6 +286,21 @@ fn admin_code(error: &client::Error) -> Code {
         client::Error::Forbidden { .. }
         | client::Error::Unreachable { .. }
         | client::Error::Foreign => Code::Failed,
+    }
+}
+
+fn service_code(error: &service::Error) -> Code {
+    match error {
+        service::Error::NoSystem
+        | service::Error::SystemProfile
+        | service::Error::NoPort { .. } => Code::Usage,
+        service::Error::NotInstalled => Code::NotRunning,
+        service::Error::NoManager
+        | service::Error::NoUserManager
+        | service::Error::Path { .. }
+        | service::Error::File { .. }
+        | service::Error::Command { .. }
+        | service::Error::Failed { .. } => Code::Failed,
     }
 }
 
@@ -339,9 +378,21 @@ impl From<daemon::Error> for Failure {
     }
 }
 
+impl From<daemon::life::AtOnce> for Failure {
+    fn from(cut: daemon::life::AtOnce) -> Self {
+        Self::Other { sentence: cut.to_string(), code: Code::Failed, hint: None }
+    }
+}
+
 impl From<clients::Error> for Failure {
     fn from(error: clients::Error) -> Self {
         Self::Clients(error)
+    }
+}
+
+impl From<service::Error> for Failure {
+    fn from(error: service::Error) -> Self {
+        Self::Service(error)
     }
 }
 

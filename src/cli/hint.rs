@@ -1,8 +1,10 @@
 //! The way out of what went wrong, in one sentence or none.
 
+use std::io::ErrorKind;
+
 use crate::admin::client;
 use crate::config::{KEYS, Problem};
-use crate::{clients, daemon, listen};
+use crate::{clients, daemon, listen, service};
 
 /// Returns the way out when the daemon did not start.
 pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
@@ -18,7 +20,7 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
              upstream.ca_file."
         }
         daemon::Error::Listen(listen::Error::InUse { .. }) => {
-            "Stop the program that holds it, or listen elsewhere: --listen 127.0.0.1:0 picks a \
+            "Stop the program that holds it, or listen elsewhere: --listen localhost:0 picks a \
              free port."
         }
         daemon::Error::Listen(listen::Error::SocketInUse { .. }) => {
@@ -37,7 +39,7 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
             "Choose another port with --listen, or find out who that is and why."
         }
         daemon::Error::Listen(listen::Error::NoSuchUser { .. }) => {
-            "Write a user of this machine into listen.users, by name or number."
+            "Write a user of this machine into listen.users or admin.users, by name or number."
         }
         daemon::Error::Listen(listen::Error::NoSuchGroup { .. }) => {
             "Write a group of this machine into listen.groups, by name or number."
@@ -49,6 +51,34 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
         daemon::Error::Proxy(_) => "Write it as http://proxy.example:3128, or use none.",
         daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// Returns the way out when there is no service, or it cannot be changed.
+pub(super) fn service(error: &service::Error) -> Option<String> {
+    let said = match error {
+        service::Error::NoManager => {
+            "Have whatever starts programs here run `nexudus-proxy serve`."
+        }
+        service::Error::NoUserManager => {
+            "Log in as this user (not by su or sudo), or set XDG_RUNTIME_DIR=/run/user/UID; \
+             --system is for the whole machine."
+        }
+        service::Error::NoSystem => "Leave --system out, and install it as the person who uses it.",
+        service::Error::SystemProfile => {
+            "Leave --system or --profile out: each person may have services for profiles of theirs."
+        }
+        service::Error::NotInstalled => "Run `nexudus-proxy service install`.",
+        service::Error::NoPort { .. } => "Give listen.tcp a port of its own.",
+        service::Error::Path { .. } => {
+            "Copy the program to /usr/local/bin, and install the service with that one."
+        }
+        service::Error::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "Run it as root for --system; else make the directory writable for this user."
+        }
+        service::Error::Failed { .. } => "`nexudus-proxy service logs` may tell more.",
+        service::Error::File { .. } | service::Error::Command { .. } => return None,
     };
     Some(said.to_owned())
 }

@@ -49,7 +49,7 @@ pub(super) struct Options {
 pub enum Error {
     /// A person had to be asked, or standard input lacks something.
     #[error(transparent)]
-    Ask(AskError),
+    Ask(#[from] ask::Error),
     /// `credentials.source` names another place.
     #[error("a login in the {} would not be read: credentials.source is another", Keychain::name())]
     NotRead,
@@ -92,28 +92,9 @@ pub enum Error {
     /// The session file cannot be used.
     #[error("could not keep the session")]
     Session(#[source] session::Error),
-}
-
-/// Why something could not be asked for, for those outside.
-#[derive(Debug)]
-pub struct AskError(pub(super) ask::Error);
-
-impl std::fmt::Display for AskError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for AskError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
-    }
-}
-
-impl From<ask::Error> for Error {
-    fn from(error: ask::Error) -> Self {
-        Self::Ask(AskError(error))
-    }
+    /// The session file cannot be written.
+    #[error("could not keep the session")]
+    Unkept(#[source] Cause),
 }
 
 /// Logs in.
@@ -164,10 +145,10 @@ impl Attempt {
             false => self.log_in().await?,
         };
         let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
-        if let Err(why) = told {
+        if let Err(why) = &told {
             self.print.warning(&format!("the running daemon does not know of it yet: {why}"));
         }
-        self.say(&me)
+        self.say(&me, told.unwrap_or(true))
     }
 
     /// Whether only the session is kept.
@@ -183,7 +164,7 @@ impl Attempt {
             // The keychain may hold the key of the file.
             return self.open_keychain().await.or_else(|error| match error {
                 credentials::Error::Unavailable(_) => Ok(()),
-                error @ (credentials::Error::Missing
+                error @ (credentials::Error::Missing(_)
                 | credentials::Error::Incomplete { .. }
                 | credentials::Error::Locked) => Err(Error::Store(error)),
             });
@@ -197,7 +178,7 @@ impl Attempt {
 
     /// Opens the keychain. A person has just typed this command, so a dialog may appear.
     async fn open_keychain(&self) -> Result<(), credentials::Error> {
-        self.keychain().unlock().await
+        self.keychain().unlock().await.map(drop)
     }
 
     fn keychain(&self) -> &Keychain {
@@ -356,7 +337,7 @@ impl Attempt {
         }
     }
 
-    fn say(&self, me: &Me) -> Result<(), Failure> {
+    fn say(&self, me: &Me, is_served: bool) -> Result<(), Failure> {
         let profile = &self.paths.profile;
         let kept = match self.session_only() {
             true => "the session",
@@ -367,14 +348,19 @@ impl Attempt {
             return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
         }
         self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
-        self.print.note(&format!("kept {kept}; `nexudus-proxy serve` uses it from now on"));
+        let whose = match (is_served, self.paths.is_default()) {
+            (true, _) => "the running daemon".to_owned(),
+            (false, true) => "`nexudus-proxy serve`".to_owned(),
+            (false, false) => format!("`nexudus-proxy serve --profile {profile}`"),
+        };
+        self.print.note(&format!("kept {kept}; {whose} uses it from now on"));
         Ok(())
     }
 }
 
 async fn keep(visit: &mut Visit, proof: Proof) -> Result<(), Error> {
     let kept = visit.keep(proof.issued, proof.email.as_deref(), &proof.client_id).await;
-    kept.map_err(Error::Session)
+    kept.map_err(Error::Unkept)
 }
 
 fn refused(denied: Denied, with_code: bool) -> Error {

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::running::{Running, Tell};
-use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
+use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::credentials::{self, Credentials, Trouble};
+use crate::credentials::Credentials;
 use crate::daemon::process;
 use crate::session;
 
@@ -30,14 +30,20 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         let cleared = credentials.clear().await;
         let still = credentials.beside_keychain();
 
-        files.map_err(Failure::Session)?;
+        files.map_err(|cause| Failure::Other {
+            sentence: format!("could not remove the session: {cause}"),
+            code: Code::Failed,
+            hint: Some("Make that directory writable for this user, and log out again.".to_owned()),
+        })?;
         let had_login = match cleared {
             Ok(had_login) => had_login,
-            Err(credentials::Error::Unavailable(trouble)) if is_absent(&*trouble) => {
-                print.warning(&format!("no keychain was looked into: {trouble}"));
-                false
-            }
-            Err(error) => return Err(Failure::Credentials(error)),
+            Err(error) => match error.absence() {
+                Some(trouble) => {
+                    print.warning(&format!("no keychain was looked into: {trouble}"));
+                    false
+                }
+                None => return Err(Failure::Credentials(error)),
+            },
         };
         let knows = told.is_ok();
         if let Err(why) = told {
@@ -60,12 +66,4 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         }
         Ok(())
     })
-}
-
-/// Says whether there is no keychain at all, rather than one that fails.
-fn is_absent(trouble: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    matches!(
-        trouble.downcast_ref(),
-        Some(Trouble::NoBus | Trouble::NoProvider | Trouble::NoCollection | Trouble::NoStore)
-    )
 }

@@ -22,6 +22,7 @@ mod reach;
 mod run;
 mod running;
 mod serve;
+mod service;
 mod status;
 mod tail;
 mod usage;
@@ -111,10 +112,12 @@ enum Command {
     Refresh,
     /// Have the daemon forget its token until unlocked, across restarts
     Lock,
-    /// End a lock
+    /// End a lock; a locked keyring is opened for it
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::Options),
+    /// Run the daemon as a service: systemd's or launchd's
+    Service(service::Options),
     /// Write, check and show the configuration
     Config(config::Options),
     /// Print the completions of a shell
@@ -156,11 +159,18 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
     })?;
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
-    match line.command {
-        Command::Login(options) => login::run(options, &globals, print),
-        Command::Logout(options) => logout::run(options, &globals, print),
-        Command::Whoami(options) => whoami::run(options, &globals, print),
-        Command::Doctor(options) => doctor::run(options, &globals, print),
+    perform(line.command, &globals, print).map_err(|failure| match globals.profile {
+        Some(profile) => Failure::InProfile { profile, failure: Box::new(failure) },
+        None => failure,
+    })
+}
+
+fn perform(command: Command, globals: &Globals, print: Print) -> Result<(), Failure> {
+    match command {
+        Command::Login(options) => login::run(options, globals, print),
+        Command::Logout(options) => logout::run(options, globals, print),
+        Command::Whoami(options) => whoami::run(options, globals, print),
+        Command::Doctor(options) => doctor::run(options, globals, print),
         Command::Serve(options) => {
             let sources = globals.sources(options.keys.given());
             let Loaded { config, paths, warnings, .. } = sources.load()?;
@@ -169,19 +179,20 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options, print),
-        Command::Client(options) => client::run(options, &globals, print),
-        Command::Policy(options) => policy::run(options, &globals, print),
+        Command::Client(options) => client::run(options, globals, print),
+        Command::Policy(options) => policy::run(options, globals, print),
         #[cfg(unix)]
-        Command::Run(options) => run::run(options, &globals, print),
-        Command::Status => status::run(&globals, print),
-        Command::Wait(options) => wait::run(&options, &globals, print),
-        Command::Stop => acts::stop(&globals, print),
-        Command::Reload => acts::reload(&globals, print),
-        Command::Refresh => acts::refresh(&globals, print),
-        Command::Lock => acts::lock(&globals, print),
-        Command::Unlock => acts::unlock(&globals, print),
-        Command::Tail(options) => tail::run(&options, &globals, print),
-        Command::Config(options) => config::run(options, &globals, print),
+        Command::Run(options) => run::run(options, globals, print),
+        Command::Status => status::run(globals, print),
+        Command::Wait(options) => wait::run(&options, globals, print),
+        Command::Stop => acts::stop(globals, print),
+        Command::Reload => acts::reload(globals, print),
+        Command::Refresh => acts::refresh(globals, print),
+        Command::Lock => acts::lock(globals, print),
+        Command::Unlock => acts::unlock(globals, print),
+        Command::Tail(options) => tail::run(&options, globals, print),
+        Command::Service(options) => service::run(&options, globals, print),
+        Command::Config(options) => config::run(options, globals, print),
         Command::Completions(options) => completions::run(&options, print),
         Command::Man => completions::man(print),
     }

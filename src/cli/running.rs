@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use crate::admin::client::{self as admin, Client};
+use crate::admin::wire::Status;
 use crate::config::{Config, Paths, UnixSocket};
 
 /// Where a daemon of this profile would answer.
@@ -28,6 +29,7 @@ pub(super) struct Running {
 
 #[derive(Clone, Debug)]
 enum Place {
+    #[cfg(unix)]
     Socket(PathBuf),
     Tcp(SocketAddr),
     Nowhere,
@@ -63,13 +65,18 @@ pub(super) enum Silence {
 impl Running {
     /// Knows where to look; asks nothing yet.
     pub(super) fn of(config: &Config, paths: &Paths) -> Self {
-        let tcp = || config.listen.tcp.iter().find(|address| address.port() != 0);
+        let tcp = || {
+            let known = config.listen.tcp.iter().find(|address| address.port() != 0);
+            known.map_or(Place::Nowhere, |address| Place::Tcp(*address))
+        };
         let api = match &config.listen.unix {
-            UnixSocket::Auto if cfg!(unix) => Place::Socket(paths.proxy_socket()),
-            UnixSocket::Path(path) if cfg!(unix) => Place::Socket(path.clone()),
-            UnixSocket::Auto | UnixSocket::Path(_) | UnixSocket::Off => {
-                tcp().map_or(Place::Nowhere, |address| Place::Tcp(*address))
-            }
+            #[cfg(unix)]
+            UnixSocket::Auto => Place::Socket(paths.proxy_socket()),
+            #[cfg(unix)]
+            UnixSocket::Path(path) => Place::Socket(path.clone()),
+            #[cfg(not(unix))]
+            UnixSocket::Auto | UnixSocket::Path(_) => tcp(),
+            UnixSocket::Off => tcp(),
         };
         let control = paths.admin_socket();
         Self { api, control }
@@ -101,13 +108,16 @@ impl Running {
         }
     }
 
+    /// Returns what the daemon says of itself, if one runs and tells.
+    pub(super) async fn status(&self) -> Option<Status> {
+        Client::find(std::slice::from_ref(&self.control)).await.ok()?.get("/v1/status").await.ok()
+    }
+
     /// Says whether somebody answers for this profile.
     pub(super) async fn is_there(&self) -> bool {
         match &self.api {
             #[cfg(unix)]
             Place::Socket(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
-            #[cfg(not(unix))]
-            Place::Socket(_) => false,
             Place::Tcp(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
             Place::Nowhere => false,
         }
@@ -141,8 +151,6 @@ async fn ask(place: &Place, path: &str) -> Result<Answer, Silence> {
                 let stream = tokio::net::UnixStream::connect(socket).await.map_err(nobody)?;
                 exchange(stream, path).await
             }
-            #[cfg(not(unix))]
-            Place::Socket(_) => Err(Silence::NotRunning),
             Place::Tcp(address) => {
                 let stream = tokio::net::TcpStream::connect(address).await.map_err(nobody)?;
                 exchange(stream, path).await

@@ -7,6 +7,8 @@ use super::{Failure, Print};
 use crate::clock::Clock;
 use crate::config::{self, Config, Format, Paths, Sources};
 use crate::credentials::Credentials;
+#[cfg(target_os = "linux")]
+use crate::daemon::ports;
 use crate::daemon::{Daemon, Setting, life, process};
 use crate::telemetry::{self, Shape};
 
@@ -28,6 +30,9 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let _log = start_log(&config.log, print)?;
     process::harden();
+    // Before there is another thread: each one inherits it.
+    #[cfg(target_os = "linux")]
+    ports::confine(config);
     let setting = Setting {
         clock: Clock::system(),
         credentials: Credentials::configured(&config.credentials, &paths.profile),
@@ -41,8 +46,7 @@ pub(super) fn run(
         if let Some(path) = daemon.socket() {
             tracing::info!(path = %path.display(), "listening");
         }
-        life::live(daemon, Some(sources), &mut signals).await;
-        Ok(())
+        Ok(life::live(daemon, Some(sources), &mut signals).await?)
     })
 }
 

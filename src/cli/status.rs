@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::reach::ask;
 use super::{Failure, Globals, Print};
-use crate::admin::wire::{Requests, Session, Status, Trouble};
+use crate::admin::wire::{Pace, Requests, Session, Status, Throttle, Trouble};
 use crate::admin::words::span;
 
 /// Prints it.
@@ -47,6 +47,14 @@ fn text(status: &Status, print: Print) -> String {
     }
     row("upstream", status.upstream.clone());
     row("requests", requests(&status.requests));
+    for (name, pace) in paces(&status.throttle) {
+        row(name, throttle(pace));
+    }
+    for (host, paces_of_host) in status.listening.hosts.iter().zip(&status.host_throttles) {
+        for (name, pace) in paces(paces_of_host).into_iter().filter(|(_, pace)| is_paced(pace)) {
+            row(name, format!("{} ({})", throttle(pace), host.upstream));
+        }
+    }
     if !status.requests.by_code.is_empty() {
         let codes = status.requests.by_code.iter().map(|(code, count)| format!("{count} {code}"));
         row("refused", codes.collect::<Vec<_>>().join("  "));
@@ -107,6 +115,30 @@ pub(super) fn token(session: &Session) -> String {
         (true, _) => text.push_str(", being renewed"),
         (false, Some(next)) => text.push_str(&format!(", renewed in {}", span(next))),
         (false, None) => {}
+    }
+    text
+}
+
+/// The daemon's own calls are of interest only while they are held back.
+fn paces(throttle: &Throttle) -> Vec<(&'static str, &Pace)> {
+    let own = Some(("tokens", &throttle.own)).filter(|(_, pace)| is_paced(pace));
+    [("reads", &throttle.reads), ("writes", &throttle.writes)].into_iter().chain(own).collect()
+}
+
+fn is_paced(pace: &Pace) -> bool {
+    pace.paced != "nothing"
+}
+
+fn throttle(pace: &Pace) -> String {
+    let Pace { state, minute, day, throttled, above_published, .. } = pace;
+    let mut text = format!("{state}; {minute} this minute, {day} today");
+    if *above_published {
+        text.push_str(", as many as Nexudus has published as its limit for a day");
+    }
+    match throttled {
+        0 => {}
+        1 => text.push_str(", throttled once"),
+        times => text.push_str(&format!(", throttled {times} times")),
     }
     text
 }

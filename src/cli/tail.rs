@@ -92,7 +92,13 @@ fn text(request: &Request, print: Print) -> String {
     let (time, method) = (print.accent("2", &time), print.accent("1", &request.method));
     let took = print.accent("2", &format!("{} ms", request.elapsed_ms));
     let mut line = format!("{time} {method} {} → {answer}  {took}", request.path);
-    let facts = [("code", &request.code), ("client", &request.client)];
+    let facts = [
+        ("code", request.code.clone()),
+        ("client", request.client.clone()),
+        ("uid", request.uid.map(|uid| uid.to_string())),
+        ("pid", request.pid.map(|pid| pid.to_string())),
+        ("program", request.program.clone()),
+    ];
     for (name, value) in facts {
         if let Some(value) = value {
             line.push_str(&format!("  {}{value}", print.accent("2", &format!("{name}="))));

@@ -88,7 +88,7 @@ async fn directly(config: &Config, paths: &Paths, credentials: Credentials) -> R
     let issuer = daemon::reach(config)?;
     let direct = Direct::start(config, paths, credentials, issuer.clone());
     let answer = match direct.bearer().await {
-        Ok(bearer) => Ok(issuer.me(&bearer.header).await),
+        Ok(bearer) => Ok(issuer.me(bearer.header()).await),
         Err(error) => Err(error),
     };
     direct.stop().await;

@@ -4,8 +4,8 @@
 //! another than before. A file that cannot be read is an error, and stays as it is: nothing is
 //! written over what might still be somebody's clients.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{self, Hash};
 use super::{Error, Limits};
 use crate::config::{Rule, read_pace, write_pace};
+use crate::private;
 use crate::secret::Secret;
 
 /// A client as it is kept.
@@ -102,8 +103,8 @@ fn change(
 ) -> Result<(), Error> {
     let path = directory.join(NAME);
     let failed = |source| Error::Write { path: path.clone(), source };
-    make_private(directory).map_err(failed)?;
-    let lock = private().open(directory.join("clients.lock")).map_err(failed)?;
+    private::directory(directory).map_err(failed)?;
+    let lock = private::open(&directory.join("clients.lock")).map_err(failed)?;
     // Held for a few milliseconds by whoever else changes the clients now; closing releases it.
     lock.lock().map_err(failed)?;
     let mut clients = list(directory)?;
@@ -111,27 +112,7 @@ fn change(
     let written =
         Written { version: VERSION, clients: clients.iter().map(Record::write).collect() };
     let text = serde_json::to_string_pretty(&written).expect("strings and numbers become JSON");
-    replace(&path, format!("{text}\n").as_bytes(), true).map_err(failed)
-}
-
-/// Replaces `path` atomically; `durable` also waits for the disk.
-pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let beside = path.with_extension("json.new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = private().create_new(true).open(&beside)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.sync_all()?;
-    }
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        #[cfg(unix)]
-        Some(directory) if durable => File::open(directory)?.sync_all(),
-        Some(_) | None => Ok(()),
-    }
+    private::replace(&path, format!("{text}\n").as_bytes()).map_err(failed)
 }
 
 /// Reads a file that only its owner may read or write.
@@ -148,22 +129,6 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     file.take(LARGEST).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn make_private(directory: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
 }
 
 /// Names are written into log lines and on command lines.

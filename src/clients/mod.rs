@@ -155,6 +155,7 @@ struct Known {
 /// A client who has shown a good key.
 #[derive(Debug)]
 pub struct Client {
+    name: Arc<str>,
     kept: Kept,
     usage: Arc<Usage>,
     shared: Arc<Shared>,
@@ -244,7 +245,8 @@ impl Clients {
                     .map(|kept| {
                         let usage = before.get(&kept.id).cloned().unwrap_or_default();
                         known.usage.insert(kept.id.clone(), usage.clone());
-                        Arc::new(Client { kept, usage, shared: self.0.shared.clone() })
+                        let name = kept.name.as_str().into();
+                        Arc::new(Client { name, kept, usage, shared: self.0.shared.clone() })
                     })
                     .collect();
             }
@@ -260,8 +262,8 @@ impl Clients {
 
 impl Client {
     /// Returns its name.
-    pub fn name(&self) -> &str {
-        &self.kept.name
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// Returns how far it may go.

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 fn a_key_is_good_until_it_is_revoked() {
     let (directory, clients) = clients();
     let key = add(directory.path(), "agent", Limits::default()).unwrap();
-    assert_eq!(recognised(&clients, &key).unwrap().name(), "agent");
+    assert_eq!(&**recognised(&clients, &key).unwrap().name(), "agent");
 
     revoke(directory.path(), "agent").unwrap();
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file;
 use crate::config::Pace;
+use crate::private;
 
 /// What one client has used.
 #[derive(Debug, Default)]
@@ -132,7 +133,7 @@ impl Counts {
     ) -> io::Result<()> {
         let used = counts.iter().map(|(id, count)| (id.clone(), number(count))).collect();
         let text = serde_json::to_string(&Written { used })?;
-        file::replace(&self.path, text.as_bytes(), false)
+        private::replace_soon(&self.path, text.as_bytes())
     }
 }
 

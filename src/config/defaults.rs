@@ -21,7 +21,7 @@ impl Default for Config {
             policy: Policy { anonymous: Anonymous::Full, deny: vec![], cookies: false },
             throttle: Throttle::default(),
             limits: Limits::default(),
-            log: Log { level: "info".to_owned(), format: Format::Auto },
+            log: Log { level: "info".to_owned(), format: Format::Auto, server_timing: false },
             // Below systemd's and launchd's own patience (90 s and 20 s), above what a page takes.
             daemon: Daemon { drain: Duration::from_secs(5) },
             notify: Notify { command: vec![] },
@@ -41,6 +41,8 @@ impl Default for Upstream {
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
             user_agent: None,
+            // It says more of the caller than Nexudus needs.
+            trace: false,
             // Three lost SYNs (1 s, 2 s, 4 s) and a handshake.
             connect_timeout: Duration::from_secs(10),
             // Twice nginx's `proxy_read_timeout`: a slow report is not a dead server.

@@ -85,6 +85,8 @@ pub struct Upstream {
     pub http2: bool,
     /// Replaces the client's `User-Agent`.
     pub user_agent: Option<String>,
+    /// Send the caller's trace on.
+    pub trace: bool,
     /// Longest time for name, TCP and TLS together.
     pub connect_timeout: Duration,
     /// Longest time from the request's last byte to the answer's head.
@@ -283,6 +285,8 @@ pub struct Log {
     pub level: String,
     /// The shape of a line.
     pub format: Format,
+    /// Whether answers say in `Server-Timing` where the time went.
+    pub server_timing: bool,
 }
 
 /// `log.format`

@@ -79,11 +79,19 @@ pub fn read_pace(text: &str) -> Option<Pace> {
     Some(Pace::Fixed { count, per })
 }
 
-/// Writes a pace.
+/// Writes a pace, per unit where that is its span: `5/s`.
 pub fn write_pace(pace: Pace) -> String {
     match pace {
         Pace::Auto => "auto".to_owned(),
-        Pace::Fixed { count, per } => format!("{count}/{}", write_duration(per)),
+        Pace::Fixed { count, per } => {
+            let unit = ["s", "m", "h", "d"]
+                .into_iter()
+                .find(|unit| read_duration(&format!("1{unit}")).is_some_and(|whole| whole == per));
+            match unit {
+                Some(unit) => format!("{count}/{unit}"),
+                None => format!("{count}/{}", write_duration(per)),
+            }
+        }
     }
 }
 
@@ -112,6 +120,13 @@ mod tests {
         }
         for text in ["", "KiB", "-1", "+1", "1.5MiB", "64kb", "64KB", "99999999999GiB", "1 2"] {
             assert_eq!(read_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pace_is_written_as_people_write_it() {
+        for text in ["5/s", "100/m", "7/h", "1/d", "10/100ms", "3/2s", "auto"] {
+            assert_eq!(write_pace(read_pace(text).unwrap()), text);
         }
     }
 

@@ -88,6 +88,11 @@ impl Paths {
         }
     }
 
+    /// Says whether this is the profile that is meant when none is named.
+    pub fn is_default(&self) -> bool {
+        self.profile == DEFAULT_PROFILE
+    }
+
     /// Puts the profile into a file name: `proxy.sock`, `proxy-work.sock`.
     fn named(&self, name: &str) -> String {
         match (self.profile.as_str(), name.rsplit_once('.')) {

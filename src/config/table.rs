@@ -15,6 +15,11 @@ pub static KEYS: &[Entry] = &[
     entry!(upstream.http2, Kind::Switch, "Offer HTTP/2 to the upstream"),
     entry!(upstream.user_agent, Kind::Text, "Replaces the client's User-Agent; \"\": let it be"),
     entry!(
+        upstream.trace,
+        Kind::Switch,
+        "Send the caller's traceparent and tracestate on; the log has the trace either way"
+    ),
+    entry!(
         upstream.connect_timeout,
         POSITIVE,
         "Longest time for name resolution, TCP and TLS together"
@@ -47,7 +52,7 @@ pub static KEYS: &[Entry] = &[
         Kind::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
-    entry!(admin.users, Kind::Words, "Other local users let in to admin.sock").only_default(),
+    entry!(admin.users, Kind::Words, "Other local users let in to admin.sock"),
     entry!(
         credentials.source,
         Kind::Choice(&["auto", "systemd", "command", "env", "keychain"]),
@@ -92,7 +97,11 @@ pub static KEYS: &[Entry] = &[
         Kind::Rules,
         "Rules that nobody passes, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
     ),
-    entry!(policy.cookies, Kind::Switch, "Relay Cookie and Set-Cookie").only_default(),
+    entry!(
+        policy.cookies,
+        Kind::Switch,
+        "Relay Cookie and Set-Cookie, but not for callers with limits"
+    ),
     entry!(
         throttle.wait,
         Kind::Duration { zero: true },
@@ -146,6 +155,11 @@ pub static KEYS: &[Entry] = &[
         log.format,
         Kind::Choice(&["auto", "human", "json", "journald"]),
         "auto: human on a terminal, journald under systemd, else json"
+    ),
+    entry!(
+        log.server_timing,
+        Kind::Switch,
+        "true: answers say in Server-Timing how long token, queue and upstream took"
     ),
     entry!(
         daemon.drain,

@@ -6,7 +6,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
@@ -55,7 +57,7 @@ pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
     super::SECRET_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
-    let child = command
+    let mut child = command
         .args(argv.get(1..).unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -63,17 +65,26 @@ pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| Error::Start { program: program.clone(), source })?;
-    let output = tokio::time::timeout(LIMIT, child.wait_with_output())
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let ended = async {
+        // With room from the start: into a full buffer it would be read by way of the stack.
+        let mut printed = Zeroizing::new(Vec::with_capacity(ROOM));
+        stdout.read_to_end(&mut printed).await?;
+        Ok((printed, child.wait().await?))
+    };
+    let (printed, status) = tokio::time::timeout(LIMIT, ended)
         .await
         .map_err(|_| Error::Slow { program: program.clone() })?
         .map_err(|source| Error::Start { program: program.clone(), source })?;
-    if !output.status.success() {
-        return Err(Error::Failed { program, status: output.status });
+    if !status.success() {
+        return Err(Error::Failed { program, status });
     }
-    let printed = zeroize::Zeroizing::new(output.stdout);
     let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
     line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
 }
+
+/// More than any secret has.
+const ROOM: usize = 4 << 10;
 
 /// Longest run of the command. A password manager may wait for a person's finger.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::{Credentials, Error, Kind, command};
-use crate::config::{self, Key};
+use crate::config::{self, Key, Store};
 
 /// What the key of the session file is made of, and where that was found.
 #[derive(Clone)]
@@ -60,7 +60,26 @@ impl fmt::Display for KeyOrigin {
     }
 }
 
+/// Says whether the key of the session file is found without a keychain, or there is no file.
+pub fn is_key_elsewhere(session: &config::Session) -> bool {
+    let handed = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    session.store == Store::Memory
+        || match session.key {
+            Key::Auto => {
+                !session.key_command.is_empty()
+                    || handed().is_some_and(|directory| directory.join(CREDENTIAL).exists())
+            }
+            Key::Keychain => false,
+            Key::Systemd | Key::Command | Key::Kernel => true,
+        }
+}
+
 impl Credentials {
+    /// Says whether anything is read from the keychain: the login, or the session's key.
+    pub fn needs_keychain(&self, session: &config::Session) -> bool {
+        (self.uses_keychain() && self.beside_keychain().is_empty()) || !is_key_elsewhere(session)
+    }
+
     /// Returns the key of the session file. `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
     ///
     /// # Errors
@@ -74,7 +93,7 @@ impl Credentials {
     ) -> Result<FileKey, Error> {
         let asked = |place| config.key == Key::Auto || config.key == place;
         if asked(Key::Systemd)
-            && let Some(path) = handed.map(|directory| directory.join("nexudus-key"))
+            && let Some(path) = handed.map(|directory| directory.join(CREDENTIAL))
             && path.exists()
         {
             let read = std::fs::read(&path).map(Zeroizing::new);
@@ -100,7 +119,7 @@ impl Credentials {
         {
             return kernel(keychain.profile());
         }
-        Err(Error::Missing)
+        Err(Error::Missing(None))
     }
 }
 
@@ -114,6 +133,9 @@ fn kernel(profile: &str) -> Result<FileKey, Error> {
 fn kernel(_: &str) -> Result<FileKey, Error> {
     Err(super::Trouble::NoStore.into())
 }
+
+/// The systemd credential that holds the key.
+const CREDENTIAL: &str = "nexudus-key";
 
 impl FileKey {
     fn text(secret: &crate::secret::Secret, origin: KeyOrigin) -> Self {
@@ -134,7 +156,7 @@ mod tests {
     use super::super::keychain::tests::{Memory, State};
     use super::super::{Keychain, Trouble};
     use super::*;
-    use crate::config::{Source, Store};
+    use crate::config::Source;
 
     #[tokio::test]
     async fn auto_takes_the_most_explicit_place() {

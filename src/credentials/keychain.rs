@@ -62,8 +62,8 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     /// Makes changes. Never opens a dialog where the store can tell that it would.
     fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()>;
 
-    /// Asks the person to open it, if it is locked.
-    fn unlock(&self) -> Answer<'_, ()>;
+    /// Asks the person to open it, if it is locked, and says whether it was.
+    fn unlock(&self) -> Answer<'_, bool>;
 }
 
 /// Why a keychain cannot be used, in our own words: what a store says is unbounded.
@@ -96,6 +96,20 @@ pub enum Trouble {
     /// Anything else.
     #[error("the keychain failed: {0}")]
     Other(String),
+}
+
+impl Trouble {
+    /// Says whether there is none at all, rather than one that fails.
+    pub(super) fn is_absence(&self) -> bool {
+        match self {
+            Self::NoBus | Self::NoProvider | Self::NoCollection | Self::NoStore => true,
+            Self::Slow(_)
+            | Self::TooLong(_)
+            | Self::Forgetful
+            | Self::Dismissed
+            | Self::Other(_) => false,
+        }
+    }
 }
 
 impl From<Trouble> for Error {
@@ -246,13 +260,13 @@ impl Keychain {
         Ok(())
     }
 
-    /// Asks the person to open the keychain, if it is locked. Only a command that a person has
-    /// just typed may call this, never the daemon.
+    /// Asks the person to open the keychain, if it is locked, and says whether it was. Only a
+    /// command that a person has just typed may call this, never the daemon.
     ///
     /// # Errors
     ///
     /// [`Error::Locked`] when it stays locked.
-    pub async fn unlock(&self) -> Result<(), Error> {
+    pub async fn unlock(&self) -> Result<bool, Error> {
         self.in_turn(PROMPT_LIMIT, self.store.unlock()).await
     }
 
@@ -321,7 +335,7 @@ impl Store for Nowhere {
         Box::pin(async { Err(Trouble::NoStore.into()) })
     }
 
-    fn unlock(&self) -> Answer<'_, ()> {
+    fn unlock(&self) -> Answer<'_, bool> {
         Box::pin(async { Err(Trouble::NoStore.into()) })
     }
 }

@@ -14,7 +14,7 @@ mod systemd;
 
 use std::fmt;
 
-pub use self::key::{FileKey, KeyOrigin};
+pub use self::key::{FileKey, KeyOrigin, is_key_elsewhere};
 pub use self::keychain::{Keychain, Trouble};
 use crate::config::{self, Source};
 use crate::secret::Secret;
@@ -81,9 +81,9 @@ impl fmt::Display for Origin {
 /// Why no login could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No source has a login.
+    /// No source has a login; there is no keychain either, if that is why.
     #[error("no credentials are stored")]
-    Missing,
+    Missing(#[source] Option<Trouble>),
     /// A source has one part of a login, but not the other.
     #[error("the {origin} has {present} but not {absent}")]
     Incomplete {
@@ -100,6 +100,19 @@ pub enum Error {
     /// The store cannot be reached.
     #[error("the credential store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Returns why there is no keychain at all, if that is what it says: one that fails, or is
+    /// locked, is another matter.
+    pub fn absence(&self) -> Option<Trouble> {
+        match self {
+            Self::Missing(trouble) => trouble.clone(),
+            Self::Unavailable(trouble) => trouble.downcast_ref().cloned(),
+            Self::Incomplete { .. } | Self::Locked => None,
+        }
+        .filter(Trouble::is_absence)
+    }
 }
 
 /// The configured sources of the login. Clones share them.
@@ -163,7 +176,7 @@ impl Credentials {
             Kind::Memory(Some(login)) => {
                 return Ok(Found { login: login.clone(), origin: Origin::Memory });
             }
-            Kind::Memory(None) => return Err(Error::Missing),
+            Kind::Memory(None) => return Err(Error::Missing(None)),
             Kind::Configured(config, keychain) => (config, keychain),
         };
         let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
@@ -182,12 +195,18 @@ impl Credentials {
         {
             return Ok(Found { login, origin: Origin::Environment });
         }
-        if asked(Source::Keychain)
-            && let Some(login) = keychain.login().await?
-        {
-            return Ok(Found { login, origin: Origin::Keychain });
+        if !asked(Source::Keychain) {
+            return Err(Error::Missing(None));
         }
-        Err(Error::Missing)
+        match keychain.login().await {
+            Ok(Some(login)) => Ok(Found { login, origin: Origin::Keychain }),
+            Ok(None) => Err(Error::Missing(None)),
+            // Nobody has asked for one: a machine without a keychain has no login there.
+            Err(error) => Err(match error.absence() {
+                Some(trouble) if config.source == Source::Auto => Error::Missing(Some(trouble)),
+                Some(_) | None => error,
+            }),
+        }
     }
 
     /// Returns the sources that would log in again after the keychain was cleared. A command

@@ -3,6 +3,7 @@
 //! Once per cause; a cause may be told again after all has been well in between. The command gets
 //! no secret: not in its arguments, not in its environment, and what it prints goes nowhere.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) async fn watch(
     profile: String,
 ) {
     let mut changes = session.subscribe();
-    let mut told = None;
+    let mut told = BTreeSet::new();
     loop {
         let view = session.view();
         let call = match cause(&view) {
@@ -36,13 +37,10 @@ pub(super) async fn watch(
             call => call,
         };
         match call {
-            Some(call) if told != Some(call.cause) => {
-                told = Some(call.cause);
-                run(&command, &call, &profile).await;
-            }
+            Some(call) if told.insert(call.cause) => run(&command, &call, &profile).await,
             Some(_) => {}
             // While an attempt is under way nothing is known to be well.
-            None if view.state == Word::Ready => told = None,
+            None if view.state == Word::Ready => told.clear(),
             None => {}
         }
         // A session lapses without any event.
@@ -79,8 +77,10 @@ fn cause(view: &View) -> Option<Call> {
     Some(Call { cause: LAPSING, message })
 }
 
+/// Says whether a password may be stored. A command is not run for that: it may ask a person.
 async fn has_password(credentials: &Credentials) -> bool {
-    !matches!(credentials.load().await, Err(credentials::Error::Missing))
+    !credentials.beside_keychain().is_empty()
+        || !matches!(credentials.load().await, Err(credentials::Error::Missing(_)))
 }
 
 async fn run(argv: &[String], call: &Call, profile: &str) {

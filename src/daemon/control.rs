@@ -10,8 +10,9 @@ use super::Error;
 use crate::admin::Admin;
 use crate::config::{Config, Paths};
 use crate::listen::{self, Bound, Inherited};
-use crate::session::Session;
+use crate::session::{Session, Word};
 use crate::telemetry::Record;
+use crate::upstream::Upstream;
 
 /// Where the admin surface listens.
 #[derive(Debug)]
@@ -29,7 +30,11 @@ impl Places {
         let mut bound = inherited;
         #[cfg(unix)]
         if !bound.iter().any(|place| place.path().is_some()) {
-            match listen::bind_unix(&paths.admin_socket(), None) {
+            let opening = match config.admin.users.is_empty() {
+                true => listen::Opening::Own,
+                false => listen::Opening::Everybody,
+            };
+            match listen::bind_unix(&paths.admin_socket(), opening) {
                 Ok(place) => bound.push(place),
                 // Requests can be served without it, and no key names another place for it.
                 Err(error @ listen::Error::SocketPath { .. }) => {
@@ -65,6 +70,7 @@ impl Control {
         places: Places,
         admin: &Admin,
         session: &Session,
+        upstreams: Vec<Upstream>,
         record: &Arc<Record>,
     ) -> std::io::Result<Self> {
         let mut tasks = JoinSet::new();
@@ -72,6 +78,7 @@ impl Control {
             tasks.spawn(accept(place.watch()?, admin.clone()));
         }
         tasks.spawn(count_renewals(session.clone(), record.clone()));
+        tasks.spawn(forget_with(session.clone(), upstreams));
         Ok(Self(tasks))
     }
 
@@ -105,6 +112,19 @@ async fn count_renewals(session: Session, record: Arc<Record>) {
             record.tally.renewed();
         }
         known = known.max(view.generation);
+    }
+}
+
+/// Closes the connections that have carried a token once a person wants it gone.
+async fn forget_with(session: Session, upstreams: Vec<Upstream>) {
+    let mut changes = session.subscribe();
+    let mut was_shut = false;
+    while changes.changed().await.is_ok() {
+        let is_shut = matches!(session.view().state, Word::Locked | Word::NotLoggedIn);
+        if is_shut && !was_shut {
+            upstreams.iter().for_each(Upstream::hang_up);
+        }
+        was_shut = is_shut;
     }
 }
 

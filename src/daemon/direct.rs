@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::session::{self, Bearer, Body, Session, issuer};
+use crate::throttle::Throttle;
 use crate::upstream::{self, Resolver, Via};
 
 /// A session of its own, in step with the daemon's through the lock across processes.
@@ -83,7 +84,9 @@ impl Direct {
 pub fn reach(config: &Config) -> Result<issuer::Http, Error> {
     let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
     let resolver = Resolver::new(Handle::current());
-    Ok(issuer::Http::new(client(config, &tls, &resolver)?, config.upstream.origin.to_string()))
+    let throttle = Throttle::new(&config.throttle, Clock::system());
+    let client = client(config, &tls, &resolver)?;
+    Ok(issuer::Http::new(client, config.upstream.origin.to_string(), throttle))
 }
 
 /// Makes the daemon's own HTTP client.

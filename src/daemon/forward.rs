@@ -12,8 +12,8 @@ use super::data::Route;
 use super::reload::Lane;
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Anonymous, Config, Origin, Paths, UnixSocket};
-use crate::gateway::{Gateway, Guard, Keys, Policy};
+use crate::config::{Anonymous, Config, Origin, Paths};
+use crate::gateway::{Gateway, Guard, Keys, Manners, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
 use crate::session::Session;
@@ -41,12 +41,9 @@ impl Places {
             true => listen::bind_tcp(&config.listen.tcp)?,
             false => tcp,
         };
-        #[cfg(unix)]
-        match &config.listen.unix {
-            _ if !unix.is_empty() => own.extend(unix),
-            UnixSocket::Auto => own.push(listen::bind_unix(&paths.proxy_socket(), users.group())?),
-            UnixSocket::Path(path) => own.push(listen::bind_unix(path, users.group())?),
-            UnixSocket::Off => {}
+        match unix.is_empty() {
+            true => own.extend(bind_socket(config, paths, users)?),
+            false => own.extend(unix),
         }
         if own.is_empty() {
             return Err(Error::Nowhere);
@@ -62,6 +59,22 @@ impl Places {
             reserved,
         })
     }
+}
+
+#[cfg(unix)]
+fn bind_socket(config: &Config, paths: &Paths, users: &Users) -> Result<Option<Bound>, Error> {
+    use crate::config::UnixSocket;
+    let path = match &config.listen.unix {
+        UnixSocket::Auto => paths.proxy_socket(),
+        UnixSocket::Path(path) => path.clone(),
+        UnixSocket::Off => return Ok(None),
+    };
+    Ok(Some(listen::bind_unix(&path, users.opening())?))
+}
+
+#[cfg(not(unix))]
+fn bind_socket(_: &Config, _: &Paths, _: &Users) -> Result<Option<Bound>, Error> {
+    Ok(None)
 }
 
 pub(super) fn addresses(places: &[Bound]) -> Vec<SocketAddr> {
@@ -103,7 +116,7 @@ impl Forward<'_> {
         for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
             let throttle = match lanes.is_empty() {
                 true => self.throttle.clone(),
-                false => self.throttle.another(&self.config.throttle),
+                false => Throttle::new(&self.config.throttle, self.clock.clone()),
             };
             let lane = self.lane(origin, throttle, &places)?;
             routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
@@ -148,18 +161,25 @@ pub(super) fn gateway(
     let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
     let users = callers.users.clone();
     let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys);
-    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
+        .relaying(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    Ok(Gateway::new(
+    let manners = Manners { user_agent, trace: config.upstream.trace };
+    let session = match *upstream.origin() == config.upstream.origin {
+        true => session.clone(),
+        false => session.elsewhere(&upstream.origin().to_string()),
+    };
+    let gateway = Gateway::new(
         guard,
         policy,
         keep,
         session.clone(),
         throttle.clone(),
         upstream.clone(),
-        user_agent,
-    ))
+        manners,
+    );
+    Ok(gateway.telling_time(config.log.server_timing))
 }
 
 /// 0 in the configuration means no bound.

@@ -3,16 +3,33 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::process::{Signal, Signals};
 use super::{Daemon, Order, notify};
 use crate::admin::wire::{Flaw, Phase, Problem, Reloaded, Stopping};
 use crate::config::{Error as Invalid, Sources};
 
+/// A second signal has ended it: requests may have been cut.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped at once, because {signal} came again")]
+pub struct AtOnce {
+    /// Its name.
+    pub signal: &'static str,
+}
+
 /// Lives until a signal or an order ends it; a second signal ends it at once.
 ///
 /// `sources` is where a reload reads the configuration again.
-pub async fn live(mut daemon: Daemon, sources: Option<&Sources>, signals: &mut Signals) {
+///
+/// # Errors
+///
+/// [`AtOnce`] when it was not let finish.
+pub async fn live(
+    mut daemon: Daemon,
+    sources: Option<&Sources>,
+    signals: &mut Signals,
+) -> Result<(), AtOnce> {
     // Dropped at the end: the watchdog is fed while requests in flight finish.
     let mut beside = JoinSet::new();
     beside.spawn(notify::watchdog(daemon.pulse.clone()));
@@ -23,11 +40,17 @@ pub async fn live(mut daemon: Daemon, sources: Option<&Sources>, signals: &mut S
     words.abort();
     let in_flight = daemon.in_flight();
     tracing::info!(reason, in_flight, "draining");
-    notify::stopping(in_flight);
     let drain = daemon.live.as_ref().map_or(Duration::ZERO, |live| live.config.daemon.drain);
+    notify::stopping(in_flight, drain);
     tokio::select! {
-        () = daemon.stop(drain) => tracing::info!("stopped"),
-        signal = end(signals) => tracing::warn!(signal, "stopped at once"),
+        () = daemon.stop(drain) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        signal = again(signals) => {
+            tracing::warn!(signal, "stopped at once");
+            Err(AtOnce { signal })
+        }
     }
 }
 
@@ -57,10 +80,13 @@ async fn days(
     }
 }
 
-async fn end(signals: &mut Signals) -> &'static str {
+/// Waits for somebody to lose patience.
+async fn again(signals: &mut Signals) -> &'static str {
+    let begun = Instant::now();
     loop {
-        if let Signal::End(name) = signals.next().await {
-            return name;
+        match signals.next().await {
+            Signal::End(name) if begun.elapsed() >= ONE_PRESS => return name,
+            Signal::End(_) | Signal::Reload => {}
         }
     }
 }
@@ -118,3 +144,7 @@ fn activated() -> Box<Problem> {
     let problem = Problem::new(http::StatusCode::CONFLICT, "daemon.activated", detail);
     Box::new(problem.hint("Run `nexudus-proxy service stop`."))
 }
+
+/// Signals that come as close as this are one: `timeout` signals the process and then its group, and
+/// a terminal and a shell may both pass on one Ctrl-C.
+const ONE_PRESS: Duration = Duration::from_secs(1);

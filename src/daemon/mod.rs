@@ -8,6 +8,8 @@
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
 pub mod life;
+#[cfg(target_os = "linux")]
+pub mod ports;
 pub mod process;
 #[cfg(unix)]
 mod relay;
@@ -152,21 +154,22 @@ impl Daemon {
         let resolver = Resolver::new(Handle::current());
         let listen = &config.listen;
         let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
+        let operators = Users::new(&config.admin.users, &[], false)?;
         let (tcp, unix, admin) = control::split(listen::inherited()?);
         let is_activated = !tcp.is_empty() || !unix.is_empty();
         let admin = control::Places::bind(config, paths, admin)?;
-        let mut places = Places::bind(config, paths, &users, tcp, unix)?;
+        let places = Places::bind(config, paths, &users, tcp, unix)?;
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();
+        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let (session, keeper) = Session::new(
             &config.session,
             Some(paths.profile_state()),
             setting.credentials,
-            issuer::Http::new(client, config.upstream.origin.to_string()),
+            issuer::Http::new(client, config.upstream.origin.to_string(), throttle.clone()),
             setting.clock.clone(),
         );
-        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
         let keeper = tokio::spawn(keeper.run());
         let alert = (!config.notify.command.is_empty()).then(|| {
@@ -176,7 +179,9 @@ impl Daemon {
 
         let (drain, draining) = Drain::new();
         #[cfg(target_os = "linux")]
-        let reserved = std::mem::take(&mut places.reserved);
+        let (mut places, mut reserved) = (places, vec![]);
+        #[cfg(target_os = "linux")]
+        reserved.append(&mut places.reserved);
         let callers = Callers { users, clients: clients.clone(), assumed: key };
         let record = Arc::<Record>::default();
         let own = addresses(&places.own);
@@ -192,7 +197,8 @@ impl Daemon {
             clock: setting.clock,
         };
         let (routes, lanes) = forward.routes(places)?;
-        let upstreams = lanes.iter().map(|lane| lane.upstream.clone()).collect();
+        let host_throttles = lanes.iter().skip(1).map(|lane| lane.throttle.clone()).collect();
+        let upstreams: Vec<_> = lanes.iter().map(|lane| lane.upstream.clone()).collect();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
 
@@ -218,17 +224,20 @@ impl Daemon {
             facts,
             admin::Sources {
                 session: session.clone(),
+                throttle: throttle.clone(),
+                host_throttles,
                 record: record.clone(),
                 in_flight: drain.counter(),
                 now: seen,
                 pulse: pulse.clone(),
                 orders: order,
-                shield: Shield::new(admin.address()),
+                shield: Shield::new(operators, admin.address()),
             },
         );
-        let data = Data::start(routes, upstreams, connections.clone(), draining, heart)
+        let data = Data::start(routes, upstreams.clone(), connections.clone(), draining, heart)
             .map_err(Error::Data)?;
-        let control = Control::start(admin, &surface, &session, &record).map_err(Error::Data)?;
+        let control = Control::start(admin, &surface, &session, upstreams, &record);
+        let control = control.map_err(Error::Data)?;
         Ok(Self {
             addresses: own,
             host_addresses,

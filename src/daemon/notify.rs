@@ -22,15 +22,18 @@ pub(super) fn reloading() {
     }
 }
 
-/// Tells that the end has begun.
-pub(super) fn stopping(in_flight: usize) {
+/// Tells that the end has begun, and how long it may take: as long as requests may take to finish,
+/// whatever limit the unit has, and then some to settle.
+pub(super) fn stopping(in_flight: usize, drain: Duration) {
     #[cfg(unix)]
     {
+        use sd_notify::NotifyState::{ExtendTimeoutUsec, Status, Stopping};
         let status = format!("stopping, {in_flight} requests in flight");
-        tell(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status(&status)]);
+        let most = u32::try_from((drain + SETTLE).as_micros()).unwrap_or(u32::MAX);
+        tell(&[Stopping, ExtendTimeoutUsec(most), Status(&status)]);
     }
     #[cfg(not(unix))]
-    let _ = in_flight;
+    let _ = (in_flight, drain);
 }
 
 /// Says in words how things are, after each change and once a minute.
@@ -92,6 +95,10 @@ fn tell(states: &[sd_notify::NotifyState<'_>]) {
         tracing::debug!(%error, "could not tell the service manager");
     }
 }
+
+/// At most one token request is under way (30 s), and what it brings is written.
+#[cfg(unix)]
+const SETTLE: Duration = Duration::from_secs(40);
 
 /// How often the words are looked at without being told of a change.
 const MINUTE: Duration = Duration::from_secs(60);

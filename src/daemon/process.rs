@@ -10,13 +10,19 @@ pub fn harden() {
     {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
         warn_of("core dumps stay possible", setrlimit(Resource::RLIMIT_CORE, 0, 0));
-        let files = getrlimit(Resource::RLIMIT_NOFILE)
-            .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+        let files = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| {
+            let files = if cfg!(target_os = "macos") { most.min(MACOS_FILES) } else { most };
+            setrlimit(Resource::RLIMIT_NOFILE, files, most)
+        });
         warn_of("the bound on open files stays low", files);
     }
     #[cfg(target_os = "linux")]
     warn_of("debuggers can attach", nix::sys::prctl::set_dumpable(false));
 }
+
+/// How many files macOS lets a process open (`OPEN_MAX`), though it calls the bound unlimited.
+#[cfg(unix)]
+const MACOS_FILES: u64 = 10_240;
 
 #[cfg(unix)]
 fn warn_of(consequence: &'static str, outcome: nix::Result<()>) {

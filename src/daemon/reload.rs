@@ -75,6 +75,7 @@ impl Daemon {
         }
         for (lane, gateway) in live.lanes.iter().zip(gateways) {
             lane.gateway.store(Arc::new(gateway));
+            lane.throttle.adopt(&next.throttle);
         }
         live.connections.store(Arc::new(connections));
         live.config = next;
@@ -88,9 +89,14 @@ impl Daemon {
 /// The keys that a reload can change. `limits.connections` counts what is open already.
 const LIVE: &[&str] = &[
     "upstream.user_agent",
+    "upstream.trace",
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",
+    "policy.cookies",
+    "throttle.wait",
+    "throttle.reads",
+    "throttle.writes",
     "limits.header_bytes",
     "limits.headers",
     "limits.target_bytes",
@@ -100,6 +106,7 @@ const LIVE: &[&str] = &[
     "limits.body_idle",
     "limits.keep_alive",
     "log.level",
+    "log.server_timing",
     "daemon.drain",
 ];
 

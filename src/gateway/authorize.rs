@@ -11,11 +11,20 @@ use super::policy::Allowed;
 use crate::session::Bearer;
 use crate::upstream::{Kept, Payload, Upstream};
 
+/// What is said of callers upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Manners {
+    /// In the place of theirs.
+    pub user_agent: Option<HeaderValue>,
+    /// Whether their trace goes on.
+    pub trace: bool,
+}
+
 /// Where a request goes, and in whose name.
 #[derive(Clone, Copy)]
 pub(super) struct To<'a> {
     pub(super) upstream: &'a Upstream,
-    pub(super) user_agent: Option<&'a HeaderValue>,
+    pub(super) manners: &'a Manners,
 }
 
 /// Makes the request that goes out: the caller's method, target bytes and body, our authority.
@@ -33,7 +42,9 @@ pub(super) fn with(
     let nominating = headers::nominating(&head.headers);
     let mut accepts = Accepts::Nothing;
     for (name, value) in &head.headers {
-        if headers::goes_up(name, nominating) {
+        let is_wanted_trace = to.manners.trace && headers::is_trace(name, nominating);
+        let goes_up = headers::goes_up(name, nominating, allowed.has_cookies());
+        if is_wanted_trace || goes_up {
             accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
             headers.append(name, value.clone());
         }
@@ -47,7 +58,7 @@ pub(super) fn with(
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.remove(RANGE);
     }
-    if let Some(name) = to.user_agent {
+    if let Some(name) = &to.manners.user_agent {
         headers.insert(USER_AGENT, name.clone());
     }
     // hyper sends no length for a body that is not there, and a server may insist on one.
@@ -57,7 +68,7 @@ pub(super) fn with(
     }
     headers.insert(VIA, OURSELVES);
     // The last thing to be set: nothing above can name it, copy it or take it away.
-    headers.insert(AUTHORIZATION, bearer.header.clone());
+    headers.insert(AUTHORIZATION, bearer.header().clone());
 
     let mut request = Request::new(body.payload());
     *request.method_mut() = head.method.clone();
@@ -124,7 +135,7 @@ mod tests {
             name in "(x[-_]forwarded[-_][a-z]{1,8}|client[-_]id|authorization|cookie|sec[-_]fetch[-_][a-z]{1,6})"
         ) {
             let name = HeaderName::try_from(name).unwrap();
-            prop_assert!(!headers::goes_up(&name, None));
+            prop_assert!(!headers::goes_up(&name, None, false));
         }
 
         #[test]
@@ -133,7 +144,7 @@ mod tests {
             let value = format!("close,{pad}{}{pad}", name.to_uppercase());
             all.insert(CONNECTION, HeaderValue::try_from(value).unwrap());
             let name = HeaderName::try_from(name).unwrap();
-            prop_assert!(!headers::goes_up(&name, Some(&all)));
+            prop_assert!(!headers::goes_up(&name, Some(&all), true));
         }
     }
 }

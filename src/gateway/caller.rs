@@ -20,6 +20,16 @@ pub(super) enum Caller {
     Client(Arc<Client>),
 }
 
+impl Caller {
+    /// Returns the client's name.
+    pub(super) fn name(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Client(client) => Some(client.name().clone()),
+            Self::Keyless => None,
+        }
+    }
+}
+
 /// Why a caller is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {

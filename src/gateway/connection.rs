@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
@@ -15,11 +16,11 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 
 use super::contain::contain;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
-use crate::telemetry::{Access, Record};
+use crate::telemetry::{Access, Record, Spent};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.
 #[derive(Clone, Debug)]
@@ -67,13 +68,14 @@ impl Connections {
         let _open = self.record.tally.connection();
         let room = self.free.clone().try_acquire_owned().ok();
         let phase = Arc::new(Phase::new());
-        let wire = Wire::new(stream, phase.clone(), self.patience, self.canned.clone());
+        let (canned, record) = (self.canned.clone(), self.record.clone());
+        let wire = Wire::new(stream, phase.clone(), self.patience, canned, record);
         let visitor = gateway.load_full().meet(peer).await;
         let (has_room, draining) = (room.is_some(), self.draining.clone());
         let met = Arc::new(Met { gateway, visitor, phase, draining, has_room });
         let answer = service_fn(|request: Request<Incoming>| {
             met.phase.busy();
-            let access = Access::begin(&self.record, &request, || met.visitor.peer.to_string());
+            let access = Access::begin(&self.record, &request, || met.visitor.who());
             let in_flight = met.draining.enter();
             let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));
@@ -83,8 +85,10 @@ impl Connections {
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(wire), answer));
         let mut draining = self.draining.clone();
         let ended = tokio::select! {
+            // What has arrived is read before the end is looked at.
+            biased;
             ended = connection.as_mut() => ended,
-            () = draining.begun() => {
+            () = end_of(&mut draining, &met.phase) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = connection.as_mut() => ended,
@@ -118,15 +122,16 @@ pub(super) struct Answering {
 
 impl Answering {
     async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let mut spent = Spent::begin();
         let response = match self.met.has_room {
             true => {
                 let gateway = self.met.gateway.load_full();
-                let answer = pin!(gateway.respond(request, &self.met.visitor));
+                let answer = pin!(gateway.respond(request, &self.met.visitor, &mut spent));
                 unless_over(&self.met.draining, answer).await
             }
             false => respond::render(&Error::Overloaded),
         };
-        self.access.answered(&response);
+        self.access.answered(&response, &spent);
         Ok(response.map(|body| body.during(self)))
     }
 
@@ -142,6 +147,15 @@ impl Drop for Answering {
     }
 }
 
+/// Waits until this connection is to end. Whoever has just connected may still ask: only on a
+/// connection that was used before does a client expect to find it closed.
+async fn end_of(draining: &mut Draining, phase: &Phase) {
+    draining.begun().await;
+    // What arrives wakes the connection, and with it this.
+    let asked = poll_fn(|_| if phase.is_new() { Poll::Pending } else { Poll::Ready(()) });
+    tokio::time::timeout(FIRST_WORDS, asked).await.ok();
+}
+
 /// Answers with a 503 once the time to finish is over. Costs a read per wake-up, not a wait: the
 /// connection that carries this request is woken at that moment.
 async fn unless_over(
@@ -154,6 +168,9 @@ async fn unless_over(
     })
     .await
 }
+
+/// How long a client may take from connecting to asking, when a stop comes in between.
+const FIRST_WORDS: Duration = Duration::from_secs(1);
 
 /// What hyper takes unless told otherwise.
 const HYPERS_HEADERS: usize = 100;

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Version};
 
 use super::caller::{self, Caller, Keys};
 use super::login;
+use super::visitor::Visitor;
 use crate::listen::{Peer, Users};
 
 /// A request whose sender may use the daemon.
@@ -21,13 +22,6 @@ pub(super) struct Admitted<B> {
     pub(super) head: Parts,
     pub(super) body: B,
     pub(super) caller: Caller,
-}
-
-/// Whoever is at the other end of a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    pub(super) peer: Peer,
-    is_let_in: bool,
 }
 
 /// Why a request was turned away at the door.
@@ -101,7 +95,14 @@ impl Guard {
     /// Looks at whoever has connected: once, for all the requests that follow.
     pub(super) async fn meet(&self, peer: Peer) -> Visitor {
         let is_let_in = self.users.let_in(&peer).await;
-        Visitor { peer, is_let_in }
+        Visitor::new(peer, is_let_in)
+    }
+
+    /// Says of a head from `peer` whether it would be admitted; for measuring what that costs.
+    #[doc(hidden)]
+    pub fn trial(&self, peer: Peer) -> impl Fn(&Parts) -> bool {
+        let visitor = Visitor::new(peer, true);
+        move |head| check(head, &visitor, self).is_ok()
     }
 
     /// Returns what tells clients by their keys.
@@ -176,10 +177,15 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
         | Error::Method
         | Error::Upgrade => return,
     };
-    // As `Debug` writes it: a control character of a caller's must not reach a terminal.
-    let (host, origin) = (head.headers.get(HOST), head.headers.get(ORIGIN));
+    // Escaped: a control character of a caller's must not reach a terminal.
+    let said = |name| Some(head.headers.get(name)?.as_bytes().escape_ascii().to_string());
+    let (host, origin) = (said(HOST), said(ORIGIN));
+    let (host, origin) = (host.as_deref(), origin.as_deref());
     let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());
-    tracing::info!(code, uid, pid, ?host, ?origin, "refused a caller");
+    // Behind a TCP connection nobody is looked for: a crowd of them would cost too much.
+    let who = pid.map(|_| visitor.who());
+    let program = who.as_ref().and_then(|who| Some(who.process.get()?.program.as_str()));
+    tracing::info!(code, uid, pid, program, host, origin, "refused a caller");
 }
 
 /// Refuses what hyper lets pass although two servers could read it in two ways.

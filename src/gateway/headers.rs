@@ -4,18 +4,27 @@
 //! (CVE-2025-64484). Fields that `Connection` names go first, so that no caller can remove what we
 //! add (CVE-2025-48865).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
 use super::policy::Allowed;
+use crate::config::Origin;
 use crate::session::Bearer;
 use crate::upstream::{Relayed, Upstream};
 
 /// Says whether a caller's field goes to the upstream. `nominating` are all its fields, if there is
 /// a `Connection` among them.
-pub(super) fn goes_up(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
+pub(super) fn goes_up(
+    name: &HeaderName,
+    nominating: Option<&HeaderMap>,
+    has_cookies: bool,
+) -> bool {
+    if has_cookies && name == COOKIE {
+        return !nominating.is_some_and(|all| is_nominated(name.as_str(), all));
+    }
     let folded;
     let name = match name.as_str() {
         text if text.contains('_') => {
@@ -27,6 +36,13 @@ pub(super) fn goes_up(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool
     !is_hop_by_hop(name)
         && !belongs_to_us(name)
         && !nominating.is_some_and(|all| is_nominated(name, all))
+}
+
+/// Says whether a field is the caller's trace (W3C Trace Context). Never its baggage, which may hold
+/// anything.
+pub(super) fn is_trace(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
+    matches!(name.as_str(), "traceparent" | "tracestate")
+        && !nominating.is_some_and(|all| is_nominated(name.as_str(), all))
 }
 
 /// Fields that say something about this connection, or that the daemon sets itself.
@@ -76,7 +92,7 @@ fn belongs_to_us(name: &str) -> bool {
             | "x-http-method-override"
             | "x-method-override"
             | "true-client-ip"
-            // The caller's trace is for our log: it says more of the caller than Nexudus needs.
+            // For our log: they say more of the caller than Nexudus needs. See `is_trace`.
             | "traceparent"
             | "tracestate"
             | "baggage"
@@ -96,7 +112,14 @@ pub(super) fn nominating(all: &HeaderMap) -> Option<&HeaderMap> {
 
 /// Says whether a `Connection` field names it (RFC 9110 §7.6.1).
 fn is_nominated(name: &str, all: &HeaderMap) -> bool {
-    options(all).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+    options(all).any(|option| is_same(option, name.as_bytes()))
+}
+
+/// Compares two names as servers do that cannot tell `_` from `-`.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
 }
 
 fn options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
@@ -133,7 +156,10 @@ pub(super) fn clean_head(
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()
-        .filter(|(name, value)| !comes_down(name, value, nominating, bearer))
+        .filter(|(name, value)| {
+            let is_kept_back = *name == SET_COOKIE && !allowed.has_cookies();
+            is_kept_back || !comes_down(name, value, nominating, bearer)
+        })
         .map(|(name, _)| name.clone())
         .collect();
     for name in unwanted {
@@ -142,6 +168,10 @@ pub(super) fn clean_head(
     if let Some(local) = head.headers.get(LOCATION).and_then(|it| localized(it, allowed, upstream))
     {
         head.headers.insert(LOCATION, local);
+    }
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| echoes(reason.as_bytes(), bearer)) {
+        head.extensions.remove::<ReasonPhrase>();
     }
     shield(&mut head.headers);
 }
@@ -156,21 +186,21 @@ fn comes_down(
     let is_length = text == "content-length";
     let passes = is_length || !is_hop_by_hop(text);
     passes
-        && name != SET_COOKIE
         // Would send the caller around us, to a host that wants the token.
         && text != "alt-svc"
         && !text.starts_with("access-control-")
         && (is_length || !nominating.is_some_and(|all| is_nominated(text, all)))
-        && !echoes(value, bearer)
+        && !echoes(value.as_bytes(), bearer)
+        && !echoes(text.as_bytes(), bearer)
 }
 
-/// Says whether a field holds the token itself. A shorter one cannot, so most cost a comparison.
-fn echoes(value: &HeaderValue, bearer: &Bearer) -> bool {
-    let token = bearer.header.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    let value = value.as_bytes();
+/// Says whether a text holds the token itself, in whatever case: names of fields have lost theirs.
+/// A shorter one cannot, so most cost a comparison.
+fn echoes(text: &[u8], bearer: &Bearer) -> bool {
+    let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
     !token.is_empty()
-        && value.len() >= token.len()
-        && value.windows(token.len()).any(|window| window == token)
+        && text.len() >= token.len()
+        && text.windows(token.len()).any(|window| window.eq_ignore_ascii_case(token))
 }
 
 /// An address on the upstream becomes the same address here; any other is relayed.
@@ -179,15 +209,26 @@ fn localized(
     allowed: &Allowed,
     upstream: &Upstream,
 ) -> Option<HeaderValue> {
-    let authority = upstream.authority().as_bytes();
-    let rest = location.as_bytes().strip_prefix(b"https://")?;
-    let (host, path) = rest.split_at_checked(authority.len())?;
-    let same = host.eq_ignore_ascii_case(authority);
-    let ends = matches!(path.first(), None | Some(b'/' | b'?' | b'#'));
+    let path = path_on(upstream.origin(), location.as_bytes())?;
     let here = allowed.head().headers.get(http::header::HOST)?.as_bytes();
-    (same && ends)
-        .then(|| HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok())
-        .flatten()
+    HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok()
+}
+
+/// Returns what follows the authority in an address on `origin`.
+fn path_on<'a>(origin: &Origin, address: &'a [u8]) -> Option<&'a [u8]> {
+    // Without a scheme it is that of the answer: the origin's.
+    let rest = match address.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https:") => rest,
+        Some(_) | None => address,
+    };
+    let rest = rest.strip_prefix(b"//")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let (host, path) = rest.split_at(end.unwrap_or(rest.len()));
+    let host = match origin.port() {
+        443 => host.strip_suffix(b":443").unwrap_or(host),
+        _ => host,
+    };
+    host.eq_ignore_ascii_case(origin.authority().as_bytes()).then_some(path)
 }
 
 /// Keeps web pages from embedding what they may not read. Also tells our answers from hyper's own.
@@ -221,10 +262,38 @@ mod tests {
             "te",
             "expect",
         ] {
-            assert!(!goes_up(&HeaderName::from_static(name), None), "{name}");
+            assert!(!goes_up(&HeaderName::from_static(name), None, false), "{name}");
         }
         for name in ["accept", "content-type", "if-none-match", "nx-app-version", "x_custom"] {
-            assert!(goes_up(&HeaderName::from_static(name), None), "{name}");
+            assert!(goes_up(&HeaderName::from_static(name), None, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_port_that_https_has_anyway_changes_no_address() {
+        let origin = Origin::new("spaces.nexudus.com", 443);
+        let path = |address: &'static str| path_on(&origin, address.as_bytes());
+
+        for address in [
+            "https://spaces.nexudus.com/a?b",
+            "https://Spaces.Nexudus.com:443/a?b",
+            "//spaces.nexudus.com/a?b",
+        ] {
+            assert_eq!(path(address), Some(&b"/a?b"[..]), "{address}");
+        }
+        assert_eq!(path("https://spaces.nexudus.com"), Some(&b""[..]));
+        for address in [
+            "https://spaces.nexudus.com:80/",
+            "https://spaces.nexudus.com:4443/",
+            "https://spaces.nexudus.com.evil/",
+            "http://spaces.nexudus.com/",
+            "https:/spaces.nexudus.com/",
+            "https://spaces.nexudus.com\\@evil/",
+            "spaces.nexudus.com/",
+            "https:",
+            "",
+        ] {
+            assert_eq!(path(address), None, "{address}");
         }
     }
 
@@ -234,8 +303,13 @@ mod tests {
         all.append(CONNECTION, HeaderValue::from_static("close, X-One"));
         all.append(CONNECTION, HeaderValue::from_static("x-two"));
 
-        assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all)));
-        assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all)));
-        assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all)));
+        assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all), true));
+        assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all), true));
+        assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all), true));
+        assert!(!goes_up(&HeaderName::from_static("x_one"), Some(&all), true));
+        all.append(CONNECTION, HeaderValue::from_static("X_Four"));
+        for name in ["x-four", "x_four"] {
+            assert!(!goes_up(&HeaderName::from_static(name), Some(&all), true), "{name}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::caller::{self, Caller, Keys};
-use super::{Body, Error, guard, headers};
+use super::{Body, Error, guard, headers, respond};
 use crate::clients::PREFIX;
 use crate::upstream::{Fault, Keep, Kept};
 
@@ -58,6 +58,7 @@ pub(super) async fn answer(
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers::shield(fields);
+    respond::name(&mut response, caller.name());
     Ok(response)
 }
 

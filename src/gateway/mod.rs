@@ -18,26 +18,29 @@ mod respond;
 mod scrub;
 mod steps;
 mod target;
+mod visitor;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+pub use self::authorize::Manners;
 pub use self::body::Body;
 use self::caller::Caller;
 pub use self::caller::Keys;
 pub use self::connection::Connections;
 pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
-use self::guard::Visitor;
 pub use self::policy::Policy;
 use self::policy::{Allowed, Verdict};
 #[doc(hidden)]
 pub use self::steps::Steps;
+use self::visitor::Visitor;
 use crate::listen::Peer;
-use crate::session::{self, Asked, Bearer, Session};
+use crate::session::{self, Bearer, Session};
+use crate::telemetry::{Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
 
@@ -50,7 +53,8 @@ pub struct Gateway {
     session: Session,
     throttle: Throttle,
     upstream: Upstream,
-    user_agent: Option<HeaderValue>,
+    manners: Manners,
+    tells_time: bool,
 }
 
 impl Gateway {
@@ -62,9 +66,16 @@ impl Gateway {
         session: Session,
         throttle: Throttle,
         upstream: Upstream,
-        user_agent: Option<HeaderValue>,
+        manners: Manners,
     ) -> Self {
-        Self { guard, policy, keep, session, throttle, upstream, user_agent }
+        let tells_time = false;
+        Self { guard, policy, keep, session, throttle, upstream, manners, tells_time }
+    }
+
+    /// Says in `Server-Timing` where the time of a request went, if `tells`.
+    #[must_use]
+    pub fn telling_time(self, tells: bool) -> Self {
+        Self { tells_time: tells, ..self }
     }
 
     /// Looks at whoever has connected, before the first request.
@@ -73,16 +84,31 @@ impl Gateway {
     }
 
     /// Answers one local request. Never fails: every error becomes a response.
-    async fn respond(&self, request: Request<Incoming>, visitor: &Visitor) -> Response<Body> {
-        self.answer(request, visitor).await.unwrap_or_else(|error| respond::render(&error))
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        visitor: &Visitor,
+        spent: &mut Spent,
+    ) -> Response<Body> {
+        let mut client = None;
+        let answered = self.answer(request, visitor, spent, &mut client).await;
+        let mut response = answered.unwrap_or_else(|error| respond::render(&error));
+        respond::name(&mut response, client);
+        if self.tells_time {
+            respond::tell_time(&mut response, spent);
+        }
+        response
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
         visitor: &Visitor,
+        spent: &mut Spent,
+        client: &mut Option<Arc<str>>,
     ) -> Result<Response<Body>, Error> {
         let admitted = guard::admit(request, visitor, &self.guard)?;
+        *client = admitted.caller.name();
         let caller = sender(&admitted.caller, &visitor.peer);
         let (allowed, body) = match policy::allow(admitted, &self.policy)? {
             Verdict::Forward(allowed, body) => (allowed, body),
@@ -92,23 +118,29 @@ impl Gateway {
         };
 
         let once = !self.keep.can_hold(&body);
-        self.session
-            .ready(if once { session::Body::Once } else { session::Body::Replayable })
-            .await?;
+        let body_is = if once { session::Body::Once } else { session::Body::Replayable };
+        spent.elsewhere();
+        let ready = self.session.ready(body_is).await;
+        spent.on(Part::Token);
+        ready?;
         // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
         // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
+        spent.elsewhere();
 
         let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
         let mut replayed = false;
         loop {
-            let (response, bearer) = self.send_in_turn(&mut turn, &allowed, &mut body).await?;
+            let (response, bearer) =
+                self.send_in_turn(&mut turn, &allowed, &mut body, spent).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 return self.relay(response, &allowed, &bearer).await;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
-            let asked = Asked::new(allowed.method(), allowed.path());
-            match Box::pin(self.session.judge(bearer.generation, &asked)).await {
+            let judging = self.session.judge(&bearer, allowed.method(), allowed.path());
+            let verdict = Box::pin(judging).await;
+            spent.on(Part::Token);
+            match verdict {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
                     replayed = true;
@@ -158,22 +190,31 @@ impl Gateway {
         turn: &mut Turn<'_>,
         allowed: &Allowed,
         body: &mut Kept,
+        spent: &mut Spent,
     ) -> Result<(Response<Relayed>, Bearer), Error> {
-        let mut slot = turn.slot().await?;
+        let slot = turn.slot().await;
+        spent.on(Part::Queue);
+        let mut slot = slot?;
         loop {
-            let bearer = self.bearer(body).await?;
-            let response = self.send(allowed, body, &bearer).await?;
+            let bearer = self.bearer(body).await;
+            spent.on(Part::Token);
+            let bearer = bearer?;
+            let response = self.send(allowed, body, &bearer).await;
+            spent.on(Part::Upstream);
+            let response = response?;
             match slot.judge(&answer(&response), body.is_repeatable()) {
                 throttle::Verdict::Pass => {
                     if response.status() != StatusCode::UNAUTHORIZED {
-                        self.session.proven(bearer.generation);
+                        self.session.proven(bearer.generation());
                     }
                     return Ok((response, bearer));
                 }
                 throttle::Verdict::Relay => return Ok((response, bearer)),
                 throttle::Verdict::Again => {}
             }
-            let Ok(another) = turn.slot().await else { return Ok((response, bearer)) };
+            let another = turn.slot().await;
+            spent.on(Part::Queue);
+            let Ok(another) = another else { return Ok((response, bearer)) };
             response.into_body().discard(LEFT_OF_AN_ANSWER).await;
             slot = another;
         }
@@ -187,7 +228,7 @@ impl Gateway {
     ) -> Result<Response<Relayed>, Error> {
         let progress = body.progress();
         let repeat = allowed.repeat(body);
-        let to = authorize::To { upstream: &self.upstream, user_agent: self.user_agent.as_ref() };
+        let to = authorize::To { upstream: &self.upstream, manners: &self.manners };
         let sent = self.upstream.send(repeat, || authorize::with(allowed, body, bearer, to)).await;
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {
@@ -201,7 +242,7 @@ impl Gateway {
 /// apart, else connections.
 fn sender(caller: &Caller, peer: &Peer) -> throttle::Caller {
     match (caller, peer) {
-        (Caller::Client(client), _) => throttle::Caller::Key(client.name().into()),
+        (Caller::Client(client), _) => throttle::Caller::Key(client.name().clone()),
         (Caller::Keyless, Peer::Tcp { remote, .. }) => throttle::Caller::Connection(*remote),
         (Caller::Keyless, Peer::Unix { pid: Some(pid), .. }) => throttle::Caller::Process(*pid),
         (Caller::Keyless, Peer::Unix { uid, pid: None }) => throttle::Caller::User(*uid),

@@ -21,6 +21,7 @@ use crate::upstream::{Kept, Repeat};
 pub struct Policy {
     deny: Vec<Rule>,
     anonymous: Anonymous,
+    cookies: bool,
 }
 
 /// A request that may be sent.
@@ -28,6 +29,7 @@ pub struct Policy {
 pub(super) struct Allowed {
     head: Parts,
     is_without_tokens: bool,
+    has_cookies: bool,
 }
 
 /// Where an admitted request goes.
@@ -95,7 +97,22 @@ impl Policy {
     /// Refuses what `deny` is about to everybody, and lets callers without a key go as far as
     /// `anonymous` says.
     pub fn new(deny: Vec<Rule>, anonymous: Anonymous) -> Self {
-        Self { deny, anonymous }
+        Self { deny, anonymous, cookies: false }
+    }
+
+    /// Relays cookies to and from callers that are not limited: for the others they would be login
+    /// material.
+    #[must_use]
+    pub fn relaying(self, cookies: bool) -> Self {
+        Self { cookies, ..self }
+    }
+
+    /// Says whether a caller without a key may send this head; for measuring what that costs.
+    #[doc(hidden)]
+    pub fn trial(&self, head: &Parts) -> bool {
+        let path = Readings::of(head.uri.path());
+        endpoint(head.uri.path(), &path) == Endpoint::Other
+            && self.judge(head.method.as_str(), &path, self.keyless()).is_ok()
     }
 
     fn reach<'a>(&self, caller: &'a Caller) -> Reach<'a> {
@@ -180,7 +197,8 @@ pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict
     if let Caller::Client(client) = &caller {
         client.spend()?;
     }
-    Ok(Verdict::Forward(Allowed { head, is_without_tokens }, body))
+    let has_cookies = policy.cookies && !is_limited;
+    Ok(Verdict::Forward(Allowed { head, is_without_tokens, has_cookies }, body))
 }
 
 impl Allowed {
@@ -202,6 +220,11 @@ impl Allowed {
     /// Says whether tokens are taken out of the answer.
     pub(super) fn is_without_tokens(&self) -> bool {
         self.is_without_tokens
+    }
+
+    /// Says whether cookies are relayed, both ways.
+    pub(super) fn has_cookies(&self) -> bool {
+        self.has_cookies
     }
 
     /// Says whether a second execution would change anything (RFC 9110 §9.2.1).

@@ -2,12 +2,13 @@
 //!
 //! No request goes through here. The order is that of `Gateway::answer`, and so are the proofs.
 
-use http::{HeaderValue, Request, response};
+use http::{Request, response};
 
-use super::authorize::{self, To};
-use super::guard::{self, Admitted, Guard, Visitor};
+use super::authorize::{self, Manners, To};
+use super::guard::{self, Admitted, Guard};
 use super::headers;
 use super::policy::{self, Allowed, Policy, Verdict};
+use super::visitor::Visitor;
 use crate::listen::Peer;
 use crate::session::Bearer;
 use crate::upstream::{Kept, Payload, Upstream};
@@ -31,13 +32,16 @@ pub struct In(Admitted<()>);
 pub struct On(Allowed);
 
 impl Steps {
-    /// Lets `peer` ask `upstream`.
-    pub async fn new(guard: Guard, policy: Policy, upstream: Upstream, peer: Peer) -> Self {
+    /// Lets `peer` ask `upstream` with `bearer`.
+    pub async fn new(
+        guard: Guard,
+        policy: Policy,
+        upstream: Upstream,
+        bearer: Bearer,
+        peer: Peer,
+    ) -> Self {
         let visitor = guard.meet(peer).await;
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", "t".repeat(TOKEN)))
-            .expect("letters may stand in a header");
-        header.set_sensitive(true);
-        Self { guard, visitor, policy, upstream, bearer: Bearer { header, generation: 1 } }
+        Self { guard, visitor, policy, upstream, bearer }
     }
 
     /// Admits a request, or says nothing of why not.
@@ -55,7 +59,8 @@ impl Steps {
 
     /// Makes the request that goes out.
     pub fn compose(&self, On(allowed): &On) -> Request<Payload> {
-        let to = To { upstream: &self.upstream, user_agent: None };
+        let manners = Manners::default();
+        let to = To { upstream: &self.upstream, manners: &manners };
         authorize::with(allowed, &mut Kept::Empty, &self.bearer, to)
     }
 
@@ -64,6 +69,3 @@ impl Steps {
         headers::clean_head(head, allowed, &self.upstream, &self.bearer);
     }
 }
-
-/// What the tokens of Nexudus have.
-const TOKEN: usize = 300;

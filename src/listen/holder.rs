@@ -1,9 +1,9 @@
-//! Who listens on a port that we wanted: for the error message, best effort.
+//! Which process listens on a port or holds a connection: for messages and logs, best effort.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// The process that holds a port.
+/// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its number.
@@ -18,8 +18,14 @@ impl Holder {
     #[cfg(target_os = "linux")]
     pub fn of(address: SocketAddr) -> Option<Self> {
         let table = std::fs::read_to_string(table_of(address)).ok()?;
-        let inode = listening(&table, address.port(), INODE)?;
-        let wanted = format!("socket:[{inode}]");
+        Self::of_socket(listening(&table, address.port(), INODE)?.parse().ok()?)
+    }
+
+    /// Looks for the process that has the socket with this number open: milliseconds, since every
+    /// process is asked.
+    #[cfg(target_os = "linux")]
+    pub fn of_socket(number: u32) -> Option<Self> {
+        let wanted = format!("socket:[{number}]");
         let processes = std::fs::read_dir("/proc").ok()?.flatten();
         let pid = processes
             .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
@@ -29,8 +35,15 @@ impl Holder {
                     std::fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == &*wanted)
                 })
             })?;
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned();
-        Some(Self { pid, name })
+        Some(Self::of_process(pid.try_into().ok()?))
+    }
+
+    /// Asks what a process calls itself.
+    pub fn of_process(pid: i32) -> Self {
+        // Its own choice: nothing that moves a cursor.
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name = name.trim_end().replace(char::is_control, "?");
+        Self { pid: pid.unsigned_abs(), name }
     }
 
     /// Returns the user who listens on `address`, or on every address of its family.
@@ -43,6 +56,12 @@ impl Holder {
     /// Not known on this system.
     #[cfg(not(target_os = "linux"))]
     pub fn of(_: SocketAddr) -> Option<Self> {
+        None
+    }
+
+    /// Not known on this system.
+    #[cfg(not(target_os = "linux"))]
+    pub fn of_socket(_: u32) -> Option<Self> {
         None
     }
 }

@@ -1,4 +1,5 @@
-//! Sockets that the service manager opened for us (`sd_listen_fds(3)`).
+//! Sockets that the service manager opened for us: systemd's (`sd_listen_fds(3)`) here, launchd's
+//! in `launchd.rs`.
 //!
 //! One named `admin` is the control socket; every other one takes requests. They outlive us: their
 //! files are not ours to remove, and what arrives between two daemons waits in their queue.
@@ -28,12 +29,21 @@ pub fn inherited() -> Result<Inherited, Error> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(inherited);
     }
+    #[cfg(target_os = "macos")]
+    {
+        let from_launchd = |name| {
+            let taken = super::launchd::take(name);
+            taken.map_err(|source| Error::Inherited { which: format!("`{name}`"), source })
+        };
+        inherited.data = from_launchd("data")?;
+        inherited.admin = from_launchd("admin")?;
+    }
     let mut sockets = listenfd::ListenFd::from_env();
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     for index in 0..sockets.len() {
         let bound = take(&mut sockets, index)
-            .map_err(|source| Error::Inherited { number: index + FIRST, source })?;
+            .map_err(|source| Error::Inherited { which: (index + FIRST).to_string(), source })?;
         match names.next() {
             Some("admin") => inherited.admin.push(bound),
             Some(_) | None => inherited.data.push(bound),
@@ -45,11 +55,20 @@ pub fn inherited() -> Result<Inherited, Error> {
 #[cfg(unix)]
 fn take(sockets: &mut listenfd::ListenFd, index: usize) -> std::io::Result<Bound> {
     if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
-        listener.set_nonblocking(true)?;
-        return Ok(Bound::Tcp(listener));
+        return tcp(listener);
     }
     let listener = sockets.take_unix_listener(index)?;
-    let listener = listener.ok_or_else(|| std::io::Error::other("it was taken already"))?;
+    unix(listener.ok_or_else(|| std::io::Error::other("it was taken already"))?)
+}
+
+#[cfg(unix)]
+pub(super) fn tcp(listener: std::net::TcpListener) -> std::io::Result<Bound> {
+    listener.set_nonblocking(true)?;
+    Ok(Bound::Tcp(listener))
+}
+
+#[cfg(unix)]
+pub(super) fn unix(listener: std::os::unix::net::UnixListener) -> std::io::Result<Bound> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let path = address.as_pathname().unwrap_or(std::path::Path::new(""));

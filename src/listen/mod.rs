@@ -6,6 +6,8 @@
 mod drain;
 mod holder;
 mod inherited;
+#[cfg(target_os = "macos")]
+mod launchd;
 #[cfg(target_os = "linux")]
 mod owner;
 mod peer;
@@ -28,15 +30,15 @@ pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};
 #[cfg(target_os = "linux")]
 use self::owner::Owners;
-pub use self::peer::{Peer, User};
+pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{Bound as UnixBound, bind as bind_unix};
+pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix};
 pub use self::users::Users;
-pub use self::wire::{Canned, Patience, Phase, Wire};
+pub use self::wire::{Canned, Patience, Phase, Refusal, Wire};
 
 /// Why a place could not be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +79,10 @@ pub enum Error {
         name: String,
     },
     /// The service manager handed over something that cannot be listened on.
-    #[error("the inherited descriptor {number} is not a listening stream socket")]
+    #[error("the inherited socket {which} is not a listening stream socket")]
     Inherited {
-        /// Which.
-        number: usize,
+        /// Its number, or its name.
+        which: String,
         /// Why.
         #[source]
         source: io::Error,

@@ -34,12 +34,14 @@ impl Owners {
         Self { kernel: kernel.ok(), asked: AtomicU32::new(0) }
     }
 
-    /// Returns the user whose socket is at `caller`, connected to us at `us`; `None` when nobody
-    /// holds it any more.
-    pub(super) fn of(&self, caller: SocketAddr, us: SocketAddr) -> Option<u32> {
+    /// Returns the user whose socket is at `caller`, connected to us at `us`, and the socket's
+    /// number; `None` when nobody holds it any more.
+    pub(super) fn of(&self, caller: SocketAddr, us: SocketAddr) -> Option<(u32, u32)> {
         let Some(kernel) = &self.kernel else { return listed(caller, us) };
         match self.ask(kernel, caller, us) {
-            Some(Found { uid, inode, state }) => (inode != 0 && state != LISTENING).then_some(uid),
+            Some(Found { uid, inode, state }) => {
+                (inode != 0 && state != LISTENING).then_some((uid, inode))
+            }
             // Our own end exists for certain: a kernel that does not know it knows none.
             None if self.ask(kernel, us, caller).is_none() => listed(caller, us),
             None => None,
@@ -150,7 +152,7 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Looks for the connection in the tables of `/proc`.
-fn listed(caller: SocketAddr, us: SocketAddr) -> Option<u32> {
+fn listed(caller: SocketAddr, us: SocketAddr) -> Option<(u32, u32)> {
     let mapped = |address: SocketAddr| match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), address.port()),
         IpAddr::V6(_) => address,
@@ -162,12 +164,12 @@ fn listed(caller: SocketAddr, us: SocketAddr) -> Option<u32> {
     own_family().or_else(|| look("/proc/self/net/tcp6", mapped(caller), mapped(us)))
 }
 
-fn owner_in(table: &str, caller: &str, us: &str) -> Option<u32> {
+fn owner_in(table: &str, caller: &str, us: &str) -> Option<(u32, u32)> {
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let is_it = columns.get(1) == Some(&caller) && columns.get(2) == Some(&us);
-        let is_held = columns.get(9).is_some_and(|inode| *inode != "0");
-        (is_it && is_held).then(|| columns.get(7)?.parse().ok()).flatten()
+        let inode = columns.get(9)?.parse().ok().filter(|inode| *inode != 0);
+        inode.filter(|_| is_it).and_then(|inode| Some((columns.get(7)?.parse().ok()?, inode)))
     })
 }
 
@@ -205,8 +207,9 @@ mod tests {
             let (caller, here, there) = connection(place);
             let us = nix::unistd::geteuid().as_raw();
 
-            assert_eq!(Owners::new().of(there, here), Some(us), "{place}");
-            assert_eq!(listed(there, here), Some(us), "{place}");
+            let asked = Owners::new().of(there, here);
+            assert_eq!(asked.map(|(uid, _)| uid), Some(us), "{place}");
+            assert_eq!(listed(there, here), asked, "{place}");
             drop(caller);
         }
     }
@@ -220,8 +223,9 @@ mod tests {
         let there = listener.accept().unwrap().1;
 
         let us = nix::unistd::geteuid().as_raw();
-        assert_eq!(Owners::new().of(there, here), Some(us));
-        assert_eq!(listed(there, here), Some(us));
+        let asked = Owners::new().of(there, here);
+        assert_eq!(asked.map(|(uid, _)| uid), Some(us));
+        assert_eq!(listed(there, here), asked);
     }
 
     #[test]

@@ -26,13 +26,36 @@ pub enum Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
     /// The kernel vouches for this one.
-    Known(u32),
+    Known {
+        /// The user.
+        uid: u32,
+        /// The socket at the other end, as the kernel numbers it.
+        socket: u32,
+    },
     /// On this machine, but nobody holds that end any more.
     Gone,
     /// On this machine, which cannot tell.
     Untold,
     /// On another machine, or in a container with a network of its own.
     Remote,
+}
+
+/// Says whether this system tells whose process is at the other end of a loopback connection, by
+/// making one.
+pub fn tells_callers() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let seen = || -> std::io::Result<bool> {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+            let _caller = std::net::TcpStream::connect(listener.local_addr()?)?;
+            let (stream, remote) = listener.accept()?;
+            let peer = Peer::tcp(remote, stream.local_addr()?, &super::Owners::new());
+            Ok(peer.uid() == Some(nix::unistd::geteuid().as_raw()))
+        };
+        seen().unwrap_or(false)
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
 }
 
 impl fmt::Display for Peer {
@@ -49,8 +72,9 @@ impl Peer {
     /// Asks the kernel for the user at `remote`, which has connected to us at `local`.
     #[cfg(target_os = "linux")]
     pub(super) fn tcp(remote: SocketAddr, local: SocketAddr, owners: &super::Owners) -> Self {
+        let known = |(uid, socket)| User::Known { uid, socket };
         let user = match remote.ip().to_canonical().is_loopback() {
-            true => owners.of(remote, local).map_or(User::Gone, User::Known),
+            true => owners.of(remote, local).map_or(User::Gone, known),
             false => User::Remote,
         };
         Self::Tcp { remote, user }
@@ -75,7 +99,7 @@ impl Peer {
     /// Returns the caller's user where the kernel vouches for it.
     pub fn uid(&self) -> Option<u32> {
         match self {
-            Self::Tcp { user: User::Known(uid), .. } | Self::Unix { uid, .. } => Some(*uid),
+            Self::Tcp { user: User::Known { uid, .. }, .. } | Self::Unix { uid, .. } => Some(*uid),
             Self::Tcp { user: User::Gone | User::Untold | User::Remote, .. } => None,
         }
     }
@@ -85,6 +109,15 @@ impl Peer {
         match self {
             Self::Tcp { .. } => None,
             Self::Unix { pid, .. } => *pid,
+        }
+    }
+
+    /// Returns the socket at the other end of a TCP connection, for [`super::Holder`].
+    pub fn socket(&self) -> Option<u32> {
+        match self {
+            Self::Tcp { user: User::Known { socket, .. }, .. } => Some(*socket),
+            Self::Tcp { user: User::Gone | User::Untold | User::Remote, .. }
+            | Self::Unix { .. } => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::{Bound as Place, Error};
+use crate::private;
 
 /// Remembers which file is ours; dropping it removes that file.
 #[derive(Debug)]
@@ -20,13 +21,24 @@ pub struct Bound {
     file: Option<(u64, u64)>,
 }
 
-/// Binds `path`, making its directory (0700) where it is missing. Members of `group` may open it
-/// too, and go through its directory if that is ours.
+/// Who may open a socket's file, and go through its directory if that is ours. Who is then served is
+/// another question, which the kernel answers for each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Our own user.
+    Own,
+    /// Members of this group too.
+    Group(u32),
+    /// Every user of this machine.
+    Everybody,
+}
+
+/// Binds `path`, making its directory (0700) where it is missing.
 ///
 /// # Errors
 ///
 /// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
-pub fn bind(path: &Path, group: Option<u32>) -> Result<Place, Error> {
+pub fn bind(path: &Path, opening: Opening) -> Result<Place, Error> {
     if path.as_os_str().len() > PATH_MAX {
         return Err(Error::SocketPath { path: path.to_owned(), limit: PATH_MAX });
     }
@@ -34,11 +46,9 @@ pub fn bind(path: &Path, group: Option<u32>) -> Result<Place, Error> {
     let directory = path.parent().ok_or_else(|| unsafe_place("it has no directory", None))?;
     prepare(directory).map_err(|(what, source)| unsafe_place(what, source))?;
     clear_stale(path)?;
-    if let Some(group) = group {
-        open_to(directory, group)
-            .map_err(|source| unsafe_place("its group cannot be let in", Some(source)))?;
-    }
-    let listener = listen(directory, path, group)
+    open_to(directory, opening)
+        .map_err(|source| unsafe_place("its group cannot be let in", Some(source)))?;
+    let listener = listen(directory, path, opening)
         .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
     let file = std::fs::symlink_metadata(path)
         .map_err(|source| unsafe_place("it is gone", Some(source)))?;
@@ -72,7 +82,7 @@ impl Drop for Bound {
 /// Binds inside a directory that only we can enter and moves the socket to its place once its mode
 /// is right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
 /// meanwhile.
-fn listen(directory: &Path, path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+fn listen(directory: &Path, path: &Path, opening: Opening) -> io::Result<UnixListener> {
     let random = uuid::Uuid::new_v4().simple().to_string();
     // As long as the usual file names, so that what fits at the end fits here.
     let staging = directory.join(format!(".{}", &random[..7]));
@@ -80,8 +90,12 @@ fn listen(directory: &Path, path: &Path, group: Option<u32>) -> io::Result<UnixL
     let made = (|| {
         let socket = staging.join("s");
         let listener = UnixListener::bind(&socket)?;
+        let (group, mode) = match opening {
+            Opening::Own => (None, 0o600),
+            Opening::Group(group) => (Some(group), 0o660),
+            Opening::Everybody => (None, 0o666),
+        };
         std::os::unix::fs::chown(&socket, None, group)?;
-        let mode = if group.is_some() { 0o660 } else { 0o600 };
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
         listener.set_nonblocking(true)?;
         std::fs::rename(&socket, path)?;
@@ -93,10 +107,7 @@ fn listen(directory: &Path, path: &Path, group: Option<u32>) -> io::Result<UnixL
 
 /// Makes the directory, or checks that nobody else can put things into it.
 fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    private::directory(directory)
         .map_err(|source| ("its directory cannot be made", Some(source)))?;
     let found = std::fs::metadata(directory)
         .map_err(|source| ("its directory cannot be read", Some(source)))?;
@@ -111,13 +122,18 @@ fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
 }
 
 /// Lets a group go through a directory that nobody but us can enter.
-fn open_to(directory: &Path, group: u32) -> io::Result<()> {
+fn open_to(directory: &Path, opening: Opening) -> io::Result<()> {
+    let (group, mode) = match opening {
+        Opening::Own => return Ok(()),
+        Opening::Group(group) => (Some(group), 0o710),
+        Opening::Everybody => (None, 0o711),
+    };
     let found = std::fs::metadata(directory)?;
     if found.mode() & 0o077 != 0 || found.uid() != nix::unistd::geteuid().as_raw() {
         return Ok(());
     }
-    std::os::unix::fs::chown(directory, None, Some(group))?;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o710))
+    std::os::unix::fs::chown(directory, None, group)?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
 }
 
 /// Removes a socket file that nobody answers on.
@@ -157,7 +173,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("run/proxy.sock");
 
-        let bound = bind(&path, None).unwrap();
+        let bound = bind(&path, Opening::Own).unwrap();
 
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
@@ -171,7 +187,7 @@ mod tests {
         let path = home.path().join("run/proxy.sock");
         let own = nix::unistd::getegid().as_raw();
 
-        let _bound = bind(&path, Some(own)).unwrap();
+        let _bound = bind(&path, Opening::Group(own)).unwrap();
 
         let file = std::fs::metadata(&path).unwrap();
         assert_eq!((file.mode() & 0o777, file.gid()), (0o660, own));
@@ -183,18 +199,18 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
         let live = UnixListener::bind(&path).unwrap();
-        assert!(matches!(bind(&path, None), Err(Error::SocketInUse { .. })));
+        assert!(matches!(bind(&path, Opening::Own), Err(Error::SocketInUse { .. })));
 
         drop(live);
 
-        bind(&path, None).unwrap();
+        bind(&path, Opening::Own).unwrap();
     }
 
     #[test]
     fn a_successors_socket_is_not_removed() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
-        let bound = bind(&path, None).unwrap();
+        let bound = bind(&path, Opening::Own).unwrap();
         std::fs::remove_file(&path).unwrap();
         let _successor = UnixListener::bind(&path).unwrap();
 
@@ -207,12 +223,12 @@ mod tests {
     fn a_path_that_no_system_takes_and_a_file_in_the_way_are_refused() {
         let home = tempfile::tempdir().unwrap();
         assert!(matches!(
-            bind(&home.path().join("x".repeat(104)), None).map(drop),
+            bind(&home.path().join("x".repeat(104)), Opening::Own).map(drop),
             Err(Error::SocketPath { limit: 103, .. })
         ));
         let path = home.path().join("proxy.sock");
         std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(bind(&path, None), Err(Error::SocketPlace { .. })));
+        assert!(matches!(bind(&path, Opening::Own), Err(Error::SocketPlace { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 }

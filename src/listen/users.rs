@@ -1,7 +1,7 @@
 //! Which local users are let in: our own, and those whom the configuration names.
 
 use super::peer::User;
-use super::{Error, Peer};
+use super::{Error, Opening, Peer};
 
 /// The users who may call. Looked at once per connection.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ impl Users {
         })
     }
 
-    /// Returns the first of the groups: the one that the socket's file belongs to.
-    pub fn group(&self) -> Option<u32> {
-        self.groups.first().copied()
+    /// Returns who may open the socket of the API: besides us the first of the groups.
+    pub fn opening(&self) -> Opening {
+        self.groups.first().map_or(Opening::Own, |group| Opening::Group(*group))
     }
 
     /// Says whether this caller may talk to us at all.
@@ -51,13 +51,14 @@ impl Users {
             (Peer::Tcp { user: User::Untold, .. }, None) => true,
             (Peer::Tcp { user: User::Remote, .. }, None) => self.exposed,
             // It closed its end before it was asked for: only a caller with something to hide does.
-            (Peer::Tcp { user: User::Gone | User::Known(_), .. } | Peer::Unix { .. }, None) => {
+            (Peer::Tcp { user: User::Gone | User::Known { .. }, .. } | Peer::Unix { .. }, None) => {
                 false
             }
         }
     }
 
-    fn knows(&self, uid: u32) -> bool {
+    /// Says whether this user is ours, or named.
+    pub fn knows(&self, uid: u32) -> bool {
         Some(uid) != self.nobody && (uid == self.own || self.named.contains(&uid))
     }
 
@@ -158,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_closed_its_end_is_not_let_in() {
         let users = none();
-        assert!(users.let_in(&tcp(User::Known(users.own))).await);
+        assert!(users.let_in(&tcp(User::Known { uid: users.own, socket: 1 })).await);
         assert!(!users.let_in(&tcp(User::Gone)).await);
         assert!(!users.let_in(&tcp(User::Remote)).await);
         assert!(Users { exposed: true, ..none() }.let_in(&tcp(User::Remote)).await);

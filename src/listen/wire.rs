@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Stream;
+use crate::telemetry::Record;
 
 /// How long a caller may take.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +31,22 @@ pub struct Patience {
 #[derive(Clone, Debug)]
 pub struct Canned {
     /// Not HTTP, or not as RFC 9112 wants it.
-    pub malformed: Bytes,
+    pub malformed: Refusal,
     /// More or larger header fields than allowed.
-    pub fields_too_large: Bytes,
+    pub fields_too_large: Refusal,
     /// A longer target than allowed.
-    pub target_too_long: Bytes,
+    pub target_too_long: Refusal,
     /// A head that did not arrive in time.
-    pub head_timeout: Bytes,
+    pub head_timeout: Refusal,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its stable code.
+    pub code: &'static str,
+    /// The whole answer.
+    pub answer: Bytes,
 }
 
 /// What a connection is doing, shared between its wire and its requests.
@@ -64,7 +74,12 @@ impl Phase {
 
     /// The answer is over.
     pub fn idle(&self) {
-        self.state.store(self.elapsed() << 1, Ordering::Relaxed);
+        self.state.store(self.elapsed().max(1) << 1, Ordering::Relaxed);
+    }
+
+    /// Says whether not a byte has come yet.
+    pub fn is_new(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == 0
     }
 
     fn head_begins(&self) {
@@ -105,6 +120,7 @@ pub struct Wire {
     phase: Arc<Phase>,
     patience: Patience,
     canned: Arc<Canned>,
+    record: Arc<Record>,
     timer: Pin<Box<Sleep>>,
     /// What goes out in place of hyper's own refusal, and how long that was.
     instead: Option<(Bytes, usize)>,
@@ -112,9 +128,15 @@ pub struct Wire {
 
 impl Wire {
     /// Wraps `stream`; `phase` is told by its requests when they begin and end.
-    pub fn new(stream: Stream, phase: Arc<Phase>, patience: Patience, canned: Arc<Canned>) -> Self {
+    pub fn new(
+        stream: Stream,
+        phase: Arc<Phase>,
+        patience: Patience,
+        canned: Arc<Canned>,
+        record: Arc<Record>,
+    ) -> Self {
         let timer = Box::pin(tokio::time::sleep(patience.head.min(patience.idle)));
-        Self { stream, phase, patience, canned, timer, instead: None }
+        Self { stream, phase, patience, canned, record, timer, instead: None }
     }
 
     /// Ends the wait for bytes when patience is over.
@@ -125,7 +147,7 @@ impl Wire {
             match self.phase.deadline(self.patience) {
                 Some((deadline, in_head)) if deadline <= now => {
                     if in_head {
-                        self.say(cx, &self.canned.head_timeout.clone());
+                        self.say_late(cx);
                     }
                     // Idle: the end of the stream, which ends the connection without an error.
                     return Poll::Ready(Ok(()));
@@ -138,9 +160,11 @@ impl Wire {
         }
     }
 
-    /// Writes a whole short answer if the caller has room for it. Nothing else is being written
-    /// while a head arrives.
-    fn say(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
+    /// Writes the answer to a late head if the caller has room for it. Nothing else is being
+    /// written while a head arrives.
+    fn say_late(&mut self, cx: &mut Context<'_>) {
+        let Refusal { code, answer } = &self.canned.head_timeout;
+        self.record.unread(code);
         if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_write(cx, answer) {
             tracing::debug!(error = %error, "a late caller was gone already");
         }
@@ -148,16 +172,16 @@ impl Wire {
 
     /// Recognises hyper's refusal: one write between requests, without the header that every
     /// answer of ours carries.
-    fn refusal(&self, bytes: &[u8]) -> Option<Bytes> {
+    fn refusal(&self, bytes: &[u8]) -> Option<&Refusal> {
         let is_bare = !self.phase.is_busy()
             && bytes.len() < 200
             && bytes.starts_with(b"HTTP/1.1 4")
             && bytes.ends_with(b"\r\n\r\n")
             && !contains(bytes, b"x-content-type-options");
         match bytes.get(9..12) {
-            Some(b"400") if is_bare => Some(self.canned.malformed.clone()),
-            Some(b"414") if is_bare => Some(self.canned.target_too_long.clone()),
-            Some(b"431") if is_bare => Some(self.canned.fields_too_large.clone()),
+            Some(b"400") if is_bare => Some(&self.canned.malformed),
+            Some(b"414") if is_bare => Some(&self.canned.target_too_long),
+            Some(b"431") if is_bare => Some(&self.canned.fields_too_large),
             Some(_) | None => None,
         }
     }
@@ -209,8 +233,11 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.instead.is_none() {
-            this.instead = this.refusal(bytes).map(|answer| (answer, bytes.len()));
+        if this.instead.is_none()
+            && let Some(Refusal { code, answer }) = this.refusal(bytes)
+        {
+            this.record.unread(code);
+            this.instead = Some((answer.clone(), bytes.len()));
         }
         match this.instead {
             Some(_) => this.poll_instead(cx),

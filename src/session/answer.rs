@@ -65,12 +65,10 @@ impl Issued {
 }
 
 impl Failure {
-    /// The token endpoint could not be reached.
-    pub(super) fn unreachable() -> Self {
-        Self::Passing {
-            retry_after: None,
-            cause: Cause::new("the token endpoint cannot be reached"),
-        }
+    /// The token endpoint could not be reached, and why.
+    pub(super) fn unreachable(why: &str) -> Self {
+        let cause = Cause::new(format!("the token endpoint cannot be reached: {why}"));
+        Self::Passing { retry_after: None, cause }
     }
 }
 

@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::record::wall_millis;
-use super::saved;
 use super::totp::Code;
 use crate::credentials::{Login, SecondFactor};
+use crate::private;
 
 /// The attempts of one profile.
 #[derive(Debug)]
@@ -192,7 +193,8 @@ impl Attempts {
         match &self.path {
             Some(path) if *kept != before => {
                 let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
-                saved::replace(path, &json)
+                path.parent().map_or(Ok(()), private::directory)?;
+                private::replace(path, &json)
             }
             Some(_) | None => Ok(()),
         }
@@ -213,14 +215,17 @@ fn fingerprint(salt: &str, login: &Login) -> u16 {
         None => "",
         Some(SecondFactor::Code(factor) | SecondFactor::Shared(factor)) => factor.expose(),
     };
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, salt.as_bytes()));
+    let mut whole = Zeroizing::new(vec![]);
     for part in [login.email.as_str(), login.password.expose(), factor] {
         // The length first, so that no two logins run together into the same bytes.
-        context.update(&part.len().to_be_bytes());
-        context.update(part.as_bytes());
+        whole.extend_from_slice(&part.len().to_be_bytes());
+        whole.extend_from_slice(part.as_bytes());
     }
-    let tag = context.sign();
-    u16::from_be_bytes([tag.as_ref()[0], tag.as_ref()[1]])
+    // In one step: a context leaves the last block that it was given on the stack.
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.as_bytes());
+    let mut tag = [0; 32];
+    hmac::sign_to_buffer(&key, &whole, &mut tag).expect("a tag of HMAC-SHA256 has 32 bytes");
+    u16::from_be_bytes([tag[0], tag[1]])
 }
 
 /// How many unclear answers may follow each other [`SOON`]; then one may come each [`LATER`].

@@ -3,6 +3,7 @@
 //! The sentence says what is wrong, [`Error::hint`] what to do. Neither carries a word that
 //! Nexudus or a credential store said: those are unbounded and may hold secrets.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub enum Error {
     Locked,
     /// Nobody has logged in on this machine, or the login was cleared.
     #[error("not logged in")]
-    NotLoggedIn(#[source] Option<Cause>),
+    NotLoggedIn(#[source] Option<Lack>),
     /// Nexudus refused the e-mail address or the password.
     #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
     Refused,
@@ -35,7 +36,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The credential store, or the key of the saved session, cannot be read.
-    #[error("could not read the stored credentials")]
+    #[error("could not use the stored credentials")]
     CredentialsUnavailable {
         /// Time until it is tried again.
         retry_after: Duration,
@@ -52,6 +53,25 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+}
+
+/// Why nobody counts as logged in, where more is known than that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    /// A source has one half of a login.
+    #[error("{told}")]
+    Half {
+        /// Which source, and which half.
+        told: Cause,
+        /// The other half.
+        absent: &'static str,
+    },
+    /// There is no keychain to look into. One may come.
+    #[error("no keychain can be read: {0}")]
+    Keychain(Cause),
+    /// There is a session, which cannot be used.
+    #[error("{0}")]
+    Session(Cause),
 }
 
 /// The reason behind an [`Error`], in our own words.
@@ -75,10 +95,21 @@ impl Error {
     }
 
     /// Returns what a person can do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> Cow<'static, str> {
+        let said = match self {
+            Self::NotLoggedIn(Some(Lack::Half { absent, .. })) => {
+                return format!("Give {absent} too, or run `nexudus-proxy login`.").into();
+            }
+            Self::NotLoggedIn(Some(Lack::Keychain(_))) => {
+                "Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
+                 systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
+                 NEXUDUS_PASSWORD."
+            }
+            Self::NotLoggedIn(Some(Lack::Session(_))) => {
+                "Repair that, or run `nexudus-proxy login`; nothing was removed."
+            }
+            Self::NotLoggedIn(None) => "Run `nexudus-proxy login`.",
             Self::Locked => "Run `nexudus-proxy unlock`.",
-            Self::NotLoggedIn(_) => "Run `nexudus-proxy login`.",
             Self::Refused => {
                 "Run `nexudus-proxy login` with the right password; this one is not tried again."
             }
@@ -91,12 +122,35 @@ impl Error {
             }
             Self::Expired => "Run `nexudus-proxy login --session-only` again.",
             Self::CredentialsLocked { .. } => {
-                "Unlock it, or give the login as a systemd credential."
+                "Run `nexudus-proxy unlock` in a desktop session, or give the login as a systemd \
+                 credential."
             }
             Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
             Self::Unavailable { .. } => {
                 "It is retried by itself; `nexudus-proxy status` shows the last reason."
             }
+        };
+        said.into()
+    }
+
+    /// Says whether the next attempt may find it gone without anybody telling.
+    pub(super) fn may_pass(&self) -> bool {
+        self.retry_after().is_some() || matches!(self, Self::NotLoggedIn(Some(Lack::Keychain(_))))
+    }
+
+    /// Says whether it lies with the credential store.
+    pub(super) fn is_of_store(&self) -> bool {
+        match self {
+            Self::CredentialsLocked { .. }
+            | Self::CredentialsUnavailable { .. }
+            | Self::NotLoggedIn(Some(Lack::Keychain(_))) => true,
+            Self::Locked
+            | Self::NotLoggedIn(_)
+            | Self::Refused
+            | Self::TotpRequired(_)
+            | Self::PasswordReset
+            | Self::Expired
+            | Self::Unavailable { .. } => false,
         }
     }
 

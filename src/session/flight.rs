@@ -13,17 +13,17 @@ use std::time::Duration;
 
 use super::answer::{Failure, Issued};
 use super::attempts::Attempts;
-use super::error::{Cause, Error};
+use super::error::{Cause, Error, Lack};
 use super::event::Fetch;
 use super::home::{self, Home};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::{Pair, Record};
-use super::saved::Lock;
+use super::saved::{self, Lock};
 use super::view::Keeping;
 use crate::clock::Clock;
 use crate::config;
-use crate::credentials::{self, Credentials, Found, Origin};
+use crate::credentials::{self, Credentials, Found, Origin, Trouble};
 
 /// What every attempt needs.
 #[derive(Debug)]
@@ -92,8 +92,10 @@ pub(super) type Miss = (Error, Option<Duration>);
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With a new pair, in [`Landing::held`].
-    Issued,
+    /// With a new pair for the refresh token, in [`Landing::held`].
+    Renewed,
+    /// With a new pair for the password, in [`Landing::held`].
+    LoggedIn,
     /// With a saved pair, in [`Landing::held`].
     Read,
     /// The login is that of the account whose token is held.
@@ -150,8 +152,8 @@ impl<I: Issuer> Flight<I> {
             Some(found) => found,
             None => match self.load().await {
                 Ok(found) => found,
-                Err(credentials::Error::Missing) => {
-                    return self.without_password(account.as_deref()).await;
+                Err(credentials::Error::Missing(absence)) => {
+                    return self.without_password(account.as_deref(), absence).await;
                 }
                 Err(error) => return Err((unread(error), None)),
             },
@@ -178,7 +180,7 @@ impl<I: Issuer> Flight<I> {
         match self.load().await {
             Ok(found) => Ok(Some(found)),
             // A login without a password leaves only a saved session.
-            Err(credentials::Error::Missing) => Ok(None),
+            Err(credentials::Error::Missing(_)) => Ok(None),
             Err(error) => Err((unread(error), None)),
         }
     }
@@ -273,7 +275,7 @@ impl<I: Issuer> Flight<I> {
             Ok(issued) => {
                 let (account, client_id) = (record.account.clone(), record.client_id.clone());
                 self.hold(issued, Some(pair), account, client_id);
-                Ok(Some(End::Issued))
+                Ok(Some(End::Renewed))
             }
             Err(Failure::Refused | Failure::TotpRequired | Failure::PasswordReset) => {
                 // Somebody who does not know the lock may have been faster.
@@ -322,22 +324,36 @@ impl<I: Issuer> Flight<I> {
         self.landing.held = Some(Record { generation, client_id, account, pair });
     }
 
-    async fn without_password(&mut self, account: Option<&str>) -> Result<End, Miss> {
+    async fn without_password(
+        &mut self,
+        account: Option<&str>,
+        absence: Option<Trouble>,
+    ) -> Result<End, Miss> {
         if let Some(cause) = self.doubt.take() {
             return Err(passing(cause, None));
         }
         // Our record of its age may be wrong, and there is nothing else.
         let end = self.refresh(account, true).await?;
-        end.ok_or_else(|| (self.nobody(account), None))
+        end.ok_or_else(|| (self.nobody(account, absence), None))
     }
 
-    fn nobody(&self, account: Option<&str>) -> Error {
-        match self.own(account) {
-            Some(Record { pair: Some(_), .. }) => Error::Expired,
-            Some(Record { pair: None, .. }) | None => {
-                Error::NotLoggedIn(self.landing.problem.clone().map(Cause::new))
-            }
+    fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
+        if let Some(Record { pair: Some(_), .. }) = self.own(account) {
+            return Error::Expired;
         }
+        if let Some(problem) = &self.landing.problem {
+            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
+        }
+        // Somebody has logged in here, where there was a key: a keychain may be late.
+        if let Some((Home::Memory, keeping)) = &self.landing.home
+            && self.desk.config.store != config::Store::Memory
+            && self.desk.directory.as_deref().is_some_and(saved::exists)
+        {
+            let cause = Some(Cause::new(keeping.why.clone()));
+            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
+        }
+        let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
+        Error::NotLoggedIn(lack)
     }
 }
 
@@ -353,9 +369,9 @@ pub(super) fn passing_after(cause: Cause, wait: Duration) -> Miss {
 fn unread(error: credentials::Error) -> Error {
     let retry_after = Duration::ZERO;
     match error {
-        credentials::Error::Missing => Error::NotLoggedIn(None),
-        credentials::Error::Incomplete { .. } => {
-            Error::NotLoggedIn(Some(Cause::new(error.to_string())))
+        credentials::Error::Missing(_) => Error::NotLoggedIn(None),
+        credentials::Error::Incomplete { absent, .. } => {
+            Error::NotLoggedIn(Some(Lack::Half { told: Cause::new(error.to_string()), absent }))
         }
         credentials::Error::Locked => Error::CredentialsLocked { retry_after },
         credentials::Error::Unavailable(source) => Error::CredentialsUnavailable {

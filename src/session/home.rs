@@ -63,7 +63,7 @@ pub(super) async fn find(
 
 fn unread(error: credentials::Error) -> Error {
     match error {
-        credentials::Error::Missing => unavailable(Cause::new(
+        credentials::Error::Missing(_) => unavailable(Cause::new(
             "there is no key for it; give the systemd credential `nexudus-key` or \
              session.key_command",
         )),

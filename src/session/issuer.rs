@@ -5,17 +5,21 @@
 //! a refresh token to it, and takes the e-mail address where it is missing. What an answer means
 //! is decided in `answer.rs`.
 
+use std::error::Error as _;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answer};
 pub use super::answer::{Failure, Issued};
 use super::error::Cause;
 use crate::secret::Secret;
+use crate::throttle::{self, Throttle, Verdict};
+use crate::upstream::Unresolved;
 
 /// What the keeper asks of Nexudus.
 pub trait Issuer: Send + Sync + 'static {
@@ -62,16 +66,50 @@ pub enum Probe {
 pub struct Http {
     client: reqwest::Client,
     origin: String,
+    throttle: Throttle,
 }
 
 impl Http {
-    /// Asks at `origin`, such as `https://spaces.nexudus.com`, through a client made by [`client`].
-    pub fn new(client: reqwest::Client, origin: impl Into<String>) -> Self {
-        Self { client, origin: origin.into() }
+    /// Asks at `origin`, such as `https://spaces.nexudus.com`, through a client made by [`client`],
+    /// as fast as `throttle` allows for the daemon's own calls.
+    pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
+        Self { client, origin: origin.into(), throttle }
     }
-}
 
-impl Http {
+    /// Asks, and again while Nexudus throttles, for as long as [`TURN`]; then the throttle answer
+    /// is the answer. `again`: it may be sent more than once.
+    async fn send(
+        &self,
+        request: impl Fn() -> reqwest::RequestBuilder,
+        (method, path): (Method, &str),
+        again: bool,
+    ) -> Result<reqwest::Response, Unsent> {
+        let mut turn = self.throttle.own(&method, path, TURN);
+        let mut slot = turn.slot().await?;
+        loop {
+            let response = request().send().await.map_err(Unsent::Lost)?;
+            let answer = throttle::Answer {
+                status: response.status(),
+                headers: response.headers(),
+                ended: response.content_length() == Some(0),
+            };
+            if slot.judge(&answer, again) != Verdict::Again {
+                return Ok(response);
+            }
+            let Ok(another) = turn.slot().await else { return Ok(response) };
+            slot = another;
+        }
+    }
+
+    async fn ask_who(&self, bearer: &HeaderValue) -> Result<reqwest::Response, Unsent> {
+        let request = || {
+            let request = self.client.get(format!("{}{PROBE}", self.origin));
+            let request = request.header(header::ACCEPT, "application/json");
+            request.header(header::AUTHORIZATION, bearer.clone())
+        };
+        self.send(request, (Method::GET, PROBE), true).await
+    }
+
     /// Asks who is logged in: `GET /api/auth/me`, status and body. The body holds login material.
     ///
     /// # Errors
@@ -81,16 +119,11 @@ impl Http {
         &self,
         bearer: &HeaderValue,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Cause> {
-        let request = self
-            .client
-            .get(format!("{}/api/auth/me", self.origin))
-            .header(header::ACCEPT, "application/json")
-            .header(header::AUTHORIZATION, bearer.clone());
-        let lost = |_| Cause::new("Nexudus did not answer who is logged in");
+        let lost = || Cause::new("Nexudus did not answer who is logged in");
         let asked = async {
-            let response = request.send().await.map_err(lost)?;
+            let response = self.ask_who(bearer).await.map_err(|_| lost())?;
             let status = response.status();
-            let body = response.bytes().await.map_err(lost)?;
+            let body = response.bytes().await.map_err(|_| lost())?;
             Ok((status, Zeroizing::new(body.to_vec())))
         };
         let late = |_| Cause::new("Nexudus did not answer who is logged in within 30 s");
@@ -112,13 +145,16 @@ pub fn client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
 
 impl Issuer for Http {
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<Issued, Failure> {
-        let request = self
-            .client
-            .post(format!("{}/api/token", self.origin))
-            .header(header::ACCEPT, "application/json")
-            .header("client_id", client_id)
-            .form(&form(grant));
-        let mut response = request.send().await.map_err(|error| lost(&error))?;
+        let request = || {
+            let request = self.client.post(format!("{}{TOKEN}", self.origin));
+            let request = request.header(header::ACCEPT, "application/json");
+            request.header("client_id", client_id).form(&form(grant))
+        };
+        // A password that was looked at after all would be a second try of it: each attempt is
+        // noted before it leaves, so the keeper makes the next one.
+        let again = matches!(grant, Grant::Refresh(_));
+        let sent = self.send(request, (Method::POST, TOKEN), again).await;
+        let mut response = sent.map_err(Unsent::into_failure)?;
         let status = response.status();
         let retry_after = answer::retry_after(response.headers());
         let mut body = BytesMut::new();
@@ -135,12 +171,7 @@ impl Issuer for Http {
     }
 
     async fn probe(&self, bearer: &HeaderValue) -> Probe {
-        let request = self
-            .client
-            .get(format!("{}/api/auth/me", self.origin))
-            .header(header::ACCEPT, "application/json")
-            .header(header::AUTHORIZATION, bearer.clone());
-        match request.send().await {
+        match self.ask_who(bearer).await {
             Ok(response) => judge(response.status(), response.headers().get(header::LOCATION)),
             Err(_) => Probe::Unclear,
         }
@@ -181,14 +212,71 @@ fn form(grant: &Grant) -> Vec<(&'static str, &str)> {
     }
 }
 
+/// Why a call got no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unsent {
+    /// Nexudus throttles, and our turn would come too late.
+    #[error(transparent)]
+    Throttled(#[from] throttle::Error),
+    /// The request, or its answer, was lost.
+    #[error("the request or its answer was lost")]
+    Lost(reqwest::Error),
+}
+
+impl Unsent {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Throttled(throttle::Error::Queue { retry_after }) => Failure::Passing {
+                retry_after: Some(retry_after),
+                cause: Cause::new("the token endpoint asks to slow down"),
+            },
+            Self::Lost(error) => lost(&error),
+        }
+    }
+}
+
 /// A request that never left is harmless; one that left may have been executed.
 fn lost(error: &reqwest::Error) -> Failure {
-    // The error's own text is not used: it can hold the address with a user's proxy password.
     if error.is_connect() || error.is_builder() {
-        return Failure::unreachable();
+        return Failure::unreachable(&obstacle(error));
     }
     Failure::Unclear(Cause::new("the token endpoint's answer was lost"))
 }
+
+/// Says why there is no connection. The error's own text is not used: it can hold the address with
+/// a user's proxy password.
+fn obstacle(error: &reqwest::Error) -> String {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let said = causes.find_map(|cause| {
+        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
+            return Some(unresolved.to_string());
+        }
+        cause.downcast_ref::<io::Error>().and_then(said_by_the_system)
+    });
+    said.unwrap_or_else(|| match error.is_timeout() {
+        true => "no connection in time".to_owned(),
+        false => "no connection".to_owned(),
+    })
+}
+
+/// Returns the words of the system or of rustls. An error that wraps another is no source of it,
+/// so the innermost one is looked for here.
+fn said_by_the_system(error: &io::Error) -> Option<String> {
+    let Some(inner) = error.get_ref() else {
+        return error.raw_os_error().map(|_| error.to_string());
+    };
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(tls) => Some(format!("no verified TLS connection: {tls}")),
+        None => inner.downcast_ref::<io::Error>().and_then(said_by_the_system),
+    }
+}
+
+const TOKEN: &str = "/api/token";
+/// What tells whether a token is alive.
+pub(super) const PROBE: &str = "/api/auth/me";
+
+/// Longest wait for a turn: half of the shortest ceiling above us, a probe's 10 s.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Longest wait of a person for their own name.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -202,11 +290,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::config;
 
     #[tokio::test]
     async fn both_grants_are_forms_with_the_client_id_as_a_header() {
         let (origin, seen) = answering("HTTP/1.1 200 OK\r\ncontent-length: 20\r\nconnection: close\r\n\r\n{\"access_token\":\"t\"}").await;
-        let issuer = Http::new(plain_client(), origin);
+        let issuer = issuer_at(origin);
         let password = Secret::new("p&ss");
         let grant = Grant::Password {
             email: "ada@example.test".into(),
@@ -248,7 +338,13 @@ mod tests {
 
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let never_left = refresh(&format!("http://{nobody}")).await.unwrap_err();
-        assert!(matches!(never_left, Failure::Passing { .. }), "{never_left:?}");
+        let Failure::Passing { cause, .. } = never_left else { panic!("{never_left:?}") };
+        assert!(
+            cause
+                .sentence()
+                .starts_with("the token endpoint cannot be reached: Connection refused"),
+            "{cause}"
+        );
     }
 
     #[test]
@@ -275,9 +371,14 @@ mod tests {
         assert_eq!(judge(StatusCode::OK, to("/login").as_ref()), Probe::Alive);
     }
 
+    fn issuer_at(origin: impl Into<String>) -> Http {
+        let throttle = Throttle::new(&config::Throttle::default(), Clock::system());
+        Http::new(plain_client(), origin, throttle)
+    }
+
     async fn refresh(origin: &str) -> Result<Issued, Failure> {
         let grant = Grant::Refresh(Secret::new("r"));
-        Http::new(plain_client(), origin).issue(&grant, "c").await
+        issuer_at(origin).issue(&grant, "c").await
     }
 
     /// Answers one connection, once it has sent a whole request.

@@ -29,8 +29,8 @@ pub use super::flight::Step;
 use super::flight::{Desk, End, Flight, Landing};
 use super::home::Home;
 use super::issuer::{Issuer, Probe};
-use super::pace::{Jitter, Token};
-use super::probes::{Judged, Probes};
+use super::pace::Jitter;
+use super::probes::{Judged, Probes, Rejection};
 use super::record::Record;
 use super::saved::Lock;
 use super::shared::{Command, Shared};
@@ -141,7 +141,7 @@ impl<I: Issuer> Keeper<I> {
                 landed = join(&mut self.flight) => self.landed(landed),
                 wrote = self.writer.ended(&clock) => self.wrote(wrote),
                 problem = join(&mut self.erasing) => self.erased(problem.flatten()),
-                (generation, found) = self.probes.ended() => self.probed(generation, found),
+                (generation, found) = self.probes.ended() => drop(self.probed(generation, found)),
                 () = reaches(&clock, self.wake) => self.step(Event::Look),
             }
         }
@@ -154,7 +154,9 @@ impl<I: Issuer> Keeper<I> {
                 self.step(Event::Needed { generation });
                 let _ = reply.send(self.is_busy());
             }
-            Command::Judge { generation, reply } => self.judge(generation, reply),
+            Command::Judge { rejection, is_verdict, reply } => {
+                self.judge(rejection, is_verdict, reply);
+            }
             Command::Refresh(reply) => self.refresh(reply),
             Command::Changed(reply) => {
                 self.shared.forget_permissions();
@@ -241,7 +243,7 @@ impl<I: Issuer> Keeper<I> {
             (End::Failed(error, None), Landing { held, ..Landing::default() })
         });
         self.lock = landing.lock;
-        self.home = landing.home.or(self.home.take());
+        self.take_home(landing.home);
         self.origin = landing.origin.or(self.origin);
         self.note_problem(landing.problem);
         let token = landing.held.as_ref().and_then(|held| held.token(self.desk.clock.now()));
@@ -251,15 +253,12 @@ impl<I: Issuer> Keeper<I> {
             self.perform(Event::Disowned);
         }
         let outcome = match (end, token) {
-            (End::Issued, Some(token)) => {
-                self.issued(token, true);
+            (end @ (End::Renewed | End::LoggedIn | End::Read), Some(token)) => {
+                self.say_issued(&end, &token);
+                self.step(Event::Issued { token, store: !matches!(end, End::Read) });
                 Ok(())
             }
-            (End::Read, Some(token)) => {
-                self.issued(token, false);
-                Ok(())
-            }
-            (End::Kept | End::Issued | End::Read, _) => {
+            (End::Kept | End::Renewed | End::LoggedIn | End::Read, _) => {
                 self.step(Event::Kept);
                 Ok(())
             }
@@ -275,28 +274,25 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
-    fn issued(&mut self, token: Token, store: bool) {
-        let expires_in = token.left(self.desk.clock.now().boot);
-        match store {
-            true => info!(generation = token.generation, ?expires_in, "token renewed"),
-            false => info!(generation = token.generation, ?expires_in, "session resumed"),
-        }
-        self.step(Event::Issued { token, store });
-    }
-
-    fn judge(&mut self, generation: u64, reply: oneshot::Sender<Judged>) {
+    fn judge(&mut self, rejection: Rejection, is_verdict: bool, reply: oneshot::Sender<Judged>) {
         let current = self.state.token().map(|token| token.generation);
         let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
-        match header.filter(|_| current == Some(generation)) {
+        match header.filter(|_| current == Some(rejection.generation)) {
+            Some(_) if is_verdict => {
+                let judged = self.probed(rejection.generation, Probe::Dead);
+                let _ = reply.send(judged);
+            }
             Some(header) => {
                 let now = self.desk.clock.now().boot;
-                self.probes.ask(&self.desk, generation, header, now, reply);
+                let begun = self.probes.ask(&self.desk, rejection, header, now, reply);
+                self.shared.have_begun(begun);
             }
             None => drop(reply.send(Judged::Replaced)),
         }
     }
 
-    fn probed(&mut self, generation: u64, found: Probe) {
+    /// Takes a verdict, tells everybody who waits for one, and returns it.
+    fn probed(&mut self, generation: u64, found: Probe) -> Judged {
         let judged = match found {
             Probe::Alive => {
                 self.step(Event::Alive { generation });
@@ -315,6 +311,7 @@ impl<I: Issuer> Keeper<I> {
             Probe::Unclear => Judged::Unclear,
         };
         self.probes.answer(generation, judged, self.desk.clock.now().boot);
+        judged
     }
 
     fn answer_refreshed(&mut self, outcome: &Result<(), Error>) {

@@ -65,7 +65,7 @@ impl<I: Issuer> Flight<I> {
             Ok(issued) => {
                 self.note(Attempts::succeeded).await;
                 self.hold(issued, None, Some(login.email), client_id);
-                return Ok(End::Issued);
+                return Ok(End::LoggedIn);
             }
             Err(Failure::Unclear(cause)) => {
                 let now = desk.clock.now().wall;

@@ -32,16 +32,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::asked::Asked;
-pub use self::error::{Cause, Error};
+use self::asked::Asked;
+pub use self::error::{Cause, Error, Lack};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;
 #[doc(hidden)]
 pub use self::keeper::Step;
-use self::probes::Judged;
+use self::probes::{Judged, Rejection};
 use self::shared::{Command, Commands, Outlook, Shared};
 pub use self::view::{Keeping, Trouble, View, Word};
 pub use self::visit::{Denied, Visit, remove};
@@ -54,6 +54,8 @@ use crate::credentials::Credentials;
 pub struct Session {
     shared: Arc<Shared>,
     commands: Commands,
+    /// Whose answers are judged: empty for the API itself.
+    host: Arc<str>,
 }
 
 /// Whether a request's body can be sent a second time.
@@ -68,10 +70,23 @@ pub enum Body {
 /// A ready-made `Authorization` value and the token generation it came from.
 #[derive(Clone, Debug)]
 pub struct Bearer {
-    /// The header value, marked sensitive.
-    pub header: HeaderValue,
-    /// Names the token: what [`Session::judge`] is asked about.
-    pub generation: u64,
+    header: HeaderValue,
+    generation: u64,
+    /// How many probes had begun when it was taken: a verdict from before says nothing about what
+    /// is sent with it.
+    probes: u64,
+}
+
+impl Bearer {
+    /// Returns the header value, marked sensitive.
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// Returns the name of the token, for [`Session::proven`].
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// What a 401 was about.
@@ -100,7 +115,13 @@ impl Session {
         let (commands, received) = mpsc::unbounded_channel();
         let keeper =
             Keeper::new(config, directory, credentials, issuer, clock, shared.clone(), received);
-        (Self { shared, commands }, keeper)
+        (Self { shared, commands, host: "".into() }, keeper)
+    }
+
+    /// Returns a handle for another host that takes the same token.
+    #[must_use]
+    pub fn elsewhere(&self, host: &str) -> Self {
+        Self { host: host.into(), ..self.clone() }
     }
 
     /// Returns at once when a token is valid, else waits for the one being asked for.
@@ -132,7 +153,9 @@ impl Session {
         let now = self.shared.clock.boot();
         let latest = self.shared.latest();
         match &latest.bearer {
-            Some(bearer) if latest.is_valid(now) => Ok(bearer.clone()),
+            Some(bearer) if latest.is_valid(now) => {
+                Ok(Bearer { probes: self.shared.probes(), ..bearer.clone() })
+            }
             Some(_) | None => {
                 let left = latest.due.unwrap_or_default().saturating_sub(now);
                 Err(latest.trouble(left))
@@ -140,19 +163,24 @@ impl Session {
         }
     }
 
-    /// Says what a 401 to the token of this generation was about.
+    /// Says what the 401 to a request with this token was about.
     ///
     /// Call it once per 401. A request is replayed at most once.
-    pub async fn judge(&self, generation: u64, asked: &Asked) -> Verdict {
+    pub async fn judge(&self, bearer: &Bearer, method: &Method, path: &str) -> Verdict {
         let now = self.shared.clock.boot();
+        let Bearer { generation, probes, .. } = *bearer;
+        let asked = Asked::new(&self.host, method, path);
         let current = self.shared.latest().token.map(|token| token.generation);
-        if current == Some(generation) && self.shared.remembered().knows(asked, now) {
+        if current == Some(generation)
+            && !asked.is_probe()
+            && self.shared.remembered().knows(&asked, now)
+        {
             return Verdict::Permission;
         }
         let deadline = now + self.shared.wait;
-        match self.ask(generation).await {
+        match self.ask(Rejection { generation, probes }, asked.is_probe()).await {
             Judged::Alive => {
-                self.shared.remembered().note(asked, now);
+                self.shared.remembered().note(&asked, now);
                 Verdict::Permission
             }
             Judged::WasAlive | Judged::NoAccess => Verdict::Permission,
@@ -160,7 +188,7 @@ impl Session {
                 Ok(()) => Verdict::Replay,
                 Err(error) => Verdict::Unavailable(error),
             },
-            Judged::Unclear => Verdict::Unavailable(Error::Unavailable {
+            Judged::Unclear | Judged::Again => Verdict::Unavailable(Error::Unavailable {
                 retry_after: Duration::from_secs(1),
                 cause: Some(Cause::new("Nexudus could not be asked whether the token is alive")),
             }),
@@ -291,23 +319,24 @@ impl Session {
         if current != Some(generation) {
             return self.newer(None, deadline).await;
         }
-        match self.ask(generation).await {
+        // Nothing was sent yet: the last verdict will do.
+        match self.ask(Rejection { generation, probes: 0 }, false).await {
             Judged::Replaced => self.newer(Some(generation), deadline).await,
             // By our own record it is valid, and there is nobody else to ask.
-            Judged::Alive | Judged::WasAlive | Judged::NoAccess | Judged::Unclear => {
-                self.newer(None, deadline).await
-            }
+            Judged::Alive
+            | Judged::WasAlive
+            | Judged::NoAccess
+            | Judged::Unclear
+            | Judged::Again => self.newer(None, deadline).await,
         }
     }
 
-    async fn ask(&self, generation: u64) -> Judged {
+    async fn ask(&self, rejection: Rejection, is_verdict: bool) -> Judged {
         loop {
             let (reply, answer) = oneshot::channel();
-            self.send(Command::Judge { generation, reply });
+            self.send(Command::Judge { rejection, is_verdict, reply });
             let judged = answer.await.unwrap_or(Judged::Unclear);
-            let current = self.shared.latest().token.map(|token| token.generation);
-            // The probe in flight was about an older token: the next one is about this.
-            if judged != Judged::Replaced || current != Some(generation) {
+            if judged != Judged::Again {
                 return judged;
             }
         }

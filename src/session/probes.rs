@@ -19,6 +19,8 @@ pub(super) enum Judged {
     /// The same, from a verdict that is a few seconds old: good for this 401, not to be
     /// remembered.
     WasAlive,
+    /// The probe says nothing about this 401: ask again.
+    Again,
     /// Even a new token is refused: there is no better one to be had.
     NoAccess,
     /// It is gone; there is another, or will be.
@@ -27,34 +29,46 @@ pub(super) enum Judged {
     Unclear,
 }
 
+/// A 401: which token it was to, and how many probes had begun when its request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    pub(super) generation: u64,
+    pub(super) probes: u64,
+}
+
 /// The probe in flight, who waits for it, and the last verdict.
+///
+/// That a token is alive is believed of requests which were sent before the probe: to a later one
+/// it may have been revoked in between. That it is dead is believed of all.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     running: Option<JoinHandle<Probe>>,
     generation: u64,
-    waiting: Vec<(u64, oneshot::Sender<Judged>)>,
+    /// Counts the probes that have begun.
+    number: u64,
+    waiting: Vec<(Rejection, oneshot::Sender<Judged>)>,
     last: Option<(u64, Judged, Duration)>,
 }
 
 impl Probes {
-    /// Answers about the token of this generation, now or once a probe has ended.
+    /// Answers about a token of ours, now or once a probe has ended. Returns how many probes have
+    /// begun.
     pub(super) fn ask<I: Issuer>(
         &mut self,
         desk: &Arc<Desk<I>>,
-        generation: u64,
+        rejection: Rejection,
         header: HeaderValue,
         now: Duration,
         reply: oneshot::Sender<Judged>,
-    ) {
-        if let Some((_, judged, until)) = self.last.filter(|(known, _, _)| *known == generation)
-            && now < until
-        {
+    ) -> u64 {
+        if let Some(judged) = self.known(rejection, now) {
             let _ = reply.send(if judged == Judged::Alive { Judged::WasAlive } else { judged });
-            return;
+            return self.number;
         }
-        self.waiting.push((generation, reply));
+        self.waiting.push((rejection, reply));
         if self.running.is_none() {
-            self.generation = generation;
+            self.generation = rejection.generation;
+            self.number += 1;
             let (desk, deadline) = (desk.clone(), now + CEILING);
             self.running = Some(apart(async move {
                 tokio::select! {
@@ -63,6 +77,18 @@ impl Probes {
                 }
             }));
         }
+        self.number
+    }
+
+    /// Returns the last verdict, if it is fresh and about this 401.
+    fn known(&self, rejection: Rejection, now: Duration) -> Option<Judged> {
+        let (generation, judged, until) = self.last?;
+        let is_known = generation == rejection.generation && now < until;
+        (is_known && self.is_about(rejection, judged)).then_some(judged)
+    }
+
+    fn is_about(&self, rejection: Rejection, judged: Judged) -> bool {
+        judged != Judged::Alive || rejection.probes < self.number
     }
 
     /// Waits for the end of the probe in flight. Giving up the wait changes nothing.
@@ -77,18 +103,18 @@ impl Probes {
             Judged::Alive | Judged::WasAlive => FRESH,
             Judged::NoAccess => LATCHED,
             Judged::Unclear => AGAIN,
-            Judged::Replaced => Duration::ZERO,
+            Judged::Replaced | Judged::Again => Duration::ZERO,
         };
         self.last = Some((generation, judged, now + span));
-        for (asked, reply) in self.waiting.drain(..) {
-            // Who asked about another token finds out by asking again.
-            let _ = reply.send(if asked == generation { judged } else { Judged::Replaced });
+        for (rejection, reply) in std::mem::take(&mut self.waiting) {
+            let is_about = rejection.generation == generation && self.is_about(rejection, judged);
+            let _ = reply.send(if is_about { judged } else { Judged::Again });
         }
     }
 }
 
-/// How long a living token is believed to live on: the time in which a burst of refused requests
-/// comes back. A token revoked within it is noticed when it is over.
+/// How long a living token is believed to have lived: the time in which a burst of requests that
+/// were sent before the probe comes back.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// How often an account without API access is looked at again.

@@ -3,16 +3,15 @@
 //! Nothing is ever deleted on our own account: a file that does not open stays where it is until
 //! another must take its place, and is then moved aside. The lock is the kernel's (`flock`), on a
 //! file of its own that is never removed, so a killed process leaves none behind.
-//!
-//! A crash at any point leaves either the old file or the new one: the temporary file is complete
-//! and on disk before it takes the name, and a left-over one is overwritten by the next write.
+//! A crash at any point leaves either the old file or the new one (`private.rs`).
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use super::seal::{self, Key};
+use crate::private;
 
 /// A saved session, read or not.
 #[derive(Debug)]
@@ -93,7 +92,8 @@ impl Saved {
         let path = self.path();
         let envelope = self.key.seal(&zeroize::Zeroizing::new(record.to_json()));
         self.set_aside()
-            .and_then(|()| replace(&path, &envelope))
+            .and_then(|()| private::directory(&self.directory))
+            .and_then(|()| private::replace(&path, &envelope))
             .map_err(|source| Error::Io { path, source })
     }
 
@@ -123,14 +123,19 @@ impl Lock {
     ///
     /// When its file can be neither made nor opened.
     pub(super) fn attempt(directory: &Path) -> io::Result<Option<Self>> {
-        make_private(directory)?;
-        let file = private().truncate(false).open(directory.join("session.lock"))?;
+        private::directory(directory)?;
+        let file = private::open(&directory.join("session.lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+/// Says whether a session is kept in `directory`, readable or not.
+pub(super) fn exists(directory: &Path) -> bool {
+    directory.join(NAME).exists()
 }
 
 /// Removes the session of `directory`: a person has logged out. Needs no key.
@@ -144,7 +149,7 @@ pub(super) fn erase(directory: &Path) -> Result<(), Error> {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
         Ok(()) | Err(_) => {
             // Not worth a failure: it is gone for everybody but a crash right now.
-            let _ = sync_directory(directory);
+            let _ = private::sync_names(directory);
             Ok(())
         }
     }
@@ -160,52 +165,7 @@ pub(super) fn remove(directory: &Path) -> io::Result<()> {
             std::fs::remove_file(entry.path())?;
         }
     }
-    sync_directory(directory)
-}
-
-/// Replaces `path` atomically: after a crash it is the old file or the whole new one.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    make_private(directory)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = directory.join(name);
-    // A left-over of a crash may have other permissions than a file made now.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = private().truncate(false).create_new(true).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    sync_directory(directory)
-}
-
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn make_private(directory: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
-}
-
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> io::Result<()> {
-    Ok(())
+    private::sync_names(directory)
 }
 
 /// Returns the permission bits if others have any.

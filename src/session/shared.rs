@@ -11,7 +11,7 @@ use super::Bearer;
 use super::asked::Remembered;
 use super::error::Error;
 use super::pace::Token;
-use super::probes::Judged;
+use super::probes::{Judged, Rejection};
 use super::view::Keeping;
 use crate::clock::Clock;
 use crate::credentials::Origin;
@@ -24,8 +24,8 @@ pub(super) enum Command {
     /// A body that cannot be sent twice waits near the end of this token's life. The answer says
     /// whether an attempt is under way.
     Needed { generation: u64, reply: oneshot::Sender<bool> },
-    /// What was a 401 to this token about?
-    Judge { generation: u64, reply: oneshot::Sender<Judged> },
+    /// What was a 401 to this token about? `is_verdict`: the probe's own question was refused.
+    Judge { rejection: Rejection, is_verdict: bool, reply: oneshot::Sender<Judged> },
     /// Renew now.
     Refresh(oneshot::Sender<Result<(), Error>>),
     /// The stored login has changed.
@@ -67,6 +67,7 @@ pub(super) struct Shared {
     changes: watch::Sender<u64>,
     remembered: Mutex<Remembered>,
     proven: AtomicU64,
+    probes: AtomicU64,
 }
 
 /// A handle's end of the commands; the keeper ends when the last one is gone.
@@ -96,6 +97,7 @@ impl Shared {
             changes: watch::channel(0).0,
             remembered: Mutex::default(),
             proven: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
         }
     }
 
@@ -118,6 +120,15 @@ impl Shared {
 
     pub(super) fn forget_permissions(&self) {
         self.remembered().clear();
+    }
+
+    /// Returns how many probes have begun.
+    pub(super) fn probes(&self) -> u64 {
+        self.probes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn have_begun(&self, probes: u64) {
+        self.probes.store(probes, Ordering::Release);
     }
 
     pub(super) fn prove(&self, generation: u64) {
@@ -156,10 +167,15 @@ impl Latest {
         match self.due {
             _ if self.busy => Outlook::Wait { nudge: false },
             Some(due) if due <= now => Outlook::Wait { nudge: true },
-            Some(due) if due <= deadline => Outlook::Wait { nudge: false },
+            // A login that is not there is not waited for, though it is looked for again.
+            Some(due) if due <= deadline && !self.lacks_login() => Outlook::Wait { nudge: false },
             Some(due) => Outlook::Fail(self.trouble(due - now)),
             None => Outlook::Fail(self.trouble(Duration::ZERO)),
         }
+    }
+
+    fn lacks_login(&self) -> bool {
+        matches!(self.error, Some(Error::NotLoggedIn(_)))
     }
 
     /// Returns why there is no token, when the next attempt is `left` away.

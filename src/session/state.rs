@@ -273,11 +273,9 @@ impl State {
 
     // A failed refresh never takes away a token that still works.
     fn failed(&mut self, error: Error, wait: Option<Duration>, now: Duration, jitter: Jitter) {
-        let passes = error.retry_after().is_some();
+        let passes = error.may_pass();
         // A person who opens a keyring should not wait a minute for the daemon to see it.
-        let unread =
-            matches!(error, Error::CredentialsLocked { .. } | Error::CredentialsUnavailable { .. });
-        let most = if unread { STORE_AGAIN } else { Duration::MAX };
+        let most = if error.is_of_store() { STORE_AGAIN } else { Duration::MAX };
         self.error = Some(error);
         if self.changed || self.asked {
             return;

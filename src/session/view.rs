@@ -93,7 +93,7 @@ pub struct Trouble {
     /// Why, where more is known.
     pub cause: Option<String>,
     /// What to do.
-    pub hint: &'static str,
+    pub hint: String,
 }
 
 impl View {
@@ -122,7 +122,7 @@ impl View {
                 .map(|deadline| deadline.saturating_sub(now)),
             degraded: latest.degraded.clone(),
             api_access: latest.lacks_access.then_some(false),
-            advice: no_access.or_else(|| error.as_ref().map(|error| error.hint().to_owned())),
+            advice: no_access.or_else(|| error.as_ref().map(|error| error.hint().into_owned())),
             error: error.as_ref().map(Trouble::of),
         }
     }
@@ -134,7 +134,7 @@ impl Trouble {
             code: error.code(),
             sentence: error.to_string(),
             cause: std::error::Error::source(error).map(ToString::to_string),
-            hint: error.hint(),
+            hint: error.hint().into_owned(),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::answer::{Failure, Issued};
 use super::attempts::Attempts;
 use super::error::{Cause, Error};
+use super::flight;
 use super::home::{self, Home};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
@@ -59,7 +60,10 @@ impl Visit {
     ) -> Result<Self, Error> {
         let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let (home, keeping) = home::find(config, Some(directory), credentials, handed).await?;
-        let lock = wait_for_lock(directory, &clock).await?;
+        let lock = wait_for_lock(directory, &clock).await.map_err(|cause| {
+            let cause = Some(cause);
+            Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
+        })?;
         let attempts = Attempts::new(Some(directory.join("attempts.json")));
         let record = match &home {
             // One that does not open is moved aside when another takes its place.
@@ -142,7 +146,7 @@ impl Visit {
         issued: Issued,
         email: Option<&str>,
         client_id: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Cause> {
         let record = Record {
             generation: self.record.as_ref().map_or(0, |record| record.generation) + 1,
             client_id: client_id.to_owned(),
@@ -153,7 +157,7 @@ impl Visit {
         let Home::File(saved) = &self.home else { return Ok(()) };
         let saved: Arc<_> = saved.clone();
         let written = blocking(move || saved.write(&record)).await;
-        written.map_err(|error| unusable(&error.to_string()))
+        written.map_err(|error| Cause::new(error.to_string()))
     }
 }
 
@@ -162,36 +166,28 @@ impl Visit {
 /// # Errors
 ///
 /// When one of them is still there.
-pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Error> {
+pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Cause> {
     if !directory.exists() {
         return Ok(());
     }
     let _lock = wait_for_lock(directory, clock).await?;
-    saved::remove(directory).map_err(|error| unusable(&error.to_string()))
+    saved::remove(directory).map_err(|error| unwritable(directory, &error))
 }
 
-async fn wait_for_lock(directory: &Path, clock: &Clock) -> Result<Lock, Error> {
+async fn wait_for_lock(directory: &Path, clock: &Clock) -> Result<Lock, Cause> {
     let patience = clock.now().boot + PATIENCE;
     loop {
         match Lock::attempt(directory) {
             Ok(Some(lock)) => return Ok(lock),
             Ok(None) if clock.now().boot < patience => tokio::time::sleep(AGAIN).await,
-            Ok(None) => {
-                let cause = Some(Cause::new("another process is renewing the session"));
-                return Err(Error::Unavailable { retry_after: AGAIN, cause });
-            }
+            Ok(None) => return Err(Cause::new("another process is renewing the session")),
             Err(error) => return Err(unwritable(directory, &error)),
         }
     }
 }
 
-fn unwritable(directory: &Path, error: &io::Error) -> Error {
-    unusable(&format!("{} cannot be written: {error}", directory.display()))
-}
-
-fn unusable(cause: &str) -> Error {
-    let cause = Some(Cause::new(cause));
-    Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
+fn unwritable(directory: &Path, error: &io::Error) -> Cause {
+    Cause::new(flight::unwritable(Some(directory), error))
 }
 
 /// Longest wait for another process: an attempt of its own ends within 30 s.

@@ -1,12 +1,12 @@
 //! What each request leaves behind: counts, and a line for whoever reads lines.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use http::{Method, Response, StatusCode};
 
-use super::{Feed, Request, Tally, tally, trace};
+use super::{Feed, Request, Spent, Tally, tally, trace};
 
 /// What requests leave behind, for all of them.
 #[derive(Debug, Default)]
@@ -15,6 +15,14 @@ pub struct Record {
     pub tally: Tally,
     /// The requests themselves, for whoever watches.
     pub feed: Feed,
+}
+
+impl Record {
+    /// Counts an answer to what never became a request: its head was malformed, too large or late.
+    pub fn unread(&self, code: &'static str) {
+        self.tally.answer(code);
+        tracing::debug!(code, "no request");
+    }
 }
 
 /// One request, from its head to the last byte of its answer.
@@ -34,9 +42,29 @@ struct Line {
     id: u64,
     method: Method,
     path: String,
-    peer: String,
+    who: Arc<Who>,
     noted: Noted,
     trace: Option<String>,
+}
+
+/// Who called.
+#[derive(Debug, Default)]
+pub struct Who {
+    /// An address, or the user and the process.
+    pub peer: String,
+    /// The user, where the kernel vouches for it.
+    pub uid: Option<u32>,
+    /// The process, once it is known.
+    pub process: OnceLock<Process>,
+}
+
+/// A process: its number, and what it calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, which it can choose itself.
+    pub program: String,
 }
 
 /// What is known of an answer beside its status: travels with it as an extension.
@@ -49,11 +77,11 @@ pub struct Noted {
 }
 
 impl Access {
-    /// Begins with the head of a request; `peer` is asked only if somebody reads it.
+    /// Begins with the head of a request; `who` is asked only if somebody reads it.
     pub fn begin<B>(
         record: &Arc<Record>,
         request: &http::Request<B>,
-        peer: impl FnOnce() -> String,
+        who: impl FnOnce() -> Arc<Who>,
     ) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let is_read =
@@ -63,7 +91,7 @@ impl Access {
                 id,
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
-                peer: peer(),
+                who: who(),
                 noted: Noted::default(),
                 trace: trace::id(request.headers()).map(str::to_owned),
             })
@@ -78,8 +106,9 @@ impl Access {
         }
     }
 
-    /// Notes the head of the answer.
-    pub fn answered<B>(&mut self, response: &Response<B>) {
+    /// Notes the head of the answer, and where the time until then went.
+    pub fn answered<B>(&mut self, response: &Response<B>, spent: &Spent) {
+        self.record.tally.spent(spent);
         self.status = Some(response.status());
         let Some(noted) = response.extensions().get::<Noted>() else { return };
         if let Some(code) = noted.code {
@@ -102,7 +131,10 @@ impl Drop for Access {
         self.record.tally.request(self.writes, self.status, elapsed);
         self.record.tally.sent(self.bytes);
         let Some(line) = self.line.take() else { return };
-        let Line { id: request_id, method, path, peer, noted, trace: trace_id } = *line;
+        let Line { id: request_id, method, path, who, noted, trace: trace_id } = *line;
+        let (peer, uid, process) = (who.peer.as_str(), who.uid, who.process.get());
+        let pid = process.map(|process| process.pid);
+        let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
         let Noted { code, client } = noted;
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let (bytes, client) = (self.bytes, client.as_deref());
@@ -110,12 +142,13 @@ impl Drop for Access {
             // Without a status the caller left before it was answered.
             None => tracing::debug!(
                 target: TARGET,
-                request_id, %method, path, elapsed_ms, peer, client, trace_id, "request abandoned"
+                request_id, %method, path, elapsed_ms, peer, uid, pid, program, client, trace_id,
+                "request abandoned"
             ),
             Some(status) => tracing::debug!(
                 target: TARGET,
-                request_id, %method, path, status, elapsed_ms, bytes, peer, code, client, trace_id,
-                "request"
+                request_id, %method, path, status, elapsed_ms, bytes, peer, uid, pid, program,
+                code, client, trace_id, "request"
             ),
         }
         if self.record.feed.is_wanted() {
@@ -129,7 +162,10 @@ impl Drop for Access {
                 elapsed_ms,
                 bytes,
                 client: client.map(str::to_owned),
-                peer,
+                peer: peer.to_owned(),
+                uid,
+                pid,
+                program: program.map(str::to_owned),
                 trace_id,
             });
         }
@@ -152,16 +188,22 @@ mod tests {
         let mut listener = record.feed.listen();
         let request = http::Request::get("/api/x?password=hunter2").body(()).unwrap();
 
-        let mut access = Access::begin(&record, &request, || "somebody".to_owned());
+        let process = Process { pid: 7, program: "curl".to_owned() };
+        let who = Who { peer: "somebody".to_owned(), uid: Some(1000), process: process.into() };
+        let mut access = Access::begin(&record, &request, || who.into());
         let mut response = Response::new(());
         response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
-        access.answered(&response);
+        access.answered(&response, &Spent::begin());
         access.sent(7);
         drop(access);
 
         let News::Request(seen) = listener.next().await else { panic!("not a request") };
         assert_eq!((seen.path.as_str(), seen.status, seen.bytes), ("/api/x", Some(200), 7));
         assert_eq!(seen.code.as_deref(), Some("guard.user"));
+        assert_eq!(
+            (seen.uid, seen.pid, seen.program.as_deref()),
+            (Some(1000), Some(7), Some("curl"))
+        );
         assert!(!serde_json::to_string(&*seen).unwrap().contains("hunter2"));
         assert_eq!(record.tally.answers(), [("guard.user", 1)].into());
     }

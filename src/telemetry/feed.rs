@@ -29,6 +29,12 @@ pub struct Request {
     pub client: Option<String>,
     /// Who called: an address, or the user and the process.
     pub peer: String,
+    /// The caller's user, where the kernel vouches for it.
+    pub uid: Option<u32>,
+    /// The caller's process, where it is known.
+    pub pid: Option<u32>,
+    /// What that process calls itself.
+    pub program: Option<String>,
     /// The caller's trace.
     pub trace_id: Option<String>,
 }

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::{PARTS, Spent};
+
 /// Everything that is counted from the start of the process on.
 #[derive(Debug, Default)]
 pub struct Tally {
     requests: [[AtomicU64; CLASSES.len()]; KINDS.len()],
     took: Took,
+    parts: [Took; PARTS.len()],
     bytes: AtomicU64,
     connections: AtomicU64,
     open_connections: AtomicU64,
@@ -61,6 +64,12 @@ impl Tally {
         self.took.note(took);
     }
 
+    /// Counts where the time of a request went.
+    pub(super) fn spent(&self, spent: &Spent) {
+        let parts = spent.read().into_iter().flatten();
+        self.parts.iter().zip(parts).for_each(|(took, part)| took.note(part));
+    }
+
     /// Counts an answer of our own by its code.
     pub(super) fn answer(&self, code: &'static str) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +111,11 @@ impl Tally {
     /// Returns how long requests took.
     pub fn took(&self) -> &Took {
         &self.took
+    }
+
+    /// Returns how long requests waited for each part.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Took)> {
+        PARTS.iter().map(|(part, name)| (*name, &self.parts[*part as usize]))
     }
 
     /// Returns the bytes of all answers' bodies.

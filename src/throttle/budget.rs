@@ -89,6 +89,18 @@ impl Budget {
         Self { fixed, scope, ..Self::default() }
     }
 
+    /// Paces at `fixed` from now on, or at what will be learned. A pause holds on.
+    pub(super) fn fix(&mut self, fixed: Option<Window>) {
+        if self.fixed == fixed {
+            return;
+        }
+        self.fixed = fixed;
+        self.learned.clear();
+        let is_paced = fixed.is_some() || self.pause.is_some();
+        self.scope = if is_paced { Scope::All } else { Scope::Nothing };
+        self.log.count_all();
+    }
+
     /// Says whether anything is paced at all.
     pub(super) fn is_pacing(&self) -> bool {
         self.scope != Scope::Nothing
@@ -140,7 +152,7 @@ impl Budget {
             }
         }
         if let Some(window) = self.fixed {
-            return when(window.free_at(&self.log, window.per / 10, now), now);
+            return when(window.free_at(&self.log, window.slack(), now), now);
         }
         let free = |learned: &Learned| learned.window.free_at(&self.log, learned.slack, now);
         let frees = self.learned.iter().map(free).enumerate();
@@ -167,9 +179,7 @@ impl Budget {
 
     /// Notes an answer that was no throttle answer.
     pub(super) fn answered(&mut self, number: u64, now: Duration) {
-        if let Some(sent) = self.log.find(number) {
-            sent.answered.get_or_insert(now);
-        }
+        self.log.answered(number, false, now);
         if self.probe() == Some(number) {
             self.resume(now);
         }
@@ -182,11 +192,9 @@ impl Budget {
         }
     }
 
-    /// Notes that no answer came, or that nobody waited for it. It may have been counted.
-    pub(super) fn lost(&mut self, number: u64, now: Duration) {
-        if let Some(sent) = self.log.find(number) {
-            sent.answered.get_or_insert(now);
-        }
+    /// Notes that no answer came, or that nobody waited for it. It stays in the log: it may have
+    /// been counted, and who knows when it arrived.
+    pub(super) fn lost(&mut self, number: u64) {
         self.forget_probe(number);
     }
 
@@ -200,10 +208,7 @@ impl Budget {
     pub(super) fn throttled(&mut self, told: &Told<'_>, now: Duration) {
         self.throttled_at = now;
         self.widen(told.shape);
-        if let Some(sent) = self.log.find(told.number) {
-            sent.answered.get_or_insert(now);
-            sent.throttled = true;
-        }
+        self.log.answered(told.number, true, now);
         let is_probe = self.probe() == Some(told.number);
         let witness = Witness { sent: told.sent, answered: now, told: told.wait };
         match &mut self.pause {
@@ -283,7 +288,7 @@ impl Budget {
                 }
                 // Within what was thought to be the limit: most likely the network has pushed
                 // requests together, else somebody else draws on it too.
-                Some(known) if known.slack < window.per => return known.loosen(now),
+                Some(known) if known.slack < window.most_slack() => return known.loosen(now),
                 Some(known) if known.window.count > 1 => {
                     let less = (known.window.count / 8).max(1);
                     return known.lower(known.window.count - less, now);
@@ -423,9 +428,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_was_never_sent_or_got_no_answer_leaves_its_place_to_another() {
-        for lose in
-            [Budget::withdrawn as fn(&mut Budget, u64), |it, number| it.lost(number, ms(1_001))]
-        {
+        for lose in [Budget::withdrawn, Budget::lost as fn(&mut Budget, u64)] {
             let mut budget = paused(Some(1_000));
             budget.sent(2, true, ms(1_000));
             lose(&mut budget, 2);
@@ -458,17 +461,36 @@ mod tests {
             budget.sent(number, true, ms(0));
             budget.answered(number, ms(5));
         }
-        assert_eq!(budget.next(ms(10)), Next::At(ms(10_005)));
-        assert_eq!(budget.next(ms(10_005)), Next::Now);
+        assert_eq!(budget.next(ms(10)), Next::At(ms(10_000)));
+        assert_eq!(budget.next(ms(10_000)), Next::Now);
     }
 
     #[test]
-    fn a_request_is_counted_as_late_as_its_answer_allows_up_to_a_tenth_of_the_window() {
+    fn a_request_arrives_as_late_as_its_answer_came_after_the_quickest() {
+        let answers = [(9, 100), (4, 100), (7, 103), (6, 102), (90, 186), (4, 100)];
+        assert_eq!(freed(answers.into_iter()), answers);
+    }
+
+    #[test]
+    fn where_answers_take_long_a_twelfth_of_the_window_is_allowed_for() {
+        let answers = (0..40).map(|n| if n == 0 { (1, 100) } else { (60 + n, 108) });
+        let late = freed(answers.clone()).into_iter().skip(20);
+        assert!(late.eq(answers.skip(20)));
+    }
+
+    /// One request in 100 ms, answered after so many milliseconds: after how many goes the next?
+    fn freed(answers: impl Iterator<Item = (u64, u128)>) -> Vec<(u64, u128)> {
         let mut budget = Budget::new(Some(Window { count: 1, per: Duration::from_millis(100) }));
-        budget.sent(1, true, ms(0));
-        assert_eq!(budget.next(ms(3)), Next::At(ms(110)));
-        budget.answered(1, ms(4));
-        assert_eq!(budget.next(ms(5)), Next::At(ms(104)));
+        let freed = |(number, (took, _))| {
+            let sent = number * 1_000;
+            budget.sent(number, true, ms(sent));
+            budget.answered(number, ms(sent + took));
+            match budget.next(ms(sent + took)) {
+                Next::At(time) => (took, (time - ms(sent)).as_millis()),
+                other @ (Next::Now | Next::Probed(_)) => panic!("{other:?}"),
+            }
+        };
+        (1..).zip(answers).map(freed).collect()
     }
 
     #[test]

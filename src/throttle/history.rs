@@ -23,48 +23,97 @@ pub(super) struct Sent {
     pub(super) throttled: bool,
 }
 
+impl Sent {
+    /// Returns how long it took from our turn to the answer.
+    pub(super) fn took(&self) -> Option<Duration> {
+        self.answered.map(|end| end.saturating_sub(self.at))
+    }
+}
+
 /// The latest requests of one kind, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log(VecDeque<Sent>);
+pub(super) struct Log {
+    sent: VecDeque<Sent>,
+    /// The shortest time in which anything was answered, most often a throttle answer: the way
+    /// there and back, and hardly any work.
+    fastest: Option<Duration>,
+}
 
 impl Log {
     pub(super) fn push(&mut self, sent: Sent) {
-        if self.0.len() >= MOST {
-            self.0.pop_front();
+        if self.sent.len() >= MOST {
+            self.sent.pop_front();
         }
         // Numbers are given before the lock is taken, so a neighbour may have been faster.
-        let place = self.0.iter().rposition(|other| other.number < sent.number);
-        self.0.insert(place.map_or(0, |place| place + 1), sent);
+        let place = self.sent.iter().rposition(|other| other.number < sent.number);
+        self.sent.insert(place.map_or(0, |place| place + 1), sent);
     }
 
-    pub(super) fn find(&mut self, number: u64) -> Option<&mut Sent> {
-        let place = self.0.binary_search_by_key(&number, |sent| sent.number).ok()?;
-        self.0.get_mut(place)
+    /// Notes when the answer came, and whether it was a throttle answer.
+    pub(super) fn answered(&mut self, number: u64, throttled: bool, now: Duration) {
+        let Ok(place) = self.sent.binary_search_by_key(&number, |sent| sent.number) else { return };
+        let sent = &mut self.sent[place];
+        sent.answered.get_or_insert(now);
+        sent.throttled |= throttled;
+        let took = sent.took();
+        self.fastest = self.fastest.into_iter().chain(took).min();
+    }
+
+    /// Returns how much later than the quickest ones this request may have arrived: at most as
+    /// much as its answer came later than theirs, or will come if it is not here `now`.
+    pub(super) fn lateness(&self, sent: &Sent, now: Duration) -> Duration {
+        let took = sent.answered.unwrap_or(now).saturating_sub(sent.at);
+        took.saturating_sub(self.fastest.unwrap_or_default())
+    }
+
+    /// Returns how late requests were lately: the median, for one is late now and then.
+    pub(super) fn usual_lateness(&self, now: Duration) -> Duration {
+        let latest = self.passed().filter(|sent| sent.answered.is_some());
+        median(latest.map(|sent| self.lateness(sent, now)))
+    }
+
+    /// Returns how long Nexudus works on a request that it lets through: as much longer as its
+    /// answer takes than a throttle answer does.
+    pub(super) fn work(&self) -> Duration {
+        let way = median(self.throttled().filter_map(Sent::took));
+        median(self.passed().filter_map(Sent::took)).saturating_sub(way)
     }
 
     pub(super) fn remove(&mut self, number: u64) {
-        if let Ok(place) = self.0.binary_search_by_key(&number, |sent| sent.number) {
-            self.0.remove(place);
+        if let Ok(place) = self.sent.binary_search_by_key(&number, |sent| sent.number) {
+            self.sent.remove(place);
         }
     }
 
     /// Forgets what was sent before `time`.
     pub(super) fn forget_before(&mut self, time: Duration) {
-        while self.0.front().is_some_and(|sent| sent.at < time) {
-            self.0.pop_front();
+        while self.sent.front().is_some_and(|sent| sent.at < time) {
+            self.sent.pop_front();
         }
     }
 
     /// Makes all requests count: the scope has grown to the whole kind.
     pub(super) fn count_all(&mut self) {
-        self.0.iter_mut().for_each(|sent| sent.counts = true);
+        self.sent.iter_mut().for_each(|sent| sent.counts = true);
     }
 
     /// Returns what let itself be counted by Nexudus, newest first: everything in scope that was
     /// not throttled.
     pub(super) fn passed(&self) -> impl Iterator<Item = &Sent> {
-        self.0.iter().rev().filter(|sent| sent.counts && !sent.throttled)
+        self.sent.iter().rev().filter(|sent| sent.counts && !sent.throttled)
     }
+
+    /// Returns what was throttled, newest first.
+    pub(super) fn throttled(&self) -> impl Iterator<Item = &Sent> {
+        self.sent.iter().rev().filter(|sent| sent.counts && sent.throttled)
+    }
+}
+
+/// Returns the middle one of the first few; zero of none.
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut latest: Vec<Duration> = times.take(LATEST).collect();
+    let middle = latest.len() / 2;
+    if latest.is_empty() { Duration::ZERO } else { *latest.select_nth_unstable(middle).1 }
 }
 
 /// The sending times of the latest requests, written without a lock.
@@ -119,14 +168,14 @@ impl Ring {
             (cell & 0xffff == number & 0xffff && cell != 0)
                 .then(|| Duration::from_micros(cell >> 16))
         };
-        let mut log = Log::default();
-        for number in start..end {
-            let Some(at) = sent(number) else { continue };
+        let read = |number| {
+            let at = sent(number)?;
             let until = self.cell(number).until.load(Ordering::Relaxed);
             let answered = (until > 0).then(|| sent(until).unwrap_or(now).max(at));
-            log.0.push_back(Sent { number, at, answered, counts: true, throttled: false });
-        }
-        log
+            Some(Sent { number, at, answered, counts: true, throttled: false })
+        };
+        let sent: VecDeque<_> = (start..end).filter_map(read).collect();
+        Log { fastest: sent.iter().filter_map(Sent::took).min(), sent }
     }
 
     fn cell(&self, number: u64) -> &Cell {
@@ -137,6 +186,9 @@ impl Ring {
 /// 64 KiB for each kind; 4,096 requests are the better part of the largest hourly figure that
 /// Nexudus publishes (5,000).
 const CELLS: usize = 4_096;
+
+/// Requests that show what is usual.
+const LATEST: usize = 32;
 
 /// Most requests remembered while pacing: above 5,000 an hour, and 320 KiB.
 const MOST: usize = 8_192;
@@ -154,7 +206,7 @@ mod tests {
 
         let log = ring.read(Duration::from_millis(20));
 
-        let seen: Vec<_> = log.0.iter().map(|sent| (sent.at, sent.answered)).collect();
+        let seen: Vec<_> = log.sent.iter().map(|sent| (sent.at, sent.answered)).collect();
         let ms = Duration::from_millis;
         assert_eq!(seen, [(ms(10), Some(ms(12))), (ms(12), None)]);
     }
@@ -168,8 +220,8 @@ mod tests {
 
         let log = ring.read(Duration::from_secs(60));
 
-        assert_eq!(log.0.len(), CELLS);
-        assert_eq!(log.0[0].at, Duration::from_millis(CELLS as u64));
+        assert_eq!(log.sent.len(), CELLS);
+        assert_eq!(log.sent[0].at, Duration::from_millis(CELLS as u64));
     }
 
     #[test]
@@ -180,9 +232,8 @@ mod tests {
             log.push(Sent { number, at, answered: None, counts: true, throttled: false });
         }
 
-        assert_eq!(log.0.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 3]);
-        assert!(log.find(2).is_some());
+        assert_eq!(log.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 3]);
         log.remove(2);
-        assert!(log.find(2).is_none());
+        assert_eq!(log.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 3]);
     }
 }

@@ -61,27 +61,32 @@ pub(super) const LONGEST: Duration = Duration::from_millis(LADDER[LADDER.len() -
 struct Seen {
     sent: Vec<Duration>,
     answered: Vec<Duration>,
+    /// The best guess: the answer less the work.
+    arrived: Vec<Duration>,
 }
 
 impl Seen {
     fn new(log: &Log) -> Self {
-        let arrival = |at: Duration| at + ARRIVAL;
-        let mut sent = Vec::new();
-        let mut answered = Vec::new();
+        let work = log.work();
+        let mut seen = Self { sent: vec![], answered: vec![], arrived: vec![] };
         for one in log.passed() {
-            sent.push(one.at);
-            answered.push(one.answered.map_or(arrival(one.at), |end| end.min(arrival(one.at))));
+            let latest = one.at + ARRIVAL;
+            let answered = one.answered.map_or(latest, |end| end.min(latest));
+            seen.sent.push(one.at);
+            seen.answered.push(answered);
+            seen.arrived.push(answered.saturating_sub(work).max(one.at));
         }
-        sent.sort_unstable();
-        answered.sort_unstable();
-        Self { sent, answered }
+        seen.sent.sort_unstable();
+        seen.answered.sort_unstable();
+        seen.arrived.sort_unstable();
+        seen
     }
 
     fn explain(&self, witnesses: &[Witness], per: Duration) -> Option<Window> {
         let most = witnesses.iter().map(|witness| self.most(witness, per)).min()?;
         let near = witnesses.iter().map(|witness| self.near(witness, per)).min()?;
         let proven = self.proven(per);
-        let count = most.min(near.max(proven).max(1));
+        let count = most.min(near.max(self.dense(per)).max(proven).max(1));
         (most >= proven && most > 0)
             .then(|| Window { count: u32::try_from(count).unwrap_or(u32::MAX), per })
     }
@@ -89,15 +94,26 @@ impl Seen {
     /// Returns how many may have been in the window when the witness arrived.
     fn most(&self, witness: &Witness, per: Duration) -> usize {
         let gone = witness.sent.checked_sub(per).map_or(0, |start| upto(&self.answered, start));
-        before(&self.sent, witness.answered).saturating_sub(gone)
+        upto(&self.sent, witness.answered).saturating_sub(gone)
     }
 
-    /// Returns how many were answered within the window before the witness was: the best guess
-    /// while answers take equally long.
+    /// Returns how many have most likely arrived within the window before the witness was
+    /// answered.
     fn near(&self, witness: &Witness, per: Duration) -> usize {
         let start = witness.answered.checked_sub(per);
-        let gone = start.map_or(0, |start| upto(&self.answered, start));
-        upto(&self.answered, witness.answered + per / 20).saturating_sub(gone)
+        let gone = start.map_or(0, |start| upto(&self.arrived, start));
+        upto(&self.arrived, witness.answered + per / 20).saturating_sub(gone)
+    }
+
+    /// Returns how many have most likely passed within one window at some time: left together and
+    /// arrived together. A little less than the window is looked at, for guesses are not exact.
+    fn dense(&self, per: Duration) -> usize {
+        let span = per - per / 10;
+        let densest = |times: &[Duration]| {
+            let within = |(gone, start): (usize, &Duration)| before(times, *start + span) - gone;
+            times.iter().enumerate().map(within).max().unwrap_or(0)
+        };
+        densest(&self.sent).min(densest(&self.arrived))
     }
 
     /// Returns how many certainly passed within one window.

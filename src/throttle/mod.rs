@@ -21,6 +21,7 @@ mod trial;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::Method;
@@ -43,7 +44,8 @@ pub struct Throttle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
-    wait: Duration,
+    /// `throttle.wait`, in milliseconds.
+    wait_ms: AtomicU64,
     /// Wall clock less boot clock at the start, so that a day is a day by one look at one clock.
     midnight: Duration,
     reads: Counted,
@@ -121,9 +123,9 @@ impl Throttle {
     pub fn new(config: &config::Throttle, clock: Clock) -> Self {
         let now = clock.now();
         let wall = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let counted = |pace: Pace, daily| Counted::new(clock.clone(), pace, daily);
+        let counted = |pace, daily| Counted::new(clock.clone(), pace, daily);
         Self(Arc::new(Shared {
-            wait: config.wait,
+            wait_ms: AtomicU64::new(millis(config.wait)),
             midnight: wall.saturating_sub(now.boot),
             reads: counted(config.reads, &READS_A_DAY),
             writes: counted(config.writes, &WRITES_A_DAY),
@@ -132,16 +134,20 @@ impl Throttle {
         }))
     }
 
-    /// Starts another one by the same clock, for a host that counts for itself.
-    pub fn another(&self, config: &config::Throttle) -> Self {
-        Self::new(config, self.0.clock.clone())
+    /// Takes over what was configured anew; what was sent stays counted, and a pause holds on.
+    /// Who waits already waits as long as was allowed before.
+    pub fn adopt(&self, config: &config::Throttle) {
+        self.0.wait_ms.store(millis(config.wait), Ordering::Relaxed);
+        self.0.reads.lane.fix(fixed(config.reads));
+        self.0.writes.lane.fix(fixed(config.writes));
     }
 
     /// Claims to send a local request.
     pub fn turn<'a>(&'a self, method: &'a Method, path: &'a str, caller: Caller) -> Turn<'a> {
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let counted = if reads { &self.0.reads } else { &self.0.writes };
-        self.claim(counted, method, path, caller, self.0.wait)
+        let wait = Duration::from_millis(self.0.wait_ms.load(Ordering::Relaxed));
+        self.claim(counted, method, path, caller, wait)
     }
 
     /// Claims to make one of the daemon's own calls, for which it waits at most `wait`. They are
@@ -199,7 +205,7 @@ impl<'a> Turn<'a> {
         let then = self.throttle.clock.boot();
         let waited = then.saturating_sub(now);
         self.left = self.left.saturating_sub(waited);
-        self.counted.waited_ms.add(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+        self.counted.waited_ms.add(millis(waited));
         match number {
             Ok(number) => Ok((number, then)),
             Err(refused) => {
@@ -249,12 +255,8 @@ impl Drop for Slot<'_> {
 
 impl Counted {
     fn new(clock: Clock, pace: Pace, daily: &'static [u64]) -> Self {
-        let fixed = match pace {
-            Pace::Auto => None,
-            Pace::Fixed { count, per } => Some(Window { count, per }),
-        };
         Self {
-            lane: Arc::new(Lane::new(clock, fixed)),
+            lane: Arc::new(Lane::new(clock, fixed(pace))),
             daily,
             minute: Tally::per(Duration::from_secs(60)),
             day: Tally::per(DAY),
@@ -280,6 +282,7 @@ impl Counted {
             Scope::Shape(shape) => Some(shape.clone()),
             Scope::Nothing | Scope::All => None,
         };
+        let day = self.day.read(now + midnight);
         Kind {
             paced: Paced::from(state.budget.scope()),
             path,
@@ -289,13 +292,25 @@ impl Counted {
             windows: state.budget.windows().collect(),
             learned: state.budget.is_learned(),
             minute: self.minute.read(now),
-            day: self.day.read(now + midnight),
+            day,
+            above_published: self.daily.first().is_some_and(|published| day >= *published),
             throttled: self.throttled.read(),
             replayed: self.replayed.read(),
             refused: self.refused.read(),
-            waited_ms: self.waited_ms.read(),
+            waited: Duration::from_millis(self.waited_ms.read()),
         }
     }
+}
+
+fn fixed(pace: Pace) -> Option<Window> {
+    match pace {
+        Pace::Auto => None,
+        Pace::Fixed { count, per } => Some(Window { count, per }),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns thousandths that no other machine will have at the same moment.

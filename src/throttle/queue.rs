@@ -69,6 +69,16 @@ impl Lane {
         }
     }
 
+    /// Paces at `fixed` from now on, or at what will be learned.
+    pub(super) fn fix(&self, fixed: Option<Window>) {
+        self.change(|budget, now| {
+            if !budget.is_pacing() {
+                budget.recall(self.ring.read(now));
+            }
+            budget.fix(fixed);
+        });
+    }
+
     /// Gives a turn at once if nothing is paced; takes no lock.
     pub(super) fn pass(&self, now: Duration) -> Option<u64> {
         (!self.pacing.load(Ordering::Acquire)).then(|| self.ring.note(now))
@@ -126,7 +136,7 @@ impl Lane {
     /// Notes that no answer came.
     pub(super) fn lost(&self, number: u64) {
         if self.pacing.load(Ordering::Relaxed) {
-            self.change(|budget, now| budget.lost(number, now));
+            self.change(|budget, _| budget.lost(number));
         }
     }
 
@@ -135,6 +145,7 @@ impl Lane {
         self.change(|budget, now| {
             if !budget.is_pacing() {
                 budget.recall(self.ring.read(now));
+                tracing::warn!(path = told.shape, retry_in = ?told.wait, "throttled: pacing begins");
             }
             budget.throttled(told, now);
         });

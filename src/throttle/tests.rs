@@ -29,7 +29,7 @@ async fn a_throttled_read_goes_again_in_a_turn_of_its_own() {
     let mut turn = read(&throttle, 1);
     let slot = turn.slot().await.unwrap();
     assert_eq!(judge(slot, 409, Some("1")), Verdict::Again);
-    assert_eq!(throttle.view().reads.to_string(), "paused 1.0 s by Nexudus for /api/a");
+    assert_eq!(throttle.view().reads.to_string(), "paused 1.0 s by Nexudus, for /api/a");
 
     let mut again = Box::pin(turn.slot());
     assert!(is_pending(&mut again).await);
@@ -39,7 +39,7 @@ async fn a_throttled_read_goes_again_in_a_turn_of_its_own() {
 
     assert_eq!(judge(slot, 200, None), Verdict::Pass);
     let view = throttle.view().reads;
-    assert_eq!((view.throttled, view.replayed, view.waited_ms), (1, 1, 1_000));
+    assert_eq!((view.throttled, view.replayed, view.waited), (1, 1, Duration::from_secs(1)));
     assert_eq!((view.minute, view.day), (2, 2));
 }
 
@@ -196,6 +196,23 @@ async fn who_waited_in_vain_is_sent_away_when_the_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_published_daily_figure_is_told_and_blocks_nobody() {
+    let (throttle, hand) = throttle(0, Pace::Auto);
+    let write = async || {
+        let slot = throttle.turn(&Method::POST, "/api/a", Caller::Process(1)).slot().await;
+        slot.unwrap().judge_ok();
+        throttle.view().writes
+    };
+
+    for today in 1..=2_600 {
+        assert_eq!(write().await.above_published, today >= 2_500, "{today}");
+    }
+    hand.advance(Duration::from_secs(86_400));
+
+    assert!(!write().await.above_published);
+}
+
+#[tokio::test]
 async fn our_own_calls_are_held_apart() {
     let (throttle, _hand) = throttle(20, Pace::Auto);
     judge(read(&throttle, 1).slot().await.unwrap(), 409, Some("10"));
@@ -221,6 +238,33 @@ async fn other_shapes_go_on_until_one_of_them_is_throttled_too() {
 
     assert!(get("/api/c").slot().await.is_err());
     assert_eq!(throttle.view().reads.paced, Paced::All);
+}
+
+#[tokio::test]
+async fn a_pace_that_is_configured_anew_holds_at_once_and_counts_what_was_sent() {
+    let (throttle, hand) = throttle(20, Pace::Auto);
+    for _ in 0..2 {
+        read(&throttle, 1).slot().await.unwrap().judge_ok();
+    }
+
+    throttle.adopt(&configured(2, Pace::Fixed { count: 2, per: Duration::from_secs(60) }));
+    assert!(read(&throttle, 1).slot().await.is_err(), "two have been sent, and 2 s are no minute");
+    assert_eq!(throttle.view().reads.to_string(), "2/60s (configured)");
+
+    throttle.adopt(&configured(20, Pace::Fixed { count: 2, per: Duration::from_secs(10) }));
+    let mut waiting = read(&throttle, 1);
+    let mut waiting = Box::pin(waiting.slot());
+    assert!(is_pending(&mut waiting).await);
+    throttle.adopt(&configured(20, Pace::Auto));
+    waiting.await.unwrap().judge_ok();
+    assert_eq!(throttle.view().reads.to_string(), "unpaced");
+
+    judge(read(&throttle, 1).slot().await.unwrap(), 409, Some("5"));
+    throttle.adopt(&configured(1, Pace::Fixed { count: 9, per: Duration::from_secs(1) }));
+    throttle.adopt(&configured(1, Pace::Auto));
+    assert!(read(&throttle, 1).slot().await.is_err(), "what Nexudus asked for holds on");
+    hand.advance(Duration::from_secs(5));
+    read(&throttle, 1).slot().await.unwrap().judge_ok();
 }
 
 #[test]
@@ -261,8 +305,11 @@ impl Slot<'_> {
 
 fn throttle(wait: u64, reads: Pace) -> (Throttle, Hand) {
     let (clock, hand) = Clock::by_hand();
-    let config = config::Throttle { wait: Duration::from_secs(wait), reads, writes: Pace::Auto };
-    (Throttle::new(&config, clock), hand)
+    (Throttle::new(&configured(wait, reads), clock), hand)
+}
+
+fn configured(wait: u64, reads: Pace) -> config::Throttle {
+    config::Throttle { wait: Duration::from_secs(wait), reads, writes: Pace::Auto }
 }
 
 fn read(throttle: &Throttle, pid: i32) -> Turn<'_> {

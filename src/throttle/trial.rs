@@ -6,22 +6,38 @@
 use std::time::Duration;
 
 use super::history::{Log, Sent};
-use super::learn::Window;
+use super::learn::{ARRIVAL, Window};
 
 impl Window {
     /// Returns when one more fits; a time that has passed if it does now.
     ///
-    /// A request is taken to have arrived when its answer came, at most `slack` after it was sent:
-    /// so two that leave in different windows do not arrive in one.
+    /// A request may have arrived as much later than the quickest ones do as its answer came
+    /// later than theirs: so two that leave in different windows do not arrive in one. Where
+    /// answers usually take longer than `slack`, it is their work that takes so long, and no more
+    /// than `slack` is allowed for.
     pub(super) fn free_at(&self, log: &Log, slack: Duration, now: Duration) -> Duration {
-        let end = |sent: &Sent| {
-            sent.answered.map_or(sent.at + slack, |end| end.min(sent.at + slack)) + self.per
+        let most = if log.usual_lateness(now) <= slack { self.most_slack() } else { slack };
+        let late = |sent: &Sent| {
+            let least = if sent.answered.is_some() { Duration::ZERO } else { slack };
+            log.lateness(sent, now).clamp(least, most)
         };
-        let recent = log.passed().take_while(|sent| sent.at + self.per + slack > now);
-        let mut ends: Vec<Duration> = recent.map(end).filter(|end| *end > now).collect();
+        let recent = log.passed().take_while(|sent| sent.at + self.per + most > now);
+        let ends = recent.map(|sent| sent.at + late(sent) + self.per);
+        let mut ends: Vec<Duration> = ends.filter(|end| *end > now).collect();
         let count = usize::try_from(self.count).unwrap_or(usize::MAX).max(1);
         let Some(place) = ends.len().checked_sub(count) else { return Duration::ZERO };
         *ends.select_nth_unstable(place).1
+    }
+
+    /// Returns how late a request may arrive at first: a twelfth of the span, so that with timers
+    /// and turns no more than a tenth of the limit is lost.
+    pub(super) fn slack(&self) -> Duration {
+        (self.per / 12).min(ARRIVAL)
+    }
+
+    /// Returns how late one may arrive at all.
+    pub(super) fn most_slack(&self) -> Duration {
+        self.per.min(ARRIVAL)
     }
 }
 
@@ -32,7 +48,7 @@ pub(super) struct Learned {
     /// The count before it was last raised.
     good: u32,
     step: u32,
-    /// How late a request may arrive: a tenth of the span, more where that has not been enough.
+    /// How late a request may arrive: [`Window::slack`], more where that has not been enough.
     pub(super) slack: Duration,
     /// Whether the last change was an attempt to send faster.
     tried: bool,
@@ -45,7 +61,7 @@ pub(super) struct Learned {
 impl Learned {
     pub(super) fn new(window: Window, now: Duration) -> Self {
         let patience = PATIENCE.max(window.per * 10);
-        let (good, slack, raise_at) = (window.count, window.per / 10, now + patience);
+        let (good, slack, raise_at) = (window.count, window.slack(), now + patience);
         let (tried, pressed) = (false, false);
         Self { window, good, step: 1, slack, tried, raise_at, patience, pressed }
     }
@@ -57,8 +73,8 @@ impl Learned {
             return;
         }
         self.good = self.window.count;
-        if self.slack > self.window.per / 10 {
-            self.slack = (self.slack / 2).max(self.window.per / 10);
+        if self.slack > self.window.slack() {
+            self.slack = (self.slack / 2).max(self.window.slack());
         } else {
             self.window.count += self.step.min(self.good.div_ceil(2));
             self.step *= 2;
@@ -79,7 +95,7 @@ impl Learned {
         if self.good < self.window.count {
             return self.lower(self.good, now);
         }
-        self.slack = (self.slack * 2).min(self.window.per);
+        self.slack = (self.slack * 2).min(self.window.most_slack());
         self.fall_back(now);
     }
 
@@ -130,16 +146,16 @@ mod tests {
 
     #[test]
     fn requests_pushed_together_cost_slack_before_they_cost_count() {
-        let per = Duration::from_millis(100);
+        let per = Duration::from_millis(120);
         let mut learned = Learned::new(Window { count: 10, per }, ms(0));
-        for slack in [20, 40, 80, 100] {
+        for slack in [20, 40, 80, 120] {
             learned.loosen(ms(0));
             assert_eq!((learned.slack.as_millis(), learned.window.count), (slack, 10));
         }
 
         learned.pressed = true;
         learned.raise(ms(60_000));
-        assert_eq!((learned.slack.as_millis(), learned.window.count), (50, 10));
+        assert_eq!((learned.slack.as_millis(), learned.window.count), (60, 10));
         learned.loosen(ms(60_001));
         assert_eq!((learned.slack, learned.patience), (per, 2 * PATIENCE));
     }

@@ -3,13 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
-
 use super::budget::Scope;
 use super::learn::Window;
 
 /// All kinds of requests at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// GET, HEAD and OPTIONS.
     pub reads: Kind,
@@ -20,21 +18,19 @@ pub struct View {
 }
 
 /// One kind of requests at one moment. Displayed, it is what `status` says.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Kind {
     /// What is paced.
     pub paced: Paced,
     /// The shape of the paths that are paced, if it is not all.
     pub path: Option<String>,
-    /// Time until which Nexudus has asked to wait, in seconds.
-    #[serde(serialize_with = "tenths")]
+    /// Time until which Nexudus has asked to wait.
     pub paused: Option<Duration>,
     /// Requests waiting for their turn.
     pub waiting: usize,
     /// Callers that they belong to.
     pub callers: usize,
     /// What may be sent, such as `10/100ms`; all of them hold at once.
-    #[serde(serialize_with = "paces")]
     pub windows: Vec<Window>,
     /// Whether those were learned, and not configured.
     pub learned: bool,
@@ -42,19 +38,20 @@ pub struct Kind {
     pub minute: u64,
     /// Requests sent today (UTC).
     pub day: u64,
+    /// Whether today's reach the least figure that Nexudus has published for a day.
+    pub above_published: bool,
     /// Throttle answers since the start.
     pub throttled: u64,
     /// Requests sent again since the start.
     pub replayed: u64,
     /// Requests refused here since the start.
     pub refused: u64,
-    /// Time that requests have waited since the start, in milliseconds.
-    pub waited_ms: u64,
+    /// Time that requests have waited since the start.
+    pub waited: Duration,
 }
 
 /// What is paced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paced {
     /// Nothing.
     Nothing,
@@ -86,12 +83,12 @@ impl fmt::Display for Kind {
                 write!(f, "{} ({how})", windows.join(" and "))?;
             }
         }
-        if let Some(path) = &self.path {
-            write!(f, " for {path}")?;
+        if self.waiting > 0 {
+            write!(f, ", {} waiting", self.waiting)?;
         }
-        match self.waiting {
-            0 => Ok(()),
-            waiting => write!(f, ", {waiting} waiting"),
+        match &self.path {
+            Some(path) => write!(f, ", for {path}"),
+            None => Ok(()),
         }
     }
 }
@@ -104,14 +101,6 @@ impl fmt::Display for Window {
 
 fn at_least_a_tenth(left: Duration) -> f64 {
     left.as_secs_f64().max(0.1)
-}
-
-fn tenths<S: Serializer>(left: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    left.map(|left| (at_least_a_tenth(left) * 10.0).round() / 10.0).serialize(to)
-}
-
-fn paces<S: Serializer>(windows: &[Window], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(windows.iter().map(Window::to_string))
 }
 
 #[cfg(test)]
@@ -130,23 +119,22 @@ mod tests {
             learned: true,
             minute: 3,
             day: 30,
+            above_published: false,
             throttled: 0,
             replayed: 0,
             refused: 0,
-            waited_ms: 0,
+            waited: Duration::ZERO,
         };
         assert_eq!(free.to_string(), "unpaced");
 
         let left = Some(Duration::from_millis(800));
         let paused = Kind { paced: Paced::All, paused: left, waiting: 14, ..free.clone() };
         assert_eq!(paused.to_string(), "paused 0.8 s by Nexudus, 14 waiting");
-        assert_eq!(serde_json::to_value(&paused).unwrap()["paused"], 0.8);
 
         let windows = [(1, 100), (120, 60_000)]
             .map(|(count, per)| Window { count, per: Duration::from_millis(per) });
         let paced = Kind { paced: Paced::Shape, windows: windows.into(), ..free };
         let paced = Kind { path: Some("/api/spaces/*".into()), ..paced };
-        assert_eq!(paced.to_string(), "1/100ms and 120/60s (learned) for /api/spaces/*");
-        assert_eq!(serde_json::to_value(&paced).unwrap()["windows"][0], "1/100ms");
+        assert_eq!(paced.to_string(), "1/100ms and 120/60s (learned), for /api/spaces/*");
     }
 }

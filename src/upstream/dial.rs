@@ -75,7 +75,11 @@ impl Dialer {
         let name = ServerName::try_from(self.origin.host().to_owned())
             .map_err(|error| self.tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let secure = Secure::connect(tcp, self.tls.clone(), name).await;
-        secure.map_err(|source| self.tls(source))
+        secure.map_err(|source| match source.kind() == io::ErrorKind::InvalidData {
+            true => self.tls(source),
+            // Cut off before the two could disagree about anything.
+            false => self.unreachable(Unreachable::Other, source),
+        })
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
@@ -186,5 +190,27 @@ mod tests {
         let stream = race(vec![dead, address]).await.unwrap();
 
         assert_eq!(stream.peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_does_not_hold_up_the_next() {
+        // Nobody takes connections off it: beyond those that wait, Linux drops who knocks.
+        let mute = tokio::net::TcpSocket::new_v4().unwrap();
+        mute.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mute = mute.listen(1).unwrap();
+        let address = mute.local_addr().unwrap();
+        let mut waiting = vec![];
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+        {
+            waiting.push(stream);
+        }
+        let live = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+        let begun = std::time::Instant::now();
+        let stream = race(vec![address, live.local_addr().unwrap()]).await.unwrap();
+
+        assert_eq!(stream.peer_addr().unwrap(), live.local_addr().unwrap());
+        assert!(begun.elapsed() >= HEAD_START && begun.elapsed() < 10 * HEAD_START);
     }
 }

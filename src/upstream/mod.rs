@@ -27,7 +27,7 @@ use self::dial::{Dialed, Dialer};
 use self::line::Line;
 use self::pool::Pool;
 pub use self::replay::{Keep, Kept};
-pub use self::resolve::Resolver;
+pub use self::resolve::{Resolver, Unresolved};
 use self::streams::{Shared as SharedStreams, Streams};
 pub use self::trust::{Error as TrustError, tls};
 pub use self::via::{Error as ViaError, Via};
@@ -163,8 +163,9 @@ impl Upstream {
         &self.0.authority
     }
 
-    /// Closes the idle connections: after a resume they are most likely dead.
-    pub fn forget_idle(&self) {
+    /// Closes the connections, those in use once their answers have ended: what was written to them
+    /// is in their buffers, the token too.
+    pub fn hang_up(&self) {
         self.0.pool.clear();
         if let Some(streams) = &self.0.streams {
             streams.forget();
@@ -259,7 +260,7 @@ impl Upstream {
         mut request: Request<Payload>,
     ) -> Result<Response<Relayed>, Failed> {
         streams::for_line(&mut request, &self.0.authority);
-        let limit = self.0.header_timeout;
+        let (limit, era) = (self.0.header_timeout, self.0.pool.era());
         let progress = request.body().progress();
         let uploaded = request.body().uploaded();
         let mut pieces = 0;
@@ -268,7 +269,7 @@ impl Upstream {
             std::mem::replace(&mut pieces, now) != now
         };
         let answer = self.judged(line.send(request, limit, extended).await)?;
-        let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded);
+        let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded, era);
         Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
     }
 
@@ -292,6 +293,10 @@ impl Upstream {
             None => Err(Failed::sent(Error::Timeout { origin, limit: self.0.header_timeout })),
             // Nobody asked for another protocol: passing it on would desynchronise the client.
             Some(Ok(answer)) if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Failed::sent(Error::Malformed { origin, source: None }))
+            }
+            // hyper undoes the last coding and leaves the others to nobody.
+            Some(Ok(answer)) if !body::is_plain(answer.headers()) => {
                 Err(Failed::sent(Error::Malformed { origin, source: None }))
             }
             Some(Ok(answer)) => Ok(answer),

@@ -20,6 +20,8 @@ pub(super) struct Pool {
 
 struct State {
     idle: Vec<Idle>,
+    /// Grows when all are closed: what is in use then is not taken back.
+    era: u64,
     /// When a request last gave a connection back; ages are measured on the boot clock, which
     /// runs on while a laptop sleeps.
     used: Duration,
@@ -34,7 +36,7 @@ struct Idle {
 impl Pool {
     pub(super) fn new(clock: Clock) -> Self {
         let used = clock.boot();
-        let state = Mutex::new(State { idle: vec![], used, asleep: false });
+        let state = Mutex::new(State { idle: vec![], era: 0, used, asleep: false });
         Self { clock, state, roused: Notify::new() }
     }
 
@@ -61,15 +63,25 @@ impl Pool {
         }
     }
 
-    /// Closes all.
+    /// Closes all: those that are in use once their answers have ended.
     pub(super) fn clear(&self) {
-        self.state().idle.clear();
+        let mut state = self.state();
+        state.era += 1;
+        state.idle.clear();
+    }
+
+    /// Returns what a connection must be as old as to be put back.
+    pub(super) fn era(&self) -> u64 {
+        self.state().era
     }
 
     /// Puts back a connection that a request has used.
-    fn put(&self, line: Line) {
+    fn put(&self, line: Line, era: u64) {
         let now = self.clock.boot();
         let mut state = self.state();
+        if state.era != era {
+            return;
+        }
         state.used = now;
         if std::mem::take(&mut state.asleep) {
             self.roused.notify_one();
@@ -132,18 +144,19 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     pub(super) line: Line,
     uploaded: Uploaded,
+    era: u64,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, line: Line, uploaded: Uploaded) -> Self {
-        Self { pool, line, uploaded }
+    pub(super) fn new(pool: Arc<Pool>, line: Line, uploaded: Uploaded, era: u64) -> Self {
+        Self { pool, line, uploaded, era }
     }
 
     /// Gives the connection back: its answer has been read to the end.
     pub(super) fn finish(mut self) {
         // An answer that came before the request was sent leaves half a request on the wire.
         if self.uploaded.is_complete() && (self.line.is_free() || self.line.lives()) {
-            self.pool.put(self.line);
+            self.pool.put(self.line, self.era);
         }
     }
 }

@@ -38,8 +38,15 @@ impl Resolver {
                 self.learned().insert(host.to_owned(), found.clone());
                 Ok(found)
             }
-            Err(error) => self.learned().get(host).cloned().ok_or(error),
+            Err(error) => self.remembered(host, port).ok_or(error),
         }
+    }
+
+    /// Returns the last good answer. Whoever asked for it may have wanted another port, or none.
+    fn remembered(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let mut found = self.learned().get(host).cloned()?;
+        found.iter_mut().for_each(|address| address.set_port(port));
+        Some(found)
     }
 
     async fn ask(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -65,12 +72,36 @@ impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let resolver = self.clone();
         Box::pin(async move {
-            let found = resolver.resolve(name.as_str(), 0).await?;
+            let found = resolver.resolve(name.as_str(), 0).await.map_err(Unresolved)?;
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
     }
 }
 
+/// A name without an address: told from whatever else keeps the daemon's own client from a
+/// connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the name does not resolve")]
+pub struct Unresolved(#[source] io::Error);
+
 /// glibc's resolver gives up after 5 s a server by default; a request should not wait for its
 /// second try while an older answer is at hand.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_one_has_learned_serves_another_on_its_own_port() {
+        let resolver = Resolver::new(Handle::current());
+        assert_eq!(resolver.remembered("localhost", 443), None);
+
+        // As the client of the token endpoint asks.
+        let found = resolver.resolve("localhost", 0).await.unwrap();
+
+        let again = resolver.remembered("localhost", 443).unwrap();
+        assert_eq!(again.len(), found.len());
+        assert!(again.iter().all(|address| address.port() == 443), "{again:?}");
+    }
+}

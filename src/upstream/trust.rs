@@ -38,10 +38,12 @@ pub enum Error {
 /// When `ca_file` cannot be read or holds no certificate, and when the system has no trust
 /// anchors and no file was given.
 pub fn tls(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, Error> {
-    let extra = ca_file.map(certificates).transpose()?.unwrap_or_default();
     let provider = provider();
-    let verifier =
-        Verifier::new_with_extra_roots(extra, provider.clone()).map_err(Error::Anchors)?;
+    let verifier = match ca_file.map(certificates).transpose()? {
+        Some(extra) => Verifier::new_with_extra_roots(extra, provider.clone()),
+        None => Verifier::new(provider.clone()),
+    };
+    let verifier = verifier.map_err(Error::Anchors)?;
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Anchors)?

@@ -111,7 +111,8 @@ impl Via {
         &self.host
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// Returns the port that it listens on.
+    pub fn port(&self) -> u16 {
         self.port
     }
 

@@ -25,7 +25,7 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
     assert_eq!(
         home.run("client list"),
         "NAME   MAY        EXPIRES  RATE  USED\n\
-         agent  read only  never    5/1s  0 of 100\n\
+         agent  read only  never    5/s   0 of 100\n\
          => 0\n"
     );
     assert!(!fs::read_to_string(home.path(FILE)).unwrap().contains(key));

@@ -14,7 +14,7 @@ use crate::support::{Home, home};
 #[test]
 fn its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice() {
     let home = home();
-    let mut demo = Demo::start(&home);
+    let mut demo = Demo::start(&home, "demo --token-life 2s");
     let lines = demo.read_until(|line| line.contains("Ctrl-C ends it"));
     let pasted = pasted_lines(&lines);
     assert_eq!(pasted.len(), 3, "{lines}");
@@ -55,10 +55,10 @@ struct Demo {
 }
 
 impl Demo {
-    fn start(home: &Home) -> Self {
+    fn start(home: &Home, line: &str) -> Self {
         let temporary: PathBuf = home.path("tmp");
         std::fs::create_dir(&temporary).unwrap();
-        let mut command = home.command("demo --token-life 2s");
+        let mut command = home.command(line);
         command.env("TMPDIR", temporary).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());

@@ -90,6 +90,34 @@ fn nobody_logged_in_is_told_at_once() {
 }
 
 #[test]
+fn waiting_ends_within_a_tenth_of_a_second_of_becoming_ready() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    daemon.log_until("generation=");
+
+    // The best of some: how busy this machine is, is not asked.
+    let took = (0..5).map(|_| {
+        home.run("lock");
+        let mut waiting = home.command("wait").spawn().unwrap();
+        // Another command from its start to its end: by then the first one waits.
+        home.run("status");
+        let mut unlock = home.command("unlock").stdout(Stdio::null()).spawn().unwrap();
+        daemon.log_until("generation=");
+        let ready = Instant::now();
+        assert!(waiting.wait().unwrap().success());
+        let took = ready.elapsed();
+        assert!(unlock.wait().unwrap().success());
+        took
+    });
+
+    let least = took.min().unwrap();
+    assert!(least < Duration::from_millis(100), "{least:?}");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
 fn tail_shows_what_was_asked_for_and_no_query() {
     let nexudus = Nexudus::start();
     let home = home();
@@ -133,16 +161,20 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     assert_eq!(ask(&mut connection, &long), "414");
 
     home.configure(
-        "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n",
+        "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n\
+         [throttle]\nreads = \"7/1s\"\n",
     );
     assert_eq!(
         home.run("reload"),
-        "reloaded: limits.target_bytes, log.level\n\
+        "reloaded: throttle.reads, limits.target_bytes, log.level\n\
          ! warning: these keys take a restart: session.wait\n\
          => 0\n"
     );
     assert_eq!(ask(&mut connection, &long), "200");
     daemon.log_until(" DEBUG GET /api/auth/me → 200  ");
+    let text = home.run("status");
+    assert!(text.contains("\n  reads      7/1s (configured); "), "{text}");
+    assert!(text.contains("\n  writes     unpaced; 0 this minute, 0 today\n"), "{text}");
     let before = daemon.status(&home);
     assert_eq!(before["restart_needed"], serde_json::json!(["session.wait"]));
 
@@ -154,6 +186,40 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     }
     let after = daemon.status(&home);
     assert_eq!(after["session"]["generation"], before["session"]["generation"]);
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn who_is_held_back_by_nexudus_is_told_by_status_and_doctor() {
+    let nexudus = Nexudus::start();
+    nexudus.0.set(|knobs| knobs.throttle.next_wait = Duration::from_secs(15));
+    nexudus.0.throttle_next(1);
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+    let mut held = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    held.write_all(b"GET /api/spaces/coworkers HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+
+    let deadline = Instant::now() + PATIENCE;
+    while daemon.status(&home)["throttle"]["reads"]["waiting"] != 1 {
+        assert!(Instant::now() < deadline, "{}", daemon.status(&home));
+    }
+    let status = home.run("status");
+    let mut doctor = home.command("doctor");
+    doctor.env("NEXUDUS_PROXY_UPSTREAM_ORIGIN", nexudus.0.origin());
+    doctor.env("NEXUDUS_PROXY_UPSTREAM_CA_FILE", home.path("ca.pem"));
+    let doctor = home.transcript(&mut doctor);
+
+    let said = |text: &str, wanted: [&str; 2]| {
+        text.lines().any(|line| wanted.iter().all(|wanted| line.contains(wanted)))
+    };
+    assert!(
+        said(&status, ["  reads      paused ", " s by Nexudus, 1 waiting, for /api/"]),
+        "{status}"
+    );
+    assert!(said(&doctor, ["warn", "reads paused "]), "{doctor}");
+    drop(held);
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 
@@ -173,8 +239,39 @@ fn a_second_signal_ends_it_at_once() {
 
     daemon.signal(Signal::SIGTERM);
     daemon.log_until("draining");
-    daemon.signal(Signal::SIGTERM);
+    // Until it is taken for a second one: signals that come within a second are one.
+    let first = Instant::now();
+    while daemon.child.try_wait().unwrap().is_none() {
+        assert!(first.elapsed() < PATIENCE, "it does not end");
+        daemon.signal(Signal::SIGTERM);
+        std::thread::sleep(Duration::from_millis(50));
+    }
 
+    assert!(first.elapsed() >= Duration::from_secs(1), "a repeated signal cut the drain");
+    daemon.log_until("error: stopped at once, because SIGTERM came again");
+    assert_eq!(daemon.ended(), Some(1));
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_cuts_nothing() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let held = nexudus.0.hold(Route::Me);
+    let mut connection = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
+    connection.write_all(b"GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(nexudus.0.wait_until(|view| view.held() == 1, PATIENCE));
+
+    // One to the process, one to its group. Two of a kind could arrive as one.
+    daemon.signal(Signal::SIGTERM);
+    daemon.signal(Signal::SIGINT);
+    daemon.log_until("draining");
+    held.release();
+
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(daemon.ended(), Some(0));
 }
 
@@ -208,7 +305,7 @@ fn the_service_manager_hears_of_each_stage() {
     assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
     hear("READY=1");
     daemon.signal(Signal::SIGTERM);
-    hear("STOPPING=1");
+    assert!(hear("STOPPING=1").contains("EXTEND_TIMEOUT_USEC=45000000\n"));
 
     assert_eq!(daemon.ended(), Some(0));
 }
@@ -243,10 +340,10 @@ fn sockets_that_were_opened_for_it_are_used_and_stay() {
 }
 
 /// A simulated Nexudus for a daemon in another process.
-struct Nexudus(Simulator);
+pub(crate) struct Nexudus(Simulator);
 
 impl Nexudus {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap())
     }
 
@@ -254,15 +351,17 @@ impl Nexudus {
         let ca = home.path("ca.pem");
         self.0.write_ca(&ca).unwrap();
         let upstream = format!("https://localhost:{}", self.0.address().port());
-        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory --log-format");
-        command.args(["human", "--upstream", &upstream, "--ca-file"]).arg(ca);
+        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory");
+        command.args(["--upstream", &upstream, "--ca-file"]).arg(ca);
+        // A flag comes before it.
+        command.env("NEXUDUS_PROXY_LOG_FORMAT", "human");
         command.args(["--credentials", "env"]);
         command.env("NEXUDUS_EMAIL", EMAIL).env("NEXUDUS_PASSWORD", PASSWORD);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
-    fn serve(&self, home: &Home, change: impl FnOnce(&mut Command)) -> Served {
+    pub(crate) fn serve(&self, home: &Home, change: impl FnOnce(&mut Command)) -> Served {
         let mut command = self.command(home);
         change(&mut command);
         Served::start(command)
@@ -290,7 +389,7 @@ impl Nexudus {
 }
 
 /// A daemon in a process of its own.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
 }
@@ -307,7 +406,7 @@ impl Served {
         serde_json::from_str(text.strip_suffix("=> 0\n").expect(&text)).unwrap()
     }
 
-    fn port(&self, home: &Home) -> u16 {
+    pub(crate) fn port(&self, home: &Home) -> u16 {
         let status = self.status(home);
         let address = status["listening"]["tcp"][0].as_str().unwrap();
         address.rsplit_once(':').unwrap().1.parse().unwrap()
@@ -317,7 +416,7 @@ impl Served {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    fn end(&mut self, signal: Signal) -> Option<i32> {
+    pub(crate) fn end(&mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
         self.ended()
     }
@@ -333,11 +432,13 @@ impl Served {
         }
     }
 
-    fn log_until(&mut self, wanted: &str) {
-        let mut line = String::new();
-        while !line.contains(wanted) {
-            line.clear();
+    pub(crate) fn log_until(&mut self, wanted: &str) -> String {
+        loop {
+            let mut line = String::new();
             assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended without {wanted}");
+            if line.contains(wanted) {
+                return line;
+            }
         }
     }
 }
@@ -355,13 +456,13 @@ impl Drop for Served {
 }
 
 /// A running `tail`, its lines read by a thread.
-struct Tail {
+pub(crate) struct Tail {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Tail {
-    fn start(home: &Home, line: &str) -> Self {
+    pub(crate) fn start(home: &Home, line: &str) -> Self {
         let mut child =
             home.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -372,7 +473,7 @@ impl Tail {
         Self { child, lines }
     }
 
-    fn next(&mut self) -> Option<String> {
+    pub(crate) fn next(&mut self) -> Option<String> {
         self.lines.recv_timeout(Duration::from_millis(200)).ok()
     }
 }

@@ -101,7 +101,14 @@ fn a_session_is_kept_shown_and_cleared() {
          => 0\n"
     );
     assert!(!place.session_file());
-    assert_eq!(place.home.run("whoami").lines().last(), Some("=> 8"));
+    assert_eq!(
+        place.home.run("whoami"),
+        "! error: not logged in\n\
+         !   caused by: no keychain can be read: there is no D-Bus session bus\n\
+         ! hint: Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
+         systemd credential, by credentials.command, or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.\n\
+         => 3\n"
+    );
 }
 
 #[test]
@@ -209,7 +216,7 @@ fn without_a_network_it_says_so() {
     assert_eq!(
         place.given(SESSION_ONLY, DEMO_PASSWORD),
         "! error: could not reach Nexudus\n\
-         !   caused by: the token endpoint cannot be reached\n\
+         !   caused by: the token endpoint cannot be reached: Connection refused (os error 111)\n\
          ! hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n\
          => 7\n"
     );
@@ -220,7 +227,6 @@ fn without_a_keychain_a_password_is_not_even_asked_for() {
     assert_eq!(
         place().home.run("login --email ada@example.test"),
         "! error: could not use the Secret Service\n\
-         !   caused by: the credential store cannot be reached\n\
          !   caused by: there is no D-Bus session bus\n\
          ! hint: Start the Secret Service, or give the login as a systemd credential, by \
          credentials.command, or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.\n\
@@ -285,6 +291,123 @@ fn in_a_terminal_it_asks_and_shows_no_password() {
     assert!(shown.contains("logged in as Ada Example <ada@example.test>"), "{shown}");
     assert!(shown.ends_with("=> 0\n"), "{shown}");
     assert!(!shown.contains(DEMO_PASSWORD), "{shown}");
+}
+
+#[test]
+fn in_a_terminal_every_failure_has_its_words_and_its_code() {
+    let email = "E-mail: =ada@example.test";
+    let cases: [(Account, &[&str], &str); 6] = [
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &[email, "Password: =wrong"],
+            "error: unauthorized: Nexudus refused this e-mail address or password\n\
+             hint: Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
+             once.\n\
+             => 4\n",
+        ),
+        (
+            account_with_2fa(),
+            &[email, "Password: =demo-password", "2FA code: =000000"],
+            "2FA code: 000000\n\
+             error: unauthorized: Nexudus rejected the 2FA code or the password\n\
+             hint: Wait for the next code, check the clock of this machine, try again.\n\
+             => 4\n",
+        ),
+        (
+            Account { must_reset_password: true, ..Account::new(DEMO_EMAIL, DEMO_PASSWORD) },
+            &[email, "Password: =demo-password"],
+            "error: unauthorized: Nexudus wants a new password set for this account\n\
+             hint: Set one at https://spaces.nexudus.com, then log in again.\n\
+             => 4\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD).member(),
+            &[email, "Password: =demo-password"],
+            "error: forbidden: ada@example.test has no API access\n\
+             hint: Ask an administrator of your Nexudus account to turn on API access for it.\n\
+             => 5\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &[email, "Password: ="],
+            "error: the password is empty\n=> 2\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &["E-mail: ="],
+            "error: the e-mail address is empty\n=> 2\n",
+        ),
+    ];
+    for (account, typed, told) in cases {
+        let place = place_of(account);
+
+        let shown = place.in_terminal("login --session-only --color never", typed);
+
+        let asked = match typed.len() {
+            1 => "E-mail: \n",
+            _ => "E-mail: ada@example.test\nPassword: \n",
+        };
+        assert_eq!(shown, format!("{asked}{told}"));
+        assert!(!place.session_file());
+    }
+}
+
+#[test]
+fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_password() {
+    let place = place();
+    let typed = ["E-mail: =ada@example.test", "Password: =wrong"];
+    place.simulator.set(|knobs| knobs.token.bad_login_status = 500);
+
+    let unclear = place.in_terminal("login --session-only --color never", &typed);
+    place.simulator.stop_listening();
+    let offline = place.in_terminal("login --session-only --color never", &typed);
+
+    assert!(unclear.contains("\nerror: Nexudus gave no clear answer\n  caused by: "), "{unclear}");
+    assert!(unclear.ends_with(
+        "hint: Check the e-mail address and the password, and try again in a few minutes.\n=> 7\n"
+    ));
+    assert!(offline.ends_with(
+        "error: could not reach Nexudus\n  caused by: the token endpoint cannot be reached\n\
+         hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n=> 7\n"
+    ));
+}
+
+#[test]
+fn half_a_login_names_the_other_half() {
+    let place = place();
+    for (given, absent) in
+        [("NEXUDUS_EMAIL", "NEXUDUS_PASSWORD"), ("NEXUDUS_PASSWORD", "NEXUDUS_EMAIL")]
+    {
+        let mut command = place.home.command("whoami");
+        command.env(given, DEMO_EMAIL);
+
+        assert_eq!(
+            place.home.transcript(&mut command),
+            format!(
+                "! error: not logged in\n\
+                 !   caused by: the environment has {given} but not {absent}\n\
+                 ! hint: Give {absent} too, or run `nexudus-proxy login`.\n\
+                 => 3\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_profile_is_named_with_its_account_and_in_every_hint() {
+    let place = place();
+    place.given(SESSION_ONLY, DEMO_PASSWORD);
+    let other = place.given(&format!("{SESSION_ONLY} --profile work"), DEMO_PASSWORD);
+    assert!(other.starts_with("logged in as Ada Example <ada@example.test> (profile work)\n"));
+
+    let work = place.home.run("whoami --profile work");
+    let absent = place.home.run("whoami --profile home");
+
+    let named = "Ada Example <ada@example.test>\nProfile     work\n";
+    assert!(work.starts_with(named), "{work}");
+    assert!(absent.contains("! hint: Run `nexudus-proxy --profile home login` "), "{absent}");
+    assert!(place.home.run("logout --profile work").starts_with("logged out (profile work)\n"));
+    assert!(place.home.run("whoami").ends_with("=> 0\n"), "the other one is left alone");
 }
 
 #[test]
@@ -354,6 +477,7 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
         "login",
         "daemon",
         "port",
+        "callers",
         "service",
         "proxy",
         "name",
@@ -381,6 +505,34 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
     );
     assert!(of("tcp")["fix"].is_string() && of("tcp")["elapsed_ms"].is_number());
     assert!(ill.ends_with("=> 1\n"), "{ill}");
+}
+
+#[test]
+fn doctor_tells_the_three_troubles_that_people_know_each_with_its_cure() {
+    let told = |place: &Place, password: &str| {
+        let mut command = place.home.command("doctor");
+        if !password.is_empty() {
+            command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", password);
+        }
+        let told = place.home.transcript(&mut command);
+        assert!(told.ends_with("! error: one check failed\n=> 1\n"), "{told}");
+        let lines: Vec<_> = told.lines().skip_while(|line| !line.starts_with("FAIL")).collect();
+        let [finding, cure, ..] = lines[..] else { panic!("{told}") };
+        (finding.split(" ms ").nth(1).unwrap().trim().to_owned(), cure.trim().to_owned())
+    };
+
+    let (finding, cure) = told(&place(), "");
+    assert!(finding.starts_with("not logged in: "), "{finding}");
+    assert!(cure.starts_with("→ Run `nexudus-proxy login` "), "{cure}");
+
+    let (finding, cure) = told(&place(), "wrong");
+    assert!(finding.starts_with("unauthorized: Nexudus refused the stored e-mail"), "{finding}");
+    assert!(cure.starts_with("→ Run `nexudus-proxy login` with the right password"), "{cure}");
+
+    let member = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD).member());
+    let (finding, cure) = told(&member, DEMO_PASSWORD);
+    assert!(finding.starts_with("forbidden: the account has no API access"), "{finding}");
+    assert!(cure.starts_with("→ Ask an administrator"), "{cure}");
 }
 
 fn account_with_2fa() -> Account {

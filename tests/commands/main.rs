@@ -5,12 +5,20 @@
 mod clients;
 mod config;
 mod demo;
+#[cfg(target_os = "linux")]
+mod disk;
+mod flags;
 mod frame;
 mod life;
 mod login;
 mod refused;
 #[cfg(unix)]
 mod run;
+#[cfg(target_os = "linux")]
+mod secrets;
 #[cfg(unix)]
 mod served;
+#[cfg(target_os = "linux")]
+mod service;
 mod support;
+mod tested;

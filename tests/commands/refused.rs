@@ -184,6 +184,7 @@ fn what_this_version_cannot_do_is_refused() {
          ! hint: Leave it out.\n\
          => 2\n"
     );
+    assert!(home().run("serve --policy-cookies").contains("policy.cookies is not available"));
 }
 
 #[test]

@@ -68,6 +68,28 @@ fn it_ends_as_the_command_does() {
 }
 
 #[test]
+fn the_limits_of_a_run_are_obeyed() {
+    let (_upstream, home) = stage();
+    let asked = |line: &str, rules: &[&str], paths: &str| {
+        let mut run = with_login(&home, line);
+        let ask = format!(
+            "for path in {paths}; do curl -s -o /dev/null -w '%{{http_code}} ' \
+             $NEXUDUS_BASE_URL/api/$path; done"
+        );
+        home.transcript(run.args(rules).args(["--", "/bin/bash", "-c", &ask]))
+    };
+
+    let rules = ["--allow", "GET /api/auth/**", "--deny", "GET /api/auth/x"];
+    let paths = "auth/me auth/x spaces/coworkers auth/me auth/me";
+    let said = asked("run --max-requests 2 --expires 8h", &rules, paths);
+    assert_eq!(said, "200 403 403 200 403 => 0\n");
+    assert_eq!(asked("run --rate 1/1h", &[], "auth/me auth/me"), "200 429 => 0\n");
+    // Over before it begins.
+    let said = asked("run --expires 1ms", &[], "auth/me");
+    assert_eq!(said, "403 => 0\n");
+}
+
+#[test]
 fn a_signal_is_passed_on() {
     let (_upstream, home) = stage();
     let text = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";

@@ -10,7 +10,7 @@ use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 use crate::support::{Home, home};
 
 /// A daemon that ends with the test.
-struct Serving(Child);
+pub(crate) struct Serving(pub(crate) Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -26,7 +26,7 @@ fn serve(home: &Home, environment: &[(&str, String)]) -> Serving {
     Serving(command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
 }
 
-fn upstream(home: &Home, more: &str) -> Simulator {
+pub(crate) fn upstream(home: &Home, more: &str) -> Simulator {
     let account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
     let simulator = Simulator::builder().account(account).start().unwrap();
     simulator.write_ca(&home.path("ca.pem")).unwrap();
@@ -69,6 +69,51 @@ fn a_server_without_a_keychain_resumes_from_systemd_credentials() {
 }
 
 #[test]
+fn two_profiles_serve_side_by_side_each_its_own_account() {
+    let home = home();
+    let simulator = upstream(
+        &home,
+        &format!(
+            "[credentials]\nemail = \"{DEMO_EMAIL}\"\ncommand = [\"echo\", \"{DEMO_PASSWORD}\"]\n\
+             [profile.work.credentials]\nemail = \"grace@example.test\"\n\
+             command = [\"echo\", \"of-grace\"]\n"
+        ),
+    );
+    simulator.add_account(Account::new("grace@example.test", "of-grace"));
+    let run = |line: &str| {
+        let mut command = home.command(line);
+        home.transcript(command.env("PATH", std::env::var("PATH").unwrap()))
+    };
+    let serve = |line: &str, log: &str| {
+        let log = fs::File::create(home.path(log)).unwrap();
+        let mut command = home.command(line);
+        command.env("PATH", std::env::var("PATH").unwrap());
+        Serving(command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
+    };
+
+    let _usual = serve("serve", "usual.log");
+    let work = serve("serve --profile work", "work.log");
+
+    for (profile, name, email) in
+        [("default", "", DEMO_EMAIL), ("work", "--profile work", "grace@example.test")]
+    {
+        eventually("it serves", || run(&format!("wait {name}")) == "=> 0\n");
+        let whoami = run(&format!("whoami {name}"));
+        assert!(whoami.contains(email) && whoami.contains(&format!("Profile     {profile}\n")));
+        let status = run(&format!("status {name}"));
+        assert!(status.contains(&format!("  profile {profile}, up ")), "{status}");
+        assert!(
+            status.contains(&format!("\n  account    {email}, login from command")),
+            "{status}"
+        );
+    }
+    drop(work);
+    assert!(run("status --profile work").ends_with("=> 6\n"));
+    assert!(run("wait").ends_with("=> 0\n"));
+    assert_eq!(simulator.token_calls().len(), 2);
+}
+
+#[test]
 fn a_person_is_called_once_per_cause_and_gets_no_secret() {
     let home = home();
     let called = home.path("called");
@@ -94,7 +139,7 @@ fn a_person_is_called_once_per_cause_and_gets_no_secret() {
     assert_eq!(simulator.token_calls().len(), 1, "a refused password is tried once");
 }
 
-fn files(directory: PathBuf) -> Vec<PathBuf> {
+pub(crate) fn files(directory: PathBuf) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
@@ -107,7 +152,7 @@ fn files(directory: PathBuf) -> Vec<PathBuf> {
     found
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within a minute");

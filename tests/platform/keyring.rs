@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
+use crate::person::{Person, person};
+
 /// A desktop session without a desktop, and a simulated Nexudus.
 pub(crate) struct Desktop {
     pub(crate) simulator: Simulator,
@@ -31,6 +33,15 @@ pub(crate) fn without_keyring() -> Desktop {
     let run = home.path().join("run");
     std::fs::create_dir(&run).unwrap();
     std::fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    // Whoever wants to show a dialog is noted, and gets none.
+    let services = run.join("dbus-1/services");
+    std::fs::create_dir_all(&services).unwrap();
+    let note = home.path().join("asked").display().to_string();
+    let service = format!(
+        "[D-BUS Service]\nName=org.gnome.keyring.SystemPrompter\n\
+         Exec=/bin/sh -c \"echo asked >> {note}; exit 1\"\n"
+    );
+    std::fs::write(services.join("org.gnome.keyring.SystemPrompter.service"), service).unwrap();
     let mut bus = within(&home, "dbus-daemon")
         .args(["--session", "--nofork", "--nopidfile", "--print-address=1"])
         .arg(format!("--address=unix:dir={}", run.display()))
@@ -73,7 +84,7 @@ impl Desktop {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|_| panic!("the test needs gnome-keyring-daemon: {HOW}"));
-        provider.stdin.take().unwrap().write_all(b"test-master-pw").unwrap();
+        provider.stdin.take().unwrap().write_all(MASTER.as_bytes()).unwrap();
         let pid = provider.id();
         if let Some(mut old) = self.provider.replace(provider) {
             let _ = old.kill();
@@ -132,6 +143,16 @@ impl Desktop {
             "(<false>,)" => Some(false),
             _ => None,
         }
+    }
+
+    /// Says whether somebody has wanted to show a dialog.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.path("asked").exists()
+    }
+
+    /// Puts somebody at the desktop who knows the password.
+    pub(crate) fn person(&self) -> Person {
+        person(&self.address, MASTER)
     }
 
     /// Returns how many entries of ours the keyring has.
@@ -264,4 +285,5 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 const COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
+const MASTER: &str = "test-master-pw";
 const HOW: &str = "run scripts/prepare.sh";

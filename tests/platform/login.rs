@@ -93,7 +93,8 @@ fn a_locked_keyring_is_said_and_the_daemon_goes_on_when_it_opens() {
     assert_eq!(
         told.err,
         "error: the credential store is locked\n\
-         hint: Unlock it, or give the login as a systemd credential.\n"
+         hint: Run `nexudus-proxy unlock` in a desktop session, or give the login as a systemd \
+         credential.\n"
     );
     assert_eq!(told.code, 8);
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nexudus_proxy::admin::wire::{Event, Phase, Status};
 use nexudus_simulator::Route;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{PATIENCE, daemon, problem, upstream};
@@ -46,6 +47,32 @@ async fn a_request_in_flight_is_answered_and_new_connections_are_not_taken() {
     answer.bytes().await.unwrap();
     stop.await.unwrap();
     assert_eq!(events.next().await, None, "whoever watches sees the end");
+}
+
+#[tokio::test]
+async fn who_has_just_connected_may_still_ask() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.session_until(|view| view.generation == 1).await;
+    let admin = daemon.admin().await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    while admin.get::<Status>("/v1/status").await.unwrap().requests.connections == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let address = daemon.address();
+    let stop = tokio::spawn(daemon.running.stop(PATIENCE));
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let request = "GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    caller.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    stop.await.unwrap();
 }
 
 #[tokio::test]

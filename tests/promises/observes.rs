@@ -1,16 +1,19 @@
 //! Whoever watches sees what is so, and no secret.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nexudus_proxy::admin::client::{Client, Error, Events};
 use nexudus_proxy::admin::wire::{Event, Problem, Readiness, Request, Session, Status};
 use nexudus_proxy::config::Paths;
-use nexudus_simulator::Route;
+use nexudus_simulator::{Account, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::{Daemon, PASSWORD, PATIENCE, daemon, upstream};
+use crate::support::{Daemon, PASSWORD, PATIENCE, ada, daemon, refused, upstream};
 
 #[tokio::test]
 async fn ready_comes_within_a_tenth_of_a_second() {
@@ -65,6 +68,38 @@ async fn readiness_names_the_reason_in_each_state() {
 }
 
 #[tokio::test]
+async fn readiness_names_what_only_a_person_can_repair() {
+    let needs_code = ada().with_totp_secret("JBSWY3DPEHPK3PXP");
+    let needs_password = Account { must_reset_password: true, ..ada() };
+    for (account, code) in
+        [(needs_code, "session.totp-required"), (needs_password, "session.password-reset")]
+    {
+        let upstream = upstream().account(account).start().unwrap();
+        let daemon = daemon(&upstream).run().await;
+        daemon.session_until(|view| view.error.is_some()).await;
+        assert_eq!(reason(&daemon).await, code);
+    }
+
+    let upstream = upstream().start().unwrap();
+    let unreadable = daemon(&upstream)
+        .login_in_a_file(PASSWORD)
+        .set(|config| config.credentials.command = vec!["false".to_owned()]);
+    let unreadable = unreadable.run().await;
+    unreadable.session_until(|view| view.error.is_some()).await;
+    assert_eq!(reason(&unreadable).await, "credentials.unavailable");
+
+    let daemon = daemon(&upstream).stored().run().await;
+    daemon.session_until(|view| view.saved).await;
+    let daemon = daemon.again().await.without_login().run().await;
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    upstream.revoke_access_tokens();
+    upstream.revoke_refresh_tokens();
+    assert_eq!(refused(&daemon).await, "session.expired");
+    assert_eq!(reason(&daemon).await, "session.expired");
+    assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200"), "alive all the same");
+}
+
+#[tokio::test]
 async fn a_refresh_renews_or_says_why_not() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
@@ -96,6 +131,32 @@ async fn the_status_counts_what_was_asked() {
     assert_eq!(status.requests.by_code, counts([("guard.host", 1)]));
     assert_eq!(status.requests.in_flight, 0);
     assert!(status.readiness.ready && status.session.expires_in_s.is_some());
+}
+
+#[tokio::test]
+async fn an_answer_to_what_never_became_a_request_is_counted_too() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.limits.header_timeout = Duration::from_secs(1);
+        config.limits.header_bytes = 200 << 10;
+    });
+    let daemon = setup.run().await;
+    let head =
+        |target: &str, field: &str| format!("GET {target} HTTP/1.1\r\nHost: HOST\r\n{field}");
+    for (sent, status) in [
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        (head(&format!("/{}", "x".repeat(70_000)), "\r\n"), "414"),
+        (head("/", &format!("X-Long: {}\r\n\r\n", "x".repeat(300_000))), "431"),
+        (head("/", "X-Slow: "), "408"),
+    ] {
+        assert_eq!(daemon.raw(&sent).await.get(9..12), Some(status));
+    }
+
+    let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
+    let expected = [("request.framing", 1), ("request.timeout", 1), ("request.too-large", 2)];
+    assert_eq!(status.requests.by_code, counts(expected));
+    let metrics = scrape(&daemon).await;
+    assert_eq!(metrics["nexudus_proxy_answers_total{code=\"request.timeout\"}"], 1.0);
 }
 
 #[tokio::test]
@@ -201,6 +262,82 @@ async fn metrics_are_well_formed_and_grow_by_no_callers_choice() {
     assert_eq!(before["nexudus_proxy_ready"], 1.0);
     assert_eq!(before["nexudus_proxy_token_renewals_total"], 1.0);
     assert!(before.keys().eq(after.keys()), "a series appeared: {after:?}");
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await.bytes().await.unwrap();
+    daemon.request("GET", "/").header("host", "evil.example").send().await.unwrap();
+    let answer = get(&daemon, "/metrics").await;
+    let (_, metrics) = answer.split_once("\r\n\r\n").unwrap();
+
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/promtool");
+    let promtool = if std::path::Path::new(ours).exists() { ours } else { "promtool" };
+    let mut promtool = Command::new(promtool);
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut promtool = promtool.stderr(Stdio::piped()).spawn().expect("run scripts/prepare.sh");
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}{metrics}");
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_only_where_that_is_configured() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.upstream.trace = true).run().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    let request = daemon.request("GET", "/api/spaces/coworkers").header("traceparent", trace);
+    let request = request.header("tracestate", "a=1").header("baggage", "user=marker-user");
+    request.send().await.unwrap().bytes().await.unwrap();
+
+    let seen = upstream.seen();
+    let arrived = seen.iter().find(|seen| seen.path() == "/api/spaces/coworkers").unwrap();
+    let field = |name: &str| {
+        let found = arrived.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    };
+    assert_eq!((field("traceparent"), field("tracestate")), (Some(trace), Some("a=1")));
+    assert_eq!(field("baggage"), None);
+}
+
+#[tokio::test]
+async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let upstream = upstream().start().unwrap();
+    let named = vec!["65534".to_owned()];
+    let setups = [daemon(&upstream).set(|config| config.admin.users = named), daemon(&upstream)];
+    let mut statuses = vec![];
+    for setup in setups {
+        let daemon = setup.run().await;
+        // The way to the socket is open, so that its own answer is what is seen.
+        open(daemon.home());
+        let socket = Paths::below(daemon.home()).admin_socket();
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+        let mut curl = tokio::process::Command::new("setpriv");
+        curl.args(["--reuid=65534", "--clear-groups", "curl", "--silent", "--output", "/dev/null"]);
+        curl.args(["--write-out", "%{http_code}", "--unix-socket"]).arg(&socket);
+        let said = curl.arg("http://localhost/v1/status").output().await.unwrap().stdout;
+        statuses.push((mode, String::from_utf8(said).unwrap()));
+        open(socket.parent().unwrap());
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let said = curl.output().await.unwrap().stdout;
+        statuses.push((0o666, String::from_utf8(said).unwrap()));
+    }
+
+    let expected = [(0o666, "200"), (0o666, "200"), (0o600, "000"), (0o666, "403")];
+    assert_eq!(statuses, expected.map(|(mode, said)| (mode, said.to_owned())));
+}
+
+fn open(directory: &std::path::Path) {
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711)).unwrap();
 }
 
 /// Reads the metrics as strictly as `promtool check metrics`: every family has its help and its

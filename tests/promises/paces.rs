@@ -1,13 +1,18 @@
 //! No throttle error reaches anybody whom waiting can spare it.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexudus_proxy::config::Pace;
+use nexudus_proxy::admin::wire::Status;
+use nexudus_proxy::clock::Hand;
+use nexudus_proxy::config::Pace as Configured;
 use nexudus_proxy::throttle::{Paced, Window as Learned};
-use nexudus_simulator::{Key, RetryAfter, Scope, Simulator, Window};
+use nexudus_simulator::{Alpn, Deed, Fault, Key, Knobs, RetryAfter, Scope, Simulator, Window};
 
-use crate::support::{Daemon, PATIENCE, daemon, problem, upstream};
+use crate::support::{
+    Daemon, PATIENCE, daemon, grants, impatient, pass, problem, secs, short, upstream,
+};
 
 #[tokio::test]
 async fn thirty_clients_share_what_nexudus_allows_and_see_no_throttle_answer() {
@@ -22,17 +27,86 @@ async fn thirty_clients_share_what_nexudus_allows_and_see_no_throttle_answer() {
     });
     join_all(clients).await;
 
-    let seen = reads(&upstream);
-    let start = seen[0].0 + 2_000;
-    let learned: Vec<_> = seen.iter().filter(|(arrived, _)| *arrived >= start).collect();
-    let throttled = learned.iter().filter(|(_, status)| *status == 409).count();
-    let passed = learned.len() - throttled;
-    let span = learned.last().unwrap().0 - start;
-    let pace = daemon.running.throttle().view().reads;
-    assert!(throttled * 50 <= learned.len(), "{throttled} of {}: {pace:?}", learned.len());
-    // Nine tenths of the limit are promised, and held against a simulated clock in
-    // `throttle/simulated.rs`. In real time a busy machine takes its share of every 100 ms.
-    assert!(passed as u64 * 1_000 >= span * 60, "{passed} in {span} ms: {pace:?}");
+    let pace = Figures::of(&upstream, 2_000);
+    assert!(pace.throttled * 20 <= pace.passed, "{pace:?}");
+    // In real time a busy machine takes its share of every 100 ms, and each throttle answer that
+    // comes of it costs a second: it is the best two seconds that must come near the limit. The
+    // next test holds the whole run to it, by a clock that waits for everybody.
+    assert!(pace.best_2_s >= 180, "{pace:?}");
+}
+
+#[tokio::test]
+async fn a_crowd_gets_nine_tenths_of_the_limit_and_hardly_a_throttle_answer() {
+    let windows = vec![window(10, 100, Scope::Reads), window(60, 60_000, Scope::Writes)];
+    let pace = crowd((30, 50), 4, |knobs| knobs.throttle.windows = windows).await;
+
+    let since = pace.since(2_000);
+    assert!(since.passed * 1_000 >= since.span_ms * 90, "{since:?}");
+    assert!(since.throttled * 50 <= since.passed, "{since:?}");
+    assert_eq!(pace.learned, ["10/100ms"]);
+}
+
+#[tokio::test]
+async fn one_in_100_ms_and_120_in_a_minute_are_learned_from_answers_alone() {
+    for told in [RetryAfter::Seconds, RetryAfter::Missing] {
+        let pace = crowd((10, 60), 50, |knobs| {
+            knobs.throttle.windows =
+                vec![window(1, 100, Scope::All), window(120, 60_000, Scope::All)];
+            knobs.throttle.retry_after = told;
+        });
+        let pace = pace.await;
+
+        assert_eq!(pace.learned.last().unwrap(), "120/60s", "{told:?}");
+        let since = pace.since(120_000);
+        assert!(since.passed * 60_000 >= since.span_ms * 108, "{told:?} {since:?}");
+        assert!(since.throttled * 50 <= since.passed, "{told:?} {since:?}");
+    }
+}
+
+#[tokio::test]
+async fn ten_in_5_s_are_learned_from_answers_alone() {
+    for (status, told) in [
+        (429, RetryAfter::Seconds),
+        (429, RetryAfter::Missing),
+        (409, RetryAfter::Missing),
+        (409, RetryAfter::Fraction),
+        (429, RetryAfter::Date),
+    ] {
+        let pace = crowd((10, 20), 100, |knobs| {
+            knobs.throttle.windows = vec![window(10, 5_000, Scope::All)];
+            knobs.throttle.status = status;
+            knobs.throttle.retry_after = told;
+        });
+        let pace = pace.await;
+
+        assert_eq!(pace.learned, ["10/5s"], "{status} {told:?}");
+        let since = pace.since(10_000);
+        assert!(since.passed * 500 >= since.span_ms * 90 / 100, "{status} {told:?} {since:?}");
+        // One in a minute tries whether more would pass.
+        assert!(since.throttled * 50 <= since.passed, "{status} {told:?} {since:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_reason_phrases_it_is_learned_all_the_same() {
+    let upstream = upstream().alpn(Alpn::Both).frozen_clock();
+    let upstream = upstream
+        .set(|knobs| knobs.throttle.windows = vec![window(10, 100, Scope::Reads)])
+        .start()
+        .unwrap();
+    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let setup = setup.set(|config| {
+        config.upstream.http2 = true;
+        config.throttle.wait = secs(3_600);
+    });
+    let daemon = setup.run().await;
+
+    let pace = served(&daemon, &upstream, &hand, (30, 20), 4).await;
+
+    let seen = upstream.seen().into_iter().filter(|seen| seen.target == READ);
+    assert!(seen.clone().any(|seen| seen.status == Some(409)));
+    assert!(seen.into_iter().all(|seen| seen.version == "HTTP/2.0"));
+    assert_eq!(pace.learned, ["10/100ms"]);
 }
 
 #[tokio::test]
@@ -43,36 +117,7 @@ async fn an_api_that_never_throttles_is_never_slowed() {
     join_all((0..200).map(|_| daemon.get(READ))).await;
 
     let view = daemon.running.throttle().view().reads;
-    assert_eq!((view.paced, view.waited_ms, view.refused), (Paced::Nothing, 0, 0));
-}
-
-#[tokio::test]
-async fn the_window_is_learned_from_answers_alone() {
-    let learn = |(status, told)| async move {
-        let upstream = upstream().start().unwrap();
-        upstream.set(|knobs| {
-            knobs.throttle.windows = vec![window(10, 1_000, Scope::All)];
-            knobs.throttle.status = status;
-            knobs.throttle.retry_after = told;
-        });
-        let daemon = daemon(&upstream).run().await;
-
-        let answers = join_all((0..60).map(|_| daemon.get(READ))).await;
-
-        assert!(answers.iter().all(|answer| answer.status() == 200), "{status} {told:?}");
-        let view = daemon.running.throttle().view().reads;
-        // One in 100 ms is ten in a second: which of them was met depends on the first burst.
-        let rates = view.windows.iter().map(|it| f64::from(it.count) / it.per.as_secs_f64());
-        let rate = rates.fold(f64::MAX, f64::min);
-        assert!((5.0..=11.0).contains(&rate), "{status} {told:?} {view:?}");
-    };
-    let variants = [
-        (429, RetryAfter::Seconds),
-        (409, RetryAfter::Fraction),
-        (409, RetryAfter::Date),
-        (429, RetryAfter::Missing),
-    ];
-    join_all(variants.map(learn)).await;
+    assert_eq!((view.paced, view.waited, view.refused), (Paced::Nothing, Duration::ZERO, 0));
 }
 
 #[tokio::test]
@@ -168,7 +213,7 @@ async fn a_configured_pace_is_kept_from_the_first_request_on() {
         .start()
         .unwrap();
     let per = Duration::from_millis(200);
-    let pace = Pace::Fixed { count: 5, per };
+    let pace = Configured::Fixed { count: 5, per };
     let daemon = daemon(&upstream).set(|config| config.throttle.reads = pace).run().await;
     // The first connections take longer than the pace allows for.
     daemon.get("/api/auth/me").await;
@@ -181,6 +226,144 @@ async fn a_configured_pace_is_kept_from_the_first_request_on() {
     assert_eq!((view.throttled, view.windows), (0, vec![Learned { count: 5, per }]));
 }
 
+#[tokio::test]
+async fn the_status_says_that_nexudus_has_paused_us_and_who_waits() {
+    let upstream = upstream().start().unwrap();
+    upstream.set(|knobs| knobs.throttle.next_wait = secs(15));
+    upstream.throttle_next(1);
+    let daemon = daemon(&upstream).run().await;
+
+    let ask = |_| tokio::spawn(daemon.request("GET", READ).send());
+    let first = ask(0);
+    waiting(&daemon, 1).await;
+    let others: Vec<_> = (1..14).map(ask).collect();
+    waiting(&daemon, 14).await;
+    let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
+    let metrics = daemon.metrics().await;
+    others.iter().chain([&first]).for_each(tokio::task::JoinHandle::abort);
+
+    let reads = status.throttle.reads;
+    assert!(
+        reads.state.starts_with("paused 1") && reads.state.contains(" s by Nexudus, 14 waiting")
+    );
+    assert!(reads.paused_ms.is_some_and(|left| (5_000..=15_000).contains(&left)), "{reads:?}");
+    assert_eq!((reads.waiting, reads.throttled, reads.paced.as_str()), (14, 1, "shape"));
+    assert_eq!((reads.minute, reads.day, reads.above_published), (1, 1, false));
+    assert_eq!(status.throttle.writes.state, "unpaced");
+    for line in [
+        "nexudus_proxy_throttle_waiting{host=\"api\",kind=\"read\"} 14\n",
+        "nexudus_proxy_throttle_answers_total{host=\"api\",kind=\"read\"} 1\n",
+        "nexudus_proxy_throttle_requests_today{host=\"api\",kind=\"read\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_is_told_where_the_time_went() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.log.server_timing = true).run().await;
+    daemon.get("/api/auth/me").await;
+    upstream.throttle_next(1);
+
+    let answer = daemon.get(READ).await;
+
+    let told = answer.headers()["server-timing"].to_str().unwrap();
+    let part = |name: &str| {
+        let entry = told.split(", ").find_map(|entry| entry.strip_prefix(name));
+        entry.unwrap().strip_prefix(";dur=").unwrap().parse::<f64>().unwrap()
+    };
+    assert!(part("queue") >= 950.0, "{told}");
+    assert!(part("upstream") > 0.0 && part("token") < part("queue"), "{told}");
+    let metrics = daemon.metrics().await;
+    let sum =
+        metrics.lines().find_map(|it| it.strip_prefix("nexudus_proxy_request_queue_seconds_sum "));
+    assert!(sum.unwrap().parse::<f64>().unwrap() >= 0.95, "{metrics}");
+
+    let silent = crate::support::daemon(&upstream).run().await;
+    assert!(!silent.get(READ).await.headers().contains_key("server-timing"));
+}
+
+#[tokio::test]
+async fn a_throttled_renewal_is_repeated_and_holds_up_nobody() {
+    let upstream = upstream().frozen_clock().set(short).start().unwrap();
+    let (setup, hand) = impatient(&upstream).clock_by_hand();
+    let daemon = setup.run().await;
+    daemon.session_until(|view| view.generation == 1 && !view.renewing).await;
+
+    upstream.set(|knobs| {
+        knobs.throttle.token_calls = true;
+        knobs.throttle.next_path = "/api/token".to_owned();
+        knobs.throttle.next_wait = secs(2);
+    });
+    upstream.throttle_next(1);
+    pass(&hand, &upstream, secs(85));
+    own_waiting(&daemon).await;
+
+    assert_eq!(daemon.get(READ).await.status(), 200, "the old token is still valid");
+    assert_eq!(daemon.running.throttle().view().reads.paced, Paced::Nothing);
+    pass(&hand, &upstream, secs(2));
+    daemon.session_until(|view| view.generation == 2).await;
+    assert_eq!(token_calls(&upstream), ["password 200", "refresh_token 409", "refresh_token 200"]);
+}
+
+#[tokio::test]
+async fn a_throttled_password_is_not_offered_twice_in_one_attempt() {
+    let upstream = upstream().frozen_clock().start().unwrap();
+    upstream.set(|knobs| {
+        knobs.throttle.token_calls = true;
+        knobs.throttle.next_wait = secs(2);
+    });
+    upstream.throttle_next(1);
+    let (setup, hand) = impatient(&upstream).clock_by_hand();
+    let daemon = setup.run().await;
+
+    let view = daemon.session_until(|view| view.error.is_some() && !view.renewing).await;
+    assert_eq!(view.error.as_ref().unwrap().code, "session.unavailable");
+    assert_eq!(daemon.running.throttle().view().own.throttled, 1);
+    for _ in 0..10 {
+        pass(&hand, &upstream, secs(1));
+        daemon.idle().await;
+    }
+
+    assert_eq!(daemon.get(READ).await.status(), 200);
+    assert_eq!(token_calls(&upstream), ["password 409", "password 200"]);
+}
+
+#[tokio::test]
+async fn a_throttled_probe_does_not_turn_a_refused_request_into_a_renewal() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    assert_eq!(daemon.get(READ).await.status(), 200);
+    upstream.set(|knobs| knobs.throttle.next_path = "/api/auth/me".to_owned());
+    upstream.throttle_next(1);
+    let refused = Deed::Answer { status: 401, headers: vec![], body: String::new() };
+    upstream.fault(Fault::on(WRITE, refused).times(1));
+
+    let answer = daemon.get(READ).await;
+
+    assert_eq!(answer.status(), 401);
+    assert!(answer.headers()["proxy-status"].to_str().unwrap().contains("lacks permission"));
+    assert_eq!(daemon.running.throttle().view().own.replayed, 1);
+    assert_eq!(grants(&upstream), ["password"]);
+}
+
+fn token_calls(upstream: &Simulator) -> Vec<String> {
+    let statuses = upstream.token_calls().into_iter().map(|call| call.status.unwrap_or_default());
+    let calls = grants(upstream).into_iter().zip(statuses);
+    calls.map(|(grant, status)| format!("{grant} {status}")).collect()
+}
+
+/// Waits until one of the daemon's own calls waits for its turn.
+async fn own_waiting(daemon: &Daemon) {
+    let reached = async {
+        while daemon.running.throttle().view().own.waiting == 0 {
+            daemon.post("/api/token", "").await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.expect("it does not wait");
+}
+
 /// Waits until that many requests wait for their turn. The daemon has no event for it; its view is
 /// cheap and a read takes the time of a round trip.
 async fn waiting(daemon: &Daemon, wanted: usize) {
@@ -190,6 +373,92 @@ async fn waiting(daemon: &Daemon, wanted: usize) {
         }
     };
     tokio::time::timeout(PATIENCE, reached).await.expect("the line stays as it is");
+}
+
+/// What so many clients got that each ask so many times, without pause, and what was learned:
+/// daemon and upstream have clocks that are moved by `step` milliseconds whenever everybody waits
+/// for their turn.
+async fn crowd(crowd: (usize, usize), step: u64, set: impl FnOnce(&mut Knobs)) -> Pace {
+    let upstream = upstream().frozen_clock().set(set).start().unwrap();
+    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let daemon = setup.set(|config| config.throttle.wait = secs(3_600)).run().await;
+    served(&daemon, &upstream, &hand, crowd, step).await
+}
+
+async fn served(
+    daemon: &Daemon,
+    upstream: &Simulator,
+    hand: &Hand,
+    (clients, each): (usize, usize),
+    step: u64,
+) -> Pace {
+    let step = Duration::from_millis(step);
+    let left = Cell::new(clients);
+    let ask = || async {
+        for _ in 0..each {
+            assert_eq!(daemon.get(READ).await.status(), 200);
+        }
+        left.set(left.get() - 1);
+    };
+    let time = async {
+        while left.get() > 0 {
+            if daemon.running.throttle().view().reads.waiting == left.get() {
+                // The upstream first: what we hold back for 100 ms must arrive no sooner.
+                upstream.advance(step);
+                hand.advance(step);
+                // By the time it answers, the data path has looked at the clock.
+                daemon.post("/api/token", "").await;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let all = async { tokio::join!(join_all((0..clients).map(|_| ask())), time) };
+    tokio::time::timeout(secs(120), all).await.expect("everybody is served");
+    let windows = daemon.running.throttle().view().reads.windows;
+    Pace { reads: reads(upstream), learned: windows.iter().map(ToString::to_string).collect() }
+}
+
+/// How it went: when each read arrived, and what it got.
+struct Pace {
+    reads: Vec<(u64, u16)>,
+    learned: Vec<String>,
+}
+
+/// How many reads were let through and throttled, and in which time.
+#[derive(Debug)]
+struct Figures {
+    passed: u64,
+    throttled: u64,
+    span_ms: u64,
+    best_2_s: u64,
+}
+
+impl Pace {
+    /// Counts from so many milliseconds after the first one on.
+    fn since(&self, millis: u64) -> Figures {
+        Figures::since(&self.reads, millis)
+    }
+}
+
+impl Figures {
+    fn of(upstream: &Simulator, millis: u64) -> Self {
+        Self::since(&reads(upstream), millis)
+    }
+
+    fn since(reads: &[(u64, u16)], millis: u64) -> Self {
+        let start = reads[0].0 + millis;
+        let (passed, throttled): (Vec<_>, Vec<_>) =
+            reads.iter().filter(|(at, _)| *at >= start).partition(|(_, status)| *status == 200);
+        let within = |(at, _): &(u64, u16)| {
+            passed.iter().filter(|(other, _)| (*at..at + 2_000).contains(other)).count() as u64
+        };
+        Self {
+            passed: passed.len() as u64,
+            throttled: throttled.len() as u64,
+            span_ms: reads.last().unwrap().0 - start,
+            best_2_s: passed.iter().map(within).max().unwrap_or_default(),
+        }
+    }
 }
 
 /// Returns when each read arrived, in milliseconds, and how it was answered.

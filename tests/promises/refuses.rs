@@ -1,10 +1,13 @@
 //! What is malformed, foreign or not ours to answer gets a status, a code and a way out.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use nexudus_simulator::Certificate;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::support::{PATIENCE, daemon, problem, upstream};
+use crate::support::{PATIENCE, Place, daemon, problem, upstream};
 
 #[tokio::test]
 async fn a_request_that_is_not_for_us_never_reaches_nexudus() {
@@ -65,6 +68,57 @@ async fn a_head_that_is_too_large_is_told_so() {
 }
 
 #[tokio::test]
+async fn who_is_too_slow_too_large_or_too_many_is_told_so() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| {
+        config.limits.header_timeout = Duration::from_millis(200);
+        config.limits.body_idle = Duration::from_millis(200);
+        config.limits.body_bytes = 10;
+        config.limits.connections = 2;
+    });
+    let daemon = daemon.run().await;
+    let post = |rest: &str| format!("POST /x HTTP/1.1\r\nHost: HOST\r\nContent-Length: {rest}");
+
+    for (request, status, code) in [
+        ("GET / HTTP/1.1\r\nHost: HO".to_owned(), 408, "request.timeout"),
+        (post("5\r\n\r\nab"), 408, "request.timeout"),
+        (post("11\r\n\r\n01234567890"), 413, "request.too-large"),
+    ] {
+        let answer = daemon.raw(&request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert!(answer.contains(code), "{answer}");
+    }
+    let ask = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "api/spaces/coworkers?size=1");
+    let mut open = vec![];
+    for _ in 0..2 {
+        let mut stream = tokio::net::TcpStream::connect(daemon.address()).await.unwrap();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+        open.push(stream);
+    }
+    let answer = daemon.raw("GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("daemon.overloaded"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_in_the_environment_is_not_followed() {
+    let upstream = upstream().start().unwrap();
+    let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", trap.local_addr().unwrap());
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"];
+    let place = names.iter().fold(Place::new(&upstream), |place, name| place.set(name, &address));
+
+    let daemon = place.start().await;
+
+    assert_eq!(daemon.status("/api/spaces/coworkers").await, 200);
+    let called = tokio::time::timeout(Duration::from_millis(50), trap.accept()).await;
+    assert!(called.is_err(), "somebody went by way of the trap");
+}
+
+#[tokio::test]
 async fn without_a_login_it_starts_and_says_what_to_do() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).without_login().run().await;
@@ -78,21 +132,42 @@ async fn without_a_login_it_starts_and_says_what_to_do() {
 #[tokio::test]
 async fn an_upstream_that_cannot_prove_itself_gets_nothing() {
     let trusted = upstream().start().unwrap();
-    let certificate = nexudus_simulator::Certificate::UnknownCa;
-    let impostor = upstream().certificate(certificate).start().unwrap();
-    let port = impostor.address().port();
-    let elsewhere = nexudus_proxy::config::Origin::new("localhost", port);
-    let setup = daemon(&trusted).set(|config| {
-        config.upstream.origin = elsewhere;
-        config.session.wait = std::time::Duration::from_millis(300);
-    });
-    let daemon = setup.run().await;
+    let before = |port| {
+        daemon(&trusted).set(|config| {
+            config.upstream.origin = nexudus_proxy::config::Origin::new("localhost", port);
+            config.session.wait = Duration::from_millis(300);
+        })
+    };
+    for certificate in [Certificate::UnknownCa, Certificate::WrongName, Certificate::Expired] {
+        let impostor = upstream().certificate(certificate).start().unwrap();
+        let daemon = before(impostor.address().port()).run().await;
 
-    let answer = daemon.get("/api/auth/me").await;
+        let answer = daemon.get("/api/auth/me").await;
 
-    assert_eq!(answer.status(), 503);
-    assert_eq!(problem(answer).await["code"], "session.unavailable");
-    assert_eq!(impostor.seen().len(), 0);
+        assert_eq!(answer.status(), 503, "{certificate:?}");
+        assert_eq!(problem(answer).await["code"], "session.unavailable");
+        assert_eq!(impostor.seen().len(), 0, "{certificate:?}");
+    }
+    // No TLS at all, and one that is too old: TLS 1.1's greeting.
+    let old = [&[0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2][..], &[7; 32], &[0, 0, 0x2f, 0]].concat();
+    for greeting in [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec(), old] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let daemon = before(listener.local_addr().unwrap().port()).run().await;
+        let (answer, heard) = tokio::join!(daemon.get("/api/auth/me"), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut heard = vec![0; 4096];
+            let hello = stream.read(&mut heard).await.unwrap();
+            stream.write_all(&greeting).await.unwrap();
+            let rest = stream.read(&mut heard[hello..]).await.unwrap_or(0);
+            heard.truncate(hello + rest);
+            heard
+        });
+        assert_eq!(problem(answer).await["code"], "session.unavailable");
+        // A greeting, and at most an alert (21): nothing that was meant for Nexudus.
+        let (length, after) = (5 + usize::from(heard[3]) * 256 + usize::from(heard[4]), 0x15);
+        assert_eq!(heard[0], 0x16);
+        assert!(heard.get(length).is_none_or(|kind| *kind == after), "{:?}", &heard[length..]);
+    }
 }
 
 #[tokio::test]

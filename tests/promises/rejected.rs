@@ -71,6 +71,23 @@ async fn a_thousand_forbidden_requests_at_once_cost_a_probe_and_no_refresh() {
 }
 
 #[tokio::test]
+async fn a_token_revoked_right_after_a_probe_costs_nobody_an_answer() {
+    let upstream = upstream().account(ada().without("/api/billing")).start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    forbidden(daemon.get("/api/billing/charges").await).await;
+
+    for path in ["/api/spaces/coworkers", PROBE, "/api/spaces/coworkers"] {
+        upstream.revoke_access_tokens();
+        assert_eq!(daemon.get(path).await.status(), 200, "{path}");
+    }
+
+    // The first to tell, the second to find the token dead, and two of ours: the caller's own
+    // question to the probe's path needs none.
+    assert_eq!(grants(&upstream).len(), 4);
+    assert_eq!(arrived(&upstream, PROBE), 1 + 1 + 2 + 1);
+}
+
+#[tokio::test]
 async fn a_day_of_forbidden_requests_costs_a_handful_of_probes_and_no_refresh() {
     let account = ada().member();
     let upstream = upstream().frozen_clock().account(account).start().unwrap();

@@ -1,10 +1,11 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nexudus_proxy::clients::{self, Limits};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::exact::{Exact, Reply, exact, ok};
-use crate::support::{Daemon, PATIENCE, daemon_before};
+use crate::support::daemon_before;
+use crate::support::exact::{Reply, before, exact, get, ok, read_until};
 
 #[tokio::test]
 async fn targets_arrive_byte_for_byte() {
@@ -64,7 +65,7 @@ async fn only_what_concerns_the_request_goes_up() {
 async fn only_what_concerns_the_answer_comes_down() {
     let upstream = exact(|_| {
         Reply::Keep(
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
+            "HTTP/1.1 200 marker-token-5c1d\r\nContent-Length: 2\r\nMARKER-token-5c1d: 1\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
              Keep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\
              Alt-Svc: h3\r\nX-Echo: Bearer marker-token-5c1d\r\nContent-Encoding: gzip\r\n\
              X-Keep: 1\r\nETag: \"x\"\r\n\r\n\x1f\x08"
@@ -84,6 +85,27 @@ async fn only_what_concerns_the_answer_comes_down() {
         assert!(!answer.contains(gone), "{gone}: {answer}");
     }
     assert!(answer.ends_with("\r\n\r\n\x1f\x08"), "{answer}");
+}
+
+#[tokio::test]
+async fn cookies_are_relayed_where_that_is_wanted_and_never_for_a_limited_caller() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b; Path=/\r\n\
+                  Set-Cookie: c=d\r\n\r\n{}";
+    let upstream = exact(|_| Reply::Keep(answer.to_owned())).await;
+    let setup = daemon_before(upstream.address.port(), &upstream.ca);
+    let daemon = setup.set(|config| config.policy.cookies = true).run().await;
+    let limits = Limits { read_only: true, ..Limits::default() };
+    let key = clients::add(&daemon.home().join("state"), "agent", limits).unwrap();
+    let cookies = |text: &str| text.to_ascii_lowercase().matches("cookie: ").count();
+
+    let own = daemon.raw(&get("/api/x", "Cookie: e=f\r\nCookie: g=h\r\n")).await;
+    let nominated = daemon.raw(&get("/api/x", "Cookie: e=f\r\nConnection: cookie\r\n")).await;
+    let keyed = format!("Cookie: e=f\r\nNexudus-Proxy-Key: {}\r\n", key.expose());
+    let limited = daemon.raw(&get("/api/x", &keyed)).await;
+
+    assert_eq!((cookies(&own), cookies(&nominated), cookies(&limited)), (2, 2, 0), "{limited}");
+    let seen: Vec<_> = upstream.seen().iter().map(|seen| cookies(seen)).collect();
+    assert_eq!(seen, [2, 0, 0]);
 }
 
 #[tokio::test]
@@ -311,25 +333,4 @@ async fn connections_are_used_again() {
 
     // One for the token, one kept warm from the start, perhaps one before that was there.
     assert!(upstream.connections() <= 3, "{}", upstream.connections());
-}
-
-async fn before(upstream: &Exact) -> Daemon {
-    daemon_before(upstream.address.port(), &upstream.ca).run().await
-}
-
-fn get(target: &str, fields: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{fields}\r\n")
-}
-
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut bytes = vec![];
-    let read = async {
-        while !bytes.ends_with(end.as_bytes()) {
-            bytes.push(stream.read_u8().await.unwrap());
-        }
-    };
-    let done = tokio::time::timeout(PATIENCE, read).await;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    done.unwrap_or_else(|_| panic!("only this came: {text}"));
-    text
 }

@@ -54,6 +54,7 @@ async fn only_the_exact_names_of_this_machine_are_served() {
     }
     for lines in [
         "",
+        "Host: local\0host\r\n",
         "Host: localhost\r\nHost: localhost\r\n",
         "Host: localhost\r\nHost: evil.example\r\n",
         "Host: localhost\r\n evil.example\r\n",
@@ -65,7 +66,44 @@ async fn only_the_exact_names_of_this_machine_are_served() {
     let forwarded =
         "Host: evil.example\r\nX-Forwarded-Host: localhost\r\nForwarded: host=localhost\r\n";
     assert_eq!(status(&daemon, forwarded).await, 421);
+    // The target's own authority is looked at as well, and HTTP/2 is not spoken.
+    for head in [
+        "GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        let answer = daemon.raw(head).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 4") && answer.contains("connection: close"),
+            "{answer}"
+        );
+        assert!(answer.contains("content-security-policy: default-src 'none'"), "{answer}");
+    }
+    let preface = daemon.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(preface.is_empty() || preface.starts_with("HTTP/1.1 400 "), "{preface}");
     assert_eq!(upstream.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn no_other_protocol_is_switched_to() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let asks = |upgrade: &str| {
+        let lines = format!("Host: HOST\r\nUpgrade: {upgrade}\r\nConnection: upgrade, close\r\n");
+        request("GET", "/api/spaces/coworkers", &lines)
+    };
+
+    for upgrade in ["websocket", "WebSocket", "h2c, websocket"] {
+        let answer = daemon.raw(&asks(upgrade)).await;
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{upgrade}: {answer}");
+        assert!(answer.contains("request.upgrade"), "{answer}");
+    }
+    assert_eq!(upstream.seen().iter().filter(|seen| seen.path() != "/api/token").count(), 0);
+    for upgrade in ["h2c", "foo"] {
+        let answer = daemon.raw(&asks(upgrade)).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{upgrade}: {answer}");
+    }
+    let upgrades = |seen: &nexudus_simulator::Seen| seen.header("upgrade").is_some();
+    assert!(!upstream.seen().iter().any(upgrades));
 }
 
 #[tokio::test]

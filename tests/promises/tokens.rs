@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use nexudus_proxy::config::Store;
 use nexudus_proxy::credentials::Credentials;
 use nexudus_proxy::session::{Body, Session, issuer};
+use nexudus_proxy::throttle::Throttle;
 use nexudus_simulator::{Deed, Fault, Route};
 
 use crate::support::{
@@ -237,13 +238,15 @@ async fn twelve_who_share_a_saved_session_refresh_it_once_and_the_chain_lives() 
         let tls = nexudus_proxy::upstream::tls(Some(&ca)).unwrap();
         let client = reqwest::Client::builder().tls_backend_preconfigured((*tls).clone());
         let client = issuer::client(client).build().unwrap();
-        let issuer = issuer::Http::new(client, upstream.origin());
+        let clock = nexudus_proxy::clock::Clock::system();
+        let throttle =
+            Throttle::new(&nexudus_proxy::config::Config::default().throttle, clock.clone());
+        let issuer = issuer::Http::new(client, upstream.origin(), throttle);
         let credentials = Credentials::memory(Some(nexudus_proxy::credentials::Login {
             email: crate::support::EMAIL.to_owned(),
             password: nexudus_proxy::secret::Secret::new(crate::support::PASSWORD),
             second_factor: None,
         }));
-        let clock = nexudus_proxy::clock::Clock::system();
         let directory = Some(home.path().to_owned());
         let (session, keeper) = Session::new(&config, directory, credentials, issuer, clock);
         tokio::spawn(keeper.run());

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Failure, Finding, fail, failed, ok, skip, warn};
-use crate::config::{Config, Key, Paths, Store};
-use crate::credentials::{Credentials, Error, Keychain, Origin};
+use crate::config::{Anonymous, Config, Paths};
+use crate::credentials::{self, Credentials, Error, Keychain, Origin};
 use crate::listen;
 
 pub(super) fn config(paths: &Paths, warnings: &[String]) -> Finding {
@@ -18,10 +18,9 @@ pub(super) fn config(paths: &Paths, warnings: &[String]) -> Finding {
 
 /// Writes an entry, reads it on another connection, deletes it.
 pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding {
-    let for_key = config.session.store != Store::Memory
-        && matches!(config.session.key, Key::Auto | Key::Keychain);
-    let Some(keychain) = credentials.keychain().filter(|_| credentials.uses_keychain() || for_key)
-    else {
+    let has_key = credentials::is_key_elsewhere(&config.session);
+    let wanted = credentials.uses_keychain() || !has_key;
+    let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
         return skip("no keychain is configured");
     };
     match keychain.prove().await {
@@ -29,14 +28,18 @@ pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding
             "{}: an entry was written, read on another connection and deleted",
             Keychain::name()
         )),
-        Err(error) if !credentials.beside_keychain().is_empty() => {
-            let told = failed(&Failure::Credentials(error)).finding;
-            warn(
-                format!("{told}; the login is read elsewhere"),
-                "Nothing, if the session's key comes from elsewhere too.",
-            )
+        Err(error) => {
+            let has_login = !credentials.beside_keychain().is_empty();
+            let told = failed(&Failure::Credentials(error));
+            let without = match (has_login, has_key) {
+                (true, true) => "neither the login nor the session's key is read there",
+                (true, false) => "the login is read elsewhere; each start logs in anew",
+                (false, true) => "the session's key is read elsewhere",
+                (false, false) => return told,
+            };
+            let finding = format!("{}; {without}", told.finding);
+            warn(finding, "Nothing, if the check of the token passes.")
         }
-        Err(error) => failed(&Failure::Credentials(error)),
     }
 }
 
@@ -57,7 +60,7 @@ pub(super) async fn login(credentials: &Credentials) -> Finding {
             }
         }
         // Whether a session alone is kept is seen when a token is asked for.
-        Err(Error::Missing) => warn(
+        Err(Error::Missing(_)) => warn(
             "no password is stored: not logged in, or with --session-only",
             "Run `nexudus-proxy login`, unless the check of the token passes.",
         ),
@@ -86,6 +89,28 @@ pub(super) async fn port(config: &Config, is_there: bool) -> Finding {
     match listen::bind_tcp(&config.listen.tcp) {
         Ok(_) => ok(format!("{addresses}: free")),
         Err(error) => failed(&Failure::Daemon(crate::daemon::Error::Listen(error))),
+    }
+}
+
+/// Says whether the TCP port is ours alone.
+pub(super) async fn callers(config: &Config) -> Finding {
+    if config.listen.tcp.is_empty() {
+        return skip("no TCP address is configured: the unix socket knows its callers");
+    }
+    let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
+    match (listen::tells_callers(), needs_key) {
+        (true, _) => ok("the system tells whose process calls over TCP: other users are refused"),
+        (false, true) => ok("the system does not tell whose process calls; each needs a key"),
+        (false, false) => warn(
+            "not available: the system does not tell whose process calls over TCP, so every local \
+             user is let in there",
+            match cfg!(unix) {
+                true => {
+                    "Set listen.tcp = [] and use the unix socket, or policy.anonymous = \"none\"."
+                }
+                false => "Set policy.anonymous = \"none\" and give each tool a key: `client add`.",
+            },
+        ),
     }
 }
 

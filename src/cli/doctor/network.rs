@@ -1,5 +1,6 @@
 //! Checks of the way to Nexudus: name, TCP, TLS, and what one request without a login tells.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{Failure, Finding, Line, fail, failed, ok, skip, warn};
+use crate::admin::wire::{Pace, Throttle};
 use crate::config::Config;
 use crate::upstream::Via;
 use crate::{daemon, upstream};
@@ -30,7 +32,7 @@ pub(super) async fn all(config: &Config) -> Vec<Line> {
             let way = format!("{} (upstream.proxy)", config.upstream.proxy.redacted());
             lines.push(Line::of("proxy", ok(way), Duration::ZERO));
             // What lies behind it shows when a token is asked for.
-            lines.extend(["name", "tcp", "tls", "clock", "throttle"].map(|check| {
+            lines.extend(["name", "tcp", "tls", "clock", THROTTLE].map(|check| {
                 Line::of(check, skip("the way leads through the proxy"), Duration::ZERO)
             }));
             return lines;
@@ -81,7 +83,7 @@ pub(super) async fn all(config: &Config) -> Vec<Line> {
         Some((status, headers)) => (clock(&headers), throttled(status, &headers)),
     };
     lines.push(Line::of("clock", clock, elapsed));
-    lines.push(Line::of("throttle", throttle, Duration::ZERO));
+    lines.push(Line::of(THROTTLE, throttle, Duration::ZERO));
     lines
 }
 
@@ -132,6 +134,9 @@ async fn handshake(
     let shaken = TlsConnector::from(trust).connect(name, stream);
     match tokio::time::timeout(LIMIT, shaken).await {
         Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            Err(fail(format!("the connection broke in the handshake: {error}"), NETWORK))
+        }
         Ok(Err(error)) => Err(fail(
             format!("the certificate or the handshake failed: {error}"),
             "A firewall that opens TLS needs its CA in upstream.ca_file; a wrong clock makes every \
@@ -188,6 +193,29 @@ fn throttled(status: StatusCode, headers: &HeaderMap) -> Finding {
         ),
     }
 }
+
+/// Tells what a running daemon knows of it.
+pub(super) fn paced(throttle: &Throttle) -> Finding {
+    let kinds =
+        [("reads", &throttle.reads), ("writes", &throttle.writes), ("tokens", &throttle.own)];
+    let told = |(name, pace): &(&str, &Pace)| format!("{name} {}", pace.state);
+    let told: Vec<_> = kinds.iter().filter(|(_, pace)| pace.paced != "nothing").map(told).collect();
+    let today = kinds.iter().find(|(_, pace)| pace.above_published);
+    match (told.as_slice(), today) {
+        ([], None) => ok("not throttled, says the daemon"),
+        (_, Some((name, pace))) => warn(
+            format!("{} {name} today, as many as Nexudus has published as its limit", pace.day),
+            "Nothing is blocked here; ask less often if Nexudus throttles.",
+        ),
+        (told, None) if kinds.iter().any(|(_, pace)| pace.paused_ms.is_some()) => {
+            warn(told.join("; "), "Wait: the daemon sends requests on as soon as Nexudus allows.")
+        }
+        (told, None) => ok(told.join("; ")),
+    }
+}
+
+/// The name of the check.
+pub(super) const THROTTLE: &str = "throttle";
 
 const LATE: &str = "no answer within 10 s";
 const NETWORK: &str = "Check the network, the firewall and upstream.origin.";

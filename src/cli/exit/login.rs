@@ -23,7 +23,7 @@ pub(super) fn session_code(error: &session::Error) -> Code {
 pub(super) fn session(error: &session::Error) -> Report {
     let hint = match error {
         // Nobody retries for a command, and no daemon has a status to show.
-        session::Error::Unavailable { .. } => "Run `nexudus-proxy doctor`.",
+        session::Error::Unavailable { .. } => "Run `nexudus-proxy doctor`.".into(),
         session::Error::Locked
         | session::Error::NotLoggedIn(_)
         | session::Error::Refused
@@ -33,13 +33,13 @@ pub(super) fn session(error: &session::Error) -> Report {
         | session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. } => error.hint(),
     };
-    Report { sentence: error.to_string(), causes: causes(error), hint: Some(hint.to_owned()) }
+    Report { sentence: error.to_string(), causes: causes(error), hint: Some(hint.into_owned()) }
 }
 
 /// Exits as the store's failures do: a login that is missing is no failure of the store.
 pub(super) fn credentials_code(error: &credentials::Error) -> Code {
     match error {
-        credentials::Error::Missing => Code::NotLoggedIn,
+        credentials::Error::Missing(_) => Code::NotLoggedIn,
         credentials::Error::Incomplete { .. } => Code::Usage,
         credentials::Error::Locked | credentials::Error::Unavailable(_) => Code::Store,
     }
@@ -55,11 +55,10 @@ pub(super) fn credentials(error: &credentials::Error) -> Report {
 
 fn credentials_hint(error: &credentials::Error) -> String {
     match error {
-        credentials::Error::Missing => "Run `nexudus-proxy login`.".to_owned(),
+        credentials::Error::Missing(_) => "Run `nexudus-proxy login`.".to_owned(),
         credentials::Error::Incomplete { absent, .. } => format!("Give {absent} too."),
         credentials::Error::Locked => {
-            "Unlock it from a desktop session, or give the login as a systemd credential."
-                .to_owned()
+            "Unlock it in a desktop session, or give the login as a systemd credential.".to_owned()
         }
         credentials::Error::Unavailable(_) => format!(
             "Start the {}, or give the login as a systemd credential, by credentials.command, or \
@@ -71,7 +70,7 @@ fn credentials_hint(error: &credentials::Error) -> String {
 
 pub(super) fn login_code(error: &Login) -> Code {
     match error {
-        Login::Ask(error) => match error.0 {
+        Login::Ask(error) => match error {
             ask::Error::NoTerminal { .. }
             | ask::Error::Absent { .. }
             | ask::Error::Empty { .. } => Code::Usage,
@@ -85,15 +84,15 @@ pub(super) fn login_code(error: &Login) -> Code {
         | Login::PasswordReset => Code::Unauthorized,
         Login::Forbidden(_) => Code::Forbidden,
         Login::Offline(_) | Login::Unclear(_) => Code::Network,
-        Login::Store(_) | Login::Fleeting(_) => Code::Store,
+        Login::Store(_) | Login::Fleeting(_) | Login::Unkept(_) => Code::Store,
         Login::Session(error) => session_code(error),
     }
 }
 
 pub(super) fn login(error: &Login) -> Report {
     let hint = match error {
-        Login::Ask(error) => match error.0 {
-            ask::Error::NoTerminal { instead, .. } => Some(instead.to_owned()),
+        Login::Ask(error) => match error {
+            ask::Error::NoTerminal { instead, .. } => Some((*instead).to_owned()),
             ask::Error::Absent { .. } => Some(
                 "One line each: the password, then the 2FA secret if --totp-secret-stdin is given."
                     .to_owned(),
@@ -142,8 +141,18 @@ pub(super) fn login(error: &Login) -> Report {
                 .to_owned(),
         ),
         Login::Session(error) => session(error).hint,
+        Login::Unkept(_) => Some(
+            "Make room, or make the directory writable for this user, and log in again; what was \
+             there is still there."
+                .to_owned(),
+        ),
     };
-    Report { sentence: error.to_string(), causes: causes(error), hint }
+    let mut causes = causes(error);
+    if let Login::Store(credentials::Error::Unavailable(_)) = error {
+        // That it cannot be reached is said by then.
+        causes.remove(0);
+    }
+    Report { sentence: error.to_string(), causes, hint }
 }
 
 pub(super) fn whoami_code(error: &Whoami) -> Code {

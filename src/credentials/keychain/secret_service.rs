@@ -38,17 +38,17 @@ impl Store for SecretService {
         })
     }
 
-    fn unlock(&self) -> Answer<'_, ()> {
+    fn unlock(&self) -> Answer<'_, bool> {
         Box::pin(async {
             let collection = default().await?;
             if !collection.is_locked().await.map_err(told)? {
-                return Ok(());
+                return Ok(false);
             }
-            match collection.unlock(None).await {
-                Ok(()) if !collection.is_locked().await.map_err(told)? => Ok(()),
-                Ok(()) | Err(Fault::Dismissed) => Err(Error::Locked),
-                // A provider without a display cannot ask: it stays locked, whatever it says.
-                Err(_) => Err(Error::Locked),
+            // A dialog that was closed, or could not be shown, is seen by what comes of it.
+            let _ = collection.unlock(None).await;
+            match collection.is_locked().await.map_err(told)? {
+                true => Err(Error::Locked),
+                false => Ok(true),
             }
         })
     }

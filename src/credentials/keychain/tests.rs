@@ -71,8 +71,8 @@ impl Store for Memory {
         })
     }
 
-    fn unlock(&self) -> Answer<'_, ()> {
-        Box::pin(self.ask())
+    fn unlock(&self) -> Answer<'_, bool> {
+        Box::pin(async { self.ask().await.map(|()| false) })
     }
 }
 

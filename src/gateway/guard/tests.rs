@@ -93,7 +93,7 @@ fn odd_transfer_encodings_are_refused() {
 #[test]
 fn another_users_process_is_refused() {
     let (head, ()) = request("GET", "/", &[("host", "localhost")]).into_parts();
-    let visitor = Visitor { is_let_in: false, ..visitor() };
+    let visitor = Visitor::new(visitor().peer, false);
     assert_eq!(check(&head, &visitor, &guard()).map(drop), Err(Error::User));
 }
 
@@ -153,27 +153,5 @@ fn with_keys(set: impl FnOnce(Keys) -> Keys) -> Guard {
 }
 
 fn visitor() -> Visitor {
-    Visitor { peer: Peer::Unix { uid: 0, pid: None }, is_let_in: true }
-}
-
-/// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib the_shield`, the bound
-/// set to nothing.
-#[test]
-fn the_shield_costs_less_than_a_microsecond() {
-    let headers = [
-        ("host", "localhost:6398"),
-        ("user-agent", "curl/8.5.0"),
-        ("accept", "application/json"),
-        ("authorization", "Bearer something-else"),
-    ];
-    let (head, ()) = request("GET", "/api/spaces/coworkers?size=100", &headers).into_parts();
-    let (guard, visitor) = (guard(), visitor());
-    let rounds = 100_000;
-    let started = std::time::Instant::now();
-    for _ in 0..rounds {
-        std::hint::black_box(check(std::hint::black_box(&head), &visitor, &guard)).unwrap();
-    }
-    let each = started.elapsed() / rounds;
-    // Unoptimised and on a busy machine: only a mistake of another order fails here.
-    assert!(each < std::time::Duration::from_micros(50), "{each:?}");
+    Visitor::new(Peer::Unix { uid: 0, pid: None }, true)
 }

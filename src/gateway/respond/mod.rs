@@ -8,6 +8,7 @@ mod tell;
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -20,9 +21,9 @@ use self::tell::{Told, tell};
 use super::body::Body;
 use super::{Error, headers};
 use crate::config::Limits;
-use crate::listen::Canned;
+use crate::listen::{Canned, Refusal};
 use crate::session::Verdict;
-use crate::telemetry::Noted;
+use crate::telemetry::{Noted, Spent};
 
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
@@ -46,6 +47,14 @@ pub(super) fn render(error: &Error) -> Response<Body> {
     response
 }
 
+/// Notes which client is answered, for whoever reads along.
+pub(super) fn name(response: &mut Response<Body>, client: Option<Arc<str>>) {
+    if client.is_some() {
+        let noted = response.extensions_mut().get_or_insert_default::<Noted>();
+        noted.client = client;
+    }
+}
+
 /// Says beside Nexudus's own 401 what it was about; its body stays untouched.
 pub(super) fn explain(response: &mut Response<Body>, verdict: &Verdict) {
     let details = match verdict {
@@ -59,6 +68,15 @@ pub(super) fn explain(response: &mut Response<Body>, verdict: &Verdict) {
     }
 }
 
+/// Says where the time of a request went, beside what Nexudus says of its own.
+pub(super) fn tell_time(response: &mut Response<Body>, spent: &Spent) {
+    if spent.read().is_some()
+        && let Ok(value) = HeaderValue::try_from(spent.server_timing())
+    {
+        response.headers_mut().append(SERVER_TIMING, value);
+    }
+}
+
 /// Makes the answers to what never becomes a request.
 pub(super) fn canned(limits: &Limits) -> Canned {
     let framing = Told {
@@ -66,7 +84,11 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: "request.framing",
         title: "Malformed request",
         token: "http_request_error",
-        hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it."),
+        hint: Some(
+            "Send an HTTP/1.1 request as RFC 9112 writes it; in its target, percent-encode spaces, \
+             `\"`, `<` and `>`."
+                .into(),
+        ),
         retry_after: None,
         allow: None,
         close: true,
@@ -76,7 +98,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: "request.too-large",
         title: "Request too large",
         token: "http_request_error",
-        hint: Some("Send less, or raise the bound in [limits]."),
+        hint: Some("Send less, or raise the bound in [limits].".into()),
         retry_after: None,
         allow: None,
         close: true,
@@ -85,7 +107,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         status: StatusCode::REQUEST_TIMEOUT,
         code: "request.timeout",
         title: "Request too slow",
-        ..framing
+        ..framing.clone()
     };
     let fields = format!(
         "the request head is larger than {} bytes or has more than {} fields",
@@ -138,7 +160,7 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
 }
 
 /// Writes a whole answer, for where there is no request that hyper could answer.
-fn raw(told: &Told, detail: &str) -> Bytes {
+fn raw(told: &Told, detail: &str) -> Refusal {
     let body = problem(told, detail);
     let mut fields = HeaderMap::new();
     describe(&mut fields, told);
@@ -153,9 +175,10 @@ fn raw(told: &Told, detail: &str) -> Bytes {
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&body);
-    out.into()
+    Refusal { code: told.code, answer: out.into() }
 }
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 #[cfg(test)]
@@ -178,7 +201,7 @@ mod tests {
     fn what_never_becomes_a_request_is_told_as_well_as_the_rest() {
         let canned = canned(&Limits::default());
 
-        let text = String::from_utf8(canned.head_timeout.to_vec()).unwrap();
+        let text = String::from_utf8(canned.head_timeout.answer.to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");

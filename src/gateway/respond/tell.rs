@@ -2,6 +2,7 @@
 //!
 //! The matches name every variant: a new error does not compile until all of these are written.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,14 +13,14 @@ use crate::throttle;
 use crate::upstream::{self, Fault, Unreachable};
 
 /// What is said about an error, beside its own sentence.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Told {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) title: &'static str,
     /// The error token of RFC 9209.
     pub(super) token: &'static str,
-    pub(super) hint: Option<&'static str>,
+    pub(super) hint: Option<Cow<'static, str>>,
     pub(super) retry_after: Option<Duration>,
     pub(super) allow: Option<&'static str>,
     pub(super) close: bool,
@@ -30,7 +31,7 @@ impl Told {
         status: StatusCode,
         code: &'static str,
         title: &'static str,
-        hint: &'static str,
+        hint: impl Into<Cow<'static, str>>,
     ) -> Self {
         let token = match status.is_client_error() {
             true => "http_request_denied",
@@ -41,7 +42,7 @@ impl Told {
             code,
             title,
             token,
-            hint: Some(hint),
+            hint: Some(hint.into()),
             retry_after: None,
             allow: None,
             close: false,

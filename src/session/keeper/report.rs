@@ -1,14 +1,21 @@
 //! What the keeper tells: the latest state to the handles, and what happened to the log.
 
+use std::time::Duration;
+
 use http::HeaderValue;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Keeper;
+use crate::config;
 use crate::session::Bearer;
 use crate::session::error::Error;
+use crate::session::flight::End;
+use crate::session::home::Home;
 use crate::session::issuer::Issuer;
+use crate::session::pace::Token;
 use crate::session::shared::Latest;
 use crate::session::state::Store;
+use crate::session::view::Keeping;
 
 impl<I: Issuer> Keeper<I> {
     pub(super) fn note_problem(&mut self, problem: Option<String>) {
@@ -16,6 +23,31 @@ impl<I: Issuer> Keeper<I> {
             warn!(error = problem, "the state directory is not as it should be");
         }
         self.problem = problem;
+    }
+
+    /// Notes where the pair is kept from now on. Memory that nobody asked for is told once.
+    pub(super) fn take_home(&mut self, found: Option<(Home, Keeping)>) {
+        let Some((home, keeping)) = found else { return };
+        let is_new = self.home.as_ref().is_none_or(|(_, known)| *known != keeping);
+        let wanted = self.desk.config.store == config::Store::Memory;
+        if is_new && matches!(home, Home::Memory) && !wanted {
+            warn!(why = keeping.why, "the session is kept in memory and ends with this process");
+        }
+        self.home = Some((home, keeping));
+    }
+
+    pub(super) fn say_issued(&self, end: &End, token: &Token) {
+        let generation = token.generation;
+        let left = token.left(self.desk.clock.now().boot);
+        let rounded = Duration::from_secs((left + Duration::from_millis(500)).as_secs());
+        let expires_in = humantime::format_duration(rounded);
+        match end {
+            End::LoggedIn => info!(generation, %expires_in, "logged in"),
+            End::Renewed => info!(generation, %expires_in, "token renewed"),
+            End::Read | End::Kept | End::Failed(..) => {
+                info!(generation, %expires_in, "session resumed");
+            }
+        }
     }
 
     pub(super) fn say_failure(&self, error: &Error) {
@@ -27,7 +59,7 @@ impl<I: Issuer> Keeper<I> {
         } else if error.retry_after().is_some() {
             warn!(error = %error, cause, "no token; trying again");
         } else {
-            error!(error = %error, cause, hint = error.hint(), "no token");
+            error!(error = %error, cause, hint = &*error.hint(), "no token");
         }
     }
 
@@ -42,7 +74,7 @@ impl<I: Issuer> Keeper<I> {
                 let text = zeroize::Zeroizing::new(format!("Bearer {}", pair.access.expose()));
                 let mut header = HeaderValue::from_str(&text).ok()?;
                 header.set_sensitive(true);
-                Some(Bearer { header, generation })
+                Some(Bearer { header, generation, probes: 0 })
             });
         }
         let held = self.held.as_ref();

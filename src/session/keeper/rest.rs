@@ -27,6 +27,10 @@ impl<I: Issuer> Keeper<I> {
         match wrote {
             Wrote::Durable => {
                 (self.desk.seen)(Step::Stored);
+                // What was wrong with the directory is not any more.
+                if matches!(self.home, Some((Home::File(_), _))) {
+                    self.note_problem(None);
+                }
                 self.step(Event::Stored);
                 self.drop_if_locked();
             }

@@ -1,5 +1,8 @@
 //! A home directory of its own for every test, and the real program in it.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod disk;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

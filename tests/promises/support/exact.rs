@@ -7,8 +7,11 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use super::{Daemon, PATIENCE, daemon_before};
 
 /// What is done once a request is there.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub enum Reply {
     Early(String),
     /// `100 Continue` first, then the body is read, then these bytes.
     Continue(String),
+    /// These bytes once somebody says so; then the next request.
+    Held(Arc<Semaphore>, String),
 }
 
 /// The upstream. Answers `POST /api/token` by itself.
@@ -98,7 +103,8 @@ async fn serve(
         if let Reply::Continue(_) = &reply {
             write(&mut tls, "HTTP/1.1 100 Continue\r\n\r\n").await;
         }
-        let body = body(&mut tls, &head).await;
+        // A body that breaks off is none: what has not arrived whole has not arrived.
+        let Some(body) = body(&mut tls, &head).await else { return };
         seen.lock().unwrap().push(head + &body);
         match reply {
             Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
@@ -110,6 +116,10 @@ async fn serve(
                 return;
             }
             Reply::Cut(answer) => return write(&mut tls, &answer).await,
+            Reply::Held(word, answer) => {
+                word.acquire().await.unwrap().forget();
+                write(&mut tls, &answer).await;
+            }
         }
     }
 }
@@ -119,15 +129,15 @@ async fn write(tls: &mut TlsStream<TcpStream>, answer: &str) {
     tls.flush().await.ok();
 }
 
-async fn body(tls: &mut TlsStream<TcpStream>, head: &str) -> String {
+async fn body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<String> {
     let lower = head.to_ascii_lowercase();
     if lower.contains("transfer-encoding: chunked") {
-        return until(tls, "0\r\n\r\n").await.unwrap_or_default();
+        return until(tls, "0\r\n\r\n").await;
     }
     let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
     let mut bytes = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-    tls.read_exact(&mut bytes).await.ok();
-    String::from_utf8_lossy(&bytes).into_owned()
+    tls.read_exact(&mut bytes).await.ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> Option<String> {
@@ -141,4 +151,28 @@ async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> Option<Strin
 /// A plain answer with a body.
 pub fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Starts a daemon in front of it.
+pub async fn before(upstream: &Exact) -> Daemon {
+    daemon_before(upstream.address.port(), &upstream.ca).run().await
+}
+
+/// A request that is the only one on its connection.
+pub fn get(target: &str, fields: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{fields}\r\n")
+}
+
+/// Reads as far as `end`.
+pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut bytes = vec![];
+    let read = async {
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(stream.read_u8().await.unwrap());
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, read).await;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    done.unwrap_or_else(|_| panic!("only this came: {text}"));
+    text
 }

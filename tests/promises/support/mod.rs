@@ -189,6 +189,17 @@ impl Daemon {
         Client::find(&[socket]).await.unwrap()
     }
 
+    /// What a scraper gets.
+    pub async fn metrics(&self) -> String {
+        let socket = Paths::below(self.home()).admin_socket();
+        let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
     /// Begins a request to it.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://localhost:{}{path}", self.address().port());

@@ -12,6 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::{EMAIL, KEY, PASSWORD, PATIENCE, client};
@@ -21,6 +23,7 @@ pub struct Place {
     home: TempDir,
     origin: String,
     environment: BTreeMap<&'static str, String>,
+    user: Option<u32>,
 }
 
 impl Place {
@@ -37,13 +40,30 @@ impl Place {
             ("NEXUDUS_EMAIL", EMAIL.to_owned()),
             ("NEXUDUS_PASSWORD", PASSWORD.to_owned()),
         ]);
-        Self { home, origin: upstream.origin(), environment }
+        Self { home, origin: upstream.origin(), environment, user: None }
     }
 
     /// Sets a variable of the environment.
     pub fn set(mut self, name: &'static str, value: &str) -> Self {
         self.environment.insert(name, value.to_owned());
         self
+    }
+
+    /// Runs as this user, whose home it becomes.
+    pub fn of_user(mut self, uid: u32) -> Self {
+        for path in ["", "ca.pem", "handed", "handed/nexudus-key"] {
+            std::os::unix::fs::chown(self.home.path().join(path), Some(uid), Some(uid)).unwrap();
+        }
+        self.user = Some(uid);
+        self
+    }
+
+    /// Takes the password from a command, so that it is not in the environment.
+    pub fn password_from_a_command(mut self) -> Self {
+        self.environment.remove("NEXUDUS_PASSWORD");
+        std::fs::write(self.home.path().join("password"), PASSWORD).unwrap();
+        self.set("NEXUDUS_PROXY_CREDENTIALS_EMAIL", EMAIL)
+            .set("NEXUDUS_PROXY_CREDENTIALS_COMMAND", r#"["cat", "password"]"#)
     }
 
     /// Returns where the session is saved.
@@ -60,11 +80,31 @@ impl Place {
 
     /// Returns the command that serves.
     pub fn serve(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        let program = env!("CARGO_BIN_EXE_nexudus-proxy");
+        let mut command = match self.user {
+            None => Command::new(program),
+            Some(uid) => {
+                // It may be where only root can go.
+                let copy = self.home.path().join("nexudus-proxy");
+                std::fs::copy(program, &copy).unwrap();
+                let mut command = Command::new("/usr/bin/setpriv");
+                command.args([&format!("--reuid={uid}"), &format!("--regid={uid}")]);
+                command.arg("--clear-groups").arg(copy);
+                command
+            }
+        };
         command.env_clear().envs(&self.environment).current_dir(self.home.path());
         command.args(["serve", "--listen", "127.0.0.1:0", "--upstream", &self.origin]);
         command.args(["--ca-file", self.home.path().join("ca.pem").to_str().unwrap()]);
         command
+    }
+
+    /// Runs another command beside it, which must succeed.
+    pub async fn run(&self, line: &str) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        command.env_clear().envs(&self.environment).current_dir(self.home.path());
+        let told = command.args(line.split(' ')).output().await.unwrap();
+        assert!(told.status.success(), "{told:?}");
     }
 
     /// Starts it and waits until it listens.
@@ -100,6 +140,34 @@ pub struct Program {
 }
 
 impl Program {
+    /// Returns its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns its anonymous memory that is resident, in bytes.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    /// Sends these bytes on a connection of their own and reads until it is closed; a character is
+    /// one byte, as in Latin-1.
+    pub async fn raw(&self, text: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let bytes: Vec<u8> = text.chars().map(|letter| u8::try_from(letter).unwrap()).collect();
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = vec![];
+        stream.read_to_end(&mut answer).await.unwrap();
+        answer
+    }
+
     /// Begins a GET; it goes on by itself.
     pub fn get(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
         let url = format!("http://{}{path}", self.address);
@@ -109,6 +177,12 @@ impl Program {
     /// Sends a GET and returns the status.
     pub async fn status(&self, path: &str) -> u16 {
         self.get(path).await.unwrap().unwrap().status().as_u16()
+    }
+
+    /// Sends a GET that names another host and returns the status.
+    pub async fn status_as(&self, host: &str, path: &str) -> u16 {
+        let request = self.client.get(format!("http://{}{path}", self.address));
+        request.header("host", host).send().await.unwrap().status().as_u16()
     }
 
     /// Waits for a line of the log.

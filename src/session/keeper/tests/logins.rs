@@ -63,7 +63,7 @@ async fn each_refusal_has_its_own_words() {
         assert_eq!(session.ready(Body::Replayable).await, Err(error.clone()));
 
         assert_eq!(session.view().error.as_ref().unwrap().code, error.code());
-        assert_eq!(session.view().advice.as_deref(), Some(error.hint()));
+        assert_eq!(session.view().advice.as_deref(), Some(&*error.hint()));
         world.hand.advance(secs(100_000));
         settle().await;
         assert_eq!(world.grants().len(), 1);

@@ -173,13 +173,57 @@ async fn a_day_of_forbidden_requests_costs_a_handful_of_probes() {
     let world = World::lasting(10 * 24 * 60 * 60);
     let session = world.daemon();
     session.ready(Body::Replayable).await.unwrap();
-    let asked = Asked::new(&Method::GET, "/api/sys/users");
     for _ in 0..24 * 30 {
-        assert_eq!(session.judge(1, &asked).await, Verdict::Permission);
+        assert_eq!(judge(&session, 1, "/a").await, Verdict::Permission);
         world.hand.advance(secs(120));
     }
     assert_eq!(world.probed(), 7);
     assert_eq!(world.grants().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_revoked_right_after_a_probe_is_found_dead_by_the_next_request() {
+    let world = World::new();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    let slow = bearer(&session, 1);
+    assert_eq!(judge(&session, 1, "/api/a").await, Verdict::Permission);
+
+    // What was sent before the probe shares its verdict, which is not remembered.
+    assert_eq!(session.judge(&slow, &Method::GET, "/api/b").await, Verdict::Permission);
+    assert_eq!(world.probed(), 1);
+    world.probes(Probe::Dead);
+    assert_eq!(judge(&session, 1, "/api/b").await, Verdict::Replay);
+
+    assert_eq!((world.probed(), session.bearer().unwrap().generation), (2, 2));
+}
+
+#[tokio::test]
+async fn who_am_i_refused_is_the_verdict_itself() {
+    let world = World::new();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    assert_eq!(judge(&session, 1, "/api/a").await, Verdict::Permission);
+
+    assert_eq!(judge(&session, 1, "/api/auth/me").await, Verdict::Replay);
+
+    assert_eq!((world.probed(), session.bearer().unwrap().generation), (1, 2));
+    // Of another host's path of that name nothing is known.
+    let elsewhere = session.elsewhere("https://reports.example");
+    assert_eq!(judge(&elsewhere, 2, "/api/auth/me").await, Verdict::Permission);
+}
+
+#[tokio::test]
+async fn a_forbidden_object_hides_a_dead_token_from_its_sibling_for_a_minute_at_most() {
+    let world = World::lasting(100_000);
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    assert_eq!(judge(&session, 1, "/api/a/1").await, Verdict::Permission);
+    world.probes(Probe::Dead);
+
+    world.hand.advance(secs(60));
+    assert_eq!(judge(&session, 1, "/api/a/1").await, Verdict::Permission, "as forbidden as before");
+    assert_eq!(judge(&session, 1, "/api/a/2").await, Verdict::Replay);
 }
 
 #[tokio::test]
@@ -189,7 +233,7 @@ async fn a_token_replaced_meanwhile_is_replayed_without_a_probe() {
     session.ready(Body::Replayable).await.unwrap();
     session.refresh().await.unwrap();
 
-    let verdict = session.judge(1, &Asked::new(&Method::GET, "/a")).await;
+    let verdict = judge(&session, 1, "/a").await;
 
     assert_eq!((verdict, world.probed()), (Verdict::Replay, 0));
 }
@@ -199,15 +243,14 @@ async fn reactive_refreshes_draw_on_a_budget() {
     let world = World::new();
     let session = world.daemon();
     session.ready(Body::Replayable).await.unwrap();
-    let asked = Asked::new(&Method::GET, "/a");
     world.probes(Probe::Dead);
     for generation in 1..=3 {
         session.proven(generation);
-        assert_eq!(session.judge(generation, &asked).await, Verdict::Replay);
+        assert_eq!(judge(&session, generation, "/a").await, Verdict::Replay);
     }
     session.proven(4);
 
-    let Verdict::Unavailable(error) = session.judge(4, &asked).await else { panic!("a fourth") };
+    let Verdict::Unavailable(error) = judge(&session, 4, "/a").await else { panic!("a fourth") };
 
     assert_eq!(error.retry_after(), Some(secs(300)));
     assert_eq!(world.grants().len(), 4);
@@ -221,11 +264,10 @@ async fn an_account_without_api_access_keeps_its_token_and_says_so() {
     let session = world.daemon();
     session.ready(Body::Replayable).await.unwrap();
     world.probes(Probe::Dead);
-    let asked = Asked::new(&Method::GET, "/a");
-    assert_eq!(session.judge(1, &asked).await, Verdict::Replay);
+    assert_eq!(judge(&session, 1, "/a").await, Verdict::Replay);
 
     for _ in 0..100 {
-        assert_eq!(session.judge(2, &asked).await, Verdict::Permission);
+        assert_eq!(judge(&session, 2, "/a").await, Verdict::Permission);
         world.hand.advance(secs(10));
     }
 
@@ -236,7 +278,7 @@ async fn an_account_without_api_access_keeps_its_token_and_says_so() {
     assert_eq!(world.probed(), 5, "one each five minutes, and the first");
     world.probes(Probe::Alive);
     world.hand.advance(secs(300));
-    assert_eq!(session.judge(2, &asked).await, Verdict::Permission);
+    assert_eq!(judge(&session, 2, "/a").await, Verdict::Permission);
     assert_eq!(session.view().api_access, None);
 }
 

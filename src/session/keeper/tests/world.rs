@@ -15,7 +15,7 @@ use crate::session::answer::{Failure, Issued};
 use crate::session::issuer::{Grant, Issuer, Probe};
 use crate::session::keeper::Keeper;
 use crate::session::view::{View, Word};
-use crate::session::{Asked, Body, Cause, Session, Verdict};
+use crate::session::{Bearer, Body, Cause, Session, Verdict};
 
 /// Holds up writes, on the thread that makes them.
 pub(super) struct Gate {
@@ -246,8 +246,9 @@ pub(super) async fn judge_at_once(
     let judging: Vec<_> = (0..times)
         .map(|number| {
             let session = session.clone();
-            let asked = Asked::new(&Method::GET, &format!("/api/thing{number}/x"));
-            tokio::spawn(async move { session.judge(generation, &asked).await })
+            let bearer = bearer(&session, generation);
+            let path = format!("/api/thing{number}/x");
+            tokio::spawn(async move { session.judge(&bearer, &Method::GET, &path).await })
         })
         .collect();
     let mut verdicts = Vec::new();
@@ -255,6 +256,17 @@ pub(super) async fn judge_at_once(
         verdicts.push(judging.await.unwrap());
     }
     verdicts
+}
+
+/// Judges a 401 to a request that is sent now.
+pub(super) async fn judge(session: &Session, generation: u64, path: &str) -> Verdict {
+    session.judge(&bearer(session, generation), &Method::GET, path).await
+}
+
+/// Returns the token of this generation as a request takes it now.
+pub(super) fn bearer(session: &Session, generation: u64) -> Bearer {
+    let header = HeaderValue::from_static("Bearer x");
+    Bearer { header, generation, probes: session.shared.probes() }
 }
 
 /// Waits until the view is as expected.

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Lets libFuzzer look for bytes that break what fuzz/stage/mod.rs asserts. Needs a C++ compiler.
+#
+# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer)
+#
+# On the stable toolchain: what cargo-fuzz asks a nightly one for is an address sanitizer, and there
+# is no unsafe code here for it to watch. `cargo +nightly fuzz run TARGET` works as well.
+set -euo pipefail
+target=${1:?which target: request or answer?}
+seconds=${2:-600}
+shift $(($# > 2 ? 2 : $#))
+cd "$(dirname "$0")/../fuzz"
+
+triple=$(rustc -vV | sed -n 's/^host: //p')
+flags=(
+  -Cpasses=sancov-module
+  -Cllvm-args=-sanitizer-coverage-level=4
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+  -Cllvm-args=-sanitizer-coverage-pc-table
+  -Cllvm-args=-sanitizer-coverage-trace-compares
+  --cfg=fuzzing
+)
+# With a target of its own, so that build scripts and macros are not instrumented.
+RUSTFLAGS="${flags[*]}" cargo build --release --locked --target "$triple" --bin "$target"
+
+mkdir -p "corpus/$target" "artifacts/$target"
+exec "target/$triple/release/$target" "corpus/$target" "seeds/$target" \
+  -dict=http.dict -max_len=4096 -timeout=60 -max_total_time="$seconds" \
+  -artifact_prefix="artifacts/$target/" "$@"

@@ -1,0 +1,104 @@
+//! Which ports the daemon can still connect to: those of the configuration, and a name server's.
+//!
+//! The kernel holds it (Landlock, Linux 6.7), for the thread that asks and every later one, so that
+//! not even code that has taken the daemon over can call elsewhere with the token. A program that
+//! the daemon runs would inherit it and cannot live with it (`op` calls its own servers): where one
+//! is configured, nothing is confined.
+
+use std::collections::BTreeSet;
+
+use landlock::{
+    AccessNet, NetPort, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _,
+    RulesetError, RulesetStatus,
+};
+
+use crate::config::Config;
+use crate::upstream::Via;
+
+/// Confines this thread and those that it starts. An older kernel confines nothing.
+pub fn confine(config: &Config) {
+    let Some(ports) = needed(config) else {
+        tracing::debug!("connections are not confined: a configured program needs its own");
+        return;
+    };
+    match hold(&ports) {
+        Ok(RulesetStatus::FullyEnforced) => tracing::debug!(?ports, "connections are confined"),
+        Ok(RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced) => {
+            tracing::debug!("connections are not confined: this kernel cannot");
+        }
+        Err(error) => tracing::warn!(%error, "could not confine connections"),
+    }
+}
+
+/// Returns the ports that the daemon calls, unless a program is configured that calls others.
+fn needed(config: &Config) -> Option<BTreeSet<u16>> {
+    let commands =
+        [&config.credentials.command, &config.session.key_command, &config.notify.command];
+    if commands.iter().any(|command| !command.is_empty()) {
+        return None;
+    }
+    let origins = config.hosts.iter().map(|host| &host.origin).chain([&config.upstream.origin]);
+    let places = origins.flat_map(|origin| {
+        // A proxy that cannot be used ends the start by itself.
+        let via = Via::configured(&config.upstream.proxy, origin).ok().flatten();
+        [Some(origin.port()), via.map(|via| via.port())]
+    });
+    Some(places.flatten().chain([NAMES]).collect())
+}
+
+fn hold(ports: &BTreeSet<u16>) -> Result<RulesetStatus, RulesetError> {
+    let connect = AccessNet::ConnectTcp;
+    let ruleset: RulesetCreated = Ruleset::default().handle_access(connect)?.create()?;
+    let rules = ports.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, connect)));
+    Ok(ruleset.add_rules(rules)?.restrict_self()?.ruleset)
+}
+
+/// Long answers of name servers come over TCP.
+const NAMES: u16 = 53;
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::{Origin, Proxy};
+
+    #[test]
+    fn the_kernel_refuses_every_port_that_is_not_configured() {
+        let configured = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (configured, other) = (configured.local_addr().unwrap(), other.local_addr().unwrap());
+        let mut config = Config::default();
+        config.upstream.origin = Origin::new("localhost", configured.port());
+
+        // A thread of its own: it is not to be undone.
+        let (held, to_configured, to_other, later) = std::thread::spawn(move || {
+            let held = hold(&needed(&config).unwrap()).unwrap();
+            let later = std::thread::spawn(move || TcpStream::connect(other).map(drop));
+            let here = (TcpStream::connect(configured), TcpStream::connect(other));
+            (held, here.0, here.1.map(drop), later.join().unwrap())
+        })
+        .join()
+        .unwrap();
+
+        to_configured.unwrap();
+        // A kernel before 6.7 says that it cannot.
+        let expected =
+            (held == RulesetStatus::FullyEnforced).then_some(ErrorKind::PermissionDenied);
+        assert_eq!(to_other.err().map(|error| error.kind()), expected);
+        assert_eq!(later.err().map(|error| error.kind()), expected);
+    }
+
+    #[test]
+    fn the_ports_are_those_of_every_host_and_of_the_proxy() {
+        let mut config = Config::default();
+        config.upstream.proxy = Proxy::Url("http://proxy.example:3128".to_owned());
+        let host = Origin::new("reports.example", 8443);
+        config.hosts.push(crate::config::Host { origin: host, listen: vec![] });
+        assert_eq!(needed(&config), Some([53, 443, 3128, 8443].into()));
+
+        config.notify.command = vec!["notify-send".to_owned()];
+        assert_eq!(needed(&config), None, "a program calls whom it wants");
+    }
+}

@@ -1,0 +1,302 @@
+//! launchd: the agent of `launchd/`, and `launchctl`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Error, Line, Place, State, Subject, Tell, own_uid, remove, write};
+
+/// The agent of one profile.
+#[derive(Debug)]
+pub(super) struct Launchd {
+    label: String,
+    home: PathBuf,
+    domain: String,
+}
+
+const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
+
+impl Launchd {
+    pub(super) fn of(subject: &Subject) -> Self {
+        let label = match &subject.profile {
+            Some(profile) => format!("nexudus-proxy.{profile}"),
+            None => "nexudus-proxy".to_owned(),
+        };
+        Self { label, home: subject.home.clone(), domain: format!("gui/{}", own_uid()) }
+    }
+
+    pub(super) fn install(&self, subject: &Subject, tell: Tell<'_>) -> Result<(), Error> {
+        // launchd makes neither.
+        for directory in [&subject.runtime, &self.home.join("Library/Logs")] {
+            private(directory)?;
+        }
+        let is_other = write(&self.path(), &self.render(subject), tell)?;
+        if is_other {
+            self.stop(tell)?;
+        }
+        // One that a person has disabled would not be loaded.
+        self.launchctl(["enable", &self.target()]).run(tell)?;
+        self.start(tell)
+    }
+
+    pub(super) fn uninstall(&self, tell: Tell<'_>) -> Result<(), Error> {
+        self.stop(tell)?;
+        remove(&self.path(), tell)
+    }
+
+    pub(super) fn start(&self, tell: Tell<'_>) -> Result<(), Error> {
+        if self.loaded()?.is_none() {
+            let path = self.path().display().to_string();
+            self.launchctl(["bootstrap", &self.domain, &path]).run(tell)?;
+        }
+        self.launchctl(["kickstart", &self.target()]).run(tell)
+    }
+
+    /// Unloads it: as long as launchd has its sockets, a request would start it again.
+    pub(super) fn stop(&self, tell: Tell<'_>) -> Result<(), Error> {
+        if self.loaded()?.is_none() {
+            return Ok(());
+        }
+        self.launchctl(["bootout", &self.target()]).run(tell)?;
+        // It returns before the process has ended, and until then nothing of the name can be loaded.
+        let deadline = Instant::now() + LONGEST_END;
+        while self.loaded()?.is_some() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> Result<State, Error> {
+        let Some(printed) = self.loaded()? else {
+            return Ok(State { state: "stopped".to_owned(), ..State::default() });
+        };
+        let of = |name: &str| {
+            let line = printed.lines().find_map(|line| line.trim().strip_prefix(name));
+            line.and_then(|rest| rest.strip_prefix(" = ")).map(str::to_owned)
+        };
+        Ok(State {
+            enabled: true,
+            listening: true,
+            state: of("state").unwrap_or_default(),
+            pid: of("pid").and_then(|pid| pid.parse().ok()),
+            result: of("last exit code").filter(|code| !code.starts_with(['0', '('])),
+            ..State::default()
+        })
+    }
+
+    pub(super) fn logs(&self, lines: u32, follow: bool) -> Line {
+        let (lines, log) = (lines.to_string(), self.log().display().to_string());
+        Line::new(["tail", "-n", &lines]).and(follow.then_some("-F")).and([log.as_str()])
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.home.join("Library/LaunchAgents").join(format!("{}.plist", self.label))
+    }
+
+    /// Returns what launchd knows of it, if it is loaded.
+    fn loaded(&self) -> Result<Option<String>, Error> {
+        let (is_loaded, printed) = self.launchctl(["print", &self.target()]).ask()?;
+        Ok(is_loaded.then_some(printed))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.home.join("Library/Logs").join(format!("{}.log", self.label))
+    }
+
+    fn target(&self) -> String {
+        format!("{}/{}", self.domain, self.label)
+    }
+
+    fn launchctl<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Line {
+        Line::new(["launchctl"]).and(words)
+    }
+
+    /// Puts into the agent what is this installation's own.
+    fn render(&self, subject: &Subject) -> String {
+        let program = subject.program.display().to_string();
+        let words = std::iter::once(program.as_str())
+            .chain(subject.arguments.iter().map(String::as_str))
+            .chain(["serve"]);
+        let words: Vec<_> = words.map(|word| format!("\t{}", string(word))).collect();
+        let suffix = subject.profile.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
+        let socket = |stem: &str| unix(&subject.runtime.join(format!("{stem}{suffix}.sock")));
+        let own = match &subject.unix {
+            Place::Usual => Some(socket("proxy")),
+            Place::At(path) => Some(unix(path)),
+            Place::Off => None,
+        };
+        let places = subject.tcp.iter().map(tcp).chain(own).map(indented).collect::<Vec<_>>();
+        let log = string(&self.log().display().to_string());
+        let text = replaced(SHIPPED, "Label", &string(&self.label));
+        let text = replaced(&text, "ProgramArguments", &array(&words));
+        let text = replaced(&text, "StandardErrorPath", &log);
+        let text = replaced(&text, "data", &array(&places));
+        replaced(&text, "admin", &socket("admin"))
+    }
+}
+
+fn tcp(address: &SocketAddr) -> String {
+    let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+    let (node, port) = (address.ip().to_string(), address.port().to_string());
+    dict(&[
+        ("SockNodeName", string(&node)),
+        ("SockServiceName", string(&port)),
+        ("SockFamily", string(family)),
+    ])
+}
+
+fn unix(path: &Path) -> String {
+    let path = string(&path.display().to_string());
+    dict(&[("SockPathName", path), ("SockPathMode", "<integer>384</integer>".to_owned())])
+}
+
+fn dict(pairs: &[(&str, String)]) -> String {
+    let pair = |(key, value): &(&str, String)| format!("\t<key>{key}</key>\n\t{value}\n");
+    format!("<dict>\n{}</dict>", pairs.iter().map(pair).collect::<String>())
+}
+
+fn array(items: &[String]) -> String {
+    format!("<array>\n{}\n</array>", items.join("\n"))
+}
+
+fn string(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("<string>{text}</string>")
+}
+
+fn indented(text: String) -> String {
+    text.lines().map(|line| format!("\t{line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Puts `value` in the place of what follows a key: a line of its own, or all up to the line that
+/// closes it, which stands as far to the right.
+fn replaced(text: &str, key: &str, value: &str) -> String {
+    let key = format!("<key>{key}</key>");
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        out.push_str(line);
+        out.push('\n');
+        if line.trim() != key {
+            continue;
+        }
+        let margin = &line[..line.len() - line.trim_start().len()];
+        let first = lines.next().unwrap_or_default();
+        if !first.contains("</") {
+            let closes =
+                |line: &&str| line.strip_prefix(margin).is_some_and(|it| it.starts_with("</"));
+            let _ = lines.find(closes);
+        }
+        value.lines().for_each(|line| out.push_str(&format!("{margin}{line}\n")));
+    }
+    out
+}
+
+#[cfg(unix)]
+fn private(directory: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|source| Error::File { path: directory.to_owned(), source })
+}
+
+#[cfg(not(unix))]
+fn private(_: &Path) -> Result<(), Error> {
+    Err(Error::NoManager)
+}
+
+/// Longest drain and last write, as the agent's `ExitTimeOut` has it.
+const LONGEST_END: Duration = Duration::from_secs(60);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_is_installed() {
+        let subject = Subject::shipped(None);
+
+        assert_eq!(Launchd::of(&subject).render(&subject), SHIPPED);
+    }
+
+    #[test]
+    fn the_shipped_agent_is_a_property_list_with_the_keys_that_launchd_knows() {
+        let agent = parsed(SHIPPED);
+
+        assert_eq!(agent["Label"], "nexudus-proxy");
+        assert_eq!(agent["LimitLoadToSessionType"], "Aqua");
+        assert_eq!(agent["ProgramArguments"], json!(["/usr/local/bin/nexudus-proxy", "serve"]));
+        assert_eq!(agent["KeepAlive"], json!({ "SuccessfulExit": false }));
+        let known = [
+            "EnvironmentVariables",
+            "ExitTimeOut",
+            "KeepAlive",
+            "Label",
+            "LimitLoadToSessionType",
+            "ProcessType",
+            "ProgramArguments",
+            "RunAtLoad",
+            "Sockets",
+            "StandardErrorPath",
+            "Umask",
+        ];
+        assert!(agent.as_object().unwrap().keys().eq(known), "{agent}");
+        let sockets = agent["Sockets"].as_object().unwrap();
+        assert!(sockets.keys().eq(["admin", "data"]), "{sockets:?}");
+        let places = sockets["data"].as_array().unwrap().iter().chain([&sockets["admin"]]);
+        for place in places {
+            let place = place.as_object().unwrap();
+            let tcp = ["SockFamily", "SockNodeName", "SockServiceName"];
+            let unix = ["SockPathMode", "SockPathName"];
+            assert!(place.keys().eq(tcp) || place.keys().eq(unix), "{place:?}");
+            assert!(place.get("SockPathMode").is_none_or(|mode| *mode == 0o600));
+        }
+    }
+
+    #[test]
+    fn an_agent_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
+        let subject = Subject {
+            program: "/Users/ana/R & D/nexudus-proxy".into(),
+            arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
+            home: "/Users/ana".into(),
+            tcp: vec!["[::1]:7000".parse().unwrap()],
+            unix: Place::At("/Users/ana/np.sock".into()),
+            runtime: "/Users/ana/run".into(),
+            ..Subject::shipped(Some("work"))
+        };
+
+        let mut expected = parsed(SHIPPED);
+        expected["Label"] = json!("nexudus-proxy.work");
+        expected["ProgramArguments"] =
+            json!(["/Users/ana/R & D/nexudus-proxy", "--profile", "work", "serve"]);
+        expected["StandardErrorPath"] = json!("/Users/ana/Library/Logs/nexudus-proxy.work.log");
+        let socket = |path: &str| json!({ "SockPathName": path, "SockPathMode": 0o600 });
+        let address =
+            json!({ "SockNodeName": "::1", "SockServiceName": "7000", "SockFamily": "IPv6" });
+        expected["Sockets"] = json!({
+            "data": [address, socket("/Users/ana/np.sock")],
+            "admin": socket("/Users/ana/run/admin-work.sock"),
+        });
+
+        assert_eq!(parsed(&Launchd::of(&subject).render(&subject)), expected);
+    }
+
+    /// Reads it with Python's own parser, which refuses what is no property list.
+    fn parsed(text: &str) -> Value {
+        const READ: &str = "import json, plistlib, sys\n\
+            print(json.dumps(plistlib.load(sys.stdin.buffer, fmt=plistlib.FMT_XML)))";
+        let mut python = Command::new("python3");
+        python.args(["-c", READ]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut python = python.spawn().expect("python3 is there");
+        python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = python.wait_with_output().unwrap();
+        assert!(output.status.success(), "no property list:\n{text}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}

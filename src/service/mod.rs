@@ -1,0 +1,401 @@
+//! The daemon as a service of this machine: systemd's units, launchd's agent, and the commands of
+//! theirs that act on them.
+//!
+//! What is installed are the very files of `systemd/` and `launchd/`, with the program's path, the
+//! profile and the addresses of the configuration put in. Everything that is done is told.
+
+mod launchd;
+mod systemd;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde::Serialize;
+
+use self::launchd::Launchd;
+use self::systemd::Systemd;
+
+/// What is run as a service.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// What stands before `serve`: `--profile`, `--config`.
+    pub arguments: Vec<String>,
+    /// The profile, if it is another than the usual one.
+    pub profile: Option<String>,
+    /// The user's home directory.
+    pub home: PathBuf,
+    /// The directory of the user's configurations, such as `~/.config`.
+    pub configurations: PathBuf,
+    /// Where requests come in.
+    pub tcp: Vec<SocketAddr>,
+    /// Where requests come in too; a path that the configuration names comes as it is.
+    pub unix: Place,
+    /// The directory of the sockets.
+    pub runtime: PathBuf,
+}
+
+/// Where the unix socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Beside the control socket.
+    Usual,
+    /// Here.
+    At(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// A service that may be installed or not.
+#[derive(Debug)]
+pub struct Service {
+    subject: Subject,
+    manager: Manager,
+}
+
+#[derive(Debug)]
+enum Manager {
+    Systemd(Systemd),
+    Launchd(Launchd),
+}
+
+/// Something that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// A file was written.
+    Wrote(PathBuf),
+    /// A file was as it should be.
+    Kept(PathBuf),
+    /// A file was removed.
+    Removed(PathBuf),
+    /// A command was run.
+    Ran(String),
+}
+
+/// How an installed service is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// The installed files.
+    pub files: Vec<PathBuf>,
+    /// Whether it starts with the machine or with the user's login.
+    pub enabled: bool,
+    /// Whether the service manager holds the sockets.
+    pub listening: bool,
+    /// In the manager's own word: `active`, `inactive`, `failed`, ….
+    pub state: String,
+    /// The process.
+    pub pid: Option<u32>,
+    /// What the daemon says of itself.
+    pub says: Option<String>,
+    /// How the last run ended, if it failed.
+    pub result: Option<String>,
+}
+
+/// Why nothing was done, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither systemd nor launchd is here.
+    #[error("there is no service manager on this machine that nexudus-proxy knows")]
+    NoManager,
+    /// systemd is here, but none of this user's own.
+    #[error("systemd runs no services for this user here")]
+    NoUserManager,
+    /// macOS has no keychain for a service of the machine.
+    #[error("on macOS the service is a person's own: there is no --system")]
+    NoSystem,
+    /// The system unit has one login.
+    #[error("the system service serves the default profile")]
+    SystemProfile,
+    /// It is not installed.
+    #[error("the service is not installed")]
+    NotInstalled,
+    /// A service needs addresses that stay.
+    #[error("{address} names no port: a service needs one that stays")]
+    NoPort {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The path cannot be written into a unit.
+    #[error("the path {} cannot stand in a unit: {why}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
+    /// A file could not be written or removed.
+    #[error("could not change {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A command could not be run.
+    #[error("could not run `{line}`")]
+    Command {
+        /// The command.
+        line: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A command has failed, and said why itself.
+    #[error("`{line}` failed ({status})")]
+    Failed {
+        /// The command.
+        line: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+}
+
+/// Told of each thing that is done.
+pub type Tell<'a> = &'a mut dyn FnMut(Deed);
+
+impl Service {
+    /// Finds the service manager of this system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSystem`] and [`Error::SystemProfile`]: what is asked for does not exist.
+    pub fn of(subject: Subject, system: bool) -> Result<Self, Error> {
+        let manager = match (cfg!(target_os = "macos"), system) {
+            (true, true) => return Err(Error::NoSystem),
+            (true, false) => Manager::Launchd(Launchd::of(&subject)),
+            (false, true) if subject.profile.is_some() => return Err(Error::SystemProfile),
+            (false, system) => Manager::Systemd(Systemd::of(&subject, system)),
+        };
+        Ok(Self { subject, manager })
+    }
+
+    /// Writes the files and starts the service; what is right already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// All but [`Error::NotInstalled`].
+    pub fn install(&self, tell: Tell<'_>) -> Result<(), Error> {
+        let nowhere = self.subject.tcp.iter().find(|address| address.port() == 0);
+        if let Some(address) = nowhere {
+            return Err(Error::NoPort { address: *address });
+        }
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.install(&self.subject, tell),
+            Manager::Launchd(launchd) => launchd.install(&self.subject, tell),
+        }
+    }
+
+    /// Stops the service and removes its files; says whether there were any.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`], and what the service manager's commands end with.
+    pub fn uninstall(&self, tell: Tell<'_>) -> Result<bool, Error> {
+        if !self.is_installed() {
+            return Ok(false);
+        }
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.uninstall(tell)?,
+            Manager::Launchd(launchd) => launchd.uninstall(tell)?,
+        }
+        Ok(true)
+    }
+
+    /// Starts it and its sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInstalled`], and what the service manager's commands end with.
+    pub fn start(&self, tell: Tell<'_>) -> Result<(), Error> {
+        self.needs_files()?;
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.start(tell),
+            Manager::Launchd(launchd) => launchd.start(tell),
+        }
+    }
+
+    /// Stops it and its sockets, so that no request starts it again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub fn stop(&self, tell: Tell<'_>) -> Result<(), Error> {
+        self.needs_files()?;
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.stop(tell),
+            Manager::Launchd(launchd) => launchd.stop(tell),
+        }
+    }
+
+    /// Asks the service manager how it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub fn state(&self) -> Result<State, Error> {
+        self.needs_files()?;
+        let files = self.paths().into_iter().filter(|path| path.exists()).collect();
+        let state = match &self.manager {
+            Manager::Systemd(systemd) => systemd.state()?,
+            Manager::Launchd(launchd) => launchd.state()?,
+        };
+        Ok(State { files, ..state })
+    }
+
+    /// Shows its log on this terminal: the last `lines`, and with `follow` what comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`].
+    pub fn logs(&self, lines: u32, follow: bool, json: bool) -> Result<(), Error> {
+        self.needs_files()?;
+        let command = match &self.manager {
+            Manager::Systemd(systemd) => systemd.logs(lines, follow, json),
+            Manager::Launchd(launchd) => launchd.logs(lines, follow),
+        };
+        let mut shown = command.clone().command();
+        let status = shown.status().map_err(|source| command.unrunnable(source))?;
+        // Ctrl-C ends what follows, and is no failure.
+        match status.success() || status.code().is_none() {
+            true => Ok(()),
+            false => Err(Error::Failed { line: command.line(), status }),
+        }
+    }
+
+    /// Says whether it goes on when its user logs out, where somebody knows.
+    pub fn lingers(&self) -> Option<bool> {
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.lingers(),
+            Manager::Launchd(_) => None,
+        }
+    }
+
+    /// Says whether any of its files is there.
+    pub fn is_installed(&self) -> bool {
+        self.paths().iter().any(|path| path.exists())
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.paths(),
+            Manager::Launchd(launchd) => vec![launchd.path()],
+        }
+    }
+
+    fn needs_files(&self) -> Result<(), Error> {
+        if self.is_installed() { Ok(()) } else { Err(Error::NotInstalled) }
+    }
+}
+
+/// A command of the service manager's.
+#[derive(Clone, Debug)]
+struct Line(Vec<String>);
+
+impl Line {
+    fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(words.into_iter().map(str::to_owned).collect())
+    }
+
+    fn and<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> Self {
+        self.0.extend(words.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Runs it; what it says of a failure goes to our own standard error.
+    fn run(self, tell: Tell<'_>) -> Result<(), Error> {
+        let line = self.line();
+        let status = self.clone().command().stdout(Stdio::null()).status();
+        let status = status.map_err(|source| self.unrunnable(source))?;
+        if !status.success() {
+            return Err(Error::Failed { line, status });
+        }
+        tell(Deed::Ran(line));
+        Ok(())
+    }
+
+    /// Runs it for what it prints; how it ended is part of the answer.
+    fn ask(self) -> Result<(bool, String), Error> {
+        let output = self.clone().command().stderr(Stdio::null()).output();
+        let output = output.map_err(|source| self.unrunnable(source))?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
+    fn command(self) -> Command {
+        let mut command = Command::new(&self.0[0]);
+        command.args(&self.0[1..]).stdin(Stdio::null());
+        command
+    }
+
+    fn unrunnable(&self, source: io::Error) -> Error {
+        match source.kind() == io::ErrorKind::NotFound {
+            true => Error::NoManager,
+            false => Error::Command { line: self.line(), source },
+        }
+    }
+
+    fn line(&self) -> String {
+        self.0.join(" ")
+    }
+}
+
+/// Writes a file unless it has that content already; says whether it was another one before.
+fn write(path: &Path, content: &str, tell: Tell<'_>) -> Result<bool, Error> {
+    let wrong = |source| Error::File { path: path.to_owned(), source };
+    let before = match fs::read(path) {
+        Ok(before) => Some(before),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(wrong(error)),
+    };
+    if before.as_deref() == Some(content.as_bytes()) {
+        tell(Deed::Kept(path.to_owned()));
+        return Ok(false);
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(wrong)?;
+    }
+    fs::write(path, content).map_err(wrong)?;
+    tell(Deed::Wrote(path.to_owned()));
+    Ok(before.is_some())
+}
+
+fn remove(path: &Path, tell: Tell<'_>) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Ok(()) => tell(Deed::Removed(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn own_uid() -> u32 {
+    nix::unistd::getuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn own_uid() -> u32 {
+    0
+}
+
+#[cfg(test)]
+impl Subject {
+    /// What the shipped files are made for.
+    fn shipped(profile: Option<&str>) -> Self {
+        Self {
+            program: "/usr/local/bin/nexudus-proxy".into(),
+            arguments: vec![],
+            profile: profile.map(str::to_owned),
+            home: "/Users/you".into(),
+            configurations: "/Users/you/.config".into(),
+            tcp: vec!["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()],
+            unix: Place::Usual,
+            runtime: "/Users/you/.local/state/nexudus-proxy/run".into(),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! systemd: the units of `systemd/`, and `systemctl`, `journalctl` and `loginctl`.
+
+use std::path::{Path, PathBuf};
+
+use super::{Error, Line, Place, State, Subject, Tell, own_uid, remove, write};
+
+/// The units of one profile, of this user or of the machine.
+#[derive(Debug)]
+pub(super) struct Systemd {
+    system: bool,
+    directory: PathBuf,
+    /// `@work` for another profile than the usual one, between a unit's name and its kind.
+    instance: String,
+}
+
+/// A unit as it is shipped, for a person and for the machine.
+struct Unit {
+    stem: &'static str,
+    kind: &'static str,
+    user: &'static str,
+    system: &'static str,
+}
+
+const SERVICE: Unit = Unit {
+    stem: "nexudus-proxy",
+    kind: "service",
+    user: include_str!("../../systemd/user/nexudus-proxy.service"),
+    system: include_str!("../../systemd/nexudus-proxy.service"),
+};
+const DATA: Unit = Unit {
+    stem: "nexudus-proxy",
+    kind: "socket",
+    user: include_str!("../../systemd/user/nexudus-proxy.socket"),
+    system: include_str!("../../systemd/nexudus-proxy.socket"),
+};
+const ADMIN: Unit = Unit {
+    stem: "nexudus-proxy-admin",
+    kind: "socket",
+    user: include_str!("../../systemd/user/nexudus-proxy-admin.socket"),
+    system: include_str!("../../systemd/nexudus-proxy-admin.socket"),
+};
+
+impl Systemd {
+    pub(super) fn of(subject: &Subject, system: bool) -> Self {
+        let directory = match system {
+            true => PathBuf::from("/etc/systemd/system"),
+            false => subject.configurations.join("systemd/user"),
+        };
+        let instance = subject.profile.as_ref().map(|profile| format!("@{profile}"));
+        Self { system, directory, instance: instance.unwrap_or_default() }
+    }
+
+    pub(super) fn install(&self, subject: &Subject, tell: Tell<'_>) -> Result<(), Error> {
+        self.check(&subject.program)?;
+        self.is_here()?;
+        let sockets = [
+            write(&self.path(&DATA), &self.render(&DATA, subject), tell)?,
+            write(&self.path(&ADMIN), &self.render(&ADMIN, subject), tell)?,
+        ];
+        let is_other = write(&self.path(&SERVICE), &self.render(&SERVICE, subject), tell)?;
+        self.systemctl(["daemon-reload"]).run(tell)?;
+        if sockets.contains(&true) {
+            // An open socket cannot be moved under a daemon that uses it.
+            self.stop(tell)?;
+        } else if is_other {
+            self.systemctl(["try-restart", &self.name(&SERVICE)]).run(tell)?;
+        }
+        self.all(&["enable", "--quiet", "--now"]).run(tell)
+    }
+
+    pub(super) fn uninstall(&self, tell: Tell<'_>) -> Result<(), Error> {
+        self.is_here()?;
+        self.all(&["disable", "--quiet", "--now"]).run(tell)?;
+        for path in self.paths() {
+            remove(&path, tell)?;
+        }
+        self.systemctl(["daemon-reload"]).run(tell)
+    }
+
+    pub(super) fn start(&self, tell: Tell<'_>) -> Result<(), Error> {
+        self.is_here()?;
+        self.all(&["start"]).run(tell)
+    }
+
+    pub(super) fn stop(&self, tell: Tell<'_>) -> Result<(), Error> {
+        self.is_here()?;
+        self.all(&["stop"]).run(tell)
+    }
+
+    pub(super) fn state(&self) -> Result<State, Error> {
+        self.is_here()?;
+        let wanted = "--property=ActiveState,UnitFileState,MainPID,StatusText,Result";
+        let show = |unit| Ok(self.systemctl(["show", wanted, &self.name(unit)]).ask()?.1);
+        let (service, data) = (show(&SERVICE)?, show(&DATA)?);
+        let of = |shown: &str, name: &str| {
+            let found = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            found.unwrap_or_default().to_owned()
+        };
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let pid = of(&service, "MainPID").parse().ok().filter(|pid| *pid > 0);
+        Ok(State {
+            files: vec![],
+            enabled: of(&service, "UnitFileState") == "enabled",
+            listening: of(&data, "ActiveState") == "active",
+            state: of(&service, "ActiveState"),
+            pid,
+            // What it said last outlives it.
+            says: some(of(&service, "StatusText")).filter(|_| pid.is_some()),
+            result: some(of(&service, "Result")).filter(|result| result != "success"),
+        })
+    }
+
+    pub(super) fn logs(&self, lines: u32, follow: bool, json: bool) -> Line {
+        let (lines, name) = (lines.to_string(), self.name(&SERVICE));
+        let user = (!self.system).then_some("--user");
+        let output = if json { "--output=json" } else { "--output=short" };
+        Line::new(["journalctl"])
+            .and(user)
+            .and(["--no-pager", output, "--lines", &lines])
+            .and(follow.then_some("--follow"))
+            .and(["--unit", &name])
+    }
+
+    pub(super) fn lingers(&self) -> Option<bool> {
+        if self.system {
+            return None;
+        }
+        let uid = own_uid().to_string();
+        let asked = Line::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
+        // A user who is not logged in has none to show, unless they linger.
+        asked.ask().ok().map(|(_, said)| said.trim() == "yes")
+    }
+
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        [&SERVICE, &DATA, &ADMIN].map(|unit| self.path(unit)).to_vec()
+    }
+
+    /// Says whether systemd answers, the user's own where that is what is meant.
+    fn is_here(&self) -> Result<(), Error> {
+        // As `sd_booted(3)` tells it; the answer below is the same for two different causes.
+        let is_booted = || Path::new("/run/systemd/system").is_dir();
+        let (_, said) = self.systemctl(["is-system-running"]).ask()?;
+        match said.trim() {
+            "" | "offline" | "unknown" if !self.system && is_booted() => Err(Error::NoUserManager),
+            "" | "offline" | "unknown" => Err(Error::NoManager),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says whether the program can be named in a unit, and run by it.
+    fn check(&self, program: &Path) -> Result<(), Error> {
+        let wrong = |why| Err(Error::Path { path: program.to_owned(), why });
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-@:,=~".contains(c);
+        if !program.to_str().is_some_and(|path| path.chars().all(plain)) {
+            return wrong("it has characters that mean something to systemd");
+        }
+        let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+        match self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
+            true => wrong("the system service sees no home and no temporary directory"),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts into a unit what is this installation's own. Comments stay as they are.
+    fn render(&self, unit: &Unit, subject: &Subject) -> String {
+        let text = if self.system { unit.system } else { unit.user };
+        let mut rendered = String::with_capacity(text.len());
+        let mut listens = Some(subject);
+        for line in text.lines() {
+            if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
+                // The first of them stands for all.
+                let listens = listens.take().map(|subject| self.listens(subject, text));
+                rendered.push_str(&listens.unwrap_or_default());
+                continue;
+            }
+            match line.starts_with('#') {
+                true => rendered.push_str(line),
+                false => rendered.push_str(&self.personal(line, subject)),
+            }
+            rendered.push('\n');
+        }
+        rendered
+    }
+
+    fn personal(&self, line: &str, subject: &Subject) -> String {
+        let program = subject.program.display().to_string();
+        let before = subject.arguments.iter().map(|word| format!("{word} ")).collect::<String>();
+        let mut line = line.to_owned();
+        for act in ["serve", "reload"] {
+            line = line.replace(&format!("{SHIPPED} {act}"), &format!("{program} {before}{act}"));
+        }
+        line = line.replace(SHIPPED, &program);
+        if !self.instance.is_empty() {
+            for unit in [&SERVICE, &DATA, &ADMIN] {
+                let shipped = format!("{}.{}", unit.stem, unit.kind);
+                line = line.replace(&shipped, &self.name(unit));
+            }
+            line = line.replace("/admin.sock", &format!("/{}", self.socket("admin")));
+        }
+        line
+    }
+
+    /// The places of the configuration, as lines of the unit.
+    fn listens(&self, subject: &Subject, shipped: &str) -> String {
+        let usual = shipped.lines().find(|line| line.ends_with("/proxy.sock"));
+        let unix = match &subject.unix {
+            Place::Usual => usual.map(|line| line.replace("proxy.sock", &self.socket("proxy"))),
+            Place::At(path) => Some(format!("ListenStream={}", path.display())),
+            Place::Off => None,
+        };
+        let tcp = subject.tcp.iter().map(|address| format!("ListenStream={address}"));
+        tcp.chain(unix).map(|line| format!("{line}\n")).collect()
+    }
+
+    fn socket(&self, stem: &str) -> String {
+        format!("{stem}{}.sock", self.instance.replace('@', "-"))
+    }
+
+    fn name(&self, unit: &Unit) -> String {
+        format!("{}{}.{}", unit.stem, self.instance, unit.kind)
+    }
+
+    fn path(&self, unit: &Unit) -> PathBuf {
+        self.directory.join(self.name(unit))
+    }
+
+    fn systemctl<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Line {
+        Line::new(["systemctl"]).and((!self.system).then_some("--user")).and(words)
+    }
+
+    /// An act on all units; the sockets first, or one of them would start what is being stopped.
+    fn all(&self, words: &[&str]) -> Line {
+        let names = [&DATA, &ADMIN, &SERVICE].map(|unit| self.name(unit));
+        let words = words.iter().copied();
+        self.systemctl(words).and(names.iter().map(String::as_str))
+    }
+}
+
+/// The program's path in the files as they are shipped.
+const SHIPPED: &str = "/usr/local/bin/nexudus-proxy";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_is_installed() {
+        for system in [false, true] {
+            let systemd = Systemd::of(&subject(None), system);
+            for unit in [SERVICE, DATA, ADMIN] {
+                let shipped = if system { unit.system } else { unit.user };
+                assert_eq!(systemd.render(&unit, &subject(None)), shipped);
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
+        let subject = Subject {
+            program: "/opt/np/nexudus-proxy".into(),
+            arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
+            tcp: vec!["127.0.0.1:7000".parse().unwrap()],
+            ..subject(Some("work"))
+        };
+        let systemd = Systemd::of(&subject, false);
+
+        let changed = |unit: &Unit| {
+            let (rendered, shipped) = (systemd.render(unit, &subject), unit.user);
+            let is_new = |line: &&str| !shipped.lines().any(|known| known == *line);
+            rendered.lines().filter(is_new).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            changed(&SERVICE),
+            [
+                "Requires=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+                "After=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+                "Sockets=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+                "ExecStart=/opt/np/nexudus-proxy --profile work serve",
+                "ExecReload=/opt/np/nexudus-proxy --profile work reload",
+                "Also=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
+            ]
+        );
+        assert_eq!(
+            changed(&DATA),
+            ["ListenStream=127.0.0.1:7000", "ListenStream=%t/nexudus-proxy/proxy-work.sock",]
+        );
+        assert_eq!(
+            changed(&ADMIN),
+            ["ListenStream=%t/nexudus-proxy/admin-work.sock", "Service=nexudus-proxy@work.service",]
+        );
+    }
+
+    #[test]
+    fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
+        let own = Systemd::of(&subject(None), false);
+        let system = Systemd::of(&subject(None), true);
+
+        assert!(own.check(Path::new("/home/ana/.cargo/bin/nexudus-proxy")).is_ok());
+        assert!(own.check(Path::new("/home/ana/my programs/nexudus-proxy")).is_err());
+        assert!(own.check(Path::new("/home/%u/nexudus-proxy")).is_err());
+        assert!(system.check(Path::new("/usr/local/bin/nexudus-proxy")).is_ok());
+        assert!(system.check(Path::new("/home/ana/.cargo/bin/nexudus-proxy")).is_err());
+    }
+
+    fn subject(profile: Option<&str>) -> Subject {
+        Subject::shipped(profile)
+    }
+}

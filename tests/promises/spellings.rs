@@ -1,0 +1,231 @@
+//! However a path is spelt: what must not reach Nexudus does not.
+
+use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::config::Rule;
+use nexudus_simulator::Simulator;
+use proptest::prelude::*;
+use tokio::runtime::Runtime;
+
+use crate::support::{Daemon, daemon, upstream};
+
+#[test]
+fn no_spelling_of_a_denied_path_or_of_the_token_endpoint_is_let_through() {
+    let stage = Stage::new();
+    let denied = prop_oneof![
+        Just(&["api", "token"][..]),
+        Just(&["api", "sys", "users"][..]),
+        Just(&["api", "sys", "users", "7", "token", "refresh"][..]),
+    ];
+    let spelt = denied.prop_flat_map(spelling);
+    let method = prop_oneof![Just("GET"), Just("PUT"), Just("DELETE")];
+    proptest!(ProptestConfig { cases: 600, ..ProptestConfig::default() }, |((path, method) in (spelt, method))| {
+        let answer = stage.ask(method, &path, "");
+        let status = answer.get(9..12).unwrap_or_default().to_owned();
+        prop_assert!(["400", "403", "405"].contains(&&*status), "{} {:?}: {}", method, path, answer);
+        prop_assert!(stage.arrived().is_empty(), "{} {:?}", method, path);
+    });
+}
+
+#[test]
+fn nothing_that_arrives_can_be_read_as_what_is_denied() {
+    let stage = Stage::new();
+    let state = stage.daemon.home().join("state");
+    let limits = Limits { read_only: true, ..Limits::default() };
+    let key = clients::add(&state, "reader", limits).unwrap().expose().to_owned();
+    let keyed = format!("Nexudus-Proxy-Key: {key}\r\n");
+    // Pieces that mean something to some server, in any order.
+    let piece = prop::sample::select(vec![
+        "/",
+        "//",
+        "\\",
+        "%2f",
+        "%5C",
+        "%252f",
+        ".",
+        "..",
+        "%2e",
+        "%2E%2e",
+        ";",
+        ";a=b",
+        "%3b",
+        "::",
+        "%00",
+        "%20",
+        "%09",
+        "%u002f",
+        "%c0%af",
+        "%ef%bc%8f",
+        "api",
+        "API",
+        "ap%69",
+        "token",
+        "%74oken",
+        "%2574oken",
+        "T%6Fken",
+        "sys",
+        "s%79s",
+        "users",
+        "user%73",
+        "refreshtokens",
+        "x",
+        "7",
+        "%",
+        "%3f",
+        "%23",
+        "~",
+        "billing",
+    ]);
+    let path =
+        prop::collection::vec(piece, 1..9).prop_map(|pieces| format!("/{}", pieces.concat()));
+    proptest!(ProptestConfig { cases: 1_500, ..ProptestConfig::default() }, |((path, is_keyed) in (path, any::<bool>()))| {
+        let answer = stage.ask("GET", &path, if is_keyed { &keyed } else { "" });
+        let arrived = stage.arrived();
+        prop_assert!(arrived.len() <= 1, "{:?}: {:?}", path, arrived);
+        for arrived in arrived {
+            prop_assert_eq!(&arrived, &path, "the bytes are changed");
+            for reading in readings(arrived.as_bytes()) {
+                prop_assert!(reading != ["api", "token"], "{:?}: {}", path, answer);
+                let mut begins = vec!["users"];
+                if is_keyed {
+                    begins.push("refreshtokens");
+                }
+                let is_denied = reading.len() > 2 && reading[..2] == ["api", "sys"] && begins.contains(&&*reading[2]);
+                prop_assert!(!is_denied, "{:?} as {:?}: {}", path, reading, answer);
+            }
+        }
+    });
+}
+
+/// Writes these segments in one of the ways in which some server would still find them.
+fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let separator = prop::sample::select(vec![
+        "/",
+        "/",
+        "/",
+        "//",
+        "\\",
+        "%2f",
+        "%5c",
+        "%252F",
+        "/./",
+        "/x/../",
+        "/%2e/",
+        "/y/%2E%2e/",
+        ";a=b/",
+        ";/",
+        "/.//",
+    ]);
+    let end = prop::sample::select(vec![
+        "", "", "/", "//", ".", "..", "%20", "%2e", ";x=1", ";", "%00", "%09", "?x=%2f", "::$DATA",
+        "%3fa=b", "/.", "%23a",
+    ]);
+    let segment = |text: &'static str| {
+        let letters: Vec<_> = text.chars().map(letter).collect();
+        letters.prop_map(|letters| letters.concat())
+    };
+    let parts: Vec<_> = segments.iter().map(|text| (separator.clone(), segment(text))).collect();
+    (parts, end).prop_map(|(parts, end)| {
+        let path: String =
+            parts.into_iter().map(|(separator, text)| separator.to_owned() + &text).collect();
+        // A target begins with a slash, or it is none.
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        format!("{slash}{path}{end}")
+    })
+}
+
+fn letter(letter: char) -> impl Strategy<Value = String> {
+    let upper = letter.to_ascii_uppercase();
+    prop_oneof![
+        12 => Just(letter.to_string()),
+        3 => Just(upper.to_string()),
+        2 => Just(format!("%{:02x}", letter as u32)),
+        1 => Just(format!("%{:02X}", upper as u32)),
+        1 => Just(format!("%25{:02x}", letter as u32)),
+        1 => Just(format!("%2525{:02X}", upper as u32)),
+        1 => Just(format!("%u00{:02x}", letter as u32)),
+    ]
+}
+
+/// Reads a path as servers do, plainly and each in its own way; shares nothing with the daemon's.
+fn readings(path: &[u8]) -> Vec<Vec<String>> {
+    let mut found = vec![];
+    let mut bytes = path.to_vec();
+    for _ in 0..4 {
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        for cuts in [false, true] {
+            for backslash in [false, true] {
+                let text = if backslash { text.replace('\\', "/") } else { text.clone() };
+                let mut segments: Vec<String> = vec![];
+                for segment in text.split('/') {
+                    let segment = match cuts {
+                        true => segment.split(';').next().unwrap_or_default(),
+                        false => segment,
+                    };
+                    match segment.trim_end_matches(['.', ' ']) {
+                        _ if segment == ".." => drop(segments.pop()),
+                        "" => {}
+                        plain => segments.push(plain.to_owned()),
+                    }
+                }
+                found.push(segments);
+            }
+        }
+        bytes = decoded(&bytes);
+    }
+    found
+}
+
+fn decoded(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![];
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = bytes.get(at + 1..at + 3).and_then(|two| std::str::from_utf8(two).ok());
+        let code = code.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match code.filter(|_| bytes[at] == b'%') {
+            Some(code) => {
+                out.push(code);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+struct Stage {
+    runtime: Runtime,
+    upstream: Simulator,
+    daemon: Daemon,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (upstream, daemon) = runtime.block_on(async {
+            let upstream = upstream().start().unwrap();
+            let rule = Rule::read("* /api/sys/users/**").unwrap();
+            let daemon = daemon(&upstream).set(|config| config.policy.deny = vec![rule]);
+            let daemon = daemon.run().await;
+            daemon.get("/api/auth/me").await;
+            (upstream, daemon)
+        });
+        upstream.clear_seen();
+        Self { runtime, upstream, daemon }
+    }
+
+    fn ask(&self, method: &str, path: &str, lines: &str) -> String {
+        let text =
+            format!("{method} {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{lines}\r\n");
+        self.runtime.block_on(self.daemon.raw(&text))
+    }
+
+    /// Returns the targets that have arrived since it was asked last.
+    fn arrived(&self) -> Vec<String> {
+        let seen = self.upstream.seen();
+        self.upstream.clear_seen();
+        seen.into_iter().map(|seen| seen.target).collect()
+    }
+}
