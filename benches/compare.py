@@ -71,7 +71,7 @@ def compare(everyone, options):
             print(f"round {turn + 1}: {proxy.name}", file=sys.stderr)
             try:
                 one_round(proxy, rows[proxy.name], options, last=turn == options.rounds - 1)
-            except RuntimeError as error:
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 print(f"  failed: {error}", file=sys.stderr)
     for row in rows.values():
         samples = row.pop("samples")

@@ -34,13 +34,13 @@ def idle_connections(pid, port, count=500):
     before = measure.memory(pid)["anonymous_kib"]
     callers = []
     for _ in range(count):
-        caller = socket.create_connection(("127.0.0.1", port), 5)
+        caller = socket.create_connection(("127.0.0.1", port), 20)
         caller.sendall(b"GET /api/small HTTP/1.1\r\nHost: localhost\r\n\r\n")
         seen = b""
         while not seen.endswith(b"]}"):
             piece = caller.recv(65536)
             if not piece:
-                raise RuntimeError("closed instead of answered")
+                raise RuntimeError("an idle connection was closed instead of answered")
             seen += piece
         callers.append(caller)
     time.sleep(0.5)
