@@ -117,13 +117,13 @@ def one_round(proxy, row, options, last):
         note("cpu_s_per_gib", (measure.cpu(process.pid) - before) / size * (1 << 30))
         for kind, value in measure.memory(process.pid).items():
             note(f"streamed_{kind}", value)
+        if last:
+            row["version"] = version(proxy)
+            row.update(measure.program(process.pid))
         if last and not options.quick:
             row.update(scenarios.stalled(process.pid, proxy.port))
             row.update(scenarios.idle_connections(process.pid, proxy.port))
             row.update(scenarios.mixed(url, core))
-    if last:
-        row["binary_bytes"] = proxy.binary.stat().st_size
-        row["version"] = version(proxy)
 
 
 def version(proxy):
