@@ -98,7 +98,7 @@ fn head(target: &str, fields: &[(&str, &str)]) -> Parts {
 const MOST: u64 = 15;
 
 /// Most of it are two read buffers of hyper's, 8 KiB each.
-const MOST_BYTES: u64 = 28_000;
+const MOST_BYTES: u64 = 30_000;
 
 const WARM_UP: u64 = 50;
 const COUNTED: u64 = 200;
