@@ -71,7 +71,7 @@ def compare(everyone, options):
             print(f"round {turn + 1}: {proxy.name}", file=sys.stderr)
             try:
                 one_round(proxy, rows[proxy.name], options, last=turn == options.rounds - 1)
-            except RuntimeError as error:
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 print(f"  failed: {error}", file=sys.stderr)
     for row in rows.values():
         samples = row.pop("samples")
@@ -117,13 +117,13 @@ def one_round(proxy, row, options, last):
         note("cpu_s_per_gib", (measure.cpu(process.pid) - before) / size * (1 << 30))
         for kind, value in measure.memory(process.pid).items():
             note(f"streamed_{kind}", value)
+        if last:
+            row["version"] = version(proxy)
+            row.update(measure.program(process.pid))
         if last and not options.quick:
             row.update(scenarios.stalled(process.pid, proxy.port))
             row.update(scenarios.idle_connections(process.pid, proxy.port))
             row.update(scenarios.mixed(url, core))
-    if last:
-        row["binary_bytes"] = proxy.binary.stat().st_size
-        row["version"] = version(proxy)
 
 
 def version(proxy):

@@ -42,6 +42,12 @@ def memory(pid):
     return {"anonymous_kib": anonymous, "resident_kib": resident}
 
 
+def program(pid):
+    """Returns the size of the program that a process runs, unless that is an interpreter."""
+    path = Path(os.readlink(f"/proc/{pid}/exe"))
+    return {} if path.name.startswith("python") else {"binary_bytes": path.stat().st_size}
+
+
 @contextlib.contextmanager
 def running(command, core, port, environment=None, limit=20):
     """Starts a program on one core, waits until its port answers, and stops it in the end."""

@@ -21,7 +21,6 @@ class Proxy:
         self.name, self.command, self.port = name, command, port
         self.environment = {**os.environ, **(environment or {})}
         self.version = version or [command[0], "--version"]
-        self.binary = Path(os.path.realpath(shutil.which(command[0]) or command[0]))
 
 
 def found(work, upstream, authority, ours, port):

@@ -18,7 +18,7 @@ def stalled(pid, port, readers=8):
         reader = socket.socket()
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(("127.0.0.1", port))
-        reader.sendall(b"GET /api/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        reader.sendall(request(port, "large"))
         open_sockets.append(reader)
     time.sleep(2)
     after = measure.memory(pid)
@@ -34,13 +34,13 @@ def idle_connections(pid, port, count=500):
     before = measure.memory(pid)["anonymous_kib"]
     callers = []
     for _ in range(count):
-        caller = socket.create_connection(("127.0.0.1", port), 5)
-        caller.sendall(b"GET /api/small HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        caller = socket.create_connection(("127.0.0.1", port), 20)
+        caller.sendall(request(port, "small"))
         seen = b""
         while not seen.endswith(b"]}"):
             piece = caller.recv(65536)
             if not piece:
-                raise RuntimeError("closed instead of answered")
+                raise RuntimeError("an idle connection was closed instead of answered")
             seen += piece
         callers.append(caller)
     time.sleep(0.5)
@@ -48,6 +48,11 @@ def idle_connections(pid, port, count=500):
     for caller in callers:
         caller.close()
     return {"kib_per_idle_connection": (after - before) / count}
+
+
+def request(port, what):
+    """The Host is what Caddy chooses a site by."""
+    return f"GET /api/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
 
 
 def mixed(url, core):

@@ -177,3 +177,18 @@ const HYPERS_HEADERS: usize = 100;
 
 /// What is buffered of one answer before its upstream is asked to wait: a few TLS records.
 const MOST_BUFFERED: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is moved once for each request, and wiped when it is given back.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<F>(_: fn(Answering, Request<Incoming>) -> F) -> usize {
+            size_of::<F>()
+        }
+
+        assert!(size(Answering::answer) <= 5_000, "{} bytes", size(Answering::answer));
+    }
+}
