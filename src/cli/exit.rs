@@ -208,7 +208,7 @@ impl Failure {
             Self::Clients(clients::Error::Name { .. }) => Code::Usage,
             Self::Clients(_) => Code::Failed,
             Self::Admin(error) => admin_code(error),
-            Self::Service(error) => service_code(error),
+            Self::Service(error) => super::service::code(error),
             Self::Other { code, .. } => *code,
         }
     }
@@ -287,21 +287,6 @@ fn admin_code(error: &client::Error) -> Code {
         client::Error::Forbidden { .. }
         | client::Error::Unreachable { .. }
         | client::Error::Foreign => Code::Failed,
-    }
-}
-
-fn service_code(error: &service::Error) -> Code {
-    match error {
-        service::Error::NoSystem
-        | service::Error::SystemProfile
-        | service::Error::NoPort { .. } => Code::Usage,
-        service::Error::NotInstalled => Code::NotRunning,
-        service::Error::NoManager
-        | service::Error::NoUserManager
-        | service::Error::Path { .. }
-        | service::Error::File { .. }
-        | service::Error::Command { .. }
-        | service::Error::Failed { .. } => Code::Failed,
     }
 }
 

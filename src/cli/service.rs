@@ -9,7 +9,7 @@ use super::{Code, Failure, Globals, Print, reach, serve};
 use crate::admin::client::Client;
 use crate::admin::wire::Status;
 use crate::config::{Config, Environment, Loaded, Paths, Problem, Sources, UnixSocket};
-use crate::service::{Deed, Place, Service, State, Subject};
+use crate::service::{Deed, Error, Place, Service, State, Subject};
 
 /// What `service` takes.
 #[derive(clap::Args, Debug)]
@@ -192,6 +192,20 @@ fn text(state: &State, lingers: Option<bool>, print: Print) -> String {
     rows.extend(state.files.iter().map(|path| ("file", path.display().to_string())));
     let row = |(name, value)| format!("{} {value}\n", print.accent("2", &format!("{name:<8}")));
     rows.into_iter().map(row).collect()
+}
+
+/// Returns how to exit.
+pub(super) fn code(error: &Error) -> Code {
+    match error {
+        Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } => Code::Usage,
+        Error::NotInstalled => Code::NotRunning,
+        Error::NoManager
+        | Error::NoUserManager
+        | Error::Path { .. }
+        | Error::File { .. }
+        | Error::Command { .. }
+        | Error::Failed { .. } => Code::Failed,
+    }
 }
 
 /// Where the system unit has what is its own.

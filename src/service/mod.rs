@@ -5,17 +5,19 @@
 //! profile and the addresses of the configuration put in. Everything that is done is told.
 
 mod launchd;
+mod line;
 mod systemd;
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use serde::Serialize;
 
 use self::launchd::Launchd;
+use self::line::Line;
 use self::systemd::Systemd;
 
 /// What is run as a service.
@@ -290,57 +292,6 @@ impl Service {
 
     fn needs_files(&self) -> Result<(), Error> {
         if self.is_installed() { Ok(()) } else { Err(Error::NotInstalled) }
-    }
-}
-
-/// A command of the service manager's.
-#[derive(Clone, Debug)]
-struct Line(Vec<String>);
-
-impl Line {
-    fn new<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(words.into_iter().map(str::to_owned).collect())
-    }
-
-    fn and<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> Self {
-        self.0.extend(words.into_iter().map(str::to_owned));
-        self
-    }
-
-    /// Runs it; what it says of a failure goes to our own standard error.
-    fn run(self, tell: Tell<'_>) -> Result<(), Error> {
-        let line = self.line();
-        let status = self.clone().command().stdout(Stdio::null()).status();
-        let status = status.map_err(|source| self.unrunnable(source))?;
-        if !status.success() {
-            return Err(Error::Failed { line, status });
-        }
-        tell(Deed::Ran(line));
-        Ok(())
-    }
-
-    /// Runs it for what it prints; how it ended is part of the answer.
-    fn ask(self) -> Result<(bool, String), Error> {
-        let output = self.clone().command().stderr(Stdio::null()).output();
-        let output = output.map_err(|source| self.unrunnable(source))?;
-        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
-    }
-
-    fn command(self) -> Command {
-        let mut command = Command::new(&self.0[0]);
-        command.args(&self.0[1..]).stdin(Stdio::null());
-        command
-    }
-
-    fn unrunnable(&self, source: io::Error) -> Error {
-        match source.kind() == io::ErrorKind::NotFound {
-            true => Error::NoManager,
-            false => Error::Command { line: self.line(), source },
-        }
-    }
-
-    fn line(&self) -> String {
-        self.0.join(" ")
     }
 }
 

@@ -7,7 +7,7 @@
 //! a refresh token that works, or one that Nexudus has already replaced; that one is refused, and
 //! the password is next.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::answer::{Failure, Issued};
 use super::attempts::Attempts;
 use super::error::{Cause, Error, Lack};
 use super::event::Fetch;
-use super::home::{self, Home};
+use super::home::{self, Home, unwritable};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::{Pair, Record};
@@ -379,11 +379,6 @@ fn unread(error: credentials::Error) -> Error {
             cause: Some(Cause::new(source.to_string())),
         },
     }
-}
-
-pub(super) fn unwritable(directory: Option<&Path>, error: &std::io::Error) -> String {
-    let directory = directory.unwrap_or(Path::new("the state directory"));
-    format!("{} cannot be written: {error}", directory.display())
 }
 
 /// Longest attempt, not counting the reading of the login.

@@ -79,6 +79,12 @@ fn unavailable(cause: Cause) -> Error {
     Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause: Some(cause) }
 }
 
+/// Says that nothing can be kept in the state directory.
+pub(super) fn unwritable(directory: Option<&Path>, error: &std::io::Error) -> String {
+    let directory = directory.unwrap_or(Path::new("the state directory"));
+    format!("{} cannot be written: {error}", directory.display())
+}
+
 fn derive(found: FileKey) -> Result<(Key, KeyOrigin), Error> {
     let key = Key::derive(found.material.trim_ascii_end()).ok_or_else(|| {
         let (origin, least) = (found.origin, seal::SHORTEST);

@@ -5,8 +5,9 @@
 use super::answer::Failure;
 use super::attempts::{Attempts, Reason, Verdict};
 use super::error::{Cause, Error};
-use super::flight::{End, Flight, Miss, Step, passing, passing_after, unwritable};
+use super::flight::{End, Flight, Miss, Step, passing, passing_after};
 use super::home::Home;
+use super::home::unwritable;
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::Record;

@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::answer::{Failure, Issued};
 use super::attempts::Attempts;
 use super::error::{Cause, Error};
-use super::flight;
 use super::home::{self, Home};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
@@ -187,7 +186,7 @@ async fn wait_for_lock(directory: &Path, clock: &Clock) -> Result<Lock, Cause> {
 }
 
 fn unwritable(directory: &Path, error: &io::Error) -> Cause {
-    Cause::new(flight::unwritable(Some(directory), error))
+    Cause::new(home::unwritable(Some(directory), error))
 }
 
 /// Longest wait for another process: an attempt of its own ends within 30 s.

@@ -367,7 +367,7 @@ fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_passw
         "hint: Check the e-mail address and the password, and try again in a few minutes.\n=> 7\n"
     ));
     assert!(offline.ends_with(
-        "error: could not reach Nexudus\n  caused by: the token endpoint cannot be reached\n\
+        "error: could not reach Nexudus\n  caused by: the token endpoint cannot be reached: Connection refused (os error 111)\n\
          hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n=> 7\n"
     ));
 }

@@ -54,6 +54,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("limits.keep_alive", "a_connection_without_requests_is_closed_after_a_while"),
     ("log.level", "a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection"),
     ("log.format", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
+    ("log.server_timing", "who_asks_is_told_where_the_time_went"),
     ("daemon.drain", "a_second_signal_ends_it_at_once"),
     ("notify.command", "a_person_is_called_once_per_cause_and_gets_no_secret"),
 ];
