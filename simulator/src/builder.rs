@@ -203,7 +203,10 @@ async fn open(
         .map_err(|error| StartError::Listen(loopback(0).0, error))?;
     shared.change(|state| state.origin = format!("https://localhost:{}", address.port()));
     for listener in listeners {
-        shared.change(|state| state.all_listeners += 1);
+        shared.change(|state| {
+            state.listeners += 1;
+            state.all_listeners += 1;
+        });
         tokio::spawn(server::listen(Arc::clone(shared), Arc::clone(config), listener));
     }
     let mut control_address = None;

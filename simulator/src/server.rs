@@ -25,38 +25,33 @@ use crate::wire::{Then, Wire};
 pub(crate) async fn listen(shared: Arc<Shared>, tls: Arc<ServerConfig>, first: TcpListener) {
     let Ok(address) = first.local_addr() else { return };
     let mut wanted = shared.listening.subscribe();
-    let mut listener = Some(first);
+    let mut open = first;
     loop {
-        while !*wanted.borrow_and_update() {
-            if wanted.changed().await.is_err() {
-                return;
-            }
-        }
-        let open = match listener.take() {
-            Some(open) => open,
-            None => match TcpListener::bind(address).await {
-                Ok(open) => open,
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
-                }
-            },
-        };
-        shared.change(|state| state.listeners += 1);
-        loop {
+        while *wanted.borrow_and_update() {
             tokio::select! {
                 accepted = open.accept() => if let Ok((stream, peer)) = accepted {
                     tokio::spawn(connection(Arc::clone(&shared), Arc::clone(&tls), stream, peer));
                 },
-                changed = wanted.changed() => {
-                    if changed.is_err() || !*wanted.borrow_and_update() {
-                        break;
-                    }
-                }
+                changed = wanted.changed() => if changed.is_err() { return },
             }
         }
         drop(open);
         shared.change(|state| state.listeners -= 1);
+        if wanted.wait_for(|wanted| *wanted).await.is_err() {
+            return;
+        }
+        open = bind_again(address).await;
+        shared.change(|state| state.listeners += 1);
+    }
+}
+
+/// The port may be taken for a moment by the end of an old connection.
+async fn bind_again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(open) => return open,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
     }
 }
 

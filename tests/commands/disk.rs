@@ -137,7 +137,7 @@ fn on_a_read_only_disk_the_session_is_used_and_nothing_is_lost() {
 
     assert!(place.run("whoami").ends_with("=> 0\n"));
     assert_eq!(
-        place.run("serve"),
+        place.run("serve --log-level info"),
         "! error: could not use the state directory ~/.local/state/nexudus-proxy\n\
          !   caused by: Read-only file system (os error 30)\n\
          ! hint: Make it writable for this user, or set XDG_STATE_HOME to a directory that is.\n\

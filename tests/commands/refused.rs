@@ -146,7 +146,7 @@ fn a_mistyped_command_is_answered_with_the_nearest_name() {
     assert_eq!(
         home().run("serv"),
         "! error: unrecognized subcommand 'serv'\n\
-         ! hint: A similar subcommand exists: 'serve'.\n\
+         ! hint: Some similar subcommands exist: 'service', 'serve'.\n\
          => 2\n"
     );
 }
@@ -184,7 +184,6 @@ fn what_this_version_cannot_do_is_refused() {
          ! hint: Leave it out.\n\
          => 2\n"
     );
-    assert!(home().run("serve --policy-cookies").contains("policy.cookies is not available"));
 }
 
 #[test]
