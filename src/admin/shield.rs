@@ -1,8 +1,8 @@
 //! Who may use the control surface.
 //!
 //! Over the socket: our own user, those of `admin.users`, and root, who could stop the daemon
-//! anyway. Over TCP any local
-//! user, as the configuration asks for, but no web page: what a browser sends says so itself.
+//! anyway. Over TCP any local user, as the configuration asks for, but no web page: what a browser
+//! sends says so itself.
 
 use std::net::SocketAddr;
 

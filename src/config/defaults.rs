@@ -22,7 +22,7 @@ impl Default for Config {
             throttle: Throttle::default(),
             limits: Limits::default(),
             log: Log { level: "info".to_owned(), format: Format::Auto, server_timing: false },
-            // Below systemd's and launchd's own patience (90 s and 20 s), above what a page takes.
+            // Above what a page takes; systemd is asked for more when it is, launchd's agent has 60 s.
             daemon: Daemon { drain: Duration::from_secs(5) },
             notify: Notify { command: vec![] },
         }

@@ -57,7 +57,7 @@ struct Shared {
 #[derive(Debug)]
 struct Counted {
     lane: Arc<Lane>,
-    /// Requests in a day that Nexudus has published as a limit, and what they are.
+    /// Requests in a day that Nexudus has published as a limit, the least first.
     daily: &'static [u64],
     minute: Tally,
     day: Tally,
