@@ -184,12 +184,8 @@ impl Systemd {
 
     fn personal(&self, line: &str, subject: &Subject) -> String {
         let program = subject.program.display().to_string();
-        let before = subject.arguments.iter().map(|word| format!("{word} ")).collect::<String>();
+        let arguments = subject.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
         let mut line = line.to_owned();
-        for act in ["serve", "reload"] {
-            line = line.replace(&format!("{SHIPPED} {act}"), &format!("{program} {before}{act}"));
-        }
-        line = line.replace(SHIPPED, &program);
         if !self.instance.is_empty() {
             for unit in [&SERVICE, &DATA, &ADMIN] {
                 let shipped = format!("{}.{}", unit.stem, unit.kind);
@@ -197,7 +193,17 @@ impl Systemd {
             }
             line = line.replace("/admin.sock", &format!("/{}", self.socket("admin")));
         }
-        line
+        // Last and once: the installation's own words may hold the shipped ones.
+        let mut parts = line.split(SHIPPED);
+        let mut personal = parts.next().unwrap_or_default().to_owned();
+        for after in parts {
+            personal.push_str(&program);
+            if [" serve", " reload"].iter().any(|act| after.starts_with(act)) {
+                personal.push_str(&arguments);
+            }
+            personal.push_str(after);
+        }
+        personal
     }
 
     /// The places of the configuration, as lines of the unit.
@@ -287,6 +293,29 @@ mod tests {
         assert_eq!(
             changed(&ADMIN),
             ["ListenStream=%t/nexudus-proxy/admin-work.sock", "Service=nexudus-proxy@work.service",]
+        );
+    }
+
+    #[test]
+    fn a_program_beside_the_shipped_one_is_put_in_once() {
+        let program = "/usr/local/bin/nexudus-proxy-0.1.0";
+        let subject = Subject {
+            program: program.into(),
+            arguments: ["--config".to_owned(), "/etc/nexudus-proxy.socket/c.toml".to_owned()]
+                .into(),
+            ..subject(Some("work"))
+        };
+        let systemd = Systemd::of(&subject, false);
+
+        let put_in = |line: &str| systemd.personal(line, &subject);
+
+        assert_eq!(
+            put_in("ExecStart=/usr/local/bin/nexudus-proxy serve"),
+            format!("ExecStart={program} --config /etc/nexudus-proxy.socket/c.toml serve")
+        );
+        assert_eq!(
+            put_in("ExecPaths=/usr/local/bin/nexudus-proxy"),
+            format!("ExecPaths={program}")
         );
     }
 
