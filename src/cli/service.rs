@@ -197,7 +197,9 @@ fn text(state: &State, lingers: Option<bool>, print: Print) -> String {
 /// Returns how to exit.
 pub(super) fn code(error: &Error) -> Code {
     match error {
-        Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } => Code::Usage,
+        Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } | Error::Word { .. } => {
+            Code::Usage
+        }
         Error::NotInstalled => Code::NotRunning,
         Error::NoManager
         | Error::NoUserManager

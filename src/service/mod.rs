@@ -130,6 +130,12 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// A word of the configuration cannot be written into a unit.
+    #[error("{word} cannot stand in a unit: it has characters that mean something to systemd")]
+    Word {
+        /// The word.
+        word: String,
+    },
     /// A file could not be written or removed.
     #[error("could not change {}", path.display())]
     File {
