@@ -120,6 +120,7 @@ fn subject(config: &Config, paths: &Paths, globals: &Globals) -> Result<Subject,
             UnixSocket::Off => Place::Off,
         },
         runtime: paths.runtime.clone(),
+        drain: config.daemon.drain,
     })
 }
 
