@@ -74,6 +74,9 @@ pub(super) fn service(error: &service::Error) -> Option<String> {
         service::Error::Path { .. } => {
             "Copy the program to /usr/local/bin, and install the service with that one."
         }
+        service::Error::Word { .. } => {
+            "Give the configuration or the socket a path of ASCII letters, digits and `/._+-@:,=~`."
+        }
         service::Error::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
             "Run it as root for --system; else make the directory writable for this user."
         }

@@ -28,11 +28,13 @@ pub(super) fn run(
     sources: &Sources,
     print: Print,
 ) -> Result<(), Failure> {
-    let _log = start_log(&config.log, print)?;
-    process::harden();
-    // Before there is another thread: each one inherits it.
+    // Before there is another thread, the log's too: only later ones inherit it.
     #[cfg(target_os = "linux")]
-    ports::confine(config);
+    let confined = ports::confine(config);
+    let _log = start_log(&config.log, print)?;
+    #[cfg(target_os = "linux")]
+    confined.tell();
+    process::harden();
     let setting = Setting {
         clock: Clock::system(),
         credentials: Credentials::configured(&config.credentials, &paths.profile),

@@ -120,6 +120,7 @@ fn subject(config: &Config, paths: &Paths, globals: &Globals) -> Result<Subject,
             UnixSocket::Off => Place::Off,
         },
         runtime: paths.runtime.clone(),
+        drain: config.daemon.drain,
     })
 }
 
@@ -197,7 +198,9 @@ fn text(state: &State, lingers: Option<bool>, print: Print) -> String {
 /// Returns how to exit.
 pub(super) fn code(error: &Error) -> Code {
     match error {
-        Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } => Code::Usage,
+        Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } | Error::Word { .. } => {
+            Code::Usage
+        }
         Error::NotInstalled => Code::NotRunning,
         Error::NoManager
         | Error::NoUserManager

@@ -15,18 +15,41 @@ use landlock::{
 use crate::config::Config;
 use crate::upstream::Via;
 
+/// What came of it, to be told once there is a log.
+#[derive(Debug)]
+#[must_use]
+pub enum Confined {
+    /// To these ports.
+    To(BTreeSet<u16>),
+    /// Not at all: a configured program needs its own.
+    Unwanted,
+    /// Not at all: the kernel is too old.
+    Unable,
+    /// Not at all: the kernel refused.
+    Failed(RulesetError),
+}
+
 /// Confines this thread and those that it starts. An older kernel confines nothing.
-pub fn confine(config: &Config) {
-    let Some(ports) = needed(config) else {
-        tracing::debug!("connections are not confined: a configured program needs its own");
-        return;
-    };
+pub fn confine(config: &Config) -> Confined {
+    let Some(ports) = needed(config) else { return Confined::Unwanted };
     match hold(&ports) {
-        Ok(RulesetStatus::FullyEnforced) => tracing::debug!(?ports, "connections are confined"),
-        Ok(RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced) => {
-            tracing::debug!("connections are not confined: this kernel cannot");
+        Ok(RulesetStatus::FullyEnforced) => Confined::To(ports),
+        Ok(RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced) => Confined::Unable,
+        Err(error) => Confined::Failed(error),
+    }
+}
+
+impl Confined {
+    /// Writes it to the log.
+    pub fn tell(&self) {
+        match self {
+            Self::To(ports) => tracing::debug!(?ports, "connections are confined"),
+            Self::Unwanted => {
+                tracing::debug!("connections are not confined: a configured program needs its own");
+            }
+            Self::Unable => tracing::debug!("connections are not confined: this kernel cannot"),
+            Self::Failed(error) => tracing::warn!(%error, "could not confine connections"),
         }
-        Err(error) => tracing::warn!(%error, "could not confine connections"),
     }
 }
 

@@ -185,6 +185,7 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
     // Behind a TCP connection nobody is looked for: a crowd of them would cost too much.
     let who = pid.map(|_| visitor.who());
     let program = who.as_ref().and_then(|who| Some(who.process.get()?.program.as_str()));
+    let program = program.filter(|it| !it.is_empty());
     tracing::info!(code, uid, pid, program, host, origin, "refused a caller");
 }
 

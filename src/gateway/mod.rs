@@ -143,6 +143,7 @@ impl Gateway {
             match verdict {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
                     response.into_body().discard(LEFT_OF_AN_ANSWER).await;
+                    spent.on(Part::Upstream);
                     replayed = true;
                 }
                 verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
@@ -216,6 +217,7 @@ impl Gateway {
             spent.on(Part::Queue);
             let Ok(another) = another else { return Ok((response, bearer)) };
             response.into_body().discard(LEFT_OF_AN_ANSWER).await;
+            spent.on(Part::Upstream);
             slot = another;
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Error, Line, Place, State, Subject, Tell, own_uid, remove, write};
+use crate::private;
 
 /// The agent of one profile.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Launchd {
     label: String,
     home: PathBuf,
     domain: String,
+    /// How long an end may take.
+    patience: Duration,
 }
 
 const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
@@ -22,13 +25,19 @@ impl Launchd {
             Some(profile) => format!("nexudus-proxy.{profile}"),
             None => "nexudus-proxy".to_owned(),
         };
-        Self { label, home: subject.home.clone(), domain: format!("gui/{}", own_uid()) }
+        Self {
+            label,
+            home: subject.home.clone(),
+            domain: format!("gui/{}", own_uid()),
+            patience: subject.drain.saturating_add(AFTER_DRAIN).max(SHORTEST_PATIENCE),
+        }
     }
 
     pub(super) fn install(&self, subject: &Subject, tell: Tell<'_>) -> Result<(), Error> {
         // launchd makes neither.
         for directory in [&subject.runtime, &self.home.join("Library/Logs")] {
-            private(directory)?;
+            private::directory(directory)
+                .map_err(|source| Error::File { path: directory.clone(), source })?;
         }
         let is_other = write(&self.path(), &self.render(subject), tell)?;
         if is_other {
@@ -59,7 +68,7 @@ impl Launchd {
         }
         self.launchctl(["bootout", &self.target()]).run(tell)?;
         // It returns before the process has ended, and until then nothing of the name can be loaded.
-        let deadline = Instant::now() + LONGEST_END;
+        let deadline = Instant::now() + self.patience;
         while self.loaded()?.is_some() && Instant::now() < deadline {
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -129,6 +138,8 @@ impl Launchd {
         let log = string(&self.log().display().to_string());
         let text = replaced(SHIPPED, "Label", &string(&self.label));
         let text = replaced(&text, "ProgramArguments", &array(&words));
+        let patience = self.patience.as_secs();
+        let text = replaced(&text, "ExitTimeOut", &format!("<integer>{patience}</integer>"));
         let text = replaced(&text, "StandardErrorPath", &log);
         let text = replaced(&text, "data", &array(&places));
         replaced(&text, "admin", &socket("admin"))
@@ -192,20 +203,10 @@ fn replaced(text: &str, key: &str, value: &str) -> String {
     out
 }
 
-#[cfg(unix)]
-fn private(directory: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|source| Error::File { path: directory.to_owned(), source })
-}
+/// What comes after the drain: a token request under way (30 s) and its write, with room.
+const AFTER_DRAIN: Duration = Duration::from_secs(40);
 
-#[cfg(not(unix))]
-fn private(_: &Path) -> Result<(), Error> {
-    Err(Error::NoManager)
-}
-
-/// Longest drain and last write, as the agent's `ExitTimeOut` has it.
-const LONGEST_END: Duration = Duration::from_secs(60);
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(60);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -268,6 +269,7 @@ mod tests {
             tcp: vec!["[::1]:7000".parse().unwrap()],
             unix: Place::At("/Users/ana/np.sock".into()),
             runtime: "/Users/ana/run".into(),
+            drain: Duration::from_secs(30),
             ..Subject::shipped(Some("work"))
         };
 
@@ -275,6 +277,7 @@ mod tests {
         expected["Label"] = json!("nexudus-proxy.work");
         expected["ProgramArguments"] =
             json!(["/Users/ana/R & D/nexudus-proxy", "--profile", "work", "serve"]);
+        expected["ExitTimeOut"] = json!(70);
         expected["StandardErrorPath"] = json!("/Users/ana/Library/Logs/nexudus-proxy.work.log");
         let socket = |path: &str| json!({ "SockPathName": path, "SockPathMode": 0o600 });
         let address =

@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -39,6 +40,8 @@ pub struct Subject {
     pub unix: Place,
     /// The directory of the sockets.
     pub runtime: PathBuf,
+    /// How long requests under way may take at its end.
+    pub drain: Duration,
 }
 
 /// Where the unix socket is.
@@ -129,6 +132,12 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         why: &'static str,
+    },
+    /// A word of the configuration cannot be written into a unit.
+    #[error("{word} cannot stand in a unit: it has characters that mean something to systemd")]
+    Word {
+        /// The word.
+        word: String,
     },
     /// A file could not be written or removed.
     #[error("could not change {}", path.display())]
@@ -347,6 +356,7 @@ impl Subject {
             tcp: vec!["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()],
             unix: Place::Usual,
             runtime: "/Users/you/.local/state/nexudus-proxy/run".into(),
+            drain: Duration::from_secs(5),
         }
     }
 }

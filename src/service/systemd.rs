@@ -51,7 +51,7 @@ impl Systemd {
     }
 
     pub(super) fn install(&self, subject: &Subject, tell: Tell<'_>) -> Result<(), Error> {
-        self.check(&subject.program)?;
+        self.check(subject)?;
         self.is_here()?;
         let sockets = [
             write(&self.path(&DATA), &self.render(&DATA, subject), tell)?,
@@ -147,17 +147,25 @@ impl Systemd {
         }
     }
 
-    /// Says whether the program can be named in a unit, and run by it.
-    fn check(&self, program: &Path) -> Result<(), Error> {
-        let wrong = |why| Err(Error::Path { path: program.to_owned(), why });
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-@:,=~".contains(c);
-        if !program.to_str().is_some_and(|path| path.chars().all(plain)) {
+    /// Says whether what is put into a unit can stand there, and whether it can run the program.
+    fn check(&self, subject: &Subject) -> Result<(), Error> {
+        let program = &subject.program;
+        let wrong = |why| Err(Error::Path { path: program.clone(), why });
+        if !program.to_str().is_some_and(is_plain) {
             return wrong("it has characters that mean something to systemd");
         }
         let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
-        match self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
-            true => wrong("the system service sees no home and no temporary directory"),
-            false => Ok(()),
+        if self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
+            return wrong("the system service sees no home and no temporary directory");
+        }
+        let socket = match &subject.unix {
+            Place::At(path) => Some(path.to_string_lossy()),
+            Place::Usual | Place::Off => None,
+        };
+        let words = subject.arguments.iter().map(|word| word.as_str().into()).chain(socket);
+        match words.into_iter().find(|word| !is_plain(word)) {
+            Some(word) => Err(Error::Word { word: word.into_owned() }),
+            None => Ok(()),
         }
     }
 
@@ -184,12 +192,8 @@ impl Systemd {
 
     fn personal(&self, line: &str, subject: &Subject) -> String {
         let program = subject.program.display().to_string();
-        let before = subject.arguments.iter().map(|word| format!("{word} ")).collect::<String>();
+        let arguments = subject.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
         let mut line = line.to_owned();
-        for act in ["serve", "reload"] {
-            line = line.replace(&format!("{SHIPPED} {act}"), &format!("{program} {before}{act}"));
-        }
-        line = line.replace(SHIPPED, &program);
         if !self.instance.is_empty() {
             for unit in [&SERVICE, &DATA, &ADMIN] {
                 let shipped = format!("{}.{}", unit.stem, unit.kind);
@@ -197,7 +201,17 @@ impl Systemd {
             }
             line = line.replace("/admin.sock", &format!("/{}", self.socket("admin")));
         }
-        line
+        // Last and once: the installation's own words may hold the shipped ones.
+        let mut parts = line.split(SHIPPED);
+        let mut personal = parts.next().unwrap_or_default().to_owned();
+        for after in parts {
+            personal.push_str(&program);
+            if [" serve", " reload"].iter().any(|act| after.starts_with(act)) {
+                personal.push_str(&arguments);
+            }
+            personal.push_str(after);
+        }
+        personal
     }
 
     /// The places of the configuration, as lines of the unit.
@@ -234,6 +248,11 @@ impl Systemd {
         let words = words.iter().copied();
         self.systemctl(words).and(names.iter().map(String::as_str))
     }
+}
+
+/// Says whether systemd reads it as it is: no space parts it, no `%` or `$` stands for more.
+fn is_plain(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-@:,=~".contains(c))
 }
 
 /// The program's path in the files as they are shipped.
@@ -291,15 +310,64 @@ mod tests {
     }
 
     #[test]
+    fn a_program_beside_the_shipped_one_is_put_in_once() {
+        let program = "/usr/local/bin/nexudus-proxy-0.1.0";
+        let subject = Subject {
+            program: program.into(),
+            arguments: ["--config".to_owned(), "/etc/nexudus-proxy.socket/c.toml".to_owned()]
+                .into(),
+            ..subject(Some("work"))
+        };
+        let systemd = Systemd::of(&subject, false);
+
+        let put_in = |line: &str| systemd.personal(line, &subject);
+
+        assert_eq!(
+            put_in("ExecStart=/usr/local/bin/nexudus-proxy serve"),
+            format!("ExecStart={program} --config /etc/nexudus-proxy.socket/c.toml serve")
+        );
+        assert_eq!(
+            put_in("ExecPaths=/usr/local/bin/nexudus-proxy"),
+            format!("ExecPaths={program}")
+        );
+    }
+
+    #[test]
     fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
         let own = Systemd::of(&subject(None), false);
         let system = Systemd::of(&subject(None), true);
 
-        assert!(own.check(Path::new("/home/ana/.cargo/bin/nexudus-proxy")).is_ok());
-        assert!(own.check(Path::new("/home/ana/my programs/nexudus-proxy")).is_err());
-        assert!(own.check(Path::new("/home/%u/nexudus-proxy")).is_err());
-        assert!(system.check(Path::new("/usr/local/bin/nexudus-proxy")).is_ok());
-        assert!(system.check(Path::new("/home/ana/.cargo/bin/nexudus-proxy")).is_err());
+        let is_good = |systemd: &Systemd, program: &str| {
+            let subject = Subject { program: program.into(), ..subject(None) };
+            systemd.check(&subject).is_ok()
+        };
+        assert!(is_good(&own, "/home/ana/.cargo/bin/nexudus-proxy"));
+        assert!(!is_good(&own, "/home/ana/my programs/nexudus-proxy"));
+        assert!(!is_good(&own, "/home/%u/nexudus-proxy"));
+        assert!(is_good(&system, "/usr/local/bin/nexudus-proxy"));
+        assert!(!is_good(&system, "/home/ana/.cargo/bin/nexudus-proxy"));
+    }
+
+    #[test]
+    fn a_configuration_or_a_socket_that_a_unit_cannot_name_is_refused() {
+        for system in [false, true] {
+            let refused = |path: &str| {
+                let arguments = ["--config".to_owned(), path.to_owned()].to_vec();
+                let argument = Subject { arguments, ..subject(None) };
+                let socket = Subject { unix: Place::At(path.into()), ..subject(None) };
+                [argument, socket].map(|subject| {
+                    match Systemd::of(&subject, system).check(&subject) {
+                        Err(Error::Word { word }) => Some(word),
+                        other => other.map(|()| None).unwrap(),
+                    }
+                })
+            };
+            for path in ["/home/ana/my configs/np", "/home/%u/np", "/home/ana/$np"] {
+                assert_eq!(refused(path), [(); 2].map(|()| Some(path.to_owned())));
+            }
+            // Only the program has to be seen from inside the sandbox.
+            assert_eq!(refused("/home/ana/np-1.2_3"), [None, None]);
+        }
     }
 
     fn subject(profile: Option<&str>) -> Subject {

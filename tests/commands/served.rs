@@ -68,6 +68,30 @@ fn a_server_without_a_keychain_resumes_from_systemd_credentials() {
     }
 }
 
+/// What Landlock holds is a thread's own, and shows in `/proc` by what it needs to be asked for.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_thread_of_the_daemon_is_confined_to_the_configured_ports() {
+    let home = home();
+    let _simulator = upstream(&home, "");
+    let daemon = serve(&home, &[]);
+    // Nobody has logged in: it says so as soon as it runs.
+    assert!(home.run("wait").ends_with("=> 3\n"));
+
+    let said = |what: &str| fs::read_to_string(home.path("serve.log")).unwrap().contains(what);
+    let (held, cannot) = ("connections are confined", "this kernel cannot");
+    eventually("it says whether it is confined", || said(held) || said(cannot));
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.0.id())).unwrap();
+    let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap();
+    let tasks: Vec<_> = tasks.map(|task| status(task.unwrap())).collect();
+    assert!(tasks.iter().any(|status| status.contains("Name:\tlog\n")), "{tasks:?}");
+    if said(held) {
+        let free: Vec<_> =
+            tasks.iter().filter(|status| !status.contains("NoNewPrivs:\t1\n")).collect();
+        assert!(free.is_empty(), "{free:#?}");
+    }
+}
+
 #[test]
 fn two_profiles_serve_side_by_side_each_its_own_account() {
     let home = home();

@@ -146,6 +146,15 @@ fn what_cannot_be_is_said_with_a_way_out() {
          ! hint: Give listen.tcp a port of its own.\n\
          => 2\n"
     );
+    place.home.configure("[listen]\nunix = \"/run/my sockets/np.sock\"\n");
+    assert_eq!(
+        place.run("service install"),
+        "! error: /run/my sockets/np.sock cannot stand in a unit: it has characters that mean \
+         something to systemd\n\
+         ! hint: Give the configuration or the socket a path of ASCII letters, digits and \
+         `/._+-@:,=~`.\n\
+         => 2\n"
+    );
     place.home.configure("");
     place.home.write("fails", "1");
     assert!(place.run("service install").ends_with(
