@@ -115,6 +115,8 @@ struct Shared {
     facts: Facts,
     sources: Sources,
     free: Semaphore,
+    /// Whoever may do nothing here, or only read, takes no place of those who may act.
+    free_for_others: Semaphore,
 }
 
 impl std::ops::Deref for Shared {
@@ -134,8 +136,8 @@ impl Shared {
 impl Admin {
     /// Makes the surface; nothing is served before [`Admin::serve`].
     pub fn new(facts: Facts, sources: Sources) -> Self {
-        let free = Semaphore::new(CONNECTIONS);
-        let shared = Arc::new(Shared { facts, sources, free });
+        let [free, free_for_others] = [CONNECTIONS; 2].map(Semaphore::new);
+        let shared = Arc::new(Shared { facts, sources, free, free_for_others });
         let read_only = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -165,12 +167,16 @@ impl Admin {
 
     /// Serves one connection to its end: everything over a unix socket, reading over TCP.
     pub async fn serve(self, stream: Stream, peer: Peer) {
-        let Ok(_room) = self.shared.free.try_acquire() else { return };
+        let shield = &self.shared.shield;
+        let free = match shield.knows(&peer) {
+            true => &self.shared.free,
+            false => &self.shared.free_for_others,
+        };
+        let Ok(_room) = free.try_acquire() else { return };
         let (router, is_tcp) = match &peer {
             Peer::Unix { .. } => (self.everything, false),
             Peer::Tcp { .. } => (self.read_only, true),
         };
-        let shield = &self.shared.shield;
         let answer = tower::service_fn(|request: Request<Incoming>| {
             let admitted = shield.check(&request, &peer, is_tcp);
             let router = router.clone();
@@ -311,7 +317,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// Most connections at once: monitoring, a few watchers, a command.
+/// Most connections at once of those who may act: monitoring, a few watchers, a command. As many
+/// of everybody else.
 const CONNECTIONS: usize = 64;
 
 /// Longest time for a request head, and without any request.

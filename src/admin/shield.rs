@@ -37,6 +37,14 @@ impl Shield {
         Self { operators, port: address.map(|address| address.port()) }
     }
 
+    /// Says whether the kernel vouches that this caller may act.
+    pub(super) fn knows(&self, peer: &Peer) -> bool {
+        match peer {
+            Peer::Unix { uid, .. } => *uid == ROOT || self.operators.knows(*uid),
+            Peer::Tcp { .. } => false,
+        }
+    }
+
     pub(super) fn check<B>(
         &self,
         request: &Request<B>,
@@ -57,7 +65,7 @@ impl Shield {
             if !is_ours {
                 return Err(Refusal::Host);
             }
-        } else if !peer.uid().is_some_and(|uid| uid == ROOT || self.operators.knows(uid)) {
+        } else if !self.knows(peer) {
             return Err(Refusal::User);
         }
         match is_page {

@@ -81,6 +81,9 @@ fn session(path: &str, done: &str, globals: &Globals, print: Print) -> Result<()
         return print.json(&json!(session));
     }
     print.line(&format!("{done}; token: {}", status::token(&session)))?;
+    if let Some(degraded) = &session.degraded {
+        print.warning(degraded);
+    }
     match &session.error {
         Some(trouble) if trouble.code != "session.locked" => {
             print.warning(&format!("{}. {}", trouble.sentence, trouble.hint));

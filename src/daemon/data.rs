@@ -31,7 +31,9 @@ impl Data {
         draining: Draining,
         heart: Heart,
     ) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        // They ask the user database, on behalf of whoever connects.
+        let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
         let watched = {
             let _inside = runtime.enter();
             routes
@@ -88,3 +90,6 @@ async fn accept(
         () = serve => {}
     }
 }
+
+/// The service unit allows 64 tasks in all.
+const BLOCKING_THREADS: usize = 8;

@@ -170,15 +170,8 @@ pub(super) fn gateway(
         true => session.clone(),
         false => session.elsewhere(&upstream.origin().to_string()),
     };
-    let gateway = Gateway::new(
-        guard,
-        policy,
-        keep,
-        session.clone(),
-        throttle.clone(),
-        upstream.clone(),
-        manners,
-    );
+    let gateway =
+        Gateway::new(guard, policy, keep, session, throttle.clone(), upstream.clone(), manners);
     Ok(gateway.telling_time(config.log.server_timing))
 }
 

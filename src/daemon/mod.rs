@@ -171,11 +171,6 @@ impl Daemon {
             setting.clock.clone(),
         );
         let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
-        let keeper = tokio::spawn(keeper.run());
-        let alert = (!config.notify.command.is_empty()).then(|| {
-            let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
-            tokio::spawn(alert::watch(session.clone(), credentials, command, profile))
-        });
 
         let (drain, draining) = Drain::new();
         #[cfg(target_os = "linux")]
@@ -184,9 +179,8 @@ impl Daemon {
         reserved.append(&mut places.reserved);
         let callers = Callers { users, clients: clients.clone(), assumed: key };
         let record = Arc::<Record>::default();
-        let own = addresses(&places.own);
-        let socket = places.own.iter().find_map(socket);
-        let host_addresses: Vec<_> = places.hosts.iter().map(|host| addresses(host)).collect();
+        let facts = facts(config, paths, &places, &admin, is_activated);
+        let listening = facts.listening.clone();
         let forward = Forward {
             config,
             session: &session,
@@ -206,20 +200,6 @@ impl Daemon {
             watch::channel(Now { phase: wire::Phase::Serving, restart_needed: vec![] });
         let (order, orders) = mpsc::channel(1);
         let (pulse, heart) = Pulse::new();
-        let facts = Facts {
-            profile: config.profile.clone(),
-            started: Instant::now(),
-            listening: wire::Listening {
-                tcp: own.clone(),
-                unix: socket.clone(),
-                hosts: hosts(config, &host_addresses),
-                admin: admin.socket(),
-                admin_tcp: admin.address(),
-                activated: is_activated,
-            },
-            upstream: config.upstream.origin.to_string(),
-            config: paths.config.clone(),
-        };
         let surface = Admin::new(
             facts,
             admin::Sources {
@@ -238,10 +218,16 @@ impl Daemon {
             .map_err(Error::Data)?;
         let control = Control::start(admin, &surface, &session, upstreams, &record);
         let control = control.map_err(Error::Data)?;
+        // Last, as nobody would end them after an error; what they are told meanwhile waits.
+        let keeper = tokio::spawn(keeper.run());
+        let alert = (!config.notify.command.is_empty()).then(|| {
+            let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
+            tokio::spawn(alert::watch(session.clone(), credentials, command, profile))
+        });
         Ok(Self {
-            addresses: own,
-            host_addresses,
-            socket,
+            addresses: listening.tcp,
+            host_addresses: listening.hosts.into_iter().map(|host| host.tcp).collect(),
+            socket: listening.unix,
             session,
             clients,
             throttle,
@@ -327,10 +313,31 @@ impl Drop for Daemon {
 /// How long a 503 may take to be written, once the time to finish is over.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-fn hosts(config: &Config, addresses: &[Vec<SocketAddr>]) -> Vec<wire::Host> {
-    let host = |(host, tcp): (&crate::config::Host, &Vec<SocketAddr>)| wire::Host {
+/// What the admin surface tells of us for as long as we run.
+fn facts(
+    config: &Config,
+    paths: &Paths,
+    places: &Places,
+    admin: &control::Places,
+    activated: bool,
+) -> Facts {
+    let host = |(host, places): (&crate::config::Host, &Vec<listen::Bound>)| wire::Host {
         upstream: host.origin.to_string(),
-        tcp: tcp.clone(),
+        tcp: addresses(places),
     };
-    config.hosts.iter().zip(addresses).map(host).collect()
+    let listening = wire::Listening {
+        tcp: addresses(&places.own),
+        unix: places.own.iter().find_map(socket),
+        hosts: config.hosts.iter().zip(&places.hosts).map(host).collect(),
+        admin: admin.socket(),
+        admin_tcp: admin.address(),
+        activated,
+    };
+    Facts {
+        profile: config.profile.clone(),
+        started: Instant::now(),
+        listening,
+        upstream: config.upstream.origin.to_string(),
+        config: paths.config.clone(),
+    }
 }

@@ -121,18 +121,21 @@ fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
     Ok(())
 }
 
-/// Lets a group go through a directory that nobody but us can enter.
+/// Lets others go through a directory of ours that nobody else can read, whoever went through it
+/// before: another socket's callers, or those of an earlier configuration.
 fn open_to(directory: &Path, opening: Opening) -> io::Result<()> {
-    let (group, mode) = match opening {
+    let (group, passing) = match opening {
         Opening::Own => return Ok(()),
-        Opening::Group(group) => (Some(group), 0o710),
-        Opening::Everybody => (None, 0o711),
+        Opening::Group(group) => (Some(group), 0o010),
+        Opening::Everybody => (None, EVERYBODY_PASSES),
     };
     let found = std::fs::metadata(directory)?;
-    if found.mode() & 0o077 != 0 || found.uid() != nix::unistd::geteuid().as_raw() {
+    let is_ours = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o066 == 0;
+    if !is_ours || found.mode() & EVERYBODY_PASSES == EVERYBODY_PASSES {
         return Ok(());
     }
     std::os::unix::fs::chown(directory, None, group)?;
+    let mode = found.mode() & 0o7777 | passing;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
 }
 
@@ -164,6 +167,9 @@ fn clear_stale(path: &Path) -> Result<(), Error> {
 /// final NUL.
 const PATH_MAX: usize = 103;
 
+/// The mode bits with which every user may go through a directory.
+const EVERYBODY_PASSES: u32 = 0o011;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +198,28 @@ mod tests {
         let file = std::fs::metadata(&path).unwrap();
         assert_eq!((file.mode() & 0o777, file.gid()), (0o660, own));
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o710);
+    }
+
+    #[test]
+    fn whoever_is_let_in_later_can_go_through_the_directory_too() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("run/proxy.sock");
+        let own = nix::unistd::getegid().as_raw();
+        // Only root can give a directory to any group.
+        let other = if nix::unistd::geteuid().is_root() { 12345 } else { own };
+        let passes = |opening| {
+            drop(bind(&path, opening).unwrap());
+            let directory = std::fs::metadata(path.parent().unwrap()).unwrap();
+            (directory.mode() & 0o777, directory.gid())
+        };
+
+        assert_eq!(passes(Opening::Group(own)), (0o710, own));
+        assert_eq!(passes(Opening::Group(other)), (0o710, other));
+        assert_eq!(passes(Opening::Everybody), (0o711, other));
+        assert_eq!(passes(Opening::Group(own)), (0o711, other), "everybody goes through still");
+        let readable = std::fs::Permissions::from_mode(0o750);
+        std::fs::set_permissions(path.parent().unwrap(), readable).unwrap();
+        assert_eq!(passes(Opening::Everybody), (0o750, other), "as a person has set it");
     }
 
     #[test]

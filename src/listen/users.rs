@@ -1,5 +1,7 @@
 //! Which local users are let in: our own, and those whom the configuration names.
 
+use std::time::Duration;
+
 use super::peer::User;
 use super::{Error, Opening, Peer};
 
@@ -62,16 +64,24 @@ impl Users {
         Some(uid) != self.nobody && (uid == self.own || self.named.contains(&uid))
     }
 
-    /// Asks the system's user database, which may be on the network.
+    /// Asks the system's user database, which may be on the network; no answer in time is a no.
     async fn is_member(&self, uid: u32) -> bool {
         if self.groups.is_empty() || Some(uid) == self.nobody {
             return false;
         }
         let groups = self.groups.clone();
-        let asked = tokio::task::spawn_blocking(move || {
+        let mut asked = tokio::task::spawn_blocking(move || {
             groups_of(uid).iter().any(|group| groups.contains(group))
         });
-        asked.await.unwrap_or(false)
+        match tokio::time::timeout(LATE, &mut asked).await {
+            Ok(answered) => answered.unwrap_or(false),
+            Err(_) => {
+                tracing::debug!(uid, "the user database does not say who is in listen.groups");
+                // Takes it out of the queue, if it has not begun.
+                asked.abort();
+                false
+            }
+        }
     }
 }
 
@@ -140,8 +150,15 @@ fn has_a_map() -> bool {
 /// What the kernel shows in place of a user who is not in the map (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 
+/// Longest wait for the user database.
+const LATE: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
     use super::*;
 
     #[tokio::test]
@@ -177,6 +194,26 @@ mod tests {
         let users = Users::new(&[], &["root".to_owned()], false).unwrap();
         assert!(Users { own: 7, ..users.clone() }.let_in(&unix(0)).await);
         assert!(!Users { own: 7, ..users }.let_in(&unix(OVERFLOW)).await);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_user_database_that_does_not_answer_lets_nobody_in() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let users = Users { own: 7, ..Users::new(&[], &["root".to_owned()], false).unwrap() };
+        runtime.build().unwrap().block_on(async {
+            let _hangs = tokio::task::spawn_blocking(move || ended.recv());
+            let caller = unix(0);
+            let mut let_in = pin!(users.let_in(&caller));
+            let mut answer = async || poll_fn(|cx| Poll::Ready(let_in.as_mut().poll(cx))).await;
+
+            assert_eq!(answer().await, Poll::Pending);
+            tokio::time::advance(LATE).await;
+            assert_eq!(answer().await, Poll::Ready(false));
+            drop(end);
+        });
     }
 
     #[test]

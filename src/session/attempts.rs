@@ -62,6 +62,9 @@ struct Kept {
     spent_code: Option<u16>,
     totp_step: u64,
     locked: bool,
+    /// The file is behind: the last write has failed.
+    #[serde(skip)]
+    unsaved: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,10 +194,13 @@ impl Attempts {
         let before = kept.clone();
         change(&mut kept);
         match &self.path {
-            Some(path) if *kept != before => {
+            Some(path) if *kept != before || before.unsaved => {
+                kept.unsaved = true;
                 let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
                 path.parent().map_or(Ok(()), private::directory)?;
-                private::replace(path, &json)
+                private::replace(path, &json)?;
+                kept.unsaved = false;
+                Ok(())
             }
             Some(_) | None => Ok(()),
         }

@@ -53,7 +53,7 @@ pub enum Step {
     Answered,
     /// The new pair is used.
     Published,
-    /// The new pair is about to be written.
+    /// The new pair, or whether the session is locked, is about to be written.
     Writing,
     /// The new pair is durable.
     Stored,

@@ -172,9 +172,15 @@ impl<I: Issuer> Keeper<I> {
                 info!("session forgotten");
             }
             Command::Lock { locked, reply } => {
+                // Neither waits for the disk, nor fails with it: that no token is left in memory.
+                if locked {
+                    self.step(Event::Locked);
+                    self.drop_if_locked();
+                }
                 self.keep_lock_flag(locked).await;
-                self.step(if locked { Event::Locked } else { Event::Unlocked });
-                self.drop_if_locked();
+                if !locked {
+                    self.step(Event::Unlocked);
+                }
                 info!(locked, "session locked or unlocked");
                 let _ = reply.send(());
             }

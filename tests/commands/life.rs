@@ -72,6 +72,23 @@ fn a_daemon_is_waited_for_looked_at_and_stopped() {
 }
 
 #[test]
+fn a_lock_that_a_restart_would_lose_is_warned_of() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    // It is written beside the file and moved there.
+    let beside = home.path(".local/state/nexudus-proxy/attempts.json.new");
+    std::fs::create_dir(beside).unwrap();
+
+    let text = home.run("lock");
+
+    assert!(text.starts_with("locked; token: none"), "{text}");
+    assert!(text.contains("\n! warning: that the session is locked could not be saved"), "{text}");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
 fn nobody_logged_in_is_told_at_once() {
     let nexudus = Nexudus::start();
     let home = home();

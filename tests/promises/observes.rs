@@ -1,7 +1,7 @@
 //! Whoever watches sees what is so, and no secret.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -334,6 +334,39 @@ async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
 
     let expected = [(0o666, "200"), (0o666, "200"), (0o600, "000"), (0o666, "403")];
     assert_eq!(statuses, expected.map(|(mode, said)| (mode, said.to_owned())));
+}
+
+#[tokio::test]
+async fn a_stranger_who_holds_many_connections_keeps_nobody_from_acting() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let upstream = upstream().start().unwrap();
+    let named = vec!["65533".to_owned()];
+    let daemon = daemon(&upstream).set(|config| config.admin.users = named).run().await;
+    open(daemon.home());
+    let socket = Paths::below(daemon.home()).admin_socket();
+    // Each is connected before the next begins, and taken up before whoever comes later.
+    let hold = r#"use Socket; $| = 1;
+        for (1..70) {
+            socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
+            connect($held, pack_sockaddr_un($ARGV[0])) or die "connect: $!";
+            push @held, $held;
+        }
+        print "holding\n"; <STDIN>;"#;
+    let mut stranger = Command::new("setpriv");
+    stranger.args(["--reuid=65534", "--clear-groups", "perl", "-e", hold]).arg(&socket);
+    let mut stranger = stranger.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 8];
+    stranger.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"holding\n");
+
+    let status: Result<Status, Error> = daemon.admin().await.get("/v1/status").await;
+
+    assert!(status.is_ok(), "{status:?}");
+    drop(stranger.stdin.take());
+    assert!(stranger.wait().unwrap().success());
 }
 
 fn open(directory: &std::path::Path) {

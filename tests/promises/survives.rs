@@ -211,6 +211,22 @@ async fn a_second_daemon_in_one_process_is_refused_too_until_the_first_has_stopp
 }
 
 #[tokio::test]
+async fn a_daemon_that_does_not_start_leaves_nothing_running() {
+    let upstream = upstream().start().unwrap();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let setup = daemon(&upstream).set(|config| {
+        config.notify.command = vec!["true".to_owned()];
+        config.upstream.user_agent = Some("\n".to_owned());
+    });
+
+    let refused = setup.start().await;
+
+    assert!(matches!(refused, Err(daemon::Error::UserAgent(_))), "{refused:?}");
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test]
 async fn a_token_that_ended_during_a_suspend_is_replaced_before_it_is_used() {
     let knobs = |knobs: &mut Knobs| knobs.token.access_life = secs(3_600);
     let upstream = upstream().frozen_clock().set(knobs).start().unwrap();

@@ -63,8 +63,17 @@ impl<I: Issuer> Keeper<I> {
 
     pub(super) async fn keep_lock_flag(&mut self, locked: bool) {
         let desk = self.desk.clone();
-        let kept = blocking(move || desk.attempts.set_locked(locked)).await;
-        self.note_problem(kept.err().map(|error| error.to_string()));
+        let kept = blocking(move || {
+            (desk.seen)(Step::Writing);
+            desk.attempts.set_locked(locked)
+        });
+        let word = if locked { "locked" } else { "unlocked" };
+        self.note_problem(kept.await.err().map(|error| {
+            format!(
+                "that the session is {word} could not be saved and is lost by a restart: {error}"
+            )
+        }));
+        self.publish();
     }
 
     /// Locked means that no token is in memory, as soon as none is lost by that.

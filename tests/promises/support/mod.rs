@@ -136,15 +136,20 @@ impl Setup {
 
     /// Starts it.
     pub async fn run(self) -> Daemon {
+        let running = self.start().await.unwrap();
+        let Self { home, config, source, clock } = self;
+        Daemon { running, client: client(), config, home, source, clock }
+    }
+
+    /// Starts it, or says why it does not start.
+    pub async fn start(&self) -> Result<daemon::Daemon, daemon::Error> {
         let paths = Paths::below(self.home.path());
         let credentials = match &self.source {
             Source::Memory(login) => Credentials::memory(login.clone()),
             Source::File => Credentials::configured(&self.config.credentials, &paths.profile),
         };
         let setting = Setting { clock: self.clock.clone(), credentials };
-        let running = daemon::Daemon::start(&self.config, &paths, setting).await.unwrap();
-        let Self { home, config, source, clock } = self;
-        Daemon { running, client: client(), config, home, source, clock }
+        daemon::Daemon::start(&self.config, &paths, setting).await
     }
 }
 

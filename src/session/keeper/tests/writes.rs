@@ -160,3 +160,47 @@ async fn a_file_store_without_a_key_says_so_and_is_tried_again() {
     assert!(error.retry_after().is_some());
     assert!(world.grants().is_empty());
 }
+
+#[tokio::test]
+async fn a_session_is_locked_before_the_disk_has_heard_of_it() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    GATE.shut();
+
+    let locking = tokio::spawn({
+        let session = session.clone();
+        async move { session.lock().await }
+    });
+    seen(&session, |view| view.state == Word::Locked).await;
+    assert!(session.bearer().is_err() && !locking.is_finished());
+
+    GATE.open();
+    locking.await.unwrap();
+    seen(&world.daemon(), |view| view.state == Word::Locked).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_a_restart_would_lose_is_told_until_it_is_saved() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    let obstacle = world.directory().join("attempts.json.new");
+    std::fs::create_dir(&obstacle).unwrap();
+
+    for _ in 0..2 {
+        session.lock().await;
+        let view = session.view();
+        assert_eq!(view.state, Word::Locked);
+        assert!(view.degraded.as_ref().unwrap().contains("lost by a restart"));
+    }
+
+    std::fs::remove_dir(&obstacle).unwrap();
+    session.lock().await;
+    assert_eq!(session.view().degraded, None);
+    seen(&world.daemon(), |view| view.state == Word::Locked).await;
+}
