@@ -12,6 +12,7 @@ installed. See README.md for how to get all of it from public packages.
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -128,14 +129,15 @@ def one_round(proxy, row, options, last):
 
 def version(proxy):
     said = subprocess.run(proxy.version, capture_output=True, text=True, check=False)
-    return (said.stdout + said.stderr).strip().split("\n")[0]
+    number = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    return number[0] if number else "unknown"
 
 
 def machine(options):
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line]
     return {
         "cpu": model[0] if model else "unknown", "cores": len(model),
-        "kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
+        "kernel": Path("/proc/sys/kernel/osrelease").read_text().split("-")[0].strip(),
         "rounds": options.rounds, "seconds": options.seconds, "load": os.getloadavg()[1],
     }
 
