@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+#[cfg(unix)]
+use super::Opening;
 use super::peer::User;
-use super::{Error, Opening, Peer};
+use super::{Error, Peer};
 
 /// The users who may call. Looked at once per connection.
 #[derive(Clone, Debug)]
@@ -41,6 +43,7 @@ impl Users {
     }
 
     /// Returns who may open the socket of the API: besides us the first of the groups.
+    #[cfg(unix)]
     pub fn opening(&self) -> Opening {
         self.groups.first().map_or(Opening::Own, |group| Opening::Group(*group))
     }
