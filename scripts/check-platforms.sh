@@ -20,14 +20,14 @@ if ! command -v apt-get >/dev/null; then
 fi
 install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
 
-if [ ! -x "$work/root/usr/bin/rustc" ]; then
+if [ ! -x "$work/toolchain/usr/bin/rustc" ]; then
   apt-get update -qq
   install gcc-mingw-w64-x86-64 python3-venv
   packages=$(apt-get install -s --no-install-recommends rustc-web cargo-web rust-web-src | awk '/^Inst/ {print $2}')
   mkdir -p "$work/debs"
   # shellcheck disable=SC2086
   (cd "$work/debs" && apt-get download -qq $packages rustc-web cargo-web rust-web-src)
-  for package in "$work"/debs/*.deb; do dpkg -x "$package" "$work/root"; done
+  for package in "$work"/debs/*.deb; do dpkg -x "$package" "$work/toolchain"; done
   rm -rf "$work/debs"
 fi
 if [ ! -x "$work/venv/bin/cargo-zigbuild" ]; then
@@ -35,8 +35,8 @@ if [ ! -x "$work/venv/bin/cargo-zigbuild" ]; then
   "$work/venv/bin/pip" -q install 'ziglang==0.15.2' 'cargo-zigbuild==0.24.0'
 fi
 
-export LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu RUSTC=$work/root/usr/bin/rustc RUSTC_BOOTSTRAP=1
-export CARGO=$work/root/usr/bin/cargo CARGO_TARGET_DIR=$work/target PATH=$work/venv/bin:$PATH
+export LD_LIBRARY_PATH=$work/toolchain/usr/lib/x86_64-linux-gnu RUSTC=$work/toolchain/usr/bin/rustc RUSTC_BOOTSTRAP=1
+export CARGO=$work/toolchain/usr/bin/cargo CARGO_TARGET_DIR=$work/target PATH=$work/venv/bin:$PATH
 unset RUSTUP_TOOLCHAIN RUSTC_WRAPPER || true
 std="-Zbuild-std=std,panic_abort"
 say "toolchain: $($RUSTC -V)"

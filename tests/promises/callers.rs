@@ -12,13 +12,11 @@ use nexudus_proxy::clients::{self, Limits};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, Place, daemon, upstream};
+use crate::support::{PATIENCE, Place, daemon, needs_root, upstream};
 
 #[tokio::test]
 async fn another_users_process_is_turned_away_and_ours_is_not() {
-    if !can_be_others() {
-        return;
-    }
+    needs_root();
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
     let url = format!("http://{}/api/auth/me", daemon.address());
@@ -42,9 +40,7 @@ async fn another_users_process_is_turned_away_and_ours_is_not() {
 
 #[tokio::test]
 async fn the_socket_is_shut_to_others_and_behind_it_the_kernel_is_asked_all_the_same() {
-    if !can_be_others() {
-        return;
-    }
+    needs_root();
     let upstream = upstream().start().unwrap();
     let home = open_directory();
     let socket = home.path().join("run/proxy.sock");
@@ -73,9 +69,7 @@ async fn the_socket_is_shut_to_others_and_behind_it_the_kernel_is_asked_all_the_
 
 #[tokio::test]
 async fn a_named_user_comes_over_tcp_and_a_member_of_a_named_group_by_the_socket_too() {
-    if !can_be_others() {
-        return;
-    }
+    needs_root();
     let upstream = upstream().start().unwrap();
     let home = open_directory();
     let socket = home.path().join("run/proxy.sock");
@@ -157,9 +151,7 @@ async fn a_refusal_is_logged_with_its_code_and_its_caller_and_moves_no_cursor() 
 
 #[tokio::test]
 async fn its_own_user_can_neither_read_its_memory_nor_make_it_dump() {
-    if !can_be_others() {
-        return;
-    }
+    needs_root();
     let upstream = upstream().start().unwrap();
     let place = Place::new(&upstream).of_user(NOBODY);
     let daemon = place.start().await;
@@ -186,9 +178,7 @@ async fn its_own_user_can_neither_read_its_memory_nor_make_it_dump() {
 
 #[tokio::test]
 async fn it_does_not_serve_beside_another_users_listener_on_the_other_family() {
-    if !can_be_others() {
-        return;
-    }
+    needs_root();
     let script = "$s = IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) or die; \
                   $| = 1; print $s->sockport, \"\\n\"; sleep 60";
     // Perl is part of every Debian, and not below somebody's home directory.
@@ -203,11 +193,6 @@ async fn it_does_not_serve_beside_another_users_listener_on_the_other_family() {
     let error = nexudus_proxy::listen::reserve(bound.iter()).unwrap_err();
 
     assert!(error.to_string().starts_with("another user listens on [::1]:"), "{error}");
-}
-
-/// Only root can become somebody else.
-fn can_be_others() -> bool {
-    nix::unistd::geteuid().is_root()
 }
 
 /// Calls as another user; returns the answer's body and status, `000` without one.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use nexudus_simulator::Simulator;
 
-use crate::support::{PASSWORD, PATIENCE, Place, Program, grants, upstream};
+use crate::support::{PASSWORD, PATIENCE, Place, Program, grants, needs_root, upstream};
 
 #[tokio::test]
 async fn while_locked_the_token_is_nowhere_in_memory() {
-    let Some(mut daemon) = stage().await else { return };
+    let mut daemon = stage().await;
 
     daemon.place.run("lock").await;
     daemon.forgets().await;
@@ -28,7 +28,7 @@ async fn while_locked_the_token_is_nowhere_in_memory() {
 
 #[tokio::test]
 async fn after_a_logout_neither_token_nor_password_is_in_memory() {
-    let Some(daemon) = stage().await else { return };
+    let daemon = stage().await;
 
     daemon.place.run("logout").await;
 
@@ -43,11 +43,8 @@ struct Used {
     secrets: [String; 3],
 }
 
-async fn stage() -> Option<Used> {
-    // Only root may look: not even its own user can.
-    if !nix::unistd::geteuid().is_root() {
-        return None;
-    }
+async fn stage() -> Used {
+    needs_root();
     let upstream = upstream().start().unwrap();
     // From a command: what is in the environment stays there.
     let place = Place::new(&upstream).password_from_a_command();
@@ -60,7 +57,7 @@ async fn stage() -> Option<Used> {
     for secret in [&access, &refresh] {
         assert!(copies(program.pid(), secret) > 0, "there is nothing to be forgotten");
     }
-    Some(Used { upstream, place, program, secrets: [access, refresh, PASSWORD.to_owned()] })
+    Used { upstream, place, program, secrets: [access, refresh, PASSWORD.to_owned()] }
 }
 
 impl Used {

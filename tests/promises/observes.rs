@@ -13,7 +13,7 @@ use nexudus_simulator::{Account, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::{Daemon, PASSWORD, PATIENCE, ada, daemon, refused, upstream};
+use crate::support::{Daemon, PASSWORD, PATIENCE, ada, daemon, needs_root, refused, upstream};
 
 #[tokio::test]
 async fn ready_comes_within_a_tenth_of_a_second() {
@@ -307,10 +307,7 @@ async fn a_trace_goes_on_only_where_that_is_configured() {
 
 #[tokio::test]
 async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
-    // Only root can become somebody else.
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    needs_root();
     let upstream = upstream().start().unwrap();
     let named = vec!["65534".to_owned()];
     let setups = [daemon(&upstream).set(|config| config.admin.users = named), daemon(&upstream)];
@@ -338,10 +335,7 @@ async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
 
 #[tokio::test]
 async fn a_stranger_who_holds_many_connections_keeps_nobody_from_acting() {
-    // Only root can become somebody else.
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
+    needs_root();
     let upstream = upstream().start().unwrap();
     let named = vec!["65533".to_owned()];
     let daemon = daemon(&upstream).set(|config| config.admin.users = named).run().await;
