@@ -39,7 +39,8 @@ impl Connections {
         let mut http = http1::Builder::new();
         // Answers wait in memory for a slow reader up to this size, whatever their length.
         let most = limits.header_bytes.max(MOST_BUFFERED);
-        http.max_header_size(limits.header_bytes).max_buf_size(most);
+        // The wire sees by itself when a caller leaves.
+        http.max_header_size(limits.header_bytes).max_buf_size(most).half_close(true);
         // Asked for by number, its own bound too costs hyper a table that is filled per request.
         if limits.headers != HYPERS_HEADERS {
             http.max_headers(limits.headers);
@@ -122,7 +123,7 @@ pub(super) struct Answering {
 
 impl Answering {
     async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let mut spent = Spent::begin();
+        let mut spent = Spent::default();
         let response = match self.met.has_room {
             true => {
                 let gateway = self.met.gateway.load_full();

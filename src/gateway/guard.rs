@@ -6,10 +6,12 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, Method, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 
 use super::caller::{self, Caller, Keys};
 use super::login;
@@ -243,19 +245,16 @@ fn one_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error
 
 /// A browser says where a request comes from; no other tool sends these headers.
 fn web_page(headers: &HeaderMap, guard: &Guard) -> Result<(), Error> {
-    for origin in headers.get_all(ORIGIN) {
-        let ours = origin.as_bytes().strip_prefix(b"http://");
-        if !ours.is_some_and(|host| guard.is_own_page(host)) {
-            return Err(Error::ForeignOrigin);
+    let is_foreign = |(name, value): (&HeaderName, &HeaderValue)| match name {
+        name if *name == ORIGIN => {
+            let ours = value.as_bytes().strip_prefix(b"http://");
+            !ours.is_some_and(|host| guard.is_own_page(host))
         }
-    }
-    for site in headers.get_all(SEC_FETCH_SITE) {
-        if !matches!(site.as_bytes(), b"same-origin" | b"none") {
-            return Err(Error::ForeignOrigin);
-        }
-    }
-    // A page of our own origin has no need to ask first.
-    match headers.contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD) {
+        name if *name == SEC_FETCH_SITE => !matches!(value.as_bytes(), b"same-origin" | b"none"),
+        // A page of our own origin has no need to ask first.
+        name => *name == ACCESS_CONTROL_REQUEST_METHOD,
+    };
+    match headers.iter().any(is_foreign) {
         true => Err(Error::ForeignOrigin),
         false => Ok(()),
     }

@@ -117,16 +117,11 @@ impl Gateway {
             }
         };
 
-        let once = !self.keep.can_hold(&body);
-        let body_is = if once { session::Body::Once } else { session::Body::Replayable };
-        spent.elsewhere();
-        let ready = self.session.ready(body_is).await;
-        spent.on(Part::Token);
-        ready?;
+        let needs = needs(self.keep.can_hold(&body));
+        spent.on(Part::Token, self.session.ready(needs)).await?;
         // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
         // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
-        spent.elsewhere();
 
         let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
         let mut replayed = false;
@@ -138,12 +133,9 @@ impl Gateway {
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let judging = self.session.judge(&bearer, allowed.method(), allowed.path());
-            let verdict = Box::pin(judging).await;
-            spent.on(Part::Token);
-            match verdict {
+            match spent.on(Part::Token, Box::pin(judging)).await {
                 session::Verdict::Replay if body.is_repeatable() && !replayed => {
-                    response.into_body().discard(LEFT_OF_AN_ANSWER).await;
-                    spent.on(Part::Upstream);
+                    spent.on(Part::Upstream, response.into_body().discard(LEFT_OF_AN_ANSWER)).await;
                     replayed = true;
                 }
                 verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
@@ -154,20 +146,6 @@ impl Gateway {
                 session::Verdict::Unavailable(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// Returns a token that is valid now: a body takes its time to arrive, and may turn out to be
-    /// too large to be sent twice.
-    async fn bearer(&self, body: &Kept) -> Result<Bearer, Error> {
-        let once = !body.is_repeatable();
-        let body = if once { session::Body::Once } else { session::Body::Replayable };
-        self.session.ready(body).await?;
-        if let Ok(bearer) = self.session.bearer() {
-            return Ok(bearer);
-        }
-        // It ended between the two lines.
-        self.session.ready(body).await?;
-        Ok(self.session.bearer()?)
     }
 
     /// Makes an answer fit for this caller.
@@ -193,16 +171,12 @@ impl Gateway {
         body: &mut Kept,
         spent: &mut Spent,
     ) -> Result<(Response<Relayed>, Bearer), Error> {
-        let slot = turn.slot().await;
-        spent.on(Part::Queue);
-        let mut slot = slot?;
+        let mut slot = spent.on(Part::Queue, turn.slot()).await?;
         loop {
-            let bearer = self.bearer(body).await;
-            spent.on(Part::Token);
-            let bearer = bearer?;
-            let response = self.send(allowed, body, &bearer).await;
-            spent.on(Part::Upstream);
-            let response = response?;
+            // Again: bodies and turns take their time, and some bodies turn out to be too large.
+            let needs = needs(body.is_repeatable());
+            let bearer = spent.on(Part::Token, self.session.take(needs)).await?;
+            let response = spent.on(Part::Upstream, self.send(allowed, body, &bearer)).await?;
             match slot.judge(&answer(&response), body.is_repeatable()) {
                 throttle::Verdict::Pass => {
                     if response.status() != StatusCode::UNAUTHORIZED {
@@ -213,11 +187,9 @@ impl Gateway {
                 throttle::Verdict::Relay => return Ok((response, bearer)),
                 throttle::Verdict::Again => {}
             }
-            let another = turn.slot().await;
-            spent.on(Part::Queue);
+            let another = spent.on(Part::Queue, turn.slot()).await;
             let Ok(another) = another else { return Ok((response, bearer)) };
-            response.into_body().discard(LEFT_OF_AN_ANSWER).await;
-            spent.on(Part::Upstream);
+            spent.on(Part::Upstream, response.into_body().discard(LEFT_OF_AN_ANSWER)).await;
             slot = another;
         }
     }
@@ -238,6 +210,11 @@ impl Gateway {
             None => Error::Upstream(Arc::new(error)),
         })
     }
+}
+
+/// Says what token a body needs.
+fn needs(is_repeatable: bool) -> session::Body {
+    if is_repeatable { session::Body::Replayable } else { session::Body::Once }
 }
 
 /// Says between whom turns are shared: clients, else processes as far as the kernel tells them

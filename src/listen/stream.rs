@@ -1,10 +1,10 @@
 //! One local connection, of either kind.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -17,6 +17,27 @@ pub enum Stream {
     /// Over a unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Says whether the other end will send no more; wakes the task when there is more to know.
+    pub(super) fn has_left(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Tcp(stream) => {
+                stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
+            }
+            #[cfg(unix)]
+            Self::Unix(stream) => {
+                stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
+            }
+        }
+    }
+}
+
+/// Looks at what is known already: there is nothing to wait for.
+fn is_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let known = pin!(ready).poll(&mut Context::from_waker(Waker::noop()));
+    matches!(known, Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
 macro_rules! each {

@@ -1,10 +1,12 @@
-//! What hyper's server leaves open between requests: patience, and words for its refusals.
+//! What hyper's server leaves open: patience between requests, an eye on whoever waits for an
+//! answer, and words for its refusals.
 //!
 //! hyper's own header timeout also ends idle connections and costs a timer per request, and its
 //! refusals are bare. This wrapper keeps one timer per connection, which is looked at again only
 //! when it fires, and gives each refusal the body that every other answer of ours has.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,12 +56,18 @@ pub struct Refusal {
 pub struct Phase {
     epoch: Instant,
     /// Milliseconds since `epoch` at which the current wait began, times two, plus one while a
-    /// head is arriving; [`BUSY`] while a request is being answered.
+    /// head is arriving. Before the wait has really begun, one of the values below.
     state: AtomicU64,
 }
 
 /// A request is being answered; the clock stands still.
 const BUSY: u64 = u64::MAX;
+
+/// Bytes of a head have come. Most heads come whole, and nobody looks at the clock.
+const ARRIVING: u64 = u64::MAX - 2;
+
+/// An answer has ended.
+const RESTING: u64 = u64::MAX - 1;
 
 impl Phase {
     /// Starts idle.
@@ -74,7 +82,7 @@ impl Phase {
 
     /// The answer is over.
     pub fn idle(&self) {
-        self.state.store(self.elapsed().max(1) << 1, Ordering::Relaxed);
+        self.state.store(RESTING, Ordering::Relaxed);
     }
 
     /// Says whether not a byte has come yet.
@@ -84,14 +92,22 @@ impl Phase {
 
     fn head_begins(&self) {
         if self.state.load(Ordering::Relaxed) & 1 == 0 {
-            self.state.store(self.elapsed() << 1 | 1, Ordering::Relaxed);
+            self.state.store(ARRIVING, Ordering::Relaxed);
+        }
+    }
+
+    /// There is nothing to read: a wait begins, unless it has begun already.
+    fn waits(&self) {
+        let state = self.state.load(Ordering::Relaxed);
+        if state == ARRIVING || state == RESTING {
+            self.state.store(self.elapsed().max(1) << 1 | state & 1, Ordering::Relaxed);
         }
     }
 
     /// Returns when patience ends, and whether a head is arriving.
     fn deadline(&self, patience: Patience) -> Option<(Instant, bool)> {
         let state = self.state.load(Ordering::Relaxed);
-        if state == BUSY {
+        if matches!(state, BUSY | ARRIVING | RESTING) {
             return None;
         }
         let in_head = state & 1 == 1;
@@ -113,6 +129,9 @@ impl Default for Phase {
         Self::new()
     }
 }
+
+/// Head and body of an answer that go out together as one piece.
+const SMALL: usize = 4 << 10;
 
 /// A local connection with patience.
 pub struct Wire {
@@ -214,7 +233,10 @@ impl AsyncRead for Wire {
         let this = self.get_mut();
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            Poll::Pending => this.poll_patience(cx),
+            Poll::Pending => {
+                this.phase.waits();
+                this.poll_patience(cx)
+            }
             Poll::Ready(Ok(())) => {
                 if buffer.filled().len() > before {
                     this.phase.head_begins();
@@ -254,7 +276,15 @@ impl AsyncWrite for Wire {
             let only = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(cx, only.map_or(&[], |slice| &**slice));
         }
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        let stream = Pin::new(&mut self.get_mut().stream);
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() > SMALL {
+            return stream.poll_write_vectored(cx, slices);
+        }
+        // The kernel takes longer to gather a few small pieces than we to copy them.
+        let mut space = [MaybeUninit::uninit(); SMALL];
+        let mut whole = ReadBuf::uninit(&mut space);
+        slices.iter().for_each(|slice| whole.put_slice(slice));
+        stream.poll_write(cx, whole.filled())
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -262,7 +292,12 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // hyper would look for a caller's end by reading ahead, which takes a buffer per request.
+        if this.phase.is_busy() && this.stream.has_left(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -144,6 +144,34 @@ impl Session {
         }
     }
 
+    /// Returns a token that is valid now; waits as [`Session::ready`] does where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ready`].
+    pub async fn take(&self, body: Body) -> Result<Bearer, Error> {
+        if let Some(bearer) = self.at_hand(body) {
+            return Ok(bearer);
+        }
+        Box::pin(self.ready(body)).await?;
+        if let Ok(bearer) = self.bearer() {
+            return Ok(bearer);
+        }
+        // It ended between the two lines.
+        Box::pin(self.ready(body)).await?;
+        self.bearer()
+    }
+
+    /// Returns the latest token if a request with such a body need not wait for another.
+    fn at_hand(&self, body: Body) -> Option<Bearer> {
+        let now = self.shared.clock.boot();
+        let latest = self.shared.latest();
+        let token = latest.token.filter(|token| token.is_valid(now))?;
+        let lasts = body == Body::Replayable || !token.is_near_expiry(now);
+        let bearer = latest.bearer.as_ref().filter(|_| lasts)?;
+        Some(Bearer { probes: self.shared.probes(), ..bearer.clone() })
+    }
+
     /// Returns the latest token, if it is valid now. Never waits.
     ///
     /// # Errors

@@ -193,7 +193,7 @@ mod tests {
         let mut access = Access::begin(&record, &request, || who.into());
         let mut response = Response::new(());
         response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
-        access.answered(&response, &Spent::begin());
+        access.answered(&response, &Spent::default());
         access.sent(7);
         drop(access);
 

@@ -1,6 +1,10 @@
 //! Where a request's time went: to a token, to its turn, to Nexudus.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 /// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,32 +21,20 @@ pub enum Part {
 pub const PARTS: [(Part, &str); 3] =
     [(Part::Token, "token"), (Part::Queue, "queue"), (Part::Upstream, "upstream")];
 
-/// A stopwatch that is read between the steps of the path: one look at the clock each.
-#[derive(Clone, Copy, Debug)]
+/// The time that a request has spent waiting. A step that is done at once took none, and costs no
+/// look at the clock.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
-    last: Instant,
     parts: [Duration; PARTS.len()],
     /// Whether any step was taken that is measured.
     any: bool,
 }
 
 impl Spent {
-    /// Starts now.
-    pub fn begin() -> Self {
-        Self { last: Instant::now(), parts: [Duration::ZERO; PARTS.len()], any: false }
-    }
-
-    /// The time since the last step went to `part`.
-    pub fn on(&mut self, part: Part) {
-        let now = Instant::now();
-        self.parts[part as usize] += now - self.last;
-        self.last = now;
+    /// Takes a step; the time that it waits goes to `part`.
+    pub fn on<F: Future>(&mut self, part: Part, step: F) -> Step<'_, F> {
         self.any = true;
-    }
-
-    /// The time since the last step went to something else.
-    pub fn elsewhere(&mut self) {
-        self.last = Instant::now();
+        Step { step, took: &mut self.parts[part as usize], since: None }
     }
 
     /// Returns what each part took, unless the request was refused before all of them.
@@ -59,27 +51,68 @@ impl Spent {
     }
 }
 
+pin_project! {
+    /// A step whose waiting is measured.
+    pub struct Step<'a, F> {
+        #[pin]
+        step: F,
+        took: &'a mut Duration,
+        since: Option<Instant>,
+    }
+}
+
+impl<F: Future> Future for Step<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = this.step.poll(cx);
+        match (&polled, *this.since) {
+            (Poll::Pending, None) => *this.since = Some(Instant::now()),
+            (Poll::Ready(_), Some(since)) => **this.took += since.elapsed(),
+            (Poll::Pending, Some(_)) | (Poll::Ready(_), None) => {}
+        }
+        polled
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use tokio::sync::oneshot;
+
     use super::*;
 
-    #[test]
-    fn each_part_has_its_time() {
-        let mut spent = Spent::begin();
+    #[tokio::test]
+    async fn what_is_done_at_once_took_no_time() {
+        let mut spent = Spent::default();
         assert_eq!(spent.read(), None);
 
-        spent.last -= Duration::from_millis(20);
-        spent.on(Part::Queue);
-        spent.last -= Duration::from_millis(300);
-        spent.elsewhere();
-        spent.last -= Duration::from_millis(40);
-        spent.on(Part::Upstream);
-        spent.on(Part::Token);
+        assert_eq!(spent.on(Part::Token, std::future::ready(7)).await, 7);
+
+        assert_eq!(spent.read(), Some([Duration::ZERO; 3]));
+        assert_eq!(spent.server_timing(), "token;dur=0.0, queue;dur=0.0, upstream;dur=0.0");
+    }
+
+    #[test]
+    fn each_part_has_the_time_for_which_it_waited() {
+        let mut spent = Spent::default();
+        let cx = &mut Context::from_waker(Waker::noop());
+        for (part, millis) in [(Part::Queue, 20), (Part::Upstream, 40), (Part::Upstream, 5)] {
+            let (done, step) = oneshot::channel();
+            let mut step = spent.on(part, step);
+            assert!(Pin::new(&mut step).poll(cx).is_pending());
+            // So long ago, that is.
+            step.since = step.since.map(|since| since - Duration::from_millis(millis));
+            done.send(()).unwrap();
+            assert!(Pin::new(&mut step).poll(cx).is_ready());
+        }
 
         let millis = spent.read().unwrap().map(|part| part.as_millis());
-        assert_eq!(millis, [0, 20, 40]);
+        assert_eq!((millis[0], millis[1]), (0, 20));
+        assert!((45..1_000).contains(&millis[2]), "{millis:?}");
         let header = spent.server_timing();
         assert!(header.starts_with("token;dur=0.0, queue;dur=20."), "{header}");
-        assert!(header.contains(", upstream;dur=40."), "{header}");
     }
 }

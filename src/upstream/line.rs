@@ -58,43 +58,45 @@ impl Line {
         false
     }
 
-    /// Sends a request and waits for its answer; `None` after `limit` without one. `extended`
+    /// Takes a request and waits for its answer; `None` after `limit` without one. `extended`
     /// tells whether something has been sent since it was asked last.
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<Payload>,
         limit: Duration,
         mut extended: impl FnMut() -> bool,
-    ) -> Option<Outcome> {
-        let inner = &mut *self.0;
+    ) -> impl Future<Output = Option<Outcome>> {
+        let Inner { sender, driver, relay, waker, timer } = &mut *self.0;
         let mut deadline = Instant::now() + limit;
         let answer = {
             // The driver is asked right below: it need not be woken.
-            let _quiet = inner.relay.quiet();
-            inner.sender.try_send_request(request)
+            let _quiet = relay.quiet();
+            sender.try_send_request(request)
         };
-        let mut answer = pin!(answer);
-        let Inner { driver, relay, waker, timer, .. } = inner;
-        std::future::poll_fn(|cx| {
-            let polled = poll_inside(driver, relay, waker, cx, |cx| answer.as_mut().poll(cx));
-            if let Poll::Ready(outcome) = polled {
-                return Poll::Ready(Some(outcome));
-            }
-            // One timer for the life of the connection; it is looked at again when it fires.
-            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            while timer.as_mut().poll(cx).is_ready() {
-                let now = Instant::now();
-                if deadline <= now {
-                    if !extended() {
-                        return Poll::Ready(None);
-                    }
-                    deadline = now + limit;
+        async move {
+            let mut answer = pin!(answer);
+            std::future::poll_fn(|cx| {
+                let polled = poll_inside(driver, relay, waker, cx, |cx| answer.as_mut().poll(cx));
+                if let Poll::Ready(outcome) = polled {
+                    return Poll::Ready(Some(outcome));
                 }
-                timer.as_mut().reset(deadline);
-            }
-            Poll::Pending
-        })
-        .await
+                // One timer for the life of the connection; it is looked at again when it fires.
+                let first = || Box::pin(tokio::time::sleep_until(deadline));
+                let timer = timer.get_or_insert_with(first);
+                while timer.as_mut().poll(cx).is_ready() {
+                    let now = Instant::now();
+                    if deadline <= now {
+                        if !extended() {
+                            return Poll::Ready(None);
+                        }
+                        deadline = now + limit;
+                    }
+                    timer.as_mut().reset(deadline);
+                }
+                Poll::Pending
+            })
+            .await
+        }
     }
 
     /// Polls what depends on this connection, and the connection itself as far as that needs it.

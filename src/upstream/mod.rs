@@ -254,23 +254,25 @@ impl Upstream {
         Ok(dialed)
     }
 
-    async fn by_line(
+    fn by_line(
         &self,
         mut line: Line,
         mut request: Request<Payload>,
-    ) -> Result<Response<Relayed>, Failed> {
+    ) -> impl Future<Output = Result<Response<Relayed>, Failed>> {
         streams::for_line(&mut request, &self.0.authority);
         let (limit, era) = (self.0.header_timeout, self.0.pool.era());
         let progress = request.body().progress();
         let uploaded = request.body().uploaded();
         let mut pieces = 0;
-        let extended = || {
+        let extended = move || {
             let now = progress.as_ref().map_or(0, |progress| progress.pieces());
             std::mem::replace(&mut pieces, now) != now
         };
-        let answer = self.judged(line.send(request, limit, extended).await)?;
-        let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded, era);
-        Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
+        async move {
+            let answer = self.judged(line.send(request, limit, extended).await)?;
+            let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded, era);
+            Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
+        }
     }
 
     async fn by_stream(
@@ -288,19 +290,23 @@ impl Upstream {
         &self,
         outcome: Option<Result<Response<Incoming>, TrySendError<Request<Payload>>>>,
     ) -> Result<Response<Incoming>, Failed> {
-        let origin = self.0.origin.clone();
+        let origin = || self.0.origin.clone();
         match outcome {
-            None => Err(Failed::sent(Error::Timeout { origin, limit: self.0.header_timeout })),
-            // Nobody asked for another protocol: passing it on would desynchronise the client.
-            Some(Ok(answer)) if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
-                Err(Failed::sent(Error::Malformed { origin, source: None }))
+            None => {
+                let limit = self.0.header_timeout;
+                Err(Failed::sent(Error::Timeout { origin: origin(), limit }))
             }
+            // Nobody asked for another protocol: passing it on would desynchronise the client. And
             // hyper undoes the last coding and leaves the others to nobody.
-            Some(Ok(answer)) if !body::is_plain(answer.headers()) => {
-                Err(Failed::sent(Error::Malformed { origin, source: None }))
+            Some(Ok(answer))
+                if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS
+                    || !body::is_plain(answer.headers()) =>
+            {
+                Err(Failed::sent(Error::Malformed { origin: origin(), source: None }))
             }
             Some(Ok(answer)) => Ok(answer),
             Some(Err(mut failed)) => {
+                let origin = origin();
                 let unsent = failed.take_message().map(Box::new);
                 let source = failed.into_error();
                 let error = match source.is_parse() {
