@@ -99,7 +99,6 @@ def one_round(proxy, row, options, last):
         row["samples"].setdefault(name, []).append(value)
 
     with measure.running(proxy.command, options.proxy_core, proxy.port, proxy.environment) as process:
-        note("ready_ms", process.ready_after * 1000)
         measure.settle(f"{url}/small")
         for kind, value in measure.memory(process.pid).items():
             note(f"idle_{kind}", value)
@@ -125,6 +124,8 @@ def one_round(proxy, row, options, last):
             row.update(scenarios.stalled(process.pid, proxy.port))
             row.update(scenarios.idle_connections(process.pid, proxy.port))
             row.update(scenarios.mixed(url, core))
+    if last:
+        row.update(scenarios.starts(proxy, options.proxy_core))
 
 
 def version(proxy):

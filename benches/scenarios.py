@@ -1,5 +1,6 @@
 """What is more than a number per request: stalled readers, idle callers, mixed load, distance."""
 
+import json
 import socket
 import statistics
 import subprocess
@@ -55,8 +56,8 @@ def request(port, what):
     return f"GET /api/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
 
 
-def mixed(url, core):
-    """Latency of a small GET beside a large download and a bulk export of small answers."""
+def mixed(url, core, seconds=8):
+    """Latency of a small GET every 10 ms beside a 1 GB download and a bulk export."""
     beside = [
         subprocess.Popen(["taskset", "-c", str(core), "curl", "-sSk", "--limit-rate", "100M",
                           "-o", "/dev/null", f"{url}/large", "-o", "/dev/null", f"{url}/large",
@@ -65,11 +66,23 @@ def mixed(url, core):
                           "-o", "/dev/null", f"{url}/small?page=[1-1000]"]),
     ]
     time.sleep(0.3)
-    seen = measure.wrk(f"{url}/small", 1, 4, core)
+    person = Path(__file__).parent / "interactive.py"
+    seen = subprocess.run(
+        ["taskset", "-c", str(core), sys.executable, str(person), f"{url}/small", str(seconds)],
+        capture_output=True, text=True, check=True).stdout
     for process in beside:
         process.terminate()
         process.wait()
-    return {"mixed_p50_ms": seen["p50_ms"], "mixed_p99_ms": seen["p99_ms"]}
+    return json.loads(seen)
+
+
+def starts(proxy, core, times=9):
+    """How long a start takes once the session is stored: the median, in milliseconds."""
+    seen = []
+    for _ in range(times):
+        with measure.running(proxy.command, core, proxy.port, proxy.environment) as process:
+            seen.append(process.ready_after * 1000)
+    return {"ready_ms": statistics.median(seen)}
 
 
 def distance(far, proxy, authority, core, calls, idle):

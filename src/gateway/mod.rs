@@ -107,10 +107,8 @@ impl Gateway {
         spent: &mut Spent,
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<Body>, Error> {
-        let admitted = guard::admit(request, visitor, &self.guard)?;
-        *client = admitted.caller.name();
-        let caller = sender(&admitted.caller, &visitor.peer);
-        let (allowed, body) = match policy::allow(admitted, &self.policy)? {
+        let (verdict, caller) = self.judge(request, visitor, client)?;
+        let (allowed, body) = match verdict {
             Verdict::Forward(allowed, body) => (allowed, body),
             Verdict::Login(request, caller) => {
                 return Box::pin(login::answer(request, caller, self.guard.keys())).await;
@@ -146,6 +144,19 @@ impl Gateway {
                 session::Verdict::Unavailable(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Says where a request goes, if it may go anywhere, and whose turns it takes.
+    fn judge(
+        &self,
+        request: Request<Incoming>,
+        visitor: &Visitor,
+        client: &mut Option<Arc<str>>,
+    ) -> Result<(Verdict<Incoming>, throttle::Caller), Error> {
+        let admitted = guard::admit(request, visitor, &self.guard)?;
+        *client = admitted.caller.name();
+        let caller = sender(&admitted.caller, &visitor.peer);
+        Ok((policy::allow(admitted, &self.policy)?, caller))
     }
 
     /// Makes an answer fit for this caller.

@@ -5,7 +5,7 @@
 //! looked at. Here the request's own task drives it, and one wake-up carries a request all the
 //! way. In the pool nobody drives it: that it was closed is seen when it is taken out.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -58,45 +58,43 @@ impl Line {
         false
     }
 
-    /// Takes a request and waits for its answer; `None` after `limit` without one. `extended`
-    /// tells whether something has been sent since it was asked last.
-    pub(super) fn send(
+    /// Takes a request; the result is waited for with [`Line::answer`].
+    pub(super) fn begin(&mut self, request: Request<Payload>) -> impl Future<Output = Outcome> + use<> {
+        // The driver is asked right after: it need not be woken.
+        let _quiet = self.0.relay.quiet();
+        self.0.sender.try_send_request(request)
+    }
+
+    /// Waits for the answer to a request; `None` after `limit` without one. `extended` tells
+    /// whether something has been sent since it was asked last.
+    pub(super) async fn answer(
         &mut self,
-        request: Request<Payload>,
+        mut begun: Pin<&mut impl Future<Output = Outcome>>,
         limit: Duration,
         mut extended: impl FnMut() -> bool,
-    ) -> impl Future<Output = Option<Outcome>> {
-        let Inner { sender, driver, relay, waker, timer } = &mut *self.0;
+    ) -> Option<Outcome> {
+        let Inner { driver, relay, waker, timer, .. } = &mut *self.0;
         let mut deadline = Instant::now() + limit;
-        let answer = {
-            // The driver is asked right below: it need not be woken.
-            let _quiet = relay.quiet();
-            sender.try_send_request(request)
-        };
-        async move {
-            let mut answer = pin!(answer);
-            std::future::poll_fn(|cx| {
-                let polled = poll_inside(driver, relay, waker, cx, |cx| answer.as_mut().poll(cx));
-                if let Poll::Ready(outcome) = polled {
-                    return Poll::Ready(Some(outcome));
-                }
-                // One timer for the life of the connection; it is looked at again when it fires.
-                let first = || Box::pin(tokio::time::sleep_until(deadline));
-                let timer = timer.get_or_insert_with(first);
-                while timer.as_mut().poll(cx).is_ready() {
-                    let now = Instant::now();
-                    if deadline <= now {
-                        if !extended() {
-                            return Poll::Ready(None);
-                        }
-                        deadline = now + limit;
+        std::future::poll_fn(|cx| {
+            let polled = poll_inside(driver, relay, waker, cx, |cx| begun.as_mut().poll(cx));
+            if let Poll::Ready(outcome) = polled {
+                return Poll::Ready(Some(outcome));
+            }
+            // One timer for the life of the connection; it is looked at again when it fires.
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            while timer.as_mut().poll(cx).is_ready() {
+                let now = Instant::now();
+                if deadline <= now {
+                    if !extended() {
+                        return Poll::Ready(None);
                     }
-                    timer.as_mut().reset(deadline);
+                    deadline = now + limit;
                 }
-                Poll::Pending
-            })
-            .await
-        }
+                timer.as_mut().reset(deadline);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Polls what depends on this connection, and the connection itself as far as that needs it.

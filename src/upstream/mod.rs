@@ -15,6 +15,7 @@ mod streams;
 mod trust;
 mod via;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -269,7 +270,8 @@ impl Upstream {
             std::mem::replace(&mut pieces, now) != now
         };
         async move {
-            let answer = self.judged(line.send(request, limit, extended).await)?;
+            let begun = pin!(line.begin(request));
+            let answer = self.judged(line.answer(begun, limit, extended).await)?;
             let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded, era);
             Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
         }
