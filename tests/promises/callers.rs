@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -36,6 +37,25 @@ async fn another_users_process_is_turned_away_and_ours_is_not() {
         assert!(gone.args(["-c", &script]).status().await.unwrap().success());
     }
     assert!(!upstream.seen().iter().any(|seen| seen.path().contains("coworkers")));
+}
+
+#[tokio::test]
+async fn a_caller_of_our_own_that_waits_for_nothing_is_not_counted_as_a_stranger() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+
+    for _ in 0..200 {
+        let mut caller = std::net::TcpStream::connect(daemon.address()).unwrap();
+        caller.write_all(b"GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    }
+
+    let last = daemon.raw("GET /api/auth/me HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+    assert!(last.await.starts_with("HTTP/1.1 200"));
+    let told = daemon.metrics().await;
+    assert!(
+        told.contains("nexudus_proxy_requests_total") && !told.contains("guard.user"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
