@@ -159,6 +159,12 @@ impl Daemon {
         let is_activated = !tcp.is_empty() || !unix.is_empty();
         let admin = control::Places::bind(config, paths, admin)?;
         let places = Places::bind(config, paths, &users, tcp, unix)?;
+        #[cfg(unix)]
+        if let Err(error) = listen::shut(&paths.runtime)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the sockets' directory may be open to more users than named");
+        }
 
         let client = direct::client(config, &tls, &resolver)?;
         let credentials = setting.credentials.clone();

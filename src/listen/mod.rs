@@ -36,7 +36,7 @@ pub use self::reserve::{Reserved, reserve};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix};
+pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix, shut};
 pub use self::users::Users;
 pub use self::wire::{Canned, Patience, Phase, Refusal, Wire};
 

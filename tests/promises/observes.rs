@@ -336,6 +336,20 @@ async fn a_trace_goes_on_only_where_that_is_configured() {
 }
 
 #[tokio::test]
+async fn what_was_opened_for_admin_users_is_shut_again_once_nobody_is_named() {
+    let upstream = upstream().start().unwrap();
+    let named = daemon(&upstream).set(|config| config.admin.users = vec!["nobody".to_owned()]);
+    let daemon = named.run().await;
+    let run = Paths::below(daemon.home()).runtime;
+    let mode = || std::fs::metadata(&run).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o711);
+
+    let _again = daemon.again().await.set(|config| config.admin.users.clear()).run().await;
+
+    assert_eq!(mode(), 0o700);
+}
+
+#[tokio::test]
 async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
     needs_root();
     let upstream = upstream().start().unwrap();
