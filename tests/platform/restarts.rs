@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 use nexudus_simulator::{Deed, Fault, Simulator};
 use serde_json::Value as Json;
 
-use crate::keyring::eventually;
-use crate::machine::{ALICE, Machine, START, machine, program};
+use crate::machine::{ALICE, Machine, START, installed, program};
+use crate::shared::eventually;
 
 #[test]
 fn twenty_restarts_and_reloads_lose_no_request_and_repeat_no_write() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
+    let machine = installed();
     let nexudus = machine.nexudus("[daemon]\ndrain = \"2s\"\n");
     // Writes take long enough to be in flight whenever a restart comes.
     let write = Fault::on("/api/spaces/coworkers", Deed::Pass).method("POST");
