@@ -218,6 +218,6 @@ fn tell(said: &[Report]) {
 }
 
 const BASE: &str = "http://localhost:6398";
-/// In bytes. With 1000 bytes each tenth of a second it takes 12 s.
-const SIZE: u64 = 120_000;
+/// In bytes. With 1000 bytes each tenth of a second it takes a minute.
+const SIZE: u64 = 600_000;
 const PATIENCE: Duration = Duration::from_secs(60);
