@@ -1,6 +1,7 @@
 //! Writing the pair: used at once, rotated again only once it is durable.
 
 use super::*;
+use crate::session::keeper::Step;
 
 #[tokio::test]
 async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
@@ -34,10 +35,7 @@ async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
 async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_request() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = saved(&world, |step| GATE.pass(step)).await;
     let shut = GATE.shut();
 
     session.refresh().await.unwrap();
@@ -62,10 +60,7 @@ async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_req
 async fn a_write_that_hangs_counts_as_failed_and_never_overtakes_a_newer_one() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = saved(&world, |step| GATE.pass(step)).await;
     let shut = GATE.shut();
     session.refresh().await.unwrap();
 
@@ -165,10 +160,7 @@ async fn a_file_store_without_a_key_says_so_and_is_tried_again() {
 async fn a_session_is_locked_before_the_disk_has_heard_of_it() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = saved(&world, |step| GATE.pass(step)).await;
     let shut = GATE.shut();
 
     let locking = tokio::spawn({
@@ -187,10 +179,7 @@ async fn a_session_is_locked_before_the_disk_has_heard_of_it() {
 async fn a_disk_that_hangs_while_it_is_locked_holds_up_nothing_else() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = saved(&world, |step| GATE.pass(step)).await;
     let shut = GATE.shut();
     let ask = |locked: bool| {
         let session = session.clone();
@@ -237,4 +226,13 @@ async fn a_lock_that_a_restart_would_lose_is_told_until_it_is_saved() {
     session.lock().await;
     assert_eq!(session.view().degraded, None);
     seen(&world.daemon(), |view| view.state == Word::Locked).await;
+}
+
+/// A session that is at rest; `seen` is called at each step of what follows.
+async fn saved(world: &World, seen: fn(Step)) -> Session {
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(seen).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    session
 }
