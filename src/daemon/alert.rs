@@ -8,7 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 
+use crate::config::{Notify, Paths};
 use crate::credentials::{self, Credentials, SECRET_VARIABLES};
 use crate::session::{Session, View, Word};
 
@@ -20,13 +22,20 @@ struct Call {
     message: String,
 }
 
-/// Watches the session until it is gone.
-pub(super) async fn watch(
-    session: Session,
+/// Starts to watch the session, where there is a command to call somebody with.
+pub(super) fn start(
+    config: &Notify,
+    paths: &Paths,
+    session: &Session,
     credentials: Credentials,
-    command: Vec<String>,
-    profile: String,
-) {
+) -> Option<JoinHandle<()>> {
+    let (command, profile) = (config.command.clone(), paths.profile.clone());
+    (!command.is_empty())
+        .then(|| tokio::spawn(watch(session.clone(), credentials, command, profile)))
+}
+
+/// Watches the session until it is gone.
+async fn watch(session: Session, credentials: Credentials, command: Vec<String>, profile: String) {
     let mut changes = session.subscribe();
     let mut told = BTreeSet::new();
     loop {

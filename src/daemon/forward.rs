@@ -108,12 +108,17 @@ pub(super) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    pub(super) fn routes(&self, places: Places) -> Result<(Vec<Route>, Vec<Lane>), Error> {
+    /// Makes what answers at these places: our own, and those of each other host.
+    pub(super) fn routes(
+        &self,
+        own: Vec<Bound>,
+        others: Vec<Vec<Bound>>,
+    ) -> Result<(Vec<Route>, Vec<Lane>), Error> {
         let mut routes = vec![];
         let mut lanes = vec![];
         let hosts = self.config.hosts.iter().map(|host| &host.origin);
         let origins = std::iter::once(&self.config.upstream.origin).chain(hosts);
-        for (origin, places) in origins.zip(std::iter::once(places.own).chain(places.hosts)) {
+        for (origin, places) in origins.zip(std::iter::once(own).chain(others)) {
             let throttle = match lanes.is_empty() {
                 true => self.throttle.clone(),
                 false => Throttle::new(&self.config.throttle, self.clock.clone()),

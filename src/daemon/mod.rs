@@ -22,33 +22,29 @@ mod forward;
 mod lock;
 mod notify;
 mod reload;
+mod start;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use self::control::Control;
 use self::data::Data;
-use self::forward::{Callers, Forward, Places, addresses, socket};
 use self::reload::Live;
-use crate::admin::{self, Admin, Facts, Now, Order, Pulse, Shield, wire};
+use self::start::Parts;
+use crate::admin::{Now, Order, Pulse, wire};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
-use crate::gateway::Connections;
-use crate::listen::{self, Drain, Users};
+use crate::listen::{self, Drain};
 use crate::secret::Secret;
-use crate::session::{Session, issuer};
-use crate::telemetry::Record;
+use crate::session::Session;
 use crate::throttle::Throttle;
-use crate::upstream::{self, Resolver};
+use crate::upstream;
 
 pub use self::direct::{Direct, reach};
 #[cfg(unix)]
@@ -149,102 +145,7 @@ impl Daemon {
         setting: Setting,
         key: Option<Secret>,
     ) -> Result<Self, Error> {
-        let lock = lock::take(paths)?;
-        let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
-        let resolver = Resolver::new(Handle::current());
-        let listen = &config.listen;
-        let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
-        let operators = Users::new(&config.admin.users, &[], false)?;
-        let (tcp, unix, admin) = control::split(listen::inherited()?);
-        let is_activated = !tcp.is_empty() || !unix.is_empty();
-        let admin = control::Places::bind(config, paths, admin)?;
-        let places = Places::bind(config, paths, &users, tcp, unix)?;
-
-        let client = direct::client(config, &tls, &resolver)?;
-        let credentials = setting.credentials.clone();
-        let throttle = Throttle::new(&config.throttle, setting.clock.clone());
-        let (session, keeper) = Session::new(
-            &config.session,
-            Some(paths.profile_state()),
-            setting.credentials,
-            issuer::Http::new(client, config.upstream.origin.to_string(), throttle.clone()),
-            setting.clock.clone(),
-        );
-        let clients = Clients::new(&paths.profile_state(), setting.clock.clone());
-
-        let (drain, draining) = Drain::new();
-        #[cfg(target_os = "linux")]
-        let (mut places, mut reserved) = (places, vec![]);
-        #[cfg(target_os = "linux")]
-        reserved.append(&mut places.reserved);
-        let callers = Callers { users, clients: clients.clone(), assumed: key };
-        let record = Arc::<Record>::default();
-        let facts = facts(config, paths, &places, &admin, is_activated);
-        let listening = facts.listening.clone();
-        let forward = Forward {
-            config,
-            session: &session,
-            callers: &callers,
-            throttle: &throttle,
-            tls,
-            resolver,
-            clock: setting.clock,
-        };
-        let (routes, lanes) = forward.routes(places)?;
-        let host_throttles = lanes.iter().skip(1).map(|lane| lane.throttle.clone()).collect();
-        let upstreams: Vec<_> = lanes.iter().map(|lane| lane.upstream.clone()).collect();
-        let connections = Connections::new(&config.limits, draining.clone(), record.clone());
-        let connections = Arc::new(ArcSwap::from_pointee(connections));
-
-        let (now, seen) =
-            watch::channel(Now { phase: wire::Phase::Serving, restart_needed: vec![] });
-        let (order, orders) = mpsc::channel(1);
-        let (pulse, heart) = Pulse::new();
-        let surface = Admin::new(
-            facts,
-            admin::Sources {
-                session: session.clone(),
-                throttle: throttle.clone(),
-                host_throttles,
-                record: record.clone(),
-                in_flight: drain.counter(),
-                now: seen,
-                pulse: pulse.clone(),
-                orders: order,
-                shield: Shield::new(operators, admin.address()),
-            },
-        );
-        let data = Data::start(routes, upstreams.clone(), connections.clone(), draining, heart)
-            .map_err(Error::Data)?;
-        let control = Control::start(admin, &surface, &session, upstreams, &record);
-        let control = control.map_err(Error::Data)?;
-        // Last, as nobody would end them after an error; what they are told meanwhile waits.
-        let keeper = tokio::spawn(keeper.run());
-        let alert = (!config.notify.command.is_empty()).then(|| {
-            let (command, profile) = (config.notify.command.clone(), paths.profile.clone());
-            tokio::spawn(alert::watch(session.clone(), credentials, command, profile))
-        });
-        Ok(Self {
-            addresses: listening.tcp,
-            host_addresses: listening.hosts.into_iter().map(|host| host.tcp).collect(),
-            socket: listening.unix,
-            session,
-            clients,
-            throttle,
-            drain,
-            data: Some(data),
-            live: Some(Live { config: config.clone(), callers, lanes, connections }),
-            now,
-            orders,
-            pulse,
-            is_activated,
-            control,
-            keeper,
-            alert,
-            #[cfg(target_os = "linux")]
-            _reserved: reserved,
-            _lock: lock,
-        })
+        Parts::new(config, paths, setting, key)?.run(config, paths)
     }
 
     /// Returns the TCP addresses of the API, at least one unless only the socket is listened on.
@@ -312,32 +213,3 @@ impl Drop for Daemon {
 
 /// How long a 503 may take to be written, once the time to finish is over.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// What the admin surface tells of us for as long as we run.
-fn facts(
-    config: &Config,
-    paths: &Paths,
-    places: &Places,
-    admin: &control::Places,
-    activated: bool,
-) -> Facts {
-    let host = |(host, places): (&crate::config::Host, &Vec<listen::Bound>)| wire::Host {
-        upstream: host.origin.to_string(),
-        tcp: addresses(places),
-    };
-    let listening = wire::Listening {
-        tcp: addresses(&places.own),
-        unix: places.own.iter().find_map(socket),
-        hosts: config.hosts.iter().zip(&places.hosts).map(host).collect(),
-        admin: admin.socket(),
-        admin_tcp: admin.address(),
-        activated,
-    };
-    Facts {
-        profile: config.profile.clone(),
-        started: Instant::now(),
-        listening,
-        upstream: config.upstream.origin.to_string(),
-        config: paths.config.clone(),
-    }
-}

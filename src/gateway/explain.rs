@@ -28,12 +28,6 @@ pub fn explain(
     policy: &Policy,
     needs_key: bool,
 ) -> Explained {
-    let refused = |error: Error, rule: Option<String>| Explained {
-        is_allowed: false,
-        code: Some(respond::code(&error)),
-        rule,
-        why: error.to_string(),
-    };
     if !guard::FORWARDED.iter().any(|known| known == method) {
         return refused(guard::Error::Method.into(), None);
     }
@@ -48,28 +42,22 @@ pub fn explain(
         Endpoint::Odd => return refused(policy::Error::Reserved.into(), None),
         Endpoint::Exact if !is_login => return refused(policy::Error::TokenMethod.into(), None),
         Endpoint::Exact => {
-            let why = "it is answered by the daemon itself and never reaches Nexudus".to_owned();
-            return Explained { is_allowed: true, code: None, rule: None, why };
+            return allowed(None, "it is answered by the daemon itself and never reaches Nexudus");
         }
     }
     let reach = limits.map_or_else(|| policy.keyless(), Reach::Client);
     match policy.judge(method, &readings, reach) {
-        Ok(Ground::Rule(rule)) => Explained {
-            is_allowed: true,
-            code: None,
-            rule: Some(rule.text().to_owned()),
-            why: format!("the rule `{rule}` allows it"),
-        },
-        Ok(Ground::Free) => Explained {
-            is_allowed: true,
-            code: None,
-            rule: None,
-            why: match reach {
-                Reach::Full => "no rule is against it".to_owned(),
-                Reach::ReadOnly => "callers without a key may read it".to_owned(),
-                Reach::Client(_) => "none of the client's limits is against it".to_owned(),
+        Ok(Ground::Rule(rule)) => {
+            allowed(Some(rule.text().to_owned()), &format!("the rule `{rule}` allows it"))
+        }
+        Ok(Ground::Free) => allowed(
+            None,
+            match reach {
+                Reach::Full => "no rule is against it",
+                Reach::ReadOnly => "callers without a key may read it",
+                Reach::Client(_) => "none of the client's limits is against it",
             },
-        },
+        ),
         Err(error) => {
             let rule = match &error {
                 policy::Error::Denied(rule) => Some(rule.clone()),
@@ -85,4 +73,13 @@ pub fn explain(
             refused(error.into(), rule)
         }
     }
+}
+
+fn allowed(rule: Option<String>, why: &str) -> Explained {
+    Explained { is_allowed: true, code: None, rule, why: why.to_owned() }
+}
+
+fn refused(error: Error, rule: Option<String>) -> Explained {
+    let why = error.to_string();
+    Explained { is_allowed: false, code: Some(respond::code(&error)), rule, why }
 }

@@ -36,7 +36,7 @@ pub use self::reserve::{Reserved, reserve};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix};
+pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix, shut};
 pub use self::users::Users;
 pub use self::wire::{Canned, Patience, Phase, Refusal, Wire};
 
@@ -182,13 +182,15 @@ impl Bound {
 }
 
 impl Listener {
-    /// Waits for the next connection. Never fails: a connection that was lost before it was
-    /// accepted is nobody's, and without free descriptors it waits for some.
+    /// Waits for the next connection. Never fails: a connection that was lost before it could be
+    /// said whose it is is nobody's, and without free descriptors it waits for some.
     pub async fn next(&self) -> (Stream, Peer) {
         loop {
             match self.accept().await {
                 Ok(connection) => return connection,
-                Err(error) if is_lost_connection(&error) => {}
+                Err(error) if is_lost_connection(&error) => {
+                    tracing::debug!("a caller was gone before it could be asked for");
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -204,6 +206,7 @@ impl Listener {
                 let (stream, remote) = listener.accept().await?;
                 // Asked at once, while the caller has not had the time to go away.
                 let peer = Peer::tcp(remote, stream.local_addr()?, owners);
+                let peer = peer.filter(|peer| !is_reset(peer, &stream)).ok_or(ABORTED)?;
                 // Answers are written whole: never wait for more.
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), peer))
@@ -229,5 +232,51 @@ fn is_lost_connection(error: &io::Error) -> bool {
     kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
 }
 
+/// Says whether the caller ended the connection in such a way that nothing is left of its end: no
+/// stranger, though nobody is found there.
+#[cfg(target_os = "linux")]
+fn is_reset(peer: &Peer, stream: &tokio::net::TcpStream) -> bool {
+    let is_unknown = matches!(peer, Peer::Tcp { user: User::Unknown, .. });
+    is_unknown && stream.take_error().is_ok_and(|error| error.is_some())
+}
+
+#[cfg(target_os = "linux")]
+const ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAborted;
+
 /// Out of descriptors, accepting fails at once and for ever: wait for connections to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_was_gone_before_it_could_be_asked_for_is_not_met_as_a_stranger() {
+        let bound = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
+        let address = bound.address().unwrap();
+        let call = || {
+            let mut caller = TcpStream::connect(address).unwrap();
+            caller.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            caller
+        };
+        let (closed, reset) = (call(), call());
+        nix::sys::socket::setsockopt(&reset, Linger, &AT_ONCE).unwrap();
+        drop((closed, reset));
+        let stays = call();
+
+        let (_stream, peer) = bound.watch().unwrap().next().await;
+
+        let Peer::Tcp { remote, user } = peer else { panic!("{peer:?}") };
+        assert_eq!(remote, stays.local_addr().unwrap());
+        assert!(matches!(user, User::Known { .. }), "{user:?}");
+    }
+
+    use nix::sys::socket::sockopt::Linger;
+
+    /// Closing resets the connection, as a program does that is in a hurry.
+    const AT_ONCE: nix::libc::linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+}

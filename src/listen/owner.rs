@@ -6,7 +6,7 @@
 //! `/proc/self/net` say the same, more slowly.
 //!
 //! A caller that has closed its end already is reported by the kernel as `uid 0, inode 0` while its
-//! request can still be read: such an answer counts as none.
+//! request can still be read. Whose it was nobody can say, and nobody waits for an answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,6 +16,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
     socket,
 };
+
+use super::User;
 
 /// Asks for the owners of connections.
 #[derive(Debug)]
@@ -34,17 +36,24 @@ impl Owners {
         Self { kernel: kernel.ok(), asked: AtomicU32::new(0) }
     }
 
-    /// Returns the user whose socket is at `caller`, connected to us at `us`, and the socket's
-    /// number; `None` when nobody holds it any more.
-    pub(super) fn of(&self, caller: SocketAddr, us: SocketAddr) -> Option<(u32, u32)> {
+    /// Returns the user whose socket is at `caller`, connected to us at `us`; `None` when it has
+    /// been closed.
+    pub(super) fn of(&self, caller: SocketAddr, us: SocketAddr) -> Option<User> {
+        match self.find(caller, us) {
+            Some(Found { inode: 0, state, .. }) if state != ESTABLISHED => None,
+            Some(Found { inode: 0, .. } | Found { state: LISTENING, .. }) | None => {
+                Some(User::Unknown)
+            }
+            Some(Found { uid, inode, .. }) => Some(User::Known { uid, socket: inode }),
+        }
+    }
+
+    fn find(&self, caller: SocketAddr, us: SocketAddr) -> Option<Found> {
         let Some(kernel) = &self.kernel else { return listed(caller, us) };
         match self.ask(kernel, caller, us) {
-            Some(Found { uid, inode, state }) => {
-                (inode != 0 && state != LISTENING).then_some((uid, inode))
-            }
             // Our own end exists for certain: a kernel that does not know it knows none.
             None if self.ask(kernel, us, caller).is_none() => listed(caller, us),
-            None => None,
+            found => found,
         }
     }
 
@@ -77,6 +86,7 @@ fn open() -> nix::Result<OwnedFd> {
 }
 
 /// What the kernel knows of a socket.
+#[derive(Debug, PartialEq, Eq)]
 struct Found {
     uid: u32,
     inode: u32,
@@ -152,7 +162,7 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Looks for the connection in the tables of `/proc`.
-fn listed(caller: SocketAddr, us: SocketAddr) -> Option<(u32, u32)> {
+fn listed(caller: SocketAddr, us: SocketAddr) -> Option<Found> {
     let mapped = |address: SocketAddr| match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), address.port()),
         IpAddr::V6(_) => address,
@@ -164,12 +174,18 @@ fn listed(caller: SocketAddr, us: SocketAddr) -> Option<(u32, u32)> {
     own_family().or_else(|| look("/proc/self/net/tcp6", mapped(caller), mapped(us)))
 }
 
-fn owner_in(table: &str, caller: &str, us: &str) -> Option<(u32, u32)> {
+fn owner_in(table: &str, caller: &str, us: &str) -> Option<Found> {
     table.lines().skip(1).find_map(|line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let is_it = columns.get(1) == Some(&caller) && columns.get(2) == Some(&us);
-        let inode = columns.get(9)?.parse().ok().filter(|inode| *inode != 0);
-        inode.filter(|_| is_it).and_then(|inode| Some((columns.get(7)?.parse().ok()?, inode)))
+        if columns.get(1) != Some(&caller) || columns.get(2) != Some(&us) {
+            return None;
+        }
+        let state = u8::from_str_radix(columns.get(3)?, 16).ok()?;
+        Some(Found {
+            uid: columns.get(7)?.parse().ok()?,
+            inode: columns.get(9)?.parse().ok()?,
+            state,
+        })
     })
 }
 
@@ -192,6 +208,8 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const IPPROTO_TCP: u8 = 6;
 const ANY_STATE: u32 = u32::MAX;
+/// `TCP_ESTABLISHED`
+const ESTABLISHED: u8 = 1;
 /// `TCP_LISTEN`
 const LISTENING: u8 = 10;
 
@@ -207,8 +225,8 @@ mod tests {
             let (caller, here, there) = connection(place);
             let us = nix::unistd::geteuid().as_raw();
 
-            let asked = Owners::new().of(there, here);
-            assert_eq!(asked.map(|(uid, _)| uid), Some(us), "{place}");
+            let asked = Owners::new().find(there, here);
+            assert_eq!(asked.as_ref().map(|found| found.uid), Some(us), "{place}");
             assert_eq!(listed(there, here), asked, "{place}");
             drop(caller);
         }
@@ -223,8 +241,8 @@ mod tests {
         let there = listener.accept().unwrap().1;
 
         let us = nix::unistd::geteuid().as_raw();
-        let asked = Owners::new().of(there, here);
-        assert_eq!(asked.map(|(uid, _)| uid), Some(us));
+        let asked = Owners::new().find(there, here);
+        assert_eq!(asked.as_ref().map(|found| found.uid), Some(us));
         assert_eq!(listed(there, here), asked);
     }
 
@@ -233,8 +251,20 @@ mod tests {
         let (caller, here, there) = connection("127.0.0.1:0");
         drop(caller);
 
-        assert_eq!(Owners::new().of(there, here), None);
-        assert_eq!(listed(there, here), None);
+        for owners in [Owners::new(), without_diagnostics()] {
+            assert_eq!(owners.of(there, here), None);
+        }
+    }
+
+    #[test]
+    fn a_caller_that_is_there_and_nowhere_to_be_found_is_not_gone() {
+        let (_caller, here, there) = connection("127.0.0.1:0");
+        let elsewhere = SocketAddr::new([127, 0, 0, 2].into(), there.port());
+
+        for owners in [Owners::new(), without_diagnostics()] {
+            assert_eq!(owners.of(elsewhere, here), Some(User::Unknown));
+            assert!(matches!(owners.of(there, here), Some(User::Known { .. })));
+        }
     }
 
     #[test]
@@ -242,7 +272,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = listener.local_addr().unwrap();
 
-        assert_eq!(Owners::new().of(there, SocketAddr::from(([127, 0, 0, 1], 9))), None);
+        let asked = Owners::new().of(there, SocketAddr::from(([127, 0, 0, 1], 9)));
+        assert_eq!(asked, Some(User::Unknown));
     }
 
     /// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib asking -- --nocapture`.
@@ -254,11 +285,15 @@ mod tests {
         let rounds = 2_000;
         let started = std::time::Instant::now();
         for _ in 0..rounds {
-            assert!(owners.of(there, here).is_some());
+            assert!(matches!(owners.of(there, here), Some(User::Known { .. })));
         }
         let each = started.elapsed() / rounds;
         eprintln!("asking whose connection it is: {each:?}");
         assert!(each < std::time::Duration::from_millis(5), "{each:?}");
+    }
+
+    fn without_diagnostics() -> Owners {
+        Owners { kernel: None, asked: AtomicU32::new(0) }
     }
 
     /// Returns the calling socket, the address it called, and its own.

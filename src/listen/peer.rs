@@ -32,8 +32,8 @@ pub enum User {
         /// The socket at the other end, as the kernel numbers it.
         socket: u32,
     },
-    /// On this machine, but nobody holds that end any more.
-    Gone,
+    /// On this machine, but nobody is found who holds that end.
+    Unknown,
     /// On this machine, which cannot tell.
     Untold,
     /// On another machine, or in a container with a network of its own.
@@ -50,7 +50,8 @@ pub fn tells_callers() -> bool {
             let _caller = std::net::TcpStream::connect(listener.local_addr()?)?;
             let (stream, remote) = listener.accept()?;
             let peer = Peer::tcp(remote, stream.local_addr()?, &super::Owners::new());
-            Ok(peer.uid() == Some(nix::unistd::geteuid().as_raw()))
+            let uid = peer.and_then(|peer| peer.uid());
+            Ok(uid == Some(nix::unistd::geteuid().as_raw()))
         };
         seen().unwrap_or(false)
     }
@@ -69,15 +70,19 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Asks the kernel for the user at `remote`, which has connected to us at `local`.
+    /// Asks the kernel for the user at `remote`, which has connected to us at `local`; `None` when
+    /// that end has been closed already.
     #[cfg(target_os = "linux")]
-    pub(super) fn tcp(remote: SocketAddr, local: SocketAddr, owners: &super::Owners) -> Self {
-        let known = |(uid, socket)| User::Known { uid, socket };
+    pub(super) fn tcp(
+        remote: SocketAddr,
+        local: SocketAddr,
+        owners: &super::Owners,
+    ) -> Option<Self> {
         let user = match remote.ip().to_canonical().is_loopback() {
-            true => owners.of(remote, local).map_or(User::Gone, known),
+            true => owners.of(remote, local)?,
             false => User::Remote,
         };
-        Self::Tcp { remote, user }
+        Some(Self::Tcp { remote, user })
     }
 
     /// No system but Linux is asked yet; `doctor` says so.
@@ -100,7 +105,7 @@ impl Peer {
     pub fn uid(&self) -> Option<u32> {
         match self {
             Self::Tcp { user: User::Known { uid, .. }, .. } | Self::Unix { uid, .. } => Some(*uid),
-            Self::Tcp { user: User::Gone | User::Untold | User::Remote, .. } => None,
+            Self::Tcp { user: User::Unknown | User::Untold | User::Remote, .. } => None,
         }
     }
 
@@ -116,7 +121,7 @@ impl Peer {
     pub fn socket(&self) -> Option<u32> {
         match self {
             Self::Tcp { user: User::Known { socket, .. }, .. } => Some(*socket),
-            Self::Tcp { user: User::Gone | User::Untold | User::Remote, .. }
+            Self::Tcp { user: User::Unknown | User::Untold | User::Remote, .. }
             | Self::Unix { .. } => None,
         }
     }

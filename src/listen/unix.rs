@@ -56,6 +56,34 @@ pub fn bind(path: &Path, opening: Opening) -> Result<Place, Error> {
     Ok(Place::Unix(listener, bound))
 }
 
+/// Takes back from a directory of ours what [`bind`] gave to callers of sockets that are gone.
+///
+/// # Errors
+///
+/// When it cannot be read or changed.
+pub fn shut(directory: &Path) -> io::Result<()> {
+    let found = std::fs::metadata(directory)?;
+    if !is_ours(&found) {
+        return Ok(());
+    }
+    let mut passing = 0;
+    for entry in std::fs::read_dir(directory)? {
+        // Another profile's may be gone meanwhile.
+        let Ok(file) = entry?.metadata() else { continue };
+        passing |= match file.file_type().is_socket() {
+            true if file.mode() & 0o006 != 0 => EVERYBODY_PASSES,
+            true if file.mode() & 0o060 != 0 => GROUP_PASSES,
+            true | false => 0,
+        };
+    }
+    let mode = found.mode() & 0o7777;
+    let needed = mode & (!EVERYBODY_PASSES | passing);
+    match needed == mode {
+        true => Ok(()),
+        false => std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed)),
+    }
+}
+
 impl Bound {
     /// Names a socket that somebody else has made and removes.
     pub(super) fn inherited(path: &Path) -> Self {
@@ -126,17 +154,21 @@ fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
 fn open_to(directory: &Path, opening: Opening) -> io::Result<()> {
     let (group, passing) = match opening {
         Opening::Own => return Ok(()),
-        Opening::Group(group) => (Some(group), 0o010),
+        Opening::Group(group) => (Some(group), GROUP_PASSES),
         Opening::Everybody => (None, EVERYBODY_PASSES),
     };
     let found = std::fs::metadata(directory)?;
-    let is_ours = found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o066 == 0;
-    if !is_ours || found.mode() & EVERYBODY_PASSES == EVERYBODY_PASSES {
+    if !is_ours(&found) || found.mode() & EVERYBODY_PASSES == EVERYBODY_PASSES {
         return Ok(());
     }
     std::os::unix::fs::chown(directory, None, group)?;
     let mode = found.mode() & 0o7777 | passing;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
+}
+
+/// Says whether a directory is our own user's, and not one that a person lets others read.
+fn is_ours(directory: &std::fs::Metadata) -> bool {
+    directory.uid() == nix::unistd::geteuid().as_raw() && directory.mode() & 0o066 == 0
 }
 
 /// Removes a socket file that nobody answers on.
@@ -167,8 +199,9 @@ fn clear_stale(path: &Path) -> Result<(), Error> {
 /// final NUL.
 const PATH_MAX: usize = 103;
 
-/// The mode bits with which every user may go through a directory.
+/// The mode bits with which every user, or the group, may go through a directory.
 const EVERYBODY_PASSES: u32 = 0o011;
+const GROUP_PASSES: u32 = 0o010;
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +253,29 @@ mod tests {
         let readable = std::fs::Permissions::from_mode(0o750);
         std::fs::set_permissions(path.parent().unwrap(), readable).unwrap();
         assert_eq!(passes(Opening::Everybody), (0o750, other), "as a person has set it");
+    }
+
+    #[test]
+    fn a_directory_is_open_for_as_long_as_a_socket_in_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("run");
+        let own = nix::unistd::getegid().as_raw();
+        let bound = |name, opening| bind(&directory.join(name), opening).unwrap();
+        let _private = bound("1.sock", Opening::Own);
+        let group = bound("2.sock", Opening::Group(own));
+        let everybody = bound("3.sock", Opening::Everybody);
+        let shut = || {
+            shut(&directory).unwrap();
+            std::fs::metadata(&directory).unwrap().mode() & 0o777
+        };
+
+        assert_eq!(shut(), 0o711);
+        drop(everybody);
+        assert_eq!(shut(), 0o710);
+        drop(group);
+        assert_eq!(shut(), 0o700);
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o751)).unwrap();
+        assert_eq!(shut(), 0o751, "as a person has set it");
     }
 
     #[test]

@@ -55,10 +55,10 @@ impl Users {
             // Nobody to ask: the address says that it is this machine, and no more.
             (Peer::Tcp { user: User::Untold, .. }, None) => true,
             (Peer::Tcp { user: User::Remote, .. }, None) => self.exposed,
-            // It closed its end before it was asked for: only a caller with something to hide does.
-            (Peer::Tcp { user: User::Gone | User::Known { .. }, .. } | Peer::Unix { .. }, None) => {
-                false
-            }
+            (
+                Peer::Tcp { user: User::Unknown | User::Known { .. }, .. } | Peer::Unix { .. },
+                None,
+            ) => false,
         }
     }
 
@@ -177,10 +177,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_that_closed_its_end_is_not_let_in() {
+    async fn a_caller_whom_the_kernel_does_not_know_is_not_let_in() {
         let users = none();
         assert!(users.let_in(&tcp(User::Known { uid: users.own, socket: 1 })).await);
-        assert!(!users.let_in(&tcp(User::Gone)).await);
+        assert!(!users.let_in(&tcp(User::Unknown)).await);
         assert!(!users.let_in(&tcp(User::Remote)).await);
         assert!(Users { exposed: true, ..none() }.let_in(&tcp(User::Remote)).await);
     }

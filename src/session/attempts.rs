@@ -24,6 +24,9 @@ use crate::private;
 pub(super) struct Attempts {
     path: Option<PathBuf>,
     kept: Mutex<Kept>,
+    /// Held while the file is read or written, and taken first: who asks what is kept does not
+    /// wait for the disk.
+    file: Mutex<()>,
 }
 
 /// What may be done with a login now.
@@ -84,11 +87,12 @@ struct Unclear {
 impl Attempts {
     /// Remembers them in the file at `path`, or only in memory.
     pub(super) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, kept: Mutex::default() }
+        Self { path, kept: Mutex::default(), file: Mutex::default() }
     }
 
     /// Reads the file. A missing or unreadable one leaves what is in memory.
     pub(super) fn read(&self) {
+        let _turn = self.file();
         let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
         let read = text.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
         let mut kept = self.kept();
@@ -190,20 +194,25 @@ impl Attempts {
     }
 
     fn change(&self, change: impl FnOnce(&mut Kept)) -> std::io::Result<()> {
+        let _turn = self.file();
         let mut kept = self.kept();
         let before = kept.clone();
         change(&mut kept);
-        match &self.path {
-            Some(path) if *kept != before || before.unsaved => {
-                kept.unsaved = true;
-                let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
-                path.parent().map_or(Ok(()), private::directory)?;
-                private::replace(path, &json)?;
-                kept.unsaved = false;
-                Ok(())
-            }
-            Some(_) | None => Ok(()),
+        let Some(path) = &self.path else { return Ok(()) };
+        if *kept == before && !before.unsaved {
+            return Ok(());
         }
+        kept.unsaved = true;
+        let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
+        drop(kept);
+        path.parent().map_or(Ok(()), private::directory)?;
+        private::replace(path, &json)?;
+        self.kept().unsaved = false;
+        Ok(())
+    }
+
+    fn file(&self) -> MutexGuard<'_, ()> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

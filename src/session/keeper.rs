@@ -58,6 +58,8 @@ pub struct Keeper<I> {
     origin: Option<Origin>,
     problem: Option<String>,
     writer: Writer,
+    /// Whether the session is locked, at rest.
+    flag: Writer,
     erasing: Option<JoinHandle<Option<String>>>,
     probes: Probes,
     waiting: Waiting,
@@ -69,6 +71,7 @@ pub struct Keeper<I> {
 struct Waiting {
     refreshed: Vec<oneshot::Sender<Result<(), Error>>>,
     erased: Vec<oneshot::Sender<()>>,
+    flagged: Vec<oneshot::Sender<()>>,
     settled: Vec<oneshot::Sender<()>>,
 }
 
@@ -102,6 +105,7 @@ impl<I: Issuer> Keeper<I> {
             origin: None,
             problem: None,
             writer: Writer::default(),
+            flag: Writer::default(),
             erasing: None,
             probes: Probes::default(),
             waiting: Waiting::default(),
@@ -129,10 +133,10 @@ impl<I: Issuer> Keeper<I> {
         self.step(Event::Started { locked });
         let clock = self.desk.clock.clone();
         let mut closed = false;
-        while !closed || !self.state.is_settled() {
+        while !closed || !self.is_settled() {
             tokio::select! {
                 command = self.commands.recv(), if !closed => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.obey(command),
                     None => {
                         closed = true;
                         self.step(Event::Stopping);
@@ -140,6 +144,7 @@ impl<I: Issuer> Keeper<I> {
                 },
                 landed = join(&mut self.flight) => self.landed(landed),
                 wrote = self.writer.ended(&clock) => self.wrote(wrote),
+                _ = self.flag.ended(&clock) => self.flag_kept(),
                 problem = join(&mut self.erasing) => self.erased(problem.flatten()),
                 (generation, found) = self.probes.ended() => drop(self.probed(generation, found)),
                 () = reaches(&clock, self.wake) => self.step(Event::Look),
@@ -147,7 +152,7 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: Command) {
         match command {
             Command::Look => self.step(Event::Look),
             Command::Needed { generation, reply } => {
@@ -172,17 +177,12 @@ impl<I: Issuer> Keeper<I> {
                 info!("session forgotten");
             }
             Command::Lock { locked, reply } => {
-                // Neither waits for the disk, nor fails with it: that no token is left in memory.
-                if locked {
-                    self.step(Event::Locked);
-                    self.drop_if_locked();
-                }
-                self.keep_lock_flag(locked).await;
-                if !locked {
-                    self.step(Event::Unlocked);
-                }
+                // At once, and whatever the disk does: only who asked waits for that.
+                self.waiting.flagged.push(reply);
+                self.keep_lock_flag(locked);
+                self.step(if locked { Event::Locked } else { Event::Unlocked });
+                self.drop_if_locked();
                 info!(locked, "session locked or unlocked");
-                let _ = reply.send(());
             }
             Command::Settle(reply) => {
                 self.waiting.settled.push(reply);
@@ -217,10 +217,17 @@ impl<I: Issuer> Keeper<I> {
         if self.state.store() == Store::Durable && self.flight.is_none() {
             self.lock = None;
         }
-        if self.state.is_settled() {
-            for reply in self.waiting.settled.drain(..) {
-                let _ = reply.send(());
-            }
+        self.answer_settled();
+    }
+
+    /// Says whether nothing is under way that a stop would lose.
+    fn is_settled(&self) -> bool {
+        self.state.is_settled() && !self.flag.is_writing()
+    }
+
+    fn answer_settled(&mut self) {
+        if self.is_settled() {
+            self.waiting.settled.drain(..).for_each(done);
         }
     }
 
@@ -346,6 +353,11 @@ impl<I: Issuer> Keeper<I> {
     fn is_busy(&self) -> bool {
         self.state.is_busy(self.desk.clock.now().boot)
     }
+}
+
+/// Tells one who may have lost patience.
+fn done(reply: oneshot::Sender<()>) {
+    let _ = reply.send(());
 }
 
 async fn reaches(clock: &Clock, time: Option<Duration>) {

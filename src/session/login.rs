@@ -2,6 +2,8 @@
 //! account. Each is noted before it leaves (`attempts.rs`), and a definite refusal is final until
 //! the login changes.
 
+use std::time::SystemTime;
+
 use super::answer::Failure;
 use super::attempts::{Attempts, Reason, Verdict};
 use super::error::{Cause, Error};
@@ -12,43 +14,15 @@ use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::Record;
 use super::totp::Code;
-use crate::credentials::Found;
+use crate::credentials::{Found, Login};
 
 impl<I: Issuer> Flight<I> {
     /// Offers the login, unless it was turned down before.
     pub(super) async fn log_in(&mut self, found: Found) -> Result<End, Miss> {
         let login = found.login;
         let desk = self.desk.clone();
-        self.note(|attempts| {
-            attempts.read();
-            Ok(())
-        })
-        .await;
         let now = desk.clock.now().wall;
-        match desk.attempts.verdict(&login, self.fetch.asked, now) {
-            Verdict::Go => {}
-            Verdict::Latched(reason) => return Err((turned_down(reason), None)),
-            Verdict::CodeSpent => {
-                let cause = Cause::new("the 2FA code was used already");
-                return Err((Error::TotpRequired(Some(cause)), None));
-            }
-            Verdict::Wait(left) => {
-                let cause = "Nexudus gave unclear answers to this login before";
-                return Err(passing_after(Cause::new(cause), left));
-            }
-        }
-        let code = Code::of(login.second_factor.as_ref(), desk.attempts.totp_step(), now);
-        match code {
-            Code::None | Code::Typed(_) | Code::Made { .. } => {}
-            Code::Wait(left) => {
-                let cause = Cause::new("the 2FA code of this half minute was used already");
-                return Err(passing_after(cause, left));
-            }
-            Code::Unreadable => {
-                let cause = Cause::new("the stored 2FA secret is not base32");
-                return Err((Error::TotpRequired(Some(cause)), None));
-            }
-        }
+        let code = self.code(&login, now).await?;
         let client_id = self.client_id(&login.email);
         self.note_client_id(&client_id, &login.email).await;
         self.note({
@@ -89,6 +63,34 @@ impl<I: Issuer> Flight<I> {
         };
         self.note(move |attempts| attempts.latch(&login, reason)).await;
         Err((turned_down(reason), None))
+    }
+
+    /// Returns the 2FA code to offer `login` with, if it may be offered now.
+    async fn code(&mut self, login: &Login, now: SystemTime) -> Result<Code, Miss> {
+        self.note(|attempts| {
+            attempts.read();
+            Ok(())
+        })
+        .await;
+        let attempts = &self.desk.attempts;
+        let lacks = |why| Err((Error::TotpRequired(Some(Cause::new(why))), None));
+        match attempts.verdict(login, self.fetch.asked, now) {
+            Verdict::Go => {}
+            Verdict::Latched(reason) => return Err((turned_down(reason), None)),
+            Verdict::CodeSpent => return lacks("the 2FA code was used already"),
+            Verdict::Wait(left) => {
+                let cause = "Nexudus gave unclear answers to this login before";
+                return Err(passing_after(Cause::new(cause), left));
+            }
+        }
+        match Code::of(login.second_factor.as_ref(), attempts.totp_step(), now) {
+            code @ (Code::None | Code::Typed(_) | Code::Made { .. }) => Ok(code),
+            Code::Wait(left) => {
+                let cause = Cause::new("the 2FA code of this half minute was used already");
+                Err(passing_after(cause, left))
+            }
+            Code::Unreadable => lacks("the stored 2FA secret is not base32"),
+        }
     }
 
     fn client_id(&self, email: &str) -> String {

@@ -162,6 +162,11 @@ impl State {
         self.forgotten
     }
 
+    /// Says whether a person has locked the session.
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
     /// Says whether a person has locked the session or logged out.
     pub fn is_shut(&self) -> bool {
         self.locked || self.forgotten

@@ -1,29 +1,28 @@
-//! Writes of the pair, one at a time and in order.
+//! Writes of one file, one at a time and in order.
 //!
 //! A write that does not end is reported as failed after [`STALLED`], so that the session can go
 //! on without it; but no second one is started beside it, or the older could end last.
 
-use std::sync::Arc;
+use std::fmt;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::flight::Step;
 use super::keeper::{apart_blocking, join};
-use super::record::Record;
-use super::saved::Saved;
 use crate::clock::Clock;
 
-/// The one writer.
-#[derive(Debug, Default)]
+/// The one writer of a file.
+#[derive(Default)]
 pub(super) struct Writer {
     running: Option<JoinHandle<Result<(), String>>>,
-    next: Option<(Arc<Saved>, Record)>,
-    seen: Option<fn(Step)>,
+    next: Option<Write>,
     deadline: Option<Duration>,
     nothing_to_do: bool,
     trouble: Option<String>,
 }
+
+/// What writes, or says why it could not.
+pub(super) type Write = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +34,18 @@ pub(super) enum Wrote {
 }
 
 impl Writer {
-    /// Writes `what`, after the write that is running if there is one. Nothing to write is
-    /// durable at once.
-    pub(super) fn write(
-        &mut self,
-        what: Option<(Arc<Saved>, Record)>,
-        seen: fn(Step),
-        now: Duration,
-    ) {
-        self.seen = Some(seen);
+    /// Writes `what`, after the write that is running if there is one, and in place of the one
+    /// that waits. Nothing to write is durable at once.
+    pub(super) fn write(&mut self, what: Option<Write>, now: Duration) {
         self.nothing_to_do = what.is_none();
         self.next = what;
         self.deadline = Some(now + STALLED);
         self.start();
+    }
+
+    /// Says whether the end of the newest write is still to be told.
+    pub(super) fn is_writing(&self) -> bool {
+        self.deadline.is_some()
     }
 
     /// Returns why the last write failed.
@@ -94,17 +92,19 @@ impl Writer {
 
     fn start(&mut self) {
         if self.running.is_none()
-            && let Some((saved, record)) = self.next.take()
+            && let Some(write) = self.next.take()
         {
-            let seen = self.seen;
-            let write = move || {
-                if let Some(seen) = seen {
-                    seen(Step::Writing);
-                }
-                saved.write(&record).map_err(|error| error.to_string())
-            };
             self.running = Some(apart_blocking(write));
         }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (running, next) = (self.running.is_some(), self.next.is_some());
+        let mut shown = f.debug_struct("Writer");
+        shown.field("running", &running).field("next", &next).field("trouble", &self.trouble);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -20,5 +20,8 @@ mod secrets;
 mod served;
 #[cfg(target_os = "linux")]
 mod service;
+#[cfg(unix)]
+#[path = "../shared/mod.rs"]
+mod shared;
 mod support;
 mod tested;

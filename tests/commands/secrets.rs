@@ -9,7 +9,8 @@ use nexudus_simulator::{Account, DEMO_EMAIL, Simulator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::served::{Serving, eventually, files};
+use crate::served::{Serving, files};
+use crate::shared::eventually;
 use crate::support::{Home, home};
 
 #[test]

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
+use crate::shared::eventually;
 use crate::support::{Home, home};
 
 /// A daemon that ends with the test.
@@ -174,12 +174,4 @@ pub(crate) fn files(directory: PathBuf) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::machine::{ALICE, START, machine};
+use crate::machine::{ALICE, machine, serving};
 
 #[test]
 fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
@@ -42,12 +42,7 @@ fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
 /// (`src/daemon/ports.rs`); a kernel before 6.7 cannot.
 #[test]
 fn the_daemon_gives_up_every_port_but_the_configured_ones() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
-    let nexudus = machine.nexudus("[log]\nlevel = \"debug\"\n");
-
-    machine.run(START);
+    let (machine, nexudus) = serving("[log]\nlevel = \"debug\"\n");
 
     let ports = format!("connections are confined  ports={{53, {}}}", nexudus.address().port());
     let said = machine.journal("debug");

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::person::{Person, person};
+use crate::shared::eventually;
 
 /// A desktop session without a desktop, and a simulated Nexudus.
 pub(crate) struct Desktop {
@@ -273,15 +274,6 @@ fn within(home: &tempfile::TempDir, program: &str) -> Command {
         .env("HOME", home.path())
         .env("XDG_RUNTIME_DIR", home.path().join("run"));
     command
-}
-
-/// Waits until something is so.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 const COLLECTION: &str = "/org/freedesktop/secrets/collection/login";

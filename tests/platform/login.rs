@@ -4,7 +4,8 @@ use std::path::Path;
 
 use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD};
 
-use crate::keyring::{Desktop, desktop, eventually, without_keyring};
+use crate::keyring::{Desktop, desktop, without_keyring};
+use crate::shared::eventually;
 
 const LOGIN: &str = "login --email ada@example.test --password-stdin";
 

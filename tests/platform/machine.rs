@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use nexudus_simulator::{Account, Simulator};
 use nix::sched::{CloneFlags, setns};
 
-use crate::keyring::eventually;
+use crate::shared::eventually;
 
 /// A running machine; it ends with the test.
 pub(crate) struct Machine {
@@ -65,6 +65,23 @@ pub(crate) fn machine() -> Machine {
     let network = std::fs::File::open(format!("/proc/{}/ns/net", machine.leader)).unwrap();
     setns(network, CloneFlags::CLONE_NEWNET).unwrap();
     machine
+}
+
+/// Boots one that has the units and a login; nothing is started yet.
+pub(crate) fn installed() -> Machine {
+    let machine = machine();
+    machine.install();
+    machine.store_credentials();
+    machine
+}
+
+/// Boots one on which the service has been started, and the Nexudus that it asks. `more` is added to
+/// its configuration.
+pub(crate) fn serving(more: &str) -> (Machine, Simulator) {
+    let machine = installed();
+    let nexudus = machine.nexudus(more);
+    machine.run(START);
+    (machine, nexudus)
 }
 
 impl Machine {

@@ -17,4 +17,6 @@ mod person;
 mod prompts;
 mod restarts;
 mod service;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod stage;

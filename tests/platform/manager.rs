@@ -1,8 +1,8 @@
 //! The units for one person, in a real user's manager with a real gnome-keyring: a keyring that is
 //! locked at the start is waited for.
 
-use crate::keyring::eventually;
 use crate::machine::{ALICE, Machine, PASSWORD, configuration, machine, source};
+use crate::shared::eventually;
 
 #[test]
 fn a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens() {

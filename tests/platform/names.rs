@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
-use crate::keyring::eventually;
+use crate::shared::eventually;
+
 use crate::stage::Stage;
 
 #[test]

@@ -2,7 +2,8 @@
 
 use nexudus_simulator::DEMO_PASSWORD;
 
-use crate::keyring::{desktop, eventually};
+use crate::keyring::desktop;
+use crate::shared::eventually;
 
 const LOGIN: &str = "login --email ada@example.test --password-stdin";
 

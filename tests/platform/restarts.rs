@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 use nexudus_simulator::{Deed, Fault, Simulator};
 use serde_json::Value as Json;
 
-use crate::keyring::eventually;
-use crate::machine::{ALICE, Machine, START, machine, program};
+use crate::machine::{ALICE, Machine, START, installed, program};
+use crate::shared::eventually;
 
 #[test]
 fn twenty_restarts_and_reloads_lose_no_request_and_repeat_no_write() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
+    let machine = installed();
     let nexudus = machine.nexudus("[daemon]\ndrain = \"2s\"\n");
     // Writes take long enough to be in flight whenever a restart comes.
     let write = Fault::on("/api/spaces/coworkers", Deed::Pass).method("POST");
@@ -220,6 +218,6 @@ fn tell(said: &[Report]) {
 }
 
 const BASE: &str = "http://localhost:6398";
-/// In bytes. With 1000 bytes each tenth of a second it takes 12 s.
-const SIZE: u64 = 120_000;
+/// In bytes. With 1000 bytes each tenth of a second it takes a minute.
+const SIZE: u64 = 600_000;
 const PATIENCE: Duration = Duration::from_secs(60);

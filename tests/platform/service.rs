@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nexudus_simulator::{Deed, Fault, View};
 
-use crate::machine::{ALICE, BOB, CAROL, KEY, PASSWORD, START, machine};
+use crate::machine::{ALICE, BOB, CAROL, KEY, PASSWORD, START, installed, machine, serving};
 
 #[test]
 fn the_units_are_sound_and_expose_little() {
@@ -44,9 +44,7 @@ fn started_is_as_soon_as_requests_are_answered_if_only_with_a_503() {
 #[test]
 fn the_first_request_starts_it_and_is_answered() {
     for first in ["request", "command"] {
-        let machine = machine();
-        machine.install();
-        machine.store_credentials();
+        let machine = installed();
         let _nexudus = machine.nexudus("");
         machine.run("systemctl start nexudus-proxy.socket nexudus-proxy-admin.socket");
         assert_eq!(machine.service("ActiveState"), "inactive");
@@ -64,12 +62,7 @@ fn the_first_request_starts_it_and_is_answered() {
 
 #[test]
 fn credentials_arrive_encrypted_and_a_restart_resumes_the_session() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
-    let nexudus = machine.nexudus("");
-
-    machine.run(START);
+    let (machine, nexudus) = serving("");
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
     assert!(machine.run("nexudus-proxy status").contains("login from systemd"));
     for _restart in 0..2 {
@@ -95,9 +88,7 @@ fn credentials_arrive_encrypted_and_a_restart_resumes_the_session() {
 
 #[test]
 fn another_local_user_is_refused_and_a_group_that_is_let_in_is_not() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
+    let machine = installed();
     machine.run("groupadd --system nexudus; usermod --append --groups nexudus bob");
     machine.edit("nexudus-proxy.socket", "[Socket]\nSocketGroup=nexudus\n");
     let _nexudus = machine.nexudus("groups = [\"nexudus\"]\n");
@@ -122,9 +113,7 @@ fn another_local_user_is_refused_and_a_group_that_is_let_in_is_not() {
 
 #[test]
 fn a_wedged_process_is_killed_and_nobody_notices_but_by_waiting() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
+    let machine = installed();
     let _nexudus = machine.nexudus("");
     machine.edit("nexudus-proxy.service", "[Service]\nWatchdogSec=2s\n");
     machine.run(START);
@@ -143,11 +132,7 @@ fn a_wedged_process_is_killed_and_nobody_notices_but_by_waiting() {
 
 #[test]
 fn a_crash_is_repaired_and_a_mistyped_configuration_is_not_tried_again() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
-    let nexudus = machine.nexudus("");
-    machine.run(START);
+    let (machine, nexudus) = serving("");
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
 
     machine.run(&format!("kill -KILL {}", machine.service("MainPID")));
@@ -165,11 +150,7 @@ fn a_crash_is_repaired_and_a_mistyped_configuration_is_not_tried_again() {
 
 #[test]
 fn systemctl_reload_waits_for_the_effect_and_fails_with_the_reason() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
-    let nexudus = machine.nexudus("");
-    machine.run(START);
+    let (machine, nexudus) = serving("");
     let long = format!("/api/auth/me?{}", "x".repeat(2000));
     assert_eq!(machine.get(ALICE, &long), "200");
     let pid = machine.service("MainPID");
@@ -191,11 +172,7 @@ fn systemctl_reload_waits_for_the_effect_and_fails_with_the_reason() {
 
 #[test]
 fn it_stops_cleanly_and_leaves_a_clean_journal_and_no_socket() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
-    let _nexudus = machine.nexudus("");
-    machine.run(START);
+    let (machine, _nexudus) = serving("");
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
     machine.run("systemctl reload nexudus-proxy.service; systemctl restart nexudus-proxy.service");
     assert_eq!(machine.get(ALICE, "/api/auth/me?q=marker-query"), "200");
@@ -222,9 +199,7 @@ fn it_stops_cleanly_and_leaves_a_clean_journal_and_no_socket() {
 
 #[test]
 fn a_drain_may_take_longer_than_systemd_would_wait() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
+    let machine = installed();
     let nexudus = machine.nexudus("[daemon]\ndrain = \"20s\"\n");
     machine.edit("nexudus-proxy.service", "[Service]\nTimeoutStopSec=1s\n");
     machine.run(START);
@@ -243,9 +218,7 @@ fn a_drain_may_take_longer_than_systemd_would_wait() {
 
 #[test]
 fn the_sockets_open_where_the_loopback_interface_has_no_ipv6() {
-    let machine = machine();
-    machine.install();
-    machine.store_credentials();
+    let machine = installed();
     let _nexudus = machine.nexudus("");
     machine.run("mount -o remount,rw /proc/sys; echo 1 >/proc/sys/net/ipv6/conf/lo/disable_ipv6");
 

@@ -1,5 +1,6 @@
 //! A request arrives as it was sent, with one `Authorization`, and its answer comes back whole.
 
+use nexudus_proxy::config::Rule;
 use nexudus_simulator::Seen;
 
 use crate::support::{daemon, upstream};
@@ -39,6 +40,33 @@ async fn path_and_query_arrive_byte_for_byte() {
             .await;
         assert_eq!(last(&upstream).target, target);
     }
+}
+
+/// A request target has none (RFC 9112 §3.2). hyper's parser cuts it off before anybody here sees
+/// the target, so that rules judge what is forwarded.
+#[tokio::test]
+async fn a_fragment_goes_no_further() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.policy.deny = vec![Rule::read("* /api/sys/**").unwrap()];
+    });
+    let daemon = setup.run().await;
+    let get = async |target: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+        daemon.raw(&head).await
+    };
+
+    for (target, forwarded) in [
+        ("/api/auth/me#x", "/api/auth/me"),
+        ("/api/auth/me?a=b#x?c", "/api/auth/me?a=b"),
+        ("/api/auth/me#/../../sys/users", "/api/auth/me"),
+    ] {
+        get(target).await;
+        assert_eq!(last(&upstream).target, forwarded, "{target}");
+    }
+    let refused = get("/api/sys/users#/../../auth/me").await;
+    assert!(refused.contains("\"policy.denied\""), "{refused}");
+    assert!(get("#x").await.starts_with("HTTP/1.1 400 "));
 }
 
 #[tokio::test]

@@ -43,6 +43,36 @@ async fn ready_comes_within_a_tenth_of_a_second() {
 }
 
 #[tokio::test]
+async fn until_the_first_answer_it_is_starting_and_says_so() {
+    let upstream = upstream().start().unwrap();
+    let held = upstream.hold(Route::Token);
+    let daemon = daemon(&upstream).run().await;
+    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+
+    let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
+    let readyz = get(&daemon, "/readyz").await;
+    let metrics = daemon.metrics().await;
+    held.release();
+    let after = status_until(&daemon, |status| status.readiness.ready).await;
+
+    let Session { state, renewing, expires_in_s, error, .. } = status.session;
+    assert_eq!((state.as_str(), renewing, expires_in_s), ("starting", true, None));
+    assert!(error.is_none(), "nothing has gone wrong: {error:?}");
+    let reason = &status.readiness.reasons[0];
+    assert_eq!(
+        (reason.code.as_str(), reason.sentence.as_str(), reason.hint.as_str()),
+        (
+            "session.unavailable",
+            "no valid token, and Nexudus gave no new one yet",
+            "It is retried by itself; `nexudus-proxy status` shows the last reason."
+        )
+    );
+    assert!(readyz.starts_with("HTTP/1.1 503") && readyz.contains(&reason.sentence), "{readyz}");
+    assert!(metrics.contains("nexudus_proxy_session_state{state=\"starting\"} 1\n"), "{metrics}");
+    assert_eq!(after.session.state, "ready");
+}
+
+#[tokio::test]
 async fn readiness_names_the_reason_in_each_state() {
     let upstream = upstream().start().unwrap();
     let nobody = daemon(&upstream).without_login().run().await;
@@ -303,6 +333,20 @@ async fn a_trace_goes_on_only_where_that_is_configured() {
     };
     assert_eq!((field("traceparent"), field("tracestate")), (Some(trace), Some("a=1")));
     assert_eq!(field("baggage"), None);
+}
+
+#[tokio::test]
+async fn what_was_opened_for_admin_users_is_shut_again_once_nobody_is_named() {
+    let upstream = upstream().start().unwrap();
+    let named = daemon(&upstream).set(|config| config.admin.users = vec!["nobody".to_owned()]);
+    let daemon = named.run().await;
+    let run = Paths::below(daemon.home()).runtime;
+    let mode = || std::fs::metadata(&run).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o711);
+
+    let _again = daemon.again().await.set(|config| config.admin.users.clear()).run().await;
+
+    assert_eq!(mode(), 0o700);
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! No throttle error reaches anybody whom waiting can spare it.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexudus_proxy::admin::wire::Status;
 use nexudus_proxy::clock::Hand;
 use nexudus_proxy::config::Pace as Configured;
-use nexudus_proxy::throttle::{Paced, Window as Learned};
+use nexudus_proxy::throttle::{self, Paced, Window as Learned};
 use nexudus_simulator::{Alpn, Deed, Fault, Key, Knobs, RetryAfter, Scope, Simulator, Window};
 
 use crate::support::{
@@ -27,7 +28,7 @@ async fn thirty_clients_share_what_nexudus_allows_and_see_no_throttle_answer() {
     });
     join_all(clients).await;
 
-    let pace = Figures::of(&upstream, 2_000);
+    let pace = Figures::since(&Kind::Read.seen(&upstream), 2_000);
     assert!(pace.throttled * 20 <= pace.passed, "{pace:?}");
     // In real time a busy machine takes its share of every 100 ms, and each throttle answer that
     // comes of it costs a second: it is the best two seconds that must come near the limit. The
@@ -44,6 +45,27 @@ async fn a_crowd_gets_nine_tenths_of_the_limit_and_hardly_a_throttle_answer() {
     assert!(since.passed * 1_000 >= since.span_ms * 90, "{since:?}");
     assert!(since.throttled * 50 <= since.passed, "{since:?}");
     assert_eq!(pace.learned, ["10/100ms"]);
+}
+
+#[tokio::test]
+async fn sixty_writes_a_minute_are_made_by_a_crowd_and_each_is_executed_once() {
+    let upstream = upstream().frozen_clock().set(|knobs| {
+        knobs.throttle.windows =
+            vec![window(10, 100, Scope::Reads), window(60, 60_000, Scope::Writes)];
+    });
+    let upstream = upstream.start().unwrap();
+    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let daemon = setup.set(|config| config.throttle.wait = secs(3_600)).run().await;
+
+    let pace = served(&daemon, &upstream, &hand, Kind::Write, (10, 36), 200).await;
+
+    let since = pace.since(2_000);
+    assert!(since.passed * 60_000 >= since.span_ms * 54, "{since:?}");
+    assert!(since.throttled * 50 <= since.passed, "{since:?}");
+    assert_eq!(pace.learned, ["60/60s"]);
+    let executed = upstream.executed_writes();
+    let different: HashSet<_> = executed.iter().map(|it| it.text()).collect();
+    assert_eq!((executed.len(), different.len()), (360, 360));
 }
 
 #[tokio::test]
@@ -101,7 +123,7 @@ async fn without_reason_phrases_it_is_learned_all_the_same() {
     });
     let daemon = setup.run().await;
 
-    let pace = served(&daemon, &upstream, &hand, (30, 20), 4).await;
+    let pace = served(&daemon, &upstream, &hand, Kind::Read, (30, 20), 4).await;
 
     let seen = upstream.seen().into_iter().filter(|seen| seen.target == READ);
     assert!(seen.clone().any(|seen| seen.status == Some(409)));
@@ -188,7 +210,7 @@ async fn a_wait_longer_than_allowed_is_relayed_as_it_is_and_then_told_by_us() {
     let left: u64 = second.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((3_500..=3_600).contains(&left));
     assert_eq!(problem(second).await["code"], "throttle.queue");
-    assert_eq!(reads(&upstream).len(), 1);
+    assert_eq!(Kind::Read.seen(&upstream).len(), 1);
 }
 
 #[tokio::test]
@@ -203,7 +225,7 @@ async fn a_client_that_leaves_while_it_waits_costs_nothing_upstream() {
     waiting(&daemon, 0).await;
 
     assert_eq!(daemon.get(READ).await.status(), 200);
-    assert_eq!(reads(&upstream).len(), 2, "the throttled one, and the one of who stayed");
+    assert_eq!(Kind::Read.seen(&upstream).len(), 2, "the throttled one, and the one of who stayed");
 }
 
 #[tokio::test]
@@ -382,27 +404,65 @@ async fn crowd(crowd: (usize, usize), step: u64, set: impl FnOnce(&mut Knobs)) -
     let upstream = upstream().frozen_clock().set(set).start().unwrap();
     let (setup, hand) = daemon(&upstream).clock_by_hand();
     let daemon = setup.set(|config| config.throttle.wait = secs(3_600)).run().await;
-    served(&daemon, &upstream, &hand, crowd, step).await
+    served(&daemon, &upstream, &hand, Kind::Read, crowd, step).await
+}
+
+/// What a crowd asks for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Read,
+    Write,
+}
+
+impl Kind {
+    /// Asks for the `number`th time.
+    async fn ask(self, daemon: &Daemon, number: usize) -> u16 {
+        let answer = match self {
+            Self::Read => daemon.get(READ).await,
+            Self::Write => daemon.post(WRITE, &format!("{{\"FullName\":\"{number}\"}}")).await,
+        };
+        answer.status().as_u16()
+    }
+
+    /// Returns the pace of such requests.
+    fn view(self, daemon: &Daemon) -> throttle::Kind {
+        let view = daemon.running.throttle().view();
+        match self {
+            Self::Read => view.reads,
+            Self::Write => view.writes,
+        }
+    }
+
+    /// Returns when each of them arrived, in milliseconds, and how it was answered.
+    fn seen(self, upstream: &Simulator) -> Vec<(u64, u16)> {
+        let target = match self {
+            Self::Read => READ,
+            Self::Write => WRITE,
+        };
+        let seen = upstream.seen().into_iter().filter(|seen| seen.target == target);
+        seen.map(|seen| (seen.arrived_ms, seen.status.unwrap_or_default())).collect()
+    }
 }
 
 async fn served(
     daemon: &Daemon,
     upstream: &Simulator,
     hand: &Hand,
+    kind: Kind,
     (clients, each): (usize, usize),
     step: u64,
 ) -> Pace {
     let step = Duration::from_millis(step);
-    let left = Cell::new(clients);
-    let ask = || async {
-        for _ in 0..each {
-            assert_eq!(daemon.get(READ).await.status(), 200);
+    let left = &Cell::new(clients);
+    let ask = |client| async move {
+        for number in 0..each {
+            assert_eq!(kind.ask(daemon, client * each + number).await, 200);
         }
         left.set(left.get() - 1);
     };
     let time = async {
         while left.get() > 0 {
-            if daemon.running.throttle().view().reads.waiting == left.get() {
+            if kind.view(daemon).waiting == left.get() {
                 // The upstream first: what we hold back for 100 ms must arrive no sooner.
                 upstream.advance(step);
                 hand.advance(step);
@@ -412,19 +472,19 @@ async fn served(
             tokio::task::yield_now().await;
         }
     };
-    let all = async { tokio::join!(join_all((0..clients).map(|_| ask())), time) };
+    let all = async { tokio::join!(join_all((0..clients).map(ask)), time) };
     tokio::time::timeout(secs(120), all).await.expect("everybody is served");
-    let windows = daemon.running.throttle().view().reads.windows;
-    Pace { reads: reads(upstream), learned: windows.iter().map(ToString::to_string).collect() }
+    let windows = kind.view(daemon).windows;
+    Pace { seen: kind.seen(upstream), learned: windows.iter().map(ToString::to_string).collect() }
 }
 
-/// How it went: when each read arrived, and what it got.
+/// How it went: when each request arrived, and what it got.
 struct Pace {
-    reads: Vec<(u64, u16)>,
+    seen: Vec<(u64, u16)>,
     learned: Vec<String>,
 }
 
-/// How many reads were let through and throttled, and in which time.
+/// How many requests were let through and throttled, and in which time.
 #[derive(Debug)]
 struct Figures {
     passed: u64,
@@ -436,35 +496,25 @@ struct Figures {
 impl Pace {
     /// Counts from so many milliseconds after the first one on.
     fn since(&self, millis: u64) -> Figures {
-        Figures::since(&self.reads, millis)
+        Figures::since(&self.seen, millis)
     }
 }
 
 impl Figures {
-    fn of(upstream: &Simulator, millis: u64) -> Self {
-        Self::since(&reads(upstream), millis)
-    }
-
-    fn since(reads: &[(u64, u16)], millis: u64) -> Self {
-        let start = reads[0].0 + millis;
+    fn since(seen: &[(u64, u16)], millis: u64) -> Self {
+        let start = seen[0].0 + millis;
         let (passed, throttled): (Vec<_>, Vec<_>) =
-            reads.iter().filter(|(at, _)| *at >= start).partition(|(_, status)| *status == 200);
+            seen.iter().filter(|(at, _)| *at >= start).partition(|(_, status)| *status == 200);
         let within = |(at, _): &(u64, u16)| {
             passed.iter().filter(|(other, _)| (*at..at + 2_000).contains(other)).count() as u64
         };
         Self {
             passed: passed.len() as u64,
             throttled: throttled.len() as u64,
-            span_ms: reads.last().unwrap().0 - start,
+            span_ms: seen.last().unwrap().0 - start,
             best_2_s: passed.iter().map(within).max().unwrap_or_default(),
         }
     }
-}
-
-/// Returns when each read arrived, in milliseconds, and how it was answered.
-fn reads(upstream: &Simulator) -> Vec<(u64, u16)> {
-    let seen = upstream.seen().into_iter().filter(|seen| seen.target == READ);
-    seen.map(|seen| (seen.arrived_ms, seen.status.unwrap_or_default())).collect()
 }
 
 fn window(limit: u32, millis: u64, scope: Scope) -> Window {

@@ -73,6 +73,7 @@ async fn who_is_too_slow_too_large_or_too_many_is_told_so() {
     let daemon = daemon(&upstream).set(|config| {
         config.limits.header_timeout = Duration::from_millis(200);
         config.limits.body_idle = Duration::from_millis(200);
+        config.limits.headers = 3;
         config.limits.body_bytes = 10;
         config.limits.connections = 2;
     });
@@ -83,6 +84,7 @@ async fn who_is_too_slow_too_large_or_too_many_is_told_so() {
         ("GET / HTTP/1.1\r\nHost: HO".to_owned(), 408, "request.timeout"),
         (post("5\r\n\r\nab"), 408, "request.timeout"),
         (post("11\r\n\r\n01234567890"), 413, "request.too-large"),
+        (post("1\r\nA: 1\r\nB: 2\r\n\r\n1"), 431, "request.too-large"),
     ] {
         let answer = daemon.raw(&request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");

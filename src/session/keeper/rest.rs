@@ -2,15 +2,14 @@
 
 use tracing::warn;
 
-use super::tasks::{apart_blocking, blocking};
-use super::{Keeper, Step};
-use crate::session::error::Error;
+use super::tasks::apart_blocking;
+use super::{Keeper, Step, done};
 use crate::session::event::Event;
 use crate::session::home::Home;
 use crate::session::issuer::Issuer;
 use crate::session::saved;
 use crate::session::state::Store;
-use crate::session::writer::Wrote;
+use crate::session::writer::{Write, Wrote};
 
 impl<I: Issuer> Keeper<I> {
     pub(super) fn store(&mut self) {
@@ -19,8 +18,14 @@ impl<I: Issuer> Keeper<I> {
             Some((Home::Memory, _)) | None => None,
         };
         (self.desk.seen)(Step::Published);
-        let now = self.desk.clock.now().boot;
-        self.writer.write(file.zip(self.held.clone()), self.desk.seen, now);
+        let (now, seen) = (self.desk.clock.now().boot, self.desk.seen);
+        let write = file.zip(self.held.clone()).map(|(file, record)| -> Write {
+            Box::new(move || {
+                seen(Step::Writing);
+                file.write(&record).map_err(|error| error.to_string())
+            })
+        });
+        self.writer.write(write, now);
     }
 
     pub(super) fn wrote(&mut self, wrote: Wrote) {
@@ -56,30 +61,37 @@ impl<I: Issuer> Keeper<I> {
     pub(super) fn erased(&mut self, problem: Option<String>) {
         self.note_problem(problem);
         self.step(Event::Erased);
-        for reply in self.waiting.erased.drain(..) {
-            let _ = reply.send(());
-        }
+        self.waiting.erased.drain(..).for_each(done);
     }
 
-    pub(super) async fn keep_lock_flag(&mut self, locked: bool) {
+    pub(super) fn keep_lock_flag(&mut self, locked: bool) {
         let desk = self.desk.clone();
-        let kept = blocking(move || {
+        let write: Write = Box::new(move || {
             (desk.seen)(Step::Writing);
-            desk.attempts.set_locked(locked)
+            desk.attempts.set_locked(locked).map_err(|error| error.to_string())
         });
-        let word = if locked { "locked" } else { "unlocked" };
-        self.note_problem(kept.await.err().map(|error| {
+        self.flag.write(Some(write), self.desk.clock.now().boot);
+    }
+
+    /// The last word on whether the session is locked is at rest, or will not be for now.
+    pub(super) fn flag_kept(&mut self) {
+        let word = if self.state.is_locked() { "locked" } else { "unlocked" };
+        self.note_problem(self.flag.trouble().map(|error| {
             format!(
                 "that the session is {word} could not be saved and is lost by a restart: {error}"
             )
         }));
         self.publish();
+        self.waiting.flagged.drain(..).for_each(done);
+        self.answer_settled();
     }
 
     /// Locked means that no token is in memory, as soon as none is lost by that.
     pub(super) fn drop_if_locked(&mut self) {
-        let is_locked = matches!(self.state.error(), Some(Error::Locked));
-        if !is_locked || !self.state.is_settled() || self.state.store() != Store::Durable {
+        if !self.state.is_locked()
+            || !self.state.is_settled()
+            || self.state.store() != Store::Durable
+        {
             return;
         }
         match &self.home {

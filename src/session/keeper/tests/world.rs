@@ -28,13 +28,12 @@ impl Gate {
         Self { shut: Mutex::new(false), opened: std::sync::Condvar::new() }
     }
 
-    pub(super) fn shut(&self) {
+    /// Shuts it until what is returned is dropped: a test that fails must not leave a thread
+    /// behind that waits for ever.
+    #[must_use]
+    pub(super) fn shut(&self) -> Shut<'_> {
         *self.shut.lock().unwrap() = true;
-    }
-
-    pub(super) fn open(&self) {
-        *self.shut.lock().unwrap() = false;
-        self.opened.notify_all();
+        Shut(self)
     }
 
     pub(super) fn pass(&self, step: crate::session::keeper::Step) {
@@ -42,6 +41,16 @@ impl Gate {
             let shut = self.shut.lock().unwrap();
             drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
         }
+    }
+}
+
+/// A gate that is shut.
+pub(super) struct Shut<'a>(&'a Gate);
+
+impl Drop for Shut<'_> {
+    fn drop(&mut self) {
+        *self.0.shut.lock().unwrap() = false;
+        self.0.opened.notify_all();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writing the pair: used at once, rotated again only once it is durable.
 
 use super::*;
+use crate::session::keeper::Step;
 
 #[tokio::test]
 async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
@@ -34,11 +35,8 @@ async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
 async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_request() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
-    GATE.shut();
+    let session = saved(&world, |step| GATE.pass(step)).await;
+    let shut = GATE.shut();
 
     session.refresh().await.unwrap();
     let second = tokio::spawn({
@@ -53,7 +51,7 @@ async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_req
     assert_eq!((session.view().generation, world.grants().len()), (2, 2));
     assert!(!session.view().saved);
 
-    GATE.open();
+    drop(shut);
     assert_eq!(second.await.unwrap(), Ok(()));
     assert_eq!(world.grants(), ["password p", "refresh r1", "refresh r2"]);
 }
@@ -62,11 +60,8 @@ async fn a_write_that_stalls_for_ten_seconds_delays_the_next_rotation_and_no_req
 async fn a_write_that_hangs_counts_as_failed_and_never_overtakes_a_newer_one() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
-    GATE.shut();
+    let session = saved(&world, |step| GATE.pass(step)).await;
+    let shut = GATE.shut();
     session.refresh().await.unwrap();
 
     world.hand.advance(secs(30));
@@ -78,7 +73,7 @@ async fn a_write_that_hangs_counts_as_failed_and_never_overtakes_a_newer_one() {
     }
     assert_eq!(session.ready(Body::Replayable).await, Ok(()));
 
-    GATE.open();
+    drop(shut);
     settled(&session).await;
     assert_eq!(world.daemon_and_generation().await, session.view().generation);
 }
@@ -165,11 +160,8 @@ async fn a_file_store_without_a_key_says_so_and_is_tried_again() {
 async fn a_session_is_locked_before_the_disk_has_heard_of_it() {
     static GATE: Gate = Gate::new();
     let world = World::with_file();
-    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
-    tokio::spawn(keeper.at_each_step(|step| GATE.pass(step)).run());
-    session.ready(Body::Replayable).await.unwrap();
-    settled(&session).await;
-    GATE.shut();
+    let session = saved(&world, |step| GATE.pass(step)).await;
+    let shut = GATE.shut();
 
     let locking = tokio::spawn({
         let session = session.clone();
@@ -178,9 +170,40 @@ async fn a_session_is_locked_before_the_disk_has_heard_of_it() {
     seen(&session, |view| view.state == Word::Locked).await;
     assert!(session.bearer().is_err() && !locking.is_finished());
 
-    GATE.open();
+    drop(shut);
     locking.await.unwrap();
     seen(&world.daemon(), |view| view.state == Word::Locked).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_while_it_is_locked_holds_up_nothing_else() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let session = saved(&world, |step| GATE.pass(step)).await;
+    let shut = GATE.shut();
+    let ask = |locked: bool| {
+        let session = session.clone();
+        tokio::spawn(
+            async move { if locked { session.lock().await } else { session.unlock().await } },
+        )
+    };
+
+    let locking = ask(true);
+    seen(&session, |view| view.state == Word::Locked).await;
+    assert_eq!(session.refresh().await.unwrap_err().code(), "session.locked");
+    let unlocking = ask(false);
+    seen(&session, |view| view.state == Word::Ready).await;
+    assert!(!locking.is_finished() && !unlocking.is_finished(), "a restart would not know of it");
+
+    // Nobody is kept waiting for ever, and nobody is told that it is saved.
+    world.hand.advance(secs(30));
+    locking.await.unwrap();
+    unlocking.await.unwrap();
+    let degraded = session.view().degraded.clone().unwrap();
+    assert!(degraded.starts_with("that the session is unlocked could not be saved"), "{degraded}");
+    drop(shut);
+    seen(&session, |view| view.degraded.is_none()).await;
+    assert_eq!(world.daemon_and_generation().await, 1);
 }
 
 #[tokio::test]
@@ -203,4 +226,13 @@ async fn a_lock_that_a_restart_would_lose_is_told_until_it_is_saved() {
     session.lock().await;
     assert_eq!(session.view().degraded, None);
     seen(&world.daemon(), |view| view.state == Word::Locked).await;
+}
+
+/// A session that is at rest; `seen` is called at each step of what follows.
+async fn saved(world: &World, seen: fn(Step)) -> Session {
+    let (session, keeper) = world.session(Credentials::memory(Some(login("p"))));
+    tokio::spawn(keeper.at_each_step(seen).run());
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    session
 }
