@@ -62,6 +62,10 @@ pub struct Facts {
     pub listening: wire::Listening,
     /// Where requests go.
     pub upstream: String,
+    /// By which proxy, without its password.
+    pub proxy: String,
+    /// Who is believed there, beside whom the system believes.
+    pub ca_file: Option<PathBuf>,
     /// The configuration file.
     pub config: PathBuf,
 }

@@ -20,6 +20,8 @@ pub(super) fn status(shared: &Shared) -> Status {
         uptime_s: facts.started.elapsed().as_secs(),
         listening: facts.listening.clone(),
         upstream: facts.upstream.clone(),
+        proxy: Some(facts.proxy.clone()),
+        ca_file: facts.ca_file.clone(),
         session: session(&shared.session.view()),
         requests: requests(shared),
         throttle: throttle(&shared.throttle.view()),

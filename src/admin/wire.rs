@@ -36,6 +36,12 @@ pub struct Status {
     pub listening: Listening,
     /// Where requests go.
     pub upstream: String,
+    /// The proxy on the way there, without its password; `none`: there is none.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Who is believed there, beside whom the system believes.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// The token.
     pub session: Session,
     /// What was asked of it.

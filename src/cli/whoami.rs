@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::me::Me;
-use super::running::{Answer, Problem, Running, Silence};
+use super::running::{Answer, Problem, Running, Silence, in_use};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::config::{Config, Loaded, Paths};
 use crate::credentials::Credentials;
@@ -47,7 +47,13 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
-    let (me, through) = serve::control()?.block_on(ask(&config, &paths, credentials))?;
+    let (me, through) = serve::control()?.block_on(async {
+        let config = match Running::of(&config, &paths).status().await {
+            Some(daemon) => in_use(&config, &paths, &daemon).0,
+            None => config,
+        };
+        ask(&config, &paths, credentials).await
+    })?;
     if !globals.json {
         return me.print(&paths.profile, print);
     }

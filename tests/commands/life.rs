@@ -240,6 +240,43 @@ fn who_is_held_back_by_nexudus_is_told_by_status_and_doctor() {
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 
+/// Flags of `serve` are known to the daemon alone.
+#[test]
+fn doctor_checks_what_the_daemon_uses_and_not_what_the_file_says() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    home.configure("[upstream]\norigin = \"https://nowhere.invalid\"\n");
+    let socket = home.path("elsewhere/api.sock");
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.arg("--socket").arg(&socket);
+    });
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+
+    let told = home.run("doctor --json");
+
+    let told: Json = serde_json::from_str(told.split("\n!").next().unwrap()).unwrap();
+    let of = |check: &str| {
+        let line = told["checks"].as_array().unwrap().iter().find(|line| line["check"] == check);
+        let line = line.unwrap();
+        format!("{} {}", line["verdict"].as_str().unwrap(), line["finding"].as_str().unwrap())
+    };
+    assert!(
+        of("daemon").ends_with(
+            "what it was started with counts below, not what is configured for \
+             upstream.origin, upstream.ca_file, listen.tcp, listen.unix"
+        ),
+        "{told:#}"
+    );
+    assert_eq!(of("port"), format!("ok 127.0.0.1:{port}: the daemon has it"));
+    assert_eq!(of("login"), format!("ok {EMAIL} from the environment, says the daemon"));
+    assert!(of("name").starts_with("ok localhost is "), "{told:#}");
+    assert_eq!(of("tls"), "ok verified");
+    assert!(of("token").ends_with("asked through the daemon"), "{told:#}");
+    assert!(home.run("whoami").ends_with("=> 0\n"), "it asks the same daemon");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let nexudus = Nexudus::start();

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exit::Report;
-use super::running::Running;
+use super::running::{Running, in_use};
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
 use crate::config::{Config, Loaded, Paths};
 use crate::credentials::Credentials;
@@ -86,16 +86,23 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 async fn all(loaded: &Loaded) -> Vec<Line> {
     let Loaded { config, paths, warnings, .. } = loaded;
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let serving = Running::of(config, paths).status().await;
+    let (config, keys) = match &serving {
+        Some(status) => in_use(config, paths, status),
+        None => (config.clone(), vec![]),
+    };
+    let config = &config;
     let running = Running::of(config, paths);
     let mut lines = vec![Line::of("config", local::config(paths, warnings), Duration::ZERO)];
     let stored = async {
         let store = timed("store", local::store(config, &credentials)).await;
-        [store, timed("login", local::login(&credentials)).await]
+        let daemon = serving.as_ref().map(|status| &status.session);
+        [store, timed("login", local::login(&credentials, daemon)).await]
     };
     let here = async {
-        let is_there = running.is_there().await;
+        let is_there = serving.is_some() || running.is_there().await;
         [
-            timed("daemon", local::daemon(is_there, &paths.profile)).await,
+            timed("daemon", local::daemon(is_there, &paths.profile, &keys)).await,
             timed("port", local::port(config, is_there)).await,
             timed("callers", local::callers(config)).await,
             timed("service", local::service(paths)).await,
