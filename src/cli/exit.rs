@@ -140,7 +140,7 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
-    /// It happened in a profile that is not the default one.
+    /// It happened in this profile.
     InProfile {
         /// The profile.
         profile: String,
@@ -246,9 +246,7 @@ impl Failure {
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
             Self::Run(failure) => failure.reports(),
             Self::InProfile { profile, failure } => {
-                let of_profile = |hint: String| {
-                    hint.replace("`nexudus-proxy ", &format!("`nexudus-proxy --profile {profile} "))
-                };
+                let of_profile = |hint: String| config::in_profile(&hint, profile);
                 let reports = failure.reports().into_iter();
                 reports
                     .map(|report| Report { hint: report.hint.map(of_profile), ..report })

@@ -10,7 +10,7 @@ use super::me::Me;
 use super::running::{Running, Tell};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Paths, Source, Store};
+use crate::config::{Config, Loaded, Paths, Source, Store, in_profile};
 use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
 use crate::daemon::{self, process};
 use crate::secret::Secret;
@@ -348,10 +348,9 @@ impl Attempt {
             return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
         }
         self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
-        let whose = match (is_served, self.paths.is_default()) {
-            (true, _) => "the running daemon".to_owned(),
-            (false, true) => "`nexudus-proxy serve`".to_owned(),
-            (false, false) => format!("`nexudus-proxy serve --profile {profile}`"),
+        let whose = match is_served {
+            true => "the running daemon".to_owned(),
+            false => in_profile("`nexudus-proxy serve`", profile),
         };
         self.print.note(&format!("kept {kept}; {whose} uses it from now on"));
         Ok(())

@@ -12,12 +12,16 @@ use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::Record;
 use super::totp::Code;
-use crate::credentials::Found;
+use crate::credentials::{Found, Origin};
 
 impl<I: Issuer> Flight<I> {
     /// Offers the login, unless it was turned down before.
     pub(super) async fn log_in(&mut self, found: Found) -> Result<End, Miss> {
-        let login = found.login;
+        let Found { login, origin } = found;
+        let code_needed = |cause: &str| {
+            let cause = Some(Cause::new(cause));
+            (Error::TotpRequired { origin, cause }, None)
+        };
         let desk = self.desk.clone();
         self.note(|attempts| {
             attempts.read();
@@ -27,11 +31,8 @@ impl<I: Issuer> Flight<I> {
         let now = desk.clock.now().wall;
         match desk.attempts.verdict(&login, self.fetch.asked, now) {
             Verdict::Go => {}
-            Verdict::Latched(reason) => return Err((turned_down(reason), None)),
-            Verdict::CodeSpent => {
-                let cause = Cause::new("the 2FA code was used already");
-                return Err((Error::TotpRequired(Some(cause)), None));
-            }
+            Verdict::Latched(reason) => return Err((turned_down(reason, origin), None)),
+            Verdict::CodeSpent => return Err(code_needed("the 2FA code was used already")),
             Verdict::Wait(left) => {
                 let cause = "Nexudus gave unclear answers to this login before";
                 return Err(passing_after(Cause::new(cause), left));
@@ -44,10 +45,7 @@ impl<I: Issuer> Flight<I> {
                 let cause = Cause::new("the 2FA code of this half minute was used already");
                 return Err(passing_after(cause, left));
             }
-            Code::Unreadable => {
-                let cause = Cause::new("the stored 2FA secret is not base32");
-                return Err((Error::TotpRequired(Some(cause)), None));
-            }
+            Code::Unreadable => return Err(code_needed("the stored 2FA secret is not base32")),
         }
         let client_id = self.client_id(&login.email);
         self.note_client_id(&client_id, &login.email).await;
@@ -88,7 +86,7 @@ impl<I: Issuer> Flight<I> {
             Err(Failure::PasswordReset) => Reason::PasswordReset,
         };
         self.note(move |attempts| attempts.latch(&login, reason)).await;
-        Err((turned_down(reason), None))
+        Err((turned_down(reason, origin), None))
     }
 
     fn client_id(&self, email: &str) -> String {
@@ -130,13 +128,14 @@ impl<I: Issuer> Flight<I> {
     }
 }
 
-fn turned_down(reason: Reason) -> Error {
+fn turned_down(reason: Reason, origin: Origin) -> Error {
     match reason {
-        Reason::Refused => Error::Refused,
-        Reason::TotpRequired => Error::TotpRequired(None),
+        Reason::Refused => Error::Refused(origin),
+        Reason::TotpRequired => Error::TotpRequired { origin, cause: None },
         Reason::CodeRejected => {
-            Error::TotpRequired(Some(Cause::new("Nexudus rejected the 2FA code or the password")))
+            let cause = Some(Cause::new("Nexudus rejected the 2FA code or the password"));
+            Error::TotpRequired { origin, cause }
         }
-        Reason::PasswordReset => Error::PasswordReset,
+        Reason::PasswordReset => Error::PasswordReset(origin),
     }
 }

@@ -98,7 +98,8 @@ fn nobody_logged_in_is_told_at_once() {
 
     assert_eq!(
         home.run("wait"),
-        "! error: not logged in\n! hint: Run `nexudus-proxy login`.\n=> 3\n"
+        "! error: not logged in\n! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
+                credentials.source = \"auto\" and run `nexudus-proxy login`.\n=> 3\n"
     );
     assert!(home.run("refresh").ends_with("=> 3\n"));
     assert!(home.run("status").contains("not ready: not logged in (session.not-logged-in)"));
@@ -237,6 +238,50 @@ fn who_is_held_back_by_nexudus_is_told_by_status_and_doctor() {
     );
     assert!(said(&doctor, ["warn", "reads paused "]), "{doctor}");
     drop(held);
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn whoever_needs_a_command_is_told_it_with_the_profile() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.args(["--profile", "work"]);
+        serve.env_remove("NEXUDUS_EMAIL").env_remove("NEXUDUS_PASSWORD");
+        serve.env("NEXUDUS_PROXY_POLICY_DENY", "[\"GET /denied\"]");
+    });
+    assert!(home.run("wait --profile work").ends_with("=> 3\n"));
+    let said = daemon.log_until("no token");
+    assert!(said.contains("`nexudus-proxy --profile work login`"), "{said}");
+
+    assert!(home.run("lock --profile work").ends_with("=> 0\n"));
+    let unlock = "`nexudus-proxy --profile work unlock`";
+    let status = home.run("status --profile work");
+    assert_eq!(status.matches(unlock).count(), 1, "{status}");
+    let mut by_variable = home.command("wait --timeout 50ms");
+    by_variable.env("NEXUDUS_PROXY_PROFILE", "work");
+    for late in [home.run("wait --profile work --timeout 50ms"), home.transcript(&mut by_variable)]
+    {
+        assert!(late.contains(&format!("! hint: Run {unlock}.\n")), "{late}");
+    }
+    let status = home.run("status --profile work --json");
+    let status: Json = serde_json::from_str(status.strip_suffix("=> 0\n").unwrap()).unwrap();
+    for place in ["/reasons/0/hint", "/session/error/hint", "/session/advice"] {
+        assert_eq!(status.pointer(place).unwrap(), &format!("Run {unlock}."), "{place}");
+    }
+    let port = status["listening"]["tcp"][0].as_str().unwrap().rsplit_once(':').unwrap().1;
+    let mut caller = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+    for (path, hint) in [
+        ("/api/auth/me", format!("Run {unlock}.")),
+        (
+            "/denied",
+            "`nexudus-proxy --profile work policy explain METHOD PATH` says what may be asked."
+                .to_owned(),
+        ),
+    ] {
+        let (_, body) = exchange(&mut caller, path);
+        assert_eq!(serde_json::from_slice::<Json>(&body).unwrap()["hint"], hint, "{path}");
+    }
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 

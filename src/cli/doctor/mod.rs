@@ -15,7 +15,7 @@ use serde_json::json;
 use super::exit::Report;
 use super::running::{Running, in_use};
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
-use crate::config::{Config, Loaded, Paths};
+use crate::config::{Config, Loaded, Paths, in_profile};
 use crate::credentials::Credentials;
 use crate::daemon::process;
 
@@ -61,7 +61,12 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     let lines = match loaded {
         // Without a configuration there is nothing to check by; its problems are the report.
         Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
-        Ok(loaded) => serve::control()?.block_on(all(&loaded)),
+        Ok(loaded) => {
+            let mut lines = serve::control()?.block_on(all(&loaded));
+            let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
+            fixes.for_each(|fix| *fix = in_profile(fix, &loaded.paths.profile));
+            lines
+        }
     };
     if globals.json {
         let passed = lines.iter().all(|line| line.verdict != Verdict::Fail);

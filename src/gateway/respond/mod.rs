@@ -20,7 +20,7 @@ use serde_json::json;
 use self::tell::{Told, tell};
 use super::body::Body;
 use super::{Error, headers};
-use crate::config::Limits;
+use crate::config::{Limits, in_profile};
 use crate::listen::{Canned, Refusal};
 use crate::session::Verdict;
 use crate::telemetry::{Noted, Spent};
@@ -30,9 +30,19 @@ pub(super) fn code(error: &Error) -> &'static str {
     tell(error).code
 }
 
-/// Renders `error`.
-pub(super) fn render(error: &Error) -> Response<Body> {
+/// Renders `error`, the commands in its hint for those who use the daemon of `profile`.
+pub(super) fn render_in(profile: &str, error: &Error) -> Response<Body> {
     let told = tell(error);
+    let hint = told.hint.map(|hint| in_profile(&hint, profile).into());
+    rendered(error, &Told { hint, ..told })
+}
+
+/// Renders `error`, which advises no command.
+pub(super) fn render(error: &Error) -> Response<Body> {
+    rendered(error, &tell(error))
+}
+
+fn rendered(error: &Error, told: &Told) -> Response<Body> {
     let mut detail = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -40,9 +50,9 @@ pub(super) fn render(error: &Error) -> Response<Body> {
         let _ = write!(detail, ": {error}");
         cause = error.source();
     }
-    let mut response = Response::new(Body::full(problem(&told, &detail)));
+    let mut response = Response::new(Body::full(problem(told, &detail)));
     *response.status_mut() = told.status;
-    describe(response.headers_mut(), &told);
+    describe(response.headers_mut(), told);
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }

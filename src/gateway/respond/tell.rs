@@ -248,9 +248,9 @@ fn tell_session(error: &crate::session::Error) -> Told {
     let (status, title) = match error {
         E::Locked => (StatusCode::LOCKED, "Locked"),
         E::NotLoggedIn(_) => (StatusCode::SERVICE_UNAVAILABLE, "Not logged in"),
-        E::Refused => (StatusCode::SERVICE_UNAVAILABLE, "Login refused"),
-        E::TotpRequired(_) => (StatusCode::SERVICE_UNAVAILABLE, "2FA code needed"),
-        E::PasswordReset => (StatusCode::SERVICE_UNAVAILABLE, "Password reset needed"),
+        E::Refused(_) => (StatusCode::SERVICE_UNAVAILABLE, "Login refused"),
+        E::TotpRequired { .. } => (StatusCode::SERVICE_UNAVAILABLE, "2FA code needed"),
+        E::PasswordReset(_) => (StatusCode::SERVICE_UNAVAILABLE, "Password reset needed"),
         E::Expired => (StatusCode::SERVICE_UNAVAILABLE, "Session ended"),
         E::CredentialsLocked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Credential store locked"),
         E::CredentialsUnavailable { .. } => {
