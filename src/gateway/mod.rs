@@ -42,7 +42,7 @@ use crate::listen::Peer;
 use crate::session::{self, Bearer, Session};
 use crate::telemetry::{Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
-use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
+use crate::upstream::{self, Keep, Kept, Relayed, Repeat, Upstream};
 
 /// Answers local requests with the answers of one upstream.
 #[derive(Debug)]
@@ -244,6 +244,7 @@ impl Gateway {
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {
             Some(fault) => Error::Body(fault),
+            None if repeat == Repeat::Harmless => Error::Read(Arc::new(error)),
             None => Error::Upstream(Arc::new(error)),
         })
     }
@@ -283,9 +284,12 @@ pub(crate) enum Error {
     /// The caller's body did not arrive as announced.
     #[error(transparent)]
     Body(upstream::Fault),
-    /// The upstream gave no answer.
+    /// The upstream gave no answer to what may have changed something.
     #[error(transparent)]
     Upstream(Arc<upstream::Error>),
+    /// The upstream gave no answer to what is harmless to send again.
+    #[error(transparent)]
+    Read(Arc<upstream::Error>),
     /// More connections than `limits.connections`.
     #[error("too many local connections are open")]
     Overloaded,
