@@ -86,6 +86,9 @@ pub struct Reason {
     pub code: String,
     /// One sentence.
     pub sentence: String,
+    /// Why, where more is known.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// What to do.
     pub hint: String,
 }

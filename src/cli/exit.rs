@@ -151,6 +151,15 @@ pub enum Failure {
     Ended(u8),
     /// All has been said; only the code is left.
     Silent(Code),
+    /// The daemon cannot serve yet, or will not by itself.
+    NotReady {
+        /// What failed.
+        sentence: String,
+        /// How to exit.
+        code: Code,
+        /// What the daemon says of it, if it has said anything.
+        reason: Option<Box<wire::Reason>>,
+    },
     /// The daemon was not reached, or refused.
     Admin(client::Error),
     /// The service manager, or what it is asked for.
@@ -209,7 +218,7 @@ impl Failure {
             Self::Clients(_) => Code::Failed,
             Self::Admin(error) => admin_code(error),
             Self::Service(error) => super::service::code(error),
-            Self::Other { code, .. } => *code,
+            Self::NotReady { code, .. } | Self::Other { code, .. } => *code,
         }
     }
 
@@ -261,6 +270,11 @@ impl Failure {
             Self::Admin(client::Error::Refused(problem)) => refused(problem),
             Self::Admin(error) => one(error.to_string(), causes(error), hint::admin(error)),
             Self::Service(error) => one(error.to_string(), causes(error), hint::service(error)),
+            Self::NotReady { sentence, reason, .. } => {
+                let cause = reason.iter().filter_map(|reason| reason.cause.clone());
+                let hint = reason.as_ref().map_or(hint::SILENT, |reason| &reason.hint);
+                one(sentence.clone(), cause.collect(), Some(hint.to_owned()))
+            }
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),

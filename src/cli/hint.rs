@@ -171,6 +171,9 @@ pub(super) fn admin(error: &client::Error) -> Option<String> {
     Some(said.to_owned())
 }
 
+/// The way out when a daemon that runs has said nothing.
+pub(super) const SILENT: &str = "Look at its log; `nexudus-proxy doctor` may tell more.";
+
 fn can_expose() -> bool {
     let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
     expose.is_some_and(|entry| entry.limitation().is_none())
