@@ -49,6 +49,7 @@ pub(super) fn session(error: &session::Error, shared: &Shared) -> Response<Body>
         | session::Error::Expired
         | session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. }
+        | session::Error::NextCode { .. }
         | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
     let problem = Problem::new(status, error.code(), error.to_string()).hint(error.hint());

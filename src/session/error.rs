@@ -52,6 +52,12 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+    /// A login is due, and its 2FA code was offered already (RFC 6238 §5.2: once each).
+    #[error("no valid token, and the 2FA code of this half minute was used already")]
+    NextCode {
+        /// Time until the next code.
+        retry_after: Duration,
+    },
     /// The token endpoint gave no token, and none is left that works.
     #[error("no valid token, and Nexudus gave no new one yet")]
     Unavailable {
@@ -101,7 +107,7 @@ impl Error {
             Self::Expired => "session.expired",
             Self::CredentialsLocked { .. } => "credentials.locked",
             Self::CredentialsUnavailable { .. } => "credentials.unavailable",
-            Self::Unavailable { .. } => "session.unavailable",
+            Self::NextCode { .. } | Self::Unavailable { .. } => "session.unavailable",
         }
     }
 
@@ -141,6 +147,7 @@ impl Error {
                  credential."
             }
             Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
+            Self::NextCode { .. } => "It goes on by itself with the next code.",
             Self::Unavailable { .. } => {
                 "It is retried by itself; `nexudus-proxy status` shows the last reason."
             }
@@ -165,6 +172,7 @@ impl Error {
             | Self::TotpRequired { .. }
             | Self::PasswordReset(_)
             | Self::Expired
+            | Self::NextCode { .. }
             | Self::Unavailable { .. } => false,
         }
     }
@@ -174,6 +182,7 @@ impl Error {
         match self {
             Self::CredentialsLocked { retry_after }
             | Self::CredentialsUnavailable { retry_after, .. }
+            | Self::NextCode { retry_after }
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::Locked
             | Self::NotLoggedIn(_)
@@ -191,6 +200,7 @@ impl Error {
             Self::CredentialsUnavailable { cause, .. } => {
                 Self::CredentialsUnavailable { retry_after: left, cause }
             }
+            Self::NextCode { .. } => Self::NextCode { retry_after: left },
             Self::Unavailable { cause, .. } => Self::Unavailable { retry_after: left, cause },
             other @ (Self::Locked
             | Self::NotLoggedIn(_)

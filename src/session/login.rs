@@ -42,8 +42,7 @@ impl<I: Issuer> Flight<I> {
         match code {
             Code::None | Code::Typed(_) | Code::Made { .. } => {}
             Code::Wait(left) => {
-                let cause = Cause::new("the 2FA code of this half minute was used already");
-                return Err(passing_after(cause, left));
+                return Err((Error::NextCode { retry_after: left }, Some(left)));
             }
             Code::Unreadable => return Err(code_needed("the stored 2FA secret is not base32")),
         }

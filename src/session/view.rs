@@ -155,7 +155,7 @@ fn word(latest: &Latest, valid: bool, error: Option<&Error>) -> Word {
         Some(Error::CredentialsLocked { .. } | Error::CredentialsUnavailable { .. }) => {
             Word::CredentialsUnavailable
         }
-        Some(Error::Unavailable { .. }) => Word::Waiting,
+        Some(Error::NextCode { .. } | Error::Unavailable { .. }) => Word::Waiting,
         None if latest.flights == 0 => Word::Starting,
         None => Word::Waiting,
     }

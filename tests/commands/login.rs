@@ -1,6 +1,6 @@
 //! Logging in and out where there is no keychain, as on a server: every message, every exit code.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
@@ -533,6 +533,36 @@ fn doctor_tells_the_three_troubles_that_people_know_each_with_its_cure() {
     let (finding, cure) = told(&member, DEMO_PASSWORD);
     assert!(finding.starts_with("forbidden: the account has no API access"), "{finding}");
     assert!(cure.starts_with("→ Ask an administrator"), "{cure}");
+}
+
+/// A code works once (RFC 6238 §5.2): it is not offered again, nor is that a failure.
+#[test]
+fn whoami_waits_for_the_next_code_where_this_one_was_used_and_says_so() {
+    let place = place_of(account_with_2fa());
+    place.configure("store = \"memory\"");
+    let whoami = || {
+        let mut command = place.home.command("whoami");
+        command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
+        command.env("NEXUDUS_TOTP", TOTP_SECRET).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    // One after the other within half a minute: the third is sure of that.
+    let mut heard = String::new();
+    for _ in 0..3 {
+        let mut asking = whoami();
+        heard.clear();
+        BufReader::new(asking.stderr.take().unwrap()).read_line(&mut heard).unwrap();
+        if heard.is_empty() {
+            assert!(asking.wait().unwrap().success());
+            continue;
+        }
+        assert!(asking.try_wait().unwrap().is_none(), "it does not wait: {heard}");
+        asking.kill().unwrap();
+        asking.wait().unwrap();
+        break;
+    }
+
+    assert!(heard.starts_with("note: this 2FA code was used already: waiting "), "{heard}");
 }
 
 /// What `login` stores would not be read before a login that is given in another way.

@@ -62,7 +62,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         // Without a configuration there is nothing to check by; its problems are the report.
         Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
         Ok(loaded) => {
-            let mut lines = serve::control()?.block_on(all(&loaded));
+            let mut lines = serve::control()?.block_on(all(&loaded, print));
             let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
             fixes.for_each(|fix| *fix = in_profile(fix, &loaded.paths.profile));
             lines
@@ -88,7 +88,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     }
 }
 
-async fn all(loaded: &Loaded) -> Vec<Line> {
+async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let Loaded { config, paths, warnings, .. } = loaded;
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
     let serving = Running::of(config, paths).status().await;
@@ -122,14 +122,19 @@ async fn all(loaded: &Loaded) -> Vec<Line> {
         let known = lines.iter_mut().find(|line| line.check == network::THROTTLE);
         known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
     }
-    lines.extend(token(config, paths, credentials).await);
+    lines.extend(token(config, paths, credentials, print).await);
     lines
 }
 
 /// Asks who is logged in, as everything else will: the token and what it may do.
-async fn token(config: &Config, paths: &Paths, credentials: Credentials) -> [Line; 2] {
+async fn token(
+    config: &Config,
+    paths: &Paths,
+    credentials: Credentials,
+    print: Print,
+) -> [Line; 2] {
     let began = Instant::now();
-    let asked = whoami::ask(config, paths, credentials).await;
+    let asked = whoami::ask(config, paths, credentials, print).await;
     let elapsed = began.elapsed();
     let (token, access) = match asked {
         Ok((me, through)) => {

@@ -16,7 +16,7 @@ pub(super) fn session_code(error: &session::Error) -> Code {
         | session::Error::PasswordReset(_) => Code::Unauthorized,
         session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. } => Code::Store,
-        session::Error::Unavailable { .. } => Code::Network,
+        session::Error::NextCode { .. } | session::Error::Unavailable { .. } => Code::Network,
     }
 }
 
@@ -25,6 +25,7 @@ pub(super) fn session(error: &session::Error) -> Report {
         // Nobody retries for a command, and no daemon has a status to show.
         session::Error::Unavailable { .. } => "Run `nexudus-proxy doctor`.".into(),
         session::Error::Locked
+        | session::Error::NextCode { .. }
         | session::Error::NotLoggedIn(_)
         | session::Error::Refused(_)
         | session::Error::TotpRequired { .. }

@@ -257,7 +257,7 @@ fn tell_session(error: &crate::session::Error) -> Told {
         E::CredentialsUnavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Credential store unavailable")
         }
-        E::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "No token"),
+        E::NextCode { .. } | E::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "No token"),
     };
     let told = Told::new(status, error.code(), title, error.hint());
     Told { retry_after: error.retry_after(), token: "proxy_internal_response", ..told }

@@ -97,6 +97,8 @@ async fn a_stored_secret_makes_a_code_for_each_login_and_never_the_same_twice() 
     let restarted = world.daemon_with(shared);
     seen(&restarted, |view| view.error.is_some()).await;
     assert_eq!(world.grants().len(), 1);
+    let waits = restarted.bearer().unwrap_err();
+    assert!(matches!(waits, Error::NextCode { retry_after } if retry_after <= secs(30)));
     world.hand.advance(secs(30));
     seen(&restarted, |view| view.state == Word::Ready).await;
 
