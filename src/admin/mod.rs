@@ -156,9 +156,10 @@ impl Shared {
     }
 
     /// Answers with what is wrong.
-    fn refuse(&self, problem: Problem) -> Response<Body> {
-        let hint = problem.hint.as_deref().map(|hint| self.in_profile(hint));
-        problem::render(&Problem { hint, ..problem })
+    fn refuse(&self, mut problem: Problem) -> Response<Body> {
+        let flaws = problem.problems.iter_mut().filter_map(|flaw| flaw.hint.as_mut());
+        flaws.chain(&mut problem.hint).for_each(|hint| *hint = self.in_profile(hint));
+        problem::render(&problem)
     }
 }
 

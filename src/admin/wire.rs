@@ -273,6 +273,9 @@ pub struct Flaw {
     pub sentence: String,
     /// Why, outermost first.
     pub causes: Vec<String>,
+    /// What to do.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.

@@ -234,7 +234,7 @@ impl Failure {
                 .map(|problem| Report {
                     sentence: problem.to_string(),
                     causes: causes(problem),
-                    hint: hint::config(problem),
+                    hint: problem.hint(),
                 })
                 .collect(),
             Self::Exists(path) => one(
@@ -322,14 +322,15 @@ fn refused(problem: &wire::Problem) -> Vec<Report> {
     let flaw = |flaw: &wire::Flaw| Report {
         sentence: flaw.sentence.clone(),
         causes: flaw.causes.clone(),
-        hint: None,
+        hint: flaw.hint.clone(),
     };
     let mut reports: Vec<_> = problem.problems.iter().map(flaw).collect();
     if reports.is_empty() {
         reports.push(whole);
     }
     if let Some(last) = reports.last_mut() {
-        last.hint.clone_from(&problem.hint);
+        let hints = [last.hint.take(), problem.hint.clone()].into_iter().flatten();
+        last.hint = Some(hints.collect::<Vec<_>>().join(" ")).filter(|hint| !hint.is_empty());
     }
     reports
 }
