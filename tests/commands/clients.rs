@@ -134,6 +134,12 @@ fn the_verdict_names_the_rule() {
             "GET /api/billing --client agent",
             "refused (policy.denied): none of the client's rules allows it",
         ),
+        (
+            "GET localhost:6398",
+            "refused (request.target): the request target is not a path on this host: it is an \
+             authority",
+        ),
+        ("GET /a<b", "refused (request.framing): the request is not well-formed HTTP/1.1"),
         ("TRACE /", "refused (request.method): the method is not forwarded"),
         (
             "POST /api/token",

@@ -25,6 +25,12 @@ use crate::listen::{Canned, Refusal};
 use crate::session::Verdict;
 use crate::telemetry::{Noted, Spent};
 
+/// The code of what never becomes a request.
+pub(super) const MALFORMED: &str = "request.framing";
+
+/// What is said of it.
+pub(super) const NOT_HTTP: &str = "the request is not well-formed HTTP/1.1";
+
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
     tell(error).code
@@ -91,7 +97,7 @@ pub(super) fn tell_time(response: &mut Response<Body>, spent: &Spent) {
 pub(super) fn canned(limits: &Limits) -> Canned {
     let framing = Told {
         status: StatusCode::BAD_REQUEST,
-        code: "request.framing",
+        code: MALFORMED,
         title: "Malformed request",
         token: "http_request_error",
         hint: Some(
@@ -124,7 +130,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         limits.header_bytes, limits.headers
     );
     Canned {
-        malformed: raw(&framing, "the request is not well-formed HTTP/1.1"),
+        malformed: raw(&framing, NOT_HTTP),
         fields_too_large: raw(&too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), &fields),
         target_too_long: raw(
             &too_large(StatusCode::URI_TOO_LONG),
