@@ -151,6 +151,12 @@ pub enum Problem {
         /// The address.
         address: SocketAddr,
     },
+    /// Neither an address nor a socket.
+    #[error("{place}: there is nothing to listen on: listen.tcp is empty, and there is no socket")]
+    Nowhere {
+        /// Where the addresses are given, or are not.
+        place: Place,
+    },
     /// A value that makes no sense without another.
     #[error("{place}: {key} = \"command\" needs {needs}")]
     Needs {
@@ -215,6 +221,12 @@ impl Problem {
             }
             Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
             Self::Twice { .. } => "Give each host a port of its own.".to_owned(),
+            Self::Nowhere { .. } => match cfg!(unix) {
+                true => "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \
+                         \"auto\".",
+                false => "Give listen.tcp an address such as \"localhost:6398\".",
+            }
+            .to_owned(),
             Self::Missing { .. } => "Leave it out.".to_owned(),
             Self::Anchors { .. } => {
                 "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
@@ -249,6 +261,7 @@ impl Problem {
             | Self::Missing { place, .. }
             | Self::Exposed { place, .. }
             | Self::Twice { place, .. }
+            | Self::Nowhere { place }
             | Self::Needs { place, .. }
             | Self::Anchors { place, .. } => Some(place),
         }
