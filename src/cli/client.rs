@@ -48,8 +48,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Result<(), Failure> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    let useless = limits::useless(&limits, &loaded.config);
-    useless.iter().for_each(|warning| print.warning(warning));
+    limits::check(&limits, &loaded.config, print)?;
     let expires = limits.expires;
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.

@@ -46,8 +46,8 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 fn attempt(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
     let Loaded { mut config, paths, warnings, .. } = globals.load(vec![])?;
     let limits = options.limits.limits(SystemTime::now());
-    let useless = limits::useless(&limits, &config);
-    warnings.iter().chain(&useless).for_each(|warning| print.warning(warning));
+    warnings.iter().for_each(|warning| print.warning(warning));
+    limits::check(&limits, &config, print)?;
     if config.log.level == Config::default().log.level {
         // The terminal is the command's.
         config.log.level = "warn".to_owned();
