@@ -17,8 +17,13 @@ pub(super) fn config(paths: &Paths, warnings: &[String]) -> Finding {
     }
 }
 
-/// Writes an entry, reads it on another connection, deletes it.
-pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding {
+/// Writes an entry, reads it on another connection, deletes it. A running daemon may have its
+/// login from elsewhere.
+pub(super) async fn store(
+    config: &Config,
+    credentials: &Credentials,
+    daemon: Option<&Session>,
+) -> Finding {
     let has_key = credentials::is_key_elsewhere(&config.session);
     let wanted = credentials.uses_keychain() || !has_key;
     let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
@@ -30,7 +35,9 @@ pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding
             Keychain::name()
         )),
         Err(error) => {
-            let has_login = !credentials.beside_keychain().is_empty();
+            let source = daemon.and_then(|session| session.source.as_ref());
+            let has_login = source.is_some_and(|source| source != Keychain::name())
+                || !credentials.beside_keychain().is_empty();
             let told = failed(&Failure::Credentials(error));
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",

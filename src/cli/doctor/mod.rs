@@ -100,8 +100,8 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let running = Running::of(config, paths);
     let mut lines = vec![Line::of("config", local::config(paths, warnings), Duration::ZERO)];
     let stored = async {
-        let store = timed("store", local::store(config, &credentials)).await;
         let daemon = serving.as_ref().map(|status| &status.session);
+        let store = timed("store", local::store(config, &credentials, daemon)).await;
         [store, timed("login", local::login(&credentials, daemon)).await]
     };
     let here = async {
