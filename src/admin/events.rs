@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::wire::{Readiness, Session};
-use super::{Now, Shared, health, problem, status};
+use super::{Now, Shared, problem};
 use crate::telemetry::{Listener, News};
 
 /// Answers with the events from now on.
@@ -122,14 +122,14 @@ impl Events {
     fn look(&mut self) {
         if self.kinds.ready {
             let phase = self.now.borrow().phase;
-            let readiness = health::readiness(&self.shared.session, phase);
+            let readiness = self.shared.readiness(phase);
             if self.readiness.as_ref() != Some(&readiness) {
                 self.tell("ready", &readiness);
                 self.readiness = Some(readiness);
             }
         }
         if self.kinds.session {
-            let session = status::session(&self.shared.session.view());
+            let session = self.shared.session_now();
             let settled = Session {
                 age_s: None,
                 expires_in_s: None,

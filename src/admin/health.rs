@@ -49,6 +49,7 @@ pub fn readiness(session: &Session, phase: Phase) -> Readiness {
         reasons.push(Reason {
             code: "daemon.draining".to_owned(),
             sentence: "the daemon is stopping".to_owned(),
+            cause: None,
             hint: "Wait until it has restarted.".to_owned(),
         });
     }
@@ -60,6 +61,7 @@ fn reason(error: &Error) -> Reason {
     Reason {
         code: error.code().to_owned(),
         sentence: error.to_string(),
+        cause: std::error::Error::source(error).map(ToString::to_string),
         hint: error.hint().into_owned(),
     }
 }

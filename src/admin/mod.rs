@@ -38,6 +38,7 @@ pub use self::health::{Heart, Pulse, STUCK, readiness};
 use self::problem::problem;
 pub use self::shield::Shield;
 use self::wire::{Phase, Problem, Reloaded, Stopping};
+use crate::config::in_profile;
 use crate::listen::{Counter, Peer, Stream};
 use crate::session::Session;
 use crate::telemetry::Record;
@@ -62,6 +63,10 @@ pub struct Facts {
     pub listening: wire::Listening,
     /// Where requests go.
     pub upstream: String,
+    /// By which proxy, without its password.
+    pub proxy: String,
+    /// Who is believed there, beside whom the system believes.
+    pub ca_file: Option<PathBuf>,
     /// The configuration file.
     pub config: PathBuf,
 }
@@ -130,6 +135,31 @@ impl std::ops::Deref for Shared {
 impl Shared {
     fn now(&self) -> Now {
         self.now.borrow().clone()
+    }
+
+    fn readiness(&self, phase: Phase) -> wire::Readiness {
+        let mut readiness = readiness(&self.session, phase);
+        readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
+        readiness
+    }
+
+    /// Returns what is so of the session.
+    fn session_now(&self) -> wire::Session {
+        let mut session = status::session(&self.session.view());
+        let hints = session.error.iter_mut().map(|trouble| &mut trouble.hint);
+        hints.chain(&mut session.advice).for_each(|hint| *hint = self.in_profile(hint));
+        session
+    }
+
+    fn in_profile(&self, hint: &str) -> String {
+        in_profile(hint, &self.facts.profile)
+    }
+
+    /// Answers with what is wrong.
+    fn refuse(&self, mut problem: Problem) -> Response<Body> {
+        let flaws = problem.problems.iter_mut().filter_map(|flaw| flaw.hint.as_mut());
+        flaws.chain(&mut problem.hint).for_each(|hint| *hint = self.in_profile(hint));
+        problem::render(&problem)
     }
 }
 
@@ -220,7 +250,7 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let readiness = readiness(&shared.session, shared.now().phase);
+    let readiness = shared.readiness(shared.now().phase);
     let status = match readiness.ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
@@ -257,7 +287,7 @@ async fn obey<T: Serialize>(
     let _ = shared.orders.send(order(reply)).await;
     match answer.await {
         Ok(Ok(done)) => json(StatusCode::OK, &done),
-        Ok(Err(refused)) => problem::render(&refused),
+        Ok(Err(refused)) => shared.refuse(*refused),
         Err(_) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "daemon.draining",
@@ -269,7 +299,7 @@ async fn obey<T: Serialize>(
 async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
     match shared.session.refresh().await {
         Ok(()) => session_now(&shared),
-        Err(error) => problem::session(&error),
+        Err(error) => problem::session(&error, &shared),
     }
 }
 
@@ -298,7 +328,7 @@ async fn unlock(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 fn session_now(shared: &Shared) -> Response<Body> {
-    json(StatusCode::OK, &status::session(&shared.session.view()))
+    json(StatusCode::OK, &shared.session_now())
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {

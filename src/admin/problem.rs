@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
+use super::Shared;
 use super::wire::{Flaw, Problem};
 use crate::session;
 
@@ -38,20 +39,21 @@ pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<
 }
 
 /// Answers with the reason why there is no token.
-pub(super) fn session(error: &session::Error) -> Response<Body> {
+pub(super) fn session(error: &session::Error, shared: &Shared) -> Response<Body> {
     let status = match error {
         session::Error::Locked => StatusCode::LOCKED,
         session::Error::NotLoggedIn(_)
-        | session::Error::Refused
-        | session::Error::TotpRequired(_)
-        | session::Error::PasswordReset
+        | session::Error::Refused(_)
+        | session::Error::TotpRequired { .. }
+        | session::Error::PasswordReset(_)
         | session::Error::Expired
         | session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. }
+        | session::Error::NextCode { .. }
         | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let mut response =
-        render(&Problem::new(status, error.code(), error.to_string()).hint(error.hint()));
+    let problem = Problem::new(status, error.code(), error.to_string()).hint(error.hint());
+    let mut response = shared.refuse(problem);
     if let Some(after) = error.retry_after() {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

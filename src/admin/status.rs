@@ -1,7 +1,7 @@
 //! `/v1/status`: what a person or a program wants to know, in one answer.
 
+use super::Shared;
 use super::wire::{API, Pace, Requests, Session, Status, Throttle, Trouble};
-use super::{Shared, health};
 use crate::session::{self, Word};
 use crate::telemetry;
 use crate::throttle;
@@ -16,11 +16,13 @@ pub(super) fn status(shared: &Shared) -> Status {
         pid: std::process::id(),
         profile: facts.profile.clone(),
         phase: now.phase,
-        readiness: health::readiness(&shared.session, now.phase),
+        readiness: shared.readiness(now.phase),
         uptime_s: facts.started.elapsed().as_secs(),
         listening: facts.listening.clone(),
         upstream: facts.upstream.clone(),
-        session: session(&shared.session.view()),
+        proxy: Some(facts.proxy.clone()),
+        ca_file: facts.ca_file.clone(),
+        session: shared.session_now(),
         requests: requests(shared),
         throttle: throttle(&shared.throttle.view()),
         host_throttles: shared.host_throttles.iter().map(|it| throttle(&it.view())).collect(),

@@ -36,6 +36,12 @@ pub struct Status {
     pub listening: Listening,
     /// Where requests go.
     pub upstream: String,
+    /// The proxy on the way there, without its password; `none`: there is none.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Who is believed there, beside whom the system believes.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// The token.
     pub session: Session,
     /// What was asked of it.
@@ -80,6 +86,9 @@ pub struct Reason {
     pub code: String,
     /// One sentence.
     pub sentence: String,
+    /// Why, where more is known.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// What to do.
     pub hint: String,
 }
@@ -264,6 +273,9 @@ pub struct Flaw {
     pub sentence: String,
     /// Why, outermost first.
     pub causes: Vec<String>,
+    /// What to do.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.

@@ -16,9 +16,25 @@ pub fn span(seconds: u64) -> String {
     said.join(" ")
 }
 
+/// Says how many there are of what has an `s` when it is not one: `1 request`, `0 requests`.
+pub fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_told_as_one() {
+        assert_eq!(
+            [0, 1, 2].map(|number| count(number, "request")),
+            ["0 requests", "1 request", "2 requests"]
+        );
+    }
 
     #[test]
     fn a_duration_is_said_in_its_two_largest_units() {

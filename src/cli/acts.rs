@@ -5,6 +5,7 @@ use serde_json::json;
 use super::reach::ask;
 use super::{Failure, Globals, Print, serve, status};
 use crate::admin::wire::{Reloaded, Session, Stopping};
+use crate::admin::words::count;
 use crate::config::Loaded;
 use crate::credentials::{Credentials, Keychain};
 
@@ -20,7 +21,9 @@ pub(super) fn stop(globals: &Globals, print: Print) -> Result<(), Failure> {
     match (globals.json, stopping.in_flight) {
         (true, in_flight) => print.json(&json!({ "stopped": true, "in_flight": in_flight })),
         (false, 0) => print.line("stopped"),
-        (false, in_flight) => print.line(&format!("stopped, with {in_flight} requests in flight")),
+        (false, in_flight) => {
+            print.line(&format!("stopped, with {} in flight", count(in_flight, "request")))
+        }
     }
 }
 

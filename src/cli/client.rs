@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Failure, Globals, Print, limits};
 use crate::clients::{self, Clients, Limits, View};
 use crate::clock::Clock;
-use crate::config::{Anonymous, Config, Rule, write_pace};
+use crate::config::{Anonymous, Config, Rule, in_profile, write_pace};
 
 /// What `client` takes.
 #[derive(clap::Args, Debug)]
@@ -48,8 +48,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Result<(), Failure> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    let useless = limits::useless(&limits, &loaded.config);
-    useless.iter().for_each(|warning| print.warning(warning));
+    limits::check(&limits, &loaded.config, print)?;
     let expires = limits.expires;
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.
@@ -84,7 +83,8 @@ fn keyless(config: &Config) -> String {
 }
 
 fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
-    let directory = globals.sources(vec![]).paths()?.profile_state();
+    let paths = globals.sources(vec![]).paths()?;
+    let directory = paths.profile_state();
     // Told as an error here; the view below takes a damaged file for an empty one.
     clients::list(&directory)?;
     let views = Clients::new(&directory, Clock::system()).view();
@@ -109,7 +109,8 @@ fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     match views.is_empty() {
         true => {
-            print.note("There are no clients yet: `nexudus-proxy client add NAME` makes one.");
+            let said = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
+            print.note(&in_profile(said, &paths.profile));
             Ok(())
         }
         false => print.table(&rows, ""),

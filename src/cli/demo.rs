@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
+use super::flags::duration;
 use super::{Failure, Print, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Format, Origin, Paths, Store};
@@ -20,8 +21,18 @@ use crate::secret::Secret;
 #[derive(clap::Args, Debug)]
 pub(super) struct Options {
     /// How long a token lives; short enough to see two renewals in a minute
-    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = token_life)]
     token_life: Duration,
+}
+
+/// Nexudus tells a life in whole seconds: less would be none at all.
+fn token_life(text: &str) -> Result<Duration, &'static str> {
+    match duration(text)? {
+        life if life < Duration::from_secs(1) => {
+            Err("tokens live for whole seconds, and at least for 1s")
+        }
+        life => Ok(life),
+    }
 }
 
 /// Runs both until Ctrl-C.

@@ -140,7 +140,7 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
-    /// It happened in a profile that is not the default one.
+    /// It happened in this profile.
     InProfile {
         /// The profile.
         profile: String,
@@ -151,6 +151,15 @@ pub enum Failure {
     Ended(u8),
     /// All has been said; only the code is left.
     Silent(Code),
+    /// The daemon cannot serve yet, or will not by itself.
+    NotReady {
+        /// What failed.
+        sentence: String,
+        /// How to exit.
+        code: Code,
+        /// What the daemon says of it, if it has said anything.
+        reason: Option<Box<wire::Reason>>,
+    },
     /// The daemon was not reached, or refused.
     Admin(client::Error),
     /// The service manager, or what it is asked for.
@@ -209,7 +218,7 @@ impl Failure {
             Self::Clients(_) => Code::Failed,
             Self::Admin(error) => admin_code(error),
             Self::Service(error) => super::service::code(error),
-            Self::Other { code, .. } => *code,
+            Self::NotReady { code, .. } | Self::Other { code, .. } => *code,
         }
     }
 
@@ -225,7 +234,7 @@ impl Failure {
                 .map(|problem| Report {
                     sentence: problem.to_string(),
                     causes: causes(problem),
-                    hint: hint::config(problem),
+                    hint: problem.hint(),
                 })
                 .collect(),
             Self::Exists(path) => one(
@@ -246,9 +255,7 @@ impl Failure {
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
             Self::Run(failure) => failure.reports(),
             Self::InProfile { profile, failure } => {
-                let of_profile = |hint: String| {
-                    hint.replace("`nexudus-proxy ", &format!("`nexudus-proxy --profile {profile} "))
-                };
+                let of_profile = |hint: String| config::in_profile(&hint, profile);
                 let reports = failure.reports().into_iter();
                 reports
                     .map(|report| Report { hint: report.hint.map(of_profile), ..report })
@@ -263,6 +270,11 @@ impl Failure {
             Self::Admin(client::Error::Refused(problem)) => refused(problem),
             Self::Admin(error) => one(error.to_string(), causes(error), hint::admin(error)),
             Self::Service(error) => one(error.to_string(), causes(error), hint::service(error)),
+            Self::NotReady { sentence, reason, .. } => {
+                let cause = reason.iter().filter_map(|reason| reason.cause.clone());
+                let hint = reason.as_ref().map_or(hint::SILENT, |reason| &reason.hint);
+                one(sentence.clone(), cause.collect(), Some(hint.to_owned()))
+            }
             Self::Log(error) => one(
                 error.to_string(),
                 causes(error),
@@ -310,14 +322,15 @@ fn refused(problem: &wire::Problem) -> Vec<Report> {
     let flaw = |flaw: &wire::Flaw| Report {
         sentence: flaw.sentence.clone(),
         causes: flaw.causes.clone(),
-        hint: None,
+        hint: flaw.hint.clone(),
     };
     let mut reports: Vec<_> = problem.problems.iter().map(flaw).collect();
     if reports.is_empty() {
         reports.push(whole);
     }
     if let Some(last) = reports.last_mut() {
-        last.hint.clone_from(&problem.hint);
+        let hints = [last.hint.take(), problem.hint.clone()].into_iter().flatten();
+        last.hint = Some(hints.collect::<Vec<_>>().join(" ")).filter(|hint| !hint.is_empty());
     }
     reports
 }

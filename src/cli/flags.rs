@@ -1,10 +1,11 @@
 //! Every key of the configuration as a flag.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Entry, Given, KEYS, Kind};
+use crate::config::{Entry, Given, KEYS, Kind, read_duration};
 
 /// The keys that were given on the command line.
 #[derive(Clone, Debug, Default)]
@@ -187,6 +188,11 @@ pub(super) fn verbosity(verbose: u8, quiet: bool) -> Option<Given> {
 fn key(path: &str, text: &str, flag: &str) -> Option<Given> {
     let entry = KEYS.iter().find(|entry| entry.path() == path)?;
     Some(Given { entry, texts: vec![text.to_owned()], flag: flag.to_owned() })
+}
+
+/// Reads a duration that a command takes for itself.
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+    read_duration(text).ok_or("a duration is written 500ms, 30s or 8h")
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 
 use crate::admin::client;
-use crate::config::{KEYS, Problem};
 use crate::{clients, daemon, listen, service};
 
 /// Returns the way out when the daemon did not start.
@@ -104,60 +103,6 @@ pub(super) fn clients(error: &clients::Error) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// Returns the way out of a problem with the configuration.
-pub(super) fn config(problem: &Problem) -> Option<String> {
-    let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
-    let said = match problem {
-        Problem::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
-        Problem::Profile { .. } => {
-            "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
-        }
-        Problem::Absent(_) => {
-            "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
-        }
-        Problem::Unreadable { .. } => {
-            "Name a readable TOML file with --config, or leave --config out.".to_owned()
-        }
-        Problem::Encoding { .. } => "Save the file as UTF-8.".to_owned(),
-        Problem::UnknownSection { nearest: Some(nearest), .. } => {
-            format!("Did you mean [{nearest}]?")
-        }
-        Problem::UnknownKey { nearest: Some(nearest), .. } => meant(nearest),
-        Problem::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
-            format!("It has {}.", known.join(", "))
-        }
-        Problem::UnknownVariable { nearest: Some(nearest), .. } => {
-            format!("Did you mean {nearest}?")
-        }
-        Problem::UnknownSection { .. }
-        | Problem::UnknownKey { .. }
-        | Problem::UnknownVariable { .. } => {
-            "`nexudus-proxy config show` lists every key.".to_owned()
-        }
-        Problem::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
-            upstream.ca_file."
-            .to_owned(),
-        Problem::Exposed { key, .. } if key != "admin.listen" && can_expose() => {
-            "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
-             a client key."
-                .to_owned()
-        }
-        Problem::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
-        Problem::Twice { .. } => "Give each host a port of its own.".to_owned(),
-        Problem::Missing { .. } => "Leave it out.".to_owned(),
-        Problem::Anchors { .. } => {
-            "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
-        }
-        Problem::Variable(_)
-        | Problem::Syntax { .. }
-        | Problem::Section { .. }
-        | Problem::Shape { .. }
-        | Problem::Extra { .. }
-        | Problem::Needs { .. } => return None,
-    };
-    Some(said)
-}
-
 /// Returns the way out when the daemon was not reached, or refused.
 pub(super) fn admin(error: &client::Error) -> Option<String> {
     let said = match error {
@@ -171,7 +116,5 @@ pub(super) fn admin(error: &client::Error) -> Option<String> {
     Some(said.to_owned())
 }
 
-fn can_expose() -> bool {
-    let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
-    expose.is_some_and(|entry| entry.limitation().is_none())
-}
+/// The way out when a daemon that runs has said nothing.
+pub(super) const SILENT: &str = "Look at its log; `nexudus-proxy doctor` may tell more.";

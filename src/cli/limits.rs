@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::{Code, Failure, Print};
 use crate::clients::Limits;
 use crate::config::{Config, Flaw, Pace, Rule, read_duration, read_pace};
 
@@ -43,22 +44,43 @@ impl Flags {
     }
 }
 
-/// Says which rules of a client have no effect, and why.
-pub(super) fn useless(limits: &Limits, config: &Config) -> Vec<String> {
-    let never = limits.allow.iter().chain(&limits.deny).filter_map(|rule| {
-        rule.never().map(|why| format!("the rule `{rule}` can never match: {why}"))
-    });
-    let denies = config.policy.deny.iter().chain(&limits.deny);
-    let denies: Vec<&Rule> = denies.collect();
-    let denied = limits.allow.iter().filter_map(|rule| {
-        let wider = denies.iter().find(|deny| deny.covers(rule))?;
-        Some(format!("the rule `{rule}` allows nothing: `{wider}` is asked first"))
-    });
-    let unread = limits.allow.iter().filter(|rule| limits.read_only && !rule.can_read());
-    let unread = unread.map(|rule| {
-        format!("the rule `{rule}` allows nothing: with --read-only there is only reading")
-    });
-    never.chain(denied).chain(unread).collect()
+/// Warns of each rule of a client that has no effect.
+///
+/// # Errors
+///
+/// When none of those that allow something has one: the key would be good for nothing.
+pub(super) fn check(limits: &Limits, config: &Config, print: Print) -> Result<(), Failure> {
+    let idle: Vec<_> = limits.allow.iter().map(|rule| idle(rule, limits, config)).collect();
+    let unheard = limits.deny.iter().map(unheard);
+    let warnings = idle.iter().cloned().chain(unheard);
+    warnings.flatten().for_each(|warning| print.warning(&warning));
+    match !idle.is_empty() && idle.iter().all(Option::is_some) {
+        true => Err(Failure::Other {
+            sentence: "with these rules nothing is allowed: the key would be good for nothing"
+                .into(),
+            code: Code::Usage,
+            hint: Some("Correct what the warnings are about; no key was made.".to_owned()),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Says why a rule allows nothing, if that is so.
+fn idle(rule: &Rule, limits: &Limits, config: &Config) -> Option<String> {
+    let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
+    let denied =
+        || Some(format!("the rule `{rule}` allows nothing: `{}` is asked first", wider()?));
+    let unread = || {
+        (limits.read_only && !rule.can_read()).then(|| {
+            format!("the rule `{rule}` allows nothing: with --read-only there is only reading")
+        })
+    };
+    unheard(rule).or_else(denied).or_else(unread)
+}
+
+/// Says why no request can match a rule, if that is so.
+fn unheard(rule: &Rule) -> Option<String> {
+    rule.never().map(|why| format!("the rule `{rule}` can never match: {why}"))
 }
 
 fn rule(text: &str) -> Result<Rule, Flaw> {

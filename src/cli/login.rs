@@ -1,6 +1,7 @@
 //! `login`: asks for a login, proves it, shows who it is, and only then keeps it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -10,7 +11,7 @@ use super::me::Me;
 use super::running::{Running, Tell};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Paths, Source, Store};
+use crate::config::{Config, Loaded, Paths, Source, Store, in_profile};
 use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
 use crate::daemon::{self, process};
 use crate::secret::Secret;
@@ -189,7 +190,8 @@ impl Attempt {
         let mut login = self.ask()?;
         let mut visit = self.visit().await?;
         let client_id = visit.client_id(&login.email);
-        let issued = match visit.log_in(&self.issuer, &login, &client_id).await {
+        let waits = next_code(self.print);
+        let issued = match visit.log_in(&self.issuer, &login, &client_id, &waits).await {
             Err(Denied::By(Refusal::TotpRequired)) if login.second_factor.is_none() => {
                 let code = match CODE.ask(self.print) {
                     Ok(code) => Secret::new(code),
@@ -197,7 +199,7 @@ impl Attempt {
                     Err(error) => return Err(error.into()),
                 };
                 login.second_factor = Some(SecondFactor::Code(code));
-                visit.log_in(&self.issuer, &login, &client_id).await
+                visit.log_in(&self.issuer, &login, &client_id, &waits).await
             }
             answer => answer,
         };
@@ -348,13 +350,20 @@ impl Attempt {
             return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
         }
         self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
-        let whose = match (is_served, self.paths.is_default()) {
-            (true, _) => "the running daemon".to_owned(),
-            (false, true) => "`nexudus-proxy serve`".to_owned(),
-            (false, false) => format!("`nexudus-proxy serve --profile {profile}`"),
+        let whose = match is_served {
+            true => "the running daemon".to_owned(),
+            false => in_profile("`nexudus-proxy serve`", profile),
         };
         self.print.note(&format!("kept {kept}; {whose} uses it from now on"));
         Ok(())
+    }
+}
+
+/// Says why nothing happens for up to half a minute.
+pub(super) fn next_code(print: Print) -> impl Fn(Duration) {
+    move |left| {
+        let seconds = left.as_secs() + 1;
+        print.note(&format!("this 2FA code was used already: waiting {seconds} s for the next"));
     }
 }
 

@@ -39,7 +39,7 @@ use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Su
 pub use exit::{Code, Failure};
 pub use print::Print;
 
-use crate::config::{Environment, Given, Loaded, Sources};
+use crate::config::{Environment, Given, Loaded, Paths, Sources};
 
 /// Log in to Nexudus once; every local tool then talks to it through localhost.
 #[derive(Debug, Parser)]
@@ -159,9 +159,11 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
     })?;
     let line = Line::from_arg_matches(&matches)?;
     let globals = line.globals;
-    perform(line.command, &globals, print).map_err(|failure| match globals.profile {
-        Some(profile) => Failure::InProfile { profile, failure: Box::new(failure) },
-        None => failure,
+    perform(line.command, &globals, print).map_err(|failure| {
+        match globals.sources(vec![]).paths() {
+            Ok(Paths { profile, .. }) => Failure::InProfile { profile, failure: Box::new(failure) },
+            Err(_) => failure,
+        }
     })
 }
 

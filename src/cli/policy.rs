@@ -7,8 +7,7 @@ use serde_json::json;
 
 use super::{Failure, Globals, Print};
 use crate::clients;
-use crate::config::Anonymous;
-use crate::gateway::{Policy, explain};
+use crate::gateway::explain;
 
 /// What `policy` takes.
 #[derive(clap::Args, Debug)]
@@ -36,8 +35,6 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     let Act::Explain { method, path, client } = options.act;
     let loaded = globals.load(vec![])?;
     let (method, config) = (method.to_ascii_uppercase(), loaded.config);
-    let policy = Policy::new(config.policy.deny, config.policy.anonymous);
-    let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
     let kept = match &client {
         None => None,
         Some(name) => {
@@ -47,7 +44,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         }
     };
     let limits = kept.as_ref().map(|kept| &kept.limits);
-    let mut explained = explain(&method, &path, limits, &policy, needs_key);
+    let mut explained = explain(&method, &path, limits, &config);
     if limits.is_some_and(|limits| limits.is_over(SystemTime::now())) {
         explained.is_allowed = false;
         explained.code = Some("guard.client");

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::process::{Child, Command};
 
+use super::running::Running;
 use super::{Failure, Globals, Print, limits, serve};
 use crate::clients;
 use crate::clock::Clock;
@@ -46,8 +47,8 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 fn attempt(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
     let Loaded { mut config, paths, warnings, .. } = globals.load(vec![])?;
     let limits = options.limits.limits(SystemTime::now());
-    let useless = limits::useless(&limits, &config);
-    warnings.iter().chain(&useless).for_each(|warning| print.warning(warning));
+    warnings.iter().for_each(|warning| print.warning(warning));
+    limits::check(&limits, &config, print)?;
     if config.log.level == Config::default().log.level {
         // The terminal is the command's.
         config.log.level = "warn".to_owned();
@@ -125,6 +126,9 @@ impl Door {
         match Daemon::start_for(config, paths, setting, Some(key.clone())).await {
             Ok(daemon) => Ok(Self::Own(Box::new(daemon))),
             Err(daemon::Error::AlreadyRunning { .. }) => {
+                // Where it was started with another socket than is configured, it says so.
+                let serving = Running::of(config, paths).status().await;
+                let socket = serving.and_then(|serving| serving.listening.unix).unwrap_or(socket);
                 Ok(Self::Relayed(Relay::start(socket, key).await?))
             }
             Err(error) => Err(error.into()),

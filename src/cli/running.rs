@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::client::{self as admin, Client};
 use crate::admin::wire::Status;
-use crate::config::{Config, Paths, UnixSocket};
+use crate::config::{Config, Origin, Paths, Proxy, UnixSocket};
 
 /// Where a daemon of this profile would answer.
 #[derive(Clone, Debug)]
@@ -122,6 +122,56 @@ impl Running {
             Place::Nowhere => false,
         }
     }
+}
+
+/// Returns what a daemon was started with where it is not what is `configured` here, its keys by
+/// name: its flags and its environment are known to nobody else.
+pub(super) fn in_use(
+    configured: &Config,
+    paths: &Paths,
+    daemon: &Status,
+) -> (Config, Vec<&'static str>) {
+    let mut config = configured.clone();
+    let mut keys = vec![];
+    let origin = Origin::parse(&daemon.upstream);
+    if let Some(origin) = origin.filter(|origin| *origin != configured.upstream.origin) {
+        config.upstream.origin = origin;
+        keys.push("upstream.origin");
+    }
+    // One of another version does not tell.
+    if let Some(proxy) = &daemon.proxy {
+        if *proxy != configured.upstream.proxy.redacted() {
+            config.upstream.proxy = Proxy::of(proxy);
+            keys.push("upstream.proxy");
+        }
+        if daemon.ca_file != configured.upstream.ca_file {
+            config.upstream.ca_file.clone_from(&daemon.ca_file);
+            keys.push("upstream.ca_file");
+        }
+    }
+    if !is_bound(&configured.listen.tcp, &daemon.listening.tcp) {
+        keys.push("listen.tcp");
+    }
+    config.listen.tcp.clone_from(&daemon.listening.tcp);
+    let unix = match &configured.listen.unix {
+        UnixSocket::Auto => Some(paths.proxy_socket()),
+        UnixSocket::Path(path) => Some(path.clone()),
+        UnixSocket::Off => None,
+    };
+    if cfg!(unix) && daemon.listening.unix != unix {
+        config.listen.unix =
+            daemon.listening.unix.clone().map_or(UnixSocket::Off, UnixSocket::Path);
+        keys.push("listen.unix");
+    }
+    (config, keys)
+}
+
+/// Says whether these addresses are what was asked for; port 0 asks for any.
+fn is_bound(asked: &[SocketAddr], bound: &[SocketAddr]) -> bool {
+    let fits = |(asked, bound): (&SocketAddr, &SocketAddr)| {
+        asked.ip() == bound.ip() && [0, bound.port()].contains(&asked.port())
+    };
+    asked.len() == bound.len() && asked.iter().zip(bound).all(fits)
 }
 
 /// What a daemon can be told.

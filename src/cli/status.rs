@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::reach::ask;
 use super::{Failure, Globals, Print};
 use crate::admin::wire::{Pace, Requests, Session, Status, Throttle, Trouble};
-use crate::admin::words::span;
+use crate::admin::words::{count, span};
 
 /// Prints it.
 pub(super) fn run(globals: &Globals, print: Print) -> Result<(), Failure> {
@@ -64,7 +64,7 @@ fn text(status: &Status, print: Print) -> String {
         row("restart", print.accent("33", &format!("needed for {keys}")));
     }
     if status.log_dropped > 0 {
-        row("log", format!("{} lines lost", status.log_dropped));
+        row("log", format!("{} lost", count(status.log_dropped, "line")));
     }
     let title = print.accent("1", &format!("nexudus-proxy {}", status.version));
     let up = span(status.uptime_s);
@@ -165,5 +165,5 @@ fn requests(requests: &Requests) -> String {
         false => format!(" ({})", classes.join(", ")),
     };
     let Requests { total, in_flight, connections, .. } = requests;
-    format!("{total}{classes}, {in_flight} in flight, {connections} connections open")
+    format!("{total}{classes}, {in_flight} in flight, {} open", count(*connections, "connection"))
 }

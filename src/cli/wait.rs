@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::flags::duration;
 use super::reach::sockets;
 use super::{Code, Failure, Globals, Print, exit, serve};
 use crate::admin::client::{Client, Error};
@@ -15,10 +16,6 @@ pub(super) struct Options {
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
-}
-
-fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
-    humantime::parse_duration(text)
 }
 
 /// Waits.
@@ -76,17 +73,14 @@ async fn watch(daemon: &Client, last: &mut Option<Reason>) -> Result<Outcome, Er
 
 fn hopeless(reason: Reason) -> Failure {
     let code = exit::code_of(&reason.code);
-    Failure::Other { sentence: reason.sentence, code, hint: Some(reason.hint) }
+    Failure::NotReady { sentence: reason.sentence.clone(), code, reason: Some(reason.into()) }
 }
 
 fn late(limit: Duration, last: Option<Reason>) -> Failure {
     let limit = humantime::format_duration(limit);
-    let (why, hint) = match last {
-        Some(reason) => (format!(": {}", reason.sentence), Some(reason.hint)),
-        None => (String::new(), None),
-    };
-    let sentence = format!("the daemon is not ready after {limit}{why}");
-    Failure::Other { sentence, code: Code::Failed, hint }
+    let why = last.as_ref().map_or("it has not said why", |reason| &reason.sentence);
+    let sentence = format!("the daemon is not ready after {limit}: {why}");
+    Failure::NotReady { sentence, code: Code::Failed, reason: last.map(Box::new) }
 }
 
 /// What does not pass by itself: waiting is of no use.

@@ -2,8 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
+use super::login::next_code;
 use super::me::Me;
-use super::running::{Answer, Problem, Running, Silence};
+use super::running::{Answer, Problem, Running, Silence, in_use};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::config::{Config, Loaded, Paths};
 use crate::credentials::Credentials;
@@ -47,7 +48,13 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
-    let (me, through) = serve::control()?.block_on(ask(&config, &paths, credentials))?;
+    let (me, through) = serve::control()?.block_on(async {
+        let config = match Running::of(&config, &paths).status().await {
+            Some(daemon) => in_use(&config, &paths, &daemon).0,
+            None => config,
+        };
+        ask(&config, &paths, credentials, print).await
+    })?;
     if !globals.json {
         return me.print(&paths.profile, print);
     }
@@ -63,6 +70,7 @@ pub(super) async fn ask(
     config: &Config,
     paths: &Paths,
     credentials: Credentials,
+    print: Print,
 ) -> Result<(Me, &'static str), Failure> {
     match Running::of(config, paths).get(ME).await {
         // A daemon may let nobody in without a key; this command has the login itself.
@@ -73,7 +81,7 @@ pub(super) async fn ask(
         }
         Err(Silence::NotRunning | Silence::Mute(_)) => {}
     }
-    Ok((directly(config, paths, credentials).await?, "login"))
+    Ok((directly(config, paths, credentials, print).await?, "login"))
 }
 
 fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
@@ -84,10 +92,15 @@ fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
     read(answer.status.as_u16(), &answer.body).map(Some)
 }
 
-async fn directly(config: &Config, paths: &Paths, credentials: Credentials) -> Result<Me, Failure> {
+async fn directly(
+    config: &Config,
+    paths: &Paths,
+    credentials: Credentials,
+    print: Print,
+) -> Result<Me, Failure> {
     let issuer = daemon::reach(config)?;
     let direct = Direct::start(config, paths, credentials, issuer.clone());
-    let answer = match direct.bearer().await {
+    let answer = match direct.bearer(next_code(print)).await {
         Ok(bearer) => Ok(issuer.me(bearer.header()).await),
         Err(error) => Err(error),
     };

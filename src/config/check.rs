@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use super::error::Problem;
 use super::place::Place;
 use super::table::KEYS;
-use super::{Config, Key, Rule, Source};
+use super::{Config, Key, Rule, Source, UnixSocket};
 
 /// Finds what is wrong with the configuration as a whole.
 pub(super) fn across_keys(config: &Config, places: &[Place], problems: &mut Vec<Problem>) {
@@ -32,6 +32,9 @@ pub(super) fn across_keys(config: &Config, places: &[Place], problems: &mut Vec<
                 problems.push(Problem::Exposed { place: place(key), key: key.to_owned(), address });
             }
         }
+    }
+    if config.listen.tcp.is_empty() && (config.listen.unix == UnixSocket::Off || !cfg!(unix)) {
+        problems.push(Problem::Nowhere { place: place("listen.tcp") });
     }
     if let Some((key, address)) = listened_twice(config) {
         problems.push(Problem::Twice { place: place(key), key: key.to_owned(), address });

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::Place;
+use super::{KEYS, Place};
 
 /// Everything that is wrong, in the order in which it was found; never empty.
 #[derive(Debug)]
@@ -151,6 +151,12 @@ pub enum Problem {
         /// The address.
         address: SocketAddr,
     },
+    /// Neither an address nor a socket.
+    #[error("{place}: there is nothing to listen on: listen.tcp is empty, and there is no socket")]
+    Nowhere {
+        /// Where the addresses are given, or are not.
+        place: Place,
+    },
     /// A value that makes no sense without another.
     #[error("{place}: {key} = \"command\" needs {needs}")]
     Needs {
@@ -175,6 +181,66 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Returns the way out.
+    pub fn hint(&self) -> Option<String> {
+        let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
+        let said = match self {
+            Self::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
+            Self::Profile { .. } => {
+                "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
+            }
+            Self::Absent(_) => {
+                "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
+            }
+            Self::Unreadable { .. } => {
+                "Name a readable TOML file with --config, or leave --config out.".to_owned()
+            }
+            Self::Encoding { .. } => "Save the file as UTF-8.".to_owned(),
+            Self::UnknownSection { nearest: Some(nearest), .. } => {
+                format!("Did you mean [{nearest}]?")
+            }
+            Self::UnknownKey { nearest: Some(nearest), .. } => meant(nearest),
+            Self::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
+                format!("It has {}.", known.join(", "))
+            }
+            Self::UnknownVariable { nearest: Some(nearest), .. } => {
+                format!("Did you mean {nearest}?")
+            }
+            Self::UnknownSection { .. }
+            | Self::UnknownKey { .. }
+            | Self::UnknownVariable { .. } => {
+                "`nexudus-proxy config show` lists every key.".to_owned()
+            }
+            Self::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
+                upstream.ca_file."
+                .to_owned(),
+            Self::Exposed { key, .. } if key != "admin.listen" && can_expose() => {
+                "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
+                 a client key."
+                    .to_owned()
+            }
+            Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
+            Self::Twice { .. } => "Give each host a port of its own.".to_owned(),
+            Self::Nowhere { .. } => match cfg!(unix) {
+                true => "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \
+                         \"auto\".",
+                false => "Give listen.tcp an address such as \"localhost:6398\".",
+            }
+            .to_owned(),
+            Self::Missing { .. } => "Leave it out.".to_owned(),
+            Self::Anchors { .. } => {
+                "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
+            }
+            Self::Variable(_)
+            | Self::Syntax { .. }
+            | Self::Section { .. }
+            | Self::Shape { .. }
+            | Self::Extra { .. }
+            | Self::Needs { .. } => return None,
+        };
+        Some(said)
+    }
+
     /// Returns where the problem is, if it is at a place.
     pub(super) fn place(&self) -> Option<&Place> {
         match self {
@@ -195,10 +261,16 @@ impl Problem {
             | Self::Missing { place, .. }
             | Self::Exposed { place, .. }
             | Self::Twice { place, .. }
+            | Self::Nowhere { place }
             | Self::Needs { place, .. }
             | Self::Anchors { place, .. } => Some(place),
         }
     }
+}
+
+fn can_expose() -> bool {
+    let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
+    expose.is_some_and(|entry| entry.limitation().is_none())
 }
 
 /// What a parser says, in its own words.

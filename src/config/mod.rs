@@ -35,7 +35,7 @@ pub use keys::{Entry, Kind};
 pub use load::{Environment, Given, Loaded, Setting, Sources};
 pub use notation::{read_duration, read_pace, write_duration, write_pace};
 pub use origin::{Origin, Proxy};
-pub use paths::Paths;
+pub use paths::{Paths, in_profile};
 pub use place::Place;
 pub use rule::{Flaw, Rule, fold};
 pub use schema::schema;

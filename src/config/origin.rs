@@ -39,6 +39,11 @@ impl Origin {
         Self { host: host.into(), port }
     }
 
+    /// Reads what [`Origin`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::read(text).ok()
+    }
+
     /// Returns the host name, or the IP address without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -121,6 +126,11 @@ impl Proxy {
                     .then(|| Self::Url(url.to_owned()))
             }
         }
+    }
+
+    /// Reads what [`Proxy::redacted`] wrote: good for saying that there is one.
+    pub fn of(redacted: &str) -> Self {
+        Self::read(redacted).unwrap_or(Self::None)
     }
 
     /// Returns the value as the file has it, password included.

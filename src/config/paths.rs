@@ -88,11 +88,6 @@ impl Paths {
         }
     }
 
-    /// Says whether this is the profile that is meant when none is named.
-    pub fn is_default(&self) -> bool {
-        self.profile == DEFAULT_PROFILE
-    }
-
     /// Puts the profile into a file name: `proxy.sock`, `proxy-work.sock`.
     fn named(&self, name: &str) -> String {
         match (self.profile.as_str(), name.rsplit_once('.')) {
@@ -102,6 +97,19 @@ impl Paths {
         }
     }
 }
+
+/// Names the profile in every command that a sentence advises, unless it is the one that is meant
+/// when none is named, or has been named already: the daemon and its commands both say this.
+pub fn in_profile(said: &str, profile: &str) -> String {
+    if profile == DEFAULT_PROFILE {
+        return said.to_owned();
+    }
+    let named = said.replace(COMMAND, &format!("{COMMAND}--profile {profile} "));
+    named.replace(&format!("--profile {profile} --profile "), "--profile ")
+}
+
+/// How a command begins in a sentence.
+const COMMAND: &str = "`nexudus-proxy ";
 
 const OURS: &str = "nexudus-proxy";
 
@@ -212,5 +220,17 @@ mod tests {
         for name in ["", "../x", "a/b", "A", "-a", "a b", "a.b", &"a".repeat(33)] {
             assert!(!is_profile(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_command_that_is_advised_names_the_profile_once() {
+        let said = "Run `nexudus-proxy login`, or `nexudus-proxy unlock`.";
+        let work = "Run `nexudus-proxy --profile work login`, or `nexudus-proxy --profile work \
+                    unlock`.";
+
+        assert_eq!(in_profile(said, DEFAULT_PROFILE), said);
+        assert_eq!(in_profile(said, "work"), work);
+        assert_eq!(in_profile(work, "work"), work);
+        assert_eq!(in_profile("Send one key.", "work"), "Send one key.");
     }
 }

@@ -37,8 +37,12 @@ pub static KEYS: &[Entry] = &[
         "IP:PORT or localhost:PORT (both families); port 0 picks one"
     )
     .shorthand("listen"),
-    entry!(listen.unix, Kind::Socket, "auto (proxy.sock in the runtime directory), off or a path")
-        .shorthand("socket"),
+    entry!(
+        listen.unix,
+        Kind::Socket,
+        "auto (proxy.sock in the runtime directory), off, or a path (its directory is made, 0700)"
+    )
+    .shorthand("socket"),
     entry!(listen.users, Kind::Words, "Other local users let in, by name or number"),
     entry!(listen.groups, Kind::Words, "Other local groups let in, by name or number"),
     entry!(listen.hosts, Kind::Names, "Extra names that a Host header may have, exact"),

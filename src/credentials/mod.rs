@@ -139,6 +139,14 @@ impl Credentials {
         }
     }
 
+    /// Returns whose they are.
+    pub fn profile(&self) -> &str {
+        match &self.0 {
+            Kind::Configured(_, keychain) => keychain.profile(),
+            Kind::Memory(_) => "default",
+        }
+    }
+
     /// Holds a login of this process, or none: nobody has logged in.
     pub fn memory(login: Option<Login>) -> Self {
         Self(Kind::Memory(login))
@@ -223,6 +231,17 @@ impl Credentials {
         .into_iter()
         .filter_map(|(origin, holds)| holds.then_some(origin))
         .collect()
+    }
+
+    /// Returns the one source that is asked, where `login` could store nothing that is read.
+    pub fn only(&self) -> Option<Origin> {
+        let Kind::Configured(config, _) = &self.0 else { return None };
+        match config.source {
+            Source::Auto | Source::Keychain => None,
+            Source::Systemd => Some(Origin::Systemd),
+            Source::Command => Some(Origin::Command),
+            Source::Env => Some(Origin::Environment),
+        }
     }
 
     /// Says whether a login in the keychain is looked at.

@@ -38,25 +38,32 @@ impl Direct {
     }
 
     /// Returns a token, or why the first attempt brought none: a person asks again, a daemon waits.
+    /// Only the next 2FA code is waited for, since it is sure to come; `waits` is told for how long.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub async fn bearer(&self) -> Result<Bearer, session::Error> {
+    pub async fn bearer(&self, waits: impl Fn(Duration)) -> Result<Bearer, session::Error> {
         tokio::select! {
             ready = self.session.ready(Body::Replayable) => ready?,
-            () = self.failed() => {}
+            () = self.failed(waits) => {}
         }
         self.session.bearer()
     }
 
     /// Waits until an attempt has ended without a token.
-    async fn failed(&self) {
+    async fn failed(&self, waits: impl Fn(Duration)) {
         let mut changes = self.session.subscribe();
+        let mut told = false;
         loop {
             let view = self.session.view();
             if view.error.is_some() && !view.renewing {
-                return;
+                let Err(session::Error::NextCode { retry_after }) = self.session.bearer() else {
+                    return;
+                };
+                if !std::mem::replace(&mut told, true) {
+                    waits(retry_after);
+                }
             }
             if changes.changed().await.is_err() {
                 return;

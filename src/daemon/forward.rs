@@ -177,7 +177,7 @@ pub(super) fn gateway(
     };
     let gateway =
         Gateway::new(guard, policy, keep, session, throttle.clone(), upstream.clone(), manners);
-    Ok(gateway.telling_time(config.log.server_timing))
+    Ok(gateway.telling_time(config.log.server_timing).of_profile(&config.profile))
 }
 
 /// 0 in the configuration means no bound.

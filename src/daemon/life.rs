@@ -112,8 +112,9 @@ fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<Reloaded, Bo
             "reloaded"
         ),
         Err(problem) => {
-            for Flaw { sentence, .. } in &problem.problems {
-                tracing::error!(error = sentence, "not reloaded");
+            for Flaw { sentence, causes, hint } in &problem.problems {
+                let cause = (!causes.is_empty()).then(|| causes.join(": "));
+                tracing::error!(error = sentence, cause, hint, "not reloaded");
             }
         }
     }
@@ -121,8 +122,8 @@ fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<Reloaded, Bo
 }
 
 fn invalid(Invalid(problems): &Invalid) -> Box<Problem> {
-    let flaws = problems.iter().map(|problem| flaw(problem)).collect();
-    Box::new(refused("the configuration is not valid").because(flaws))
+    let flaws = problems.iter().map(|problem| Flaw { hint: problem.hint(), ..flaw(problem) });
+    Box::new(refused("the configuration is not valid").because(flaws.collect()))
 }
 
 fn unusable(error: &super::reload::Refused) -> Box<Problem> {
@@ -136,7 +137,8 @@ fn refused(detail: &str) -> Problem {
 
 fn flaw(error: &(dyn std::error::Error + 'static)) -> Flaw {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    Flaw { sentence: error.to_string(), causes: causes.map(ToString::to_string).collect() }
+    let causes = causes.map(ToString::to_string).collect();
+    Flaw { sentence: error.to_string(), causes, hint: None }
 }
 
 fn activated() -> Box<Problem> {

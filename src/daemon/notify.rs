@@ -28,7 +28,7 @@ pub(super) fn stopping(in_flight: usize, drain: Duration) {
     #[cfg(unix)]
     {
         use sd_notify::NotifyState::{ExtendTimeoutUsec, Status, Stopping};
-        let status = format!("stopping, {in_flight} requests in flight");
+        let status = format!("stopping, {} in flight", words::count(in_flight as u64, "request"));
         let most = u32::try_from((drain + SETTLE).as_micros()).unwrap_or(u32::MAX);
         tell(&[Stopping, ExtendTimeoutUsec(most), Status(&status)]);
     }

@@ -205,6 +205,8 @@ fn facts(
         started: Instant::now(),
         listening,
         upstream: config.upstream.origin.to_string(),
+        proxy: config.upstream.proxy.redacted(),
+        ca_file: config.upstream.ca_file.clone(),
         config: paths.config.clone(),
     }
 }

@@ -1,10 +1,13 @@
 //! What would happen to a request, without sending it: for people who write rules.
 
+use http::{Method, Uri};
+
 use super::caller;
 use super::policy::{self, Endpoint, Ground, Policy, Reach};
 use super::target::Readings;
 use super::{Error, guard, respond};
 use crate::clients::Limits;
+use crate::config::{Anonymous, Config};
 
 /// The verdict on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,19 +22,19 @@ pub struct Explained {
     pub why: String,
 }
 
-/// Judges `method` and `path` for a client with `limits`, or for a caller without a key.
-/// `needs_key` says that the latter is not let in at all.
-pub fn explain(
-    method: &str,
-    path: &str,
-    limits: Option<&Limits>,
-    policy: &Policy,
-    needs_key: bool,
-) -> Explained {
-    if !guard::FORWARDED.iter().any(|known| known == method) {
-        return refused(guard::Error::Method.into(), None);
+/// Judges `method` and `target` under `config`, for a client with `limits`, or for a caller without
+/// a key.
+pub fn explain(method: &str, target: &str, limits: Option<&Limits>, config: &Config) -> Explained {
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+    let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
+    let Some((known, uri)) = parse(method, target) else {
+        let (code, why) = (Some(respond::MALFORMED), respond::NOT_HTTP.to_owned());
+        return Explained { is_allowed: false, code, rule: None, why };
+    };
+    if let Err(error) = guard::would_admit(&known, &uri, config) {
+        return refused(error.into(), None);
     }
-    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = uri.path();
     let readings = Readings::of(path);
     let is_login = method == "POST" && path == super::login::PATH;
     if limits.is_none() && needs_key && !is_login {
@@ -82,4 +85,10 @@ fn allowed(rule: Option<String>, why: &str) -> Explained {
 fn refused(error: Error, rule: Option<String>) -> Explained {
     let why = error.to_string();
     Explained { is_allowed: false, code: Some(respond::code(&error)), rule, why }
+}
+
+/// Parses what hyper would, which asks httparse first: no spaces and no control characters.
+fn parse(method: &str, target: &str) -> Option<(Method, Uri)> {
+    let is_word = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    Some((method.parse().ok()?, target.parse().ok().filter(|_| is_word)?))
 }

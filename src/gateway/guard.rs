@@ -11,11 +11,12 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::caller::{self, Caller, Keys};
 use super::login;
 use super::visitor::Visitor;
+use crate::config::Config;
 use crate::listen::{Peer, Users};
 
 /// A request whose sender may use the daemon.
@@ -82,14 +83,7 @@ impl Guard {
         users: Users,
         keys: Keys,
     ) -> Self {
-        let names = LOOPBACK.iter().copied().chain(extra.iter().map(String::as_str));
-        let hosts = names
-            .flat_map(|name| {
-                let with_ports = bound.iter().map(move |bound| format!("{name}:{}", bound.port()));
-                std::iter::once(name.to_owned()).chain(with_ports)
-            })
-            .map(|host| host.to_ascii_lowercase().into_boxed_str())
-            .collect();
+        let hosts = our_names(bound, extra);
         let has_port_80 = bound.iter().any(|bound| bound.port() == 80);
         Self { hosts, has_port_80, target_bytes, users, keys }
     }
@@ -120,8 +114,34 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &[u8]) -> bool {
-        self.hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
+        is_among(&self.hosts, host)
     }
+}
+
+fn our_names(bound: &[SocketAddr], extra: &[String]) -> Vec<Box<str>> {
+    let names = LOOPBACK.iter().copied().chain(extra.iter().map(String::as_str));
+    let with_ports = |name| {
+        let with_port = bound.iter().map(move |bound| format!("{name}:{}", bound.port()));
+        std::iter::once(String::from(name)).chain(with_port)
+    };
+    let hosts = names.flat_map(with_ports);
+    hosts.map(|host| host.to_ascii_lowercase().into_boxed_str()).collect()
+}
+
+fn is_among(hosts: &[Box<str>], host: &[u8]) -> bool {
+    hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
+}
+
+/// Says what [`admit`] would say of this method and target, from a caller who may ask: for people
+/// who write rules.
+pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
+    target(method, uri)?;
+    short_enough(uri, config.limits.target_bytes)?;
+    let hosts = our_names(&config.listen.tcp, &config.listen.hosts);
+    if is_for_others(method, uri, |host| is_among(&hosts, host)) {
+        return Err(Error::ForeignHost);
+    }
+    forwarded(method)
 }
 
 /// Admits a well-formed request that the user's own tool has sent.
@@ -137,24 +157,17 @@ pub(super) fn admit<B>(
 
 fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<Caller, Error> {
     framing(head)?;
-    target(head)?;
+    target(&head.method, &head.uri)?;
     let host = one_host(&head.headers, guard)?;
-    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > guard.target_bytes) {
-        return Err(Error::TargetTooLong(guard.target_bytes));
-    }
-    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let is_connect = head.method == Method::CONNECT;
-    // RFC 9112 §3.2.2: the target's authority counts, and the Host beside it is no excuse.
-    if !guard.is_ours(host) || authority.is_some_and(|it| !is_connect && !guard.is_ours(it)) {
+    short_enough(&head.uri, guard.target_bytes)?;
+    if !guard.is_ours(host) || is_for_others(&head.method, &head.uri, |it| guard.is_ours(it)) {
         return Err(Error::ForeignHost);
     }
     web_page(&head.headers, guard)?;
     if !visitor.is_let_in {
         return Err(Error::User);
     }
-    if !FORWARDED.contains(&head.method) {
-        return Err(Error::Method);
-    }
+    forwarded(&head.method)?;
     upgrade(&head.headers)?;
     let caller = guard.keys.caller(&head.headers)?;
     // A login may carry its key in its form, which is read where it is answered.
@@ -204,25 +217,45 @@ fn framing(head: &Parts) -> Result<(), Error> {
     }
 }
 
-fn target(head: &Parts) -> Result<(), Error> {
-    if head.method == Method::CONNECT {
+fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
+    if method == Method::CONNECT {
         return Ok(()); // Refused as a method: its target is an authority by definition.
     }
-    match head.uri.scheme_str() {
-        None if head.uri.authority().is_some() => return Err(Error::Target("it is an authority")),
+    match uri.scheme_str() {
+        None if uri.authority().is_some() => return Err(Error::Target("it is an authority")),
         None | Some("http") => {}
         Some(_) => return Err(Error::Target("its scheme is not http")),
     }
-    if head.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Error::Target("it holds user information"));
     }
-    let Some(target) = head.uri.path_and_query() else { return Err(Error::Target("it is empty")) };
+    let Some(target) = uri.path_and_query() else { return Err(Error::Target("it is empty")) };
     if !target.as_str().starts_with('/') {
         return Err(Error::Target("it does not begin with a slash"));
     }
     match target.as_str().is_ascii() {
         true => Ok(()),
         false => Err(Error::Target("it holds bytes that are not ASCII")),
+    }
+}
+
+fn short_enough(uri: &Uri, most: usize) -> Result<(), Error> {
+    match uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
+        true => Err(Error::TargetTooLong(most)),
+        false => Ok(()),
+    }
+}
+
+/// RFC 9112 §3.2.2: the target's authority counts, and the Host beside it is no excuse.
+fn is_for_others(method: &Method, uri: &Uri, is_ours: impl Fn(&[u8]) -> bool) -> bool {
+    let authority = uri.authority().filter(|_| method != Method::CONNECT);
+    authority.is_some_and(|authority| !is_ours(authority.as_str().as_bytes()))
+}
+
+fn forwarded(method: &Method) -> Result<(), Error> {
+    match FORWARDED.contains(method) {
+        true => Ok(()),
+        false => Err(Error::Method),
     }
 }
 

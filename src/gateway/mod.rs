@@ -42,7 +42,7 @@ use crate::listen::Peer;
 use crate::session::{self, Bearer, Session};
 use crate::telemetry::{Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
-use crate::upstream::{self, Keep, Kept, Relayed, Upstream};
+use crate::upstream::{self, Keep, Kept, Relayed, Repeat, Upstream};
 
 /// Answers local requests with the answers of one upstream.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub struct Gateway {
     upstream: Upstream,
     manners: Manners,
     tells_time: bool,
+    /// Whose commands the hints name.
+    profile: Arc<str>,
 }
 
 impl Gateway {
@@ -68,14 +70,20 @@ impl Gateway {
         upstream: Upstream,
         manners: Manners,
     ) -> Self {
-        let tells_time = false;
-        Self { guard, policy, keep, session, throttle, upstream, manners, tells_time }
+        let (tells_time, profile) = (false, "default".into());
+        Self { guard, policy, keep, session, throttle, upstream, manners, tells_time, profile }
     }
 
     /// Says in `Server-Timing` where the time of a request went, if `tells`.
     #[must_use]
     pub fn telling_time(self, tells: bool) -> Self {
         Self { tells_time: tells, ..self }
+    }
+
+    /// Names this profile in the commands that its answers advise.
+    #[must_use]
+    pub fn of_profile(self, profile: &str) -> Self {
+        Self { profile: profile.into(), ..self }
     }
 
     /// Looks at whoever has connected, before the first request.
@@ -92,7 +100,8 @@ impl Gateway {
     ) -> Response<Body> {
         let mut client = None;
         let answered = self.answer(request, visitor, spent, &mut client).await;
-        let mut response = answered.unwrap_or_else(|error| respond::render(&error));
+        let mut response =
+            answered.unwrap_or_else(|error| respond::render_in(&self.profile, &error));
         respond::name(&mut response, client);
         if self.tells_time {
             respond::tell_time(&mut response, spent);
@@ -218,6 +227,7 @@ impl Gateway {
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {
             Some(fault) => Error::Body(fault),
+            None if repeat == Repeat::Harmless => Error::Read(Arc::new(error)),
             None => Error::Upstream(Arc::new(error)),
         })
     }
@@ -262,9 +272,12 @@ pub(crate) enum Error {
     /// The caller's body did not arrive as announced.
     #[error(transparent)]
     Body(upstream::Fault),
-    /// The upstream gave no answer.
+    /// The upstream gave no answer to what may have changed something.
     #[error(transparent)]
     Upstream(Arc<upstream::Error>),
+    /// The upstream gave no answer to what is harmless to send again.
+    #[error(transparent)]
+    Read(Arc<upstream::Error>),
     /// More connections than `limits.connections`.
     #[error("too many local connections are open")]
     Overloaded,

@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credentials::Origin;
+
 /// Why no token could be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -17,15 +19,21 @@ pub enum Error {
     /// Nobody has logged in on this machine, or the login was cleared.
     #[error("not logged in")]
     NotLoggedIn(#[source] Option<Lack>),
-    /// Nexudus refused the e-mail address or the password.
+    /// Nexudus refused the e-mail address or the password that was read there.
     #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
-    Refused,
+    Refused(Origin),
     /// The account has a second factor and no usable code is at hand.
     #[error("unauthorized: the account needs a 2FA code")]
-    TotpRequired(#[source] Option<Cause>),
+    TotpRequired {
+        /// Where the login was read.
+        origin: Origin,
+        /// What is wrong with the code that there is.
+        #[source]
+        cause: Option<Cause>,
+    },
     /// The account must set a new password first.
     #[error("unauthorized: Nexudus wants a new password set for this account")]
-    PasswordReset,
+    PasswordReset(Origin),
     /// The saved session has ended, and there is no password to start another with.
     #[error("the saved session has ended and no password is stored")]
     Expired,
@@ -43,6 +51,12 @@ pub enum Error {
         /// What went wrong.
         #[source]
         cause: Option<Cause>,
+    },
+    /// A login is due, and its 2FA code was offered already (RFC 6238 §5.2: once each).
+    #[error("no valid token, and the 2FA code of this half minute was used already")]
+    NextCode {
+        /// Time until the next code.
+        retry_after: Duration,
     },
     /// The token endpoint gave no token, and none is left that works.
     #[error("no valid token, and Nexudus gave no new one yet")]
@@ -69,6 +83,9 @@ pub enum Lack {
     /// There is no keychain to look into. One may come.
     #[error("no keychain can be read: {0}")]
     Keychain(Cause),
+    /// The one source that may be asked has no login.
+    #[error("no source but the {0} is asked (credentials.source), and it has none")]
+    Only(Origin),
     /// There is a session, which cannot be used.
     #[error("{0}")]
     Session(Cause),
@@ -84,13 +101,13 @@ impl Error {
         match self {
             Self::Locked => "session.locked",
             Self::NotLoggedIn(_) => "session.not-logged-in",
-            Self::Refused => "session.refused",
-            Self::TotpRequired(_) => "session.totp-required",
-            Self::PasswordReset => "session.password-reset",
+            Self::Refused(_) => "session.refused",
+            Self::TotpRequired { .. } => "session.totp-required",
+            Self::PasswordReset(_) => "session.password-reset",
             Self::Expired => "session.expired",
             Self::CredentialsLocked { .. } => "credentials.locked",
             Self::CredentialsUnavailable { .. } => "credentials.unavailable",
-            Self::Unavailable { .. } => "session.unavailable",
+            Self::NextCode { .. } | Self::Unavailable { .. } => "session.unavailable",
         }
     }
 
@@ -105,20 +122,24 @@ impl Error {
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
+            Self::NotLoggedIn(Some(Lack::Only(origin))) => {
+                let give = to_log_in(*origin);
+                return format!(
+                    "{give}, or set credentials.source = \"auto\" and run `nexudus-proxy login`."
+                )
+                .into();
+            }
             Self::NotLoggedIn(Some(Lack::Session(_))) => {
                 "Repair that, or run `nexudus-proxy login`; nothing was removed."
             }
             Self::NotLoggedIn(None) => "Run `nexudus-proxy login`.",
             Self::Locked => "Run `nexudus-proxy unlock`.",
-            Self::Refused => {
-                "Run `nexudus-proxy login` with the right password; this one is not tried again."
-            }
-            Self::TotpRequired(_) => {
-                "Run `nexudus-proxy login --totp CODE`, or store the 2FA secret with \
-                 `--totp-secret-stdin`."
-            }
-            Self::PasswordReset => {
-                "Set a new password at https://spaces.nexudus.com, then run `nexudus-proxy login`."
+            Self::Refused(origin) => after_refusal(*origin),
+            Self::TotpRequired { origin, .. } => for_a_code(*origin),
+            Self::PasswordReset(origin) => {
+                let then = with_new_password(*origin);
+                return format!("Set a new password at https://spaces.nexudus.com, then {then}.")
+                    .into();
             }
             Self::Expired => "Run `nexudus-proxy login --session-only` again.",
             Self::CredentialsLocked { .. } => {
@@ -126,6 +147,7 @@ impl Error {
                  credential."
             }
             Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
+            Self::NextCode { .. } => "It goes on by itself with the next code.",
             Self::Unavailable { .. } => {
                 "It is retried by itself; `nexudus-proxy status` shows the last reason."
             }
@@ -146,10 +168,11 @@ impl Error {
             | Self::NotLoggedIn(Some(Lack::Keychain(_))) => true,
             Self::Locked
             | Self::NotLoggedIn(_)
-            | Self::Refused
-            | Self::TotpRequired(_)
-            | Self::PasswordReset
+            | Self::Refused(_)
+            | Self::TotpRequired { .. }
+            | Self::PasswordReset(_)
             | Self::Expired
+            | Self::NextCode { .. }
             | Self::Unavailable { .. } => false,
         }
     }
@@ -159,12 +182,13 @@ impl Error {
         match self {
             Self::CredentialsLocked { retry_after }
             | Self::CredentialsUnavailable { retry_after, .. }
+            | Self::NextCode { retry_after }
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::Locked
             | Self::NotLoggedIn(_)
-            | Self::Refused
-            | Self::TotpRequired(_)
-            | Self::PasswordReset
+            | Self::Refused(_)
+            | Self::TotpRequired { .. }
+            | Self::PasswordReset(_)
             | Self::Expired => None,
         }
     }
@@ -176,14 +200,77 @@ impl Error {
             Self::CredentialsUnavailable { cause, .. } => {
                 Self::CredentialsUnavailable { retry_after: left, cause }
             }
+            Self::NextCode { .. } => Self::NextCode { retry_after: left },
             Self::Unavailable { cause, .. } => Self::Unavailable { retry_after: left, cause },
             other @ (Self::Locked
             | Self::NotLoggedIn(_)
-            | Self::Refused
-            | Self::TotpRequired(_)
-            | Self::PasswordReset
+            | Self::Refused(_)
+            | Self::TotpRequired { .. }
+            | Self::PasswordReset(_)
             | Self::Expired) => other,
         }
+    }
+}
+
+fn to_log_in(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Keychain | Origin::Memory => "Run `nexudus-proxy login`",
+        Origin::Systemd => "Give it as the systemd credentials nexudus-email and nexudus-password",
+        Origin::Command => "Have credentials.command print the password",
+        Origin::Environment => {
+            "Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started"
+        }
+    }
+}
+
+/// Says what to do where the login was refused. It is read again before each attempt, but what
+/// systemd and the environment hold is that of the start.
+fn after_refusal(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Keychain | Origin::Memory => {
+            "Run `nexudus-proxy login` with the right password; this one is not tried again."
+        }
+        Origin::Systemd => {
+            "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
+             service; this login is not tried again."
+        }
+        Origin::Command => {
+            "Have credentials.command print the right password, then run `nexudus-proxy refresh`; \
+             another credentials.email takes a restart. This login is not tried again."
+        }
+        Origin::Environment => {
+            "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started; this login \
+             is not tried again."
+        }
+    }
+}
+
+fn for_a_code(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Keychain | Origin::Memory => {
+            "Run `nexudus-proxy login --totp CODE`, or store the 2FA secret with \
+             `--totp-secret-stdin`."
+        }
+        Origin::Systemd => {
+            "Give the 2FA secret as the systemd credential nexudus-totp-secret, then restart the \
+             service."
+        }
+        Origin::Command => {
+            "credentials.command gives no 2FA code: run `nexudus-proxy login --session-only --totp \
+             CODE`, or keep the login where the 2FA secret has a place too, as in the keychain."
+        }
+        Origin::Environment => {
+            "Set NEXUDUS_TOTP to the 2FA secret, or to a new code, where the program is started."
+        }
+    }
+}
+
+fn with_new_password(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Keychain | Origin::Memory => "run `nexudus-proxy login`",
+        Origin::Systemd => "renew the systemd credential nexudus-password and restart the service",
+        Origin::Command => "have credentials.command print it, and run `nexudus-proxy refresh`",
+        Origin::Environment => "set NEXUDUS_PASSWORD to it where the program is started",
     }
 }
 
@@ -225,6 +312,7 @@ mod tests {
             passing.due_in(Duration::from_secs(3)).retry_after(),
             Some(Duration::from_secs(3))
         );
-        assert_eq!(Error::Refused.due_in(Duration::from_secs(3)).retry_after(), None);
+        let refused = Error::Refused(Origin::Keychain);
+        assert_eq!(refused.due_in(Duration::from_secs(3)).retry_after(), None);
     }
 }

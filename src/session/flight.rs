@@ -353,7 +353,7 @@ impl<I: Issuer> Flight<I> {
             return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
         }
         let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
-        Error::NotLoggedIn(lack)
+        Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
     }
 }
 

@@ -14,15 +14,15 @@ use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::Record;
 use super::totp::Code;
-use crate::credentials::{Found, Login};
+use crate::credentials::{Found, Login, Origin};
 
 impl<I: Issuer> Flight<I> {
     /// Offers the login, unless it was turned down before.
     pub(super) async fn log_in(&mut self, found: Found) -> Result<End, Miss> {
-        let login = found.login;
+        let Found { login, origin } = found;
         let desk = self.desk.clone();
         let now = desk.clock.now().wall;
-        let code = self.code(&login, now).await?;
+        let code = self.code(&login, origin, now).await?;
         let client_id = self.client_id(&login.email);
         self.note_client_id(&client_id, &login.email).await;
         self.note({
@@ -62,21 +62,21 @@ impl<I: Issuer> Flight<I> {
             Err(Failure::PasswordReset) => Reason::PasswordReset,
         };
         self.note(move |attempts| attempts.latch(&login, reason)).await;
-        Err((turned_down(reason), None))
+        Err((turned_down(reason, origin), None))
     }
 
     /// Returns the 2FA code to offer `login` with, if it may be offered now.
-    async fn code(&mut self, login: &Login, now: SystemTime) -> Result<Code, Miss> {
+    async fn code(&mut self, login: &Login, origin: Origin, now: SystemTime) -> Result<Code, Miss> {
         self.note(|attempts| {
             attempts.read();
             Ok(())
         })
         .await;
         let attempts = &self.desk.attempts;
-        let lacks = |why| Err((Error::TotpRequired(Some(Cause::new(why))), None));
+        let lacks = |why| Err((Error::TotpRequired { origin, cause: Some(Cause::new(why)) }, None));
         match attempts.verdict(login, self.fetch.asked, now) {
             Verdict::Go => {}
-            Verdict::Latched(reason) => return Err((turned_down(reason), None)),
+            Verdict::Latched(reason) => return Err((turned_down(reason, origin), None)),
             Verdict::CodeSpent => return lacks("the 2FA code was used already"),
             Verdict::Wait(left) => {
                 let cause = "Nexudus gave unclear answers to this login before";
@@ -85,10 +85,7 @@ impl<I: Issuer> Flight<I> {
         }
         match Code::of(login.second_factor.as_ref(), attempts.totp_step(), now) {
             code @ (Code::None | Code::Typed(_) | Code::Made { .. }) => Ok(code),
-            Code::Wait(left) => {
-                let cause = Cause::new("the 2FA code of this half minute was used already");
-                Err(passing_after(cause, left))
-            }
+            Code::Wait(left) => Err((Error::NextCode { retry_after: left }, Some(left))),
             Code::Unreadable => lacks("the stored 2FA secret is not base32"),
         }
     }
@@ -132,13 +129,14 @@ impl<I: Issuer> Flight<I> {
     }
 }
 
-fn turned_down(reason: Reason) -> Error {
+fn turned_down(reason: Reason, origin: Origin) -> Error {
     match reason {
-        Reason::Refused => Error::Refused,
-        Reason::TotpRequired => Error::TotpRequired(None),
+        Reason::Refused => Error::Refused(origin),
+        Reason::TotpRequired => Error::TotpRequired { origin, cause: None },
         Reason::CodeRejected => {
-            Error::TotpRequired(Some(Cause::new("Nexudus rejected the 2FA code or the password")))
+            let cause = Some(Cause::new("Nexudus rejected the 2FA code or the password"));
+            Error::TotpRequired { origin, cause }
         }
-        Reason::PasswordReset => Error::PasswordReset,
+        Reason::PasswordReset => Error::PasswordReset(origin),
     }
 }

@@ -399,6 +399,7 @@ const QUIET: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::Origin;
 
     #[test]
     fn started_asks_at_once_and_once() {
@@ -509,7 +510,7 @@ mod tests {
         assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
         let mut session = holding(1_000);
         session.at(800, Event::Look);
-        session.at(800, Event::Failed { error: Error::Refused, wait: None });
+        session.at(800, Event::Failed { error: refused(), wait: None });
         session.at(801, Event::Changed);
         assert_eq!(session.at(801, Event::Kept), [first_above(1, true)]);
         assert_eq!(session.0.error(), None);
@@ -606,12 +607,12 @@ mod tests {
         let mut session = holding(1_000);
         session.at(800, Event::Look);
 
-        let actions = session.at(800, Event::Failed { error: Error::Refused, wait: Some(secs(1)) });
+        let actions = session.at(800, Event::Failed { error: refused(), wait: Some(secs(1)) });
 
         assert_eq!(actions, [Action::WakeAt(secs(1_000))], "only the expiry is looked at");
         assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
         assert_eq!(session.at(1_000, Event::Look), []);
-        assert_eq!(session.0.error(), Some(Error::Refused));
+        assert_eq!(session.0.error(), Some(refused()));
     }
 
     #[test]
@@ -621,10 +622,10 @@ mod tests {
             session.at(0, Event::Started { locked: false });
             assert_eq!(session.at(1, event), []);
 
-            let actions = session.at(2, Event::Failed { error: Error::Refused, wait: None });
+            let actions = session.at(2, Event::Failed { error: refused(), wait: None });
 
             assert_eq!(actions, [Action::Fetch(Fetch { asked: true, changed, ..plain() })]);
-            let again = session.at(3, Event::Failed { error: Error::Refused, wait: None });
+            let again = session.at(3, Event::Failed { error: refused(), wait: None });
             assert_eq!(again, [], "the second failure counts");
         }
     }
@@ -752,7 +753,7 @@ mod tests {
     fn a_rejection_after_a_failure_that_planned_nothing_asks_again() {
         let mut session = holding(1_000);
         session.at(800, Event::Look);
-        session.at(800, Event::Failed { error: Error::Refused, wait: None });
+        session.at(800, Event::Failed { error: refused(), wait: None });
 
         let fetch = Fetch { above: Some(1), failures: 1, ..plain() };
         assert_eq!(session.at(801, rejected(1)), [Action::Fetch(fetch)]);
@@ -981,6 +982,10 @@ mod tests {
         session.at(1, issued(2, 1, 1_000));
         session.at(1, Event::Stored);
         session
+    }
+
+    fn refused() -> Error {
+        Error::Refused(Origin::Keychain)
     }
 
     fn plain() -> Fetch {

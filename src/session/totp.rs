@@ -37,12 +37,6 @@ impl Code {
             Some(SecondFactor::Code(code)) => return Self::Typed(code.clone()),
             Some(SecondFactor::Shared(shared)) => shared,
         };
-        let millis = wall_millis(now);
-        let step = millis / STEP_MILLIS;
-        // A clock set back far would wait for hours; then the code is a fresh one all the same.
-        if step == last {
-            return Self::Wait(Duration::from_millis(STEP_MILLIS - millis % STEP_MILLIS));
-        }
         // Shown in groups and lower case by some sites, padded by others.
         let plain: String = shared
             .expose()
@@ -51,13 +45,18 @@ impl Code {
             .map(|letter| letter.to_ascii_uppercase())
             .collect();
         let plain = Secret::new(plain);
-        match totp_rs::Secret::try_from_base32(plain.expose()) {
-            Ok(secret) if !plain.is_empty() => {
-                let totp = totp_rs::Builder::new().with_secret(secret).build_noncompliant();
-                Self::Made { code: Secret::new(totp.generate(millis / 1_000).to_string()), step }
-            }
-            Ok(_) | Err(_) => Self::Unreadable,
+        let secret = match totp_rs::Secret::try_from_base32(plain.expose()) {
+            Ok(secret) if !plain.is_empty() => secret,
+            Ok(_) | Err(_) => return Self::Unreadable,
+        };
+        let millis = wall_millis(now);
+        let step = millis / STEP_MILLIS;
+        // A clock set back far would wait for hours; then the code is a fresh one all the same.
+        if step == last {
+            return Self::Wait(Duration::from_millis(STEP_MILLIS - millis % STEP_MILLIS));
         }
+        let totp = totp_rs::Builder::new().with_secret(secret).build_noncompliant();
+        Self::Made { code: Secret::new(totp.generate(millis / 1_000).to_string()), step }
     }
 
     /// Returns the digits to offer.

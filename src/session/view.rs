@@ -148,14 +148,14 @@ fn word(latest: &Latest, valid: bool, error: Option<&Error>) -> Word {
         // What a person had to do may have been done: an attempt is under way.
         Some(_) if latest.busy => Word::Waiting,
         Some(Error::NotLoggedIn(_)) => Word::NotLoggedIn,
-        Some(Error::Refused) => Word::Refused,
-        Some(Error::TotpRequired(_)) => Word::TotpRequired,
-        Some(Error::PasswordReset) => Word::PasswordReset,
+        Some(Error::Refused(_)) => Word::Refused,
+        Some(Error::TotpRequired { .. }) => Word::TotpRequired,
+        Some(Error::PasswordReset(_)) => Word::PasswordReset,
         Some(Error::Expired) => Word::Expired,
         Some(Error::CredentialsLocked { .. } | Error::CredentialsUnavailable { .. }) => {
             Word::CredentialsUnavailable
         }
-        Some(Error::Unavailable { .. }) => Word::Waiting,
+        Some(Error::NextCode { .. } | Error::Unavailable { .. }) => Word::Waiting,
         None if latest.flights == 0 => Word::Starting,
         None => Word::Waiting,
     }

@@ -97,8 +97,8 @@ impl Visit {
         configured.or_else(known).unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
     }
 
-    /// Offers the login, waiting for the next 2FA code if this one was offered already. A person
-    /// has asked: what was refused before is offered again.
+    /// Offers the login, waiting for the next 2FA code if this one was offered already, which
+    /// `waits` is told. A person has asked: what was refused before is offered again.
     ///
     /// # Errors
     ///
@@ -108,12 +108,16 @@ impl Visit {
         issuer: &I,
         login: &Login,
         client_id: &str,
+        waits: impl Fn(Duration),
     ) -> Result<Issued, Denied> {
         self.attempts.read();
         let code = loop {
             let now = self.clock.now().wall;
             match Code::of(login.second_factor.as_ref(), self.attempts.totp_step(), now) {
-                Code::Wait(left) => tokio::time::sleep(left).await,
+                Code::Wait(left) => {
+                    waits(left);
+                    tokio::time::sleep(left).await;
+                }
                 Code::Unreadable => return Err(Denied::CodeUnreadable),
                 code @ (Code::None | Code::Typed(_) | Code::Made { .. }) => break code,
             }

@@ -59,7 +59,10 @@ impl Line {
     }
 
     /// Takes a request; the result is waited for with [`Line::answer`].
-    pub(super) fn begin(&mut self, request: Request<Payload>) -> impl Future<Output = Outcome> + use<> {
+    pub(super) fn begin(
+        &mut self,
+        request: Request<Payload>,
+    ) -> impl Future<Output = Outcome> + use<> {
         // The driver is asked right after: it need not be woken.
         let _quiet = self.0.relay.quiet();
         self.0.sender.try_send_request(request)

@@ -82,18 +82,38 @@ fn a_limit_that_makes_no_sense_is_refused() {
 fn a_rule_without_effect_is_warned_of() {
     let home = home();
     home.configure("[policy]\ndeny = ['DELETE /**']\n");
-    let mut command = home.command("client add agent --read-only");
+    let mut command = home.command("client add agent --read-only --deny");
+    command.args(["BREW /api", "--allow", "GET /api/x"]);
     command.args(["--allow", "DELETE /api/x", "--allow", "POST /api/y", "--allow", "GET /a?b"]);
 
     let said = home.transcript(&mut command);
 
+    assert!(said.starts_with("nxp_") && said.ends_with("=> 0\n"), "{said}");
+
     for warning in [
+        "! warning: the rule `BREW /api` can never match: its method is never forwarded",
         "! warning: the rule `GET /a?b` can never match: rules are asked about the path alone",
         "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is asked first",
         "! warning: the rule `POST /api/y` allows nothing: with --read-only there is only reading",
     ] {
         assert!(said.contains(warning), "{warning}\n{said}");
     }
+}
+
+#[test]
+fn a_key_that_would_be_good_for_nothing_is_not_made() {
+    let home = home();
+    let mut command = home.command("client add agent --allow");
+    command.arg("FOO /x");
+
+    assert_eq!(
+        home.transcript(&mut command),
+        "! warning: the rule `FOO /x` can never match: its method is never forwarded\n\
+         ! error: with these rules nothing is allowed: the key would be good for nothing\n\
+         ! hint: Correct what the warnings are about; no key was made.\n\
+         => 2\n"
+    );
+    assert!(!home.path(FILE).exists());
 }
 
 #[test]
@@ -134,6 +154,12 @@ fn the_verdict_names_the_rule() {
             "GET /api/billing --client agent",
             "refused (policy.denied): none of the client's rules allows it",
         ),
+        (
+            "GET localhost:6398",
+            "refused (request.target): the request target is not a path on this host: it is an \
+             authority",
+        ),
+        ("GET /a<b", "refused (request.framing): the request is not well-formed HTTP/1.1"),
         ("TRACE /", "refused (request.method): the method is not forwarded"),
         (
             "POST /api/token",

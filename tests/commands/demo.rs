@@ -32,6 +32,17 @@ fn its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice() {
     assert_eq!(std::fs::read_dir(home.path("tmp")).unwrap().count(), 0, "and that is empty");
 }
 
+#[test]
+fn a_token_that_nobody_could_use_is_refused() {
+    let least = "! error: invalid value '0s' for '--token-life <DURATION>': tokens live for whole \
+                 seconds, and at least for 1s\n\
+                 ! hint: --help lists what can be given.\n\
+                 => 2\n";
+
+    assert_eq!(home().run("demo --token-life 0s"), least);
+    assert_eq!(home().run("demo --token-life 999ms"), least.replace("0s", "999ms"));
+}
+
 /// Runs a line as a shell would and returns what it prints.
 fn paste(line: &str) -> String {
     let output = Command::new("sh").args(["-c", &line.replace("curl ", "curl -sSf ")]).output();

@@ -36,7 +36,13 @@ fn a_bad_filter_or_duration_is_refused() {
 
     assert!(home.run("tail --status 9xx").contains("a class such as 4xx"));
     assert!(home.run("tail --status 9xx").ends_with("=> 2\n"));
-    assert!(home.run("wait --timeout soon").ends_with("=> 2\n"));
+    assert_eq!(
+        home.run("wait --timeout 2"),
+        "! error: invalid value '2' for '--timeout <DURATION>': a duration is written 500ms, 30s \
+         or 8h\n\
+         ! hint: --help lists what can be given.\n\
+         => 2\n"
+    );
 }
 
 #[test]
@@ -98,7 +104,11 @@ fn nobody_logged_in_is_told_at_once() {
 
     assert_eq!(
         home.run("wait"),
-        "! error: not logged in\n! hint: Run `nexudus-proxy login`.\n=> 3\n"
+        "! error: not logged in\n\
+         !   caused by: no source but the environment is asked (credentials.source), and it has \
+         none\n\
+         ! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
+                credentials.source = \"auto\" and run `nexudus-proxy login`.\n=> 3\n"
     );
     assert!(home.run("refresh").ends_with("=> 3\n"));
     assert!(home.run("status").contains("not ready: not logged in (session.not-logged-in)"));
@@ -172,9 +182,18 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     assert_eq!(ask(&mut connection, &long), "414");
 
     home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
-    let refused = home.run("reload");
-    assert!(refused.contains("unknown key `limits.header_byte`"), "{refused}");
-    assert!(refused.ends_with("=> 2\n"), "{refused}");
+    assert_eq!(
+        home.run("reload"),
+        home.run("config check").replace(
+            "`limits.header_bytes`?\n",
+            "`limits.header_bytes`? Nothing has changed: the daemon runs on with what it had.\n"
+        )
+    );
+    daemon.log_until("not reloaded");
+    daemon.signal(Signal::SIGHUP);
+    let said = daemon.log_until("not reloaded");
+    assert!(said.contains("unknown key `limits.header_byte`"), "{said}");
+    assert!(said.contains("Did you mean `limits.header_bytes`?"), "{said}");
     assert_eq!(ask(&mut connection, &long), "414");
 
     home.configure(
@@ -237,6 +256,88 @@ fn who_is_held_back_by_nexudus_is_told_by_status_and_doctor() {
     );
     assert!(said(&doctor, ["warn", "reads paused "]), "{doctor}");
     drop(held);
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn whoever_needs_a_command_is_told_it_with_the_profile() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.args(["--profile", "work"]);
+        serve.env_remove("NEXUDUS_EMAIL").env_remove("NEXUDUS_PASSWORD");
+        serve.env("NEXUDUS_PROXY_POLICY_DENY", "[\"GET /denied\"]");
+    });
+    assert!(home.run("wait --profile work").ends_with("=> 3\n"));
+    let said = daemon.log_until("no token");
+    assert!(said.contains("`nexudus-proxy --profile work login`"), "{said}");
+
+    assert!(home.run("lock --profile work").ends_with("=> 0\n"));
+    let unlock = "`nexudus-proxy --profile work unlock`";
+    let status = home.run("status --profile work");
+    assert_eq!(status.matches(unlock).count(), 1, "{status}");
+    let mut by_variable = home.command("wait --timeout 50ms");
+    by_variable.env("NEXUDUS_PROXY_PROFILE", "work");
+    for late in [home.run("wait --profile work --timeout 50ms"), home.transcript(&mut by_variable)]
+    {
+        assert!(late.contains(&format!("! hint: Run {unlock}.\n")), "{late}");
+    }
+    let status = home.run("status --profile work --json");
+    let status: Json = serde_json::from_str(status.strip_suffix("=> 0\n").unwrap()).unwrap();
+    for place in ["/reasons/0/hint", "/session/error/hint", "/session/advice"] {
+        assert_eq!(status.pointer(place).unwrap(), &format!("Run {unlock}."), "{place}");
+    }
+    let port = status["listening"]["tcp"][0].as_str().unwrap().rsplit_once(':').unwrap().1;
+    let mut caller = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+    for (path, hint) in [
+        ("/api/auth/me", format!("Run {unlock}.")),
+        (
+            "/denied",
+            "`nexudus-proxy --profile work policy explain METHOD PATH` says what may be asked."
+                .to_owned(),
+        ),
+    ] {
+        let (_, body) = exchange(&mut caller, path);
+        assert_eq!(serde_json::from_slice::<Json>(&body).unwrap()["hint"], hint, "{path}");
+    }
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Flags of `serve` are known to the daemon alone.
+#[test]
+fn doctor_checks_what_the_daemon_uses_and_not_what_the_file_says() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    home.configure("[upstream]\norigin = \"https://nowhere.invalid\"\n");
+    let socket = home.path("elsewhere/api.sock");
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.arg("--socket").arg(&socket);
+    });
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let port = daemon.port(&home);
+
+    let told = home.run("doctor --json");
+
+    let told: Json = serde_json::from_str(told.strip_suffix("=> 0\n").expect(&told)).unwrap();
+    let of = |check: &str| {
+        let line = told["checks"].as_array().unwrap().iter().find(|line| line["check"] == check);
+        let line = line.unwrap();
+        format!("{} {}", line["verdict"].as_str().unwrap(), line["finding"].as_str().unwrap())
+    };
+    assert!(
+        of("daemon").ends_with(
+            "what it was started with counts below, not what is configured for \
+             upstream.origin, upstream.ca_file, listen.tcp, listen.unix"
+        ),
+        "{told:#}"
+    );
+    assert!(of("store").starts_with("warn "), "{told:#}");
+    assert_eq!(of("port"), format!("ok 127.0.0.1:{port}: the daemon has it"));
+    assert_eq!(of("login"), format!("ok {EMAIL} from the environment, says the daemon"));
+    assert!(of("name").starts_with("ok localhost is "), "{told:#}");
+    assert_eq!(of("tls"), "ok verified");
+    assert!(of("token").ends_with("asked through the daemon"), "{told:#}");
+    assert!(home.run("whoami").ends_with("=> 0\n"), "it asks the same daemon");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 

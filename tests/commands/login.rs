@@ -1,6 +1,6 @@
 //! Logging in and out where there is no keychain, as on a server: every message, every exit code.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
@@ -527,12 +527,109 @@ fn doctor_tells_the_three_troubles_that_people_know_each_with_its_cure() {
 
     let (finding, cure) = told(&place(), "wrong");
     assert!(finding.starts_with("unauthorized: Nexudus refused the stored e-mail"), "{finding}");
-    assert!(cure.starts_with("→ Run `nexudus-proxy login` with the right password"), "{cure}");
+    assert!(cure.starts_with("→ Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where"), "{cure}");
 
     let member = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD).member());
     let (finding, cure) = told(&member, DEMO_PASSWORD);
     assert!(finding.starts_with("forbidden: the account has no API access"), "{finding}");
     assert!(cure.starts_with("→ Ask an administrator"), "{cure}");
+}
+
+/// A code works once (RFC 6238 §5.2): it is not offered again, nor is that a failure.
+#[test]
+fn whoami_waits_for_the_next_code_where_this_one_was_used_and_says_so() {
+    let place = place_of(account_with_2fa());
+    place.configure("store = \"memory\"");
+    let whoami = || {
+        let mut command = place.home.command("whoami");
+        command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
+        command.env("NEXUDUS_TOTP", TOTP_SECRET).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    // One after the other within half a minute: the third is sure of that.
+    let mut heard = String::new();
+    for _ in 0..3 {
+        let mut asking = whoami();
+        heard.clear();
+        BufReader::new(asking.stderr.take().unwrap()).read_line(&mut heard).unwrap();
+        if heard.is_empty() {
+            assert!(asking.wait().unwrap().success());
+            continue;
+        }
+        assert!(asking.try_wait().unwrap().is_none(), "it does not wait: {heard}");
+        asking.kill().unwrap();
+        asking.wait().unwrap();
+        break;
+    }
+
+    assert!(heard.starts_with("note: this 2FA code was used already: waiting "), "{heard}");
+}
+
+/// What `login` stores would not be read before a login that is given in another way.
+#[test]
+fn a_login_that_is_turned_down_is_mended_where_it_was_read() {
+    let wrong = || place_of(Account::new(DEMO_EMAIL, "another"));
+    let with_2fa = || place_of(account_with_2fa());
+    let reset = || {
+        let account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
+        place_of(Account { must_reset_password: true, ..account })
+    };
+    let systemd = |place: &Place, command: &mut Command| {
+        place.home.write("credentials/nexudus-email", DEMO_EMAIL);
+        place.home.write("credentials/nexudus-password", DEMO_PASSWORD);
+        command.env("CREDENTIALS_DIRECTORY", place.home.path("credentials"));
+    };
+    let by_command = |_: &Place, command: &mut Command| {
+        command.env("NEXUDUS_PROXY_CREDENTIALS_EMAIL", DEMO_EMAIL);
+        let printing = format!("[\"echo\", \"{DEMO_PASSWORD}\"]");
+        command.env("NEXUDUS_PROXY_CREDENTIALS_COMMAND", printing);
+    };
+    let environment = |_: &Place, command: &mut Command| {
+        command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
+    };
+    let told = |place: Place, give: &dyn Fn(&Place, &mut Command)| {
+        let mut command = place.home.command("whoami");
+        give(&place, &mut command);
+        let told = place.home.transcript(&mut command);
+        assert!(told.starts_with("! error: unauthorized: ") && told.ends_with("=> 4\n"), "{told}");
+        let hint = told.lines().find_map(|line| line.strip_prefix("! hint: ")).unwrap();
+        assert!(!hint.contains("`nexudus-proxy login`"), "{told}");
+        hint.to_owned()
+    };
+
+    for (place, give, cure) in [
+        (wrong(), &systemd as &dyn Fn(&Place, &mut Command), "Correct the systemd credentials "),
+        (wrong(), &by_command, "Have credentials.command print the right password, "),
+        (wrong(), &environment, "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where "),
+        (with_2fa(), &systemd, "Give the 2FA secret as the systemd credential "),
+        (with_2fa(), &by_command, "credentials.command gives no 2FA code: "),
+        (with_2fa(), &environment, "Set NEXUDUS_TOTP to the 2FA secret, "),
+        (
+            reset(),
+            &environment,
+            "Set a new password at https://spaces.nexudus.com, then set NEXUDUS_PASSWORD to it ",
+        ),
+    ] {
+        let hint = told(place, give);
+        assert!(hint.starts_with(cure), "{hint}");
+    }
+}
+
+#[test]
+fn a_source_that_has_nothing_and_is_asked_alone_is_named() {
+    let place = place();
+    let mut command = place.home.command("whoami");
+    command.env("NEXUDUS_PROXY_CREDENTIALS_SOURCE", "env");
+
+    assert_eq!(
+        place.home.transcript(&mut command),
+        "! error: not logged in\n\
+         !   caused by: no source but the environment is asked (credentials.source), and it has \
+         none\n\
+         ! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
+         credentials.source = \"auto\" and run `nexudus-proxy login`.\n\
+         => 3\n"
+    );
 }
 
 fn account_with_2fa() -> Account {

@@ -177,6 +177,28 @@ fn an_address_that_others_can_reach_is_refused() {
 }
 
 #[test]
+fn nothing_to_listen_on_is_refused_before_anything_starts() {
+    let told = |place: &str| {
+        format!(
+            "! error: {place}: there is nothing to listen on: listen.tcp is empty, and there is no \
+             socket\n\
+             ! hint: Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \
+             \"auto\".\n\
+             => 2\n"
+        )
+    };
+
+    assert_eq!(
+        check("[listen]\ntcp = []\nunix = \"off\"\n"),
+        told("~/.config/nexudus-proxy/config.toml:2:1")
+    );
+    let home = home();
+    home.configure("[listen]\ntcp = []\n");
+    assert_eq!(home.run("serve --socket off"), told("~/.config/nexudus-proxy/config.toml:2:1"));
+    assert!(home.run("config check").ends_with(": ok\n=> 0\n"), "a socket is enough");
+}
+
+#[test]
 fn what_this_version_cannot_do_is_refused() {
     assert_eq!(
         home().run("serve --upstream-upgrade"),

@@ -21,7 +21,7 @@ fn without_a_daemon_one_runs_for_as_long_as_the_command_does() {
 #[test]
 fn with_a_daemon_its_own_limits_hold_as_well() {
     let (upstream, home) = stage();
-    let daemon = serving(&home);
+    let daemon = serving(&home, "serve");
 
     let mut run = script(&home, "run --read-only", READ_AND_WRITE);
     assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
@@ -36,6 +36,19 @@ fn with_a_daemon_its_own_limits_hold_as_well() {
     assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
     drop(daemon);
     assert_eq!(clients(&home), "[]");
+}
+
+/// A flag of `serve` is known to the daemon alone.
+#[test]
+fn a_daemon_with_a_socket_of_its_own_choice_is_found() {
+    let (upstream, home) = stage();
+    let _daemon = serving(&home, "serve --socket elsewhere/api.sock");
+
+    let mut run = script(&home, "run --read-only", READ_AND_WRITE);
+
+    assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
+    let tokens = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token");
+    assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
 }
 
 #[test]
@@ -152,11 +165,11 @@ impl Drop for Serving {
     }
 }
 
-fn serving(home: &Home) -> Serving {
-    let mut child = with_login(home, "serve").stderr(Stdio::piped()).spawn().unwrap();
+fn serving(home: &Home, line: &str) -> Serving {
+    let mut child = with_login(home, line).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     // The socket is the last to be told.
-    assert!(lines.any(|line| line.unwrap().contains("proxy.sock")));
+    assert!(lines.any(|line| line.unwrap().contains(".sock")));
     std::thread::spawn(move || lines.for_each(drop));
     Serving(child)
 }

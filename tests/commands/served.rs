@@ -137,6 +137,26 @@ fn two_profiles_serve_side_by_side_each_its_own_account() {
     assert_eq!(simulator.token_calls().len(), 2);
 }
 
+/// It may work the next time, as when its vault is opened: so it is waited for, and told at the end.
+#[test]
+fn whoever_waits_in_vain_is_told_the_last_known_cause_and_a_way_out() {
+    let home = home();
+    let _simulator = upstream(
+        &home,
+        "[credentials]\nemail = \"ada@example.test\"\ncommand = [\"/nonexistent/op\"]\n",
+    );
+    let _daemon = serve(&home, &[]);
+    eventually("it has tried", || home.run("status").contains("credentials.unavailable"));
+
+    assert_eq!(
+        home.run("wait --timeout 100ms"),
+        "! error: the daemon is not ready after 100ms: could not use the stored credentials\n\
+         !   caused by: could not start `/nonexistent/op`\n\
+         ! hint: Run `nexudus-proxy doctor`.\n\
+         => 1\n"
+    );
+}
+
 #[test]
 fn a_person_is_called_once_per_cause_and_gets_no_secret() {
     let home = home();

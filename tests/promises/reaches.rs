@@ -25,6 +25,7 @@ async fn a_read_is_repeated_once_and_only_off_a_connection_that_was_idle() {
 
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert!(answer.contains("\"code\":\"upstream.closed\""), "{answer}");
+    assert!(answer.contains("\"hint\":\"Send it again: nothing was changed. "), "{answer}");
     let count = |path: &str| upstream.seen().iter().filter(|it| it.contains(path)).count();
     assert_eq!(count("GET /dead "), 2);
     assert!(daemon.raw(&get("/warm", "")).await.starts_with("HTTP/1.1 200 "));
@@ -45,6 +46,7 @@ async fn no_write_of_any_method_is_sent_again() {
         let write = get("/write", "Content-Length: 2\r\n").replacen("GET", method, 1) + "{}";
         let answer = daemon.raw(&write).await;
         assert!(answer.contains("\"code\":\"upstream.closed\""), "{method}: {answer}");
+        assert!(answer.contains("\"hint\":\"A write may have been executed: "), "{answer}");
         let seen = upstream.seen();
         let sent = seen.iter().filter(|it| it.starts_with(&format!("{method} /write ")));
         assert_eq!(sent.count(), 1, "{method}");

@@ -1,7 +1,8 @@
 //! However a path is spelt: what must not reach Nexudus does not.
 
 use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::Rule;
+use nexudus_proxy::config::{Config, Rule};
+use nexudus_proxy::gateway::explain;
 use nexudus_simulator::Simulator;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -193,6 +194,60 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whoever writes rules is told what the daemon does, also with what is no path at all.
+#[test]
+fn policy_explain_says_of_every_target_what_the_daemon_does() {
+    let stage = Stage::new();
+    let address = stage.daemon.address();
+    let mut config = Config::default();
+    config.listen.tcp = vec![address];
+    config.policy.deny = vec![Rule::read("* /api/sys/users/**").unwrap()];
+    let odd = (1..=0x7f_u8).map(|byte| format!("/api/x{}y", char::from(byte)));
+    let lengths = [16 << 10, (16 << 10) + 1, 60_000];
+    let targets = [
+        "",
+        "*",
+        "?",
+        "//",
+        "/%",
+        "/é",
+        "/a?b c",
+        "/a#b",
+        "/api/sys/users/1#x",
+        "localhost",
+        "localhost:80",
+        "spaces.nexudus.com:443",
+        "api/x",
+        "http://localhost/api/x",
+        "http://localhost/api/sys/users/1",
+        "HTTP://LocalHost",
+        "http://evil.example/api/x",
+        "http://user@localhost/api/x",
+        "https://localhost/api/x",
+        "ftp://localhost/api/x",
+        "http:///api/x",
+        "http://",
+    ];
+    let targets = targets.map(str::to_owned).into_iter().chain(odd);
+    let long = lengths.map(|length| format!("/{}", "x".repeat(length - 1)));
+    let with_port = format!("http://{address}/api/x");
+    let targets = targets.chain(long).chain([with_port]).map(|target| ("GET", target));
+    let methods = ["CONNECT", "TRACE", "BREW", "G@T"].map(|method| (method, "/api/x".to_owned()));
+
+    for (method, target) in targets.chain(methods) {
+        let answer = stage.ask(method, &target, "");
+        let code = answer.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        // What Nexudus has refused was let through.
+        let has_arrived = !stage.arrived().is_empty();
+        let code = code.filter(|_| !has_arrived);
+
+        let said = explain(method, &target, None, &config);
+
+        assert_eq!(said.code, code, "{method} {target:.80}: {said:?}\n{answer:.400}");
+        assert_eq!(said.is_allowed, code.is_none());
+    }
 }
 
 struct Stage {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Finding, fail, failed, ok, skip, warn};
+use crate::admin::wire::Session;
 use crate::config::{Anonymous, Config, Paths};
 use crate::credentials::{self, Credentials, Error, Keychain, Origin};
 use crate::listen;
@@ -16,8 +17,13 @@ pub(super) fn config(paths: &Paths, warnings: &[String]) -> Finding {
     }
 }
 
-/// Writes an entry, reads it on another connection, deletes it.
-pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding {
+/// Writes an entry, reads it on another connection, deletes it. A running daemon may have its
+/// login from elsewhere.
+pub(super) async fn store(
+    config: &Config,
+    credentials: &Credentials,
+    daemon: Option<&Session>,
+) -> Finding {
     let has_key = credentials::is_key_elsewhere(&config.session);
     let wanted = credentials.uses_keychain() || !has_key;
     let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
@@ -29,7 +35,9 @@ pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding
             Keychain::name()
         )),
         Err(error) => {
-            let has_login = !credentials.beside_keychain().is_empty();
+            let source = daemon.and_then(|session| session.source.as_ref());
+            let has_login = source.is_some_and(|source| source != Keychain::name())
+                || !credentials.beside_keychain().is_empty();
             let told = failed(&Failure::Credentials(error));
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",
@@ -43,7 +51,9 @@ pub(super) async fn store(config: &Config, credentials: &Credentials) -> Finding
     }
 }
 
-pub(super) async fn login(credentials: &Credentials) -> Finding {
+/// Looks for the login; what a running daemon has logged in with is known to it alone.
+pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -> Finding {
+    let daemons = daemon.and_then(|session| session.account.as_ref().zip(session.source.as_ref()));
     match credentials.load().await {
         Ok(found) => {
             let told = format!(
@@ -59,20 +69,29 @@ pub(super) async fn login(credentials: &Credentials) -> Finding {
                 Origin::Systemd | Origin::Command | Origin::Keychain | Origin::Memory => ok(told),
             }
         }
-        // Whether a session alone is kept is seen when a token is asked for.
-        Err(Error::Missing(_)) => warn(
-            "no password is stored: not logged in, or with --session-only",
-            "Run `nexudus-proxy login`, unless the check of the token passes.",
-        ),
+        Err(Error::Missing(_)) => match daemons {
+            Some((account, source)) => ok(format!("{account} from the {source}, says the daemon")),
+            // Whether a session alone is kept is seen when a token is asked for.
+            None => warn(
+                "no password is stored: not logged in, or with --session-only",
+                "Run `nexudus-proxy login`, unless the check of the token passes.",
+            ),
+        },
         Err(error @ (Error::Incomplete { .. } | Error::Locked | Error::Unavailable(_))) => {
             failed(&Failure::Credentials(error))
         }
     }
 }
 
-pub(super) async fn daemon(is_there: bool, profile: &str) -> Finding {
+/// `keys` are those that a running daemon was given other values for than are configured here.
+pub(super) async fn daemon(is_there: bool, profile: &str, keys: &[&str]) -> Finding {
     match is_there {
-        true => ok(format!("one serves the profile {profile}")),
+        true if keys.is_empty() => ok(format!("one serves the profile {profile}")),
+        true => ok(format!(
+            "one serves the profile {profile}; what it was started with counts below, not what is \
+             configured for {}",
+            keys.join(", ")
+        )),
         false => warn("none runs", "Start one: `nexudus-proxy serve`."),
     }
 }

@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exit::Report;
-use super::running::Running;
+use super::running::{Running, in_use};
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
-use crate::config::{Config, Loaded, Paths};
+use crate::config::{Config, Loaded, Paths, in_profile};
 use crate::credentials::Credentials;
 use crate::daemon::process;
 
@@ -61,7 +61,12 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     let lines = match loaded {
         // Without a configuration there is nothing to check by; its problems are the report.
         Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
-        Ok(loaded) => serve::control()?.block_on(all(&loaded)),
+        Ok(loaded) => {
+            let mut lines = serve::control()?.block_on(all(&loaded, print));
+            let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
+            fixes.for_each(|fix| *fix = in_profile(fix, &loaded.paths.profile));
+            lines
+        }
     };
     if globals.json {
         let passed = lines.iter().all(|line| line.verdict != Verdict::Fail);
@@ -83,19 +88,26 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     }
 }
 
-async fn all(loaded: &Loaded) -> Vec<Line> {
+async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let Loaded { config, paths, warnings, .. } = loaded;
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let serving = Running::of(config, paths).status().await;
+    let (config, keys) = match &serving {
+        Some(status) => in_use(config, paths, status),
+        None => (config.clone(), vec![]),
+    };
+    let config = &config;
     let running = Running::of(config, paths);
     let mut lines = vec![Line::of("config", local::config(paths, warnings), Duration::ZERO)];
     let stored = async {
-        let store = timed("store", local::store(config, &credentials)).await;
-        [store, timed("login", local::login(&credentials)).await]
+        let daemon = serving.as_ref().map(|status| &status.session);
+        let store = timed("store", local::store(config, &credentials, daemon)).await;
+        [store, timed("login", local::login(&credentials, daemon)).await]
     };
     let here = async {
-        let is_there = running.is_there().await;
+        let is_there = serving.is_some() || running.is_there().await;
         [
-            timed("daemon", local::daemon(is_there, &paths.profile)).await,
+            timed("daemon", local::daemon(is_there, &paths.profile, &keys)).await,
             timed("port", local::port(config, is_there)).await,
             timed("callers", local::callers(config)).await,
             timed("service", local::service(paths)).await,
@@ -110,14 +122,19 @@ async fn all(loaded: &Loaded) -> Vec<Line> {
         let known = lines.iter_mut().find(|line| line.check == network::THROTTLE);
         known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
     }
-    lines.extend(token(config, paths, credentials).await);
+    lines.extend(token(config, paths, credentials, print).await);
     lines
 }
 
 /// Asks who is logged in, as everything else will: the token and what it may do.
-async fn token(config: &Config, paths: &Paths, credentials: Credentials) -> [Line; 2] {
+async fn token(
+    config: &Config,
+    paths: &Paths,
+    credentials: Credentials,
+    print: Print,
+) -> [Line; 2] {
     let began = Instant::now();
-    let asked = whoami::ask(config, paths, credentials).await;
+    let asked = whoami::ask(config, paths, credentials, print).await;
     let elapsed = began.elapsed();
     let (token, access) = match asked {
         Ok((me, through)) => {

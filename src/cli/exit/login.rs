@@ -11,12 +11,12 @@ pub(super) fn session_code(error: &session::Error) -> Code {
     match error {
         session::Error::Locked => Code::Failed,
         session::Error::NotLoggedIn(_) | session::Error::Expired => Code::NotLoggedIn,
-        session::Error::Refused
-        | session::Error::TotpRequired(_)
-        | session::Error::PasswordReset => Code::Unauthorized,
+        session::Error::Refused(_)
+        | session::Error::TotpRequired { .. }
+        | session::Error::PasswordReset(_) => Code::Unauthorized,
         session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. } => Code::Store,
-        session::Error::Unavailable { .. } => Code::Network,
+        session::Error::NextCode { .. } | session::Error::Unavailable { .. } => Code::Network,
     }
 }
 
@@ -25,10 +25,11 @@ pub(super) fn session(error: &session::Error) -> Report {
         // Nobody retries for a command, and no daemon has a status to show.
         session::Error::Unavailable { .. } => "Run `nexudus-proxy doctor`.".into(),
         session::Error::Locked
+        | session::Error::NextCode { .. }
         | session::Error::NotLoggedIn(_)
-        | session::Error::Refused
-        | session::Error::TotpRequired(_)
-        | session::Error::PasswordReset
+        | session::Error::Refused(_)
+        | session::Error::TotpRequired { .. }
+        | session::Error::PasswordReset(_)
         | session::Error::Expired
         | session::Error::CredentialsLocked { .. }
         | session::Error::CredentialsUnavailable { .. } => error.hint(),

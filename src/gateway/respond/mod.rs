@@ -20,19 +20,35 @@ use serde_json::json;
 use self::tell::{Told, tell};
 use super::body::Body;
 use super::{Error, headers};
-use crate::config::Limits;
+use crate::config::{Limits, in_profile};
 use crate::listen::{Canned, Refusal};
 use crate::session::Verdict;
 use crate::telemetry::{Noted, Spent};
+
+/// The code of what never becomes a request.
+pub(super) const MALFORMED: &str = "request.framing";
+
+/// What is said of it.
+pub(super) const NOT_HTTP: &str = "the request is not well-formed HTTP/1.1";
 
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
     tell(error).code
 }
 
-/// Renders `error`.
-pub(super) fn render(error: &Error) -> Response<Body> {
+/// Renders `error`, the commands in its hint for those who use the daemon of `profile`.
+pub(super) fn render_in(profile: &str, error: &Error) -> Response<Body> {
     let told = tell(error);
+    let hint = told.hint.map(|hint| in_profile(&hint, profile).into());
+    rendered(error, &Told { hint, ..told })
+}
+
+/// Renders `error`, which advises no command.
+pub(super) fn render(error: &Error) -> Response<Body> {
+    rendered(error, &tell(error))
+}
+
+fn rendered(error: &Error, told: &Told) -> Response<Body> {
     let mut detail = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -40,9 +56,9 @@ pub(super) fn render(error: &Error) -> Response<Body> {
         let _ = write!(detail, ": {error}");
         cause = error.source();
     }
-    let mut response = Response::new(Body::full(problem(&told, &detail)));
+    let mut response = Response::new(Body::full(problem(told, &detail)));
     *response.status_mut() = told.status;
-    describe(response.headers_mut(), &told);
+    describe(response.headers_mut(), told);
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }
@@ -81,7 +97,7 @@ pub(super) fn tell_time(response: &mut Response<Body>, spent: &Spent) {
 pub(super) fn canned(limits: &Limits) -> Canned {
     let framing = Told {
         status: StatusCode::BAD_REQUEST,
-        code: "request.framing",
+        code: MALFORMED,
         title: "Malformed request",
         token: "http_request_error",
         hint: Some(
@@ -114,7 +130,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         limits.header_bytes, limits.headers
     );
     Canned {
-        malformed: raw(&framing, "the request is not well-formed HTTP/1.1"),
+        malformed: raw(&framing, NOT_HTTP),
         fields_too_large: raw(&too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), &fields),
         target_too_long: raw(
             &too_large(StatusCode::URI_TOO_LONG),

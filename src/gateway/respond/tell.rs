@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::clients::{self, Spent};
 use crate::gateway::{Error, caller, guard, policy};
 use crate::throttle;
-use crate::upstream::{self, Fault, Unreachable};
+use crate::upstream::{self, Fault, Repeat, Unreachable};
 
 /// What is said about an error, beside its own sentence.
 #[derive(Clone)]
@@ -79,7 +79,8 @@ pub(super) fn tell(error: &Error) -> Told {
         )
         .retry(*retry_after),
         Error::Body(fault) => tell_body(*fault),
-        Error::Upstream(error) => tell_upstream(error),
+        Error::Upstream(error) => tell_upstream(error, Repeat::Never),
+        Error::Read(error) => tell_upstream(error, Repeat::Harmless),
         Error::Overloaded => Told::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "daemon.overloaded",
@@ -248,15 +249,15 @@ fn tell_session(error: &crate::session::Error) -> Told {
     let (status, title) = match error {
         E::Locked => (StatusCode::LOCKED, "Locked"),
         E::NotLoggedIn(_) => (StatusCode::SERVICE_UNAVAILABLE, "Not logged in"),
-        E::Refused => (StatusCode::SERVICE_UNAVAILABLE, "Login refused"),
-        E::TotpRequired(_) => (StatusCode::SERVICE_UNAVAILABLE, "2FA code needed"),
-        E::PasswordReset => (StatusCode::SERVICE_UNAVAILABLE, "Password reset needed"),
+        E::Refused(_) => (StatusCode::SERVICE_UNAVAILABLE, "Login refused"),
+        E::TotpRequired { .. } => (StatusCode::SERVICE_UNAVAILABLE, "2FA code needed"),
+        E::PasswordReset(_) => (StatusCode::SERVICE_UNAVAILABLE, "Password reset needed"),
         E::Expired => (StatusCode::SERVICE_UNAVAILABLE, "Session ended"),
         E::CredentialsLocked { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Credential store locked"),
         E::CredentialsUnavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Credential store unavailable")
         }
-        E::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "No token"),
+        E::NextCode { .. } | E::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "No token"),
     };
     let told = Told::new(status, error.code(), title, error.hint());
     Told { retry_after: error.retry_after(), token: "proxy_internal_response", ..told }
@@ -291,8 +292,12 @@ fn tell_body(fault: Fault) -> Told {
     }
 }
 
-fn tell_upstream(error: &upstream::Error) -> Told {
+fn tell_upstream(error: &upstream::Error, repeat: Repeat) -> Told {
     use upstream::Error as E;
+    let unless = |read: &'static str, write: &'static str| match repeat {
+        Repeat::Harmless => read,
+        Repeat::Never => write,
+    };
     match error {
         E::Unreachable { reason, .. } => Told::new(
             StatusCode::BAD_GATEWAY,
@@ -320,25 +325,38 @@ fn tell_upstream(error: &upstream::Error) -> Told {
             StatusCode::BAD_GATEWAY,
             "upstream.closed",
             "Closed without an answer",
-            "A write may have been executed: look before you send it again.",
+            unless(
+                "Send it again: nothing was changed. It was a new connection that ended; only on one \
+                 that had been idle is a read repeated here.",
+                WRITTEN,
+            ),
         )
         .token("connection_terminated"),
         E::Malformed { .. } => Told::new(
             StatusCode::BAD_GATEWAY,
             "upstream.closed",
             "No valid answer",
-            "A write may have been executed: look before you send it again.",
+            unless(
+                "Nothing was changed. If it comes again, look who answers: `nexudus-proxy doctor`.",
+                WRITTEN,
+            ),
         )
         .token("http_protocol_error"),
         E::Timeout { .. } => Told::new(
             StatusCode::GATEWAY_TIMEOUT,
             "upstream.timeout",
             "Nexudus too slow",
-            "Ask for less at a time, or raise upstream.header_timeout.",
+            unless(
+                "Ask for less at a time, or raise upstream.header_timeout.",
+                "A write may have been executed: look before you send it again, or raise \
+                 upstream.header_timeout.",
+            ),
         )
         .token("http_response_timeout"),
     }
 }
+
+const WRITTEN: &str = "A write may have been executed: look before you send it again.";
 
 /// [`guard::FORWARDED`] as `Allow` wants it.
 const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tracing::{debug, error, info, warn};
 
 use super::Keeper;
-use crate::config;
+use crate::config::{self, in_profile};
 use crate::session::Bearer;
 use crate::session::error::Error;
 use crate::session::flight::End;
@@ -59,7 +59,8 @@ impl<I: Issuer> Keeper<I> {
         } else if error.retry_after().is_some() {
             warn!(error = %error, cause, "no token; trying again");
         } else {
-            error!(error = %error, cause, hint = &*error.hint(), "no token");
+            let hint = in_profile(&error.hint(), self.desk.credentials.profile());
+            error!(error = %error, cause, hint, "no token");
         }
     }
 

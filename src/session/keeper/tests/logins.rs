@@ -7,14 +7,14 @@ async fn a_refused_password_is_not_tried_again_until_it_changes() {
     let world = World::with_file();
     world.answer(Err(Failure::Refused));
     let session = world.daemon();
-    assert_eq!(session.ready(Body::Replayable).await, Err(Error::Refused));
+    assert_eq!(session.ready(Body::Replayable).await, Err(Error::Refused(Origin::Memory)));
 
     for _ in 0..10 {
         session.credentials_changed().await;
-        assert_eq!(session.refresh().await, Err(Error::Refused));
+        assert_eq!(session.refresh().await, Err(Error::Refused(Origin::Memory)));
         world.hand.advance(secs(10_000));
         let restarted = world.daemon();
-        assert_eq!(restarted.ready(Body::Replayable).await, Err(Error::Refused));
+        assert_eq!(restarted.ready(Body::Replayable).await, Err(Error::Refused(Origin::Memory)));
     }
 
     assert_eq!(world.grants(), ["password p"]);
@@ -52,9 +52,9 @@ async fn an_unclear_answer_to_a_password_is_tried_three_times_then_rarely() {
 #[tokio::test]
 async fn each_refusal_has_its_own_words() {
     for (failure, error) in [
-        (Failure::TotpRequired, Error::TotpRequired(None)),
-        (Failure::PasswordReset, Error::PasswordReset),
-        (Failure::Refused, Error::Refused),
+        (Failure::TotpRequired, Error::TotpRequired { origin: Origin::Memory, cause: None }),
+        (Failure::PasswordReset, Error::PasswordReset(Origin::Memory)),
+        (Failure::Refused, Error::Refused(Origin::Memory)),
     ] {
         let world = World::new();
         world.answer(Err(failure));
@@ -97,6 +97,8 @@ async fn a_stored_secret_makes_a_code_for_each_login_and_never_the_same_twice() 
     let restarted = world.daemon_with(shared);
     seen(&restarted, |view| view.error.is_some()).await;
     assert_eq!(world.grants().len(), 1);
+    let waits = restarted.bearer().unwrap_err();
+    assert!(matches!(waits, Error::NextCode { retry_after } if retry_after <= secs(30)));
     world.hand.advance(secs(30));
     seen(&restarted, |view| view.state == Word::Ready).await;
 

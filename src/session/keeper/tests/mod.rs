@@ -11,7 +11,7 @@ mod writes;
 use http::Method;
 
 use crate::config::Store;
-use crate::credentials::{Credentials, Login, SecondFactor};
+use crate::credentials::{Credentials, Login, Origin, SecondFactor};
 use crate::secret::Secret;
 use crate::session::answer::Failure;
 use crate::session::issuer::Probe;
