@@ -15,6 +15,7 @@ use http::HeaderMap;
 use http::header::TRANSFER_ENCODING;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, Sleep};
 
 use super::pool::Lease;
@@ -179,6 +180,7 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self.get_mut();
+        ready!(poll_turn(cx));
         if let Some(bytes) = this.read.take() {
             if this.incoming.is_end_stream() {
                 this.progress.complete.store(true, Ordering::Relaxed);
@@ -205,6 +207,7 @@ impl Body for Upload {
                 return Poll::Ready(Some(Err(this.progress.fail(Fault::TooLarge))));
             };
             this.left = left;
+            spend(cx, data.len());
             this.progress.pieces.fetch_add(1, Ordering::Relaxed);
             if this.incoming.is_end_stream() {
                 this.progress.complete.store(true, Ordering::Relaxed);
@@ -234,6 +237,26 @@ impl fmt::Debug for Upload {
         f.debug_struct("Upload").field("left", &self.left).finish_non_exhaustive()
     }
 }
+
+/// Waits until it is this task's turn again, if it has used up the one it has.
+fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
+    poll_proceed(cx).map(drop)
+}
+
+/// Takes what so many bytes cost from the turn of this task. tokio counts operations, and an
+/// operation on a large body can be a thousand times as long as one on a small one.
+fn spend(cx: &mut Context<'_>, bytes: usize) {
+    for _ in 0..bytes / PIECE {
+        match poll_proceed(cx) {
+            Poll::Ready(progress) => progress.made_progress(),
+            Poll::Pending => return,
+        }
+    }
+}
+
+/// What counts as one of the 128 operations of a turn: 256 KiB, or 0.3 ms of decryption and
+/// copying, and others are looked at.
+const PIECE: usize = 2 << 10;
 
 /// Says whether a body has no transfer coding but chunks.
 pub(super) fn is_plain(headers: &HeaderMap) -> bool {
@@ -291,6 +314,7 @@ impl Body for Relayed {
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        ready!(poll_turn(cx));
         loop {
             let Self { incoming, lease, .. } = this;
             let mut incoming = Pin::new(incoming);
@@ -309,9 +333,13 @@ impl Body for Relayed {
                     return Poll::Pending;
                 }
                 Some(Ok(ref frame)) if frame.is_trailers() => continue,
-                // hyper does not ask again once it has every byte of a known length.
-                Some(Ok(_)) if this.incoming.is_end_stream() => this.finish(),
-                Some(Ok(_)) => {}
+                Some(Ok(ref frame)) => {
+                    spend(cx, frame.data_ref().map_or(0, Bytes::len));
+                    // hyper does not ask again once it has every byte of a known length.
+                    if this.incoming.is_end_stream() {
+                        this.finish();
+                    }
+                }
             }
             return Poll::Ready(frame);
         }
@@ -329,5 +357,29 @@ impl Body for Relayed {
 impl fmt::Debug for Relayed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Relayed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_body_gives_way_after_a_quarter_of_a_mebibyte() {
+        let turns = async || {
+            let mut passed = 0;
+            std::future::poll_fn(|cx| {
+                while poll_turn(cx).is_ready() && passed < 1 << 30 {
+                    spend(cx, 64 << 10);
+                    passed += 64 << 10;
+                }
+                Poll::Ready(passed)
+            })
+            .await
+        };
+
+        let passed = tokio::spawn(turns()).await.unwrap();
+
+        assert_eq!(passed, 256 << 10);
     }
 }
