@@ -56,7 +56,7 @@ def request(port, what):
     return f"GET /api/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
 
 
-def mixed(url, core, seconds=8):
+def mixed(url, core):
     """Latency of a small GET every 10 ms beside a 1 GB download and a bulk export."""
     beside = [
         subprocess.Popen(["taskset", "-c", str(core), "curl", "-sSk", "--limit-rate", "100M",
@@ -66,14 +66,19 @@ def mixed(url, core, seconds=8):
                           "-o", "/dev/null", f"{url}/small?page=[1-1000]"]),
     ]
     time.sleep(0.3)
-    person = Path(__file__).parent / "interactive.py"
-    seen = subprocess.run(
-        ["taskset", "-c", str(core), sys.executable, str(person), f"{url}/small", str(seconds)],
-        capture_output=True, text=True, check=True).stdout
+    seen = interactive(f"{url}/small", core, 800)
     for process in beside:
         process.terminate()
         process.wait()
-    return json.loads(seen)
+    return {f"mixed_{name}": value for name, value in seen.items()}
+
+
+def interactive(url, core, calls, every=0.01):
+    """What small GETs on one connection take, with pauses between them."""
+    person = Path(__file__).parent / "interactive.py"
+    return json.loads(subprocess.run(
+        ["taskset", "-c", str(core), sys.executable, str(person), url, str(calls), str(every)],
+        capture_output=True, text=True, check=True).stdout)
 
 
 def starts(proxy, core, times=9):
@@ -90,6 +95,7 @@ def distance(far, proxy, authority, core, calls, idle):
     and through a proxy that is near; then single calls after a pause."""
     direct = [curl(f"https://localhost:{far}/api/small", core, "--cacert", str(authority),
                    "-u", "ada@example.com:correct horse") for _ in range(calls)]
+    kept = interactive(f"https://localhost:{far}/api/small", core, calls)
     url = f"http://127.0.0.1:{proxy.port}/api/small"
     with measure.running(proxy.command, core, proxy.port, proxy.environment):
         measure.settle(url)
@@ -102,6 +108,7 @@ def distance(far, proxy, authority, core, calls, idle):
     return {
         "round_trip_ms": ROUND_TRIP, "calls": calls,
         "direct_s": sum(direct) / 1000, "direct_p50_ms": statistics.median(direct),
+        "kept_p50_ms": kept["p50_ms"], "kept_p99_ms": kept["p99_ms"],
         "proxied_s": sum(proxied) / 1000, "proxied_p50_ms": statistics.median(proxied),
         "proxied_p99_ms": percentile(proxied), "after_60_s_idle_ms": after,
     }
