@@ -83,6 +83,38 @@ fn a_websocket_is_refused_and_other_offers_are_not() {
 }
 
 #[test]
+fn where_websockets_are_let_through_they_must_be_well_formed() {
+    let guard = guard().switching(true);
+    let upgrade = |connection, protocol| {
+        [("host", "localhost"), ("connection", connection), ("upgrade", protocol)]
+    };
+    let checked = |method, headers: &[(&str, &str)]| {
+        let (head, ()) = request(method, "/", headers).into_parts();
+        check(&head, &visitor(), &guard).map(|(_, switches)| switches)
+    };
+    for (connection, protocol) in [
+        ("Upgrade", "websocket"),
+        ("keep-alive, upgrade", "WebSocket"),
+        ("upgrade", "h2c,websocket"),
+    ] {
+        assert_eq!(checked("GET", &upgrade(connection, protocol)), Ok(true));
+        assert_eq!(checked("POST", &upgrade(connection, protocol)), Err(Error::Upgrade));
+    }
+    assert_eq!(checked("GET", &upgrade("close", "websocket")), Err(Error::Upgrade));
+    assert_eq!(checked("GET", &upgrade("upgrade", "h2c")), Ok(false));
+    assert_eq!(checked("GET", &[("host", "localhost"), ("upgrade", "websocket")]), Ok(false));
+    for body in [("content-length", "1"), ("transfer-encoding", "chunked")] {
+        let headers = [&upgrade("upgrade", "websocket")[..], &[body]].concat();
+        assert_eq!(checked("GET", &headers), Err(Error::Upgrade), "{body:?}");
+    }
+    let foreign = [&upgrade("upgrade", "websocket")[..], &[("origin", "http://evil.example")]];
+    assert_eq!(checked("GET", &foreign.concat()), Err(Error::ForeignOrigin));
+    let (mut head, ()) = request("GET", "/", &upgrade("upgrade", "websocket")).into_parts();
+    head.version = Version::HTTP_10;
+    assert_eq!(check(&head, &visitor(), &guard).map(drop), Err(Error::Upgrade));
+}
+
+#[test]
 fn odd_transfer_encodings_are_refused() {
     for coding in ["gzip, chunked", "chunked, chunked", "identity", ", chunked", ""] {
         let headers = [("host", "localhost"), ("transfer-encoding", coding)];

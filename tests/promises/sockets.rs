@@ -1,0 +1,333 @@
+//! A WebSocket goes through where that is wanted, for whoever may write, and ends with either side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use nexudus_proxy::admin::wire::Status;
+use nexudus_proxy::config::{Anonymous, Rule};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error, Message, http};
+
+use crate::support::exact::{Exact, Reply, exact, ok, read_until};
+use crate::support::{Daemon, PATIENCE, Setup, daemon, daemon_before, upstream};
+
+type Socket = WebSocketStream<TcpStream>;
+
+#[tokio::test]
+async fn a_websocket_carries_whatever_both_ends_say() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let (mut socket, answer) = open(&daemon, "/api/live?x=%20y").await.unwrap();
+
+    assert_eq!(answer["upgrade"], "websocket");
+    assert_eq!(answer["sec-websocket-protocol"], "chat");
+    let large = vec![0x5a; 1 << 20];
+    for message in [Message::text("héllo"), Message::binary(vec![0, 255]), Message::binary(large)]
+    {
+        assert_eq!(said_back(&mut socket, message.clone()).await, message);
+    }
+    let pong = said_back(&mut socket, Message::Ping("are you there".into())).await;
+    assert_eq!(pong, Message::Pong("are you there".into()));
+    let head = upstream.seen().concat();
+    assert!(head.starts_with("GET /api/live?x=%20y HTTP/1.1\r\n"), "{head}");
+    let head = head.to_ascii_lowercase();
+    for line in ["connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13"] {
+        assert_eq!(head.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {head}");
+    }
+    assert!(head.contains("\r\nauthorization: bearer marker-token-5c1d\r\n"), "{head}");
+    assert!(head.contains(&format!("\r\nhost: localhost:{}\r\n", upstream.address.port())));
+    assert!(!head.contains("cookie") && !head.contains("theirs"), "{head}");
+}
+
+#[tokio::test]
+async fn many_messages_stand_in_both_directions_at_once() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let (socket, _) = open(&daemon, "/live").await.unwrap();
+    let (mut out, back) = socket.split();
+
+    let say = async {
+        for number in 0..200_u8 {
+            out.send(Message::binary(vec![number; 64 << 10])).await.unwrap();
+        }
+        out.send(Message::text("bye")).await.unwrap();
+    };
+    let heard = back.map(Result::unwrap).filter(|it| std::future::ready(it.is_binary())).collect();
+    let ((), heard): ((), Vec<_>) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(say, heard) }).await.unwrap();
+
+    let expected = (0..200_u8).map(|number| Message::binary(vec![number; 64 << 10]));
+    assert!(expected.eq(heard));
+}
+
+#[tokio::test]
+async fn either_end_closes_both_and_nothing_is_left() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+
+    let (mut socket, _) = open(&daemon, "/live").await.unwrap();
+    socket.send(Message::text("bye")).await.unwrap();
+    assert!(matches!(next(&mut socket).await, Some(Ok(Message::Close(_)))), "from the host");
+    assert!(next(&mut socket).await.is_none());
+    nothing_is_open(&daemon).await;
+
+    let (mut socket, _) = open(&daemon, "/live").await.unwrap();
+    socket.close(None).await.unwrap();
+    assert!(matches!(next(&mut socket).await, Some(Ok(Message::Close(_)))), "from the caller");
+    assert!(next(&mut socket).await.is_none());
+    nothing_is_open(&daemon).await;
+
+    let (socket, _) = open(&daemon, "/live").await.unwrap();
+    let two = status(&daemon).await.requests;
+    assert_eq!((two.in_flight, two.connections), (1, 1), "it counts while it lives");
+    drop(socket);
+    nothing_is_open(&daemon).await;
+    let metrics = daemon.metrics().await;
+    assert!(metrics.contains("class=\"1xx\"} 3\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_agree_is_heard_as_always() {
+    let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nnot";
+    let upstream = exact(move |head| match head.contains(" /refused ") {
+        true => Reply::Keep(refused.to_owned()),
+        false => Reply::Keep(ok("no socket here")),
+    })
+    .await;
+    let daemon = switching(&upstream).run().await;
+
+    daemon.get("/plain").await;
+    for (path, status, body) in [("/refused", 403, "not"), ("/plain", 200, "no socket here")] {
+        let before = upstream.connections();
+        let Err(Error::Http(answer)) = open(&daemon, path).await else { panic!("it switched") };
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.body().as_deref(), Some(body.as_bytes()));
+        assert!(!answer.headers().contains_key("upgrade"), "{answer:?}");
+        assert!(upstream.connections() > before, "it has a connection of its own");
+    }
+    for lie in [
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ] {
+        let upstream = exact(move |_| Reply::Close(lie.to_owned())).await;
+        let daemon = switching(&upstream).run().await;
+        let Err(Error::Http(answer)) = open(&daemon, "/live").await else { panic!("it switched") };
+        assert_eq!(answer.status(), 502, "{lie}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_renewed_before_a_websocket_too() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.upstream.upgrade = true).run().await;
+    daemon.get("/api/auth/me").await;
+    upstream.revoke_access_tokens();
+
+    let Err(Error::Http(answer)) = open(&daemon, "/api/echo").await else { panic!("it switched") };
+
+    assert_eq!(answer.status(), 200, "the simulator has no WebSocket");
+    let asked = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/echo");
+    let told: Vec<_> = asked.map(|seen| (seen.status, seen.header("upgrade").is_some())).collect();
+    assert_eq!(told, [(Some(401), true), (Some(200), true)]);
+}
+
+#[tokio::test]
+async fn over_http2_a_websocket_has_a_connection_of_http1() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.upstream.upgrade = true;
+        config.upstream.http2 = true;
+    });
+    let daemon = setup.run().await;
+    daemon.get("/api/echo").await;
+
+    open(&daemon, "/api/echo").await.unwrap_err();
+
+    let versions = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/echo");
+    assert_eq!(versions.map(|seen| seen.version).collect::<Vec<_>>(), ["HTTP/2", "HTTP/1.1"]);
+}
+
+#[tokio::test]
+async fn who_may_not_write_gets_no_websocket() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let reader = switching(&upstream).set(|config| config.policy.anonymous = Anonymous::ReadOnly);
+    let denied = switching(&upstream)
+        .set(|config| config.policy.deny = vec![Rule::read("POST /api/live").unwrap()]);
+
+    for (setup, code) in [(reader, "policy.read-only"), (denied, "policy.denied")] {
+        let daemon = setup.run().await;
+        let Err(Error::Http(answer)) = open(&daemon, "/api/live").await else { panic!("it did") };
+        let body = String::from_utf8_lossy(answer.body().as_ref().unwrap()).into_owned();
+        assert!(answer.status() == 403 && body.contains(code), "{body}");
+        assert_eq!(upstream.seen().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_caller_sends_ahead_arrives() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+
+    // A masked text frame, mask zero, right behind the head.
+    let ahead = [&handshake()[..], b"\x81\x82\0\0\0\0hi"].concat();
+    caller.write_all(&ahead).await.unwrap();
+
+    let head = read_until(&mut caller, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let mut frame = [0; 4];
+    caller.read_exact(&mut frame).await.unwrap();
+    assert_eq!(&frame, b"\x81\x02hi");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_websocket_and_then_ends_it() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let (mut socket, _) = open(&daemon, "/live").await.unwrap();
+    let admin = daemon.admin().await;
+    let address = daemon.address();
+
+    let stop = tokio::spawn(daemon.running.stop(Duration::from_secs(1)));
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let draining: Status = admin.get("/v1/status").await.unwrap();
+    assert_eq!(draining.requests.in_flight, 1);
+    let message = Message::text("still here");
+    assert_eq!(said_back(&mut socket, message.clone()).await, message);
+
+    assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "it ends");
+    stop.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_ends_a_websocket_and_a_renewal_does_not() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let (mut socket, _) = open(&daemon, "/live").await.unwrap();
+
+    daemon.running.session().refresh().await.unwrap();
+    let message = Message::text("still here");
+    assert_eq!(said_back(&mut socket, message.clone()).await, message);
+
+    daemon.running.session().lock().await;
+    assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "it ends");
+    nothing_is_open(&daemon).await;
+
+    daemon.running.session().unlock().await;
+    let (mut socket, _) = open(&daemon, "/live").await.unwrap();
+    daemon.running.session().forget().await;
+    assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "a logout too");
+}
+
+#[tokio::test]
+async fn a_lock_during_the_handshake_is_not_missed() {
+    let word = Arc::new(Semaphore::new(0));
+    let upstream = {
+        let word = word.clone();
+        exact(move |_| Reply::Mute(word.clone())).await
+    };
+    let daemon = switching(&upstream).run().await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    caller.write_all(&handshake()).await.unwrap();
+    while upstream.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+
+    daemon.running.session().lock().await;
+    word.add_permits(1);
+
+    let answer = read_until(&mut caller, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");
+}
+
+#[tokio::test]
+async fn no_patience_with_requests_ends_a_silent_websocket() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let setup = switching(&upstream).set(|config| {
+        config.limits.keep_alive = Duration::from_millis(50);
+        config.limits.header_timeout = Duration::from_millis(50);
+        config.limits.body_idle = Duration::from_millis(50);
+    });
+    let daemon = setup.run().await;
+    let (mut socket, _) = open(&daemon, "/live").await.unwrap();
+
+    // Ten times what any request is given.
+    let nothing = tokio::time::timeout(Duration::from_millis(500), socket.next()).await;
+
+    assert!(nothing.is_err(), "{nothing:?}");
+    let message = Message::text("still here");
+    assert_eq!(said_back(&mut socket, message.clone()).await, message);
+}
+
+#[tokio::test]
+async fn no_token_shows_where_a_websocket_goes_through() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    caller.write_all(&handshake()).await.unwrap();
+
+    let head = read_until(&mut caller, "\r\n\r\n").await;
+
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(!head.contains("marker-token") && !head.contains("set-cookie"), "{head}");
+    assert!(!daemon.metrics().await.contains("marker-token"));
+}
+
+/// A daemon that lets WebSockets through.
+fn switching(upstream: &Exact) -> Setup {
+    daemon_before(upstream.address.port(), &upstream.ca)
+        .set(|config| config.upstream.upgrade = true)
+}
+
+async fn open(daemon: &Daemon, path: &str) -> Result<(Socket, http::HeaderMap), Error> {
+    let stream = TcpStream::connect(daemon.address()).await.unwrap();
+    let address = format!("ws://localhost:{}{path}", daemon.address().port());
+    let mut request = address.into_client_request().unwrap();
+    let mut say = |name: &'static str, value| {
+        request.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    };
+    say("authorization", "Bearer theirs");
+    say("cookie", "theirs=1");
+    say("sec-websocket-protocol", "chat");
+    let opening = tokio_tungstenite::client_async(request, stream);
+    let (socket, answer) = tokio::time::timeout(PATIENCE, opening).await.unwrap()?;
+    Ok((socket, answer.headers().clone()))
+}
+
+fn handshake() -> Vec<u8> {
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+    let asks = "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket";
+    format!("GET /live HTTP/1.1\r\n{asks}\r\n{key}\r\n\r\n").into_bytes()
+}
+
+async fn next(socket: &mut Socket) -> Option<Result<Message, Error>> {
+    tokio::time::timeout(PATIENCE, socket.next()).await.expect("nothing comes")
+}
+
+async fn said_back(socket: &mut Socket, message: Message) -> Message {
+    socket.send(message).await.unwrap();
+    next(socket).await.unwrap().unwrap()
+}
+
+async fn status(daemon: &Daemon) -> Status {
+    daemon.admin().await.get("/v1/status").await.unwrap()
+}
+
+async fn nothing_is_open(daemon: &Daemon) {
+    let gone = async {
+        loop {
+            let requests = status(daemon).await.requests;
+            if (requests.in_flight, requests.connections) == (0, 0) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("something is left open");
+}
