@@ -240,6 +240,9 @@ fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Error::Target("it holds user information"));
     }
+    if !uri.authority().is_none_or(has_good_port) {
+        return Err(Error::Target("its port is not one"));
+    }
     let Some(target) = uri.path_and_query() else { return Err(Error::Target("it is empty")) };
     if !target.as_str().starts_with('/') {
         return Err(Error::Target("it does not begin with a slash"));
@@ -279,12 +282,16 @@ fn one_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
-    let lacks_port = authority.port().is_none() && text.ends_with(':');
     // A comma is how two Host fields look after something has joined them.
-    match lacks_port || text.contains(['@', ',']) || authority.host().is_empty() {
+    match !has_good_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
         true => Err(Error::Host),
         false => Ok(host.as_bytes()),
     }
+}
+
+/// Says whether the host stands alone or with a port that there can be.
+fn has_good_port(authority: &Authority) -> bool {
+    authority.port_u16().is_some() || authority.as_str().len() == authority.host().len()
 }
 
 /// A browser says where a request comes from; no other tool sends these headers.

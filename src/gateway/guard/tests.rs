@@ -21,6 +21,9 @@ fn a_foreign_or_odd_host_is_refused() {
     for host in ["", "a@localhost", "localhost:", "local host", "localhost/", "[::1", "a,b"] {
         assert_eq!(checked("GET", "/", &[("host", host)]), Err(Error::Host), "{host}");
     }
+    for host in ["localhost:abc", "localhost:65536", "evil.example:-1", "[::1]:", "[::1]:x"] {
+        assert_eq!(checked("GET", "/", &[("host", host)]), Err(Error::Host), "{host}");
+    }
     assert_eq!(checked("GET", "/", &[]), Err(Error::Host));
     let twice = [("host", "localhost"), ("host", "localhost")];
     assert_eq!(checked("GET", "/", &twice), Err(Error::Host));
@@ -59,6 +62,9 @@ fn a_target_cannot_choose_another_host() {
     assert_eq!(checked("GET", "http://evil.example/", &host), Err(Error::ForeignHost));
     assert_eq!(checked("GET", "http://localhost:6398/", &host), Ok(()));
     for target in ["ftp://localhost:6398/", "https://localhost:6398/", "http://a@localhost/"] {
+        assert!(matches!(checked("GET", target, &host), Err(Error::Target(_))), "{target}");
+    }
+    for target in ["http://localhost:abc/", "http://localhost:65536/", "http://localhost:/"] {
         assert!(matches!(checked("GET", target, &host), Err(Error::Target(_))), "{target}");
     }
     assert!(matches!(checked("GET", "localhost:6398", &host), Err(Error::Target(_))));
