@@ -1,11 +1,14 @@
 //! A WebSocket goes through where that is wanted, for whoever may write, and ends with either side.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::wire::Status;
-use nexudus_proxy::config::{Anonymous, Rule};
+use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::config::{Anonymous, Paths, Rule};
+use nexudus_proxy::daemon::Relay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -168,6 +171,55 @@ async fn who_may_not_write_gets_no_websocket() {
 }
 
 #[tokio::test]
+async fn a_client_gets_a_websocket_where_its_limits_let_it_do_everything() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let state = daemon.home().join("state");
+    let rules = |rules: &[&str]| rules.iter().map(|rule| Rule::read(rule).unwrap()).collect();
+    let allow = |these: &[&str]| Limits { allow: rules(these), ..Limits::default() };
+    let cases = [
+        ("reader", Limits { read_only: true, ..Limits::default() }, "/api/live", 403),
+        ("getter", allow(&["GET /api/**"]), "/api/live", 403),
+        ("denied", Limits { deny: rules(&["DELETE /**"]), ..Limits::default() }, "/api/live", 403),
+        ("elsewhere", allow(&["* /api/live"]), "/api/other", 403),
+        ("token", allow(&["* /**"]), "/api/auth/me", 403),
+        ("writer", allow(&["* /api/live"]), "/api/live", 101),
+        ("once", Limits { max_requests: Some(1), ..Limits::default() }, "/api/live", 101),
+    ];
+
+    for (name, limits, path, expected) in cases {
+        let key = clients::add(&state, name, limits).unwrap();
+        let status = match open_at(daemon.address(), path, key.expose()).await {
+            Ok(_) => 101,
+            Err(Error::Http(answer)) => answer.status().as_u16(),
+            Err(error) => panic!("{name}: {error}"),
+        };
+        assert_eq!(status, expected, "{name}");
+    }
+    assert_eq!(upstream.seen().len(), 2, "the others went nowhere");
+    assert!(!upstream.seen().concat().contains("nexudus-proxy-key"));
+}
+
+#[tokio::test]
+async fn a_websocket_goes_through_the_listener_of_a_run_too() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+    let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
+    let socket = Paths::below(daemon.home()).proxy_socket();
+    let relay = Relay::start(socket, &key).await.unwrap();
+
+    let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();
+    let message = Message::text("through two");
+    assert_eq!(said_back(&mut socket, message.clone()).await, message);
+    drop(socket);
+    nothing_is_open(&daemon).await;
+
+    let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();
+    daemon.running.session().lock().await;
+    assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "it ends from the other side too");
+}
+
+#[tokio::test]
 async fn what_a_caller_sends_ahead_arrives() {
     let upstream = exact(|_| Reply::Switch).await;
     let daemon = switching(&upstream).run().await;
@@ -286,13 +338,24 @@ fn switching(upstream: &Exact) -> Setup {
 }
 
 async fn open(daemon: &Daemon, path: &str) -> Result<(Socket, http::HeaderMap), Error> {
-    let stream = TcpStream::connect(daemon.address()).await.unwrap();
-    let address = format!("ws://localhost:{}{path}", daemon.address().port());
+    open_at(daemon.address(), path, "").await
+}
+
+async fn open_at(
+    address: SocketAddr,
+    path: &str,
+    key: &str,
+) -> Result<(Socket, http::HeaderMap), Error> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let address = format!("ws://localhost:{}{path}", address.port());
     let mut request = address.into_client_request().unwrap();
-    let mut say = |name: &'static str, value| {
-        request.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    let mut say = |name: &'static str, value: &str| {
+        request.headers_mut().insert(name, value.parse().unwrap());
     };
     say("authorization", "Bearer theirs");
+    if !key.is_empty() {
+        say("nexudus-proxy-key", key);
+    }
     say("cookie", "theirs=1");
     say("sec-websocket-protocol", "chat");
     let opening = tokio_tungstenite::client_async(request, stream);
