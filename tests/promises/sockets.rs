@@ -1,5 +1,6 @@
 //! A WebSocket goes through where that is wanted, for whoever may write, and ends with either side.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 
 use crate::support::exact::{Exact, Reply, exact, ok, read_until};
-use crate::support::{Daemon, PATIENCE, Setup, daemon, daemon_before, upstream};
+use crate::support::{Daemon, PATIENCE, Place, Setup, daemon, daemon_before, upstream};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -88,8 +89,12 @@ async fn either_end_closes_both_and_nothing_is_left() {
     let (socket, _) = open(&daemon, "/live").await.unwrap();
     let two = status(&daemon).await.requests;
     assert_eq!((two.in_flight, two.connections), (1, 1), "it counts while it lives");
+    let ended = upstream.ended();
     drop(socket);
     nothing_is_open(&daemon).await;
+    while upstream.ended() == ended {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(status(&daemon).await.requests.by_status["1xx"], 3);
 }
 
@@ -329,6 +334,31 @@ async fn no_token_shows_where_a_websocket_goes_through() {
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(!head.contains("marker-token") && !head.contains("set-cookie"), "{head}");
     assert!(!daemon.metrics().await.contains("marker-token"));
+}
+
+#[tokio::test]
+async fn the_log_tells_of_a_websocket_and_of_no_token() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let origin = format!("https://localhost:{}", upstream.address.port());
+    let place = Place::before(origin, &upstream.ca)
+        .set("NEXUDUS_PROXY_UPSTREAM_UPGRADE", "true")
+        .set("NEXUDUS_PROXY_LOG_LEVEL", "trace");
+    let mut program = place.start().await;
+    let (mut socket, _) =
+        open_at(program.address(), "/live?secret=marker-query", "").await.unwrap();
+    said_back(&mut socket, Message::text("marker-message")).await;
+    drop(socket);
+
+    let lines = RefCell::new(String::new());
+    let is_last = |line: &serde_json::Value| {
+        lines.borrow_mut().push_str(&line.to_string());
+        line["status"] == 101
+    };
+    let line = program.logged(is_last).await;
+
+    assert_eq!((&line["path"], &line["bytes"]), (&"/live".into(), &16.into()), "{line}");
+    assert!(lines.borrow().contains("a WebSocket ended"));
+    assert!(!lines.borrow().contains("marker"), "{}", lines.borrow());
 }
 
 /// A daemon that lets WebSockets through.

@@ -44,6 +44,7 @@ pub struct Exact {
     pub ca: String,
     seen: Arc<Mutex<Vec<String>>>,
     connections: Arc<Mutex<usize>>,
+    ended: Arc<Mutex<usize>>,
 }
 
 /// Starts one whose answers `reply` makes of each request's head.
@@ -62,18 +63,22 @@ pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exa
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let (seen, connections) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
     let (reply, kept, count) = (Arc::new(reply), seen.clone(), connections.clone());
+    let ended = Arc::<Mutex<usize>>::default();
+    let gone = ended.clone();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             *count.lock().unwrap() += 1;
             let (acceptor, reply, kept) = (acceptor.clone(), reply.clone(), kept.clone());
+            let gone = gone.clone();
             tokio::spawn(async move {
                 if let Ok(tls) = acceptor.accept(tcp).await {
                     serve(tls, &*reply, &kept).await;
                 }
+                *gone.lock().unwrap() += 1;
             });
         }
     });
-    Exact { address, ca: made.cert.pem(), seen, connections }
+    Exact { address, ca: made.cert.pem(), seen, connections, ended }
 }
 
 impl Exact {
@@ -85,6 +90,11 @@ impl Exact {
     /// Returns how many connections have been opened.
     pub fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
+    }
+
+    /// Returns how many of them are over.
+    pub fn ended(&self) -> usize {
+        *self.ended.lock().unwrap()
     }
 }
 
