@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use nexudus_proxy::admin::wire::Status;
+use nexudus_proxy::admin::wire::{Event, Status};
 use nexudus_proxy::clients::{self, Limits};
 use nexudus_proxy::config::{Anonymous, Paths, Rule};
 use nexudus_proxy::daemon::Relay;
@@ -247,11 +247,14 @@ async fn a_stop_waits_for_a_websocket_and_then_ends_it() {
     let daemon = switching(&upstream).run().await;
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();
     let admin = daemon.admin().await;
-    let address = daemon.address();
+    let mut events = admin.events("ready").await.unwrap();
 
-    let stop = tokio::spawn(daemon.running.stop(Duration::from_secs(1)));
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
+    let stop = tokio::spawn(daemon.running.stop(Duration::from_secs(2)));
+    loop {
+        let Some(Event::Ready(readiness)) = events.next().await else { panic!("it ended") };
+        if !readiness.ready {
+            break;
+        }
     }
     let draining: Status = admin.get("/v1/status").await.unwrap();
     assert_eq!(draining.requests.in_flight, 1);
@@ -260,6 +263,24 @@ async fn a_stop_waits_for_a_websocket_and_then_ends_it() {
 
     assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "it ends");
     stop.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_websocket_that_a_stop_ends_is_written_down() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let origin = format!("https://localhost:{}", upstream.address.port());
+    let place = Place::before(origin, &upstream.ca)
+        .set("NEXUDUS_PROXY_UPSTREAM_UPGRADE", "true")
+        .set("NEXUDUS_PROXY_DAEMON_DRAIN", "10ms")
+        .set("NEXUDUS_PROXY_LOG_LEVEL", "debug");
+    let mut program = place.start().await;
+    let (_socket, _) = open_at(program.address(), "/live", "").await.unwrap();
+
+    let pid = nix::unistd::Pid::from_raw(program.pid().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+
+    program.logged(|line| line["why"] == "stop").await;
+    program.logged(|line| line["status"] == 101).await;
 }
 
 #[tokio::test]
