@@ -102,21 +102,14 @@ fn read_only() -> Arg {
         .long(READ_ONLY)
         .action(ArgAction::SetTrue)
         .conflicts_with("policy.anonymous")
-        .help(
-            KEYS.iter()
-                .find(|entry| entry.path() == "policy.anonymous")
-                .map_or_else(String::new, |entry| {
-                    with_limitation(entry, "Callers without a client key may only read")
-                }),
-        )
+        .help("Callers without a client key may only read")
 }
 
 fn flag(names: &'static Names) -> Arg {
     let entry = names.entry;
-    let help = with_limitation(entry, entry.doc);
     let help = match default(entry) {
-        Some(default) => format!("{help} [default: {default}]"),
-        None => help,
+        Some(default) => format!("{} [default: {default}]", entry.doc),
+        None => entry.doc.to_owned(),
     };
     let arg = Arg::new(names.id.as_str())
         .long(names.flag())
@@ -133,10 +126,6 @@ fn flag(names: &'static Names) -> Arg {
         true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         false => arg,
     }
-}
-
-fn with_limitation(entry: &Entry, doc: &str) -> String {
-    entry.limitation().map_or_else(|| doc.to_owned(), |limitation| format!("{doc} ({limitation})"))
 }
 
 /// Returns the default as one would type it; nothing for what is empty.

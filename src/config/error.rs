@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{KEYS, Place};
+use super::Place;
 
 /// Everything that is wrong, in the order in which it was found; never empty.
 #[derive(Debug)]
@@ -123,14 +123,6 @@ pub enum Problem {
         /// What is too much.
         what: &'static str,
     },
-    /// A value whose mechanism is still to come.
-    #[error("{place}: {what} is not available in this version")]
-    Missing {
-        /// Where.
-        place: Place,
-        /// The key, or the key with its value.
-        what: String,
-    },
     /// An address that others can reach.
     #[error("{place}: {key}: {address} can be reached from other machines")]
     Exposed {
@@ -214,7 +206,7 @@ impl Problem {
             Self::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
                 upstream.ca_file."
                 .to_owned(),
-            Self::Exposed { key, .. } if key != "admin.listen" && can_expose() => {
+            Self::Exposed { key, .. } if key != "admin.listen" => {
                 "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
                  a client key."
                     .to_owned()
@@ -227,7 +219,6 @@ impl Problem {
                 false => "Give listen.tcp an address such as \"localhost:6398\".",
             }
             .to_owned(),
-            Self::Missing { .. } => "Leave it out.".to_owned(),
             Self::Anchors { .. } => {
                 "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
             }
@@ -258,7 +249,6 @@ impl Problem {
             | Self::Shape { place, .. }
             | Self::Plain { place, .. }
             | Self::Extra { place, .. }
-            | Self::Missing { place, .. }
             | Self::Exposed { place, .. }
             | Self::Twice { place, .. }
             | Self::Nowhere { place }
@@ -266,11 +256,6 @@ impl Problem {
             | Self::Anchors { place, .. } => Some(place),
         }
     }
-}
-
-fn can_expose() -> bool {
-    let expose = KEYS.iter().find(|entry| entry.path() == "listen.expose");
-    expose.is_some_and(|entry| entry.limitation().is_none())
 }
 
 /// What a parser says, in its own words.

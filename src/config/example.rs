@@ -34,7 +34,6 @@ const HEAD: &str = "\
 # (NEXUDUS_PROXY_THROTTLE_READS; lists as TOML arrays); a flag comes before the
 # environment, the environment before this file. Durations are written 30s, 100ms,
 # 15d; sizes 64KiB, 1MiB or a number of bytes. Relative paths start at this file.
-# Where it says \"not yet\", another value is refused by this version.
 # `nexudus-proxy config check` validates, `config show` says where each value came from.
 ";
 
@@ -64,6 +63,5 @@ fn comment(entry: &Entry) -> String {
         Some((least, most)) => format!("; {least} to {most}"),
         None => String::new(),
     };
-    let later = entry.limitation().map(|later| format!(" ({later})")).unwrap_or_default();
-    format!("{}{unit}{later}", entry.doc)
+    format!("{}{unit}", entry.doc)
 }

@@ -29,8 +29,6 @@ pub(super) enum Wrong {
     Extra(&'static str),
     /// A `[[host]]` table with a key that is not known.
     Unknown(String),
-    /// It has no mechanism behind it in this version.
-    Missing(String),
 }
 
 impl Wrong {

@@ -17,18 +17,8 @@ pub struct Entry {
     pub doc: &'static str,
     /// A shorter flag than the one made from section and name.
     pub shorthand: Option<&'static str>,
-    pub(super) missing: Missing,
     pub(super) read: fn(&mut Config, &toml::Value, &Kind) -> Result<(), Wrong>,
     pub(super) write: fn(&Config, &Kind) -> toml::Value,
-}
-
-/// Which values of a key have no mechanism behind them yet; they are refused, never ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// None: every value works.
-    Nothing,
-    /// All but the default.
-    AllButDefault,
 }
 
 /// What a key takes.
@@ -143,15 +133,9 @@ impl Entry {
         }
     }
 
-    /// Sets this key, unless the value is wrong or has no mechanism behind it in this version.
+    /// Sets this key, unless the value is wrong.
     pub(super) fn set(&self, config: &mut Config, value: &toml::Value) -> Result<(), Wrong> {
-        let mut changed = config.clone();
-        (self.read)(&mut changed, value, &self.kind)?;
-        if self.missing == Missing::AllButDefault && self.value(&changed) != self.default() {
-            return Err(Wrong::Missing(self.path()));
-        }
-        *config = changed;
-        Ok(())
+        (self.read)(config, value, &self.kind)
     }
 
     /// Says whether two configurations have another value for this key.
@@ -165,21 +149,8 @@ impl Entry {
         let _ = (self.read)(to, &self.value(from), &self.kind);
     }
 
-    /// Says what of this key is still to come, for whoever reads its sentence.
-    pub fn limitation(&self) -> Option<String> {
-        match self.missing {
-            Missing::Nothing => None,
-            Missing::AllButDefault => Some("not yet".to_owned()),
-        }
-    }
-
     pub(super) const fn shorthand(mut self, flag: &'static str) -> Self {
         self.shorthand = Some(flag);
-        self
-    }
-
-    pub(super) const fn only_default(mut self) -> Self {
-        self.missing = Missing::AllButDefault;
         self
     }
 }
@@ -354,7 +325,6 @@ macro_rules! entry {
             kind: $kind,
             doc: $doc,
             shorthand: None,
-            missing: Missing::Nothing,
             read: |config, value, kind| {
                 config.$section.$name = Field::read(value, kind)?;
                 Ok(())
@@ -372,7 +342,6 @@ pub(super) const HOST: Entry = Entry {
     kind: Kind::Hosts,
     doc: "Other hosts that take the same bearer, each on addresses of its own",
     shorthand: None,
-    missing: Missing::Nothing,
     read: |config, value, kind| {
         config.hosts = Field::read(value, kind)?;
         Ok(())

@@ -381,7 +381,6 @@ fn problem(entry: &Entry, wrong: Wrong, place: Place) -> Problem {
         }
         Wrong::Plain => Problem::Plain { place, key },
         Wrong::Extra(what) => Problem::Extra { place, key, what },
-        Wrong::Missing(what) => Problem::Missing { place, what },
         Wrong::Unknown(name) => Problem::UnknownKey {
             place,
             nearest: nearest(&name, HOST_KEYS.iter().map(|&key| key.to_owned()))

@@ -1,10 +1,7 @@
 //! Every key there is: the one list that the rest is made from.
-//!
-//! A key whose mechanism is still to come says so here (`only_default`): any other value
-//! is then refused as not available in this version. Taking that word away enables it.
 
 use super::field::Field;
-use super::keys::{Entry, HOST, Kind, Missing, entry};
+use super::keys::{Entry, HOST, Kind, entry};
 
 /// Every key of the configuration, in the order of the file.
 pub static KEYS: &[Entry] = &[
@@ -29,7 +26,7 @@ pub static KEYS: &[Entry] = &[
         POSITIVE,
         "Longest time from a request's last byte to the head of its answer"
     ),
-    entry!(upstream.upgrade, Kind::Switch, "Let WebSocket through").only_default(),
+    entry!(upstream.upgrade, Kind::Switch, "Let WebSocket through, for callers who may write"),
     HOST,
     entry!(
         listen.tcp,

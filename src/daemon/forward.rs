@@ -165,7 +165,8 @@ pub(super) fn gateway(
     let is_key_needed = config.listen.expose || config.policy.anonymous == Anonymous::None;
     let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
     let users = callers.users.clone();
-    let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys);
+    let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys)
+        .switching(config.upstream.upgrade);
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
         .relaying(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);

@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::header::{HOST, HeaderName};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::{self, OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -101,8 +102,8 @@ async fn serve(stream: Stream, peer: Peer, towards: Arc<Towards>) {
         let (daemon, towards) = (daemon.clone(), towards.clone());
         async move { relay(request, &daemon, &towards).await }
     });
-    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), relay).await;
-    if let Err(error) = served {
+    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), relay);
+    if let Err(error) = serving.with_upgrades().await {
         tracing::debug!(%error, "a local connection ended early");
     }
 }
@@ -112,7 +113,7 @@ async fn call(
 ) -> Result<SendRequest<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
     let stream = UnixStream::connect(&towards.socket).await?;
     let (daemon, connection) = handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(daemon)
 }
 
@@ -129,9 +130,24 @@ async fn relay(
     {
         headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
+    let caller = upgrade::on(&mut request);
     let mut daemon = daemon.lock().await;
     daemon.ready().await?;
-    daemon.send_request(request).await
+    let mut answer = daemon.send_request(request).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        tokio::spawn(join(caller, upgrade::on(&mut answer)));
+    }
+    Ok(answer)
+}
+
+/// Joins the two ends of a WebSocket; the daemon says when it is over.
+async fn join(caller: OnUpgrade, daemon: OnUpgrade) -> Result<(), hyper::Error> {
+    let (caller, daemon) = (caller.await?, daemon.await?);
+    let (mut caller, mut daemon) = (TokioIo::new(caller), TokioIo::new(daemon));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut caller, &mut daemon).await {
+        tracing::debug!(%error, "a WebSocket broke off");
+    }
+    Ok(())
 }
 
 const KEY: HeaderName = HeaderName::from_static("nexudus-proxy-key");

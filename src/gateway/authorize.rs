@@ -6,8 +6,8 @@ use http::header::{
 use http::uri::{Parts, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
 
-use super::headers;
 use super::policy::Allowed;
+use super::{headers, tunnel};
 use crate::session::Bearer;
 use crate::upstream::{Kept, Payload, Upstream};
 
@@ -65,6 +65,9 @@ pub(super) fn with(
     let announces = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
     if announces && matches!(body, Kept::Empty) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    if allowed.switches() {
+        tunnel::announce(&mut headers);
     }
     headers.insert(VIA, OURSELVES);
     // The last thing to be set: nothing above can name it, copy it or take it away.

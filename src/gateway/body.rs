@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::connection::Answering;
-use crate::upstream::Relayed;
+use crate::upstream::{Far, Relayed};
 
 /// The body of an answer. While it lives, its request is in flight.
 #[derive(Debug)]
@@ -29,6 +29,14 @@ impl Body {
 
     pub(super) fn relayed(body: Relayed) -> Self {
         Self { content: Content::Relayed(body), answering: None }
+    }
+
+    /// Takes the connection that an answer with this body has switched, if it has.
+    pub(super) fn take_far(&mut self) -> Option<Box<Far>> {
+        match &mut self.content {
+            Content::Full(_) => None,
+            Content::Relayed(body) => body.take_far(),
+        }
     }
 
     /// Keeps `answering` until this body has been sent or thrown away.

@@ -10,12 +10,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 
 use super::contain::contain;
+use super::tunnel::Switch;
 use super::visitor::Visitor;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
@@ -74,6 +75,7 @@ impl Connections {
         let visitor = gateway.load_full().meet(peer).await;
         let (has_room, draining) = (room.is_some(), self.draining.clone());
         let met = Arc::new(Met { gateway, visitor, phase, draining, has_room });
+        let switch = Switch::default();
         let answer = service_fn(|request: Request<Incoming>| {
             met.phase.busy();
             let access = Access::begin(&self.record, &request, || met.visitor.who());
@@ -81,24 +83,29 @@ impl Connections {
             let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));
             // On its own: hyper would hold room for the largest request on every idle connection.
-            contain(Box::pin(answering.answer(request)), failed)
+            contain(Box::pin(answering.answer(request, &switch)), failed)
         });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(wire), answer));
+        let mut connection = self.http.serve_connection(TokioIo::new(wire), answer);
         let mut draining = self.draining.clone();
         let ended = tokio::select! {
             // What has arrived is read before the end is looked at.
             biased;
-            ended = connection.as_mut() => ended,
+            ended = &mut connection => ended,
             () = end_of(&mut draining, &met.phase) => {
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = draining.over() => connection.await,
+                    ended = &mut connection => ended,
+                    () = draining.over() => (&mut connection).await,
                 }
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a local connection ended early");
+        match ended {
+            Ok(()) if switch.is_set() => {
+                let Parts { io, read_buf, .. } = connection.into_parts();
+                Box::pin(switch.run(io.into_inner().into_stream(), read_buf, draining)).await;
+            }
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "a local connection ended early"),
         }
     }
 }
@@ -122,9 +129,13 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer(
+        mut self,
+        request: Request<Incoming>,
+        switch: &Switch,
+    ) -> Result<Response<Body>, Infallible> {
         let mut spent = Spent::default();
-        let response = match self.met.has_room {
+        let mut response = match self.met.has_room {
             true => {
                 let gateway = self.met.gateway.load_full();
                 let answer = pin!(gateway.respond(request, &self.met.visitor, &mut spent));
@@ -133,6 +144,10 @@ impl Answering {
             false => respond::render(&Error::Overloaded),
         };
         self.access.answered(&response, &spent);
+        if let Some(far) = response.body_mut().take_far() {
+            switch.set(far, self);
+            return Ok(response);
+        }
         Ok(response.map(|body| body.during(self)))
     }
 
@@ -186,7 +201,7 @@ mod tests {
     /// It is moved once for each request, and wiped when it is given back.
     #[test]
     fn the_future_of_a_request_is_small() {
-        fn size<F>(_: fn(Answering, Request<Incoming>) -> F) -> usize {
+        fn size<'a, F>(_: fn(Answering, Request<Incoming>, &'a Switch) -> F) -> usize {
             size_of::<F>()
         }
 

@@ -7,7 +7,8 @@
 use std::net::SocketAddr;
 
 use http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -25,6 +26,8 @@ pub(super) struct Admitted<B> {
     pub(super) head: Parts,
     pub(super) body: B,
     pub(super) caller: Caller,
+    /// It asks for a WebSocket, and may.
+    pub(super) switches: bool,
 }
 
 /// Why a request was turned away at the door.
@@ -54,8 +57,8 @@ pub(crate) enum Error {
     /// A method that Nexudus does not use.
     #[error("the method is not forwarded")]
     Method,
-    /// It asks for a WebSocket.
-    #[error("WebSocket connections are not forwarded")]
+    /// It asks for a WebSocket, and none is let through, or not as RFC 6455 wants it.
+    #[error("this WebSocket connection is not forwarded")]
     Upgrade,
     /// It shows no key, or no good one.
     #[error(transparent)]
@@ -71,6 +74,7 @@ pub struct Guard {
     target_bytes: usize,
     users: Users,
     keys: Keys,
+    switches: bool,
 }
 
 impl Guard {
@@ -85,7 +89,13 @@ impl Guard {
     ) -> Self {
         let hosts = our_names(bound, extra);
         let has_port_80 = bound.iter().any(|bound| bound.port() == 80);
-        Self { hosts, has_port_80, target_bytes, users, keys }
+        Self { hosts, has_port_80, target_bytes, users, keys, switches: false }
+    }
+
+    /// Lets WebSockets through, if `switches`.
+    #[must_use]
+    pub fn switching(self, switches: bool) -> Self {
+        Self { switches, ..self }
     }
 
     /// Looks at whoever has connected: once, for all the requests that follow.
@@ -151,11 +161,12 @@ pub(super) fn admit<B>(
     guard: &Guard,
 ) -> Result<Admitted<B>, Error> {
     let (head, body) = request.into_parts();
-    let caller = check(&head, visitor, guard).inspect_err(|error| note(&head, visitor, error))?;
-    Ok(Admitted { head, body, caller })
+    let checked = check(&head, visitor, guard).inspect_err(|error| note(&head, visitor, error));
+    let (caller, switches) = checked?;
+    Ok(Admitted { head, body, caller, switches })
 }
 
-fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<Caller, Error> {
+fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool), Error> {
     framing(head)?;
     target(&head.method, &head.uri)?;
     let host = one_host(&head.headers, guard)?;
@@ -168,13 +179,13 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<Caller, Error
         return Err(Error::User);
     }
     forwarded(&head.method)?;
-    upgrade(&head.headers)?;
+    let switches = switches(head, guard.switches)?;
     let caller = guard.keys.caller(&head.headers)?;
     // A login may carry its key in its form, which is read where it is answered.
     if !(head.method == Method::POST && head.uri.path() == login::PATH) {
         guard.keys.check(&caller)?;
     }
-    Ok(caller)
+    Ok((caller, switches))
 }
 
 /// Writes down who was turned away. Not for what is merely malformed: that says nothing of its
@@ -229,6 +240,9 @@ fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(Error::Target("it holds user information"));
     }
+    if !uri.authority().is_none_or(has_good_port) {
+        return Err(Error::Target("its port is not one"));
+    }
     let Some(target) = uri.path_and_query() else { return Err(Error::Target("it is empty")) };
     if !target.as_str().starts_with('/') {
         return Err(Error::Target("it does not begin with a slash"));
@@ -268,12 +282,16 @@ fn one_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
-    let lacks_port = authority.port().is_none() && text.ends_with(':');
     // A comma is how two Host fields look after something has joined them.
-    match lacks_port || text.contains(['@', ',']) || authority.host().is_empty() {
+    match !has_good_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
         true => Err(Error::Host),
         false => Ok(host.as_bytes()),
     }
+}
+
+/// Says whether the host stands alone or with a port that there can be.
+fn has_good_port(authority: &Authority) -> bool {
+    authority.port_u16().is_some() || authority.as_str().len() == authority.host().len()
 }
 
 /// A browser says where a request comes from; no other tool sends these headers.
@@ -293,17 +311,31 @@ fn web_page(headers: &HeaderMap, guard: &Guard) -> Result<(), Error> {
     }
 }
 
-/// Any other protocol's offer is dropped with the hop-by-hop headers.
-fn upgrade(headers: &HeaderMap) -> Result<(), Error> {
-    if !headers.contains_key(UPGRADE) || !headers.contains_key(CONNECTION) {
-        return Ok(());
+/// Says whether a WebSocket is asked for. Any other protocol's offer is dropped with the hop-by-hop
+/// headers.
+fn switches(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
+    let headers = &head.headers;
+    let is_asked = headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION);
+    if !is_asked || !has_token(headers, &UPGRADE, b"websocket") {
+        return Ok(false);
     }
-    let offers = headers.get_all(UPGRADE).iter();
-    let mut tokens = offers.flat_map(|offer| offer.as_bytes().split(|byte| *byte == b','));
-    match tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"websocket")) {
-        true => Err(Error::Upgrade),
-        false => Ok(()),
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    // RFC 6455 §4.1.
+    let is_handshake = head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && !has_body
+        && has_token(headers, &CONNECTION, b"upgrade");
+    match is_allowed && is_handshake {
+        true => Ok(true),
+        false => Err(Error::Upgrade),
     }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
+    let values = headers.get_all(name).iter();
+    let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

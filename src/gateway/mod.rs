@@ -18,6 +18,7 @@ mod respond;
 mod scrub;
 mod steps;
 mod target;
+mod tunnel;
 mod visitor;
 
 use std::sync::Arc;
@@ -175,7 +176,12 @@ impl Gateway {
         allowed: &Allowed,
         bearer: &Bearer,
     ) -> Result<Response<Body>, Error> {
-        let response = headers::clean(response, allowed, &self.upstream, bearer);
+        let mut response = headers::clean(response, allowed, &self.upstream, bearer);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Locked meanwhile: what has been told to end then did not hear of this one.
+            self.session.bearer()?;
+            tunnel::announce(response.headers_mut());
+        }
         match allowed.is_without_tokens() {
             true => Box::pin(scrub::blank(response)).await,
             false => Ok(response),
@@ -223,7 +229,11 @@ impl Gateway {
         let progress = body.progress();
         let repeat = allowed.repeat(body);
         let to = authorize::To { upstream: &self.upstream, manners: &self.manners };
-        let sent = self.upstream.send(repeat, || authorize::with(allowed, body, bearer, to)).await;
+        let mut compose = || authorize::with(allowed, body, bearer, to);
+        let sent = match allowed.switches() {
+            true => Box::pin(self.upstream.switch(compose())).await,
+            false => self.upstream.send(repeat, compose).await,
+        };
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {
             Some(fault) => Error::Body(fault),

@@ -30,6 +30,7 @@ pub(super) struct Allowed {
     head: Parts,
     is_without_tokens: bool,
     has_cookies: bool,
+    switches: bool,
 }
 
 /// Where an admitted request goes.
@@ -179,7 +180,7 @@ impl Policy {
 /// Allows what the policy and the caller's limits let pass. The token endpoint never reaches
 /// Nexudus: a grant that went through would hand out real tokens and end our own session.
 pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict<B>, Error> {
-    let Admitted { head, body, caller } = admitted;
+    let Admitted { head, body, caller, switches } = admitted;
     let path = Readings::of(head.uri.path());
     match endpoint(head.uri.path(), &path) {
         Endpoint::Other => {}
@@ -191,14 +192,21 @@ pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict
     }
     let reach = policy.reach(&caller);
     policy.judge(head.method.as_str(), &path, reach)?;
+    if switches {
+        // What goes through a WebSocket is judged by nobody: who opens one may do anything there.
+        WRITES.iter().try_for_each(|method| policy.judge(method, &path, reach).map(drop))?;
+    }
     let is_limited = !matches!(reach, Reach::Full);
     let is_without_tokens =
         is_limited && path.any(|path| WITH_TOKENS.iter().any(|rule| rule.matches("GET", path)));
+    if switches && is_without_tokens {
+        return Err(Error::LoginMaterialInside);
+    }
     if let Caller::Client(client) = &caller {
         client.spend()?;
     }
     let has_cookies = policy.cookies && !is_limited;
-    Ok(Verdict::Forward(Allowed { head, is_without_tokens, has_cookies }, body))
+    Ok(Verdict::Forward(Allowed { head, is_without_tokens, has_cookies, switches }, body))
 }
 
 impl Allowed {
@@ -225,6 +233,11 @@ impl Allowed {
     /// Says whether cookies are relayed, both ways.
     pub(super) fn has_cookies(&self) -> bool {
         self.has_cookies
+    }
+
+    /// Says whether it asks for a WebSocket.
+    pub(super) fn switches(&self) -> bool {
+        self.switches
     }
 
     /// Says whether a second execution would change anything (RFC 9110 §9.2.1).
@@ -296,6 +309,9 @@ static WITH_TOKENS: LazyLock<[Rule; 2]> =
 
 static READABLE: LazyLock<[Rule; 2]> =
     LazyLock::new(|| [rule("* /api/**"), rule("* /ContentDownload/**")]);
+
+/// What a WebSocket can stand for, beside reading.
+const WRITES: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
 static TOKEN_RULE: LazyLock<Rule> = LazyLock::new(|| rule("* /api/token"));
 

@@ -158,6 +158,11 @@ impl Wire {
         Self { stream, phase, patience, canned, record, timer, instead: None }
     }
 
+    /// Returns what is under it, for what is no longer HTTP.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// Ends the wait for bytes when patience is over.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {

@@ -19,6 +19,7 @@ use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, Sleep};
 
 use super::pool::Lease;
+use super::switch::Far;
 
 /// A request body on its way to the host.
 #[derive(Debug)]
@@ -269,17 +270,28 @@ pub(super) fn is_plain(headers: &HeaderMap) -> bool {
 pub struct Relayed {
     incoming: Incoming,
     lease: Option<Lease>,
+    far: Option<Box<Far>>,
     failed: Option<hyper::Error>,
 }
 
 impl Relayed {
     /// `lease` is what the body comes over, unless others share it.
     pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
-        let mut relayed = Self { incoming, lease, failed: None };
+        let mut relayed = Self { incoming, lease, far: None, failed: None };
         if relayed.incoming.is_end_stream() {
             relayed.finish();
         }
         relayed
+    }
+
+    /// There is no body: what its connection has become is `far`.
+    pub(super) fn switched(incoming: Incoming, far: Far) -> Self {
+        Self { far: Some(Box::new(far)), ..Self::new(incoming, None) }
+    }
+
+    /// Takes what the connection has become, if the answer was that it switches.
+    pub fn take_far(&mut self) -> Option<Box<Far>> {
+        self.far.take()
     }
 
     /// Reads at most `most` bytes and throws them away, so that the connection can be used again.

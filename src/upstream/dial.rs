@@ -51,11 +51,7 @@ impl Dialer {
 
     /// Opens one connection within the time limit.
     pub(super) async fn dial(&self) -> Result<Dialed, Error> {
-        let stream =
-            tokio::time::timeout(self.limit, self.secure()).await.unwrap_or_else(|_| {
-                let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-                Err(self.unreachable(Unreachable::Slow, source))
-            })?;
+        let stream = self.in_time(self.secure(self.tls.clone())).await?;
         let opened = match stream.speaks_http2() {
             true => Streams::open(stream, &self.origin).await.map(Dialed::Streams),
             false => Line::open(stream).await.map(Dialed::Line),
@@ -63,7 +59,26 @@ impl Dialer {
         opened.map_err(|source| Error::Closed { origin: self.origin.clone(), source })
     }
 
-    async fn secure(&self) -> Result<Secure, Error> {
+    /// Opens one that speaks HTTP/1.1, whatever else is offered otherwise.
+    pub(super) async fn line(&self) -> Result<Line, Error> {
+        let mut tls = rustls::ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = self.in_time(self.secure(Arc::new(tls))).await?;
+        let opened = Line::open(stream).await;
+        opened.map_err(|source| Error::Closed { origin: self.origin.clone(), source })
+    }
+
+    async fn in_time(
+        &self,
+        secure: impl Future<Output = Result<Secure, Error>>,
+    ) -> Result<Secure, Error> {
+        tokio::time::timeout(self.limit, secure).await.unwrap_or_else(|_| {
+            let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+            Err(self.unreachable(Unreachable::Slow, source))
+        })
+    }
+
+    async fn secure(&self, tls: Arc<rustls::ClientConfig>) -> Result<Secure, Error> {
         let tcp = match &self.via {
             None => self.connect(self.origin.host(), self.origin.port()).await?,
             Some(via) => {
@@ -74,7 +89,7 @@ impl Dialer {
         };
         let name = ServerName::try_from(self.origin.host().to_owned())
             .map_err(|error| self.tls(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let secure = Secure::connect(tcp, self.tls.clone(), name).await;
+        let secure = Secure::connect(tcp, tls, name).await;
         secure.map_err(|source| match source.kind() == io::ErrorKind::InvalidData {
             true => self.tls(source),
             // Cut off before the two could disagree about anything.

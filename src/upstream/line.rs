@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -25,11 +26,18 @@ pub(super) struct Line(Box<Inner>);
 
 struct Inner {
     sender: SendRequest<Payload>,
-    /// `None` once it has ended.
-    driver: Option<Connection<Secure, Payload>>,
+    driver: Driver,
     relay: Arc<Relay>,
     waker: Waker,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What drives a connection.
+struct Driver {
+    /// `None` once it has ended.
+    running: Option<Connection<Secure, Payload>>,
+    /// What it ran on, and what came for whoever goes on with it.
+    left: Option<Box<(Secure, Bytes)>>,
 }
 
 /// What became of a request.
@@ -41,7 +49,8 @@ impl Line {
         let (sender, driver) = Builder::new().max_buf_size(MOST_BUFFERED).handshake(stream).await?;
         let relay = Arc::new(Relay::default());
         let waker = Waker::from(relay.clone());
-        let inner = Inner { sender, driver: Some(driver), relay, waker, timer: None };
+        let driver = Driver { running: Some(driver), left: None };
+        let inner = Inner { sender, driver, relay, waker, timer: None };
         Ok(Self(Box::new(inner)))
     }
 
@@ -50,7 +59,7 @@ impl Line {
         let waker = self.0.waker.clone();
         // The end of an answer takes hyper more than one look.
         for _ in 0..LOOKS {
-            self.0.drive(&mut Context::from_waker(&waker));
+            self.0.driver.drive(&mut Context::from_waker(&waker));
             if self.is_free() {
                 return true;
             }
@@ -112,7 +121,14 @@ impl Line {
 
     /// Says whether it can take another request at once.
     pub(super) fn is_free(&self) -> bool {
-        self.0.driver.is_some() && self.0.sender.is_ready()
+        self.0.driver.running.is_some() && self.0.sender.is_ready()
+    }
+
+    /// Returns what is under it, and what has come over it beyond the last answer's head.
+    pub(super) fn into_parts(self) -> Option<(Secure, Bytes)> {
+        let Driver { running, left } = self.0.driver;
+        let parts = running.map(Connection::into_parts).map(|parts| (parts.io, parts.read_buf));
+        parts.or(left.map(|left| *left))
     }
 
     /// Forgets who has used it.
@@ -124,24 +140,21 @@ impl Line {
 /// Looks at a connection before it is given up: one for what came, one for what follows from it.
 const LOOKS: usize = 3;
 
-impl Inner {
+impl Driver {
     fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driver, cx);
-    }
-}
-
-fn drive(driver: &mut Option<Connection<Secure, Payload>>, cx: &mut Context<'_>) {
-    if let Some(connection) = driver
-        && let Poll::Ready(ended) = Pin::new(connection).poll(cx)
-    {
-        // The request in flight, if any, has got the reason.
-        tracing::trace!(?ended, "a connection to the upstream ended");
-        *driver = None;
+        if let Some(connection) = &mut self.running
+            && let Poll::Ready(ended) = Pin::new(connection).poll(cx)
+        {
+            // The request in flight, if any, has got the reason.
+            tracing::trace!(?ended, "a connection to the upstream ended");
+            let parts = self.running.take().map(Connection::into_parts);
+            self.left = parts.map(|parts| Box::new((parts.io, parts.read_buf)));
+        }
     }
 }
 
 fn poll_inside<T>(
-    driver: &mut Option<Connection<Secure, Payload>>,
+    driver: &mut Driver,
     relay: &Relay,
     waker: &Waker,
     cx: &mut Context<'_>,
@@ -155,7 +168,7 @@ fn poll_inside<T>(
             return Poll::Ready(done);
         }
         relay.woken.store(false, Ordering::Relaxed);
-        drive(driver, inside);
+        driver.drive(inside);
         if let Poll::Ready(done) = poll(inside) {
             return Poll::Ready(done);
         }

@@ -12,6 +12,7 @@ mod replay;
 mod resolve;
 mod secure;
 mod streams;
+mod switch;
 mod trust;
 mod via;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use tokio::sync::watch;
 
 pub use self::body::{Fault, Payload, Progress, Relayed, Upload};
 use self::dial::{Dialed, Dialer};
@@ -30,6 +32,7 @@ use self::pool::Pool;
 pub use self::replay::{Keep, Kept};
 pub use self::resolve::{Resolver, Unresolved};
 use self::streams::{Shared as SharedStreams, Streams};
+pub use self::switch::Far;
 pub use self::trust::{Error as TrustError, tls};
 pub use self::via::{Error as ViaError, Via};
 use crate::clock::Clock;
@@ -46,6 +49,8 @@ struct Shared {
     pool: Arc<Pool>,
     streams: Option<SharedStreams>,
     header_timeout: Duration,
+    /// Told when everything is to be closed.
+    hang_ups: watch::Sender<()>,
 }
 
 /// How to reach a host, and how long it may take.
@@ -151,7 +156,16 @@ impl Upstream {
         let streams = terms.http2.then(SharedStreams::default);
         let header_timeout = terms.header;
         let pool = Arc::new(Pool::new(clock));
-        Self(Arc::new(Shared { origin, authority, dialer, pool, streams, header_timeout }))
+        let hang_ups = watch::channel(()).0;
+        Self(Arc::new(Shared {
+            origin,
+            authority,
+            dialer,
+            pool,
+            streams,
+            header_timeout,
+            hang_ups,
+        }))
     }
 
     /// Returns where this client goes.
@@ -165,8 +179,9 @@ impl Upstream {
     }
 
     /// Closes the connections, those in use once their answers have ended: what was written to them
-    /// is in their buffers, the token too.
+    /// is in their buffers, the token too. Those that have switched to another protocol end at once.
     pub fn hang_up(&self) {
+        self.0.hang_ups.send_replace(());
         self.0.pool.clear();
         if let Some(streams) = &self.0.streams {
             streams.forget();

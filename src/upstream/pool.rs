@@ -152,6 +152,11 @@ impl Lease {
         Self { pool, line, uploaded, era }
     }
 
+    /// For a connection that ends with this answer.
+    pub(super) fn last(pool: Arc<Pool>, line: Line, uploaded: Uploaded) -> Self {
+        Self::new(pool, line, uploaded, NO_ERA)
+    }
+
     /// Gives the connection back: its answer has been read to the end.
     pub(super) fn finish(mut self) {
         // An answer that came before the request was sent leaves half a request on the wire.
@@ -160,6 +165,9 @@ impl Lease {
         }
     }
 }
+
+/// What is of it is never taken back.
+const NO_ERA: u64 = u64::MAX;
 
 /// Servers close idle connections after 60 s and more (nginx 75 s, AWS load balancers 60 s): ours
 /// must be gone before theirs are.

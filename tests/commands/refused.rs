@@ -199,16 +199,6 @@ fn nothing_to_listen_on_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused() {
-    assert_eq!(
-        home().run("serve --upstream-upgrade"),
-        "! error: --upstream-upgrade: upstream.upgrade is not available in this version\n\
-         ! hint: Leave it out.\n\
-         => 2\n"
-    );
-}
-
-#[test]
 fn a_profile_name_cannot_leave_the_directory() {
     assert_eq!(
         home().run("config path --profile ../work"),

@@ -19,7 +19,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("upstream.trace", "a_trace_goes_on_only_where_that_is_configured"),
     ("upstream.connect_timeout", "a_connection_that_takes_too_long_is_given_up"),
     ("upstream.header_timeout", "an_answer_that_takes_too_long_is_given_up"),
-    ("upstream.upgrade", "what_this_version_cannot_do_is_refused"),
+    ("upstream.upgrade", "the_log_tells_of_a_websocket_and_of_no_token"),
     ("host", "another_configured_host_gets_the_same_token_on_its_own_port"),
     ("listen.tcp", "an_exposed_daemon_serves_nobody_without_a_key"),
     ("listen.unix", "the_socket_is_where_it_was_wanted_or_nowhere"),

@@ -30,6 +30,7 @@ mod rejected;
 mod relays;
 mod secrets;
 mod shields;
+mod sockets;
 mod spellings;
 mod survives;
 mod tells;

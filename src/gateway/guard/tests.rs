@@ -21,6 +21,9 @@ fn a_foreign_or_odd_host_is_refused() {
     for host in ["", "a@localhost", "localhost:", "local host", "localhost/", "[::1", "a,b"] {
         assert_eq!(checked("GET", "/", &[("host", host)]), Err(Error::Host), "{host}");
     }
+    for host in ["localhost:abc", "localhost:65536", "evil.example:-1", "[::1]:", "[::1]:x"] {
+        assert_eq!(checked("GET", "/", &[("host", host)]), Err(Error::Host), "{host}");
+    }
     assert_eq!(checked("GET", "/", &[]), Err(Error::Host));
     let twice = [("host", "localhost"), ("host", "localhost")];
     assert_eq!(checked("GET", "/", &twice), Err(Error::Host));
@@ -61,6 +64,9 @@ fn a_target_cannot_choose_another_host() {
     for target in ["ftp://localhost:6398/", "https://localhost:6398/", "http://a@localhost/"] {
         assert!(matches!(checked("GET", target, &host), Err(Error::Target(_))), "{target}");
     }
+    for target in ["http://localhost:abc/", "http://localhost:65536/", "http://localhost:/"] {
+        assert!(matches!(checked("GET", target, &host), Err(Error::Target(_))), "{target}");
+    }
     assert!(matches!(checked("GET", "localhost:6398", &host), Err(Error::Target(_))));
     assert!(matches!(checked("OPTIONS", "*", &host), Err(Error::Target(_))));
 }
@@ -80,6 +86,38 @@ fn a_websocket_is_refused_and_other_offers_are_not() {
         |protocol| [("host", "localhost"), ("connection", "upgrade"), ("upgrade", protocol)];
     assert_eq!(checked("GET", "/", &offer("WebSocket")), Err(Error::Upgrade));
     assert_eq!(checked("GET", "/", &offer("h2c")), Ok(()));
+}
+
+#[test]
+fn where_websockets_are_let_through_they_must_be_well_formed() {
+    let guard = guard().switching(true);
+    let upgrade = |connection, protocol| {
+        [("host", "localhost"), ("connection", connection), ("upgrade", protocol)]
+    };
+    let checked = |method, headers: &[(&str, &str)]| {
+        let (head, ()) = request(method, "/", headers).into_parts();
+        check(&head, &visitor(), &guard).map(|(_, switches)| switches)
+    };
+    for (connection, protocol) in [
+        ("Upgrade", "websocket"),
+        ("keep-alive, upgrade", "WebSocket"),
+        ("upgrade", "h2c,websocket"),
+    ] {
+        assert_eq!(checked("GET", &upgrade(connection, protocol)), Ok(true));
+        assert_eq!(checked("POST", &upgrade(connection, protocol)), Err(Error::Upgrade));
+    }
+    assert_eq!(checked("GET", &upgrade("close", "websocket")), Err(Error::Upgrade));
+    assert_eq!(checked("GET", &upgrade("upgrade", "h2c")), Ok(false));
+    assert_eq!(checked("GET", &[("host", "localhost"), ("upgrade", "websocket")]), Ok(false));
+    for body in [("content-length", "1"), ("transfer-encoding", "chunked")] {
+        let headers = [&upgrade("upgrade", "websocket")[..], &[body]].concat();
+        assert_eq!(checked("GET", &headers), Err(Error::Upgrade), "{body:?}");
+    }
+    let foreign = [&upgrade("upgrade", "websocket")[..], &[("origin", "http://evil.example")]];
+    assert_eq!(checked("GET", &foreign.concat()), Err(Error::ForeignOrigin));
+    let (mut head, ()) = request("GET", "/", &upgrade("upgrade", "websocket")).into_parts();
+    head.version = Version::HTTP_10;
+    assert_eq!(check(&head, &visitor(), &guard).map(drop), Err(Error::Upgrade));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -10,6 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::{Daemon, PATIENCE, daemon_before};
 
@@ -28,6 +32,10 @@ pub enum Reply {
     Continue(String),
     /// These bytes once somebody says so; then the next request.
     Held(Arc<Semaphore>, String),
+    /// The switch that was asked for; then every message is said back, and `bye` is the end.
+    Switch,
+    /// The switch once somebody says so; then nothing is read any more.
+    Mute(Arc<Semaphore>),
 }
 
 /// The upstream. Answers `POST /api/token` by itself.
@@ -36,6 +44,7 @@ pub struct Exact {
     pub ca: String,
     seen: Arc<Mutex<Vec<String>>>,
     connections: Arc<Mutex<usize>>,
+    ended: Arc<Mutex<usize>>,
 }
 
 /// Starts one whose answers `reply` makes of each request's head.
@@ -54,18 +63,22 @@ pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exa
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let (seen, connections) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
     let (reply, kept, count) = (Arc::new(reply), seen.clone(), connections.clone());
+    let ended = Arc::<Mutex<usize>>::default();
+    let gone = ended.clone();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             *count.lock().unwrap() += 1;
             let (acceptor, reply, kept) = (acceptor.clone(), reply.clone(), kept.clone());
+            let gone = gone.clone();
             tokio::spawn(async move {
                 if let Ok(tls) = acceptor.accept(tcp).await {
                     serve(tls, &*reply, &kept).await;
                 }
+                *gone.lock().unwrap() += 1;
             });
         }
     });
-    Exact { address, ca: made.cert.pem(), seen, connections }
+    Exact { address, ca: made.cert.pem(), seen, connections, ended }
 }
 
 impl Exact {
@@ -77,6 +90,11 @@ impl Exact {
     /// Returns how many connections have been opened.
     pub fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
+    }
+
+    /// Returns how many of them are over.
+    pub fn ended(&self) -> usize {
+        *self.ended.lock().unwrap()
     }
 }
 
@@ -105,7 +123,7 @@ async fn serve(
         }
         // A body that breaks off is none: what has not arrived whole has not arrived.
         let Some(body) = body(&mut tls, &head).await else { return };
-        seen.lock().unwrap().push(head + &body);
+        seen.lock().unwrap().push(format!("{head}{body}"));
         match reply {
             Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
                 write(&mut tls, &answer).await;
@@ -116,10 +134,47 @@ async fn serve(
                 return;
             }
             Reply::Cut(answer) => return write(&mut tls, &answer).await,
+            Reply::Switch => {
+                write(&mut tls, &switched(&head)).await;
+                return echo(tls).await;
+            }
+            Reply::Mute(word) => {
+                word.acquire().await.unwrap().forget();
+                write(&mut tls, &switched(&head)).await;
+                word.acquire().await.unwrap().forget();
+                return;
+            }
             Reply::Held(word, answer) => {
                 word.acquire().await.unwrap().forget();
                 write(&mut tls, &answer).await;
             }
+        }
+    }
+}
+
+/// The answer of RFC 6455 §4.2.2.
+fn switched(head: &str) -> String {
+    let key = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then_some(value)
+    });
+    let key = derive_accept_key(key.unwrap().as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {key}\r\nSec-WebSocket-Protocol: chat\r\n\
+         Set-Cookie: a=marker-token-5c1d\r\nX-Echo: Bearer marker-token-5c1d\r\n\r\n"
+    )
+}
+
+async fn echo(tls: TlsStream<TcpStream>) {
+    let mut socket = WebSocketStream::from_raw_socket(tls, Role::Server, None).await;
+    // Pings are answered, and a close too, by reading on.
+    while let Some(Ok(message)) = socket.next().await {
+        let is_end = message.to_text().is_ok_and(|text| text == "bye");
+        if is_end {
+            socket.close(None).await.ok();
+        } else if message.is_text() || message.is_binary() {
+            socket.send(message).await.ok();
         }
     }
 }

@@ -29,8 +29,13 @@ pub struct Place {
 impl Place {
     /// Logs in with what is in the environment; saves the session under a key from systemd.
     pub fn new(upstream: &Simulator) -> Self {
+        Self::before(upstream.origin(), upstream.ca_pem())
+    }
+
+    /// The same before whatever is at `origin` and proves it with `ca`.
+    pub fn before(origin: String, ca: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        upstream.write_ca(&home.path().join("ca.pem")).unwrap();
+        std::fs::write(home.path().join("ca.pem"), ca).unwrap();
         let handed = home.path().join("handed");
         std::fs::create_dir(&handed).unwrap();
         std::fs::write(handed.join("nexudus-key"), KEY).unwrap();
@@ -40,7 +45,7 @@ impl Place {
             ("NEXUDUS_EMAIL", EMAIL.to_owned()),
             ("NEXUDUS_PASSWORD", PASSWORD.to_owned()),
         ]);
-        Self { home, origin: upstream.origin(), environment, user: None }
+        Self { home, origin, environment, user: None }
     }
 
     /// Sets a variable of the environment.

@@ -1,0 +1,84 @@
+//! A request that asks the host to switch to WebSocket, on a connection that is nobody else's.
+//!
+//! The connection is a new one and is never put back, whatever the answer: what was agreed on it
+//! concerns one caller. Two versions of HTTP differ here, so that it always speaks HTTP/1.1.
+
+use std::fmt;
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::pool::Lease;
+use super::{Error, Payload, Relayed, Upstream};
+
+/// A connection that speaks WebSocket from now on.
+pub struct Far {
+    stream: TokioIo<super::secure::Secure>,
+    said: Bytes,
+    hang_ups: watch::Receiver<()>,
+}
+
+impl Upstream {
+    /// Sends a request to switch and returns the answer's head. If the host has agreed, the body
+    /// holds the connection instead of bytes; if not, it is an answer like any other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upstream::send`].
+    pub async fn switch(&self, request: Request<Payload>) -> Result<Response<Relayed>, Error> {
+        // Before anything is sent: a hang-up that comes meanwhile is seen afterwards.
+        let hang_ups = self.0.hang_ups.subscribe();
+        let uploaded = request.body().uploaded();
+        let mut line = self.0.dialer.line().await?;
+        let answer = {
+            let begun = pin!(line.begin(request));
+            line.answer(begun, self.0.header_timeout, || false).await
+        };
+        match answer {
+            Some(Ok(answer)) if has_agreed(answer.status(), answer.headers()) => {
+                let Some((stream, said)) = line.into_parts() else {
+                    return Err(Error::Malformed { origin: self.0.origin.clone(), source: None });
+                };
+                let far = Far { stream: TokioIo::new(stream), said, hang_ups };
+                Ok(answer.map(|incoming| Relayed::switched(incoming, far)))
+            }
+            other => {
+                let answer = self.judged(other).map_err(|failed| failed.error)?;
+                let lease = Lease::last(self.0.pool.clone(), line, uploaded);
+                Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
+            }
+        }
+    }
+}
+
+impl Far {
+    /// Takes it apart: the connection, what the host has said on it already, and whoever tells that
+    /// it is to end.
+    pub fn into_parts(
+        self,
+    ) -> (impl AsyncRead + AsyncWrite + Unpin, Bytes, impl Future<Output = ()>) {
+        let Self { stream, said, mut hang_ups } = self;
+        // An error means that there is no such host any more.
+        let hung_up = async move { drop(hang_ups.changed().await) };
+        (stream, said, hung_up)
+    }
+}
+
+/// To nothing but what it was asked for.
+fn has_agreed(status: StatusCode, headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(UPGRADE).iter();
+    let is_websocket =
+        named.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    status == StatusCode::SWITCHING_PROTOCOLS && is_websocket && named.next().is_none()
+}
+
+impl fmt::Debug for Far {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Far")
+    }
+}
