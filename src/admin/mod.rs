@@ -38,6 +38,7 @@ pub use self::health::{Heart, Pulse, STUCK, readiness};
 use self::problem::problem;
 pub use self::shield::Shield;
 use self::wire::{Phase, Problem, Reloaded, Stopping};
+use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::listen::{Counter, Peer, Stream};
 use crate::session::Session;
@@ -101,6 +102,8 @@ pub struct Sources {
     pub throttle: Throttle,
     /// The same for each `[[host]]`.
     pub host_throttles: Vec<Throttle>,
+    /// The named clients.
+    pub clients: Clients,
     /// What requests leave behind.
     pub record: Arc<Record>,
     /// How many are being answered.

@@ -100,7 +100,7 @@ enum Command {
     /// Run one command with a listener and a key of its own
     #[cfg(unix)]
     Run(run::Options),
-    /// Show what the daemon knows: session, requests, addresses
+    /// Show what the daemon knows: session, requests, throttle, clients, addresses
     Status,
     /// Return when the daemon can serve
     Wait(wait::Options),

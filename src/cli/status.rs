@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::reach::ask;
 use super::{Failure, Globals, Print};
-use crate::admin::wire::{Pace, Requests, Session, Status, Throttle, Trouble};
+use crate::admin::wire::{Client, Pace, Requests, Session, Status, Throttle, Trouble};
 use crate::admin::words::{count, span};
 
 /// Prints it.
@@ -47,6 +47,12 @@ fn text(status: &Status, print: Print) -> String {
     }
     row("upstream", status.upstream.clone());
     row("requests", requests(&status.requests));
+    match &status.clients {
+        Some(clients) => clients.iter().enumerate().for_each(|(at, known)| {
+            row(if at == 0 { "clients" } else { "" }, client(known, print));
+        }),
+        None => row("clients", print.accent("31", "unreadable: every client key is refused")),
+    }
     for (name, pace) in paces(&status.throttle) {
         row(name, throttle(pace));
     }
@@ -109,12 +115,37 @@ pub(super) fn token(session: &Session) -> String {
     };
     let mut text = format!("valid {}", span(left));
     if let Some(age) = session.age_s {
-        text.push_str(&format!(", received {} ago", span(age)));
+        text.push_str(&format!(", last refresh {} ago", span(age)));
     }
     match (session.renewing, session.renews_in_s) {
-        (true, _) => text.push_str(", being renewed"),
-        (false, Some(next)) => text.push_str(&format!(", renewed in {}", span(next))),
+        (true, _) => text.push_str(", the next is on its way"),
+        (false, Some(next)) => text.push_str(&format!(", next in {}", span(next))),
         (false, None) => {}
+    }
+    text
+}
+
+/// What it may, and what is left of that: `agent: read only, 5/s; 12 of 100 used, last 3m ago`.
+fn client(client: &Client, print: Print) -> String {
+    let name = &client.name;
+    if client.expired {
+        return format!("{name}: {}", print.accent("31", "expired"));
+    }
+    let rate = client.rate.iter().map(|rate| format!(", {rate}"));
+    let mut text = format!("{name}: {}{}; ", client.may, rate.collect::<String>());
+    match (client.max_requests, client.used) {
+        (Some(most), Some(used)) if used >= most => {
+            text.push_str(&print.accent("31", &format!("all {most} used up")));
+        }
+        (Some(most), Some(used)) => text.push_str(&format!("{used} of {most} used")),
+        (Some(most), None) => text.push_str(&format!("unknown of {most} used")),
+        (None, _) => text.push_str(&count(client.requests, "request")),
+    }
+    if client.refused > 0 {
+        text.push_str(&format!(", {} refused", client.refused));
+    }
+    if let Some(idle) = client.idle_s {
+        text.push_str(&format!(", last {} ago", span(idle)));
     }
     text
 }

@@ -118,6 +118,7 @@ impl Parts {
                 session: self.session.clone(),
                 throttle: self.throttle.clone(),
                 host_throttles: others.map(|lane| lane.throttle.clone()).collect(),
+                clients: self.clients.clone(),
                 record: record.clone(),
                 in_flight: drain.counter(),
                 now: seen,
