@@ -297,8 +297,11 @@ impl Layer<'_> {
                     merged.problems.push(Problem::Section { place, name });
                 }
                 Some(_) => {
-                    let names = SECTIONS.iter().map(|(name, _)| *name).chain(["host", "profile"]);
-                    let nearest = nearest(section, names.map(str::to_owned));
+                    // There is no profile in a profile.
+                    let profile = self.above.is_empty().then_some("profile");
+                    let names = SECTIONS.iter().map(|(name, _)| *name).chain(["host"]);
+                    let nearest = nearest(section, names.chain(profile).map(str::to_owned));
+                    let nearest = nearest.map(|nearest| self.name(&nearest));
                     let name = self.name(section);
                     merged.problems.push(Problem::UnknownSection { place, name, nearest });
                 }

@@ -83,6 +83,16 @@ pub struct Setting {
     pub credentials: Credentials,
 }
 
+/// Says whether a daemon would start with this configuration, as far as that can be told without
+/// starting one: its users, its trust anchors, its proxy.
+///
+/// # Errors
+///
+/// As [`Daemon::start`].
+pub fn check(config: &Config) -> Result<(), Error> {
+    start::Made::of(config).map(drop)
+}
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

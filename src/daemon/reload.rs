@@ -55,6 +55,8 @@ impl Daemon {
     /// was.
     pub(super) fn reload(&mut self, config: &Config) -> Result<Reloaded, Refused> {
         let live = self.live.as_mut().ok_or(Refused::Stopping)?;
+        // What takes a restart must not end with it.
+        super::check(config)?;
         let changed = KEYS.iter().filter(|entry| entry.differs(&live.config, config));
         let (applied, restart): (Vec<&Entry>, Vec<&Entry>) =
             changed.partition(|entry| LIVE.contains(&entry.path().as_str()));

@@ -30,6 +30,23 @@ fn an_unknown_section_is_answered_with_the_nearest_name() {
 }
 
 #[test]
+fn a_section_of_a_profile_is_meant_there() {
+    for (written, meant) in [("work.listn", "work.listen"), ("work.throtle", "work.throttle")] {
+        assert_eq!(
+            check(format!("[profile.{written}]\ntcp = []\n")),
+            format!(
+                "! error: ~/.config/nexudus-proxy/config.toml:1:15: unknown section \
+                 [profile.{written}]\n\
+                 ! hint: Did you mean [profile.{meant}]?\n\
+                 => 2\n"
+            )
+        );
+    }
+    let nested = check("[profile.work.profil]\na = 1\n");
+    assert!(!nested.contains("Did you mean"), "{nested}");
+}
+
+#[test]
 fn malformed_toml_is_told_with_line_and_column() {
     assert_eq!(
         check("[listen]\ntcp = [\"127.0.0.1:6398\"\n[log]\n"),
@@ -234,5 +251,26 @@ fn no_bytes_in_the_file_make_it_panic() {
         home.configure(&example[..end]);
         let said = home.run("config check");
         assert!(said.ends_with("=> 0\n") || said.ends_with("=> 2\n"), "{end}: {said}");
+    }
+}
+
+/// `config check` and `serve` go through one check: what ends one ends the other.
+#[test]
+fn what_serve_would_refuse_is_refused_by_config_check_with_the_same_words() {
+    for (content, said) in [
+        ("[listen]\nusers = ['nosuchuser']\n", "there is no user `nosuchuser`"),
+        ("[listen]\ngroups = ['nosuch']\n", "there is no group `nosuch`"),
+        ("[admin]\nusers = ['nosuchuser']\n", "there is no user `nosuchuser`"),
+        ("[upstream]\nproxy = 'https://proxy'\n", "could not use the proxy"),
+    ] {
+        let home = home();
+        home.configure(content);
+
+        let checked = home.run("config check");
+
+        assert!(checked.contains(said) && checked.ends_with("=> 2\n"), "{content}: {checked}");
+        assert_eq!(home.run("serve --listen localhost:0"), checked, "{content}");
+        let doctor = home.run("doctor");
+        assert!(doctor.starts_with("FAIL  config ") && doctor.contains(said), "{doctor}");
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 }
 
 async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
-    let Loaded { config, paths, warnings, .. } = loaded;
+    let Loaded { config, paths, .. } = loaded;
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
     let serving = Running::of(config, paths).status().await;
     let (config, keys) = match &serving {
@@ -98,7 +98,7 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     };
     let config = &config;
     let running = Running::of(config, paths);
-    let mut lines = vec![Line::of("config", local::config(paths, warnings), Duration::ZERO)];
+    let mut lines = vec![Line::of("config", local::config(loaded), Duration::ZERO)];
     let stored = async {
         let daemon = serving.as_ref().map(|status| &status.session);
         let store = timed("store", local::store(config, &credentials, daemon)).await;
