@@ -6,6 +6,8 @@ mod login;
 use std::io;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::hint;
 use super::print::causes;
 use super::usage::usage;
@@ -183,7 +185,7 @@ pub enum Failure {
 }
 
 /// One sentence, its causes, the way out.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Report {
     pub(super) sentence: String,
     pub(super) causes: Vec<String>,

@@ -22,9 +22,7 @@ fn without_a_daemon_every_command_says_so() {
                 ! hint: Start it with `nexudus-proxy serve`.\n\
                 => 6\n";
 
-    for command in
-        ["status", "status --json", "stop", "reload", "refresh", "lock", "unlock", "tail"]
-    {
+    for command in ["status", "stop", "reload", "refresh", "lock", "unlock", "tail"] {
         assert_eq!(home.run(command), said, "{command}");
     }
     assert_eq!(home.run("wait --timeout 50ms"), said);
