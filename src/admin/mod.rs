@@ -15,6 +15,7 @@ mod problem;
 mod shield;
 mod status;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub struct Facts {
 pub struct Now {
     /// What the daemon is doing.
     pub phase: Phase,
+    /// The keys that decide what is let through.
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that were changed by a reload and take a restart.
     pub restart_needed: Vec<String>,
 }

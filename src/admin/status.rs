@@ -31,6 +31,7 @@ pub(super) fn status(shared: &Shared) -> Status {
         throttle: throttle(&shared.throttle.view()),
         host_throttles: shared.host_throttles.iter().map(|it| throttle(&it.view())).collect(),
         config: facts.config.clone(),
+        settings: now.settings,
         restart_needed: now.restart_needed,
         log_dropped: telemetry::dropped(),
     }

@@ -59,6 +59,9 @@ pub struct Status {
     pub host_throttles: Vec<Throttle>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
+    /// The keys that decide what is let through, as they are in effect.
+    #[serde(default)]
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that were changed by a reload and take a restart.
     pub restart_needed: Vec<String>,
     /// Log lines that were lost because nobody read them.

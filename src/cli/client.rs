@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::running::in_effect;
 use super::{Failure, Globals, Print, limits};
 use crate::clients::{self, Clients, View};
 use crate::clock::Clock;
@@ -48,7 +49,9 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Result<(), Failure> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    limits::check(&limits, &loaded.config, print)?;
+    // What the daemon lets through is known to it alone, where one runs.
+    let (config, _) = in_effect(&loaded)?;
+    limits::check(&limits, &config, print)?;
     let expires = limits.expires;
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.
@@ -61,7 +64,7 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
         false => print.line(key.expose())?,
     }
     if !globals.quiet {
-        print.note(&keyless(&loaded.config));
+        print.note(&keyless(&config));
     }
     Ok(())
 }

@@ -80,10 +80,14 @@ impl Daemon {
             lane.throttle.adopt(&next.throttle);
         }
         live.connections.store(Arc::new(connections));
+        let settings = next.told();
         live.config = next;
         let paths = |entries: Vec<&Entry>| entries.into_iter().map(Entry::path).collect::<Vec<_>>();
         let (applied, restart_needed) = (paths(applied), paths(restart));
-        self.now.send_modify(|now| now.restart_needed.clone_from(&restart_needed));
+        self.now.send_modify(|now| {
+            now.settings = settings;
+            now.restart_needed.clone_from(&restart_needed);
+        });
         Ok(Reloaded { applied, restart_needed })
     }
 }

@@ -126,8 +126,11 @@ impl Parts {
         let record = Arc::<Record>::default();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
-        let (now, seen) =
-            watch::channel(Now { phase: wire::Phase::Serving, restart_needed: vec![] });
+        let (now, seen) = watch::channel(Now {
+            phase: wire::Phase::Serving,
+            settings: config.told(),
+            restart_needed: vec![],
+        });
         let (order, orders) = mpsc::channel(1);
         let (pulse, heart) = Pulse::new();
         let listening = self.facts.listening.clone();

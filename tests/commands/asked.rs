@@ -27,8 +27,16 @@ fn status_tells_of_each_client_and_of_no_key() {
         add("gone", ""),
         add("idle", ""),
     ];
-    let mut daemon = nexudus.serve(&home, |_| {});
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.arg("--listen-expose");
+    });
     assert_eq!(home.run("wait"), "=> 0\n");
+    let said = home.run("client add later");
+    assert!(
+        said.contains("! note: Callers without a key are refused: listen.expose is set."),
+        "{said}"
+    );
+    assert!(home.run("client revoke later").ends_with("=> 0\n"));
     assert!(home.run("client revoke gone").ends_with("=> 0\n"));
     let port = daemon.port(&home);
     for wanted in ["200", "200", "403"] {
@@ -76,6 +84,39 @@ fn status_says_when_the_clients_cannot_be_read() {
     assert!(text.contains("\n  clients    unreadable: every client key is refused\n"), "{text}");
     assert!(daemon.status(&home)["clients"].is_null());
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Flags of `serve`, and what a reload has taken over since.
+#[test]
+fn the_policy_is_explained_as_the_daemon_holds_it() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    home.configure("[policy]\ndeny = ['GET /api/secret']\n");
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.arg("--read-only");
+    });
+    assert_eq!(home.run("wait"), "=> 0\n");
+    home.configure("[policy]\ndeny = ['GET /api/other']\n");
+    let explain = |target: &str| home.run(&format!("policy explain {target}"));
+    let by = "! note: Judged by what the running daemon goes by.\n=> 0\n";
+
+    assert!(explain("POST /api/x").starts_with("refused (policy.read-only): "));
+    assert!(explain("GET /api/secret").starts_with("refused (policy.denied): "));
+    assert_eq!(
+        explain("GET /api/other"),
+        format!("allowed: callers without a key may read it\n{by}")
+    );
+    let json = home.run("policy explain POST /api/x --json");
+    assert!(json.contains("\"judged\": \"daemon\""), "{json}");
+    assert!(home.run("reload").contains("policy.deny"));
+    assert!(explain("GET /api/other").starts_with("refused (policy.denied): "));
+    assert!(explain("GET /api/secret").starts_with("allowed: "));
+    assert!(
+        home.run("client add a")
+            .contains("! note: Callers without a key may still read everything.")
+    );
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+    assert!(explain("POST /api/x").starts_with("allowed: "));
 }
 
 /// Sends a GET with a key and returns the status of the answer.
