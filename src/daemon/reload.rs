@@ -13,7 +13,7 @@ use super::{Daemon, Error};
 use crate::admin::wire::Reloaded;
 use crate::config::{Config, Entry, KEYS};
 use crate::gateway::{Connections, Gateway};
-use crate::telemetry;
+use crate::telemetry::{self, Outage};
 use crate::throttle::Throttle;
 use crate::upstream::Upstream;
 
@@ -33,6 +33,7 @@ pub(super) struct Lane {
     pub(super) throttle: Throttle,
     pub(super) upstream: Upstream,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) outage: Arc<Outage>,
     pub(super) gateway: Arc<ArcSwap<Gateway>>,
 }
 
@@ -66,9 +67,10 @@ impl Daemon {
         let level = telemetry::Level::read(&next.log.level)?;
         let made = live.lanes.iter().map(|lane| {
             let to = (&lane.throttle, &lane.upstream);
-            gateway(&next, &self.session, &live.callers, to, &lane.addresses)
+            let gateway = gateway(&next, &self.session, &live.callers, to, &lane.addresses)?;
+            Ok(gateway.knowing(lane.outage.clone()))
         });
-        let gateways = made.collect::<Result<Vec<_>, _>>()?;
+        let gateways = made.collect::<Result<Vec<_>, Error>>()?;
         let connections = live.connections.load().renewed(&next.limits);
 
         // From here on nothing can fail.
