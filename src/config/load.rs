@@ -91,7 +91,9 @@ impl Sources {
             return Err(Error(merged.problems));
         }
         let too_open = file.iter().filter_map(|_| check::too_open(&paths.config));
-        let warnings = too_open.chain(check::useless_rules(&merged.config.policy.deny)).collect();
+        let shown = check::password_in_a_flag(&merged.config, &merged.places);
+        let useless = check::useless_rules(&merged.config.policy.deny);
+        let warnings = too_open.chain(shown).chain(useless).collect();
         Ok(Loaded { config: merged.config, paths, warnings, places: merged.places })
     }
 

@@ -274,3 +274,22 @@ fn what_serve_would_refuse_is_refused_by_config_check_with_the_same_words() {
         assert!(doctor.starts_with("FAIL  config ") && doctor.contains(said), "{doctor}");
     }
 }
+
+#[test]
+fn a_password_on_the_command_line_is_warned_of() {
+    let home = home();
+    let line = "config check --upstream-proxy";
+    let said = home.run(&format!("{line} http://ada:marker-secret@proxy.example:3128"));
+
+    assert!(
+        said.contains(
+            "! warning: --upstream-proxy: every user can read this login in the list of processes: \
+             put it into the file (upstream.proxy) or the environment (NEXUDUS_PROXY_UPSTREAM_PROXY)"
+        ),
+        "{said}"
+    );
+    assert!(!said.contains("marker-secret") && said.ends_with("=> 0\n"), "{said}");
+    assert!(!home.run(&format!("{line} http://proxy.example:3128")).contains("warning"));
+    home.configure("[upstream]\nproxy = 'http://ada:marker-secret@proxy.example'\n");
+    assert!(!home.run("config check").contains("warning"));
+}
