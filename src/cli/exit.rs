@@ -350,6 +350,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
+        | daemon::Error::ListenAt { .. }
         | daemon::Error::Client(_)
         | daemon::Error::Data(_) => Code::Failed,
     }

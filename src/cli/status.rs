@@ -45,6 +45,9 @@ fn text(status: &Status, print: Print) -> String {
         let places: Vec<_> = host.tcp.iter().map(ToString::to_string).collect();
         row("", format!("{} → {}", places.join("  "), host.upstream));
     }
+    if let Some(address) = status.listening.admin_tcp {
+        row("admin", format!("{address}: health, metrics and events"));
+    }
     row("upstream", status.upstream.clone());
     row("requests", requests(&status.requests));
     match &status.clients {

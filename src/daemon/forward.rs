@@ -49,7 +49,10 @@ impl Places {
         if own.is_empty() {
             return Err(Error::Nowhere);
         }
-        let hosts = config.hosts.iter().map(|host| listen::bind_tcp(&host.listen));
+        let hosts = config.hosts.iter().map(|host| {
+            let opened = listen::bind_tcp(&host.listen);
+            opened.map_err(|source| Error::ListenAt { key: "host.listen", source })
+        });
         let hosts: Vec<Vec<Bound>> = hosts.collect::<Result<_, _>>()?;
         #[cfg(target_os = "linux")]
         let reserved = listen::reserve(own.iter().chain(hosts.iter().flatten()))?;

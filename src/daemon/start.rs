@@ -166,6 +166,7 @@ impl Parts {
             addresses: listening.tcp,
             host_addresses: listening.hosts.into_iter().map(|host| host.tcp).collect(),
             socket: listening.unix,
+            admin_address: listening.admin_tcp,
             session: self.session,
             clients: self.clients,
             throttle: self.throttle,
