@@ -2,8 +2,10 @@
 
 #![cfg(all(unix, feature = "demo"))]
 
+use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
@@ -117,6 +119,82 @@ fn the_policy_is_explained_as_the_daemon_holds_it() {
     );
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     assert!(explain("POST /api/x").starts_with("allowed: "));
+}
+
+#[test]
+fn the_admin_address_is_told_and_a_taken_one_names_its_key() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |serve| {
+        serve.args(["--admin-listen", "127.0.0.1:0"]);
+    });
+    let line = daemon.log_until("listening for health, metrics and events");
+    let address = line.trim().rsplit_once("address=").unwrap().1.to_owned();
+    assert_eq!(home.run("wait"), "=> 0\n");
+
+    let status = home.run("status");
+    home.configure(format!("[admin]\nlisten = '{address}'\n"));
+    let second = home.run("serve --profile work --listen 127.0.0.1:0");
+
+    assert!(status.contains(&format!("\n  admin      {address}: health, ")), "{status}");
+    let (said, hint) = second.split_once("! hint: ").expect(&second);
+    let cause = format!("\n!   caused by: {address} is already in use");
+    assert!(said.starts_with("! error: could not listen where admin.listen says"), "{second}");
+    assert!(said.contains(&cause) && second.ends_with("=> 1\n"), "{second}");
+    assert!(hint.contains("[profile.NAME.admin]") && !hint.contains("--listen"), "{second}");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn an_exposed_daemon_says_what_that_means() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |serve| {
+        // The same, elsewhere.
+        let mut exposed = home.command("");
+        let elsewhere = |arg| if arg == "127.0.0.1:0" { OsStr::new("0.0.0.0:0") } else { arg };
+        exposed.args(serve.get_args().map(elsewhere)).arg("--listen-expose");
+        exposed.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        exposed.stderr(Stdio::piped());
+        *serve = exposed;
+    });
+
+    daemon.log_until("keys, requests and answers travel here in plain text");
+    daemon.log_until("is refused (421) until listen.hosts names it");
+    assert_eq!(home.run("wait"), "=> 0\n");
+    let (_, body) = ask_as(daemon.port(&home), "192.0.2.1", "/api/x");
+
+    let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(problem["code"], "guard.host");
+    assert!(problem["hint"].as_str().unwrap().contains("an exposed daemon's own address too"));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn what_is_not_ascii_is_answered_with_how_to_write_it() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+
+    let (status, body) = ask_as(daemon.port(&home), "localhost", "/api/x?Name=José");
+
+    let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status.as_str(), &problem["code"]), ("400", &"request.target".into()));
+    assert!(problem["hint"].as_str().unwrap().starts_with("Percent-encode "), "{problem}");
+    assert!(home.run("policy explain GET /api/x?Name=José").contains("not ASCII"));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Sends a GET that names this host, and returns the status and the body of the answer.
+fn ask_as(port: u16, host: &str, target: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].to_owned(), body.to_owned())
 }
 
 /// Sends a GET with a key and returns the status of the answer.
