@@ -8,6 +8,7 @@ mod config;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
+mod doctor;
 mod flags;
 mod frame;
 mod life;

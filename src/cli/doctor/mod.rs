@@ -63,6 +63,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
         Ok(loaded) => {
             let mut lines = serve::control()?.block_on(all(&loaded, print));
+            onward(&mut lines);
             let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
             fixes.for_each(|fix| *fix = in_profile(fix, &loaded.paths.profile));
             lines
@@ -85,6 +86,24 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
             code: Code::Failed,
             hint: None,
         }),
+    }
+}
+
+/// Whoever is here has asked `doctor` already.
+fn onward(lines: &mut [Line]) {
+    let sends_here = |line: &&mut Line| {
+        line.fix.as_ref().is_some_and(|fix| fix.contains("`nexudus-proxy doctor`"))
+    };
+    let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail);
+    let failed: Vec<_> = failed.map(|line| line.check).collect();
+    for line in lines.iter_mut().filter(sends_here) {
+        let others = failed.iter().copied().filter(|check| *check != line.check);
+        let others = others.collect::<Vec<_>>().join(", ");
+        line.fix = Some(match others.is_empty() {
+            true => "All that lies before it is well: try again, and look at the daemon's log."
+                .to_owned(),
+            false => format!("Repair first what fails beside it: {others}."),
+        });
     }
 }
 
