@@ -76,6 +76,7 @@ fn places(status: &Status) -> Vec<Row> {
 fn work(status: &Status, print: Print) -> Vec<Row> {
     let mut rows = vec![("requests", requests(&status.requests))];
     match &status.clients {
+        Some(clients) if clients.is_empty() => rows.push(("clients", "none".to_owned())),
         Some(clients) => rows.extend(
             clients
                 .iter()

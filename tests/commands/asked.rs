@@ -162,6 +162,9 @@ fn an_exposed_daemon_says_what_that_means() {
     daemon.log_until("keys, requests and answers travel here in plain text");
     daemon.log_until("is refused (421) until listen.hosts names it");
     assert_eq!(home.run("wait"), "=> 0\n");
+    assert!(home.run("status").contains("\n  clients    none\n"));
+    let doctor = home.run("doctor");
+    assert!(doctor.contains(", says the daemon\n") && doctor.ends_with("=> 0\n"), "{doctor}");
     let (_, body) = ask_as(daemon.port(&home), "192.0.2.1", "/api/x");
 
     let problem: serde_json::Value = serde_json::from_str(&body).unwrap();

@@ -14,10 +14,13 @@ use serde_json::json;
 
 use super::exit::Report;
 use super::running::{Running, in_use};
+use super::status::token as token_of;
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
+use crate::admin::wire::Session;
 use crate::config::{Config, Loaded, Paths, in_profile};
 use crate::credentials::Credentials;
 use crate::daemon::process;
+use crate::session;
 
 /// What `doctor` takes.
 #[derive(clap::Args, Debug)]
@@ -141,7 +144,8 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
         let known = lines.iter_mut().find(|line| line.check == network::THROTTLE);
         known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
     }
-    lines.extend(token(config, paths, credentials, print).await);
+    let daemon = serving.as_ref().map(|status| &status.session);
+    lines.extend(token(config, paths, credentials, daemon, print).await);
     lines
 }
 
@@ -150,6 +154,7 @@ async fn token(
     config: &Config,
     paths: &Paths,
     credentials: Credentials,
+    daemon: Option<&Session>,
     print: Print,
 ) -> [Line; 2] {
     let began = Instant::now();
@@ -167,9 +172,38 @@ async fn token(
             };
             (ok(format!("valid for {}, asked through the {through}", me.title())), access)
         }
-        Err(failure) => (failed(&failure), skip("there is no token to ask with")),
+        Err(failure) => match (&failure, daemon) {
+            // It let nobody in without a key, and this command has no login of its own.
+            (Failure::Session(session::Error::NotLoggedIn(_)), Some(daemon)) => secondhand(daemon),
+            (_, _) => (failed(&failure), skip("there is no token to ask with")),
+        },
     };
     [Line::of("token", token, elapsed), Line::of("api access", access, Duration::ZERO)]
+}
+
+/// Tells of the token what a daemon says that cannot be asked for more.
+fn secondhand(daemon: &Session) -> (Finding, Finding) {
+    match (&daemon.error, daemon.expires_in_s) {
+        (None, Some(_)) => (
+            ok(format!("{}, says the daemon", token_of(daemon))),
+            match daemon.api_access {
+                Some(false) => fail(
+                    "forbidden: the account has no API access, says the daemon",
+                    "Ask an administrator of your Nexudus account to turn it on.",
+                ),
+                Some(true) | None => skip("the daemon lets nobody ask without a client key"),
+            },
+        ),
+        (Some(error), _) => {
+            let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let told = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
+            (told, skip("there is no token to ask with"))
+        }
+        (None, None) => (
+            warn("none yet, says the daemon", "Wait: it is being asked for."),
+            skip("there is no token to ask with"),
+        ),
+    }
 }
 
 async fn timed(check: &'static str, work: impl Future<Output = Finding>) -> Line {
