@@ -15,6 +15,7 @@ mod problem;
 mod shield;
 mod status;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use self::health::{Heart, Pulse, STUCK, readiness};
 use self::problem::problem;
 pub use self::shield::Shield;
 use self::wire::{Phase, Problem, Reloaded, Stopping};
+use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::listen::{Counter, Peer, Stream};
 use crate::session::Session;
@@ -76,6 +78,8 @@ pub struct Facts {
 pub struct Now {
     /// What the daemon is doing.
     pub phase: Phase,
+    /// The keys that decide what is let through.
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that were changed by a reload and take a restart.
     pub restart_needed: Vec<String>,
 }
@@ -101,6 +105,8 @@ pub struct Sources {
     pub throttle: Throttle,
     /// The same for each `[[host]]`.
     pub host_throttles: Vec<Throttle>,
+    /// The named clients.
+    pub clients: Clients,
     /// What requests leave behind.
     pub record: Arc<Record>,
     /// How many are being answered.

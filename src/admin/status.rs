@@ -1,7 +1,9 @@
 //! `/v1/status`: what a person or a program wants to know, in one answer.
 
 use super::Shared;
-use super::wire::{API, Pace, Requests, Session, Status, Throttle, Trouble};
+use super::wire::{API, Client, Pace, Requests, Session, Status, Throttle, Trouble};
+use crate::clients;
+use crate::config::write_pace;
 use crate::session::{self, Word};
 use crate::telemetry;
 use crate::throttle;
@@ -23,10 +25,13 @@ pub(super) fn status(shared: &Shared) -> Status {
         proxy: Some(facts.proxy.clone()),
         ca_file: facts.ca_file.clone(),
         session: shared.session_now(),
+        renewals: shared.record.tally.renewals(),
         requests: requests(shared),
+        clients: shared.clients.view().map(|views| views.iter().map(client).collect()),
         throttle: throttle(&shared.throttle.view()),
         host_throttles: shared.host_throttles.iter().map(|it| throttle(&it.view())).collect(),
         config: facts.config.clone(),
+        settings: now.settings,
         restart_needed: now.restart_needed,
         log_dropped: telemetry::dropped(),
     }
@@ -115,6 +120,24 @@ fn pace(kind: &throttle::Kind) -> Pace {
         replayed: kind.replayed,
         refused: kind.refused,
         waited_ms: millis(kind.waited),
+    }
+}
+
+fn client(view: &clients::View) -> Client {
+    let clients::View { name, limits, is_over, requests, refused, idle, counted, .. } = view;
+    let written = |time| humantime::format_rfc3339_seconds(time).to_string();
+    Client {
+        name: name.clone(),
+        may: limits.to_string(),
+        rate: limits.rate.map(write_pace),
+        expires: limits.expires.map(written),
+        expired: *is_over,
+        max_requests: limits.max_requests,
+        used: *counted,
+        left: limits.max_requests.zip(*counted).map(|(most, used)| most.saturating_sub(used)),
+        requests: *requests,
+        refused: *refused,
+        idle_s: idle.map(|idle| idle.as_secs()),
     }
 }
 

@@ -44,18 +44,34 @@ pub struct Status {
     pub ca_file: Option<PathBuf>,
     /// The token.
     pub session: Session,
+    /// New tokens since its start.
+    #[serde(default)]
+    pub renewals: u64,
     /// What was asked of it.
     pub requests: Requests,
+    /// The named clients, in the order in which they were made; `None`: their file cannot be read,
+    /// and every key is refused.
+    #[serde(default = "nobody")]
+    pub clients: Option<Vec<Client>>,
     /// How fast the API may be asked.
     pub throttle: Throttle,
     /// The same for each `[[host]]`, in order: each counts for itself.
     pub host_throttles: Vec<Throttle>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
+    /// The keys that decide what is let through, as they are in effect.
+    #[serde(default)]
+    pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that were changed by a reload and take a restart.
     pub restart_needed: Vec<String>,
     /// Log lines that were lost because nobody read them.
     pub log_dropped: u64,
+}
+
+/// A daemon of an older version tells of nobody.
+#[allow(clippy::unnecessary_wraps, reason = "as serde wants it")]
+fn nobody() -> Option<Vec<Client>> {
+    Some(vec![])
 }
 
 /// What the daemon is doing.
@@ -181,6 +197,33 @@ pub struct Requests {
     pub by_status: BTreeMap<String, u64>,
     /// Answers of the daemon's own, by code.
     pub by_code: BTreeMap<String, u64>,
+}
+
+/// A named client: never its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its name.
+    pub name: String,
+    /// What it may ask for, in short: `read only, +GET /api/spaces/**`.
+    pub may: String,
+    /// How often it may call, such as `5/s`.
+    pub rate: Option<String>,
+    /// When its key stops working (RFC 3339).
+    pub expires: Option<String>,
+    /// Whether it has.
+    pub expired: bool,
+    /// How often it may call in all.
+    pub max_requests: Option<u64>,
+    /// How often it has, across restarts; counted only where that is limited.
+    pub used: Option<u64>,
+    /// How often it still may.
+    pub left: Option<u64>,
+    /// Requests let through since the daemon's start.
+    pub requests: u64,
+    /// Requests refused for its rate or its count since then.
+    pub refused: u64,
+    /// Time since the last request that was let through.
+    pub idle_s: Option<u64>,
 }
 
 /// How fast a host may be asked.

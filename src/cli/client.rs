@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::running::in_effect;
 use super::{Failure, Globals, Print, limits};
-use crate::clients::{self, Clients, Limits, View};
+use crate::clients::{self, Clients, View};
 use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Rule, in_profile, write_pace};
 
@@ -48,7 +49,9 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Result<(), Failure> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    limits::check(&limits, &loaded.config, print)?;
+    // What the daemon lets through is known to it alone, where one runs.
+    let (config, _) = in_effect(&loaded)?;
+    limits::check(&limits, &config, print)?;
     let expires = limits.expires;
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.
@@ -61,7 +64,7 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
         false => print.line(key.expose())?,
     }
     if !globals.quiet {
-        print.note(&keyless(&loaded.config));
+        print.note(&keyless(&config));
     }
     Ok(())
 }
@@ -85,9 +88,9 @@ fn keyless(config: &Config) -> String {
 fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
     let paths = globals.sources(vec![]).paths()?;
     let directory = paths.profile_state();
-    // Told as an error here; the view below takes a damaged file for an empty one.
+    // Whatever is wrong with the file is told here; the view below only says that something is.
     clients::list(&directory)?;
-    let views = Clients::new(&directory, Clock::system()).view();
+    let views = Clients::new(&directory, Clock::system()).view().unwrap_or_default();
     if globals.json {
         return print.json(&views.iter().map(shown).collect());
     }
@@ -100,8 +103,8 @@ fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
         });
         [
             name.clone(),
-            reach(limits),
-            limits.expires.map_or_else(|| "never".to_owned(), |at| expiry(limits, at)),
+            limits.to_string(),
+            limits.expires.map_or_else(|| "never".to_owned(), |at| expiry(view, at)),
             limits.rate.map_or_else(|| "-".to_owned(), write_pace),
             used.unwrap_or_else(|| "-".to_owned()),
         ]
@@ -117,27 +120,17 @@ fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
     }
 }
 
-fn expiry(limits: &Limits, at: SystemTime) -> String {
-    match limits.is_over(SystemTime::now()) {
+fn expiry(view: &View, at: SystemTime) -> String {
+    match view.is_over {
         true => "expired".to_owned(),
         false => written(at),
     }
 }
 
-fn reach(limits: &Limits) -> String {
-    let rules = |sign: char, rules: &[Rule]| -> Vec<String> {
-        rules.iter().map(|rule| format!("{sign}{rule}")).collect()
-    };
-    let read_only = limits.read_only.then(|| "read only".to_owned());
-    let parts = read_only.into_iter().chain(rules('+', &limits.allow));
-    let parts: Vec<_> = parts.chain(rules('-', &limits.deny)).collect();
-    if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") }
-}
-
 fn shown(view: &View) -> serde_json::Value {
     let texts =
         |rules: &[Rule]| rules.iter().map(Rule::text).map(str::to_owned).collect::<Vec<_>>();
-    let View { name, limits, created, counted, .. } = view;
+    let View { name, limits, is_over, created, counted, .. } = view;
     json!({
         "name": name,
         "created": written(*created),
@@ -145,7 +138,7 @@ fn shown(view: &View) -> serde_json::Value {
         "allow": texts(&limits.allow),
         "deny": texts(&limits.deny),
         "expires": limits.expires.map(written),
-        "expired": limits.is_over(SystemTime::now()),
+        "expired": is_over,
         "rate": limits.rate.map(write_pace),
         "max_requests": limits.max_requests,
         "used": counted,

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::flags::AlsoKeys;
 use super::{Failure, Globals, Print};
 use crate::config::{self, Setting};
-use crate::private;
+use crate::{daemon, private};
 
 /// What `config` takes.
 #[derive(clap::Args, Debug)]
@@ -72,7 +72,17 @@ fn write(path: &Path, force: bool) -> io::Result<()> {
 }
 
 fn check(keys: AlsoKeys, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let loaded = globals.load(keys.given())?;
+    let loaded = globals.load(keys.given());
+    let usable = loaded.and_then(|loaded| Ok(daemon::check(&loaded.config).map(|()| loaded)?));
+    let loaded = match usable {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            if globals.json {
+                print.json(&json!({ "valid": false, "errors": failure.reports() }))?;
+            }
+            return Err(failure);
+        }
+    };
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     let file = &loaded.paths.config;
     let read = file.exists();

@@ -6,6 +6,8 @@ mod login;
 use std::io;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::hint;
 use super::print::causes;
 use super::usage::usage;
@@ -183,7 +185,7 @@ pub enum Failure {
 }
 
 /// One sentence, its causes, the way out.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Report {
     pub(super) sentence: String,
     pub(super) causes: Vec<String>,
@@ -229,14 +231,7 @@ impl Failure {
         };
         match self {
             Self::Usage(error) => vec![usage(error)],
-            Self::Config(config::Error(problems)) => problems
-                .iter()
-                .map(|problem| Report {
-                    sentence: problem.to_string(),
-                    causes: causes(problem),
-                    hint: problem.hint(),
-                })
-                .collect(),
+            Self::Config(config::Error(problems)) => problems.iter().map(flaw).collect(),
             Self::Exists(path) => one(
                 format!("there is a configuration file already: {}", path.display()),
                 vec![],
@@ -254,13 +249,7 @@ impl Failure {
             Self::Credentials(error) => vec![login::credentials(error)],
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
             Self::Run(failure) => failure.reports(),
-            Self::InProfile { profile, failure } => {
-                let of_profile = |hint: String| config::in_profile(&hint, profile);
-                let reports = failure.reports().into_iter();
-                reports
-                    .map(|report| Report { hint: report.hint.map(of_profile), ..report })
-                    .collect()
-            }
+            Self::InProfile { profile, failure } => in_profile(failure.reports(), profile),
             Self::Command { program, source } => {
                 one(format!("could not run `{program}`"), vec![source.to_string()], None)
             }
@@ -290,6 +279,19 @@ impl Failure {
             Self::Other { sentence, hint, .. } => one(sentence.clone(), vec![], hint.clone()),
         }
     }
+}
+
+fn flaw(problem: &config::Problem) -> Report {
+    Report { sentence: problem.to_string(), causes: causes(problem), hint: problem.hint() }
+}
+
+/// Names the profile in the commands that the reports advise.
+fn in_profile(reports: Vec<Report>, profile: &str) -> Vec<Report> {
+    let named = |report: Report| Report {
+        hint: report.hint.map(|hint| config::in_profile(&hint, profile)),
+        ..report
+    };
+    reports.into_iter().map(named).collect()
 }
 
 fn admin_code(error: &client::Error) -> Code {
@@ -348,6 +350,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
+        | daemon::Error::ListenAt { .. }
         | daemon::Error::Client(_)
         | daemon::Error::Data(_) => Code::Failed,
     }

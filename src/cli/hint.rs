@@ -46,6 +46,11 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::Listen(listen::Error::Inherited { .. }) => {
             "Hand over stream sockets: ListenStream= in the .socket unit."
         }
+        daemon::Error::ListenAt { key: "admin.listen", .. } => {
+            "Give admin.listen another port, or leave it off. A profile takes the file's, unless \
+             [profile.NAME.admin] has a `listen` of its own."
+        }
+        daemon::Error::ListenAt { .. } => "Give `listen` in [[host]] another port.",
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
         daemon::Error::Proxy(_) => "Write it as http://proxy.example:3128, or use none.",

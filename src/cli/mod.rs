@@ -100,7 +100,7 @@ enum Command {
     /// Run one command with a listener and a key of its own
     #[cfg(unix)]
     Run(run::Options),
-    /// Show what the daemon knows: session, requests, addresses
+    /// Show what the daemon knows: session, requests, throttle, clients, addresses
     Status,
     /// Return when the daemon can serve
     Wait(wait::Options),
@@ -137,20 +137,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Code {
     let args: Vec<_> = args.into_iter().collect();
     let when = print::When::of_arguments(&args);
     let print = Print::new(when);
+    // What `run` runs writes there itself.
+    let is_json = print::wants_json(&args) && !is_run(&args);
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         panic::set_hook(Box::new(move |info| print.panic(info)));
     }
     let run = || match run(args, when, print) {
         Ok(()) => Code::Done,
-        Err(failure) => print.failure(&failure),
+        Err(failure) => print.failure(&failure, is_json),
     };
     // The hook has said what there is to say.
     panic::catch_unwind(panic::AssertUnwindSafe(run)).unwrap_or(Code::Failed)
 }
 
 fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failure> {
-    let is_run = args.iter().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"))
-        == Some(&OsString::from("run"));
+    let is_run = is_run(&args);
     let matches = Line::command().color(when.into()).try_get_matches_from(args);
     let matches = matches.map_err(|error| match is_run && error.exit_code() != 0 {
         // What runs another command keeps the low codes for that one.
@@ -165,6 +166,12 @@ fn run(args: Vec<OsString>, when: print::When, print: Print) -> Result<(), Failu
             Err(_) => failure,
         }
     })
+}
+
+/// Says whether the command is `run`, before anything is parsed.
+fn is_run(args: &[OsString]) -> bool {
+    let command = args.iter().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
+    command.is_some_and(|command| command == "run")
 }
 
 fn perform(command: Command, globals: &Globals, print: Print) -> Result<(), Failure> {

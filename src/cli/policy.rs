@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::running::in_effect;
 use super::{Failure, Globals, Print};
 use crate::clients;
 use crate::gateway::explain;
@@ -34,7 +35,8 @@ enum Act {
 pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
     let Act::Explain { method, path, client } = options.act;
     let loaded = globals.load(vec![])?;
-    let (method, config) = (method.to_ascii_uppercase(), loaded.config);
+    let method = method.to_ascii_uppercase();
+    let (config, is_daemon) = in_effect(&loaded)?;
     let kept = match &client {
         None => None,
         Some(name) => {
@@ -60,11 +62,19 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
             "code": explained.code,
             "rule": explained.rule,
             "reason": explained.why,
+            "judged": if is_daemon { "daemon" } else { "configuration" },
         }));
     }
     let verdict = match explained.code {
         Some(code) => format!("refused ({code}): {}", explained.why),
         None => format!("allowed: {}", explained.why),
     };
-    print.line(&verdict)
+    print.line(&verdict)?;
+    if !globals.quiet {
+        print.note(match is_daemon {
+            true => "Judged by what the running daemon goes by.",
+            false => "Judged by the configuration: no daemon of this profile runs.",
+        });
+    }
+    Ok(())
 }

@@ -6,9 +6,10 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ColorChoice;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::exit::{Code, Failure, Report};
 
@@ -58,6 +59,14 @@ impl From<When> for ColorChoice {
     }
 }
 
+/// Says whether `--json` is among the arguments, before anything is parsed.
+pub(super) fn wants_json(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
+}
+
+/// Whether anything has been printed as a result: a program reads one document, not two.
+static HAS_RESULT: AtomicBool = AtomicBool::new(false);
+
 /// Where a command prints.
 #[derive(Clone, Copy, Debug)]
 pub struct Print {
@@ -93,6 +102,7 @@ impl Print {
     ///
     /// As [`Print::line`].
     pub fn raw(self, bytes: &[u8]) -> Result<(), Failure> {
+        HAS_RESULT.store(true, Ordering::Relaxed);
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
@@ -106,6 +116,7 @@ impl Print {
     ///
     /// As [`Print::line`].
     pub(super) fn is_read(self, text: &str) -> Result<bool, Failure> {
+        HAS_RESULT.store(true, Ordering::Relaxed);
         let mut stdout = io::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
@@ -163,8 +174,8 @@ impl Print {
         self.tell(text);
     }
 
-    /// Says what went wrong, why, and the way out.
-    pub(super) fn failure(self, failure: &Failure) -> Code {
+    /// Says what went wrong, why, and the way out; for a program too, where it has got nothing yet.
+    pub(super) fn failure(self, failure: &Failure, is_json: bool) -> Code {
         // Help and version are results, and clap knows where they go.
         if let Failure::Usage(error) = failure
             && (error.exit_code() == 0 || super::usage::is_help(error))
@@ -173,6 +184,11 @@ impl Print {
             return failure.code();
         }
         let reports = failure.reports();
+        if is_json && !reports.is_empty() && !HAS_RESULT.load(Ordering::Relaxed) {
+            let code = i32::from(failure.code());
+            // Who cannot be told here is told below.
+            let _ = self.json(&json!({ "exit_code": code, "errors": reports }));
+        }
         let texts: Vec<_> = reports.iter().map(|report| self.report(report)).collect();
         self.tell(&texts.join("\n"));
         failure.code()

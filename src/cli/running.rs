@@ -16,9 +16,10 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
+use super::{Failure, serve};
 use crate::admin::client::{self as admin, Client};
 use crate::admin::wire::Status;
-use crate::config::{Config, Origin, Paths, Proxy, UnixSocket};
+use crate::config::{Config, Loaded, Origin, Paths, Proxy, UnixSocket};
 
 /// Where a daemon of this profile would answer.
 #[derive(Clone, Debug)]
@@ -163,7 +164,18 @@ pub(super) fn in_use(
             daemon.listening.unix.clone().map_or(UnixSocket::Off, UnixSocket::Path);
         keys.push("listen.unix");
     }
+    keys.extend(config.adopt(&daemon.settings));
     (config, keys)
+}
+
+/// Returns what the profile's daemon goes by; where none runs, what is configured, and `false`.
+pub(super) fn in_effect(loaded: &Loaded) -> Result<(Config, bool), Failure> {
+    let Loaded { config, paths, .. } = loaded;
+    let daemon = serve::control()?.block_on(Running::of(config, paths).status());
+    Ok(match daemon {
+        Some(daemon) => (in_use(config, paths, &daemon).0, true),
+        None => (config.clone(), false),
+    })
 }
 
 /// Says whether these addresses are what was asked for; port 0 asks for any.

@@ -1,5 +1,7 @@
 //! `serve`: the daemon in the foreground.
 
+use std::net::SocketAddr;
+
 use tokio::runtime::{Builder, Runtime};
 
 use super::flags::Keys;
@@ -48,8 +50,25 @@ pub(super) fn run(
         if let Some(path) = daemon.socket() {
             tracing::info!(path = %path.display(), "listening");
         }
+        if let Some(address) = daemon.admin_address() {
+            tracing::info!(%address, "listening for health, metrics and events");
+        }
+        tell_of_exposure(config, daemon.addresses());
         Ok(life::live(daemon, Some(sources), &mut signals).await?)
     })
+}
+
+/// Says what it means that other machines can call.
+fn tell_of_exposure(config: &Config, addresses: &[SocketAddr]) {
+    let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    let Some(address) = addresses.iter().find(exposed) else { return };
+    tracing::warn!(%address, "keys, requests and answers travel here in plain text");
+    if config.listen.hosts.is_empty() {
+        tracing::warn!(
+            %address,
+            "who calls by this machine's address or name is refused (421) until listen.hosts names it"
+        );
+    }
 }
 
 /// Starts the log in the configured shape; dropping the result waits for its last lines.

@@ -155,10 +155,14 @@ fn told(deed: &Deed) -> String {
 }
 
 fn show(service: &Service, globals: &Globals, print: Print) -> Result<(), Failure> {
+    if globals.json && !service.is_installed() {
+        print.json(&json!({ "installed": false, "state": "not-installed" }))?;
+    }
     let state = service.state()?;
     let lingers = service.lingers();
     if globals.json {
         let mut shown = json!(state);
+        shown["installed"] = json!(true);
         shown["linger"] = json!(lingers);
         print.json(&shown)?;
     } else {

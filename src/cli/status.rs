@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::reach::ask;
 use super::{Failure, Globals, Print};
-use crate::admin::wire::{Pace, Requests, Session, Status, Throttle, Trouble};
+use crate::admin::wire::{Client, Pace, Requests, Session, Status, Throttle, Trouble};
 use crate::admin::words::{count, span};
 
 /// Prints it.
@@ -18,19 +18,34 @@ pub(super) fn run(globals: &Globals, print: Print) -> Result<(), Failure> {
     print.raw(text(&status, print).as_bytes())
 }
 
+/// A name and what there is to say of it; without a name it goes on with the row above.
+type Row = (&'static str, String);
+
 fn text(status: &Status, print: Print) -> String {
-    let mut rows = vec![];
-    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-    let session = &status.session;
-    row("state", state(status, print));
-    for reason in &status.readiness.reasons {
-        row("", print.accent("2", &reason.hint));
+    let title = print.accent("1", &format!("nexudus-proxy {}", status.version));
+    let up = span(status.uptime_s);
+    let mut text =
+        format!("{title}  profile {}, up {up}, process {}\n", status.profile, status.pid);
+    let parts = [session(status, print), places(status), work(status, print), rest(status, print)];
+    for (name, value) in parts.concat() {
+        let line = format!("  {} {value}", print.accent("2", &format!("{name:<10}")));
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
-    row("account", account(session));
-    row("token", token(session));
-    row("kept", format!("{}: {}", session.store, session.store_reason));
+    text
+}
+
+/// Whether it can serve, as whom, and what is in the way.
+fn session(status: &Status, print: Print) -> Vec<Row> {
+    let session = &status.session;
+    let mut rows = vec![("state", state(status, print))];
+    let hints = status.readiness.reasons.iter().map(|reason| &reason.hint);
+    rows.extend(hints.map(|hint| ("", print.accent("2", hint))));
+    rows.push(("account", account(session)));
+    rows.push(("token", token(session)));
+    rows.push(("kept", format!("{}: {}", session.store, session.store_reason)));
     if let Some(degraded) = &session.degraded {
-        row("degraded", print.accent("33", degraded));
+        rows.push(("degraded", print.accent("33", degraded)));
     }
     let is_told = |trouble: &&Trouble| {
         let told = status.readiness.reasons.iter().any(|reason| reason.code == trouble.code);
@@ -38,44 +53,65 @@ fn text(status: &Status, print: Print) -> String {
     };
     if let Some(error) = session.error.as_ref().filter(is_told) {
         let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-        row("trouble", print.accent("33", &format!("{}{cause}", error.sentence)));
+        rows.push(("trouble", print.accent("33", &format!("{}{cause}", error.sentence))));
     }
-    row("listening", listening(status));
-    for host in &status.listening.hosts {
+    rows
+}
+
+/// Where it listens, and where requests go.
+fn places(status: &Status) -> Vec<Row> {
+    let mut rows = vec![("listening", listening(status))];
+    rows.extend(status.listening.hosts.iter().map(|host| {
         let places: Vec<_> = host.tcp.iter().map(ToString::to_string).collect();
-        row("", format!("{} → {}", places.join("  "), host.upstream));
+        ("", format!("{} → {}", places.join("  "), host.upstream))
+    }));
+    if let Some(address) = status.listening.admin_tcp {
+        rows.push(("admin", format!("{address}: health, metrics and events")));
     }
-    row("upstream", status.upstream.clone());
-    row("requests", requests(&status.requests));
-    for (name, pace) in paces(&status.throttle) {
-        row(name, throttle(pace));
-    }
-    for (host, paces_of_host) in status.listening.hosts.iter().zip(&status.host_throttles) {
-        for (name, pace) in paces(paces_of_host).into_iter().filter(|(_, pace)| is_paced(pace)) {
-            row(name, format!("{} ({})", throttle(pace), host.upstream));
+    rows.push(("upstream", status.upstream.clone()));
+    rows
+}
+
+/// What was asked of it, by whom, and how fast that may go on.
+fn work(status: &Status, print: Print) -> Vec<Row> {
+    let mut rows = vec![("requests", requests(&status.requests))];
+    match &status.clients {
+        Some(clients) if clients.is_empty() => rows.push(("clients", "none".to_owned())),
+        Some(clients) => rows.extend(
+            clients
+                .iter()
+                .enumerate()
+                .map(|(at, known)| (if at == 0 { "clients" } else { "" }, client(known, print))),
+        ),
+        None => {
+            let unreadable = "unreadable: every client key is refused";
+            rows.push(("clients", print.accent("31", unreadable)));
         }
+    }
+    rows.extend(paces(&status.throttle).into_iter().map(|(name, pace)| (name, throttle(pace))));
+    for (host, throttles) in status.listening.hosts.iter().zip(&status.host_throttles) {
+        let paced = paces(throttles).into_iter().filter(|(_, pace)| is_paced(pace));
+        let told = |pace| format!("{} ({})", throttle(pace), host.upstream);
+        rows.extend(paced.map(|(name, pace)| (name, told(pace))));
     }
     if !status.requests.by_code.is_empty() {
         let codes = status.requests.by_code.iter().map(|(code, count)| format!("{count} {code}"));
-        row("refused", codes.collect::<Vec<_>>().join("  "));
+        rows.push(("refused", codes.collect::<Vec<_>>().join("  ")));
     }
+    rows
+}
+
+/// What a person may want to do about it.
+fn rest(status: &Status, print: Print) -> Vec<Row> {
+    let mut rows = vec![];
     if !status.restart_needed.is_empty() {
         let keys = status.restart_needed.join(", ");
-        row("restart", print.accent("33", &format!("needed for {keys}")));
+        rows.push(("restart", print.accent("33", &format!("needed for {keys}"))));
     }
     if status.log_dropped > 0 {
-        row("log", format!("{} lost", count(status.log_dropped, "line")));
+        rows.push(("log", format!("{} lost", count(status.log_dropped, "line"))));
     }
-    let title = print.accent("1", &format!("nexudus-proxy {}", status.version));
-    let up = span(status.uptime_s);
-    let mut text =
-        format!("{title}  profile {}, up {up}, process {}\n", status.profile, status.pid);
-    for (name, value) in rows {
-        let line = format!("  {} {value}", print.accent("2", &format!("{name:<10}")));
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    rows
 }
 
 fn state(status: &Status, print: Print) -> String {
@@ -109,12 +145,37 @@ pub(super) fn token(session: &Session) -> String {
     };
     let mut text = format!("valid {}", span(left));
     if let Some(age) = session.age_s {
-        text.push_str(&format!(", received {} ago", span(age)));
+        text.push_str(&format!(", last refresh {} ago", span(age)));
     }
     match (session.renewing, session.renews_in_s) {
-        (true, _) => text.push_str(", being renewed"),
-        (false, Some(next)) => text.push_str(&format!(", renewed in {}", span(next))),
+        (true, _) => text.push_str(", the next is on its way"),
+        (false, Some(next)) => text.push_str(&format!(", next in {}", span(next))),
         (false, None) => {}
+    }
+    text
+}
+
+/// What it may, and what is left of that: `agent: read only, 5/s; 12 of 100 used, last 3m ago`.
+fn client(client: &Client, print: Print) -> String {
+    let name = &client.name;
+    if client.expired {
+        return format!("{name}: {}", print.accent("31", "expired"));
+    }
+    let rate = client.rate.iter().map(|rate| format!(", {rate}"));
+    let mut text = format!("{name}: {}{}; ", client.may, rate.collect::<String>());
+    match (client.max_requests, client.used) {
+        (Some(most), Some(used)) if used >= most => {
+            text.push_str(&print.accent("31", &format!("all {most} used up")));
+        }
+        (Some(most), Some(used)) => text.push_str(&format!("{used} of {most} used")),
+        (Some(most), None) => text.push_str(&format!("unknown of {most} used")),
+        (None, _) => text.push_str(&count(client.requests, "request")),
+    }
+    if client.refused > 0 {
+        text.push_str(&format!(", {} refused", client.refused));
+    }
+    if let Some(idle) = client.idle_s {
+        text.push_str(&format!(", last {} ago", span(idle)));
     }
     text
 }

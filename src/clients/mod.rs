@@ -10,6 +10,7 @@ mod key;
 mod usage;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -45,6 +46,19 @@ impl Limits {
     /// Says whether it has expired.
     pub fn is_over(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// What it may ask for, in short: `read only, +GET /api/spaces/**`.
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signed = |sign: char, rules: &[Rule]| -> Vec<String> {
+            rules.iter().map(|rule| format!("{sign}{rule}")).collect()
+        };
+        let read_only = self.read_only.then(|| "read only".to_owned());
+        let parts = read_only.into_iter().chain(signed('+', &self.allow));
+        let parts: Vec<_> = parts.chain(signed('-', &self.deny)).collect();
+        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })
     }
 }
 
@@ -168,14 +182,16 @@ pub struct View {
     pub name: String,
     /// How far it may go.
     pub limits: Limits,
+    /// Whether its time is over.
+    pub is_over: bool,
     /// When it was made.
     pub created: SystemTime,
     /// Requests let through since the daemon started.
     pub requests: u64,
     /// Requests refused for its rate or its count since then.
     pub refused: u64,
-    /// When it last called.
-    pub last: Option<SystemTime>,
+    /// Time since it last called, if it has since the daemon started.
+    pub idle: Option<Duration>,
     /// Requests counted against its limit, across restarts.
     pub counted: Option<u64>,
 }
@@ -211,11 +227,12 @@ impl Clients {
         }
     }
 
-    /// Returns what is known of each, in the order in which they were made.
-    pub fn view(&self) -> Vec<View> {
+    /// Returns what is known of each, in the order in which they were made; `None` if the file
+    /// cannot be read, so that every key is refused.
+    pub fn view(&self) -> Option<Vec<View>> {
         let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.look(&mut known);
-        known.clients.iter().map(|client| client.view()).collect()
+        known.is_readable.then(|| known.clients.iter().map(|client| client.view()).collect())
     }
 
     /// Writes down what has been used: the daemon ends.
@@ -303,16 +320,19 @@ impl Client {
     }
 
     fn view(&self) -> View {
+        let now = self.shared.clock.now().wall;
         let last = self.usage.last.load(Ordering::Relaxed);
+        let since = |last| Duration::from_millis(milliseconds(now).saturating_sub(last));
         let limits = self.kept.limits.clone();
         let counted = limits.max_requests.map(|_| self.shared.counts.used(&self.kept.id));
         View {
             name: self.kept.name.clone(),
+            is_over: limits.is_over(now),
             limits,
             created: self.kept.created,
             requests: self.usage.requests.load(Ordering::Relaxed),
             refused: self.usage.refused.load(Ordering::Relaxed),
-            last: (last != 0).then(|| UNIX_EPOCH + Duration::from_millis(last)),
+            idle: (last != 0).then(|| since(last)),
             counted: counted.and_then(Result::ok),
         }
     }

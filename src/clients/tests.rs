@@ -106,7 +106,7 @@ fn a_client_with_a_count_is_counted_across_restarts_and_a_new_one_of_its_name_st
     let client = recognised(&restarted, &key).unwrap();
     assert_eq!(client.spend(), Ok(()));
     assert_eq!(client.spend(), Err(Spent::Exhausted));
-    let view = restarted.view().remove(0);
+    let view = restarted.view().unwrap().remove(0);
     assert_eq!((view.requests, view.refused, view.counted), (1, 1, Some(2)));
 
     revoke(directory.path(), "agent").unwrap();

@@ -108,6 +108,22 @@ pub(super) fn useless_rules(rules: &[Rule]) -> Vec<String> {
     rules.iter().enumerate().filter_map(warn).collect()
 }
 
+/// Warns of a password that every user can read in the list of processes.
+pub(super) fn password_in_a_flag(config: &Config, places: &[Place]) -> Option<String> {
+    let row = KEYS.iter().position(|entry| entry.path() == "upstream.proxy")?;
+    let Some(Place::Flag(flag)) = places.get(row) else { return None };
+    let has_password = config.upstream.proxy.redacted() != config.upstream.proxy.written();
+    has_password.then(|| {
+        let entry = &KEYS[row];
+        format!(
+            "{flag}: every user can read this login in the list of processes: put it into the file \
+             ({}) or the environment ({})",
+            entry.path(),
+            entry.variable()
+        )
+    })
+}
+
 /// Warns of a file that others can write: it names programs that we run.
 #[cfg(unix)]
 pub(super) fn too_open(path: &Path) -> Option<String> {

@@ -91,7 +91,9 @@ impl Sources {
             return Err(Error(merged.problems));
         }
         let too_open = file.iter().filter_map(|_| check::too_open(&paths.config));
-        let warnings = too_open.chain(check::useless_rules(&merged.config.policy.deny)).collect();
+        let shown = check::password_in_a_flag(&merged.config, &merged.places);
+        let useless = check::useless_rules(&merged.config.policy.deny);
+        let warnings = too_open.chain(shown).chain(useless).collect();
         Ok(Loaded { config: merged.config, paths, warnings, places: merged.places })
     }
 
@@ -297,8 +299,11 @@ impl Layer<'_> {
                     merged.problems.push(Problem::Section { place, name });
                 }
                 Some(_) => {
-                    let names = SECTIONS.iter().map(|(name, _)| *name).chain(["host", "profile"]);
-                    let nearest = nearest(section, names.map(str::to_owned));
+                    // There is no profile in a profile.
+                    let profile = self.above.is_empty().then_some("profile");
+                    let names = SECTIONS.iter().map(|(name, _)| *name).chain(["host"]);
+                    let nearest = nearest(section, names.chain(profile).map(str::to_owned));
+                    let nearest = nearest.map(|nearest| self.name(&nearest));
                     let name = self.name(section);
                     merged.problems.push(Problem::UnknownSection { place, name, nearest });
                 }

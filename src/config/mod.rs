@@ -24,6 +24,7 @@ mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

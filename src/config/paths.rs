@@ -23,8 +23,9 @@ impl Paths {
     /// Finds the directories with the environment that `var` looks up.
     ///
     /// systemd sets `$CONFIGURATION_DIRECTORY`, `$STATE_DIRECTORY` and `$RUNTIME_DIRECTORY` for
-    /// every service that asks for them, so that a script of *another* service sees that service's
-    /// own: only one named after us is taken.
+    /// every service that asks for them, and `$SYSTEMD_EXEC_PID` for the process that it starts. A
+    /// command in a script of *another* service sees that service's directories and is not that
+    /// process: there only one named after us is taken.
     ///
     /// # Errors
     ///
@@ -118,16 +119,19 @@ fn absolute(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBu
     var(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// Returns the first directory in systemd's list that is ours.
+/// Returns the directory in systemd's list that is ours: the one named after us, or else the first,
+/// unless the list was made for another process.
 fn from_systemd(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
     let list = var(name)?;
-    let ours = |path: &PathBuf| {
-        let named = |part: std::path::Component<'_>| {
-            part.as_os_str().to_str().is_some_and(|part| part.starts_with(OURS))
-        };
-        path.is_absolute() && path.components().any(named)
+    let mut listed = std::env::split_paths(&list).filter(|path| path.is_absolute());
+    let named = |part: std::path::Component<'_>| {
+        part.as_os_str().to_str().is_some_and(|part| part.starts_with(OURS))
     };
-    std::env::split_paths(&list).find(ours)
+    let started = var("SYSTEMD_EXEC_PID").filter(|pid| !pid.is_empty());
+    let is_for_another = started.is_some_and(|pid| pid != *std::process::id().to_string());
+    let first = listed.next()?;
+    let ours = std::iter::once(first.clone()).chain(listed).find(|it| it.components().any(named));
+    ours.or_else(|| (!is_for_another).then_some(first))
 }
 
 /// Says whether a name can be a profile: part of a file name on every system, and of a TOML key.
@@ -188,12 +192,37 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_of_ones_own_may_name_its_directories_as_it_likes() {
+        let pid = std::process::id().to_string();
+        for started in ["", &pid] {
+            let vars = [
+                ("CONFIGURATION_DIRECTORY", "/etc/nexudus"),
+                ("STATE_DIRECTORY", "relative:/var/lib/nexudus:/var/lib/second"),
+                ("RUNTIME_DIRECTORY", "/tmp/x"),
+                ("SYSTEMD_EXEC_PID", started),
+            ];
+
+            let paths = paths("default", &vars).unwrap();
+
+            assert_eq!(paths.config, Path::new("/etc/nexudus/config.toml"));
+            assert_eq!(paths.state, Path::new("/var/lib/nexudus"));
+            assert_eq!(paths.runtime, Path::new("/tmp/x"));
+        }
+    }
+
+    #[test]
     fn a_script_of_another_service_keeps_its_hands_off_that_services_state() {
-        let vars = [("HOME", "/home/ana"), ("STATE_DIRECTORY", "/var/lib/backup")];
+        let vars = [
+            ("HOME", "/home/ana"),
+            ("STATE_DIRECTORY", "/var/lib/backup"),
+            ("RUNTIME_DIRECTORY", "/run/backup:/run/nexudus-proxy"),
+            ("SYSTEMD_EXEC_PID", "1"),
+        ];
 
         let paths = paths("default", &vars).unwrap();
 
         assert_eq!(paths.state, Path::new("/home/ana/.local/state/nexudus-proxy"));
+        assert_eq!(paths.runtime, Path::new("/run/nexudus-proxy"));
     }
 
     #[test]

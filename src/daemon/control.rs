@@ -46,7 +46,9 @@ impl Places {
         #[cfg(not(unix))]
         let _ = paths;
         if let Some(address) = config.admin.listen {
-            bound.extend(listen::bind_tcp(&[address])?);
+            let opened = listen::bind_tcp(&[address]);
+            let key = "admin.listen";
+            bound.extend(opened.map_err(|source| Error::ListenAt { key, source })?);
         }
         Ok(Self { bound })
     }

@@ -17,6 +17,7 @@ use crate::gateway::{Gateway, Guard, Keys, Manners, Policy};
 use crate::listen::{self, Bound, Users};
 use crate::secret::Secret;
 use crate::session::Session;
+use crate::telemetry::Outage;
 use crate::throttle::Throttle;
 use crate::upstream::{Keep, Resolver, Terms, Upstream, Via};
 
@@ -48,7 +49,10 @@ impl Places {
         if own.is_empty() {
             return Err(Error::Nowhere);
         }
-        let hosts = config.hosts.iter().map(|host| listen::bind_tcp(&host.listen));
+        let hosts = config.hosts.iter().map(|host| {
+            let opened = listen::bind_tcp(&host.listen);
+            opened.map_err(|source| Error::ListenAt { key: "host.listen", source })
+        });
         let hosts: Vec<Vec<Bound>> = hosts.collect::<Result<_, _>>()?;
         #[cfg(target_os = "linux")]
         let reserved = listen::reserve(own.iter().chain(hosts.iter().flatten()))?;
@@ -143,12 +147,10 @@ impl Forward<'_> {
         let addresses = addresses(places);
         let gateway =
             gateway(config, self.session, self.callers, (&throttle, &upstream), &addresses)?;
-        Ok(Lane {
-            throttle,
-            upstream,
-            addresses,
-            gateway: Arc::new(ArcSwap::from_pointee(gateway)),
-        })
+        let outage = Arc::new(Outage::new(origin.to_string()));
+        let gateway = gateway.knowing(outage.clone());
+        let gateway = Arc::new(ArcSwap::from_pointee(gateway));
+        Ok(Lane { throttle, upstream, addresses, outage, gateway })
     }
 }
 

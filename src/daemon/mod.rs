@@ -56,6 +56,7 @@ pub struct Daemon {
     addresses: Vec<SocketAddr>,
     host_addresses: Vec<Vec<SocketAddr>>,
     socket: Option<PathBuf>,
+    admin_address: Option<SocketAddr>,
     session: Session,
     clients: Clients,
     throttle: Throttle,
@@ -83,6 +84,16 @@ pub struct Setting {
     pub credentials: Credentials,
 }
 
+/// Says whether a daemon would start with this configuration, as far as that can be told without
+/// starting one: its users, its trust anchors, its proxy.
+///
+/// # Errors
+///
+/// As [`Daemon::start`].
+pub fn check(config: &Config) -> Result<(), Error> {
+    start::Made::of(config).map(drop)
+}
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -107,6 +118,15 @@ pub enum Error {
     /// A place could not be listened on.
     #[error(transparent)]
     Listen(#[from] listen::Error),
+    /// Nor what another key than `listen.tcp` names.
+    #[error("could not listen where {key} says")]
+    ListenAt {
+        /// The key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: listen::Error,
+    },
     /// Neither an address nor a socket is configured.
     #[error("there is nothing to listen on")]
     Nowhere,
@@ -161,6 +181,11 @@ impl Daemon {
     /// Returns the unix socket, if there is one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
+    }
+
+    /// Returns the TCP address of the admin surface, if it has one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Returns the session.

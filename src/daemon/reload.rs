@@ -13,7 +13,7 @@ use super::{Daemon, Error};
 use crate::admin::wire::Reloaded;
 use crate::config::{Config, Entry, KEYS};
 use crate::gateway::{Connections, Gateway};
-use crate::telemetry;
+use crate::telemetry::{self, Outage};
 use crate::throttle::Throttle;
 use crate::upstream::Upstream;
 
@@ -33,6 +33,7 @@ pub(super) struct Lane {
     pub(super) throttle: Throttle,
     pub(super) upstream: Upstream,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) outage: Arc<Outage>,
     pub(super) gateway: Arc<ArcSwap<Gateway>>,
 }
 
@@ -55,6 +56,8 @@ impl Daemon {
     /// was.
     pub(super) fn reload(&mut self, config: &Config) -> Result<Reloaded, Refused> {
         let live = self.live.as_mut().ok_or(Refused::Stopping)?;
+        // What takes a restart must not end with it.
+        super::check(config)?;
         let changed = KEYS.iter().filter(|entry| entry.differs(&live.config, config));
         let (applied, restart): (Vec<&Entry>, Vec<&Entry>) =
             changed.partition(|entry| LIVE.contains(&entry.path().as_str()));
@@ -64,9 +67,10 @@ impl Daemon {
         let level = telemetry::Level::read(&next.log.level)?;
         let made = live.lanes.iter().map(|lane| {
             let to = (&lane.throttle, &lane.upstream);
-            gateway(&next, &self.session, &live.callers, to, &lane.addresses)
+            let gateway = gateway(&next, &self.session, &live.callers, to, &lane.addresses)?;
+            Ok(gateway.knowing(lane.outage.clone()))
         });
-        let gateways = made.collect::<Result<Vec<_>, _>>()?;
+        let gateways = made.collect::<Result<Vec<_>, Error>>()?;
         let connections = live.connections.load().renewed(&next.limits);
 
         // From here on nothing can fail.
@@ -78,10 +82,14 @@ impl Daemon {
             lane.throttle.adopt(&next.throttle);
         }
         live.connections.store(Arc::new(connections));
+        let settings = next.told();
         live.config = next;
         let paths = |entries: Vec<&Entry>| entries.into_iter().map(Entry::path).collect::<Vec<_>>();
         let (applied, restart_needed) = (paths(applied), paths(restart));
-        self.now.send_modify(|now| now.restart_needed.clone_from(&restart_needed));
+        self.now.send_modify(|now| {
+            now.settings = settings;
+            now.restart_needed.clone_from(&restart_needed);
+        });
         Ok(Reloaded { applied, restart_needed })
     }
 }

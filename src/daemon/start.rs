@@ -24,7 +24,7 @@ use crate::secret::Secret;
 use crate::session::{Keeper, Session, issuer};
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
-use crate::upstream::{self, Resolver};
+use crate::upstream::{self, Resolver, Via};
 
 /// A daemon that does not run yet.
 pub(super) struct Parts {
@@ -44,6 +44,29 @@ pub(super) struct Parts {
     reserved: Vec<listen::Reserved>,
 }
 
+/// What is made of the configuration alone: what cannot be, only a person can repair.
+pub(super) struct Made {
+    tls: Arc<rustls::ClientConfig>,
+    users: Users,
+    operators: Users,
+}
+
+impl Made {
+    /// Makes it; opens nothing and changes nothing.
+    pub(super) fn of(config: &Config) -> Result<Self, Error> {
+        let listen = &config.listen;
+        let hosts = config.hosts.iter().map(|host| &host.origin);
+        for origin in hosts.chain([&config.upstream.origin]) {
+            Via::configured(&config.upstream.proxy, origin)?;
+        }
+        Ok(Self {
+            users: Users::new(&listen.users, &listen.groups, listen.expose)?,
+            operators: Users::new(&config.admin.users, &[], false)?,
+            tls: upstream::tls(config.upstream.ca_file.as_deref())?,
+        })
+    }
+}
+
 impl Parts {
     /// Puts them together; whoever calls is taken for the client with this `key`, if there is one.
     pub(super) fn new(
@@ -53,12 +76,9 @@ impl Parts {
         key: Option<Secret>,
     ) -> Result<Self, Error> {
         let Setting { clock, credentials } = setting;
+        let Made { tls, users, operators } = Made::of(config)?;
         let lock = lock::take(paths)?;
-        let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
         let resolver = Resolver::new(Handle::current());
-        let listen = &config.listen;
-        let users = Users::new(&listen.users, &listen.groups, listen.expose)?;
-        let operators = Users::new(&config.admin.users, &[], false)?;
         let (places, admin, is_activated) = bind(config, paths, &users)?;
         let facts = facts(config, paths, &places, &admin, is_activated);
 
@@ -106,8 +126,11 @@ impl Parts {
         let record = Arc::<Record>::default();
         let connections = Connections::new(&config.limits, draining.clone(), record.clone());
         let connections = Arc::new(ArcSwap::from_pointee(connections));
-        let (now, seen) =
-            watch::channel(Now { phase: wire::Phase::Serving, restart_needed: vec![] });
+        let (now, seen) = watch::channel(Now {
+            phase: wire::Phase::Serving,
+            settings: config.told(),
+            restart_needed: vec![],
+        });
         let (order, orders) = mpsc::channel(1);
         let (pulse, heart) = Pulse::new();
         let listening = self.facts.listening.clone();
@@ -118,6 +141,7 @@ impl Parts {
                 session: self.session.clone(),
                 throttle: self.throttle.clone(),
                 host_throttles: others.map(|lane| lane.throttle.clone()).collect(),
+                clients: self.clients.clone(),
                 record: record.clone(),
                 in_flight: drain.counter(),
                 now: seen,
@@ -142,6 +166,7 @@ impl Parts {
             addresses: listening.tcp,
             host_addresses: listening.hosts.into_iter().map(|host| host.tcp).collect(),
             socket: listening.unix,
+            admin_address: listening.admin_tcp,
             session: self.session,
             clients: self.clients,
             throttle: self.throttle,

@@ -249,9 +249,12 @@ fn target(method: &Method, uri: &Uri) -> Result<(), Error> {
     }
     match target.as_str().is_ascii() {
         true => Ok(()),
-        false => Err(Error::Target("it holds bytes that are not ASCII")),
+        false => Err(Error::Target(NOT_ASCII)),
     }
 }
+
+/// Why most malformed targets are.
+pub(super) const NOT_ASCII: &str = "it holds bytes that are not ASCII";
 
 fn short_enough(uri: &Uri, most: usize) -> Result<(), Error> {
     match uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {

@@ -22,6 +22,7 @@ mod tunnel;
 mod visitor;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
@@ -41,7 +42,7 @@ pub use self::steps::Steps;
 use self::visitor::Visitor;
 use crate::listen::Peer;
 use crate::session::{self, Bearer, Session};
-use crate::telemetry::{Part, Spent};
+use crate::telemetry::{Outage, Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
 use crate::upstream::{self, Keep, Kept, Relayed, Repeat, Upstream};
 
@@ -56,6 +57,8 @@ pub struct Gateway {
     upstream: Upstream,
     manners: Manners,
     tells_time: bool,
+    /// Requests that got no answer.
+    outage: Arc<Outage>,
     /// Whose commands the hints name.
     profile: Arc<str>,
 }
@@ -71,14 +74,30 @@ impl Gateway {
         upstream: Upstream,
         manners: Manners,
     ) -> Self {
-        let (tells_time, profile) = (false, "default".into());
-        Self { guard, policy, keep, session, throttle, upstream, manners, tells_time, profile }
+        Self {
+            outage: Arc::new(Outage::new(upstream.origin().to_string())),
+            guard,
+            policy,
+            keep,
+            session,
+            throttle,
+            upstream,
+            manners,
+            tells_time: false,
+            profile: "default".into(),
+        }
     }
 
     /// Says in `Server-Timing` where the time of a request went, if `tells`.
     #[must_use]
     pub fn telling_time(self, tells: bool) -> Self {
         Self { tells_time: tells, ..self }
+    }
+
+    /// Goes on with what another gateway before the same upstream has known of its failures.
+    #[must_use]
+    pub fn knowing(self, outage: Arc<Outage>) -> Self {
+        Self { outage, ..self }
     }
 
     /// Names this profile in the commands that its answers advise.
@@ -101,8 +120,12 @@ impl Gateway {
     ) -> Response<Body> {
         let mut client = None;
         let answered = self.answer(request, visitor, spent, &mut client).await;
-        let mut response =
-            answered.unwrap_or_else(|error| respond::render_in(&self.profile, &error));
+        let mut response = answered.unwrap_or_else(|error| {
+            if let Error::Upstream(why) | Error::Read(why) = &error {
+                self.outage.failed(respond::code(&error), &respond::causes(&**why), Instant::now());
+            }
+            respond::render_in(&self.profile, &error)
+        });
         respond::name(&mut response, client);
         if self.tells_time {
             respond::tell_time(&mut response, spent);
@@ -234,6 +257,9 @@ impl Gateway {
             true => Box::pin(self.upstream.switch(compose())).await,
             false => self.upstream.send(repeat, compose).await,
         };
+        if sent.is_ok() {
+            self.outage.answered();
+        }
         // A body that broke off is the caller's doing, not the upstream's.
         sent.map_err(|error| match progress.and_then(|progress| progress.fault()) {
             Some(fault) => Error::Body(fault),

@@ -107,7 +107,8 @@ impl Via {
         format!("http://{login}{host}:{}", self.port)
     }
 
-    pub(super) fn host(&self) -> &str {
+    /// Returns its host.
+    pub fn host(&self) -> &str {
         &self.host
     }
 
@@ -117,11 +118,11 @@ impl Via {
     }
 
     /// Asks for a tunnel to `origin`; what comes back is as if connected to it.
-    pub(super) async fn tunnel(
-        &self,
-        mut tcp: TcpStream,
-        origin: &Origin,
-    ) -> io::Result<TcpStream> {
+    ///
+    /// # Errors
+    ///
+    /// What the proxy said instead.
+    pub async fn tunnel(&self, mut tcp: TcpStream, origin: &Origin) -> io::Result<TcpStream> {
         let host = match origin.host().contains(':') {
             true => format!("[{}]:{}", origin.host(), origin.port()),
             false => format!("{}:{}", origin.host(), origin.port()),

@@ -167,6 +167,7 @@ fn the_verdict_names_the_rule() {
         ),
     ] {
         let answer = home.run(&format!("policy explain {line}"));
-        assert_eq!(answer, format!("{said}\n=> 0\n"), "{line}");
+        let by = "! note: Judged by the configuration: no daemon of this profile runs.";
+        assert_eq!(answer, format!("{said}\n{by}\n=> 0\n"), "{line}");
     }
 }

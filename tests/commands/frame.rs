@@ -100,3 +100,59 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stderr.is_empty());
 }
+
+/// A program that asks for JSON reads stdout, whatever the outcome; people read stderr as ever.
+#[test]
+fn with_json_every_outcome_is_one_document() {
+    let home = home();
+    home.configure("[listen]\ntpc = []\nexpose = 3\n");
+    let sentence = |told: &serde_json::Value| {
+        let first = &told["errors"][0];
+        assert!(first["causes"].is_array() && first.get("hint").is_some(), "{told}");
+        first["sentence"].as_str().unwrap().to_owned()
+    };
+    for (line, code, said) in [
+        ("config check", 2, "unknown key `listen.tpc`"),
+        ("config show", 2, "unknown key `listen.tpc`"),
+        ("client add a", 2, "unknown key `listen.tpc`"),
+        ("client revoke a", 1, "there is no client `a`"),
+        ("status", 6, "the daemon is not running"),
+        ("stop", 6, "the daemon is not running"),
+        ("wait --timeout 50ms", 6, "the daemon is not running"),
+        ("tail", 6, "the daemon is not running"),
+        ("policy explain GET /", 2, "unknown key `listen.tpc`"),
+        ("config init", 1, "there is a configuration file already"),
+        ("nonsense", 2, "unrecognized subcommand 'nonsense'"),
+        ("status --nonsense", 2, "unexpected argument '--nonsense'"),
+    ] {
+        let told = home.command(&format!("{line} --json")).output().unwrap();
+
+        let json: serde_json::Value = serde_json::from_slice(&told.stdout).expect(line);
+        assert!(sentence(&json).contains(said), "{line}: {json}");
+        assert_eq!(told.status.code(), Some(code), "{line}");
+        assert!(String::from_utf8(told.stderr).unwrap().contains(said), "{line}");
+        let plain = home.command(line).output().unwrap();
+        assert!(plain.stdout.is_empty(), "{line}: {plain:?}");
+        if line == "config check" {
+            assert_eq!(
+                (&json["valid"], json["errors"].as_array().unwrap().len()),
+                (&false.into(), 2)
+            );
+        } else {
+            assert_eq!(json["exit_code"], code);
+        }
+    }
+    // What has been told is not told twice.
+    let doctor = home.command("doctor --json").output().unwrap();
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    assert_eq!(doctor["passed"], false);
+    #[cfg(target_os = "linux")]
+    {
+        home.configure("");
+        let service = home.command("service status --json").output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&service.stdout).unwrap();
+        assert_eq!((&status["installed"], service.status.code()), (&false.into(), Some(6)));
+    }
+    let run = home.command("--json run -- nosuchcommand").output().unwrap();
+    assert!(run.stdout.is_empty(), "stdout is the command's: {run:?}");
+}

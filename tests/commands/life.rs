@@ -22,9 +22,7 @@ fn without_a_daemon_every_command_says_so() {
                 ! hint: Start it with `nexudus-proxy serve`.\n\
                 => 6\n";
 
-    for command in
-        ["status", "status --json", "stop", "reload", "refresh", "lock", "unlock", "tail"]
-    {
+    for command in ["status", "stop", "reload", "refresh", "lock", "unlock", "tail"] {
         assert_eq!(home.run(command), said, "{command}");
     }
     assert_eq!(home.run("wait --timeout 50ms"), said);
@@ -458,7 +456,7 @@ fn sockets_that_were_opened_for_it_are_used_and_stay() {
 }
 
 /// A simulated Nexudus for a daemon in another process.
-pub(crate) struct Nexudus(Simulator);
+pub(crate) struct Nexudus(pub(crate) Simulator);
 
 impl Nexudus {
     pub(crate) fn start() -> Self {
@@ -519,7 +517,7 @@ impl Served {
         Self { child, log }
     }
 
-    fn status(&self, home: &Home) -> Json {
+    pub(crate) fn status(&self, home: &Home) -> Json {
         let text = home.run("status --json");
         serde_json::from_str(text.strip_suffix("=> 0\n").expect(&text)).unwrap()
     }
@@ -603,7 +601,7 @@ impl Drop for Tail {
     }
 }
 
-fn get(port: u16, path: &str) -> String {
+pub(crate) fn get(port: u16, path: &str) -> String {
     ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap(), path)
 }
 
@@ -613,7 +611,7 @@ fn ask(connection: &mut (impl Read + Write), path: &str) -> String {
     head[9..12].to_owned()
 }
 
-fn exchange(connection: &mut (impl Read + Write), path: &str) -> (String, Vec<u8>) {
+pub(crate) fn exchange(connection: &mut (impl Read + Write), path: &str) -> (String, Vec<u8>) {
     write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut head = vec![];
     while !head.ends_with(b"\r\n\r\n") {

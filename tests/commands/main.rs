@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod asked;
 mod clients;
 mod config;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
+mod doctor;
 mod flags;
 mod frame;
 mod life;

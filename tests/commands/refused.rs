@@ -30,6 +30,23 @@ fn an_unknown_section_is_answered_with_the_nearest_name() {
 }
 
 #[test]
+fn a_section_of_a_profile_is_meant_there() {
+    for (written, meant) in [("work.listn", "work.listen"), ("work.throtle", "work.throttle")] {
+        assert_eq!(
+            check(format!("[profile.{written}]\ntcp = []\n")),
+            format!(
+                "! error: ~/.config/nexudus-proxy/config.toml:1:15: unknown section \
+                 [profile.{written}]\n\
+                 ! hint: Did you mean [profile.{meant}]?\n\
+                 => 2\n"
+            )
+        );
+    }
+    let nested = check("[profile.work.profil]\na = 1\n");
+    assert!(!nested.contains("Did you mean"), "{nested}");
+}
+
+#[test]
 fn malformed_toml_is_told_with_line_and_column() {
     assert_eq!(
         check("[listen]\ntcp = [\"127.0.0.1:6398\"\n[log]\n"),
@@ -225,4 +242,44 @@ fn no_bytes_in_the_file_make_it_panic() {
         let said = home.run("config check");
         assert!(said.ends_with("=> 0\n") || said.ends_with("=> 2\n"), "{end}: {said}");
     }
+}
+
+/// `config check` and `serve` go through one check: what ends one ends the other.
+#[test]
+fn what_serve_would_refuse_is_refused_by_config_check_with_the_same_words() {
+    for (content, said) in [
+        ("[listen]\nusers = ['nosuchuser']\n", "there is no user `nosuchuser`"),
+        ("[listen]\ngroups = ['nosuch']\n", "there is no group `nosuch`"),
+        ("[admin]\nusers = ['nosuchuser']\n", "there is no user `nosuchuser`"),
+        ("[upstream]\nproxy = 'https://proxy'\n", "could not use the proxy"),
+    ] {
+        let home = home();
+        home.configure(content);
+
+        let checked = home.run("config check");
+
+        assert!(checked.contains(said) && checked.ends_with("=> 2\n"), "{content}: {checked}");
+        assert_eq!(home.run("serve --listen localhost:0"), checked, "{content}");
+        let doctor = home.run("doctor");
+        assert!(doctor.starts_with("FAIL  config ") && doctor.contains(said), "{doctor}");
+    }
+}
+
+#[test]
+fn a_password_on_the_command_line_is_warned_of() {
+    let home = home();
+    let line = "config check --upstream-proxy";
+    let said = home.run(&format!("{line} http://ada:marker-secret@proxy.example:3128"));
+
+    assert!(
+        said.contains(
+            "! warning: --upstream-proxy: every user can read this login in the list of processes: \
+             put it into the file (upstream.proxy) or the environment (NEXUDUS_PROXY_UPSTREAM_PROXY)"
+        ),
+        "{said}"
+    );
+    assert!(!said.contains("marker-secret") && said.ends_with("=> 0\n"), "{said}");
+    assert!(!home.run(&format!("{line} http://proxy.example:3128")).contains("warning"));
+    home.configure("[upstream]\nproxy = 'http://ada:marker-secret@proxy.example'\n");
+    assert!(!home.run("config check").contains("warning"));
 }

@@ -169,7 +169,7 @@ fn a_person_who_calls_by_another_name_is_told_which_to_use() {
     assert_eq!(
         body,
         "{\"code\":\"guard.host\",\"detail\":\"the Host header names another host\",\"hint\":\"Use \
-         http://localhost with the daemon's port, or name the host in listen.hosts.\",\
+         http://localhost with the daemon's port, or name the host in listen.hosts; an exposed daemon's own address too.\",\
          \"status\":421,\"title\":\"Foreign Host\",\"type\":\"urn:nexudus-proxy:guard.host\"}\n"
     );
 }

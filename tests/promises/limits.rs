@@ -103,7 +103,7 @@ async fn a_client_is_held_to_its_rate_and_its_count() {
     let refused = get(&key).await.unwrap();
     assert_eq!(refused.status(), 403);
     assert_eq!(problem(refused).await["code"], "policy.exhausted");
-    let view = daemon.running.clients().view();
+    let view = daemon.running.clients().view().unwrap();
     assert_eq!(view.iter().map(|view| view.requests).collect::<Vec<_>>(), [1, 1]);
 }
 

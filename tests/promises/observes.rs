@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use nexudus_proxy::admin::client::{Client, Error, Events};
 use nexudus_proxy::admin::wire::{Event, Problem, Readiness, Request, Session, Status};
 use nexudus_proxy::config::Paths;
-use nexudus_simulator::{Account, Route};
+use nexudus_simulator::{Account, Deed, Fault, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::{Daemon, PASSWORD, PATIENCE, ada, daemon, needs_root, refused, upstream};
+use crate::support::{
+    Daemon, PASSWORD, PATIENCE, Place, ada, daemon, needs_root, refused, upstream,
+};
 
 #[tokio::test]
 async fn ready_comes_within_a_tenth_of_a_second() {
@@ -503,4 +505,33 @@ async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, head: &
 
 fn counts<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
     pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+/// Nobody has to read along to learn afterwards why requests failed.
+#[tokio::test]
+async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() {
+    let upstream = upstream().start().unwrap();
+    upstream.fault(Fault::on("/api/marker-path", Deed::Close));
+    let mut program = Place::new(&upstream).start().await;
+    for _ in 0..12 {
+        assert_eq!(program.status("/api/marker-path?marker=query").await, 502);
+    }
+    assert_eq!(program.status("/api/auth/me").await, 200);
+
+    let lines = std::cell::RefCell::new(vec![]);
+    let again = |line: &serde_json::Value| {
+        lines.borrow_mut().push(line.clone());
+        line["message"] == "Nexudus answers again"
+    };
+    let again = program.logged(again).await;
+
+    let lines = lines.into_inner();
+    let told: Vec<_> =
+        lines.iter().filter(|line| line["message"] == "no answer from Nexudus").collect();
+    let [told] = told.as_slice() else { panic!("{lines:#?}") };
+    assert_eq!((&told["level"], &told["code"]), (&"WARN".into(), &"upstream.closed".into()));
+    assert_eq!((&told["failed"], &told["origin"]), (&1.into(), &upstream.origin().into()));
+    assert!(told["cause"].as_str().unwrap().contains("closed the connection"), "{told}");
+    assert_eq!(again["level"], "INFO");
+    assert!(lines.iter().all(|line| !line.to_string().contains("marker")), "{lines:#?}");
 }

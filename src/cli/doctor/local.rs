@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use super::{Failure, Finding, fail, failed, ok, skip, warn};
 use crate::admin::wire::Session;
-use crate::config::{Anonymous, Config, Paths};
+use crate::config::{Anonymous, Config, Loaded, Paths};
 use crate::credentials::{self, Credentials, Error, Keychain, Origin};
-use crate::listen;
+use crate::{daemon, listen};
 
-pub(super) fn config(paths: &Paths, warnings: &[String]) -> Finding {
+pub(super) fn config(loaded: &Loaded) -> Finding {
+    let Loaded { config, paths, warnings, .. } = loaded;
+    if let Err(error) = daemon::check(config) {
+        return failed(&Failure::Daemon(error));
+    }
     let file = paths.config.display();
-    match (warnings, paths.config.exists()) {
+    match (warnings.as_slice(), paths.config.exists()) {
         ([], true) => ok(format!("{file} (profile {})", paths.profile)),
         ([], false) => ok(format!("defaults; no file at {file} (profile {})", paths.profile)),
         (warnings, _) => warn(warnings.join("; "), format!("Edit {file}.")),
@@ -107,7 +111,7 @@ pub(super) async fn port(config: &Config, is_there: bool) -> Finding {
     }
     match listen::bind_tcp(&config.listen.tcp) {
         Ok(_) => ok(format!("{addresses}: free")),
-        Err(error) => failed(&Failure::Daemon(crate::daemon::Error::Listen(error))),
+        Err(error) => failed(&Failure::Daemon(daemon::Error::Listen(error))),
     }
 }
 

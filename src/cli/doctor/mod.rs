@@ -14,10 +14,13 @@ use serde_json::json;
 
 use super::exit::Report;
 use super::running::{Running, in_use};
+use super::status::token as token_of;
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
+use crate::admin::wire::Session;
 use crate::config::{Config, Loaded, Paths, in_profile};
 use crate::credentials::Credentials;
 use crate::daemon::process;
+use crate::session;
 
 /// What `doctor` takes.
 #[derive(clap::Args, Debug)]
@@ -63,6 +66,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
         Ok(loaded) => {
             let mut lines = serve::control()?.block_on(all(&loaded, print));
+            onward(&mut lines);
             let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
             fixes.for_each(|fix| *fix = in_profile(fix, &loaded.paths.profile));
             lines
@@ -88,8 +92,26 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     }
 }
 
+/// Whoever is here has asked `doctor` already.
+fn onward(lines: &mut [Line]) {
+    let sends_here = |line: &&mut Line| {
+        line.fix.as_ref().is_some_and(|fix| fix.contains("`nexudus-proxy doctor`"))
+    };
+    let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail);
+    let failed: Vec<_> = failed.map(|line| line.check).collect();
+    for line in lines.iter_mut().filter(sends_here) {
+        let others = failed.iter().copied().filter(|check| *check != line.check);
+        let others = others.collect::<Vec<_>>().join(", ");
+        line.fix = Some(match others.is_empty() {
+            true => "All that lies before it is well: try again, and look at the daemon's log."
+                .to_owned(),
+            false => format!("Repair first what fails beside it: {others}."),
+        });
+    }
+}
+
 async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
-    let Loaded { config, paths, warnings, .. } = loaded;
+    let Loaded { config, paths, .. } = loaded;
     let credentials = Credentials::configured(&config.credentials, &paths.profile);
     let serving = Running::of(config, paths).status().await;
     let (config, keys) = match &serving {
@@ -98,7 +120,7 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     };
     let config = &config;
     let running = Running::of(config, paths);
-    let mut lines = vec![Line::of("config", local::config(paths, warnings), Duration::ZERO)];
+    let mut lines = vec![Line::of("config", local::config(loaded), Duration::ZERO)];
     let stored = async {
         let daemon = serving.as_ref().map(|status| &status.session);
         let store = timed("store", local::store(config, &credentials, daemon)).await;
@@ -122,7 +144,8 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
         let known = lines.iter_mut().find(|line| line.check == network::THROTTLE);
         known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
     }
-    lines.extend(token(config, paths, credentials, print).await);
+    let daemon = serving.as_ref().map(|status| &status.session);
+    lines.extend(token(config, paths, credentials, daemon, print).await);
     lines
 }
 
@@ -131,6 +154,7 @@ async fn token(
     config: &Config,
     paths: &Paths,
     credentials: Credentials,
+    daemon: Option<&Session>,
     print: Print,
 ) -> [Line; 2] {
     let began = Instant::now();
@@ -148,9 +172,38 @@ async fn token(
             };
             (ok(format!("valid for {}, asked through the {through}", me.title())), access)
         }
-        Err(failure) => (failed(&failure), skip("there is no token to ask with")),
+        Err(failure) => match (&failure, daemon) {
+            // It let nobody in without a key, and this command has no login of its own.
+            (Failure::Session(session::Error::NotLoggedIn(_)), Some(daemon)) => secondhand(daemon),
+            (_, _) => (failed(&failure), skip("there is no token to ask with")),
+        },
     };
     [Line::of("token", token, elapsed), Line::of("api access", access, Duration::ZERO)]
+}
+
+/// Tells of the token what a daemon says that cannot be asked for more.
+fn secondhand(daemon: &Session) -> (Finding, Finding) {
+    match (&daemon.error, daemon.expires_in_s) {
+        (None, Some(_)) => (
+            ok(format!("{}, says the daemon", token_of(daemon))),
+            match daemon.api_access {
+                Some(false) => fail(
+                    "forbidden: the account has no API access, says the daemon",
+                    "Ask an administrator of your Nexudus account to turn it on.",
+                ),
+                Some(true) | None => skip("the daemon lets nobody ask without a client key"),
+            },
+        ),
+        (Some(error), _) => {
+            let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let told = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
+            (told, skip("there is no token to ask with"))
+        }
+        (None, None) => (
+            warn("none yet, says the daemon", "Wait: it is being asked for."),
+            skip("there is no token to ask with"),
+        ),
+    }
 }
 
 async fn timed(check: &'static str, work: impl Future<Output = Finding>) -> Line {

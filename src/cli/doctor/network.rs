@@ -1,4 +1,5 @@
-//! Checks of the way to Nexudus: name, TCP, TLS, and what one request without a login tells.
+//! Checks of the way to Nexudus, or to the proxy before it: name, TCP, TLS, and what one request
+//! without a login tells.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,55 +18,35 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Failure, Finding, Line, fail, failed, ok, skip, warn};
 use crate::admin::wire::{Pace, Throttle};
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::upstream::Via;
 use crate::{daemon, upstream};
 
 /// Checks one after the other, for each needs the one before it.
 pub(super) async fn all(config: &Config) -> Vec<Line> {
-    let host = config.upstream.origin.host().to_owned();
-    let port = config.upstream.origin.port();
-    let mut lines = vec![];
-    match Via::configured(&config.upstream.proxy, &config.upstream.origin) {
-        Ok(None) => lines.push(Line::of("proxy", proxy(), Duration::ZERO)),
-        Ok(Some(_)) => {
-            let way = format!("{} (upstream.proxy)", config.upstream.proxy.redacted());
-            lines.push(Line::of("proxy", ok(way), Duration::ZERO));
-            // What lies behind it shows when a token is asked for.
-            lines.extend(["name", "tcp", "tls", "clock", THROTTLE].map(|check| {
-                Line::of(check, skip("the way leads through the proxy"), Duration::ZERO)
-            }));
-            return lines;
-        }
+    let origin = &config.upstream.origin;
+    let via = match Via::configured(&config.upstream.proxy, origin) {
+        Ok(via) => via,
         Err(error) => {
             let finding = failed(&Failure::Daemon(error.into()));
-            lines.push(Line::of("proxy", finding, Duration::ZERO));
-            return lines;
+            return vec![Line::of("proxy", finding, Duration::ZERO)];
         }
-    }
-
-    let (began, found) = (Instant::now(), resolve(&host, port).await);
-    let (finding, addresses) = match found {
-        Ok(addresses) => {
-            let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            (ok(format!("{host} is {}", shown.join(", "))), addresses)
-        }
-        Err(why) => (fail(format!("{host} has no address: {why}"), NETWORK), vec![]),
     };
+    let way = Way::new(origin, via);
+    let shown = || ok(format!("{} (upstream.proxy)", config.upstream.proxy.redacted()));
+    let proxy = way.via.as_ref().map_or_else(proxy, |_| shown());
+    let mut lines = vec![Line::of("proxy", proxy, Duration::ZERO)];
+
+    let (began, (finding, addresses)) = (Instant::now(), way.resolve().await);
     lines.push(Line::of("name", finding, began.elapsed()));
 
-    let (began, found) = (Instant::now(), connect(&addresses).await);
-    let (finding, stream) = match found {
-        _ if addresses.is_empty() => (skip("there is no address"), None),
-        Ok((stream, address)) => (ok(format!("connected to {address}")), Some(stream)),
-        Err(why) => (fail(format!("no connection to {host}:{port}: {why}"), NETWORK), None),
-    };
+    let (began, (finding, stream)) = (Instant::now(), way.connect(&addresses).await);
     lines.push(Line::of("tcp", finding, began.elapsed()));
 
     let began = Instant::now();
     let (finding, stream) = match stream {
         None => (skip("there is no connection"), None),
-        Some(stream) => match handshake(config, &host, stream).await {
+        Some(stream) => match handshake(config, origin.host(), stream).await {
             Ok(stream) => (ok("verified"), Some(stream)),
             Err(finding) => (finding, None),
         },
@@ -75,7 +56,7 @@ pub(super) async fn all(config: &Config) -> Vec<Line> {
     let began = Instant::now();
     let answer = match stream {
         None => None,
-        Some(stream) => ask(&host, stream).await,
+        Some(stream) => ask(origin.host(), stream).await,
     };
     let elapsed = began.elapsed();
     let (clock, throttle) = match answer {
@@ -85,6 +66,68 @@ pub(super) async fn all(config: &Config) -> Vec<Line> {
     lines.push(Line::of("clock", clock, elapsed));
     lines.push(Line::of(THROTTLE, throttle, Duration::ZERO));
     lines
+}
+
+/// Where the first connection goes: to Nexudus, or to the proxy on the way there.
+struct Way<'a> {
+    origin: &'a Origin,
+    via: Option<Via>,
+    host: String,
+    port: u16,
+    /// What to look at when it ends here.
+    fix: &'static str,
+}
+
+impl<'a> Way<'a> {
+    fn new(origin: &'a Origin, via: Option<Via>) -> Self {
+        let (host, port, fix) = match &via {
+            Some(via) => (via.host(), via.port(), PROXY),
+            None => (origin.host(), origin.port(), NETWORK),
+        };
+        Self { host: host.to_owned(), port, fix, origin, via }
+    }
+
+    async fn resolve(&self) -> (Finding, Vec<SocketAddr>) {
+        let host = &self.host;
+        match resolve(host, self.port).await {
+            Ok(addresses) => {
+                let shown: Vec<_> = addresses.iter().map(|it| it.ip().to_string()).collect();
+                (ok(format!("{host} is {}", shown.join(", "))), addresses)
+            }
+            Err(why) => (fail(format!("{host} has no address: {why}"), self.fix), vec![]),
+        }
+    }
+
+    /// Connects, and asks the proxy for a way through, if there is one.
+    async fn connect(&self, addresses: &[SocketAddr]) -> (Finding, Option<TcpStream>) {
+        let Self { host, port, origin, fix, .. } = self;
+        if addresses.is_empty() {
+            return (skip("there is no address"), None);
+        }
+        let (stream, address) = match connect(addresses).await {
+            Ok(connected) => connected,
+            Err(why) => {
+                return (fail(format!("no connection to {host}:{port}: {why}"), *fix), None);
+            }
+        };
+        let Some(via) = &self.via else {
+            return (ok(format!("connected to {address}")), Some(stream));
+        };
+        if via.url().contains(UNKNOWN_LOGIN) {
+            let told = "connected to the proxy; what lies behind it needs a login that only the \
+                        daemon knows";
+            return (ok(told), None);
+        }
+        let tunnel = tokio::time::timeout(LIMIT, via.tunnel(stream, origin)).await;
+        let why = match tunnel {
+            Ok(Ok(stream)) => {
+                return (ok(format!("connected to {origin} through {address}")), Some(stream));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => LATE.to_owned(),
+        };
+        (fail(format!("no way through the proxy to {origin}: {why}"), *fix), None)
+    }
 }
 
 /// The environment's proxies are a trap: other tools heed them.
@@ -219,6 +262,10 @@ pub(super) const THROTTLE: &str = "throttle";
 
 const LATE: &str = "no answer within 10 s";
 const NETWORK: &str = "Check the network, the firewall and upstream.origin.";
+const PROXY: &str = "Check the proxy that upstream.proxy names, and its login.";
+
+/// What a running daemon tells in the place of a proxy's login.
+const UNKNOWN_LOGIN: &str = "//***@";
 
 /// Longest time for each step.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -6,7 +6,6 @@
 
 mod tell;
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -49,6 +48,15 @@ pub(super) fn render(error: &Error) -> Response<Body> {
 }
 
 fn rendered(error: &Error, told: &Told) -> Response<Body> {
+    let mut response = Response::new(Body::full(problem(told, &causes(error))));
+    *response.status_mut() = told.status;
+    describe(response.headers_mut(), told);
+    response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
+    response
+}
+
+/// Returns what an error says, and its causes.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut detail = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -56,11 +64,7 @@ fn rendered(error: &Error, told: &Told) -> Response<Body> {
         let _ = write!(detail, ": {error}");
         cause = error.source();
     }
-    let mut response = Response::new(Body::full(problem(told, &detail)));
-    *response.status_mut() = told.status;
-    describe(response.headers_mut(), told);
-    response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
-    response
+    detail
 }
 
 /// Notes which client is answered, for whoever reads along.

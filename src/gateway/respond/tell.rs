@@ -119,11 +119,17 @@ fn tell_guard(error: guard::Error) -> Told {
         )
         .token("http_request_error")
         .closing(),
-        E::Target(_) => Told::new(
+        E::Target(why) => Told::new(
             StatusCode::BAD_REQUEST,
             "request.target",
             "Malformed request target",
-            "Ask for a path, such as /api/spaces/coworkers.",
+            match why {
+                guard::NOT_ASCII => {
+                    "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with \
+                     -G --data-urlencode 'Name=José'."
+                }
+                _ => "Ask for a path, such as /api/spaces/coworkers.",
+            },
         )
         .token("http_request_error"),
         E::Host => Told::new(
@@ -145,7 +151,8 @@ fn tell_guard(error: guard::Error) -> Told {
             StatusCode::MISDIRECTED_REQUEST,
             "guard.host",
             "Foreign Host",
-            "Use http://localhost with the daemon's port, or name the host in listen.hosts.",
+            "Use http://localhost with the daemon's port, or name the host in listen.hosts; an \
+             exposed daemon's own address too.",
         )
         .closing(),
         E::ForeignOrigin => Told::new(

@@ -1,0 +1,108 @@
+//! Requests that an upstream did not answer, in the log: the first of a kind at once, then how many
+//! there were, once a minute at most; and that it answers again.
+//!
+//! An answer costs one relaxed load. The lock is for failures.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What is known of one upstream's failures.
+#[derive(Debug)]
+pub struct Outage {
+    origin: String,
+    /// Whether a failure has been told since it last answered.
+    is_told: AtomicBool,
+    /// By code.
+    kinds: Mutex<BTreeMap<&'static str, Kind>>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    /// When it was last told.
+    told: Instant,
+    /// How many there were since then.
+    since: u64,
+}
+
+impl Outage {
+    /// Knows of none yet.
+    pub fn new(origin: String) -> Self {
+        Self { origin, is_told: AtomicBool::new(false), kinds: Mutex::default() }
+    }
+
+    /// Notes that a request got no answer, and why: never its path, nor what it carried.
+    pub fn failed(&self, code: &'static str, cause: &str, now: Instant) {
+        if let Some(failed) = self.count(code, now) {
+            tracing::warn!(origin = self.origin, code, cause, failed, "no answer from Nexudus");
+        }
+    }
+
+    /// Notes that one was answered.
+    pub fn answered(&self) {
+        if self.is_told.load(Ordering::Relaxed) && self.is_told.swap(false, Ordering::Relaxed) {
+            tracing::info!(origin = self.origin, "Nexudus answers again");
+        }
+    }
+
+    /// Counts a failure; returns how many there were since the last that was told, if this is.
+    fn count(&self, code: &'static str, now: Instant) -> Option<u64> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kinds.get_mut(code);
+        let failed = match known {
+            Some(kind) if now.saturating_duration_since(kind.told) < QUIET => {
+                kind.since += 1;
+                return None;
+            }
+            Some(kind) => kind.since + 1,
+            None => 1,
+        };
+        kinds.insert(code, Kind { told: now, since: 0 });
+        self.is_told.store(true, Ordering::Relaxed);
+        Some(failed)
+    }
+}
+
+/// Shortest time between two lines about one kind.
+const QUIET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_kind_is_told_and_then_how_many_there_were() {
+        let outage = Outage::new("https://spaces.nexudus.com".to_owned());
+        let start = Instant::now();
+        let count = |code, seconds| outage.count(code, start + Duration::from_secs(seconds));
+
+        assert_eq!(count("upstream.closed", 0), Some(1));
+        assert_eq!(count("upstream.timeout", 1), Some(1), "another kind");
+        for second in 1..60 {
+            assert_eq!(count("upstream.closed", second), None);
+        }
+        assert_eq!(count("upstream.closed", 60), Some(60));
+        assert_eq!(count("upstream.closed", 61), None);
+        assert_eq!(count("upstream.closed", 7_200), Some(2));
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_a_minute_too() {
+        let outage = Outage::new("https://spaces.nexudus.com".to_owned());
+        let start = Instant::now();
+        let is_told = || outage.is_told.load(Ordering::Relaxed);
+        outage.answered();
+
+        let mut told = 0;
+        for second in 0..120 {
+            let at = start + Duration::from_secs(second);
+            told += usize::from(outage.count("upstream.closed", at).is_some());
+            assert_eq!(is_told(), second % 60 == 0, "it answers again once, after what was told");
+            outage.answered();
+            assert!(!is_told());
+        }
+
+        assert_eq!(told, 2);
+    }
+}
