@@ -20,7 +20,6 @@ use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Connections;
 use crate::listen::{self, Drain, Users};
-use crate::secret::Secret;
 use crate::session::{Keeper, Session, issuer};
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
@@ -45,13 +44,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Puts them together; whoever calls is taken for the client with this `key`, if there is one.
-    pub(super) fn new(
-        config: &Config,
-        paths: &Paths,
-        setting: Setting,
-        key: Option<Secret>,
-    ) -> Result<Self, Error> {
+    /// Puts them together.
+    pub(super) fn new(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
         let Setting { clock, credentials } = setting;
         let lock = lock::take(paths)?;
         let tls = upstream::tls(config.upstream.ca_file.as_deref())?;
@@ -71,7 +65,7 @@ impl Parts {
         let (session, keeper) =
             Session::new(&config.session, Some(state), credentials.clone(), issuer, clock.clone());
 
-        let callers = Callers { users, clients: clients.clone(), assumed: key };
+        let callers = Callers { users, clients: clients.clone() };
         let forward = Forward {
             config,
             session: &session,
