@@ -1,17 +1,18 @@
 //! `login`: asks for a login, proves it, shows who it is, and only then keeps it.
 
+mod said;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
 use super::me::Me;
 use super::running::{Running, Tell};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Paths, Source, Store, in_profile};
+use crate::config::{Config, Loaded, Paths, Source, Store};
 use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
 use crate::daemon::{self, process};
 use crate::secret::Secret;
@@ -146,10 +147,8 @@ impl Attempt {
             false => self.log_in().await?,
         };
         let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
-        if let Err(why) = &told {
-            self.print.warning(&format!("the running daemon does not know of it yet: {why}"));
-        }
-        self.say(&me, told.unwrap_or(true))
+        self.warn_of_daemon(&told, &me);
+        self.say(&me, told)
     }
 
     /// Whether only the session is kept.
@@ -322,40 +321,6 @@ impl Attempt {
             Ok(_) | Err(credentials::Error::Unavailable(_)) => Ok(()),
             Err(error) => Err(Error::Store(error)),
         }
-    }
-
-    fn warn_of_sources(&self, visit: &Visit, login: &Login) {
-        for origin in self.credentials.beside_keychain() {
-            self.print.warning(&format!(
-                "the {origin} holds a login too and is read first: the daemon uses that one"
-            ));
-        }
-        let code = matches!(login.second_factor, Some(SecondFactor::Code(_)));
-        if code && visit.keeping().volatile {
-            self.print.warning(
-                "the session is kept in memory only, so the daemon needs a 2FA code of its own: \
-                 store the 2FA secret with --totp-secret-stdin",
-            );
-        }
-    }
-
-    fn say(&self, me: &Me, is_served: bool) -> Result<(), Failure> {
-        let profile = &self.paths.profile;
-        let kept = match self.session_only() {
-            true => "the session",
-            false => "the login",
-        };
-        if self.json {
-            let kept = if self.session_only() { "session" } else { "login" };
-            return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
-        }
-        self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
-        let whose = match is_served {
-            true => "the running daemon".to_owned(),
-            false => in_profile("`nexudus-proxy serve`", profile),
-        };
-        self.print.note(&format!("kept {kept}; {whose} uses it from now on"));
-        Ok(())
     }
 }
 

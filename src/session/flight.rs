@@ -138,13 +138,13 @@ impl<I: Issuer> Flight<I> {
         if self.fetch.changed && self.own(account.as_deref()).is_some() && self.fetch.valid {
             return Ok(End::Kept);
         }
+        self.disown(account.as_deref());
         self.take_lock().await?;
         self.read().await;
         if self.has_newer(account.as_deref()) {
             return Ok(End::Read);
         }
-        self.landing.disowned =
-            self.landing.held.is_some() && self.own(account.as_deref()).is_none();
+        self.disown(account.as_deref());
         if let Some(end) = self.refresh(account.as_deref(), false).await? {
             return Ok(end);
         }
@@ -159,6 +159,11 @@ impl<I: Issuer> Flight<I> {
             },
         };
         self.log_in(found).await
+    }
+
+    /// Notes whether what is held is another account's: it must serve nobody, whatever comes next.
+    fn disown(&mut self, account: Option<&str>) {
+        self.landing.disowned = self.landing.held.is_some() && self.own(account).is_none();
     }
 
     /// Finds where the pair is kept. A file stays found until a person logs in or out, which may
@@ -244,10 +249,8 @@ impl<I: Issuer> Flight<I> {
                     tokio::time::sleep(LOCK_AGAIN).await;
                 }
                 Ok(None) => {
-                    return Err(passing(
-                        Cause::new("another process is renewing the session"),
-                        None,
-                    ));
+                    let cause = "another process is renewing the session";
+                    return Err(passing(Cause::new(cause), None));
                 }
                 // Where nothing can be written there is no saved session to protect either.
                 Err(error) => {
@@ -387,7 +390,7 @@ const CEILING: Duration = Duration::from_secs(30);
 /// Longest wait for another process, which may be in an attempt of its own.
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// How often the lock is tried: there is no wait for it that could be given up.
+/// How often the lock is tried.
 const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// After so many failures a 500 to the refresh token is taken for a refusal.

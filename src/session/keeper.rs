@@ -70,6 +70,7 @@ pub struct Keeper<I> {
 #[derive(Debug, Default)]
 struct Waiting {
     refreshed: Vec<oneshot::Sender<Result<(), Error>>>,
+    changed: Vec<oneshot::Sender<()>>,
     erased: Vec<oneshot::Sender<()>>,
     flagged: Vec<oneshot::Sender<()>>,
     settled: Vec<oneshot::Sender<()>>,
@@ -165,8 +166,8 @@ impl<I: Issuer> Keeper<I> {
             Command::Refresh(reply) => self.refresh(reply),
             Command::Changed(reply) => {
                 self.shared.forget_permissions();
+                self.waiting.changed.push(reply);
                 self.step(Event::Changed);
-                let _ = reply.send(());
             }
             Command::Forget(reply) => {
                 self.held = None;
@@ -201,6 +202,10 @@ impl<I: Issuer> Keeper<I> {
         self.asleep = asleep;
         self.perform(event);
         self.publish();
+        // The attempt that looks at a changed login follows the one in flight, if there is one.
+        if !self.is_busy() {
+            self.waiting.changed.drain(..).for_each(done);
+        }
     }
 
     fn perform(&mut self, event: Event) {

@@ -242,7 +242,8 @@ impl Session {
     }
 
     /// Tells that the stored login has changed: latches are opened, and a token is asked for if
-    /// none is valid or the account is another. Returns once that has begun.
+    /// none is valid or the account is another. Returns once the login that is stored now is the one
+    /// in use, or it is known why not: no request after that is sent as another account.
     pub async fn credentials_changed(&self) {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Changed(reply));
