@@ -8,11 +8,9 @@ use super::answer::Failure;
 use super::attempts::{Attempts, Reason, Verdict};
 use super::error::{Cause, Error};
 use super::flight::{End, Flight, Miss, Step, passing, passing_after};
-use super::home::Home;
 use super::home::unwritable;
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
-use super::record::Record;
 use super::totp::Code;
 use crate::credentials::{Found, Login, Origin};
 
@@ -23,8 +21,7 @@ impl<I: Issuer> Flight<I> {
         let desk = self.desk.clone();
         let now = desk.clock.now().wall;
         let code = self.code(&login, origin, now).await?;
-        let client_id = self.client_id(&login.email);
-        self.note_client_id(&client_id, &login.email).await;
+        let client_id = self.client_id(&login.email).await;
         self.note({
             let (login, code) = (login.clone(), code.clone());
             move |attempts| attempts.begin(&login, &code, now)
@@ -90,31 +87,18 @@ impl<I: Issuer> Flight<I> {
         }
     }
 
-    fn client_id(&self, email: &str) -> String {
-        let known = || self.own(Some(email)).map(|record| record.client_id.clone());
-        let configured = self.desk.config.client_id.clone();
-        configured.or_else(known).unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
-    }
-
-    /// Keeps a new client id before it is used, or each crash would leave another behind.
-    async fn note_client_id(&mut self, client_id: &str, email: &str) {
-        if self.landing.held.is_some() {
-            return;
+    /// Returns this account's client id. A new one is at rest before it is used, or each crash would
+    /// leave another behind.
+    async fn client_id(&mut self, email: &str) -> String {
+        if let Some(configured) = self.desk.config.client_id.clone() {
+            return configured;
         }
-        let record = Record {
-            generation: 0,
-            client_id: client_id.to_owned(),
-            account: Some(email.to_owned()),
-            pair: None,
-        };
-        if let Some((Home::File(saved), _)) = &self.landing.home {
-            let (saved, record) = (saved.clone(), record.clone());
-            if let Err(error) = blocking(move || saved.write(&record)).await {
-                self.landing.problem = Some(error.to_string());
-            }
-        }
-        self.landing.held = Some(record);
+        let known = self.own(Some(email)).map(|record| record.client_id.clone());
+        let (desk, email) = (self.desk.clone(), email.to_owned());
+        let (id, noted) = blocking(move || desk.attempts.client_id(&email, known)).await;
+        self.tell(noted);
         (self.desk.seen)(Step::ClientIdKept);
+        id
     }
 
     /// Changes what is kept of attempts, off this thread: it ends on the disk.
@@ -123,7 +107,12 @@ impl<I: Issuer> Flight<I> {
         change: impl FnOnce(&Attempts) -> std::io::Result<()> + Send + 'static,
     ) {
         let desk = self.desk.clone();
-        if let Err(error) = blocking(move || change(&desk.attempts)).await {
+        let noted = blocking(move || change(&desk.attempts)).await;
+        self.tell(noted);
+    }
+
+    fn tell(&mut self, noted: std::io::Result<()>) {
+        if let Err(error) = noted {
             self.landing.problem = Some(unwritable(self.desk.directory.as_deref(), &error));
         }
     }

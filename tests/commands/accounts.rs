@@ -25,6 +25,45 @@ fn the_first_request_after_a_login_is_the_new_accounts() {
     }
 }
 
+/// Neither is a credential: a start with a login from elsewhere must find both.
+#[test]
+fn a_lock_and_a_refused_password_outlive_a_logout() {
+    let place = place("store = 'memory'");
+    let daemon = place.serve(&LOGIN);
+    assert!(place.home.run("lock").ends_with("=> 0\n"));
+    assert!(place.home.run("logout").ends_with("=> 0\n"));
+    drop(daemon);
+    let daemon = place.serve(&LOGIN);
+    assert_eq!(daemon.me().0, 423);
+    assert!(place.home.run("unlock").ends_with("=> 0\n"));
+    drop(daemon);
+
+    let before = place.simulator.token_calls().len();
+    let wrong = [LOGIN[0], ("NEXUDUS_PASSWORD", "wrong")];
+    for _ in 0..2 {
+        let daemon = place.serve(&wrong);
+        let (status, body) = daemon.me();
+        assert!(status == 503 && body.contains("session.refused"), "{body}");
+        assert!(place.home.run("logout").ends_with("=> 0\n"));
+    }
+    assert_eq!(place.simulator.token_calls().len() - before, 1, "offered once");
+}
+
+#[test]
+fn a_client_id_is_the_accounts_wherever_the_session_is_kept() {
+    let place = place("store = 'memory'");
+    for login in [LOGIN, [("NEXUDUS_EMAIL", BOB), LOGIN[1]], LOGIN] {
+        let daemon = place.serve(&login);
+        assert_eq!(daemon.me().0, 200);
+        drop(daemon);
+        place.home.run("logout");
+    }
+    let ids: Vec<_> =
+        place.simulator.token_calls().into_iter().map(|call| call.client_id).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(ids[0] == ids[2] && ids[0] != ids[1], "{ids:?}");
+}
+
 struct Place {
     simulator: Simulator,
     home: Home,
@@ -95,5 +134,8 @@ impl Drop for Serving {
         self.child.wait().unwrap();
     }
 }
+
+const LOGIN: [(&str, &str); 2] =
+    [("NEXUDUS_EMAIL", DEMO_EMAIL), ("NEXUDUS_PASSWORD", DEMO_PASSWORD)];
 
 const BOB: &str = "bob@example.test";
