@@ -61,6 +61,9 @@ pub enum Error {
     /// The 2FA secret is not base32.
     #[error("the 2FA secret is not base32")]
     CodeUnreadable,
+    /// A 2FA code that cannot be one.
+    #[error("a 2FA code is 6 to 8 digits")]
+    NoCode,
     /// The address or the password is wrong.
     #[error("unauthorized: Nexudus refused this e-mail address or password")]
     Refused,
@@ -193,7 +196,7 @@ impl Attempt {
         let issued = match visit.log_in(&self.issuer, &login, &client_id, &waits).await {
             Err(Denied::By(Refusal::TotpRequired)) if login.second_factor.is_none() => {
                 let code = match CODE.ask(self.print) {
-                    Ok(code) => Secret::new(code),
+                    Ok(code) => code_of(&code)?,
                     Err(ask::Error::NoTerminal { .. }) => return Err(Error::CodeNeeded),
                     Err(error) => return Err(error.into()),
                 };
@@ -266,9 +269,10 @@ impl Attempt {
         let options = &self.options;
         let email = options.email.clone().or_else(|| self.config.credentials.email.clone());
         let email = match email {
-            Some(email) => email.trim().to_owned(),
+            Some(email) => EMAIL.checked(email.trim().to_owned())?,
             None => EMAIL.ask(self.print)?,
         };
+        let code = options.totp.as_deref().map(code_of).transpose()?;
         let mut lines = match options.password_stdin || options.totp_secret_stdin {
             true => Some(Lines::read()?),
             false => None,
@@ -277,11 +281,11 @@ impl Attempt {
             Some(lines) if options.password_stdin => lines.next("the password")?,
             Some(_) | None => PASSWORD.ask_hidden()?,
         };
-        let second_factor = match (&mut lines, &options.totp) {
+        let second_factor = match (&mut lines, code) {
             (Some(lines), None) if options.totp_secret_stdin => {
                 Some(SecondFactor::Shared(lines.next("the 2FA secret")?))
             }
-            (_, Some(code)) => Some(SecondFactor::Code(Secret::new(code.clone()))),
+            (_, Some(code)) => Some(SecondFactor::Code(code)),
             (_, None) => None,
         };
         Ok(Login { email, password, second_factor })
@@ -322,6 +326,12 @@ impl Attempt {
             Err(error) => Err(Error::Store(error)),
         }
     }
+}
+
+/// Reads a 2FA code that was typed; what Nexudus would refuse in any case is not sent.
+fn code_of(typed: &str) -> Result<Secret, Error> {
+    let is_code = (6..=8).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit());
+    if is_code { Ok(Secret::new(typed)) } else { Err(Error::NoCode) }
 }
 
 /// Says why nothing happens for up to half a minute.
