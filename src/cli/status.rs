@@ -27,6 +27,9 @@ fn text(status: &Status, print: Print) -> String {
         row("", print.accent("2", &reason.hint));
     }
     row("account", account(session));
+    for half in &session.halves {
+        row("passed by", print.accent("33", half));
+    }
     row("token", token(session));
     row("kept", format!("{}: {}", session.store, session.store_reason));
     if let Some(degraded) = &session.degraded {
@@ -94,6 +97,12 @@ fn account(session: &Session) -> String {
         Some(true) | None => "",
     };
     match &session.source {
+        Some(source) if session.resumed => {
+            format!("{account}, session resumed; a login would be read from {source}{access}")
+        }
+        None if session.resumed => {
+            format!("{account}, session resumed; no source holds a login{access}")
+        }
         Some(source) => format!("{account}, login from {source}{access}"),
         None => format!("{account}{access}"),
     }

@@ -110,6 +110,7 @@ impl Parts {
             self.facts,
             Sources {
                 session: self.session.clone(),
+                credentials: self.credentials.clone(),
                 throttle: self.throttle.clone(),
                 host_throttles: others.map(|lane| lane.throttle.clone()).collect(),
                 record: record.clone(),
@@ -127,6 +128,9 @@ impl Parts {
                 .map_err(Error::Data)?;
         let control = Control::start(self.admin, &surface, &self.session, upstreams, &record)
             .map_err(Error::Data)?;
+        for half in self.credentials.halves() {
+            tracing::warn!(error = %half, "a source with half a login is passed over");
+        }
         // Last, as nobody would end them after an error; what they are told meanwhile waits.
         let keeper = tokio::spawn(self.keeper.run());
         let alert = alert::start(&config.notify, paths, &self.session, self.credentials);

@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use super::answer::{Failure, Issued};
 use super::attempts::Attempts;
-use super::error::{Cause, Error, Lack};
+use super::error::{Cause, Error};
 use super::event::Fetch;
 use super::home::{self, Home, unwritable};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
+use super::login::unread;
 use super::record::{Pair, Record};
-use super::saved::{self, Lock};
+use super::saved::Lock;
 use super::view::Keeping;
 use crate::clock::Clock;
 use crate::config;
-use crate::credentials::{self, Credentials, Found, Origin, Trouble};
+use crate::credentials::{self, Credentials, Found, Origin};
 
 /// What every attempt needs.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(super) struct Flight<I> {
     pub(super) fetch: Fetch,
     pub(super) landing: Landing,
     deadline: Duration,
-    doubt: Option<Cause>,
+    pub(super) doubt: Option<Cause>,
 }
 
 /// What an attempt leaves behind, whatever its end.
@@ -155,6 +156,9 @@ impl<I: Issuer> Flight<I> {
                 Err(credentials::Error::Missing(absence)) => {
                     return self.without_password(account.as_deref(), absence).await;
                 }
+                Err(error @ credentials::Error::Incomplete { .. }) => {
+                    return self.without_whole(account.as_deref(), error).await;
+                }
                 Err(error) => return Err((unread(error), None)),
             },
         };
@@ -185,7 +189,7 @@ impl<I: Issuer> Flight<I> {
         match self.load().await {
             Ok(found) => Ok(Some(found)),
             // A login without a password leaves only a saved session.
-            Err(credentials::Error::Missing(_)) => Ok(None),
+            Err(credentials::Error::Missing(_) | credentials::Error::Incomplete { .. }) => Ok(None),
             Err(error) => Err((unread(error), None)),
         }
     }
@@ -262,7 +266,7 @@ impl<I: Issuer> Flight<I> {
     }
 
     /// Offers the refresh token; `None` when there is none that helps.
-    async fn refresh(
+    pub(super) async fn refresh(
         &mut self,
         account: Option<&str>,
         even_stale: bool,
@@ -326,38 +330,6 @@ impl<I: Issuer> Flight<I> {
         let pair = Some(Pair::new(issued, offered, self.desk.clock.now()));
         self.landing.held = Some(Record { generation, client_id, account, pair });
     }
-
-    async fn without_password(
-        &mut self,
-        account: Option<&str>,
-        absence: Option<Trouble>,
-    ) -> Result<End, Miss> {
-        if let Some(cause) = self.doubt.take() {
-            return Err(passing(cause, None));
-        }
-        // Our record of its age may be wrong, and there is nothing else.
-        let end = self.refresh(account, true).await?;
-        end.ok_or_else(|| (self.nobody(account, absence), None))
-    }
-
-    fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
-        if let Some(Record { pair: Some(_), .. }) = self.own(account) {
-            return Error::Expired;
-        }
-        if let Some(problem) = &self.landing.problem {
-            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
-        }
-        // Somebody has logged in here, where there was a key: a keychain may be late.
-        if let Some((Home::Memory, keeping)) = &self.landing.home
-            && self.desk.config.store != config::Store::Memory
-            && self.desk.directory.as_deref().is_some_and(saved::exists)
-        {
-            let cause = Some(Cause::new(keeping.why.clone()));
-            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
-        }
-        let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
-        Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
-    }
 }
 
 pub(super) fn passing(cause: Cause, retry_after: Option<Duration>) -> Miss {
@@ -367,21 +339,6 @@ pub(super) fn passing(cause: Cause, retry_after: Option<Duration>) -> Miss {
 
 pub(super) fn passing_after(cause: Cause, wait: Duration) -> Miss {
     (Error::Unavailable { retry_after: wait, cause: Some(cause) }, Some(wait))
-}
-
-fn unread(error: credentials::Error) -> Error {
-    let retry_after = Duration::ZERO;
-    match error {
-        credentials::Error::Missing(_) => Error::NotLoggedIn(None),
-        credentials::Error::Incomplete { absent, .. } => {
-            Error::NotLoggedIn(Some(Lack::Half { told: Cause::new(error.to_string()), absent }))
-        }
-        credentials::Error::Locked => Error::CredentialsLocked { retry_after },
-        credentials::Error::Unavailable(source) => Error::CredentialsUnavailable {
-            retry_after,
-            cause: Some(Cause::new(source.to_string())),
-        },
-    }
 }
 
 /// Longest attempt, not counting the reading of the login.

@@ -2,17 +2,20 @@
 //! account. Each is noted before it leaves (`attempts.rs`), and a definite refusal is final until
 //! the login changes.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::answer::Failure;
 use super::attempts::{Attempts, Reason, Verdict};
-use super::error::{Cause, Error};
+use super::error::{Cause, Error, Lack};
 use super::flight::{End, Flight, Miss, Step, passing, passing_after};
-use super::home::unwritable;
+use super::home::{Home, unwritable};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
+use super::record::Record;
+use super::saved;
 use super::totp::Code;
-use crate::credentials::{Found, Login, Origin};
+use crate::config;
+use crate::credentials::{self, Found, Login, Origin, Trouble};
 
 impl<I: Issuer> Flight<I> {
     /// Offers the login, unless it was turned down before.
@@ -101,6 +104,52 @@ impl<I: Issuer> Flight<I> {
         id
     }
 
+    /// The same where a source has half a login: that is said, unless a saved session will do.
+    pub(super) async fn without_whole(
+        &mut self,
+        account: Option<&str>,
+        half: credentials::Error,
+    ) -> Result<End, Miss> {
+        let end = self.without_password(account, None).await;
+        end.map_err(|(error, wait)| match error {
+            Error::NotLoggedIn(_) => (unread(half), wait),
+            error => (error, wait),
+        })
+    }
+
+    /// Ends an attempt for which no source has a login.
+    pub(super) async fn without_password(
+        &mut self,
+        account: Option<&str>,
+        absence: Option<Trouble>,
+    ) -> Result<End, Miss> {
+        if let Some(cause) = self.doubt.take() {
+            return Err(passing(cause, None));
+        }
+        // Our record of its age may be wrong, and there is nothing else.
+        let end = self.refresh(account, true).await?;
+        end.ok_or_else(|| (self.nobody(account, absence), None))
+    }
+
+    fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
+        if let Some(Record { pair: Some(_), .. }) = self.own(account) {
+            return Error::Expired;
+        }
+        if let Some(problem) = &self.landing.problem {
+            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
+        }
+        // Somebody has logged in here, where there was a key: a keychain may be late.
+        if let Some((Home::Memory, keeping)) = &self.landing.home
+            && self.desk.config.store != config::Store::Memory
+            && self.desk.directory.as_deref().is_some_and(saved::exists)
+        {
+            let cause = Some(Cause::new(keeping.why.clone()));
+            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
+        }
+        let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
+        Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
+    }
+
     /// Changes what is kept of attempts, off this thread: it ends on the disk.
     async fn note(
         &mut self,
@@ -115,6 +164,21 @@ impl<I: Issuer> Flight<I> {
         if let Err(error) = noted {
             self.landing.problem = Some(unwritable(self.desk.directory.as_deref(), &error));
         }
+    }
+}
+
+pub(super) fn unread(error: credentials::Error) -> Error {
+    let retry_after = Duration::ZERO;
+    match error {
+        credentials::Error::Missing(_) => Error::NotLoggedIn(None),
+        credentials::Error::Incomplete { absent, .. } => {
+            Error::NotLoggedIn(Some(Lack::Half { told: Cause::new(error.to_string()), absent }))
+        }
+        credentials::Error::Locked => Error::CredentialsLocked { retry_after },
+        credentials::Error::Unavailable(source) => Error::CredentialsUnavailable {
+            retry_after,
+            cause: Some(Cause::new(source.to_string())),
+        },
     }
 }
 

@@ -64,6 +64,38 @@ fn a_client_id_is_the_accounts_wherever_the_session_is_kept() {
     assert!(ids[0] == ids[2] && ids[0] != ids[1], "{ids:?}");
 }
 
+/// The shell in which `logout` is typed has none of these.
+#[test]
+fn what_the_daemon_alone_sees_of_the_sources_is_told() {
+    let place = place("key_command = ['printf', 'sixteen bytes ok']");
+    place.home.write("handed/nexudus-email", BOB);
+    let handed = place.home.path("handed").display().to_string();
+    let environment = [LOGIN[0], LOGIN[1], ("CREDENTIALS_DIRECTORY", &handed)];
+    let half = "the systemd credentials has nexudus-email but not nexudus-password";
+
+    let daemon = place.serve(&environment);
+    assert_eq!(daemon.me().0, 200, "half a login hides no whole one");
+    let status = place.home.run("status");
+    assert!(status.contains("ada@example.test, login from environment\n"), "{status}");
+    assert!(status.contains(half), "{status}");
+    drop(daemon);
+
+    let daemon = place.serve(&environment);
+    assert_eq!(daemon.me().0, 200);
+    let status = place.home.run("status");
+    assert!(
+        status.contains("session resumed; a login would be read from environment\n"),
+        "{status}"
+    );
+    let logout = place.home.run("logout");
+    assert!(
+        logout
+            .contains("! warning: the environment still holds a login: a restart uses it again\n"),
+        "{logout}"
+    );
+    drop(daemon);
+}
+
 struct Place {
     simulator: Simulator,
     home: Home,
