@@ -41,6 +41,7 @@ pub use self::shield::Shield;
 use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::clients::Clients;
 use crate::config::in_profile;
+use crate::credentials::Credentials;
 use crate::listen::{Counter, Peer, Stream};
 use crate::session::Session;
 use crate::telemetry::Record;
@@ -101,6 +102,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
 pub struct Sources {
     /// The token.
     pub session: Session,
+    /// Where the login is read.
+    pub credentials: Credentials,
     /// How fast the API may be asked.
     pub throttle: Throttle,
     /// The same for each `[[host]]`.
@@ -154,6 +157,20 @@ impl Shared {
         let mut session = status::session(&self.session.view());
         let hints = session.error.iter_mut().map(|trouble| &mut trouble.hint);
         hints.chain(&mut session.advice).for_each(|hint| *hint = self.in_profile(hint));
+        session
+    }
+
+    /// Returns the same with what the sources of the login hold now: nobody else sees this process's
+    /// environment.
+    async fn session_and_sources(&self) -> wire::Session {
+        let mut session = self.session_now();
+        session.sources =
+            self.credentials.beside_keychain().iter().map(ToString::to_string).collect();
+        session.halves = self.credentials.halves().iter().map(ToString::to_string).collect();
+        if session.resumed {
+            let standing = tokio::time::timeout(LOOKED, self.credentials.standing()).await;
+            session.source = standing.ok().flatten().map(|origin| origin.to_string());
+        }
         session
     }
 
@@ -272,7 +289,8 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    json(StatusCode::OK, &status::status(&shared))
+    let session = shared.session_and_sources().await;
+    json(StatusCode::OK, &wire::Status { session, ..status::status(&shared) })
 }
 
 async fn stop(State(shared): State<Arc<Shared>>) -> Response<Body> {
@@ -317,7 +335,7 @@ async fn login(State(shared): State<Arc<Shared>>) -> Response<Body> {
 
 async fn forget(State(shared): State<Arc<Shared>>) -> Response<Body> {
     shared.session.forget().await;
-    session_now(&shared)
+    json(StatusCode::OK, &shared.session_and_sources().await)
 }
 
 async fn lock(State(shared): State<Arc<Shared>>) -> Response<Body> {
@@ -352,6 +370,9 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
+
+/// Longest look into the keychain, for a status that does not depend on it.
+const LOOKED: Duration = Duration::from_secs(1);
 
 /// Most connections at once of those who may act: monitoring, a few watchers, a command. As many
 /// of everybody else.

@@ -147,8 +147,17 @@ pub struct Session {
     pub generation: u64,
     /// The account, by its e-mail address.
     pub account: Option<String>,
-    /// Where the login was last read.
+    /// Where the login was last read; after a resumed session, where it would be read now.
     pub source: Option<String>,
+    /// Every source beside the keychain that holds a login, as this daemon sees it.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// What each source lacks that has half a login, and is passed over.
+    #[serde(default)]
+    pub halves: Vec<String>,
+    /// Whether that login was not needed: the saved session was resumed.
+    #[serde(default)]
+    pub resumed: bool,
     /// Where the pair is kept: `file` or `memory`.
     pub store: String,
     /// Why there.

@@ -94,7 +94,8 @@ impl Question {
         }
     }
 
-    fn checked(self, answer: String) -> Result<String, Error> {
+    /// Returns what was given, unless that is nothing.
+    pub(super) fn checked(self, answer: String) -> Result<String, Error> {
         match answer.is_empty() {
             true => Err(Error::Empty { what: self.what }),
             false => Ok(answer),

@@ -348,6 +348,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
             listen::Error::NoSuchUser { .. } | listen::Error::NoSuchGroup { .. },
         ) => Code::Usage,
         daemon::Error::AlreadyRunning { .. }
+        | daemon::Error::Unheard { .. }
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
         | daemon::Error::ListenAt { .. }

@@ -11,6 +11,9 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::AlreadyRunning { .. } => {
             "Use the daemon that runs, stop it first, or choose another --profile."
         }
+        daemon::Error::Unheard { .. } => {
+            "See `nexudus-proxy status`; give it a socket, stop it, or choose another --profile."
+        }
         daemon::Error::State { .. } => {
             "Make it writable for this user, or set XDG_STATE_HOME to a directory that is."
         }

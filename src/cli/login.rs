@@ -1,17 +1,18 @@
 //! `login`: asks for a login, proves it, shows who it is, and only then keeps it.
 
+mod said;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
 
 use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
 use super::me::Me;
 use super::running::{Running, Tell};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Paths, Source, Store, in_profile};
+use crate::config::{Config, Loaded, Paths, Source, Store};
 use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
 use crate::daemon::{self, process};
 use crate::secret::Secret;
@@ -60,6 +61,9 @@ pub enum Error {
     /// The 2FA secret is not base32.
     #[error("the 2FA secret is not base32")]
     CodeUnreadable,
+    /// A 2FA code that cannot be one.
+    #[error("a 2FA code is 6 to 8 digits")]
+    NoCode,
     /// The address or the password is wrong.
     #[error("unauthorized: Nexudus refused this e-mail address or password")]
     Refused,
@@ -146,10 +150,8 @@ impl Attempt {
             false => self.log_in().await?,
         };
         let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
-        if let Err(why) = &told {
-            self.print.warning(&format!("the running daemon does not know of it yet: {why}"));
-        }
-        self.say(&me, told.unwrap_or(true))
+        self.warn_of_daemon(&told, &me);
+        self.say(&me, told)
     }
 
     /// Whether only the session is kept.
@@ -194,7 +196,7 @@ impl Attempt {
         let issued = match visit.log_in(&self.issuer, &login, &client_id, &waits).await {
             Err(Denied::By(Refusal::TotpRequired)) if login.second_factor.is_none() => {
                 let code = match CODE.ask(self.print) {
-                    Ok(code) => Secret::new(code),
+                    Ok(code) => code_of(&code)?,
                     Err(ask::Error::NoTerminal { .. }) => return Err(Error::CodeNeeded),
                     Err(error) => return Err(error.into()),
                 };
@@ -267,9 +269,10 @@ impl Attempt {
         let options = &self.options;
         let email = options.email.clone().or_else(|| self.config.credentials.email.clone());
         let email = match email {
-            Some(email) => email.trim().to_owned(),
+            Some(email) => EMAIL.checked(email.trim().to_owned())?,
             None => EMAIL.ask(self.print)?,
         };
+        let code = options.totp.as_deref().map(code_of).transpose()?;
         let mut lines = match options.password_stdin || options.totp_secret_stdin {
             true => Some(Lines::read()?),
             false => None,
@@ -278,11 +281,11 @@ impl Attempt {
             Some(lines) if options.password_stdin => lines.next("the password")?,
             Some(_) | None => PASSWORD.ask_hidden()?,
         };
-        let second_factor = match (&mut lines, &options.totp) {
+        let second_factor = match (&mut lines, code) {
             (Some(lines), None) if options.totp_secret_stdin => {
                 Some(SecondFactor::Shared(lines.next("the 2FA secret")?))
             }
-            (_, Some(code)) => Some(SecondFactor::Code(Secret::new(code.clone()))),
+            (_, Some(code)) => Some(SecondFactor::Code(code)),
             (_, None) => None,
         };
         Ok(Login { email, password, second_factor })
@@ -323,40 +326,12 @@ impl Attempt {
             Err(error) => Err(Error::Store(error)),
         }
     }
+}
 
-    fn warn_of_sources(&self, visit: &Visit, login: &Login) {
-        for origin in self.credentials.beside_keychain() {
-            self.print.warning(&format!(
-                "the {origin} holds a login too and is read first: the daemon uses that one"
-            ));
-        }
-        let code = matches!(login.second_factor, Some(SecondFactor::Code(_)));
-        if code && visit.keeping().volatile {
-            self.print.warning(
-                "the session is kept in memory only, so the daemon needs a 2FA code of its own: \
-                 store the 2FA secret with --totp-secret-stdin",
-            );
-        }
-    }
-
-    fn say(&self, me: &Me, is_served: bool) -> Result<(), Failure> {
-        let profile = &self.paths.profile;
-        let kept = match self.session_only() {
-            true => "the session",
-            false => "the login",
-        };
-        if self.json {
-            let kept = if self.session_only() { "session" } else { "login" };
-            return self.print.json(&json!({ "profile": profile, "kept": kept, "user": me }));
-        }
-        self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
-        let whose = match is_served {
-            true => "the running daemon".to_owned(),
-            false => in_profile("`nexudus-proxy serve`", profile),
-        };
-        self.print.note(&format!("kept {kept}; {whose} uses it from now on"));
-        Ok(())
-    }
+/// Reads a 2FA code that was typed; what Nexudus would refuse in any case is not sent.
+fn code_of(typed: &str) -> Result<Secret, Error> {
+    let is_code = (6..=8).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit());
+    if is_code { Ok(Secret::new(typed)) } else { Err(Error::NoCode) }
 }
 
 /// Says why nothing happens for up to half a minute.

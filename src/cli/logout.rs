@@ -28,7 +28,13 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         let told = Running::of(&config, &paths).tell(Tell::Forget).await;
         let files = session::remove(&paths.profile_state(), &Clock::system()).await;
         let cleared = credentials.clear().await;
-        let still = credentials.beside_keychain();
+        let mut still: Vec<_> =
+            credentials.beside_keychain().iter().map(ToString::to_string).collect();
+        if let Ok(Some(daemon)) = &told {
+            let own: Vec<_> =
+                daemon.sources.iter().filter(|name| !still.contains(name)).cloned().collect();
+            still.extend(own);
+        }
 
         files.map_err(|cause| Failure::Other {
             sentence: format!("could not remove the session: {cause}"),
@@ -51,7 +57,6 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         }
         let profile = &paths.profile;
         if globals.json {
-            let still: Vec<_> = still.iter().map(ToString::to_string).collect();
             return print.json(&json!({
                 "profile": profile, "had_login": had_login, "still": still, "daemon_knows": knows,
             }));

@@ -1,24 +1,22 @@
 //! `run`: one command with a listener and a key of its own, both gone when it ends.
 //!
-//! Where a daemon serves the profile already, calls are relayed to it; otherwise one runs in this
-//! process for as long as the command does. Either way the command needs to know nothing but
-//! `NEXUDUS_BASE_URL`: whoever calls there is taken for the holder of the key.
+//! Calls are relayed to whoever serves the profile: a daemon, another `run`, or else this process
+//! (`daemon/turn.rs`). Either way the command needs to know nothing but `NEXUDUS_BASE_URL`: whoever
+//! calls there is taken for the holder of the key.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::process::{Child, Command};
 
-use super::running::Running;
 use super::{Failure, Globals, Print, limits, serve};
 use crate::clients;
-use crate::clock::Clock;
-use crate::config::{Config, Loaded, Paths, UnixSocket};
-use crate::credentials::Credentials;
-use crate::daemon::{self, Daemon, Relay, Setting, process};
+use crate::config::{Config, Loaded, Paths};
+use crate::daemon::{Relay, Turn, process};
 use crate::secret::Secret;
 
 /// What `run` takes.
@@ -58,11 +56,18 @@ fn attempt(options: Options, globals: &Globals, print: Print) -> Result<(), Fail
     let client = OneRun::add(&paths, limits)?;
     serve::control()?.block_on(async {
         let mut signals = process::Passing::new().map_err(Failure::Runtime)?;
-        let door = Door::open(&mut config, &paths, &client.key).await?;
-        let mut child = command(&options.command, door.address(), &client.key)?;
-        let status = wait(&mut child, &mut signals).await;
-        door.close(&config).await;
-        match code(status.map_err(Failure::Runtime)?) {
+        let turn = Arc::new(Turn::new(&config, &paths));
+        // What only a person can repair ends it here, and not each of the command's requests.
+        turn.call().await?;
+        let relay = Relay::start(turn.clone(), &client.key).await?;
+        let child = command(&options.command, relay.address(), &client.key);
+        let status = match child {
+            Ok(mut child) => wait(&mut child, &mut signals).await.map_err(Failure::Runtime),
+            Err(failure) => Err(failure),
+        };
+        drop(relay);
+        turn.end().await;
+        match code(status?) {
             0 => Ok(()),
             code => Err(Failure::Ended(code)),
         }
@@ -102,62 +107,10 @@ impl Drop for OneRun<'_> {
 
 const PREFIX: &str = "run-";
 
-/// Where the command's calls come in.
-enum Door {
-    Own(Box<Daemon>),
-    Relayed(Relay),
-}
-
-impl Door {
-    async fn open(config: &mut Config, paths: &Paths, key: &Secret) -> Result<Self, Failure> {
-        let socket = match &config.listen.unix {
-            UnixSocket::Path(path) => path.clone(),
-            UnixSocket::Auto | UnixSocket::Off => paths.proxy_socket(),
-        };
-        let any = |ip: [u8; 4]| SocketAddr::from((ip, 0));
-        config.listen.tcp = vec![any([127, 0, 0, 1])];
-        config.listen.unix = UnixSocket::Off;
-        config.listen.expose = false;
-        config.hosts.clear();
-        let setting = Setting {
-            clock: Clock::system(),
-            credentials: Credentials::configured(&config.credentials, &paths.profile),
-        };
-        match Daemon::start_for(config, paths, setting, Some(key.clone())).await {
-            Ok(daemon) => Ok(Self::Own(Box::new(daemon))),
-            Err(daemon::Error::AlreadyRunning { .. }) => {
-                // Where it was started with another socket than is configured, it says so.
-                let serving = Running::of(config, paths).status().await;
-                let socket = serving.and_then(|serving| serving.listening.unix).unwrap_or(socket);
-                Ok(Self::Relayed(Relay::start(socket, key).await?))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Own(daemon) => daemon.addresses().first().copied(),
-            Self::Relayed(relay) => Some(relay.address()),
-        }
-    }
-
-    async fn close(self, config: &Config) {
-        match self {
-            Self::Own(daemon) => daemon.stop(config.daemon.drain).await,
-            Self::Relayed(relay) => drop(relay),
-        }
-    }
-}
-
 /// Starts the command with the names that tools look for.
-fn command(
-    words: &[OsString],
-    address: Option<SocketAddr>,
-    key: &Secret,
-) -> Result<Child, Failure> {
+fn command(words: &[OsString], address: SocketAddr, key: &Secret) -> Result<Child, Failure> {
     let (program, arguments) = words.split_first().expect("clap wants at least one word");
-    let port = address.map_or(0, |address| address.port());
+    let port = address.port();
     let mut command = Command::new(program);
     command
         .args(arguments)

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, serve};
 use crate::admin::client::{self as admin, Client};
-use crate::admin::wire::Status;
+use crate::admin::wire::{Session, Status};
 use crate::config::{Config, Loaded, Origin, Paths, Proxy, UnixSocket};
 
 /// Where a daemon of this profile would answer.
@@ -88,23 +88,24 @@ impl Running {
         ask(&self.api, path).await
     }
 
-    /// Tells the daemon something and waits for the effect; `false`: there is nobody to tell.
+    /// Tells the daemon something and waits for the effect, which is what is so of the session then;
+    /// `None`: there is nobody to tell.
     ///
     /// # Errors
     ///
     /// Why a daemon that runs does not know of it.
-    pub(super) async fn tell(&self, what: Tell) -> Result<bool, admin::Error> {
+    pub(super) async fn tell(&self, what: Tell) -> Result<Option<Session>, admin::Error> {
         let path = match what {
             Tell::Login => "/v1/login",
             Tell::Forget => "/v1/forget",
         };
         let told = async {
             let daemon = Client::find(std::slice::from_ref(&self.control)).await?;
-            daemon.post::<serde_json::Value>(path).await
+            daemon.post(path).await
         };
         match told.await {
-            Ok(_) => Ok(true),
-            Err(admin::Error::NotRunning) => Ok(false),
+            Ok(session) => Ok(Some(session)),
+            Err(admin::Error::NotRunning) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -6,12 +6,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::flags::Keys;
 use super::{Failure, Print};
-use crate::clock::Clock;
 use crate::config::{self, Config, Format, Paths, Sources};
-use crate::credentials::Credentials;
 #[cfg(target_os = "linux")]
 use crate::daemon::ports;
-use crate::daemon::{Daemon, Setting, life, process};
+use crate::daemon::{self, life, process};
 use crate::telemetry::{self, Shape};
 
 /// What `serve` takes: every key of the configuration.
@@ -37,13 +35,13 @@ pub(super) fn run(
     #[cfg(target_os = "linux")]
     confined.tell();
     process::harden();
-    let setting = Setting {
-        clock: Clock::system(),
-        credentials: Credentials::configured(&config.credentials, &paths.profile),
-    };
     control()?.block_on(async {
         let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
-        let daemon = Daemon::start(config, paths, setting).await?;
+        #[cfg(unix)]
+        let daemon = daemon::start(config, paths).await?;
+        #[cfg(not(unix))]
+        let daemon =
+            daemon::Daemon::start(config, paths, daemon::Setting::of(config, paths)).await?;
         for address in daemon.addresses() {
             tracing::info!(%address, origin = %config.upstream.origin, "listening");
         }

@@ -42,6 +42,7 @@ fn session(status: &Status, print: Print) -> Vec<Row> {
     let hints = status.readiness.reasons.iter().map(|reason| &reason.hint);
     rows.extend(hints.map(|hint| ("", print.accent("2", hint))));
     rows.push(("account", account(session)));
+    rows.extend(session.halves.iter().map(|half| ("passed by", print.accent("33", half))));
     rows.push(("token", token(session)));
     rows.push(("kept", format!("{}: {}", session.store, session.store_reason)));
     if let Some(degraded) = &session.degraded {
@@ -130,6 +131,12 @@ fn account(session: &Session) -> String {
         Some(true) | None => "",
     };
     match &session.source {
+        Some(source) if session.resumed => {
+            format!("{account}, session resumed; a login would be read from {source}{access}")
+        }
+        None if session.resumed => {
+            format!("{account}, session resumed; no source holds a login{access}")
+        }
         Some(source) => format!("{account}, login from {source}{access}"),
         None => format!("{account}{access}"),
     }

@@ -42,7 +42,7 @@ pub enum Error {
     },
 }
 
-/// Tells who is logged in.
+/// Tells who is logged in; exits as `login` does where that account may not use the API.
 pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
     let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
     warnings.iter().for_each(|warning| print.warning(warning));
@@ -55,14 +55,20 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         };
         ask(&config, &paths, credentials, print).await
     })?;
+    let access = match me.api_access {
+        Some(false) => Err(Error::Forbidden.into()),
+        Some(true) | None => Ok(()),
+    };
     if !globals.json {
-        return me.print(&paths.profile, print);
+        me.print(&paths.profile, print)?;
+        return access;
     }
     let mut said = json!({ "profile": paths.profile, "through": through });
     if let (Json::Object(said), Ok(Json::Object(fields))) = (&mut said, serde_json::to_value(&me)) {
         said.extend(fields);
     }
-    print.json(&said)
+    print.json(&said)?;
+    access
 }
 
 /// Asks, and says through what.

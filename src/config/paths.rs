@@ -76,6 +76,11 @@ impl Paths {
         self.runtime.join(self.named("proxy.sock"))
     }
 
+    /// Returns the unix socket of a `run` that serves while no daemon does.
+    pub fn run_socket(&self) -> PathBuf {
+        self.runtime.join(self.named("run.sock"))
+    }
+
     /// Returns the control socket.
     pub fn admin_socket(&self) -> PathBuf {
         self.runtime.join(self.named("admin.sock"))

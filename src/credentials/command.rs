@@ -1,4 +1,4 @@
-//! The password as printed by an external command: `op read …`, `pass show …`, `age -d …`.
+//! A password or a key as printed by an external command: `op read …`, `pass show …`, `age -d …`.
 //!
 //! No shell, no input, and what it says on its standard error is never kept: password managers
 //! echo secrets there.
@@ -38,7 +38,7 @@ pub(super) enum Error {
         /// Its first word.
         program: String,
     },
-    /// It ended well, but printed nothing, or something that is not text.
+    /// It ended well, but printed nothing, or no text where a password is text.
     #[error("`{program}` printed no text")]
     Empty {
         /// Its first word.
@@ -52,6 +52,18 @@ pub(super) enum Error {
 ///
 /// One variant per way in which a command can fail; none contains what it printed.
 pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
+    let printed = printed(argv).await?;
+    let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
+    let program = argv.first().cloned().unwrap_or_default();
+    line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
+}
+
+/// Runs `argv` and returns all that it prints: text or any bytes.
+///
+/// # Errors
+///
+/// As [`first_line`].
+pub(super) async fn printed(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
     super::SECRET_VARIABLES.iter().for_each(|name| {
@@ -79,8 +91,10 @@ pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
     if !status.success() {
         return Err(Error::Failed { program, status });
     }
-    let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
-    line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
+    match printed.is_empty() {
+        true => Err(Error::Empty { program }),
+        false => Ok(printed),
+    }
 }
 
 /// More than any secret has.

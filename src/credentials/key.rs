@@ -16,7 +16,7 @@ use crate::config::{self, Key, Store};
 /// What the key of the session file is made of, and where that was found.
 #[derive(Clone)]
 pub struct FileKey {
-    /// The material; how long it must be is decided by who derives the key.
+    /// The material, any bytes; how long it must be is decided by who derives the key.
     pub material: Zeroizing<Vec<u8>>,
     /// Where it was found.
     pub origin: KeyOrigin,
@@ -101,9 +101,14 @@ impl Credentials {
             return Ok(FileKey { material, origin: KeyOrigin::Systemd });
         }
         if asked(Key::Command) && !config.key_command.is_empty() {
-            let printed = command::first_line(&config.key_command).await;
-            let printed = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
-            return Ok(FileKey::text(&printed, KeyOrigin::Command));
+            let printed = command::printed(&config.key_command).await;
+            let mut material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
+            // Password managers print notes below what was asked for.
+            let first = std::str::from_utf8(&material).ok().and_then(|text| text.lines().next());
+            if let Some(length) = first.map(str::len) {
+                material.truncate(length);
+            }
+            return Ok(FileKey { material, origin: KeyOrigin::Command });
         }
         if asked(Key::Keychain)
             && let Kind::Configured(_, keychain) = &self.0
@@ -138,6 +143,15 @@ fn kernel(_: &str) -> Result<FileKey, Error> {
 const CREDENTIAL: &str = "nexudus-key";
 
 impl FileKey {
+    /// Returns the key itself: text without the newline that an editor or `echo` leaves at its end,
+    /// or else all the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match std::str::from_utf8(&self.material) {
+            Ok(text) => text.trim_ascii_end().as_bytes(),
+            Err(_) => &self.material,
+        }
+    }
+
     fn text(secret: &crate::secret::Secret, origin: KeyOrigin) -> Self {
         Self { material: Zeroizing::new(secret.expose().as_bytes().to_vec()), origin }
     }

@@ -164,7 +164,8 @@ impl Credentials {
         let email = |login: Option<Login>| login.map(|login| login.email);
         let from_systemd =
             asked(Source::Systemd).then(|| from_systemd(config).ok().flatten()).and_then(email);
-        let by_command = asked(Source::Command) && !config.command.is_empty();
+        let by_command =
+            asked(Source::Command) && !config.command.is_empty() && config.email.is_some();
         from_systemd.or_else(|| match by_command {
             true => config.email.clone(),
             false if asked(Source::Env) => email(from_environment(config).ok().flatten()),
@@ -172,12 +173,12 @@ impl Credentials {
         })
     }
 
-    /// Reads the login from the first source that has one.
+    /// Reads the login from the first source that has one: a source with half a login has none.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when one has half of
-    /// it, [`Error::Locked`] and [`Error::Unavailable`] when a store that may hold it cannot be
+    /// it and none a whole one, [`Error::Locked`] and [`Error::Unavailable`] when a store that may hold it cannot be
     /// read.
     pub async fn load(&self) -> Result<Found, Error> {
         let (config, keychain) = match &self.0 {
@@ -188,30 +189,33 @@ impl Credentials {
             Kind::Configured(config, keychain) => (config, keychain),
         };
         let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
+        let mut half = None;
         if asked(Source::Systemd)
-            && let Some(login) = from_systemd(config)?
+            && let Some(login) = whole(from_systemd(config), &mut half)?
         {
             return Ok(Found { login, origin: Origin::Systemd });
         }
         if asked(Source::Command)
-            && let Some(login) = from_command(config).await?
+            && let Some(login) = whole(from_command(config).await, &mut half)?
         {
             return Ok(Found { login, origin: Origin::Command });
         }
         if asked(Source::Env)
-            && let Some(login) = from_environment(config)?
+            && let Some(login) = whole(from_environment(config), &mut half)?
         {
             return Ok(Found { login, origin: Origin::Environment });
         }
         if !asked(Source::Keychain) {
-            return Err(Error::Missing(None));
+            return Err(half.unwrap_or(Error::Missing(None)));
         }
         match keychain.login().await {
             Ok(Some(login)) => Ok(Found { login, origin: Origin::Keychain }),
-            Ok(None) => Err(Error::Missing(None)),
+            Ok(None) => Err(half.unwrap_or(Error::Missing(None))),
             // Nobody has asked for one: a machine without a keychain has no login there.
             Err(error) => Err(match error.absence() {
-                Some(trouble) if config.source == Source::Auto => Error::Missing(Some(trouble)),
+                Some(trouble) if config.source == Source::Auto => {
+                    half.unwrap_or(Error::Missing(Some(trouble)))
+                }
                 Some(_) | None => error,
             }),
         }
@@ -222,15 +226,54 @@ impl Credentials {
     pub fn beside_keychain(&self) -> Vec<Origin> {
         let Kind::Configured(config, _) = &self.0 else { return vec![] };
         let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
-        let has = |login: Result<Option<Login>, Error>| !matches!(login, Ok(None));
+        let has = |login: Result<Option<Login>, Error>| {
+            !matches!(login, Ok(None) | Err(Error::Incomplete { .. }))
+        };
         [
             (Origin::Systemd, asked(Source::Systemd) && has(from_systemd(config))),
-            (Origin::Command, asked(Source::Command) && !config.command.is_empty()),
+            (
+                Origin::Command,
+                asked(Source::Command) && !config.command.is_empty() && config.email.is_some(),
+            ),
             (Origin::Environment, asked(Source::Env) && has(from_environment(config))),
         ]
         .into_iter()
         .filter_map(|(origin, holds)| holds.then_some(origin))
         .collect()
+    }
+
+    /// Returns what each source lacks that has half a login, and is passed over for that.
+    pub fn halves(&self) -> Vec<Error> {
+        let Kind::Configured(config, _) = &self.0 else { return vec![] };
+        let asked = |source| matches!(config.source, Source::Auto) || config.source == source;
+        let by_command = !config.command.is_empty() && config.email.is_none();
+        [
+            asked(Source::Systemd).then(|| from_systemd(config)),
+            (asked(Source::Command) && by_command).then(|| Err(no_address())),
+            asked(Source::Env).then(|| from_environment(config)),
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(Result::err)
+        .filter(|error| matches!(error, Error::Incomplete { .. }))
+        .collect()
+    }
+
+    /// Returns the source that a login would be read from now. A command counts when it is
+    /// configured: it is not run for this.
+    pub async fn standing(&self) -> Option<Origin> {
+        let keychain = match &self.0 {
+            Kind::Memory(login) => return login.as_ref().map(|_| Origin::Memory),
+            Kind::Configured(_, keychain) => keychain,
+        };
+        match self.beside_keychain().first() {
+            Some(origin) => Some(*origin),
+            None if self.uses_keychain() => {
+                let login = keychain.login().await.ok().flatten();
+                login.map(|_| Origin::Keychain)
+            }
+            None => None,
+        }
     }
 
     /// Returns the one source that is asked, where `login` could store nothing that is read.
@@ -284,17 +327,62 @@ async fn from_command(config: &config::Credentials) -> Result<Option<Login>, Err
     if config.command.is_empty() {
         return Ok(None);
     }
-    let email = config.email.clone().ok_or(Error::Incomplete {
-        origin: Origin::Command,
-        present: "a password",
-        absent: "an address: set credentials.email",
-    })?;
+    let email = config.email.clone().ok_or_else(no_address)?;
     let password = command::first_line(&config.command)
         .await
         .map_err(|error| Error::Unavailable(Box::new(error)))?;
     Ok(Some(Login { email, password, second_factor: None }))
 }
 
+fn no_address() -> Error {
+    let absent = "an address: set credentials.email";
+    Error::Incomplete { origin: Origin::Command, present: "a password", absent }
+}
+
+/// Keeps the first half aside: another source may have a whole login.
+fn whole(
+    read: Result<Option<Login>, Error>,
+    half: &mut Option<Error>,
+) -> Result<Option<Login>, Error> {
+    match read {
+        Err(error @ Error::Incomplete { .. }) => {
+            half.get_or_insert(error);
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
 fn from_environment(config: &config::Credentials) -> Result<Option<Login>, Error> {
     environment::read(config.email.as_deref(), |name| std::env::var(name).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keychain::tests::Memory;
+    use super::*;
+
+    /// A command prints a password alone: without credentials.email that is half a login.
+    #[tokio::test]
+    async fn a_source_with_half_a_login_hides_no_whole_one_and_is_named() {
+        let keychain = Keychain::of(Memory::default(), "default");
+        let command = vec!["printf".to_owned(), "p".to_owned()];
+        let config = config::Credentials { source: Source::Auto, email: None, command };
+        let credentials = Credentials(Kind::Configured(config, keychain));
+
+        let error = credentials.load().await.unwrap_err();
+        assert!(matches!(error, Error::Incomplete { origin: Origin::Command, .. }), "{error}");
+        assert_eq!(credentials.standing().await, None);
+
+        let login =
+            Login { email: "a@b.c".into(), password: Secret::new("p"), second_factor: None };
+        credentials.keychain().unwrap().keep_login(&login).await.unwrap();
+        assert_eq!(credentials.load().await.unwrap().origin, Origin::Keychain);
+        assert_eq!(credentials.standing().await, Some(Origin::Keychain));
+        assert_eq!(credentials.beside_keychain(), []);
+        assert_eq!(
+            credentials.halves()[0].to_string(),
+            "the command has a password but not an address: set credentials.email"
+        );
+    }
 }

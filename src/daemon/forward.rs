@@ -15,7 +15,6 @@ use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Origin, Paths};
 use crate::gateway::{Gateway, Guard, Keys, Manners, Policy};
 use crate::listen::{self, Bound, Users};
-use crate::secret::Secret;
 use crate::session::Session;
 use crate::telemetry::Outage;
 use crate::throttle::Throttle;
@@ -94,8 +93,6 @@ pub(super) fn socket(place: &Bound) -> Option<PathBuf> {
 pub(super) struct Callers {
     pub(super) users: Users,
     pub(super) clients: Clients,
-    /// The key that callers without one are taken to have shown, under `run`.
-    pub(super) assumed: Option<Secret>,
 }
 
 /// What every route is made of.
@@ -165,7 +162,7 @@ pub(super) fn gateway(
     let limits = &config.limits;
     let keep = Keep::new(limits.replay_body, most(limits.body_bytes), limits.body_idle);
     let is_key_needed = config.listen.expose || config.policy.anonymous == Anonymous::None;
-    let keys = Keys::new(callers.clients.clone(), is_key_needed).assuming(callers.assumed.clone());
+    let keys = Keys::new(callers.clients.clone(), is_key_needed);
     let users = callers.users.clone();
     let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys)
         .switching(config.upstream.upgrade);

@@ -23,6 +23,8 @@ mod lock;
 mod notify;
 mod reload;
 mod start;
+#[cfg(unix)]
+mod turn;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +43,6 @@ use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::listen::{self, Drain};
-use crate::secret::Secret;
 use crate::session::Session;
 use crate::throttle::Throttle;
 use crate::upstream;
@@ -49,6 +50,8 @@ use crate::upstream;
 pub use self::direct::{Direct, reach};
 #[cfg(unix)]
 pub use self::relay::Relay;
+#[cfg(unix)]
+pub use self::turn::{Turn, start};
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
 #[derive(Debug)]
@@ -84,6 +87,16 @@ pub struct Setting {
     pub credentials: Credentials,
 }
 
+impl Setting {
+    /// Takes both as the system and the configuration have them.
+    pub fn of(config: &Config, paths: &Paths) -> Self {
+        Self {
+            clock: Clock::system(),
+            credentials: Credentials::configured(&config.credentials, &paths.profile),
+        }
+    }
+}
+
 /// Says whether a daemon would start with this configuration, as far as that can be told without
 /// starting one: its users, its trust anchors, its proxy.
 ///
@@ -102,6 +115,14 @@ pub enum Error {
     AlreadyRunning {
         /// The profile.
         profile: String,
+    },
+    /// Whoever serves this profile cannot be called.
+    #[error("the daemon that serves the profile `{profile}` cannot be called: {why}")]
+    Unheard {
+        /// The profile.
+        profile: String,
+        /// Why.
+        why: &'static str,
     },
     /// The state directory cannot be used.
     #[error("could not use the state directory {}", path.display())]
@@ -151,21 +172,7 @@ impl Daemon {
     ///
     /// Everything that only a person can repair; nothing is left running then.
     pub async fn start(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
-        Self::start_for(config, paths, setting, None).await
-    }
-
-    /// Starts everything for one client: whoever calls is taken for the one with this `key`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Daemon::start`].
-    pub async fn start_for(
-        config: &Config,
-        paths: &Paths,
-        setting: Setting,
-        key: Option<Secret>,
-    ) -> Result<Self, Error> {
-        Parts::new(config, paths, setting, key)?.run(config, paths)
+        Parts::new(config, paths, setting)?.run(config, paths)
     }
 
     /// Returns the TCP addresses of the API, at least one unless only the socket is listened on.

@@ -1,4 +1,4 @@
-//! A private listener in front of a daemon that is already running: whoever calls there calls as
+//! A private listener in front of the daemon that serves the profile: whoever calls there calls as
 //! one client of it.
 //!
 //! Everything is judged by that daemon. Here is only checked whose process calls, and put the key
@@ -6,7 +6,6 @@
 //! for the daemon to refuse, as is every `Origin`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::header::{HOST, HeaderName};
@@ -17,10 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{self, OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::io::copy_bidirectional;
 use tokio::sync::Mutex;
 
-use super::Error;
+use super::{Error, Turn};
 use crate::listen::{self, Bound, Listener, Peer, Stream, Users};
 use crate::secret::Secret;
 
@@ -34,19 +33,19 @@ pub struct Relay {
 /// Where calls go, and as whom.
 #[derive(Debug)]
 struct Towards {
-    socket: PathBuf,
+    turn: Arc<Turn>,
     key: HeaderValue,
     users: Users,
     names: Vec<String>,
 }
 
 impl Relay {
-    /// Listens on a port of its own and calls the daemon at `socket` with `key`.
+    /// Listens on a port of its own and calls with `key` whoever's `turn` it is.
     ///
     /// # Errors
     ///
     /// [`Error::Listen`] and [`Error::Data`] when there is no port to be had.
-    pub async fn start(socket: PathBuf, key: &Secret) -> Result<Self, Error> {
+    pub async fn start(turn: Arc<Turn>, key: &Secret) -> Result<Self, Error> {
         let both = [
             SocketAddr::from(([127, 0, 0, 1], 0)),
             SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)),
@@ -57,7 +56,7 @@ impl Relay {
         let mut key = HeaderValue::try_from(key.expose()).map_err(Error::UserAgent)?;
         key.set_sensitive(true);
         let towards = Arc::new(Towards {
-            socket,
+            turn,
             key,
             users: Users::new(&[], &[], false)?,
             names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
@@ -108,10 +107,8 @@ async fn serve(stream: Stream, peer: Peer, towards: Arc<Towards>) {
     }
 }
 
-async fn call(
-    towards: &Towards,
-) -> Result<SendRequest<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = UnixStream::connect(&towards.socket).await?;
+async fn call(towards: &Towards) -> Result<SendRequest<Incoming>, Lost> {
+    let stream = towards.turn.call().await?;
     let (daemon, connection) = handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
     Ok(daemon)
@@ -121,7 +118,7 @@ async fn relay(
     mut request: Request<Incoming>,
     daemon: &Mutex<SendRequest<Incoming>>,
     towards: &Towards,
-) -> Result<Response<Incoming>, hyper::Error> {
+) -> Result<Response<Incoming>, Lost> {
     let headers = request.headers_mut();
     headers.insert(KEY, towards.key.clone());
     let mut hosts = headers.get_all(HOST).iter();
@@ -131,9 +128,7 @@ async fn relay(
         headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
     let caller = upgrade::on(&mut request);
-    let mut daemon = daemon.lock().await;
-    daemon.ready().await?;
-    let mut answer = daemon.send_request(request).await?;
+    let mut answer = send(request, daemon, towards).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         tokio::spawn(join(caller, upgrade::on(&mut answer)));
     }
@@ -144,10 +139,39 @@ async fn relay(
 async fn join(caller: OnUpgrade, daemon: OnUpgrade) -> Result<(), hyper::Error> {
     let (caller, daemon) = (caller.await?, daemon.await?);
     let (mut caller, mut daemon) = (TokioIo::new(caller), TokioIo::new(daemon));
-    if let Err(error) = tokio::io::copy_bidirectional(&mut caller, &mut daemon).await {
+    if let Err(error) = copy_bidirectional(&mut caller, &mut daemon).await {
         tracing::debug!(%error, "a WebSocket broke off");
     }
     Ok(())
+}
+
+/// Sends a request; where the daemon has closed the connection first, on a new one: another process
+/// may have its place.
+async fn send(
+    request: Request<Incoming>,
+    daemon: &Mutex<SendRequest<Incoming>>,
+    towards: &Towards,
+) -> Result<Response<Incoming>, Lost> {
+    let mut daemon = daemon.lock().await;
+    if daemon.ready().await.is_err() {
+        *daemon = call(towards).await?;
+    }
+    let mut lost = match daemon.try_send_request(request).await {
+        Ok(response) => return Ok(response),
+        Err(lost) => lost,
+    };
+    let Some(unsent) = lost.take_message() else { return Err(lost.into_error().into()) };
+    *daemon = call(towards).await?;
+    Ok(daemon.send_request(unsent).await?)
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Turn(#[from] Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
 }
 
 const KEY: HeaderName = HeaderName::from_static("nexudus-proxy-key");

@@ -20,7 +20,6 @@ use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Connections;
 use crate::listen::{self, Drain, Users};
-use crate::secret::Secret;
 use crate::session::{Keeper, Session, issuer};
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
@@ -68,13 +67,8 @@ impl Made {
 }
 
 impl Parts {
-    /// Puts them together; whoever calls is taken for the client with this `key`, if there is one.
-    pub(super) fn new(
-        config: &Config,
-        paths: &Paths,
-        setting: Setting,
-        key: Option<Secret>,
-    ) -> Result<Self, Error> {
+    /// Puts them together.
+    pub(super) fn new(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
         let Setting { clock, credentials } = setting;
         let Made { tls, users, operators } = Made::of(config)?;
         let lock = lock::take(paths)?;
@@ -91,7 +85,7 @@ impl Parts {
         let (session, keeper) =
             Session::new(&config.session, Some(state), credentials.clone(), issuer, clock.clone());
 
-        let callers = Callers { users, clients: clients.clone(), assumed: key };
+        let callers = Callers { users, clients: clients.clone() };
         let forward = Forward {
             config,
             session: &session,
@@ -139,6 +133,7 @@ impl Parts {
             self.facts,
             Sources {
                 session: self.session.clone(),
+                credentials: self.credentials.clone(),
                 throttle: self.throttle.clone(),
                 host_throttles: others.map(|lane| lane.throttle.clone()).collect(),
                 clients: self.clients.clone(),
@@ -157,6 +152,9 @@ impl Parts {
                 .map_err(Error::Data)?;
         let control = Control::start(self.admin, &surface, &self.session, upstreams, &record)
             .map_err(Error::Data)?;
+        for half in self.credentials.halves() {
+            tracing::warn!(error = %half, "a source with half a login is passed over");
+        }
         // Last, as nobody would end them after an error; what they are told meanwhile waits.
         let keeper = tokio::spawn(self.keeper.run());
         let alert = alert::start(&config.notify, paths, &self.session, self.credentials);

@@ -9,7 +9,6 @@ use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 
 use crate::clients::{self, Client, Clients, PREFIX};
-use crate::secret::Secret;
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -49,14 +48,12 @@ pub(crate) enum Error {
 pub struct Keys {
     clients: Clients,
     is_needed: bool,
-    /// What callers without a key are taken for: a listener that belongs to one client.
-    assumed: Option<Secret>,
 }
 
 impl Keys {
     /// Lets callers without a key in, unless one `is_needed`.
     pub fn new(clients: Clients, is_needed: bool) -> Self {
-        Self { clients, is_needed, assumed: None }
+        Self { clients, is_needed }
     }
 
     /// Lets nobody in without a key.
@@ -65,22 +62,13 @@ impl Keys {
         Self { is_needed: true, ..self }
     }
 
-    /// Takes every caller for the client that has this key.
-    #[must_use]
-    pub fn assuming(self, key: Option<Secret>) -> Self {
-        Self { assumed: key, ..self }
-    }
-
     /// Returns who sends a request with these headers.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         let mut caller = Caller::Keyless;
         for key in shown(headers) {
             caller = self.add(caller, &key)?;
         }
-        match &self.assumed {
-            Some(key) => self.add(caller, key.expose().as_bytes()),
-            None => Ok(caller),
-        }
+        Ok(caller)
     }
 
     /// Returns who is meant by one more key; two keys must be those of one client.

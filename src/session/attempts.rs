@@ -1,4 +1,5 @@
-//! What was tried with a password, across restarts: a small file without secrets.
+//! What was tried with a password, across restarts: a small file without secrets. It also holds the
+//! client id of each account, or each start without a session file would leave another token behind.
 //!
 //! It is written before a password leaves, so that a daemon killed and restarted in a loop spends
 //! one budget, not one per life. A login is known here by 16 bits of a keyed hash only: enough to
@@ -6,6 +7,7 @@
 //! password that may be a mistyped real one. One changed login in 65,536 looks unchanged; it is
 //! then refused until it is changed again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -65,6 +67,8 @@ struct Kept {
     spent_code: Option<u16>,
     totp_step: u64,
     locked: bool,
+    /// By a keyed hash of the address.
+    client_ids: BTreeMap<String, String>,
     /// The file is behind: the last write has failed.
     #[serde(skip)]
     unsaved: bool,
@@ -183,6 +187,28 @@ impl Attempts {
         })
     }
 
+    /// Returns the client id of this account; one that is `known` otherwise counts, a new one is kept
+    /// before it is used.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be kept; it holds in memory all the same.
+    pub(super) fn client_id(
+        &self,
+        email: &str,
+        known: Option<String>,
+    ) -> (String, std::io::Result<()>) {
+        let (account, kept) = {
+            let kept = self.kept();
+            let account = account(&kept.salt, email);
+            let id = kept.client_ids.get(&account).cloned();
+            (account, id)
+        };
+        let id = known.or(kept).unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let noted = self.change(|kept| drop(kept.client_ids.insert(account, id.clone())));
+        (id, noted)
+    }
+
     /// Says whether a person has locked the session.
     pub(super) fn is_locked(&self) -> bool {
         self.kept().locked
@@ -241,6 +267,13 @@ fn fingerprint(salt: &str, login: &Login) -> u16 {
     let mut tag = [0; 32];
     hmac::sign_to_buffer(&key, &whole, &mut tag).expect("a tag of HMAC-SHA256 has 32 bytes");
     u16::from_be_bytes([tag[0], tag[1]])
+}
+
+/// Returns what an account's client id is found by: its address is for the session file alone.
+fn account(salt: &str, email: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.as_bytes());
+    let tag = hmac::sign(&key, email.trim().to_lowercase().as_bytes());
+    tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How many unclear answers may follow each other [`SOON`]; then one may come each [`LATER`].
@@ -349,6 +382,21 @@ mod tests {
         let text = std::fs::read_to_string(attempts.path.as_ref().unwrap()).unwrap();
         assert!(!text.contains("hunter2") && !text.contains("ada@"), "{text}");
         assert!(restarted(&attempts).is_locked());
+    }
+
+    #[test]
+    fn an_account_keeps_its_client_id_across_restarts_whatever_else_happens() {
+        let (_directory, attempts) = attempts();
+        let (ada, _) = attempts.client_id("ada@example.test", None);
+        let (bob, _) = attempts.client_id("bob@example.test", Some("bobs".into()));
+        attempts.succeeded().unwrap();
+        let attempts = restarted(&attempts);
+
+        assert_eq!(attempts.client_id("Ada@Example.test", None).0, ada);
+        assert_eq!(
+            (bob.as_str(), attempts.client_id("bob@example.test", None).0.as_str()),
+            ("bobs", "bobs")
+        );
     }
 
     #[test]

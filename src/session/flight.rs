@@ -13,17 +13,18 @@ use std::time::Duration;
 
 use super::answer::{Failure, Issued};
 use super::attempts::Attempts;
-use super::error::{Cause, Error, Lack};
+use super::error::{Cause, Error};
 use super::event::Fetch;
 use super::home::{self, Home, unwritable};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
+use super::login::unread;
 use super::record::{Pair, Record};
-use super::saved::{self, Lock};
+use super::saved::Lock;
 use super::view::Keeping;
 use crate::clock::Clock;
 use crate::config;
-use crate::credentials::{self, Credentials, Found, Origin, Trouble};
+use crate::credentials::{self, Credentials, Found, Origin};
 
 /// What every attempt needs.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(super) struct Flight<I> {
     pub(super) fetch: Fetch,
     pub(super) landing: Landing,
     deadline: Duration,
-    doubt: Option<Cause>,
+    pub(super) doubt: Option<Cause>,
 }
 
 /// What an attempt leaves behind, whatever its end.
@@ -138,13 +139,13 @@ impl<I: Issuer> Flight<I> {
         if self.fetch.changed && self.own(account.as_deref()).is_some() && self.fetch.valid {
             return Ok(End::Kept);
         }
+        self.disown(account.as_deref());
         self.take_lock().await?;
         self.read().await;
         if self.has_newer(account.as_deref()) {
             return Ok(End::Read);
         }
-        self.landing.disowned =
-            self.landing.held.is_some() && self.own(account.as_deref()).is_none();
+        self.disown(account.as_deref());
         if let Some(end) = self.refresh(account.as_deref(), false).await? {
             return Ok(end);
         }
@@ -155,10 +156,18 @@ impl<I: Issuer> Flight<I> {
                 Err(credentials::Error::Missing(absence)) => {
                     return self.without_password(account.as_deref(), absence).await;
                 }
+                Err(error @ credentials::Error::Incomplete { .. }) => {
+                    return self.without_whole(account.as_deref(), error).await;
+                }
                 Err(error) => return Err((unread(error), None)),
             },
         };
         self.log_in(found).await
+    }
+
+    /// Notes whether what is held is another account's: it must serve nobody, whatever comes next.
+    fn disown(&mut self, account: Option<&str>) {
+        self.landing.disowned = self.landing.held.is_some() && self.own(account).is_none();
     }
 
     /// Finds where the pair is kept. A file stays found until a person logs in or out, which may
@@ -180,7 +189,7 @@ impl<I: Issuer> Flight<I> {
         match self.load().await {
             Ok(found) => Ok(Some(found)),
             // A login without a password leaves only a saved session.
-            Err(credentials::Error::Missing(_)) => Ok(None),
+            Err(credentials::Error::Missing(_) | credentials::Error::Incomplete { .. }) => Ok(None),
             Err(error) => Err((unread(error), None)),
         }
     }
@@ -244,10 +253,8 @@ impl<I: Issuer> Flight<I> {
                     tokio::time::sleep(LOCK_AGAIN).await;
                 }
                 Ok(None) => {
-                    return Err(passing(
-                        Cause::new("another process is renewing the session"),
-                        None,
-                    ));
+                    let cause = "another process is renewing the session";
+                    return Err(passing(Cause::new(cause), None));
                 }
                 // Where nothing can be written there is no saved session to protect either.
                 Err(error) => {
@@ -259,7 +266,7 @@ impl<I: Issuer> Flight<I> {
     }
 
     /// Offers the refresh token; `None` when there is none that helps.
-    async fn refresh(
+    pub(super) async fn refresh(
         &mut self,
         account: Option<&str>,
         even_stale: bool,
@@ -323,38 +330,6 @@ impl<I: Issuer> Flight<I> {
         let pair = Some(Pair::new(issued, offered, self.desk.clock.now()));
         self.landing.held = Some(Record { generation, client_id, account, pair });
     }
-
-    async fn without_password(
-        &mut self,
-        account: Option<&str>,
-        absence: Option<Trouble>,
-    ) -> Result<End, Miss> {
-        if let Some(cause) = self.doubt.take() {
-            return Err(passing(cause, None));
-        }
-        // Our record of its age may be wrong, and there is nothing else.
-        let end = self.refresh(account, true).await?;
-        end.ok_or_else(|| (self.nobody(account, absence), None))
-    }
-
-    fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
-        if let Some(Record { pair: Some(_), .. }) = self.own(account) {
-            return Error::Expired;
-        }
-        if let Some(problem) = &self.landing.problem {
-            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
-        }
-        // Somebody has logged in here, where there was a key: a keychain may be late.
-        if let Some((Home::Memory, keeping)) = &self.landing.home
-            && self.desk.config.store != config::Store::Memory
-            && self.desk.directory.as_deref().is_some_and(saved::exists)
-        {
-            let cause = Some(Cause::new(keeping.why.clone()));
-            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
-        }
-        let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
-        Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
-    }
 }
 
 pub(super) fn passing(cause: Cause, retry_after: Option<Duration>) -> Miss {
@@ -366,28 +341,13 @@ pub(super) fn passing_after(cause: Cause, wait: Duration) -> Miss {
     (Error::Unavailable { retry_after: wait, cause: Some(cause) }, Some(wait))
 }
 
-fn unread(error: credentials::Error) -> Error {
-    let retry_after = Duration::ZERO;
-    match error {
-        credentials::Error::Missing(_) => Error::NotLoggedIn(None),
-        credentials::Error::Incomplete { absent, .. } => {
-            Error::NotLoggedIn(Some(Lack::Half { told: Cause::new(error.to_string()), absent }))
-        }
-        credentials::Error::Locked => Error::CredentialsLocked { retry_after },
-        credentials::Error::Unavailable(source) => Error::CredentialsUnavailable {
-            retry_after,
-            cause: Some(Cause::new(source.to_string())),
-        },
-    }
-}
-
 /// Longest attempt, not counting the reading of the login.
 const CEILING: Duration = Duration::from_secs(30);
 
 /// Longest wait for another process, which may be in an attempt of its own.
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// How often the lock is tried: there is no wait for it that could be given up.
+/// How often the lock is tried.
 const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// After so many failures a 500 to the refresh token is taken for a refusal.

@@ -86,7 +86,7 @@ pub(super) fn unwritable(directory: Option<&Path>, error: &std::io::Error) -> St
 }
 
 fn derive(found: FileKey) -> Result<(Key, KeyOrigin), Error> {
-    let key = Key::derive(found.material.trim_ascii_end()).ok_or_else(|| {
+    let key = Key::derive(found.bytes()).ok_or_else(|| {
         let (origin, least) = (found.origin, seal::SHORTEST);
         unavailable(Cause::new(format!("the key from {origin} is shorter than {least} bytes")))
     })?;
@@ -96,6 +96,7 @@ fn derive(found: FileKey) -> Result<(Key, KeyOrigin), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::record::Record;
 
     #[tokio::test]
     async fn the_systemd_credential_seals_a_file() {
@@ -121,6 +122,31 @@ mod tests {
 
         assert!(matches!(home, Home::File(_)));
         assert_eq!(keeping.why, "its key comes from session.key_command");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_key_is_any_bytes_and_all_of_them_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        let printed = config(Store::File, &["cat", key.to_str().unwrap()]);
+        let bytes: Vec<u8> = (0..=15).map(|byte| byte ^ 0xF5).collect();
+
+        for (last, opens) in [(b'\n', true), (b'\n', true), (0, false)] {
+            std::fs::write(&key, [bytes.as_slice(), &[last]].concat()).unwrap();
+            let (Home::File(saved), _) = found(&printed, &directory).await.unwrap() else {
+                panic!("no file");
+            };
+            if opens {
+                saved.write(&record()).unwrap();
+            }
+            assert_eq!(saved.read().is_ok(), opens);
+        }
+    }
+
+    fn record() -> Record {
+        let client_id = "id".to_owned();
+        Record { generation: 1, client_id, account: None, pair: None }
     }
 
     #[tokio::test]

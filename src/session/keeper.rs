@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 pub(super) use self::tasks::{apart, apart_blocking, blocking, join};
 
 use super::Bearer;
+use super::asked::Asked;
 use super::attempts::Attempts;
 use super::error::{Cause, Error};
 use super::event::{Action, Event, Fetch};
@@ -30,7 +31,7 @@ use super::flight::{Desk, End, Flight, Landing};
 use super::home::Home;
 use super::issuer::{Issuer, Probe};
 use super::pace::Jitter;
-use super::probes::{Judged, Probes, Rejection};
+use super::probes::{Judged, Probes, Rejection, Waits};
 use super::record::Record;
 use super::saved::Lock;
 use super::shared::{Command, Shared};
@@ -70,6 +71,7 @@ pub struct Keeper<I> {
 #[derive(Debug, Default)]
 struct Waiting {
     refreshed: Vec<oneshot::Sender<Result<(), Error>>>,
+    changed: Vec<oneshot::Sender<()>>,
     erased: Vec<oneshot::Sender<()>>,
     flagged: Vec<oneshot::Sender<()>>,
     settled: Vec<oneshot::Sender<()>>,
@@ -159,14 +161,12 @@ impl<I: Issuer> Keeper<I> {
                 self.step(Event::Needed { generation });
                 let _ = reply.send(self.is_busy());
             }
-            Command::Judge { rejection, is_verdict, reply } => {
-                self.judge(rejection, is_verdict, reply);
-            }
+            Command::Judge { rejection, asked, reply } => self.judge(rejection, asked, reply),
             Command::Refresh(reply) => self.refresh(reply),
             Command::Changed(reply) => {
                 self.shared.forget_permissions();
+                self.waiting.changed.push(reply);
                 self.step(Event::Changed);
-                let _ = reply.send(());
             }
             Command::Forget(reply) => {
                 self.held = None;
@@ -195,12 +195,17 @@ impl<I: Issuer> Keeper<I> {
     fn step(&mut self, event: Event) {
         let asleep = self.desk.clock.asleep();
         if self.asleep + SUSPENDED <= asleep {
-            debug!(slept = ?(asleep - self.asleep), "resumed");
+            let slept = Duration::from_secs((asleep - self.asleep).as_secs());
+            debug!(slept = %humantime::format_duration(slept), "resumed");
             self.perform(Event::Resumed);
         }
         self.asleep = asleep;
         self.perform(event);
         self.publish();
+        // The attempt that looks at a changed login follows the one in flight, if there is one.
+        if !self.is_busy() {
+            self.waiting.changed.drain(..).for_each(done);
+        }
     }
 
     fn perform(&mut self, event: Event) {
@@ -287,7 +292,17 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
-    fn judge(&mut self, rejection: Rejection, is_verdict: bool, reply: oneshot::Sender<Judged>) {
+    fn judge(
+        &mut self,
+        rejection: Rejection,
+        asked: Option<Asked>,
+        reply: oneshot::Sender<Judged>,
+    ) {
+        let now = self.desk.clock.now().boot;
+        let is_verdict = asked.as_ref().is_some_and(Asked::is_probe);
+        // Its like may have been judged since its request looked.
+        let is_known =
+            asked.as_ref().is_some_and(|asked| self.shared.remembered().knows(asked, now));
         let current = self.state.token().map(|token| token.generation);
         let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
         match header.filter(|_| current == Some(rejection.generation)) {
@@ -295,9 +310,10 @@ impl<I: Issuer> Keeper<I> {
                 let judged = self.probed(rejection.generation, Probe::Dead);
                 let _ = reply.send(judged);
             }
+            Some(_) if is_known => drop(reply.send(Judged::WasAlive)),
             Some(header) => {
-                let now = self.desk.clock.now().boot;
-                let begun = self.probes.ask(&self.desk, rejection, header, now, reply);
+                let waiting = Waits { rejection, asked, reply };
+                let begun = self.probes.ask(&self.desk, waiting, header, now);
                 self.shared.have_begun(begun);
             }
             None => drop(reply.send(Judged::Replaced)),
@@ -323,7 +339,8 @@ impl<I: Issuer> Keeper<I> {
             }
             Probe::Unclear => Judged::Unclear,
         };
-        self.probes.answer(generation, judged, self.desk.clock.now().boot);
+        let (now, shared) = (self.desk.clock.now().boot, &self.shared);
+        self.probes.answer(generation, judged, now, |asked| shared.remembered().note(asked, now));
         judged
     }
 

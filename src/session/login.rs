@@ -2,19 +2,20 @@
 //! account. Each is noted before it leaves (`attempts.rs`), and a definite refusal is final until
 //! the login changes.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::answer::Failure;
 use super::attempts::{Attempts, Reason, Verdict};
-use super::error::{Cause, Error};
+use super::error::{Cause, Error, Lack};
 use super::flight::{End, Flight, Miss, Step, passing, passing_after};
-use super::home::Home;
-use super::home::unwritable;
+use super::home::{Home, unwritable};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::record::Record;
+use super::saved;
 use super::totp::Code;
-use crate::credentials::{Found, Login, Origin};
+use crate::config;
+use crate::credentials::{self, Found, Login, Origin, Trouble};
 
 impl<I: Issuer> Flight<I> {
     /// Offers the login, unless it was turned down before.
@@ -23,8 +24,7 @@ impl<I: Issuer> Flight<I> {
         let desk = self.desk.clone();
         let now = desk.clock.now().wall;
         let code = self.code(&login, origin, now).await?;
-        let client_id = self.client_id(&login.email);
-        self.note_client_id(&client_id, &login.email).await;
+        let client_id = self.client_id(&login.email).await;
         self.note({
             let (login, code) = (login.clone(), code.clone());
             move |attempts| attempts.begin(&login, &code, now)
@@ -90,31 +90,64 @@ impl<I: Issuer> Flight<I> {
         }
     }
 
-    fn client_id(&self, email: &str) -> String {
-        let known = || self.own(Some(email)).map(|record| record.client_id.clone());
-        let configured = self.desk.config.client_id.clone();
-        configured.or_else(known).unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+    /// Returns this account's client id. A new one is at rest before it is used, or each crash would
+    /// leave another behind.
+    async fn client_id(&mut self, email: &str) -> String {
+        if let Some(configured) = self.desk.config.client_id.clone() {
+            return configured;
+        }
+        let known = self.own(Some(email)).map(|record| record.client_id.clone());
+        let (desk, email) = (self.desk.clone(), email.to_owned());
+        let (id, noted) = blocking(move || desk.attempts.client_id(&email, known)).await;
+        self.tell(noted);
+        (self.desk.seen)(Step::ClientIdKept);
+        id
     }
 
-    /// Keeps a new client id before it is used, or each crash would leave another behind.
-    async fn note_client_id(&mut self, client_id: &str, email: &str) {
-        if self.landing.held.is_some() {
-            return;
+    /// The same where a source has half a login: that is said, unless a saved session will do.
+    pub(super) async fn without_whole(
+        &mut self,
+        account: Option<&str>,
+        half: credentials::Error,
+    ) -> Result<End, Miss> {
+        let end = self.without_password(account, None).await;
+        end.map_err(|(error, wait)| match error {
+            Error::NotLoggedIn(_) => (unread(half), wait),
+            error => (error, wait),
+        })
+    }
+
+    /// Ends an attempt for which no source has a login.
+    pub(super) async fn without_password(
+        &mut self,
+        account: Option<&str>,
+        absence: Option<Trouble>,
+    ) -> Result<End, Miss> {
+        if let Some(cause) = self.doubt.take() {
+            return Err(passing(cause, None));
         }
-        let record = Record {
-            generation: 0,
-            client_id: client_id.to_owned(),
-            account: Some(email.to_owned()),
-            pair: None,
-        };
-        if let Some((Home::File(saved), _)) = &self.landing.home {
-            let (saved, record) = (saved.clone(), record.clone());
-            if let Err(error) = blocking(move || saved.write(&record)).await {
-                self.landing.problem = Some(error.to_string());
-            }
+        // Our record of its age may be wrong, and there is nothing else.
+        let end = self.refresh(account, true).await?;
+        end.ok_or_else(|| (self.nobody(account, absence), None))
+    }
+
+    fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
+        if let Some(Record { pair: Some(_), .. }) = self.own(account) {
+            return Error::Expired;
         }
-        self.landing.held = Some(record);
-        (self.desk.seen)(Step::ClientIdKept);
+        if let Some(problem) = &self.landing.problem {
+            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
+        }
+        // Somebody has logged in here, where there was a key: a keychain may be late.
+        if let Some((Home::Memory, keeping)) = &self.landing.home
+            && self.desk.config.store != config::Store::Memory
+            && self.desk.directory.as_deref().is_some_and(saved::exists)
+        {
+            let cause = Some(Cause::new(keeping.why.clone()));
+            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
+        }
+        let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
+        Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
     }
 
     /// Changes what is kept of attempts, off this thread: it ends on the disk.
@@ -123,9 +156,29 @@ impl<I: Issuer> Flight<I> {
         change: impl FnOnce(&Attempts) -> std::io::Result<()> + Send + 'static,
     ) {
         let desk = self.desk.clone();
-        if let Err(error) = blocking(move || change(&desk.attempts)).await {
+        let noted = blocking(move || change(&desk.attempts)).await;
+        self.tell(noted);
+    }
+
+    fn tell(&mut self, noted: std::io::Result<()>) {
+        if let Err(error) = noted {
             self.landing.problem = Some(unwritable(self.desk.directory.as_deref(), &error));
         }
+    }
+}
+
+pub(super) fn unread(error: credentials::Error) -> Error {
+    let retry_after = Duration::ZERO;
+    match error {
+        credentials::Error::Missing(_) => Error::NotLoggedIn(None),
+        credentials::Error::Incomplete { absent, .. } => {
+            Error::NotLoggedIn(Some(Lack::Half { told: Cause::new(error.to_string()), absent }))
+        }
+        credentials::Error::Locked => Error::CredentialsLocked { retry_after },
+        credentials::Error::Unavailable(source) => Error::CredentialsUnavailable {
+            retry_after,
+            cause: Some(Cause::new(source.to_string())),
+        },
     }
 }
 

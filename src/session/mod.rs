@@ -206,12 +206,8 @@ impl Session {
             return Verdict::Permission;
         }
         let deadline = now + self.shared.wait;
-        match self.ask(Rejection { generation, probes }, asked.is_probe()).await {
-            Judged::Alive => {
-                self.shared.remembered().note(&asked, now);
-                Verdict::Permission
-            }
-            Judged::WasAlive | Judged::NoAccess => Verdict::Permission,
+        match self.ask(Rejection { generation, probes }, Some(&asked)).await {
+            Judged::Alive | Judged::WasAlive | Judged::NoAccess => Verdict::Permission,
             Judged::Replaced => match self.newer(Some(generation), deadline).await {
                 Ok(()) => Verdict::Replay,
                 Err(error) => Verdict::Unavailable(error),
@@ -242,7 +238,8 @@ impl Session {
     }
 
     /// Tells that the stored login has changed: latches are opened, and a token is asked for if
-    /// none is valid or the account is another. Returns once that has begun.
+    /// none is valid or the account is another. Returns once the login that is stored now is the one
+    /// in use, or it is known why not: no request after that is sent as another account.
     pub async fn credentials_changed(&self) {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Changed(reply));
@@ -348,7 +345,7 @@ impl Session {
             return self.newer(None, deadline).await;
         }
         // Nothing was sent yet: the last verdict will do.
-        match self.ask(Rejection { generation, probes: 0 }, false).await {
+        match self.ask(Rejection { generation, probes: 0 }, None).await {
             Judged::Replaced => self.newer(Some(generation), deadline).await,
             // By our own record it is valid, and there is nobody else to ask.
             Judged::Alive
@@ -359,10 +356,11 @@ impl Session {
         }
     }
 
-    async fn ask(&self, rejection: Rejection, is_verdict: bool) -> Judged {
+    /// Asks the keeper about a token, and what was `asked` with it if it was refused.
+    async fn ask(&self, rejection: Rejection, asked: Option<&Asked>) -> Judged {
         loop {
             let (reply, answer) = oneshot::channel();
-            self.send(Command::Judge { rejection, is_verdict, reply });
+            self.send(Command::Judge { rejection, asked: asked.cloned(), reply });
             let judged = answer.await.unwrap_or(Judged::Unclear);
             if judged != Judged::Again {
                 return judged;

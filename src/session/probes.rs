@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::asked::Asked;
 use super::flight::Desk;
 use super::issuer::{Issuer, Probe};
 use super::keeper::{apart, join};
@@ -36,6 +37,15 @@ pub(super) struct Rejection {
     pub(super) probes: u64,
 }
 
+/// One who waits for a verdict.
+#[derive(Debug)]
+pub(super) struct Waits {
+    pub(super) rejection: Rejection,
+    /// What was refused, to be remembered.
+    pub(super) asked: Option<Asked>,
+    pub(super) reply: oneshot::Sender<Judged>,
+}
+
 /// The probe in flight, who waits for it, and the last verdict.
 ///
 /// That a token is alive is believed of requests which were sent before the probe: to a later one
@@ -46,7 +56,7 @@ pub(super) struct Probes {
     generation: u64,
     /// Counts the probes that have begun.
     number: u64,
-    waiting: Vec<(Rejection, oneshot::Sender<Judged>)>,
+    waiting: Vec<Waits>,
     last: Option<(u64, Judged, Duration)>,
 }
 
@@ -56,16 +66,17 @@ impl Probes {
     pub(super) fn ask<I: Issuer>(
         &mut self,
         desk: &Arc<Desk<I>>,
-        rejection: Rejection,
+        waits: Waits,
         header: HeaderValue,
         now: Duration,
-        reply: oneshot::Sender<Judged>,
     ) -> u64 {
+        let rejection = waits.rejection;
         if let Some(judged) = self.known(rejection, now) {
-            let _ = reply.send(if judged == Judged::Alive { Judged::WasAlive } else { judged });
+            let _ =
+                waits.reply.send(if judged == Judged::Alive { Judged::WasAlive } else { judged });
             return self.number;
         }
-        self.waiting.push((rejection, reply));
+        self.waiting.push(waits);
         if self.running.is_none() {
             self.generation = rejection.generation;
             self.number += 1;
@@ -97,8 +108,15 @@ impl Probes {
         (self.generation, found)
     }
 
-    /// Answers everybody who waits, and keeps the verdict for a while.
-    pub(super) fn answer(&mut self, generation: u64, judged: Judged, now: Duration) {
+    /// Answers everybody who waits, and keeps the verdict for a while. What turns out to be about
+    /// permission is noted first: whoever asks the same a moment later needs no probe.
+    pub(super) fn answer(
+        &mut self,
+        generation: u64,
+        judged: Judged,
+        now: Duration,
+        note: impl Fn(&Asked),
+    ) {
         let span = match judged {
             Judged::Alive | Judged::WasAlive => FRESH,
             Judged::NoAccess => LATCHED,
@@ -106,8 +124,11 @@ impl Probes {
             Judged::Replaced | Judged::Again => Duration::ZERO,
         };
         self.last = Some((generation, judged, now + span));
-        for (rejection, reply) in std::mem::take(&mut self.waiting) {
+        for Waits { rejection, asked, reply } in std::mem::take(&mut self.waiting) {
             let is_about = rejection.generation == generation && self.is_about(rejection, judged);
+            if let Some(asked) = asked.filter(|_| is_about && judged == Judged::Alive) {
+                note(&asked);
+            }
             let _ = reply.send(if is_about { judged } else { Judged::Again });
         }
     }

@@ -155,13 +155,14 @@ pub(super) fn erase(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// Removes the session and all that was ever moved aside or left behind of it.
+/// Removes the session and all that was ever moved aside or left behind of it. What was tried with a
+/// password stays, and that the session is locked: neither is a credential, and both outlive a logout.
 pub(super) fn remove(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(NAME) || name.starts_with("attempts.json") {
+        if name.starts_with(NAME) {
             std::fs::remove_file(entry.path())?;
         }
     }

@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Bearer;
-use super::asked::Remembered;
+use super::asked::{Asked, Remembered};
 use super::error::Error;
 use super::pace::Token;
 use super::probes::{Judged, Rejection};
@@ -24,8 +24,8 @@ pub(super) enum Command {
     /// A body that cannot be sent twice waits near the end of this token's life. The answer says
     /// whether an attempt is under way.
     Needed { generation: u64, reply: oneshot::Sender<bool> },
-    /// What was a 401 to this token about? `is_verdict`: the probe's own question was refused.
-    Judge { rejection: Rejection, is_verdict: bool, reply: oneshot::Sender<Judged> },
+    /// What was a 401 to this token about?
+    Judge { rejection: Rejection, asked: Option<Asked>, reply: oneshot::Sender<Judged> },
     /// Renew now.
     Refresh(oneshot::Sender<Result<(), Error>>),
     /// The stored login has changed.

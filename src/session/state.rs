@@ -12,7 +12,7 @@
 //! | is due, locked, forgotten or stopping | never, until that ends |
 //! | is due, another is in flight | that one has ended |
 //! | is due, the newest pair is being written | the write has ended, well or not |
-//! | is due, the newest pair could not be written | it was written, or no valid token is left |
+//! | is due, the newest pair could not be written | it was written, no valid token is left, or the login changed |
 //! | is due otherwise | at once |
 //!
 //! | event | then |
@@ -354,8 +354,9 @@ impl State {
         let durable = match self.store {
             Store::Durable => true,
             Store::Writing => false,
-            // The pair at rest is spent either way: going dark would protect nothing.
-            Store::Failed { .. } => self.valid(now).is_none(),
+            // The pair at rest is spent either way: going dark would protect nothing, and a changed
+            // login is not looked at by spending anything.
+            Store::Failed { .. } => self.changed || self.valid(now).is_none(),
         };
         is_due && durable && !self.in_flight && !self.is_shut() && !self.stopping
     }
@@ -545,6 +546,17 @@ mod tests {
 
         let again = Fetch { asked: true, changed: true, above: Some(2), valid: true, failures: 0 };
         assert_eq!(session.at(801, Event::Stored), [Action::Fetch(again)]);
+    }
+
+    #[test]
+    fn a_changed_login_is_looked_at_though_the_newest_pair_could_not_be_written() {
+        let mut session = Session::new();
+        session.at(0, Event::Started { locked: false });
+        session.at(0, issued(1, 0, 1_000));
+        session.at(0, Event::NotStored);
+
+        let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 0 };
+        assert_eq!(session.at(0, Event::Changed), [Action::Fetch(again)]);
     }
 
     #[test]

@@ -89,12 +89,13 @@ impl Visit {
 
     /// Returns the client id of this installation, profile and account.
     pub fn client_id(&self, email: &str) -> String {
-        let known = || {
-            let own = self.record.as_ref().filter(|record| record.is_of(Some(email)));
-            own.map(|record| record.client_id.clone())
-        };
-        let configured = self.configured_id.clone();
-        configured.or_else(known).unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+        let own = self.record.as_ref().filter(|record| record.is_of(Some(email)));
+        let known = own.map(|record| record.client_id.clone());
+        self.configured_id.clone().unwrap_or_else(|| {
+            self.attempts.read();
+            // What cannot be kept is no reason to keep a person out.
+            self.attempts.client_id(email, known).0
+        })
     }
 
     /// Offers the login, waiting for the next 2FA code if this one was offered already, which

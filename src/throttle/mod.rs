@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::Method;
+use humantime::format_duration;
+use tracing::field::display;
 
 pub use self::answer::Answer;
 use self::budget::{Scope, Told};
@@ -236,7 +238,8 @@ impl Slot<'_> {
             wait,
             jitter: jitter(sent),
         });
-        tracing::debug!(status = answer.status.as_u16(), path = shape, retry_in = ?wait, "throttled");
+        let retry_in = wait.map(|wait| display(format_duration(wait)));
+        tracing::debug!(status = answer.status.as_u16(), path = shape, retry_in, "throttled");
         let is_read = matches!(*self.method, Method::GET | Method::HEAD);
         match whole && (is_read || wait.is_some()) {
             true => Verdict::Again,

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use humantime::format_duration;
 use tokio::sync::{Notify, oneshot};
+use tracing::field::display;
 
 use super::budget::{Budget, Next, Told};
 use super::history::Ring;
@@ -145,7 +147,8 @@ impl Lane {
         self.change(|budget, now| {
             if !budget.is_pacing() {
                 budget.recall(self.ring.read(now));
-                tracing::warn!(path = told.shape, retry_in = ?told.wait, "throttled: pacing begins");
+                let retry_in = told.wait.map(|wait| display(format_duration(wait)));
+                tracing::warn!(path = told.shape, retry_in, "throttled: pacing begins");
             }
             budget.throttled(told, now);
         });

@@ -189,6 +189,44 @@ fn the_2fa_secret_is_the_second_line() {
 }
 
 #[test]
+fn what_cannot_be_a_login_is_not_sent() {
+    let place = place();
+
+    assert_eq!(
+        place.given(&format!("{SESSION_ONLY} --totp 12345x"), DEMO_PASSWORD),
+        "! error: a 2FA code is 6 to 8 digits\n\
+         ! hint: Give the one that the authenticator shows now; the 2FA secret goes to \
+         --totp-secret-stdin.\n\
+         => 2\n"
+    );
+    assert_eq!(
+        place.given("login --session-only --password-stdin --email=", DEMO_PASSWORD),
+        "! error: the e-mail address is empty\n=> 2\n"
+    );
+    assert!(place.simulator.token_calls().is_empty());
+}
+
+/// What it prints is whole all the same: whether there is access is a part of it.
+#[test]
+fn whoami_exits_as_login_does_where_there_is_no_api_access() {
+    let place = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD).member());
+    let mut command = place.home.command("whoami");
+    command.envs([("NEXUDUS_EMAIL", DEMO_EMAIL), ("NEXUDUS_PASSWORD", DEMO_PASSWORD)]);
+
+    let said = place.home.transcript(&mut command);
+
+    assert!(said.starts_with("Ada Example <ada@example.test>\n"), "{said}");
+    assert!(
+        said.ends_with(
+            "! error: forbidden: the account has no API access\n\
+         ! hint: Ask an administrator of your Nexudus account to turn on API access for it.\n\
+         => 5\n"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_password_reset_and_no_api_access_have_their_own_codes() {
     let reset =
         place_of(Account { must_reset_password: true, ..Account::new(DEMO_EMAIL, DEMO_PASSWORD) });

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+#[cfg(unix)]
+mod accounts;
 mod asked;
 mod clients;
 mod config;

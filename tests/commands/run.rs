@@ -1,7 +1,7 @@
 //! `run`: a command with a listener and a key of its own, with and without a daemon.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use nexudus_simulator::{Account, Simulator};
 
@@ -49,6 +49,56 @@ fn a_daemon_with_a_socket_of_its_own_choice_is_found() {
     assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
     let tokens = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token");
     assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
+}
+
+/// The first serves both, on a socket that nobody else is told of; then the second takes over.
+#[test]
+fn a_run_beside_a_run_goes_through_it_and_outlives_it() {
+    let (upstream, home) = stage();
+    let mut first = Talk::begin(script(&home, "run --read-only", TALK));
+    let mut second = Talk::begin(script(&home, "run", TALK));
+
+    assert_eq!((first.ask(), second.ask()), ("200 403".into(), "200 200".into()));
+    let logins = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    assert_eq!(logins, 1, "one session for both");
+    assert_eq!(first.end(), Some(0));
+    assert_eq!(second.ask(), "200 200");
+    assert_eq!(second.end(), Some(0));
+    assert_eq!(clients(&home), "[]");
+}
+
+#[test]
+fn a_daemon_takes_over_from_a_run_that_goes_on_through_it() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run --read-only", TALK));
+    assert_eq!(run.ask(), "200 403");
+
+    let daemon = serving(&home, "serve");
+    assert_eq!(run.ask(), "200 403");
+    let status: serde_json::Value = {
+        let said = home.run("status --json");
+        serde_json::from_str(said.strip_suffix("=> 0\n").unwrap()).unwrap()
+    };
+    assert_eq!(status["requests"]["total"], 2, "{status}");
+    drop(daemon);
+
+    assert_eq!(run.ask(), "200 403");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
+    let (_upstream, home) = stage();
+    let _daemon = serving_at(&home, "serve --socket off", "listening");
+
+    assert_eq!(
+        home.transcript(&mut script(&home, "run", "echo no")),
+        "! error: the daemon that serves the profile `default` cannot be called: it has no unix \
+         socket (listen.unix)\n\
+         ! hint: See `nexudus-proxy status`; give it a socket, stop it, or choose another \
+         --profile.\n\
+         => 125\n"
+    );
 }
 
 #[test]
@@ -118,6 +168,38 @@ fn a_signal_is_passed_on() {
     assert_eq!(clients(&home), "[]");
 }
 
+/// Asks once for each line that it reads.
+const TALK: &str = "while read -r _; do \
+    curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
+    curl -s -o /dev/null -w '%{http_code}\\n' -H 'Content-Type: application/json' \
+    -d '{\"FullName\":\"x\",\"Email\":\"x@example.test\"}' $NEXUDUS_BASE_URL/api/spaces/coworkers; done";
+
+/// A `run` that is told when to ask.
+struct Talk {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Talk {
+    fn begin(mut run: Command) -> Self {
+        let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, stdin, lines }
+    }
+
+    fn ask(&mut self) -> String {
+        self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.lines.next().unwrap().unwrap()
+    }
+
+    fn end(mut self) -> Option<i32> {
+        drop(self.stdin.take());
+        self.child.wait().unwrap().code()
+    }
+}
+
 const READ_AND_WRITE: &str = "curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
     curl -s -o /dev/null -w '%{http_code}\\n' -d '{}' $NEXUDUS_BASE_URL/api/spaces/coworkers";
 
@@ -166,10 +248,14 @@ impl Drop for Serving {
 }
 
 fn serving(home: &Home, line: &str) -> Serving {
+    // The socket is the last to be told.
+    serving_at(home, line, ".sock")
+}
+
+fn serving_at(home: &Home, line: &str, said: &str) -> Serving {
     let mut child = with_login(home, line).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    // The socket is the last to be told.
-    assert!(lines.any(|line| line.unwrap().contains(".sock")));
+    assert!(lines.any(|line| line.unwrap().contains(said)));
     std::thread::spawn(move || lines.for_each(drop));
     Serving(child)
 }

@@ -65,7 +65,8 @@ async fn a_thousand_forbidden_requests_at_once_cost_a_probe_and_no_refresh() {
     for answer in answers {
         forbidden(answer).await;
     }
-    assert!(arrived(&upstream, PROBE) <= 3, "{} probes", arrived(&upstream, PROBE));
+    // For the first to come back: the others are of its shape, whenever they were sent.
+    assert_eq!(arrived(&upstream, PROBE), 1);
     assert_eq!(grants(&upstream), ["password"]);
     assert_eq!(daemon.get("/api/spaces/coworkers").await.status(), 200);
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::wire::{Event, Status};
 use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::{Anonymous, Paths, Rule};
-use nexudus_proxy::daemon::Relay;
+use nexudus_proxy::config::{Anonymous, Config, Paths, Rule};
+use nexudus_proxy::daemon::{Relay, Turn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -210,8 +210,8 @@ async fn a_websocket_goes_through_the_listener_of_a_run_too() {
     let upstream = exact(|_| Reply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
-    let socket = Paths::below(daemon.home()).proxy_socket();
-    let relay = Relay::start(socket, &key).await.unwrap();
+    let turn = Turn::new(&Config::default(), &Paths::below(daemon.home()));
+    let relay = Relay::start(turn.into(), &key).await.unwrap();
 
     let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();
     let message = Message::text("through two");

@@ -64,6 +64,9 @@ pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -
                 "{} from the {}, the most explicit source that has one",
                 found.login.email, found.origin
             );
+            if let Some(half) = credentials.halves().first() {
+                return warn(format!("{told}; {half}"), "Complete that half, or take it away.");
+            }
             match found.origin {
                 Origin::Environment => warn(
                     told,

@@ -77,7 +77,7 @@ pub(super) fn login_code(error: &Login) -> Code {
             | ask::Error::Empty { .. } => Code::Usage,
             ask::Error::Unreadable { .. } => Code::Failed,
         },
-        Login::NotRead | Login::NoImport | Login::CodeUnreadable => Code::Usage,
+        Login::NotRead | Login::NoImport | Login::NoCode | Login::CodeUnreadable => Code::Usage,
         Login::Refused
         | Login::ImportRefused
         | Login::CodeNeeded
@@ -107,6 +107,11 @@ pub(super) fn login(error: &Login) -> Report {
         Login::NoImport => Some(
             "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in \
              has them."
+                .to_owned(),
+        ),
+        Login::NoCode => Some(
+            "Give the one that the authenticator shows now; the 2FA secret goes to \
+             --totp-secret-stdin."
                 .to_owned(),
         ),
         Login::CodeUnreadable => {

@@ -16,6 +16,6 @@ use crate::secret::Secret;
 use crate::session::answer::Failure;
 use crate::session::issuer::Probe;
 use crate::session::view::Word;
-use crate::session::{Body, Cause, Error, Session, Verdict};
+use crate::session::{Body, Cause, Error, Session, Verdict, Visit};
 
 use self::world::*;

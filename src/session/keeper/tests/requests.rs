@@ -169,6 +169,25 @@ async fn a_thousand_forbidden_requests_cost_one_probe_and_no_refresh() {
 }
 
 #[tokio::test]
+async fn what_is_sent_while_its_like_is_probed_costs_no_probe_of_its_own() {
+    let world = World::new();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    let first = tokio::spawn({
+        let session = session.clone();
+        async move { judge(&session, 1, "/api/things/1").await }
+    });
+    while session.shared.probes() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let second = judge(&session, 1, "/api/things/2").await;
+
+    assert_eq!((first.await.unwrap(), second), (Verdict::Permission, Verdict::Permission));
+    assert_eq!(world.probed(), 1);
+}
+
+#[tokio::test]
 async fn a_day_of_forbidden_requests_costs_a_handful_of_probes() {
     let world = World::lasting(10 * 24 * 60 * 60);
     let session = world.daemon();

@@ -121,6 +121,28 @@ async fn the_session_of_another_account_is_not_resumed() {
 }
 
 #[tokio::test]
+async fn once_a_login_is_told_of_no_request_is_sent_as_another_account() {
+    let world = World::with_file();
+    logged_in(&world, "bob@example.test", 7).await;
+    let session = world.daemon_of(Credentials::memory(None));
+    session.ready(Body::Replayable).await.unwrap();
+    assert_eq!(session.view().account.as_deref(), Some("bob@example.test"));
+
+    logged_in(&world, "ada@example.test", 8).await;
+    session.credentials_changed().await;
+
+    assert_eq!(session.bearer().unwrap().header(), "Bearer a8");
+    assert_eq!(session.view().account.as_deref(), Some("ada@example.test"));
+}
+
+/// Keeps a session as `login --session-only` does.
+async fn logged_in(world: &World, email: &str, number: u64) {
+    let (nobody, clock) = (Credentials::memory(None), world.clock.clone());
+    let visit = Visit::begin(&world.config, &world.directory(), &nobody, clock).await;
+    visit.unwrap().keep(issued(number, 100), Some(email), "id").await.unwrap();
+}
+
+#[tokio::test]
 async fn twelve_who_share_a_session_refresh_it_once() {
     let world = World::with_file();
     let first = world.daemon();

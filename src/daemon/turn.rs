@@ -1,0 +1,187 @@
+//! Whose turn it is to serve a profile: one process at a time, and a `run` gives way to a daemon.
+//!
+//! A `run` calls whoever serves already: a daemon, or another `run`. Where nobody does it serves
+//! itself, on a socket that other `run`s call too, until its command ends or a daemon asks for its
+//! place. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
+//! session.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::{Daemon, Error, Order, Setting};
+use crate::admin::client::Client;
+use crate::admin::wire::{Phase, Reloaded, Status, Stopping};
+use crate::config::{Config, Paths, UnixSocket};
+
+/// Starts a daemon; a `run` that serves the profile is asked for its place.
+///
+/// # Errors
+///
+/// As [`Daemon::start`]: [`Error::AlreadyRunning`] where another daemon serves.
+pub async fn start(config: &Config, paths: &Paths) -> Result<Daemon, Error> {
+    let patience = Instant::now() + config.daemon.drain + PATIENCE;
+    loop {
+        match Daemon::start(config, paths, Setting::of(config, paths)).await {
+            Err(Error::AlreadyRunning { .. }) if Instant::now() < patience => {}
+            ended => return ended,
+        }
+        match status(paths).await {
+            Some(serving) if serving.listening.unix != Some(paths.run_socket()) => {
+                return Err(Error::AlreadyRunning { profile: paths.profile.clone() });
+            }
+            Some(serving) if serving.phase != Phase::Draining => {
+                tracing::info!(pid = serving.pid, "taking the profile over from a run");
+                ask_for_place(paths).await;
+            }
+            Some(_) | None => {}
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How a `run` reaches whoever serves the profile.
+#[derive(Debug)]
+pub struct Turn {
+    config: Config,
+    paths: Paths,
+    own: Mutex<Option<Own>>,
+    /// Where somebody answered last.
+    known: Mutex<PathBuf>,
+}
+
+/// The daemon in this process.
+#[derive(Debug)]
+struct Own {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Turn {
+    /// Serves as `config` says, where nobody else does, but for its own user alone.
+    pub fn new(config: &Config, paths: &Paths) -> Self {
+        let mut config = config.clone();
+        config.listen.tcp.clear();
+        config.listen.users.clear();
+        config.listen.groups.clear();
+        config.listen.unix = UnixSocket::Path(paths.run_socket());
+        config.listen.expose = false;
+        config.hosts.clear();
+        Self {
+            config,
+            paths: paths.clone(),
+            own: Mutex::new(None),
+            known: Mutex::new(paths.run_socket()),
+        }
+    }
+
+    /// Connects to whoever serves the profile, and waits while that changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unheard`] when whoever holds the profile cannot be called, and as
+    /// [`Daemon::start`].
+    pub async fn call(&self) -> Result<UnixStream, Error> {
+        let known = self.known.lock().await.clone();
+        if let Ok(stream) = UnixStream::connect(known).await {
+            return Ok(stream);
+        }
+        let unheard = |why| Error::Unheard { profile: self.paths.profile.clone(), why };
+        let patience = Instant::now() + self.config.daemon.drain + PATIENCE;
+        while Instant::now() < patience {
+            match status(&self.paths).await {
+                Some(Status { phase: Phase::Draining, .. }) => {}
+                Some(serving) => {
+                    let socket = serving.listening.unix.ok_or_else(|| unheard(NO_SOCKET))?;
+                    if let Ok(stream) = UnixStream::connect(&socket).await {
+                        *self.known.lock().await = socket;
+                        return Ok(stream);
+                    }
+                }
+                None => match self.serve().await {
+                    Ok(()) | Err(Error::AlreadyRunning { .. }) => {}
+                    Err(error) => return Err(error),
+                },
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        Err(unheard("it does not answer"))
+    }
+
+    /// Begins to serve, unless this process does, or has just given way.
+    async fn serve(&self) -> Result<(), Error> {
+        let mut own = self.own.lock().await;
+        if own.as_ref().is_some_and(|own| !own.task.is_finished()) {
+            return Ok(());
+        }
+        let setting = Setting::of(&self.config, &self.paths);
+        let daemon = Daemon::start(&self.config, &self.paths, setting).await?;
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(live(daemon, ended, self.config.daemon.drain));
+        *own = Some(Own { end, task });
+        Ok(())
+    }
+
+    /// Ends what this process serves.
+    pub async fn end(&self) {
+        if let Some(Own { end, task }) = self.own.lock().await.take() {
+            // Gone already where it gave way.
+            let _ = end.send(());
+            let _ = task.await;
+        }
+    }
+}
+
+/// Serves until the command has ended, or somebody asks for the place.
+async fn live(mut daemon: Daemon, mut ended: oneshot::Receiver<()>, drain: Duration) {
+    loop {
+        tokio::select! {
+            _ = &mut ended => return daemon.stop(drain).await,
+            Some(order) = daemon.orders.recv() => match order {
+                Order::Reload(reply) => drop(reply.send(Ok(Reloaded::default()))),
+                Order::Stop(reply) => {
+                    let in_flight = daemon.in_flight() as u64;
+                    drop(reply.send(Ok(Stopping { in_flight })));
+                    break;
+                }
+            },
+        }
+    }
+    daemon.stop(drain).await;
+    tokio::select! {
+        _ = ended => {}
+        () = tokio::time::sleep(HEAD_START) => {}
+    }
+}
+
+async fn status(paths: &Paths) -> Option<Status> {
+    let asked =
+        async { Client::find(&[paths.admin_socket()]).await.ok()?.get("/v1/status").await.ok() };
+    // A socket that the service manager holds for us is answered by nobody yet.
+    timeout(ANSWERED, asked).await.ok().flatten()
+}
+
+/// Whether it was heard is seen by the lock.
+async fn ask_for_place(paths: &Paths) {
+    if let Ok(run) = Client::find(&[paths.admin_socket()]).await {
+        let _ = timeout(ANSWERED, run.post::<Stopping>("/v1/stop")).await;
+    }
+}
+
+const NO_SOCKET: &str = "it has no unix socket (listen.unix)";
+
+/// Longest wait for whoever holds the profile, beside the time that its requests may take to end.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How soon whoever serves answers over the control socket.
+const ANSWERED: Duration = Duration::from_secs(2);
+
+/// How often it is looked again whose turn it is: nobody tells.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// How long a `run` that was asked for its place leaves it to whoever asked.
+const HEAD_START: Duration = Duration::from_secs(2);
