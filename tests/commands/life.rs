@@ -198,11 +198,11 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
 
     home.configure(
         "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n\
-         [throttle]\nreads = \"7/1s\"\n",
+         [throttle]\nreads = \"7/1s\"\n[upstream]\nupgrade = true\n",
     );
     assert_eq!(
         home.run("reload"),
-        "reloaded: throttle.reads, limits.target_bytes, log.level\n\
+        "reloaded: upstream.upgrade, throttle.reads, limits.target_bytes, log.level\n\
          ! warning: these keys take a restart: session.wait\n\
          => 0\n"
     );
