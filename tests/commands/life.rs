@@ -180,6 +180,8 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     let mut connection = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
     let long = format!("/api/auth/me?{}", "x".repeat(2000));
     assert_eq!(ask(&mut connection, &long), "414");
+    let socket = "/api/auth/me HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX:";
+    assert_eq!(ask(&mut connection, socket), "501");
 
     home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
     assert_eq!(
@@ -207,6 +209,7 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
          => 0\n"
     );
     assert_eq!(ask(&mut connection, &long), "200");
+    assert_eq!(ask(&mut connection, socket), "200", "asked for, and not agreed to");
     daemon.log_until(" DEBUG GET /api/auth/me → 200  ");
     let text = home.run("status");
     assert!(text.contains("\n  reads      7/1s (configured); "), "{text}");
