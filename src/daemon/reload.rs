@@ -98,6 +98,7 @@ impl Daemon {
 const LIVE: &[&str] = &[
     "upstream.user_agent",
     "upstream.trace",
+    "upstream.upgrade",
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",

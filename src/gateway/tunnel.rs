@@ -93,16 +93,19 @@ impl Way {
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
-        loop {
+        for _ in 0..PIECES {
             ready!(self.poll_write(cx, to))?;
             self.waiting.reserve(PIECE);
-            let read = poll_read_buf(Pin::new(from), cx, &mut self.waiting)?;
+            let read = poll_read_buf(Pin::new(&mut *from), cx, &mut self.waiting)?;
             if let Poll::Ready(1..) = read {
                 continue;
             }
             ready!(self.poll_flush(cx, to))?;
             return read.map(|_| Ok(()));
         }
+        // There is more, and others want their turn.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_write(
@@ -155,6 +158,9 @@ impl Way {
 /// What is read at a time.
 const PIECE: usize = 8 << 10;
 
+/// How often at once: as much as of a large body, before others are looked at.
+const PIECES: usize = 32;
+
 /// Longest time in which one end takes nothing of what the other has sent.
 const STALLED: Duration = Duration::from_secs(120);
 
@@ -195,6 +201,20 @@ mod tests {
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), (11 * STALLED).as_secs());
         assert!(way.waiting.len() <= PIECE && way.passed == 10 + 64, "{}", way.passed);
+    }
+
+    #[tokio::test]
+    async fn a_torrent_gives_way_to_others() {
+        let (mut caller, mut from) = duplex(8 << 20);
+        let (mut to, _host) = duplex(8 << 20);
+        caller.write_all(&[0; 4 << 20]).await.unwrap();
+        let mut way = Way::new(Bytes::new());
+
+        let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
+
+        // What was read last waits for the next turn.
+        assert!(polled);
+        assert!(way.passed <= PIECE * PIECES, "{}", way.passed);
     }
 
     #[tokio::test(start_paused = true)]

@@ -178,6 +178,8 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     let mut connection = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
     let long = format!("/api/auth/me?{}", "x".repeat(2000));
     assert_eq!(ask(&mut connection, &long), "414");
+    let socket = "/api/auth/me HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX:";
+    assert_eq!(ask(&mut connection, socket), "501");
 
     home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
     assert_eq!(
@@ -196,15 +198,16 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
 
     home.configure(
         "[limits]\ntarget_bytes = \"8KiB\"\n[log]\nlevel = \"debug\"\n[session]\nwait = \"3s\"\n\
-         [throttle]\nreads = \"7/1s\"\n",
+         [throttle]\nreads = \"7/1s\"\n[upstream]\nupgrade = true\n",
     );
     assert_eq!(
         home.run("reload"),
-        "reloaded: throttle.reads, limits.target_bytes, log.level\n\
+        "reloaded: upstream.upgrade, throttle.reads, limits.target_bytes, log.level\n\
          ! warning: these keys take a restart: session.wait\n\
          => 0\n"
     );
     assert_eq!(ask(&mut connection, &long), "200");
+    assert_eq!(ask(&mut connection, socket), "200", "asked for, and not agreed to");
     daemon.log_until(" DEBUG GET /api/auth/me → 200  ");
     let text = home.run("status");
     assert!(text.contains("\n  reads      7/1s (configured); "), "{text}");

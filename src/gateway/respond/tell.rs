@@ -180,7 +180,7 @@ fn tell_guard(error: guard::Error) -> Told {
             StatusCode::NOT_IMPLEMENTED,
             "request.upgrade",
             "WebSocket not forwarded",
-            "Ask without Upgrade.",
+            "Ask without Upgrade, or set upstream.upgrade and ask by GET.",
         )
         .token("http_upgrade_failed"),
         E::Client(error) => Told::new(
