@@ -1,8 +1,8 @@
 //! What is told of what happens. Counts, decides nothing.
 //!
 //! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid program
-//! client code trace_id generation attempt retry_in address origin signal in_flight error`. `path` is without
-//! its query.
+//! client code trace_id generation attempt retry_in address origin signal in_flight error cause
+//! failed`. `path` is without its query.
 
 mod access;
 mod feed;

@@ -164,6 +164,7 @@ fn an_exposed_daemon_says_what_that_means() {
     assert_eq!(home.run("wait"), "=> 0\n");
     assert!(home.run("status").contains("\n  clients    none\n"));
     let doctor = home.run("doctor");
+    assert!(doctor.contains("; from elsewhere each needs a key\n"), "{doctor}");
     assert!(doctor.contains(", says the daemon\n") && doctor.ends_with("=> 0\n"), "{doctor}");
     let (_, body) = ask_as(daemon.port(&home), "192.0.2.1", "/api/x");
 

@@ -125,6 +125,10 @@ pub(super) async fn callers(config: &Config) -> Finding {
     }
     let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
     match (listen::tells_callers(), needs_key) {
+        (true, _) if config.listen.expose => {
+            ok("the system tells whose process calls over TCP: other users here are refused; from \
+             elsewhere each needs a key")
+        }
         (true, _) => ok("the system tells whose process calls over TCP: other users are refused"),
         (false, true) => ok("the system does not tell whose process calls; each needs a key"),
         (false, false) => warn(
