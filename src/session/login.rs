@@ -110,11 +110,10 @@ impl<I: Issuer> Flight<I> {
         account: Option<&str>,
         half: credentials::Error,
     ) -> Result<End, Miss> {
-        let end = self.without_password(account, None).await;
-        end.map_err(|(error, wait)| match error {
-            Error::NotLoggedIn(_) => (unread(half), wait),
-            error => (error, wait),
-        })
+        match self.without_password(account, None).await {
+            Err((Error::NotLoggedIn(_), wait)) => Err((unread(half), wait)),
+            end => end,
+        }
     }
 
     /// Ends an attempt for which no source has a login.
