@@ -120,13 +120,33 @@ async fn count_renewals(session: Session, record: Arc<Record>) {
 /// Closes the connections that have carried a token once a person wants it gone.
 async fn forget_with(session: Session, upstreams: Vec<Upstream>) {
     let mut changes = session.subscribe();
-    let mut was_shut = false;
-    while changes.changed().await.is_ok() {
-        let is_shut = matches!(session.view().state, Word::Locked | Word::NotLoggedIn);
-        if is_shut && !was_shut {
+    let mut owner = Owner::default();
+    loop {
+        let view = session.view();
+        if owner.has_left(view.state, view.account.as_deref()) {
             upstreams.iter().for_each(Upstream::hang_up);
         }
-        was_shut = is_shut;
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whose token it is that connections carry.
+#[derive(Debug, Default)]
+struct Owner {
+    is_shut: bool,
+    account: Option<String>,
+}
+
+impl Owner {
+    /// Says whether the token has just become nobody's, or another's.
+    fn has_left(&mut self, state: Word, account: Option<&str>) -> bool {
+        let is_shut = matches!(state, Word::Locked | Word::NotLoggedIn);
+        let was_shut = std::mem::replace(&mut self.is_shut, is_shut);
+        let Some(account) = account else { return is_shut && !was_shut };
+        let before = self.account.replace(account.to_owned());
+        is_shut && !was_shut || before.is_some_and(|before| before != account)
     }
 }
 
@@ -138,3 +158,27 @@ pub(super) fn split(inherited: Inherited) -> (Vec<Bound>, Vec<Bound>, Vec<Bound>
 
 /// The age of a token that was not read from the file.
 const JUST_NOW: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_closed_when_their_token_is_nobodys_or_anothers() {
+        let mut owner = Owner::default();
+        for (state, account, has_left) in [
+            (Word::Starting, None, false),
+            (Word::Ready, Some("ada"), false),
+            (Word::Ready, Some("ada"), false),
+            (Word::Locked, Some("ada"), true),
+            (Word::Locked, Some("ada"), false),
+            (Word::Ready, Some("ada"), false),
+            (Word::Ready, Some("bob"), true),
+            (Word::NotLoggedIn, None, true),
+            (Word::NotLoggedIn, None, false),
+            (Word::Ready, Some("ada"), true),
+        ] {
+            assert_eq!(owner.has_left(state, account), has_left, "{state:?} {account:?}");
+        }
+    }
+}
