@@ -1,5 +1,6 @@
 //! `whoami`: the user behind the token, asked through the daemon that runs, or directly.
 
+use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
 use super::login::next_code;
@@ -9,7 +10,7 @@ use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::config::{Config, Loaded, Paths};
 use crate::credentials::Credentials;
 use crate::daemon::{self, Direct, process};
-use crate::session::Cause;
+use crate::session::{Cause, Verdict, issuer};
 
 /// What `whoami` takes.
 #[derive(clap::Args, Debug)]
@@ -106,12 +107,25 @@ async fn directly(
 ) -> Result<Me, Failure> {
     let issuer = daemon::reach(config)?;
     let direct = Direct::start(config, paths, credentials, issuer.clone());
-    let answer = match direct.bearer(next_code(print)).await {
-        Ok(bearer) => Ok(issuer.me(bearer.header()).await),
-        Err(error) => Err(error),
-    };
+    let me = asked(&direct, &issuer, print).await;
     direct.stop().await;
-    let (status, body) = answer.map_err(Failure::Session)?.map_err(Error::Offline)?;
+    me
+}
+
+/// Asks with the token at hand, and once more with another if it turns out to be dead.
+async fn asked(direct: &Direct, issuer: &issuer::Http, print: Print) -> Result<Me, Failure> {
+    let bearer = direct.bearer(next_code(print)).await.map_err(Failure::Session)?;
+    let (mut status, mut body) = issuer.me(bearer.header()).await.map_err(Error::Offline)?;
+    if status == StatusCode::UNAUTHORIZED {
+        match direct.session().judge(&bearer, &Method::GET, ME).await {
+            Verdict::Replay => {
+                let bearer = direct.session().bearer().map_err(Failure::Session)?;
+                (status, body) = issuer.me(bearer.header()).await.map_err(Error::Offline)?;
+            }
+            Verdict::Permission => {}
+            Verdict::Unavailable(error) => return Err(Failure::Session(error)),
+        }
+    }
     Ok(read(status.as_u16(), &body)?)
 }
 

@@ -14,7 +14,12 @@ pub(super) fn read(
 ) -> Result<Option<Login>, Error> {
     let named = |name| var(name).filter(|value| !value.is_empty());
     let address = named("NEXUDUS_EMAIL").or_else(|| named("NEXUDUS_USERNAME"));
-    let password = named("NEXUDUS_PASSWORD").map(Secret::new);
+    let password = named("NEXUDUS_PASSWORD");
+    // What `run` gives to its command: it is no login, and Nexudus must never see it.
+    if password.as_ref().is_some_and(|password| password.starts_with(LOCAL_KEY)) {
+        return Ok(None);
+    }
+    let password = password.map(Secret::new);
     let half = |present, absent| Error::Incomplete { origin: Origin::Environment, present, absent };
     match (address, password) {
         (None, None) => Ok(None),
@@ -28,6 +33,9 @@ pub(super) fn read(
         }
     }
 }
+
+/// How the keys of named clients begin.
+const LOCAL_KEY: &str = "nxp_";
 
 /// Six to eight digits are a code, anything else is a shared secret.
 fn second_factor(text: String) -> SecondFactor {
@@ -63,6 +71,13 @@ mod tests {
         assert!(read_from(&[("NEXUDUS_EMAIL", ""), ("NEXUDUS_PASSWORD", "")]).unwrap().is_none());
         let error = read_from(&[("NEXUDUS_EMAIL", "ada@example.test")]).unwrap_err();
         assert_eq!(error.to_string(), "the environment has NEXUDUS_EMAIL but not NEXUDUS_PASSWORD");
+    }
+
+    #[test]
+    fn a_local_key_is_no_login() {
+        assert_eq!(LOCAL_KEY, crate::clients::PREFIX);
+        let of_run = [("NEXUDUS_EMAIL", "run@localhost"), ("NEXUDUS_PASSWORD", "nxp_k")];
+        assert!(read_from(&of_run).unwrap().is_none());
     }
 
     #[test]

@@ -135,6 +135,21 @@ fn whoami_as_json_has_the_names_of_nexudus_and_no_token() {
     assert!(json.get("AccessToken").is_none());
 }
 
+/// The saved token may have been revoked since.
+#[test]
+fn whoami_replaces_a_dead_token_and_knows_a_lapsed_session() {
+    let place = place();
+    place.given(SESSION_ONLY, DEMO_PASSWORD);
+
+    place.simulator.revoke_access_tokens();
+    assert!(place.home.run("whoami").ends_with("=> 0\n"));
+
+    place.simulator.revoke_access_tokens();
+    place.simulator.revoke_refresh_tokens();
+    let said = place.home.run("whoami");
+    assert!(!said.contains("forbidden") && said.ends_with("=> 3\n"), "{said}");
+}
+
 #[test]
 fn a_wrong_password_is_unauthorized_and_stores_nothing() {
     let place = place();
