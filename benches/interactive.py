@@ -11,6 +11,8 @@ import sys
 import time
 from urllib.parse import urlsplit
 
+import measure
+
 
 def main(url, calls, every):
     place = urlsplit(url)
@@ -25,13 +27,7 @@ def main(url, calls, every):
     for _ in range(calls):
         time.sleep(max(0, due - time.monotonic()))
         begun = time.monotonic()
-        connection.sendall(request)
-        answer = b""
-        while not answer.endswith(b"]}"):
-            piece = connection.recv(65536)
-            if not piece:
-                raise SystemExit("closed instead of answered")
-            answer += piece
+        measure.ask(connection, request)
         seen.append((time.monotonic() - begun) * 1000)
         due = max(due + every, time.monotonic())
     seen.sort()

@@ -83,6 +83,17 @@ def answers(port):
     return True
 
 
+def ask(connection, request):
+    """Sends a request for the small answer and reads that to its end."""
+    connection.sendall(request)
+    answer = b""
+    while not answer.endswith(b"]}"):
+        piece = connection.recv(65536)
+        if not piece:
+            raise RuntimeError("a connection was closed instead of answered")
+        answer += piece
+
+
 def wrk(url, connections, seconds, core):
     """Runs wrk on one core and returns what it saw."""
     out = subprocess.run(

@@ -24,17 +24,17 @@ trap 'rm -rf --one-file-system "$part"' EXIT
 mmdebstrap --quiet --variant=minbase --include="$packages" \
   --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
-  --format=directory "$suite" "$part/root"
+  --format=directory "$suite" "$part/tree"
 # Each boot is a machine of its own.
-: >"$part/root/etc/machine-id"
-echo '127.0.0.1 localhost' >"$part/root/etc/hosts"
-echo '::1 localhost' >>"$part/root/etc/hosts"
+: >"$part/tree/etc/machine-id"
+echo '127.0.0.1 localhost' >"$part/tree/etc/hosts"
+echo '::1 localhost' >>"$part/tree/etc/hosts"
 for user in alice:1000 bob:1001 carol:1002; do
-  chroot "$part/root" useradd -m -u "${user#*:}" "${user%:*}"
+  chroot "$part/tree" useradd -m -u "${user#*:}" "${user%:*}"
 done
 # alice's own services run without her being logged in.
-install -d "$part/root/var/lib/systemd/linger"
-: >"$part/root/var/lib/systemd/linger/alice"
+install -d "$part/tree/var/lib/systemd/linger"
+: >"$part/tree/var/lib/systemd/linger/alice"
 rm -rf --one-file-system "$root"
-mv "$part/root" "$root"
+mv "$part/tree" "$root"
 echo "$made" >"$root.made"
