@@ -295,6 +295,9 @@ pub struct Reloaded {
 pub struct Stopping {
     /// Requests that may still finish.
     pub in_flight: u64,
+    /// Whether it is a `run`, whose command goes on.
+    #[serde(default)]
+    pub run: bool,
 }
 
 /// Every answer that is an error (RFC 9457).

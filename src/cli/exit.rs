@@ -349,6 +349,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         ) => Code::Usage,
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::Unheard { .. }
+        | daemon::Error::Stopped
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
         | daemon::Error::ListenAt { .. }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
 use super::me::Me;
-use super::running::{Running, Tell};
+use super::running::Running;
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Paths, Source, Store};
@@ -149,7 +149,7 @@ impl Attempt {
             true => self.import().await?,
             false => self.log_in().await?,
         };
-        let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
+        let told = Running::of(&self.config, &self.paths).tell_login().await;
         self.warn_of_daemon(&told, &me);
         self.say(&me, told)
     }

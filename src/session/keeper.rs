@@ -23,7 +23,7 @@ pub(super) use self::tasks::{apart, apart_blocking, blocking, join};
 
 use super::Bearer;
 use super::asked::Asked;
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts};
 use super::error::{Cause, Error};
 use super::event::{Action, Event, Fetch};
 pub use super::flight::Step;
@@ -87,7 +87,7 @@ impl<I: Issuer> Keeper<I> {
         shared: Arc<Shared>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        let attempts = Attempts::new(directory.as_ref().map(|path| path.join("attempts.json")));
+        let attempts = Attempts::new(directory.as_ref().map(|path| path.join(attempts::FILE)));
         let config = config.clone();
         let asleep = clock.asleep();
         let seen = |_| {};

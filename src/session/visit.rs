@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Failure, Issued};
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts};
 use super::error::{Cause, Error};
 use super::home::{self, Home};
 use super::issuer::{Grant, Issuer};
@@ -63,7 +63,7 @@ impl Visit {
             let cause = Some(cause);
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
-        let attempts = Attempts::new(Some(directory.join("attempts.json")));
+        let attempts = Attempts::new(Some(directory.join(attempts::FILE)));
         let record = match &home {
             // One that does not open is moved aside when another takes its place.
             Home::File(saved) => {
@@ -176,6 +176,18 @@ pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Cause> {
     }
     let _lock = wait_for_lock(directory, clock).await?;
     saved::remove(directory).map_err(|error| unwritable(directory, &error))
+}
+
+/// Notes that a person has locked or unlocked the session of a profile that nobody serves.
+///
+/// # Errors
+///
+/// When it could not be noted.
+pub async fn set_locked(directory: &Path, locked: bool, clock: &Clock) -> Result<(), Cause> {
+    let _lock = wait_for_lock(directory, clock).await?;
+    let attempts = Attempts::new(Some(directory.join(attempts::FILE)));
+    attempts.read();
+    attempts.set_locked(locked).map_err(|error| unwritable(directory, &error))
 }
 
 async fn wait_for_lock(directory: &Path, clock: &Clock) -> Result<Lock, Cause> {

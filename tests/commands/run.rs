@@ -86,6 +86,72 @@ fn a_daemon_takes_over_from_a_run_that_goes_on_through_it() {
     assert_eq!(run.end(), Some(0));
 }
 
+/// Whoever stopped it means it: nothing that its command asks for begins it anew.
+#[test]
+fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
+    let (upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    assert_eq!(
+        home.run("stop"),
+        "stopped\n! note: it was a `run`: its command goes on, and is served by nobody from now on\n\
+         => 0\n"
+    );
+
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+    assert_eq!(problem["detail"], "nobody serves this profile now: it was stopped");
+    assert!(home.run("status").ends_with("=> 6\n"));
+    let logins = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    assert_eq!(logins, 1);
+    let daemon = serving(&home, "serve");
+    assert_eq!(run.ask(), "200", "another may serve it");
+    drop(daemon);
+    assert_eq!(run.ask(), "503");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn where_no_daemon_can_be_called_the_command_is_told_why() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    let _daemon = serving_at(&home, "serve --socket off", "listening");
+
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+    assert_eq!(
+        problem["detail"],
+        "nobody serves this profile now: the daemon that serves the profile `default` cannot be \
+         called: it has no unix socket (listen.unix)"
+    );
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn a_lock_finds_whoever_serves_while_a_daemon_takes_over() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    let taking_over = std::thread::scope(|scope| {
+        let taking_over = scope.spawn(|| serving(&home, "serve"));
+        while !taking_over.is_finished() {
+            let said = home.run("lock");
+            assert!(said.starts_with("locked; ") && said.ends_with("=> 0\n"), "{said}");
+        }
+        taking_over.join().unwrap()
+    });
+
+    assert_eq!(run.ask(), "423");
+    assert_eq!(run.end(), Some(0));
+    drop(taking_over);
+}
+
 #[test]
 fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
     let (_upstream, home) = stage();
@@ -173,6 +239,14 @@ const TALK: &str = "while read -r _; do \
     curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
     curl -s -o /dev/null -w '%{http_code}\\n' -H 'Content-Type: application/json' \
     -d '{\"FullName\":\"x\",\"Email\":\"x@example.test\"}' $NEXUDUS_BASE_URL/api/spaces/coworkers; done";
+
+/// Asks once for each line that it reads, and leaves the answer where the test finds it.
+const WHY: &str = "while read -r _; do \
+    curl -s -o answer.json -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me; done";
+
+fn problem(home: &Home) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(home.path("answer.json")).unwrap()).unwrap()
+}
 
 /// A `run` that is told when to ask.
 struct Talk {
