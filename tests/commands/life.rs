@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value as Json;
 
+use crate::shared::eventually;
 use crate::support::{Home, home};
 
 #[test]
@@ -45,7 +46,7 @@ fn a_profile_is_locked_and_unlocked_without_a_daemon() {
 
     assert_eq!(home.run("lock --json"), "{\n  \"daemon\": false,\n  \"locked\": true\n}\n=> 0\n");
     let mut daemon = nexudus.serve(&home, |_| {});
-    assert!(home.run("wait --timeout 50ms").contains("the session is locked"));
+    eventually("it is locked", || home.run("status").contains("(session.locked)"));
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 

@@ -196,6 +196,39 @@ fn it_ends_as_the_command_does() {
     assert_eq!(code("run -- true").status.code(), Some(125));
 }
 
+/// Up to its start nobody else writes there; from then on all of stdout is the command's.
+#[test]
+fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
+    let (_upstream, home) = stage();
+    let told = |line: &str| {
+        let told = with_login(&home, line).output().unwrap();
+        (told.status.code(), String::from_utf8(told.stdout).unwrap())
+    };
+
+    let (code, said) = told("run --json -- no-such-command");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["exit_code"]), (Some(127), &127.into()));
+    assert_eq!(json["errors"][0]["sentence"], "could not run `no-such-command`");
+    assert_eq!(told("run --json -- false"), (Some(1), String::new()));
+    home.configure("[nonsense]\n");
+    let (code, said) = told("--json run -- true");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["exit_code"]), (Some(125), &125.into()));
+}
+
+/// Whoever takes the key away while the command runs has said so.
+#[test]
+fn a_run_whose_key_was_revoked_ends_without_a_warning() {
+    let (_upstream, home) = stage();
+    let text = "name=$(cd; $PROGRAM client list --json -q | grep -o 'run-[0-9]*'); \
+                $PROGRAM client revoke $name >/dev/null; \
+                curl -s -o /dev/null -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me";
+    let mut run = script(&home, "run", text);
+    run.env("PROGRAM", env!("CARGO_BIN_EXE_nexudus-proxy"));
+
+    assert_eq!(home.transcript(&mut run), "403\n=> 0\n");
+}
+
 #[test]
 fn the_limits_of_a_run_are_obeyed() {
     let (_upstream, home) = stage();
