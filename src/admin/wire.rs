@@ -162,7 +162,7 @@ pub struct Session {
     pub store: String,
     /// Why there.
     pub store_reason: String,
-    /// Time since the token was received.
+    /// Time since the newest token was received, valid or not.
     pub age_s: Option<u64>,
     /// Time that it has left.
     pub expires_in_s: Option<u64>,

@@ -169,6 +169,7 @@ impl Attempt {
                 credentials::Error::Unavailable(_) => Ok(()),
                 error @ (credentials::Error::Missing(_)
                 | credentials::Error::Incomplete { .. }
+                | credentials::Error::Command(_)
                 | credentials::Error::Locked) => Err(Error::Store(error)),
             });
         }
@@ -176,7 +177,9 @@ impl Attempt {
             return Err(Error::NotRead);
         }
         self.open_keychain().await.map_err(Error::Store)?;
-        self.keychain().prove().await.map_err(Error::Store)
+        let directory = self.paths.profile_state();
+        let proved = session::prove(self.keychain(), &directory, &Clock::system()).await;
+        proved.map_err(Error::Store)
     }
 
     /// Opens the keychain. A person has just typed this command, so a dialog may appear.

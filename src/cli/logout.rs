@@ -7,7 +7,7 @@ use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::admin::wire::Session;
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, verb};
 use crate::daemon::process;
 use crate::session;
 
@@ -74,7 +74,8 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
              administrator deletes them under /api/sys/refreshtokens.",
         );
         for origin in still {
-            print.warning(&format!("the {origin} still holds a login: a restart uses it again"));
+            let holds = verb(&origin, "holds", "hold");
+            print.warning(&format!("the {origin} still {holds} a login: a restart uses it again"));
         }
         Ok(())
     })

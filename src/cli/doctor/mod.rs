@@ -118,7 +118,7 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let mut lines = vec![Line::of("config", local::config(loaded), Duration::ZERO)];
     let stored = async {
         let daemon = serving.as_ref().map(|status| &status.session);
-        let store = timed("store", local::store(config, &credentials, daemon)).await;
+        let store = timed("store", local::store(config, paths, &credentials, daemon)).await;
         [store, timed("login", local::login(&credentials, daemon)).await]
     };
     let here = async {
