@@ -22,7 +22,7 @@ pub(super) fn stop(globals: &Globals, print: Print) -> Result<(), Failure> {
         Ok(stopping)
     })?;
     if stopping.run {
-        print.note("it was a `run`: its command goes on, and is served by nobody from now on");
+        print.note("it was a `run`: its command goes on, and gets 503 until somebody else serves");
     }
     match (globals.json, stopping.in_flight) {
         (true, in_flight) => print.json(&json!({ "stopped": true, "in_flight": in_flight })),

@@ -103,7 +103,7 @@ pub enum Error {
     #[error("the credential store is locked")]
     Locked,
     /// The command failed. No other source is asked then: it may be another account's.
-    #[error("credentials.command gave no password, and no other source is asked beside it")]
+    #[error("credentials.command gave no password, and no other source is asked")]
     Command(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store cannot be reached.
     #[error("the credential store cannot be reached")]

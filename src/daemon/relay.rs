@@ -135,7 +135,10 @@ async fn relay(
         Ok(answer) => answer,
         Err(Lost::Http(error)) => return Err(error),
         Err(Lost::Turn(error)) => {
-            tracing::warn!(%error, "no daemon serves");
+            // That it was stopped has been said.
+            if !matches!(error, Error::Stopped) {
+                tracing::warn!(%error, "no daemon serves");
+            }
             return Ok(gateway::unserved(&towards.profile, error).map(Either::Right));
         }
     };

@@ -165,7 +165,7 @@ async fn live(
                 Order::Reload(reply) => drop(reply.send(Ok(Reloaded::default()))),
                 Order::Stop(reply) => {
                     stopped.store(true, Ordering::Relaxed);
-                    tracing::warn!("stopped: what the command asks for is refused from now on");
+                    tracing::warn!("stopped: what the command asks for is refused until somebody else serves");
                     leave(&daemon, reply);
                     return daemon.stop(drain).await;
                 }

@@ -95,7 +95,7 @@ fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
 
     assert_eq!(
         home.run("stop"),
-        "stopped\n! note: it was a `run`: its command goes on, and is served by nobody from now on\n\
+        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until somebody else serves\n\
          => 0\n"
     );
 
