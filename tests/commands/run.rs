@@ -86,6 +86,22 @@ fn a_daemon_takes_over_from_a_run_that_goes_on_through_it() {
     assert_eq!(run.end(), Some(0));
 }
 
+#[test]
+fn a_daemon_gives_its_place_to_nobody() {
+    let (_upstream, home) = stage();
+    let _daemon = serving(&home, "serve");
+
+    let asked = Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--unix-socket"])
+        .arg(home.path(".local/state/nexudus-proxy/run/admin.sock"))
+        .arg("http://localhost/v1/yield")
+        .output()
+        .unwrap();
+
+    assert_eq!(String::from_utf8(asked.stdout).unwrap(), "409");
+    assert!(home.run("status").ends_with("=> 0\n"));
+}
+
 /// Whoever stopped it means it: nothing that its command asks for begins it anew.
 #[test]
 fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {

@@ -241,7 +241,7 @@ async fn nothing_changes_state_on_get() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
 
-    for act in ["stop", "reload", "refresh", "lock", "unlock", "forget", "login"] {
+    for act in ["stop", "reload", "refresh", "lock", "unlock", "forget", "login", "yield"] {
         let answer = get(&daemon, &format!("/v1/{act}")).await;
         assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: POST"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
