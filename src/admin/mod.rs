@@ -90,6 +90,8 @@ pub struct Now {
 pub enum Order {
     /// Drain and end.
     Stop(Reply<Stopping>),
+    /// The same, where another daemon is to have the place: only a `run` gives it.
+    Yield(Reply<Stopping>),
     /// Read the configuration again.
     Reload(Reply<Reloaded>),
 }
@@ -200,6 +202,7 @@ impl Admin {
             .clone()
             .route("/v1/status", get(status))
             .route("/v1/stop", post(stop))
+            .route("/v1/yield", post(give_way))
             .route("/v1/reload", post(reload))
             .route("/v1/refresh", post(refresh))
             .route("/v1/login", post(login))
@@ -295,6 +298,10 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response<Body> {
 
 async fn stop(State(shared): State<Arc<Shared>>) -> Response<Body> {
     obey(&shared, Order::Stop).await
+}
+
+async fn give_way(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    obey(&shared, Order::Yield).await
 }
 
 async fn reload(State(shared): State<Arc<Shared>>) -> Response<Body> {

@@ -162,7 +162,7 @@ pub struct Session {
     pub store: String,
     /// Why there.
     pub store_reason: String,
-    /// Time since the token was received.
+    /// Time since the newest token was received, valid or not.
     pub age_s: Option<u64>,
     /// Time that it has left.
     pub expires_in_s: Option<u64>,
@@ -295,6 +295,9 @@ pub struct Reloaded {
 pub struct Stopping {
     /// Requests that may still finish.
     pub in_flight: u64,
+    /// Whether it is a `run`, whose command goes on.
+    #[serde(default)]
+    pub run: bool,
 }
 
 /// Every answer that is an error (RFC 9457).

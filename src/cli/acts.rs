@@ -2,12 +2,15 @@
 
 use serde_json::json;
 
-use super::reach::ask;
-use super::{Failure, Globals, Print, serve, status};
+use super::reach::{Answered, ask, post_or_hold, sockets};
+use super::{Code, Failure, Globals, Print, serve, status};
+use crate::admin::client::Error;
 use crate::admin::wire::{Reloaded, Session, Stopping};
 use crate::admin::words::count;
-use crate::config::Loaded;
+use crate::clock::Clock;
+use crate::config::{Loaded, Paths};
 use crate::credentials::{Credentials, Keychain};
+use crate::session;
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &Globals, print: Print) -> Result<(), Failure> {
@@ -18,6 +21,9 @@ pub(super) fn stop(globals: &Globals, print: Print) -> Result<(), Failure> {
         while events.next().await.is_some() {}
         Ok(stopping)
     })?;
+    if stopping.run {
+        print.note("it was a `run`: its command goes on, and gets 503 until somebody else serves");
+    }
     match (globals.json, stopping.in_flight) {
         (true, in_flight) => print.json(&json!({ "stopped": true, "in_flight": in_flight })),
         (false, 0) => print.line("stopped"),
@@ -45,18 +51,19 @@ pub(super) fn reload(globals: &Globals, print: Print) -> Result<(), Failure> {
 
 /// Has the token renewed.
 pub(super) fn refresh(globals: &Globals, print: Print) -> Result<(), Failure> {
-    session("/v1/refresh", "renewed", globals, print)
+    let session = ask(globals, async |daemon| Ok(daemon.post("/v1/refresh").await?))?;
+    say(&session, "renewed", globals, print)
 }
 
 /// Has the token dropped, until unlocked.
 pub(super) fn lock(globals: &Globals, print: Print) -> Result<(), Failure> {
-    session("/v1/lock", "locked", globals, print)
+    set_locked(true, globals, print)
 }
 
 /// Has it asked for again. A keychain that is locked is opened first: the daemon may not ask.
 pub(super) fn unlock(globals: &Globals, print: Print) -> Result<(), Failure> {
     let keychain = open_keychain(globals, print);
-    session("/v1/unlock", "unlocked", globals, print)?;
+    set_locked(false, globals, print)?;
     keychain
 }
 
@@ -78,12 +85,43 @@ fn open_keychain(globals: &Globals, print: Print) -> Result<(), Failure> {
     Ok(())
 }
 
-fn session(path: &str, done: &str, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let session: Session = ask(globals, async |daemon| Ok(daemon.post(path).await?))?;
+/// Has whoever serves do it; where nobody does, it is so from the next start on.
+fn set_locked(locked: bool, globals: &Globals, print: Print) -> Result<(), Failure> {
+    let paths = globals.sources(vec![]).paths()?;
+    let sockets = sockets(globals)?;
+    let (path, done) = match locked {
+        true => ("/v1/lock", "locked"),
+        false => ("/v1/unlock", "unlocked"),
+    };
+    serve::control()?.block_on(async {
+        match post_or_hold(&sockets, &paths, path).await? {
+            Answered::By(session) => say(&session, done, globals, print),
+            Answered::Nothing => Err(Error::NotRunning.into()),
+            Answered::Nobody(_alone) => {
+                keep_locked(locked, &paths).await?;
+                match globals.json {
+                    true => print.json(&json!({ "locked": locked, "daemon": false })),
+                    false => print.line(&format!("{done}; no daemon runs")),
+                }
+            }
+        }
+    })
+}
+
+async fn keep_locked(locked: bool, paths: &Paths) -> Result<(), Failure> {
+    let kept = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
+    kept.map_err(|cause| Failure::Other {
+        sentence: format!("could not keep whether the session is locked: {cause}"),
+        code: Code::Failed,
+        hint: Some("Make that directory writable for this user, and say it again.".to_owned()),
+    })
+}
+
+fn say(session: &Session, done: &str, globals: &Globals, print: Print) -> Result<(), Failure> {
     if globals.json {
         return print.json(&json!(session));
     }
-    print.line(&format!("{done}; token: {}", status::token(&session)))?;
+    print.line(&format!("{done}; token: {}", status::token(session)))?;
     if let Some(degraded) = &session.degraded {
         print.warning(degraded);
     }

@@ -77,10 +77,10 @@ fn check(keys: AlsoKeys, globals: &Globals, print: Print) -> Result<(), Failure>
     let loaded = match usable {
         Ok(loaded) => loaded,
         Err(failure) => {
-            if globals.json {
-                print.json(&json!({ "valid": false, "errors": failure.reports() }))?;
-            }
-            return Err(failure);
+            return Err(Failure::Shown {
+                shown: json!({ "valid": false }),
+                failure: Box::new(failure),
+            });
         }
     };
     loaded.warnings.iter().for_each(|warning| print.warning(warning));

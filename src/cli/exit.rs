@@ -149,6 +149,13 @@ pub enum Failure {
         /// What happened.
         failure: Box<Self>,
     },
+    /// There is a result for programs all the same.
+    Shown {
+        /// The result: an object.
+        shown: serde_json::Value,
+        /// What happened.
+        failure: Box<Self>,
+    },
     /// The command of `run` ended with this code.
     Ended(u8),
     /// All has been said; only the code is left.
@@ -209,7 +216,7 @@ impl Failure {
             Self::Session(error) => login::session_code(error),
             Self::Credentials(error) => login::credentials_code(error),
             Self::Run(_) => Code::Run,
-            Self::InProfile { failure, .. } => failure.code(),
+            Self::InProfile { failure, .. } | Self::Shown { failure, .. } => failure.code(),
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Code::NotFound
             }
@@ -222,6 +229,23 @@ impl Failure {
             Self::Service(error) => super::service::code(error),
             Self::NotReady { code, .. } | Self::Other { code, .. } => *code,
         }
+    }
+
+    /// Returns what it is for a program; `None` where the command of `run` has ended.
+    pub(super) fn json(&self) -> Option<serde_json::Value> {
+        let mut cause = self;
+        while let Self::InProfile { failure, .. } | Self::Run(failure) = cause {
+            cause = failure;
+        }
+        let mut json = serde_json::json!({});
+        if let Self::Ended(_) | Self::Silent(_) = cause {
+            return None;
+        } else if let Self::Shown { shown, .. } = cause {
+            json = shown.clone();
+        }
+        json["exit_code"] = i32::from(self.code()).into();
+        json["errors"] = serde_json::json!(self.reports());
+        Some(json)
     }
 
     /// Returns what to tell, one report per problem.
@@ -248,7 +272,7 @@ impl Failure {
             Self::Session(error) => vec![login::session(error)],
             Self::Credentials(error) => vec![login::credentials(error)],
             Self::Daemon(error) => one(error.to_string(), causes(error), hint::daemon(error)),
-            Self::Run(failure) => failure.reports(),
+            Self::Run(failure) | Self::Shown { failure, .. } => failure.reports(),
             Self::InProfile { profile, failure } => in_profile(failure.reports(), profile),
             Self::Command { program, source } => {
                 one(format!("could not run `{program}`"), vec![source.to_string()], None)
@@ -349,6 +373,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         ) => Code::Usage,
         daemon::Error::AlreadyRunning { .. }
         | daemon::Error::Unheard { .. }
+        | daemon::Error::Stopped
         | daemon::Error::State { .. }
         | daemon::Error::Listen(_)
         | daemon::Error::ListenAt { .. }

@@ -57,7 +57,7 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
         daemon::Error::Proxy(_) => "Write it as http://proxy.example:3128, or use none.",
-        daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
+        daemon::Error::Stopped | daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
     };
     Some(said.to_owned())
 }

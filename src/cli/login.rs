@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
 use super::me::Me;
-use super::running::{Running, Tell};
+use super::running::Running;
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Paths, Source, Store};
@@ -149,7 +149,7 @@ impl Attempt {
             true => self.import().await?,
             false => self.log_in().await?,
         };
-        let told = Running::of(&self.config, &self.paths).tell(Tell::Login).await;
+        let told = Running::of(&self.config, &self.paths).tell_login().await;
         self.warn_of_daemon(&told, &me);
         self.say(&me, told)
     }
@@ -169,6 +169,7 @@ impl Attempt {
                 credentials::Error::Unavailable(_) => Ok(()),
                 error @ (credentials::Error::Missing(_)
                 | credentials::Error::Incomplete { .. }
+                | credentials::Error::Command(_)
                 | credentials::Error::Locked) => Err(Error::Store(error)),
             });
         }
@@ -176,7 +177,9 @@ impl Attempt {
             return Err(Error::NotRead);
         }
         self.open_keychain().await.map_err(Error::Store)?;
-        self.keychain().prove().await.map_err(Error::Store)
+        let directory = self.paths.profile_state();
+        let proved = session::prove(self.keychain(), &directory, &Clock::system()).await;
+        proved.map_err(Error::Store)
     }
 
     /// Opens the keychain. A person has just typed this command, so a dialog may appear.

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use super::running::{Running, Tell};
+use super::reach::{Answered, post_or_hold};
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve};
+use crate::admin::wire::Session;
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, verb};
 use crate::daemon::process;
 use crate::session;
 
@@ -25,7 +26,13 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     serve::control()?.block_on(async {
         let credentials = Credentials::configured(&config.credentials, &paths.profile);
         // First the daemon: it would write its session again.
-        let told = Running::of(&config, &paths).tell(Tell::Forget).await;
+        let daemon = post_or_hold::<Session>(&[paths.admin_socket()], &paths, "/v1/forget").await;
+        let (told, _alone) = match daemon {
+            Ok(Answered::By(session)) => (Ok(Some(session)), None),
+            Ok(Answered::Nobody(alone)) => (Ok(None), alone),
+            Ok(Answered::Nothing) => (Ok(None), None),
+            Err(error) => (Err(error), None),
+        };
         let files = session::remove(&paths.profile_state(), &Clock::system()).await;
         let cleared = credentials.clear().await;
         let mut still: Vec<_> =
@@ -67,7 +74,8 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
              administrator deletes them under /api/sys/refreshtokens.",
         );
         for origin in still {
-            print.warning(&format!("the {origin} still holds a login: a restart uses it again"));
+            let holds = verb(&origin, "holds", "hold");
+            print.warning(&format!("the {origin} still {holds} a login: a restart uses it again"));
         }
         Ok(())
     })

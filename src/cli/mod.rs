@@ -137,8 +137,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Code {
     let args: Vec<_> = args.into_iter().collect();
     let when = print::When::of_arguments(&args);
     let print = Print::new(when);
-    // What `run` runs writes there itself.
-    let is_json = print::wants_json(&args) && !is_run(&args);
+    let is_json = print::wants_json(&args);
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         panic::set_hook(Box::new(move |info| print.panic(info)));
     }

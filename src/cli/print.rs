@@ -9,7 +9,7 @@ use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ColorChoice;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::exit::{Code, Failure, Report};
 
@@ -183,12 +183,13 @@ impl Print {
             let _ = error.print();
             return failure.code();
         }
-        let reports = failure.reports();
-        if is_json && !reports.is_empty() && !HAS_RESULT.load(Ordering::Relaxed) {
-            let code = i32::from(failure.code());
+        if let Some(json) = failure.json().filter(|_| is_json)
+            && !HAS_RESULT.load(Ordering::Relaxed)
+        {
             // Who cannot be told here is told below.
-            let _ = self.json(&json!({ "exit_code": code, "errors": reports }));
+            let _ = self.json(&json);
         }
+        let reports = failure.reports();
         let texts: Vec<_> = reports.iter().map(|report| self.report(report)).collect();
         self.tell(&texts.join("\n"));
         failure.code()

@@ -99,8 +99,12 @@ impl<'a> OneRun<'a> {
 
 impl Drop for OneRun<'_> {
     fn drop(&mut self) {
-        if let Err(error) = clients::revoke(&self.paths.profile_state(), &self.name) {
-            tracing::warn!(%error, name = self.name, "the key of this run stays good");
+        match clients::revoke(&self.paths.profile_state(), &self.name) {
+            // Somebody has revoked it already.
+            Ok(()) | Err(clients::Error::Missing { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, name = self.name, "the key of this run stays good");
+            }
         }
     }
 }

@@ -88,20 +88,16 @@ impl Running {
         ask(&self.api, path).await
     }
 
-    /// Tells the daemon something and waits for the effect, which is what is so of the session then;
-    /// `None`: there is nobody to tell.
+    /// Tells the daemon that the stored login has changed and waits for the effect, which is what is
+    /// so of the session then; `None`: there is nobody to tell.
     ///
     /// # Errors
     ///
     /// Why a daemon that runs does not know of it.
-    pub(super) async fn tell(&self, what: Tell) -> Result<Option<Session>, admin::Error> {
-        let path = match what {
-            Tell::Login => "/v1/login",
-            Tell::Forget => "/v1/forget",
-        };
+    pub(super) async fn tell_login(&self) -> Result<Option<Session>, admin::Error> {
         let told = async {
             let daemon = Client::find(std::slice::from_ref(&self.control)).await?;
-            daemon.post(path).await
+            daemon.post("/v1/login").await
         };
         match told.await {
             Ok(session) => Ok(Some(session)),
@@ -185,15 +181,6 @@ fn is_bound(asked: &[SocketAddr], bound: &[SocketAddr]) -> bool {
         asked.ip() == bound.ip() && [0, bound.port()].contains(&asked.port())
     };
     asked.len() == bound.len() && asked.iter().zip(bound).all(fits)
-}
-
-/// What a daemon can be told.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Tell {
-    /// The stored login has changed.
-    Login,
-    /// Nobody is logged in any more.
-    Forget,
 }
 
 impl Answer {

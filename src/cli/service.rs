@@ -155,24 +155,32 @@ fn told(deed: &Deed) -> String {
 }
 
 fn show(service: &Service, globals: &Globals, print: Print) -> Result<(), Failure> {
-    if globals.json && !service.is_installed() {
-        print.json(&json!({ "installed": false, "state": "not-installed" }))?;
+    if !service.is_installed() {
+        return Err(Failure::Shown {
+            shown: json!({ "installed": false, "state": "not-installed" }),
+            failure: Box::new(Error::NotInstalled.into()),
+        });
     }
     let state = service.state()?;
     let lingers = service.lingers();
-    if globals.json {
-        let mut shown = json!(state);
-        shown["installed"] = json!(true);
-        shown["linger"] = json!(lingers);
-        print.json(&shown)?;
-    } else {
+    let is_up = state.listening || state.pid.is_some();
+    if !globals.json {
         print.raw(text(&state, lingers, print).as_bytes())?;
-    }
-    match state.listening || state.pid.is_some() {
-        true => Ok(()),
         // What is to be said is said.
-        false => Err(Failure::Silent(Code::NotRunning)),
+        return if is_up { Ok(()) } else { Err(Failure::Silent(Code::NotRunning)) };
     }
+    let mut shown = json!(state);
+    shown["installed"] = json!(true);
+    shown["linger"] = json!(lingers);
+    if is_up {
+        return print.json(&shown);
+    }
+    let failure = Failure::Other {
+        sentence: "the service neither runs nor listens".to_owned(),
+        code: Code::NotRunning,
+        hint: Some("Run `nexudus-proxy service start`.".to_owned()),
+    };
+    Err(Failure::Shown { shown, failure: Box::new(failure) })
 }
 
 fn text(state: &State, lingers: Option<bool>, print: Print) -> String {

@@ -144,15 +144,14 @@ fn account(session: &Session) -> String {
 
 /// Says what there is of a token, in a line.
 pub(super) fn token(session: &Session) -> String {
-    let Some(left) = session.expires_in_s else {
-        return match session.renews_in_s {
-            Some(next) => format!("none, next attempt in {}", span(next)),
-            None => "none".to_owned(),
-        };
-    };
-    let mut text = format!("valid {}", span(left));
+    let left = session.expires_in_s;
+    let mut text = left.map_or_else(|| "none".to_owned(), |left| format!("valid {}", span(left)));
     if let Some(age) = session.age_s {
         text.push_str(&format!(", last refresh {} ago", span(age)));
+    }
+    if left.is_none() {
+        let next = session.renews_in_s.map(|next| format!(", next attempt in {}", span(next)));
+        return text + &next.unwrap_or_default();
     }
     match (session.renewing, session.renews_in_s) {
         (true, _) => text.push_str(", the next is on its way"),

@@ -56,20 +56,19 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         };
         ask(&config, &paths, credentials, print).await
     })?;
-    let access = match me.api_access {
-        Some(false) => Err(Error::Forbidden.into()),
-        Some(true) | None => Ok(()),
-    };
+    let has_access = me.api_access != Some(false);
     if !globals.json {
         me.print(&paths.profile, print)?;
-        return access;
+        return if has_access { Ok(()) } else { Err(Error::Forbidden.into()) };
     }
     let mut said = json!({ "profile": paths.profile, "through": through });
     if let (Json::Object(said), Ok(Json::Object(fields))) = (&mut said, serde_json::to_value(&me)) {
         said.extend(fields);
     }
-    print.json(&said)?;
-    access
+    match has_access {
+        true => print.json(&said),
+        false => Err(Failure::Shown { shown: said, failure: Box::new(Error::Forbidden.into()) }),
+    }
 }
 
 /// Asks, and says through what.

@@ -78,6 +78,11 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Returns the verb that agrees with the name of a source: the systemd credentials are several.
+pub fn verb<'a>(source: &str, one: &'a str, several: &'a str) -> &'a str {
+    if source == Origin::Systemd.to_string() { several } else { one }
+}
+
 /// Why no login could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -85,7 +90,7 @@ pub enum Error {
     #[error("no credentials are stored")]
     Missing(#[source] Option<Trouble>),
     /// A source has one part of a login, but not the other.
-    #[error("the {origin} has {present} but not {absent}")]
+    #[error("the {origin} {} {present} but not {absent}", verb(&origin.to_string(), "has", "have"))]
     Incomplete {
         /// The source.
         origin: Origin,
@@ -97,6 +102,9 @@ pub enum Error {
     /// The store is locked; a person has to open it.
     #[error("the credential store is locked")]
     Locked,
+    /// The command failed. No other source is asked then: it may be another account's.
+    #[error("credentials.command gave no password, and no other source is asked")]
+    Command(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store cannot be reached.
     #[error("the credential store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -109,7 +117,7 @@ impl Error {
         match self {
             Self::Missing(trouble) => trouble.clone(),
             Self::Unavailable(trouble) => trouble.downcast_ref().cloned(),
-            Self::Incomplete { .. } | Self::Locked => None,
+            Self::Incomplete { .. } | Self::Command(_) | Self::Locked => None,
         }
         .filter(Trouble::is_absence)
     }
@@ -178,8 +186,8 @@ impl Credentials {
     /// # Errors
     ///
     /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when one has half of
-    /// it and none a whole one, [`Error::Locked`] and [`Error::Unavailable`] when a store that may hold it cannot be
-    /// read.
+    /// it and none a whole one, [`Error::Command`], [`Error::Locked`] and [`Error::Unavailable`] when
+    /// a source that may hold it cannot be read.
     pub async fn load(&self) -> Result<Found, Error> {
         let (config, keychain) = match &self.0 {
             Kind::Memory(Some(login)) => {
@@ -330,7 +338,7 @@ async fn from_command(config: &config::Credentials) -> Result<Option<Login>, Err
     let email = config.email.clone().ok_or_else(no_address)?;
     let password = command::first_line(&config.command)
         .await
-        .map_err(|error| Error::Unavailable(Box::new(error)))?;
+        .map_err(|error| Error::Command(Box::new(error)))?;
     Ok(Some(Login { email, password, second_factor: None }))
 }
 

@@ -69,10 +69,11 @@ async fn days(
             },
             Some(order) = daemon.orders.recv() => match order {
                 Order::Reload(reply) => drop(reply.send(reload(daemon, sources))),
+                Order::Yield(reply) => drop(reply.send(Err(no_run()))),
                 Order::Stop(reply) if daemon.is_activated => drop(reply.send(Err(activated()))),
                 Order::Stop(reply) => {
                     let in_flight = daemon.in_flight() as u64;
-                    drop(reply.send(Ok(Stopping { in_flight })));
+                    drop(reply.send(Ok(Stopping { in_flight, run: false })));
                     return "asked to";
                 }
             },
@@ -145,6 +146,11 @@ fn activated() -> Box<Problem> {
     let detail = "the service manager holds its sockets: the next request would start it again";
     let problem = Problem::new(http::StatusCode::CONFLICT, "daemon.activated", detail);
     Box::new(problem.hint("Run `nexudus-proxy service stop`."))
+}
+
+fn no_run() -> Box<Problem> {
+    let detail = "this is no `run`: its place is its own";
+    Box::new(Problem::new(http::StatusCode::CONFLICT, "daemon.serving", detail))
 }
 
 /// Signals that come as close as this are one: `timeout` signals the process and then its group, and

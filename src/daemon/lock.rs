@@ -6,9 +6,9 @@ use super::Error;
 use crate::config::Paths;
 use crate::private;
 
-/// Held while a daemon serves a profile.
+/// Held while a daemon serves a profile, or nobody is to.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -18,7 +18,12 @@ impl Drop for Lock {
 }
 
 /// Takes the profile's lock: the kernel releases it with the process, however that ends.
-pub(super) fn take(paths: &Paths) -> Result<Lock, Error> {
+///
+/// # Errors
+///
+/// [`Error::AlreadyRunning`] where somebody serves it, [`Error::State`] where there is no lock to
+/// be had.
+pub fn hold(paths: &Paths) -> Result<Lock, Error> {
     let directory = paths.profile_state();
     let failed = |source| Error::State { path: directory.clone(), source };
     private::directory(&directory).map_err(failed)?;

@@ -48,6 +48,7 @@ use crate::throttle::Throttle;
 use crate::upstream;
 
 pub use self::direct::{Direct, reach};
+pub use self::lock::{Lock, hold};
 #[cfg(unix)]
 pub use self::relay::Relay;
 #[cfg(unix)]
@@ -75,7 +76,7 @@ pub struct Daemon {
     alert: Option<tokio::task::JoinHandle<()>>,
     #[cfg(target_os = "linux")]
     _reserved: Vec<listen::Reserved>,
-    _lock: lock::Lock,
+    _lock: Lock,
 }
 
 /// What may be other than the configuration says: time, and the login.
@@ -124,6 +125,9 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
+    /// A person has stopped what this process serves.
+    #[error("it was stopped")]
+    Stopped,
     /// The state directory cannot be used.
     #[error("could not use the state directory {}", path.display())]
     State {

@@ -3,13 +3,14 @@
 //!
 //! Everything is judged by that daemon. Here is only checked whose process calls, and put the key
 //! beside what was sent. A `Host` that names this listener becomes `localhost`; any other is left
-//! for the daemon to refuse, as is every `Origin`.
+//! for the daemon to refuse, as is every `Origin`. Where no daemon can be called the answer is ours.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HOST, HeaderName};
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::server::conn::http1;
@@ -20,6 +21,7 @@ use tokio::io::copy_bidirectional;
 use tokio::sync::Mutex;
 
 use super::{Error, Turn};
+use crate::gateway::{self, Body};
 use crate::listen::{self, Bound, Listener, Peer, Stream, Users};
 use crate::secret::Secret;
 
@@ -34,6 +36,8 @@ pub struct Relay {
 #[derive(Debug)]
 struct Towards {
     turn: Arc<Turn>,
+    /// Whose commands a hint names.
+    profile: String,
     key: HeaderValue,
     users: Users,
     names: Vec<String>,
@@ -56,6 +60,7 @@ impl Relay {
         let mut key = HeaderValue::try_from(key.expose()).map_err(Error::UserAgent)?;
         key.set_sensitive(true);
         let towards = Arc::new(Towards {
+            profile: turn.profile().to_owned(),
             turn,
             key,
             users: Users::new(&[], &[], false)?,
@@ -93,10 +98,8 @@ async fn serve(stream: Stream, peer: Peer, towards: Arc<Towards>) {
     if !towards.users.let_in(&peer).await {
         return;
     }
-    let daemon = match call(&towards).await {
-        Ok(daemon) => Arc::new(Mutex::new(daemon)),
-        Err(error) => return tracing::warn!(%error, "the daemon does not answer"),
-    };
+    // Called by the first request, which is told if nobody answers.
+    let daemon = Arc::new(Mutex::new(None));
     let relay = service_fn(|request| {
         let (daemon, towards) = (daemon.clone(), towards.clone());
         async move { relay(request, &daemon, &towards).await }
@@ -116,9 +119,9 @@ async fn call(towards: &Towards) -> Result<SendRequest<Incoming>, Lost> {
 
 async fn relay(
     mut request: Request<Incoming>,
-    daemon: &Mutex<SendRequest<Incoming>>,
+    daemon: &Mutex<Option<SendRequest<Incoming>>>,
     towards: &Towards,
-) -> Result<Response<Incoming>, Lost> {
+) -> Result<Response<Either<Incoming, Body>>, hyper::Error> {
     let headers = request.headers_mut();
     headers.insert(KEY, towards.key.clone());
     let mut hosts = headers.get_all(HOST).iter();
@@ -128,11 +131,21 @@ async fn relay(
         headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
     let caller = upgrade::on(&mut request);
-    let mut answer = send(request, daemon, towards).await?;
+    let mut answer = match send(request, daemon, towards).await {
+        Ok(answer) => answer,
+        Err(Lost::Http(error)) => return Err(error),
+        Err(Lost::Turn(error)) => {
+            // That it was stopped has been said.
+            if !matches!(error, Error::Stopped) {
+                tracing::warn!(%error, "no daemon serves");
+            }
+            return Ok(gateway::unserved(&towards.profile, error).map(Either::Right));
+        }
+    };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         tokio::spawn(join(caller, upgrade::on(&mut answer)));
     }
-    Ok(answer)
+    Ok(answer.map(Either::Left))
 }
 
 /// Joins the two ends of a WebSocket; the daemon says when it is over.
@@ -149,20 +162,25 @@ async fn join(caller: OnUpgrade, daemon: OnUpgrade) -> Result<(), hyper::Error> 
 /// may have its place.
 async fn send(
     request: Request<Incoming>,
-    daemon: &Mutex<SendRequest<Incoming>>,
+    daemon: &Mutex<Option<SendRequest<Incoming>>>,
     towards: &Towards,
 ) -> Result<Response<Incoming>, Lost> {
     let mut daemon = daemon.lock().await;
-    if daemon.ready().await.is_err() {
-        *daemon = call(towards).await?;
-    }
-    let mut lost = match daemon.try_send_request(request).await {
-        Ok(response) => return Ok(response),
+    let ready = match daemon.take() {
+        Some(mut known) => known.ready().await.is_ok().then_some(known),
+        None => None,
+    };
+    let called = match ready {
+        Some(known) => daemon.insert(known),
+        None => daemon.insert(call(towards).await?),
+    };
+    let mut lost = match called.try_send_request(request).await {
+        Ok(answer) => return Ok(answer),
         Err(lost) => lost,
     };
     let Some(unsent) = lost.take_message() else { return Err(lost.into_error().into()) };
-    *daemon = call(towards).await?;
-    Ok(daemon.send_request(unsent).await?)
+    let called = daemon.insert(call(towards).await?);
+    Ok(called.send_request(unsent).await?)
 }
 
 /// Why a request came to nothing.

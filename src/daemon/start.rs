@@ -71,7 +71,7 @@ impl Parts {
     pub(super) fn new(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
         let Setting { clock, credentials } = setting;
         let Made { tls, users, operators } = Made::of(config)?;
-        let lock = lock::take(paths)?;
+        let lock = lock::hold(paths)?;
         let resolver = Resolver::new(Handle::current());
         let (places, admin, is_activated) = bind(config, paths, &users)?;
         let facts = facts(config, paths, &places, &admin, is_activated);

@@ -2,10 +2,12 @@
 //!
 //! A `run` calls whoever serves already: a daemon, or another `run`. Where nobody does it serves
 //! itself, on a socket that other `run`s call too, until its command ends or a daemon asks for its
-//! place. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
+//! place. One that a person stops serves never again. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
 //! session.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -14,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{Daemon, Error, Order, Setting};
+use crate::admin::Reply;
 use crate::admin::client::Client;
 use crate::admin::wire::{Phase, Reloaded, Status, Stopping};
 use crate::config::{Config, Paths, UnixSocket};
@@ -50,6 +53,8 @@ pub struct Turn {
     config: Config,
     paths: Paths,
     own: Mutex<Option<Own>>,
+    /// Whether a person has stopped what this process serves.
+    stopped: Arc<AtomicBool>,
     /// Where somebody answered last.
     known: Mutex<PathBuf>,
 }
@@ -75,16 +80,22 @@ impl Turn {
             config,
             paths: paths.clone(),
             own: Mutex::new(None),
+            stopped: Arc::default(),
             known: Mutex::new(paths.run_socket()),
         }
+    }
+
+    /// Returns the profile.
+    pub fn profile(&self) -> &str {
+        &self.paths.profile
     }
 
     /// Connects to whoever serves the profile, and waits while that changes.
     ///
     /// # Errors
     ///
-    /// [`Error::Unheard`] when whoever holds the profile cannot be called, and as
-    /// [`Daemon::start`].
+    /// [`Error::Unheard`] when whoever holds the profile cannot be called, [`Error::Stopped`] when
+    /// a person has stopped this one, and as [`Daemon::start`].
     pub async fn call(&self) -> Result<UnixStream, Error> {
         let known = self.known.lock().await.clone();
         if let Ok(stream) = UnixStream::connect(known).await {
@@ -118,10 +129,14 @@ impl Turn {
         if own.as_ref().is_some_and(|own| !own.task.is_finished()) {
             return Ok(());
         }
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
         let setting = Setting::of(&self.config, &self.paths);
         let daemon = Daemon::start(&self.config, &self.paths, setting).await?;
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(live(daemon, ended, self.config.daemon.drain));
+        let task =
+            tokio::spawn(live(daemon, ended, self.stopped.clone(), self.config.daemon.drain));
         *own = Some(Own { end, task });
         Ok(())
     }
@@ -136,16 +151,26 @@ impl Turn {
     }
 }
 
-/// Serves until the command has ended, or somebody asks for the place.
-async fn live(mut daemon: Daemon, mut ended: oneshot::Receiver<()>, drain: Duration) {
+/// Serves until the command has ended, a person stops it, or a daemon asks for the place.
+async fn live(
+    mut daemon: Daemon,
+    mut ended: oneshot::Receiver<()>,
+    stopped: Arc<AtomicBool>,
+    drain: Duration,
+) {
     loop {
         tokio::select! {
             _ = &mut ended => return daemon.stop(drain).await,
             Some(order) = daemon.orders.recv() => match order {
                 Order::Reload(reply) => drop(reply.send(Ok(Reloaded::default()))),
                 Order::Stop(reply) => {
-                    let in_flight = daemon.in_flight() as u64;
-                    drop(reply.send(Ok(Stopping { in_flight })));
+                    stopped.store(true, Ordering::Relaxed);
+                    tracing::warn!("stopped: what the command asks for is refused until somebody else serves");
+                    leave(&daemon, reply);
+                    return daemon.stop(drain).await;
+                }
+                Order::Yield(reply) => {
+                    leave(&daemon, reply);
                     break;
                 }
             },
@@ -158,6 +183,11 @@ async fn live(mut daemon: Daemon, mut ended: oneshot::Receiver<()>, drain: Durat
     }
 }
 
+fn leave(daemon: &Daemon, reply: Reply<Stopping>) {
+    let in_flight = daemon.in_flight() as u64;
+    drop(reply.send(Ok(Stopping { in_flight, run: true })));
+}
+
 async fn status(paths: &Paths) -> Option<Status> {
     let asked =
         async { Client::find(&[paths.admin_socket()]).await.ok()?.get("/v1/status").await.ok() };
@@ -168,7 +198,7 @@ async fn status(paths: &Paths) -> Option<Status> {
 /// Whether it was heard is seen by the lock.
 async fn ask_for_place(paths: &Paths) {
     if let Ok(run) = Client::find(&[paths.admin_socket()]).await {
-        let _ = timeout(ANSWERED, run.post::<Stopping>("/v1/stop")).await;
+        let _ = timeout(ANSWERED, run.post::<Stopping>("/v1/yield")).await;
     }
 }
 

@@ -269,6 +269,14 @@ impl Gateway {
     }
 }
 
+/// Answers in the place of a daemon of `profile` that cannot be called.
+pub fn unserved(
+    profile: &str,
+    why: impl std::error::Error + Send + Sync + 'static,
+) -> Response<Body> {
+    respond::render_in(profile, &Error::Unserved(Arc::new(why)))
+}
+
 /// Says what token a body needs.
 fn needs(is_repeatable: bool) -> session::Body {
     if is_repeatable { session::Body::Replayable } else { session::Body::Once }
@@ -320,6 +328,9 @@ pub(crate) enum Error {
     /// The request came after the time to finish was over.
     #[error("the daemon is stopping")]
     Draining,
+    /// No daemon could be called, and none be started.
+    #[error("nobody serves this profile now")]
+    Unserved(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// A defect of ours.
     #[error("the daemon failed while it answered this request")]
     Internal,

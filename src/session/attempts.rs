@@ -276,6 +276,9 @@ fn account(salt: &str, email: &str) -> String {
     tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Its name in the profile's state directory.
+pub(super) const FILE: &str = "attempts.json";
+
 /// How many unclear answers may follow each other [`SOON`]; then one may come each [`LATER`].
 const FEW: u32 = 3;
 const SOON: Duration = Duration::from_secs(5);

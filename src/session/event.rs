@@ -32,6 +32,8 @@ pub enum Event {
         /// Shortest time until the next attempt, where it is known.
         wait: Option<Duration>,
     },
+    /// That attempt could not read a login that has changed.
+    Unread,
     /// The newest pair is durable.
     Stored,
     /// The newest pair could not be written.

@@ -85,6 +85,8 @@ pub(super) struct Landing {
     pub(super) problem: Option<String>,
     /// Whether the login is another account's than what was held.
     pub(super) disowned: bool,
+    /// Whether a login that has changed is still to be read.
+    pub(super) unread: bool,
 }
 
 /// Why an attempt failed, and the shortest time until the next one makes sense.
@@ -123,12 +125,13 @@ impl<I: Issuer> Flight<I> {
     }
 
     async fn attempt(&mut self) -> Result<End, Miss> {
+        self.landing.unread = self.fetch.changed;
         self.find_home().await?;
         self.deadline = self.desk.clock.now().boot + CEILING;
-        let mut found = None;
+        let (mut found, mut lost) = (None, None);
         let mut account = self.desk.credentials.account();
         if self.fetch.changed {
-            found = self.changed_login().await?;
+            (found, lost) = self.changed_login().await?;
             account = found.as_ref().map(|found| found.login.email.clone());
         }
         // Reading needs no lock, since files are replaced whole: a restart resumes at once.
@@ -136,6 +139,11 @@ impl<I: Issuer> Flight<I> {
         if self.has_newer(account.as_deref()) {
             return Ok(End::Read);
         }
+        if let Some(cause) = lost {
+            let (retry_after, cause) = (Duration::ZERO, Some(cause));
+            return Err((Error::CredentialsUnavailable { retry_after, cause }, None));
+        }
+        self.landing.unread = false;
         if self.fetch.changed && self.own(account.as_deref()).is_some() && self.fetch.valid {
             return Ok(End::Kept);
         }
@@ -185,12 +193,29 @@ impl<I: Issuer> Flight<I> {
         Ok(())
     }
 
-    async fn changed_login(&mut self) -> Result<Option<Found>, Miss> {
-        match self.load().await {
-            Ok(found) => Ok(Some(found)),
+    /// Reads the login that has changed; or says why it cannot be known, where it was in a keychain
+    /// that is not there any more.
+    async fn changed_login(&mut self) -> Result<(Option<Found>, Option<Cause>), Miss> {
+        let error = match self.load().await {
+            Ok(found) => return Ok((Some(found), None)),
+            Err(error) => error,
+        };
+        let was_there = self.landing.origin == Some(Origin::Keychain);
+        match error {
+            credentials::Error::Missing(Some(trouble)) if was_there => {
+                Ok((None, Some(Cause::new(trouble.to_string()))))
+            }
+            credentials::Error::Missing(Some(_)) if self.lost_key().is_some() => {
+                Ok((None, self.lost_key()))
+            }
             // A login without a password leaves only a saved session.
-            Err(credentials::Error::Missing(_) | credentials::Error::Incomplete { .. }) => Ok(None),
-            Err(error) => Err((unread(error), None)),
+            credentials::Error::Missing(_) | credentials::Error::Incomplete { .. } => {
+                self.landing.origin = None;
+                Ok((None, None))
+            }
+            error @ (credentials::Error::Command(_)
+            | credentials::Error::Locked
+            | credentials::Error::Unavailable(_)) => Err((unread(error), None)),
         }
     }
 
@@ -199,7 +224,9 @@ impl<I: Issuer> Flight<I> {
         let before = self.desk.clock.now();
         let found = self.desk.credentials.load().await;
         self.deadline += self.desk.clock.now().since(before);
-        self.landing.origin = found.as_ref().ok().map(|found| found.origin);
+        if let Ok(found) = &found {
+            self.landing.origin = Some(found.origin);
+        }
         found
     }
 

@@ -71,7 +71,9 @@ fn unread(error: credentials::Error) -> Error {
         credentials::Error::Unavailable(source) => {
             unavailable(Cause::new(format!("its key cannot be read: {source}")))
         }
-        credentials::Error::Incomplete { .. } => unavailable(Cause::new(error.to_string())),
+        credentials::Error::Incomplete { .. } | credentials::Error::Command(_) => {
+            unavailable(Cause::new(error.to_string()))
+        }
     }
 }
 

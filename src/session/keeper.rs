@@ -23,7 +23,7 @@ pub(super) use self::tasks::{apart, apart_blocking, blocking, join};
 
 use super::Bearer;
 use super::asked::Asked;
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts};
 use super::error::{Cause, Error};
 use super::event::{Action, Event, Fetch};
 pub use super::flight::Step;
@@ -87,7 +87,7 @@ impl<I: Issuer> Keeper<I> {
         shared: Arc<Shared>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        let attempts = Attempts::new(directory.as_ref().map(|path| path.join("attempts.json")));
+        let attempts = Attempts::new(directory.as_ref().map(|path| path.join(attempts::FILE)));
         let config = config.clone();
         let asleep = clock.asleep();
         let seen = |_| {};
@@ -245,6 +245,7 @@ impl<I: Issuer> Keeper<I> {
             origin: self.origin,
             problem: None,
             disowned: false,
+            unread: false,
         };
         let flight = Flight::new(self.desk.clone(), fetch, landing);
         self.flight = Some(apart(flight.fly()));
@@ -258,11 +259,12 @@ impl<I: Issuer> Keeper<I> {
             let cause = Some(Cause::new("an internal error; please report it"));
             let error = Error::Unavailable { retry_after: Duration::ZERO, cause };
             let held = self.held.clone();
-            (End::Failed(error, None), Landing { held, ..Landing::default() })
+            let origin = self.origin;
+            (End::Failed(error, None), Landing { held, origin, ..Landing::default() })
         });
         self.lock = landing.lock;
         self.take_home(landing.home);
-        self.origin = landing.origin.or(self.origin);
+        self.origin = landing.origin;
         self.note_problem(landing.problem);
         let token = landing.held.as_ref().and_then(|held| held.token(self.desk.clock.now()));
         // Logged out meanwhile: nothing of it may come back.
@@ -283,6 +285,9 @@ impl<I: Issuer> Keeper<I> {
             (End::Failed(error, wait), _) => {
                 self.say_failure(&error);
                 self.step(Event::Failed { error: error.clone(), wait });
+                if landing.unread {
+                    self.perform(Event::Unread);
+                }
                 Err(error)
             }
         };

@@ -137,16 +137,20 @@ impl<I: Issuer> Flight<I> {
         if let Some(problem) = &self.landing.problem {
             return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
         }
-        // Somebody has logged in here, where there was a key: a keychain may be late.
-        if let Some((Home::Memory, keeping)) = &self.landing.home
-            && self.desk.config.store != config::Store::Memory
-            && self.desk.directory.as_deref().is_some_and(saved::exists)
-        {
-            let cause = Some(Cause::new(keeping.why.clone()));
+        // A keychain may be late.
+        if let cause @ Some(_) = self.lost_key() {
             return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
         }
         let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
         Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
+    }
+
+    /// Says why there is no key, where somebody has logged in when there was one.
+    pub(super) fn lost_key(&self) -> Option<Cause> {
+        let Some((Home::Memory, keeping)) = &self.landing.home else { return None };
+        let is_lost = self.desk.config.store != config::Store::Memory
+            && self.desk.directory.as_deref().is_some_and(saved::exists);
+        is_lost.then(|| Cause::new(keeping.why.clone()))
     }
 
     /// Changes what is kept of attempts, off this thread: it ends on the disk.
@@ -174,6 +178,10 @@ pub(super) fn unread(error: credentials::Error) -> Error {
             Error::NotLoggedIn(Some(Lack::Half { told: Cause::new(error.to_string()), absent }))
         }
         credentials::Error::Locked => Error::CredentialsLocked { retry_after },
+        credentials::Error::Command(ref source) => Error::CredentialsUnavailable {
+            retry_after,
+            cause: Some(Cause::new(format!("{error}: {source}"))),
+        },
         credentials::Error::Unavailable(source) => Error::CredentialsUnavailable {
             retry_after,
             cause: Some(Cause::new(source.to_string())),

@@ -44,7 +44,7 @@ pub use self::keeper::Step;
 use self::probes::{Judged, Rejection};
 use self::shared::{Command, Commands, Outlook, Shared};
 pub use self::view::{Keeping, Trouble, View, Word};
-pub use self::visit::{Denied, Visit, remove};
+pub use self::visit::{Denied, Visit, prove, remove, set_locked};
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;

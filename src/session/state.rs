@@ -203,6 +203,7 @@ impl State {
                 self.in_flight = false;
                 self.failed(error, wait, now, jitter);
             }
+            Event::Unread => (self.changed, self.asked) = (true, true),
             Event::Stored => {
                 self.store = Store::Durable;
                 self.write_failures = 0;
@@ -557,6 +558,20 @@ mod tests {
 
         let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 0 };
         assert_eq!(session.at(0, Event::Changed), [Action::Fetch(again)]);
+    }
+
+    #[test]
+    fn a_changed_login_that_cannot_be_read_is_looked_at_again_and_nothing_is_spent_meanwhile() {
+        let mut session = holding(1_000);
+        session.at(1, Event::Changed);
+        let error = Error::CredentialsUnavailable { retry_after: secs(0), cause: None };
+
+        session.at(1, Event::Failed { error: error.clone(), wait: None });
+        session.at(1, Event::Unread);
+
+        assert_eq!((session.0.token(), session.0.error()), (Some(token(1, 0, 1_000)), Some(error)));
+        let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 1 };
+        assert_eq!(session.at(2, Event::Look), [Action::Fetch(again)]);
     }
 
     #[test]

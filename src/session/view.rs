@@ -24,7 +24,7 @@ pub struct View {
     pub store: Keeping,
     /// Whether the newest pair is at rest there.
     pub saved: bool,
-    /// Time since the token was received.
+    /// Time since the newest token was received, valid or not.
     #[serde(serialize_with = "seconds")]
     pub age: Option<Duration>,
     /// Time that the token has left.
@@ -114,7 +114,7 @@ impl View {
             source: latest.origin.map(|origin| origin.to_string()),
             store: latest.keeping.clone().unwrap_or_else(keeping),
             saved: latest.saved,
-            age: token.map(|token| token.age(now)),
+            age: latest.token.map(|token| token.age(now)),
             expires_in: token.map(|token| token.left(now)),
             renews_in: left,
             refresh_token_expires_in: latest

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Failure, Issued};
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts};
 use super::error::{Cause, Error};
 use super::home::{self, Home};
 use super::issuer::{Grant, Issuer};
@@ -22,7 +22,7 @@ use super::totp::Code;
 use super::view::Keeping;
 use crate::clock::Clock;
 use crate::config;
-use crate::credentials::{Credentials, Login};
+use crate::credentials::{self, Credentials, Keychain, Login};
 
 /// The saved session of a profile, while no other process may change it.
 #[derive(Debug)]
@@ -57,13 +57,14 @@ impl Visit {
         credentials: &Credentials,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let (home, keeping) = home::find(config, Some(directory), credentials, handed).await?;
-        let lock = wait_for_lock(directory, &clock).await.map_err(|cause| {
+        let lock = wait_for_lock(directory, &clock, PATIENCE).await.map_err(|cause| {
             let cause = Some(cause);
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
-        let attempts = Attempts::new(Some(directory.join("attempts.json")));
+        // In turn with others too: it may make the key.
+        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let (home, keeping) = home::find(config, Some(directory), credentials, handed).await?;
+        let attempts = Attempts::new(Some(directory.join(attempts::FILE)));
         let record = match &home {
             // One that does not open is moved aside when another takes its place.
             Home::File(saved) => {
@@ -174,12 +175,38 @@ pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Cause> {
     if !directory.exists() {
         return Ok(());
     }
-    let _lock = wait_for_lock(directory, clock).await?;
+    let _lock = wait_for_lock(directory, clock, PATIENCE).await?;
     saved::remove(directory).map_err(|error| unwritable(directory, &error))
 }
 
-async fn wait_for_lock(directory: &Path, clock: &Clock) -> Result<Lock, Cause> {
-    let patience = clock.now().boot + PATIENCE;
+/// Notes that a person has locked or unlocked the session of a profile that nobody serves.
+///
+/// # Errors
+///
+/// When it could not be noted.
+pub async fn set_locked(directory: &Path, locked: bool, clock: &Clock) -> Result<(), Cause> {
+    let _lock = wait_for_lock(directory, clock, PATIENCE).await?;
+    let attempts = Attempts::new(Some(directory.join(attempts::FILE)));
+    attempts.read();
+    attempts.set_locked(locked).map_err(|error| unwritable(directory, &error))
+}
+
+/// Proves that the keychain keeps what it is given, in turn with others who do: it is one entry.
+///
+/// # Errors
+///
+/// As [`Keychain::prove`]. Where no turn is to be had, it is proved out of turn.
+pub async fn prove(
+    keychain: &Keychain,
+    directory: &Path,
+    clock: &Clock,
+) -> Result<(), credentials::Error> {
+    let _lock = wait_for_lock(directory, clock, A_PROOF).await;
+    keychain.prove().await
+}
+
+async fn wait_for_lock(directory: &Path, clock: &Clock, patience: Duration) -> Result<Lock, Cause> {
+    let patience = clock.now().boot + patience;
     loop {
         match Lock::attempt(directory) {
             Ok(Some(lock)) => return Ok(lock),
@@ -196,6 +223,10 @@ fn unwritable(directory: &Path, error: &io::Error) -> Cause {
 
 /// Longest wait for another process: an attempt of its own ends within 30 s.
 const PATIENCE: Duration = Duration::from_secs(35);
+
+/// Longest wait for others who prove the keychain: an attempt to renew may be slower, and is not in
+/// the way.
+const A_PROOF: Duration = Duration::from_secs(5);
 
 /// How often the lock is tried.
 const AGAIN: Duration = Duration::from_millis(20);

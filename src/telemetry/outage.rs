@@ -1,5 +1,5 @@
 //! Requests that an upstream did not answer, in the log: the first of a kind at once, then how many
-//! there were, once a minute at most; and that it answers again.
+//! there were, once a minute at most; and that it answers again, after how many more.
 //!
 //! An answer costs one relaxed load. The lock is for failures.
 
@@ -42,8 +42,16 @@ impl Outage {
     /// Notes that one was answered.
     pub fn answered(&self) {
         if self.is_told.load(Ordering::Relaxed) && self.is_told.swap(false, Ordering::Relaxed) {
-            tracing::info!(origin = self.origin, "Nexudus answers again");
+            let failed = self.rest();
+            let failed = (failed > 0).then_some(failed);
+            tracing::info!(origin = self.origin, failed, "Nexudus answers again");
         }
+    }
+
+    /// Returns how many failures have not been told yet. They are from now on.
+    fn rest(&self) -> u64 {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.values_mut().map(|kind| std::mem::take(&mut kind.since)).sum()
     }
 
     /// Counts a failure; returns how many there were since the last that was told, if this is.
@@ -85,6 +93,20 @@ mod tests {
         assert_eq!(count("upstream.closed", 60), Some(60));
         assert_eq!(count("upstream.closed", 61), None);
         assert_eq!(count("upstream.closed", 7_200), Some(2));
+    }
+
+    #[test]
+    fn what_was_not_told_is_when_it_answers_again() {
+        let outage = Outage::new("https://spaces.nexudus.com".to_owned());
+        let start = Instant::now();
+        for code in ["upstream.closed", "upstream.closed", "upstream.timeout", "upstream.closed"] {
+            outage.failed(code, "a cause", start);
+        }
+
+        assert_eq!(outage.rest(), 2, "the first of each kind was told");
+        assert_eq!(outage.rest(), 0);
+        let later = start + Duration::from_secs(60);
+        assert_eq!(outage.count("upstream.closed", later), Some(1), "none is counted twice");
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn what_the_daemon_alone_sees_of_the_sources_is_told() {
     place.home.write("handed/nexudus-email", BOB);
     let handed = place.home.path("handed").display().to_string();
     let environment = [LOGIN[0], LOGIN[1], ("CREDENTIALS_DIRECTORY", &handed)];
-    let half = "the systemd credentials has nexudus-email but not nexudus-password";
+    let half = "the systemd credentials have nexudus-email but not nexudus-password";
 
     let daemon = place.serve(&environment);
     assert_eq!(daemon.me().0, 200, "half a login hides no whole one");

@@ -59,6 +59,60 @@ fn behind_a_proxy_everything_is_checked_as_without_one() {
     assert!(of(&told, "token").starts_with("ok "), "{told:#}");
 }
 
+#[test]
+fn half_a_login_that_is_passed_over_is_warned_of_and_half_of_the_only_one_fails() {
+    let (home, _simulator) = stage();
+    home.write("handed/nexudus-email", DEMO_EMAIL);
+    let half = "the systemd credentials have nexudus-email but not nexudus-password";
+    let doctor = |password: Option<&str>| -> Json {
+        let mut command = home.command("doctor --json");
+        command.env("CREDENTIALS_DIRECTORY", home.path("handed"));
+        if let Some(password) = password {
+            command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", password);
+        }
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
+    };
+
+    let told = doctor(Some(DEMO_PASSWORD));
+    assert_eq!(
+        of(&told, "login"),
+        format!(
+            "warn {DEMO_EMAIL} from the environment, the most explicit source that has one; {half}"
+        )
+    );
+    assert_eq!(line(&told, "login")["fix"], "Complete that half, or take it away.");
+    assert!(of(&told, "token").starts_with("ok "), "{told:#}");
+
+    let told = doctor(None);
+    assert_eq!(of(&told, "login"), format!("fail {half}"));
+    assert_eq!(line(&told, "login")["fix"], "Give nexudus-password too.");
+}
+
+/// What comes next in the order may be another account's, so nobody is logged in there instead.
+#[test]
+fn a_command_that_fails_is_named_and_no_other_source_is_asked() {
+    let (home, simulator) = stage();
+    let whole = |line: &str| {
+        let mut command = home.command(line);
+        command.env("NEXUDUS_PROXY_CREDENTIALS_COMMAND", "['false']");
+        command.env("NEXUDUS_PROXY_CREDENTIALS_EMAIL", DEMO_EMAIL);
+        command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
+        command
+    };
+    let said = "credentials.command gave no password, and no other source is asked: \
+                `false` failed (exit status: 1)";
+
+    let told = home.transcript(&mut whole("whoami"));
+    assert!(told.contains(said) && told.ends_with("=> 8\n"), "{told}");
+    assert!(simulator.token_calls().is_empty());
+    let told = serde_json::from_slice(&whole("doctor --json").output().unwrap().stdout).unwrap();
+    assert_eq!(of(&told, "login"), format!("fail {said}"));
+    assert_eq!(
+        line(&told, "login")["fix"],
+        "Repair it, or name the source to ask instead with credentials.source."
+    );
+}
+
 fn stage() -> (Home, Simulator) {
     let home = home();
     let simulator =

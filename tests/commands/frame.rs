@@ -138,21 +138,21 @@ fn with_json_every_outcome_is_one_document() {
                 (&json["valid"], json["errors"].as_array().unwrap().len()),
                 (&false.into(), 2)
             );
-        } else {
-            assert_eq!(json["exit_code"], code);
         }
+        assert_eq!(json["exit_code"], code);
     }
     // What has been told is not told twice.
     let doctor = home.command("doctor --json").output().unwrap();
     let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
-    assert_eq!(doctor["passed"], false);
+    assert_eq!((&doctor["passed"], &doctor["exit_code"]), (&false.into(), &1.into()));
+    assert_eq!(sentence(&doctor), "one check failed");
     #[cfg(target_os = "linux")]
     {
         home.configure("");
         let service = home.command("service status --json").output().unwrap();
         let status: serde_json::Value = serde_json::from_slice(&service.stdout).unwrap();
         assert_eq!((&status["installed"], service.status.code()), (&false.into(), Some(6)));
+        assert_eq!(status["exit_code"], 6);
+        assert!(sentence(&status).contains("not installed"), "{status}");
     }
-    let run = home.command("--json run -- nosuchcommand").output().unwrap();
-    assert!(run.stdout.is_empty(), "stdout is the command's: {run:?}");
 }

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value as Json;
 
+use crate::shared::eventually;
 use crate::support::{Home, home};
 
 #[test]
@@ -26,6 +27,27 @@ fn without_a_daemon_every_command_says_so() {
         assert_eq!(home.run(command), said, "{command}");
     }
     assert_eq!(home.run("wait --timeout 50ms"), said);
+}
+
+/// What a locked profile is advised must work where no daemon runs.
+#[test]
+fn a_profile_is_locked_and_unlocked_without_a_daemon() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    assert!(home.run("lock").starts_with("locked; token: none"));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+
+    assert_eq!(home.run("unlock"), "unlocked; no daemon runs\n=> 0\n");
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+
+    assert_eq!(home.run("lock --json"), "{\n  \"daemon\": false,\n  \"locked\": true\n}\n=> 0\n");
+    let mut daemon = nexudus.serve(&home, |_| {});
+    eventually("it is locked", || home.run("status").contains("(session.locked)"));
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
 
 #[test]

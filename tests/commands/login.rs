@@ -239,6 +239,10 @@ fn whoami_exits_as_login_does_where_there_is_no_api_access() {
         ),
         "{said}"
     );
+    let said = command.arg("--json").output().unwrap().stdout;
+    let json: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    assert_eq!((&json["APIAccess"], &json["exit_code"]), (&false.into(), &5.into()));
+    assert_eq!(json["errors"][0]["sentence"], "forbidden: the account has no API access");
 }
 
 #[test]

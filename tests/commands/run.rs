@@ -87,6 +87,88 @@ fn a_daemon_takes_over_from_a_run_that_goes_on_through_it() {
 }
 
 #[test]
+fn a_daemon_gives_its_place_to_nobody() {
+    let (_upstream, home) = stage();
+    let _daemon = serving(&home, "serve");
+
+    let asked = Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--unix-socket"])
+        .arg(home.path(".local/state/nexudus-proxy/run/admin.sock"))
+        .arg("http://localhost/v1/yield")
+        .output()
+        .unwrap();
+
+    assert_eq!(String::from_utf8(asked.stdout).unwrap(), "409");
+    assert!(home.run("status").ends_with("=> 0\n"));
+}
+
+/// Whoever stopped it means it: nothing that its command asks for begins it anew.
+#[test]
+fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
+    let (upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    assert_eq!(
+        home.run("stop"),
+        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until somebody else serves\n\
+         => 0\n"
+    );
+
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+    assert_eq!(problem["detail"], "nobody serves this profile now: it was stopped");
+    assert!(home.run("status").ends_with("=> 6\n"));
+    let logins = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    assert_eq!(logins, 1);
+    let daemon = serving(&home, "serve");
+    assert_eq!(run.ask(), "200", "another may serve it");
+    drop(daemon);
+    assert_eq!(run.ask(), "503");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn where_no_daemon_can_be_called_the_command_is_told_why() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    let _daemon = serving_at(&home, "serve --socket off", "listening");
+
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+    assert_eq!(
+        problem["detail"],
+        "nobody serves this profile now: the daemon that serves the profile `default` cannot be \
+         called: it has no unix socket (listen.unix)"
+    );
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn a_lock_finds_whoever_serves_while_a_daemon_takes_over() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    let taking_over = std::thread::scope(|scope| {
+        let taking_over = scope.spawn(|| serving(&home, "serve"));
+        while !taking_over.is_finished() {
+            let said = home.run("lock");
+            assert!(said.starts_with("locked; ") && said.ends_with("=> 0\n"), "{said}");
+        }
+        taking_over.join().unwrap()
+    });
+
+    assert_eq!(run.ask(), "423");
+    assert_eq!(run.end(), Some(0));
+    drop(taking_over);
+}
+
+#[test]
 fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
     let (_upstream, home) = stage();
     let _daemon = serving_at(&home, "serve --socket off", "listening");
@@ -128,6 +210,39 @@ fn it_ends_as_the_command_does() {
     assert_eq!(code("run").status.code(), Some(125));
     home.configure("[nonsense]\n");
     assert_eq!(code("run -- true").status.code(), Some(125));
+}
+
+/// Up to its start nobody else writes there; from then on all of stdout is the command's.
+#[test]
+fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
+    let (_upstream, home) = stage();
+    let told = |line: &str| {
+        let told = with_login(&home, line).output().unwrap();
+        (told.status.code(), String::from_utf8(told.stdout).unwrap())
+    };
+
+    let (code, said) = told("run --json -- no-such-command");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["exit_code"]), (Some(127), &127.into()));
+    assert_eq!(json["errors"][0]["sentence"], "could not run `no-such-command`");
+    assert_eq!(told("run --json -- false"), (Some(1), String::new()));
+    home.configure("[nonsense]\n");
+    let (code, said) = told("--json run -- true");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["exit_code"]), (Some(125), &125.into()));
+}
+
+/// Whoever takes the key away while the command runs has said so.
+#[test]
+fn a_run_whose_key_was_revoked_ends_without_a_warning() {
+    let (_upstream, home) = stage();
+    let text = "name=$(cd; $PROGRAM client list --json -q | grep -o 'run-[0-9]*'); \
+                $PROGRAM client revoke $name >/dev/null; \
+                curl -s -o /dev/null -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me";
+    let mut run = script(&home, "run", text);
+    run.env("PROGRAM", env!("CARGO_BIN_EXE_nexudus-proxy"));
+
+    assert_eq!(home.transcript(&mut run), "403\n=> 0\n");
 }
 
 #[test]
@@ -173,6 +288,14 @@ const TALK: &str = "while read -r _; do \
     curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
     curl -s -o /dev/null -w '%{http_code}\\n' -H 'Content-Type: application/json' \
     -d '{\"FullName\":\"x\",\"Email\":\"x@example.test\"}' $NEXUDUS_BASE_URL/api/spaces/coworkers; done";
+
+/// Asks once for each line that it reads, and leaves the answer where the test finds it.
+const WHY: &str = "while read -r _; do \
+    curl -s -o answer.json -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me; done";
+
+fn problem(home: &Home) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(home.path("answer.json")).unwrap()).unwrap()
+}
 
 /// A `run` that is told when to ask.
 struct Talk {

@@ -73,6 +73,12 @@ fn it_is_started_looked_at_read_stopped_and_removed() {
         ["service  failed (watchdog)", "sockets  closed"]
     );
     assert!(place.run("service status").ends_with("=> 6\n"));
+    let told = place.run("service status --json");
+    let (json, told) = told.split_once("! ").unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!((&json["state"], &json["exit_code"]), (&"failed".into(), &6.into()));
+    assert_eq!(json["errors"][0]["sentence"], "the service neither runs nor listens");
+    assert!(told.ends_with("! hint: Run `nexudus-proxy service start`.\n=> 6\n"), "{told}");
     assert_eq!(
         place.run("service uninstall"),
         format!(

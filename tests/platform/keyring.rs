@@ -43,17 +43,11 @@ pub(crate) fn without_keyring() -> Desktop {
          Exec=/bin/sh -c \"echo asked >> {note}; exit 1\"\n"
     );
     std::fs::write(services.join("org.gnome.keyring.SystemPrompter.service"), service).unwrap();
-    let mut bus = within(&home, "dbus-daemon")
-        .args(["--session", "--nofork", "--nopidfile", "--print-address=1"])
-        .arg(format!("--address=unix:dir={}", run.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|_| panic!("the test needs dbus-daemon: {HOW}"));
-    let mut address = String::new();
-    BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
-    let simulator =
-        Simulator::builder().account(Account::new(DEMO_EMAIL, DEMO_PASSWORD)).start().unwrap();
+    let (bus, address) = bus(&home);
+    let accounts = [DEMO_EMAIL, BOB].map(|email| Account::new(email, DEMO_PASSWORD));
+    let builder =
+        accounts.into_iter().fold(Simulator::builder(), |it, account| it.account(account));
+    let simulator = builder.start().unwrap();
     simulator.write_ca(&home.path().join("ca.pem")).unwrap();
     let configuration = home.path().join(".config/nexudus-proxy");
     std::fs::create_dir_all(&configuration).unwrap();
@@ -64,7 +58,23 @@ pub(crate) fn without_keyring() -> Desktop {
         home.path().join("ca.pem").display(),
     );
     std::fs::write(configuration.join("config.toml"), text).unwrap();
-    Desktop { simulator, bus, address: address.trim().to_owned(), provider: None, home }
+    Desktop { simulator, bus, address, provider: None, home }
+}
+
+/// Starts a session bus, and returns its address.
+fn bus(home: &tempfile::TempDir) -> (Child, String) {
+    let mut bus = within(home, "dbus-daemon")
+        .args(["--session", "--nofork", "--nopidfile", "--print-address=1"])
+        .arg(format!("--address=unix:dir={}", home.path().join("run").display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|_| panic!("the test needs dbus-daemon: {HOW}"));
+    let mut address = String::new();
+    BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    // Without the bus's own number: another may have the place later.
+    let address = address.trim().split(",guid=").next().unwrap().to_owned();
+    (bus, address)
 }
 
 impl Desktop {
@@ -131,6 +141,24 @@ impl Desktop {
         let mut provider = self.provider.take().unwrap();
         provider.kill().unwrap();
         provider.wait().unwrap();
+    }
+
+    /// Ends the person's session and begins another: its bus has another address. Returns what
+    /// brings the bus back for whoever knows the old one.
+    pub(crate) fn log_in_again(&mut self) -> impl FnOnce() + use<> {
+        self.kill_provider();
+        self.bus.kill().unwrap();
+        self.bus.wait().unwrap();
+        let (bus, address) = bus(&self.home);
+        let old = std::mem::replace(&mut self.address, address);
+        self.bus = bus;
+        self.open();
+        let place = |address: &str| PathBuf::from(address.strip_prefix("unix:path=").unwrap());
+        let (old, new) = (place(&old), place(&self.address));
+        move || {
+            let _ = std::fs::remove_file(&old);
+            std::os::unix::fs::symlink(new, old).unwrap();
+        }
     }
 
     fn is_locked(&self) -> Option<bool> {
@@ -275,6 +303,9 @@ fn within(home: &tempfile::TempDir, program: &str) -> Command {
         .env("XDG_RUNTIME_DIR", home.path().join("run"));
     command
 }
+
+/// Another account.
+pub(crate) const BOB: &str = "bob@example.test";
 
 const COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
 const MASTER: &str = "test-master-pw";

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD};
 
-use crate::keyring::{Desktop, desktop, without_keyring};
+use crate::keyring::{BOB, Desktop, desktop, without_keyring};
 use crate::shared::eventually;
 
 const LOGIN: &str = "login --email ada@example.test --password-stdin";
@@ -133,6 +133,68 @@ fn a_provider_that_was_killed_in_between_is_found_again() {
     desktop.open();
     assert_eq!(desktop.run("logout", "").code, 0);
     assert_eq!(desktop.entries(), 0);
+}
+
+/// The daemon knows the address of one bus for life, and that bus has ended with its session.
+#[test]
+fn a_daemon_whose_session_bus_has_ended_says_so_and_goes_on_once_it_is_back() {
+    let mut desktop = desktop();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    let _daemon = desktop.serve();
+    assert_eq!(desktop.run("whoami", "").code, 0);
+    let comes_back = desktop.log_in_again();
+
+    let told = desktop.run(&format!("login --email {BOB} --password-stdin"), DEMO_PASSWORD);
+
+    let why = "could not use the stored credentials: no file: its key cannot be read: there is no \
+               D-Bus session bus";
+    assert_eq!(told.code, 0, "{told:?}");
+    let warned = format!("warning: the running daemon does not use it yet: {why}. Run ");
+    assert!(told.err.contains(&warned), "{told:?}");
+    let status = desktop.run("status", "");
+    assert!(status.out.contains(&format!("trouble    {why}\n")), "{status:?}");
+    assert!(status.out.contains(&format!("account    {DEMO_EMAIL}")), "{status:?}");
+    let doctor = desktop.run("doctor", "");
+    assert!(doctor.out.contains(&format!("; the daemon that runs: {why}\n")), "{doctor:?}");
+    assert!(doctor.out.contains("→ Start the daemon again from a session"), "{doctor:?}");
+
+    comes_back();
+    eventually("the daemon reads the login", || desktop.run("whoami", "").out.contains(BOB));
+    assert!(!desktop.run("status", "").out.contains("trouble"));
+}
+
+#[test]
+fn logins_at_once_take_turns() {
+    let desktop = desktop();
+
+    let told = std::thread::scope(|scope| {
+        let login = || scope.spawn(|| desktop.run(LOGIN, DEMO_PASSWORD));
+        [login(), login(), login(), login()].map(|login| login.join().unwrap())
+    });
+
+    assert!(told.iter().all(|told| told.code == 0), "{told:?}");
+    assert_eq!(desktop.entries(), 3);
+    assert_eq!(desktop.run("whoami", "").code, 0, "the pair that is kept is the newest");
+}
+
+#[test]
+fn a_session_of_another_account_comes_from_no_source() {
+    let desktop = desktop();
+    desktop.run(LOGIN, DEMO_PASSWORD);
+    let _daemon = desktop.serve();
+    eventually("it serves", || desktop.run("whoami", "").code == 0);
+    desktop.simulator.revoke_refresh_tokens();
+    assert_eq!(desktop.run("refresh", "").code, 0);
+    let status = desktop.run("status", "");
+    assert!(status.out.contains("login from Secret Service\n"), "{status:?}");
+
+    let login = format!("login --email {BOB} --password-stdin --session-only");
+    let told = desktop.run(&login, DEMO_PASSWORD);
+
+    assert!(!told.err.contains("warning"), "{told:?}");
+    let status = desktop.run("status", "");
+    let said = format!("account    {BOB}, session resumed; no source holds a login\n");
+    assert!(status.out.contains(&said), "{status:?}");
 }
 
 #[test]

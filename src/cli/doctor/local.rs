@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::{Failure, Finding, fail, failed, ok, skip, warn};
 use crate::admin::wire::Session;
+use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Loaded, Paths};
 use crate::credentials::{self, Credentials, Error, Keychain, Origin};
-use crate::{daemon, listen};
+use crate::{daemon, listen, session};
 
 pub(super) fn config(loaded: &Loaded) -> Finding {
     let Loaded { config, paths, warnings, .. } = loaded;
@@ -25,6 +26,7 @@ pub(super) fn config(loaded: &Loaded) -> Finding {
 /// login from elsewhere.
 pub(super) async fn store(
     config: &Config,
+    paths: &Paths,
     credentials: &Credentials,
     daemon: Option<&Session>,
 ) -> Finding {
@@ -33,7 +35,7 @@ pub(super) async fn store(
     let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
         return skip("no keychain is configured");
     };
-    match keychain.prove().await {
+    match session::prove(keychain, &paths.profile_state(), &Clock::system()).await {
         Ok(()) => ok(format!(
             "{}: an entry was written, read on another connection and deleted",
             Keychain::name()
@@ -64,6 +66,9 @@ pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -
                 "{} from the {}, the most explicit source that has one",
                 found.login.email, found.origin
             );
+            if let Some(trouble) = daemon.and_then(unread) {
+                return warn(format!("{told}; the daemon that runs: {trouble}"), BRING_BACK);
+            }
             if let Some(half) = credentials.halves().first() {
                 return warn(format!("{told}; {half}"), "Complete that half, or take it away.");
             }
@@ -84,11 +89,24 @@ pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -
                 "Run `nexudus-proxy login`, unless the check of the token passes.",
             ),
         },
-        Err(error @ (Error::Incomplete { .. } | Error::Locked | Error::Unavailable(_))) => {
-            failed(&Failure::Credentials(error))
-        }
+        Err(
+            error @ (Error::Incomplete { .. }
+            | Error::Command(_)
+            | Error::Locked
+            | Error::Unavailable(_)),
+        ) => failed(&Failure::Credentials(error)),
     }
 }
+
+/// Returns why a daemon that runs cannot read what a person has stored.
+fn unread(daemon: &Session) -> Option<String> {
+    let trouble = daemon.error.as_ref().filter(|error| error.code.starts_with("credentials."))?;
+    let cause = trouble.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Some(format!("{}{cause}", trouble.sentence))
+}
+
+const BRING_BACK: &str = "Start the daemon again from a session where the keychain runs; it looks \
+    again by itself where that comes back.";
 
 /// `keys` are those that a running daemon was given other values for than are configured here.
 pub(super) async fn daemon(is_there: bool, profile: &str, keys: &[&str]) -> Finding {

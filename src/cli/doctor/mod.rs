@@ -72,24 +72,19 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
             lines
         }
     };
-    if globals.json {
-        let passed = lines.iter().all(|line| line.verdict != Verdict::Fail);
-        print.json(&json!({ "passed": passed, "checks": lines }))?;
-    } else {
+    if !globals.json {
         show(&lines, print)?;
     }
     let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail).count();
-    match failed {
-        0 => Ok(()),
-        _ => Err(Failure::Other {
-            sentence: match failed {
-                1 => "one check failed".to_owned(),
-                _ => format!("{failed} checks failed"),
-            },
-            code: Code::Failed,
-            hint: None,
-        }),
-    }
+    let shown = json!({ "passed": failed == 0, "checks": lines });
+    let sentence = match failed {
+        0 if globals.json => return print.json(&shown),
+        0 => return Ok(()),
+        1 => "one check failed".to_owned(),
+        _ => format!("{failed} checks failed"),
+    };
+    let failure = Failure::Other { sentence, code: Code::Failed, hint: None };
+    Err(Failure::Shown { shown, failure: Box::new(failure) })
 }
 
 /// Whoever is here has asked `doctor` already.
@@ -123,7 +118,7 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let mut lines = vec![Line::of("config", local::config(loaded), Duration::ZERO)];
     let stored = async {
         let daemon = serving.as_ref().map(|status| &status.session);
-        let store = timed("store", local::store(config, &credentials, daemon)).await;
+        let store = timed("store", local::store(config, paths, &credentials, daemon)).await;
         [store, timed("login", local::login(&credentials, daemon)).await]
     };
     let here = async {

@@ -42,7 +42,9 @@ pub(super) fn credentials_code(error: &credentials::Error) -> Code {
     match error {
         credentials::Error::Missing(_) => Code::NotLoggedIn,
         credentials::Error::Incomplete { .. } => Code::Usage,
-        credentials::Error::Locked | credentials::Error::Unavailable(_) => Code::Store,
+        credentials::Error::Command(_)
+        | credentials::Error::Locked
+        | credentials::Error::Unavailable(_) => Code::Store,
     }
 }
 
@@ -58,6 +60,9 @@ fn credentials_hint(error: &credentials::Error) -> String {
     match error {
         credentials::Error::Missing(_) => "Run `nexudus-proxy login`.".to_owned(),
         credentials::Error::Incomplete { absent, .. } => format!("Give {absent} too."),
+        credentials::Error::Command(_) => {
+            "Repair it, or name the source to ask instead with credentials.source.".to_owned()
+        }
         credentials::Error::Locked => {
             "Unlock it in a desktop session, or give the login as a systemd credential.".to_owned()
         }

@@ -8,14 +8,20 @@ use crate::admin::wire::Session;
 use crate::cli::Failure;
 use crate::cli::me::Me;
 use crate::config::in_profile;
-use crate::credentials::{Login, SecondFactor};
+use crate::credentials::{Login, Origin, SecondFactor};
 use crate::session::Visit;
 
 impl Attempt {
     pub(super) fn warn_of_sources(&self, visit: &Visit, login: &Login) {
         for origin in self.credentials.beside_keychain() {
+            let (holds, is) = match origin {
+                Origin::Systemd => ("hold", "are"),
+                Origin::Command | Origin::Environment | Origin::Keychain | Origin::Memory => {
+                    ("holds", "is")
+                }
+            };
             self.print.warning(&format!(
-                "the {origin} holds a login too and is read first: the daemon uses that one"
+                "the {origin} {holds} a login too and {is} read first: the daemon uses that one"
             ));
         }
         let code = matches!(login.second_factor, Some(SecondFactor::Code(_)));
@@ -60,9 +66,12 @@ impl Attempt {
             Ok(Some(session)) if !in_use_of(session, me) => {
                 match (&session.error, &session.account) {
                     (Some(error), _) => {
+                        let cause = error.cause.iter().map(|cause| format!(": {cause}"));
                         format!(
-                            "the running daemon does not use it yet: {}. {}",
-                            error.sentence, error.hint
+                            "the running daemon does not use it yet: {}{}. {}",
+                            error.sentence,
+                            cause.collect::<String>(),
+                            error.hint
                         )
                     }
                     (None, account) => {

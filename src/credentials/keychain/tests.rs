@@ -111,6 +111,26 @@ async fn a_login_without_a_second_factor_removes_the_old_one_and_a_code_is_never
 }
 
 #[tokio::test]
+async fn half_a_login_is_named_as_what_it_is() {
+    let keychain = Keychain::of(Memory::default(), "default");
+    let name = Keychain::name();
+    for (half, said) in [
+        (Name::Email, format!("the {name} has an e-mail address but not a password")),
+        (Name::Password, format!("the {name} has a password but not an e-mail address")),
+    ] {
+        keychain.write(vec![(half, Some(Secret::new("half")))]).await.unwrap();
+
+        let error = keychain.login().await.unwrap_err();
+
+        assert!(matches!(error, Error::Incomplete { origin: Origin::Keychain, .. }), "{error:?}");
+        assert_eq!(error.to_string(), said);
+        assert!(keychain.remove_login().await.unwrap(), "half of one is removed too");
+    }
+    keychain.write(vec![(Name::TotpSecret, Some(Secret::new("JBSWY3DP")))]).await.unwrap();
+    assert_eq!(keychain.login().await.unwrap(), None, "a 2FA secret alone is no login");
+}
+
+#[tokio::test]
 async fn a_canary_tells_a_store_that_forgets() {
     let store = Memory::default();
     let keychain = Keychain::of(store.clone(), "default");

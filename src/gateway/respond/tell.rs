@@ -98,6 +98,14 @@ pub(super) fn tell(error: &Error) -> Told {
         )
         .retry(Duration::from_secs(1))
         .closing(),
+        Error::Unserved(_) => Told::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "daemon.draining",
+            "No daemon serves",
+            "Run `nexudus-proxy serve`, or start the command of `run` again.",
+        )
+        .retry(Duration::from_secs(1))
+        .closing(),
         Error::Internal => Told::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "daemon.internal",

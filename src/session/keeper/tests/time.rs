@@ -28,6 +28,8 @@ async fn an_expired_token_is_replaced_at_once_after_a_resume() {
     world.hand.suspend(secs(50_000));
 
     assert!(session.bearer().is_err());
+    let view = session.view();
+    assert_eq!((view.expires_in, view.age), (None, Some(secs(50_000))), "how old it is, is known");
     assert_eq!(session.ready(Body::Replayable).await, Ok(()));
     assert_eq!(session.bearer().unwrap().generation, 2);
 }
