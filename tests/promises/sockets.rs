@@ -129,6 +129,52 @@ async fn a_host_that_does_not_agree_is_heard_as_always() {
 }
 
 #[tokio::test]
+async fn what_is_no_handshake_is_not_sent_on_as_one() {
+    let upstream = exact(|head| match head.contains("upgrade") {
+        true => Reply::Switch,
+        false => Reply::Keep(ok("served")),
+    })
+    .await;
+    let daemon = switching(&upstream).run().await;
+    let whole = String::from_utf8(handshake()).unwrap();
+    let (key, version) = ("dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13\r\n");
+
+    for (part, other, why) in [
+        (&*format!("Sec-WebSocket-Key: {key}\r\n"), "", "Key"),
+        (key, "dGhlIHNhbXBsZSBub25jZQ", "Key"),
+        (key, "not base64", "Key"),
+        (version, "", "Version"),
+        ("Version: 13", "Version: 8", "Version"),
+        (version, "Sec-WebSocket-Version: 13, 8\r\n", "Version"),
+        ("GET", "POST", "GET"),
+        ("Connection: Upgrade", "Connection: keep-alive", "Connection"),
+        (version, &format!("{version}Content-Length: 2\r\n"), "body"),
+        (version, &format!("{version}Transfer-Encoding: chunked\r\n"), "body"),
+    ] {
+        let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+        caller.write_all(whole.replacen(part, other, 1).as_bytes()).await.unwrap();
+        let answer = read_until(&mut caller, "}\n").await;
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{other}: {answer}");
+        assert!(answer.contains("\"code\":\"request.upgrade\""), "{other}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body.contains(why), "{other}: {answer}");
+        assert_eq!(head.contains("\r\nsec-websocket-version: 13"), why == "Version", "{head}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+
+    // HTTP/1.0 has no Upgrade, and one offer may stand beside others.
+    let served = daemon.raw(&whole.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    assert!(served.ends_with("served"), "{served}");
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    let among = whole.replacen("Upgrade: websocket", "Upgrade: h2c, websocket", 1);
+    caller.write_all(among.as_bytes()).await.unwrap();
+    let answer = read_until(&mut caller, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let seen = upstream.seen().pop().unwrap();
+    assert!(seen.contains("\r\nupgrade: websocket\r\n") && !seen.contains("h2c"), "{seen}");
+}
+
+#[tokio::test]
 async fn a_revoked_token_is_renewed_before_a_websocket_too() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).set(|config| config.upstream.upgrade = true).run().await;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -110,7 +110,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
                 .into(),
         ),
         retry_after: None,
-        allow: None,
+        field: None,
         close: true,
     };
     let too_large = |status| Told {
@@ -120,7 +120,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         token: "http_request_error",
         hint: Some("Send less, or raise the bound in [limits].".into()),
         retry_after: None,
-        allow: None,
+        field: None,
         close: true,
     };
     let late = Told {
@@ -168,8 +168,8 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
         let seconds = after.as_millis().div_ceil(1000).max(1);
         fields.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
-    if let Some(methods) = told.allow {
-        fields.insert(ALLOW, HeaderValue::from_static(methods));
+    if let Some((name, value)) = &told.field {
+        fields.insert(name, HeaderValue::from_static(value));
     }
     if told.close {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));

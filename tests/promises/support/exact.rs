@@ -141,48 +141,59 @@ async fn serve(
         // A body that breaks off is none: what has not arrived whole has not arrived.
         let Some(body) = body(&mut tls, &head).await else { return };
         seen.lock().unwrap().push((number, format!("{head}{body}")));
-        match reply {
-            Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
-                write(&mut tls, &answer).await;
-            }
-            Reply::Close(answer) => {
-                write(&mut tls, &answer).await;
-                tls.shutdown().await.ok();
-                return;
-            }
-            Reply::Cut(answer) => return write(&mut tls, &answer).await,
-            Reply::Switch => {
-                write(&mut tls, &switched(&head)).await;
-                return echo(tls).await;
-            }
-            Reply::Mute(word) => {
-                word.acquire().await.unwrap().forget();
-                write(&mut tls, &switched(&head)).await;
-                word.acquire().await.unwrap().forget();
-                return;
-            }
-            Reply::Drip(answer) => {
-                for byte in answer.into_bytes() {
-                    tls.write_all(&[byte]).await.ok();
-                    tls.flush().await.ok();
-                }
-                tls.shutdown().await.ok();
-                return;
-            }
-            Reply::Late(first, word, rest) => {
-                write(&mut tls, &first).await;
-                word.acquire().await.unwrap().forget();
-                write(&mut tls, &rest).await;
-                word.close();
-                tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
-                return;
-            }
-            Reply::Held(word, answer) => {
-                word.acquire().await.unwrap().forget();
-                write(&mut tls, &answer).await;
-            }
+        match answer(tls, &head, reply).await {
+            Some(more) => tls = more,
+            None => return,
         }
     }
+}
+
+/// Answers a request that has come whole; returns what more requests may come over.
+async fn answer(
+    mut tls: TlsStream<TcpStream>,
+    head: &str,
+    reply: Reply,
+) -> Option<TlsStream<TcpStream>> {
+    match reply {
+        Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
+            write(&mut tls, &answer).await;
+            return Some(tls);
+        }
+        Reply::Held(word, answer) => {
+            word.acquire().await.unwrap().forget();
+            write(&mut tls, &answer).await;
+            return Some(tls);
+        }
+        Reply::Close(answer) => {
+            write(&mut tls, &answer).await;
+            tls.shutdown().await.ok();
+        }
+        Reply::Cut(answer) => write(&mut tls, &answer).await,
+        Reply::Drip(answer) => {
+            for byte in answer.into_bytes() {
+                tls.write_all(&[byte]).await.ok();
+                tls.flush().await.ok();
+            }
+            tls.shutdown().await.ok();
+        }
+        Reply::Late(first, word, rest) => {
+            write(&mut tls, &first).await;
+            word.acquire().await.unwrap().forget();
+            write(&mut tls, &rest).await;
+            word.close();
+            tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
+        }
+        Reply::Switch => {
+            write(&mut tls, &switched(head)).await;
+            echo(tls).await;
+        }
+        Reply::Mute(word) => {
+            word.acquire().await.unwrap().forget();
+            write(&mut tls, &switched(head)).await;
+            word.acquire().await.unwrap().forget();
+        }
+    }
+    None
 }
 
 /// The answer of RFC 6455 §4.2.2.
