@@ -145,7 +145,7 @@ impl Answering {
         };
         self.access.answered(&response, &spent);
         if let Some(far) = response.body_mut().take_far() {
-            switch.set(far, self);
+            switch.set(far, self, response.extensions_mut().remove());
             return Ok(response);
         }
         Ok(response.map(|body| body.during(self)))

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::wire::{Event, Status};
@@ -347,6 +347,40 @@ async fn a_lock_ends_a_websocket_and_a_renewal_does_not() {
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();
     daemon.running.session().forget().await;
     assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "a logout too");
+}
+
+#[tokio::test]
+async fn a_websocket_ends_with_the_key_that_has_opened_it_and_with_no_other() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let (setup, hand) = switching(&upstream).clock_by_hand();
+    let daemon = setup.run().await;
+    let state = daemon.home().join("state");
+    let soon = Some(SystemTime::now() + Duration::from_secs(60));
+    let add = |name, limits| clients::add(&state, name, limits).unwrap();
+    let keys = [
+        add("revoked", Limits::default()),
+        add("expired", Limits { expires: soon, ..Limits::default() }),
+        add("other", Limits::default()),
+    ];
+    let mut sockets = vec![];
+    for key in &keys {
+        sockets.push(open_at(daemon.address(), "/live", key.expose()).await.unwrap().0);
+    }
+    let [revoked, expired, other] = &mut sockets[..] else { unreachable!() };
+    let (mut keyless, _) = open(&daemon, "/live").await.unwrap();
+
+    clients::revoke(&state, "revoked").unwrap();
+    add("revoked", Limits::default());
+    assert!(!matches!(next(revoked).await, Some(Ok(_))), "revoked, though another has its name");
+    let message = Message::text("still here");
+    assert_eq!(said_back(expired, message.clone()).await, message);
+    hand.advance(Duration::from_secs(61));
+    assert!(!matches!(next(expired).await, Some(Ok(_))), "its time is over");
+
+    for socket in [other, &mut keyless] {
+        assert_eq!(said_back(socket, message.clone()).await, message);
+    }
+    assert_eq!(status(&daemon).await.requests.in_flight, 2);
 }
 
 #[tokio::test]
