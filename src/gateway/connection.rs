@@ -105,7 +105,11 @@ impl Connections {
                 Box::pin(switch.run(io.into_inner().into_stream(), read_buf, draining)).await;
             }
             Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "a local connection ended early"),
+            Err(error) => {
+                tracing::debug!(%error, "a local connection ended early");
+                let Parts { io, read_buf, .. } = connection.into_parts();
+                Box::pin(io.into_inner().explain(&error, &read_buf)).await;
+            }
         }
     }
 }

@@ -30,6 +30,12 @@ pub(super) const MALFORMED: &str = "request.framing";
 /// What is said of it.
 pub(super) const NOT_HTTP: &str = "the request is not well-formed HTTP/1.1";
 
+/// The code of what becomes none for its target.
+pub(super) const MALFORMED_TARGET: &str = "request.target";
+
+/// What is said of it.
+pub(super) const NO_TARGET: &str = "the request line holds no well-formed target";
+
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
     tell(error).code
@@ -104,14 +110,24 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: MALFORMED,
         title: "Malformed request",
         token: "http_request_error",
-        hint: Some(
-            "Send an HTTP/1.1 request as RFC 9112 writes it; in its target, percent-encode spaces, \
-             `\"`, `<` and `>`."
-                .into(),
-        ),
+        hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it.".into()),
         retry_after: None,
         field: None,
         close: true,
+    };
+    let target = Told {
+        code: MALFORMED_TARGET,
+        title: "Malformed request target",
+        hint: Some(
+            "Begin with `METHOD /path HTTP/1.1`; percent-encode spaces, `\"`, `<` and `>` in the \
+             path and the query."
+                .into(),
+        ),
+        ..framing.clone()
+    };
+    let http2 = Told {
+        hint: Some("Speak HTTP/1.1: curl does without --http2-prior-knowledge.".into()),
+        ..framing.clone()
     };
     let too_large = |status| Told {
         status,
@@ -135,6 +151,8 @@ pub(super) fn canned(limits: &Limits) -> Canned {
     );
     Canned {
         malformed: raw(&framing, NOT_HTTP),
+        malformed_target: raw(&target, NO_TARGET),
+        http2: raw(&http2, "the request is HTTP/2, which is not spoken here"),
         fields_too_large: raw(&too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), &fields),
         target_too_long: raw(
             &too_large(StatusCode::URI_TOO_LONG),
