@@ -49,6 +49,43 @@ async fn a_websocket_carries_whatever_both_ends_say() {
 }
 
 #[tokio::test]
+async fn pythons_websockets_are_served_as_by_the_host() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+
+    talks(&daemon, "/usr/bin/python3", &["with_websockets.py"]).await;
+
+    let heads = upstream.seen();
+    assert!(
+        heads.iter().all(|head| head.contains("permessage-deflate")),
+        "offers go up: {heads:?}"
+    );
+}
+
+#[tokio::test]
+async fn nodes_own_websocket_is_served_as_by_the_host() {
+    let mut node = &["with_websocket.mjs"][..];
+    let has_one = async |options: &[&str]| {
+        let mut node = tokio::process::Command::new("node");
+        let asks = node
+            .args(options)
+            .args(["-e", "process.exit(typeof WebSocket === 'function' ? 0 : 1)"]);
+        asks.output().await.unwrap().status.success()
+    };
+    if !has_one(&[]).await {
+        // Node 20 has it behind an option; an older one has none, and nobody uses it there.
+        node = &["--experimental-websocket", "with_websocket.mjs"];
+        if !has_one(&node[..1]).await {
+            return;
+        }
+    }
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+
+    talks(&daemon, "node", node).await;
+}
+
+#[tokio::test]
 async fn many_messages_stand_in_both_directions_at_once() {
     let upstream = exact(|_| Reply::Switch).await;
     let daemon = switching(&upstream).run().await;
@@ -460,6 +497,21 @@ async fn the_log_tells_of_a_websocket_and_of_no_token() {
     assert_eq!((&line["path"], &line["bytes"]), (&"/live".into(), &16.into()), "{line}");
     assert!(lines.borrow().contains("a WebSocket ended"));
     assert!(!lines.borrow().contains("marker"), "{}", lines.borrow());
+}
+
+/// Runs a script of those beside this file, which talks to an echo behind the daemon.
+async fn talks(daemon: &Daemon, program: &str, arguments: &[&str]) {
+    let mut talking = tokio::process::Command::new(program);
+    talking
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promises/sockets"))
+        .args(arguments)
+        .arg(format!("ws://{}/api/live", daemon.address()));
+
+    let told = talking.output().await.unwrap();
+
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert_eq!(told.stdout, b"all of it\n");
+    nothing_is_open(daemon).await;
 }
 
 /// A daemon that lets WebSockets through.
