@@ -45,12 +45,20 @@ impl Held {
 
 /// Where an answer leaves what its connection does next.
 #[derive(Debug, Default)]
-pub(super) struct Switch(Mutex<Option<(Box<Far>, Answering, Option<Held>)>>);
+pub(super) struct Switch(Mutex<Option<Next>>);
+
+#[derive(Debug)]
+struct Next {
+    far: Box<Far>,
+    answering: Answering,
+    held: Option<Held>,
+}
 
 impl Switch {
     /// Goes on with `far`, still for the request of `answering`, once the answer is written.
     pub(super) fn set(&self, far: Box<Far>, answering: Answering, held: Option<Held>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((far, answering, held));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Next { far, answering, held });
     }
 
     /// Says whether there is anything to go on with.
@@ -62,7 +70,7 @@ impl Switch {
     /// caller has sent ahead.
     pub(super) async fn run(self, mut near: Stream, said: Bytes, mut draining: Draining) {
         let switched = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some((far, mut answering, held)) = switched else { return };
+        let Some(Next { far, mut answering, held }) = switched else { return };
         let (mut far, heard, hung_up) = far.into_parts();
         let (mut up, mut down) = (Way::new(said), Way::new(heard));
         let ended = std::future::poll_fn(|cx| {
