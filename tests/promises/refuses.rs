@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nexudus_simulator::Certificate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::exact::read_until;
 use crate::support::{PATIENCE, Place, daemon, problem, upstream};
 
 #[tokio::test]
@@ -111,17 +112,26 @@ async fn an_empty_line_between_requests_begins_none() {
     let upstream = upstream().start().unwrap();
     let setup = daemon(&upstream).set(|config| {
         config.limits.header_timeout = Duration::from_millis(20);
-        config.limits.keep_alive = Duration::from_millis(200);
+        config.limits.keep_alive = Duration::from_secs(1);
     });
     let daemon = setup.run().await;
+    let request = format!("GET /api/auth/me HTTP/1.1\r\nHost: {}\r\n\r\n", daemon.address());
 
-    for before in ["", "GET /api/auth/me HTTP/1.1\r\nHost: HOST\r\n\r\n"] {
-        for lines in ["\r\n", "\n", "\r\n\r\n"] {
-            let answer = daemon.raw(&format!("{before}{lines}")).await;
-            assert_eq!(answer.contains(" 200 OK"), !before.is_empty(), "{answer}");
-            assert!(!answer.contains(" 408 "), "{lines:?}: {answer}");
+    let idle = ["\r\n", "\n", "\r\n\r\n"].into_iter().flat_map(|lines| [(lines, 0), (lines, 1)]);
+    let ended = idle.map(async |(lines, requests)| {
+        let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+        for _ in 0..requests {
+            caller.write_all(request.as_bytes()).await.unwrap();
+            assert!(read_until(&mut caller, "}").await.starts_with("HTTP/1.1 200 "));
         }
-    }
+        caller.write_all(lines.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        let read = caller.read_to_string(&mut rest);
+        tokio::time::timeout(PATIENCE, read).await.expect("it stays open").unwrap();
+        assert_eq!(rest, "", "{lines:?} after {requests} requests");
+    });
+    futures_util::future::join_all(ended).await;
+
     let half = daemon.raw("\r\nGET /").await;
     assert!(half.starts_with("HTTP/1.1 408 "), "{half}");
 }
