@@ -176,7 +176,7 @@ async fn who_is_too_slow_too_large_or_too_many_is_told_so() {
     let ask = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "api/spaces/coworkers?size=1");
     let mut open = vec![];
     for _ in 0..2 {
-        let mut stream = tokio::net::TcpStream::connect(daemon.address()).await.unwrap();
+        let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
         stream.write_all(ask.as_bytes()).await.unwrap();
         assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
         open.push(stream);
