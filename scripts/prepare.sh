@@ -30,7 +30,7 @@ for pair in "${needed[@]}"; do
   command -v "$command" >/dev/null || missing+=("$package")
 done
 # Python module → Debian package; for Debian's own interpreter, which is what the tests run.
-for module in requests httpx; do
+for module in requests httpx websockets; do
   /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
 done
 # Whom the machine's packages are believed to come from.

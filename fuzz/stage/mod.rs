@@ -47,6 +47,7 @@ impl Stage {
             config.upstream.origin = Origin::new("localhost", upstream.port);
             config.upstream.ca_file = Some(ca_file);
             config.upstream.header_timeout = Duration::from_secs(1);
+            config.upstream.upgrade = true;
             config.listen.tcp = vec![];
             config.listen.unix = UnixSocket::Path(socket.clone());
             config.session.store = Store::Memory;
@@ -128,13 +129,30 @@ impl Stage {
             let refused = second.all("proxy-status").iter().any(|value| value.contains("; error="));
             assert!(relayed || refused, "{second:?} to the second request");
         }
+        for answer in &answers {
+            is_without_token(answer);
+        }
+        self.answer_to_a_handshake(bytes);
         self.upstream.arrived();
-        // A body is the upstream's own, and what it says there its own business.
-        for answer in answers {
-            let fields = answer.fields.iter().flat_map(|(name, value)| [name, value]);
-            for text in fields.chain([&answer.start]) {
-                assert!(!text.to_ascii_lowercase().contains(TOKEN), "the token in {text:?}");
+    }
+
+    /// The same bytes may switch a connection where that was asked for: then what follows them comes
+    /// through, and nothing else.
+    fn answer_to_a_handshake(&self, bytes: &[u8]) {
+        let handshake = format!("GET /wild HTTP/1.1\r\nHost: localhost\r\n{HANDSHAKE}\r\n");
+        let sent = strict::requests(handshake.as_bytes());
+        let said = self.runtime.block_on(self.exchange(handshake.as_bytes(), &sent, true));
+        let answers = answers(&said.bytes, &sent);
+        if let Some(switched) = answers.first().filter(|answer| is_switch(answer)) {
+            assert_eq!(switched.one("upgrade"), Some("websocket"), "{switched:?}");
+            assert_eq!(switched.one("connection"), Some("Upgrade"), "{switched:?}");
+            for name in ["content-length", "transfer-encoding"] {
+                assert_eq!(switched.all(name), Vec::<&str>::new(), "{switched:?}");
             }
+            assert!(bytes.ends_with(&said.bytes[switched.length..]), "more than was said");
+        }
+        for answer in &answers {
+            is_without_token(answer);
         }
     }
 
@@ -190,8 +208,13 @@ fn answers(said: &[u8], sent: &[Message]) -> Vec<Message> {
         match strict::response(left, to_head) {
             Read::Message(answer) => {
                 left = &left[answer.length..];
-                if !answer.start.starts_with("HTTP/1.1 1") {
+                let is_switch = is_switch(&answer);
+                if is_switch || !answer.start.starts_with("HTTP/1.1 1") {
                     answers.push(answer);
+                }
+                // What follows is no HTTP.
+                if is_switch {
+                    return answers;
                 }
             }
             // Cut short, and the caller can see it: the connection has ended.
@@ -202,6 +225,19 @@ fn answers(said: &[u8], sent: &[Message]) -> Vec<Message> {
         }
     }
     answers
+}
+
+fn is_switch(answer: &Message) -> bool {
+    answer.start.starts_with("HTTP/1.1 101 ")
+}
+
+/// Asserts that the head of an answer holds no token; a body is the upstream's own, and what it says
+/// there its own business.
+fn is_without_token(answer: &Message) {
+    let fields = answer.fields.iter().flat_map(|(name, value)| [name, value]);
+    for text in fields.chain([&answer.start]) {
+        assert!(!text.to_ascii_lowercase().contains(TOKEN), "the token in {text:?}");
+    }
 }
 
 /// Returns what is forwarded of a target: of an absolute one, its path and query; of a fragment,
@@ -215,6 +251,10 @@ fn path_of(target: &str) -> String {
         None => "/".to_owned(),
     }
 }
+
+/// Asks for a WebSocket; the key is the example of RFC 6455 §1.2.
+const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
 /// After so long without a byte nothing more will come: the request is not complete. There is no
 /// event for that.

@@ -161,6 +161,15 @@ fn check(request: &Message, port: u16) {
     let bearer = format!("Bearer {TOKEN}");
     assert_eq!(request.one("authorization"), Some(bearer.as_str()), "{request:?}");
     assert_eq!(request.one("via"), Some("1.1 nexudus-proxy"), "{request:?}");
+    // What asks for a WebSocket asks for nothing else, and as RFC 6455 says.
+    let switches = request.one("upgrade") == Some("websocket");
+    if switches {
+        assert_eq!(request.one("connection"), Some("Upgrade"), "{request:?}");
+        assert_eq!(request.method(), "GET", "{request:?}");
+        assert!(request.body.is_empty(), "{request:?}");
+        assert_eq!(request.one("sec-websocket-version"), Some("13"), "{request:?}");
+        assert_eq!(request.one("sec-websocket-key").map(str::len), Some(24), "{request:?}");
+    }
     for (name, _) in &request.fields {
         let name = name.to_ascii_lowercase();
         let folded = name.replace('_', "-");
@@ -185,6 +194,7 @@ fn check(request: &Message, port: u16) {
         );
         let is_told =
             ["x-forwarded-", "sec-fetch-", "proxy-auth"].iter().any(|it| folded.starts_with(it));
-        assert!(!is_theirs && !is_told, "{name}: {request:?}");
+        let is_asked = switches && matches!(folded.as_str(), "connection" | "upgrade");
+        assert!(is_asked || !is_theirs && !is_told, "{name}: {request:?}");
     }
 }

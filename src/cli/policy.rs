@@ -35,7 +35,6 @@ enum Act {
 pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
     let Act::Explain { method, path, client } = options.act;
     let loaded = globals.load(vec![])?;
-    let method = method.to_ascii_uppercase();
     let (config, is_daemon) = in_effect(&loaded)?;
     let kept = match &client {
         None => None,

@@ -227,6 +227,21 @@ impl Clients {
         }
     }
 
+    /// Waits until the key of `client` is not good any more, for whoever serves it that long.
+    pub async fn lost(&self, client: &Client) {
+        while self.is_good(client) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn is_good(&self, client: &Client) -> bool {
+        let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.look(&mut known);
+        let now = self.0.shared.clock.now().wall;
+        let mut same = known.clients.iter().filter(|other| other.kept.id == client.kept.id);
+        same.any(|client| !client.kept.limits.is_over(now))
+    }
+
     /// Returns what is known of each, in the order in which they were made; `None` if the file
     /// cannot be read, so that every key is refused.
     pub fn view(&self) -> Option<Vec<View>> {
@@ -337,6 +352,9 @@ impl Client {
         }
     }
 }
+
+/// How soon a key that is revoked, or whose time is over, ends what goes on under it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -132,7 +132,7 @@ pub static KEYS: &[Entry] = &[
     entry!(
         limits.replay_body,
         Kind::Size { least: 0, most: 1 << 30 },
-        "Largest request body kept for sending again"
+        "Largest request body read whole before it goes up, so that it can be sent again"
     ),
     entry!(
         limits.body_bytes,

@@ -80,6 +80,14 @@ impl Keys {
         }
     }
 
+    /// Waits until the key of this caller is not good any more; of one without, for ever.
+    pub(super) async fn lost(&self, caller: &Caller) {
+        match caller {
+            Caller::Client(client) => self.clients.lost(client).await,
+            Caller::Keyless => std::future::pending().await,
+        }
+    }
+
     /// Refuses a caller without a key where one is needed.
     pub(super) fn check(&self, caller: &Caller) -> Result<(), Error> {
         match caller {

@@ -105,7 +105,11 @@ impl Connections {
                 Box::pin(switch.run(io.into_inner().into_stream(), read_buf, draining)).await;
             }
             Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "a local connection ended early"),
+            Err(error) => {
+                tracing::debug!(%error, "a local connection ended early");
+                let Parts { io, read_buf, .. } = connection.into_parts();
+                Box::pin(io.into_inner().explain(&error, &read_buf)).await;
+            }
         }
     }
 }
@@ -145,7 +149,7 @@ impl Answering {
         };
         self.access.answered(&response, &spent);
         if let Some(far) = response.body_mut().take_far() {
-            switch.set(far, self);
+            switch.set(far, self, response.extensions_mut().remove());
             return Ok(response);
         }
         Ok(response.map(|body| body.during(self)))

@@ -27,9 +27,17 @@ pub struct Explained {
 pub fn explain(method: &str, target: &str, limits: Option<&Limits>, config: &Config) -> Explained {
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
     let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
-    let Some((known, uri)) = parse(method, target) else {
-        let (code, why) = (Some(respond::MALFORMED), respond::NOT_HTTP.to_owned());
-        return Explained { is_allowed: false, code, rule: None, why };
+    let malformed = |code, why: &str| Explained {
+        is_allowed: false,
+        code: Some(code),
+        rule: None,
+        why: why.to_owned(),
+    };
+    let Ok(known) = method.parse::<Method>() else {
+        return malformed(respond::MALFORMED, respond::NOT_HTTP);
+    };
+    let Some(uri) = parse(target) else {
+        return malformed(respond::MALFORMED_TARGET, respond::NO_TARGET);
     };
     if let Err(error) = guard::would_admit(&known, &uri, config) {
         return refused(error.into(), None);
@@ -88,7 +96,7 @@ fn refused(error: Error, rule: Option<String>) -> Explained {
 }
 
 /// Parses what hyper would, which asks httparse first: no spaces and no control characters.
-fn parse(method: &str, target: &str) -> Option<(Method, Uri)> {
+fn parse(target: &str) -> Option<Uri> {
     let is_word = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    Some((method.parse().ok()?, target.parse().ok().filter(|_| is_word)?))
+    target.parse().ok().filter(|_| is_word)
 }

@@ -6,9 +6,11 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING,
-    UPGRADE,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -58,8 +60,8 @@ pub(crate) enum Error {
     #[error("the method is not forwarded")]
     Method,
     /// It asks for a WebSocket, and none is let through, or not as RFC 6455 wants it.
-    #[error("this WebSocket connection is not forwarded")]
-    Upgrade,
+    #[error("this WebSocket connection is not forwarded: {0}")]
+    Upgrade(&'static str),
     /// It shows no key, or no good one.
     #[error(transparent)]
     Client(#[from] caller::Error),
@@ -201,7 +203,7 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
         | Error::Host
         | Error::TargetTooLong(_)
         | Error::Method
-        | Error::Upgrade => return,
+        | Error::Upgrade(_) => return,
     };
     // Escaped: a control character of a caller's must not reach a terminal.
     let said = |name| Some(head.headers.get(name)?.as_bytes().escape_ascii().to_string());
@@ -315,25 +317,50 @@ fn web_page(headers: &HeaderMap, guard: &Guard) -> Result<(), Error> {
 }
 
 /// Says whether a WebSocket is asked for. Any other protocol's offer is dropped with the hop-by-hop
-/// headers.
+/// headers, and so is every offer in HTTP/1.0 (RFC 9110 §7.8).
 fn switches(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
     let headers = &head.headers;
     let is_asked = headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION);
-    if !is_asked || !has_token(headers, &UPGRADE, b"websocket") {
+    if !is_asked || head.version != Version::HTTP_11 || !has_token(headers, &UPGRADE, b"websocket")
+    {
         return Ok(false);
+    }
+    if !is_allowed {
+        return Err(Error::Upgrade(SWITCHED_OFF));
     }
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
-    // RFC 6455 §4.1.
-    let is_handshake = head.method == Method::GET
-        && head.version == Version::HTTP_11
-        && !has_body
-        && has_token(headers, &CONNECTION, b"upgrade");
-    match is_allowed && is_handshake {
-        true => Ok(true),
-        false => Err(Error::Upgrade),
+    let only = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    // RFC 6455 §4.1, and what a server makes of it in §4.2.1.
+    let checks = [
+        (head.method == Method::GET, "it is not asked for by GET"),
+        (!has_body, "the request has a body"),
+        (has_token(headers, &CONNECTION, b"upgrade"), "Connection does not name Upgrade"),
+        (
+            only(&SEC_WEBSOCKET_KEY).is_some_and(is_nonce),
+            "Sec-WebSocket-Key is not one of 16 bytes",
+        ),
+        (only(&SEC_WEBSOCKET_VERSION) == Some(b"13"), NOT_13),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        None => Ok(true),
+        Some((_, why)) => Err(Error::Upgrade(why)),
     }
 }
+
+/// Says whether this is the base64 of 16 bytes.
+fn is_nonce(value: &[u8]) -> bool {
+    BASE64.decode(value).is_ok_and(|nonce| nonce.len() == 16)
+}
+
+/// Why no WebSocket is let through at all.
+pub(super) const SWITCHED_OFF: &str = "upstream.upgrade is off";
+
+/// Why one of another version is not.
+pub(super) const NOT_13: &str = "Sec-WebSocket-Version is not 13";
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let values = headers.get_all(name).iter();

@@ -204,6 +204,8 @@ impl Gateway {
             // Locked meanwhile: what has been told to end then did not hear of this one.
             self.session.bearer()?;
             tunnel::announce(response.headers_mut());
+            let held = tunnel::Held::new(self.guard.keys(), allowed.caller());
+            response.extensions_mut().insert(held);
         }
         match allowed.is_without_tokens() {
             true => Box::pin(scrub::blank(response)).await,

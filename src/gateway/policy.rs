@@ -28,6 +28,7 @@ pub struct Policy {
 #[derive(Debug)]
 pub(super) struct Allowed {
     head: Parts,
+    caller: Caller,
     is_without_tokens: bool,
     has_cookies: bool,
     switches: bool,
@@ -206,7 +207,8 @@ pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict
         client.spend()?;
     }
     let has_cookies = policy.cookies && !is_limited;
-    Ok(Verdict::Forward(Allowed { head, is_without_tokens, has_cookies, switches }, body))
+    let allowed = Allowed { head, caller, is_without_tokens, has_cookies, switches };
+    Ok(Verdict::Forward(allowed, body))
 }
 
 impl Allowed {
@@ -223,6 +225,11 @@ impl Allowed {
     /// Returns the head as the caller sent it.
     pub(super) fn head(&self) -> &Parts {
         &self.head
+    }
+
+    /// Returns who sends it.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Says whether tokens are taken out of the answer.

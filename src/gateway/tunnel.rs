@@ -1,8 +1,10 @@
 //! A WebSocket, once both ends have agreed on it: bytes both ways, read by nobody.
 //!
 //! Until then it is a request like any other, and it still counts as one in flight. It ends with
-//! either side, when a stop does not wait any longer, and with the session that it speaks for. A
-//! pause costs nothing, for WebSocket has its own pings; only bytes that nobody takes end it.
+//! either side, when a stop does not wait any longer, and with the session that it speaks for or the
+//! key that has opened it. A pause costs nothing, for WebSocket has its own pings; only bytes that
+//! nobody takes end it. No close frame of ours says why: between which two bytes one could stand is
+//! known only to who reads the frames.
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
+use super::caller::{Caller, Keys};
 use super::connection::Answering;
 use crate::listen::{Draining, Stream};
 use crate::upstream::Far;
@@ -27,14 +30,35 @@ pub(super) fn announce(headers: &mut HeaderMap) {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
+/// Who has opened it: it goes on for as long as that caller may call.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    keys: Keys,
+    caller: Caller,
+}
+
+impl Held {
+    pub(super) fn new(keys: &Keys, caller: &Caller) -> Self {
+        Self { keys: keys.clone(), caller: caller.clone() }
+    }
+}
+
 /// Where an answer leaves what its connection does next.
 #[derive(Debug, Default)]
-pub(super) struct Switch(Mutex<Option<(Box<Far>, Answering)>>);
+pub(super) struct Switch(Mutex<Option<Next>>);
+
+#[derive(Debug)]
+struct Next {
+    far: Box<Far>,
+    answering: Answering,
+    held: Option<Held>,
+}
 
 impl Switch {
     /// Goes on with `far`, still for the request of `answering`, once the answer is written.
-    pub(super) fn set(&self, far: Box<Far>, answering: Answering) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((far, answering));
+    pub(super) fn set(&self, far: Box<Far>, answering: Answering, held: Option<Held>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Next { far, answering, held });
     }
 
     /// Says whether there is anything to go on with.
@@ -46,7 +70,7 @@ impl Switch {
     /// caller has sent ahead.
     pub(super) async fn run(self, mut near: Stream, said: Bytes, mut draining: Draining) {
         let switched = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some((far, mut answering)) = switched else { return };
+        let Some(Next { far, mut answering, held }) = switched else { return };
         let (mut far, heard, hung_up) = far.into_parts();
         let (mut up, mut down) = (Way::new(said), Way::new(heard));
         let ended = std::future::poll_fn(|cx| {
@@ -58,6 +82,12 @@ impl Switch {
                 (Poll::Ready(ended), _) | (_, Poll::Ready(ended)) => Poll::Ready(ended),
             }
         });
+        let revoked = async {
+            match &held {
+                Some(Held { keys, caller }) => keys.lost(caller).await,
+                None => std::future::pending().await,
+            }
+        };
         let why = tokio::select! {
             ended = ended => match ended {
                 Ok(()) => "closed",
@@ -65,6 +95,7 @@ impl Switch {
                 Err(_) => "broken",
             },
             () = hung_up => "session",
+            () = revoked => "key",
             () = draining.over() => "stop",
         };
         tracing::debug!(why, "a WebSocket ended");

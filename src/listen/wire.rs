@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Stream;
@@ -34,6 +34,10 @@ pub struct Patience {
 pub struct Canned {
     /// Not HTTP, or not as RFC 9112 wants it.
     pub malformed: Refusal,
+    /// HTTP, but for what it asks for.
+    pub malformed_target: Refusal,
+    /// HTTP/2 without having asked.
+    pub http2: Refusal,
     /// More or larger header fields than allowed.
     pub fields_too_large: Refusal,
     /// A longer target than allowed.
@@ -141,8 +145,8 @@ pub struct Wire {
     canned: Arc<Canned>,
     record: Arc<Record>,
     timer: Pin<Box<Sleep>>,
-    /// What goes out in place of hyper's own refusal, and how long that was.
-    instead: Option<(Bytes, usize)>,
+    /// What hyper has refused, and would have said so itself.
+    refused: Option<Refusal>,
 }
 
 impl Wire {
@@ -155,12 +159,31 @@ impl Wire {
         record: Arc<Record>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep(patience.head.min(patience.idle)));
-        Self { stream, phase, patience, canned, record, timer, instead: None }
+        Self { stream, phase, patience, canned, record, timer, refused: None }
     }
 
     /// Returns what is under it, for what is no longer HTTP.
     pub fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// Tells a caller why hyper has ended the connection with `error`, if it has refused what the
+    /// caller sent; `left` is what it had read of it and not taken in.
+    pub async fn explain(mut self, error: &hyper::Error, left: &[u8]) {
+        let refusal = match self.refused.take() {
+            Some(_) if is_about_target(error, left) => self.canned.malformed_target.clone(),
+            Some(refusal) => refusal,
+            None if error.is_parse_version_h2() => self.canned.http2.clone(),
+            None => return,
+        };
+        self.record.unread(refusal.code);
+        let telling = async {
+            self.stream.write_all(&refusal.answer).await?;
+            self.stream.shutdown().await
+        };
+        if let Ok(Err(error)) = tokio::time::timeout(self.patience.head, telling).await {
+            tracing::debug!(%error, "whoever was refused was gone already");
+        }
     }
 
     /// Ends the wait for bytes when patience is over.
@@ -209,19 +232,18 @@ impl Wire {
             Some(_) | None => None,
         }
     }
+}
 
-    /// Writes what stands in for hyper's refusal, then reports the length that hyper expects.
-    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        while let Some((answer, length)) = &mut self.instead {
-            if answer.is_empty() {
-                let length = *length;
-                self.instead = None;
-                return Poll::Ready(Ok(length));
-            }
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, answer))?;
-            answer.advance(written);
+/// Says whether hyper has refused the target, which it tells only in words. A space ends a target,
+/// so that what follows it is taken for a version.
+fn is_about_target(error: &hyper::Error, left: &[u8]) -> bool {
+    let line = left.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    match error.to_string().as_str() {
+        "invalid URI" => true,
+        "invalid HTTP version parsed" => {
+            line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
         }
-        Poll::Ready(Ok(0))
+        _ => false,
     }
 }
 
@@ -243,7 +265,8 @@ impl AsyncRead for Wire {
                 this.poll_patience(cx)
             }
             Poll::Ready(Ok(())) => {
-                if buffer.filled().len() > before {
+                // An empty line before a request is none of it (RFC 9112 §2.2).
+                if !buffer.filled()[before..].iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                     this.phase.head_begins();
                 }
                 Poll::Ready(Ok(()))
@@ -260,16 +283,12 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.instead.is_none()
-            && let Some(Refusal { code, answer }) = this.refusal(bytes)
-        {
-            this.record.unread(code);
-            this.instead = Some((answer.clone(), bytes.len()));
+        // In its place goes what `explain` finds to say.
+        if let Some(refusal) = this.refusal(bytes) {
+            this.refused = Some(refusal.clone());
+            return Poll::Ready(Ok(bytes.len()));
         }
-        match this.instead {
-            Some(_) => this.poll_instead(cx),
-            None => Pin::new(&mut this.stream).poll_write(cx, bytes),
-        }
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -306,6 +325,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        match this.refused {
+            Some(_) => Poll::Ready(Ok(())),
+            None => Pin::new(&mut this.stream).poll_shutdown(cx),
+        }
     }
 }

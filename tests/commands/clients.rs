@@ -159,8 +159,11 @@ fn the_verdict_names_the_rule() {
             "refused (request.target): the request target is not a path on this host: it is an \
              authority",
         ),
-        ("GET /a<b", "refused (request.framing): the request is not well-formed HTTP/1.1"),
+        ("GET /a<b", "refused (request.target): the request line holds no well-formed target"),
+        ("G(T /", "refused (request.framing): the request is not well-formed HTTP/1.1"),
         ("TRACE /", "refused (request.method): the method is not forwarded"),
+        // A method is another one in another case (RFC 9110 §9.1), here as in the daemon.
+        ("get /api/spaces/1", "refused (request.method): the method is not forwarded"),
         (
             "POST /api/token",
             "allowed: it is answered by the daemon itself and never reaches Nexudus",

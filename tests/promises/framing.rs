@@ -111,6 +111,50 @@ async fn chunks_that_are_none_end_the_connection() {
 }
 
 #[tokio::test]
+async fn more_extensions_or_trailers_than_anybody_sends_end_the_connection() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let daemon = before(&upstream).await;
+    let much = "x".repeat(40 << 10);
+    let many = "T: u\r\n".repeat(200);
+
+    for body in [
+        format!("5;{much}\r\nhello\r\n0\r\n\r\n"),
+        format!("5\r\nhello\r\n0\r\nT: {much}{much}\r\n\r\n"),
+        format!("5\r\nhello\r\n0\r\n{many}\r\n"),
+        "5\r\nhello\r\n0\r\nno trailer\r\n\r\n".to_owned(),
+        "5\r\nhello\r\n0\r\n: no trailer\r\n\r\n".to_owned(),
+    ] {
+        let answer = daemon.raw(&(post("Transfer-Encoding: chunked", &body) + SMUGGLED)).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{body:.40}: {answer}");
+        assert!(answer.contains("\"code\":\"request.framing\""), "{body:.40}: {answer}");
+        assert_eq!(heads(&answer), 1, "{body:.40}: {answer}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_reader_may_forgive_goes_up_as_it_should_have_come() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let daemon = before(&upstream).await;
+
+    for request in [
+        "POST /x HTTP/1.1\r\nHost: HOST\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /x HTTP/1.1\nHost: HOST\nContent-Length: 5\n\nhello",
+        "POST /x HTTP/1.1\r\nHost: HOST\r\nContent-Length:\t5 \t\r\n\r\nhello",
+        "\r\n\r\nPOST /x HTTP/1.1\r\nHost: HOST\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /x HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n005 ;e\r\nhello\r\n00\r\n\r\n",
+    ] {
+        let answer = daemon.raw(&(request.to_owned() + &get("/next", ""))).await;
+        assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 2, "{request:?}: {answer}");
+        let [.., first, next] = &upstream.seen()[..] else { panic!("{request:?}") };
+        assert!(first.starts_with("POST /x HTTP/1.1\r\n"), "{first}");
+        assert_eq!(first.matches("content-length: 5\r\n").count(), 1, "{first}");
+        assert!(first.ends_with("\r\n\r\nhello") && next.starts_with("GET /next "), "{first}");
+        assert!(!first.replace("\r\n", "").contains('\n'), "{first:?}");
+    }
+}
+
+#[tokio::test]
 async fn extensions_and_trailers_stay_here_also_where_a_body_is_streamed() {
     let upstream = exact(|_| Reply::Keep(ok("done"))).await;
     let daemon = small_keep(&upstream).await;

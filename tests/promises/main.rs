@@ -28,6 +28,7 @@ mod reaches;
 mod refuses;
 mod rejected;
 mod relays;
+mod replies;
 mod secrets;
 mod shields;
 mod sockets;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nexudus_simulator::Certificate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::exact::read_until;
 use crate::support::{PATIENCE, Place, daemon, problem, upstream};
 
 #[tokio::test]
@@ -54,6 +55,88 @@ async fn a_request_that_is_not_for_us_never_reaches_nexudus() {
 }
 
 #[tokio::test]
+async fn a_malformed_target_is_told_from_malformed_framing() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+
+    for (line, code) in [
+        ("GET /a b HTTP/1.1", "request.target"),
+        ("GET /a b HTTP/1.0", "request.target"),
+        ("GET  /a HTTP/1.1", "request.target"),
+        ("GET /a\tb HTTP/1.1", "request.target"),
+        ("GET /a\x7f HTTP/1.1", "request.target"),
+        ("GET /a\0b HTTP/1.1", "request.target"),
+        ("GET /a<b> HTTP/1.1", "request.target"),
+        ("GET /?q=\"b\" HTTP/1.1", "request.target"),
+        ("GET http:///a HTTP/1.1", "request.target"),
+        ("GET  HTTP/1.1", "request.target"),
+        ("GET x HTTP/1.1", "request.target"),
+        ("GET /\u{fc} HTTP/1.1", "request.target"),
+        ("GET /a HTTP/1.2", "request.framing"),
+        ("GET /a HTTP/2.0", "request.framing"),
+        ("GET /a http/1.1", "request.framing"),
+        ("G(T /a HTTP/1.1", "request.framing"),
+        (" GET /a HTTP/1.1", "request.framing"),
+        ("\x16\x03\x01\x02", "request.framing"),
+    ] {
+        for rest in ["", "Content-Length: 2\r\n"] {
+            let body = if rest.is_empty() { "" } else { "{}" };
+            let request = format!("{line}\r\nHost: HOST\r\nConnection: close\r\n{rest}\r\n{body}");
+            let answer = daemon.raw(&request).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{line:?}: {answer}");
+            assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{line:?}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 400 ").count(), 1, "{line:?}: {answer}");
+        }
+    }
+    let metrics = daemon.metrics().await;
+    assert!(metrics.contains("code=\"request.target\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn whoever_speaks_http2_at_once_is_told_what_is_spoken_here() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    // The preface of RFC 9113 §3.4, and an empty SETTINGS frame.
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    let answer = daemon.raw(preface).await;
+
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\"code\":\"request.framing\""), "{answer}");
+    assert!(answer.contains("HTTP/2") && answer.contains("proxy-status: "), "{answer}");
+    assert!(daemon.metrics().await.contains("code=\"request.framing\""));
+}
+
+#[tokio::test]
+async fn an_empty_line_between_requests_begins_none() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.limits.header_timeout = Duration::from_millis(20);
+        config.limits.keep_alive = Duration::from_secs(1);
+    });
+    let daemon = setup.run().await;
+    let request = format!("GET /api/auth/me HTTP/1.1\r\nHost: {}\r\n\r\n", daemon.address());
+
+    let idle = ["\r\n", "\n", "\r\n\r\n"].into_iter().flat_map(|lines| [(lines, 0), (lines, 1)]);
+    let ended = idle.map(async |(lines, requests)| {
+        let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+        for _ in 0..requests {
+            caller.write_all(request.as_bytes()).await.unwrap();
+            assert!(read_until(&mut caller, "}").await.starts_with("HTTP/1.1 200 "));
+        }
+        caller.write_all(lines.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        let read = caller.read_to_string(&mut rest);
+        tokio::time::timeout(PATIENCE, read).await.expect("it stays open").unwrap();
+        assert_eq!(rest, "", "{lines:?} after {requests} requests");
+    });
+    futures_util::future::join_all(ended).await;
+
+    let half = daemon.raw("\r\nGET /").await;
+    assert!(half.starts_with("HTTP/1.1 408 "), "{half}");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_large_is_told_so() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).set(|config| config.limits.target_bytes = 1_000).run().await;
@@ -93,7 +176,7 @@ async fn who_is_too_slow_too_large_or_too_many_is_told_so() {
     let ask = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "api/spaces/coworkers?size=1");
     let mut open = vec![];
     for _ in 0..2 {
-        let mut stream = tokio::net::TcpStream::connect(daemon.address()).await.unwrap();
+        let mut stream = TcpStream::connect(daemon.address()).await.unwrap();
         stream.write_all(ask.as_bytes()).await.unwrap();
         assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
         open.push(stream);

@@ -269,6 +269,35 @@ async fn an_early_answer_to_an_upload_arrives() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_kept_goes_up_only_once_all_of_it_is_there() {
+    let upstream = exact(|head| match head.starts_with("POST ") {
+        true => Reply::Early(ok("enough")),
+        false => Reply::Keep(ok("other")),
+    })
+    .await;
+    let setup = daemon_before(upstream.address.port(), &upstream.ca);
+    let daemon = setup.set(|config| config.limits.replay_body = 8).run().await;
+    let begin = async |length: usize| {
+        let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+        let head =
+            format!("POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\nhalf");
+        caller.write_all(head.as_bytes()).await.unwrap();
+        caller
+    };
+
+    let mut kept = begin(8).await;
+    // The longer one is streamed; what was sent before it has been looked at once it is answered.
+    let mut streamed = begin(9).await;
+    read_until(&mut streamed, "enough").await;
+    assert_eq!(upstream.seen().len(), 1);
+    assert!(upstream.seen()[0].contains("content-length: 9\r\n"), "{:?}", upstream.seen());
+
+    kept.write_all(b"half").await.unwrap();
+    read_until(&mut kept, "enough").await;
+    assert!(upstream.seen()[1].contains("content-length: 8\r\n"), "{:?}", upstream.seen());
+}
+
+#[tokio::test]
 async fn continue_is_said_only_once_the_request_may_go() {
     let upstream = exact(|_| Reply::Continue(ok("done"))).await;
     let daemon = before(&upstream).await;

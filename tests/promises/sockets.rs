@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::wire::{Event, Status};
@@ -46,6 +46,43 @@ async fn a_websocket_carries_whatever_both_ends_say() {
     assert!(head.contains("\r\nauthorization: bearer marker-token-5c1d\r\n"), "{head}");
     assert!(head.contains(&format!("\r\nhost: localhost:{}\r\n", upstream.address.port())));
     assert!(!head.contains("cookie") && !head.contains("theirs"), "{head}");
+}
+
+#[tokio::test]
+async fn pythons_websockets_are_served_as_by_the_host() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+
+    talks(&daemon, "/usr/bin/python3", &["with_websockets.py"]).await;
+
+    let heads = upstream.seen();
+    assert!(
+        heads.iter().all(|head| head.contains("permessage-deflate")),
+        "offers go up: {heads:?}"
+    );
+}
+
+#[tokio::test]
+async fn nodes_own_websocket_is_served_as_by_the_host() {
+    let mut node = &["with_websocket.mjs"][..];
+    let has_one = async |options: &[&str]| {
+        let mut node = tokio::process::Command::new("node");
+        let asks = node
+            .args(options)
+            .args(["-e", "process.exit(typeof WebSocket === 'function' ? 0 : 1)"]);
+        asks.output().await.unwrap().status.success()
+    };
+    if !has_one(&[]).await {
+        // Node 20 has it behind an option; an older one has none, and nobody uses it there.
+        node = &["--experimental-websocket", "with_websocket.mjs"];
+        if !has_one(&node[..1]).await {
+            return;
+        }
+    }
+    let upstream = exact(|_| Reply::Switch).await;
+    let daemon = switching(&upstream).run().await;
+
+    talks(&daemon, "node", node).await;
 }
 
 #[tokio::test]
@@ -126,6 +163,52 @@ async fn a_host_that_does_not_agree_is_heard_as_always() {
         let Err(Error::Http(answer)) = open(&daemon, "/live").await else { panic!("it switched") };
         assert_eq!(answer.status(), 502, "{lie}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_not_sent_on_as_one() {
+    let upstream = exact(|head| match head.contains("upgrade") {
+        true => Reply::Switch,
+        false => Reply::Keep(ok("served")),
+    })
+    .await;
+    let daemon = switching(&upstream).run().await;
+    let whole = String::from_utf8(handshake()).unwrap();
+    let (key, version) = ("dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13\r\n");
+
+    for (part, other, why) in [
+        (&*format!("Sec-WebSocket-Key: {key}\r\n"), "", "Key"),
+        (key, "dGhlIHNhbXBsZSBub25jZQ", "Key"),
+        (key, "not base64", "Key"),
+        (version, "", "Version"),
+        ("Version: 13", "Version: 8", "Version"),
+        (version, "Sec-WebSocket-Version: 13, 8\r\n", "Version"),
+        ("GET", "POST", "GET"),
+        ("Connection: Upgrade", "Connection: keep-alive", "Connection"),
+        (version, &format!("{version}Content-Length: 2\r\n"), "body"),
+        (version, &format!("{version}Transfer-Encoding: chunked\r\n"), "body"),
+    ] {
+        let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+        caller.write_all(whole.replacen(part, other, 1).as_bytes()).await.unwrap();
+        let answer = read_until(&mut caller, "}\n").await;
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{other}: {answer}");
+        assert!(answer.contains("\"code\":\"request.upgrade\""), "{other}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body.contains(why), "{other}: {answer}");
+        assert_eq!(head.contains("\r\nsec-websocket-version: 13"), why == "Version", "{head}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+
+    // HTTP/1.0 has no Upgrade, and one offer may stand beside others.
+    let served = daemon.raw(&whole.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    assert!(served.ends_with("served"), "{served}");
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    let among = whole.replacen("Upgrade: websocket", "Upgrade: h2c, websocket", 1);
+    caller.write_all(among.as_bytes()).await.unwrap();
+    let answer = read_until(&mut caller, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    let seen = upstream.seen().pop().unwrap();
+    assert!(seen.contains("\r\nupgrade: websocket\r\n") && !seen.contains("h2c"), "{seen}");
 }
 
 #[tokio::test]
@@ -304,6 +387,40 @@ async fn a_lock_ends_a_websocket_and_a_renewal_does_not() {
 }
 
 #[tokio::test]
+async fn a_websocket_ends_with_the_key_that_has_opened_it_and_with_no_other() {
+    let upstream = exact(|_| Reply::Switch).await;
+    let (setup, hand) = switching(&upstream).clock_by_hand();
+    let daemon = setup.run().await;
+    let state = daemon.home().join("state");
+    let soon = Some(SystemTime::now() + Duration::from_secs(60));
+    let add = |name, limits| clients::add(&state, name, limits).unwrap();
+    let keys = [
+        add("revoked", Limits::default()),
+        add("expired", Limits { expires: soon, ..Limits::default() }),
+        add("other", Limits::default()),
+    ];
+    let mut sockets = vec![];
+    for key in &keys {
+        sockets.push(open_at(daemon.address(), "/live", key.expose()).await.unwrap().0);
+    }
+    let [revoked, expired, other] = &mut sockets[..] else { unreachable!() };
+    let (mut keyless, _) = open(&daemon, "/live").await.unwrap();
+
+    clients::revoke(&state, "revoked").unwrap();
+    add("revoked", Limits::default());
+    assert!(!matches!(next(revoked).await, Some(Ok(_))), "revoked, though another has its name");
+    let message = Message::text("still here");
+    assert_eq!(said_back(expired, message.clone()).await, message);
+    hand.advance(Duration::from_secs(61));
+    assert!(!matches!(next(expired).await, Some(Ok(_))), "its time is over");
+
+    for socket in [other, &mut keyless] {
+        assert_eq!(said_back(socket, message.clone()).await, message);
+    }
+    assert_eq!(status(&daemon).await.requests.in_flight, 2);
+}
+
+#[tokio::test]
 async fn a_lock_during_the_handshake_is_not_missed() {
     let word = Arc::new(Semaphore::new(0));
     let upstream = {
@@ -380,6 +497,21 @@ async fn the_log_tells_of_a_websocket_and_of_no_token() {
     assert_eq!((&line["path"], &line["bytes"]), (&"/live".into(), &16.into()), "{line}");
     assert!(lines.borrow().contains("a WebSocket ended"));
     assert!(!lines.borrow().contains("marker"), "{}", lines.borrow());
+}
+
+/// Runs a script of those beside this file, which talks to an echo behind the daemon.
+async fn talks(daemon: &Daemon, program: &str, arguments: &[&str]) {
+    let mut talking = tokio::process::Command::new(program);
+    talking
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promises/sockets"))
+        .args(arguments)
+        .arg(format!("ws://{}/api/live", daemon.address()));
+
+    let told = talking.output().await.unwrap();
+
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert_eq!(told.stdout, b"all of it\n");
+    nothing_is_open(daemon).await;
 }
 
 /// A daemon that lets WebSockets through.

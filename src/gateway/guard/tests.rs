@@ -84,41 +84,70 @@ fn methods_that_would_hand_out_the_token_are_refused() {
 fn a_websocket_is_refused_and_other_offers_are_not() {
     let offer =
         |protocol| [("host", "localhost"), ("connection", "upgrade"), ("upgrade", protocol)];
-    assert_eq!(checked("GET", "/", &offer("WebSocket")), Err(Error::Upgrade));
+    assert_eq!(checked("GET", "/", &offer("WebSocket")), Err(Error::Upgrade(SWITCHED_OFF)));
     assert_eq!(checked("GET", "/", &offer("h2c")), Ok(()));
 }
 
 #[test]
 fn where_websockets_are_let_through_they_must_be_well_formed() {
     let guard = guard().switching(true);
-    let upgrade = |connection, protocol| {
-        [("host", "localhost"), ("connection", connection), ("upgrade", protocol)]
-    };
-    let checked = |method, headers: &[(&str, &str)]| {
-        let (head, ()) = request(method, "/", headers).into_parts();
+    let checked = |method, version, without: &str, with: &[(&str, &str)]| {
+        let usual = HANDSHAKE.into_iter().filter(|(name, _)| *name != without);
+        let headers: Vec<_> = usual.chain(with.iter().copied()).collect();
+        let (mut head, ()) = request(method, "/", &headers).into_parts();
+        head.version = version;
         check(&head, &visitor(), &guard).map(|(_, switches)| switches)
     };
-    for (connection, protocol) in [
-        ("Upgrade", "websocket"),
-        ("keep-alive, upgrade", "WebSocket"),
-        ("upgrade", "h2c,websocket"),
+    let with = |name, value| checked("GET", Version::HTTP_11, name, &[(name, value)]);
+    let and = |name, value| checked("GET", Version::HTTP_11, "", &[(name, value)]);
+    let is_refused = |checked| matches!(checked, Err(Error::Upgrade(why)) if why != SWITCHED_OFF);
+
+    assert_eq!(and("x-other", ""), Ok(true));
+    // It must be offered, and other offers may stand beside it.
+    assert_eq!(with("upgrade", "h2c, WebSocket"), Ok(true));
+    assert_eq!(with("connection", "keep-alive, upgrade"), Ok(true));
+    assert_eq!(and("content-length", "0"), Ok(true));
+    for (name, value) in [
+        ("connection", "close"),
+        ("sec-websocket-key", ""),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZSEh"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZ!=="),
+        ("sec-websocket-version", ""),
+        ("sec-websocket-version", "8"),
+        ("sec-websocket-version", "13, 8"),
+        ("sec-websocket-version", "130"),
     ] {
-        assert_eq!(checked("GET", &upgrade(connection, protocol)), Ok(true));
-        assert_eq!(checked("POST", &upgrade(connection, protocol)), Err(Error::Upgrade));
+        assert!(is_refused(with(name, value)), "{name}: {value}");
     }
-    assert_eq!(checked("GET", &upgrade("close", "websocket")), Err(Error::Upgrade));
-    assert_eq!(checked("GET", &upgrade("upgrade", "h2c")), Ok(false));
-    assert_eq!(checked("GET", &[("host", "localhost"), ("upgrade", "websocket")]), Ok(false));
-    for body in [("content-length", "1"), ("transfer-encoding", "chunked")] {
-        let headers = [&upgrade("upgrade", "websocket")[..], &[body]].concat();
-        assert_eq!(checked("GET", &headers), Err(Error::Upgrade), "{body:?}");
+    for (name, value) in [
+        ("content-length", "1"),
+        ("transfer-encoding", "chunked"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-version", "13"),
+    ] {
+        assert!(is_refused(and(name, value)), "{name}: {value} once more");
     }
-    let foreign = [&upgrade("upgrade", "websocket")[..], &[("origin", "http://evil.example")]];
-    assert_eq!(checked("GET", &foreign.concat()), Err(Error::ForeignOrigin));
-    let (mut head, ()) = request("GET", "/", &upgrade("upgrade", "websocket")).into_parts();
-    head.version = Version::HTTP_10;
-    assert_eq!(check(&head, &visitor(), &guard).map(drop), Err(Error::Upgrade));
+    for name in ["sec-websocket-key", "sec-websocket-version"] {
+        assert!(is_refused(checked("GET", Version::HTTP_11, name, &[])), "without {name}");
+    }
+    assert!(is_refused(checked("POST", Version::HTTP_11, "", &[])));
+    // No handshake, and nothing that asks for one.
+    assert_eq!(with("upgrade", "h2c"), Ok(false));
+    assert_eq!(checked("GET", Version::HTTP_11, "connection", &[]), Ok(false));
+    assert_eq!(checked("GET", Version::HTTP_10, "", &[]), Ok(false));
+    assert_eq!(and("origin", "http://evil.example"), Err(Error::ForeignOrigin));
 }
+
+/// The example of RFC 6455 §1.2.
+const HANDSHAKE: [(&str, &str); 5] = [
+    ("host", "localhost"),
+    ("connection", "Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("sec-websocket-version", "13"),
+];
 
 #[test]
 fn odd_transfer_encodings_are_refused() {

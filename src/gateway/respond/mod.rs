@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -29,6 +29,12 @@ pub(super) const MALFORMED: &str = "request.framing";
 
 /// What is said of it.
 pub(super) const NOT_HTTP: &str = "the request is not well-formed HTTP/1.1";
+
+/// The code of what becomes none for its target.
+pub(super) const MALFORMED_TARGET: &str = "request.target";
+
+/// What is said of it.
+pub(super) const NO_TARGET: &str = "the request line holds no well-formed target";
 
 /// Returns the stable code of `error`.
 pub(super) fn code(error: &Error) -> &'static str {
@@ -104,14 +110,24 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         code: MALFORMED,
         title: "Malformed request",
         token: "http_request_error",
+        hint: Some("Send an HTTP/1.1 request as RFC 9112 writes it.".into()),
+        retry_after: None,
+        field: None,
+        close: true,
+    };
+    let target = Told {
+        code: MALFORMED_TARGET,
+        title: "Malformed request target",
         hint: Some(
-            "Send an HTTP/1.1 request as RFC 9112 writes it; in its target, percent-encode spaces, \
-             `\"`, `<` and `>`."
+            "Begin with `METHOD /path HTTP/1.1`; percent-encode spaces, `\"`, `<` and `>` in the \
+             path and the query."
                 .into(),
         ),
-        retry_after: None,
-        allow: None,
-        close: true,
+        ..framing.clone()
+    };
+    let http2 = Told {
+        hint: Some("Speak HTTP/1.1: curl does without --http2-prior-knowledge.".into()),
+        ..framing.clone()
     };
     let too_large = |status| Told {
         status,
@@ -120,7 +136,7 @@ pub(super) fn canned(limits: &Limits) -> Canned {
         token: "http_request_error",
         hint: Some("Send less, or raise the bound in [limits].".into()),
         retry_after: None,
-        allow: None,
+        field: None,
         close: true,
     };
     let late = Told {
@@ -135,6 +151,8 @@ pub(super) fn canned(limits: &Limits) -> Canned {
     );
     Canned {
         malformed: raw(&framing, NOT_HTTP),
+        malformed_target: raw(&target, NO_TARGET),
+        http2: raw(&http2, "the request is HTTP/2, which is not spoken here"),
         fields_too_large: raw(&too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), &fields),
         target_too_long: raw(
             &too_large(StatusCode::URI_TOO_LONG),
@@ -168,8 +186,8 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
         let seconds = after.as_millis().div_ceil(1000).max(1);
         fields.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
-    if let Some(methods) = told.allow {
-        fields.insert(ALLOW, HeaderValue::from_static(methods));
+    if let Some((name, value)) = &told.field {
+        fields.insert(name, HeaderValue::from_static(value));
     }
     if told.close {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));

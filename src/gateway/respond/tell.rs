@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::header::{ALLOW, SEC_WEBSOCKET_VERSION};
+use http::{HeaderName, StatusCode};
 
 use crate::clients::{self, Spent};
 use crate::gateway::{Error, caller, guard, policy};
@@ -22,7 +23,8 @@ pub(super) struct Told {
     pub(super) token: &'static str,
     pub(super) hint: Option<Cow<'static, str>>,
     pub(super) retry_after: Option<Duration>,
-    pub(super) allow: Option<&'static str>,
+    /// One that belongs to this answer.
+    pub(super) field: Option<(HeaderName, &'static str)>,
     pub(super) close: bool,
 }
 
@@ -44,7 +46,7 @@ impl Told {
             token,
             hint: Some(hint.into()),
             retry_after: None,
-            allow: None,
+            field: None,
             close: false,
         }
     }
@@ -57,8 +59,8 @@ impl Told {
         Self { close: true, ..self }
     }
 
-    fn allowing(self, methods: &'static str) -> Self {
-        Self { allow: Some(methods), ..self }
+    fn with(self, name: HeaderName, value: &'static str) -> Self {
+        Self { field: Some((name, value)), ..self }
     }
 
     fn retry(self, after: Duration) -> Self {
@@ -183,14 +185,24 @@ fn tell_guard(error: guard::Error) -> Told {
             "Method not forwarded",
             "Use one of the methods in the Allow header.",
         )
-        .allowing(METHODS),
-        E::Upgrade => Told::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "request.upgrade",
-            "WebSocket not forwarded",
-            "Ask without Upgrade, or set upstream.upgrade and ask by GET.",
-        )
-        .token("http_upgrade_failed"),
+        .with(ALLOW, METHODS),
+        E::Upgrade(why) => {
+            let told = Told::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "request.upgrade",
+                "WebSocket not forwarded",
+                match why {
+                    guard::SWITCHED_OFF => "Ask without Upgrade, or set upstream.upgrade.",
+                    _ => "Ask as RFC 6455 section 4.1 says, or without Upgrade.",
+                },
+            )
+            .token("http_upgrade_failed");
+            match why {
+                // RFC 6455 §4.2.2: which versions there are.
+                guard::NOT_13 => told.with(SEC_WEBSOCKET_VERSION, "13"),
+                _ => told,
+            }
+        }
         E::Client(error) => Told::new(
             StatusCode::FORBIDDEN,
             "guard.client",
@@ -228,7 +240,7 @@ fn tell_policy(error: &policy::Error) -> Told {
             "Method not allowed here",
             "POST a grant to /api/token.",
         )
-        .allowing("POST"),
+        .with(ALLOW, "POST"),
         E::Denied(_) => {
             denied("`nexudus-proxy policy explain METHOD PATH` says what may be asked.")
         }

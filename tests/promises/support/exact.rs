@@ -32,6 +32,11 @@ pub enum Reply {
     Continue(String),
     /// These bytes once somebody says so; then the next request.
     Held(Arc<Semaphore>, String),
+    /// These bytes, each on its own; then a polite end.
+    Drip(String),
+    /// The first bytes, and the others once somebody says so, who is told by the end of the
+    /// semaphore that they are there; then nothing more, and no end.
+    Late(String, Arc<Semaphore>, String),
     /// The switch that was asked for; then every message is said back, and `bye` is the end.
     Switch,
     /// The switch once somebody says so; then nothing is read any more.
@@ -42,10 +47,13 @@ pub enum Reply {
 pub struct Exact {
     pub address: SocketAddr,
     pub ca: String,
-    seen: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<Mutex<usize>>,
     ended: Arc<Mutex<usize>>,
 }
+
+/// A request, and the number of the connection that it came over.
+type Seen = (usize, String);
 
 /// Starts one whose answers `reply` makes of each request's head.
 pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exact {
@@ -67,12 +75,15 @@ pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exa
     let gone = ended.clone();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            *count.lock().unwrap() += 1;
+            let number = *count.lock().unwrap() + 1;
+            *count.lock().unwrap() = number;
+            // What is said leaves when it is said.
+            tcp.set_nodelay(true).unwrap();
             let (acceptor, reply, kept) = (acceptor.clone(), reply.clone(), kept.clone());
             let gone = gone.clone();
             tokio::spawn(async move {
                 if let Ok(tls) = acceptor.accept(tcp).await {
-                    serve(tls, &*reply, &kept).await;
+                    serve(tls, &*reply, number, &kept).await;
                 }
                 *gone.lock().unwrap() += 1;
             });
@@ -84,7 +95,12 @@ pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exa
 impl Exact {
     /// Returns each request that has come, head and body, the token's left out.
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
+    }
+
+    /// Returns which connection each of them came over.
+    pub fn came_over(&self) -> Vec<usize> {
+        self.seen.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
     }
 
     /// Returns how many connections have been opened.
@@ -101,7 +117,8 @@ impl Exact {
 async fn serve(
     mut tls: TlsStream<TcpStream>,
     reply: &(impl Fn(&str) -> Reply + Send + Sync),
-    seen: &Mutex<Vec<String>>,
+    number: usize,
+    seen: &Mutex<Vec<Seen>>,
 ) {
     while let Some(head) = until(&mut tls, "\r\n\r\n").await {
         if head.starts_with("POST /api/token ") {
@@ -112,7 +129,7 @@ async fn serve(
         }
         let reply = reply(&head);
         if let Reply::Early(answer) = &reply {
-            seen.lock().unwrap().push(head);
+            seen.lock().unwrap().push((number, head));
             write(&mut tls, answer).await;
             // What still comes is taken in, or the answer would be lost to a reset.
             tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
@@ -123,33 +140,60 @@ async fn serve(
         }
         // A body that breaks off is none: what has not arrived whole has not arrived.
         let Some(body) = body(&mut tls, &head).await else { return };
-        seen.lock().unwrap().push(format!("{head}{body}"));
-        match reply {
-            Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
-                write(&mut tls, &answer).await;
-            }
-            Reply::Close(answer) => {
-                write(&mut tls, &answer).await;
-                tls.shutdown().await.ok();
-                return;
-            }
-            Reply::Cut(answer) => return write(&mut tls, &answer).await,
-            Reply::Switch => {
-                write(&mut tls, &switched(&head)).await;
-                return echo(tls).await;
-            }
-            Reply::Mute(word) => {
-                word.acquire().await.unwrap().forget();
-                write(&mut tls, &switched(&head)).await;
-                word.acquire().await.unwrap().forget();
-                return;
-            }
-            Reply::Held(word, answer) => {
-                word.acquire().await.unwrap().forget();
-                write(&mut tls, &answer).await;
-            }
+        seen.lock().unwrap().push((number, format!("{head}{body}")));
+        match answer(tls, &head, reply).await {
+            Some(more) => tls = more,
+            None => return,
         }
     }
+}
+
+/// Answers a request that has come whole; returns what more requests may come over.
+async fn answer(
+    mut tls: TlsStream<TcpStream>,
+    head: &str,
+    reply: Reply,
+) -> Option<TlsStream<TcpStream>> {
+    match reply {
+        Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
+            write(&mut tls, &answer).await;
+            return Some(tls);
+        }
+        Reply::Held(word, answer) => {
+            word.acquire().await.unwrap().forget();
+            write(&mut tls, &answer).await;
+            return Some(tls);
+        }
+        Reply::Close(answer) => {
+            write(&mut tls, &answer).await;
+            tls.shutdown().await.ok();
+        }
+        Reply::Cut(answer) => write(&mut tls, &answer).await,
+        Reply::Drip(answer) => {
+            for byte in answer.into_bytes() {
+                tls.write_all(&[byte]).await.ok();
+                tls.flush().await.ok();
+            }
+            tls.shutdown().await.ok();
+        }
+        Reply::Late(first, word, rest) => {
+            write(&mut tls, &first).await;
+            word.acquire().await.unwrap().forget();
+            write(&mut tls, &rest).await;
+            word.close();
+            tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
+        }
+        Reply::Switch => {
+            write(&mut tls, &switched(head)).await;
+            echo(tls).await;
+        }
+        Reply::Mute(word) => {
+            word.acquire().await.unwrap().forget();
+            write(&mut tls, &switched(head)).await;
+            word.acquire().await.unwrap().forget();
+        }
+    }
+    None
 }
 
 /// The answer of RFC 6455 §4.2.2.
