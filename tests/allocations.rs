@@ -96,12 +96,12 @@ fn head(target: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-/// Twelve, and two more when the machine is busy and an answer comes in pieces. Raise it with a
+/// Five, and two more when the machine is busy and an answer comes in pieces. Raise it with a
 /// reason.
-const MOST: u64 = 14;
+const MOST: u64 = 7;
 
-/// 20,500, most of them in two read buffers of hyper's, 8 KiB each; in pieces there is a third.
-const MOST_BYTES: u64 = 30_000;
+/// 4,400, most of them the future that answers; in pieces there are more.
+const MOST_BYTES: u64 = 6_000;
 
 const WARM_UP: u64 = 50;
 const ROUNDS: usize = 5;

@@ -3,13 +3,13 @@
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT, VIA,
 };
-use http::uri::{Parts, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::policy::Allowed;
 use super::{headers, tunnel};
 use crate::session::Bearer;
-use crate::upstream::{Kept, Payload, Upstream};
+use crate::upstream::{Ask, Kept, Upstream};
 
 /// What is said of callers upstream.
 #[derive(Clone, Debug, Default)]
@@ -27,94 +27,106 @@ pub(super) struct To<'a> {
     pub(super) manners: &'a Manners,
 }
 
-/// Makes the request that goes out: the caller's method, target bytes and body, our authority.
+/// The request that goes out: the caller's method, target bytes and body, our authority.
 ///
-/// The caller's fields are copied, not moved: what came in can be sent again.
-pub(super) fn with(
-    allowed: &Allowed,
-    body: &mut Kept,
-    bearer: &Bearer,
-    to: To<'_>,
-) -> Request<Payload> {
-    let head = allowed.head();
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + 4);
-    headers.insert(HOST, to.upstream.authority().clone());
-    let nominating = headers::nominating(&head.headers);
-    let mut accepts = Accepts::Nothing;
-    for (name, value) in &head.headers {
-        let is_wanted_trace = to.manners.trace && headers::is_trace(name, nominating);
-        let goes_up = headers::goes_up(name, nominating, allowed.has_cookies());
-        if is_wanted_trace || goes_up {
-            accepts = if name == ACCEPT { accepts.and(value) } else { accepts };
-            headers.append(name, value.clone());
-        }
-    }
-    if accepts != Accepts::Something {
-        headers.insert(ACCEPT, JSON);
-    }
-    if allowed.is_without_tokens() {
-        // As JSON that can be read, and all of it.
-        headers.insert(ACCEPT, JSON);
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.remove(RANGE);
-    }
-    if let Some(name) = &to.manners.user_agent {
-        headers.insert(USER_AGENT, name.clone());
-    }
-    // hyper sends no length for a body that is not there, and a server may insist on one.
-    let announces = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
-    if announces && matches!(body, Kept::Empty) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    if allowed.switches() {
-        tunnel::announce(&mut headers);
-    }
-    headers.insert(VIA, OURSELVES);
-    // The last thing to be set: nothing above can name it, copy it or take it away.
-    headers.insert(AUTHORIZATION, bearer.header().clone());
+/// It borrows what came in, which can be sent again.
+pub(super) struct Authorized<'a> {
+    allowed: &'a Allowed,
+    body: &'a mut Kept,
+    bearer: &'a Bearer,
+    to: To<'a>,
+}
 
-    let mut request = Request::new(body.payload());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = path_only(&head.uri);
-    *request.headers_mut() = headers;
-    request
+/// Makes an allowed request one of ours.
+pub(super) fn with<'a>(
+    allowed: &'a Allowed,
+    body: &'a mut Kept,
+    bearer: &'a Bearer,
+    to: To<'a>,
+) -> Authorized<'a> {
+    Authorized { allowed, body, bearer, to }
+}
+
+impl Ask for Authorized<'_> {
+    fn method(&self) -> &Method {
+        self.allowed.method()
+    }
+
+    fn target(&self) -> &PathAndQuery {
+        path_of(&self.allowed.head().uri)
+    }
+
+    fn fields(&self, mut each: impl FnMut(&HeaderName, &HeaderValue)) {
+        let Self { allowed, to: To { upstream, manners }, .. } = self;
+        let theirs = &allowed.head().headers;
+        // Asked for as JSON that can be read, and all of it.
+        let is_without_tokens = allowed.is_without_tokens();
+        let says_json = is_without_tokens || accepts_anything(theirs);
+        let is_replaced = |name: &HeaderName| match *name {
+            ACCEPT => says_json,
+            ACCEPT_ENCODING | RANGE => is_without_tokens,
+            USER_AGENT => manners.user_agent.is_some(),
+            _ => false,
+        };
+
+        each(&HOST, upstream.authority());
+        let nominating = headers::nominating(theirs);
+        let mut has_accept = false;
+        for (name, value) in theirs {
+            let is_wanted_trace = manners.trace && headers::is_trace(name, nominating);
+            let goes_up = headers::goes_up(name, nominating, allowed.has_cookies());
+            if (is_wanted_trace || goes_up) && !is_replaced(name) {
+                has_accept |= name == ACCEPT;
+                each(name, value);
+            }
+        }
+        if !has_accept {
+            each(&ACCEPT, &JSON);
+        }
+        if is_without_tokens {
+            each(&ACCEPT_ENCODING, &AS_IT_IS);
+        }
+        if let Some(name) = &manners.user_agent {
+            each(&USER_AGENT, name);
+        }
+        // Nothing is said of the length of a body that is not there, and a server may insist on it.
+        let announces = matches!(*self.method(), Method::POST | Method::PUT | Method::PATCH);
+        if announces && self.body.length() == Some(0) {
+            each(&CONTENT_LENGTH, &NONE);
+        }
+        if allowed.switches() {
+            tunnel::ANNOUNCEMENT.iter().for_each(|(name, value)| each(name, value));
+        }
+        each(&VIA, &OURSELVES);
+        each(&AUTHORIZATION, self.bearer.header());
+    }
+
+    fn body(&mut self) -> &mut Kept {
+        self.body
+    }
 }
 
 /// Takes the target's bytes as they came, and never its authority.
-fn path_only(uri: &Uri) -> Uri {
-    if uri.authority().is_none() && uri.scheme().is_none() {
-        return uri.clone();
-    }
-    let mut parts = Parts::default();
-    parts.path_and_query = uri.path_and_query().cloned();
-    Uri::from_parts(parts).expect("a path alone is a complete target")
+fn path_of(uri: &Uri) -> &PathAndQuery {
+    uri.path_and_query().expect("the guard lets nothing in that has no path")
 }
 
-/// What a caller accepts. Nexudus answers XML or HTML to those who do not ask for JSON.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accepts {
-    Nothing,
-    Anything,
-    Something,
+/// Says whether a caller takes whatever comes, as most tools say of themselves: Nexudus answers XML
+/// or HTML to those who do not ask for JSON.
+fn accepts_anything(theirs: &HeaderMap) -> bool {
+    let mut lines = theirs.get_all(ACCEPT).iter();
+    lines.next().is_some_and(|line| line == "*/*") && lines.next().is_none()
 }
 
-impl Accepts {
-    fn and(self, value: &HeaderValue) -> Self {
-        match self {
-            Self::Nothing if value == "*/*" => Self::Anything,
-            Self::Nothing | Self::Anything | Self::Something => Self::Something,
-        }
-    }
-}
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+static AS_IT_IS: HeaderValue = HeaderValue::from_static("identity");
+static NONE: HeaderValue = HeaderValue::from_static("0");
 
 /// RFC 9110 §7.6.3: a gateway says that it passed a request on.
-const OURSELVES: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
+static OURSELVES: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
     use http::header::CONNECTION;
     use proptest::prelude::*;
 
@@ -124,12 +136,10 @@ mod tests {
         #[test]
         fn a_target_keeps_its_bytes_and_loses_its_authority(target in "/[!\"$-;=?-~]{0,60}") {
             if let Ok(uri) = target.parse::<Uri>() {
-                prop_assert_eq!(path_only(&uri).to_string(), target.clone());
+                prop_assert_eq!(path_of(&uri).as_str(), &target);
             }
             if let Ok(uri) = format!("http://evil.example{target}").parse::<Uri>() {
-                let sent = path_only(&uri);
-                prop_assert!(sent.authority().is_none() && sent.scheme().is_none());
-                prop_assert_eq!(sent.to_string(), target);
+                prop_assert_eq!(path_of(&uri).as_str(), target);
             }
         }
 

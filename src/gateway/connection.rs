@@ -82,8 +82,8 @@ impl Connections {
             let in_flight = met.draining.enter();
             let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));
-            // On its own: hyper would hold room for the largest request on every idle connection.
-            contain(Box::pin(answering.answer(request, &switch)), failed)
+            // hyper has room for one per connection, so that none is allocated per request.
+            contain(answering.answer(request, &switch), failed)
         });
         let mut connection = self.http.serve_connection(TokioIo::new(wire), answer);
         let mut draining = self.draining.clone();
@@ -142,8 +142,16 @@ impl Answering {
         let mut response = match self.met.has_room {
             true => {
                 let gateway = self.met.gateway.load_full();
-                let answer = pin!(gateway.respond(request, &self.met.visitor, &mut spent));
-                unless_over(&self.met.draining, answer).await
+                let mut client = None;
+                let answered = {
+                    let Met { visitor, draining, .. } = &*self.met;
+                    let answer = pin!(gateway.answer(request, visitor, &mut spent, &mut client));
+                    unless_over(draining, answer).await
+                };
+                match answered {
+                    Some(answered) => gateway.respond(answered, client, &spent),
+                    None => respond::render(&Error::Draining),
+                }
             }
             false => respond::render(&Error::Overloaded),
         };
@@ -176,17 +184,16 @@ async fn end_of(draining: &mut Draining, phase: &Phase) {
     tokio::time::timeout(FIRST_WORDS, asked).await.ok();
 }
 
-/// Answers with a 503 once the time to finish is over. Costs a read per wake-up, not a wait: the
-/// connection that carries this request is woken at that moment.
-async fn unless_over(
+/// Waits for an answer, but not once the time to finish is over. Costs a read per wake-up, not a
+/// wait: the connection that carries this request is woken at that moment.
+fn unless_over<F: Future>(
     draining: &Draining,
-    mut answer: Pin<&mut impl Future<Output = Response<Body>>>,
-) -> Response<Body> {
-    poll_fn(|cx| match draining.is_over() {
-        true => Poll::Ready(respond::render(&Error::Draining)),
-        false => answer.as_mut().poll(cx),
+    mut answer: Pin<&mut F>,
+) -> impl Future<Output = Option<F::Output>> {
+    poll_fn(move |cx| match draining.is_over() {
+        true => Poll::Ready(None),
+        false => answer.as_mut().poll(cx).map(Some),
     })
-    .await
 }
 
 /// How long a client may take from connecting to asking, when a stop comes in between.
@@ -209,6 +216,6 @@ mod tests {
             size_of::<F>()
         }
 
-        assert!(size(Answering::answer) <= 5_000, "{} bytes", size(Answering::answer));
+        assert!(size(Answering::answer) <= 2_800, "{} bytes", size(Answering::answer));
     }
 }

@@ -6,14 +6,13 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::ext::ReasonPhrase;
 
-use super::body::Body;
 use super::policy::Allowed;
 use crate::config::Origin;
 use crate::session::Bearer;
-use crate::upstream::{Relayed, Upstream};
+use crate::upstream::Upstream;
 
 /// Says whether a caller's field goes to the upstream. `nominating` are all its fields, if there is
 /// a `Connection` among them.
@@ -128,24 +127,8 @@ fn options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     options.map(<[u8]>::trim_ascii)
 }
 
-/// Makes an upstream answer fit for the caller: same status and body, our connection.
-pub(super) fn clean(
-    response: Response<Relayed>,
-    allowed: &Allowed,
-    upstream: &Upstream,
-    bearer: &Bearer,
-) -> Response<Body> {
-    let (mut head, body) = response.into_parts();
-    clean_head(&mut head, allowed, upstream, bearer);
-    Response::from_parts(head, Body::relayed(body))
-}
-
-pub(super) fn clean_head(
-    head: &mut Parts,
-    allowed: &Allowed,
-    upstream: &Upstream,
-    bearer: &Bearer,
-) {
+/// Makes the head of an upstream answer fit for the caller: same status, our connection.
+pub(super) fn clean(head: &mut Parts, allowed: &Allowed, upstream: &Upstream, bearer: &Bearer) {
     // Neither side's version is the other's business: hyper answers in the caller's.
     head.version = http::Version::HTTP_11;
     // RFC 9112 §6.3: beside a transfer coding a length says nothing.

@@ -111,15 +111,13 @@ impl Gateway {
         self.guard.meet(peer).await
     }
 
-    /// Answers one local request. Never fails: every error becomes a response.
-    async fn respond(
+    /// Finishes the answer to one local request: every error becomes a response.
+    fn respond(
         &self,
-        request: Request<Incoming>,
-        visitor: &Visitor,
-        spent: &mut Spent,
+        answered: Result<Response<Body>, Error>,
+        client: Option<Arc<str>>,
+        spent: &Spent,
     ) -> Response<Body> {
-        let mut client = None;
-        let answered = self.answer(request, visitor, spent, &mut client).await;
         let mut response = answered.unwrap_or_else(|error| {
             if let Error::Upstream(why) | Error::Read(why) = &error {
                 self.outage.failed(respond::code(&error), &respond::causes(&**why), Instant::now());
@@ -133,6 +131,7 @@ impl Gateway {
         response
     }
 
+    /// Answers one local request. `client` is told who asks.
     async fn answer(
         &self,
         request: Request<Incoming>,
@@ -155,12 +154,13 @@ impl Gateway {
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
 
         let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
+        let is_without_tokens = allowed.is_without_tokens();
         let mut replayed = false;
-        loop {
+        let response = loop {
             let (response, bearer) =
                 self.send_in_turn(&mut turn, &allowed, &mut body, spent).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
-                return self.relay(response, &allowed, &bearer).await;
+                break self.relay(response, allowed, &bearer)?;
             }
             // 401 is Nexudus's word for a dead token and for missing permission alike.
             let judging = self.session.judge(&bearer, allowed.method(), allowed.path());
@@ -170,12 +170,16 @@ impl Gateway {
                     replayed = true;
                 }
                 verdict @ (session::Verdict::Replay | session::Verdict::Permission) => {
-                    let mut response = self.relay(response, &allowed, &bearer).await?;
+                    let mut response = self.relay(response, allowed, &bearer)?;
                     respond::explain(&mut response, &verdict);
-                    return Ok(response);
+                    break response;
                 }
                 session::Verdict::Unavailable(error) => return Err(error.into()),
             }
+        };
+        match is_without_tokens {
+            true => Box::pin(scrub::blank(response)).await,
+            false => Ok(response),
         }
     }
 
@@ -193,24 +197,22 @@ impl Gateway {
     }
 
     /// Makes an answer fit for this caller.
-    async fn relay(
+    fn relay(
         &self,
         response: Response<Relayed>,
-        allowed: &Allowed,
+        allowed: Allowed,
         bearer: &Bearer,
     ) -> Result<Response<Body>, Error> {
-        let mut response = headers::clean(response, allowed, &self.upstream, bearer);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (mut head, mut body) = response.into_parts();
+        headers::clean(&mut head, &allowed, &self.upstream, bearer);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Locked meanwhile: what has been told to end then did not hear of this one.
             self.session.bearer()?;
-            tunnel::announce(response.headers_mut());
-            let held = tunnel::Held::new(self.guard.keys(), allowed.caller());
-            response.extensions_mut().insert(held);
+            head.headers.extend(tunnel::ANNOUNCEMENT.clone());
+            head.extensions.insert(tunnel::Held::new(self.guard.keys(), allowed.caller()));
         }
-        match allowed.is_without_tokens() {
-            true => Box::pin(scrub::blank(response)).await,
-            false => Ok(response),
-        }
+        body.leave(allowed.into_fields());
+        Ok(Response::from_parts(head, Body::relayed(body)))
     }
 
     /// Sends in its turn, and again in other turns while Nexudus throttles and the wait allows;
@@ -254,10 +256,10 @@ impl Gateway {
         let progress = body.progress();
         let repeat = allowed.repeat(body);
         let to = authorize::To { upstream: &self.upstream, manners: &self.manners };
-        let mut compose = || authorize::with(allowed, body, bearer, to);
+        let mut ask = authorize::with(allowed, body, bearer, to);
         let sent = match allowed.switches() {
-            true => Box::pin(self.upstream.switch(compose())).await,
-            false => self.upstream.send(repeat, compose).await,
+            true => Box::pin(self.upstream.switch(&mut ask)).await,
+            false => self.upstream.send(repeat, &mut ask).await,
         };
         if sent.is_ok() {
             self.outage.answered();

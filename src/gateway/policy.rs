@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use http::request::Parts;
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 
 use super::caller::Caller;
 use super::guard::Admitted;
@@ -225,6 +225,11 @@ impl Allowed {
     /// Returns the head as the caller sent it.
     pub(super) fn head(&self) -> &Parts {
         &self.head
+    }
+
+    /// Gives up the caller's fields.
+    pub(super) fn into_fields(self) -> HeaderMap {
+        self.head.headers
     }
 
     /// Returns who sends it.

@@ -11,7 +11,7 @@ use super::policy::{self, Allowed, Policy, Verdict};
 use super::visitor::Visitor;
 use crate::listen::Peer;
 use crate::session::Bearer;
-use crate::upstream::{Kept, Payload, Upstream};
+use crate::upstream::{Ask as _, Kept, Upstream};
 
 /// What the steps compare with.
 #[derive(Debug)]
@@ -57,15 +57,19 @@ impl Steps {
         }
     }
 
-    /// Makes the request that goes out.
-    pub fn compose(&self, On(allowed): &On) -> Request<Payload> {
+    /// Writes the fields of the request that goes out.
+    pub fn compose(&self, On(allowed): &On, head: &mut Vec<u8>) {
         let manners = Manners::default();
         let to = To { upstream: &self.upstream, manners: &manners };
-        authorize::with(allowed, &mut Kept::Empty, &self.bearer, to)
+        authorize::with(allowed, &mut Kept::Empty, &self.bearer, to).fields(|name, value| {
+            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(piece);
+            }
+        });
     }
 
     /// Makes the head of an answer fit for the caller.
     pub fn clean(&self, On(allowed): &On, head: &mut response::Parts) {
-        headers::clean_head(head, allowed, &self.upstream, &self.bearer);
+        headers::clean(head, allowed, &self.upstream, &self.bearer);
     }
 }

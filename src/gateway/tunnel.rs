@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
@@ -25,10 +25,10 @@ use crate::listen::{Draining, Stream};
 use crate::upstream::Far;
 
 /// Says to the next hop, either way, that the connection is to become or becomes a WebSocket.
-pub(super) fn announce(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-}
+pub(super) static ANNOUNCEMENT: [(HeaderName, HeaderValue); 2] = [
+    (CONNECTION, HeaderValue::from_static("Upgrade")),
+    (UPGRADE, HeaderValue::from_static("websocket")),
+];
 
 /// Who has opened it: it goes on for as long as that caller may call.
 #[derive(Clone, Debug)]

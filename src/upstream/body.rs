@@ -6,18 +6,19 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::TRANSFER_ENCODING;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, Sleep};
 
+use super::Broken;
+use super::message::Rest;
 use super::pool::Lease;
 use super::switch::Far;
 
@@ -38,10 +39,6 @@ impl Payload {
             Self::Empty | Self::Kept(_) => None,
             Self::Streamed(upload) => Some(upload.progress.clone()),
         }
-    }
-
-    pub(super) fn uploaded(&self) -> Uploaded {
-        Uploaded(self.progress())
     }
 }
 
@@ -71,9 +68,7 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Kept(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Self::Kept(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Streamed(upload) => upload.size_hint(),
         }
     }
@@ -97,7 +92,6 @@ pub enum Fault {
 #[derive(Debug, Default)]
 pub struct Progress {
     pieces: AtomicU64,
-    complete: AtomicBool,
     fault: AtomicU8,
 }
 
@@ -125,15 +119,6 @@ impl Progress {
         };
         self.fault.store(code, Ordering::Relaxed);
         fault
-    }
-}
-
-/// Whether a request body has left completely. Without a body it always has.
-pub(super) struct Uploaded(Option<Arc<Progress>>);
-
-impl Uploaded {
-    pub(super) fn is_complete(&self) -> bool {
-        self.0.as_ref().is_none_or(|progress| progress.complete.load(Ordering::Relaxed))
     }
 }
 
@@ -183,9 +168,6 @@ impl Body for Upload {
         let this = self.get_mut();
         ready!(poll_turn(cx));
         if let Some(bytes) = this.read.take() {
-            if this.incoming.is_end_stream() {
-                this.progress.complete.store(true, Ordering::Relaxed);
-            }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         loop {
@@ -196,10 +178,7 @@ impl Body for Upload {
             if let Some(timer) = &mut this.timer {
                 timer.as_mut().reset(Instant::now() + this.pause);
             }
-            let Some(frame) = frame else {
-                this.progress.complete.store(true, Ordering::Relaxed);
-                return Poll::Ready(None);
-            };
+            let Some(frame) = frame else { return Poll::Ready(None) };
             let Ok(frame) = frame else {
                 return Poll::Ready(Some(Err(this.progress.fail(Fault::Broken))));
             };
@@ -210,9 +189,6 @@ impl Body for Upload {
             this.left = left;
             spend(cx, data.len());
             this.progress.pieces.fetch_add(1, Ordering::Relaxed);
-            if this.incoming.is_end_stream() {
-                this.progress.complete.store(true, Ordering::Relaxed);
-            }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
@@ -247,7 +223,7 @@ fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
 /// Takes what so many bytes cost from the turn of this task. tokio counts operations, and an
 /// operation on a large body can be a thousand times as long as one on a small one.
 fn spend(cx: &mut Context<'_>, bytes: usize) {
-    for _ in 0..bytes / PIECE {
+    for _ in 0..=bytes / PIECE {
         match poll_proceed(cx) {
             Poll::Ready(progress) => progress.made_progress(),
             Poll::Pending => return,
@@ -259,39 +235,53 @@ fn spend(cx: &mut Context<'_>, bytes: usize) {
 /// copying, and others are looked at.
 const PIECE: usize = 2 << 10;
 
-/// Says whether a body has no transfer coding but chunks.
-pub(super) fn is_plain(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_plain = codings.next().is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    is_plain && codings.next().is_none()
-}
-
 /// An answer's body on its way to the caller. Read to its end, it gives its connection back.
 pub struct Relayed {
-    incoming: Incoming,
-    lease: Option<Lease>,
-    far: Option<Box<Far>>,
-    failed: Option<hyper::Error>,
+    source: Source,
+    failed: Option<Broken>,
+}
+
+/// Where a body comes from.
+enum Source {
+    /// A connection of its own, which this task drives.
+    Line(Lease),
+    /// A connection that others share.
+    Stream(Incoming),
+    /// There is no body: what the connection has become is here instead.
+    Switched(Box<Far>),
+    /// There is no more.
+    Ended,
 }
 
 impl Relayed {
-    /// `lease` is what the body comes over, unless others share it.
-    pub(super) fn new(incoming: Incoming, lease: Option<Lease>) -> Self {
-        let mut relayed = Self { incoming, lease, far: None, failed: None };
-        if relayed.incoming.is_end_stream() {
-            relayed.finish();
-        }
+    /// What comes over `lease`.
+    pub(super) fn over(lease: Lease) -> Self {
+        let mut relayed = Self { source: Source::Line(lease), failed: None };
+        relayed.finish_if_done();
         relayed
     }
 
     /// There is no body: what its connection has become is `far`.
-    pub(super) fn switched(incoming: Incoming, far: Far) -> Self {
-        Self { far: Some(Box::new(far)), ..Self::new(incoming, None) }
+    pub(super) fn switched(far: Far) -> Self {
+        Self { source: Source::Switched(Box::new(far)), failed: None }
     }
 
     /// Takes what the connection has become, if the answer was that it switches.
     pub fn take_far(&mut self) -> Option<Box<Far>> {
-        self.far.take()
+        match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Switched(far) => Some(far),
+            other @ (Source::Line(_) | Source::Stream(_) | Source::Ended) => {
+                self.source = other;
+                None
+            }
+        }
+    }
+
+    /// Leaves the memory of fields that nobody needs to the next answer on its connection.
+    pub fn leave(&mut self, fields: HeaderMap) {
+        if let Source::Line(lease) = &mut self.source {
+            lease.line.leave(fields);
+        }
     }
 
     /// Reads at most `most` bytes and throws them away, so that the connection can be used again.
@@ -307,62 +297,97 @@ impl Relayed {
         }
     }
 
-    fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
+    /// hyper does not ask again once it has every byte of a known length.
+    fn finish_if_done(&mut self) {
+        if self.is_end_stream()
+            && let Source::Line(lease) = std::mem::replace(&mut self.source, Source::Ended)
+        {
             lease.finish();
         }
     }
 }
 
+impl From<Incoming> for Relayed {
+    fn from(incoming: Incoming) -> Self {
+        Self { source: Source::Stream(incoming), failed: None }
+    }
+}
+
 impl Body for Relayed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
         ready!(poll_turn(cx));
-        loop {
-            let Self { incoming, lease, .. } = this;
-            let mut incoming = Pin::new(incoming);
-            // On HTTP/1.1 this task also drives the connection that the body comes from.
-            let frame = ready!(match lease {
-                Some(lease) => lease.line.poll_with(cx, |cx| incoming.as_mut().poll_frame(cx)),
-                None => incoming.poll_frame(cx),
-            });
-            match frame {
-                None => this.finish(),
-                // hyper throws away what it has not written yet when a body fails: let it write.
-                Some(Err(error)) => {
-                    this.lease = None;
-                    this.failed = Some(error);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Some(Ok(ref frame)) if frame.is_trailers() => continue,
-                Some(Ok(ref frame)) => {
-                    spend(cx, frame.data_ref().map_or(0, Bytes::len));
-                    // hyper does not ask again once it has every byte of a known length.
-                    if this.incoming.is_end_stream() {
-                        this.finish();
-                    }
-                }
+        let data = match &mut this.source {
+            Source::Line(lease) => ready!(lease.line.poll_data(cx)),
+            Source::Stream(incoming) => ready!(poll_stream(incoming, cx)),
+            Source::Switched(_) | Source::Ended => None,
+        };
+        let Some(data) = data else {
+            this.finish_if_done();
+            return Poll::Ready(None);
+        };
+        match data {
+            // hyper throws away what it has not written yet when a body fails: let it write.
+            Err(error) => {
+                this.source = Source::Ended;
+                this.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            return Poll::Ready(frame);
+            Ok(data) => {
+                spend(cx, data.len());
+                this.finish_if_done();
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.failed.is_none()
+            && match &self.source {
+                Source::Line(lease) => lease.line.rest() == Rest::Nothing,
+                Source::Stream(incoming) => incoming.is_end_stream(),
+                Source::Switched(_) | Source::Ended => true,
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Line(lease) => match lease.line.rest() {
+                Rest::Nothing => SizeHint::with_exact(0),
+                Rest::Length(length) => SizeHint::with_exact(length),
+                Rest::Chunks(_) | Rest::UntilTheEnd => SizeHint::new(),
+            },
+            Source::Stream(incoming) => incoming.size_hint(),
+            Source::Switched(_) | Source::Ended => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// Takes the next data off a stream, without its trailers.
+fn poll_stream(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Broken>>> {
+    loop {
+        match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+        }
     }
 }
 

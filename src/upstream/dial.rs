@@ -52,20 +52,21 @@ impl Dialer {
     /// Opens one connection within the time limit.
     pub(super) async fn dial(&self) -> Result<Dialed, Error> {
         let stream = self.in_time(self.secure(self.tls.clone())).await?;
-        let opened = match stream.speaks_http2() {
-            true => Streams::open(stream, &self.origin).await.map(Dialed::Streams),
-            false => Line::open(stream).await.map(Dialed::Line),
-        };
-        opened.map_err(|source| Error::Closed { origin: self.origin.clone(), source })
+        if !stream.speaks_http2() {
+            return Ok(Dialed::Line(Line::new(stream)));
+        }
+        let opened = Streams::open(stream, &self.origin).await;
+        opened.map(Dialed::Streams).map_err(|error| {
+            let (origin, source) = (self.origin.clone(), error.into());
+            Error::Closed { origin, source }
+        })
     }
 
     /// Opens one that speaks HTTP/1.1, whatever else is offered otherwise.
     pub(super) async fn line(&self) -> Result<Line, Error> {
         let mut tls = rustls::ClientConfig::clone(&self.tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let stream = self.in_time(self.secure(Arc::new(tls))).await?;
-        let opened = Line::open(stream).await;
-        opened.map_err(|source| Error::Closed { origin: self.origin.clone(), source })
+        self.in_time(self.secure(Arc::new(tls))).await.map(Line::new)
     }
 
     async fn in_time(

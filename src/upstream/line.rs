@@ -1,103 +1,124 @@
 //! One HTTP/1.1 connection that is driven by whoever uses it.
 //!
-//! hyper's connection is a future of its own, usually a task beside the caller's: every request
-//! then costs several switches between the two, and an answer's head leaves before its body is
-//! looked at. Here the request's own task drives it, and one wake-up carries a request all the
-//! way. In the pool nobody drives it: that it was closed is seen when it is taken out.
+//! hyper's client is a task beside the request's: every request crosses a channel to it and back,
+//! and between two answers it holds out a fresh buffer to see whether the connection ends. Here
+//! the request's own task sends, reads and takes the answer apart where it stands. In the pool
+//! nobody drives it: that it was closed is seen when it is taken out.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, Response};
+use http_body::Body;
+use hyper::rt::Write;
 use tokio::time::{Instant, Sleep};
 
-use super::Payload;
+use super::message::{self, Head, Rest, Sent};
 use super::secure::Secure;
+use super::{Ask, Broken, Fault, Kept, Payload};
 
-/// A connection and what drives it.
+/// A connection and what is known of the exchange on it.
 pub(super) struct Line(Box<Inner>);
 
 struct Inner {
-    sender: SendRequest<Payload>,
-    driver: Driver,
-    relay: Arc<Relay>,
-    waker: Waker,
+    stream: Secure,
+    /// What is to be sent next, and how much of it has gone: a head, or a framed piece of a body.
+    framed: Vec<u8>,
+    gone: usize,
+    /// A piece of a body that goes out as it is, after that.
+    piece: Bytes,
+    /// What follows.
+    upload: Option<(Payload, Sent)>,
+    /// Whether some of it has gone since the timer was looked at.
+    moved: bool,
+    /// What has come and nobody has taken.
+    plain: BytesMut,
+    /// Asked last.
+    method: Method,
+    /// An empty map whose memory the next answer uses.
+    fields: HeaderMap,
+    /// What of the answer is still to come.
+    rest: Rest,
+    /// Whether another request may follow.
+    persists: bool,
+    /// Whether a body has passed for which buffers have grown.
+    has_grown: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What drives a connection.
-struct Driver {
-    /// `None` once it has ended.
-    running: Option<Connection<Secure, Payload>>,
-    /// What it ran on, and what came for whoever goes on with it.
-    left: Option<Box<(Secure, Bytes)>>,
+/// Why a request got no answer, and whether not a byte of it was sent: then its body is still there.
+pub(super) struct Lost {
+    pub(super) why: Broken,
+    pub(super) is_unsent: bool,
 }
 
-/// What became of a request.
-pub(super) type Outcome = Result<Response<Incoming>, TrySendError<Request<Payload>>>;
+impl<E: Into<Broken>> From<E> for Lost {
+    fn from(why: E) -> Self {
+        Self { why: why.into(), is_unsent: false }
+    }
+}
 
 impl Line {
     /// Makes a connection ready for requests.
-    pub(super) async fn open(stream: Secure) -> hyper::Result<Self> {
-        let (sender, driver) = Builder::new().max_buf_size(MOST_BUFFERED).handshake(stream).await?;
-        let relay = Arc::new(Relay::default());
-        let waker = Waker::from(relay.clone());
-        let driver = Driver { running: Some(driver), left: None };
-        let inner = Inner { sender, driver, relay, waker, timer: None };
-        Ok(Self(Box::new(inner)))
+    pub(super) fn new(stream: Secure) -> Self {
+        Self(Box::new(Inner {
+            stream,
+            framed: vec![],
+            gone: 0,
+            piece: Bytes::new(),
+            upload: None,
+            moved: false,
+            plain: BytesMut::new(),
+            method: Method::GET,
+            fields: HeaderMap::new(),
+            rest: Rest::Nothing,
+            persists: true,
+            has_grown: false,
+            timer: None,
+        }))
     }
 
-    /// Says whether the other end has neither closed it nor sent anything unasked for.
+    /// Says whether it can take a request: nothing of the last exchange is left, and the other end
+    /// has neither closed it nor sent anything unasked for. Forgets who has used it.
     pub(super) fn lives(&mut self) -> bool {
-        let waker = self.0.waker.clone();
-        // The end of an answer takes hyper more than one look.
-        for _ in 0..LOOKS {
-            self.0.driver.drive(&mut Context::from_waker(&waker));
-            if self.is_free() {
-                return true;
-            }
-        }
-        false
+        self.0.shrink();
+        self.0.is_done() && self.0.is_silent()
     }
 
-    /// Takes a request; the result is waited for with [`Line::answer`].
-    pub(super) fn begin(
-        &mut self,
-        request: Request<Payload>,
-    ) -> impl Future<Output = Outcome> + use<> {
-        // The driver is asked right after: it need not be woken.
-        let _quiet = self.0.relay.quiet();
-        self.0.sender.try_send_request(request)
+    /// Has the next answer use the memory of these fields.
+    pub(super) fn leave(&mut self, fields: HeaderMap) {
+        self.0.fields = fields;
+        self.0.fields.clear();
     }
 
-    /// Waits for the answer to a request; `None` after `limit` without one. `extended` tells
-    /// whether something has been sent since it was asked last.
-    pub(super) async fn answer(
+    /// Sends a request and waits for the head of its answer; `None` after `limit` in which neither
+    /// was anything of the request sent.
+    pub(super) async fn exchange(
         &mut self,
-        mut begun: Pin<&mut impl Future<Output = Outcome>>,
+        ask: &mut impl Ask,
         limit: Duration,
-        mut extended: impl FnMut() -> bool,
-    ) -> Option<Outcome> {
-        let Inner { driver, relay, waker, timer, .. } = &mut *self.0;
+    ) -> Option<Result<Response<()>, Lost>> {
+        let mut ask = Some(ask);
         let mut deadline = Instant::now() + limit;
-        std::future::poll_fn(|cx| {
-            let polled = poll_inside(driver, relay, waker, cx, |cx| begun.as_mut().poll(cx));
-            if let Poll::Ready(outcome) = polled {
-                return Poll::Ready(Some(outcome));
+        poll_fn(|cx| {
+            if let Some(ask) = ask.take()
+                && let Err(lost) = self.0.begin(cx, ask)
+            {
+                return Poll::Ready(Some(Err(lost)));
+            }
+            if let Poll::Ready(answer) = self.0.poll_answer(cx) {
+                return Poll::Ready(Some(answer.map_err(Lost::from)));
             }
             // One timer for the life of the connection; it is looked at again when it fires.
+            let timer = &mut self.0.timer;
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             while timer.as_mut().poll(cx).is_ready() {
                 let now = Instant::now();
                 if deadline <= now {
-                    if !extended() {
+                    if !std::mem::take(&mut self.0.moved) {
                         return Poll::Ready(None);
                     }
                     deadline = now + limit;
@@ -109,130 +130,178 @@ impl Line {
         .await
     }
 
-    /// Polls what depends on this connection, and the connection itself as far as that needs it.
-    pub(super) fn poll_with<T>(
+    /// Takes the next piece of the answer's body; sends what of the request is still to go.
+    pub(super) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        let Inner { driver, relay, waker, .. } = &mut *self.0;
-        poll_inside(driver, relay, waker, cx, poll)
+    ) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.0.poll_data(cx)
     }
 
-    /// Says whether it can take another request at once.
-    pub(super) fn is_free(&self) -> bool {
-        self.0.driver.running.is_some() && self.0.sender.is_ready()
+    /// Returns what of the answer's body is still to come.
+    pub(super) fn rest(&self) -> Rest {
+        self.0.rest
     }
 
     /// Returns what is under it, and what has come over it beyond the last answer's head.
-    pub(super) fn into_parts(self) -> Option<(Secure, Bytes)> {
-        let Driver { running, left } = self.0.driver;
-        let parts = running.map(Connection::into_parts).map(|parts| (parts.io, parts.read_buf));
-        parts.or(left.map(|left| *left))
-    }
-
-    /// Forgets who has used it.
-    pub(super) fn rest(&mut self) {
-        self.0.relay.forget();
+    pub(super) fn into_parts(self) -> (Secure, Bytes) {
+        (self.0.stream, self.0.plain.freeze())
     }
 }
 
-/// Looks at a connection before it is given up: one for what came, one for what follows from it.
-const LOOKS: usize = 3;
+impl Inner {
+    /// Sends the head of a request, and what of its body fits beside it.
+    fn begin(&mut self, cx: &mut Context<'_>, ask: &mut impl Ask) -> Result<(), Lost> {
+        self.framed.clear();
+        let length = ask.body().length();
+        let sent = message::compose(ask, length, &mut self.framed);
+        let is_whole = match ask.body() {
+            Kept::Empty | Kept::Once(None) => true,
+            Kept::Whole(bytes, _) if bytes.len() <= SMALL => {
+                self.framed.extend_from_slice(bytes);
+                true
+            }
+            Kept::Whole(..) | Kept::Once(Some(_)) => false,
+        };
+        self.gone = match Pin::new(&mut self.stream).poll_write(cx, &self.framed) {
+            Poll::Ready(Ok(gone)) => gone,
+            Poll::Pending => 0,
+            Poll::Ready(Err(error)) => {
+                let is_unsent = self.stream.is_untouched();
+                return Err(Lost { why: error.into(), is_unsent });
+            }
+        };
+        self.upload = (!is_whole).then(|| (ask.body().payload(), sent));
+        self.moved = false;
+        self.method = ask.method().clone();
+        Ok(())
+    }
 
-impl Driver {
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.running
-            && let Poll::Ready(ended) = Pin::new(connection).poll(cx)
-        {
-            // The request in flight, if any, has got the reason.
-            tracing::trace!(?ended, "a connection to the upstream ended");
-            let parts = self.running.take().map(Connection::into_parts);
-            self.left = parts.map(|parts| Box::new((parts.io, parts.read_buf)));
+    /// Sends what is left of the request.
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            let mut stream = Pin::new(&mut self.stream);
+            if self.gone < self.framed.len() {
+                self.gone += ready!(stream.as_mut().poll_write(cx, &self.framed[self.gone..]))?;
+                self.moved = true;
+            } else if !self.piece.is_empty() {
+                let gone = ready!(stream.as_mut().poll_write(cx, &self.piece))?;
+                self.piece.advance(gone);
+                self.moved = true;
+            } else if self.upload.is_none() {
+                return stream.poll_flush(cx).map_err(Broken::from);
+            } else {
+                // The next piece is asked for once the last one has gone.
+                ready!(stream.poll_flush(cx))?;
+                ready!(self.poll_upload(cx))?;
+            }
         }
+    }
+
+    /// Asks the caller for the next piece of its body.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Some((body, sent)) = &mut self.upload else { return Poll::Ready(Ok(())) };
+        let (data, has_ended) = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => (Bytes::new(), true),
+            Some(Ok(frame)) => (frame.into_data().unwrap_or_default(), body.is_end_stream()),
+            Some(Err(fault)) => {
+                self.upload = None;
+                return Poll::Ready(Err(fault.into()));
+            }
+        };
+        match sent {
+            Sent::Length(left) => {
+                let rest = left.checked_sub(data.len() as u64);
+                let Some(rest) = rest.filter(|&rest| rest == 0 || !has_ended) else {
+                    self.upload = None;
+                    return Poll::Ready(Err(Fault::Broken.into()));
+                };
+                *left = rest;
+                self.piece = data;
+            }
+            Sent::Chunked => {
+                self.framed.clear();
+                self.gone = 0;
+                message::chunk(&data, has_ended, &mut self.framed);
+            }
+        }
+        if has_ended || *sent == Sent::Length(0) {
+            self.upload = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Broken>> {
+        let mut failed = match self.poll_sending(cx) {
+            Poll::Ready(Err(why)) => Some(why),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        };
+        loop {
+            if let Some(head) = message::parse(&mut self.plain, &self.method, &mut self.fields)? {
+                let Head { answer, rest, persists } = head;
+                self.rest = rest;
+                self.persists = persists && failed.is_none();
+                return Poll::Ready(Ok(answer));
+            }
+            // What the host said before it closed its end is the answer; else what failed first.
+            match (self.stream.poll_plain(cx, &mut self.plain), failed) {
+                (Poll::Ready(Ok(1..)), still) => failed = still,
+                (_, Some(why)) => return Poll::Ready(Err(why)),
+                (Poll::Pending, None) => return Poll::Pending,
+                (Poll::Ready(Ok(0)), None) => return Poll::Ready(Err(Broken::Closed)),
+                (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if self.is_sending() && matches!(self.poll_sending(cx), Poll::Ready(Err(_))) {
+            // The answer goes on; the connection does not.
+            self.persists = false;
+        }
+        loop {
+            let piece = self.rest.take(&mut self.plain).map_err(Broken::from);
+            self.rest.settle(&mut self.plain);
+            match piece.transpose() {
+                Some(piece) => return Poll::Ready(Some(piece)),
+                None if self.rest == Rest::Nothing => return Poll::Ready(None),
+                None => {}
+            }
+            match ready!(self.stream.poll_plain(cx, &mut self.plain)) {
+                Ok(0) if self.rest == Rest::UntilTheEnd => self.rest = Rest::Nothing,
+                Ok(0) => return Poll::Ready(Some(Err(Broken::Cut))),
+                Ok(read) => self.has_grown |= read > SMALL,
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.gone < self.framed.len()
+            || !self.piece.is_empty()
+            || self.upload.is_some()
+            || !self.stream.is_flushed()
+    }
+
+    /// Gives back what small answers do not need.
+    fn shrink(&mut self) {
+        if std::mem::take(&mut self.has_grown) && self.plain.is_empty() {
+            self.plain = BytesMut::new();
+        }
+        if self.framed.capacity() > 2 * SMALL && self.gone == self.framed.len() {
+            (self.framed, self.gone) = (vec![], 0);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.persists && self.rest == Rest::Nothing && self.plain.is_empty() && !self.is_sending()
+    }
+
+    fn is_silent(&mut self) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.stream.poll_plain(&mut nobody, &mut self.plain).is_pending()
     }
 }
 
-fn poll_inside<T>(
-    driver: &mut Driver,
-    relay: &Relay,
-    waker: &Waker,
-    cx: &mut Context<'_>,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Poll<T> {
-    relay.serve(cx.waker());
-    let _quiet = relay.quiet();
-    let inside = &mut Context::from_waker(waker);
-    for _ in 0..2 {
-        if let Poll::Ready(done) = poll(inside) {
-            return Poll::Ready(done);
-        }
-        relay.woken.store(false, Ordering::Relaxed);
-        driver.drive(inside);
-        if let Poll::Ready(done) = poll(inside) {
-            return Poll::Ready(done);
-        }
-        if !relay.woken.load(Ordering::Relaxed) {
-            return Poll::Pending;
-        }
-    }
-    // It has more to do, and others want their turn.
-    cx.waker().wake_by_ref();
-    Poll::Pending
-}
-
-/// The waker of a connection: wakes the task that uses it now. Silent while that task is at work
-/// on the connection, for then it looks by itself.
-#[derive(Default)]
-struct Relay {
-    quiet: AtomicBool,
-    woken: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-/// Ends the silence when dropped.
-struct Quiet<'a>(&'a Relay);
-
-impl Relay {
-    fn serve(&self, waker: &Waker) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *task {
-            Some(known) => known.clone_from(waker),
-            None => *task = Some(waker.clone()),
-        }
-    }
-
-    fn forget(&self) {
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn quiet(&self) -> Quiet<'_> {
-        self.quiet.store(true, Ordering::Relaxed);
-        Quiet(self)
-    }
-}
-
-impl Drop for Quiet<'_> {
-    fn drop(&mut self) {
-        self.0.quiet.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Wake for Relay {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Relaxed);
-        if self.quiet.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
-            task.wake_by_ref();
-        }
-    }
-}
-
-/// Bounds an answer's head, and what is read of a body before it is passed on.
-const MOST_BUFFERED: usize = 64 << 10;
+/// A body that goes out together with its head.
+const SMALL: usize = 16 << 10;

@@ -4,9 +4,11 @@
 //! again, unless repeating it is harmless ([`Repeat::Harmless`]) and the connection it was sent on
 //! had been idle: then the host most likely closed it before it read a byte.
 
+mod ask;
 mod body;
 mod dial;
 mod line;
+mod message;
 mod pool;
 mod replay;
 mod resolve;
@@ -16,18 +18,17 @@ mod switch;
 mod trust;
 mod via;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
+pub use self::ask::Ask;
 pub use self::body::{Fault, Payload, Progress, Relayed, Upload};
 use self::dial::{Dialed, Dialer};
-use self::line::Line;
+use self::line::{Line, Lost};
+pub use self::message::Malformed;
 use self::pool::Pool;
 pub use self::replay::{Keep, Kept};
 pub use self::resolve::{Resolver, Unresolved};
@@ -105,18 +106,18 @@ pub enum Error {
     Closed {
         /// The configured origin.
         origin: Origin,
-        /// The cause in hyper's words.
+        /// What happened to it.
         #[source]
-        source: hyper::Error,
+        source: Broken,
     },
     /// What came was not an HTTP answer, or not one that may be passed on.
     #[error("the answer of {origin} is not valid HTTP")]
     Malformed {
         /// The configured origin.
         origin: Origin,
-        /// The cause in hyper's words, if hyper refused it.
+        /// What is wrong with it.
         #[source]
-        source: Option<hyper::Error>,
+        source: Broken,
     },
     /// No answer came in time.
     #[error("{origin} did not answer within {} s", limit.as_secs())]
@@ -126,6 +127,29 @@ pub enum Error {
         /// How long it was given.
         limit: Duration,
     },
+}
+
+/// What ended an exchange on a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The other end closed it before it answered.
+    #[error("the connection was closed before an answer came")]
+    Closed,
+    /// The other end closed it in the middle of an answer.
+    #[error("the answer broke off")]
+    Cut,
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The answer is not one.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The caller's body failed.
+    #[error(transparent)]
+    Upload(#[from] Fault),
+    /// In hyper's words, on HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
 }
 
 /// Why no connection could be made.
@@ -212,10 +236,10 @@ impl Upstream {
         }
     }
 
-    /// Sends what `compose` makes and returns the answer's head as soon as it arrives.
+    /// Sends a request and returns the answer's head as soon as it arrives.
     ///
-    /// `compose` is called once; a second time only when the first request certainly was not, or
-    /// harmlessly may have been, executed.
+    /// It is sent once; a second time only when it certainly was not, or harmlessly may have been,
+    /// executed.
     ///
     /// # Errors
     ///
@@ -223,35 +247,31 @@ impl Upstream {
     pub async fn send(
         &self,
         repeat: Repeat,
-        mut compose: impl FnMut() -> Request<Payload>,
+        ask: &mut impl Ask,
     ) -> Result<Response<Relayed>, Error> {
         // What is rare stands in boxes: it would make the future of every request larger.
         let tried = match self.0.streams.as_ref().and_then(SharedStreams::live) {
-            Some(streams) => Some(Box::pin(self.by_stream(streams, compose())).await),
+            Some(streams) => Some(Box::pin(self.by_stream(streams, ask)).await),
             None => match self.0.pool.take(repeat) {
-                Some(line) => Some(self.by_line(line, compose()).await),
+                Some(line) => Some(self.by_line(line, ask).await),
                 None => None,
             },
         };
         match tried {
             Some(Ok(answer)) => Ok(answer),
-            // Not a byte of it was written: the same request goes out on a new connection.
-            Some(Err(Failed { unsent: Some(request), .. })) => {
-                Box::pin(self.send_fresh(*request)).await
-            }
-            Some(Err(Failed { error, .. }))
+            Some(Err(Failed { error, is_unsent: false }))
                 if repeat == Repeat::Never || !matches!(error, Error::Closed { .. }) =>
             {
                 Err(error)
             }
-            Some(Err(_)) | None => Box::pin(self.send_fresh(compose())).await,
+            Some(Err(_)) | None => Box::pin(self.send_fresh(ask)).await,
         }
     }
 
-    async fn send_fresh(&self, request: Request<Payload>) -> Result<Response<Relayed>, Error> {
+    async fn send_fresh(&self, ask: &mut impl Ask) -> Result<Response<Relayed>, Error> {
         let answer = match self.dial_once().await? {
-            Dialed::Line(line) => self.by_line(line, request).await,
-            Dialed::Streams(streams) => self.by_stream(streams, request).await,
+            Dialed::Line(line) => self.by_line(line, ask).await,
+            Dialed::Streams(streams) => self.by_stream(streams, ask).await,
         };
         answer.map_err(|failed| failed.error)
     }
@@ -270,81 +290,66 @@ impl Upstream {
         Ok(dialed)
     }
 
-    fn by_line(
+    async fn by_line(
         &self,
         mut line: Line,
-        mut request: Request<Payload>,
-    ) -> impl Future<Output = Result<Response<Relayed>, Failed>> {
-        streams::for_line(&mut request, &self.0.authority);
-        let (limit, era) = (self.0.header_timeout, self.0.pool.era());
-        let progress = request.body().progress();
-        let uploaded = request.body().uploaded();
-        let mut pieces = 0;
-        let extended = move || {
-            let now = progress.as_ref().map_or(0, |progress| progress.pieces());
-            std::mem::replace(&mut pieces, now) != now
-        };
-        async move {
-            let begun = pin!(line.begin(request));
-            let answer = self.judged(line.answer(begun, limit, extended).await)?;
-            let lease = pool::Lease::new(self.0.pool.clone(), line, uploaded, era);
-            Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
-        }
+        ask: &mut impl Ask,
+    ) -> Result<Response<Relayed>, Failed> {
+        let era = self.0.pool.era();
+        let answer = self.judged(line.exchange(ask, self.0.header_timeout).await)?;
+        let lease = pool::Lease::new(self.0.pool.clone(), line, era);
+        Ok(answer.map(|()| Relayed::over(lease)))
     }
 
     async fn by_stream(
         &self,
         mut streams: Streams,
-        mut request: Request<Payload>,
+        ask: &mut impl Ask,
     ) -> Result<Response<Relayed>, Failed> {
-        streams::for_stream(&mut request, &self.0.origin);
         let limit = self.0.header_timeout;
-        let answer = self.judged(streams.send(request, limit).await)?;
-        Ok(answer.map(|incoming| Relayed::new(incoming, None)))
+        let answer = self.judged(streams.send(ask, &self.0.origin, limit).await)?;
+        Ok(answer.map(Relayed::from))
     }
 
-    fn judged(
-        &self,
-        outcome: Option<Result<Response<Incoming>, TrySendError<Request<Payload>>>>,
-    ) -> Result<Response<Incoming>, Failed> {
+    fn judged<T>(&self, outcome: Option<Result<Response<T>, Lost>>) -> Result<Response<T>, Failed> {
         let origin = || self.0.origin.clone();
         match outcome {
             None => {
                 let limit = self.0.header_timeout;
                 Err(Failed::sent(Error::Timeout { origin: origin(), limit }))
             }
-            // Nobody asked for another protocol: passing it on would desynchronise the client. And
-            // hyper undoes the last coding and leaves the others to nobody.
-            Some(Ok(answer))
-                if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS
-                    || !body::is_plain(answer.headers()) =>
-            {
-                Err(Failed::sent(Error::Malformed { origin: origin(), source: None }))
+            // Nobody asked for another protocol: passing it on would desynchronise the client.
+            Some(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let source = Malformed::Switch.into();
+                Err(Failed::sent(Error::Malformed { origin: origin(), source }))
             }
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(mut failed)) => {
+            Some(Err(Lost { why: source, is_unsent })) => {
+                let is_malformed = match &source {
+                    Broken::Malformed(_) => true,
+                    Broken::Http2(error) => error.is_parse(),
+                    Broken::Closed | Broken::Cut | Broken::Io(_) | Broken::Upload(_) => false,
+                };
                 let origin = origin();
-                let unsent = failed.take_message().map(Box::new);
-                let source = failed.into_error();
-                let error = match source.is_parse() {
-                    true => Error::Malformed { origin, source: Some(source) },
+                let error = match is_malformed {
+                    true => Error::Malformed { origin, source },
                     false => Error::Closed { origin, source },
                 };
-                Err(Failed { error, unsent })
+                Err(Failed { error, is_unsent })
             }
         }
     }
 }
 
-/// An attempt that brought no answer, and the request itself if not a byte of it was written.
+/// An attempt that brought no answer, and whether not a byte of it was written.
 struct Failed {
     error: Error,
-    unsent: Option<Box<Request<Payload>>>,
+    is_unsent: bool,
 }
 
 impl Failed {
     fn sent(error: Error) -> Self {
-        Self { error, unsent: None }
+        Self { error, is_unsent: false }
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Repeat;
-use super::body::Uploaded;
 use super::line::Line;
 use crate::clock::Clock;
 
@@ -56,8 +55,7 @@ impl Pool {
                 }
                 state.idle.pop()?
             };
-            let is_hot = repeat == Repeat::Harmless && now.saturating_sub(taken.since) < HOT;
-            if if is_hot { taken.line.is_free() } else { taken.line.lives() } {
+            if taken.line.lives() {
                 return Some(taken.line);
             }
         }
@@ -127,8 +125,7 @@ impl Pool {
 }
 
 impl State {
-    fn add(&mut self, mut line: Line, now: Duration) {
-        line.rest();
+    fn add(&mut self, line: Line, now: Duration) {
         // The oldest come first.
         let expired = self.idle.partition_point(|old| now.saturating_sub(old.since) > KEPT);
         self.idle.drain(..expired);
@@ -143,24 +140,23 @@ impl State {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     pub(super) line: Line,
-    uploaded: Uploaded,
     era: u64,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, line: Line, uploaded: Uploaded, era: u64) -> Self {
-        Self { pool, line, uploaded, era }
+    pub(super) fn new(pool: Arc<Pool>, line: Line, era: u64) -> Self {
+        Self { pool, line, era }
     }
 
     /// For a connection that ends with this answer.
-    pub(super) fn last(pool: Arc<Pool>, line: Line, uploaded: Uploaded) -> Self {
-        Self::new(pool, line, uploaded, NO_ERA)
+    pub(super) fn last(pool: Arc<Pool>, line: Line) -> Self {
+        Self::new(pool, line, NO_ERA)
     }
 
-    /// Gives the connection back: its answer has been read to the end.
+    /// Gives the connection back: its answer has been read to the end. One that came before the
+    /// request was sent leaves half a request on the wire.
     pub(super) fn finish(mut self) {
-        // An answer that came before the request was sent leaves half a request on the wire.
-        if self.uploaded.is_complete() && (self.line.is_free() || self.line.lives()) {
+        if self.line.lives() {
             self.pool.put(self.line, self.era);
         }
     }
@@ -176,10 +172,6 @@ const KEPT: Duration = Duration::from_secs(55);
 /// The shortest idle time after which common servers close is 5 s (Node.js, Apache httpd): a
 /// request that can never be repeated stays well clear of it.
 const JUST_USED: Duration = Duration::from_secs(3);
-
-/// Within this time nobody looks whether the other end has closed, if it would do no harm: an
-/// answer has just come.
-const HOT: Duration = Duration::from_millis(5);
 
 /// A local machine's tools rarely want more at once; beyond it a handshake costs less than memory.
 const MOST_IDLE: usize = 64;

@@ -111,8 +111,24 @@ impl Kept {
         }
     }
 
+    /// Returns how long it is, as far as anybody knows.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty | Self::Once(None) => Some(0),
+            Self::Whole(bytes, _) => Some(bytes.len() as u64),
+            Self::Once(Some(upload)) => upload.size_hint().exact(),
+        }
+    }
+
+    /// Takes back what [`Kept::payload`] returned: not a byte of it was sent.
+    pub(super) fn put_back(&mut self, payload: Payload) {
+        if let (Self::Once(upload), Payload::Streamed(unsent)) = (self, payload) {
+            *upload = Some(unsent);
+        }
+    }
+
     /// Returns the body to send: the same every time, or the only one there is.
-    pub fn payload(&mut self) -> Payload {
+    pub(super) fn payload(&mut self) -> Payload {
         match self {
             Self::Empty => Payload::Empty,
             Self::Whole(bytes, _) => Payload::Kept(Some(bytes.clone())),

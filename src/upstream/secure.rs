@@ -76,11 +76,11 @@ impl Secure {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let step = match self.step(None) {
+            let step = match self.step(nobody) {
                 Ok(step) => step,
                 Err(error) => {
                     // The other end is told why, if it still listens.
-                    self.step(None).ok();
+                    self.step(nobody).ok();
                     let _ = self.poll_outgoing(cx);
                     return Poll::Ready(Err(error));
                 }
@@ -99,9 +99,9 @@ impl Secure {
         }
     }
 
-    /// Takes one step through the records that have come. Plain text goes to `reader`, and what it
-    /// has no room for to `rest`.
-    fn step(&mut self, reader: Option<&mut ReadBufCursor<'_>>) -> io::Result<Step> {
+    /// Takes one step through the records that have come. Plain text goes to `reader`, which says
+    /// how much of it it has taken, and what it has no room for to `rest`.
+    fn step(&mut self, reader: impl FnOnce(&[u8]) -> usize) -> io::Result<Step> {
         let Self { tls, incoming, rest, outgoing, .. } = self;
         let UnbufferedStatus { mut discard, state } = tls.process_tls_records(incoming);
         let step = match state.map_err(invalid) {
@@ -138,6 +138,50 @@ impl Secure {
         step
     }
 
+    /// Adds what has come to `plain` and says how much it was: nothing once the other end has said
+    /// that it will send no more.
+    pub(super) fn poll_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let before = plain.len();
+        plain.extend_from_slice(&std::mem::take(&mut self.rest));
+        loop {
+            // What has come decrypts to less.
+            plain.reserve(self.incoming.len());
+            // With an empty buffer rustls has nothing to say that it has not said.
+            while !self.ended && !self.incoming.is_empty() {
+                let take = |record: &[u8]| {
+                    plain.extend_from_slice(record);
+                    record.len()
+                };
+                match self.step(take)? {
+                    Step::Read | Step::Protocol => {}
+                    Step::Ended => self.ended = true,
+                    Step::Open | Step::Handshaking => break,
+                }
+            }
+            if plain.len() > before || self.ended {
+                return Poll::Ready(Ok(plain.len() - before));
+            }
+            if ready!(self.poll_incoming(cx))? == 0 {
+                // Without a farewell anybody could have cut the answer off.
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Says whether something waits to be sent and not a byte of it has gone.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.outgoing.start == 0 && self.outgoing.end > 0
+    }
+
+    /// Says whether everything that was written has gone.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outgoing.waiting().is_empty()
+    }
+
     /// Encrypts `plain` into `outgoing`.
     fn encrypt(&mut self, plain: &[u8]) -> io::Result<()> {
         loop {
@@ -158,14 +202,14 @@ impl Secure {
                 if let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid)?;
                     more += record.discard;
-                    hand_over(record.payload, None, rest);
+                    hand_over(record.payload, nobody, rest);
                 }
                 incoming.advance(more);
                 continue;
             }
             drop(state);
             incoming.advance(discard);
-            match self.step(None)? {
+            match self.step(nobody)? {
                 Step::Ended => self.ended = true,
                 Step::Handshaking => return Err(io::ErrorKind::NotConnected.into()),
                 Step::Read | Step::Protocol | Step::Open => {}
@@ -211,17 +255,27 @@ impl Secure {
 }
 
 /// Gives plain text to a reader, and keeps what it has no room for.
-fn hand_over(plain: &[u8], reader: Option<&mut ReadBufCursor<'_>>, rest: &mut Bytes) {
-    let room = reader.as_ref().map_or(0, |reader| reader.remaining());
-    let (fits, over) = plain.split_at(plain.len().min(room));
-    if let Some(reader) = reader {
-        reader.put_slice(fits);
-    }
+fn hand_over(plain: &[u8], reader: impl FnOnce(&[u8]) -> usize, rest: &mut Bytes) {
+    let over = &plain[reader(plain)..];
     if !over.is_empty() {
         *rest = match rest.is_empty() {
             true => Bytes::copy_from_slice(over),
             false => [&rest[..], over].concat().into(),
         };
+    }
+}
+
+/// A reader that takes nothing now.
+fn nobody(_: &[u8]) -> usize {
+    0
+}
+
+/// A reader that takes what it has room for.
+fn put(reader: &mut ReadBufCursor<'_>) -> impl FnOnce(&[u8]) -> usize {
+    |plain| {
+        let fits = plain.len().min(reader.remaining());
+        reader.put_slice(&plain[..fits]);
+        fits
     }
 }
 
@@ -239,12 +293,12 @@ impl Read for Secure {
         let room = reader.remaining();
         loop {
             if !this.rest.is_empty() {
-                let fits = this.rest.len().min(reader.remaining());
-                reader.put_slice(&this.rest.split_to(fits));
+                let fits = put(&mut reader)(&this.rest);
+                this.rest.advance(fits);
             }
             // With an empty buffer rustls has nothing to say that it has not said.
             while reader.remaining() > 0 && !this.ended && !this.incoming.is_empty() {
-                match this.step(Some(&mut reader))? {
+                match this.step(put(&mut reader))? {
                     Step::Read | Step::Protocol => {}
                     Step::Ended => this.ended = true,
                     Step::Open | Step::Handshaking => break,

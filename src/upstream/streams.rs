@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::{Parts, Scheme, Uri};
-use http::{HeaderValue, Request};
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::Payload;
-use super::line::Outcome;
+use super::line::Lost;
 use super::secure::Secure;
+use super::{Ask, Payload};
 use crate::config::Origin;
 
 /// A connection; clones share it.
@@ -49,21 +51,49 @@ impl Streams {
     /// Sends a request and waits for its answer; `None` after `limit` without one.
     pub(super) async fn send(
         &mut self,
-        request: Request<Payload>,
+        ask: &mut impl Ask,
+        origin: &Origin,
         limit: Duration,
-    ) -> Option<Outcome> {
+    ) -> Option<Result<Response<Incoming>, Lost>> {
+        let request = request(ask, origin);
         let progress = request.body().progress();
         let mut answer = std::pin::pin!(self.0.try_send_request(request));
         loop {
             let before = progress.as_ref().map_or(0, |progress| progress.pieces());
             if let Ok(outcome) = tokio::time::timeout(limit, answer.as_mut()).await {
-                return Some(outcome);
+                return Some(outcome.map_err(|failed| lost(failed, ask)));
             }
             if progress.as_ref().map_or(0, |progress| progress.pieces()) == before {
                 return None;
             }
         }
     }
+}
+
+/// Makes a request say where it goes as HTTP/2 does: in its target, not in a `Host`.
+fn request(ask: &mut impl Ask, origin: &Origin) -> Request<Payload> {
+    let mut request = Request::new(ask.body().payload());
+    let mut target = Parts::default();
+    target.scheme = Some(Scheme::HTTPS);
+    target.authority = origin.authority().parse().ok();
+    target.path_and_query = Some(ask.target().clone());
+    *request.uri_mut() = Uri::from_parts(target).expect("a host and a path are a complete target");
+    *request.version_mut() = Version::HTTP_2;
+    *request.method_mut() = ask.method().clone();
+    ask.fields(|name, value| {
+        if name != HOST {
+            request.headers_mut().append(name, value.clone());
+        }
+    });
+    request
+}
+
+/// Gives the body back if not a byte was sent.
+fn lost(mut failed: TrySendError<Request<Payload>>, ask: &mut impl Ask) -> Lost {
+    let unsent = failed.take_message();
+    let is_unsent = unsent.is_some();
+    unsent.into_iter().for_each(|request| ask.body().put_back(request.into_body()));
+    Lost { why: failed.into_error().into(), is_unsent }
 }
 
 impl Shared {
@@ -90,33 +120,6 @@ impl Shared {
     fn current(&self) -> MutexGuard<'_, Option<Streams>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Makes a request say where it goes as HTTP/2 does: in its target, not in a `Host`.
-pub(super) fn for_stream(request: &mut Request<Payload>, origin: &Origin) {
-    request.headers_mut().remove(HOST);
-    let mut parts = Parts::default();
-    parts.scheme = Some(Scheme::HTTPS);
-    parts.authority = origin.authority().parse().ok();
-    parts.path_and_query = request.uri().path_and_query().cloned();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = http::Version::HTTP_2;
-}
-
-/// Undoes [`for_stream`]: the request goes over HTTP/1.1 after all.
-pub(super) fn for_line(request: &mut Request<Payload>, authority: &HeaderValue) {
-    if request.uri().authority().is_none() {
-        return;
-    }
-    let mut parts = Parts::default();
-    parts.path_and_query = request.uri().path_and_query().cloned();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request.headers_mut().insert(HOST, authority.clone());
-    *request.version_mut() = http::Version::HTTP_11;
 }
 
 /// Well below the idle time after which home routers forget a connection (RFC 5382: some after

@@ -4,17 +4,16 @@
 //! concerns one caller. Two versions of HTTP differ here, so that it always speaks HTTP/1.1.
 
 use std::fmt;
-use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::UPGRADE;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::pool::Lease;
-use super::{Error, Payload, Relayed, Upstream};
+use super::{Ask, Error, Relayed, Upstream};
 
 /// A connection that speaks WebSocket from now on.
 pub struct Far {
@@ -30,27 +29,20 @@ impl Upstream {
     /// # Errors
     ///
     /// As [`Upstream::send`].
-    pub async fn switch(&self, request: Request<Payload>) -> Result<Response<Relayed>, Error> {
+    pub async fn switch(&self, ask: &mut impl Ask) -> Result<Response<Relayed>, Error> {
         // Before anything is sent: a hang-up that comes meanwhile is seen afterwards.
         let hang_ups = self.0.hang_ups.subscribe();
-        let uploaded = request.body().uploaded();
         let mut line = self.0.dialer.line().await?;
-        let answer = {
-            let begun = pin!(line.begin(request));
-            line.answer(begun, self.0.header_timeout, || false).await
-        };
-        match answer {
+        match line.exchange(ask, self.0.header_timeout).await {
             Some(Ok(answer)) if has_agreed(answer.status(), answer.headers()) => {
-                let Some((stream, said)) = line.into_parts() else {
-                    return Err(Error::Malformed { origin: self.0.origin.clone(), source: None });
-                };
+                let (stream, said) = line.into_parts();
                 let far = Far { stream: TokioIo::new(stream), said, hang_ups };
-                Ok(answer.map(|incoming| Relayed::switched(incoming, far)))
+                Ok(answer.map(|()| Relayed::switched(far)))
             }
             other => {
                 let answer = self.judged(other).map_err(|failed| failed.error)?;
-                let lease = Lease::last(self.0.pool.clone(), line, uploaded);
-                Ok(answer.map(|incoming| Relayed::new(incoming, Some(lease))))
+                let lease = Lease::last(self.0.pool.clone(), line);
+                Ok(answer.map(|()| Relayed::over(lease)))
             }
         }
     }

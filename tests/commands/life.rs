@@ -200,7 +200,8 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     let mut connection = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
     let long = format!("/api/auth/me?{}", "x".repeat(2000));
     assert_eq!(ask(&mut connection, &long), "414");
-    let socket = "/api/auth/me HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX:";
+    let socket = "/api/auth/me HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX:";
     assert_eq!(ask(&mut connection, socket), "501");
 
     home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");

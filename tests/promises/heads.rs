@@ -4,7 +4,7 @@ use nexudus_simulator::Deed;
 use nexudus_simulator::Fault;
 
 use crate::support::exact::{Reply, before, exact, get, ok};
-use crate::support::{daemon, upstream};
+use crate::support::{daemon, daemon_before, upstream};
 
 #[tokio::test]
 async fn a_target_is_a_path_and_arrives_as_it_came() {
@@ -70,11 +70,36 @@ async fn json_is_asked_for_only_on_behalf_of_who_accepts_anything() {
         ("Accept: */*;q=0.8\r\n", &["*/*;q=0.8"]),
         ("Accept: text/html, */*\r\n", &["text/html, */*"]),
         ("Accept: */*\r\nAccept: text/csv\r\n", &["*/*", "text/csv"]),
+        ("Accept: */*\r\nAccept: */*\r\n", &["*/*", "*/*"]),
+        ("Accept: */*\r\nConnection: accept\r\n", &["application/json"]),
         ("Accept:\r\n", &[""]),
         ("Connection: close, accept\r\nAccept: text/csv\r\n", &["application/json"]),
     ] {
         daemon.raw(&get("/x", lines)).await;
         assert_eq!(values(&upstream.seen().pop().unwrap(), "accept"), arrived, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn our_fields_frame_those_of_the_caller() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let setup = daemon_before(upstream.address.port(), &upstream.ca);
+    let agent = Some("ours/1".to_owned());
+    let daemon = setup.set(|config| config.upstream.user_agent = agent).run().await;
+
+    // A body that turns out to be empty is none.
+    for body in ["\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        let fields = "User-Agent: theirs\r\nB: 1\r\nAccept: */*\r\nA: 2\r\nVia: x\r\n";
+        let head = "POST /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        daemon.raw(&format!("{head}{fields}{body}")).await;
+
+        let seen = upstream.seen().pop().unwrap();
+        let names = seen.lines().skip(1).filter_map(|line| Some(line.split_once(": ")?.0));
+        let expected = "host b a accept user-agent content-length via authorization";
+        assert_eq!(names.collect::<Vec<_>>().join(" "), expected, "{body:?}");
+        assert_eq!(values(&seen, "user-agent"), ["ours/1"]);
+        assert_eq!(values(&seen, "content-length"), ["0"]);
+        assert_eq!(values(&seen, "via"), ["1.1 nexudus-proxy"]);
     }
 }
 

@@ -1,0 +1,378 @@
+//! HTTP/1.1 as it stands on the connection to the host: the head of a request as bytes, bytes as
+//! the head of an answer, and where an answer ends.
+//!
+//! Nothing here reads or writes. Heads are taken apart by `httparse`, as hyper does it; what RFC
+//! 9112 lets a recipient choose is refused: an answer whose end two readers could see in two
+//! places is no answer.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+
+use super::Ask;
+
+/// What came was not an answer that may be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Its first lines are not those of an HTTP answer.
+    #[error("{0}")]
+    Head(httparse::Error),
+    /// Its head does not end.
+    #[error("the head is longer than {} KiB", MOST_HEAD >> 10)]
+    TooLong,
+    /// Its length is given twice, differently, or is no number.
+    #[error("the Content-Length is contradictory or not a number")]
+    Length,
+    /// It has transfer codings that nobody asked for.
+    #[error("the Transfer-Encoding is not chunked alone")]
+    Coding,
+    /// Its chunks do not follow each other as they should.
+    #[error("the chunked coding is malformed")]
+    Chunk,
+    /// It switches to a protocol that nobody asked for.
+    #[error("it switches protocols unasked")]
+    Switch,
+}
+
+/// How the body of a request goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Exactly so many bytes.
+    Length(u64),
+    /// In chunks, for nobody knows its length yet.
+    Chunked,
+}
+
+/// Writes the head of a request, and how its body is to follow. `length` is that of the body, as
+/// far as it is known.
+pub(super) fn compose(ask: &impl Ask, length: Option<u64>, head: &mut Vec<u8>) -> Sent {
+    let target = ask.target().as_str();
+    let sent = length.map_or(Sent::Chunked, Sent::Length);
+    let mut write = |pieces: &[&[u8]]| pieces.iter().for_each(|it| head.extend_from_slice(it));
+    write(&[ask.method().as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
+    ask.fields(|name, value| {
+        write(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    });
+    match sent {
+        Sent::Length(0) => write(&[b"\r\n"]),
+        Sent::Length(length) => {
+            write(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n\r\n"]);
+        }
+        Sent::Chunked => write(&[b"transfer-encoding: chunked\r\n\r\n"]),
+    }
+    sent
+}
+
+/// Writes a chunk, and the last one behind it if nothing follows. Without data there is none: an
+/// empty chunk is the last one.
+pub(super) fn chunk(data: &[u8], is_last: bool, framed: &mut Vec<u8>) {
+    if !data.is_empty() {
+        framed.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        framed.extend_from_slice(data);
+        framed.extend_from_slice(b"\r\n");
+    }
+    if is_last {
+        framed.extend_from_slice(b"0\r\n\r\n");
+    }
+}
+
+/// The head of an answer, and what it says of the rest.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) answer: Response<()>,
+    pub(super) rest: Rest,
+    /// Whether another request may follow on this connection.
+    pub(super) persists: bool,
+}
+
+/// Takes the head of an answer to a request with this method off `plain`, once it is there as a
+/// whole. Interim answers (1xx) are passed over, but for one that switches protocols.
+/// `fields` is an empty map whose memory may be used.
+pub(super) fn parse(
+    plain: &mut BytesMut,
+    method: &Method,
+    fields: &mut HeaderMap,
+) -> Result<Option<Head>, Malformed> {
+    while !plain.is_empty() {
+        let mut places = [[0; 4]; MOST_FIELDS];
+        let Some(lines) = Lines::find(plain, &mut places)? else {
+            return if plain.len() > MOST_HEAD { Err(Malformed::TooLong) } else { Ok(None) };
+        };
+        let bytes = plain.split_to(lines.length).freeze();
+        if lines.status.is_informational() && lines.status != StatusCode::SWITCHING_PROTOCOLS {
+            continue;
+        }
+        fields.reserve(lines.count);
+        let mut framing = Framing::default();
+        for &[name, name_end, value, value_end] in &places[..lines.count] {
+            let name = HeaderName::from_bytes(&bytes[name as usize..name_end as usize])
+                .map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;
+            let value =
+                HeaderValue::from_maybe_shared(bytes.slice(value as usize..value_end as usize))
+                    .map_err(|_| Malformed::Head(httparse::Error::HeaderValue))?;
+            framing.note(&name, &value)?;
+            fields.append(name, value);
+        }
+        let mut answer = Response::new(());
+        *answer.status_mut() = lines.status;
+        *answer.version_mut() = lines.version;
+        *answer.headers_mut() = std::mem::take(fields);
+        if let Some(reason) = lines.reason.and_then(|it| ReasonPhrase::try_from(it).ok()) {
+            answer.extensions_mut().insert(reason);
+        }
+        let rest = framing.rest(method, lines.status, lines.version)?;
+        // RFC 9112 §6.3: the chunks count, and nobody knows what follows them.
+        let is_doubtful = framing.is_chunked && framing.length.is_some();
+        let persists = lines.version == Version::HTTP_11
+            && !framing.closes
+            && !is_doubtful
+            && rest != Rest::UntilTheEnd
+            && lines.status != StatusCode::SWITCHING_PROTOCOLS;
+        return Ok(Some(Head { answer, rest, persists }));
+    }
+    Ok(None)
+}
+
+/// What the lines of a head say.
+struct Lines {
+    length: usize,
+    status: StatusCode,
+    version: Version,
+    /// Unless it is the usual one: Nexudus says in it that it throttles.
+    reason: Option<Vec<u8>>,
+    count: usize,
+}
+
+/// Where the name and the value of a field begin and end.
+type Place = [u32; 4];
+
+impl Lines {
+    fn find(plain: &[u8], places: &mut [Place; MOST_FIELDS]) -> Result<Option<Self>, Malformed> {
+        let mut space = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut head = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut head, plain, &mut space)
+            .map_err(Malformed::Head)?;
+        let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+        if length > MOST_HEAD {
+            return Err(Malformed::TooLong);
+        }
+        let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.ok_or(Malformed::Head(httparse::Error::Status))?;
+        let reason = head.reason.filter(|&reason| Some(reason) != status.canonical_reason());
+        for (place, field) in places.iter_mut().zip(&*head.headers) {
+            let (name, value) = (field.name.as_bytes().as_ptr_range(), field.value.as_ptr_range());
+            let ends = [name.start, name.end, value.start, value.end];
+            *place = ends.map(|end| (end.addr() - plain.as_ptr().addr()) as u32);
+        }
+        Ok(Some(Self {
+            length,
+            status,
+            version: if head.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 },
+            reason: reason.map(|reason| reason.as_bytes().to_vec()),
+            count: head.headers.len(),
+        }))
+    }
+}
+
+/// What the fields of a head say of its length.
+#[derive(Default)]
+struct Framing {
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
+}
+
+impl Framing {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
+        let text = || value.to_str().map_err(|_| Malformed::Length);
+        match *name {
+            CONTENT_LENGTH => {
+                // A list of the same number is one number (RFC 9112 §6.3).
+                for one in text()?.split(',') {
+                    let one = number(one.trim_matches([' ', '\t'])).ok_or(Malformed::Length)?;
+                    if self.length.replace(one).is_some_and(|other| other != one) {
+                        return Err(Malformed::Length);
+                    }
+                }
+            }
+            TRANSFER_ENCODING => {
+                let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                if !is_chunked || std::mem::replace(&mut self.is_chunked, true) {
+                    return Err(Malformed::Coding);
+                }
+            }
+            CONNECTION => {
+                let mut options = value.as_bytes().split(|&byte| byte == b',');
+                self.closes |=
+                    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 §6.3.
+    fn rest(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        version: Version,
+    ) -> Result<Rest, Malformed> {
+        if self.is_chunked && version == Version::HTTP_10 {
+            return Err(Malformed::Coding);
+        }
+        let is_bare = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        Ok(match self.length {
+            _ if is_bare || method == Method::HEAD => Rest::Nothing,
+            _ if self.is_chunked => Rest::Chunks(Chunk::Size),
+            Some(0) => Rest::Nothing,
+            Some(length) => Rest::Length(length),
+            None => Rest::UntilTheEnd,
+        })
+    }
+}
+
+/// RFC 9110 §8.6: digits and nothing else.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// What of an answer's body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Not a byte.
+    Nothing,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunks(Chunk),
+    /// Whatever comes before the connection ends.
+    UntilTheEnd,
+}
+
+/// What comes next of a chunked body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunk {
+    /// The line with a chunk's size.
+    Size,
+    /// So many bytes of a chunk.
+    Data(u64),
+    /// The line's end behind a chunk.
+    End,
+    /// Trailers, so many bytes of them so far, and the empty line behind them.
+    Trailers(usize),
+}
+
+impl Rest {
+    /// Takes the next piece of the body off `plain`; `None` when more must come, or nothing will.
+    pub(super) fn take(&mut self, plain: &mut BytesMut) -> Result<Option<Bytes>, Malformed> {
+        loop {
+            match self {
+                Self::Nothing => return Ok(None),
+                Self::UntilTheEnd => return Ok(piece(plain, u64::MAX)),
+                Self::Length(left) => {
+                    let piece = piece(plain, *left);
+                    *left -= length(piece.as_ref());
+                    if *left == 0 {
+                        *self = Self::Nothing;
+                    }
+                    return Ok(piece);
+                }
+                Self::Chunks(Chunk::Data(left)) => {
+                    let piece = piece(plain, *left);
+                    *left -= length(piece.as_ref());
+                    if *left == 0 {
+                        *self = Self::Chunks(Chunk::End);
+                    }
+                    return Ok(piece);
+                }
+                Self::Chunks(chunk) => match chunk.next(plain)? {
+                    Some(next) => *self = next,
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    /// Passes over what stands between two pieces, so that the end is seen as soon as it is here.
+    /// What is wrong with it is told by the next [`Rest::take`].
+    pub(super) fn settle(&mut self, plain: &mut BytesMut) {
+        while let Self::Chunks(chunk @ (Chunk::Size | Chunk::End | Chunk::Trailers(_))) = self {
+            match chunk.next(plain) {
+                Ok(Some(next)) => *self = next,
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// Reads a line between two pieces of data, if it is there as a whole.
+    fn next(self, plain: &mut BytesMut) -> Result<Option<Rest>, Malformed> {
+        let end = plain.iter().take(MOST_LINE).position(|&byte| byte == b'\n');
+        let Some(end) = end else {
+            let is_too_long = plain.len() >= MOST_LINE;
+            return if is_too_long { Err(Malformed::Chunk) } else { Ok(None) };
+        };
+        let line = plain[..end].strip_suffix(b"\r").ok_or(Malformed::Chunk)?;
+        let next = match self {
+            Self::Size => match size(line)? {
+                0 => Rest::Chunks(Self::Trailers(0)),
+                size => Rest::Chunks(Self::Data(size)),
+            },
+            Self::End | Self::Trailers(_) if line.is_empty() => match self {
+                Self::Trailers(_) => Rest::Nothing,
+                Self::Size | Self::Data(_) | Self::End => Rest::Chunks(Self::Size),
+            },
+            Self::Trailers(seen) if seen + end < MOST_LINE && is_field(line) => {
+                Rest::Chunks(Self::Trailers(seen + end))
+            }
+            Self::Data(_) | Self::End | Self::Trailers(_) => return Err(Malformed::Chunk),
+        };
+        plain.advance(end + 1);
+        Ok(Some(next))
+    }
+}
+
+/// A chunk's size; extensions are nobody's here.
+fn size(line: &[u8]) -> Result<u64, Malformed> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (digits, extension) = line.split_at(digits);
+    let is_clean = matches!(extension.trim_ascii_start().first(), None | Some(b';'))
+        && !extension.iter().any(|byte| matches!(byte, b'\r' | b'\0'));
+    let size = str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    size.filter(|_| is_clean).ok_or(Malformed::Chunk)
+}
+
+/// Says whether a line is a field: its name, a colon and anything.
+fn is_field(line: &[u8]) -> bool {
+    let colon = line.iter().position(|&byte| byte == b':');
+    colon.is_some_and(|colon| HeaderName::from_bytes(&line[..colon]).is_ok())
+}
+
+/// Takes what there is of the next `most` bytes.
+fn piece(plain: &mut BytesMut, most: u64) -> Option<Bytes> {
+    let here = usize::try_from(most).map_or(plain.len(), |most| most.min(plain.len()));
+    (here > 0).then(|| plain.split_to(here).freeze())
+}
+
+fn length(piece: Option<&Bytes>) -> u64 {
+    piece.map_or(0, |piece| piece.len() as u64)
+}
+
+/// As many as hyper takes.
+const MOST_FIELDS: usize = 100;
+
+/// Bounds an answer's head; nginx takes 4 to 32 KiB.
+pub(super) const MOST_HEAD: usize = 64 << 10;
+
+/// A line between chunks, extensions and all, and all trailers together.
+const MOST_LINE: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests;
