@@ -74,6 +74,25 @@ def running(command, core, port, environment=None, limit=20):
             process.wait()
 
 
+@contextlib.contextmanager
+def first(pid):
+    """Lets a family of processes run before all others for a while, if that is allowed."""
+    def let(*policy):
+        for member in family(pid) if FIRST else []:
+            subprocess.run(["chrt", *policy, "-p", "10" if "-f" in policy else "0", str(member)],
+                           check=True)
+
+    let("-f")
+    try:
+        yield
+    finally:
+        let("-o")
+
+
+# Before a command: it runs before all others. Real-time priority takes root.
+FIRST = ["chrt", "-f", "10"] if os.geteuid() == 0 else []
+
+
 def answers(port):
     """Says whether something listens on a local port."""
     try:

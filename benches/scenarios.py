@@ -50,28 +50,37 @@ def request(port, what):
     return f"GET /api/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
 
 
-def mixed(url, core):
-    """Latency of a small GET every 10 ms beside a 1 GB download and a bulk export."""
+def mixed(url, direct, core, server):
+    """A small GET every 10 ms beside a 1 GB download and a bulk export through the proxy: the GET
+    through it, and past it to the same server. What the two differ by is the proxy's.
+
+    The GET's two ends come first on their core, so that they wait for the proxy and not for the
+    load beside them.
+    """
+    load = ["taskset", "-c", str(core), "curl", "-sSk"]
     beside = [
-        subprocess.Popen(["taskset", "-c", str(core), "curl", "-sSk", "--limit-rate", "100M",
-                          "-o", "/dev/null", f"{url}/large", "-o", "/dev/null", f"{url}/large",
-                          "-o", "/dev/null", f"{url}/large", "-o", "/dev/null", f"{url}/large"]),
-        subprocess.Popen(["taskset", "-c", str(core), "curl", "-sSk", "--rate", "100/s",
-                          "-o", "/dev/null", f"{url}/small?page=[1-1000]"]),
+        subprocess.Popen([*load, "--limit-rate", "100M", *["-o", "/dev/null", f"{url}/large"] * 8]),
+        subprocess.Popen([*load, "--rate", "100/s", "-o", "/dev/null", f"{url}/small?page=[1-4000]"]),
     ]
-    time.sleep(0.3)
-    seen = interactive(f"{url}/small", core, 800)
+    seen = {url: [], direct: []}
+    with measure.first(server):
+        time.sleep(0.3)
+        for way in [url, direct] * 4:
+            seen[way].append(interactive(f"{way}/small", core, 400))
     for process in beside:
         process.terminate()
         process.wait()
-    return {f"mixed_{name}": value for name, value in seen.items()}
+    middle = lambda way, name: statistics.median(it[name] for it in seen[way])
+    return {f"mixed_{word}{name}": middle(way, name)
+            for word, way in [("", url), ("direct_", direct)] for name in ("p50_ms", "p99_ms")}
 
 
 def interactive(url, core, calls, every=0.01):
     """What small GETs on one connection take, with pauses between them."""
     person = Path(__file__).parent / "interactive.py"
     return json.loads(subprocess.run(
-        ["taskset", "-c", str(core), sys.executable, str(person), url, str(calls), str(every)],
+        [*measure.FIRST, "taskset", "-c", str(core), sys.executable, str(person), url, str(calls),
+         str(every)],
         capture_output=True, text=True, check=True).stdout)
 
 

@@ -39,7 +39,12 @@ fn main() {
     show("admit, with a key", keyed, |request| steps.admit(request).unwrap());
     show("refuse a web page", page, |request| assert!(steps.admit(request).is_none()));
     show("allow, two rules", admitted, |admitted| steps.allow(admitted).unwrap());
-    show("compose", || (), |()| steps.compose(&on));
+    // Into the buffer of its connection, which is large enough after the first request.
+    let buffer = || Vec::with_capacity(1 << 10);
+    show("compose", buffer, |mut head| {
+        steps.compose(&on, &mut head);
+        head
+    });
     show("clean", answer, |mut head| {
         steps.clean(&on, &mut head);
         head
