@@ -5,17 +5,19 @@
 //! had been idle: then the host most likely closed it before it read a byte.
 
 mod ask;
-mod body;
 mod dial;
 mod line;
 mod message;
 mod pool;
+mod relayed;
 mod replay;
 mod resolve;
 mod secure;
 mod streams;
 mod switch;
 mod trust;
+mod turn;
+mod upload;
 mod via;
 
 use std::sync::Arc;
@@ -25,16 +27,17 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
 pub use self::ask::Ask;
-pub use self::body::{Fault, Payload, Progress, Relayed, Upload};
 use self::dial::{Dialed, Dialer};
 use self::line::{Line, Lost};
 pub use self::message::Malformed;
 use self::pool::Pool;
+pub use self::relayed::Relayed;
 pub use self::replay::{Keep, Kept};
 pub use self::resolve::{Resolver, Unresolved};
 use self::streams::{Shared as SharedStreams, Streams};
 pub use self::switch::Far;
 pub use self::trust::{Error as TrustError, tls};
+pub use self::upload::{Fault, Payload, Progress, Upload};
 pub use self::via::{Error as ViaError, Via};
 use crate::clock::Clock;
 use crate::config::Origin;
