@@ -36,6 +36,8 @@ struct Inner {
     moved: bool,
     /// What has come and nobody has taken.
     plain: BytesMut,
+    /// How many bytes of interim answers have come before the answer.
+    passed: usize,
     /// Asked last.
     method: Method,
     /// An empty map whose memory the next answer uses.
@@ -72,6 +74,7 @@ impl Line {
             upload: None,
             moved: false,
             plain: BytesMut::new(),
+            passed: 0,
             method: Method::GET,
             fields: HeaderMap::new(),
             rest: Rest::Nothing,
@@ -173,6 +176,7 @@ impl Inner {
         };
         self.upload = (!is_whole).then(|| (ask.body().payload(), sent));
         self.moved = false;
+        self.passed = 0;
         self.method = ask.method().clone();
         Ok(())
     }
@@ -237,7 +241,8 @@ impl Inner {
             Poll::Ready(Ok(())) | Poll::Pending => None,
         };
         loop {
-            if let Some(head) = message::parse(&mut self.plain, &self.method, &mut self.fields)? {
+            let Self { plain, passed, method, fields, .. } = self;
+            if let Some(head) = message::parse(plain, passed, method, fields)? {
                 let Head { answer, rest, persists } = head;
                 self.rest = rest;
                 self.persists = persists && failed.is_none();

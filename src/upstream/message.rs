@@ -89,18 +89,25 @@ pub(super) struct Head {
 }
 
 /// Takes the head of an answer to a request with this method off `plain`, once it is there as a
-/// whole. Interim answers (1xx) are passed over, but for one that switches protocols.
+/// whole. Interim answers (1xx) are passed over, but for one that switches protocols; `passed` counts
+/// them in bytes, for without an end they are no answer either.
 /// `fields` is an empty map whose memory may be used.
 pub(super) fn parse(
     plain: &mut BytesMut,
+    passed: &mut usize,
     method: &Method,
     fields: &mut HeaderMap,
 ) -> Result<Option<Head>, Malformed> {
     while !plain.is_empty() {
         let mut places = [[0; 4]; MOST_FIELDS];
         let Some(lines) = Lines::find(plain, &mut places)? else {
-            return if plain.len() > MOST_HEAD { Err(Malformed::TooLong) } else { Ok(None) };
+            let is_too_long = *passed + plain.len() > MOST_HEAD;
+            return if is_too_long { Err(Malformed::TooLong) } else { Ok(None) };
         };
+        *passed += lines.length;
+        if *passed > MOST_HEAD {
+            return Err(Malformed::TooLong);
+        }
         let bytes = plain.split_to(lines.length).freeze();
         if lines.status.is_informational() && lines.status != StatusCode::SWITCHING_PROTOCOLS {
             continue;
@@ -157,9 +164,6 @@ impl Lines {
             .parse_response_with_uninit_headers(&mut head, plain, &mut space)
             .map_err(Malformed::Head)?;
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
-        if length > MOST_HEAD {
-            return Err(Malformed::TooLong);
-        }
         let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(Malformed::Head(httparse::Error::Status))?;
         let reason = head.reason.filter(|&reason| Some(reason) != status.canonical_reason());
@@ -368,7 +372,7 @@ fn length(piece: Option<&Bytes>) -> u64 {
 /// As many as hyper takes.
 const MOST_FIELDS: usize = 100;
 
-/// Bounds an answer's head; nginx takes 4 to 32 KiB.
+/// Bounds an answer's head with the interim ones before it; nginx takes 4 to 32 KiB.
 pub(super) const MOST_HEAD: usize = 64 << 10;
 
 /// A line between chunks, extensions and all, and all trailers together.

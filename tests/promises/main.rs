@@ -14,6 +14,7 @@ mod calls;
 mod connects;
 mod crowds;
 mod drains;
+mod floods;
 mod forwards;
 mod framing;
 mod fuzzed;

@@ -11,10 +11,11 @@ use crate::upstream::Kept;
 fn read(method: &Method, pieces: &[&[u8]]) -> Result<(Option<Head>, Vec<u8>, Rest), Malformed> {
     let mut plain = BytesMut::new();
     let (mut head, mut body, mut rest) = (None, vec![], Rest::Nothing);
+    let mut passed = 0;
     for piece in pieces {
         plain.extend_from_slice(piece);
         if head.is_none()
-            && let Some(found) = parse(&mut plain, method, &mut HeaderMap::new())?
+            && let Some(found) = parse(&mut plain, &mut passed, method, &mut HeaderMap::new())?
         {
             rest = found.rest;
             head = Some(found);
@@ -124,6 +125,7 @@ fn what_two_readers_could_read_in_two_ways_is_refused() {
     let long = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(MOST_HEAD));
     let ended = format!("{long}\r\n\r\n");
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MOST_FIELDS + 1));
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(MOST_HEAD / 25 + 1);
     let with = |field: &str| format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n");
     for (answer, why) in [
         ("nonsense\r\n\r\n".to_owned(), Malformed::Head(E::Version)),
@@ -135,6 +137,7 @@ fn what_two_readers_could_read_in_two_ways_is_refused() {
         (many, Malformed::Head(E::TooManyHeaders)),
         (long, Malformed::TooLong),
         (ended, Malformed::TooLong),
+        (interim, Malformed::TooLong),
         (with("Content-Length: 3\r\nContent-Length: 4"), Malformed::Length),
         (with("Content-Length: 3,4"), Malformed::Length),
         (with("Content-Length: +3"), Malformed::Length),

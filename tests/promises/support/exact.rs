@@ -34,6 +34,8 @@ pub enum Reply {
     Held(Arc<Semaphore>, String),
     /// These bytes, each on its own; then a polite end.
     Drip(String),
+    /// The first bytes, then the others again and again while they are taken.
+    Endless(String, String),
     /// The first bytes, and the others once somebody says so, who is told by the end of the
     /// semaphore that they are there; then nothing more, and no end.
     Late(String, Arc<Semaphore>, String),
@@ -175,6 +177,10 @@ async fn answer(
                 tls.flush().await.ok();
             }
             tls.shutdown().await.ok();
+        }
+        Reply::Endless(first, again) => {
+            write(&mut tls, &first).await;
+            while tls.write_all(again.as_bytes()).await.is_ok() {}
         }
         Reply::Late(first, word, rest) => {
             write(&mut tls, &first).await;
