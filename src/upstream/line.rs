@@ -34,6 +34,8 @@ struct Inner {
     upload: Option<(Payload, Sent)>,
     /// Whether some of it has gone since the timer was looked at.
     moved: bool,
+    /// Why the rest of the request cannot be sent.
+    failed: Option<Broken>,
     /// What has come and nobody has taken.
     plain: BytesMut,
     /// How many bytes of interim answers have come before the answer.
@@ -73,6 +75,7 @@ impl Line {
             piece: Bytes::new(),
             upload: None,
             moved: false,
+            failed: None,
             plain: BytesMut::new(),
             passed: 0,
             method: Method::GET,
@@ -236,26 +239,31 @@ impl Inner {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Broken>> {
-        let mut failed = match self.poll_sending(cx) {
-            Poll::Ready(Err(why)) => Some(why),
-            Poll::Ready(Ok(())) | Poll::Pending => None,
-        };
+        if self.failed.is_none()
+            && let Poll::Ready(Err(why)) = self.poll_sending(cx)
+        {
+            self.failed = Some(why);
+        }
         loop {
             let Self { plain, passed, method, fields, .. } = self;
             if let Some(head) = message::parse(plain, passed, method, fields)? {
                 let Head { answer, rest, persists } = head;
                 self.rest = rest;
-                self.persists = persists && failed.is_none();
+                self.persists = persists && self.failed.is_none();
                 return Poll::Ready(Ok(answer));
             }
             // What the host said before it closed its end is the answer; else what failed first.
-            match (self.stream.poll_plain(cx, &mut self.plain), failed) {
-                (Poll::Ready(Ok(1..)), still) => failed = still,
-                (_, Some(why)) => return Poll::Ready(Err(why)),
-                (Poll::Pending, None) => return Poll::Pending,
-                (Poll::Ready(Ok(0)), None) => return Poll::Ready(Err(Broken::Closed)),
-                (Poll::Ready(Err(error)), None) => return Poll::Ready(Err(error.into())),
-            }
+            let end = match self.stream.poll_plain(cx, &mut self.plain) {
+                Poll::Ready(Ok(1..)) => continue,
+                Poll::Ready(Ok(0)) => Broken::Closed,
+                Poll::Ready(Err(error)) => error.into(),
+                // It may stand in the socket already: the end of a broken connection is not far.
+                Poll::Pending if !matches!(self.failed, Some(Broken::Upload(_))) => {
+                    return Poll::Pending;
+                }
+                Poll::Pending => Broken::Closed,
+            };
+            return Poll::Ready(Err(self.failed.take().unwrap_or(end)));
         }
     }
 

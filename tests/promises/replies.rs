@@ -273,6 +273,30 @@ async fn what_answers_before_the_upload_has_ended_carries_no_other() {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_reset_follows_still_arrives() {
+    let upstream = exact(|_| Reply::Slam(ok("enough"))).await;
+    let daemon = small_keep(&upstream).await;
+    let head = "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n";
+
+    // The reset is met at another place every time.
+    for _ in 0..20 {
+        let caller = TcpStream::connect(daemon.address()).await.unwrap();
+        let (mut from, mut to) = caller.into_split();
+        to.write_all(head.as_bytes()).await.unwrap();
+        let upload = tokio::spawn(async move {
+            to.write_all(&vec![b'x'; 9_999_999]).await.ok();
+        });
+        let mut answer = vec![];
+        while !answer.ends_with(b"enough") {
+            let read = tokio::time::timeout(PATIENCE, from.read_buf(&mut answer)).await;
+            let more = read.unwrap().unwrap_or(0) > 0;
+            assert!(more, "{}", String::from_utf8_lossy(&answer));
+        }
+        upload.abort();
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_its_caller_leaves_is_left() {
     let word = Arc::new(Semaphore::new(0));
     let held = word.clone();

@@ -28,6 +28,8 @@ pub enum Reply {
     Cut(String),
     /// These bytes as soon as the head is there; the body is never read.
     Early(String),
+    /// The same, and nothing is read: the connection ends in a reset.
+    Slam(String),
     /// `100 Continue` first, then the body is read, then these bytes.
     Continue(String),
     /// These bytes once somebody says so; then the next request.
@@ -137,6 +139,11 @@ async fn serve(
             tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
             return;
         }
+        if let Reply::Slam(answer) = &reply {
+            seen.lock().unwrap().push((number, head));
+            write(&mut tls, answer).await;
+            return;
+        }
         if let Reply::Continue(_) = &reply {
             write(&mut tls, "HTTP/1.1 100 Continue\r\n\r\n").await;
         }
@@ -157,7 +164,10 @@ async fn answer(
     reply: Reply,
 ) -> Option<TlsStream<TcpStream>> {
     match reply {
-        Reply::Keep(answer) | Reply::Continue(answer) | Reply::Early(answer) => {
+        Reply::Keep(answer)
+        | Reply::Continue(answer)
+        | Reply::Early(answer)
+        | Reply::Slam(answer) => {
             write(&mut tls, &answer).await;
             return Some(tls);
         }
