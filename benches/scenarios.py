@@ -65,7 +65,7 @@ def mixed(url, direct, core, server):
     seen = {url: [], direct: []}
     with measure.first(server):
         time.sleep(0.3)
-        for way in [url, direct] * 4:
+        for way in [url, direct] * 2:
             seen[way].append(interactive(f"{way}/small", core, 400))
     for process in beside:
         process.terminate()
