@@ -1,7 +1,7 @@
 """A person's tool: small GETs on one connection, one after another with pauses; prints what they took.
 
 Unlike a load generator it waits between requests, so that it measures the proxy and not its own
-queue.
+queue. With several URLs it asks them in turn, so that all see the same moments.
 """
 
 import json
@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import measure
 
 
-def main(url, calls, every):
+def connected(url):
+    """Returns a connection and the request to send on it."""
     place = urlsplit(url)
     connection = socket.create_connection((place.hostname, place.port), 5)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -22,17 +23,24 @@ def main(url, calls, every):
         trusting = ssl.create_default_context()
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         connection = trusting.wrap_socket(connection, server_hostname=place.hostname)
-    request = f"GET {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
-    seen, due = [], time.monotonic()
-    for _ in range(calls):
+    return connection, f"GET {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode()
+
+
+def main(calls, every, *urls):
+    places = [connected(url) for url in urls]
+    seen = [[] for _ in urls]
+    due = time.monotonic()
+    for nth in range(calls * len(urls)):
         time.sleep(max(0, due - time.monotonic()))
         begun = time.monotonic()
-        measure.ask(connection, request)
-        seen.append((time.monotonic() - begun) * 1000)
+        measure.ask(*places[nth % len(urls)])
+        seen[nth % len(urls)].append((time.monotonic() - begun) * 1000)
         due = max(due + every, time.monotonic())
-    seen.sort()
-    print(json.dumps({"p50_ms": seen[calls // 2], "p99_ms": seen[-(-calls * 99 // 100) - 1]}))
+    for times in seen:
+        times.sort()
+    print(json.dumps([{"p50_ms": times[calls // 2], "p99_ms": times[-(-calls * 99 // 100) - 1]}
+                      for times in seen]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:])

@@ -62,25 +62,22 @@ def mixed(url, direct, core, server):
         subprocess.Popen([*load, "--limit-rate", "100M", *["-o", "/dev/null", f"{url}/large"] * 8]),
         subprocess.Popen([*load, "--rate", "100/s", "-o", "/dev/null", f"{url}/small?page=[1-4000]"]),
     ]
-    seen = {url: [], direct: []}
     with measure.first(server):
         time.sleep(0.3)
-        for way in [url, direct] * 2:
-            seen[way].append(interactive(f"{way}/small", core, 400))
+        through, past = interactive([f"{url}/small", f"{direct}/small"], core, 800)
     for process in beside:
         process.terminate()
         process.wait()
-    middle = lambda way, name: statistics.median(it[name] for it in seen[way])
-    return {f"mixed_{word}{name}": middle(way, name)
-            for word, way in [("", url), ("direct_", direct)] for name in ("p50_ms", "p99_ms")}
+    return {f"mixed_{word}{name}": value for word, seen in [("", through), ("direct_", past)]
+            for name, value in seen.items()}
 
 
-def interactive(url, core, calls, every=0.01):
-    """What small GETs on one connection take, with pauses between them."""
+def interactive(urls, core, calls, every=0.01):
+    """What small GETs on one connection per URL take, in turn and with pauses between them."""
     person = Path(__file__).parent / "interactive.py"
     return json.loads(subprocess.run(
-        [*measure.FIRST, "taskset", "-c", str(core), sys.executable, str(person), url, str(calls),
-         str(every)],
+        [*measure.FIRST, "taskset", "-c", str(core), sys.executable, str(person), str(calls),
+         str(every), *urls],
         capture_output=True, text=True, check=True).stdout)
 
 
@@ -98,7 +95,7 @@ def distance(far, proxy, authority, core, calls, idle):
     and through a proxy that is near; then single calls after a pause."""
     direct = [curl(f"https://localhost:{far}/api/small", core, "--cacert", str(authority),
                    "-u", "ada@example.com:correct horse") for _ in range(calls)]
-    kept = interactive(f"https://localhost:{far}/api/small", core, calls)
+    [kept] = interactive([f"https://localhost:{far}/api/small"], core, calls)
     url = f"http://127.0.0.1:{proxy.port}/api/small"
     with measure.running(proxy.command, core, proxy.port, proxy.environment):
         measure.settle(url)
