@@ -1,8 +1,10 @@
 //! The body of an answer on its way down, never held whole. Trailers are dropped.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -64,17 +66,18 @@ impl Relayed {
         }
     }
 
-    /// Reads at most `most` bytes and throws them away, so that the connection can be used again.
+    /// Reads at most `most` bytes and throws them away, so that the connection can be used again:
+    /// for no longer than a slow handshake would take.
     pub async fn discard(mut self, most: usize) {
-        let mut left = most;
-        while let Some(Ok(frame)) =
-            std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
-        {
-            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
-                return;
-            };
-            left = rest;
-        }
+        let reading = async {
+            let mut left = most;
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
+                && let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))
+            {
+                left = rest;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(1), reading).await.ok();
     }
 
     /// hyper does not ask again once it has every byte of a known length.

@@ -1,11 +1,16 @@
-//! A host that says more than anybody wants holds up neither its caller nor any other.
+//! A host that says too much, too little or too early holds up neither its caller nor any other.
 
-use tokio::io::AsyncWriteExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-use crate::support::daemon_before;
-use crate::support::exact::{Exact, Reply, exact, get, ok};
-use crate::support::{Daemon, PATIENCE};
+use crate::support::exact::{Exact, Reply, exact, get, ok, read_until};
+use crate::support::{Daemon, PATIENCE, PROBE, daemon_before};
 
 #[tokio::test]
 async fn interim_answers_without_end_are_no_answer() {
@@ -36,14 +41,95 @@ async fn the_smallest_chunks_without_end_leave_others_their_turns() {
     assert!(!reading.is_finished());
 }
 
-/// An upstream that answers `/flood` with `first` and then `again`, without end.
-async fn flooding(first: &str, again: &str) -> (Exact, Daemon) {
-    let (first, again) = (first.to_owned(), again.to_owned());
-    let upstream = exact(move |head| match head.split(' ').nth(1).unwrap() {
-        "/flood" => Reply::Endless(first.clone(), again.clone()),
+#[tokio::test]
+async fn a_host_that_stops_reading_is_late() {
+    let (upstream, daemon) = answering(|_| Reply::Deaf).await;
+
+    for length in [10, 1 << 20, 100 << 20] {
+        let (mut from, upload) = uploading(&daemon, "/x", length).await;
+        let mut answer = [0; "HTTP/1.1 504".len()];
+        let read = from.read_exact(&mut answer);
+        tokio::time::timeout(PATIENCE, read).await.expect("no answer").unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504", "{length}");
+        upload.abort();
+    }
+    assert_eq!(upstream.seen().len(), 3, "none was sent again");
+}
+
+#[tokio::test]
+async fn a_body_goes_up_while_its_answer_comes_down() {
+    let length = 16 << 20;
+    let (upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
+        "/echo" => Reply::Echo(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")),
         path => Reply::Keep(ok(path)),
     })
     .await;
+
+    let (mut from, _upload) = uploading(&daemon, "/echo", length).await;
+    let head = read_until(&mut from, "\r\n\r\n").await;
+    let mut body = vec![0; length];
+    let read = from.read_exact(&mut body);
+    tokio::time::timeout(PATIENCE, read).await.expect("the echo stops").unwrap();
+
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(body.iter().all(|&byte| byte == b'x'));
+    assert!(daemon.raw(&get("/next", "")).await.ends_with("/next"));
+    assert_eq!(upstream.came_over(), [1, 1], "the connection was whole again");
+}
+
+#[tokio::test]
+async fn a_refusal_that_does_not_end_keeps_nobody_waiting() {
+    for status in ["429 Too Many Requests", "401 Unauthorized"] {
+        let (asked, never) = (AtomicUsize::new(0), Arc::new(Semaphore::new(0)));
+        let begun =
+            format!("HTTP/1.1 {status}\r\nRetry-After: 1\r\nContent-Length: 100\r\n\r\nhalf of it");
+        let (_upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
+            // The token is dead indeed.
+            PROBE => Reply::Keep("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".to_owned()),
+            _ if asked.fetch_add(1, Ordering::Relaxed) == 0 => {
+                Reply::Late(begun.clone(), never.clone(), String::new())
+            }
+            path => Reply::Keep(ok(path)),
+        })
+        .await;
+
+        let answer = daemon.raw(&get("/again", "")).await;
+
+        assert!(answer.ends_with("/again"), "{status}: {answer}");
+    }
+}
+
+/// Begins an upload of `x`s; returns what its answer comes over.
+async fn uploading(
+    daemon: &Daemon,
+    path: &str,
+    length: usize,
+) -> (OwnedReadHalf, JoinHandle<OwnedWriteHalf>) {
+    let caller = TcpStream::connect(daemon.address()).await.unwrap();
+    let (from, mut to) = caller.into_split();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    to.write_all(head.as_bytes()).await.unwrap();
+    let upload = tokio::spawn(async move {
+        to.write_all(&vec![b'x'; length]).await.ok();
+        to
+    });
+    (from, upload)
+}
+
+/// An upstream that answers `/flood` with `first` and then `again`, without end.
+async fn flooding(first: &str, again: &str) -> (Exact, Daemon) {
+    let (first, again) = (first.to_owned(), again.to_owned());
+    answering(move |head| match head.split(' ').nth(1).unwrap() {
+        "/flood" => Reply::Endless(first.clone(), again.clone()),
+        path => Reply::Keep(ok(path)),
+    })
+    .await
+}
+
+/// An upstream and a daemon in front of it that does not wait for long.
+async fn answering(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> (Exact, Daemon) {
+    let upstream = exact(reply).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
     let setup = setup.set(|config| config.upstream.header_timeout = PATIENCE / 20);
     (upstream, setup.run().await)

@@ -30,6 +30,11 @@ pub enum Reply {
     Early(String),
     /// The same, and nothing is read: the connection ends in a reset.
     Slam(String),
+    /// Nothing, and no more than the head is read.
+    Deaf,
+    /// These bytes as soon as the head is there, then those of the body as they come; then the next
+    /// request.
+    Echo(String),
     /// `100 Continue` first, then the body is read, then these bytes.
     Continue(String),
     /// These bytes once somebody says so; then the next request.
@@ -144,6 +149,18 @@ async fn serve(
             write(&mut tls, answer).await;
             return;
         }
+        if let Reply::Deaf = &reply {
+            seen.lock().unwrap().push((number, head));
+            return std::future::pending().await;
+        }
+        if let Reply::Echo(answer) = &reply {
+            write(&mut tls, answer).await;
+            if echo_body(&mut tls, &head).await.is_none() {
+                return;
+            }
+            seen.lock().unwrap().push((number, head));
+            continue;
+        }
         if let Reply::Continue(_) = &reply {
             write(&mut tls, "HTTP/1.1 100 Continue\r\n\r\n").await;
         }
@@ -167,7 +184,8 @@ async fn answer(
         Reply::Keep(answer)
         | Reply::Continue(answer)
         | Reply::Early(answer)
-        | Reply::Slam(answer) => {
+        | Reply::Slam(answer)
+        | Reply::Echo(answer) => {
             write(&mut tls, &answer).await;
             return Some(tls);
         }
@@ -203,6 +221,7 @@ async fn answer(
             write(&mut tls, &switched(head)).await;
             echo(tls).await;
         }
+        Reply::Deaf => {}
         Reply::Mute(word) => {
             word.acquire().await.unwrap().forget();
             write(&mut tls, &switched(head)).await;
@@ -244,13 +263,28 @@ async fn write(tls: &mut TlsStream<TcpStream>, answer: &str) {
     tls.flush().await.ok();
 }
 
-async fn body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<String> {
+async fn echo_body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<()> {
+    let mut left = length(head);
+    let mut piece = vec![0; 10_000];
+    while left > 0 {
+        let read = tls.read(&mut piece).await.ok().filter(|&read| read > 0)?;
+        left -= read;
+        tls.write_all(&piece[..read]).await.ok()?;
+    }
+    tls.flush().await.ok()
+}
+
+fn length(head: &str) -> usize {
     let lower = head.to_ascii_lowercase();
-    if lower.contains("transfer-encoding: chunked") {
+    let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    length.map_or(0, |length| length.parse().unwrap())
+}
+
+async fn body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<String> {
+    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         return until(tls, "0\r\n\r\n").await;
     }
-    let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-    let mut bytes = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    let mut bytes = vec![0; length(head)];
     tls.read_exact(&mut bytes).await.ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -279,7 +313,7 @@ pub fn get(target: &str, fields: &str) -> String {
 }
 
 /// Reads as far as `end`.
-pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+pub async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let mut bytes = vec![];
     let read = async {
         while !bytes.ends_with(end.as_bytes()) {
