@@ -6,7 +6,7 @@
 //! nobody drives it: that it was closed is seen when it is taken out.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, Response};
 use http_body::Body;
 use hyper::rt::Write;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::message::{self, Head, Rest, Sent};
@@ -312,9 +313,14 @@ impl Inner {
 
     fn is_silent(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
-        self.stream.poll_plain(&mut nobody, &mut self.plain).is_pending()
+        // However much of its turn this task has used: a socket that may not be read is silent too.
+        let look = unconstrained(poll_fn(|cx| self.stream.poll_plain(cx, &mut self.plain)));
+        pin!(look).poll(&mut nobody).is_pending()
     }
 }
 
 /// A body that goes out together with its head.
 const SMALL: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -172,6 +172,12 @@ impl Secure {
         }
     }
 
+    /// Waits until something has come.
+    #[cfg(test)]
+    pub(super) async fn readable(&self) {
+        self.tcp.readable().await.unwrap();
+    }
+
     /// Says whether something waits to be sent and not a byte of it has gone.
     pub(super) fn is_untouched(&self) -> bool {
         self.outgoing.start == 0 && self.outgoing.end > 0
