@@ -252,11 +252,13 @@ impl Upstream {
         repeat: Repeat,
         ask: &mut impl Ask,
     ) -> Result<Response<Relayed>, Error> {
+        // Before a connection is taken: one that is to be closed meanwhile is not put back.
+        let era = self.0.pool.era();
         // What is rare stands in boxes: it would make the future of every request larger.
         let tried = match self.0.streams.as_ref().and_then(SharedStreams::live) {
             Some(streams) => Some(Box::pin(self.by_stream(streams, ask)).await),
             None => match self.0.pool.take(repeat) {
-                Some(line) => Some(self.by_line(line, ask).await),
+                Some(line) => Some(self.by_line(line, era, ask).await),
                 None => None,
             },
         };
@@ -272,8 +274,9 @@ impl Upstream {
     }
 
     async fn send_fresh(&self, ask: &mut impl Ask) -> Result<Response<Relayed>, Error> {
+        let era = self.0.pool.era();
         let answer = match self.dial_once().await? {
-            Dialed::Line(line) => self.by_line(line, ask).await,
+            Dialed::Line(line) => self.by_line(line, era, ask).await,
             Dialed::Streams(streams) => self.by_stream(streams, ask).await,
         };
         answer.map_err(|failed| failed.error)
@@ -296,9 +299,9 @@ impl Upstream {
     async fn by_line(
         &self,
         mut line: Line,
+        era: u64,
         ask: &mut impl Ask,
     ) -> Result<Response<Relayed>, Failed> {
-        let era = self.0.pool.era();
         let answer = self.judged(line.exchange(ask, self.0.header_timeout).await)?;
         let lease = pool::Lease::new(self.0.pool.clone(), line, era);
         Ok(answer.map(|()| Relayed::over(lease)))

@@ -38,27 +38,54 @@ async fn new_keys_at_any_moment_leave_a_connection_whole() {
         if nth % 2 == 0 {
             host.flush().await.unwrap();
         }
-        let mut request = Request::get("/").body(Kept::Empty).unwrap();
-        request.headers_mut().insert(HOST, http::HeaderValue::from_static("localhost"));
         assert!(line.lives(), "{nth}");
         let answered = async {
-            let mut seen = vec![];
-            while !seen.ends_with(b"\r\n\r\n") {
-                seen.push(host.read_u8().await.unwrap());
-            }
+            asked(&mut host).await;
             host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na").await.unwrap();
             host.get_mut().1.refresh_traffic_keys().unwrap();
             host.write_all(b"bc").await.unwrap();
             host.flush().await.unwrap();
         };
-        let (answer, ()) =
-            tokio::join!(line.exchange(&mut request, Duration::from_secs(9)), answered);
-        assert_eq!(answer.unwrap().ok().unwrap().status(), 200);
-        let mut body = vec![];
-        while let Some(data) = poll_fn(|cx| line.poll_data(cx)).await {
-            body.extend_from_slice(&data.unwrap());
-        }
+        let (body, ()) = tokio::join!(get(&mut line), answered);
         assert_eq!(body, b"abc");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_the_memory_of_a_download_back() {
+    let (mut line, mut host) = pair().await;
+    let answered = async {
+        asked(&mut host).await;
+        host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+        host.write_all(&[b'x'; 1_000_000]).await.unwrap();
+        host.flush().await.unwrap();
+    };
+    let (body, ()) = tokio::join!(get(&mut line), answered);
+    assert_eq!(body.len(), 1_000_000);
+
+    assert!(line.lives());
+
+    assert!(!line.0.plain.try_reclaim(SMALL + 1));
+}
+
+/// Asks for something and reads the answer.
+async fn get(line: &mut Line) -> Vec<u8> {
+    let mut request = Request::get("/").body(Kept::Empty).unwrap();
+    request.headers_mut().insert(HOST, http::HeaderValue::from_static("localhost"));
+    let answer = line.exchange(&mut request, Duration::from_secs(20)).await;
+    assert_eq!(answer.unwrap().ok().unwrap().status(), 200);
+    let mut body = vec![];
+    while let Some(data) = poll_fn(|cx| line.poll_data(cx)).await {
+        body.extend_from_slice(&data.unwrap());
+    }
+    body
+}
+
+/// Reads the head of a request.
+async fn asked(host: &mut TlsStream<TcpStream>) {
+    let mut seen = vec![];
+    while !seen.ends_with(b"\r\n\r\n") {
+        seen.push(host.read_u8().await.unwrap());
     }
 }
 
