@@ -8,20 +8,16 @@ use crate::admin::wire::Session;
 use crate::cli::Failure;
 use crate::cli::me::Me;
 use crate::config::in_profile;
-use crate::credentials::{Login, Origin, SecondFactor};
+use crate::credentials::{Login, SecondFactor, verb};
 use crate::session::Visit;
 
 impl Attempt {
     pub(super) fn warn_of_sources(&self, visit: &Visit, login: &Login) {
         for origin in self.credentials.beside_keychain() {
-            let (holds, is) = match origin {
-                Origin::Systemd => ("hold", "are"),
-                Origin::Command | Origin::Environment | Origin::Keychain | Origin::Memory => {
-                    ("holds", "is")
-                }
-            };
+            let source = origin.to_string();
+            let (holds, is) = (verb(&source, "holds", "hold"), verb(&source, "is", "are"));
             self.print.warning(&format!(
-                "the {origin} {holds} a login too and {is} read first: the daemon uses that one"
+                "the {source} {holds} a login too and {is} read first: the daemon uses that one"
             ));
         }
         let code = matches!(login.second_factor, Some(SecondFactor::Code(_)));
