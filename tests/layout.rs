@@ -38,6 +38,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("tokio::spawn(", &["daemon/", "session/keeper/", "throttle/", "upstream/streams.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/", "telemetry/writer.rs"]),
+    // Accepting over TCP: each connection comes with its caller, or not at all.
+    ("TcpListener::from_std(", &["listen/acceptor.rs"]),
     // Secrets in the clear: where they leave the process, are sealed or are compared.
     (
         ".expose()",

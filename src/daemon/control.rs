@@ -90,7 +90,7 @@ impl Control {
     }
 }
 
-async fn accept(listener: listen::Listener, admin: Admin) {
+async fn accept(mut listener: listen::Listener, admin: Admin) {
     // Dropped with this task, and its connections with it.
     let mut connections = JoinSet::new();
     loop {

@@ -73,7 +73,7 @@ impl Data {
 }
 
 async fn accept(
-    listener: Listener,
+    mut listener: Listener,
     gateway: Arc<ArcSwap<Gateway>>,
     connections: Arc<ArcSwap<Connections>>,
     mut draining: Draining,

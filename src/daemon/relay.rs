@@ -86,7 +86,7 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: Listener, towards: Arc<Towards>) {
+async fn accept(mut listener: Listener, towards: Arc<Towards>) {
     loop {
         let (stream, peer) = listener.next().await;
         tokio::spawn(serve(stream, peer, towards.clone()));

@@ -28,9 +28,10 @@ impl Visitor {
     /// looked for beside the path, by one thread at a time, and may stay unknown.
     pub(super) fn who(&self) -> Arc<Who> {
         let who = self.who.get_or_init(|| {
-            let process = self.peer.pid().map(|pid| process(Holder::of_process(pid)));
+            let uid = self.peer.uid();
+            let process = self.peer.pid().map(|pid| process(Holder::of_process(pid), uid));
             let process = process.map_or_else(OnceLock::new, OnceLock::from);
-            Arc::new(Who { peer: self.peer.to_string(), uid: self.peer.uid(), process })
+            Arc::new(Who { peer: self.peer.to_string(), uid, process })
         });
         if who.process.get().is_none()
             && let Some(socket) = self.peer.socket()
@@ -40,7 +41,7 @@ impl Visitor {
             let who = who.clone();
             tokio::task::spawn_blocking(move || {
                 if let Some(holder) = Holder::of_socket(socket) {
-                    who.process.set(process(holder)).ok();
+                    who.process.set(process(holder, who.uid)).ok();
                 }
                 drop(turn);
             });
@@ -49,8 +50,11 @@ impl Visitor {
     }
 }
 
-fn process(holder: Holder) -> Process {
-    Process { pid: holder.pid, program: holder.name }
+/// Keeps the name only of a process that is the caller's own: between the connection and the look
+/// its number may have become another user's.
+fn process(holder: Holder, uid: Option<u32>) -> Process {
+    let is_callers = uid.is_some_and(|uid| holder.belongs_to(uid));
+    Process { pid: holder.pid, program: if is_callers { holder.name } else { String::new() } }
 }
 
 /// Looking through every process takes milliseconds: a crowd of callers must not fill the machine

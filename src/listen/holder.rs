@@ -46,6 +46,19 @@ impl Holder {
         Self { pid: pid.unsigned_abs(), name }
     }
 
+    /// Says whether the process is this user's still: a number can be another process's by now.
+    #[cfg(target_os = "linux")]
+    pub fn belongs_to(&self, uid: u32) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(format!("/proc/{}", self.pid)).is_ok_and(|found| found.uid() == uid)
+    }
+
+    /// Not known on this system, which tells no names either.
+    #[cfg(not(target_os = "linux"))]
+    pub fn belongs_to(&self, _: u32) -> bool {
+        true
+    }
+
     /// Returns the user who listens on `address`, or on every address of its family.
     #[cfg(target_os = "linux")]
     pub(super) fn user(address: SocketAddr) -> Option<u32> {

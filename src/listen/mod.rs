@@ -3,16 +3,23 @@
 //! Binding happens before anything else starts, so that a port in use ends the program instead of
 //! half of it. Accepting happens on the data path's runtime.
 
+mod acceptor;
 mod drain;
 mod holder;
 mod inherited;
 #[cfg(target_os = "macos")]
 mod launchd;
 #[cfg(target_os = "linux")]
+mod lookup;
+#[cfg(target_os = "linux")]
 mod owner;
 mod peer;
 #[cfg(target_os = "linux")]
 mod reserve;
+#[cfg(target_os = "linux")]
+mod sock_diag;
+#[cfg(target_os = "linux")]
+mod socket_table;
 mod stream;
 mod tcp;
 #[cfg(unix)]
@@ -25,11 +32,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::acceptor::TcpAcceptor;
 pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};
-#[cfg(target_os = "linux")]
-use self::owner::Owners;
 pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
@@ -118,12 +124,7 @@ pub enum Error {
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP address.
-    #[cfg(target_os = "linux")]
-    #[expect(private_interfaces, reason = "how callers are looked up is nobody's business")]
-    Tcp(tokio::net::TcpListener, Owners),
-    /// A TCP address.
-    #[cfg(not(target_os = "linux"))]
-    Tcp(tokio::net::TcpListener),
+    Tcp(TcpAcceptor),
     /// A unix socket; its file goes with it.
     #[cfg(unix)]
     Unix(tokio::net::UnixListener, UnixBound),
@@ -165,14 +166,7 @@ impl Bound {
     /// When the runtime cannot watch it.
     pub fn watch(self) -> io::Result<Listener> {
         Ok(match self {
-            Self::Tcp(listener) => {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                #[cfg(target_os = "linux")]
-                let listener = Listener::Tcp(listener, Owners::new());
-                #[cfg(not(target_os = "linux"))]
-                let listener = Listener::Tcp(listener);
-                listener
-            }
+            Self::Tcp(listener) => Listener::Tcp(TcpAcceptor::new(listener)?),
             #[cfg(unix)]
             Self::Unix(listener, bound) => {
                 Listener::Unix(tokio::net::UnixListener::from_std(listener)?, bound)
@@ -184,7 +178,7 @@ impl Bound {
 impl Listener {
     /// Waits for the next connection. Never fails: a connection that was lost before it could be
     /// said whose it is is nobody's, and without free descriptors it waits for some.
-    pub async fn next(&self) -> (Stream, Peer) {
+    pub async fn next(&mut self) -> (Stream, Peer) {
         loop {
             match self.accept().await {
                 Ok(connection) => return connection,
@@ -199,24 +193,9 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         match self {
-            #[cfg(target_os = "linux")]
-            Self::Tcp(listener, owners) => {
-                let (stream, remote) = listener.accept().await?;
-                // Asked at once, while the caller has not had the time to go away.
-                let peer = Peer::tcp(remote, stream.local_addr()?, owners);
-                let peer = peer.filter(|peer| !is_reset(peer, &stream)).ok_or(ABORTED)?;
-                // Answers are written whole: never wait for more.
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), peer))
-            }
-            #[cfg(not(target_os = "linux"))]
-            Self::Tcp(listener) => {
-                let (stream, remote) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::tcp(remote)))
-            }
+            Self::Tcp(acceptor) => acceptor.accept().await,
             #[cfg(unix)]
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
@@ -232,51 +211,5 @@ fn is_lost_connection(error: &io::Error) -> bool {
     kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
 }
 
-/// Says whether the caller ended the connection in such a way that nothing is left of its end: no
-/// stranger, though nobody is found there.
-#[cfg(target_os = "linux")]
-fn is_reset(peer: &Peer, stream: &tokio::net::TcpStream) -> bool {
-    let is_unknown = matches!(peer, Peer::Tcp { user: User::Unknown, .. });
-    is_unknown && stream.take_error().is_ok_and(|error| error.is_some())
-}
-
-#[cfg(target_os = "linux")]
-const ABORTED: io::ErrorKind = io::ErrorKind::ConnectionAborted;
-
 /// Out of descriptors, accepting fails at once and for ever: wait for connections to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-#[cfg(target_os = "linux")]
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::net::TcpStream;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn whoever_was_gone_before_it_could_be_asked_for_is_not_met_as_a_stranger() {
-        let bound = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap().remove(0);
-        let address = bound.address().unwrap();
-        let call = || {
-            let mut caller = TcpStream::connect(address).unwrap();
-            caller.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-            caller
-        };
-        let (closed, reset) = (call(), call());
-        nix::sys::socket::setsockopt(&reset, Linger, &AT_ONCE).unwrap();
-        drop((closed, reset));
-        let stays = call();
-
-        let (_stream, peer) = bound.watch().unwrap().next().await;
-
-        let Peer::Tcp { remote, user } = peer else { panic!("{peer:?}") };
-        assert_eq!(remote, stays.local_addr().unwrap());
-        assert!(matches!(user, User::Known { .. }), "{user:?}");
-    }
-
-    use nix::sys::socket::sockopt::Linger;
-
-    /// Closing resets the connection, as a program does that is in a hurry.
-    const AT_ONCE: nix::libc::linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-}

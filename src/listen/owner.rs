@@ -1,310 +1,233 @@
 //! Which user holds the far end of a loopback connection, asked of the kernel.
 //!
-//! `NETLINK_SOCK_DIAG` answers for one exact pair of addresses, without privileges, in about ten
-//! microseconds, and the answer is queued before the question returns: nothing waits here. Where
-//! that kind of socket is not to be had (a sandbox, a kernel without `tcp_diag`) the tables in
-//! `/proc/self/net` say the same, more slowly.
+//! The kernel knows sockets by their addresses, and addresses are names: once a caller has died,
+//! its pair of addresses is given to the next one, while what the dead one has sent can still be
+//! read. So two questions are asked, in this order:
 //!
-//! A caller that has closed its end already is reported by the kernel as `uid 0, inode 0` while its
-//! request can still be read. Whose it was nobody can say, and nobody waits for an answer.
+//! 1. Which socket has the caller's address and is connected to ours? It must be ESTABLISHED, and a
+//!    process must hold it.
+//! 2. Is *our* end, the descriptor in our hand, ESTABLISHED?
+//!
+//! Then that socket is the true other end of our descriptor, whatever the order of events was:
+//!
+//! - A socket never enters ESTABLISHED again. Ours is in it now, so it has been since before the
+//!   first question.
+//! - A connected socket is alone with its pair of addresses (in one network namespace; the kernel
+//!   refuses a second one in `connect`, and a handshake for that pair reaches the one that is
+//!   there). So while ours lives, no other socket of this machine could be the listening side of a
+//!   handshake with those addresses.
+//! - A caller's socket becomes ESTABLISHED only by a handshake with whatever has the mirrored pair:
+//!   that was our end, and our end has made one handshake. A later socket with the same addresses
+//!   stays in SYN_SENT until our end has gone.
+//!
+//! So no interleaving is left: a caller that was reset takes our end to CLOSE, one that has closed
+//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and whoever comes
+//! after it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
+//!
+//! The answer holds for the connection's whole life, for every request on it: bytes reach our
+//! descriptor only from that one socket, and none of its successors can write to it. It holds
+//! alike for every listener, since each of them accepts through [`super::TcpAcceptor`] (the API's,
+//! those of `[[host]]`, the one of `run`, `admin.listen`), and for sockets that the service manager
+//! has opened. With the tables of `/proc` the first question is a line that was read before the
+//! second one is asked, which is all that the argument needs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
-    socket,
-};
+use nix::libc;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::GetStruct;
 
 use super::User;
+use super::sock_diag::{SockDiag, SocketEntry};
 
-/// Asks for the owners of connections.
+/// Where the kernel is asked for the callers of one listener: chosen once, at the start.
 #[derive(Debug)]
-pub(super) struct Owners {
-    kernel: Option<OwnedFd>,
-    asked: AtomicU32,
+pub(super) enum Owners {
+    /// At once, by socket diagnostics.
+    Diag(SockDiag),
+    /// In the tables of `/proc`, beside the data thread.
+    Table,
 }
 
 impl Owners {
-    /// Opens the way to the kernel.
-    pub(super) fn new() -> Self {
-        let kernel = open();
-        if let Err(error) = &kernel {
-            tracing::info!(%error, "no socket diagnostics here: callers are looked up in /proc");
+    /// Chooses socket diagnostics where they know the socket that listens at `listening`.
+    pub(super) fn new(listening: SocketAddr) -> Self {
+        let unspecified = match listening {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        match SockDiag::new() {
+            Ok(diag) if diag.find(listening, unspecified).is_some() => return Self::Diag(diag),
+            Ok(_) => tracing::info!("socket diagnostics know no sockets: callers are in /proc"),
+            Err(error) => tracing::info!(%error, "no socket diagnostics: callers are in /proc"),
         }
-        Self { kernel: kernel.ok(), asked: AtomicU32::new(0) }
-    }
-
-    /// Returns the user whose socket is at `caller`, connected to us at `us`; `None` when it has
-    /// been closed.
-    pub(super) fn of(&self, caller: SocketAddr, us: SocketAddr) -> Option<User> {
-        match self.find(caller, us) {
-            Some(Found { inode: 0, state, .. }) if state != ESTABLISHED => None,
-            Some(Found { inode: 0, .. } | Found { state: LISTENING, .. }) | None => {
-                Some(User::Unknown)
-            }
-            Some(Found { uid, inode, .. }) => Some(User::Known { uid, socket: inode }),
-        }
-    }
-
-    fn find(&self, caller: SocketAddr, us: SocketAddr) -> Option<Found> {
-        let Some(kernel) = &self.kernel else { return listed(caller, us) };
-        match self.ask(kernel, caller, us) {
-            // Our own end exists for certain: a kernel that does not know it knows none.
-            None if self.ask(kernel, us, caller).is_none() => listed(caller, us),
-            found => found,
-        }
-    }
-
-    fn ask(&self, kernel: &OwnedFd, from: SocketAddr, to: SocketAddr) -> Option<Found> {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let question = question(number, from, to)?;
-        send(kernel.as_raw_fd(), &question, MsgFlags::empty()).ok()?;
-        let mut answer = [0; 512];
-        loop {
-            let length = recv(kernel.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
-            let answer = answer.get(..length)?;
-            // An older question that was given up may have left its answer behind.
-            if word(answer, 8)? == number {
-                return found(answer, from, to);
-            }
-        }
+        Self::Table
     }
 }
 
-fn open() -> nix::Result<OwnedFd> {
-    let kernel = socket(
-        AddressFamily::Netlink,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        SockProtocol::NetlinkSockDiag,
-    )?;
-    // Connected to the kernel, so that nobody else can put answers into it.
-    connect(kernel.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    Ok(kernel)
-}
-
-/// What the kernel knows of a socket.
-#[derive(Debug, PartialEq, Eq)]
-struct Found {
-    uid: u32,
-    inode: u32,
-    state: u8,
-}
-
-/// Writes `nlmsghdr` and `inet_diag_req_v2` (linux/netlink.h, linux/inet_diag.h).
-fn question(number: u32, from: SocketAddr, to: SocketAddr) -> Option<Vec<u8>> {
-    let family = match (from, to) {
-        (SocketAddr::V4(_), SocketAddr::V4(_)) => AddressFamily::Inet,
-        (SocketAddr::V6(_), SocketAddr::V6(_)) => AddressFamily::Inet6,
-        (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => {
-            return None;
-        }
-    };
-    let mut bytes = Vec::with_capacity(QUESTION as usize);
-    bytes.extend(QUESTION.to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
-    bytes.extend(number.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend([u8::try_from(family as i32).ok()?, IPPROTO_TCP, 0, 0]);
-    bytes.extend(ANY_STATE.to_ne_bytes());
-    bytes.extend(from.port().to_be_bytes());
-    bytes.extend(to.port().to_be_bytes());
-    bytes.extend(address(from.ip()));
-    bytes.extend(address(to.ip()));
-    bytes.extend([0; 4]);
-    bytes.extend([0xff; 8]);
-    Some(bytes)
-}
-
-fn address(ip: IpAddr) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    match ip {
-        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => bytes.copy_from_slice(&ip.octets()),
-    }
-    bytes
-}
-
-/// Reads `inet_diag_msg`. It must be about the very connection that was asked for: without one the
-/// kernel falls back to whoever listens on the port.
-fn found(answer: &[u8], from: SocketAddr, to: SocketAddr) -> Option<Found> {
-    if half(answer, 4)? != SOCK_DIAG_BY_FAMILY {
+/// Returns the user at the other end of `stream`, given what the kernel has said just before of
+/// the sockets with the caller's addresses; `None` when the caller has gone.
+pub(super) fn owner(entries: &[SocketEntry], stream: &impl AsFd) -> Option<User> {
+    // After the entries were read: see above.
+    if getsockopt(stream, TcpState) != Ok(ESTABLISHED) {
         return None;
     }
-    let body = answer.get(16..)?;
-    let (family, state) = (*body.first()?, *body.get(1)?);
-    let port = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
-    // A socket of the other family may be talking IPv4: its addresses are mapped ones.
-    let ip = |at: usize| {
-        let bytes = body.get(at..at + 16)?;
-        Some(if i32::from(family) == AddressFamily::Inet as i32 {
-            IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[..4]).ok()?))
-        } else {
-            IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)).to_canonical()
-        })
-    };
-    let is = |wanted: SocketAddr, port: u16, ip: IpAddr| {
-        wanted.port() == port && wanted.ip().to_canonical() == ip
-    };
-    let same = is(from, port(4)?, ip(8)?) && is(to, port(6)?, ip(24)?);
-    same.then_some(Found { uid: word(body, 64)?, inode: word(body, 68)?, state })
+    let mut living = entries.iter().filter(|entry| entry.state == ESTABLISHED && entry.inode != 0);
+    match (living.next(), living.next()) {
+        (Some(entry), None) => Some(User::Known { uid: entry.uid, socket: entry.inode }),
+        (None, _) if !entries.is_empty() => None,
+        (None | Some(_), _) => Some(User::Unknown),
+    }
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
+/// The first byte of `struct tcp_info`: the socket's state.
+#[derive(Clone, Copy)]
+struct TcpState;
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
+nix::getsockopt_impl!(TcpState, libc::IPPROTO_TCP, libc::TCP_INFO, u8, GetStruct<u8>);
 
-/// Looks for the connection in the tables of `/proc`.
-fn listed(caller: SocketAddr, us: SocketAddr) -> Option<Found> {
-    let mapped = |address: SocketAddr| match address.ip() {
-        IpAddr::V4(ip) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), address.port()),
-        IpAddr::V6(_) => address,
-    };
-    let look = |table: &str, caller: SocketAddr, us: SocketAddr| {
-        owner_in(&std::fs::read_to_string(table).ok()?, &column(caller), &column(us))
-    };
-    let own_family = || look("/proc/self/net/tcp", caller, us).filter(|_| caller.is_ipv4());
-    own_family().or_else(|| look("/proc/self/net/tcp6", mapped(caller), mapped(us)))
-}
-
-fn owner_in(table: &str, caller: &str, us: &str) -> Option<Found> {
-    table.lines().skip(1).find_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        if columns.get(1) != Some(&caller) || columns.get(2) != Some(&us) {
-            return None;
-        }
-        let state = u8::from_str_radix(columns.get(3)?, 16).ok()?;
-        Some(Found {
-            uid: columns.get(7)?.parse().ok()?,
-            inode: columns.get(9)?.parse().ok()?,
-            state,
-        })
-    })
-}
-
-/// Writes an address as `/proc/net/tcp` does: words of the machine's own order.
-fn column(address: SocketAddr) -> String {
-    let words = |bytes: &[u8]| {
-        let words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word));
-        words.map(|word| format!("{word:08X}")).collect::<String>()
-    };
-    let ip = match address.ip() {
-        IpAddr::V4(ip) => words(&ip.octets()),
-        IpAddr::V6(ip) => words(&ip.octets()),
-    };
-    format!("{ip}:{:04X}", address.port())
-}
-
-/// The length of a question: a header of 16 bytes and a request of 56.
-const QUESTION: u32 = 72;
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 1;
-const IPPROTO_TCP: u8 = 6;
-const ANY_STATE: u32 = u32::MAX;
 /// `TCP_ESTABLISHED`
 const ESTABLISHED: u8 = 1;
-/// `TCP_LISTEN`
-const LISTENING: u8 = 10;
 
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::listen::socket_table::SocketTable;
 
     #[test]
     fn the_caller_of_either_family_is_known_both_ways_of_asking() {
         for place in ["127.0.0.1:0", "[::1]:0"] {
-            let (caller, here, there) = connection(place);
+            let met = Met::at(place);
             let us = nix::unistd::geteuid().as_raw();
 
-            let asked = Owners::new().find(there, here);
-            assert_eq!(asked.as_ref().map(|found| found.uid), Some(us), "{place}");
-            assert_eq!(listed(there, here), asked, "{place}");
-            drop(caller);
+            let found = met.by_diag();
+            assert!(matches!(found, Some(User::Known { uid, .. }) if uid == us), "{place}");
+            assert_eq!(met.by_table(), found, "{place}");
         }
     }
 
     #[test]
     fn a_caller_with_a_socket_of_the_other_family_is_known() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let here = listener.local_addr().unwrap();
-        let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), here.port());
-        let _caller = TcpStream::connect(mapped).unwrap();
-        let there = listener.accept().unwrap().1;
+        let mapped = format!("[::ffff:127.0.0.1]:{}", listener.local_addr().unwrap().port());
+        let met = Met::with(listener, mapped.parse().unwrap());
 
-        let us = nix::unistd::geteuid().as_raw();
-        let asked = Owners::new().find(there, here);
-        assert_eq!(asked.as_ref().map(|found| found.uid), Some(us));
-        assert_eq!(listed(there, here), asked);
+        assert!(matches!(met.by_diag(), Some(User::Known { .. })));
+        assert_eq!(met.by_table(), met.by_diag());
     }
 
     #[test]
-    fn a_caller_that_is_gone_is_nobody() {
-        let (caller, here, there) = connection("127.0.0.1:0");
+    fn a_caller_that_is_gone_is_nobodys() {
+        let met = Met::at("127.0.0.1:0");
+        let (caller, met) = met.without_caller();
         drop(caller);
 
-        for owners in [Owners::new(), without_diagnostics()] {
-            assert_eq!(owners.of(there, here), None);
-        }
+        assert_eq!((met.by_diag(), met.by_table()), (None, None));
     }
 
     #[test]
-    fn a_caller_that_is_there_and_nowhere_to_be_found_is_not_gone() {
-        let (_caller, here, there) = connection("127.0.0.1:0");
-        let elsewhere = SocketAddr::new([127, 0, 0, 2].into(), there.port());
+    fn only_an_established_socket_that_a_process_holds_is_a_caller() {
+        let met = Met::at("127.0.0.1:0");
+        let entry = |state, inode| SocketEntry { uid: 7, inode, state };
+        let owner = |entries: &[SocketEntry]| owner(entries, &met.accepted);
 
-        for owners in [Owners::new(), without_diagnostics()] {
-            assert_eq!(owners.of(elsewhere, here), Some(User::Unknown));
-            assert!(matches!(owners.of(there, here), Some(User::Known { .. })));
+        for state in (0..=13).filter(|state| *state != ESTABLISHED) {
+            assert_eq!(owner(&[entry(state, 9)]), None, "state {state}");
         }
+        assert_eq!(owner(&[entry(ESTABLISHED, 0)]), None);
+        assert_eq!(owner(&[]), Some(User::Unknown));
+        let known = Some(User::Known { uid: 7, socket: 9 });
+        assert_eq!(owner(&[entry(6, 0), entry(ESTABLISHED, 9)]), known);
+        assert_eq!(owner(&[entry(ESTABLISHED, 8), entry(ESTABLISHED, 9)]), Some(User::Unknown));
     }
 
     #[test]
-    fn who_listens_on_the_callers_port_is_not_the_caller() {
+    fn whatever_the_kernel_has_said_before_our_own_end_must_be_established_after_it() {
+        let entries = [SocketEntry { uid: 7, inode: 9, state: ESTABLISHED }];
+        let met = Met::at("127.0.0.1:0");
+        assert!(owner(&entries, &met.accepted).is_some());
+
+        let (caller, met) = met.without_caller();
+        drop(caller);
+
+        // CLOSE_WAIT: connected still, and not enough.
+        assert_eq!(owner(&entries, &met.accepted), None);
+        assert!(met.accepted.peer_addr().is_ok());
+    }
+
+    #[test]
+    fn a_socket_that_listens_on_the_callers_port_is_not_the_caller() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = listener.local_addr().unwrap();
 
-        let asked = Owners::new().of(there, SocketAddr::from(([127, 0, 0, 1], 9)));
-        assert_eq!(asked, Some(User::Unknown));
+        let found = SockDiag::new().unwrap().find(there, SocketAddr::from(([127, 0, 0, 1], 9)));
+        assert_eq!(found, None);
+    }
+
+    #[test]
+    fn the_way_of_asking_is_chosen_by_what_is_known_of_the_listener() {
+        for place in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
+            let listener = TcpListener::bind(place).unwrap();
+            let address = listener.local_addr().unwrap();
+            assert!(matches!(Owners::new(address), Owners::Diag(_)), "{place}");
+            drop(listener);
+            assert!(matches!(Owners::new(address), Owners::Table), "{place}");
+        }
     }
 
     /// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib asking -- --nocapture`.
     #[test]
-    #[allow(clippy::print_stderr, reason = "a figure for whoever asks for it")]
+    #[allow(clippy::print_stderr, reason = "a figure for a person who measures")]
     fn asking_the_kernel_takes_microseconds() {
-        let (_caller, here, there) = connection("127.0.0.1:0");
-        let owners = Owners::new();
+        let met = Met::at("127.0.0.1:0");
+        let diag = SockDiag::new().unwrap();
         let rounds = 2_000;
         let started = std::time::Instant::now();
         for _ in 0..rounds {
-            assert!(matches!(owners.of(there, here), Some(User::Known { .. })));
+            let entry = diag.find(met.remote, met.local);
+            assert!(matches!(owner(entry.as_slice(), &met.accepted), Some(User::Known { .. })));
         }
         let each = started.elapsed() / rounds;
         eprintln!("asking whose connection it is: {each:?}");
         assert!(each < std::time::Duration::from_millis(5), "{each:?}");
     }
 
-    fn without_diagnostics() -> Owners {
-        Owners { kernel: None, asked: AtomicU32::new(0) }
+    /// A connection, both of its ends and its addresses.
+    struct Met {
+        caller: Option<TcpStream>,
+        accepted: TcpStream,
+        local: SocketAddr,
+        remote: SocketAddr,
     }
 
-    /// Returns the calling socket, the address it called, and its own.
-    fn connection(place: &str) -> (Connection, SocketAddr, SocketAddr) {
-        let listener = TcpListener::bind(place).unwrap();
-        let here = listener.local_addr().unwrap();
-        let caller = TcpStream::connect(here).unwrap();
-        let (accepted, there) = listener.accept().unwrap();
-        std::mem::forget(accepted);
-        (caller, here, there)
-    }
+    impl Met {
+        fn at(place: &str) -> Self {
+            let listener = TcpListener::bind(place).unwrap();
+            let address = listener.local_addr().unwrap();
+            Self::with(listener, address)
+        }
 
-    type Connection = TcpStream;
+        fn with(listener: TcpListener, address: SocketAddr) -> Self {
+            let caller = TcpStream::connect(address).unwrap();
+            let (accepted, remote) = listener.accept().unwrap();
+            let local = accepted.local_addr().unwrap();
+            Self { caller: Some(caller), accepted, local, remote }
+        }
+
+        fn without_caller(mut self) -> (TcpStream, Self) {
+            (self.caller.take().unwrap(), self)
+        }
+
+        fn by_diag(&self) -> Option<User> {
+            let entry = SockDiag::new().unwrap().find(self.remote, self.local);
+            owner(entry.as_slice(), &self.accepted)
+        }
+
+        fn by_table(&self) -> Option<User> {
+            owner(SocketTable::read().find(self.remote, self.local), &self.accepted)
+        }
+    }
 }

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+#[cfg(target_os = "linux")]
+use super::owner::{Owners, owner};
+#[cfg(target_os = "linux")]
+use super::socket_table::SocketTable;
+
 /// The other end of a local connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -49,9 +54,13 @@ pub fn tells_callers() -> bool {
             let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
             let _caller = std::net::TcpStream::connect(listener.local_addr()?)?;
             let (stream, remote) = listener.accept()?;
-            let peer = Peer::tcp(remote, stream.local_addr()?, &super::Owners::new());
-            let uid = peer.and_then(|peer| peer.uid());
-            Ok(uid == Some(nix::unistd::geteuid().as_raw()))
+            let local = stream.local_addr()?;
+            let user = match Owners::new(local) {
+                Owners::Diag(diag) => owner(diag.find(remote, local).as_slice(), &stream),
+                Owners::Table => owner(SocketTable::read().find(remote, local), &stream),
+            };
+            let us = nix::unistd::geteuid().as_raw();
+            Ok(matches!(user, Some(User::Known { uid, .. }) if uid == us))
         };
         seen().unwrap_or(false)
     }
@@ -70,31 +79,6 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Asks the kernel for the user at `remote`, which has connected to us at `local`; `None` when
-    /// that end has been closed already.
-    #[cfg(target_os = "linux")]
-    pub(super) fn tcp(
-        remote: SocketAddr,
-        local: SocketAddr,
-        owners: &super::Owners,
-    ) -> Option<Self> {
-        let user = match remote.ip().to_canonical().is_loopback() {
-            true => owners.of(remote, local)?,
-            false => User::Remote,
-        };
-        Some(Self::Tcp { remote, user })
-    }
-
-    /// No system but Linux is asked yet; `doctor` says so.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn tcp(remote: SocketAddr) -> Self {
-        let user = match remote.ip().to_canonical().is_loopback() {
-            true => User::Untold,
-            false => User::Remote,
-        };
-        Self::Tcp { remote, user }
-    }
-
     #[cfg(unix)]
     pub(super) fn unix(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;

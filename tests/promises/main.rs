@@ -13,6 +13,7 @@ mod callers;
 mod calls;
 mod connects;
 mod crowds;
+mod dead_connections;
 mod drains;
 mod floods;
 mod forwards;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,6 +25,7 @@ pub struct Place {
     origin: String,
     environment: BTreeMap<&'static str, String>,
     user: Option<u32>,
+    listen: &'static str,
 }
 
 impl Place {
@@ -45,13 +47,18 @@ impl Place {
             ("NEXUDUS_EMAIL", EMAIL.to_owned()),
             ("NEXUDUS_PASSWORD", PASSWORD.to_owned()),
         ]);
-        Self { home, origin, environment, user: None }
+        Self { home, origin, environment, user: None, listen: "127.0.0.1:0" }
     }
 
     /// Sets a variable of the environment.
     pub fn set(mut self, name: &'static str, value: &str) -> Self {
         self.environment.insert(name, value.to_owned());
         self
+    }
+
+    /// Listens there.
+    pub fn listening(self, listen: &'static str) -> Self {
+        Self { listen, ..self }
     }
 
     /// Runs as this user, whose home it becomes.
@@ -99,7 +106,7 @@ impl Place {
             }
         };
         command.env_clear().envs(&self.environment).current_dir(self.home.path());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--upstream", &self.origin]);
+        command.args(["serve", "--listen", self.listen, "--upstream", &self.origin]);
         command.args(["--ca-file", self.home.path().join("ca.pem").to_str().unwrap()]);
         command
     }
@@ -114,7 +121,23 @@ impl Place {
 
     /// Starts it and waits until it listens.
     pub async fn start(&self) -> Program {
-        let mut child = self.serve().stderr(Stdio::piped()).spawn().unwrap();
+        self.launch(self.serve()).await
+    }
+
+    /// Hands it this socket, as systemd does, and waits until it listens.
+    pub async fn start_with(&self, listener: &TcpListener) -> Program {
+        let inner = self.serve();
+        let mut command = Command::new("bash");
+        command.args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$@\"", "-"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(&self.environment).env("LISTEN_FDS", "1");
+        command.stdin(listener.as_fd().try_clone_to_owned().unwrap());
+        command.current_dir(self.home.path());
+        self.launch(command).await
+    }
+
+    async fn launch(&self, mut command: Command) -> Program {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = mpsc::unbounded_channel();
         // The pipe must be emptied, or the daemon would wait for us.
@@ -153,6 +176,11 @@ impl Program {
     /// Returns where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// Returns its anonymous memory that is resident, in bytes.
@@ -211,7 +239,7 @@ impl Program {
 
     /// Asks it to end, as a service manager does.
     pub async fn stop(mut self) -> ExitStatus {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
     }
 }
