@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::routing::{get, post};
 use axum::{Router, response::IntoResponse as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -38,7 +38,7 @@ use tower::ServiceExt as _;
 pub use self::health::{Heart, Pulse, STUCK, readiness};
 use self::problem::problem;
 pub use self::shield::Shield;
-use self::wire::{Phase, Problem, Reloaded, Stopping};
+use self::wire::{OTHER_ORIGIN, Phase, Problem, Reloaded, Stopping, UPSTREAM};
 use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::credentials::Credentials;
@@ -334,8 +334,15 @@ async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
     }
 }
 
-/// The stored login has changed.
-async fn login(State(shared): State<Arc<Shared>>) -> Response<Body> {
+/// The stored login has changed. One that another origin has accepted is none of ours.
+async fn login(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response<Body> {
+    let mut pairs = query.iter().flat_map(|query| query.split('&'));
+    let origin = pairs.find_map(|pair| pair.strip_prefix(UPSTREAM)?.strip_prefix('='));
+    let ours = &shared.facts.upstream;
+    if let Some(origin) = origin.filter(|origin| origin != ours) {
+        let detail = format!("this daemon serves {ours}, and the login is for {origin}");
+        return shared.refuse(Problem::new(StatusCode::CONFLICT, OTHER_ORIGIN, detail));
+    }
     shared.session.credentials_changed().await;
     session_now(&shared)
 }

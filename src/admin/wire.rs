@@ -14,6 +14,13 @@ pub use crate::telemetry::Request;
 /// The version of these shapes: the `1` of `/v1/`.
 pub const API: u32 = 1;
 
+/// In the query of `POST /v1/login`: the origin that has accepted the login. A daemon that serves
+/// another one refuses with [`OTHER_ORIGIN`].
+pub const UPSTREAM: &str = "upstream";
+
+/// The code of that refusal.
+pub const OTHER_ORIGIN: &str = "session.origin";
+
 /// `GET /v1/status`: what the daemon knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

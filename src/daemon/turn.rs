@@ -2,7 +2,8 @@
 //!
 //! A `run` calls whoever serves already: a daemon, or another `run`. Where nobody does it serves
 //! itself, on a socket that other `run`s call too, until its command ends or a daemon asks for its
-//! place. One that a person stops serves never again. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
+//! place. One that a person stops serves never again. Whoever asks another upstream is not called: a
+//! command that is meant for one must not be served by another. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
 //! session.
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use super::{Daemon, Error, Order, Setting};
 use crate::admin::Reply;
 use crate::admin::client::Client;
 use crate::admin::wire::{Phase, Reloaded, Status, Stopping};
-use crate::config::{Config, Paths, UnixSocket};
+use crate::config::{Config, Origin, Paths, UnixSocket};
 
 /// Starts a daemon; a `run` that serves the profile is asked for its place.
 ///
@@ -55,8 +56,15 @@ pub struct Turn {
     own: Mutex<Option<Own>>,
     /// Whether a person has stopped what this process serves.
     stopped: Arc<AtomicBool>,
-    /// Where somebody answered last.
-    known: Mutex<PathBuf>,
+    /// Who answered last, and asks the same upstream.
+    known: Mutex<Option<Known>>,
+}
+
+/// A process that may be called.
+#[derive(Clone, Debug)]
+struct Known {
+    socket: PathBuf,
+    pid: u32,
 }
 
 /// The daemon in this process.
@@ -81,7 +89,7 @@ impl Turn {
             paths: paths.clone(),
             own: Mutex::new(None),
             stopped: Arc::default(),
-            known: Mutex::new(paths.run_socket()),
+            known: Mutex::default(),
         }
     }
 
@@ -94,11 +102,14 @@ impl Turn {
     ///
     /// # Errors
     ///
-    /// [`Error::Unheard`] when whoever holds the profile cannot be called, [`Error::Stopped`] when
-    /// a person has stopped this one, and as [`Daemon::start`].
+    /// [`Error::Unheard`] when whoever holds the profile cannot be called, [`Error::OtherUpstream`]
+    /// when it asks another upstream, [`Error::Stopped`] when a person has stopped this one, and as
+    /// [`Daemon::start`].
     pub async fn call(&self) -> Result<UnixStream, Error> {
-        let known = self.known.lock().await.clone();
-        if let Ok(stream) = UnixStream::connect(known).await {
+        if let Some(known) = self.known.lock().await.clone()
+            && let Ok(stream) = UnixStream::connect(known.socket).await
+            && is_of(&stream, known.pid)
+        {
             return Ok(stream);
         }
         let unheard = |why| Error::Unheard { profile: self.paths.profile.clone(), why };
@@ -107,9 +118,11 @@ impl Turn {
             match status(&self.paths).await {
                 Some(Status { phase: Phase::Draining, .. }) => {}
                 Some(serving) => {
+                    self.check(&serving)?;
                     let socket = serving.listening.unix.ok_or_else(|| unheard(NO_SOCKET))?;
-                    if let Ok(stream) = UnixStream::connect(&socket).await {
-                        *self.known.lock().await = socket;
+                    if let Ok(stream) = UnixStream::connect(&socket).await
+                        && self.is_served_by(&stream, socket, serving.pid).await?
+                    {
                         return Ok(stream);
                     }
                 }
@@ -121,6 +134,37 @@ impl Turn {
             tokio::time::sleep(AGAIN).await;
         }
         Err(unheard("it does not answer"))
+    }
+
+    /// Checks that whoever serves asks the upstream that is configured here.
+    fn check(&self, serving: &Status) -> Result<(), Error> {
+        let wanted = &self.config.upstream.origin;
+        if Origin::parse(&serving.upstream).as_ref() == Some(wanted) {
+            return Ok(());
+        }
+        Err(Error::OtherUpstream {
+            profile: self.paths.profile.clone(),
+            serving: serving.upstream.clone(),
+            wanted: wanted.to_string(),
+        })
+    }
+
+    /// Says whether a process that asks our upstream has this connection, and notes it.
+    async fn is_served_by(
+        &self,
+        stream: &UnixStream,
+        socket: PathBuf,
+        pid: u32,
+    ) -> Result<bool, Error> {
+        if is_of(stream, pid) {
+            *self.known.lock().await = Some(Known { socket, pid });
+            return Ok(true);
+        }
+        // The service manager's socket names no process: whoever answers now has it.
+        match status(&self.paths).await {
+            Some(serving) => self.check(&serving).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Begins to serve, unless this process does, or has just given way.
@@ -186,6 +230,12 @@ async fn live(
 fn leave(daemon: &Daemon, reply: Reply<Stopping>) {
     let in_flight = daemon.in_flight() as u64;
     drop(reply.send(Ok(Stopping { in_flight, run: true })));
+}
+
+/// Says whether this process listens at the other end.
+fn is_of(stream: &UnixStream, pid: u32) -> bool {
+    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    listener.and_then(|listener| u32::try_from(listener).ok()) == Some(pid)
 }
 
 async fn status(paths: &Paths) -> Option<Status> {

@@ -80,9 +80,10 @@ fn a_session_is_kept_shown_and_cleared() {
          => 0\n"
     );
     assert_eq!(
-        place.home.run("whoami"),
+        place.home.run("whoami").replace(&place.simulator.origin(), "UPSTREAM"),
         "Ada Example <ada@example.test>\n\
          Profile     default\n\
+         Upstream    UPSTREAM\n\
          API access  yes\n\
          DefaultBusinessId        1400000010  Example Space\n\
          DefaultCurrencyId        3005        GBP\n\

@@ -146,7 +146,10 @@ impl Setup {
         let paths = Paths::below(self.home.path());
         let credentials = match &self.source {
             Source::Memory(login) => Credentials::memory(login.clone()),
-            Source::File => Credentials::configured(&self.config.credentials, &paths.profile),
+            Source::File => {
+                let origin = &self.config.upstream.origin;
+                Credentials::configured(&self.config.credentials, origin, &paths.profile)
+            }
         };
         let setting = Setting { clock: self.clock.clone(), credentials };
         daemon::Daemon::start(&self.config, &paths, setting).await
