@@ -410,4 +410,26 @@ mod tests {
             "the command has a password but not an address: set credentials.email"
         );
     }
+
+    /// What an earlier version has stored has no origin.
+    #[tokio::test]
+    async fn a_login_without_an_origin_is_known_elsewhere_and_given_to_nexudus_alone() {
+        let usual = Keychain::of(Memory::default(), "default");
+        let login =
+            Login { email: "a@b.c".into(), password: Secret::new("p"), second_factor: None };
+        usual.keep_login(&login).await.unwrap();
+        let config = config::Credentials { source: Source::Auto, email: None, command: Vec::new() };
+        let at = |origin| Credentials(Kind::Configured(config.clone(), usual.at(&origin)));
+        let (nexudus, b) =
+            (at(config::Origin::nexudus()), at(config::Origin::new("b.example", 443)));
+
+        assert_eq!(nexudus.load().await.unwrap().login, login);
+        assert_eq!(nexudus.login_without_origin().await, None);
+        assert!(matches!(b.load().await, Err(Error::Missing(None))));
+        let known = b.login_without_origin().await;
+        assert_eq!(known.as_deref(), Some("https://spaces.nexudus.com"));
+
+        assert!(b.clear(&[]).await.unwrap(), "a logout leaves none");
+        assert!(matches!(nexudus.load().await, Err(Error::Missing(None))));
+    }
 }

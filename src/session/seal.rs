@@ -92,6 +92,23 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_or_missing_byte_keeps_it_closed() {
+        let key = Key::derive(&[7; 16]).unwrap();
+        let sealed = key.seal(b"clear", b"plain");
+        let open = |bytes: &[u8]| {
+            let (clear, rest) = bytes.split_at_checked(b"clear".len()).ok_or(Error::Closed)?;
+            key.open(clear, rest)
+        };
+        assert!(open(&sealed).is_ok());
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1;
+            assert!(open(&flipped).is_err(), "byte {at}");
+            assert!(open(&sealed[..at]).is_err(), "length {at}");
+        }
+    }
+
+    #[test]
     fn short_material_makes_no_key() {
         assert!(Key::derive(&[7; SHORTEST - 1]).is_none());
         assert!(Key::derive(&[7; SHORTEST]).is_some());
