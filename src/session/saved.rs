@@ -227,10 +227,12 @@ const ASIDE: &str = ".unreadable-";
 /// Largest file read, in bytes: a real one has less than 4 KiB.
 const LARGEST: u64 = 256 * 1024;
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 #[path = "saved/tests.rs"]
 mod tests;
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 #[path = "saved/versions.rs"]
 mod versions;
