@@ -87,6 +87,10 @@ async fn bearer() -> Bearer {
 struct Canned;
 
 impl Issuer for Canned {
+    fn origin(&self) -> &str {
+        "https://spaces.nexudus.com"
+    }
+
     async fn issue(&self, _: &Grant, _: &str) -> Result<Issued, Failure> {
         Ok(Issued {
             access: Secret::new("t".repeat(300)),

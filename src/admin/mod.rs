@@ -11,6 +11,7 @@ pub mod words;
 mod events;
 mod health;
 mod metrics;
+mod origin;
 mod problem;
 mod shield;
 mod status;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::routing::{get, post};
 use axum::{Router, response::IntoResponse as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -201,6 +202,7 @@ impl Admin {
         let everything = read_only
             .clone()
             .route("/v1/status", get(status))
+            .route("/v1/upstream", get(origin::upstream))
             .route("/v1/stop", post(stop))
             .route("/v1/yield", post(give_way))
             .route("/v1/reload", post(reload))
@@ -334,8 +336,11 @@ async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
     }
 }
 
-/// The stored login has changed.
-async fn login(State(shared): State<Arc<Shared>>) -> Response<Body> {
+/// The stored login has changed. One that another origin has accepted is none of ours.
+async fn login(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response<Body> {
+    if let Err(refusal) = origin::check(&shared, query.as_deref()) {
+        return *refusal;
+    }
     shared.session.credentials_changed().await;
     session_now(&shared)
 }

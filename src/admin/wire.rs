@@ -14,6 +14,13 @@ pub use crate::telemetry::Request;
 /// The version of these shapes: the `1` of `/v1/`.
 pub const API: u32 = 1;
 
+/// In the query of `POST /v1/login`: the origin that has accepted the login. A daemon that serves
+/// another one refuses with [`OTHER_ORIGIN`].
+pub const UPSTREAM: &str = "upstream";
+
+/// The code of that refusal.
+pub const OTHER_ORIGIN: &str = "session.origin";
+
 /// `GET /v1/status`: what the daemon knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -72,6 +79,13 @@ pub struct Status {
 #[allow(clippy::unnecessary_wraps, reason = "as serde wants it")]
 fn nobody() -> Option<Vec<Client>> {
     Some(vec![])
+}
+
+/// `GET /v1/upstream`: what a `run` asks before each connection, so that it takes no time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Where requests go.
+    pub upstream: String,
 }
 
 /// What the daemon is doing.

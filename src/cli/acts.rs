@@ -9,8 +9,8 @@ use crate::admin::wire::{Reloaded, Session, Stopping};
 use crate::admin::words::count;
 use crate::clock::Clock;
 use crate::config::{Loaded, Paths};
-use crate::credentials::{Credentials, Keychain};
-use crate::session;
+use crate::credentials::Keychain;
+use crate::{daemon, session};
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &Globals, print: Print) -> Result<(), Failure> {
@@ -70,7 +70,7 @@ pub(super) fn unlock(globals: &Globals, print: Print) -> Result<(), Failure> {
 /// Asks the person to open the keychain, where this profile reads one and it is locked.
 fn open_keychain(globals: &Globals, print: Print) -> Result<(), Failure> {
     let Loaded { config, paths, .. } = globals.load(vec![])?;
-    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let credentials = daemon::credentials(&config, &paths);
     let Some(keychain) =
         credentials.keychain().filter(|_| credentials.needs_keychain(&config.session))
     else {

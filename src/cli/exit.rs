@@ -337,7 +337,7 @@ pub(super) fn code_of(code: &str) -> Code {
         }
         "session.unavailable" => Code::Network,
         "credentials.locked" | "credentials.unavailable" => Code::Store,
-        "config.invalid" => Code::Usage,
+        "config.invalid" | wire::OTHER_ORIGIN => Code::Usage,
         _ => Code::Failed,
     }
 }
@@ -367,6 +367,7 @@ fn daemon_code(error: &daemon::Error) -> Code {
         daemon::Error::Trust(_)
         | daemon::Error::Nowhere
         | daemon::Error::UserAgent(_)
+        | daemon::Error::OtherUpstream { .. }
         | daemon::Error::Proxy(_)
         | daemon::Error::Listen(
             listen::Error::NoSuchUser { .. } | listen::Error::NoSuchGroup { .. },

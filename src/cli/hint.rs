@@ -14,6 +14,10 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::Unheard { .. } => {
             "See `nexudus-proxy status`; give it a socket, stop it, or choose another --profile."
         }
+        daemon::Error::OtherUpstream { .. } => {
+            "Give both the same upstream.origin (a daemon reads its own when it starts), or choose \
+             another --profile."
+        }
         daemon::Error::State { .. } => {
             "Make it writable for this user, or set XDG_STATE_HOME to a directory that is."
         }

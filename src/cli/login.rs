@@ -12,7 +12,7 @@ use super::me::Me;
 use super::running::Running;
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Loaded, Paths, Source, Store};
+use crate::config::{Config, Loaded, Origin, Paths, Source, Store};
 use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
 use crate::daemon::{self, process};
 use crate::secret::Secret;
@@ -55,6 +55,14 @@ pub enum Error {
     /// `credentials.source` names another place.
     #[error("a login in the {} would not be read: credentials.source is another", Keychain::name())]
     NotRead,
+    /// The daemon of this profile serves another upstream.
+    #[error("the running daemon serves {serving}, and this login would be for {own}")]
+    OtherUpstream {
+        /// The daemon's.
+        serving: String,
+        /// The configured one.
+        own: Origin,
+    },
     /// What was given to be taken over is not a session.
     #[error("standard input is not a session to take over")]
     NoImport,
@@ -109,7 +117,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     serve::control()?.block_on(async {
-        let credentials = Credentials::configured(&config.credentials, &paths.profile);
+        let credentials = daemon::credentials(&config, &paths);
         let attempt = Attempt {
             issuer: daemon::reach(&config)?,
             options,
@@ -149,7 +157,8 @@ impl Attempt {
             true => self.import().await?,
             false => self.log_in().await?,
         };
-        let told = Running::of(&self.config, &self.paths).tell_login().await;
+        let origin = &self.config.upstream.origin;
+        let told = Running::of(&self.config, &self.paths).tell_login(origin).await;
         self.warn_of_daemon(&told, &me);
         self.say(&me, told)
     }
@@ -160,6 +169,10 @@ impl Attempt {
     }
 
     async fn prepare(&self) -> Result<(), Error> {
+        let own = &self.config.upstream.origin;
+        if let Some(serving) = Running::of(&self.config, &self.paths).other_origin(own).await {
+            return Err(Error::OtherUpstream { serving, own: own.clone() });
+        }
         if self.session_only() {
             if self.config.session.store == Store::Memory {
                 return Err(fleeting("session.store is memory"));
@@ -296,8 +309,9 @@ impl Attempt {
 
     async fn visit(&self) -> Result<Visit, Error> {
         let directory: PathBuf = self.paths.profile_state();
-        let visit =
-            Visit::begin(&self.config.session, &directory, &self.credentials, Clock::system());
+        let (origin, clock) = (&self.config.upstream.origin, Clock::system());
+        let (config, credentials) = (&self.config.session, &self.credentials);
+        let visit = Visit::begin(config, origin, &directory, credentials, clock);
         let visit = visit.await.map_err(Error::Session)?;
         if self.session_only() && visit.keeping().volatile {
             return Err(fleeting(&visit.keeping().why));

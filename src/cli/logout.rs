@@ -1,4 +1,5 @@
-//! `logout`: removes every entry and file of the profile, here and in a running daemon.
+//! `logout`: removes every entry and file of the profile, here and in a running daemon, whichever
+//! origin they are for.
 
 use serde_json::json;
 
@@ -7,8 +8,8 @@ use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::admin::wire::Session;
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::credentials::{Credentials, verb};
-use crate::daemon::process;
+use crate::credentials::verb;
+use crate::daemon::{self, process};
 use crate::session;
 
 /// What `logout` takes.
@@ -24,7 +25,8 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     serve::control()?.block_on(async {
-        let credentials = Credentials::configured(&config.credentials, &paths.profile);
+        let credentials = daemon::credentials(&config, &paths);
+        let others = session::logins(&paths.profile_state());
         // First the daemon: it would write its session again.
         let daemon = post_or_hold::<Session>(&[paths.admin_socket()], &paths, "/v1/forget").await;
         let (told, _alone) = match daemon {
@@ -34,7 +36,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
             Err(error) => (Err(error), None),
         };
         let files = session::remove(&paths.profile_state(), &Clock::system()).await;
-        let cleared = credentials.clear().await;
+        let cleared = credentials.clear(&others).await;
         let mut still: Vec<_> =
             credentials.beside_keychain().iter().map(ToString::to_string).collect();
         if let Ok(Some(daemon)) = &told {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Print};
+use crate::config::Origin;
 
 /// A user, under the names that Nexudus has for its fields.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -44,7 +45,12 @@ impl Me {
     }
 
     /// Prints what a person wants to know.
-    pub(super) fn print(&self, profile: &str, print: Print) -> Result<(), Failure> {
+    pub(super) fn print(
+        &self,
+        profile: &str,
+        upstream: &Origin,
+        print: Print,
+    ) -> Result<(), Failure> {
         let row = |name: &str, id: i64, said: &Option<String>| {
             let said = said.as_deref().map(plain).unwrap_or_default();
             [name.to_owned(), id.to_string(), said]
@@ -55,13 +61,14 @@ impl Me {
             None => "unknown",
         };
         print.line(&self.title())?;
-        print.table(
-            &[
-                ["Profile".to_owned(), profile.to_owned()],
-                ["API access".to_owned(), access.to_owned()],
-            ],
-            "",
-        )?;
+        let mut rows = vec![
+            ["Profile".to_owned(), profile.to_owned()],
+            ["API access".to_owned(), access.to_owned()],
+        ];
+        if *upstream != Origin::nexudus() {
+            rows.insert(1, ["Upstream".to_owned(), upstream.to_string()]);
+        }
+        print.table(&rows, "")?;
         print.table(
             &[
                 row("DefaultBusinessId", self.default_business_id, &self.default_business_name),

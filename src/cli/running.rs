@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Failure, serve};
 use crate::admin::client::{self as admin, Client};
-use crate::admin::wire::{Session, Status};
+use crate::admin::wire::{Session, Status, UPSTREAM};
 use crate::config::{Config, Loaded, Origin, Paths, Proxy, UnixSocket};
 
 /// Where a daemon of this profile would answer.
@@ -88,16 +88,25 @@ impl Running {
         ask(&self.api, path).await
     }
 
-    /// Tells the daemon that the stored login has changed and waits for the effect, which is what is
+    /// Returns the origin that the daemon of this profile serves, where it is another than `own`.
+    pub(super) async fn other_origin(&self, own: &Origin) -> Option<String> {
+        let upstream = self.status().await?.upstream;
+        (Origin::parse(&upstream).as_ref() != Some(own)).then_some(upstream)
+    }
+
+    /// Tells the daemon that the login stored for `origin` has changed and waits for the effect, which is what is
     /// so of the session then; `None`: there is nobody to tell.
     ///
     /// # Errors
     ///
     /// Why a daemon that runs does not know of it.
-    pub(super) async fn tell_login(&self) -> Result<Option<Session>, admin::Error> {
+    pub(super) async fn tell_login(
+        &self,
+        origin: &Origin,
+    ) -> Result<Option<Session>, admin::Error> {
         let told = async {
             let daemon = Client::find(std::slice::from_ref(&self.control)).await?;
-            daemon.post("/v1/login").await
+            daemon.post(&format!("/v1/login?{UPSTREAM}={origin}")).await
         };
         match told.await {
             Ok(session) => Ok(Some(session)),

@@ -7,8 +7,7 @@ use super::login::next_code;
 use super::me::Me;
 use super::running::{Answer, Problem, Running, Silence, in_use};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
-use crate::config::{Config, Loaded, Paths};
-use crate::credentials::Credentials;
+use crate::config::{Config, Loaded, Origin, Paths};
 use crate::daemon::{self, Direct, process};
 use crate::session::{Cause, Verdict, issuer};
 
@@ -22,6 +21,14 @@ pub(super) struct Options {
 /// Why it cannot be told who is logged in, where the session itself is well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The daemon of this profile serves another upstream, and lets this command ask nothing.
+    #[error("the running daemon serves {serving}, and {own} is configured here")]
+    OtherUpstream {
+        /// The daemon's.
+        serving: String,
+        /// The configured one.
+        own: Origin,
+    },
     /// Even a good token is refused.
     #[error("forbidden: the account has no API access")]
     Forbidden,
@@ -48,20 +55,26 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
-    let credentials = Credentials::configured(&config.credentials, &paths.profile);
-    let (me, through) = serve::control()?.block_on(async {
+    let own = config.upstream.origin.clone();
+    let (me, through, upstream) = serve::control()?.block_on(async {
         let config = match Running::of(&config, &paths).status().await {
             Some(daemon) => in_use(&config, &paths, &daemon).0,
             None => config,
         };
-        ask(&config, &paths, credentials, print).await
+        let (me, through) = ask(&config, &own, &paths, print).await?;
+        Ok::<_, Failure>((me, through, config.upstream.origin))
     })?;
+    if upstream != own {
+        print.warning(&format!("the running daemon serves {upstream}; {own} is configured here"));
+    }
     let has_access = me.api_access != Some(false);
     if !globals.json {
-        me.print(&paths.profile, print)?;
+        me.print(&paths.profile, &upstream, print)?;
         return if has_access { Ok(()) } else { Err(Error::Forbidden.into()) };
     }
-    let mut said = json!({ "profile": paths.profile, "through": through });
+    let mut said = json!({
+        "profile": paths.profile, "through": through, "upstream": upstream.to_string(),
+    });
     if let (Json::Object(said), Ok(Json::Object(fields))) = (&mut said, serde_json::to_value(&me)) {
         said.extend(fields);
     }
@@ -71,11 +84,12 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     }
 }
 
-/// Asks, and says through what.
+/// Asks as `config` says, which may be what the daemon goes by, and says through what. `own` is the
+/// origin that is configured here: a login is given to no other one.
 pub(super) async fn ask(
     config: &Config,
+    own: &Origin,
     paths: &Paths,
-    credentials: Credentials,
     print: Print,
 ) -> Result<(Me, &'static str), Failure> {
     match Running::of(config, paths).get(ME).await {
@@ -87,7 +101,11 @@ pub(super) async fn ask(
         }
         Err(Silence::NotRunning | Silence::Mute(_)) => {}
     }
-    Ok((directly(config, paths, credentials, print).await?, "login"))
+    if config.upstream.origin != *own {
+        let serving = config.upstream.origin.to_string();
+        return Err(Error::OtherUpstream { serving, own: own.clone() }.into());
+    }
+    Ok((directly(config, paths, print).await?, "login"))
 }
 
 fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
@@ -98,13 +116,9 @@ fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
     read(answer.status.as_u16(), &answer.body).map(Some)
 }
 
-async fn directly(
-    config: &Config,
-    paths: &Paths,
-    credentials: Credentials,
-    print: Print,
-) -> Result<Me, Failure> {
+async fn directly(config: &Config, paths: &Paths, print: Print) -> Result<Me, Failure> {
     let issuer = daemon::reach(config)?;
+    let credentials = daemon::credentials(config, paths);
     let direct = Direct::start(config, paths, credentials, issuer.clone());
     let me = asked(&direct, &issuer, print).await;
     direct.stop().await;

@@ -35,7 +35,7 @@ pub(super) const DEFAULT_PROFILE: &str = "default";
 impl Default for Upstream {
     fn default() -> Self {
         Self {
-            origin: Origin::new("spaces.nexudus.com", 443),
+            origin: Origin::nexudus(),
             ca_file: None,
             proxy: Proxy::None,
             // No reason phrases and dead connections after suspend on HTTP/2.

@@ -39,6 +39,12 @@ impl Origin {
         Self { host: host.into(), port }
     }
 
+    /// Returns the origin of Nexudus itself, the default of `upstream.origin`. What was stored before
+    /// origins were noted counts as issued by it.
+    pub fn nexudus() -> Self {
+        Self::new("spaces.nexudus.com", 443)
+    }
+
     /// Reads what [`Origin`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         Self::read(text).ok()
@@ -81,6 +87,10 @@ impl Origin {
             }
         }
         let (host, port) = split(authority).ok_or(Flaw::Shape)?;
+        // One spelling for one address: origins are compared, and sessions bound to them.
+        if let Ok(address) = host.parse::<std::net::Ipv6Addr>() {
+            return Ok(Self::new(address.to_string(), port));
+        }
         match ServerName::try_from(host) {
             Ok(_) if !host.ends_with('.') => Ok(Self::new(host.to_ascii_lowercase(), port)),
             Ok(_) | Err(_) => Err(Flaw::Shape),
@@ -177,6 +187,13 @@ mod tests {
             ("https://127.0.0.1:1", "127.0.0.1", 1, "https://127.0.0.1:1"),
             ("https://[::1]:8443", "::1", 8443, "https://[::1]:8443"),
             ("https://[::1]", "::1", 443, "https://[::1]"),
+            ("https://[0:0::0:1]:443", "::1", 443, "https://[::1]"),
+            (
+                "https://SPACES.nexudus.com:443/",
+                "spaces.nexudus.com",
+                443,
+                "https://spaces.nexudus.com",
+            ),
         ] {
             let origin = Origin::read(text).unwrap();
             assert_eq!((origin.host(), origin.port()), (host, port));
@@ -198,6 +215,7 @@ mod tests {
             ("https://host:+443", Flaw::Shape),
             ("https://host:65536", Flaw::Shape),
             ("https://host.", Flaw::Shape),
+            ("https://bücher.example", Flaw::Shape),
             ("https://ho st", Flaw::Shape),
             ("https://ho\\st", Flaw::Shape),
             ("https://[::1", Flaw::Shape),

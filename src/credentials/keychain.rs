@@ -9,6 +9,10 @@
 //!   every turn connects anew;
 //! - *restarted*: a store held across a restart of the provider fails for ever in both; see above.
 //!
+//! A login belongs to the origin that accepted it, so its entries carry the origin in their names
+//! (`password@https://…`), in the same way in every store. Those of the default origin have none, as
+//! before origins were noted: an earlier program finds that login and no other.
+//!
 //! Calls take turns, because many connections at once have stalled GNOME Keyring, and each has a
 //! time limit. Nothing here falls back to anything: there is no mock store, no plain text.
 
@@ -28,6 +32,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{Error, Login, Origin, SecondFactor};
+use crate::config;
 use crate::secret::Secret;
 
 /// The entries of one profile. Clones take turns with each other.
@@ -35,6 +40,8 @@ use crate::secret::Secret;
 pub struct Keychain {
     store: Arc<dyn Store>,
     profile: Arc<str>,
+    /// Whose login is meant; `None`: the default origin's.
+    origin: Option<Arc<str>>,
     turn: Arc<Mutex<()>>,
 }
 
@@ -48,8 +55,8 @@ pub(super) enum Name {
     Canary,
 }
 
-/// One change: a value to keep, or `None` to remove the entry.
-pub(super) type Change = (Name, Option<Secret>);
+/// One change: the name of an entry, and a value to keep, or `None` to remove it.
+pub(super) type Change = (String, Option<Secret>);
 
 /// What a store promises; boxed, since it is chosen at run time.
 pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -57,7 +64,8 @@ pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 
 /// A place that keeps secrets.
 pub(super) trait Store: fmt::Debug + Send + Sync {
     /// Reads entries; a missing one is `None`. Never opens a dialog.
-    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>>;
+    fn read<'a>(&'a self, profile: &'a str, names: &'a [String])
+    -> Answer<'a, Vec<Option<Secret>>>;
 
     /// Makes changes. Never opens a dialog where the store can tell that it would.
     fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()>;
@@ -119,19 +127,33 @@ impl From<Trouble> for Error {
 }
 
 impl Keychain {
-    /// Returns the system's keychain. Nothing is opened before it is used.
-    pub fn of_system(profile: &str) -> Self {
+    /// Returns the system's keychain, for the login at `origin`. Nothing is opened before it is used.
+    pub fn of_system(profile: &str, origin: &config::Origin) -> Self {
         #[cfg(target_os = "linux")]
         let store = secret_service::SecretService;
         #[cfg(any(target_os = "macos", windows))]
         let store = native::Native::default();
         #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
         let store = Nowhere;
-        Self::of(store, profile)
+        Self::of(store, profile).at(origin)
     }
 
     pub(super) fn of(store: impl Store + 'static, profile: &str) -> Self {
-        Self { store: Arc::new(store), profile: profile.into(), turn: Arc::default() }
+        let (store, turn) = (Arc::new(store), Arc::default());
+        Self { store, profile: profile.into(), origin: None, turn }
+    }
+
+    /// Returns the same for the login at `origin`.
+    #[must_use]
+    pub fn at(&self, origin: &config::Origin) -> Self {
+        let named = *origin != config::Origin::nexudus();
+        let origin = named.then(|| origin.to_string().into());
+        Self { origin, ..self.clone() }
+    }
+
+    /// Says whether this is the login at the default origin.
+    pub(super) fn is_usual(&self) -> bool {
+        self.origin.is_none()
     }
 
     /// Returns whose entries these are.
@@ -271,12 +293,24 @@ impl Keychain {
     }
 
     async fn read<const N: usize>(&self, names: [Name; N]) -> Result<[Option<Secret>; N], Error> {
+        let names = names.map(|name| self.entry(name));
         let read = self.in_turn(LIMIT, self.store.read(&self.profile, &names)).await?;
         read.try_into().map_err(|_| Trouble::Forgetful.into())
     }
 
-    async fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
+    async fn write(&self, changes: Vec<(Name, Option<Secret>)>) -> Result<(), Error> {
+        let changes = changes.into_iter().map(|(name, value)| (self.entry(name), value)).collect();
         self.in_turn(LIMIT, self.store.write(&self.profile, changes)).await
+    }
+
+    /// Returns the name of an entry: a login is an origin's, the rest the profile's.
+    fn entry(&self, name: Name) -> String {
+        match (&self.origin, name) {
+            (Some(origin), Name::Email | Name::Password | Name::TotpSecret) => {
+                format!("{}@{origin}", name.word())
+            }
+            (None, _) | (Some(_), Name::FileKey | Name::Canary) => name.word().to_owned(),
+        }
     }
 
     async fn in_turn<T>(&self, limit: Duration, call: Answer<'_, T>) -> Result<T, Error> {
@@ -292,7 +326,7 @@ impl Keychain {
 }
 
 impl Name {
-    /// Returns the name under which it is kept.
+    /// Returns what its name begins with.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -327,7 +361,7 @@ struct Nowhere;
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 impl Store for Nowhere {
-    fn read<'a>(&'a self, _: &'a str, _: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+    fn read<'a>(&'a self, _: &'a str, _: &'a [String]) -> Answer<'a, Vec<Option<Secret>>> {
         Box::pin(async { Err(Trouble::NoStore.into()) })
     }
 

@@ -134,9 +134,15 @@ enum Kind {
 }
 
 impl Credentials {
-    /// Reads from where the configuration says; from the keychain the entries of `profile`.
-    pub fn configured(config: &config::Credentials, profile: &str) -> Self {
-        Self(Kind::Configured(config.clone(), Keychain::of_system(profile)))
+    /// Reads from where the configuration says; from the keychain the login of `profile` that
+    /// `origin` has accepted. What a person configures (systemd credentials, a command, the
+    /// environment) is meant for the origin that is configured with it.
+    pub fn configured(
+        config: &config::Credentials,
+        origin: &config::Origin,
+        profile: &str,
+    ) -> Self {
+        Self(Kind::Configured(config.clone(), Keychain::of_system(profile, origin)))
     }
 
     /// Returns the keychain, where one is used.
@@ -305,20 +311,31 @@ impl Credentials {
         }
     }
 
-    /// Removes what this profile has in the keychain and in the kernel's keyring: the login, and
-    /// the key of the session file, which opens nothing any more once that is gone. Returns
-    /// whether there was a login.
+    /// Returns the default origin if the keychain holds a login for it, and this is another: it may
+    /// be from before origins were noted.
+    pub async fn login_without_origin(&self) -> Option<String> {
+        let keychain = self.keychain().filter(|it| self.uses_keychain() && !it.is_usual())?;
+        let usual = config::Origin::nexudus();
+        keychain.at(&usual).login().await.ok().flatten().map(|_| usual.to_string())
+    }
+
+    /// Removes what this profile has in the keychain and in the kernel's keyring: the login at the
+    /// configured origin, at the default one and at each of `others`, and the key of the session file,
+    /// which opens nothing any more once that is gone. Returns whether there was a login.
     ///
     /// # Errors
     ///
     /// [`Error::Locked`] and [`Error::Unavailable`] when the keychain cannot be changed.
-    pub async fn clear(&self) -> Result<bool, Error> {
+    pub async fn clear(&self, others: &[config::Origin]) -> Result<bool, Error> {
         let Kind::Configured(_, keychain) = &self.0 else { return Ok(false) };
         #[cfg(target_os = "linux")]
         if let Err(error) = kernel::remove(keychain.profile()) {
             tracing::debug!(%error, "no key removed from the kernel keyring");
         }
-        let had_login = keychain.remove_login().await?;
+        let mut had_login = keychain.remove_login().await?;
+        for origin in others.iter().chain([&config::Origin::nexudus()]) {
+            had_login |= keychain.at(origin).remove_login().await?;
+        }
         keychain.remove_file_key().await?;
         Ok(had_login)
     }
@@ -392,5 +409,27 @@ mod tests {
             credentials.halves()[0].to_string(),
             "the command has a password but not an address: set credentials.email"
         );
+    }
+
+    /// What an earlier version has stored has no origin.
+    #[tokio::test]
+    async fn a_login_without_an_origin_is_known_elsewhere_and_given_to_nexudus_alone() {
+        let usual = Keychain::of(Memory::default(), "default");
+        let login =
+            Login { email: "a@b.c".into(), password: Secret::new("p"), second_factor: None };
+        usual.keep_login(&login).await.unwrap();
+        let config = config::Credentials { source: Source::Auto, email: None, command: Vec::new() };
+        let at = |origin| Credentials(Kind::Configured(config.clone(), usual.at(&origin)));
+        let (nexudus, b) =
+            (at(config::Origin::nexudus()), at(config::Origin::new("b.example", 443)));
+
+        assert_eq!(nexudus.load().await.unwrap().login, login);
+        assert_eq!(nexudus.login_without_origin().await, None);
+        assert!(matches!(b.load().await, Err(Error::Missing(None))));
+        let known = b.login_without_origin().await;
+        assert_eq!(known.as_deref(), Some("https://spaces.nexudus.com"));
+
+        assert!(b.clear(&[]).await.unwrap(), "a logout leaves none");
+        assert!(matches!(nexudus.load().await, Err(Error::Missing(None))));
     }
 }

@@ -91,11 +91,13 @@ pub struct Setting {
 impl Setting {
     /// Takes both as the system and the configuration have them.
     pub fn of(config: &Config, paths: &Paths) -> Self {
-        Self {
-            clock: Clock::system(),
-            credentials: Credentials::configured(&config.credentials, &paths.profile),
-        }
+        Self { clock: Clock::system(), credentials: credentials(config, paths) }
     }
+}
+
+/// Returns where the login for the configured origin is read.
+pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
+    Credentials::configured(&config.credentials, &config.upstream.origin, &paths.profile)
 }
 
 /// Says whether a daemon would start with this configuration, as far as that can be told without
@@ -124,6 +126,19 @@ pub enum Error {
         profile: String,
         /// Why.
         why: &'static str,
+    },
+    /// The process that serves this profile asks another upstream.
+    #[error(
+        "the daemon that serves the profile `{profile}` asks {serving}, and {wanted} is configured \
+         here"
+    )]
+    OtherUpstream {
+        /// The profile.
+        profile: String,
+        /// The upstream of the daemon.
+        serving: String,
+        /// The upstream of this process.
+        wanted: String,
     },
     /// A person has stopped what this process serves.
     #[error("it was stopped")]

@@ -2,8 +2,9 @@
 //!
 //! A `run` calls whoever serves already: a daemon, or another `run`. Where nobody does it serves
 //! itself, on a socket that other `run`s call too, until its command ends or a daemon asks for its
-//! place. One that a person stops serves never again. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
-//! session.
+//! place. One that a person stops serves never again. A process that asks another upstream is not
+//! called: a command that is meant for one must not be served by another. The profile's lock
+//! (`lock.rs`) decides; two owners of one refresh token would end the session.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use tokio::time::{Instant, timeout};
 use super::{Daemon, Error, Order, Setting};
 use crate::admin::Reply;
 use crate::admin::client::Client;
-use crate::admin::wire::{Phase, Reloaded, Status, Stopping};
-use crate::config::{Config, Paths, UnixSocket};
+use crate::admin::wire::{self, Phase, Reloaded, Status, Stopping};
+use crate::config::{Config, Origin, Paths, UnixSocket};
 
 /// Starts a daemon; a `run` that serves the profile is asked for its place.
 ///
@@ -55,8 +56,16 @@ pub struct Turn {
     own: Mutex<Option<Own>>,
     /// Whether a person has stopped what this process serves.
     stopped: Arc<AtomicBool>,
-    /// Where somebody answered last.
-    known: Mutex<PathBuf>,
+    /// The process that answered last, and asks the same upstream.
+    known: Mutex<Option<Known>>,
+}
+
+/// A process that may be called.
+#[derive(Clone, Debug)]
+struct Known {
+    socket: PathBuf,
+    /// The process that listens; `None`: the service manager does, for a process that may change.
+    pid: Option<u32>,
 }
 
 /// The daemon in this process.
@@ -81,7 +90,7 @@ impl Turn {
             paths: paths.clone(),
             own: Mutex::new(None),
             stopped: Arc::default(),
-            known: Mutex::new(paths.run_socket()),
+            known: Mutex::default(),
         }
     }
 
@@ -94,11 +103,15 @@ impl Turn {
     ///
     /// # Errors
     ///
-    /// [`Error::Unheard`] when whoever holds the profile cannot be called, [`Error::Stopped`] when
-    /// a person has stopped this one, and as [`Daemon::start`].
+    /// [`Error::Unheard`] when whoever holds the profile cannot be called, [`Error::OtherUpstream`]
+    /// when it asks another upstream, [`Error::Stopped`] when a person has stopped this one, and as
+    /// [`Daemon::start`].
     pub async fn call(&self) -> Result<UnixStream, Error> {
         let known = self.known.lock().await.clone();
-        if let Ok(stream) = UnixStream::connect(known).await {
+        if let Some(known) = known
+            && let Ok(stream) = UnixStream::connect(&known.socket).await
+            && self.is_same(&stream, &known).await?
+        {
             return Ok(stream);
         }
         let unheard = |why| Error::Unheard { profile: self.paths.profile.clone(), why };
@@ -107,9 +120,16 @@ impl Turn {
             match status(&self.paths).await {
                 Some(Status { phase: Phase::Draining, .. }) => {}
                 Some(serving) => {
+                    self.check(&serving.upstream)?;
                     let socket = serving.listening.unix.ok_or_else(|| unheard(NO_SOCKET))?;
-                    if let Ok(stream) = UnixStream::connect(&socket).await {
-                        *self.known.lock().await = socket;
+                    let Ok(stream) = UnixStream::connect(&socket).await else {
+                        tokio::time::sleep(AGAIN).await;
+                        continue;
+                    };
+                    let pid = Some(serving.pid).filter(|pid| is_of(&stream, *pid));
+                    let known = Known { socket, pid };
+                    if self.is_same(&stream, &known).await? {
+                        *self.known.lock().await = Some(known);
                         return Ok(stream);
                     }
                 }
@@ -121,6 +141,30 @@ impl Turn {
             tokio::time::sleep(AGAIN).await;
         }
         Err(unheard("it does not answer"))
+    }
+
+    /// Says whether a process that asks our upstream has this connection.
+    async fn is_same(&self, stream: &UnixStream, known: &Known) -> Result<bool, Error> {
+        if let Some(pid) = known.pid {
+            return Ok(is_of(stream, pid));
+        }
+        match upstream(&self.paths).await {
+            Some(upstream) => self.check(&upstream).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Checks that this is the upstream that is configured here.
+    fn check(&self, serving: &str) -> Result<(), Error> {
+        let wanted = &self.config.upstream.origin;
+        if Origin::parse(serving).as_ref() == Some(wanted) {
+            return Ok(());
+        }
+        Err(Error::OtherUpstream {
+            profile: self.paths.profile.clone(),
+            serving: serving.to_owned(),
+            wanted: wanted.to_string(),
+        })
     }
 
     /// Begins to serve, unless this process does, or has just given way.
@@ -186,6 +230,24 @@ async fn live(
 fn leave(daemon: &Daemon, reply: Reply<Stopping>) {
     let in_flight = daemon.in_flight() as u64;
     drop(reply.send(Ok(Stopping { in_flight, run: true })));
+}
+
+/// Says whether this process listens at the other end.
+fn is_of(stream: &UnixStream, pid: u32) -> bool {
+    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    listener.and_then(|listener| u32::try_from(listener).ok()) == Some(pid)
+}
+
+/// Asks which upstream the serving process asks; an earlier version says so in its status alone.
+async fn upstream(paths: &Paths) -> Option<String> {
+    let asked = async {
+        let daemon = Client::find(&[paths.admin_socket()]).await.ok()?;
+        daemon.get("/v1/upstream").await.ok()
+    };
+    match timeout(ANSWERED, asked).await.ok().flatten() {
+        Some(wire::Upstream { upstream }) => Some(upstream),
+        None => status(paths).await.map(|serving| serving.upstream),
+    }
 }
 
 async fn status(paths: &Paths) -> Option<Status> {

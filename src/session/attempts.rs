@@ -1,5 +1,7 @@
 //! What was tried with a password, across restarts: a small file without secrets. It also holds the
 //! client id of each account, or each start without a session file would leave another token behind.
+//! What was tried at one origin says nothing about another, so each has attempts of its own; a lock
+//! holds for all of them.
 //!
 //! It is written before a password leaves, so that a daemon killed and restarted in a loop spends
 //! one budget, not one per life. A login is known here by 16 bits of a keyed hash only: enough to
@@ -18,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::record::wall_millis;
 use super::totp::Code;
+use crate::config::Origin;
 use crate::credentials::{Login, SecondFactor};
 use crate::private;
 
@@ -25,6 +28,8 @@ use crate::private;
 #[derive(Debug)]
 pub(super) struct Attempts {
     path: Option<PathBuf>,
+    /// As [`Origin`] writes it.
+    origin: String,
     kept: Mutex<Kept>,
     /// Held while the file is read or written, and taken first: who asks what is kept does not
     /// wait for the disk.
@@ -62,16 +67,27 @@ pub(super) enum Reason {
 #[serde(default)]
 struct Kept {
     salt: String,
+    locked: bool,
+    /// At the default origin, where version 1 of the session file counts as issued too.
+    #[serde(flatten)]
+    usual: Tried,
+    /// At each other origin.
+    elsewhere: BTreeMap<String, Tried>,
+    /// The file is behind: the last write has failed.
+    #[serde(skip)]
+    unsaved: bool,
+}
+
+/// What was tried at one origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Tried {
     latched: Option<Latched>,
     unclear: Option<Unclear>,
     spent_code: Option<u16>,
     totp_step: u64,
-    locked: bool,
     /// By a keyed hash of the address.
     client_ids: BTreeMap<String, String>,
-    /// The file is behind: the last write has failed.
-    #[serde(skip)]
-    unsaved: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,9 +105,10 @@ struct Unclear {
 }
 
 impl Attempts {
-    /// Remembers them in the file at `path`, or only in memory.
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, kept: Mutex::default(), file: Mutex::default() }
+    /// Remembers those at `origin` in the file at `path`, or only in memory.
+    pub(super) fn new(path: Option<PathBuf>, origin: &str) -> Self {
+        let origin = origin.to_owned();
+        Self { path, origin, kept: Mutex::default(), file: Mutex::default() }
     }
 
     /// Reads the file. A missing or unreadable one leaves what is in memory.
@@ -112,16 +129,16 @@ impl Attempts {
     /// refused password.
     pub(super) fn verdict(&self, login: &Login, asked: bool, now: SystemTime) -> Verdict {
         let kept = self.kept();
-        let own = fingerprint(&kept.salt, login);
-        if let Some(latched) = kept.latched.filter(|latched| latched.login == own)
+        let (tried, own) = (kept.at(&self.origin), fingerprint(&kept.salt, login));
+        if let Some(latched) = tried.latched.filter(|latched| latched.login == own)
             && (!asked || latched.reason == Reason::Refused)
         {
             return Verdict::Latched(latched.reason);
         }
-        if is_typed(login) && kept.spent_code == Some(own) {
+        if is_typed(login) && tried.spent_code == Some(own) {
             return Verdict::CodeSpent;
         }
-        let Some(unclear) = kept.unclear.filter(|unclear| unclear.login == own) else {
+        let Some(unclear) = tried.unclear.filter(|unclear| unclear.login == own) else {
             return Verdict::Go;
         };
         let span = if unclear.times < FEW { SOON } else { LATER };
@@ -135,7 +152,7 @@ impl Attempts {
 
     /// Returns the newest step for which a code was offered.
     pub(super) fn totp_step(&self) -> u64 {
-        self.kept().totp_step
+        self.kept().at(&self.origin).totp_step
     }
 
     /// Notes that `login` is about to be offered. Until something else is noted it counts as an
@@ -145,16 +162,16 @@ impl Attempts {
     ///
     /// When the note could not be written; it holds in memory all the same.
     pub(super) fn begin(&self, login: &Login, code: &Code, now: SystemTime) -> std::io::Result<()> {
-        self.change(|kept| {
-            let own = fingerprint(&kept.salt, login);
-            let before = kept.unclear.filter(|unclear| unclear.login == own);
+        self.note(|tried, salt| {
+            let own = fingerprint(salt, login);
+            let before = tried.unclear.filter(|unclear| unclear.login == own);
             let times = before.map_or(0, |unclear| unclear.times).saturating_add(1);
-            kept.unclear = Some(Unclear { login: own, times, last: wall_millis(now) });
+            tried.unclear = Some(Unclear { login: own, times, last: wall_millis(now) });
             if let Code::Made { step, .. } = code {
-                kept.totp_step = *step;
+                tried.totp_step = *step;
             }
             if is_typed(login) {
-                kept.spent_code = Some(own);
+                tried.spent_code = Some(own);
             }
         })
     }
@@ -162,9 +179,9 @@ impl Attempts {
     /// Notes that `login` was not looked at: the attempt does not count. A typed code stays
     /// spent: who knows what read it.
     pub(super) fn not_looked_at(&self, login: &Login) -> std::io::Result<()> {
-        self.change(|kept| {
-            let own = fingerprint(&kept.salt, login);
-            kept.unclear = kept
+        self.note(|tried, salt| {
+            let own = fingerprint(salt, login);
+            tried.unclear = tried
                 .unclear
                 .filter(|unclear| unclear.login != own || unclear.times > 1)
                 .map(|unclear| Unclear { times: unclear.times.saturating_sub(1), ..unclear });
@@ -173,17 +190,17 @@ impl Attempts {
 
     /// Notes that `login` was turned down for good.
     pub(super) fn latch(&self, login: &Login, reason: Reason) -> std::io::Result<()> {
-        self.change(|kept| {
-            kept.unclear = None;
-            kept.latched = Some(Latched { login: fingerprint(&kept.salt, login), reason });
+        self.note(|tried, salt| {
+            tried.unclear = None;
+            tried.latched = Some(Latched { login: fingerprint(salt, login), reason });
         })
     }
 
     /// Notes that `login` was accepted.
     pub(super) fn succeeded(&self) -> std::io::Result<()> {
-        self.change(|kept| {
-            kept.unclear = None;
-            kept.latched = None;
+        self.note(|tried, _| {
+            tried.unclear = None;
+            tried.latched = None;
         })
     }
 
@@ -201,11 +218,11 @@ impl Attempts {
         let (account, kept) = {
             let kept = self.kept();
             let account = account(&kept.salt, email);
-            let id = kept.client_ids.get(&account).cloned();
+            let id = kept.at(&self.origin).client_ids.get(&account).cloned();
             (account, id)
         };
         let id = known.or(kept).unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let noted = self.change(|kept| drop(kept.client_ids.insert(account, id.clone())));
+        let noted = self.note(|tried, _| drop(tried.client_ids.insert(account, id.clone())));
         (id, noted)
     }
 
@@ -217,6 +234,14 @@ impl Attempts {
     /// Notes that a person has locked or unlocked the session.
     pub(super) fn set_locked(&self, locked: bool) -> std::io::Result<()> {
         self.change(|kept| kept.locked = locked)
+    }
+
+    /// Changes what was tried at this origin; the salt comes with it.
+    fn note(&self, change: impl FnOnce(&mut Tried, &str)) -> std::io::Result<()> {
+        self.change(|kept| {
+            let salt = kept.salt.clone();
+            change(kept.at_mut(&self.origin), &salt);
+        })
     }
 
     fn change(&self, change: impl FnOnce(&mut Kept)) -> std::io::Result<()> {
@@ -243,6 +268,22 @@ impl Attempts {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn at(&self, origin: &str) -> Tried {
+        match origin == Origin::nexudus().to_string() {
+            true => self.usual.clone(),
+            false => self.elsewhere.get(origin).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn at_mut(&mut self, origin: &str) -> &mut Tried {
+        match origin == Origin::nexudus().to_string() {
+            true => &mut self.usual,
+            false => self.elsewhere.entry(origin.to_owned()).or_default(),
+        }
     }
 }
 
@@ -305,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_may_try_again_what_is_not_about_the_password() {
+    fn a_person_may_note_what_is_not_about_the_password() {
         for reason in [Reason::TotpRequired, Reason::CodeRejected, Reason::PasswordReset] {
             let (_directory, attempts) = attempts();
             attempts.latch(&login("p"), reason).unwrap();
@@ -403,8 +444,47 @@ mod tests {
     }
 
     #[test]
+    fn what_was_tried_at_one_origin_says_nothing_about_another_but_a_lock_holds_at_all() {
+        let (_directory, a) = attempts();
+        a.latch(&login("p"), Reason::Refused).unwrap();
+        let (id, _) = a.client_id("ada@example.test", None);
+        a.set_locked(true).unwrap();
+
+        let b = at_origin(&a, "https://b.example");
+        assert_eq!(b.verdict(&login("p"), false, at(0)), Verdict::Go);
+        assert_ne!(b.client_id("ada@example.test", None).0, id);
+        assert!(b.is_locked());
+        b.begin(&login("q"), &Code::None, at(0)).unwrap();
+        b.succeeded().unwrap();
+
+        let a = restarted(&b);
+        assert_eq!(a.verdict(&login("p"), false, at(0)), Verdict::Latched(Reason::Refused));
+        assert_eq!(a.client_id("ada@example.test", None).0, id);
+    }
+
+    /// What an earlier version has written counts as tried at the default origin.
+    #[test]
+    fn attempts_without_an_origin_are_those_at_nexudus() {
+        let (directory, a) = attempts();
+        let path = directory.path().join("attempts.json");
+        let fingerprint = fingerprint("s", &login("p"));
+        let old = format!(
+            r#"{{"salt":"s","latched":{{"login":{fingerprint},"reason":"refused"}},"unclear":null,
+                "spent_code":null,"totp_step":7,"locked":true,"client_ids":{{}}}}"#
+        );
+        std::fs::write(path, old).unwrap();
+
+        let a = restarted(&a);
+        let refused = Verdict::Latched(Reason::Refused);
+        assert_eq!(a.verdict(&login("p"), false, at(0)), refused);
+        assert_eq!((a.totp_step(), a.is_locked()), (7, true));
+        let b = at_origin(&a, "https://b.example");
+        assert_eq!((b.verdict(&login("p"), false, at(0)), b.totp_step()), (Verdict::Go, 0));
+    }
+
+    #[test]
     fn without_a_directory_it_holds_in_memory() {
-        let attempts = Attempts::new(None);
+        let attempts = Attempts::new(None, NEXUDUS);
         attempts.read();
         attempts.latch(&login("p"), Reason::Refused).unwrap();
         attempts.read();
@@ -415,16 +495,22 @@ mod tests {
 
     fn attempts() -> (tempfile::TempDir, Attempts) {
         let directory = tempfile::tempdir().unwrap();
-        let attempts = Attempts::new(Some(directory.path().join("attempts.json")));
+        let attempts = Attempts::new(Some(directory.path().join("attempts.json")), NEXUDUS);
         attempts.read();
         (directory, attempts)
     }
 
     fn restarted(attempts: &Attempts) -> Attempts {
-        let attempts = Attempts::new(attempts.path.clone());
+        at_origin(attempts, NEXUDUS)
+    }
+
+    fn at_origin(attempts: &Attempts, origin: &str) -> Attempts {
+        let attempts = Attempts::new(attempts.path.clone(), origin);
         attempts.read();
         attempts
     }
+
+    const NEXUDUS: &str = "https://spaces.nexudus.com";
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)

@@ -83,6 +83,16 @@ pub enum Lack {
     /// There is no keychain to look into. One may come.
     #[error("no keychain can be read: {0}")]
     Keychain(Cause),
+    /// A login is stored, and another origin has accepted it. It stays as it is.
+    #[error("the stored login is for {there}, not for {here}")]
+    Elsewhere {
+        /// Which.
+        there: Cause,
+        /// `upstream.origin`.
+        here: Cause,
+        /// Why no keychain can be read, if that is so. One may come.
+        keychain: Option<Cause>,
+    },
     /// The one source that may be asked has no login.
     #[error("no source but the {0} is asked (credentials.source), and it has none")]
     Only(Origin),
@@ -122,6 +132,13 @@ impl Error {
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
+            Self::NotLoggedIn(Some(Lack::Elsewhere { there, .. })) => {
+                return format!(
+                    "Run `nexudus-proxy login` to log in there too, where there is no keychain with \
+                     --session-only; or set upstream.origin to {there} again: that login is kept."
+                )
+                .into();
+            }
             Self::NotLoggedIn(Some(Lack::Only(origin))) => {
                 let give = to_log_in(*origin);
                 return format!(
@@ -157,7 +174,7 @@ impl Error {
 
     /// Says whether the next attempt may find it gone without anybody telling.
     pub(super) fn may_pass(&self) -> bool {
-        self.retry_after().is_some() || matches!(self, Self::NotLoggedIn(Some(Lack::Keychain(_))))
+        self.retry_after().is_some() || self.is_of_store()
     }
 
     /// Says whether it lies with the credential store.
@@ -165,7 +182,9 @@ impl Error {
         match self {
             Self::CredentialsLocked { .. }
             | Self::CredentialsUnavailable { .. }
-            | Self::NotLoggedIn(Some(Lack::Keychain(_))) => true,
+            | Self::NotLoggedIn(Some(
+                Lack::Keychain(_) | Lack::Elsewhere { keychain: Some(_), .. },
+            )) => true,
             Self::Locked
             | Self::NotLoggedIn(_)
             | Self::Refused(_)

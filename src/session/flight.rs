@@ -9,13 +9,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::answer::{Failure, Issued};
-use super::attempts::Attempts;
+use super::attempts::{self, Attempts};
+use super::binding::Binding;
+use super::epoch::Epochs;
 use super::error::{Cause, Error};
 use super::event::Fetch;
-use super::home::{self, Home, unwritable};
+use super::home::{Home, unwritable};
 use super::issuer::{Grant, Issuer};
 use super::keeper::blocking;
 use super::login::unread;
@@ -31,11 +34,40 @@ use crate::credentials::{self, Credentials, Found, Origin};
 pub(super) struct Desk<I> {
     pub(super) config: config::Session,
     pub(super) directory: Option<PathBuf>,
+    pub(super) binding: Binding,
     pub(super) credentials: Credentials,
     pub(super) attempts: Attempts,
+    pub(super) epochs: Epochs,
     pub(super) issuer: I,
     pub(super) clock: Clock,
     pub(super) seen: fn(Step),
+    /// Whether the log says that a session of another origin is left alone.
+    pub(super) told_elsewhere: AtomicBool,
+}
+
+impl<I: Issuer> Desk<I> {
+    pub(super) fn new(
+        config: config::Session,
+        directory: Option<PathBuf>,
+        credentials: Credentials,
+        issuer: I,
+        clock: Clock,
+    ) -> Self {
+        let binding = Binding::new(issuer.origin(), credentials.profile());
+        let attempts = directory.as_ref().map(|path| path.join(attempts::FILE));
+        Self {
+            attempts: Attempts::new(attempts, &binding.origin),
+            epochs: Epochs::new(directory.as_deref()),
+            config,
+            directory,
+            binding,
+            credentials,
+            issuer,
+            clock,
+            seen: |_| {},
+            told_elsewhere: AtomicBool::new(false),
+        }
+    }
 }
 
 /// The steps of an attempt, between any two of which the process may be killed.
@@ -178,21 +210,6 @@ impl<I: Issuer> Flight<I> {
         self.landing.disowned = self.landing.held.is_some() && self.own(account).is_none();
     }
 
-    /// Finds where the pair is kept. A file stays found until a person logs in or out, which may
-    /// change its key; memory is looked at each time, for a keychain may open late.
-    async fn find_home(&mut self) -> Result<(), Miss> {
-        let is_file = matches!(self.landing.home, Some((Home::File(_), _)));
-        if is_file && !self.fetch.changed {
-            return Ok(());
-        }
-        let desk = &self.desk;
-        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let directory = desk.directory.as_deref();
-        let home = home::find(&desk.config, directory, &desk.credentials, handed).await;
-        self.landing.home = Some(home.map_err(|error| (error, None))?);
-        Ok(())
-    }
-
     /// Reads the login that has changed; or says why it cannot be known, where it was in a keychain
     /// that is not there any more.
     async fn changed_login(&mut self) -> Result<(Option<Found>, Option<Cause>), Miss> {
@@ -228,38 +245,6 @@ impl<I: Issuer> Flight<I> {
             self.landing.origin = Some(found.origin);
         }
         found
-    }
-
-    /// Reads the saved session; what is in memory wins unless the saved one is newer.
-    async fn read(&mut self) {
-        let Some((Home::File(saved), _)) = &self.landing.home else {
-            return;
-        };
-        let saved = saved.clone();
-        match blocking(move || saved.read()).await {
-            Ok(Some(record)) => {
-                let held = self.landing.held.as_ref();
-                if held.is_none_or(|held| held.generation < record.generation) {
-                    self.landing.held = Some(record);
-                }
-            }
-            Ok(None) => {}
-            Err(error) => self.landing.problem = Some(error.to_string()),
-        }
-    }
-
-    pub(super) fn own(&self, account: Option<&str>) -> Option<&Record> {
-        self.landing.held.as_ref().filter(|record| record.is_of(account))
-    }
-
-    /// Says whether what is held is good enough: this account's, newer than what was rejected or
-    /// is about to expire, and valid.
-    fn has_newer(&self, account: Option<&str>) -> bool {
-        let now = self.desk.clock.now();
-        let newer = |generation| self.fetch.above.is_none_or(|above| above < generation);
-        self.own(account)
-            .and_then(|record| record.token(now))
-            .is_some_and(|token| newer(token.generation) && token.is_valid(now.boot))
     }
 
     async fn take_lock(&mut self) -> Result<(), Miss> {
@@ -299,6 +284,7 @@ impl<I: Issuer> Flight<I> {
         even_stale: bool,
     ) -> Result<Option<End>, Miss> {
         let now = self.desk.clock.now();
+        self.drop_if_superseded().await;
         let Some(record) = self.own(account).cloned() else { return Ok(None) };
         let Some(pair) = &record.pair else { return Ok(None) };
         let stale = pair.refresh_left(now).is_none_or(|left| left.is_zero());
@@ -352,10 +338,13 @@ impl<I: Issuer> Flight<I> {
         account: Option<String>,
         client_id: String,
     ) {
+        let epochs = &self.desk.epochs;
         let known = self.landing.held.as_ref().map_or(0, |held| held.generation);
-        let generation = known.max(self.fetch.above.unwrap_or(0)) + 1;
+        let known = known.max(self.fetch.above.unwrap_or(0)).max(epochs.generation());
+        let (epoch, generation) = (epochs.current(), known.saturating_add(1));
+        epochs.note(epoch, generation);
         let pair = Some(Pair::new(issued, offered, self.desk.clock.now()));
-        self.landing.held = Some(Record { generation, client_id, account, pair });
+        self.landing.held = Some(Record { epoch, generation, client_id, account, pair });
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::binding::Binding;
 use super::error::{Cause, Error};
 use super::saved::Saved;
 use super::seal::{self, Key};
@@ -20,8 +21,8 @@ pub(super) enum Home {
     Memory,
 }
 
-/// Finds the home that the configuration asks for. `directory` is the profile's state directory,
-/// `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
+/// Finds the home that the configuration asks for: of `binding`, in `directory`. That is the profile's
+/// state directory, `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
 ///
 /// Under `auto` a key that cannot be read now means memory for now: whoever asks again later finds
 /// the file, which nobody has touched meanwhile. Never silently: the reason is part of what
@@ -33,6 +34,7 @@ pub(super) enum Home {
 pub(super) async fn find(
     config: &config::Session,
     directory: Option<&Path>,
+    binding: &Binding,
     credentials: &Credentials,
     handed: Option<PathBuf>,
 ) -> Result<(Home, Keeping), Error> {
@@ -49,7 +51,7 @@ pub(super) async fn find(
     };
     match found {
         Ok((directory, key, origin)) => {
-            let saved = Arc::new(Saved::new(directory.to_owned(), key));
+            let saved = Arc::new(Saved::new(directory.to_owned(), key, binding.clone()));
             let (why, volatile) = (format!("its key comes from {origin}"), origin.is_volatile());
             Ok((Home::File(saved), Keeping { kind: "file", why, volatile }))
         }
@@ -148,7 +150,7 @@ mod tests {
 
     fn record() -> Record {
         let client_id = "id".to_owned();
-        Record { generation: 1, client_id, account: None, pair: None }
+        Record { epoch: 1, generation: 1, client_id, account: None, pair: None }
     }
 
     #[tokio::test]
@@ -185,7 +187,8 @@ mod tests {
     ) -> Result<(Home, Keeping), Error> {
         let nobody = Credentials::memory(None);
         let handed = Some(directory.path().to_owned());
-        find(config, Some(directory.path()), &nobody, handed).await
+        let binding = Binding::new("https://a.example", "default");
+        find(config, Some(directory.path()), &binding, &nobody, handed).await
     }
 
     fn config(store: Store, key_command: &[&str]) -> config::Session {

@@ -23,6 +23,10 @@ use crate::upstream::Unresolved;
 
 /// What the keeper asks of Nexudus.
 pub trait Issuer: Send + Sync + 'static {
+    /// Returns the origin that tokens come from, as [`crate::config::Origin`] writes it: what is
+    /// kept of a session is bound to it.
+    fn origin(&self) -> &str;
+
     /// Asks for a pair of tokens.
     fn issue(
         &self,
@@ -144,6 +148,10 @@ pub fn client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
 }
 
 impl Issuer for Http {
+    fn origin(&self) -> &str {
+        &self.origin
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<Issued, Failure> {
         let request = || {
             let request = self.client.post(format!("{}{TOKEN}", self.origin));

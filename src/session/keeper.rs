@@ -23,7 +23,6 @@ pub(super) use self::tasks::{apart, apart_blocking, blocking, join};
 
 use super::Bearer;
 use super::asked::Asked;
-use super::attempts::{self, Attempts};
 use super::error::{Cause, Error};
 use super::event::{Action, Event, Fetch};
 pub use super::flight::Step;
@@ -87,11 +86,8 @@ impl<I: Issuer> Keeper<I> {
         shared: Arc<Shared>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
-        let attempts = Attempts::new(directory.as_ref().map(|path| path.join(attempts::FILE)));
-        let config = config.clone();
         let asleep = clock.asleep();
-        let seen = |_| {};
-        let desk = Desk { config, directory, credentials, attempts, issuer, clock, seen };
+        let desk = Desk::new(config.clone(), directory, credentials, issuer, clock);
         Self {
             desk: Arc::new(desk),
             shared,
@@ -129,6 +125,7 @@ impl<I: Issuer> Keeper<I> {
         let desk = self.desk.clone();
         let locked = blocking(move || {
             desk.attempts.read();
+            desk.epochs.read();
             desk.attempts.is_locked()
         })
         .await;

@@ -127,10 +127,13 @@ impl<I: Issuer> Flight<I> {
         }
         // Our record of its age may be wrong, and there is nothing else.
         let end = self.refresh(account, true).await?;
-        end.ok_or_else(|| (self.nobody(account, absence), None))
+        match end {
+            Some(end) => Ok(end),
+            None => Err((self.nobody(account, absence).await, None)),
+        }
     }
 
-    fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
+    async fn nobody(&self, account: Option<&str>, absence: Option<Trouble>) -> Error {
         if let Some(Record { pair: Some(_), .. }) = self.own(account) {
             return Error::Expired;
         }
@@ -141,6 +144,9 @@ impl<I: Issuer> Flight<I> {
         if let cause @ Some(_) = self.lost_key() {
             return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
         }
+        if let lack @ Some(_) = self.login_elsewhere(absence.as_ref()).await {
+            return Error::NotLoggedIn(lack);
+        }
         let lack = absence.map(|trouble| Lack::Keychain(Cause::new(trouble.to_string())));
         Error::NotLoggedIn(lack.or_else(|| self.desk.credentials.only().map(Lack::Only)))
     }
@@ -149,7 +155,11 @@ impl<I: Issuer> Flight<I> {
     pub(super) fn lost_key(&self) -> Option<Cause> {
         let Some((Home::Memory, keeping)) = &self.landing.home else { return None };
         let is_lost = self.desk.config.store != config::Store::Memory
-            && self.desk.directory.as_deref().is_some_and(saved::exists);
+            && self
+                .desk
+                .directory
+                .as_deref()
+                .is_some_and(|path| saved::exists(path, &self.desk.binding));
         is_lost.then(|| Cause::new(keeping.why.clone()))
     }
 

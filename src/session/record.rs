@@ -1,10 +1,14 @@
 //! What is kept of a session: the pair, whose it is, and when it was received.
+//!
+//! At rest the generation and the epoch stand in the header (`binding.rs`), beside the origin and the
+//! profile; the rest is sealed.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::answer::Issued;
+use super::binding::Header;
 use super::pace::Token;
 use crate::clock::Moment;
 use crate::secret::Secret;
@@ -12,6 +16,8 @@ use crate::secret::Secret;
 /// Everything that a restart needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
+    /// That of the profile when the pair was received (`epoch.rs`); 0 in records of version 1.
+    pub(super) epoch: u64,
     /// Grows by one with each new pair.
     pub(super) generation: u64,
     /// What the refresh token is bound to.
@@ -55,6 +61,11 @@ impl Stamp {
         Self { wall: wall_millis(now.wall), boot_id: boot_id(), boot }
     }
 
+    /// Returns milliseconds since 1970.
+    pub(super) fn wall_millis(&self) -> u64 {
+        self.wall
+    }
+
     /// Returns the time since then: on the boot clock within one boot, on the wall clock across
     /// boots. `None` when the wall clock was set back meanwhile.
     fn age(&self, now: Moment) -> Option<Duration> {
@@ -96,6 +107,11 @@ impl Record {
         Some(Token { generation: self.generation, seen: now.boot, age, lasts: pair.lasts })
     }
 
+    /// Says whether it takes the place of `other`: it is of a later login, or of a later pair.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        (other.epoch, other.generation) < (self.epoch, self.generation)
+    }
+
     /// Says whether it belongs to the account with this address; an unknown one matches.
     pub(super) fn is_of(&self, account: Option<&str>) -> bool {
         match (self.account.as_deref(), account) {
@@ -104,7 +120,7 @@ impl Record {
         }
     }
 
-    /// Returns it as JSON, to be sealed.
+    /// Returns what of it is sealed, as JSON.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let pair = self.pair.as_ref().map(|pair| WrittenPair {
             access: pair.access.expose(),
@@ -113,17 +129,13 @@ impl Record {
             refresh: pair.refresh.as_ref().map(Secret::expose),
             refresh_received: &pair.refresh_received,
         });
-        let written = Written {
-            generation: self.generation,
-            client_id: &self.client_id,
-            account: self.account.as_deref(),
-            pair,
-        };
+        let written =
+            Written { client_id: &self.client_id, account: self.account.as_deref(), pair };
         serde_json::to_vec(&written).expect("a struct of strings and numbers is valid JSON")
     }
 
-    /// Reads what [`Record::to_json`] wrote.
-    pub(super) fn from_json(json: &[u8]) -> Option<Self> {
+    /// Reads what [`Record::to_json`] wrote, and its header; version 1 had the generation sealed.
+    pub(super) fn from_json(json: &[u8], header: Option<&Header>) -> Option<Self> {
         let read: Read = serde_json::from_slice(json).ok()?;
         let pair = read.pair.map(|pair| Pair {
             access: Secret::new(pair.access),
@@ -133,7 +145,8 @@ impl Record {
             refresh_received: pair.refresh_received,
         });
         Some(Self {
-            generation: read.generation,
+            epoch: header.map_or(0, |header| header.epoch),
+            generation: header.map_or(read.generation, |header| header.generation),
             client_id: read.client_id,
             account: read.account,
             pair,
@@ -143,7 +156,6 @@ impl Record {
 
 #[derive(Serialize)]
 struct Written<'a> {
-    generation: u64,
     client_id: &'a str,
     account: Option<&'a str>,
     pair: Option<WrittenPair<'a>>,
@@ -160,6 +172,7 @@ struct WrittenPair<'a> {
 
 #[derive(Deserialize)]
 struct Read {
+    #[serde(default)]
     generation: u64,
     client_id: String,
     account: Option<String>,
@@ -194,6 +207,7 @@ pub(super) const REFRESH_LIFE: Duration = Duration::from_secs(15 * 24 * 60 * 60)
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::session::binding::Binding;
 
     #[test]
     fn a_record_survives_being_written() {
@@ -202,9 +216,11 @@ mod tests {
         let empty = Record { pair: None, account: None, ..whole.clone() };
 
         for record in [whole, empty] {
-            assert_eq!(Record::from_json(&record.to_json()), Some(record));
+            let header = Binding::new("https://a.example", "default");
+            let header = header.header(record.generation, record.epoch);
+            assert_eq!(Record::from_json(&record.to_json(), Some(&header)), Some(record));
         }
-        assert_eq!(Record::from_json(b"{}"), None);
+        assert_eq!(Record::from_json(b"{}", None), None);
     }
 
     #[test]
@@ -266,6 +282,7 @@ mod tests {
             lasts: Duration::from_secs(60),
         };
         Record {
+            epoch: 2,
             generation: 3,
             client_id: "c".into(),
             account: Some("ada@example.test".into()),

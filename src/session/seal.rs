@@ -1,7 +1,8 @@
-//! The envelope around the saved session: AES-256-GCM under a key derived by HKDF-SHA256.
+//! The seal of what is kept: AES-256-GCM under a key derived by HKDF-SHA256.
 //!
-//! Layout: [`MAGIC`] with the version, a random nonce (12 bytes), the sealed bytes, the tag (16
-//! bytes). The magic is authenticated with the rest, so a version cannot be swapped.
+//! Layout: what stands in the clear, a random nonce (12 bytes), the sealed bytes, the tag (16 bytes).
+//! What stands in the clear is authenticated with the rest (`binding.rs`), so that neither a version
+//! nor what a record is bound to can be swapped.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf;
@@ -37,27 +38,26 @@ impl Key {
         Some(Self(key.expect("AES-256 takes 32 bytes")))
     }
 
-    /// Seals `plain`.
-    pub(super) fn seal(&self, plain: &[u8]) -> Vec<u8> {
+    /// Seals `plain` behind what stands in the `clear`.
+    pub(super) fn seal(&self, clear: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut sealed = plain.to_vec();
         let nonce = self
             .0
-            .seal_in_place_append_tag(Aad::from(MAGIC), &mut sealed)
+            .seal_in_place_append_tag(Aad::from(clear), &mut sealed)
             .expect("AES-GCM seals anything that fits into memory");
-        [MAGIC, nonce.as_ref().as_slice(), &sealed].concat()
+        [clear, nonce.as_ref().as_slice(), &sealed].concat()
     }
 
-    /// Opens what [`Key::seal`] made.
+    /// Opens what [`Key::seal`] made, taken apart again.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] for another format, [`Error::Closed`] for everything else.
-    pub(super) fn open(&self, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let rest = envelope.strip_prefix(MAGIC).ok_or(Error::Unknown)?;
+    /// [`Error::Closed`].
+    pub(super) fn open(&self, clear: &[u8], rest: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN).ok_or(Error::Closed)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Error::Closed)?;
         let mut plain = Zeroizing::new(sealed.to_vec());
-        let opened = self.0.open_in_place(nonce, Aad::from(MAGIC), &mut plain);
+        let opened = self.0.open_in_place(nonce, Aad::from(clear), &mut plain);
         let length = opened.map_err(|_| Error::Closed)?.len();
         plain.truncate(length);
         Ok(plain)
@@ -73,9 +73,6 @@ impl std::fmt::Debug for Key {
 /// Shortest key material, in bytes: 128 bits, if it is random.
 pub(super) const SHORTEST: usize = 16;
 
-/// What every saved session begins with.
-const MAGIC: &[u8] = b"nexudus-proxy session 1\n";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,24 +80,31 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_with_the_same_key_only() {
         let key = Key::derive(b"sixteen bytes ok").unwrap();
-        let sealed = key.seal(b"plain");
+        let sealed = key.seal(b"clear", b"plain");
+        let rest = sealed.strip_prefix(b"clear").unwrap();
 
-        assert_eq!(*key.open(&sealed).unwrap(), b"plain");
-        assert_ne!(sealed, key.seal(b"plain"));
+        assert_eq!(*key.open(b"clear", rest).unwrap(), b"plain");
+        assert_ne!(sealed, key.seal(b"clear", b"plain"));
         assert!(!sealed.windows(5).any(|window| window == b"plain"));
         let other = Key::derive(b"sixteen bytes no").unwrap();
-        assert_eq!(other.open(&sealed).unwrap_err(), Error::Closed);
+        assert_eq!(other.open(b"clear", rest).unwrap_err(), Error::Closed);
+        assert_eq!(key.open(b"cleaR", rest).unwrap_err(), Error::Closed);
     }
 
     #[test]
     fn every_flipped_or_missing_byte_keeps_it_closed() {
         let key = Key::derive(&[7; 16]).unwrap();
-        let sealed = key.seal(b"plain");
+        let sealed = key.seal(b"clear", b"plain");
+        let open = |bytes: &[u8]| {
+            let (clear, rest) = bytes.split_at_checked(b"clear".len()).ok_or(Error::Closed)?;
+            key.open(clear, rest)
+        };
+        assert!(open(&sealed).is_ok());
         for at in 0..sealed.len() {
             let mut flipped = sealed.clone();
             flipped[at] ^= 1;
-            assert!(key.open(&flipped).is_err(), "byte {at}");
-            assert!(key.open(&sealed[..at]).is_err(), "length {at}");
+            assert!(open(&flipped).is_err(), "byte {at}");
+            assert!(open(&sealed[..at]).is_err(), "length {at}");
         }
     }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use super::answer::{Failure, Issued};
 use super::attempts::{self, Attempts};
+use super::binding::Binding;
+use super::epoch::Epochs;
 use super::error::{Cause, Error};
 use super::home::{self, Home};
 use super::issuer::{Grant, Issuer};
@@ -21,7 +23,7 @@ use super::saved::{self, Lock};
 use super::totp::Code;
 use super::view::Keeping;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Origin};
 use crate::credentials::{self, Credentials, Keychain, Login};
 
 /// The saved session of a profile, while no other process may change it.
@@ -30,7 +32,9 @@ pub struct Visit {
     home: Home,
     keeping: Keeping,
     record: Option<Record>,
+    binding: Binding,
     attempts: Attempts,
+    epochs: Epochs,
     configured_id: Option<String>,
     clock: Clock,
     _lock: Lock,
@@ -46,25 +50,30 @@ pub enum Denied {
 }
 
 impl Visit {
-    /// Begins a visit, waiting for others who renew the session just now.
+    /// Begins a visit to the session of `origin`, waiting for others who renew it just now.
     ///
     /// # Errors
     ///
     /// Why the state directory, or the place of the session, cannot be used.
     pub async fn begin(
         config: &config::Session,
+        origin: &Origin,
         directory: &Path,
         credentials: &Credentials,
         clock: Clock,
     ) -> Result<Self, Error> {
+        let binding = Binding::new(origin.to_string(), credentials.profile());
         let lock = wait_for_lock(directory, &clock, PATIENCE).await.map_err(|cause| {
             let cause = Some(cause);
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
         // In turn with others too: it may make the key.
         let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let (home, keeping) = home::find(config, Some(directory), credentials, handed).await?;
-        let attempts = Attempts::new(Some(directory.join(attempts::FILE)));
+        let found = home::find(config, Some(directory), &binding, credentials, handed).await;
+        let (home, keeping) = found?;
+        let attempts = Attempts::new(Some(directory.join(attempts::FILE)), &binding.origin);
+        let epochs = Epochs::new(Some(directory));
+        epochs.read();
         let record = match &home {
             // One that does not open is moved aside when another takes its place.
             Home::File(saved) => {
@@ -73,8 +82,19 @@ impl Visit {
             }
             Home::Memory => None,
         };
+        let record = record.filter(|record| epochs.admits(record, &binding.origin));
         let configured_id = config.client_id.clone();
-        Ok(Self { home, keeping, record, attempts, configured_id, clock, _lock: lock })
+        Ok(Self {
+            home,
+            keeping,
+            record,
+            binding,
+            attempts,
+            epochs,
+            configured_id,
+            clock,
+            _lock: lock,
+        })
     }
 
     /// Returns where the session is kept, and why there.
@@ -152,21 +172,42 @@ impl Visit {
         email: Option<&str>,
         client_id: &str,
     ) -> Result<(), Cause> {
+        let (epoch, generation) =
+            self.record.as_ref().map_or((0, 0), |record| (record.epoch, record.generation));
+        let epoch = self.epochs.current().max(epoch).saturating_add(1);
         let record = Record {
-            generation: self.record.as_ref().map_or(0, |record| record.generation) + 1,
+            epoch,
+            generation: generation.max(self.epochs.generation()).saturating_add(1),
             client_id: client_id.to_owned(),
             account: email.map(str::to_owned),
             pair: Some(Pair::new(issued, None, self.clock.now())),
         };
         self.record = Some(record.clone());
-        let Home::File(saved) = &self.home else { return Ok(()) };
+        let origin = &self.binding.origin;
+        let Home::File(saved) = &self.home else {
+            let begun = self.epochs.begin_without_record(origin);
+            return begun.map_err(|error| Cause::new(error.to_string()));
+        };
         let saved: Arc<_> = saved.clone();
         let written = blocking(move || saved.write(&record)).await;
-        written.map_err(|error| Cause::new(error.to_string()))
+        written.map_err(|error| Cause::new(error.to_string()))?;
+        // The record is durable and ahead of the epoch: it is used whatever becomes of that.
+        if let Err(error) = self.epochs.begin(origin, epoch, self.clock.now().wall) {
+            tracing::warn!(%error, "the epoch of the session could not be saved");
+        }
+        Ok(())
     }
 }
 
-/// Removes every file that this profile keeps of a session; the locks stay, they hold nothing.
+/// Returns the origins at which a login is stored.
+pub fn logins(directory: &Path) -> Vec<Origin> {
+    let epochs = Epochs::new(Some(directory));
+    epochs.read();
+    epochs.logins().iter().filter_map(|origin| Origin::parse(origin)).collect()
+}
+
+/// Removes every file that this profile keeps of a session, at whatever origin; the locks stay, they
+/// hold nothing. The epoch is first: what a crash leaves of the files is then not used.
 ///
 /// # Errors
 ///
@@ -176,7 +217,12 @@ pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Cause> {
         return Ok(());
     }
     let _lock = wait_for_lock(directory, clock, PATIENCE).await?;
-    saved::remove(directory).map_err(|error| unwritable(directory, &error))
+    let epochs = Epochs::new(Some(directory));
+    let ended = epochs.end(None, clock.now().wall);
+    saved::remove(directory).map_err(|error| unwritable(directory, &error))?;
+    // A disk that was full has room now.
+    let ended = ended.or_else(|_| epochs.end(None, clock.now().wall));
+    ended.map_err(|error| unwritable(directory, &error))
 }
 
 /// Notes that a person has locked or unlocked the session of a profile that nobody serves.
@@ -186,9 +232,12 @@ pub async fn remove(directory: &Path, clock: &Clock) -> Result<(), Cause> {
 /// When it could not be noted.
 pub async fn set_locked(directory: &Path, locked: bool, clock: &Clock) -> Result<(), Cause> {
     let _lock = wait_for_lock(directory, clock, PATIENCE).await?;
-    let attempts = Attempts::new(Some(directory.join(attempts::FILE)));
+    let usual = Origin::nexudus().to_string();
+    let attempts = Attempts::new(Some(directory.join(attempts::FILE)), &usual);
     attempts.read();
-    attempts.set_locked(locked).map_err(|error| unwritable(directory, &error))
+    let kept = attempts.set_locked(locked);
+    let raised = if locked { Epochs::new(Some(directory)).raise() } else { Ok(()) };
+    kept.and(raised).map_err(|error| unwritable(directory, &error))
 }
 
 /// Proves that the keychain keeps what it is given, in turn with others who do: it is one entry.

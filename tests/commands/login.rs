@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
+use nexudus_proxy::session::file_name;
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::support::{Home, home};
@@ -64,7 +65,10 @@ impl Place {
     }
 
     fn session_file(&self) -> bool {
-        self.home.path(".local/state/nexudus-proxy/session.sealed").exists()
+        self.home
+            .path(".local/state/nexudus-proxy")
+            .join(file_name(&self.simulator.origin()))
+            .exists()
     }
 }
 
@@ -80,9 +84,10 @@ fn a_session_is_kept_shown_and_cleared() {
          => 0\n"
     );
     assert_eq!(
-        place.home.run("whoami"),
+        place.home.run("whoami").replace(&place.simulator.origin(), "UPSTREAM"),
         "Ada Example <ada@example.test>\n\
          Profile     default\n\
+         Upstream    UPSTREAM\n\
          API access  yes\n\
          DefaultBusinessId        1400000010  Example Space\n\
          DefaultCurrencyId        3005        GBP\n\

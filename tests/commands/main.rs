@@ -15,6 +15,8 @@ mod flags;
 mod frame;
 mod life;
 mod login;
+#[cfg(unix)]
+mod origins;
 mod refused;
 #[cfg(unix)]
 mod run;

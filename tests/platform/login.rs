@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD};
+use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::keyring::{BOB, Desktop, desktop, without_keyring};
 use crate::shared::eventually;
@@ -67,6 +67,42 @@ fn another_profile_has_entries_of_its_own() {
     assert_eq!(told.code, 3, "{told:?}");
     desktop.run("logout --profile work", "");
     assert_eq!(desktop.run("whoami", "").code, 0);
+}
+
+/// Both upstreams know the account and its password.
+#[test]
+fn a_stored_password_is_given_to_the_origin_that_accepted_it_and_to_no_other() {
+    let desktop = desktop();
+    assert_eq!(desktop.run(LOGIN, DEMO_PASSWORD).code, 0);
+    let account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
+    let other = Simulator::builder().account(account).start().unwrap();
+    let (a, b) = (desktop.simulator.origin(), other.origin());
+    let authorities = format!("{}{}", desktop.simulator.ca_pem(), other.ca_pem());
+    std::fs::write(desktop.path("ca.pem"), authorities).unwrap();
+    let serve_at = |from: &str, to: &str| {
+        let path = desktop.path(".config/nexudus-proxy/config.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+
+    serve_at(&a, &b);
+    {
+        let _daemon = desktop.serve();
+        let told = desktop.run("whoami", "");
+        let said = format!("the stored login is for {a}, not for {b}\n");
+        assert!(told.code == 3 && told.err.contains(&said), "{told:?}");
+    }
+    // Nor where nothing is left but the keychain's entries.
+    std::fs::remove_dir_all(desktop.path(".local/state/nexudus-proxy")).unwrap();
+    assert_eq!(desktop.run("whoami", "").code, 3);
+    assert!(other.seen().is_empty(), "{:?}", other.seen());
+
+    assert_eq!(desktop.run(LOGIN, DEMO_PASSWORD).code, 0);
+    assert_eq!(desktop.entries(), 5, "two logins, and the key of the session files");
+    serve_at(&b, &a);
+    assert_eq!(desktop.run("whoami", "").code, 0, "the first one is still there");
+    assert_eq!(desktop.run("logout", "").code, 0);
+    assert_eq!(desktop.entries(), 0, "a logout ends both");
 }
 
 #[test]

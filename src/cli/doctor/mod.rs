@@ -17,9 +17,8 @@ use super::running::{Running, in_use};
 use super::status::token as token_of;
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
 use crate::admin::wire::Session;
-use crate::config::{Config, Loaded, Paths, in_profile};
-use crate::credentials::Credentials;
-use crate::daemon::process;
+use crate::config::{Config, Loaded, Origin, Paths, in_profile};
+use crate::daemon::{self, process};
 use crate::session;
 
 /// What `doctor` takes.
@@ -107,7 +106,8 @@ fn onward(lines: &mut [Line]) {
 
 async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let Loaded { config, paths, .. } = loaded;
-    let credentials = Credentials::configured(&config.credentials, &paths.profile);
+    let own = &config.upstream.origin;
+    let credentials = daemon::credentials(config, paths);
     let serving = Running::of(config, paths).status().await;
     let (config, keys) = match &serving {
         Some(status) => in_use(config, paths, status),
@@ -140,20 +140,20 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
         known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
     }
     let daemon = serving.as_ref().map(|status| &status.session);
-    lines.extend(token(config, paths, credentials, daemon, print).await);
+    lines.extend(token(config, own, paths, daemon, print).await);
     lines
 }
 
 /// Asks who is logged in, as everything else will: the token and what it may do.
 async fn token(
     config: &Config,
+    own: &Origin,
     paths: &Paths,
-    credentials: Credentials,
     daemon: Option<&Session>,
     print: Print,
 ) -> [Line; 2] {
     let began = Instant::now();
-    let asked = whoami::ask(config, paths, credentials, print).await;
+    let asked = whoami::ask(config, own, paths, print).await;
     let elapsed = began.elapsed();
     let (token, access) = match asked {
         Ok((me, through)) => {
@@ -168,8 +168,12 @@ async fn token(
             (ok(format!("valid for {}, asked through the {through}", me.title())), access)
         }
         Err(failure) => match (&failure, daemon) {
-            // It let nobody in without a key, and this command has no login of its own.
-            (Failure::Session(session::Error::NotLoggedIn(_)), Some(daemon)) => secondhand(daemon),
+            // It let nobody in without a key, and this command has no login of its own for there.
+            (
+                Failure::Session(session::Error::NotLoggedIn(_))
+                | Failure::Whoami(whoami::Error::OtherUpstream { .. }),
+                Some(daemon),
+            ) => secondhand(daemon),
             (_, _) => (failed(&failure), skip("there is no token to ask with")),
         },
     };

@@ -82,7 +82,11 @@ pub(super) fn login_code(error: &Login) -> Code {
             | ask::Error::Empty { .. } => Code::Usage,
             ask::Error::Unreadable { .. } => Code::Failed,
         },
-        Login::NotRead | Login::NoImport | Login::NoCode | Login::CodeUnreadable => Code::Usage,
+        Login::NotRead
+        | Login::OtherUpstream { .. }
+        | Login::NoImport
+        | Login::NoCode
+        | Login::CodeUnreadable => Code::Usage,
         Login::Refused
         | Login::ImportRefused
         | Login::CodeNeeded
@@ -109,6 +113,7 @@ pub(super) fn login(error: &Login) -> Report {
             "Set credentials.source to \"auto\" or \"keychain\", or log in with --session-only."
                 .to_owned(),
         ),
+        Login::OtherUpstream { serving, .. } => Some(other_upstream(serving)),
         Login::NoImport => Some(
             "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in \
              has them."
@@ -168,6 +173,7 @@ pub(super) fn login(error: &Login) -> Report {
 
 pub(super) fn whoami_code(error: &Whoami) -> Code {
     match error {
+        Whoami::OtherUpstream { .. } => Code::Usage,
         Whoami::Forbidden => Code::Forbidden,
         Whoami::Offline(_) | Whoami::Unclear(_) => Code::Network,
         Whoami::Daemon { code, .. } if code.starts_with("upstream.") => Code::Network,
@@ -177,11 +183,19 @@ pub(super) fn whoami_code(error: &Whoami) -> Code {
 
 pub(super) fn whoami(error: &Whoami) -> Report {
     let hint = match error {
+        Whoami::OtherUpstream { serving, .. } => Some(other_upstream(serving)),
         Whoami::Forbidden => Some(ASK_ADMINISTRATOR.to_owned()),
         Whoami::Offline(_) | Whoami::Unclear(_) => Some(OFFLINE.to_owned()),
         Whoami::Daemon { hint, .. } => hint.clone(),
     };
     Report { sentence: error.to_string(), causes: causes(error), hint }
+}
+
+fn other_upstream(serving: &str) -> String {
+    format!(
+        "Restart the daemon, so that it serves the upstream.origin that is configured now; or give \
+         this command --upstream {serving}."
+    )
 }
 
 const ASK_ADMINISTRATOR: &str =

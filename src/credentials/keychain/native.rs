@@ -17,21 +17,25 @@ use crate::secret::Secret;
 pub(super) struct Native(Arc<Mutex<()>>);
 
 impl Store for Native {
-    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+    fn read<'a>(
+        &'a self,
+        profile: &'a str,
+        names: &'a [String],
+    ) -> Answer<'a, Vec<Option<Secret>>> {
         let (profile, names) = (profile.to_owned(), names.to_owned());
-        self.blocking(false, move || names.iter().map(|&name| read(&profile, name)).collect())
+        self.blocking(false, move || names.iter().map(|name| read(&profile, name)).collect())
     }
 
     fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
         let profile = profile.to_owned();
         self.blocking(false, move || {
-            changes.iter().try_for_each(|(name, value)| change(&profile, *name, value.as_ref()))
+            changes.iter().try_for_each(|(name, value)| change(&profile, name, value.as_ref()))
         })
     }
 
     fn unlock(&self) -> Answer<'_, bool> {
         // There is nothing to open: a read that may ask is enough to make the system ask.
-        self.blocking(true, || read("default", Name::Canary).map(|_| false))
+        self.blocking(true, || read("default", Name::Canary.word()).map(|_| false))
     }
 }
 
@@ -65,7 +69,7 @@ fn quiet(may_ask: bool) -> Option<impl Drop> {
 #[cfg(windows)]
 fn quiet(_may_ask: bool) {}
 
-fn read(profile: &str, name: Name) -> Result<Option<Secret>, Error> {
+fn read(profile: &str, name: &str) -> Result<Option<Secret>, Error> {
     match entry(profile, name)?.get_password() {
         Ok(text) => Ok(Some(Secret::new(text))),
         Err(keyring_core::Error::NoEntry) => Ok(None),
@@ -73,7 +77,7 @@ fn read(profile: &str, name: Name) -> Result<Option<Secret>, Error> {
     }
 }
 
-fn change(profile: &str, name: Name, value: Option<&Secret>) -> Result<(), Error> {
+fn change(profile: &str, name: &str, value: Option<&Secret>) -> Result<(), Error> {
     let entry = entry(profile, name)?;
     match value {
         Some(value) => entry.set_password(value.expose()).map_err(told),
@@ -84,7 +88,7 @@ fn change(profile: &str, name: Name, value: Option<&Secret>) -> Result<(), Error
     }
 }
 
-fn entry(profile: &str, name: Name) -> Result<Entry, Error> {
+fn entry(profile: &str, name: &str) -> Result<Entry, Error> {
     #[cfg(target_os = "macos")]
     let (store, modifiers) =
         (apple_native_keyring_store::keychain::Store::new().map_err(told)?, None);
@@ -95,7 +99,7 @@ fn entry(profile: &str, name: Name) -> Result<Entry, Error> {
         Some(HashMap::from([("persistence", "Local")])),
     );
     let modifiers: Option<HashMap<&str, &str>> = modifiers;
-    let user = format!("{profile}/{}", name.word());
+    let user = format!("{profile}/{name}");
     store.build(SERVICE, &user, modifiers.as_ref()).map_err(told)
 }
 

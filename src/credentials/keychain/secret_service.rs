@@ -6,7 +6,7 @@
 use oo7::Secret as Kept;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
 
-use super::{Answer, Change, Error, Name, SERVICE, Store, Trouble};
+use super::{Answer, Change, Error, SERVICE, Store, Trouble};
 use crate::secret::Secret;
 
 /// The Secret Service of this user's session.
@@ -14,11 +14,15 @@ use crate::secret::Secret;
 pub(super) struct SecretService;
 
 impl Store for SecretService {
-    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+    fn read<'a>(
+        &'a self,
+        profile: &'a str,
+        names: &'a [String],
+    ) -> Answer<'a, Vec<Option<Secret>>> {
         Box::pin(async move {
             let collection = open().await?;
             let mut found = Vec::with_capacity(names.len());
-            for &name in names {
+            for name in names {
                 found.push(read(&collection, profile, name).await?);
             }
             Ok(found)
@@ -30,8 +34,8 @@ impl Store for SecretService {
             let collection = open().await?;
             for (name, value) in changes {
                 match value {
-                    Some(value) => write(&collection, profile, name, &value).await?,
-                    None => erase(&collection, profile, name).await?,
+                    Some(value) => write(&collection, profile, &name, &value).await?,
+                    None => erase(&collection, profile, &name).await?,
                 }
             }
             Ok(())
@@ -70,7 +74,7 @@ async fn default() -> Result<Collection, Error> {
     collection.ok_or_else(|| Trouble::NoCollection.into())
 }
 
-async fn read(collection: &Collection, profile: &str, name: Name) -> Result<Option<Secret>, Error> {
+async fn read(collection: &Collection, profile: &str, name: &str) -> Result<Option<Secret>, Error> {
     let items = collection.search_items(&attributes(profile, name)).await.map_err(told)?;
     let Some(item) = items.first() else { return Ok(None) };
     let kept = item.secret().await.map_err(told)?;
@@ -81,17 +85,17 @@ async fn read(collection: &Collection, profile: &str, name: Name) -> Result<Opti
 async fn write(
     collection: &Collection,
     profile: &str,
-    name: Name,
+    name: &str,
     value: &Secret,
 ) -> Result<(), Error> {
-    let label = format!("{SERVICE} {} ({profile})", name.word());
+    let label = format!("{SERVICE} {name} ({profile})");
     let kept = Kept::text(value.expose());
     let attributes = attributes(profile, name);
     collection.create_item(&label, &attributes, kept, true, None).await.map_err(told)?;
     Ok(())
 }
 
-async fn erase(collection: &Collection, profile: &str, name: Name) -> Result<(), Error> {
+async fn erase(collection: &Collection, profile: &str, name: &str) -> Result<(), Error> {
     for item in collection.search_items(&attributes(profile, name)).await.map_err(told)? {
         item.delete(None).await.map_err(told)?;
     }
@@ -99,8 +103,8 @@ async fn erase(collection: &Collection, profile: &str, name: Name) -> Result<(),
 }
 
 /// `secret-tool lookup service nexudus-proxy profile default entry password`
-fn attributes(profile: &str, name: Name) -> [(&'static str, &str); 3] {
-    [("service", SERVICE), ("profile", profile), ("entry", name.word())]
+fn attributes<'a>(profile: &'a str, name: &'a str) -> [(&'static str, &'a str); 3] {
+    [("service", SERVICE), ("profile", profile), ("entry", name)]
 }
 
 /// Says it in our words. Of what the bus said only the name of the error is kept.

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
+use crate::config;
 
 /// A store for tests. It is compiled into nothing else.
 #[derive(Clone, Debug, Default)]
 pub(in crate::credentials) struct Memory {
-    kept: Arc<Mutex<HashMap<(String, &'static str), Secret>>>,
+    kept: Arc<Mutex<HashMap<(String, String), Secret>>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -43,11 +44,18 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn read<'a>(&'a self, profile: &'a str, names: &'a [Name]) -> Answer<'a, Vec<Option<Secret>>> {
+    fn read<'a>(
+        &'a self,
+        profile: &'a str,
+        names: &'a [String],
+    ) -> Answer<'a, Vec<Option<Secret>>> {
         Box::pin(async move {
             self.ask().await?;
             let kept = self.kept.lock().unwrap();
-            Ok(names.iter().map(|name| kept.get(&(profile.into(), name.word())).cloned()).collect())
+            Ok(names
+                .iter()
+                .map(|name| kept.get(&(profile.into(), name.clone())).cloned())
+                .collect())
         })
     }
 
@@ -56,7 +64,7 @@ impl Store for Memory {
             self.ask().await?;
             let mut kept = self.kept.lock().unwrap();
             for (name, value) in changes {
-                let place = (profile.to_owned(), name.word());
+                let place = (profile.to_owned(), name);
                 match value {
                     Some(value) if self.state() != State::Forgetful => {
                         kept.insert(place, value);
@@ -97,6 +105,41 @@ async fn a_login_is_kept_per_profile_until_it_is_removed() {
     assert!(usual.remove_login().await.unwrap());
     assert!(!usual.remove_login().await.unwrap());
     assert_eq!(usual.login().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_login_is_given_to_the_origin_that_accepted_it_and_to_no_other() {
+    let store = Memory::default();
+    let usual = Keychain::of(store.clone(), "default");
+    let other = usual.at(&config::Origin::new("b.example", 8443));
+    usual.keep_login(&login()).await.unwrap();
+    let key = usual.make_file_key().await.unwrap();
+
+    assert_eq!(other.login().await.unwrap(), None);
+    assert_eq!(other.file_key().await.unwrap(), Some(key), "the key is the profile's");
+    let elsewhere = Login { email: "bob@example.test".into(), ..login() };
+    other.keep_login(&elsewhere).await.unwrap();
+
+    assert_eq!(usual.login().await.unwrap(), Some(login()));
+    assert_eq!(other.login().await.unwrap(), Some(elsewhere));
+    let mut names: Vec<_> =
+        store.kept.lock().unwrap().keys().map(|(_, name)| name.clone()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "email",
+            "email@https://b.example:8443",
+            "file-key",
+            "password",
+            "password@https://b.example:8443",
+            "totp-secret",
+            "totp-secret@https://b.example:8443",
+        ],
+        "those without an origin are Nexudus's, as they always were"
+    );
+    assert!(other.remove_login().await.unwrap());
+    assert_eq!(usual.login().await.unwrap(), Some(login()));
 }
 
 #[tokio::test]

@@ -48,13 +48,17 @@ impl<I: Issuer> Keeper<I> {
         }
     }
 
-    /// Removes the file wherever the pair is kept now: an earlier key may have sealed it.
+    /// Removes the file wherever the pair is kept now: an earlier key may have sealed it. The epoch
+    /// is first: what a crash leaves of the file is then not used.
     pub(super) fn erase(&mut self) {
-        let directory = self.desk.directory.clone();
+        let desk = self.desk.clone();
         self.held = None;
         self.erasing = Some(apart_blocking(move || {
-            let erased = directory.map_or(Ok(()), |directory| saved::erase(&directory));
-            erased.err().map(|error| error.to_string())
+            let ended = desk.epochs.end(Some(&desk.binding.origin), desk.clock.now().wall);
+            let directory = desk.directory.as_deref();
+            let erased = directory.map_or(Ok(()), |path| saved::erase(path, &desk.binding));
+            let unkept = |error| format!("that the session has ended could not be saved: {error}");
+            erased.err().map(|error| error.to_string()).or(ended.err().map(unkept))
         }));
     }
 
@@ -68,7 +72,9 @@ impl<I: Issuer> Keeper<I> {
         let desk = self.desk.clone();
         let write: Write = Box::new(move || {
             (desk.seen)(Step::Writing);
-            desk.attempts.set_locked(locked).map_err(|error| error.to_string())
+            let kept = desk.attempts.set_locked(locked);
+            let raised = if locked { desk.epochs.raise() } else { Ok(()) };
+            kept.and(raised).map_err(|error| error.to_string())
         });
         self.flag.write(Some(write), self.desk.clock.now().boot);
     }

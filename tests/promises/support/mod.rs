@@ -146,7 +146,10 @@ impl Setup {
         let paths = Paths::below(self.home.path());
         let credentials = match &self.source {
             Source::Memory(login) => Credentials::memory(login.clone()),
-            Source::File => Credentials::configured(&self.config.credentials, &paths.profile),
+            Source::File => {
+                let origin = &self.config.upstream.origin;
+                Credentials::configured(&self.config.credentials, origin, &paths.profile)
+            }
         };
         let setting = Setting { clock: self.clock.clone(), credentials };
         daemon::Daemon::start(&self.config, &paths, setting).await
@@ -186,6 +189,12 @@ impl Daemon {
     /// Returns the directory that everything of it is in.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// Returns the file that the session is saved in.
+    pub fn saved(&self) -> std::path::PathBuf {
+        let name = nexudus_proxy::session::file_name(&self.config.upstream.origin.to_string());
+        self.home().join("state").join(name)
     }
 
     /// Returns the other end of its admin socket.

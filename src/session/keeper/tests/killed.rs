@@ -62,7 +62,7 @@ async fn a_daemon_that_is_killed() {
 
     let Some(directory) = std::env::var_os("KILLED_IN") else { return };
     let world = World::with_file();
-    let issuer = Scripting(world.script.clone());
+    let issuer = Scripting(world.script.clone(), NEXUDUS);
     let credentials = Credentials::memory(Some(login("p")));
     let (session, keeper) =
         Session::new(&world.config, Some(directory.into()), credentials, issuer, world.clock);

@@ -2,6 +2,7 @@
 
 mod killed;
 mod logins;
+mod origins;
 mod requests;
 mod restarts;
 mod time;

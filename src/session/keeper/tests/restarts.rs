@@ -1,6 +1,7 @@
 //! The pair at rest: a restart resumes, and no step at which we can be killed loses the chain.
 
 use super::*;
+use crate::config::Origin;
 
 #[tokio::test]
 async fn a_restart_resumes_without_asking() {
@@ -138,7 +139,8 @@ async fn once_a_login_is_told_of_no_request_is_sent_as_another_account() {
 /// Keeps a session as `login --session-only` does.
 async fn logged_in(world: &World, email: &str, number: u64) {
     let (nobody, clock) = (Credentials::memory(None), world.clock.clone());
-    let visit = Visit::begin(&world.config, &world.directory(), &nobody, clock).await;
+    let origin = Origin::parse(world.origin).unwrap();
+    let visit = Visit::begin(&world.config, &origin, &world.directory(), &nobody, clock).await;
     visit.unwrap().keep(issued(number, 100), Some(email), "id").await.unwrap();
 }
 

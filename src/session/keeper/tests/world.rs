@@ -60,6 +60,8 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) hand: Hand,
     pub(super) config: config::Session,
+    /// Where tokens come from.
+    pub(super) origin: &'static str,
     pub(super) directory: Option<tempfile::TempDir>,
 }
 
@@ -90,9 +92,13 @@ pub(super) enum Answer {
 }
 
 #[derive(Debug)]
-pub(super) struct Scripting(pub(super) Arc<Script>);
+pub(super) struct Scripting(pub(super) Arc<Script>, pub(super) &'static str);
 
 impl Issuer for Scripting {
+    fn origin(&self) -> &str {
+        self.1
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<Issued, Failure> {
         let answer = {
             let mut state = self.0.state.lock().unwrap();
@@ -163,7 +169,7 @@ impl World {
             client_id: None,
             wait: secs(10),
         };
-        Self { script: Arc::new(script), clock, hand, config, directory: None }
+        Self { script: Arc::new(script), clock, hand, config, origin: NEXUDUS, directory: None }
     }
 
     pub(super) fn with_file() -> Self {
@@ -180,7 +186,7 @@ impl World {
 
     pub(super) fn session(&self, credentials: Credentials) -> (Session, Keeper<Scripting>) {
         let directory = self.directory.as_ref().map(|_| self.directory());
-        let issuer = Scripting(self.script.clone());
+        let issuer = Scripting(self.script.clone(), self.origin);
         Session::new(&self.config, directory, credentials, issuer, self.clock.clone())
     }
 
@@ -335,6 +341,9 @@ pub(super) fn login(password: &str) -> Login {
 pub(super) fn with_factor(factor: SecondFactor) -> Login {
     Login { second_factor: Some(factor), ..login("p") }
 }
+
+/// The default origin.
+pub(super) const NEXUDUS: &str = "https://spaces.nexudus.com";
 
 pub(super) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

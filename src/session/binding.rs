@@ -1,0 +1,223 @@
+//! What a sealed record is bound to, and its layout on disk.
+//!
+//! Version 2: the magic with the version, a header as one line of JSON, a random nonce (12 bytes),
+//! the sealed bytes, the tag (16 bytes). The header stands in the clear, since it must be known
+//! before anything is opened, and is authenticated with the rest byte for byte: origin, profile,
+//! generation and epoch. The client id, the account and the tokens are sealed.
+//!
+//! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` and as made
+//! in the profile that it lies in.
+//!
+//! Each origin has a file of its own, so that a change of `upstream.origin` and the change back lose
+//! no session. The default origin keeps the name that version 1 had. An earlier program finds a
+//! version there that it does not know, offers nothing of it, and moves it aside when it must write.
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+
+use super::seal;
+use crate::config::Origin;
+
+/// The origin that issues a session, and the profile that keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Binding {
+    /// As [`Origin`] writes it.
+    pub(super) origin: String,
+    pub(super) profile: String,
+}
+
+/// What stands in the clear before a sealed record, and is authenticated with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) origin: String,
+    pub(super) profile: String,
+    /// Grows with each new pair. A plain number: a fence may take its place.
+    pub(super) generation: u64,
+    /// That of the profile when the record was written (`epoch.rs`). A plain number too.
+    pub(super) epoch: u64,
+}
+
+/// A sealed record, taken apart and not yet opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Envelope<'a> {
+    /// Everything before the nonce: it is authenticated.
+    pub(super) clear: &'a [u8],
+    /// The nonce and what is sealed.
+    pub(super) sealed: &'a [u8],
+    /// `None`: version 1.
+    pub(super) header: Option<Header>,
+}
+
+/// Why a record is not this profile's or not of this origin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Foreign {
+    /// Another origin has issued it.
+    #[error("was issued by {0} and is used nowhere else")]
+    Origin(String),
+    /// Another profile has sealed it.
+    #[error("was made in the profile {0:?} and is used in no other")]
+    Profile(String),
+}
+
+impl Binding {
+    /// Binds to this origin, as [`Origin`] writes it, and this profile.
+    pub(super) fn new(origin: impl Into<String>, profile: &str) -> Self {
+        Self { origin: origin.into(), profile: profile.to_owned() }
+    }
+
+    /// Returns the name of the file that keeps the session.
+    pub(super) fn file_name(&self) -> String {
+        file_name(&self.origin)
+    }
+
+    /// Returns the header of a record.
+    pub(super) fn header(&self, generation: u64, epoch: u64) -> Header {
+        let Self { origin, profile } = self.clone();
+        Header { origin, profile, generation, epoch }
+    }
+
+    /// Checks that a record with this header may be used here.
+    ///
+    /// # Errors
+    ///
+    /// What it is bound to.
+    pub(super) fn check(&self, header: Option<&Header>) -> Result<(), Foreign> {
+        let issued_by = issued_by(header);
+        if issued_by != self.origin {
+            return Err(Foreign::Origin(issued_by));
+        }
+        match header {
+            Some(header) if header.profile != self.profile => {
+                Err(Foreign::Profile(header.profile.clone()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Returns the name of the file that keeps the session of `origin`, in the profile's state directory.
+pub fn file_name(origin: &str) -> String {
+    if origin == Origin::nexudus().to_string() {
+        return NAME.to_owned();
+    }
+    // A host name alone may be as long as a file name.
+    let hash = digest::digest(&digest::SHA256, origin.as_bytes());
+    let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
+    format!("{NAME}.{}", hash.collect::<String>())
+}
+
+impl Header {
+    /// Returns what stands before the nonce.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let json = serde_json::to_vec(self).expect("strings and numbers are valid JSON");
+        [MAGIC, &json, b"\n"].concat()
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// Takes apart what a file holds.
+    ///
+    /// # Errors
+    ///
+    /// [`seal::Error::Unknown`] for another version, [`seal::Error::Closed`] for half a header.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, seal::Error> {
+        if let Some(sealed) = bytes.strip_prefix(MAGIC_1) {
+            return Ok(Self { clear: MAGIC_1, sealed, header: None });
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or(seal::Error::Unknown)?;
+        let end = rest.iter().take(LONGEST).position(|byte| *byte == b'\n');
+        let end = end.ok_or(seal::Error::Closed)?;
+        let (json, _) = rest.split_at(end);
+        let header = serde_json::from_slice(json).map_err(|_| seal::Error::Closed)?;
+        let (clear, sealed) = bytes.split_at(MAGIC.len() + end + 1);
+        Ok(Self { clear, sealed, header: Some(header) })
+    }
+
+    /// Returns the origin that issued it, by its header.
+    pub(super) fn issued_by(&self) -> String {
+        issued_by(self.header.as_ref())
+    }
+}
+
+fn issued_by(header: Option<&Header>) -> String {
+    header.map_or_else(|| Origin::nexudus().to_string(), |header| header.origin.clone())
+}
+
+/// The file of the default origin, and how those of the others begin.
+pub(super) const NAME: &str = "session.sealed";
+
+/// What a record of version 2 begins with.
+const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
+
+/// What a record of version 1 begins with, and all of it that is authenticated in the clear.
+const MAGIC_1: &[u8] = b"nexudus-proxy session 1\n";
+
+/// Longest header, in bytes: a host name has at most 253, the name of a profile is one of a file.
+const LONGEST: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_origin_has_a_file_and_the_default_one_that_of_version_1() {
+        let of = |origin: &str| Binding::new(origin, "default").file_name();
+
+        assert_eq!(of("https://spaces.nexudus.com"), "session.sealed");
+        assert_eq!(of("https://localhost:1").len(), "session.sealed.".len() + 16);
+        assert_ne!(of("https://localhost:1"), of("https://localhost:2"));
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_is_written_and_says_neither_account_nor_client_id() {
+        let header = Binding::new("https://a.example", "work").header(3, u64::MAX);
+        let bytes = [header.to_bytes().as_slice(), b"sealed"].concat();
+
+        let envelope = Envelope::parse(&bytes).unwrap();
+
+        assert_eq!((envelope.sealed, envelope.header.as_ref()), (&b"sealed"[..], Some(&header)));
+        assert_eq!(
+            String::from_utf8(envelope.clear.to_vec()).unwrap(),
+            "nexudus-proxy session 2\n{\"origin\":\"https://a.example\",\"profile\":\"work\",\
+             \"generation\":3,\"epoch\":18446744073709551615}\n"
+        );
+    }
+
+    #[test]
+    fn what_has_no_origin_counts_as_issued_by_nexudus() {
+        let old = [MAGIC_1, b"x"].concat();
+        let envelope = Envelope::parse(&old).unwrap();
+        let check = |origin: &str| Binding::new(origin, "any").check(envelope.header.as_ref());
+
+        assert_eq!(envelope.issued_by(), "https://spaces.nexudus.com");
+        assert_eq!(check("https://spaces.nexudus.com"), Ok(()));
+        let nexudus = Foreign::Origin("https://spaces.nexudus.com".to_owned());
+        assert_eq!(check("https://b.example"), Err(nexudus));
+    }
+
+    #[test]
+    fn another_origin_and_another_profile_are_told_apart() {
+        let header = Binding::new("https://a.example", "work").header(1, 1);
+
+        for (origin, profile, expected) in [
+            ("https://a.example", "work", Ok(())),
+            ("https://b.example", "work", Err(Foreign::Origin("https://a.example".into()))),
+            ("https://a.example", "home", Err(Foreign::Profile("work".into()))),
+        ] {
+            assert_eq!(Binding::new(origin, profile).check(Some(&header)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_known_version_is_not_taken_apart() {
+        for (bytes, error) in [
+            (b"".as_slice(), seal::Error::Unknown),
+            (b"nexudus-proxy session 3\nx", seal::Error::Unknown),
+            (b"nexudus-proxy session 2\n", seal::Error::Closed),
+            (b"nexudus-proxy session 2\n{}\n", seal::Error::Closed),
+            (b"nexudus-proxy session 2\n{\"origin\":\"https://a.example\"", seal::Error::Closed),
+        ] {
+            assert_eq!(Envelope::parse(bytes), Err(error));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The epoch of a profile: a number that login, logout and lock raise, and that never falls back.
+//!
+//! It lies in a file of its own, which holds no secret: it must outlive the sealed records and their
+//! key, and an earlier program, which writes `attempts.json` without what it does not know. A record
+//! is used from the epoch of the last login at its origin on, and of the last logout: one that was
+//! put back from a backup is older. A lock raises the epoch and withdraws no record, since unlocking
+//! resumes the same session.
+//!
+//! Two files cannot be replaced at once, so the order decides what a crash between them leaves. A
+//! login writes the record, then the epoch: the record is ahead of the file, and is used. A logout
+//! writes the epoch, then removes the records: what is left of them is behind, and is not used.
+//!
+//! A record of version 1 has no epoch. An earlier program may have written it after a login or a
+//! logout of this one, and no session of a person is lost for that: it is used if its tokens were
+//! received later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Record, wall_millis};
+use crate::private;
+
+/// The epoch of one profile.
+#[derive(Debug)]
+pub(super) struct Epochs {
+    directory: Option<PathBuf>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    epoch: u64,
+    /// The highest generation of a session that has ended: the next one goes on from there.
+    generation: u64,
+    /// The last logout.
+    ended: Mark,
+    /// The last login or logout at each origin.
+    begun: BTreeMap<String, Mark>,
+    /// The origins at which a login is stored.
+    logins: BTreeSet<String>,
+}
+
+/// From when on a record is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    epoch: u64,
+    /// Milliseconds since 1970.
+    at: u64,
+}
+
+impl Epochs {
+    /// Keeps the epoch in a state directory, or only in memory.
+    pub(super) fn new(directory: Option<&Path>) -> Self {
+        Self { directory: directory.map(Path::to_owned), kept: Mutex::default() }
+    }
+
+    /// Reads the file. A missing or damaged one leaves what is known.
+    pub(super) fn read(&self) {
+        let text = self.path().and_then(|path| std::fs::read(path).ok());
+        let read = text.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+        if let Some(read) = read {
+            self.kept().merge(read);
+        }
+    }
+
+    /// Returns the epoch. The first one is 1: 0 is that of records of version 1.
+    pub(super) fn current(&self) -> u64 {
+        self.kept().epoch.max(1)
+    }
+
+    /// Returns the highest generation that is known of.
+    pub(super) fn generation(&self) -> u64 {
+        self.kept().generation
+    }
+
+    /// Returns the origins at which a login is stored.
+    pub(super) fn logins(&self) -> Vec<String> {
+        self.kept().logins.iter().cloned().collect()
+    }
+
+    /// Says whether no login and no logout has taken the place of this record of `origin`.
+    pub(super) fn admits(&self, record: &Record, origin: &str) -> bool {
+        let kept = self.kept();
+        let begun = kept.begun.get(origin).copied().unwrap_or_default();
+        let floor = if begun.epoch < kept.ended.epoch { kept.ended } else { begun };
+        match record.epoch {
+            0 => record.pair.as_ref().is_none_or(|pair| floor.at < pair.received.wall_millis()),
+            epoch => floor.epoch <= epoch,
+        }
+    }
+
+    /// Notes a record that is known to be genuine: whatever comes next is above it.
+    pub(super) fn note(&self, epoch: u64, generation: u64) {
+        let mut kept = self.kept();
+        kept.epoch = kept.epoch.max(epoch);
+        kept.generation = kept.generation.max(generation);
+    }
+
+    /// Notes a login at `origin`, whose record of this epoch is durable.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be written; it holds in memory all the same.
+    pub(super) fn begin(&self, origin: &str, epoch: u64, now: SystemTime) -> io::Result<()> {
+        self.change(|kept| {
+            kept.epoch = kept.epoch.max(epoch);
+            kept.begun.insert(origin.to_owned(), Mark { epoch, at: wall_millis(now) });
+            kept.logins.insert(origin.to_owned());
+        })
+    }
+
+    /// Notes a login at `origin` that leaves no record.
+    ///
+    /// # Errors
+    ///
+    /// As [`Epochs::begin`].
+    pub(super) fn begin_without_record(&self, origin: &str) -> io::Result<()> {
+        self.change(|kept| {
+            kept.epoch = kept.epoch.saturating_add(1);
+            kept.logins.insert(origin.to_owned());
+        })
+    }
+
+    /// Notes a logout at `origin`, or at every one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Epochs::begin`].
+    pub(super) fn end(&self, origin: Option<&str>, now: SystemTime) -> io::Result<()> {
+        self.change(|kept| {
+            kept.epoch = kept.epoch.saturating_add(1);
+            let mark = Mark { epoch: kept.epoch, at: wall_millis(now) };
+            match origin {
+                Some(origin) => {
+                    kept.begun.insert(origin.to_owned(), mark);
+                    kept.logins.remove(origin);
+                }
+                None => {
+                    kept.ended = mark;
+                    kept.begun.clear();
+                    kept.logins.clear();
+                }
+            }
+        })
+    }
+
+    /// Notes a lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Epochs::begin`].
+    pub(super) fn raise(&self) -> io::Result<()> {
+        self.change(|kept| kept.epoch = kept.epoch.saturating_add(1))
+    }
+
+    /// Changes what is in the file, in turn with other processes: no number that one of them has
+    /// written is lost.
+    fn change(&self, change: impl FnOnce(&mut Kept)) -> io::Result<()> {
+        let turn = self.turn();
+        self.read();
+        let json = {
+            let mut kept = self.kept();
+            kept.epoch = kept.epoch.max(1);
+            change(&mut kept);
+            serde_json::to_vec(&*kept).expect("numbers and words are valid JSON")
+        };
+        let _turn = turn?;
+        self.path().map_or(Ok(()), |path| private::replace(&path, &json))
+    }
+
+    fn turn(&self) -> io::Result<Option<File>> {
+        let Some(directory) = &self.directory else { return Ok(None) };
+        private::directory(directory)?;
+        let file = private::open(&directory.join("epoch.lock"))?;
+        file.lock()?;
+        Ok(Some(file))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join(FILE))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Takes over what was read: numbers only grow, and of two marks the later one counts.
+    fn merge(&mut self, read: Self) {
+        self.epoch = self.epoch.max(read.epoch);
+        self.generation = self.generation.max(read.generation);
+        if self.ended.epoch <= read.ended.epoch {
+            self.ended = read.ended;
+        }
+        for (origin, mark) in read.begun {
+            let known = self.begun.entry(origin).or_default();
+            if known.epoch <= mark.epoch {
+                *known = mark;
+            }
+        }
+        self.logins = read.logins;
+    }
+}
+
+/// Its name in the profile's state directory.
+pub(super) const FILE: &str = "epoch.json";
+
+#[cfg(test)]
+#[path = "epoch/tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! What holds of an epoch: it only grows, and decides which record is used.
+
+use std::time::Duration;
+
+use super::*;
+use crate::clock::Clock;
+use crate::secret::Secret;
+use crate::session::answer::Issued;
+use crate::session::record::Pair;
+
+const A: &str = "https://a.example";
+const B: &str = "https://b.example";
+
+#[test]
+fn login_logout_and_lock_raise_it_and_a_restart_keeps_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let epochs = Epochs::new(Some(directory.path()));
+    assert_eq!(epochs.current(), 1);
+
+    epochs.begin(A, 2, at(0)).unwrap();
+    assert_eq!(restarted(&epochs).current(), 2);
+    epochs.raise().unwrap();
+    assert_eq!(restarted(&epochs).current(), 3);
+    epochs.begin_without_record(B).unwrap();
+    assert_eq!(restarted(&epochs).current(), 4);
+    epochs.end(Some(A), at(1)).unwrap();
+    epochs.end(None, at(2)).unwrap();
+    assert_eq!(restarted(&epochs).current(), 6);
+}
+
+#[test]
+fn it_never_falls_back_whoever_writes_and_whatever_becomes_of_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) =
+        (Epochs::new(Some(directory.path())), Epochs::new(Some(directory.path())));
+    first.read();
+    second.read();
+    first.raise().unwrap();
+    second.raise().unwrap();
+    first.raise().unwrap();
+    assert_eq!(restarted(&first).current(), 4, "each has counted");
+
+    // A record that is ahead, as after a crash between the record and the epoch.
+    first.note(9, 5);
+    first.raise().unwrap();
+    assert_eq!((restarted(&first).current(), restarted(&first).generation()), (10, 5));
+
+    std::fs::write(directory.path().join(FILE), "damaged").unwrap();
+    first.raise().unwrap();
+    assert_eq!(restarted(&first).current(), 11);
+    // A fence may take its place.
+    first.note(u64::MAX, u64::MAX);
+    first.raise().unwrap();
+    assert_eq!(restarted(&first).current(), u64::MAX);
+}
+
+#[test]
+fn turns_of_many_at_once_lose_no_number() {
+    let directory = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let epochs = Epochs::new(Some(directory.path()));
+                (0..5).for_each(|_| epochs.raise().unwrap());
+            });
+        }
+    });
+    let epochs = Epochs::new(Some(directory.path()));
+    epochs.read();
+    assert_eq!(epochs.current(), 41);
+}
+
+#[test]
+fn a_record_from_before_the_last_login_or_logout_is_not_used() {
+    let epochs = Epochs::new(None);
+    epochs.begin(A, 2, at(0)).unwrap();
+    assert!(!epochs.admits(&record(1, 9), A));
+    assert!(epochs.admits(&record(2, 0), A));
+    assert!(epochs.admits(&record(3, 0), A), "ahead, as after a crash between the two files");
+
+    // Another origin's login, and a lock, withdraw nothing.
+    epochs.begin(B, 3, at(1)).unwrap();
+    epochs.raise().unwrap();
+    assert!(epochs.admits(&record(2, 0), A));
+
+    epochs.end(None, at(2)).unwrap();
+    for origin in [A, B] {
+        assert!(!epochs.admits(&record(4, 9), origin));
+    }
+    assert!(epochs.admits(&record(epochs.current(), 9), A));
+    assert!(epochs.logins().is_empty());
+}
+
+/// An earlier program may have logged in since.
+#[test]
+fn a_record_without_an_epoch_is_used_if_it_is_later_than_the_last_login_or_logout() {
+    let epochs = Epochs::new(None);
+    assert!(epochs.admits(&record(0, 5), A));
+    epochs.begin(A, 2, at(6)).unwrap();
+    assert!(!epochs.admits(&record(0, 5), A));
+    assert!(epochs.admits(&record(0, 7), A));
+    epochs.end(None, at(8)).unwrap();
+    assert!(!epochs.admits(&record(0, 7), A));
+    assert!(epochs.admits(&record(0, 9), A));
+}
+
+#[test]
+fn the_origins_with_a_login_are_known_across_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let epochs = Epochs::new(Some(directory.path()));
+    epochs.begin(A, 2, at(0)).unwrap();
+    epochs.begin_without_record(B).unwrap();
+    assert_eq!(restarted(&epochs).logins(), [A, B]);
+
+    restarted(&epochs).end(Some(A), at(1)).unwrap();
+    assert_eq!(restarted(&epochs).logins(), [B]);
+}
+
+fn restarted(epochs: &Epochs) -> Epochs {
+    let epochs = Epochs::new(epochs.directory.as_deref());
+    epochs.read();
+    epochs
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+}
+
+/// A record whose tokens were received then.
+fn record(epoch: u64, second: u64) -> Record {
+    let (clock, hand) = Clock::by_hand();
+    hand.set_wall(at(second));
+    let lasts = Duration::from_secs(60);
+    let issued = Issued { access: Secret::new("a"), refresh: None, lasts };
+    let pair = Some(Pair::new(issued, None, clock.now()));
+    Record { epoch, generation: 1, client_id: "c".into(), account: None, pair }
+}

@@ -1,0 +1,200 @@
+//! A session belongs to the origin that issued it, and to the last login: nothing of it is offered
+//! anywhere else, and nothing older comes back.
+
+use super::*;
+use crate::config::Origin;
+use crate::credentials::Origin as Source;
+
+const B: &str = "https://b.example";
+
+#[tokio::test]
+async fn another_origin_gets_neither_token_and_the_first_one_finds_its_own_again() {
+    let mut world = World::with_file();
+    let a = world.daemon();
+    a.ready(Body::Replayable).await.unwrap();
+    retire(a).await;
+
+    world.origin = B;
+    let b = world.daemon_of(Credentials::memory(None));
+    let error = b.ready(Body::Replayable).await.unwrap_err();
+    assert_eq!(error.code(), "session.not-logged-in");
+    let view = b.view();
+    let trouble = view.error.as_ref().unwrap();
+    assert_eq!(
+        trouble.cause.as_deref(),
+        Some("the stored login is for https://spaces.nexudus.com, not for https://b.example")
+    );
+    assert!(trouble.hint.starts_with("Run `nexudus-proxy login` to log in there too"));
+    assert!(b.bearer().is_err());
+    retire(b).await;
+    assert_eq!(world.grants(), ["password p"]);
+
+    // With a login of its own it has a session of its own, and a client id.
+    let b = world.daemon();
+    b.ready(Body::Replayable).await.unwrap();
+    retire(b).await;
+    assert_eq!(world.grants(), ["password p", "password p"]);
+    let ids = world.client_ids();
+    assert_ne!(ids[0], ids[1]);
+
+    for (origin, token) in [(NEXUDUS, "Bearer a1"), (B, "Bearer a2"), (NEXUDUS, "Bearer a1")] {
+        world.origin = origin;
+        let session = world.daemon_of(Credentials::memory(None));
+        session.ready(Body::Replayable).await.unwrap();
+        assert_eq!(session.bearer().unwrap().header(), token);
+        retire(session).await;
+    }
+    assert_eq!(world.grants().len(), 2, "each is resumed");
+}
+
+#[tokio::test]
+async fn a_password_refused_at_one_origin_is_offered_at_another_and_a_lock_holds_at_both() {
+    let mut world = World::with_file();
+    world.answer(Err(Failure::Refused));
+    let a = world.daemon();
+    assert_eq!(a.ready(Body::Replayable).await, Err(Error::Refused(Source::Memory)));
+    a.lock().await;
+    retire(a).await;
+
+    world.origin = B;
+    let b = world.daemon();
+    seen(&b, |view| view.state == Word::Locked).await;
+    b.unlock().await;
+    assert_eq!(b.ready(Body::Replayable).await, Ok(()));
+    retire(b).await;
+
+    world.origin = NEXUDUS;
+    let a = world.daemon();
+    assert_eq!(a.ready(Body::Replayable).await, Err(Error::Refused(Source::Memory)));
+    assert_eq!(world.grants(), ["password p", "password p"]);
+}
+
+#[tokio::test]
+async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    settled(&session).await;
+    let path = world.directory().join("session.sealed");
+    let backup = std::fs::read(&path).unwrap();
+    session.forget().await;
+    retire(session).await;
+
+    put_back(&path, &backup);
+    let session = world.daemon_of(Credentials::memory(None));
+
+    let error = session.ready(Body::Replayable).await.unwrap_err();
+    assert_eq!(error.code(), "session.not-logged-in");
+    let cause = session.view().error.as_ref().unwrap().cause.clone().unwrap();
+    assert_eq!(cause, "session.sealed is from before the last login or logout and is not used");
+    assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
+    // Whoever logs in again is served again, and goes on counting.
+    let again = world.daemon();
+    again.ready(Body::Replayable).await.unwrap();
+    settled(&again).await;
+    assert_eq!((again.view().generation, again.view().degraded.clone()), (2, None));
+    assert_eq!(world.daemon_and_generation().await, 2);
+}
+
+#[tokio::test]
+async fn a_session_put_back_after_another_login_is_not_used() {
+    let world = World::with_file();
+    logged_in(&world, 7).await;
+    let path = world.directory().join("session.sealed");
+    let backup = std::fs::read(&path).unwrap();
+    logged_in(&world, 8).await;
+
+    put_back(&path, &backup);
+    let session = world.daemon_of(Credentials::memory(None));
+    assert!(session.ready(Body::Replayable).await.is_err());
+    assert!(world.grants().is_empty());
+    retire(session).await;
+
+    logged_in(&world, 9).await;
+    let session = world.daemon_of(Credentials::memory(None));
+    session.ready(Body::Replayable).await.unwrap();
+    assert_eq!(session.bearer().unwrap().header(), "Bearer a9");
+}
+
+/// Killed between the record and the epoch: the record is ahead, and the session is good.
+#[tokio::test]
+async fn a_login_that_was_cut_off_before_the_epoch_is_used() {
+    let world = World::with_file();
+    logged_in(&world, 7).await;
+    let epoch = world.directory().join("epoch.json");
+    let before = std::fs::read(&epoch).unwrap();
+    logged_in(&world, 8).await;
+    for left in [Some(before), None] {
+        match left {
+            Some(before) => std::fs::write(&epoch, before).unwrap(),
+            None => std::fs::remove_file(&epoch).unwrap(),
+        }
+        let session = world.daemon_of(Credentials::memory(None));
+        session.ready(Body::Replayable).await.unwrap();
+        assert_eq!(session.bearer().unwrap().header(), "Bearer a8");
+        // And the epoch has not fallen back behind it.
+        session.lock().await;
+        session.unlock().await;
+        session.ready(Body::Replayable).await.unwrap();
+        retire(session).await;
+    }
+    assert_eq!(epoch_of(&world), 4);
+}
+
+#[tokio::test]
+async fn login_logout_and_lock_raise_the_epoch_and_a_restart_keeps_it() {
+    let world = World::with_file();
+    logged_in(&world, 1).await;
+    assert_eq!(epoch_of(&world), 2);
+    let session = world.daemon_of(Credentials::memory(None));
+    session.ready(Body::Replayable).await.unwrap();
+    session.lock().await;
+    assert_eq!(epoch_of(&world), 3);
+    session.unlock().await;
+    session.refresh().await.unwrap();
+    settled(&session).await;
+    retire(session).await;
+    assert_eq!(epoch_of(&world), 3);
+    let session = world.daemon_of(Credentials::memory(None));
+    session.ready(Body::Replayable).await.unwrap();
+    session.forget().await;
+    assert_eq!(epoch_of(&world), 4);
+    logged_in(&world, 9).await;
+    assert_eq!(epoch_of(&world), 5);
+}
+
+#[tokio::test]
+async fn a_session_that_a_logout_has_ended_is_not_renewed_by_a_daemon_that_was_not_told() {
+    let world = World::with_file();
+    let session = world.daemon_of(Credentials::memory(None));
+    logged_in(&world, 7).await;
+    session.credentials_changed().await;
+    session.ready(Body::Replayable).await.unwrap();
+
+    crate::session::remove(&world.directory(), &world.clock).await.unwrap();
+    world.hand.advance(secs(80));
+    seen(&session, |view| view.error.is_some()).await;
+
+    assert!(world.grants().is_empty(), "{:?}", world.grants());
+    assert!(session.bearer().is_err());
+    assert!(!world.directory().join("session.sealed").exists());
+}
+
+/// Keeps a session as `login --session-only` does.
+async fn logged_in(world: &World, number: u64) {
+    let (nobody, clock) = (Credentials::memory(None), world.clock.clone());
+    let origin = Origin::parse(world.origin).unwrap();
+    let visit = Visit::begin(&world.config, &origin, &world.directory(), &nobody, clock).await;
+    let email = Some("ada@example.test");
+    visit.unwrap().keep(issued(number, 100), email, "id").await.unwrap();
+}
+
+fn put_back(path: &std::path::Path, backup: &[u8]) {
+    let _ = std::fs::remove_file(path);
+    crate::private::create(path, backup).unwrap();
+}
+
+fn epoch_of(world: &World) -> u64 {
+    let text = std::fs::read(world.directory().join("epoch.json")).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&text).unwrap()["epoch"].as_u64().unwrap()
+}

@@ -1,0 +1,232 @@
+//! What holds of a session at rest: it is replaced whole, kept private, and used where it belongs.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+#[test]
+fn what_is_written_is_read_back_and_private() {
+    let (directory, saved) = saved();
+    assert!(saved.read().unwrap().is_none());
+
+    saved.write(&record(1)).unwrap();
+    saved.write(&record(2)).unwrap();
+
+    assert_eq!(saved.read().unwrap(), Some(record(2)));
+    let mode = |name: &str| {
+        let path = directory.path().join("state").join(name);
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode(""), mode(NAME)), (0o700, 0o600));
+    assert_eq!(names(&directory), [NAME]);
+}
+
+#[test]
+fn a_file_that_does_not_open_is_kept_and_then_moved_aside() {
+    let (directory, saved) = saved();
+    for (number, damage) in
+        [b"".as_slice(), b"garbage", b"nexudus-proxy session 3\nxxxx"].into_iter().enumerate()
+    {
+        saved.write(&record(1)).unwrap();
+        std::fs::write(saved.path(), damage).unwrap();
+        assert!(matches!(saved.read(), Err(Error::Sealed { .. })));
+        assert_eq!(std::fs::read(saved.path()).unwrap(), damage);
+
+        saved.write(&record(2)).unwrap();
+
+        assert_eq!(saved.read().unwrap(), Some(record(2)));
+        let aside = format!("state/{NAME}.unreadable-{}", number + 1);
+        assert_eq!(std::fs::read(directory.path().join(aside)).unwrap(), damage);
+    }
+}
+
+#[test]
+fn another_key_opens_nothing_and_says_so() {
+    let (_directory, saved) = saved();
+    saved.write(&record(1)).unwrap();
+    let key = Key::derive(&[8; 16]).unwrap();
+    let other = Saved::new(saved.directory.clone(), key, saved.binding.clone());
+
+    let error = other.read().unwrap_err();
+
+    assert!(
+        error
+            .to_string()
+            .ends_with("does not open with this key: it is damaged, or the key is another")
+    );
+    assert_eq!(saved.read().unwrap(), Some(record(1)));
+}
+
+/// With one key for both profiles, as a machine with one `nexudus-key` has.
+#[test]
+fn a_session_is_used_by_its_profile_and_at_its_origin_only_and_set_aside_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let [own, work, b] = [
+        ("https://a.example", "default"),
+        ("https://a.example", "work"),
+        ("https://b.example", "default"),
+    ]
+    .map(|(origin, profile)| of(&directory, origin, profile));
+    own.write(&record(1)).unwrap();
+    let sealed = std::fs::read(own.path()).unwrap();
+
+    assert_eq!(work.path(), own.path(), "profiles have directories of their own");
+    let error = work.read().unwrap_err();
+    assert!(
+        error.to_string().ends_with("was made in the profile \"default\" and is used in no other"),
+        "{error}"
+    );
+    assert!(b.read().unwrap().is_none());
+    std::fs::copy(own.path(), b.path()).unwrap();
+    let error = b.read().unwrap_err();
+    assert!(
+        error.to_string().ends_with("was issued by https://a.example and is used nowhere else"),
+        "{error}"
+    );
+
+    work.write(&record(2)).unwrap();
+    assert_eq!(work.read().unwrap(), Some(record(2)));
+    let aside = format!("{}{ASIDE}1", own.path().display());
+    assert_eq!(std::fs::read(aside).unwrap(), sealed, "and given back it opens again");
+    std::fs::write(own.path(), sealed).unwrap();
+    assert_eq!(own.read().unwrap(), Some(record(1)));
+}
+
+#[test]
+fn what_stands_in_the_clear_cannot_be_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = of(&directory, "https://a.example", "default");
+    own.write(&record(1)).unwrap();
+    let sealed = std::fs::read(own.path()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(!text(&sealed).contains("ada@example.test") && !text(&sealed).contains("secret id"));
+
+    for at in 0..sealed.len() {
+        let mut flipped = sealed.clone();
+        flipped[at] ^= 1;
+        std::fs::write(own.path(), flipped).unwrap();
+        assert!(own.read().is_err(), "byte {at}");
+        std::fs::write(own.path(), &sealed[..at]).unwrap();
+        assert!(own.read().is_err(), "length {at}");
+    }
+    let header = Envelope::parse(&sealed).unwrap().header.unwrap();
+    for (saved, forged) in [
+        (
+            of(&directory, "https://b.example", "default"),
+            Binding::new("https://b.example", "default"),
+        ),
+        (of(&directory, "https://a.example", "work"), Binding::new("https://a.example", "work")),
+    ] {
+        let forged = forged.header(header.generation, header.epoch).to_bytes();
+        let rest = Envelope::parse(&sealed).unwrap().sealed;
+        private::replace(&saved.path(), &[forged.as_slice(), rest].concat()).unwrap();
+        assert!(matches!(saved.read(), Err(Error::Sealed { why: seal::Error::Closed, .. })));
+    }
+    for (generation, epoch) in [(header.generation + 1, header.epoch), (header.generation, 99)] {
+        let forged = own.binding.header(generation, epoch).to_bytes();
+        let rest = Envelope::parse(&sealed).unwrap().sealed;
+        std::fs::write(own.path(), [forged.as_slice(), rest].concat()).unwrap();
+        assert!(matches!(own.read(), Err(Error::Sealed { why: seal::Error::Closed, .. })));
+    }
+}
+
+#[test]
+fn other_origins_are_known_by_their_files_and_go_with_a_logout() {
+    let directory = tempfile::tempdir().unwrap();
+    let [nexudus, a, b] = ["https://spaces.nexudus.com", "https://a.example", "https://b.example"]
+        .map(|origin| of(&directory, origin, "default"));
+    a.write(&record(1)).unwrap();
+    nexudus.write(&record(1)).unwrap();
+    std::fs::write(b.path(), "damaged").unwrap();
+    let elsewhere = |own: &Saved| elsewhere(&own.directory, &own.binding);
+
+    assert_eq!(Vec::from_iter(elsewhere(&a)), ["https://spaces.nexudus.com"]);
+    assert_eq!(Vec::from_iter(elsewhere(&b)), ["https://a.example", "https://spaces.nexudus.com"]);
+    erase(&a.directory, &a.binding).unwrap();
+    assert!(nexudus.read().unwrap().is_some());
+    remove(&a.directory).unwrap();
+    assert!(names(&directory).is_empty());
+}
+
+#[test]
+fn a_file_that_others_can_read_is_refused() {
+    let (_directory, saved) = saved();
+    saved.write(&record(1)).unwrap();
+    std::fs::set_permissions(saved.path(), PermissionsExt::from_mode(0o640)).unwrap();
+
+    let error = saved.read().unwrap_err();
+
+    assert!(error.to_string().contains("can be read by others (mode 640)"), "{error}");
+}
+
+#[test]
+fn a_crash_between_the_steps_of_a_write_leaves_the_old_or_the_new() {
+    let (directory, saved) = saved();
+    saved.write(&record(1)).unwrap();
+    // Killed while the temporary file was being written, with any length.
+    for length in [0, 10, 4_000] {
+        let temporary = directory.path().join("state/session.sealed.new");
+        std::fs::write(&temporary, vec![0; length]).unwrap();
+        std::fs::set_permissions(&temporary, PermissionsExt::from_mode(0o444)).unwrap();
+        assert_eq!(saved.read().unwrap(), Some(record(1)));
+    }
+
+    saved.write(&record(2)).unwrap();
+
+    assert_eq!(saved.read().unwrap(), Some(record(2)));
+    assert_eq!(names(&directory), [NAME]);
+}
+
+#[test]
+fn a_failed_write_leaves_what_was_there() {
+    let (directory, saved) = saved();
+    saved.write(&record(1)).unwrap();
+    std::fs::create_dir(directory.path().join("state/session.sealed.new")).unwrap();
+
+    assert!(matches!(saved.write(&record(2)), Err(Error::Io { .. })));
+
+    assert_eq!(saved.read().unwrap(), Some(record(1)));
+}
+
+#[test]
+fn erasing_removes_the_session_and_may_be_repeated() {
+    let (_directory, saved) = saved();
+    saved.write(&record(1)).unwrap();
+
+    erase(&saved.directory, &saved.binding).unwrap();
+    erase(&saved.directory, &saved.binding).unwrap();
+
+    assert!(saved.read().unwrap().is_none());
+}
+
+#[test]
+fn one_holds_the_lock_until_it_lets_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Lock::attempt(directory.path()).unwrap().unwrap();
+    assert!(Lock::attempt(directory.path()).unwrap().is_none());
+
+    drop(first);
+
+    assert!(Lock::attempt(directory.path()).unwrap().is_some());
+}
+
+fn saved() -> (tempfile::TempDir, Saved) {
+    let directory = tempfile::tempdir().unwrap();
+    let saved = of(&directory, "https://spaces.nexudus.com", "default");
+    (directory, saved)
+}
+
+fn record(generation: u64) -> Record {
+    let account = Some("ada@example.test".into());
+    Record { epoch: 1, generation, client_id: "secret id".into(), account, pair: None }
+}
+
+fn of(directory: &tempfile::TempDir, origin: &str, profile: &str) -> Saved {
+    let (directory, key) = (directory.path().join("state"), Key::derive(&[7; 16]).unwrap());
+    Saved::new(directory, key, Binding::new(origin, profile))
+}
+
+fn names(directory: &tempfile::TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(directory.path().join("state")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
