@@ -42,7 +42,7 @@ use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::credentials::Credentials;
-use crate::listen::{Counter, Peer, Stream};
+use crate::listen::{Counter, Peer, Stream, sandbox};
 use crate::session::Session;
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
@@ -243,10 +243,7 @@ impl Admin {
                 };
                 let headers = response.headers_mut();
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                headers.insert(
-                    http::header::X_CONTENT_TYPE_OPTIONS,
-                    HeaderValue::from_static("nosniff"),
-                );
+                sandbox(headers);
                 Ok::<_, Infallible>(response)
             }
         });

@@ -3,6 +3,7 @@
 //! Binding happens before anything else starts, so that a port in use ends the program instead of
 //! half of it. Accepting happens on the data path's runtime.
 
+mod browser;
 mod drain;
 mod holder;
 mod inherited;
@@ -25,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::browser::{BrowserHeaders, is_navigation, sandbox};
 pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};

@@ -2,7 +2,8 @@
 //!
 //! An answer is `application/problem+json` (RFC 9457) with a stable `code` for scripts, a sentence
 //! and a hint for people, and a `Proxy-Status` (RFC 9209) that tells it from Nexudus's own.
-//! Nothing here repeats what a caller sent or what Nexudus said.
+//! Nothing here repeats what a caller sent or what Nexudus said. A person who has opened an address
+//! of ours in a browser gets a page instead.
 
 mod tell;
 
@@ -11,16 +12,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use self::tell::{Told, tell};
 use super::body::Body;
-use super::{Error, headers};
+use super::{Error, guard};
 use crate::config::{Limits, in_profile};
-use crate::listen::{Canned, Refusal};
+use crate::listen::{Canned, Refusal, sandbox};
 use crate::session::Verdict;
 use crate::telemetry::{Noted, Spent};
 
@@ -54,9 +55,21 @@ pub(super) fn render(error: &Error) -> Response<Body> {
 }
 
 fn rendered(error: &Error, told: &Told) -> Response<Body> {
-    let mut response = Response::new(Body::full(problem(told, &causes(error))));
+    let is_navigation =
+        matches!(error, Error::Guard(guard::Error::Browser { is_navigation: true, .. }));
+    let body = match is_navigation {
+        true => Bytes::from_static(PAGE),
+        false => problem(told, &causes(error)),
+    };
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = told.status;
-    describe(response.headers_mut(), told);
+    let fields = response.headers_mut();
+    describe(fields, told);
+    if is_navigation {
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }
@@ -192,9 +205,7 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
     if told.close {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    // Nothing here is a page, whatever a browser is made to think.
-    fields.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
-    headers::shield(fields);
+    sandbox(fields);
 }
 
 /// Writes a whole answer, for where there is no request that hyper could answer.
@@ -215,6 +226,10 @@ fn raw(told: &Told, detail: &str) -> Refusal {
     out.extend_from_slice(&body);
     Refusal { code: told.code, answer: out.into() }
 }
+
+/// What a person sees who opens an address of ours in a browser. Without a script, a form or a
+/// stylesheet: its own policy would forbid each.
+const PAGE: &[u8] = include_bytes!("browser.html");
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
