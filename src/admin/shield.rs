@@ -94,7 +94,7 @@ impl IntoResponse for Refusal {
             Self::Browser(found) => Problem::new(
                 StatusCode::FORBIDDEN,
                 "guard.origin",
-                format!("requests from web browsers are refused, and only browsers send {found}"),
+                format!("web browsers are refused, and only they send {found}"),
             )
             .hint("Call from a program."),
         };

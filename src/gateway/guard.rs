@@ -51,7 +51,7 @@ pub(crate) enum Error {
     #[error("the Host header names another host")]
     ForeignHost,
     /// A browser sent it, on behalf of any page.
-    #[error("requests from web browsers are refused, and only browsers send {headers}")]
+    #[error("web browsers are refused, and only they send {headers}")]
     Browser {
         /// What tells.
         headers: BrowserHeaders,

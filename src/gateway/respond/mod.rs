@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_error_is_told_with_its_code_its_causes_and_a_way_out() {
-        let response = render(&Error::Guard(crate::gateway::guard::Error::ForeignHost));
+        let response = render(&Error::Guard(guard::Error::ForeignHost));
 
         assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -254,6 +254,18 @@ mod tests {
     fn what_never_becomes_a_request_is_told_as_well_as_the_rest() {
         let canned = canned(&Limits::default());
 
+        for refusal in [
+            &canned.malformed,
+            &canned.malformed_target,
+            &canned.http2,
+            &canned.fields_too_large,
+            &canned.target_too_long,
+            &canned.head_timeout,
+        ] {
+            let text = String::from_utf8(refusal.answer.to_vec()).unwrap();
+            let policy = "\r\ncontent-security-policy: sandbox; default-src 'none'\r\n";
+            assert!(text.contains(policy), "{text}");
+        }
         let text = String::from_utf8(canned.head_timeout.answer.to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");

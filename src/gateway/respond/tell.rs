@@ -169,7 +169,9 @@ fn tell_guard(error: guard::Error) -> Told {
             StatusCode::FORBIDDEN,
             "guard.origin",
             "Request from a browser",
-            format!("Ask from a program; one that passes a browser's requests on drops: {headers}."),
+            format!(
+                "Ask from a program. A proxy that passes a page's requests on must drop {headers}."
+            ),
         )
         .closing(),
         E::User => Told::new(
