@@ -94,7 +94,10 @@ fn no_document_runs_even_where_a_browser_is_let_through() {
 fn nexudus() -> Simulator {
     let nexudus = Simulator::start().unwrap();
     for (kind, media_type, body) in DOCUMENTS {
-        let headers = [("content-type", media_type), ("content-security-policy", "script-src *")];
+        let headers = [
+            ("content-type", media_type),
+            ("content-security-policy", "script-src * 'unsafe-inline'"),
+        ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let deed = Deed::Answer { status: 200, headers, body: body.to_owned() };
         nexudus.fault(Fault::on(format!("/ContentDownload/evil.{kind}"), deed));
@@ -204,8 +207,10 @@ impl Relay {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.paths.try_iter());
         while !seen.is_superset(paths) {
-            let next = self.paths.recv_timeout(PATIENCE);
-            seen.insert(next.unwrap_or_else(|_| panic!("{paths:?} expected, {seen:?} seen")));
+            let Ok(next) = self.paths.recv_timeout(PATIENCE) else {
+                panic!("{paths:?} expected, {seen:?} seen");
+            };
+            seen.insert(next);
         }
         seen.clone()
     }
