@@ -42,7 +42,7 @@ use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::credentials::Credentials;
-use crate::listen::{Counter, Peer, Stream, sandbox};
+use crate::listen::{Counter, Peer, SandboxIo, Stream, sandbox};
 use crate::session::Session;
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
@@ -251,7 +251,10 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_header_size(8 << 10)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer));
+            .serve_connection(
+                TokioIo::new(SandboxIo::new(stream)),
+                TowerToHyperService::new(answer),
+            );
         // One that only looked whether somebody is here is no trouble.
         if let Err(error) = connection.await
             && !error.is_incomplete_message()

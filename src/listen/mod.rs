@@ -14,6 +14,7 @@ mod owner;
 mod peer;
 #[cfg(target_os = "linux")]
 mod reserve;
+mod sandbox_io;
 mod stream;
 mod tcp;
 #[cfg(unix)]
@@ -35,6 +36,7 @@ use self::owner::Owners;
 pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
+pub use self::sandbox_io::SandboxIo;
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]

@@ -1,7 +1,9 @@
 //! No browser is served, whatever page it shows, and no answer is a document that could run.
 
 use nexudus_proxy::admin::wire::Status;
-use nexudus_proxy::config::{Host, Origin, Paths};
+use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::config::{Config, Host, Origin, Paths};
+use nexudus_proxy::daemon::{Relay, Turn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -201,12 +203,46 @@ async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
         get("/healthz", "").replace("GET ", "POST "),
         get("/healthz", "Origin: http://localhost\r\n"),
         get("/healthz", "").replace("HOST", "evil.example"),
+        get("/healthz", "broken\r\n"),
+        get(&format!("/{long}"), ""),
+        get("/", &format!("X: {long}\r\n")),
     ] {
         let request = request.replace("HOST", "localhost");
         is_sandboxed(&asked(TcpStream::connect(admin).await.unwrap(), &request).await);
         let socket = UnixStream::connect(paths.admin_socket()).await.unwrap();
         is_sandboxed(&asked(socket, &request).await);
     }
+}
+
+#[tokio::test]
+async fn the_listener_of_a_run_serves_no_browser_either() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
+    let paths = Paths::below(daemon.home());
+    let relay = Relay::start(Turn::new(&Config::default(), &paths).into(), &key).await.unwrap();
+    daemon.get("/api/auth/me").await;
+    upstream.clear_seen();
+    let ask = async |request: &str| {
+        let request = request.replace("HOST", &relay.address().to_string());
+        asked(TcpStream::connect(relay.address()).await.unwrap(), &request).await
+    };
+
+    for line in ONLY_BROWSERS_SEND {
+        let answer = ask(&get("/api/auth/me", &format!("{line}\r\n"))).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{line}: {answer}");
+        is_sandboxed(&answer);
+    }
+    for malformed in [get("/", "broken\r\n"), get(&format!("/{}", "x".repeat(90_000)), "")] {
+        is_sandboxed(&ask(&malformed).await);
+    }
+    assert_eq!(upstream.seen().len(), 0);
+    let answer = ask(&get("/api/auth/me", "Sec-Fetch-Mode: cors\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    is_sandboxed(&answer);
+    // Nobody is called any more, and the listener answers for itself.
+    daemon.stop().await;
+    is_sandboxed(&ask(&get("/api/auth/me", "")).await);
 }
 
 #[tokio::test]
