@@ -89,6 +89,17 @@ fn a_name_that_now_leads_here_reads_and_writes_nothing() {
     assert_eq!(proxied(&nexudus), 0);
 }
 
+#[test]
+fn a_person_who_types_the_address_reads_what_this_is() {
+    let nexudus = Simulator::start().unwrap();
+    let proxy = Proxy::start(&nexudus, 0);
+
+    let shown = Browser::shows(&format!("http://localhost:{}/", proxy.port));
+
+    assert!(shown.contains("This is nexudus-proxy, not Nexudus"), "{shown}");
+    assert_eq!(proxied(&nexudus), 0);
+}
+
 /// How the proxy can be written.
 const LABELS: [&str; 3] = ["name", "number", "six"];
 
@@ -412,6 +423,19 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn visits(url: &str) -> Self {
+        let (mut command, profile) = Self::command(url);
+        let child = command.stdout(Stdio::null()).spawn().expect(NEEDED);
+        Self { child, _profile: profile }
+    }
+
+    /// Returns the document that it shows at this address.
+    fn shows(url: &str) -> String {
+        let (mut command, _profile) = Self::command(url);
+        let output = command.arg("--dump-dom").output().expect(NEEDED);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn command(url: &str) -> (Command, tempfile::TempDir) {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
         // Without its sandbox, which root cannot use: it visits nobody but the test.
@@ -420,10 +444,8 @@ impl Browser {
         command.args(["--disable-component-update", "--disable-dev-shm-usage"]);
         command.arg("--host-resolver-rules=MAP evil.test 127.0.0.1");
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
-        command.env("HOME", profile.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child =
-            command.spawn().expect("the test needs chromium: scripts/prepare.sh installs it");
-        Self { child, _profile: profile }
+        command.env("HOME", profile.path()).stderr(Stdio::null());
+        (command, profile)
     }
 }
 
@@ -433,6 +455,8 @@ impl Drop for Browser {
         let _ = self.child.wait();
     }
 }
+
+const NEEDED: &str = "the test needs chromium: scripts/prepare.sh installs it";
 
 /// Longest wait for an event that must come: a browser takes its time to start.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
