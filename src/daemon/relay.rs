@@ -3,7 +3,8 @@
 //!
 //! Everything is judged by that daemon. Here is only checked whose process calls, and put the key
 //! beside what was sent. A `Host` that names this listener becomes `localhost`; any other is left
-//! for the daemon to refuse, as is whatever a browser sends. Where no daemon can be called the answer is ours.
+//! for the daemon to refuse, as is whatever a browser sends. Where no daemon can be called the
+//! answer is ours.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
