@@ -4,6 +4,7 @@
 //! half of it. Accepting happens on the data path's runtime.
 
 mod acceptor;
+mod browser;
 mod drain;
 mod holder;
 mod inherited;
@@ -16,6 +17,7 @@ mod owner;
 mod peer;
 #[cfg(target_os = "linux")]
 mod reserve;
+mod sandbox_io;
 #[cfg(target_os = "linux")]
 mod sock_diag;
 #[cfg(target_os = "linux")]
@@ -33,12 +35,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::acceptor::TcpAcceptor;
+pub use self::browser::{BrowserHeaders, is_navigation, sandbox};
 pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};
 pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
+pub use self::sandbox_io::SandboxIo;
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
