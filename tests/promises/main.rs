@@ -34,6 +34,7 @@ mod secrets;
 mod shields;
 mod sockets;
 mod spellings;
+mod strangers;
 mod survives;
 mod tells;
 mod tokens;
