@@ -92,15 +92,12 @@ impl Connections {
         let permit = self.acquire(&peer, standing)?;
         let (this, gateway) = (self.clone(), gateway.clone());
         Some(async move {
-            let (permit, standing) = match standing {
-                Standing::Unsettled(uid) => {
-                    let settled = gateway.load_full().settle(uid).await;
-                    // The place for waiting is given back once there is another.
-                    let Some(permit) = this.acquire(&peer, settled) else { return };
-                    (permit, settled)
-                }
-                settled => (permit, settled),
-            };
+            let (mut permit, mut standing) = (permit, standing);
+            if let Standing::Unsettled(uid) = standing {
+                standing = gateway.load_full().settle(uid).await;
+                let Some(settled) = this.acquire(&peer, standing) else { return };
+                permit = settled;
+            }
             let may_stay = permit.may_stay();
             let visitor = Visitor::new(peer, standing, this.record.clone());
             let mut serving = pin!(this.serve(gateway, stream, visitor, permit));

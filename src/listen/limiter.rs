@@ -92,28 +92,29 @@ impl ConnectionLimiter {
     fn take(&self, kind: Kind) -> Result<ConnectionPermit, &'static str> {
         let mut open = self.open();
         let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
-        let (for_unix, for_guests) = (UNIX.min(self.most / 4), self.most / 4);
+        let others = open.guests + open.remote;
+        let (for_unix, for_others) = (UNIX.min(self.most / 4), self.most / 4);
         // What the unix socket has not taken of its own part is kept free for it.
         let kept = for_unix.saturating_sub(open.owner_unix);
-        let is_full = served + kept >= self.most;
-        let others = open.guests + open.remote;
-        match kind {
-            Kind::Owner { is_unix: true } if served >= self.most => Err(ALL),
-            Kind::Owner { is_unix: true } => Ok(open.owner_unix += 1),
-            Kind::Owner { is_unix: false } if is_full => Err(ALL),
-            Kind::Owner { is_unix: false } => Ok(open.owner_tcp += 1),
-            Kind::Guest | Kind::Remote if is_full => Err(ALL),
-            Kind::Guest if others >= for_guests => Err("users beside the owner"),
-            Kind::Guest => Ok(open.guests += 1),
-            Kind::Remote if others >= for_guests || open.remote >= for_guests.div_ceil(2) => {
-                Err("other machines")
+        let reached = match kind {
+            Kind::Owner { is_unix: true } => (served >= self.most).then_some(ALL),
+            Kind::Owner { is_unix: false } | Kind::Guest | Kind::Remote
+                if served + kept >= self.most =>
+            {
+                Some(ALL)
             }
-            Kind::Remote => Ok(open.remote += 1),
-            Kind::Stranger(uid) => open.strangers.take(uid),
-            Kind::Unsettled(uid) => open.unsettled.take(Some(uid)),
-            Kind::Overflow if open.overflow >= OVERFLOW => Err(ALL),
-            Kind::Overflow => Ok(open.overflow += 1),
-        }?;
+            Kind::Guest => (others >= for_others).then_some("users beside the owner"),
+            Kind::Remote => (others >= for_others || open.remote >= for_others.div_ceil(2))
+                .then_some("other machines"),
+            Kind::Stranger(uid) => open.strangers.reached(uid),
+            Kind::Unsettled(uid) => open.unsettled.reached(Some(uid)),
+            Kind::Overflow => (open.overflow >= OVERFLOW).then_some(ALL),
+            Kind::Owner { is_unix: false } => None,
+        };
+        if let Some(limit) = reached {
+            return Err(limit);
+        }
+        open.count(kind, |count| *count += 1);
         Ok(ConnectionPermit { kind, open: self.open.clone() })
     }
 
@@ -137,39 +138,41 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.kind {
-            Kind::Owner { is_unix: true } => open.owner_unix -= 1,
-            Kind::Owner { is_unix: false } => open.owner_tcp -= 1,
-            Kind::Guest => open.guests -= 1,
-            Kind::Remote => open.remote -= 1,
-            Kind::Stranger(uid) => open.strangers.release(uid),
-            Kind::Unsettled(uid) => open.unsettled.release(Some(uid)),
-            Kind::Overflow => open.overflow -= 1,
+        open.count(self.kind, |count| *count -= 1);
+    }
+}
+
+impl Open {
+    /// Changes what a connection of this kind counts for.
+    fn count(&mut self, kind: Kind, change: impl Fn(&mut usize)) {
+        match kind {
+            Kind::Owner { is_unix: true } => change(&mut self.owner_unix),
+            Kind::Owner { is_unix: false } => change(&mut self.owner_tcp),
+            Kind::Guest => change(&mut self.guests),
+            Kind::Remote => change(&mut self.remote),
+            Kind::Stranger(uid) => self.strangers.count(uid, change),
+            Kind::Unsettled(uid) => self.unsettled.count(Some(uid), change),
+            Kind::Overflow => change(&mut self.overflow),
         }
     }
 }
 
 impl ByUser {
-    fn take(&mut self, uid: Option<u32>) -> Result<(), &'static str> {
-        if self.all >= STRANGERS {
-            return Err("all other users");
+    /// Returns the limit that one more connection of this user would exceed.
+    fn reached(&self, uid: Option<u32>) -> Option<&'static str> {
+        match self.each.get(&uid) {
+            _ if self.all >= STRANGERS => Some("all other users"),
+            Some(each) if *each >= STRANGERS_EACH => Some("one other user"),
+            Some(_) | None => None,
         }
-        let each = self.each.entry(uid).or_default();
-        if *each >= STRANGERS_EACH {
-            return Err("one other user");
-        }
-        *each += 1;
-        self.all += 1;
-        Ok(())
     }
 
-    fn release(&mut self, uid: Option<u32>) {
-        self.all -= 1;
-        if let Some(each) = self.each.get_mut(&uid) {
-            *each -= 1;
-            if *each == 0 {
-                self.each.remove(&uid);
-            }
+    fn count(&mut self, uid: Option<u32>, change: impl Fn(&mut usize)) {
+        change(&mut self.all);
+        let each = self.each.entry(uid).or_default();
+        change(each);
+        if *each == 0 {
+            self.each.remove(&uid);
         }
     }
 }

@@ -97,10 +97,10 @@ impl Users {
 
     /// Says whether this caller may talk to us at all.
     pub async fn let_in(&self, peer: &Peer) -> bool {
-        let standing = match self.standing(peer) {
-            Standing::Unsettled(uid) => self.settle(uid).await,
-            settled => settled,
-        };
+        let mut standing = self.standing(peer);
+        if let Standing::Unsettled(uid) = standing {
+            standing = self.settle(uid).await;
+        }
         standing.is_let_in()
     }
 

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 /// Cuts `text` after [`MAX_BYTES`] bytes, between two characters, and marks the cut.
 pub fn truncate(text: &str) -> Cow<'_, str> {
-    match text.len() <= MAX_BYTES {
-        true => Cow::Borrowed(text),
-        false => Cow::Owned(format!("{}{CUT}", &text[..text.floor_char_boundary(MAX_BYTES)])),
+    if text.len() <= MAX_BYTES {
+        return Cow::Borrowed(text);
     }
+    let end = (0..=MAX_BYTES).rev().find(|at| text.is_char_boundary(*at));
+    Cow::Owned(format!("{}{CUT}", &text[..end.unwrap_or(0)]))
 }
 
 /// Escapes what is not printable ASCII and cuts the outcome after [`MAX_BYTES`] bytes, between two

@@ -33,7 +33,9 @@ pub async fn flood(mut tls: TlsStream<TcpStream>, kind: Flood) {
         for _ in 0..1_000 {
             match kind {
                 Flood::Empty => writer.append(DATA, b"", &mut burst),
-                _ => writer.append(HANDSHAKE, &ticket(), &mut burst),
+                Flood::KeyUpdates | Flood::Tickets | Flood::TicketsAndData => {
+                    writer.append(HANDSHAKE, &ticket(), &mut burst);
+                }
             }
         }
         if let Flood::TicketsAndData = kind {
