@@ -66,7 +66,7 @@ async fn steps(home: &std::path::Path) -> Steps {
     let peer = Peer::Tcp { remote: address, user: User::Remote };
     let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::read(rule).unwrap());
     let policy = Policy::new(deny.to_vec(), Anonymous::ReadOnly);
-    Steps::new(guard, policy, upstream, bearer().await, peer).await
+    Steps::new(guard, policy, upstream, bearer().await, peer)
 }
 
 async fn bearer() -> Bearer {

@@ -198,7 +198,7 @@ impl Stage {
 async fn accept(listener: Listener, connections: Connections, gateway: Arc<ArcSwap<Gateway>>) {
     loop {
         let (stream, peer) = listener.next().await;
-        tokio::spawn(connections.clone().serve(gateway.clone(), stream, peer));
+        tokio::spawn(connections.open(&gateway, stream, peer).unwrap());
     }
 }
 

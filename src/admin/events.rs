@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
@@ -16,23 +17,33 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode, Uri};
 use http_body::Frame;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::places::{Follows, IsOperator};
 use super::wire::{Readiness, Session};
 use super::{Now, Shared, problem};
 use crate::telemetry::{Listener, News};
 
 /// Answers with the events from now on.
-pub(super) async fn stream(State(shared): State<Arc<Shared>>, uri: Uri) -> Response<Body> {
+pub(super) async fn stream(
+    State(shared): State<Arc<Shared>>,
+    Extension(IsOperator(is_operator)): Extension<IsOperator>,
+    uri: Uri,
+) -> Response<Body> {
     let Some(kinds) = Kinds::read(uri.query()) else {
         let detail = "kinds are ready, session and request";
         return problem(StatusCode::BAD_REQUEST, "admin.kinds", detail);
     };
-    let events = Events::new(shared, kinds);
+    let Some(place) = shared.places(is_operator).follow() else {
+        let detail = "too many readers follow the events";
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "daemon.overloaded", detail);
+    };
+    let events = Events::new(shared, kinds, place);
     let mut response = Response::new(Body::new(Unfold::new(events)));
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(CONTENT_TYPE, kind);
+    response.extensions_mut().insert(Follows);
     response
 }
 
@@ -73,10 +84,11 @@ struct Events {
     session: Option<Session>,
     told: VecDeque<Bytes>,
     quiet_since: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Events {
-    fn new(shared: Arc<Shared>, kinds: Kinds) -> Self {
+    fn new(shared: Arc<Shared>, kinds: Kinds, place: OwnedSemaphorePermit) -> Self {
         // Everything is subscribed to before the first look, so that nothing falls in between.
         let mut events = Self {
             kinds,
@@ -87,6 +99,7 @@ impl Events {
             session: None,
             told: VecDeque::new(),
             quiet_since: Instant::now(),
+            _place: place,
             shared,
         };
         events.now.mark_unchanged();

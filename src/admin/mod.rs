@@ -12,6 +12,7 @@ mod events;
 mod health;
 mod metrics;
 mod origin;
+mod places;
 mod problem;
 mod shield;
 mod status;
@@ -33,10 +34,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tower::ServiceExt as _;
 
 pub use self::health::{Heart, Pulse, STUCK, readiness};
+use self::places::{Follows, IsOperator, Places};
 use self::problem::problem;
 pub use self::shield::Shield;
 use self::wire::{Phase, Problem, Reloaded, Stopping};
@@ -131,9 +133,9 @@ pub struct Sources {
 struct Shared {
     facts: Facts,
     sources: Sources,
-    free: Semaphore,
+    places: Places,
     /// Whoever may do nothing here, or only read, takes no place of those who may act.
-    free_for_others: Semaphore,
+    places_for_others: Places,
 }
 
 impl std::ops::Deref for Shared {
@@ -145,6 +147,10 @@ impl std::ops::Deref for Shared {
 }
 
 impl Shared {
+    fn places(&self, is_operator: bool) -> &Places {
+        if is_operator { &self.places } else { &self.places_for_others }
+    }
+
     fn now(&self) -> Now {
         self.now.borrow().clone()
     }
@@ -192,8 +198,8 @@ impl Shared {
 impl Admin {
     /// Makes the surface; nothing is served before [`Admin::serve`].
     pub fn new(facts: Facts, sources: Sources) -> Self {
-        let [free, free_for_others] = [CONNECTIONS; 2].map(Semaphore::new);
-        let shared = Arc::new(Shared { facts, sources, free, free_for_others });
+        let (places, places_for_others) = (Places::new(), Places::new());
+        let shared = Arc::new(Shared { facts, sources, places, places_for_others });
         let read_only = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -226,16 +232,15 @@ impl Admin {
     /// Serves one connection to its end: everything over a unix socket, reading over TCP.
     pub async fn serve(self, stream: Stream, peer: Peer) {
         let shield = &self.shared.shield;
-        let free = match shield.knows(&peer) {
-            true => &self.shared.free,
-            false => &self.shared.free_for_others,
-        };
-        let Ok(_room) = free.try_acquire() else { return };
+        let is_operator = shield.is_operator(&peer);
+        let place = &self.shared.places(is_operator).take();
         let (router, is_tcp) = match &peer {
             Peer::Unix { .. } => (self.everything, false),
             Peer::Tcp { .. } => (self.read_only, true),
         };
-        let answer = tower::service_fn(|request: Request<Incoming>| {
+        let answer = tower::service_fn(|mut request: Request<Incoming>| {
+            place.ask();
+            request.extensions_mut().insert(IsOperator(is_operator));
             let admitted = shield.check(&request, &peer, is_tcp);
             let router = router.clone();
             async move {
@@ -243,6 +248,9 @@ impl Admin {
                     Ok(()) => router.oneshot(request).await?,
                     Err(refusal) => refusal.into_response(),
                 };
+                if response.extensions().get::<Follows>().is_none() {
+                    place.wait();
+                }
                 let headers = response.headers_mut();
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 sandbox(headers);
@@ -257,11 +265,16 @@ impl Admin {
                 TokioIo::new(SandboxIo::new(stream)),
                 TowerToHyperService::new(answer),
             );
-        // One that only looked whether somebody is here is no trouble.
-        if let Err(error) = connection.await
-            && !error.is_incomplete_message()
-        {
-            tracing::debug!(%error, "an admin connection ended early");
+        tokio::select! {
+            biased;
+            ended = connection => match ended {
+                // One that only looked whether somebody is here is no trouble.
+                Err(error) if !error.is_incomplete_message() => {
+                    tracing::debug!(%error, "an admin connection ended early");
+                }
+                Ok(()) | Err(_) => {}
+            },
+            () = place.evicted() => tracing::debug!("an idle admin connection made room"),
         }
     }
 }
@@ -385,10 +398,6 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 
 /// Longest look into the keychain, for a status that does not depend on it.
 const LOOKED: Duration = Duration::from_secs(1);
-
-/// Most connections at once of those who may act: monitoring, a few watchers, a command. As many
-/// of everybody else.
-const CONNECTIONS: usize = 64;
 
 /// Longest time for a request head, and without any request.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -37,6 +37,11 @@ impl Shield {
         Self { operators, port: address.map(|address| address.port()) }
     }
 
+    /// Says whether the kernel vouches that this caller's user may act, if not in this way.
+    pub(super) fn is_operator(&self, peer: &Peer) -> bool {
+        peer.uid().is_some_and(|uid| uid == ROOT || self.operators.knows(uid))
+    }
+
     /// Says whether the kernel vouches that this caller may act.
     pub(super) fn knows(&self, peer: &Peer) -> bool {
         match peer {

@@ -24,7 +24,7 @@ pub static KEYS: &[Entry] = &[
     entry!(
         upstream.header_timeout,
         POSITIVE,
-        "Longest time from a request's last byte to the head of its answer"
+        "Longest wait for the head of an answer, and for more of its body"
     ),
     entry!(upstream.upgrade, Kind::Switch, "Let WebSocket through, for callers who may write"),
     HOST,
@@ -142,7 +142,7 @@ pub static KEYS: &[Entry] = &[
     entry!(
         limits.connections,
         Kind::Count { least: 1, most: 1_000_000 },
-        "Most local connections at once"
+        "Most local connections at once; three quarters are the owner's"
     ),
     entry!(limits.header_timeout, POSITIVE, "Longest time for a request head to arrive"),
     entry!(limits.body_idle, POSITIVE, "Longest pause inside a request body"),

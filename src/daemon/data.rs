@@ -32,7 +32,7 @@ impl Data {
         heart: Heart,
     ) -> io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        // They ask the user database, on behalf of whoever connects.
+        // Five of them at most ask the user database, on behalf of whoever connects.
         let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
         let watched = {
             let _inside = runtime.enter();
@@ -45,6 +45,7 @@ impl Data {
         let serve = move || {
             runtime.block_on(async move {
                 tokio::spawn(heart.beat());
+                tokio::spawn(connections.load().report());
                 for upstream in upstreams {
                     tokio::spawn(upstream.keep_warm());
                 }
@@ -81,8 +82,9 @@ async fn accept(
     let serve = async {
         loop {
             let (stream, peer) = listener.next().await;
-            let connections = Connections::clone(&connections.load());
-            tokio::spawn(connections.serve(gateway.clone(), stream, peer));
+            if let Some(serving) = connections.load().open(&gateway, stream, peer) {
+                tokio::spawn(serving);
+            }
         }
     };
     tokio::select! {

@@ -8,19 +8,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::Semaphore;
 
 use super::contain::contain;
 use super::tunnel::Switch;
 use super::visitor::Visitor;
 use super::{Body, Error, Gateway, respond};
 use crate::config::Limits;
-use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
+use crate::listen::{
+    Canned, ConnectionLimiter, ConnectionPermit, Draining, InFlight, Patience, Peer, Phase,
+    Standing, Stream, Wire,
+};
 use crate::telemetry::{Access, Record, Spent};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.
@@ -29,7 +32,7 @@ pub struct Connections {
     http: http1::Builder,
     patience: Patience,
     canned: Arc<Canned>,
-    free: Arc<Semaphore>,
+    limiter: ConnectionLimiter,
     draining: Draining,
     record: Arc<Record>,
 }
@@ -48,9 +51,14 @@ impl Connections {
         }
         Self {
             http,
-            patience: Patience { head: limits.header_timeout, idle: limits.keep_alive },
+            patience: Patience {
+                first: limits.keep_alive,
+                head: limits.header_timeout,
+                idle: limits.keep_alive,
+                whole: None,
+            },
             canned: Arc::new(respond::canned(limits)),
-            free: Arc::new(Semaphore::new(limits.connections)),
+            limiter: ConnectionLimiter::new(limits.connections),
             draining,
             record,
         }
@@ -60,32 +68,98 @@ impl Connections {
     /// are stay.
     pub fn renewed(&self, limits: &Limits) -> Self {
         let fresh = Self::new(limits, self.draining.clone(), self.record.clone());
-        Self { free: self.free.clone(), ..fresh }
+        Self { limiter: self.limiter.clone(), ..fresh }
+    }
+
+    /// Logs what happens too often for a line each, for ever.
+    pub fn report(&self) -> impl Future<Output = ()> + use<> {
+        let record = self.record.clone();
+        async move { record.report().await }
+    }
+
+    /// Finds a place for a connection; without one it is closed. What is returned serves it to its
+    /// end.
+    ///
+    /// Who calls is known before anything is kept for the connection: another user takes no place of
+    /// the owner's.
+    pub fn open(
+        &self,
+        gateway: &Arc<ArcSwap<Gateway>>,
+        stream: Stream,
+        peer: Peer,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let standing = gateway.load().standing(&peer);
+        let permit = self.acquire(&peer, standing)?;
+        let (this, gateway) = (self.clone(), gateway.clone());
+        Some(async move {
+            let (mut permit, mut standing) = (permit, standing);
+            if let Standing::Unsettled(uid) = standing {
+                standing = gateway.load_full().settle(uid).await;
+                let Some(settled) = this.acquire(&peer, standing) else { return };
+                permit = settled;
+            }
+            let may_stay = permit.may_stay();
+            let visitor = Visitor::new(peer, standing, this.record.clone());
+            let mut serving = pin!(this.serve(gateway, stream, visitor, permit));
+            match may_stay {
+                true => serving.await,
+                // However slowly a refusal is read, or the body that it leaves unread is sent.
+                false => {
+                    tokio::time::timeout(LONGEST_REFUSAL, &mut serving).await.ok();
+                }
+            }
+        })
+    }
+
+    fn acquire(&self, peer: &Peer, standing: Standing) -> Option<ConnectionPermit> {
+        let acquired = self.limiter.acquire(peer, standing);
+        if let Err(limit) = &acquired
+            && self.record.turned_away.is_first(limit)
+        {
+            tracing::warn!(limit, "connections are turned away: too many are open");
+        }
+        acquired.ok()
     }
 
     /// Serves one connection to its end.
     ///
     /// Each request is answered by the gateway of its moment: a reload ends no connection.
-    pub async fn serve(self, gateway: Arc<ArcSwap<Gateway>>, stream: Stream, peer: Peer) {
+    async fn serve(
+        self,
+        gateway: Arc<ArcSwap<Gateway>>,
+        stream: Stream,
+        visitor: Visitor,
+        permit: ConnectionPermit,
+    ) {
         let _open = self.record.tally.connection();
-        let room = self.free.clone().try_acquire_owned().ok();
         let phase = Arc::new(Phase::new());
         let (canned, record) = (self.canned.clone(), self.record.clone());
-        let wire = Wire::new(stream, phase.clone(), self.patience, canned, record);
-        let visitor = gateway.load_full().meet(peer).await;
-        let (has_room, draining) = (room.is_some(), self.draining.clone());
+        let mut http = self.http.clone();
+        let patience = match (permit.may_stay(), visitor.standing) {
+            (false, _) => {
+                http.keep_alive(false);
+                BRIEF
+            }
+            // Whose key nobody has seen yet.
+            (true, Standing::Remote) => Patience { first: self.patience.head, ..self.patience },
+            (true, _) => self.patience,
+        };
+        // What a stranger does wrong is counted, and not a line each.
+        let is_logged = visitor.is_let_in();
+        let wire = Wire::new(stream, phase.clone(), patience, canned, record);
+        let (has_room, draining) = (permit.has_room(), self.draining.clone());
         let met = Arc::new(Met { gateway, visitor, phase, draining, has_room });
         let switch = Switch::default();
         let answer = service_fn(|request: Request<Incoming>| {
             met.phase.busy();
-            let access = Access::begin(&self.record, &request, || met.visitor.who());
+            let access = Access::begin(&self.record, &request, || met.visitor.who_to_log());
             let in_flight = met.draining.enter();
             let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));
             // hyper has room for one per connection, so that none is allocated per request.
             contain(answering.answer(request, &switch), failed)
         });
-        let mut connection = self.http.serve_connection(TokioIo::new(wire), answer);
+        let mut connection = http.serve_connection(TokioIo::new(wire), answer);
         let mut draining = self.draining.clone();
         let ended = tokio::select! {
             // What has arrived is read before the end is looked at.
@@ -106,7 +180,9 @@ impl Connections {
             }
             Ok(()) => {}
             Err(error) => {
-                tracing::debug!(%error, "a local connection ended early");
+                if is_logged {
+                    tracing::debug!(%error, "a local connection ended early");
+                }
                 let Parts { io, read_buf, .. } = connection.into_parts();
                 Box::pin(io.into_inner().explain(&error, &read_buf)).await;
             }
@@ -155,6 +231,9 @@ impl Answering {
             }
             false => respond::render(&Error::Overloaded),
         };
+        if self.met.visitor.must_leave(&response) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.access.answered(&response, &spent);
         if let Some(far) = response.body_mut().take_far() {
             switch.set(far, self, response.extensions_mut().remove());
@@ -198,6 +277,15 @@ fn unless_over<F: Future>(
 
 /// How long a client may take from connecting to asking, when a stop comes in between.
 const FIRST_WORDS: Duration = Duration::from_secs(1);
+
+/// For whoever only hears that the daemon is not for it: a local caller sends its head at once.
+const BRIEF: Patience = {
+    let seconds = Duration::from_secs(2);
+    Patience { first: seconds, head: seconds, idle: Duration::ZERO, whole: Some(seconds) }
+};
+
+/// Longest time from connecting to the end of a refusal.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
 
 /// What hyper takes unless told otherwise.
 const HYPERS_HEADERS: usize = 100;

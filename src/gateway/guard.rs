@@ -5,6 +5,7 @@
 //! asking, which user, which method.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,10 +18,13 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::caller::{self, Caller, Keys};
+use super::headers::has_too_many_options;
 use super::login;
 use super::visitor::Visitor;
 use crate::config::Config;
-use crate::listen::{BrowserHeaders, Peer, Users, is_navigation};
+use crate::listen::{BrowserHeaders, Peer, Standing, Users, is_navigation};
+use crate::telemetry::escape_truncated;
+use crate::upstream::MAX_OPTIONS;
 
 /// A request whose sender may use the daemon.
 #[derive(Debug)]
@@ -44,6 +48,9 @@ pub(crate) enum Error {
     /// It does not name exactly one host.
     #[error("the request must have exactly one well-formed Host header")]
     Host,
+    /// Its `Connection` names too many options.
+    #[error("the Connection header names more than {MAX_OPTIONS} options")]
+    Options,
     /// Its target is longer than `limits.target_bytes`.
     #[error("the request target is longer than {0} bytes")]
     TargetTooLong(usize),
@@ -103,16 +110,15 @@ impl Guard {
         Self { switches, ..self }
     }
 
-    /// Looks at whoever has connected: once, for all the requests that follow.
-    pub(super) async fn meet(&self, peer: Peer) -> Visitor {
-        let is_let_in = self.users.let_in(&peer).await;
-        Visitor::new(peer, is_let_in)
+    /// Returns which users are let in.
+    pub(super) fn users(&self) -> &Users {
+        &self.users
     }
 
     /// Says of a head from `peer` whether it would be admitted; for measuring what that costs.
     #[doc(hidden)]
     pub fn trial(&self, peer: Peer) -> impl Fn(&Parts) -> bool {
-        let visitor = Visitor::new(peer, true);
+        let visitor = Visitor::new(peer, Standing::Owner, Arc::default());
         move |head| check(head, &visitor, self).is_ok()
     }
 
@@ -166,6 +172,9 @@ pub(super) fn admit<B>(
 
 fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool), Error> {
     framing(head)?;
+    if has_too_many_options(&head.headers) {
+        return Err(Error::Options);
+    }
     target(&head.method, &head.uri)?;
     let host = one_host(&head.headers, guard)?;
     short_enough(&head.uri, guard.target_bytes)?;
@@ -173,7 +182,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
         return Err(Error::ForeignHost);
     }
     web_page(&head.headers)?;
-    if !visitor.is_let_in {
+    if !visitor.is_let_in() {
         return Err(Error::User);
     }
     forwarded(&head.method)?;
@@ -197,12 +206,16 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
         Error::Framing(_)
         | Error::Target(_)
         | Error::Host
+        | Error::Options
         | Error::TargetTooLong(_)
         | Error::Method
         | Error::Upgrade(_) => return,
     };
+    if !visitor.record.refusals.is_first((visitor.peer.uid(), code)) {
+        return;
+    }
     // Escaped: a control character of a caller's must not reach a terminal.
-    let said = |name| Some(head.headers.get(name)?.as_bytes().escape_ascii().to_string());
+    let said = |name| Some(escape_truncated(head.headers.get(name)?.as_bytes()));
     let (host, origin) = (said(HOST), said(ORIGIN));
     let (host, origin) = (host.as_deref(), origin.as_deref());
     let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());

@@ -40,7 +40,7 @@ use self::policy::{Allowed, Verdict};
 #[doc(hidden)]
 pub use self::steps::Steps;
 use self::visitor::Visitor;
-use crate::listen::Peer;
+use crate::listen::{Peer, Standing};
 use crate::session::{self, Bearer, Session};
 use crate::telemetry::{Outage, Part, Spent};
 use crate::throttle::{self, Answer, Throttle, Turn};
@@ -106,9 +106,14 @@ impl Gateway {
         Self { profile: profile.into(), ..self }
     }
 
-    /// Looks at whoever has connected, before the first request.
-    async fn meet(&self, peer: Peer) -> Visitor {
-        self.guard.meet(peer).await
+    /// Says what whoever has connected is to us, as far as it is known without waiting.
+    fn standing(&self, peer: &Peer) -> Standing {
+        self.guard.users().standing(peer)
+    }
+
+    /// Asks the user database what this user is to us.
+    async fn settle(&self, uid: u32) -> Standing {
+        self.guard.users().settle(uid).await
     }
 
     /// Finishes the answer to one local request: every error becomes a response.

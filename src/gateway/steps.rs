@@ -2,6 +2,8 @@
 //!
 //! No request goes through here. The order is that of `Gateway::answer`, and so are the proofs.
 
+use std::sync::Arc;
+
 use http::{Request, response};
 
 use super::authorize::{self, Manners, To};
@@ -9,7 +11,7 @@ use super::guard::{self, Admitted, Guard};
 use super::headers;
 use super::policy::{self, Allowed, Policy, Verdict};
 use super::visitor::Visitor;
-use crate::listen::Peer;
+use crate::listen::{Peer, Standing};
 use crate::session::Bearer;
 use crate::upstream::{Ask as _, Kept, Upstream};
 
@@ -33,14 +35,14 @@ pub struct On(Allowed);
 
 impl Steps {
     /// Lets `peer` ask `upstream` with `bearer`.
-    pub async fn new(
+    pub fn new(
         guard: Guard,
         policy: Policy,
         upstream: Upstream,
         bearer: Bearer,
         peer: Peer,
     ) -> Self {
-        let visitor = guard.meet(peer).await;
+        let visitor = Visitor::new(peer, Standing::Owner, Arc::default());
         Self { guard, visitor, policy, upstream, bearer }
     }
 

@@ -10,8 +10,10 @@ mod holder;
 mod inherited;
 #[cfg(target_os = "macos")]
 mod launchd;
+mod limiter;
 #[cfg(target_os = "linux")]
 mod lookup;
+mod members;
 #[cfg(target_os = "linux")]
 mod owner;
 mod peer;
@@ -32,13 +34,15 @@ mod wire;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 pub use self::acceptor::TcpAcceptor;
 pub use self::browser::{BrowserHeaders, is_navigation, sandbox};
 pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};
+pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
@@ -47,7 +51,7 @@ pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix, shut};
-pub use self::users::Users;
+pub use self::users::{Standing, Users};
 pub use self::wire::{Canned, Patience, Phase, Refusal, Wire};
 
 /// Why a place could not be listened on.
@@ -190,7 +194,9 @@ impl Listener {
                     tracing::debug!("a caller was gone before it could be asked for");
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "could not accept a connection");
+                    if let Some(failed) = STARVED.count() {
+                        tracing::warn!(error = %error, failed, "could not accept a connection");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -215,5 +221,27 @@ fn is_lost_connection(error: &io::Error) -> bool {
     kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
 }
 
-/// Out of descriptors, accepting fails at once and for ever: wait for connections to end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Out of descriptors or memory, accepting fails at once and for ever: wait for connections to end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// They are the whole process's: one line for all listeners.
+static STARVED: Failures = Failures(Mutex::new((None, 0)));
+
+/// Failures that can come as often as others like: one line in [`STARVED_PERIOD`].
+struct Failures(Mutex<(Option<Instant>, u64)>);
+
+impl Failures {
+    /// Counts one; returns how many there were since the last line, if it is time for one.
+    fn count(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, failed) = &mut *state;
+        *failed += 1;
+        if last.is_some_and(|last| last.elapsed() < STARVED_PERIOD) {
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(std::mem::take(failed))
+    }
+}
+
+const STARVED_PERIOD: Duration = Duration::from_secs(60);

@@ -1,9 +1,8 @@
 //! Which local users are let in: our own, and those whom the configuration names.
 
-use std::time::Duration;
-
 #[cfg(unix)]
 use super::Opening;
+use super::members::Members;
 use super::peer::User;
 use super::{Error, Peer};
 
@@ -13,10 +12,26 @@ pub struct Users {
     own: u32,
     named: Vec<u32>,
     groups: Vec<u32>,
+    members: Members,
     /// Callers from beyond this machine are let in as far as their key.
     exposed: bool,
     /// The number that stands for everybody whom this user namespace does not know.
     nobody: Option<u32>,
+}
+
+/// What a caller is to us, as far as it is known without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Our own user, or one whom this system cannot tell from it.
+    Owner,
+    /// Another local user who is let in.
+    Guest,
+    /// From beyond this machine, let in as far as its key.
+    Remote,
+    /// Not let in; the user, where the kernel tells.
+    Stranger(Option<u32>),
+    /// A user of whom the user database must be asked: see [`Users::settle`].
+    Unsettled(u32),
 }
 
 impl Users {
@@ -33,10 +48,13 @@ impl Users {
         let groups = groups.iter().map(|name| {
             number(name, group_number).ok_or_else(|| Error::NoSuchGroup { name: name.clone() })
         });
+        let named = named.collect::<Result<_, _>>()?;
+        let groups = groups.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             own: own_uid(),
-            named: named.collect::<Result<_, _>>()?,
-            groups: groups.collect::<Result<_, _>>()?,
+            named,
+            members: Members::of(groups.clone()),
+            groups,
             exposed,
             nobody: has_a_map().then_some(OVERFLOW),
         })
@@ -48,43 +66,54 @@ impl Users {
         self.groups.first().map_or(Opening::Own, |group| Opening::Group(*group))
     }
 
+    /// Says what this caller is to us, without waiting.
+    pub fn standing(&self, peer: &Peer) -> Standing {
+        match (peer, peer.uid()) {
+            (_, Some(uid)) if self.knows(uid) => match uid == self.own {
+                true => Standing::Owner,
+                false => Standing::Guest,
+            },
+            (_, Some(uid)) if Some(uid) == self.nobody => Standing::Stranger(Some(uid)),
+            (_, Some(uid)) => match self.members.cached(uid) {
+                Some(true) => Standing::Guest,
+                Some(false) => Standing::Stranger(Some(uid)),
+                None => Standing::Unsettled(uid),
+            },
+            // Nobody to ask: the address says that it is this machine, and no more.
+            (Peer::Tcp { user: User::Untold, .. }, None) => Standing::Owner,
+            (Peer::Tcp { user: User::Remote, .. }, None) if self.exposed => Standing::Remote,
+            (Peer::Tcp { .. } | Peer::Unix { .. }, None) => Standing::Stranger(None),
+        }
+    }
+
+    /// Asks the system's user database what this user is to us, which may be on the network; no
+    /// answer in time is a no.
+    pub async fn settle(&self, uid: u32) -> Standing {
+        match self.members.contains(uid, groups_of).await {
+            true => Standing::Guest,
+            false => Standing::Stranger(Some(uid)),
+        }
+    }
+
     /// Says whether this caller may talk to us at all.
     pub async fn let_in(&self, peer: &Peer) -> bool {
-        match (peer, peer.uid()) {
-            (_, Some(uid)) => self.knows(uid) || self.is_member(uid).await,
-            // Nobody to ask: the address says that it is this machine, and no more.
-            (Peer::Tcp { user: User::Untold, .. }, None) => true,
-            (Peer::Tcp { user: User::Remote, .. }, None) => self.exposed,
-            (
-                Peer::Tcp { user: User::Unknown | User::Known { .. }, .. } | Peer::Unix { .. },
-                None,
-            ) => false,
+        let mut standing = self.standing(peer);
+        if let Standing::Unsettled(uid) = standing {
+            standing = self.settle(uid).await;
         }
+        standing.is_let_in()
     }
 
     /// Says whether this user is ours, or named.
     pub fn knows(&self, uid: u32) -> bool {
         Some(uid) != self.nobody && (uid == self.own || self.named.contains(&uid))
     }
+}
 
-    /// Asks the system's user database, which may be on the network; no answer in time is a no.
-    async fn is_member(&self, uid: u32) -> bool {
-        if self.groups.is_empty() || Some(uid) == self.nobody {
-            return false;
-        }
-        let groups = self.groups.clone();
-        let mut asked = tokio::task::spawn_blocking(move || {
-            groups_of(uid).iter().any(|group| groups.contains(group))
-        });
-        match tokio::time::timeout(LATE, &mut asked).await {
-            Ok(answered) => answered.unwrap_or(false),
-            Err(_) => {
-                tracing::debug!(uid, "the user database does not say who is in listen.groups");
-                // Takes it out of the queue, if it has not begun.
-                asked.abort();
-                false
-            }
-        }
+impl Standing {
+    /// Says whether the caller may talk to us at all.
+    pub fn is_let_in(self) -> bool {
+        matches!(self, Self::Owner | Self::Guest | Self::Remote)
     }
 }
 
@@ -153,9 +182,6 @@ fn has_a_map() -> bool {
 /// What the kernel shows in place of a user who is not in the map (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW: u32 = 65534;
 
-/// Longest wait for the user database.
-const LATE: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -163,6 +189,7 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
+    use crate::listen::members::LATE;
 
     #[tokio::test]
     async fn our_own_user_is_let_in_and_root_only_by_name() {
@@ -227,7 +254,15 @@ mod tests {
     }
 
     fn none() -> Users {
-        Users { own: own_uid(), named: vec![], groups: vec![], exposed: false, nobody: None }
+        let members = Members::of(vec![]);
+        Users {
+            own: own_uid(),
+            named: vec![],
+            groups: vec![],
+            members,
+            exposed: false,
+            nobody: None,
+        }
     }
 
     fn unix(uid: u32) -> Peer {

@@ -23,10 +23,14 @@ use crate::telemetry::Record;
 /// How long a caller may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// For the first byte.
+    pub first: Duration,
     /// For a request head, from its first byte to its last.
     pub head: Duration,
     /// Without any request.
     pub idle: Duration,
+    /// For the only request head, from connecting to its last byte.
+    pub whole: Option<Duration>,
 }
 
 /// Complete answers to what never becomes a request.
@@ -115,8 +119,14 @@ impl Phase {
             return None;
         }
         let in_head = state & 1 == 1;
-        let limit = if in_head { patience.head } else { patience.idle };
-        Some((self.epoch + Duration::from_millis(state >> 1) + limit, in_head))
+        let limit = match state {
+            0 => patience.first,
+            _ if in_head => patience.head,
+            _ => patience.idle,
+        };
+        let deadline = self.epoch + Duration::from_millis(state >> 1) + limit;
+        let whole = patience.whole.map(|whole| self.epoch + whole);
+        Some((whole.map_or(deadline, |whole| whole.min(deadline)), in_head))
     }
 
     fn is_busy(&self) -> bool {
@@ -158,7 +168,7 @@ impl Wire {
         canned: Arc<Canned>,
         record: Arc<Record>,
     ) -> Self {
-        let timer = Box::pin(tokio::time::sleep(patience.head.min(patience.idle)));
+        let timer = Box::pin(tokio::time::sleep(patience.head.min(patience.first)));
         Self { stream, phase, patience, canned, record, timer, refused: None }
     }
 
@@ -176,13 +186,21 @@ impl Wire {
             None if error.is_parse_version_h2() => self.canned.http2.clone(),
             None => return,
         };
-        self.record.unread(refusal.code);
+        self.note(refusal.code);
         let telling = async {
             self.stream.write_all(&refusal.answer).await?;
             self.stream.shutdown().await
         };
         if let Ok(Err(error)) = tokio::time::timeout(self.patience.head, telling).await {
             tracing::debug!(%error, "whoever was refused was gone already");
+        }
+    }
+
+    /// Counts a refusal. One line for each of a stranger's would be too many.
+    fn note(&self, code: &'static str) {
+        match self.patience.whole {
+            Some(_) => self.record.tally.answer(code),
+            None => self.record.unread(code),
         }
     }
 
@@ -211,7 +229,7 @@ impl Wire {
     /// written while a head arrives.
     fn say_late(&mut self, cx: &mut Context<'_>) {
         let Refusal { code, answer } = &self.canned.head_timeout;
-        self.record.unread(code);
+        self.note(code);
         if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_write(cx, answer) {
             tracing::debug!(error = %error, "a late caller was gone already");
         }

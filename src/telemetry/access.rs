@@ -2,19 +2,37 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 
-use super::{Feed, Request, Spent, Tally, tally, trace};
+use super::{Feed, Repeats, Request, Spent, Tally, tally, trace, truncate};
 
 /// What requests leave behind, for all of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Record {
     /// The counts.
     pub tally: Tally,
     /// The requests themselves, for whoever watches.
     pub feed: Feed,
+    /// Refused requests, by user and code.
+    pub refusals: Repeats<(Option<u32>, &'static str)>,
+    /// Requests of users who are not let in, by user.
+    pub strangers: Repeats<Option<u32>>,
+    /// Connections that found no place, by the limit that was reached.
+    pub turned_away: Repeats<&'static str>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            tally: Tally::default(),
+            feed: Feed::default(),
+            refusals: Repeats::new(Duration::from_secs(1)),
+            strangers: Repeats::new(Duration::from_secs(1)),
+            turned_away: Repeats::new(Duration::from_secs(60)),
+        }
+    }
 }
 
 impl Record {
@@ -22,6 +40,22 @@ impl Record {
     pub fn unread(&self, code: &'static str) {
         self.tally.answer(code);
         tracing::debug!(code, "no request");
+    }
+
+    /// Logs how often what was logged once has happened since, for ever.
+    pub async fn report(&self) {
+        let refusals = self.refusals.report(|key, count| {
+            let (uid, code) = key.copied().unzip();
+            tracing::info!(code, uid = uid.flatten(), count, "refused more callers");
+        });
+        let strangers = self.strangers.report(|uid, count| {
+            let uid = uid.copied().flatten();
+            tracing::debug!(uid, count, "more requests of another user");
+        });
+        let turned_away = self.turned_away.report(|limit, count| {
+            tracing::warn!(limit, count, "more connections were turned away");
+        });
+        tokio::join!(refusals, strangers, turned_away);
     }
 }
 
@@ -40,7 +74,7 @@ pub struct Access {
 #[derive(Debug)]
 struct Line {
     id: u64,
-    method: Method,
+    method: String,
     path: String,
     who: Arc<Who>,
     noted: Noted,
@@ -77,21 +111,22 @@ pub struct Noted {
 }
 
 impl Access {
-    /// Begins with the head of a request; `who` is asked only if somebody reads it.
+    /// Begins with the head of a request; `who` is asked only if somebody reads it, and without a
+    /// caller there is no line.
     pub fn begin<B>(
         record: &Arc<Record>,
         request: &http::Request<B>,
-        who: impl FnOnce() -> Arc<Who>,
+        who: impl FnOnce() -> Option<Arc<Who>>,
     ) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let is_read =
             record.feed.is_wanted() || tracing::enabled!(target: TARGET, tracing::Level::DEBUG);
-        let line = is_read.then(|| {
+        let line = is_read.then(who).flatten().map(|who| {
             Box::new(Line {
                 id,
-                method: request.method().clone(),
-                path: request.uri().path().to_owned(),
-                who: who(),
+                method: truncate(request.method().as_str()).into_owned(),
+                path: truncate(request.uri().path()).into_owned(),
+                who,
                 noted: Noted::default(),
                 trace: trace::id(request.headers()).map(str::to_owned),
             })
@@ -142,12 +177,12 @@ impl Drop for Access {
             // Without a status the caller left before it was answered.
             None => tracing::debug!(
                 target: TARGET,
-                request_id, %method, path, elapsed_ms, peer, uid, pid, program, client, trace_id,
+                request_id, method, path, elapsed_ms, peer, uid, pid, program, client, trace_id,
                 "request abandoned"
             ),
             Some(status) => tracing::debug!(
                 target: TARGET,
-                request_id, %method, path, status, elapsed_ms, bytes, peer, uid, pid, program,
+                request_id, method, path, status, elapsed_ms, bytes, peer, uid, pid, program,
                 code, client, trace_id, "request"
             ),
         }
@@ -155,7 +190,7 @@ impl Drop for Access {
             self.record.feed.tell(Request {
                 time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
                 request_id,
-                method: method.to_string(),
+                method,
                 path,
                 status: self.status.map(|status| status.as_u16()),
                 code: code.map(str::to_owned),
@@ -190,7 +225,7 @@ mod tests {
 
         let process = Process { pid: 7, program: "curl".to_owned() };
         let who = Who { peer: "somebody".to_owned(), uid: Some(1000), process: process.into() };
-        let mut access = Access::begin(&record, &request, || who.into());
+        let mut access = Access::begin(&record, &request, || Some(who.into()));
         let mut response = Response::new(());
         response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
         access.answered(&response, &Spent::default());

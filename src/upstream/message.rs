@@ -32,6 +32,9 @@ pub enum Malformed {
     /// Its chunks do not follow each other as they should.
     #[error("the chunked coding is malformed")]
     Chunk,
+    /// Its `Connection` names more than any server has reason to.
+    #[error("the Connection field names more than {MAX_OPTIONS} options")]
+    Options,
     /// It switches to a protocol that nobody asked for.
     #[error("it switches protocols unasked")]
     Switch,
@@ -188,6 +191,8 @@ struct Framing {
     length: Option<u64>,
     is_chunked: bool,
     closes: bool,
+    /// How many names `Connection` holds.
+    options: usize,
 }
 
 impl Framing {
@@ -210,9 +215,14 @@ impl Framing {
                 }
             }
             CONNECTION => {
-                let mut options = value.as_bytes().split(|&byte| byte == b',');
-                self.closes |=
-                    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+                for option in value.as_bytes().split(|&byte| byte == b',') {
+                    self.closes |= option.trim_ascii().eq_ignore_ascii_case(b"close");
+                    self.options += 1;
+                }
+                // Each is compared with each field.
+                if self.options > MAX_OPTIONS {
+                    return Err(Malformed::Options);
+                }
             }
             _ => {}
         }
@@ -374,6 +384,9 @@ const MOST_FIELDS: usize = 100;
 
 /// Bounds an answer's head with the interim ones before it; nginx takes 4 to 32 KiB.
 pub(super) const MOST_HEAD: usize = 64 << 10;
+
+/// Most options in the `Connection` of a head: clients and servers send three at most.
+pub const MAX_OPTIONS: usize = 32;
 
 /// A line between chunks, extensions and all, and all trailers together.
 const MOST_LINE: usize = 16 << 10;

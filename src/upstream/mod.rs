@@ -8,6 +8,7 @@ mod ask;
 mod dial;
 mod line;
 mod message;
+mod outgoing;
 mod pool;
 mod relayed;
 mod replay;
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 pub use self::ask::Ask;
 use self::dial::{Dialed, Dialer};
 use self::line::{Line, Lost};
-pub use self::message::Malformed;
+pub use self::message::{MAX_OPTIONS, Malformed};
 use self::pool::Pool;
 pub use self::relayed::Relayed;
 pub use self::replay::{Keep, Kept};
@@ -141,6 +142,9 @@ pub enum Broken {
     /// The other end closed it in the middle of an answer.
     #[error("the answer broke off")]
     Cut,
+    /// Nothing more of an answer came for as long as its head may take.
+    #[error("no more of the answer came in time")]
+    Stalled,
     /// The connection failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -304,7 +308,7 @@ impl Upstream {
     ) -> Result<Response<Relayed>, Failed> {
         let answer = self.judged(line.exchange(ask, self.0.header_timeout).await)?;
         let lease = pool::Lease::new(self.0.pool.clone(), line, era);
-        Ok(answer.map(|()| Relayed::over(lease)))
+        Ok(answer.map(|()| Relayed::over(lease, self.0.header_timeout)))
     }
 
     async fn by_stream(
@@ -314,7 +318,7 @@ impl Upstream {
     ) -> Result<Response<Relayed>, Failed> {
         let limit = self.0.header_timeout;
         let answer = self.judged(streams.send(ask, &self.0.origin, limit).await)?;
-        Ok(answer.map(Relayed::from))
+        Ok(answer.map(|body| Relayed::by_stream(body, limit)))
     }
 
     fn judged<T>(&self, outcome: Option<Result<Response<T>, Lost>>) -> Result<Response<T>, Failed> {
@@ -334,7 +338,11 @@ impl Upstream {
                 let is_malformed = match &source {
                     Broken::Malformed(_) => true,
                     Broken::Http2(error) => error.is_parse(),
-                    Broken::Closed | Broken::Cut | Broken::Io(_) | Broken::Upload(_) => false,
+                    Broken::Closed
+                    | Broken::Cut
+                    | Broken::Stalled
+                    | Broken::Io(_)
+                    | Broken::Upload(_) => false,
                 };
                 let origin = origin();
                 let error = match is_malformed {

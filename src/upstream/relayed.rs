@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::Broken;
 use super::message::Rest;
@@ -20,7 +21,16 @@ use super::turn::{poll_turn, spend};
 /// An answer's body on its way to the caller. Read to its end, it gives its connection back.
 pub struct Relayed {
     source: Source,
-    failed: Option<Broken>,
+    pause: Pause,
+}
+
+/// How long there may be nothing to read. Costs a timer only where there is nothing. Small, for it
+/// stands in the future of every request.
+struct Pause {
+    timer: Option<Pin<Box<Sleep>>>,
+    limit_ms: u32,
+    /// Something has come since the timer was set.
+    has_moved: bool,
 }
 
 /// Where a body comes from.
@@ -31,28 +41,40 @@ enum Source {
     Stream(Incoming),
     /// There is no body: what the connection has become is here instead.
     Switched(Box<Far>),
+    /// There is no more, but for this.
+    Failed(Broken),
     /// There is no more.
     Ended,
 }
 
 impl Relayed {
-    /// What comes over `lease`.
-    pub(super) fn over(lease: Lease) -> Self {
-        let mut relayed = Self { source: Source::Line(lease), failed: None };
+    /// What comes over `lease`, without a pause that is longer than `limit`.
+    pub(super) fn over(lease: Lease, limit: Duration) -> Self {
+        let mut relayed = Self::new(Source::Line(lease), limit);
         relayed.finish_if_done();
         relayed
     }
 
+    /// The same on a connection that others share.
+    pub(super) fn by_stream(incoming: Incoming, limit: Duration) -> Self {
+        Self::new(Source::Stream(incoming), limit)
+    }
+
+    fn new(source: Source, limit: Duration) -> Self {
+        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        Self { source, pause: Pause { timer: None, limit_ms, has_moved: false } }
+    }
+
     /// There is no body: what its connection has become is `far`.
     pub(super) fn switched(far: Far) -> Self {
-        Self { source: Source::Switched(Box::new(far)), failed: None }
+        Self::new(Source::Switched(Box::new(far)), Duration::ZERO)
     }
 
     /// Takes what the connection has become, if the answer was that it switches.
     pub fn take_far(&mut self) -> Option<Box<Far>> {
         match std::mem::replace(&mut self.source, Source::Ended) {
             Source::Switched(far) => Some(far),
-            other @ (Source::Line(_) | Source::Stream(_) | Source::Ended) => {
+            other @ (Source::Line(_) | Source::Stream(_) | Source::Failed(_) | Source::Ended) => {
                 self.source = other;
                 None
             }
@@ -90,9 +112,18 @@ impl Relayed {
     }
 }
 
-impl From<Incoming> for Relayed {
-    fn from(incoming: Incoming) -> Self {
-        Self { source: Source::Stream(incoming), failed: None }
+impl Pause {
+    /// Waits until a pause has lasted for too long: for at most twice its limit.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = Duration::from_millis(self.limit_ms.into());
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if !std::mem::take(&mut self.has_moved) {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(Instant::now() + limit);
+        }
+        Poll::Pending
     }
 }
 
@@ -105,15 +136,29 @@ impl Body for Relayed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        if let Some(error) = this.failed.take() {
+        if let Source::Failed(_) = this.source
+            && let Source::Failed(error) = std::mem::replace(&mut this.source, Source::Ended)
+        {
             return Poll::Ready(Some(Err(error)));
         }
         ready!(poll_turn(cx));
-        let data = match &mut this.source {
-            Source::Line(lease) => ready!(lease.line.poll_data(cx)),
-            Source::Stream(incoming) => ready!(poll_stream(incoming, cx)),
-            Source::Switched(_) | Source::Ended => None,
+        let polled = match &mut this.source {
+            Source::Line(lease) => lease.line.poll_data(cx),
+            Source::Stream(incoming) => poll_stream(incoming, cx),
+            Source::Switched(_) | Source::Failed(_) | Source::Ended => Poll::Ready(None),
         };
+        let data = match polled {
+            Poll::Ready(data) => data,
+            Poll::Pending => {
+                ready!(this.pause.poll_over(cx));
+                tracing::debug!(
+                    limit_ms = this.pause.limit_ms,
+                    "no more of an answer came in time"
+                );
+                Some(Err(Broken::Stalled))
+            }
+        };
+        this.pause.has_moved = true;
         let Some(data) = data else {
             this.finish_if_done();
             return Poll::Ready(None);
@@ -121,8 +166,7 @@ impl Body for Relayed {
         match data {
             // hyper throws away what it has not written yet when a body fails: let it write.
             Err(error) => {
-                this.source = Source::Ended;
-                this.failed = Some(error);
+                this.source = Source::Failed(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -135,12 +179,12 @@ impl Body for Relayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failed.is_none()
-            && match &self.source {
-                Source::Line(lease) => lease.line.rest() == Rest::Nothing,
-                Source::Stream(incoming) => incoming.is_end_stream(),
-                Source::Switched(_) | Source::Ended => true,
-            }
+        match &self.source {
+            Source::Line(lease) => lease.line.rest() == Rest::Nothing,
+            Source::Stream(incoming) => incoming.is_end_stream(),
+            Source::Failed(_) => false,
+            Source::Switched(_) | Source::Ended => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -151,7 +195,7 @@ impl Body for Relayed {
                 Rest::Chunks(_) | Rest::UntilTheEnd => SizeHint::new(),
             },
             Source::Stream(incoming) => incoming.size_hint(),
-            Source::Switched(_) | Source::Ended => SizeHint::with_exact(0),
+            Source::Switched(_) | Source::Failed(_) | Source::Ended => SizeHint::with_exact(0),
         }
     }
 }

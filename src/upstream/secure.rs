@@ -19,6 +19,9 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
+use super::outgoing::Outgoing;
+use super::turn::spend;
+
 /// An open connection whose other end has proved who it is.
 pub(super) struct Secure {
     tcp: TcpStream,
@@ -32,6 +35,10 @@ pub(super) struct Secure {
     /// Records on their way out.
     outgoing: Outgoing,
     ended: bool,
+    /// Bytes of the protocol's own since the last plain text.
+    overhead: usize,
+    /// Those that have not been taken from the turn of a task yet.
+    unspent: usize,
 }
 
 /// What one look at the records of a connection brought.
@@ -64,8 +71,11 @@ impl Secure {
             rest: Bytes::new(),
             outgoing: Outgoing::default(),
             ended: false,
+            overhead: 0,
+            unspent: 0,
         };
         std::future::poll_fn(|cx| this.poll_handshake(cx)).await?;
+        this.overhead = 0;
         Ok(this)
     }
 
@@ -104,12 +114,14 @@ impl Secure {
     fn step(&mut self, reader: impl FnOnce(&[u8]) -> usize) -> io::Result<Step> {
         let Self { tls, incoming, rest, outgoing, .. } = self;
         let UnbufferedStatus { mut discard, state } = tls.process_tls_records(incoming);
+        let mut plain = 0;
         let step = match state.map_err(invalid) {
             Err(error) => Err(error),
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 if let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid)?;
                     discard += record.discard;
+                    plain = record.payload.len();
                     hand_over(record.payload, reader, rest);
                 }
                 Ok(Step::Read)
@@ -135,7 +147,26 @@ impl Secure {
             }
         };
         incoming.advance(discard);
+        self.count(discard, plain)?;
         step
+    }
+
+    /// Counts what of the other end's bytes were none of the answer's. rustls bounds renewals of
+    /// keys and empty records; it takes in session tickets for ever, and each costs a derived key.
+    fn count(&mut self, taken: usize, plain: usize) -> io::Result<()> {
+        self.unspent += taken.saturating_sub(plain);
+        self.overhead = if plain > 0 { 0 } else { self.overhead + taken };
+        match self.overhead > MOST_OVERHEAD && !self.tls.is_handshaking() {
+            true => Err(invalid("the other end sends TLS messages and no data")),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes the work that was no reader's from the turn of this task.
+    fn spend(&mut self, cx: &mut Context<'_>) {
+        if self.unspent > LEAST_READ {
+            spend(cx, std::mem::take(&mut self.unspent));
+        }
     }
 
     /// Adds what has come to `plain` and says how much it was: nothing once the other end has said
@@ -162,6 +193,7 @@ impl Secure {
                     Step::Open | Step::Handshaking => break,
                 }
             }
+            self.spend(cx);
             if plain.len() > before || self.ended {
                 return Poll::Ready(Ok(plain.len() - before));
             }
@@ -180,7 +212,7 @@ impl Secure {
 
     /// Says whether something waits to be sent and not a byte of it has gone.
     pub(super) fn is_untouched(&self) -> bool {
-        self.outgoing.start == 0 && self.outgoing.end > 0
+        self.outgoing.is_untouched()
     }
 
     /// Says whether everything that was written has gone.
@@ -204,13 +236,15 @@ impl Secure {
             }
             // Something has come meanwhile: it is taken in first, and read later.
             if let Ok(ConnectionState::ReadTraffic(mut traffic)) = state {
-                let mut more = discard;
+                let (mut more, mut plain) = (discard, 0);
                 if let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid)?;
                     more += record.discard;
+                    plain = record.payload.len();
                     hand_over(record.payload, nobody, rest);
                 }
                 incoming.advance(more);
+                self.count(more, plain)?;
                 continue;
             }
             drop(state);
@@ -310,6 +344,7 @@ impl Read for Secure {
                     Step::Open | Step::Handshaking => break,
                 }
             }
+            this.spend(cx);
             if reader.remaining() < room || this.ended {
                 return Poll::Ready(Ok(()));
             }
@@ -349,51 +384,15 @@ impl Write for Secure {
     }
 }
 
-/// Bytes to be sent. Its buffer only grows while it is used, so that it is cleared once.
-#[derive(Default)]
-struct Outgoing {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Outgoing {
-    fn waiting(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    fn sent(&mut self, count: usize) {
-        self.start += count;
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            if self.buffer.len() > LEAST_READ {
-                self.buffer = vec![];
-            }
-        }
-    }
-
-    /// Appends what `write` puts into the room that it is given, or asks for.
-    fn fill(
-        &mut self,
-        mut write: impl FnMut(&mut [u8]) -> io::Result<Result<usize, usize>>,
-    ) -> io::Result<()> {
-        loop {
-            match write(&mut self.buffer[self.end..])? {
-                Ok(written) => {
-                    self.end += written;
-                    return Ok(());
-                }
-                Err(needed) => self.buffer.resize(self.end + needed, 0),
-            }
-        }
-    }
-}
-
 /// Enough for a small answer; a connection that downloads asks for more.
-const LEAST_READ: usize = 8 << 10;
+pub(super) const LEAST_READ: usize = 8 << 10;
 
 /// Four records of TLS at a time: beyond that the processor's cache pays for the system calls.
 const MOST_READ: usize = 68 << 10;
+
+/// Most bytes between two pieces of data: servers send a few tickets of some kilobytes after the
+/// handshake, and then nothing but data.
+const MOST_OVERHEAD: usize = 64 << 10;
 
 /// What is encrypted at a time: four records.
 const MOST_WRITTEN: usize = 64 << 10;

@@ -42,7 +42,7 @@ impl Upstream {
             other => {
                 let answer = self.judged(other).map_err(|failed| failed.error)?;
                 let lease = Lease::last(self.0.pool.clone(), line);
-                Ok(answer.map(|()| Relayed::over(lease)))
+                Ok(answer.map(|()| Relayed::over(lease, self.0.header_timeout)))
             }
         }
     }

@@ -34,7 +34,7 @@ async fn thousands_of_idle_connections_hold_up_nobody() {
     assert_eq!(program.status("/api/auth/me").await, 200);
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 
-    // 4096 by default, some of which are those of `program.status`.
+    // 4096 by default, some of which are those of `program.status`, and 64 the unix socket's.
     let mut overloaded = vec![];
     while overloaded.is_empty() {
         let (stream, answer) = asked_on_its_own(&program).await;
@@ -42,9 +42,9 @@ async fn thousands_of_idle_connections_hold_up_nobody() {
             true => idle.push(stream),
             false => overloaded.push(answer),
         }
-        assert!(idle.len() <= 4_096);
+        assert!(idle.len() <= 4_096 - 64);
     }
-    assert!(idle.len() >= 4_090, "{}", idle.len());
+    assert!(idle.len() >= 4_090 - 64, "{}", idle.len());
     assert!(overloaded[0].starts_with("HTTP/1.1 503 "), "{}", overloaded[0]);
     assert!(overloaded[0].contains("\"code\":\"daemon.overloaded\""), "{}", overloaded[0]);
     assert!(overloaded[0].contains("\r\nretry-after: "), "{}", overloaded[0]);

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::support::exact::{Exact, Reply, exact, get, ok, read_until};
+use crate::support::records::Flood;
 use crate::support::{Daemon, PATIENCE, PROBE, daemon_before};
 
 #[tokio::test]
@@ -39,6 +40,70 @@ async fn the_smallest_chunks_without_end_leave_others_their_turns() {
     }
 
     assert!(!reading.is_finished());
+}
+
+#[tokio::test]
+async fn tls_records_without_end_end_the_connection_and_hold_up_nobody() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    for kind in [Flood::KeyUpdates, Flood::Empty, Flood::Tickets] {
+        for first in ["", head] {
+            let (upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
+                "/flood" => Reply::Flood(first.to_owned(), kind),
+                path => Reply::Keep(ok(path)),
+            })
+            .await;
+
+            // Ends by itself, long before anything is late.
+            let (one, other) = (get("/flood", ""), get("/calm", ""));
+            let (answer, calm) = tokio::join!(daemon.raw(&one), daemon.raw(&other));
+
+            assert!(calm.ends_with("/calm"), "{kind:?}: {calm}");
+            match first.is_empty() {
+                true => assert!(answer.contains("\"upstream.closed\""), "{kind:?}: {answer}"),
+                false => assert!(answer.ends_with("\r\n\r\nhalf"), "{kind:?}: {answer}"),
+            }
+            while upstream.ended() == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_records_between_the_bytes_of_an_answer_leave_others_their_turns() {
+    let (_upstream, daemon) = answering(|head| match head.split(' ').nth(1).unwrap() {
+        "/flood" => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+            Reply::Flood(head.to_owned(), Flood::TicketsAndData)
+        }
+        path => Reply::Keep(ok(path)),
+    })
+    .await;
+    let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
+    caller.write_all(b"GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert!(read_until(&mut caller, "\r\n\r\nx").await.starts_with("HTTP/1.1 200 "));
+
+    for _ in 0..20 {
+        assert!(daemon.raw(&get("/calm", "")).await.ends_with("/calm"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_in_its_middle_ends() {
+    let never = Arc::new(Semaphore::new(0));
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_owned();
+    let (upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
+        "/half" => Reply::Late(half.clone(), never.clone(), String::new()),
+        path => Reply::Keep(ok(path)),
+    })
+    .await;
+
+    let answer = daemon.raw(&get("/half", "")).await;
+
+    assert!(answer.ends_with("\r\n\r\nhalf"), "{answer}");
+    assert!(daemon.raw(&get("/next", "")).await.ends_with("/next"));
+    let came_over = upstream.came_over();
+    assert_ne!(came_over[0], came_over[1], "what stopped is not used again");
 }
 
 #[tokio::test]

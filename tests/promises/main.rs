@@ -36,6 +36,7 @@ mod secrets;
 mod shields;
 mod sockets;
 mod spellings;
+mod strangers;
 mod survives;
 mod tells;
 mod tokens;

@@ -178,7 +178,7 @@ fn odd_transfer_encodings_are_refused() {
 #[test]
 fn another_users_process_is_refused() {
     let (head, ()) = request("GET", "/", &[("host", "localhost")]).into_parts();
-    let visitor = Visitor::new(visitor().peer, false);
+    let visitor = Visitor::new(visitor().peer, Standing::Stranger(Some(1)), Arc::default());
     assert_eq!(check(&head, &visitor, &guard()).map(drop), Err(Error::User));
 }
 
@@ -238,5 +238,5 @@ fn with_keys(set: impl FnOnce(Keys) -> Keys) -> Guard {
 }
 
 fn visitor() -> Visitor {
-    Visitor::new(Peer::Unix { uid: 0, pid: None }, true)
+    Visitor::new(Peer::Unix { uid: 0, pid: None }, Standing::Owner, Arc::default())
 }

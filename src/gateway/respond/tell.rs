@@ -150,6 +150,15 @@ fn tell_guard(error: guard::Error) -> Told {
         )
         .token("http_request_error")
         .closing(),
+        // RFC 6585 §5: also where a single field is at fault.
+        E::Options => Told::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "request.too-large",
+            "Request too large",
+            "Name in Connection only the header fields that are hop-by-hop.",
+        )
+        .token("http_request_error")
+        .closing(),
         E::TargetTooLong(_) => Told::new(
             StatusCode::URI_TOO_LONG,
             "request.too-large",

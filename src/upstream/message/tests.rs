@@ -228,3 +228,19 @@ proptest! {
         let _ = read(&Method::GET, &[start.as_bytes(), &bytes]);
     }
 }
+
+#[test]
+fn an_answer_whose_connection_names_a_thousand_fields_is_none() {
+    let answer = |options: usize| {
+        let names = vec!["x"; options].join(",");
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: {names}\r\n\r\n")
+    };
+
+    assert!(get(&answer(MAX_OPTIONS)).is_ok());
+    for options in [MAX_OPTIONS + 1, 29_000] {
+        assert_eq!(get(&answer(options)).unwrap_err(), Malformed::Options);
+    }
+    let lines = "Connection: x\r\n".repeat(MAX_OPTIONS + 1);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n");
+    assert_eq!(get(&answer).unwrap_err(), Malformed::Options);
+}

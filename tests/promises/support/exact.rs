@@ -15,6 +15,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::records::{Flood, flood};
 use super::{Daemon, PATIENCE, daemon_before};
 
 /// What is done once a request is there.
@@ -43,6 +44,8 @@ pub enum Reply {
     Drip(String),
     /// The first bytes, then the others again and again while they are taken.
     Endless(String, String),
+    /// These bytes; then TLS records that carry no answer, without end.
+    Flood(String, Flood),
     /// The first bytes, and the others once somebody says so, who is told by the end of the
     /// semaphore that they are there; then nothing more, and no end.
     Late(String, Arc<Semaphore>, String),
@@ -71,12 +74,14 @@ pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exa
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
+    // For records made by hand.
+    config.enable_secret_extraction = true;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let (seen, connections) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<usize>>::default());
     let (reply, kept, count) = (Arc::new(reply), seen.clone(), connections.clone());
@@ -220,6 +225,10 @@ async fn answer(
         Reply::Switch => {
             write(&mut tls, &switched(head)).await;
             echo(tls).await;
+        }
+        Reply::Flood(first, kind) => {
+            write(&mut tls, &first).await;
+            flood(tls, kind).await;
         }
         Reply::Deaf => {}
         Reply::Mute(word) => {

@@ -3,6 +3,7 @@
 pub mod exact;
 mod load;
 mod program;
+pub mod records;
 mod stall;
 mod time;
 

@@ -119,9 +119,24 @@ impl Place {
         assert!(told.status.success(), "{told:?}");
     }
 
+    /// Returns where the socket of the API is.
+    pub fn socket(&self) -> PathBuf {
+        self.state("run/proxy.sock")
+    }
+
     /// Starts it and waits until it listens.
     pub async fn start(&self) -> Program {
         self.launch(self.serve()).await
+    }
+
+    /// The same with at most so many open files.
+    pub async fn start_with_files(&self, most: u32) -> Program {
+        let served = self.serve();
+        let mut command = Command::new("/usr/bin/prlimit");
+        command.arg(format!("--nofile={most}:{most}")).arg(served.get_program());
+        command.args(served.get_args()).current_dir(self.home.path());
+        command.env_clear().envs(&self.environment);
+        self.launch(command).await
     }
 
     /// Hands it this socket, as systemd does, and waits until it listens.
@@ -229,6 +244,11 @@ impl Program {
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.expect("it logs no such line")
+    }
+
+    /// Returns the lines of the log that have come and that nobody has waited for.
+    pub fn lines(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.log.try_recv().ok()).collect()
     }
 
     /// Ends it as the kernel does when memory runs out.

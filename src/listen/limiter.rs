@@ -1,0 +1,264 @@
+//! How many connections there may be, and whose: a place is taken once it is known who calls.
+//!
+//! Users who are let in share `limits.connections`, three quarters of which are the owner's, and
+//! some of these the unix socket's. All others have small numbers beside that, for as long as a
+//! refusal takes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Peer, Standing};
+
+/// Counts connections by who has opened them. Clones share the counts.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimiter {
+    most: usize,
+    open: Arc<Mutex<Open>>,
+}
+
+/// The right to have one connection, until dropped.
+#[derive(Debug)]
+pub struct ConnectionPermit {
+    kind: Kind,
+    open: Arc<Mutex<Open>>,
+}
+
+/// Which limit a connection counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Owner {
+        is_unix: bool,
+    },
+    Guest,
+    Remote,
+    Stranger(Option<u32>),
+    Unsettled(u32),
+    /// One too many, which is told so.
+    Overflow,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    owner_tcp: usize,
+    owner_unix: usize,
+    guests: usize,
+    remote: usize,
+    strangers: ByUser,
+    unsettled: ByUser,
+    overflow: usize,
+}
+
+/// Connections of users who are not let in, or not yet.
+#[derive(Debug, Default)]
+struct ByUser {
+    all: usize,
+    /// Without a user: those of whom the kernel says nothing.
+    each: BTreeMap<Option<u32>, usize>,
+}
+
+impl ConnectionLimiter {
+    /// Lets `most` connections be open at once.
+    pub fn new(most: usize) -> Self {
+        Self { most, open: Arc::default() }
+    }
+
+    /// Takes a place for a connection of `peer`.
+    ///
+    /// # Errors
+    ///
+    /// The limit that was reached, for the log.
+    pub fn acquire(
+        &self,
+        peer: &Peer,
+        standing: Standing,
+    ) -> Result<ConnectionPermit, &'static str> {
+        let is_unix = match peer {
+            Peer::Unix { .. } => true,
+            Peer::Tcp { .. } => false,
+        };
+        let kind = match standing {
+            Standing::Owner => Kind::Owner { is_unix },
+            Standing::Guest => Kind::Guest,
+            Standing::Remote => Kind::Remote,
+            Standing::Stranger(uid) => Kind::Stranger(uid),
+            Standing::Unsettled(uid) => Kind::Unsettled(uid),
+        };
+        self.take(kind).or_else(|limit| match standing.is_let_in() {
+            true => self.take(Kind::Overflow).map_err(|_| limit),
+            false => Err(limit),
+        })
+    }
+
+    fn take(&self, kind: Kind) -> Result<ConnectionPermit, &'static str> {
+        let mut open = self.open();
+        let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
+        let others = open.guests + open.remote;
+        let (for_unix, for_others) = (UNIX.min(self.most / 4), self.most / 4);
+        // What the unix socket has not taken of its own part is kept free for it.
+        let kept = for_unix.saturating_sub(open.owner_unix);
+        let reached = match kind {
+            Kind::Owner { is_unix: true } => (served >= self.most).then_some(ALL),
+            Kind::Owner { is_unix: false } | Kind::Guest | Kind::Remote
+                if served + kept >= self.most =>
+            {
+                Some(ALL)
+            }
+            Kind::Guest => (others >= for_others).then_some("users beside the owner"),
+            Kind::Remote => (others >= for_others || open.remote >= for_others.div_ceil(2))
+                .then_some("other machines"),
+            Kind::Stranger(uid) => open.strangers.reached(uid),
+            Kind::Unsettled(uid) => open.unsettled.reached(Some(uid)),
+            Kind::Overflow => (open.overflow >= OVERFLOW).then_some(ALL),
+            Kind::Owner { is_unix: false } => None,
+        };
+        if let Some(limit) = reached {
+            return Err(limit);
+        }
+        open.count(kind, |count| *count += 1);
+        Ok(ConnectionPermit { kind, open: self.open.clone() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConnectionPermit {
+    /// Says whether requests are answered on it, rather than told that there are too many.
+    pub fn has_room(&self) -> bool {
+        self.kind != Kind::Overflow
+    }
+
+    /// Says whether the connection may stay between two requests.
+    pub fn may_stay(&self) -> bool {
+        matches!(self.kind, Kind::Owner { .. } | Kind::Guest | Kind::Remote)
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.count(self.kind, |count| *count -= 1);
+    }
+}
+
+impl Open {
+    /// Changes what a connection of this kind counts for.
+    fn count(&mut self, kind: Kind, change: impl Fn(&mut usize)) {
+        match kind {
+            Kind::Owner { is_unix: true } => change(&mut self.owner_unix),
+            Kind::Owner { is_unix: false } => change(&mut self.owner_tcp),
+            Kind::Guest => change(&mut self.guests),
+            Kind::Remote => change(&mut self.remote),
+            Kind::Stranger(uid) => self.strangers.count(uid, change),
+            Kind::Unsettled(uid) => self.unsettled.count(Some(uid), change),
+            Kind::Overflow => change(&mut self.overflow),
+        }
+    }
+}
+
+impl ByUser {
+    /// Returns the limit that one more connection of this user would exceed.
+    fn reached(&self, uid: Option<u32>) -> Option<&'static str> {
+        match self.each.get(&uid) {
+            _ if self.all >= STRANGERS => Some("all other users"),
+            Some(each) if *each >= STRANGERS_EACH => Some("one other user"),
+            Some(_) | None => None,
+        }
+    }
+
+    fn count(&mut self, uid: Option<u32>, change: impl Fn(&mut usize)) {
+        change(&mut self.all);
+        let each = self.each.entry(uid).or_default();
+        change(each);
+        if *each == 0 {
+            self.each.remove(&uid);
+        }
+    }
+}
+
+/// How the log names `limits.connections`.
+const ALL: &str = "limits.connections";
+
+/// Places of the unix socket that no other connection takes.
+const UNIX: usize = 64;
+
+/// Most connections at once of all users who are not let in, and of one of them.
+const STRANGERS: usize = 256;
+const STRANGERS_EACH: usize = 32;
+
+/// Most connections beyond their limit that are told so.
+const OVERFLOW: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_has_32_places_and_all_of_them_256() {
+        let limiter = ConnectionLimiter::new(4096);
+        let mut held = vec![];
+        let mut take =
+            |uid| limiter.acquire(&tcp(), Standing::Stranger(uid)).map(|it| held.push(it));
+
+        for uid in [None, Some(1)] {
+            assert_eq!((0..40).filter(|_| take(uid).is_ok()).count(), 32, "{uid:?}");
+        }
+        assert_eq!(take(Some(1)), Err("one other user"));
+        assert_eq!((2..1_000).filter(|uid| take(Some(*uid)).is_ok()).count(), 256 - 64);
+        assert_eq!(take(Some(7_000)), Err("all other users"));
+
+        assert!(limiter.acquire(&tcp(), Standing::Owner).unwrap().has_room());
+        held.clear();
+        assert!(limiter.open().strangers.each.is_empty());
+        assert!(limiter.acquire(&tcp(), Standing::Stranger(Some(1))).is_ok());
+    }
+
+    #[test]
+    fn three_quarters_are_the_owners_whoever_else_is_let_in() {
+        let limiter = ConnectionLimiter::new(4096);
+        let fill = |peer: &Peer, standing| {
+            let places = std::iter::from_fn(|| limiter.acquire(peer, standing).ok());
+            places.take_while(ConnectionPermit::has_room).collect::<Vec<_>>()
+        };
+
+        let remote = fill(&tcp(), Standing::Remote);
+        let guests = fill(&unix(), Standing::Guest);
+        assert_eq!((remote.len(), guests.len()), (512, 512));
+        let owner = fill(&tcp(), Standing::Owner);
+        assert_eq!(owner.len(), 4096 - 1024 - 64);
+        // Nor does TCP ever take what is the socket's.
+        assert_eq!(fill(&unix(), Standing::Owner).len(), 64);
+    }
+
+    #[test]
+    fn the_owner_alone_has_all_places_and_a_few_more_are_told() {
+        let limiter = ConnectionLimiter::new(2);
+        let take = || limiter.acquire(&tcp(), Standing::Owner);
+        let held: Vec<_> = std::iter::from_fn(|| take().ok()).take(1_000).collect();
+
+        assert_eq!(held.iter().filter(|place| place.has_room()).count(), 2);
+        assert_eq!(held.len(), 2 + 64);
+        assert_eq!(take().err(), Some(ALL));
+    }
+
+    #[test]
+    fn users_who_wait_for_the_user_database_take_no_place_of_others() {
+        let limiter = ConnectionLimiter::new(4096);
+        let waiting = |uid| limiter.acquire(&tcp(), Standing::Unsettled(uid));
+        let held: Vec<_> = (0..300).filter_map(|uid| waiting(uid).ok()).collect();
+
+        assert_eq!(held.len(), 256);
+        for standing in [Standing::Owner, Standing::Guest, Standing::Stranger(Some(300))] {
+            assert!(limiter.acquire(&tcp(), standing).unwrap().has_room(), "{standing:?}");
+        }
+    }
+
+    fn tcp() -> Peer {
+        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: crate::listen::User::Unknown }
+    }
+
+    fn unix() -> Peer {
+        Peer::Unix { uid: 0, pid: None }
+    }
+}

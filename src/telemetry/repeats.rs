@@ -1,0 +1,144 @@
+//! Events that others can cause as often as they like: the first one is logged, the rest counted.
+//!
+//! Bounded in memory too: what is beyond [`MAX_KEYS`] different ones in a period is counted in one.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// Counts the repeats of events, each kind of which has a key.
+#[derive(Debug)]
+pub struct Repeats<K> {
+    period: Duration,
+    counts: Mutex<Counts<K>>,
+    /// Told when there is something to report in the end.
+    begun: Notify,
+}
+
+#[derive(Debug)]
+struct Counts<K> {
+    /// Repeats since the last line, by key.
+    known: BTreeMap<K, u64>,
+    /// Events that found no room for their key.
+    beyond: u64,
+}
+
+impl<K: Ord + Clone> Repeats<K> {
+    /// Lets one event of a kind be logged in each `period`.
+    pub fn new(period: Duration) -> Self {
+        let counts = Mutex::new(Counts { known: BTreeMap::new(), beyond: 0 });
+        Self { period, counts, begun: Notify::new() }
+    }
+
+    /// Counts an event, and says whether it is to be logged by itself.
+    pub fn is_first(&self, key: K) -> bool {
+        let mut counts = self.counts();
+        if let Some(count) = counts.known.get_mut(&key) {
+            *count += 1;
+            return false;
+        }
+        if counts.known.is_empty() {
+            self.begun.notify_one();
+        }
+        if counts.known.len() >= MAX_KEYS {
+            counts.beyond += 1;
+            return false;
+        }
+        counts.known.insert(key, 0);
+        true
+    }
+
+    /// Reports the repeats of each period to `log`, for ever. Those of kinds beyond [`MAX_KEYS`]
+    /// have no key.
+    pub async fn report(&self, log: impl Fn(Option<&K>, u64)) {
+        loop {
+            self.begun.notified().await;
+            while self.is_under_way() {
+                tokio::time::sleep(self.period).await;
+                self.report_once(&log);
+            }
+        }
+    }
+
+    fn report_once(&self, log: impl Fn(Option<&K>, u64)) {
+        let mut repeated = vec![];
+        let beyond = {
+            let mut counts = self.counts();
+            counts.known.retain(|key, count| {
+                let repeats = std::mem::take(count);
+                if repeats > 0 {
+                    repeated.push((key.clone(), repeats));
+                }
+                repeats > 0
+            });
+            std::mem::take(&mut counts.beyond)
+        };
+        repeated.iter().for_each(|(key, count)| log(Some(key), *count));
+        if beyond > 0 {
+            log(None, beyond);
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        !self.counts().known.is_empty()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts<K>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Most kinds of events that are told apart in a period: each may be a line in it.
+const MAX_KEYS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_is_logged_and_the_rest_are_counted_once_a_period() {
+        let (repeats, reported) = reporting();
+
+        let first: Vec<bool> = (0..1_000).map(|_| repeats.is_first(7)).collect();
+        assert_eq!(first.iter().filter(|it| **it).count(), 1);
+        tokio::time::sleep(PERIOD * 3 / 2).await;
+        assert_eq!(reported.lock().unwrap().split_off(0), [(Some(7), 999)]);
+        // Still under way: the next line is the next period's.
+        assert!(!repeats.is_first(7));
+        tokio::time::sleep(PERIOD).await;
+        assert_eq!(reported.lock().unwrap().split_off(0), [(Some(7), 1)]);
+
+        tokio::time::sleep(PERIOD * 2).await;
+        assert!(reported.lock().unwrap().is_empty());
+        assert!(repeats.is_first(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_kinds_there_are_the_lines_are_few() {
+        let (repeats, reported) = reporting();
+
+        let first = (0..10_000).filter(|key| repeats.is_first(*key)).count();
+
+        assert_eq!(first, MAX_KEYS);
+        tokio::time::sleep(PERIOD * 3 / 2).await;
+        assert_eq!(*reported.lock().unwrap(), [(None, 10_000 - MAX_KEYS as u64)]);
+    }
+
+    type Reported = Arc<Mutex<Vec<(Option<u32>, u64)>>>;
+
+    fn reporting() -> (Arc<Repeats<u32>>, Reported) {
+        let (repeats, reported) = (Arc::new(Repeats::new(PERIOD)), Reported::default());
+        let (counts, lines) = (repeats.clone(), reported.clone());
+        tokio::spawn(async move {
+            let log = |key: Option<&u32>, count| lines.lock().unwrap().push((key.copied(), count));
+            counts.report(log).await;
+        });
+        (repeats, reported)
+    }
+
+    const PERIOD: Duration = Duration::from_secs(1);
+}
