@@ -6,6 +6,7 @@
 
 mod ask;
 mod dial;
+mod framing;
 mod line;
 mod message;
 mod pool;
@@ -26,11 +27,11 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
-pub use self::ask::Ask;
+pub use self::ask::{Ask, Reuse};
 use self::dial::{Dialed, Dialer};
 use self::line::{Line, Lost};
 pub use self::message::Malformed;
-use self::pool::Pool;
+use self::pool::{Next, Pool};
 pub use self::relayed::Relayed;
 pub use self::replay::{Keep, Kept};
 pub use self::resolve::{Resolver, Unresolved};
@@ -257,10 +258,16 @@ impl Upstream {
         // What is rare stands in boxes: it would make the future of every request larger.
         let tried = match self.0.streams.as_ref().and_then(SharedStreams::live) {
             Some(streams) => Some(Box::pin(self.by_stream(streams, ask)).await),
-            None => match self.0.pool.take(repeat) {
-                Some(line) => Some(self.by_line(line, era, ask).await),
-                None => None,
-            },
+            None => {
+                let client = match ask.reuse() {
+                    Reuse::Client(client) => Some(client),
+                    Reuse::Shared | Reuse::Never => None,
+                };
+                match self.0.pool.take(repeat, client) {
+                    Some(line) => Some(self.by_line(line, era, ask).await),
+                    None => None,
+                }
+            }
         };
         match tried {
             Some(Ok(answer)) => Ok(answer),
@@ -276,7 +283,7 @@ impl Upstream {
     async fn send_fresh(&self, ask: &mut impl Ask) -> Result<Response<Relayed>, Error> {
         let era = self.0.pool.era();
         let answer = match self.dial_once().await? {
-            Dialed::Line(line) => self.by_line(line, era, ask).await,
+            Dialed::Line(line) => self.by_line((line, None), era, ask).await,
             Dialed::Streams(streams) => self.by_stream(streams, ask).await,
         };
         answer.map_err(|failed| failed.error)
@@ -298,12 +305,22 @@ impl Upstream {
 
     async fn by_line(
         &self,
-        mut line: Line,
+        (mut line, client): (Line, Option<Box<str>>),
         era: u64,
         ask: &mut impl Ask,
     ) -> Result<Response<Relayed>, Failed> {
+        let has_body = ask.body().length() != Some(0);
         let answer = self.judged(line.exchange(ask, self.0.header_timeout).await)?;
-        let lease = pool::Lease::new(self.0.pool.clone(), line, era);
+        let next = match ask.reuse() {
+            Reuse::Client(client) if has_body => Next::Client(client.into(), era),
+            Reuse::Never if has_body => Next::Nothing,
+            // Once it has carried a body of a client it stays that client's.
+            Reuse::Shared | Reuse::Client(_) | Reuse::Never => match client {
+                Some(client) => Next::Client(client, era),
+                None => Next::Any(era),
+            },
+        };
+        let lease = pool::Lease::new(self.0.pool.clone(), line, next);
         Ok(answer.map(|()| Relayed::over(lease)))
     }
 
