@@ -31,7 +31,7 @@ pub use self::ask::{Ask, Reuse};
 use self::dial::{Dialed, Dialer};
 use self::line::{Line, Lost};
 pub use self::message::Malformed;
-use self::pool::{Next, Pool};
+use self::pool::Pool;
 pub use self::relayed::Relayed;
 pub use self::replay::{Keep, Kept};
 pub use self::resolve::{Resolver, Unresolved};
@@ -283,7 +283,7 @@ impl Upstream {
     async fn send_fresh(&self, ask: &mut impl Ask) -> Result<Response<Relayed>, Error> {
         let era = self.0.pool.era();
         let answer = match self.dial_once().await? {
-            Dialed::Line(line) => self.by_line((line, None), era, ask).await,
+            Dialed::Line(line) => self.by_line(line, era, ask).await,
             Dialed::Streams(streams) => self.by_stream(streams, ask).await,
         };
         answer.map_err(|failed| failed.error)
@@ -305,22 +305,12 @@ impl Upstream {
 
     async fn by_line(
         &self,
-        (mut line, client): (Line, Option<Box<str>>),
+        mut line: Line,
         era: u64,
         ask: &mut impl Ask,
     ) -> Result<Response<Relayed>, Failed> {
-        let has_body = ask.body().length() != Some(0);
         let answer = self.judged(line.exchange(ask, self.0.header_timeout).await)?;
-        let next = match ask.reuse() {
-            Reuse::Client(client) if has_body => Next::Client(client.into(), era),
-            Reuse::Never if has_body => Next::Nothing,
-            // Once it has carried a body of a client it stays that client's.
-            Reuse::Shared | Reuse::Client(_) | Reuse::Never => match client {
-                Some(client) => Next::Client(client, era),
-                None => Next::Any(era),
-            },
-        };
-        let lease = pool::Lease::new(self.0.pool.clone(), line, next);
+        let lease = pool::Lease::new(self.0.pool.clone(), line, era);
         Ok(answer.map(|()| Relayed::over(lease)))
     }
 

@@ -30,19 +30,6 @@ struct State {
 struct Idle {
     line: Line,
     since: Duration,
-    /// The client that has sent a body over it, if only that one may use it.
-    client: Option<Box<str>>,
-}
-
-/// To whom a connection is given after its request.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// To any request, if the connection is as old as this era.
-    Any(u64),
-    /// To a request of this client, if it is as old as this era.
-    Client(Box<str>, u64),
-    /// To none.
-    Nothing,
 }
 
 impl Pool {
@@ -53,12 +40,8 @@ impl Pool {
     }
 
     /// Takes a connection that a request of this kind and this client may use, if there is one that
-    /// still lives, and the client that alone may use it.
-    pub(super) fn take(
-        &self,
-        repeat: Repeat,
-        client: Option<&str>,
-    ) -> Option<(Line, Option<Box<str>>)> {
+    /// still lives.
+    pub(super) fn take(&self, repeat: Repeat, client: Option<&str>) -> Option<Line> {
         let limit = match repeat {
             Repeat::Harmless => KEPT,
             Repeat::Never => JUST_USED,
@@ -67,9 +50,7 @@ impl Pool {
         loop {
             let mut taken = {
                 let mut state = self.state();
-                let is_usable =
-                    |idle: &Idle| idle.client.is_none() || idle.client.as_deref() == client;
-                let youngest = state.idle.iter().rposition(is_usable)?;
+                let youngest = state.idle.iter().rposition(|idle| idle.line.may_serve(client))?;
                 // When the youngest one is too old, all are.
                 if now.saturating_sub(state.idle[youngest].since) > limit {
                     return None;
@@ -77,7 +58,7 @@ impl Pool {
                 state.idle.remove(youngest)
             };
             if taken.line.lives() {
-                return Some((taken.line, taken.client));
+                return Some(taken.line);
             }
         }
     }
@@ -95,12 +76,7 @@ impl Pool {
     }
 
     /// Puts back a connection that a request has used.
-    fn put(&self, line: Line, next: Next) {
-        let (client, era) = match next {
-            Next::Any(era) => (None, era),
-            Next::Client(client, era) => (Some(client), era),
-            Next::Nothing => return,
-        };
+    fn put(&self, line: Line, era: u64) {
         let now = self.clock.boot();
         let mut state = self.state();
         if state.era != era {
@@ -110,13 +86,12 @@ impl Pool {
         if std::mem::take(&mut state.asleep) {
             self.roused.notify_one();
         }
-        state.add(Idle { line, since: now, client });
+        state.add(line, now);
     }
 
     /// Adds a connection that nobody has used yet.
     pub(super) fn add(&self, line: Line) {
-        let since = self.clock.boot();
-        self.state().add(Idle { line, since, client: None });
+        self.state().add(line, self.clock.boot());
     }
 
     /// Closes what is dead or too old; says whether a warm connection is missing.
@@ -124,7 +99,7 @@ impl Pool {
         let now = self.clock.boot();
         let mut state = self.state();
         state.idle.retain_mut(|idle| now.saturating_sub(idle.since) <= KEPT && idle.line.lives());
-        let mut shared = state.idle.iter().rev().filter(|idle| idle.client.is_none());
+        let mut shared = state.idle.iter().rev().filter(|idle| idle.line.may_serve(None));
         shared.next().is_none_or(|idle| now.saturating_sub(idle.since) > KEPT - 2 * TICK)
     }
 
@@ -153,15 +128,14 @@ impl Pool {
 }
 
 impl State {
-    fn add(&mut self, idle: Idle) {
+    fn add(&mut self, line: Line, now: Duration) {
         // The oldest come first.
-        let age = |old: &Idle| idle.since.saturating_sub(old.since);
-        let expired = self.idle.partition_point(|old| age(old) > KEPT);
+        let expired = self.idle.partition_point(|old| now.saturating_sub(old.since) > KEPT);
         self.idle.drain(..expired);
         if self.idle.len() == MOST_IDLE {
             self.idle.remove(0);
         }
-        self.idle.push(idle);
+        self.idle.push(Idle { line, since: now });
     }
 }
 
@@ -169,22 +143,30 @@ impl State {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     pub(super) line: Line,
-    next: Next,
+    era: u64,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, line: Line, next: Next) -> Self {
-        Self { pool, line, next }
+    pub(super) fn new(pool: Arc<Pool>, line: Line, era: u64) -> Self {
+        Self { pool, line, era }
+    }
+
+    /// For a connection that ends with this answer.
+    pub(super) fn last(pool: Arc<Pool>, line: Line) -> Self {
+        Self::new(pool, line, NO_ERA)
     }
 
     /// Gives the connection back: its answer has been read to the end. One that came before the
     /// request was sent leaves half a request on the wire.
     pub(super) fn finish(mut self) {
         if self.line.lives() {
-            self.pool.put(self.line, self.next);
+            self.pool.put(self.line, self.era);
         }
     }
 }
+
+/// What is of it is never taken back.
+const NO_ERA: u64 = u64::MAX;
 
 /// Servers close idle connections after 60 s and more (nginx 75 s, AWS load balancers 60 s): ours
 /// must be gone before theirs are.

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::pool::{Lease, Next};
+use super::pool::Lease;
 use super::{Ask, Error, Relayed, Upstream};
 
 /// A connection that speaks WebSocket from now on.
@@ -41,7 +41,7 @@ impl Upstream {
             }
             other => {
                 let answer = self.judged(other).map_err(|failed| failed.error)?;
-                let lease = Lease::new(self.0.pool.clone(), line, Next::Nothing);
+                let lease = Lease::last(self.0.pool.clone(), line);
                 Ok(answer.map(|()| Relayed::over(lease)))
             }
         }
