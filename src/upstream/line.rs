@@ -101,9 +101,9 @@ impl Line {
         self.0.is_done() && self.0.is_silent()
     }
 
-    /// Says whether a request of this client may use it.
-    pub(super) fn may_serve(&self, client: Option<&str>) -> bool {
-        self.0.client.is_none() || self.0.client.as_deref() == client
+    /// Returns the client that alone may use it, if it is not everybody's.
+    pub(super) fn client(&self) -> Option<&str> {
+        self.0.client.as_deref()
     }
 
     /// Has the next answer use the memory of these fields.

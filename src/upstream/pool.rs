@@ -50,12 +50,14 @@ impl Pool {
         loop {
             let mut taken = {
                 let mut state = self.state();
-                let youngest = state.idle.iter().rposition(|idle| idle.line.may_serve(client))?;
-                // When the youngest one is too old, all are.
-                if now.saturating_sub(state.idle[youngest].since) > limit {
-                    return None;
-                }
-                state.idle.remove(youngest)
+                let is_young = |idle: &Idle| now.saturating_sub(idle.since) <= limit;
+                let youngest = |client| {
+                    let mut idle = state.idle.iter();
+                    idle.rposition(|idle| is_young(idle) && idle.line.client() == client)
+                };
+                // A client's own one serves nobody else.
+                let at = youngest(client).or_else(|| youngest(None))?;
+                state.idle.remove(at)
             };
             if taken.line.lives() {
                 return Some(taken.line);
@@ -99,7 +101,7 @@ impl Pool {
         let now = self.clock.boot();
         let mut state = self.state();
         state.idle.retain_mut(|idle| now.saturating_sub(idle.since) <= KEPT && idle.line.lives());
-        let mut shared = state.idle.iter().rev().filter(|idle| idle.line.may_serve(None));
+        let mut shared = state.idle.iter().rev().filter(|idle| idle.line.client().is_none());
         shared.next().is_none_or(|idle| now.saturating_sub(idle.since) > KEPT - 2 * TICK)
     }
 
