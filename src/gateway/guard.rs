@@ -19,8 +19,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::caller::{self, Caller, Keys};
 use super::headers::has_too_many_options;
-use super::login;
 use super::visitor::Visitor;
+use super::{hops, login};
+use crate::clients;
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, Peer, Standing, Users, is_navigation};
 use crate::telemetry::escape_truncated;
@@ -155,7 +156,8 @@ pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result
     if is_for_others(method, uri, |host| is_among(&hosts, host)) {
         return Err(Error::ForeignHost);
     }
-    forwarded(method)
+    forwarded(method)?;
+    Ok(caller::check_target(uri)?)
 }
 
 /// Admits a well-formed request that the user's own tool has sent.
@@ -175,6 +177,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
     if has_too_many_options(&head.headers) {
         return Err(Error::Options);
     }
+    hops::left(head).map_err(|hops::Malformed| Error::Framing("Max-Forwards is not one number"))?;
     target(&head.method, &head.uri)?;
     let host = one_host(&head.headers, guard)?;
     short_enough(&head.uri, guard.target_bytes)?;
@@ -187,7 +190,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
     }
     forwarded(&head.method)?;
     let switches = switches(head, guard.switches)?;
-    let caller = guard.keys.caller(&head.headers)?;
+    let caller = guard.keys.caller(head)?;
     // A login may carry its key in its form, which is read where it is answered.
     if !(head.method == Method::POST && head.uri.path() == login::PATH) {
         guard.keys.check(&caller)?;
@@ -215,7 +218,11 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
         return;
     }
     // Escaped: a control character of a caller's must not reach a terminal.
-    let said = |name| Some(escape_truncated(head.headers.get(name)?.as_bytes()));
+    let said = |name| {
+        let value = head.headers.get(name)?.as_bytes();
+        let is_key = clients::contains_key(value);
+        Some(if is_key { clients::REDACTED.to_owned() } else { escape_truncated(value) })
+    };
     let (host, origin) = (said(HOST), said(ORIGIN));
     let (host, origin) = (host.as_deref(), origin.as_deref());
     let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());

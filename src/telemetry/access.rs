@@ -111,11 +111,12 @@ pub struct Noted {
 }
 
 impl Access {
-    /// Begins with the head of a request; `who` is asked only if somebody reads it, and without a
-    /// caller there is no line.
+    /// Begins with the head of a request. If somebody reads it, `who` is asked, and `loggable` says
+    /// how its path is written; without a caller there is no line.
     pub fn begin<B>(
         record: &Arc<Record>,
         request: &http::Request<B>,
+        loggable: impl FnOnce(&str) -> String,
         who: impl FnOnce() -> Option<Arc<Who>>,
     ) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +126,8 @@ impl Access {
             Box::new(Line {
                 id,
                 method: truncate(request.method().as_str()).into_owned(),
-                path: truncate(request.uri().path()).into_owned(),
+                // Cut after a key was taken out: half of one would stay.
+                path: truncate(&loggable(request.uri().path())).into_owned(),
                 who,
                 noted: Noted::default(),
                 trace: trace::id(request.headers()).map(str::to_owned),
@@ -225,7 +227,7 @@ mod tests {
 
         let process = Process { pid: 7, program: "curl".to_owned() };
         let who = Who { peer: "somebody".to_owned(), uid: Some(1000), process: process.into() };
-        let mut access = Access::begin(&record, &request, || Some(who.into()));
+        let mut access = Access::begin(&record, &request, str::to_owned, || Some(who.into()));
         let mut response = Response::new(());
         response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
         access.answered(&response, &Spent::default());
@@ -249,7 +251,8 @@ mod tests {
         drop(record.feed.listen());
         let request = http::Request::get("/").body(()).unwrap();
 
-        let access = Access::begin(&record, &request, || panic!("nobody asked"));
+        let unread = |_: &str| panic!("nobody reads it");
+        let access = Access::begin(&record, &request, unread, || panic!("nobody asked"));
 
         assert!(access.line.is_none());
     }

@@ -1,6 +1,7 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
 use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::config::{Anonymous, Rule};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -38,6 +39,9 @@ async fn only_what_concerns_the_request_goes_up() {
     let fields = "Connection: keep-alive, X-Drop, Authorization, Host\r\nX-Drop: 1\r\nX-Keep: 1\r\n\
         Authorization: Basic xyz\r\nauthorization: Bearer other\r\nCookie: a=b\r\nclient_id: mine\r\n\
         X-Forwarded-For: 1.2.3.4\r\nX_Forwarded_Host: evil\r\nForwarded: for=1\r\nTE: trailers\r\n\
+        CF-Connecting-IP: 1.2.3.4\r\nTrue-Client-IP: 1.2.3.4\r\nFastly-Client-IP: 1.2.3.4\r\n\
+        CF_Connecting_IPv6: ::1\r\nX-Azure-SocketIP: 1.2.3.4\r\nX-ProxyUser-Ip: 1.2.3.4\r\n\
+        Client-IP: 1.2.3.4\r\nX-Original-For: 1.2.3.4\r\nX-Appengine-User-IP: 1.2.3.4\r\n\
         Keep-Alive: 5\r\nProxy-Authorization: Basic x\r\nReferer: http://localhost/\r\n\
         Upgrade: h2c\r\nHTTP2-Settings: x\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n";
 
@@ -59,6 +63,89 @@ async fn only_what_concerns_the_request_goes_up() {
             ("x-keep", "1"),
         ]
     );
+}
+
+#[tokio::test]
+async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let deny = vec![Rule::read("OPTIONS /api/sys/**").unwrap()];
+    let setup = daemon_before(upstream.address.port(), &upstream.ca);
+    let daemon = setup.set(|config| config.policy.deny = deny).run().await;
+    let ask = async |method: &str, path: &str, fields: &str| {
+        daemon.raw(&get(path, fields).replacen("GET", method, 1)).await
+    };
+
+    let answer = ask("OPTIONS", "/api/x", "Max-Forwards: 0\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(answer.contains("\r\nallow: GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS\r\n"));
+    assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+    // Nobody who would be refused is told anything.
+    for (path, fields, code) in [
+        ("/api/x", "Nexudus-Proxy-Key: x\r\n", "guard.client"),
+        ("/api/x", "Origin: http://evil.example\r\n", "guard.origin"),
+        ("/api/sys/users", "", "policy.denied"),
+    ] {
+        let refused = ask("OPTIONS", path, &format!("Max-Forwards: 0\r\n{fields}")).await;
+        assert!(refused.contains(&format!("\"code\":\"{code}\"")), "{refused}");
+    }
+    for value in ["-1", "", "1, 1", "0x1", "1\r\nMax-Forwards: 1"] {
+        let refused = ask("OPTIONS", "/api/x", &format!("Max-Forwards: {value}\r\n")).await;
+        assert!(refused.starts_with("HTTP/1.1 400 "), "{value}: {refused}");
+        assert!(refused.contains("\"code\":\"request.framing\""), "{value}: {refused}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+
+    for (method, sent, goes_up) in [
+        ("OPTIONS", "1", Some("0")),
+        ("OPTIONS", "010", Some("9")),
+        ("OPTIONS", "99999999999999999999999", Some("18446744073709551614")),
+        ("OPTIONS", "3\r\nConnection: max-forwards", None),
+        ("GET", "0", Some("0")),
+        ("POST", "x", Some("x")),
+    ] {
+        let fields = format!("Content-Length: 0\r\nMax-Forwards: {sent}\r\n");
+        let answer = ask(method, "/api/x", &fields).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{method} {sent}: {answer}");
+        let seen = upstream.seen().pop().unwrap();
+        let found = seen.lines().find_map(|line| line.strip_prefix("max-forwards: "));
+        assert_eq!(found, goes_up, "{method} {sent}: {seen}");
+    }
+    assert!(ask("TRACE", "/api/x", "Max-Forwards: 0\r\n").await.starts_with("HTTP/1.1 405 "));
+}
+
+#[tokio::test]
+async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_other() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    for anonymous in [Anonymous::Full, Anonymous::ReadOnly] {
+        let setup = daemon_before(upstream.address.port(), &upstream.ca);
+        let daemon = setup.set(|config| config.policy.anonymous = anonymous).run().await;
+        let keys = ["one", "other"].map(|name| {
+            let limits = Limits::default();
+            let key = clients::add(&daemon.home().join("state"), name, limits).unwrap();
+            format!("Nexudus-Proxy-Key: {}\r\n", key.expose())
+        });
+        // Returns the number of the connection that it went over. A body may come with any method.
+        let ask = async |key: &str, body: &str| {
+            let fields = format!("{key}Content-Length: {}\r\n", body.len());
+            let answer = daemon.raw(&(get("/api/x", &fields) + body)).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            upstream.came_over().pop().unwrap()
+        };
+
+        let first = ask(&keys[0], "").await;
+        assert_eq!(ask("", "").await, first, "without a body it is everybody's");
+        let own = ask(&keys[0], "GET /api/sys/users HTTP/1.1\r\nX: ").await;
+        let [keyless, other] = [ask("", "").await, ask(&keys[1], "").await];
+        assert!(keyless != own && other != own, "{own} {keyless} {other}");
+        assert_eq!(ask(&keys[0], "").await, own, "it stays that of its client");
+        let [keyless, other] = [ask("", "").await, ask(&keys[1], "x").await];
+        assert!(keyless != own && other != own, "{own} {keyless} {other}");
+
+        let with_body = ask("", "x").await;
+        let next = ask("", "x").await;
+        let is_limited = anonymous == Anonymous::ReadOnly;
+        assert_eq!(with_body != next, is_limited, "{anonymous:?}: {with_body} {next}");
+    }
 }
 
 #[tokio::test]

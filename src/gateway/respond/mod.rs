@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use self::tell::{Told, tell};
+use self::tell::{METHODS, Told, tell};
 use super::body::Body;
 use super::{Error, guard};
 use crate::config::{Limits, in_profile};
@@ -71,6 +71,15 @@ fn rendered(error: &Error, told: &Told) -> Response<Body> {
         fields.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
+    response
+}
+
+/// Answers an OPTIONS request that may not be forwarded (RFC 9110 §9.3.7).
+pub(super) fn options() -> Response<Body> {
+    let mut response = Response::new(Body::full(Bytes::new()));
+    let fields = response.headers_mut();
+    fields.insert(ALLOW, HeaderValue::from_static(METHODS));
+    sandbox(fields);
     response
 }
 

@@ -125,7 +125,7 @@ fn tell_guard(error: guard::Error) -> Told {
             StatusCode::BAD_REQUEST,
             "request.framing",
             "Malformed request",
-            "Send one Content-Length, or `Transfer-Encoding: chunked` alone.",
+            "Send one Content-Length or `Transfer-Encoding: chunked`, and one Max-Forwards at most.",
         )
         .token("http_request_error")
         .closing(),
@@ -223,6 +223,10 @@ fn tell_guard(error: guard::Error) -> Told {
                     "Send `Nexudus-Proxy-Key: KEY`; `nexudus-proxy client add NAME` makes one."
                 }
                 caller::Error::Two => "Send one key.",
+                caller::Error::Misplaced => {
+                    "Send it exactly as it was printed, and nowhere else: `Nexudus-Proxy-Key: KEY`, \
+                     `Authorization: Bearer KEY`, or as the password of Basic."
+                }
                 caller::Error::Refused(clients::Refused::Unreadable) => {
                     "Look at `nexudus-proxy client list`; the file is left as it is."
                 }
@@ -397,7 +401,7 @@ fn tell_upstream(error: &upstream::Error, repeat: Repeat) -> Told {
 const WRITTEN: &str = "A write may have been executed: look before you send it again.";
 
 /// [`guard::FORWARDED`] as `Allow` wants it.
-const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
+pub(super) const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
 
 #[cfg(test)]
 mod tests {
