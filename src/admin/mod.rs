@@ -11,6 +11,7 @@ pub mod words;
 mod events;
 mod health;
 mod metrics;
+mod origin;
 mod problem;
 mod shield;
 mod status;
@@ -38,7 +39,7 @@ use tower::ServiceExt as _;
 pub use self::health::{Heart, Pulse, STUCK, readiness};
 use self::problem::problem;
 pub use self::shield::Shield;
-use self::wire::{OTHER_ORIGIN, Phase, Problem, Reloaded, Stopping, UPSTREAM};
+use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::credentials::Credentials;
@@ -201,6 +202,7 @@ impl Admin {
         let everything = read_only
             .clone()
             .route("/v1/status", get(status))
+            .route("/v1/upstream", get(origin::upstream))
             .route("/v1/stop", post(stop))
             .route("/v1/yield", post(give_way))
             .route("/v1/reload", post(reload))
@@ -336,12 +338,8 @@ async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
 
 /// The stored login has changed. One that another origin has accepted is none of ours.
 async fn login(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response<Body> {
-    let mut pairs = query.iter().flat_map(|query| query.split('&'));
-    let origin = pairs.find_map(|pair| pair.strip_prefix(UPSTREAM)?.strip_prefix('='));
-    let ours = &shared.facts.upstream;
-    if let Some(origin) = origin.filter(|origin| origin != ours) {
-        let detail = format!("this daemon serves {ours}, and the login is for {origin}");
-        return shared.refuse(Problem::new(StatusCode::CONFLICT, OTHER_ORIGIN, detail));
+    if let Err(refusal) = origin::check(&shared, query.as_deref()) {
+        return *refusal;
     }
     shared.session.credentials_changed().await;
     session_now(&shared)

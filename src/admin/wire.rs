@@ -81,6 +81,13 @@ fn nobody() -> Option<Vec<Client>> {
     Some(vec![])
 }
 
+/// `GET /v1/upstream`: what a `run` asks before each connection, so that it takes no time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Where requests go.
+    pub upstream: String,
+}
+
 /// What the daemon is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,5 +1,5 @@
 //! `logout`: removes every entry and file of the profile, here and in a running daemon, whichever
-//! origin they are for: who logs out wants nothing left.
+//! origin they are for.
 
 use serde_json::json;
 

@@ -127,7 +127,7 @@ pub enum Error {
         /// Why.
         why: &'static str,
     },
-    /// Whoever serves this profile asks another upstream.
+    /// The process that serves this profile asks another upstream.
     #[error(
         "the daemon that serves the profile `{profile}` asks {serving}, and {wanted} is configured \
          here"

@@ -2,9 +2,9 @@
 //!
 //! A `run` calls whoever serves already: a daemon, or another `run`. Where nobody does it serves
 //! itself, on a socket that other `run`s call too, until its command ends or a daemon asks for its
-//! place. One that a person stops serves never again. Whoever asks another upstream is not called: a
-//! command that is meant for one must not be served by another. The profile's lock (`lock.rs`) decides; two owners of one refresh token would end the
-//! session.
+//! place. One that a person stops serves never again. A process that asks another upstream is not
+//! called: a command that is meant for one must not be served by another. The profile's lock
+//! (`lock.rs`) decides; two owners of one refresh token would end the session.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::{Daemon, Error, Order, Setting};
 use crate::admin::Reply;
 use crate::admin::client::Client;
-use crate::admin::wire::{Phase, Reloaded, Status, Stopping};
+use crate::admin::wire::{self, Phase, Reloaded, Status, Stopping};
 use crate::config::{Config, Origin, Paths, UnixSocket};
 
 /// Starts a daemon; a `run` that serves the profile is asked for its place.
@@ -56,7 +56,7 @@ pub struct Turn {
     own: Mutex<Option<Own>>,
     /// Whether a person has stopped what this process serves.
     stopped: Arc<AtomicBool>,
-    /// Who answered last, and asks the same upstream.
+    /// The process that answered last, and asks the same upstream.
     known: Mutex<Option<Known>>,
 }
 
@@ -64,7 +64,8 @@ pub struct Turn {
 #[derive(Clone, Debug)]
 struct Known {
     socket: PathBuf,
-    pid: u32,
+    /// The process that listens; `None`: the service manager does, for a process that may change.
+    pid: Option<u32>,
 }
 
 /// The daemon in this process.
@@ -106,9 +107,10 @@ impl Turn {
     /// when it asks another upstream, [`Error::Stopped`] when a person has stopped this one, and as
     /// [`Daemon::start`].
     pub async fn call(&self) -> Result<UnixStream, Error> {
-        if let Some(known) = self.known.lock().await.clone()
-            && let Ok(stream) = UnixStream::connect(known.socket).await
-            && is_of(&stream, known.pid)
+        let known = self.known.lock().await.clone();
+        if let Some(known) = known
+            && let Ok(stream) = UnixStream::connect(&known.socket).await
+            && self.is_same(&stream, &known).await?
         {
             return Ok(stream);
         }
@@ -118,11 +120,16 @@ impl Turn {
             match status(&self.paths).await {
                 Some(Status { phase: Phase::Draining, .. }) => {}
                 Some(serving) => {
-                    self.check(&serving)?;
+                    self.check(&serving.upstream)?;
                     let socket = serving.listening.unix.ok_or_else(|| unheard(NO_SOCKET))?;
-                    if let Ok(stream) = UnixStream::connect(&socket).await
-                        && self.is_served_by(&stream, socket, serving.pid).await?
-                    {
+                    let Ok(stream) = UnixStream::connect(&socket).await else {
+                        tokio::time::sleep(AGAIN).await;
+                        continue;
+                    };
+                    let pid = Some(serving.pid).filter(|pid| is_of(&stream, *pid));
+                    let known = Known { socket, pid };
+                    if self.is_same(&stream, &known).await? {
+                        *self.known.lock().await = Some(known);
                         return Ok(stream);
                     }
                 }
@@ -136,35 +143,28 @@ impl Turn {
         Err(unheard("it does not answer"))
     }
 
-    /// Checks that whoever serves asks the upstream that is configured here.
-    fn check(&self, serving: &Status) -> Result<(), Error> {
+    /// Says whether a process that asks our upstream has this connection.
+    async fn is_same(&self, stream: &UnixStream, known: &Known) -> Result<bool, Error> {
+        if let Some(pid) = known.pid {
+            return Ok(is_of(stream, pid));
+        }
+        match upstream(&self.paths).await {
+            Some(upstream) => self.check(&upstream).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Checks that this is the upstream that is configured here.
+    fn check(&self, serving: &str) -> Result<(), Error> {
         let wanted = &self.config.upstream.origin;
-        if Origin::parse(&serving.upstream).as_ref() == Some(wanted) {
+        if Origin::parse(serving).as_ref() == Some(wanted) {
             return Ok(());
         }
         Err(Error::OtherUpstream {
             profile: self.paths.profile.clone(),
-            serving: serving.upstream.clone(),
+            serving: serving.to_owned(),
             wanted: wanted.to_string(),
         })
-    }
-
-    /// Says whether a process that asks our upstream has this connection, and notes it.
-    async fn is_served_by(
-        &self,
-        stream: &UnixStream,
-        socket: PathBuf,
-        pid: u32,
-    ) -> Result<bool, Error> {
-        if is_of(stream, pid) {
-            *self.known.lock().await = Some(Known { socket, pid });
-            return Ok(true);
-        }
-        // The service manager's socket names no process: whoever answers now has it.
-        match status(&self.paths).await {
-            Some(serving) => self.check(&serving).map(|()| true),
-            None => Ok(false),
-        }
     }
 
     /// Begins to serve, unless this process does, or has just given way.
@@ -236,6 +236,18 @@ fn leave(daemon: &Daemon, reply: Reply<Stopping>) {
 fn is_of(stream: &UnixStream, pid: u32) -> bool {
     let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
     listener.and_then(|listener| u32::try_from(listener).ok()) == Some(pid)
+}
+
+/// Asks which upstream the serving process asks; an earlier version says so in its status alone.
+async fn upstream(paths: &Paths) -> Option<String> {
+    let asked = async {
+        let daemon = Client::find(&[paths.admin_socket()]).await.ok()?;
+        daemon.get("/v1/upstream").await.ok()
+    };
+    match timeout(ANSWERED, asked).await.ok().flatten() {
+        Some(wire::Upstream { upstream }) => Some(upstream),
+        None => status(paths).await.map(|serving| serving.upstream),
+    }
 }
 
 async fn status(paths: &Paths) -> Option<Status> {

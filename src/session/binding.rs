@@ -15,6 +15,7 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
+use super::seal;
 use crate::config::Origin;
 
 /// The origin that issues a session, and the profile that keeps it.
@@ -66,13 +67,7 @@ impl Binding {
 
     /// Returns the name of the file that keeps the session.
     pub(super) fn file_name(&self) -> String {
-        if self.origin == Origin::nexudus().to_string() {
-            return NAME.to_owned();
-        }
-        // A host name alone may be as long as a file name.
-        let hash = digest::digest(&digest::SHA256, self.origin.as_bytes());
-        let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
-        format!("{NAME}.{}", hash.collect::<String>())
+        file_name(&self.origin)
     }
 
     /// Returns the header of a record.
@@ -100,6 +95,17 @@ impl Binding {
     }
 }
 
+/// Returns the name of the file that keeps the session of `origin`, in the profile's state directory.
+pub fn file_name(origin: &str) -> String {
+    if origin == Origin::nexudus().to_string() {
+        return NAME.to_owned();
+    }
+    // A host name alone may be as long as a file name.
+    let hash = digest::digest(&digest::SHA256, origin.as_bytes());
+    let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
+    format!("{NAME}.{}", hash.collect::<String>())
+}
+
 impl Header {
     /// Returns what stands before the nonce.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -109,17 +115,22 @@ impl Header {
 }
 
 impl<'a> Envelope<'a> {
-    /// Takes apart what a file holds; `None`: it is of no version that is known.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    /// Takes apart what a file holds.
+    ///
+    /// # Errors
+    ///
+    /// [`seal::Error::Unknown`] for another version, [`seal::Error::Closed`] for half a header.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, seal::Error> {
         if let Some(sealed) = bytes.strip_prefix(MAGIC_1) {
-            return Some(Self { clear: MAGIC_1, sealed, header: None });
+            return Ok(Self { clear: MAGIC_1, sealed, header: None });
         }
-        let rest = bytes.strip_prefix(MAGIC)?;
-        let end = rest.iter().take(LONGEST).position(|byte| *byte == b'\n')?;
+        let rest = bytes.strip_prefix(MAGIC).ok_or(seal::Error::Unknown)?;
+        let end = rest.iter().take(LONGEST).position(|byte| *byte == b'\n');
+        let end = end.ok_or(seal::Error::Closed)?;
         let (json, _) = rest.split_at(end);
-        let header = serde_json::from_slice(json).ok()?;
+        let header = serde_json::from_slice(json).map_err(|_| seal::Error::Closed)?;
         let (clear, sealed) = bytes.split_at(MAGIC.len() + end + 1);
-        Some(Self { clear, sealed, header: Some(header) })
+        Ok(Self { clear, sealed, header: Some(header) })
     }
 
     /// Returns the origin that issued it, by its header.
@@ -199,14 +210,14 @@ mod tests {
 
     #[test]
     fn what_is_of_no_known_version_is_not_taken_apart() {
-        for bytes in [
-            b"".as_slice(),
-            b"nexudus-proxy session 3\nx",
-            b"nexudus-proxy session 2\n",
-            b"nexudus-proxy session 2\n{}\n",
-            b"nexudus-proxy session 2\n{\"origin\":\"https://a.example\"",
+        for (bytes, error) in [
+            (b"".as_slice(), seal::Error::Unknown),
+            (b"nexudus-proxy session 3\nx", seal::Error::Unknown),
+            (b"nexudus-proxy session 2\n", seal::Error::Closed),
+            (b"nexudus-proxy session 2\n{}\n", seal::Error::Closed),
+            (b"nexudus-proxy session 2\n{\"origin\":\"https://a.example\"", seal::Error::Closed),
         ] {
-            assert_eq!(Envelope::parse(bytes), None);
+            assert_eq!(Envelope::parse(bytes), Err(error));
         }
     }
 }

@@ -97,7 +97,7 @@ impl<I: Issuer> Flight<I> {
         }
     }
 
-    /// Returns the other origins at which somebody has logged in.
+    /// Returns the other origins for which a session or a login is stored.
     async fn elsewhere(&self) -> Vec<String> {
         let desk = self.desk.clone();
         blocking(move || {

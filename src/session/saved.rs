@@ -93,7 +93,7 @@ impl Saved {
         file.take(LARGEST).read_to_end(&mut envelope).map_err(io)?;
         let sealed = |why| Error::Sealed { path: path.clone(), why };
         let Envelope { clear, sealed: rest, header } =
-            Envelope::parse(&envelope).ok_or_else(|| sealed(seal::Error::Unknown))?;
+            Envelope::parse(&envelope).map_err(sealed)?;
         let header = header.as_ref();
         let foreign = |why| Error::Foreign { path: path.clone(), why };
         self.binding.check(header).map_err(foreign)?;
@@ -173,7 +173,7 @@ pub(super) fn elsewhere(directory: &Path, binding: &Binding) -> BTreeSet<String>
         let mut start = Vec::new();
         File::open(entry.path()).ok()?.take(LARGEST).read_to_end(&mut start).ok()?;
         // What stands there is not authenticated yet: only an origin is ever shown.
-        Origin::parse(&Envelope::parse(&start)?.issued_by()).map(|origin| origin.to_string())
+        Origin::parse(&Envelope::parse(&start).ok()?.issued_by()).map(|origin| origin.to_string())
     };
     entries.filter_map(issued_by).filter(|origin| *origin != binding.origin).collect()
 }

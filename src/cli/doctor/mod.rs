@@ -168,8 +168,12 @@ async fn token(
             (ok(format!("valid for {}, asked through the {through}", me.title())), access)
         }
         Err(failure) => match (&failure, daemon) {
-            // It let nobody in without a key, and this command has no login of its own.
-            (Failure::Session(session::Error::NotLoggedIn(_)), Some(daemon)) => secondhand(daemon),
+            // It let nobody in without a key, and this command has no login of its own for there.
+            (
+                Failure::Session(session::Error::NotLoggedIn(_))
+                | Failure::Whoami(whoami::Error::OtherUpstream { .. }),
+                Some(daemon),
+            ) => secondhand(daemon),
             (_, _) => (failed(&failure), skip("there is no token to ask with")),
         },
     };

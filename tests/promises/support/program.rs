@@ -73,7 +73,7 @@ impl Place {
 
     /// Returns where the session is saved.
     pub fn saved(&self) -> PathBuf {
-        self.state("session.sealed")
+        self.state(&nexudus_proxy::session::file_name(&self.origin))
     }
 
     /// Waits until no pair is on its way to the disk: the lock is held until it is durable.
