@@ -201,7 +201,7 @@ impl Stage {
     }
 }
 
-async fn accept(listener: Listener, connections: Connections, gateway: Arc<ArcSwap<Gateway>>) {
+async fn accept(mut listener: Listener, connections: Connections, gateway: Arc<ArcSwap<Gateway>>) {
     loop {
         let (stream, peer) = listener.next().await;
         tokio::spawn(connections.open(&gateway, stream, peer).unwrap());

@@ -8,9 +8,11 @@
 //! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` and as made
 //! in the profile that it lies in.
 //!
-//! Each origin has a file of its own, so that a change of `upstream.origin` and the change back lose
-//! no session. The default origin keeps the name that version 1 had. An earlier program finds a
-//! version there that it does not know, offers nothing of it, and moves it aside when it must write.
+//! The session of the configured origin is in `session.sealed`. One of another origin is moved aside
+//! under a name of its own when that file must be written, and taken back when its origin is
+//! configured again: a change of `upstream.origin` and the change back lose no session. An earlier
+//! program finds a version that it does not know, offers nothing of it, and moves it aside when it
+//! must write.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -65,11 +67,6 @@ impl Binding {
         Self { origin: origin.into(), profile: profile.to_owned() }
     }
 
-    /// Returns the name of the file that keeps the session.
-    pub(super) fn file_name(&self) -> String {
-        file_name(&self.origin)
-    }
-
     /// Returns the header of a record.
     pub(super) fn header(&self, generation: u64, epoch: u64) -> Header {
         let Self { origin, profile } = self.clone();
@@ -95,11 +92,8 @@ impl Binding {
     }
 }
 
-/// Returns the name of the file that keeps the session of `origin`, in the profile's state directory.
-pub fn file_name(origin: &str) -> String {
-    if origin == Origin::nexudus().to_string() {
-        return NAME.to_owned();
-    }
+/// Returns the name under which the session of `origin` waits while another origin is configured.
+pub(super) fn parked_name(origin: &str) -> String {
     // A host name alone may be as long as a file name.
     let hash = digest::digest(&digest::SHA256, origin.as_bytes());
     let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
@@ -143,7 +137,7 @@ fn issued_by(header: Option<&Header>) -> String {
     header.map_or_else(|| Origin::nexudus().to_string(), |header| header.origin.clone())
 }
 
-/// The file of the default origin, and how those of the others begin.
+/// The file of the configured origin, and how the names of the others begin.
 pub(super) const NAME: &str = "session.sealed";
 
 /// What a record of version 2 begins with.
@@ -160,12 +154,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_origin_has_a_file_and_the_default_one_that_of_version_1() {
-        let of = |origin: &str| Binding::new(origin, "default").file_name();
-
-        assert_eq!(of("https://spaces.nexudus.com"), "session.sealed");
-        assert_eq!(of("https://localhost:1").len(), "session.sealed.".len() + 16);
-        assert_ne!(of("https://localhost:1"), of("https://localhost:2"));
+    fn each_origin_has_a_name_to_wait_under() {
+        assert_eq!(parked_name("https://localhost:1").len(), "session.sealed.".len() + 16);
+        assert_ne!(parked_name("https://localhost:1"), parked_name("https://localhost:2"));
     }
 
     #[test]

@@ -39,7 +39,6 @@ use http::{HeaderValue, Method};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::asked::Asked;
-pub use self::binding::file_name;
 pub use self::error::{Cause, Error, Lack};
 pub use self::issuer::Issuer;
 pub use self::keeper::Keeper;

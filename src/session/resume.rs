@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
+use super::binding::NAME;
 use super::error::{Cause, Lack};
 use super::flight::{Flight, Miss};
 use super::home::{self, Home};
@@ -49,8 +50,7 @@ impl<I: Issuer> Flight<I> {
     fn adopt(&mut self, record: Record) {
         let desk = &self.desk;
         if !desk.epochs.admits(&record, &desk.binding.origin) {
-            let name = desk.binding.file_name();
-            self.landing.problem = Some(format!("{name} {SUPERSEDED}"));
+            self.landing.problem = Some(format!("{NAME} {SUPERSEDED}"));
             return;
         }
         desk.epochs.note(record.epoch, record.generation);

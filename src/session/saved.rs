@@ -1,9 +1,9 @@
 //! The pair at rest: one sealed file, replaced atomically, and a lock across processes.
 //!
 //! Nothing is ever deleted on our own account: a file that does not open stays where it is until
-//! another must take its place, and is then moved aside. Each origin has a file of its own
-//! (`binding.rs`); a file that another origin or profile has made is not used. The lock is the kernel's (`flock`), on a
-//! file of its own that is never removed, so a killed process leaves none behind.
+//! another must take its place, and is then moved aside. A file that another origin or profile has
+//! made is not used (`binding.rs`). The lock is the kernel's (`flock`), on a file of its own that is
+//! never removed, so a killed process leaves none behind.
 //! A crash at any point leaves either the old file or the new one (`private.rs`).
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::binding::{Binding, Envelope, Foreign, NAME};
+use super::binding::{Binding, Envelope, Foreign, NAME, parked_name};
 use super::record::Record;
 use super::seal::{self, Key};
 use crate::config::Origin;
@@ -79,7 +79,15 @@ impl Saved {
     ///
     /// One variant per reason for which a file that is there cannot be used.
     pub(super) fn read(&self) -> Result<Option<Record>, Error> {
-        let path = self.path();
+        match self.read_from(self.path()) {
+            Ok(None) | Err(Error::Foreign { why: Foreign::Origin(_), .. }) => {
+                self.read_from(self.parked_path())
+            }
+            read @ (Ok(Some(_)) | Err(_)) => read,
+        }
+    }
+
+    fn read_from(&self, path: PathBuf) -> Result<Option<Record>, Error> {
         let io = |source| Error::Io { path: path.clone(), source };
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -110,24 +118,31 @@ impl Saved {
         let path = self.path();
         let header = self.binding.header(record.generation, record.epoch).to_bytes();
         let envelope = self.key.seal(&header, &zeroize::Zeroizing::new(record.to_json()));
-        self.set_aside()
+        self.make_room()
             .and_then(|()| private::directory(&self.directory))
             .and_then(|()| private::replace(&path, &envelope))
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// Moves away a file that would be lost if another took its name.
-    fn set_aside(&self) -> io::Result<()> {
-        match self.read() {
+    /// Moves away a file that would be lost if another took its name. The session of this origin takes
+    /// its place again; a crash in between leaves that one where it is still found.
+    fn make_room(&self) -> io::Result<()> {
+        let path = self.path();
+        if let Some(other) = issued_elsewhere(&path, &self.binding) {
+            std::fs::rename(&path, self.directory.join(parked_name(&other)))?;
+        }
+        if !path.exists() && self.parked_path().exists() {
+            std::fs::rename(self.parked_path(), &path)?;
+        }
+        match self.read_from(path) {
             Ok(_) | Err(Error::Io { .. }) => Ok(()),
             Err(
                 Error::Exposed { path, .. }
                 | Error::Sealed { path, .. }
                 | Error::Foreign { path, .. },
             ) => {
-                let name = self.binding.file_name();
                 let free = (1..)
-                    .map(|number| self.directory.join(format!("{name}{ASIDE}{number}")))
+                    .map(|number| self.directory.join(format!("{NAME}{ASIDE}{number}")))
                     .find(|aside| !aside.exists())
                     .expect("a directory holds fewer files than there are numbers");
                 std::fs::rename(path, free)
@@ -136,7 +151,11 @@ impl Saved {
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.join(self.binding.file_name())
+        self.directory.join(NAME)
+    }
+
+    fn parked_path(&self) -> PathBuf {
+        self.directory.join(parked_name(&self.binding.origin))
     }
 }
 
@@ -159,23 +178,18 @@ impl Lock {
 
 /// Says whether a session of `binding` is kept in `directory`, readable or not.
 pub(super) fn exists(directory: &Path, binding: &Binding) -> bool {
-    directory.join(binding.file_name()).exists()
+    paths(directory, binding).iter().any(|path| path.exists())
 }
 
 /// Returns the other origins whose sessions are kept in `directory`, by what their files say.
 pub(super) fn elsewhere(directory: &Path, binding: &Binding) -> BTreeSet<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let issued_by = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        if !name.starts_with(NAME) || name.contains(ASIDE) || name.ends_with(".new") {
-            return None;
-        }
-        let mut start = Vec::new();
-        File::open(entry.path()).ok()?.take(LARGEST).read_to_end(&mut start).ok()?;
-        // What stands there is not authenticated yet: only an origin is ever shown.
-        Origin::parse(&Envelope::parse(&start).ok()?.issued_by()).map(|origin| origin.to_string())
-    };
-    entries.filter_map(issued_by).filter(|origin| *origin != binding.origin).collect()
+    let is_session =
+        |name: &str| name.starts_with(NAME) && !name.contains(ASIDE) && !name.ends_with(".new");
+    let sessions = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_session));
+    let origins = sessions.filter_map(|entry| issued_elsewhere(&entry.path(), binding));
+    // What stands there is not authenticated: only an origin is ever shown.
+    origins.filter_map(|origin| Some(Origin::parse(&origin)?.to_string())).collect()
 }
 
 /// Removes the session of `binding` from `directory`: a person has logged out. Needs no key.
@@ -184,19 +198,36 @@ pub(super) fn elsewhere(directory: &Path, binding: &Binding) -> BTreeSet<String>
 ///
 /// [`Error::Io`] when it is still there.
 pub(super) fn erase(directory: &Path, binding: &Binding) -> Result<(), Error> {
-    let path = directory.join(binding.file_name());
-    match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
-        Ok(()) | Err(_) => {
-            // Not worth a failure: it is gone for everybody but a crash right now.
-            let _ = private::sync_names(directory);
-            Ok(())
+    for path in paths(directory, binding) {
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Io { path, source });
+            }
+            Ok(()) | Err(_) => {}
         }
     }
+    // Not worth a failure: they are gone unless the machine crashes right now.
+    let _ = private::sync_names(directory);
+    Ok(())
 }
 
-/// Removes the sessions of every origin, and all that was ever moved aside or left behind. What was tried with a
-/// password stays, and that the session is locked: neither is a credential, and both outlive a logout.
+/// Returns where the session of `binding` can be.
+fn paths(directory: &Path, binding: &Binding) -> Vec<PathBuf> {
+    let path = directory.join(NAME);
+    let own = issued_elsewhere(&path, binding).is_none().then_some(path);
+    own.into_iter().chain([directory.join(parked_name(&binding.origin))]).collect()
+}
+
+/// Returns the origin that issued the session in this file, by its header, if it is another one.
+fn issued_elsewhere(path: &Path, binding: &Binding) -> Option<String> {
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(LARGEST).read_to_end(&mut start).ok()?;
+    Some(Envelope::parse(&start).ok()?.issued_by()).filter(|origin| *origin != binding.origin)
+}
+
+/// Removes the sessions of every origin, and all that was ever moved aside or left behind. What was
+/// tried with a password stays, and that the session is locked: neither is a credential, and both
+/// outlive a logout.
 pub(super) fn remove(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use nexudus_proxy::session::file_name;
 use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::served::{Serving, upstream};
@@ -115,14 +114,13 @@ fn a_login_that_cannot_be_written_says_so() {
     place.disk.free();
     let roomy = place.log_in();
 
-    let name = file_name(&place.simulator.origin());
     let hint = "! hint: Make room, or make the directory writable for this user, and log in \
                 again; what was there is still there.\n";
     assert_eq!(
         full,
         format!(
             "! error: could not keep the session\n\
-             !   caused by: ~/.local/state/nexudus-proxy/{name}: No space left on device \
+             !   caused by: ~/.local/state/nexudus-proxy/session.sealed: No space left on device \
              (os error 28)\n\
              {hint}\
              => 8\n"
@@ -165,8 +163,7 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
     let home = home();
     let simulator = upstream(&home, "");
     home.write("handed/nexudus-key", KEY);
-    let name = file_name(&simulator.origin());
-    let file = home.path(".local/state/nexudus-proxy").join(&name);
+    let file = home.path(".local/state/nexudus-proxy/session.sealed");
     let run = |line: &str| {
         let mut command = home.command(line);
         command.env("CREDENTIALS_DIRECTORY", home.path("handed"));
@@ -180,9 +177,9 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
     assert!(home.transcript(&mut login).ends_with("=> 0\n"));
     let whole = fs::read(&file).unwrap();
 
-    let said = |why: &str| format!("~/.local/state/nexudus-proxy/{name} {why}");
-    let closed = &said("does not open with this key: it is damaged, or the key is another");
-    let unknown = &said("is not a session of a known version");
+    let closed = "~/.local/state/nexudus-proxy/session.sealed does not open with this key: it is \
+                  damaged, or the key is another";
+    let unknown = "~/.local/state/nexudus-proxy/session.sealed is not a session of a known version";
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
     for (damage, why) in [
@@ -215,7 +212,8 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
         fs::set_permissions(&file, mode).unwrap();
     };
     mode(0o644);
-    let open = &said("can be read by others (mode 644): `chmod 600` it");
+    let open = "~/.local/state/nexudus-proxy/session.sealed can be read by others (mode 644): \
+                `chmod 600` it";
     assert_eq!(whoami(), not_logged_in(open));
 
     mode(0o600);

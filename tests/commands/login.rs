@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use nexudus_proxy::session::file_name;
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::support::{Home, home};
@@ -65,10 +64,7 @@ impl Place {
     }
 
     fn session_file(&self) -> bool {
-        self.home
-            .path(".local/state/nexudus-proxy")
-            .join(file_name(&self.simulator.origin()))
-            .exists()
+        self.home.path(".local/state/nexudus-proxy/session.sealed").exists()
     }
 }
 

@@ -429,7 +429,8 @@ fn a_session_of_an_earlier_version_is_set_aside_under_another_origin_and_that_is
     assert!(place.a.token_calls().is_empty());
 
     place.log_in();
-    assert_eq!(std::fs::read(path).unwrap(), old, "it stays for the origin that issued it");
+    let aside = kept(&place).into_values().any(|bytes| bytes == old);
+    assert!(aside, "it stays for the origin that issued it");
 }
 
 /// Returns what the state directory holds, by name.

@@ -144,7 +144,7 @@ async fn the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named() 
         config.session.key = Key::Systemd;
         config.session.key_command = ["printf", KEY].map(str::to_owned).to_vec();
     });
-    let saved = |daemon: &Daemon| daemon.saved().exists();
+    let saved = |daemon: &Daemon| daemon.home().join("state/session.sealed").exists();
 
     let kept = by_command.run().await;
     let view = kept.session_until(|view| view.saved).await;

@@ -162,7 +162,7 @@ async fn a_disk_that_takes_nothing_is_told_and_fails_no_caller() {
     let (setup, hand) = daemon(&upstream).stored().clock_by_hand();
     let daemon = setup.run().await;
     daemon.session_until(|view| view.saved).await;
-    let in_the_way = format!("{}.new", daemon.saved().display());
+    let in_the_way = daemon.home().join("state/session.sealed.new");
     std::fs::create_dir(&in_the_way).unwrap();
 
     for _ in 0..60 {

@@ -59,28 +59,16 @@ fn another_key_opens_nothing_and_says_so() {
 
 /// With one key for both profiles, as a machine with one `nexudus-key` has.
 #[test]
-fn a_session_is_used_by_its_profile_and_at_its_origin_only_and_set_aside_elsewhere() {
+fn a_session_is_used_by_its_profile_only_and_set_aside_in_another() {
     let directory = tempfile::tempdir().unwrap();
-    let [own, work, b] = [
-        ("https://a.example", "default"),
-        ("https://a.example", "work"),
-        ("https://b.example", "default"),
-    ]
-    .map(|(origin, profile)| of(&directory, origin, profile));
+    let own = of(&directory, "https://a.example", "default");
+    let work = of(&directory, "https://a.example", "work");
     own.write(&record(1)).unwrap();
     let sealed = std::fs::read(own.path()).unwrap();
 
-    assert_eq!(work.path(), own.path(), "profiles have directories of their own");
     let error = work.read().unwrap_err();
     assert!(
         error.to_string().ends_with("was made in the profile \"default\" and is used in no other"),
-        "{error}"
-    );
-    assert!(b.read().unwrap().is_none());
-    std::fs::copy(own.path(), b.path()).unwrap();
-    let error = b.read().unwrap_err();
-    assert!(
-        error.to_string().ends_with("was issued by https://a.example and is used nowhere else"),
         "{error}"
     );
 
@@ -90,6 +78,34 @@ fn a_session_is_used_by_its_profile_and_at_its_origin_only_and_set_aside_elsewhe
     assert_eq!(std::fs::read(aside).unwrap(), sealed, "and given back it opens again");
     std::fs::write(own.path(), sealed).unwrap();
     assert_eq!(own.read().unwrap(), Some(record(1)));
+}
+
+#[test]
+fn each_origin_finds_its_session_again_however_often_the_origin_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let [a, b] =
+        ["https://a.example", "https://b.example"].map(|origin| of(&directory, origin, "default"));
+    a.write(&record(1)).unwrap();
+    assert!(b.read().unwrap().is_none());
+    for generation in 2..5 {
+        b.write(&record(generation)).unwrap();
+        assert_eq!(a.read().unwrap(), Some(record(generation - 1)));
+        a.write(&record(generation)).unwrap();
+        assert_eq!(b.read().unwrap(), Some(record(generation)));
+        assert_eq!(names(&directory).len(), 2);
+    }
+    // Killed after the other one has made room.
+    std::fs::rename(a.path(), a.parked_path()).unwrap();
+    assert_eq!(a.read().unwrap(), Some(record(4)));
+    assert_eq!(b.read().unwrap(), Some(record(4)));
+
+    // By a name that is not its own a session is not used.
+    std::fs::copy(a.parked_path(), b.parked_path()).unwrap();
+    let error = b.read().unwrap_err();
+    assert!(
+        error.to_string().ends_with("was issued by https://a.example and is used nowhere else"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -137,13 +153,18 @@ fn other_origins_are_known_by_their_files_and_go_with_a_logout() {
         .map(|origin| of(&directory, origin, "default"));
     a.write(&record(1)).unwrap();
     nexudus.write(&record(1)).unwrap();
-    std::fs::write(b.path(), "damaged").unwrap();
+    std::fs::write(b.parked_path(), "damaged").unwrap();
     let elsewhere = |own: &Saved| elsewhere(&own.directory, &own.binding);
 
     assert_eq!(Vec::from_iter(elsewhere(&a)), ["https://spaces.nexudus.com"]);
     assert_eq!(Vec::from_iter(elsewhere(&b)), ["https://a.example", "https://spaces.nexudus.com"]);
+    for own in [&a, &nexudus] {
+        assert!(exists(&own.directory, &own.binding));
+    }
     erase(&a.directory, &a.binding).unwrap();
-    assert!(nexudus.read().unwrap().is_some());
+    assert!(!exists(&a.directory, &a.binding) && nexudus.read().unwrap().is_some());
+    erase(&nexudus.directory, &nexudus.binding).unwrap();
+    assert_eq!(names(&directory).len(), 1, "the damaged one");
     remove(&a.directory).unwrap();
     assert!(names(&directory).is_empty());
 }

@@ -66,16 +66,19 @@ fn a_file_of_version_1_opens_at_nexudus_in_the_profile_it_lies_in() {
 #[test]
 fn a_file_of_version_1_is_set_aside_under_any_other_origin() {
     let (_directory, saved) = holding(VERSION_1, "https://b.example", "default");
-    assert!(saved.read().unwrap().is_none(), "it is not even looked at");
+    assert!(saved.read().unwrap().is_none());
     let nexudus = [NEXUDUS.to_owned()].into();
     assert_eq!(elsewhere(&saved.directory, &saved.binding), nexudus, "but known of");
 
-    // Nor by its new name.
-    std::fs::rename(saved.directory.join(NAME), saved.path()).unwrap();
-    assert!(matches!(saved.read(), Err(Error::Foreign { why: Foreign::Origin(_), .. })));
     saved.write(&record()).unwrap();
-    let aside = format!("{}{ASIDE}1", saved.path().display());
+
+    assert_eq!(saved.read().unwrap(), Some(record()));
+    let aside = saved.directory.join(parked_name(NEXUDUS));
     assert_eq!(std::fs::read(aside).unwrap(), VERSION_1);
+    // Nor by the name of this origin.
+    std::fs::remove_file(saved.path()).unwrap();
+    std::fs::write(saved.parked_path(), VERSION_1).unwrap();
+    assert!(saved.read().is_err());
 }
 
 #[test]

@@ -192,12 +192,6 @@ impl Daemon {
         self.home.path()
     }
 
-    /// Returns the file that the session is saved in.
-    pub fn saved(&self) -> std::path::PathBuf {
-        let name = nexudus_proxy::session::file_name(&self.config.upstream.origin.to_string());
-        self.home().join("state").join(name)
-    }
-
     /// Returns the other end of its admin socket.
     pub async fn admin(&self) -> Client {
         let socket = Paths::below(self.home.path()).admin_socket();

@@ -80,7 +80,7 @@ impl Place {
 
     /// Returns where the session is saved.
     pub fn saved(&self) -> PathBuf {
-        self.state(&nexudus_proxy::session::file_name(&self.origin))
+        self.state("session.sealed")
     }
 
     /// Waits until no pair is on its way to the disk: the lock is held until it is durable.

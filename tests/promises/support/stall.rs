@@ -20,7 +20,7 @@ pub struct Stall {
 impl Daemon {
     /// Stalls the disk. Nothing may be reading the saved session at this moment.
     pub fn stall(&self) -> Stall {
-        Stall::at(&self.saved())
+        Stall::at(&self.home().join("state/session.sealed"))
     }
 }
 
