@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
 pub(super) use self::paths::{Endpoint, endpoint};
-use self::paths::{INDIRECT, LOGIN_MATERIAL, READABLE, WITH_TOKENS};
+use self::paths::{LOGIN_MATERIAL, READABLE, WITH_TOKENS};
 use super::caller::Caller;
 use super::guard::Admitted;
 use super::overrides::{self, Form};
@@ -233,8 +233,8 @@ impl Policy {
             return Err(Error::Ambiguous);
         }
         limits.map_or(Ok(()), |limits| against(&limits.deny))?;
-        if let Some(rule) = forbids(path, &*INDIRECT, method) {
-            return Err(Error::Indirect(paths::shown(rule)));
+        if let Some(words) = paths::indirect(path) {
+            return Err(Error::Indirect(words));
         }
         if limits.is_none_or(|limits| limits.read_only) {
             let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");

@@ -71,7 +71,7 @@ pub(super) static READABLE: LazyLock<[Rule; 2]> =
 
 /// What stands for other requests than it looks like: OData's and Web API's batches carry some, and
 /// what a server makes of more behind `/api/auth/me` no rule of a client has thought of.
-pub(super) static INDIRECT: LazyLock<[Rule; 6]> = LazyLock::new(|| {
+static INDIRECT: LazyLock<[Rule; 6]> = LazyLock::new(|| {
     [
         rule("* /**/$batch*/**"),
         rule("* /api/batch/**"),
@@ -82,9 +82,22 @@ pub(super) static INDIRECT: LazyLock<[Rule; 6]> = LazyLock::new(|| {
     ]
 });
 
-/// Returns the path of one of the rules above, as people write it.
-pub(super) fn shown(rule: &'static Rule) -> &'static str {
-    rule.text().trim_start_matches("* ").trim_end_matches("/**")
+/// Returns what of it a path can be read as.
+pub(super) fn indirect(path: &Readings<'_>) -> Option<&'static str> {
+    // Most paths have no segment that begins so, and are told by that.
+    let begins = |segment: &str, word: &str| {
+        segment.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word))
+    };
+    let is_near = |path: &str| {
+        let words = ["me", "batch", "$batch"];
+        path.split('/').any(|segment| words.iter().any(|word| begins(segment, word)))
+    };
+    if !path.any(is_near) {
+        return None;
+    }
+    let is_it = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions("*", path));
+    let rule = INDIRECT.iter().find(is_it)?;
+    Some(rule.text().trim_start_matches("* ").trim_end_matches("/**"))
 }
 
 static TOKEN_RULE: LazyLock<Rule> = LazyLock::new(|| rule("* /api/token"));

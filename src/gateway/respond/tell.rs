@@ -232,9 +232,10 @@ fn tell_policy(error: &policy::Error) -> Told {
             StatusCode::BAD_REQUEST,
             "request.target",
             "Ambiguous request target",
-            match error {
-                E::Endless => "Write the path plainly.",
-                _ => "Ask for /api/token in exactly that spelling.",
+            if matches!(error, E::Endless) {
+                "Write the path plainly."
+            } else {
+                "Ask for /api/token in exactly that spelling."
             },
         ),
         E::TokenMethod => Told::new(
