@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Lets libFuzzer look for bytes that break what fuzz/stage/mod.rs asserts. Needs a C++ compiler.
+# Lets libFuzzer look for bytes that break what fuzz/stage/mod.rs and fuzz/policy/mod.rs assert. Needs
+# a C++ compiler.
 #
-# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer)
+# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer, policy)
 #
 # On the stable toolchain: what cargo-fuzz asks a nightly one for is an address sanitizer, and there
 # is no unsafe code here for it to watch. `cargo +nightly fuzz run TARGET` works as well.
 set -euo pipefail
-target=${1:?which target: request or answer?}
+target=${1:?which target: request, answer or policy?}
 seconds=${2:-600}
 shift $(($# > 2 ? 2 : $#))
 cd "$(dirname "$0")/../fuzz"

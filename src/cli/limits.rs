@@ -88,7 +88,12 @@ fn idle(rule: &Rule, limits: &Limits, config: &Config) -> Option<String> {
             format!("the rule `{rule}` allows nothing: with --read-only there is only reading")
         })
     };
-    unheard(rule).or_else(denied).or_else(unread)
+    let unspelt = || {
+        (!rule.text().is_ascii()).then(|| {
+            format!("the rule `{rule}` allows nothing: write `*` for its letters beyond ASCII")
+        })
+    };
+    unheard(rule).or_else(unspelt).or_else(denied).or_else(unread)
 }
 
 /// Says why no request can match a rule, if that is so.

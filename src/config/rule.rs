@@ -66,7 +66,21 @@ impl Rule {
 
     /// Says whether the rule is about this request; `path` is one reading of its path.
     pub fn matches(&self, method: &str, path: &str) -> bool {
-        self.is_about(method) && self.matches_path(path)
+        self.is_about(method) && self.matches_path(path, glob_matches)
+    }
+
+    /// Says the same for a server that takes the extension off a segment to choose a format, as
+    /// ASP.NET does: `/users.json/5` is `/users/5` too. For rules that forbid.
+    pub fn matches_ignoring_extensions(&self, method: &str, path: &str) -> bool {
+        let fits = |glob: &[u8], segment: &[u8]| {
+            let dots = [segment.iter().position(is_dot), segment.iter().rposition(is_dot)];
+            glob_matches(glob, segment)
+                || dots
+                    .into_iter()
+                    .flatten()
+                    .any(|dot| dot > 0 && glob_matches(glob, &segment[..dot]))
+        };
+        self.is_about(method) && self.matches_path(path, fits)
     }
 
     fn is_about(&self, method: &str) -> bool {
@@ -78,7 +92,7 @@ impl Rule {
 
     /// Matches segment by segment. When one does not fit, the last `**` takes one segment more;
     /// earlier ones need not be asked again.
-    fn matches_path(&self, path: &str) -> bool {
+    fn matches_path(&self, path: &str, fits: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         let (mut at, mut rest) = (0, path);
         let mut retry: Option<(usize, &str)> = None;
         loop {
@@ -90,7 +104,7 @@ impl Rule {
                     continue;
                 }
                 (Some(Segment::One(glob)), Some((segment, after)))
-                    if glob_matches(glob.as_bytes(), segment.as_bytes()) =>
+                    if fits(glob.as_bytes(), segment.as_bytes()) =>
                 {
                     at += 1;
                     rest = after;
@@ -205,6 +219,10 @@ pub fn fold(text: &str) -> String {
     }
 }
 
+fn is_dot(byte: &u8) -> bool {
+    *byte == b'.'
+}
+
 /// Returns the first segment that is not empty, and what follows it.
 fn next_segment(path: &str) -> Option<(&str, &str)> {
     let path = path.trim_start_matches('/');
@@ -287,6 +305,21 @@ mod tests {
         assert!(!rule("HEAD /a").matches("GET", "/a"));
         assert!(!rule("GET /a").matches("POST", "/a"));
         assert!(rule("* /a").matches("POST", "/a"));
+    }
+
+    #[test]
+    fn an_extension_hides_no_segment_from_a_rule_that_forbids() {
+        let rule = Rule::read("GET /api/users/*").unwrap();
+        for path in
+            ["/api/users/5", "/api/users.json/5", "/api/Users.x.JSON/5.xml", "/api.v1/users/5"]
+        {
+            assert!(rule.matches_ignoring_extensions("GET", path), "{path}");
+        }
+        for path in ["/api/users", "/api/.users/5", "/api/usersx.json/5", "/api/x.users/5"] {
+            assert!(!rule.matches_ignoring_extensions("GET", path), "{path}");
+        }
+        assert!(!rule.matches("GET", "/api/users.json/5"));
+        assert!(!rule.matches_ignoring_extensions("POST", "/api/users.json/5"));
     }
 
     #[test]

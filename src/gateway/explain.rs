@@ -51,13 +51,15 @@ pub fn explain(method: &str, target: &str, limits: Option<&Limits>, config: &Con
     match policy::endpoint(path, &readings) {
         Endpoint::Other => {}
         Endpoint::Odd => return refused(policy::Error::Reserved.into(), None),
+        Endpoint::Unknown => return refused(policy::Error::Endless.into(), None),
         Endpoint::Exact if !is_login => return refused(policy::Error::TokenMethod.into(), None),
         Endpoint::Exact => {
             return allowed(None, "it is answered by the daemon itself and never reaches Nexudus");
         }
     }
     let reach = limits.map_or_else(|| policy.keyless(), Reach::Client);
-    match policy.judge(method, &readings, reach) {
+    let judged = policy.judge(method, &readings, reach);
+    match judged.and_then(|ground| policy::overridden(uri.query(), reach).map(|()| ground)) {
         Ok(Ground::Rule(rule)) => {
             allowed(Some(rule.text().to_owned()), &format!("the rule `{rule}` allows it"))
         }
@@ -73,6 +75,10 @@ pub fn explain(method: &str, target: &str, limits: Option<&Limits>, config: &Con
             let rule = match &error {
                 policy::Error::Denied(rule) => Some(rule.clone()),
                 policy::Error::Reserved
+                | policy::Error::Endless
+                | policy::Error::Indirect(_)
+                | policy::Error::Override(_)
+                | policy::Error::Form
                 | policy::Error::TokenMethod
                 | policy::Error::NotAllowed
                 | policy::Error::Ambiguous

@@ -4,6 +4,8 @@
 //! (CVE-2025-64484). Fields that `Connection` names go first, so that no caller can remove what we
 //! add (CVE-2025-48865).
 
+use std::borrow::Cow;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -26,14 +28,7 @@ pub(super) fn goes_up(
     if has_cookies && name == COOKIE {
         return !nominating.is_some_and(|all| is_nominated(name.as_str(), all));
     }
-    let folded;
-    let name = match name.as_str() {
-        text if text.contains('_') => {
-            folded = text.replace('_', "-");
-            folded.as_str()
-        }
-        text => text,
-    };
+    let name = &*with_dashes(name.as_str());
     !is_hop_by_hop(name)
         && !belongs_to_us(name)
         && !nominating.is_some_and(|all| is_nominated(name, all))
@@ -82,17 +77,29 @@ fn belongs_to_us(name: &str) -> bool {
             | "proxy"
             | "via"
             | "x-host"
+<<<<<<< HEAD
             | "x-rewrite-url"
             | "x-envoy-external-address"
             | "cloudfront-viewer-address"
             | "x-http-method"
             | "x-http-method-override"
             | "x-method-override"
+=======
+            | "x-original-host"
+            | "true-client-ip"
+>>>>>>> rules
             // For our log: they say more of the caller than Nexudus needs. See `is_trace`.
             | "traceparent"
             | "tracestate"
             | "baggage"
+<<<<<<< HEAD
     ) || name.starts_with("sec-fetch-")
+=======
+    ) || is_method_override(name)
+        || is_target_override(name)
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("sec-fetch-")
+>>>>>>> rules
         || name.starts_with("access-control-request-")
         || names_an_origin(name)
 }
@@ -116,6 +123,54 @@ fn names_an_origin(name: &str) -> bool {
         || name.starts_with("x-original-")
         // Azure's front door, its application gateway and its app service; Google's App Engine.
         || ["x-azure-", "x-arr-", "x-waws-", "x-appengine-"].iter().any(|it| name.starts_with(it))
+}
+
+/// Says whether some server takes another method or target from this field than those that were
+/// judged.
+pub(super) fn overrides(name: &HeaderName) -> bool {
+    let name = &*with_dashes(name.as_str());
+    is_method_override(name) || is_target_override(name)
+}
+
+/// Says the same of the method and of a name that may stand in a query or a form too, in lower case.
+pub(super) fn overrides_method(name: &str) -> bool {
+    is_method_override(&with_dashes(name))
+}
+
+/// ASP.NET MVC and Web API, OData, and frameworks that may stand before them.
+fn is_method_override(name: &str) -> bool {
+    matches!(
+        name,
+        "-method"
+            | "http-method-override"
+            | "x-http-method"
+            | "x-http-method-override"
+            | "x-method"
+            | "x-method-override"
+            | "x-original-method"
+    )
+}
+
+/// ASP.NET's cookieless filter, IIS (URL Rewrite, App Service), WebDAV.
+fn is_target_override(name: &str) -> bool {
+    matches!(
+        name,
+        "aspfiltersessionid"
+            | "destination"
+            | "x-http-destinationurl"
+            | "x-http-path-override"
+            | "x-ms-original-url"
+            | "x-original-uri"
+            | "x-original-url"
+            | "x-override-url"
+            | "x-rewrite-url"
+            | "x-waws-unencoded-url"
+    )
+}
+
+/// Writes a name as servers read it that cannot tell `_` from `-`.
+fn with_dashes(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
 /// Returns the fields if a `Connection` among them names any that is not dropped anyway.
@@ -286,6 +341,7 @@ mod tests {
             "origin",
             "sec-fetch-site",
             "x-http-method-override",
+<<<<<<< HEAD
             "x-original-url",
             "x_original_host",
             "x-forwarded",
@@ -319,6 +375,19 @@ mod tests {
             "x-vercel-forwarded-for",
             "x-nf-client-connection-ip",
             "x-envoy-external-address",
+=======
+            "x-http-method",
+            "x-method-override",
+            "x-method",
+            "x_method",
+            "_method",
+            "x-override-url",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-ms-original-url",
+            "aspfiltersessionid",
+            "destination",
+>>>>>>> rules
             "transfer-encoding",
             "te",
             "expect",

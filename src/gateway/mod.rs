@@ -14,6 +14,7 @@ mod guard;
 mod headers;
 mod hops;
 mod login;
+mod overrides;
 mod policy;
 mod respond;
 mod scrub;
@@ -37,6 +38,8 @@ pub use self::connection::Connections;
 pub use self::explain::{Explained, explain};
 pub use self::guard::Guard;
 pub use self::policy::Policy;
+#[doc(hidden)]
+pub use self::policy::Trial;
 use self::policy::{Allowed, Verdict};
 #[doc(hidden)]
 pub use self::steps::Steps;
@@ -161,6 +164,7 @@ impl Gateway {
         // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
         // nobody up.
         let mut body = self.keep.look(body).await.map_err(Error::Body)?;
+        self.policy.look(&allowed, &body)?;
 
         let mut turn = self.throttle.turn(allowed.method(), allowed.path(), caller);
         let is_without_tokens = allowed.is_without_tokens();

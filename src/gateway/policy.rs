@@ -4,13 +4,16 @@
 //! (one with a key, or anybody while callers without one may only read) must not ask. Every test is
 //! put to all readings of the path; the path itself is never changed.
 
-use std::sync::LazyLock;
+mod paths;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
+pub(super) use self::paths::{Endpoint, endpoint};
+use self::paths::{LOGIN_MATERIAL, READABLE, WITH_TOKENS};
 use super::caller::Caller;
 use super::guard::Admitted;
+use super::overrides::{self, Form};
 use super::target::Readings;
 use crate::clients::{Limits, Spent};
 use crate::config::{Anonymous, Rule};
@@ -35,6 +38,16 @@ pub(super) struct Allowed {
     switches: bool,
 }
 
+/// What would become of a head: see [`Policy::trial`].
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// The daemon refuses it, or answers it itself.
+    Kept,
+    /// It is forwarded; `without_tokens` if login material is taken out of the answer.
+    Forwarded { without_tokens: bool },
+}
+
 /// Where an admitted request goes.
 #[derive(Debug)]
 pub(super) enum Verdict<B> {
@@ -50,6 +63,9 @@ pub(crate) enum Error {
     /// A server could read the path as the token endpoint, which the daemon keeps to itself.
     #[error("the path can be read as /api/token, which is answered here only in that spelling")]
     Reserved,
+    /// Nobody can say what a server takes the path for.
+    #[error("the path can be read in more ways than are looked at")]
+    Endless,
     /// The token endpoint takes POST.
     #[error("/api/token takes POST only")]
     TokenMethod,
@@ -62,6 +78,15 @@ pub(crate) enum Error {
     /// A limited caller wrote a path that can be read in more than one way.
     #[error("the path can be read in more than one way, and this caller is limited")]
     Ambiguous,
+    /// A limited caller asked for what stands for other requests.
+    #[error("`{0}` is refused to limited callers: no rule can say what it stands for")]
+    Indirect(&'static str),
+    /// A limited caller named another method or target than those that were judged.
+    #[error("{0} names another method or target than the request, and this caller is limited")]
+    Override(&'static str),
+    /// A limited caller sent a form in which another method may be named.
+    #[error("the form cannot be looked through for `_method`, and this caller is limited")]
+    Form,
     /// A limited caller asked for what would make it an unlimited one.
     #[error("a limited caller gets no login material unless one of its rules allows `{0}` by name")]
     LoginMaterial(&'static str),
@@ -110,12 +135,18 @@ impl Policy {
         Self { cookies, ..self }
     }
 
-    /// Says whether a caller without a key may send this head; for measuring what that costs.
+    /// Says what would become of this head, if it came from a client with `limits` or from a caller
+    /// without a key; for measuring what that costs, and for fuzzing.
     #[doc(hidden)]
-    pub fn trial(&self, head: &Parts) -> bool {
+    pub fn trial(&self, head: &Parts, limits: Option<&Limits>) -> Trial {
         let path = Readings::of(head.uri.path());
-        endpoint(head.uri.path(), &path) == Endpoint::Other
-            && self.judge(head.method.as_str(), &path, self.keyless()).is_ok()
+        let reach = limits.map_or_else(|| self.keyless(), Reach::Client);
+        match self.decide(head, &path, reach, false) {
+            Ok(without_tokens) if endpoint(head.uri.path(), &path) == Endpoint::Other => {
+                Trial::Forwarded { without_tokens }
+            }
+            Ok(_) | Err(_) => Trial::Kept,
+        }
     }
 
     fn reach<'a>(&self, caller: &'a Caller) -> Reach<'a> {
@@ -133,6 +164,54 @@ impl Policy {
         }
     }
 
+    /// Judges a head that is not for the token endpoint, and says whether tokens are taken out of the
+    /// answer.
+    fn decide(
+        &self,
+        head: &Parts,
+        path: &Readings<'_>,
+        reach: Reach<'_>,
+        switches: bool,
+    ) -> Result<bool, Error> {
+        self.judge(head.method.as_str(), path, reach)?;
+        if switches {
+            // What goes through a WebSocket is judged by nobody: who opens one may do anything there.
+            self.judge_every_write(path, reach)?;
+        }
+        if matches!(reach, Reach::Full) {
+            return Ok(false);
+        }
+        if overrides::in_head(&head.headers) {
+            return Err(Error::Override("a header"));
+        }
+        overridden(head.uri.query(), reach)?;
+        let is_without_tokens = forbids(path, &*WITH_TOKENS, "GET").is_some();
+        match switches && is_without_tokens {
+            true => Err(Error::LoginMaterialInside),
+            false => Ok(is_without_tokens),
+        }
+    }
+
+    fn judge_every_write(&self, path: &Readings<'_>, reach: Reach<'_>) -> Result<(), Error> {
+        WRITES.iter().try_for_each(|method| self.judge(method, path, reach).map(drop))
+    }
+
+    /// Looks at the body of a request that is about to be sent. ASP.NET MVC takes the method of a
+    /// POST from a field of its form.
+    pub(super) fn look(&self, allowed: &Allowed, body: &Kept) -> Result<(), Error> {
+        if !allowed.is_limited {
+            return Ok(());
+        }
+        match overrides::in_body(&allowed.head.headers, body) {
+            Form::Plain => Ok(()),
+            Form::Overriding => Err(Error::Override("a field of the form")),
+            // Whoever may do everything there may do it this way.
+            Form::Unknown => self
+                .judge_every_write(&Readings::of(allowed.path()), self.reach(&allowed.caller))
+                .map_err(|_| Error::Form),
+        }
+    }
+
     /// Judges a request that is not for the token endpoint.
     pub(super) fn judge<'a>(
         &self,
@@ -140,9 +219,9 @@ impl Policy {
         path: &Readings<'_>,
         reach: Reach<'a>,
     ) -> Result<Ground<'a>, Error> {
-        let against = |rules: &[Rule]| {
-            let rule = rules.iter().find(|rule| path.any(|path| rule.matches(method, path)));
-            rule.map_or(Ok(()), |rule| Err(Error::Denied(rule.text().to_owned())))
+        let against = |rules: &[Rule]| match forbids(path, rules, method) {
+            Some(rule) => Err(Error::Denied(rule.text().to_owned())),
+            None => Ok(()),
         };
         against(&self.deny)?;
         let limits = match reach {
@@ -154,6 +233,9 @@ impl Policy {
             return Err(Error::Ambiguous);
         }
         limits.map_or(Ok(()), |limits| against(&limits.deny))?;
+        if let Some(words) = paths::indirect(path) {
+            return Err(Error::Indirect(words));
+        }
         if limits.is_none_or(|limits| limits.read_only) {
             let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
             let below = |path: &str| READABLE.iter().any(|rule| rule.matches(method, path));
@@ -179,6 +261,21 @@ impl Policy {
     }
 }
 
+/// Refuses a limited caller's query that names another method.
+pub(super) fn overridden(query: Option<&str>, reach: Reach<'_>) -> Result<(), Error> {
+    let is_overridden = query.is_some_and(overrides::in_query);
+    match is_overridden && !matches!(reach, Reach::Full) {
+        true => Err(Error::Override("a field of the query")),
+        false => Ok(()),
+    }
+}
+
+/// Returns the first of these rules that forbids some reading of a path.
+fn forbids<'a>(path: &Readings<'_>, rules: &'a [Rule], method: &str) -> Option<&'a Rule> {
+    let is_against = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions(method, path));
+    rules.iter().find(is_against)
+}
+
 /// Allows what the policy and the caller's limits let pass. The token endpoint never reaches
 /// Nexudus: a grant that went through would hand out real tokens and end our own session.
 pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict<B>, Error> {
@@ -191,19 +288,11 @@ pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict
         }
         Endpoint::Exact => return Err(Error::TokenMethod),
         Endpoint::Odd => return Err(Error::Reserved),
+        Endpoint::Unknown => return Err(Error::Endless),
     }
     let reach = policy.reach(&caller);
-    policy.judge(head.method.as_str(), &path, reach)?;
-    if switches {
-        // What goes through a WebSocket is judged by nobody: who opens one may do anything there.
-        WRITES.iter().try_for_each(|method| policy.judge(method, &path, reach).map(drop))?;
-    }
     let is_limited = !matches!(reach, Reach::Full);
-    let is_without_tokens =
-        is_limited && path.any(|path| WITH_TOKENS.iter().any(|rule| rule.matches("GET", path)));
-    if switches && is_without_tokens {
-        return Err(Error::LoginMaterialInside);
-    }
+    let is_without_tokens = policy.decide(&head, &path, reach, switches)?;
     if let Caller::Client(client) = &caller {
         client.spend()?;
     }
@@ -273,76 +362,8 @@ impl Allowed {
     }
 }
 
-/// How a path relates to the daemon's own endpoint.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    /// It is it.
-    Exact,
-    /// A server could take it for it.
-    Odd,
-    /// It is something else.
-    Other,
-}
-
-/// Compares a path with the daemon's own endpoint.
-pub(super) fn endpoint(path: &str, readings: &Readings<'_>) -> Endpoint {
-    match path == TOKEN {
-        true => Endpoint::Exact,
-        false if readings.any(|reading| TOKEN_RULE.matches("POST", reading)) => Endpoint::Odd,
-        false => Endpoint::Other,
-    }
-}
-
-/// What would let a limited caller become an unlimited one.
-struct Material {
-    words: &'static str,
-    paths: Rule,
-    begins: &'static [&'static str],
-    ends: &'static [&'static str],
-}
-
-impl Material {
-    fn is(&self, path: &str) -> bool {
-        self.paths.matches("*", path)
-    }
-
-    /// A rule that only happens to be wide enough does not count.
-    fn is_named_by(&self, rule: &Rule) -> bool {
-        rule.begins_with(self.begins) && rule.ends_with(self.ends)
-    }
-}
-
-static LOGIN_MATERIAL: LazyLock<[Material; 3]> = LazyLock::new(|| {
-    let material = |words, path, begins, ends| Material { words, paths: rule(path), begins, ends };
-    [
-        material(
-            "/api/sys/refreshtokens",
-            "* /api/sys/refreshtokens*/**",
-            &["api", "sys", "refreshtokens"],
-            &[],
-        ),
-        material("/api/sys/users", "* /api/sys/users*/**", &["api", "sys", "users"], &[]),
-        material("*/token/refresh", "* /**/token/refresh", &[], &["token", "refresh"]),
-    ]
-});
-
-/// Answers that carry the user's own token.
-static WITH_TOKENS: LazyLock<[Rule; 2]> =
-    LazyLock::new(|| [rule("* /api/auth/me"), rule("* /**/user/me")]);
-
-static READABLE: LazyLock<[Rule; 2]> =
-    LazyLock::new(|| [rule("* /api/**"), rule("* /ContentDownload/**")]);
-
 /// What a WebSocket can stand for, beside reading.
 const WRITES: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
-
-static TOKEN_RULE: LazyLock<Rule> = LazyLock::new(|| rule("* /api/token"));
-
-fn rule(text: &str) -> Rule {
-    Rule::read(text).expect("the rules above are well-formed")
-}
-
-const TOKEN: &str = "/api/token";
 
 #[cfg(test)]
 mod tests;

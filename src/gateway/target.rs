@@ -2,10 +2,15 @@
 //!
 //! Rules judge every plausible reading of a path; the original bytes are forwarded. Nexudus runs on
 //! ASP.NET behind IIS: case does not count, `\` separates, `;` and `::` begin what is cut off,
-//! trailing dots and spaces vanish, percent-encoding may be undone more than once, and letters
-//! beyond ASCII may become their nearest neighbour in it. Which of these happen depends on what the
-//! request passes, so that none of them is taken for granted: a rule that forbids holds if one
-//! reading matches, a rule that allows only if all do.
+//! trailing dots and spaces vanish, percent-encoding may be undone more than once, a segment
+//! `(S(…))` is taken out, and letters beyond ASCII may become their nearest neighbour in it. Which of
+//! these happen, and in which order, depends on what the request passes, so that none of them is taken
+//! for granted: each is tried on what each of the others leaves. A rule that forbids holds if one
+//! reading matches, a rule that allows only if all do. `docs/nexudus-api.md` has the list.
+
+mod cookieless;
+mod nearest;
+mod percent;
 
 use std::borrow::Cow;
 
@@ -16,23 +21,36 @@ use crate::config::fold;
 pub(super) struct Readings<'a> {
     /// The path itself, where it can be read in one way only.
     plain: Option<&'a str>,
-    /// Folded, without empty segments where dots are resolved.
+    /// Folded.
     odd: Vec<String>,
+    /// The same with OData's keys as segments: for rules that forbid, since none allows by them.
+    keyed: Vec<String>,
     is_ambiguous: bool,
+    is_endless: bool,
+    tried: usize,
 }
 
 impl<'a> Readings<'a> {
     /// Reads a path. Costs no allocation where there is one reading, as with nearly all.
     pub(super) fn of(path: &'a str) -> Self {
-        match is_plain(path.as_bytes()) {
-            true => Self { plain: Some(path), odd: vec![], is_ambiguous: false },
-            false => odd(path),
+        let plain = is_plain(path.as_bytes()).then_some(path);
+        let mut readings = Self {
+            plain,
+            odd: vec![],
+            keyed: vec![],
+            is_ambiguous: false,
+            is_endless: false,
+            tried: 0,
+        };
+        if plain.is_none() {
+            readings.explore(path);
         }
+        readings
     }
 
     /// Says whether a reading is such.
     pub(super) fn any(&self, mut is_such: impl FnMut(&str) -> bool) -> bool {
-        self.iter().any(&mut is_such)
+        self.iter().chain(self.keyed.iter().map(String::as_str)).any(&mut is_such)
     }
 
     /// Says whether every reading is such.
@@ -41,9 +59,15 @@ impl<'a> Readings<'a> {
     }
 
     /// Says whether the path holds what no tool has reason to write: dot segments, encoded
-    /// separators, control characters, bytes that are not UTF-8.
+    /// separators, control characters, bytes that are not UTF-8, cookieless segments, letters in
+    /// disguise.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
+    }
+
+    /// Says whether the path has more readings than are looked at: then nothing is known of it.
+    pub(super) fn is_endless(&self) -> bool {
+        self.is_endless
     }
 
     fn iter(&self) -> impl Iterator<Item = &str> {
@@ -53,187 +77,170 @@ impl<'a> Readings<'a> {
 
 /// Says whether nothing in the path can be read in two ways; case and empty segments do not count.
 fn is_plain(path: &[u8]) -> bool {
-    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_~,@!$&'()*+=.".contains(&byte);
-    let ends_in_dot = || {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_~,@!$&'*+=.".contains(&byte);
+    let ends_oddly = || {
         let next = path.iter().skip(1).chain(std::iter::once(&b'/'));
-        path.iter().zip(next).any(|(byte, next)| *byte == b'.' && *next == b'/')
+        path.iter().zip(next).any(|(byte, next)| matches!(byte, b'.' | b'~') && *next == b'/')
     };
-    path.iter().all(|byte| letter(*byte)) && !ends_in_dot()
-}
-
-fn odd<'a>(path: &str) -> Readings<'a> {
-    let mut readings = Readings { plain: None, odd: vec![], is_ambiguous: false };
-    let mut bytes = path.as_bytes().to_vec();
-    for _ in 0..=ROUNDS {
-        readings.add_decoded(&bytes);
-        let next = decoded_once(&bytes);
-        if next == bytes {
-            return readings;
-        }
-        bytes = next;
-    }
-    // Somebody has wrapped it more often than any server unwraps.
-    readings.is_ambiguous = true;
-    readings
+    path.iter().all(|byte| letter(*byte)) && !ends_oddly()
 }
 
 impl Readings<'_> {
-    fn add_decoded(&mut self, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes);
-        let is_broken = matches!(text, Cow::Owned(_));
-        self.is_ambiguous |= is_broken
-            || text.contains('\\')
-            || text.chars().any(char::is_control)
-            || bytes.windows(3).any(|three| ENCODED_SEPARATORS.contains(&fold_three(three)));
-        self.add_text(&text);
-        if is_broken {
-            self.add_text(&String::from_utf8_lossy(&shortest_forms(bytes)));
+    /// Tries each step on the path, and on what each step leaves, until nothing new comes of it.
+    fn explore(&mut self, path: &str) {
+        let mut bytes = path.as_bytes().to_vec();
+        for _ in 0..=ROUNDS {
+            self.add_decoded(&bytes);
+            let next = percent::decoded_once(&bytes);
+            if next == bytes {
+                break;
+            }
+            bytes = next;
         }
-        if text.chars().any(|letter| nearest(letter) != letter) {
-            self.is_ambiguous = true;
-            self.add_text(&text.chars().map(nearest).collect::<String>());
+        // Wrapped more often than any server unwraps.
+        self.is_endless |= percent::decoded_once(&bytes) != bytes;
+        let mut at = 0;
+        while let Some(text) = self.odd.get(at).filter(|_| !self.is_endless).cloned() {
+            self.step(&text);
+            at += 1;
+        }
+        self.is_ambiguous |= self.is_endless;
+        self.keyed =
+            self.odd.iter().filter_map(|it| cookieless::with_keys_as_segments(it)).collect();
+    }
+
+    fn step(&mut self, text: &str) {
+        self.is_ambiguous |= text.contains('\\') || text.chars().any(char::is_control);
+        self.undo_encoding(text);
+        self.add(&text.replace('\\', "/"));
+        self.cut(text);
+        self.resolve(text);
+        self.trim(text);
+        self.take_out(text);
+        if !text.is_ascii() {
+            self.is_ambiguous = self.is_ambiguous || nearest::is_treacherous(text);
+            self.add(&nearest::compared(text));
+            self.add(&nearest::converted(text));
         }
     }
 
-    fn add_text(&mut self, text: &str) {
-        self.add_separated(text);
-        if text.contains('\\') {
-            self.add_separated(&text.replace('\\', "/"));
+    fn undo_encoding(&mut self, text: &str) {
+        if text.contains('%') {
+            self.is_ambiguous |= ENCODED_SEPARATORS.iter().any(|code| text.contains(code));
+            self.add_decoded(&percent::decoded_once(text.as_bytes()));
         }
+    }
+
+    fn add_decoded(&mut self, bytes: &[u8]) {
+        let (text, others) = percent::texts(bytes);
+        self.is_ambiguous |= matches!(text, Cow::Owned(_));
+        self.add(&text);
+        others.iter().for_each(|text| self.add(text));
     }
 
     /// What follows an undone `?` may have become the query; what follows `;` and its like is cut
-    /// off each segment, or off the path, or is not.
-    fn add_separated(&mut self, text: &str) {
-        self.add_cut(text);
+    /// off each segment, or off the path.
+    fn cut(&mut self, text: &str) {
         if let Some(at) = text.find(['?', '#', '\0']) {
-            self.add_cut(&text[..at]);
+            self.add(&text[..at]);
+        }
+        let end = |text: &str| {
+            let streams = ["::", ":$"].into_iter().filter_map(|mark| text.find(mark));
+            text.find([';', '?', '#', '\0']).into_iter().chain(streams).min()
+        };
+        if let Some(at) = end(text) {
+            self.add(&text[..at]);
+            self.add_segments(text, |segment| &segment[..end(segment).unwrap_or(segment.len())]);
         }
     }
 
-    fn add_cut(&mut self, text: &str) {
-        self.add_resolved(text);
-        let cut =
-            |text: &str| text.find([';', '?', '#', '\0']).into_iter().chain(text.find("::")).min();
-        if let Some(at) = cut(text) {
-            self.add_resolved(&text[..at]);
-            let segments = text.split('/').map(|segment| match cut(segment) {
-                Some(end) => &segment[..end],
-                None => segment,
-            });
-            self.add_resolved(&segments.collect::<Vec<_>>().join("/"));
-        }
-    }
-
-    fn add_resolved(&mut self, text: &str) {
-        let has_dots = text.split('/').any(|segment| matches!(segment.trim(), "." | ".."));
-        self.add_trimmed(text);
-        if has_dots {
-            self.is_ambiguous = true;
-            let mut segments: Vec<&str> = vec![];
-            for segment in text.split('/') {
-                match segment.trim() {
-                    "" | "." => {}
-                    ".." => drop(segments.pop()),
-                    _ => segments.push(segment),
+    fn resolve(&mut self, text: &str) {
+        let mut segments: Vec<&str> = vec![];
+        for segment in text.split('/') {
+            match segment.trim() {
+                "" => {}
+                "." => self.is_ambiguous = true,
+                ".." => {
+                    self.is_ambiguous = true;
+                    segments.pop();
                 }
+                _ => segments.push(segment),
             }
-            self.add_trimmed(&segments.join("/"));
         }
+        self.add(&segments.join("/"));
     }
 
-    fn add_trimmed(&mut self, text: &str) {
-        self.add(text);
+    fn trim(&mut self, text: &str) {
         let vanishes =
             |letter: char| letter == '.' || letter.is_whitespace() || letter.is_control();
         if text.split('/').any(|segment| segment.ends_with(vanishes)) {
-            let segments = text.split('/').map(|segment| segment.trim_end_matches(vanishes));
-            self.add(&segments.collect::<Vec<_>>().join("/"));
+            self.add_segments(text, |segment| segment.trim_end_matches(vanishes));
         }
+        // The root of an application.
+        if text.split('/').any(|segment| segment == "~") {
+            self.add_segments(text, |segment| if segment == "~" { "" } else { segment });
+        }
+    }
+
+    /// Takes out each cookieless segment by itself: a server may take one, or one after another.
+    fn take_out(&mut self, text: &str) {
+        for range in cookieless::segments(text) {
+            self.is_ambiguous = true;
+            if self.is_endless {
+                return;
+            }
+            self.add(&[&text[..range.start], &text[range.end..]].concat());
+        }
+    }
+
+    fn add_segments(&mut self, text: &str, of: impl Fn(&str) -> &str) {
+        self.add(&text.split('/').map(of).collect::<Vec<_>>().join("/"));
     }
 
     fn add(&mut self, text: &str) {
-        let folded = fold(text);
+        if self.is_endless {
+            return;
+        }
+        // Also what is known already: the work is what is bounded.
+        self.tried += text.len();
+        // Every step may look for the slash that a path begins with.
+        let slash = if text.starts_with('/') { "" } else { "/" };
+        let folded = fold(&[slash, text].concat());
         if !self.odd.contains(&folded) {
             self.odd.push(folded);
         }
+        self.is_endless = self.odd.len() > MOST_READINGS || self.tried > MOST_TRIED;
     }
 }
 
-/// Undoes one layer of percent-encoding, that of IIS (`%u0041`) included.
-fn decoded_once(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        let is_wide = after.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'u'));
-        let digits = if is_wide { after.get(1..5) } else { after.get(..2) };
-        let code = digits.filter(|_| byte == b'%').and_then(hexadecimal);
-        let letter = code.filter(|_| is_wide).and_then(char::from_u32);
-        rest = match (letter, code.and_then(|code| u8::try_from(code).ok())) {
-            (Some(letter), _) => {
-                out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-                &after[5..]
-            }
-            (None, Some(decoded)) if !is_wide => {
-                out.push(decoded);
-                &after[2..]
-            }
-            (None, _) => {
-                out.push(byte);
-                after
-            }
-        };
-    }
-    out
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
-    let text = std::str::from_utf8(digits).ok()?;
-    let all_digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    all_digits.then(|| u32::from_str_radix(text, 16).ok()).flatten()
-}
-
-/// Undoes UTF-8 that is longer than it may be: `C0 AF` was a slash to old servers.
-fn shortest_forms(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = match after.first() {
-            Some(next) if matches!(byte, 0xc0 | 0xc1) && next & 0xc0 == 0x80 => {
-                out.push((byte & 1) << 6 | next & 0x3f);
-                &after[1..]
-            }
-            Some(_) | None => {
-                out.push(byte);
-                after
-            }
-        };
-    }
-    out
-}
-
-/// Returns the ASCII letter that Windows turns this one into where it must choose one.
-fn nearest(letter: char) -> char {
-    match letter {
-        '\u{ff01}'..='\u{ff5e}' => {
-            u32::from(letter).checked_sub(0xfee0).and_then(char::from_u32).unwrap_or(letter)
+/// Returns the words that the name of a field in a form or a query can be read as.
+pub(super) fn words(name: &[u8]) -> Vec<String> {
+    let mut words = vec![];
+    let mut bytes = name.to_vec();
+    bytes.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
+    for _ in 0..=ROUNDS {
+        let (text, others) = percent::texts(&bytes);
+        for text in others.into_iter().chain([text.into_owned()]) {
+            let text = fold(&text);
+            words.extend([nearest::compared(&text), nearest::converted(&text), text]);
         }
-        '\u{2044}' | '\u{2215}' => '/',
-        '\u{2216}' => '\\',
-        '\u{2024}' => '.',
-        _ => letter,
+        bytes = percent::decoded_once(&bytes);
     }
-}
-
-fn fold_three(three: &[u8]) -> [u8; 3] {
-    [three[0], three[1], three[2].to_ascii_lowercase()]
+    words
 }
 
 /// Also behind another layer of encoding: every round is looked at.
-const ENCODED_SEPARATORS: [[u8; 3]; 2] = [*b"%2f", *b"%5c"];
+const ENCODED_SEPARATORS: [&str; 2] = ["%2f", "%5c"];
 
 /// A proxy, a web server and a framework may each decode once; one more for good measure.
 const ROUNDS: usize = 4;
+
+/// Spellings that somebody has a use for have fewer than ten; each costs a walk over its length for
+/// each step and each rule.
+const MOST_READINGS: usize = 192;
+
+/// The bytes of all that is tried for one path: a few milliseconds.
+const MOST_TRIED: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -251,12 +258,7 @@ mod tests {
     #[test]
     fn every_spelling_of_a_path_has_it_among_its_readings() {
         for path in SPELLINGS {
-            let readings = Readings::of(path);
-            let is_it = |reading: &str| {
-                let segments = reading.split('/').filter(|segment| !segment.is_empty());
-                segments.map(str::to_ascii_lowercase).eq(["api", "token"])
-            };
-            assert!(readings.any(is_it), "{path}: {readings:?}");
+            assert!(is_token(path), "{path}: {:?}", Readings::of(path));
         }
     }
 
@@ -280,12 +282,100 @@ mod tests {
             "/%ef%bc%8e",
             "/..;/a",
             "/%252525252561",
+            "/a/(S(x))/b",
+            "/a/%28s%28x%29%29/b",
+            "/(A(a)F(f))",
+            "/pro/(S(x))tected",
+            "/us%E8rs",
+            "/%E2%93%A4sers",
+            "/us%E2%80%8Bers",
+            "/us%C2%ADers",
+            "/us%EF%BB%BFers",
+            "/us%EF%B8%8Fers",
+            "/%EF%BD%95sers",
+            "/x%C2%B2",
+            "/%F0%9D%90%AEsers",
+            "/a%E2%88%95b",
+            "/a%E2%81%84b",
+            "/a%EF%BC%8Fb",
+            "/a%E2%88%96b",
+            "/a%E2%80%A4b",
+            "/a%CD%BEb",
         ] {
             assert!(Readings::of(path).is_ambiguous(), "{path}");
         }
-        for path in ["/a%20b", "/a;b", "/caf%C3%A9", "/a%zz", "/a:b", "/a.", "/a%3Fb", "/100%25"] {
+        for path in [
+            "/a%20b",
+            "/a;b",
+            "/caf%C3%A9",
+            "/cafe%CC%81",
+            "/O%E2%80%99Brien",
+            "/%CE%B1%CE%B8%CE%AE%CE%BD%CE%B1",
+            "/%E6%9D%B1%E4%BA%AC",
+            "/a%zz",
+            "/a:b",
+            "/a.",
+            "/a%3Fb",
+            "/100%25",
+            "/Coworkers(5)",
+            "/Coworkers('x')/(draft)/f(a(b))",
+            "/~a/b~",
+        ] {
             assert!(!Readings::of(path).is_ambiguous(), "{path}");
         }
+    }
+
+    #[test]
+    fn what_dot_net_takes_out_of_a_path_is_taken_out_in_every_order() {
+        for path in COOKIELESS {
+            assert!(is_token(path), "{path}: {:?}", Readings::of(path));
+        }
+        for path in ["/api/(token)", "/api(S(x))/token", "/api/(S(x)/token", "/api/(SS(x))/token"] {
+            assert!(!is_token(path), "{path}: {:?}", Readings::of(path));
+        }
+    }
+
+    #[test]
+    fn letters_beyond_ascii_are_their_nearest_neighbours_in_it() {
+        for path in NEIGHBOURS {
+            assert!(is_token(path), "{path}: {:?}", Readings::of(path));
+        }
+        for path in ["/api/%E6%9D%B1token", "/api/tok%D0%B6n", "/api/tok%C3%A9%C3%A9n"] {
+            assert!(!is_token(path), "{path}: {:?}", Readings::of(path));
+        }
+    }
+
+    #[test]
+    fn a_path_with_more_readings_than_are_looked_at_is_known_for_it() {
+        let odd = |piece: &str, times| format!("/{}", piece.repeat(times));
+        for path in [
+            odd("(S(a))/(F(b))/(A(c))/x;y/", 3),
+            odd("(S(x))/", 2_000),
+            "/%252525252561".to_owned(),
+            odd("%25", 1) + &"25".repeat(8_000) + "41",
+        ] {
+            let readings = Readings::of(&path);
+            assert!(readings.is_endless() && readings.is_ambiguous(), "{path:.60}");
+            assert!(readings.odd.len() <= MOST_READINGS + 1 && readings.tried <= 2 * MOST_TRIED);
+        }
+        for path in [odd("a%20b;c/", 100), odd("caf%C3%A9/", 50), odd("x(5)/", 200)] {
+            assert!(!Readings::of(&path).is_endless(), "{path:.60}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_odata_is_a_segment_for_rules_that_forbid() {
+        let readings = Readings::of("/api/Coworkers(5)");
+        let is = |wanted: &'static str| move |reading: &str| reading == wanted;
+        assert!(readings.any(is("/api/coworkers/5")));
+        assert!(readings.all(is("/api/coworkers(5)")));
+    }
+
+    fn is_token(path: &str) -> bool {
+        Readings::of(path).any(|reading| {
+            let segments = reading.split('/').filter(|segment| !segment.is_empty());
+            segments.map(str::to_ascii_lowercase).eq(["api", "token"])
+        })
     }
 
     #[test]
@@ -297,7 +387,60 @@ mod tests {
         }
     }
 
-    const SPELLINGS: [&str; 31] = [
+    const COOKIELESS: [&str; 23] = [
+        "/(S(x))/api/token",
+        "/api/(S(x))/token",
+        "/api/token/(S(x))/",
+        "/api/token/(S(x))",
+        "/api/(s(x))/token",
+        "/api/(S())/token",
+        "/api/(A(a)F(f)S(s))/token",
+        "/api/(S(a.b%20c))/token",
+        "/api/%28S%28x%29%29/token",
+        "/api/%2528S(x))/token",
+        "/api/%252528S(x))/token",
+        "/api%2f(S(x))%2ftoken",
+        "/api\\(S(x))\\token",
+        "/api/(S(x))/(F(y))/token",
+        "/(S(x))/api/(S(x))/token",
+        "/api/(S(/(S(x))y))/token",
+        "/api/to/(S(x))ken",
+        "/api/(S(x));a/token",
+        "/api/(S(x))./token",
+        "/api/x/../(S(x))/%74oken",
+        "/api/(S(..))/token",
+        "/api/(lit3py55t21z5v55vlm25s55)/token",
+        "/~/api/token",
+    ];
+
+    const NEIGHBOURS: [&str; 24] = [
+        "/api/tok%C3%A8n",
+        "/api/tok%E8n",
+        "/api/toke%CC%81n",
+        "/%C3%A1pi/t%C3%B8ken",
+        "/%E2%93%90pi/token",
+        "/ap%E2%93%98/token",
+        "/%F0%9D%90%9Api/token",
+        "/api/to%E2%80%8Bken",
+        "/api/to%C2%ADken",
+        "/api/to%EF%BB%BFken",
+        "/api/to%EF%B8%8Fken",
+        "/api/to%E2%81%A0ken",
+        "/api%E2%88%95token",
+        "/api%EF%BC%8Ftoken",
+        "/api%E2%81%84token",
+        "/api%E2%88%96token",
+        "/api/token%E2%80%A4",
+        "/api/x/%E2%80%A4%E2%80%A4/token",
+        "/api/%EF%BC%8574oken",
+        "/api/%CF%84%CF%89ken",
+        "/api/%E2%81%BD/../token",
+        "/api/token%E3%80%80",
+        "/%C3%A6pi/token",
+        "/api/%EF%BC%88S(x))/token",
+    ];
+
+    const SPELLINGS: [&str; 33] = [
         "/api/token",
         "/API/Token",
         "/api/token/",
@@ -329,5 +472,7 @@ mod tests {
         "/api%c0%aftoken",
         "/api/%ef%bd%94oken",
         "/api/to%e2%84%aaen",
+        "/api/token:$i30:$INDEX_ALLOCATION",
+        "/api%e0%80%aftoken",
     ];
 }

@@ -91,6 +91,7 @@ fn a_rule_without_effect_is_warned_of() {
     let mut command = home.command("client add agent --read-only --deny");
     command.args(["BREW /api", "--allow", "GET /api/x"]);
     command.args(["--allow", "DELETE /api/x", "--allow", "POST /api/y", "--allow", "GET /a?b"]);
+    command.args(["--allow", "GET /api/caf\u{e9}"]);
 
     let said = home.transcript(&mut command);
 
@@ -100,6 +101,7 @@ fn a_rule_without_effect_is_warned_of() {
         "! warning: the rule `BREW /api` can never match: its method is never forwarded",
         "! warning: the rule `GET /a?b` can never match: rules are asked about the path alone",
         "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is asked first",
+        "! warning: the rule `GET /api/caf\u{e9}` allows nothing: write `*` for its letters beyond",
         "! warning: the rule `POST /api/y` allows nothing: with --read-only there is only reading",
     ] {
         assert!(said.contains(warning), "{warning}\n{said}");

@@ -171,6 +171,11 @@ async fn whatever_a_caller_sends_one_authorization_goes_out_and_it_is_ours() {
         "X-Original-URL: /api/token\r\nX-Rewrite-URL: /api/token\r\nX-Host: evil".to_owned(),
         "X-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\nX-Method-Override: PUT"
             .to_owned(),
+        "_method: DELETE\r\nX-Method: DELETE\r\nX_Method: DELETE\r\nX-Original-Method: DELETE".to_owned(),
+        "X-Override-URL: /api/token\r\nX-MS-Original-URL: /api/token\r\nDestination: /api/token"
+            .to_owned(),
+        "AspFilterSessionId: S(x)\r\nX-WAWS-Unencoded-URL: /evil\r\nX-Original-URI: /evil"
+            .to_owned(),
         "Cookie: a=b\r\nReferer: http://evil.example\r\nProxy: http://evil\r\nVia: 1.0 x"
             .to_owned(),
         "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nConnection: Upgrade, HTTP2-Settings, close"
@@ -205,6 +210,16 @@ async fn whatever_a_caller_sends_one_authorization_goes_out_and_it_is_ours() {
             "x-http-method-override",
             "x-http-method",
             "x-method-override",
+            "_method",
+            "x-method",
+            "x_method",
+            "x-original-method",
+            "x-override-url",
+            "x-ms-original-url",
+            "x-waws-unencoded-url",
+            "x-original-uri",
+            "destination",
+            "aspfiltersessionid",
             "cookie",
             "referer",
             "proxy",

@@ -23,7 +23,8 @@ fn no_spelling_of_a_denied_path_or_of_the_token_endpoint_is_let_through() {
         let answer = stage.ask(method, &path, "");
         let status = answer.get(9..12).unwrap_or_default().to_owned();
         prop_assert!(["400", "403", "405"].contains(&&*status), "{} {:?}: {}", method, path, answer);
-        prop_assert!(stage.arrived().is_empty(), "{} {:?}", method, path);
+        let arrived = stage.arrived();
+        prop_assert!(arrived.is_empty(), "{} {:?}: {:?}", method, path, arrived);
     });
 }
 
@@ -97,6 +98,99 @@ fn nothing_that_arrives_can_be_read_as_what_is_denied() {
     });
 }
 
+/// Each was forwarded once, or would be by a rule that reads paths as they are written.
+#[test]
+fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
+    let stage = Stage::new();
+    let state = stage.daemon.home().join("state");
+    let add = |name, limits| clients::add(&state, name, limits).unwrap().expose().to_owned();
+    let reader = add("reader", Limits { read_only: true, ..Limits::default() });
+    let allow = vec![Rule::read("* /**").unwrap()];
+    let writer = add("writer", Limits { allow, ..Limits::default() });
+    let key = |key: &str| format!("Nexudus-Proxy-Key: {key}\r\n");
+    let (reader, writer) = (key(&reader), key(&writer));
+
+    for (method, path, fields, code) in [
+        ("GET", "/api/sys/(S(x))/users/5", &reader, "policy.denied"),
+        ("GET", "/api/sys/(F(x))/refreshtokens", &reader, "policy.denied"),
+        ("GET", "/api/(X(1))/sys/refreshtokens", &reader, "policy.denied"),
+        ("GET", "/api/spaces/(S(x))/coworkers", &reader, "policy.denied"),
+        ("GET", "/api/spaces/%2528S(x))/coworkers", &reader, "policy.denied"),
+        ("GET", "/api/sys/us%C3%A8rs", &reader, "policy.denied"),
+        ("GET", "/api/sys/%E2%93%A4sers", &reader, "policy.denied"),
+        ("GET", "/api/sys/us%E2%80%8Bers", &reader, "policy.denied"),
+        ("GET", "/api/auth/me.json", &reader, "policy.denied"),
+        ("GET", "/api/auth/me/x", &reader, "policy.denied"),
+        ("OPTIONS", "/api/$batch", &reader, "policy.denied"),
+        ("POST", "/api/$batch", &writer, "policy.denied"),
+        ("POST", "/api/batch", &writer, "policy.denied"),
+        ("POST", "/api/x?_method=DELETE", &writer, "policy.denied"),
+        ("POST", "/api/x?X-HTTP-Method-Override=DELETE", &writer, "policy.denied"),
+        ("DELETE", "/api/sys/(S(x))/users/1", &String::new(), "policy.denied"),
+        ("DELETE", "/api/sys/us%E8rs/1", &String::new(), "policy.denied"),
+        ("GET", "/api/sys/users.json", &String::new(), "policy.denied"),
+        ("POST", "/api/(S(x))/token", &String::new(), "request.target"),
+        ("POST", "/api/token.json", &String::new(), "request.target"),
+        (
+            "GET",
+            "/(A(a))/(B(b))/(C(c))/(D(d))/(E(e))/(F(f))/(G(g))/(H(h))/",
+            &reader,
+            "request.target",
+        ),
+    ] {
+        let answer = stage.ask(method, path, fields);
+        assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{method} {path}: {answer}");
+        assert!(stage.arrived().is_empty(), "{method} {path}");
+    }
+    for path in
+        ["/api/spaces/Coworkers(5)", "/api/spaces/caf%C3%A9", "/api/spaces/a.json", "/api/auth/me"]
+    {
+        stage.ask("GET", path, &reader);
+        assert_eq!(stage.arrived(), [path]);
+    }
+    for name in ["X-HTTP-Method-Override", "x_method", "X-MS-Original-URL", "Destination"] {
+        let fields = format!("{writer}{name}: DELETE\r\n");
+        let answer = stage.ask("POST", "/api/x", &fields);
+        assert!(answer.contains("\"code\":\"policy.denied\""), "{name}: {answer}");
+        assert!(stage.arrived().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_limited_caller_names_no_other_method_in_a_form() {
+    let stage = Stage::new();
+    let state = stage.daemon.home().join("state");
+    let limits = Limits { allow: vec![Rule::read("POST /api/**").unwrap()], ..Limits::default() };
+    let key = clients::add(&state, "poster", limits).unwrap().expose().to_owned();
+    let form = "application/x-www-form-urlencoded";
+    let send = |key: &str, kind: &str, body: &str| {
+        let length = body.len();
+        let head = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n{key}");
+        let text =
+            format!("POST /api/x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n{head}\r\n{body}");
+        let answer = stage.runtime.block_on(stage.daemon.raw(&text));
+        let is_denied = answer.contains("\"code\":\"policy.denied\"");
+        (is_denied, stage.arrived().len())
+    };
+    let key = format!("Nexudus-Proxy-Key: {key}\r\n");
+    let large = format!("a={}", "x".repeat(2 << 20));
+    let part = "--x\r\nContent-Disposition: form-data; name=\"_method\"\r\n\r\nDELETE\r\n--x--\r\n";
+    let utf_16 = format!("{form}; charset=utf-16");
+
+    for (kind, body) in [
+        (form, "a=b&%5Fmethod=DELETE"),
+        (form, &large),
+        (&utf_16, "a=b"),
+        ("multipart/form-data; boundary=x", part),
+    ] {
+        assert_eq!(send(&key, kind, body), (true, 0), "{kind}: {body:.40}");
+        assert_eq!(send("", kind, body), (false, 1), "{kind}: {body:.40}");
+    }
+    for (kind, body) in [(form, "a=b&c=_method"), ("application/json", "{\"_method\":1}")] {
+        assert_eq!(send(&key, kind, body), (false, 1), "{kind}: {body}");
+    }
+}
+
 /// Writes these segments in one of the ways in which some server would still find them.
 fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = String> {
     let separator = prop::sample::select(vec![
@@ -115,10 +209,32 @@ fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = String> 
         ";a=b/",
         ";/",
         "/.//",
+        "/(S(x))/",
+        "//(S(x))/",
+        "/%28a%28b%29F(f)%29/",
+        "%E2%88%95",
     ]);
     let end = prop::sample::select(vec![
-        "", "", "/", "//", ".", "..", "%20", "%2e", ";x=1", ";", "%00", "%09", "?x=%2f", "::$DATA",
-        "%3fa=b", "/.", "%23a",
+        "",
+        "",
+        "/",
+        "//",
+        ".",
+        "..",
+        "%20",
+        "%2e",
+        ";x=1",
+        ";",
+        "%00",
+        "%09",
+        "?x=%2f",
+        "::$DATA",
+        "%3fa=b",
+        "/.",
+        "%23a",
+        "/(S(x))/",
+        ".json",
+        "%E2%80%8B",
     ]);
     let segment = |text: &'static str| {
         let letters: Vec<_> = text.chars().map(letter).collect();
@@ -136,6 +252,8 @@ fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = String> 
 
 fn letter(letter: char) -> impl Strategy<Value = String> {
     let upper = letter.to_ascii_uppercase();
+    let wide = char::from_u32(letter as u32 + 0xfee0).unwrap().to_string();
+    let wide: String = wide.bytes().map(|byte| format!("%{byte:02X}")).collect();
     prop_oneof![
         12 => Just(letter.to_string()),
         3 => Just(upper.to_string()),
@@ -144,6 +262,9 @@ fn letter(letter: char) -> impl Strategy<Value = String> {
         1 => Just(format!("%25{:02x}", letter as u32)),
         1 => Just(format!("%2525{:02X}", upper as u32)),
         1 => Just(format!("%u00{:02x}", letter as u32)),
+        1 => Just(format!("{letter}%CC%81")),
+        1 => Just(format!("%E2%80%8B{letter}")),
+        1 => Just(wide),
     ]
 }
 
@@ -233,17 +354,38 @@ fn policy_explain_says_of_every_target_what_the_daemon_does() {
     let targets = targets.map(str::to_owned).into_iter().chain(odd);
     let long = lengths.map(|length| format!("/{}", "x".repeat(length - 1)));
     let with_port = format!("http://{address}/api/x");
+    let spelt = [
+        "/api/(S(x))/token",
+        "/api/sys/(S(x))/users",
+        "/api/spaces/(S(x))/coworkers",
+        "/api/sys/us%C3%A8rs",
+        "/api/sys/refreshtokens.json",
+        "/api/auth/me.json",
+        "/api/$batch",
+        "/api/x?_method=DELETE",
+        "/api/caf%C3%A9",
+        "/api/Coworkers(5)",
+        "/%252525252541",
+    ];
+    let targets = targets.chain(spelt.map(str::to_owned));
     let targets = targets.chain(long).chain([with_port]).map(|target| ("GET", target));
     let methods = ["CONNECT", "TRACE", "BREW", "G@T"].map(|method| (method, "/api/x".to_owned()));
 
-    for (method, target) in targets.chain(methods) {
-        let answer = stage.ask(method, &target, "");
+    let limits = Limits { read_only: true, ..Limits::default() };
+    let key = clients::add(&stage.daemon.home().join("state"), "reader", limits.clone()).unwrap();
+    let key = format!("Nexudus-Proxy-Key: {}\r\n", key.expose());
+    let senders = [(String::new(), None), (key, Some(&limits))];
+    let cases: Vec<_> = targets.chain(methods).collect();
+    let cases = senders.iter().flat_map(|sender| cases.iter().map(move |case| (sender, case)));
+
+    for ((key, limits), (method, target)) in cases {
+        let answer = stage.ask(method, target, key);
         let code = answer.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next());
         // What Nexudus has refused was let through.
         let has_arrived = !stage.arrived().is_empty();
         let code = code.filter(|_| !has_arrived);
 
-        let said = explain(method, &target, None, &config);
+        let said = explain(method, target, *limits, &config);
 
         assert_eq!(said.code, code, "{method} {target:.80}: {said:?}\n{answer:.400}");
         assert_eq!(said.is_allowed, code.is_none());

@@ -7,7 +7,19 @@ use super::*;
 #[test]
 fn the_token_endpoint_is_known_in_every_spelling() {
     assert_eq!(endpoint_of("/api/token"), Endpoint::Exact);
-    for path in ["/API/token", "/api/token/", "//api/token", "/api/%74oken", "/x/../api/token"] {
+    for path in [
+        "/API/token",
+        "/api/token/",
+        "//api/token",
+        "/api/%74oken",
+        "/x/../api/token",
+        "/api/(S(x))/token",
+        "/(S(x))/api/token",
+        "/api/to%E2%80%8Bken",
+        "/api/tok%C3%A8n",
+        "/api/token.json",
+        "/api.json/token",
+    ] {
         assert_eq!(endpoint_of(path), Endpoint::Odd, "{path}");
     }
     for path in ["/", "/api", "/api/tokens", "/api/token/x", "/a/pi/token", "/apitoken"] {
@@ -26,6 +38,120 @@ fn a_rule_that_forbids_holds_in_every_spelling_and_for_everybody() {
     }
     assert_eq!(judged("DELETE", "/x"), Err(Error::Denied("DELETE /**".to_owned())));
     assert_eq!(judged("GET", "/api/sys/usersettings"), Ok(Ground::Free));
+}
+
+#[test]
+fn a_rule_that_forbids_holds_whatever_iis_makes_of_a_path() {
+    let policy = Policy::new(rules(["DELETE /api/spaces/invoices/*"]), Anonymous::Full);
+    for path in [
+        "/api/spaces/(S(x))/invoices/1",
+        "/api/spaces/inv/(S(x))oices/1",
+        "/api/spaces/%28s%28x%29%29/invoices/1",
+        "/api/sp%C3%A0ces/invoices/1",
+        "/api/sp%E0ces/invoices/1",
+        "/api/spaces/in%E2%80%8Bvoices/1",
+        "/api/spaces%E2%88%95invoices/1",
+        "/api/spaces/%E2%93%98nvoices/1",
+        "/api/spaces/invoices.json/1",
+        "/api/spaces/invoices/1.json",
+        "/api/spaces/invoices(1)",
+        "/api/spaces/invoices('1').json",
+        "/api/spaces/invoices/1;x",
+        "/api/spaces/invoices/1::$DATA",
+    ] {
+        for reach in [Reach::Full, Reach::Client(&none())] {
+            let refused = policy.judge("DELETE", &Readings::of(path), reach);
+            assert!(matches!(refused, Err(Error::Denied(_))), "{path}: {refused:?}");
+        }
+    }
+    for path in ["/api/spaces/invoices", "/api/spaces/invoices/1/lines", "/api/spaces/invoice(1)"] {
+        assert!(policy.judge("DELETE", &Readings::of(path), Reach::Full).is_ok(), "{path}");
+    }
+}
+
+#[test]
+fn a_limited_caller_gets_nothing_that_stands_for_something_else() {
+    let everything = Limits { allow: rules(["* /**"]), ..none() };
+    for reach in [Reach::ReadOnly, Reach::Client(&everything)] {
+        for path in [
+            "/api/$batch",
+            "/api/%24batch",
+            "/api/$batch.json",
+            "/api/$batch/1",
+            "/api/spaces/$batch",
+            "/api/batch",
+            "/API/Batch/",
+            "/api/batch.json",
+            "/api/batch/1",
+            "/api/auth/me.json",
+            "/api/auth/me.",
+            "/api/auth/me.x/y",
+            "/api/auth/me/x",
+            "/api/auth/me%2ejson",
+            "/api/auth/me%C3%A8/../x",
+            "/en/user/me.json",
+            "/api/public/user/me/x",
+        ] {
+            for method in ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
+                let refused = judged(method, path, reach);
+                // A dot at the end vanishes: that is `me` itself, and its token is taken out.
+                let is_me = path == "/api/auth/me." && refused == Ok(Ground::Free);
+                let is_refused = matches!(refused, Err(Error::Indirect(_) | Error::Ambiguous));
+                assert!(is_refused || is_me, "{method} {path}: {refused:?}");
+            }
+        }
+        for path in ["/api/auth/me", "/api/auth/me/", "/api/batches", "/api/auth/media"] {
+            assert!(judged("GET", path, reach).is_ok(), "{path}");
+        }
+    }
+    assert!(judged("POST", "/api/$batch", Reach::Full).is_ok());
+}
+
+#[test]
+fn a_limited_caller_overrides_neither_method_nor_target() {
+    let limits = Limits { allow: rules(["* /**"]), ..none() };
+    let policy = Policy::new(vec![], Anonymous::Full);
+    let head = |target: &str, field: Option<&str>| {
+        let request = Request::post(target);
+        let request = field.into_iter().fold(request, |it, name| it.header(name, "DELETE"));
+        request.body(()).unwrap().into_parts().0
+    };
+    let passes = |head, limits| policy.trial(&head, limits) != Trial::Kept;
+    for name in [
+        "_method",
+        "X-HTTP-Method-Override",
+        "x_http_method_override",
+        "X-HTTP-Method",
+        "X-Method-Override",
+        "X-Method",
+        "X-Override-URL",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-MS-Original-URL",
+        "Destination",
+        "AspFilterSessionId",
+    ] {
+        assert!(!passes(head("/api/x", Some(name)), Some(&limits)), "{name}");
+        assert!(passes(head("/api/x", Some(name)), None), "{name}");
+    }
+    for query in ["_method=DELETE", "a=b&X-HTTP-Method-Override=DELETE", "%5fmethod=PUT"] {
+        assert!(!passes(head(&format!("/api/x?{query}"), None), Some(&limits)), "{query}");
+        assert!(passes(head(&format!("/api/x?{query}"), None), None), "{query}");
+    }
+    assert!(passes(head("/api/x?size=1&method=x", Some("accept")), Some(&limits)));
+}
+
+#[test]
+fn who_am_i_is_without_its_token_under_every_reading() {
+    let limits = Limits { allow: rules(["* /**"]), ..none() };
+    let policy = Policy::new(vec![], Anonymous::Full);
+    for path in
+        ["/api/auth/me", "/API/auth/ME/", "/en/user/me", "/api/auth/m%C3%AB", "/api/%61uth/me"]
+    {
+        let head = Request::get(path).body(()).unwrap().into_parts().0;
+        let trial = policy.trial(&head, Some(&limits));
+        assert_eq!(trial, Trial::Forwarded { without_tokens: true }, "{path}");
+    }
 }
 
 #[test]
@@ -162,7 +288,7 @@ fn none() -> Limits {
 }
 
 fn rules<const N: usize>(texts: [&str; N]) -> Vec<Rule> {
-    texts.into_iter().map(rule).collect()
+    texts.into_iter().map(|text| Rule::read(text).unwrap()).collect()
 }
 
 /// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib judging_costs`, the bound

@@ -243,11 +243,15 @@ fn tell_policy(error: &policy::Error) -> Told {
     let denied =
         |hint| Told::new(StatusCode::FORBIDDEN, "policy.denied", "Refused by a rule", hint);
     match error {
-        E::Reserved => Told::new(
+        E::Reserved | E::Endless => Told::new(
             StatusCode::BAD_REQUEST,
             "request.target",
             "Ambiguous request target",
-            "Ask for /api/token in exactly that spelling.",
+            if matches!(error, E::Endless) {
+                "Write the path plainly."
+            } else {
+                "Ask for /api/token in exactly that spelling."
+            },
         ),
         E::TokenMethod => Told::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -261,6 +265,11 @@ fn tell_policy(error: &policy::Error) -> Told {
         }
         E::NotAllowed => denied("Use a key whose rules allow it: `nexudus-proxy client list`."),
         E::Ambiguous => denied("Write the path plainly, without dot segments and encoded slashes."),
+        E::Indirect(_) => denied("Send each request by itself, to the path that it is about."),
+        E::Override(_) => denied("Send the request with the method and the path that it is about."),
+        E::Form => {
+            denied("Send less than limits.replay_body, in UTF-8 and not compressed, or JSON.")
+        }
         E::LoginMaterial(_) | E::LoginMaterialInside => {
             denied("Ask without a key, or add a client with a rule that names this path.")
         }

@@ -1,0 +1,109 @@
+//! The paths that mean something to the policy itself.
+
+use std::sync::LazyLock;
+
+use crate::config::Rule;
+use crate::gateway::target::Readings;
+
+/// How a path relates to the daemon's own endpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum Endpoint {
+    /// The path is exactly `/api/token`.
+    Exact,
+    /// A server could take it for that.
+    Odd,
+    /// It has more readings than are looked at.
+    Unknown,
+    /// It is something else.
+    Other,
+}
+
+/// Compares a path with the daemon's own endpoint.
+pub(in crate::gateway) fn endpoint(path: &str, readings: &Readings<'_>) -> Endpoint {
+    let is_it = |reading: &str| TOKEN_RULE.matches_ignoring_extensions("POST", reading);
+    match path == TOKEN {
+        true => Endpoint::Exact,
+        false if readings.any(is_it) => Endpoint::Odd,
+        false if readings.is_endless() => Endpoint::Unknown,
+        false => Endpoint::Other,
+    }
+}
+
+/// What would let a limited caller become an unlimited one.
+pub(super) struct Material {
+    pub(super) words: &'static str,
+    paths: Rule,
+    begins: &'static [&'static str],
+    ends: &'static [&'static str],
+}
+
+impl Material {
+    pub(super) fn is(&self, path: &str) -> bool {
+        self.paths.matches_ignoring_extensions("*", path)
+    }
+
+    /// A rule that only happens to be wide enough does not count.
+    pub(super) fn is_named_by(&self, rule: &Rule) -> bool {
+        rule.begins_with(self.begins) && rule.ends_with(self.ends)
+    }
+}
+
+pub(super) static LOGIN_MATERIAL: LazyLock<[Material; 3]> = LazyLock::new(|| {
+    let material = |words, path, begins, ends| Material { words, paths: rule(path), begins, ends };
+    [
+        material(
+            "/api/sys/refreshtokens",
+            "* /api/sys/refreshtokens*/**",
+            &["api", "sys", "refreshtokens"],
+            &[],
+        ),
+        material("/api/sys/users", "* /api/sys/users*/**", &["api", "sys", "users"], &[]),
+        material("*/token/refresh", "* /**/token/refresh", &[], &["token", "refresh"]),
+    ]
+});
+
+/// Answers that carry the user's own token.
+pub(super) static WITH_TOKENS: LazyLock<[Rule; 2]> =
+    LazyLock::new(|| [rule("* /api/auth/me"), rule("* /**/user/me")]);
+
+pub(super) static READABLE: LazyLock<[Rule; 2]> =
+    LazyLock::new(|| [rule("* /api/**"), rule("* /ContentDownload/**")]);
+
+/// What stands for other requests than it looks like: OData's and Web API's batches carry some, and
+/// what a server makes of more behind `/api/auth/me` no rule of a client has thought of.
+static INDIRECT: LazyLock<[Rule; 6]> = LazyLock::new(|| {
+    [
+        rule("* /**/$batch*/**"),
+        rule("* /api/batch/**"),
+        rule("* /api/auth/me.*/**"),
+        rule("* /api/auth/me/*/**"),
+        rule("* /**/user/me.*/**"),
+        rule("* /**/user/me/*/**"),
+    ]
+});
+
+/// Returns what of it a path can be read as.
+pub(super) fn indirect(path: &Readings<'_>) -> Option<&'static str> {
+    // Most paths have no segment that begins so, and are told by that.
+    let begins = |segment: &str, word: &str| {
+        segment.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word))
+    };
+    let is_near = |path: &str| {
+        let words = ["me", "batch", "$batch"];
+        path.split('/').any(|segment| words.iter().any(|word| begins(segment, word)))
+    };
+    if !path.any(is_near) {
+        return None;
+    }
+    let is_it = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions("*", path));
+    let rule = INDIRECT.iter().find(is_it)?;
+    Some(rule.text().trim_start_matches("* ").trim_end_matches("/**"))
+}
+
+static TOKEN_RULE: LazyLock<Rule> = LazyLock::new(|| rule("* /api/token"));
+
+fn rule(text: &str) -> Rule {
+    Rule::read(text).expect("the rules above are well-formed")
+}
+
+const TOKEN: &str = "/api/token";
