@@ -77,29 +77,15 @@ fn belongs_to_us(name: &str) -> bool {
             | "proxy"
             | "via"
             | "x-host"
-<<<<<<< HEAD
-            | "x-rewrite-url"
             | "x-envoy-external-address"
             | "cloudfront-viewer-address"
-            | "x-http-method"
-            | "x-http-method-override"
-            | "x-method-override"
-=======
-            | "x-original-host"
-            | "true-client-ip"
->>>>>>> rules
             // For our log: they say more of the caller than Nexudus needs. See `is_trace`.
             | "traceparent"
             | "tracestate"
             | "baggage"
-<<<<<<< HEAD
-    ) || name.starts_with("sec-fetch-")
-=======
     ) || is_method_override(name)
         || is_target_override(name)
-        || name.starts_with("x-forwarded-")
         || name.starts_with("sec-fetch-")
->>>>>>> rules
         || name.starts_with("access-control-request-")
         || names_an_origin(name)
 }
@@ -341,7 +327,6 @@ mod tests {
             "origin",
             "sec-fetch-site",
             "x-http-method-override",
-<<<<<<< HEAD
             "x-original-url",
             "x_original_host",
             "x-forwarded",
@@ -375,19 +360,16 @@ mod tests {
             "x-vercel-forwarded-for",
             "x-nf-client-connection-ip",
             "x-envoy-external-address",
-=======
             "x-http-method",
             "x-method-override",
             "x-method",
             "x_method",
             "_method",
             "x-override-url",
-            "x-original-url",
             "x-rewrite-url",
             "x-ms-original-url",
             "aspfiltersessionid",
             "destination",
->>>>>>> rules
             "transfer-encoding",
             "te",
             "expect",
