@@ -58,10 +58,9 @@ async fn tls_records_without_end_end_the_connection_and_hold_up_nobody() {
             let (answer, calm) = tokio::join!(daemon.raw(&one), daemon.raw(&other));
 
             assert!(calm.ends_with("/calm"), "{kind:?}: {calm}");
-            match first.is_empty() {
-                true => assert!(answer.contains("\"upstream.closed\""), "{kind:?}: {answer}"),
-                false => assert!(answer.ends_with("\r\n\r\nhalf"), "{kind:?}: {answer}"),
-            }
+            // What comes in one piece with the flood may be lost with it.
+            let is_cut = !first.is_empty() && answer.ends_with("\r\n\r\nhalf");
+            assert!(is_cut || answer.contains("\"upstream.closed\""), "{kind:?}: {answer}");
             while upstream.ended() == 0 {
                 tokio::task::yield_now().await;
             }
