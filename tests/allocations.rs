@@ -61,7 +61,12 @@ fn the_guard_takes_no_memory_whatever_a_tool_or_a_page_sends() {
         (&[("host", "localhost"), ("transfer-encoding", "chunked")], true),
         (&[("host", "localhost"), ("upgrade", "h2c"), ("connection", "upgrade")], true),
         (&[("host", "localhost"), ("origin", "http://evil.example")], false),
+        (&[("host", "localhost"), ("sec-fetch-mode", "cors")], true),
         (&[("host", "localhost"), ("sec-fetch-site", "cross-site")], false),
+        (
+            &[("host", "localhost"), ("sec_fetch_later", "x"), ("upgrade-insecure-requests", "1")],
+            false,
+        ),
         (&[("host", "localhost"), ("upgrade", "websocket"), ("connection", "upgrade")], false),
     ] {
         let head = head("/api/spaces/coworkers?size=100", fields);

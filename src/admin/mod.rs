@@ -42,7 +42,7 @@ use self::wire::{Phase, Problem, Reloaded, Stopping};
 use crate::clients::Clients;
 use crate::config::in_profile;
 use crate::credentials::Credentials;
-use crate::listen::{Counter, Peer, Stream};
+use crate::listen::{Counter, Peer, SandboxIo, Stream, sandbox};
 use crate::session::Session;
 use crate::telemetry::Record;
 use crate::throttle::Throttle;
@@ -243,10 +243,7 @@ impl Admin {
                 };
                 let headers = response.headers_mut();
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                headers.insert(
-                    http::header::X_CONTENT_TYPE_OPTIONS,
-                    HeaderValue::from_static("nosniff"),
-                );
+                sandbox(headers);
                 Ok::<_, Infallible>(response)
             }
         });
@@ -254,7 +251,10 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(PATIENCE)
             .max_header_size(8 << 10)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(answer));
+            .serve_connection(
+                TokioIo::new(SandboxIo::new(stream)),
+                TowerToHyperService::new(answer),
+            );
         // One that only looked whether somebody is here is no trouble.
         if let Err(error) = connection.await
             && !error.is_incomplete_message()

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN};
-use http::{HeaderName, Request, StatusCode};
+use http::header::HOST;
+use http::{Request, StatusCode};
 
 use super::problem;
 use super::wire::Problem;
-use crate::listen::{Peer, Users};
+use crate::listen::{BrowserHeaders, Peer, Users};
 
 /// What callers are compared with.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Shield {
 pub(super) enum Refusal {
     User,
     Host,
-    WebPage,
+    Browser(BrowserHeaders),
 }
 
 impl Shield {
@@ -52,10 +52,6 @@ impl Shield {
         is_tcp: bool,
     ) -> Result<(), Refusal> {
         let headers = request.headers();
-        // No tool sends these: whatever they say, a browser is at the other end.
-        let is_page = [ORIGIN, SEC_FETCH_SITE, ACCESS_CONTROL_REQUEST_METHOD]
-            .iter()
-            .any(|name| headers.contains_key(name));
         if is_tcp {
             let mut hosts = headers.get_all(HOST).iter();
             let is_ours = match (hosts.next(), hosts.next()) {
@@ -68,10 +64,7 @@ impl Shield {
         } else if !self.knows(peer) {
             return Err(Refusal::User);
         }
-        match is_page {
-            true => Err(Refusal::WebPage),
-            false => Ok(()),
-        }
+        BrowserHeaders::find(headers).map_or(Ok(()), |found| Err(Refusal::Browser(found)))
     }
 
     fn is_ours(&self, host: &[u8]) -> bool {
@@ -98,10 +91,10 @@ impl IntoResponse for Refusal {
                 "the Host header names another host",
             )
             .hint("Use http://localhost with the port of admin.listen."),
-            Self::WebPage => Problem::new(
+            Self::Browser(found) => Problem::new(
                 StatusCode::FORBIDDEN,
                 "guard.origin",
-                "requests from web pages are refused",
+                format!("web browsers are refused, and only they send {found}"),
             )
             .hint("Call from a program."),
         };
@@ -110,8 +103,6 @@ impl IntoResponse for Refusal {
 }
 
 const ROOT: u32 = 0;
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -139,12 +130,20 @@ mod tests {
             ("origin", "http://localhost:6390"),
             ("origin", "null"),
             ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "none"),
+            ("sec-purpose", "prefetch"),
+            ("service-worker", "script"),
+            ("upgrade-insecure-requests", "1"),
             ("access-control-request-method", "POST"),
         ] {
             let request = request(&[("host", "localhost:6390"), (name, value)]);
-            assert_eq!(shield.check(&request, &unix, false), Err(Refusal::WebPage), "{name}");
-            assert_eq!(shield.check(&request, &unix, true), Err(Refusal::WebPage), "{name}");
+            for is_tcp in [false, true] {
+                let refused = shield.check(&request, &unix, is_tcp);
+                assert!(matches!(refused, Err(Refusal::Browser(_))), "{name}: {value}");
+            }
         }
+        let nodes_fetch = request(&[("host", "localhost:6390"), ("sec-fetch-mode", "cors")]);
+        assert_eq!(shield.check(&nodes_fetch, &unix, true), Ok(()));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! Everything is judged by that daemon. Here is only checked whose process calls, and put the key
 //! beside what was sent. A `Host` that names this listener becomes `localhost`; any other is left
-//! for the daemon to refuse, as is every `Origin`. Where no daemon can be called the answer is ours.
+//! for the daemon to refuse, as is whatever a browser sends. Where no daemon can be called the
+//! answer is ours.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tokio::sync::Mutex;
 
 use super::{Error, Turn};
 use crate::gateway::{self, Body};
-use crate::listen::{self, Bound, Listener, Peer, Stream, Users};
+use crate::listen::{self, Bound, Listener, Peer, SandboxIo, Stream, Users};
 use crate::secret::Secret;
 
 /// A running relay; dropping it ends it.
@@ -104,7 +105,8 @@ async fn serve(stream: Stream, peer: Peer, towards: Arc<Towards>) {
         let (daemon, towards) = (daemon.clone(), towards.clone());
         async move { relay(request, &daemon, &towards).await }
     });
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), relay);
+    let stream = TokioIo::new(SandboxIo::new(stream));
+    let serving = http1::Builder::new().serve_connection(stream, relay);
     if let Err(error) = serving.with_upgrades().await {
         tracing::debug!(%error, "a local connection ended early");
     }

@@ -1,7 +1,7 @@
 //! Who may talk to the daemon, and what counts as a request at all.
 //!
 //! Everything here is decided from the head alone, before a byte of the body is asked for, in the
-//! order of the table in the README: what is malformed, what is too large, which web page is
+//! order of the table in the README: what is malformed, what is too large, whether a browser is
 //! asking, which user, which method.
 
 use std::net::SocketAddr;
@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -20,7 +20,7 @@ use super::caller::{self, Caller, Keys};
 use super::login;
 use super::visitor::Visitor;
 use crate::config::Config;
-use crate::listen::{Peer, Users};
+use crate::listen::{BrowserHeaders, Peer, Users, is_navigation};
 
 /// A request whose sender may use the daemon.
 #[derive(Debug)]
@@ -50,9 +50,14 @@ pub(crate) enum Error {
     /// It is meant for somebody else, as after DNS rebinding.
     #[error("the Host header names another host")]
     ForeignHost,
-    /// A web page of another origin sent it.
-    #[error("requests from web pages of other origins are refused")]
-    ForeignOrigin,
+    /// A browser sent it, on behalf of any page.
+    #[error("web browsers are refused, and only they send {headers}")]
+    Browser {
+        /// What tells.
+        headers: BrowserHeaders,
+        /// The answer is for a person to read.
+        is_navigation: bool,
+    },
     /// Another user's process sent it.
     #[error("the calling process belongs to another user")]
     User,
@@ -72,7 +77,6 @@ pub(crate) enum Error {
 pub struct Guard {
     /// Every `Host` that is ours, lower case, with and without a port.
     hosts: Vec<Box<str>>,
-    has_port_80: bool,
     target_bytes: usize,
     users: Users,
     keys: Keys,
@@ -90,8 +94,7 @@ impl Guard {
         keys: Keys,
     ) -> Self {
         let hosts = our_names(bound, extra);
-        let has_port_80 = bound.iter().any(|bound| bound.port() == 80);
-        Self { hosts, has_port_80, target_bytes, users, keys, switches: false }
+        Self { hosts, target_bytes, users, keys, switches: false }
     }
 
     /// Lets WebSockets through, if `switches`.
@@ -116,13 +119,6 @@ impl Guard {
     /// Returns what tells clients by their keys.
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
-    }
-
-    /// A page without a port is served on port 80, by whoever is there.
-    fn is_own_page(&self, host: &[u8]) -> bool {
-        let port = host.rsplit(|byte| *byte == b':').next().unwrap_or_default();
-        let has_port = port.len() < host.len() && port.iter().all(u8::is_ascii_digit);
-        (has_port || self.has_port_80) && self.is_ours(host)
     }
 
     fn is_ours(&self, host: &[u8]) -> bool {
@@ -176,7 +172,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
     if !guard.is_ours(host) || is_for_others(&head.method, &head.uri, |it| guard.is_ours(it)) {
         return Err(Error::ForeignHost);
     }
-    web_page(&head.headers, guard)?;
+    web_page(&head.headers)?;
     if !visitor.is_let_in {
         return Err(Error::User);
     }
@@ -195,7 +191,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
 fn note(head: &Parts, visitor: &Visitor, error: &Error) {
     let code = match error {
         Error::ForeignHost => "guard.host",
-        Error::ForeignOrigin => "guard.origin",
+        Error::Browser { .. } => "guard.origin",
         Error::User => "guard.user",
         Error::Client(_) => "guard.client",
         Error::Framing(_)
@@ -299,20 +295,13 @@ fn has_good_port(authority: &Authority) -> bool {
     authority.port_u16().is_some() || authority.as_str().len() == authority.host().len()
 }
 
-/// A browser says where a request comes from; no other tool sends these headers.
-fn web_page(headers: &HeaderMap, guard: &Guard) -> Result<(), Error> {
-    let is_foreign = |(name, value): (&HeaderName, &HeaderValue)| match name {
-        name if *name == ORIGIN => {
-            let ours = value.as_bytes().strip_prefix(b"http://");
-            !ours.is_some_and(|host| guard.is_own_page(host))
+/// Refuses whatever a browser sends: any page that it shows can have it sent.
+fn web_page(headers: &HeaderMap) -> Result<(), Error> {
+    match BrowserHeaders::find(headers) {
+        Some(found) => {
+            Err(Error::Browser { headers: found, is_navigation: is_navigation(headers) })
         }
-        name if *name == SEC_FETCH_SITE => !matches!(value.as_bytes(), b"same-origin" | b"none"),
-        // A page of our own origin has no need to ask first.
-        name => *name == ACCESS_CONTROL_REQUEST_METHOD,
-    };
-    match headers.iter().any(is_foreign) {
-        true => Err(Error::ForeignOrigin),
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -367,8 +356,6 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
 }
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 

@@ -11,6 +11,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::policy::Allowed;
 use crate::config::Origin;
+use crate::listen::sandbox;
 use crate::session::Bearer;
 use crate::upstream::Upstream;
 
@@ -156,7 +157,7 @@ pub(super) fn clean(head: &mut Parts, allowed: &Allowed, upstream: &Upstream, be
     if reason.is_some_and(|reason| echoes(reason.as_bytes(), bearer)) {
         head.extensions.remove::<ReasonPhrase>();
     }
-    shield(&mut head.headers);
+    sandbox(&mut head.headers);
 }
 
 fn comes_down(
@@ -172,9 +173,31 @@ fn comes_down(
         // Would send the caller around us, to a host that wants the token.
         && text != "alt-svc"
         && !text.starts_with("access-control-")
+        && !is_for_browsers(text)
         && (is_length || !nominating.is_some_and(|all| is_nominated(text, all)))
         && !echoes(value.as_bytes(), bearer)
         && !echoes(text.as_bytes(), bearer)
+}
+
+/// Fields that have a browser do something beyond showing the answer: report to others, register,
+/// prefetch, go elsewhere, forget what other ports of this host have stored. No program heeds them.
+fn is_for_browsers(name: &str) -> bool {
+    matches!(
+        name,
+        "clear-site-data"
+            | "content-security-policy-report-only"
+            | "nel"
+            | "refresh"
+            | "report-to"
+            | "reporting-endpoints"
+            | "service-worker-allowed"
+            | "sourcemap"
+            | "speculation-rules"
+            | "strict-transport-security"
+            | "supports-loading-mode"
+            | "timing-allow-origin"
+            | "x-sourcemap"
+    )
 }
 
 /// Says whether a text holds the token itself, in whatever case: names of fields have lost theirs.
@@ -213,16 +236,6 @@ fn path_on<'a>(origin: &Origin, address: &'a [u8]) -> Option<&'a [u8]> {
     };
     host.eq_ignore_ascii_case(origin.authority().as_bytes()).then_some(path)
 }
-
-/// Keeps web pages from embedding what they may not read. Also tells our answers from hyper's own.
-pub(super) fn shield(headers: &mut HeaderMap) {
-    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
-}
-
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 #[cfg(test)]
 mod tests {

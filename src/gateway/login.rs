@@ -13,8 +13,9 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::caller::{self, Caller, Keys};
-use super::{Body, Error, guard, headers, respond};
+use super::{Body, Error, guard, respond};
 use crate::clients::PREFIX;
+use crate::listen::sandbox;
 use crate::upstream::{Fault, Keep, Kept};
 
 /// The one path in Nexudus's namespace that is ours.
@@ -57,7 +58,7 @@ pub(super) async fn answer(
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers::shield(fields);
+    sandbox(fields);
     respond::name(&mut response, caller.name());
     Ok(response)
 }

@@ -3,6 +3,7 @@
 //! Binding happens before anything else starts, so that a port in use ends the program instead of
 //! half of it. Accepting happens on the data path's runtime.
 
+mod browser;
 mod drain;
 mod holder;
 mod inherited;
@@ -13,6 +14,7 @@ mod owner;
 mod peer;
 #[cfg(target_os = "linux")]
 mod reserve;
+mod sandbox_io;
 mod stream;
 mod tcp;
 #[cfg(unix)]
@@ -25,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::browser::{BrowserHeaders, is_navigation, sandbox};
 pub use self::drain::{Counter, Drain, Draining, InFlight};
 pub use self::holder::Holder;
 pub use self::inherited::{Inherited, inherited};
@@ -33,6 +36,7 @@ use self::owner::Owners;
 pub use self::peer::{Peer, User, tells_callers};
 #[cfg(target_os = "linux")]
 pub use self::reserve::{Reserved, reserve};
+pub use self::sandbox_io::SandboxIo;
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]

@@ -9,6 +9,7 @@
 mod support;
 
 mod answers;
+mod browsers;
 mod callers;
 mod calls;
 mod connects;

@@ -2,7 +2,8 @@
 //!
 //! An answer is `application/problem+json` (RFC 9457) with a stable `code` for scripts, a sentence
 //! and a hint for people, and a `Proxy-Status` (RFC 9209) that tells it from Nexudus's own.
-//! Nothing here repeats what a caller sent or what Nexudus said.
+//! Nothing here repeats what a caller sent or what Nexudus said. A person who has opened an address
+//! of ours in a browser gets a page instead.
 
 mod tell;
 
@@ -11,16 +12,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use self::tell::{Told, tell};
 use super::body::Body;
-use super::{Error, headers};
+use super::{Error, guard};
 use crate::config::{Limits, in_profile};
-use crate::listen::{Canned, Refusal};
+use crate::listen::{Canned, Refusal, sandbox};
 use crate::session::Verdict;
 use crate::telemetry::{Noted, Spent};
 
@@ -54,9 +55,21 @@ pub(super) fn render(error: &Error) -> Response<Body> {
 }
 
 fn rendered(error: &Error, told: &Told) -> Response<Body> {
-    let mut response = Response::new(Body::full(problem(told, &causes(error))));
+    let is_navigation =
+        matches!(error, Error::Guard(guard::Error::Browser { is_navigation: true, .. }));
+    let body = match is_navigation {
+        true => Bytes::from_static(PAGE),
+        false => problem(told, &causes(error)),
+    };
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = told.status;
-    describe(response.headers_mut(), told);
+    let fields = response.headers_mut();
+    describe(fields, told);
+    if is_navigation {
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
     response
 }
@@ -192,9 +205,7 @@ fn describe(fields: &mut HeaderMap, told: &Told) {
     if told.close {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    // Nothing here is a page, whatever a browser is made to think.
-    fields.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
-    headers::shield(fields);
+    sandbox(fields);
 }
 
 /// Writes a whole answer, for where there is no request that hyper could answer.
@@ -216,6 +227,10 @@ fn raw(told: &Told, detail: &str) -> Refusal {
     Refusal { code: told.code, answer: out.into() }
 }
 
+/// What a person sees who opens an address of ours in a browser. Without a script, a form or a
+/// stylesheet: its own policy would forbid each.
+const PAGE: &[u8] = include_bytes!("browser.html");
+
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -225,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_error_is_told_with_its_code_its_causes_and_a_way_out() {
-        let response = render(&Error::Guard(crate::gateway::guard::Error::ForeignHost));
+        let response = render(&Error::Guard(guard::Error::ForeignHost));
 
         assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -239,6 +254,18 @@ mod tests {
     fn what_never_becomes_a_request_is_told_as_well_as_the_rest() {
         let canned = canned(&Limits::default());
 
+        for refusal in [
+            &canned.malformed,
+            &canned.malformed_target,
+            &canned.http2,
+            &canned.fields_too_large,
+            &canned.target_too_long,
+            &canned.head_timeout,
+        ] {
+            let text = String::from_utf8(refusal.answer.to_vec()).unwrap();
+            let policy = "\r\ncontent-security-policy: sandbox; default-src 'none'\r\n";
+            assert!(text.contains(policy), "{text}");
+        }
         let text = String::from_utf8(canned.head_timeout.answer.to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");

@@ -165,11 +165,13 @@ fn tell_guard(error: guard::Error) -> Told {
              exposed daemon's own address too.",
         )
         .closing(),
-        E::ForeignOrigin => Told::new(
+        E::Browser { headers, .. } => Told::new(
             StatusCode::FORBIDDEN,
             "guard.origin",
-            "Foreign web page",
-            "Call from a program: no web page may use this daemon.",
+            "Request from a browser",
+            format!(
+                "Ask from a program. A proxy that passes a page's requests on must drop {headers}."
+            ),
         )
         .closing(),
         E::User => Told::new(

@@ -1,0 +1,153 @@
+//! hyper's own refusals, with the headers that keep a browser from making anything of a response.
+//!
+//! For listeners that have no [`Wire`](super::Wire), which words such a refusal anew. Only the first
+//! write of a connection is looked at: it begins with a head, while a later one may be a part of a
+//! body that looks like a refusal. A browser gets no further, since what it sends ends the
+//! connection.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::HeaderMap;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::browser::sandbox;
+
+/// A connection whose refusals are sandboxed.
+#[derive(Debug)]
+pub struct SandboxIo<S> {
+    stream: S,
+    is_new: bool,
+    /// What is written instead of a refusal.
+    instead: Bytes,
+}
+
+impl<S> SandboxIo<S> {
+    /// Wraps a connection on which nothing has been written.
+    pub fn new(stream: S) -> Self {
+        Self { stream, is_new: true, instead: Bytes::new() }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> SandboxIo<S> {
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.instead))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.instead.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Returns a refusal without a body, with our headers.
+fn sandboxed(refusal: &[u8]) -> Option<Bytes> {
+    let head = refusal.strip_suffix(b"\r\n").filter(|head| head.ends_with(b"\r\n"))?;
+    let is_bare = head.starts_with(b"HTTP/1.1 4") && head.len() < 200;
+    let mut headers = HeaderMap::new();
+    sandbox(&mut headers);
+    let has = |name: &[u8]| head.windows(name.len()).any(|window| window == name);
+    if !is_bare || headers.keys().any(|name| has(name.as_str().as_bytes())) {
+        return None;
+    }
+    let lines = headers
+        .iter()
+        .map(|(name, value)| [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    Some([head, &lines.collect::<Vec<_>>().concat(), b"\r\n"].concat().into())
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for SandboxIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for SandboxIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if std::mem::take(&mut self.is_new) {
+            self.instead = sandboxed(bytes).unwrap_or_default();
+        }
+        if self.instead.is_empty() {
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        }
+        ready!(self.poll_instead(cx))?;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_new || !self.instead.is_empty() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |slice| &**slice));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_refusal_that_is_the_first_word_of_a_connection_gets_headers() {
+        let refusal = b"HTTP/1.1 431 X\r\ncontent-length: 0\r\n\r\n";
+        // Through a pipe that takes a few bytes at a time.
+        let (near, mut far) = duplex(7);
+        let mut connection = SandboxIo::new(near);
+        let written = async {
+            connection.write_all(refusal).await.unwrap();
+            connection.write_all(refusal).await.unwrap();
+            drop(connection);
+        };
+        let mut read = String::new();
+        let (_, told) = tokio::join!(written, far.read_to_string(&mut read));
+        told.unwrap();
+
+        let policy = "\r\ncontent-security-policy: sandbox; default-src 'none'\r\n";
+        let (first, second) = read.split_once("\r\n\r\n").unwrap();
+        assert!(first.starts_with("HTTP/1.1 431 X\r\ncontent-length: 0\r\n"), "{read}");
+        assert!(format!("{first}\r\n").contains(policy), "{read}");
+        assert_eq!(second.as_bytes(), refusal);
+    }
+
+    #[test]
+    fn an_answer_of_ours_stays_as_it_is() {
+        for head in [
+            "HTTP/1.1 403 Forbidden\r\nx-content-type-options: nosniff\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
+            "\r\n",
+            "",
+        ] {
+            assert_eq!(sandboxed(head.as_bytes()), None, "{head}");
+        }
+    }
+}
