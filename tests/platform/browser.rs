@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD, Simulator};
@@ -17,27 +18,34 @@ use serde_json::Value;
 fn a_page_of_another_origin_reads_and_writes_nothing() {
     let nexudus = Simulator::start().unwrap();
     let proxy = Proxy::start(&nexudus, 0);
+    let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+    std::fs::write(file.path(), PAGE).unwrap();
     // `localhost` on another port is the same site, and another origin all the same.
-    for page in ["evil.test", "localhost"] {
+    for page in ["http://evil.test", "http://localhost", "file://"] {
         let site = Site::start(PAGE);
         let bases = [
             ("open", format!("http://localhost:{}", site.port)),
             ("name", format!("http://localhost:{}", proxy.port)),
             ("number", format!("http://127.0.0.1:{}", proxy.port)),
+            ("six", format!("http://[::1]:{}", proxy.port)),
+            ("reports", format!("http://localhost:{}", site.port)),
         ];
         let query = bases.iter().map(|(label, base)| format!("{label}={base}"));
         let query = query.collect::<Vec<_>>().join("&");
-        let _browser = Browser::visits(&format!("http://{page}:{}/?{query}", site.port));
+        let at = match page {
+            "file://" => file.path().display().to_string(),
+            _ => format!(":{}/", site.port),
+        };
+        let _browser = Browser::visits(&format!("{page}{at}?{query}"));
 
         let told = site.report();
-        let passed = site.passed();
-        let refused = proxy.refusals(&expected(&["name", "number"]));
+        site.passes(&expected(&["open"]));
+        let refused = proxy.refusals(&expected(&LABELS));
 
         let read = |label: &str, kind: &str| told[label][kind].as_str().unwrap_or("").to_owned();
         // The listener that lets every page in: the browser does what it is told.
         assert_eq!(read("open", "get"), "read 200");
-        assert!(passed.is_superset(&expected(&["open"])), "{passed:?}");
-        for label in ["name", "number"] {
+        for label in LABELS {
             for kind in KINDS {
                 let told = read(label, kind);
                 assert!(
@@ -81,8 +89,22 @@ fn a_name_that_now_leads_here_reads_and_writes_nothing() {
     assert_eq!(proxied(&nexudus), 0);
 }
 
+#[test]
+fn a_person_who_types_the_address_reads_what_this_is() {
+    let nexudus = Simulator::start().unwrap();
+    let proxy = Proxy::start(&nexudus, 0);
+
+    let shown = Browser::shows(&format!("http://localhost:{}/", proxy.port));
+
+    assert!(shown.contains("This is nexudus-proxy, not Nexudus"), "{shown}");
+    assert_eq!(proxied(&nexudus), 0);
+}
+
+/// How the proxy can be written.
+const LABELS: [&str; 3] = ["name", "number", "six"];
+
 /// What the page tries, each at a path of its own.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "get",
     "get-opaque",
     "post-opaque",
@@ -96,6 +118,7 @@ const KINDS: [&str; 13] = [
     "websocket",
     "events",
     "beacon",
+    "prefetch",
 ];
 
 fn expected(labels: &[&str]) -> BTreeSet<String> {
@@ -103,13 +126,15 @@ fn expected(labels: &[&str]) -> BTreeSet<String> {
         .iter()
         .flat_map(|label| KINDS.map(|kind| format!("{PATH}/{label}-{kind}")))
         .chain(labels.contains(&"name").then(|| format!("{PATH}/top")))
+        // Only what is https or of this machine is fetched ahead.
+        .filter(|path| !path.ends_with("/rebound-prefetch"))
         .collect()
 }
 
 const PATH: &str = "/api/spaces/coworkers";
 
 /// Counts what has reached Nexudus but for the daemon's own login.
-fn proxied(nexudus: &Simulator) -> usize {
+pub(crate) fn proxied(nexudus: &Simulator) -> usize {
     nexudus.seen().iter().filter(|seen| seen.path() != "/api/token").count()
 }
 
@@ -155,6 +180,13 @@ function ways(base, label) {
     },
     'websocket': () => first(new WebSocket(at('websocket').replace('http', 'ws')), ['open', 'error']),
     'events': () => first(new EventSource(at('events')), ['open', 'error']),
+    'prefetch': async () => {
+      const rules = { prefetch: [{ urls: [at('prefetch')], eagerness: 'immediate' }] };
+      const script = document.createElement('script');
+      Object.assign(script, { type: 'speculationrules', textContent: JSON.stringify(rules) });
+      document.head.append(script);
+      return 'asked';
+    },
     'beacon': async () => String(navigator.sendBeacon(at('beacon'), body)),
   };
 }
@@ -184,46 +216,65 @@ function ways(base, label) {
 </script>"#;
 
 /// A listener that serves the page, takes its report, and lets every page in.
-struct Site {
-    port: u16,
+pub(crate) struct Site {
+    pub(crate) port: u16,
     stop: Sender<()>,
-    visits: Receiver<String>,
+    gate: SyncSender<()>,
+    visits: Receiver<Vec<String>>,
     reports: Receiver<Value>,
 }
 
 impl Site {
-    fn start(page: &'static str) -> Self {
+    pub(crate) fn start(page: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (visited, visits) = channel();
         let (reported, reports) = channel();
         let (stop, stopped) = channel();
+        let (gate, opened) = sync_channel(9);
+        let opened = Arc::new(Mutex::new(opened));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.try_recv().is_ok() {
                     return;
                 }
                 let (visited, reported) = (visited.clone(), reported.clone());
+                let opened = opened.clone();
                 let stream = stream.unwrap();
-                std::thread::spawn(move || answer(stream, page, &visited, &reported));
+                std::thread::spawn(move || answer(stream, page, &visited, &reported, &opened));
             }
         });
-        Self { port, stop, visits, reports }
+        Self { port, stop, gate, visits, reports }
     }
 
     /// Waits for what the page has to say.
-    fn report(&self) -> Value {
+    pub(crate) fn report(&self) -> Value {
         self.reports.recv_timeout(PATIENCE).expect("the page reports")
     }
 
     /// Waits until the page has been fetched.
     fn is_visited(&self) {
-        while self.visits.recv_timeout(PATIENCE).expect("the browser comes") != "/" {}
+        self.passes(&["/".to_owned()].into());
     }
 
-    /// Returns the paths that have been asked for so far.
-    fn passed(&self) -> BTreeSet<String> {
-        self.visits.try_iter().collect()
+    /// Waits until each of these paths has been asked for; returns the last one's request, in lower
+    /// case.
+    pub(crate) fn passes(&self, paths: &BTreeSet<String>) -> Vec<String> {
+        let mut left = paths.clone();
+        loop {
+            let Ok(lines) = self.visits.recv_timeout(PATIENCE) else {
+                panic!("these never came: {left:?}");
+            };
+            left.remove(path(&lines[0]));
+            if left.is_empty() {
+                return lines;
+            }
+        }
+    }
+
+    /// Lets one who asks for `/shut` go on.
+    pub(crate) fn open(&self) {
+        self.gate.send(()).unwrap();
     }
 
     /// Gives the port back.
@@ -236,12 +287,19 @@ impl Site {
     }
 }
 
-/// Answers one request in the way that lets most through.
+/// Returns the path in a request line.
+fn path(line: &str) -> &str {
+    line.split([' ', '?']).nth(1).unwrap()
+}
+
+/// Answers one request in the way that lets most through. `/to?ADDRESS` leads there, and `/shut` waits
+/// until it is opened.
 fn answer(
     mut stream: TcpStream,
     page: &str,
-    visited: &Sender<String>,
+    visited: &Sender<Vec<String>>,
     reported: &Sender<Value>,
+    opened: &Mutex<Receiver<()>>,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut lines = vec![];
@@ -250,45 +308,52 @@ fn answer(
         reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
         match line.trim_end() {
             "" => break,
+            // Paths are in lower case anyway, but for those that lead elsewhere.
+            text if lines.is_empty() => lines.push(text.to_owned()),
             text => lines.push(text.to_ascii_lowercase()),
         }
     }
     let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name));
     let mut body = vec![0; field("content-length: ").map_or(0, |it| it.parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
-    let target = lines.first()?.split(' ').nth(1)?.to_owned();
-    let path = target.split('?').next()?.to_owned();
+    let path = path(lines.first()?);
+    let to = lines[0].split(' ').nth(1)?.strip_prefix("/to?");
+    let status = to.map_or("200 OK".to_owned(), |to| format!("302 Found\r\nLocation: {to}"));
     let origin = field("origin: ").unwrap_or("*").to_owned();
-    let (kind, body) = match path.as_str() {
+    let (kind, body) = match path {
         "/" => ("text/html", page),
         "/report" => {
             reported.send(serde_json::from_slice(&body).unwrap()).ok();
+            ("text/plain", "")
+        }
+        "/shut" => {
+            opened.lock().unwrap().recv().ok()?;
             ("text/plain", "")
         }
         path if path.ends_with("-events") => ("text/event-stream", "data: x\n\n"),
         _ => ("text/plain", "{}"),
     };
     let head = format!(
-        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
          Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\n\
          Access-Control-Allow-Methods: *, PUT\r\n\
          Access-Control-Allow-Headers: content-type, nexudus-proxy-key\r\n\r\n",
         body.len()
     );
     stream.write_all((head + body).as_bytes()).ok()?;
-    visited.send(path).ok()
+    visited.send(lines).ok()
 }
 
 /// The real daemon, whose log is read.
-struct Proxy {
-    port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     child: Child,
     log: Receiver<Value>,
     _home: tempfile::TempDir,
 }
 
 impl Proxy {
-    fn start(nexudus: &Simulator, port: u16) -> Self {
+    pub(crate) fn start(nexudus: &Simulator, port: u16) -> Self {
         let home = tempfile::tempdir().unwrap();
         let ca = home.path().join("ca.pem");
         nexudus.write_ca(&ca).unwrap();
@@ -296,7 +361,9 @@ impl Proxy {
         command.env_clear().env("HOME", home.path()).current_dir(home.path());
         command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
         command.args(["serve", "--store", "memory", "--log-level", "debug"]);
-        command.args(["--listen", &format!("127.0.0.1:{port}"), "--upstream", &nexudus.origin()]);
+        let both = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
+        command.args(["--listen", &both[0], "--listen", &both[1]]);
+        command.args(["--upstream", &nexudus.origin()]);
         command.arg("--ca-file").arg(ca).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
@@ -313,7 +380,7 @@ impl Proxy {
 
     /// Waits until each of these paths has been asked for and refused; returns all the refusals
     /// seen, with their codes. An answer of Nexudus has no code and fails the test.
-    fn refusals(&self, paths: &BTreeSet<String>) -> BTreeMap<String, String> {
+    pub(crate) fn refusals(&self, paths: &BTreeSet<String>) -> BTreeMap<String, String> {
         let mut refused = BTreeMap::new();
         let deadline = Instant::now() + PATIENCE;
         while !paths.iter().all(|path| refused.contains_key(path)) {
@@ -349,13 +416,26 @@ impl Drop for Proxy {
 }
 
 /// A browser with a profile of its own, for which `evil.test` is this machine.
-struct Browser {
+pub(crate) struct Browser {
     child: Child,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    fn visits(url: &str) -> Self {
+    pub(crate) fn visits(url: &str) -> Self {
+        let (mut command, profile) = Self::command(url);
+        let child = command.stdout(Stdio::null()).spawn().expect(NEEDED);
+        Self { child, _profile: profile }
+    }
+
+    /// Returns the document that it shows at this address.
+    fn shows(url: &str) -> String {
+        let (mut command, _profile) = Self::command(url);
+        let output = command.arg("--dump-dom").output().expect(NEEDED);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn command(url: &str) -> (Command, tempfile::TempDir) {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
         // Without its sandbox, which root cannot use: it visits nobody but the test.
@@ -364,10 +444,8 @@ impl Browser {
         command.args(["--disable-component-update", "--disable-dev-shm-usage"]);
         command.arg("--host-resolver-rules=MAP evil.test 127.0.0.1");
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg(url);
-        command.env("HOME", profile.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child =
-            command.spawn().expect("the test needs chromium: scripts/prepare.sh installs it");
-        Self { child, _profile: profile }
+        command.env("HOME", profile.path()).stderr(Stdio::null());
+        (command, profile)
     }
 }
 
@@ -378,5 +456,7 @@ impl Drop for Browser {
     }
 }
 
+const NEEDED: &str = "the test needs chromium: scripts/prepare.sh installs it";
+
 /// Longest wait for an event that must come: a browser takes its time to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@
 mod browser;
 mod clients;
 mod confined;
+mod documents;
 mod installed;
 mod keyring;
 mod login;

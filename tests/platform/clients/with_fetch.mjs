@@ -2,8 +2,20 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { createServer } from "node:http";
 
 const [base, digest] = process.argv.slice(2);
+
+// The only one of the headers of a browser that Node sends too, and alone.
+const mirror = createServer((request, answer) => answer.end(JSON.stringify(request.headers)));
+await new Promise(done => mirror.listen(0, "127.0.0.1", done));
+for (const method of ["GET", "POST"]) {
+  const sent = await (await fetch(`http://127.0.0.1:${mirror.address().port}`, { method })).json();
+  assert.equal(sent["sec-fetch-mode"], "cors");
+  assert.deepEqual(Object.keys(sent).filter(name => /^(origin|sec-fetch-(?!mode))/.test(name)), []);
+}
+mirror.closeAllConnections();
+mirror.close();
 
 const grant = new URLSearchParams({ grant_type: "password", username: "me", password: "of-no-use" });
 const login = await fetch(`${base}/api/token`, { method: "POST", body: grant });
