@@ -59,12 +59,18 @@ fn the_guard_takes_no_memory_whatever_a_tool_or_a_page_sends() {
         (&[("host", "PROXY.example"), ("authorization", "Bearer theirs")], true),
         (&[("host", "[::1]"), ("content-length", "5"), ("connection", "keep-alive")], true),
         (&[("host", "localhost"), ("transfer-encoding", "chunked")], true),
+        // What is looked at for a key.
+        (&[("host", "localhost"), ("authorization", TOKEN)], true),
+        (&[("host", "localhost"), ("cookie", COOKIE), ("x-api-key", TOKEN)], true),
+        (&[("host", "localhost"), ("x-api-key", KEY)], false),
+        (&[("host", "localhost"), ("cookie", ENCODED_KEY)], false),
         (&[("host", "localhost"), ("upgrade", "h2c"), ("connection", "upgrade")], true),
         (&[("host", "localhost"), ("origin", "http://evil.example")], false),
         (&[("host", "localhost"), ("sec-fetch-site", "cross-site")], false),
         (&[("host", "localhost"), ("upgrade", "websocket"), ("connection", "upgrade")], false),
     ] {
-        let head = head("/api/spaces/coworkers?size=100", fields);
+        let target = "/api/spaces/coworkers?Coworker_FullName=%22Ada%20Lovelace%22&size=100";
+        let head = head(target, fields);
         let mut is = None;
         let counted = allocation_counter::measure(|| is = Some(admits(&head)));
         assert_eq!((is, counted.count_total), (Some(is_admitted), 0), "{fields:?}");
@@ -223,6 +229,10 @@ fn is_whole(answer: &[u8]) -> bool {
     length.next_back().is_some_and(|length| answer.len() == head + 4 + length)
 }
 
+const TOKEN: &str = "Bearer eyJhbGciOiJIUzI1NiJ9.nxp_eyJzdWIiOiIxMjM0NTY3ODkwIn0_Kq-x9nxp_abc";
+const COOKIE: &str = "sid=nxp_x; name=Ada%20Lovelace%2C%20Countess%2525; theme_of_the_page=dark_1";
+const KEY: &str = "nxp_abcdefghijklmnopqrstuvwxyz234567abcdef";
+const ENCODED_KEY: &str = "nxp%5Fabcdefghijklmnopqrstuvwxyz234567abcdef";
 const EMAIL: &str = "ada@example.test";
 const PASSWORD: &str = "marker-password-7f3a";
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

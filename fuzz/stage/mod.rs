@@ -92,6 +92,12 @@ impl Stage {
         let answers = answers(&said.bytes, &sent);
         let arrived = self.upstream.arrived();
         let most = answers.len() + self.left.replace(usize::from(said.is_unfinished));
+        for request in &arrived[before..] {
+            let fields = request.fields.iter().flat_map(|(name, value)| [name, value]);
+            for text in fields.chain([&request.start]) {
+                assert!(!has_key(text), "a client key in {text:?}");
+            }
+        }
         let count = arrived.len() - before;
         assert!(
             count <= most + usize::from(said.is_unfinished),
@@ -238,6 +244,18 @@ fn is_without_token(answer: &Message) {
     for text in fields.chain([&answer.start]) {
         assert!(!text.to_ascii_lowercase().contains(TOKEN), "the token in {text:?}");
     }
+}
+
+/// Says whether a text holds what has the shape of a client key, and is no part of a longer word.
+fn has_key(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.match_indices("nxp_").any(|(at, prefix)| {
+        let is_inside =
+            text[..at].ends_with(|it: char| it.is_ascii_alphanumeric() || "_-".contains(it));
+        let letters = text[at + prefix.len()..].chars();
+        let letters = letters.take_while(|it| matches!(it, 'a'..='z' | '2'..='7')).count();
+        !is_inside && letters >= 38
+    })
 }
 
 /// Returns what is forwarded of a target: of an absolute one, its path and query; of a fragment,

@@ -77,6 +77,9 @@ fn base32(bytes: &[u8]) -> String {
     text
 }
 
+/// How long every key is, in bytes.
+pub(super) const LENGTH: usize = PREFIX.len() + RANDOM + CHECK;
+
 /// 20 bytes in base 32.
 const RANDOM: usize = 32;
 

@@ -7,6 +7,7 @@
 
 mod file;
 mod key;
+mod scan;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::config::{Pace, Rule};
 
 pub use self::file::{Kept, add, list, revoke};
 pub use self::key::PREFIX;
+pub use self::scan::{REDACTED, contains_key, contains_key_start, loggable_path};
 
 /// How far a client may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -296,6 +298,11 @@ impl Client {
     /// Returns its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Returns what tells it from every other client, also from one of the same name before it.
+    pub fn id(&self) -> &str {
+        &self.kept.id
     }
 
     /// Returns how far it may go.

@@ -1,4 +1,7 @@
-//! Which client is calling: the key it shows, in any of the places where tools can put one.
+//! Which client is calling: the key it shows, in one of the places that tools are told of.
+//!
+//! Anything else that has the shape of a key is refused: a caller that shows its key wrongly would
+//! otherwise count as a caller without one, who may do more, and its key would travel on.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,9 +9,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use crate::clients::{self, Client, Clients, PREFIX};
+use crate::clients::{self, Client, Clients, PREFIX, contains_key, contains_key_start};
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -38,6 +42,9 @@ pub(crate) enum Error {
     /// Keys of two clients.
     #[error("the request carries the keys of two clients")]
     Two,
+    /// A key in a place or a form in which no key is taken.
+    #[error("the request holds a client key where or as none is taken")]
+    Misplaced,
     /// The key is not good.
     #[error(transparent)]
     Refused(#[from] clients::Refused),
@@ -62,11 +69,15 @@ impl Keys {
         Self { is_needed: true, ..self }
     }
 
-    /// Returns who sends a request with these headers.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+    /// Returns who sends a request with this head.
+    pub(super) fn caller(&self, head: &Parts) -> Result<Caller, Error> {
+        check_target(&head.uri)?;
         let mut caller = Caller::Keyless;
-        for key in shown(headers) {
-            caller = self.add(caller, &key)?;
+        // One walk over the few fields that there are costs less than a search for each.
+        for (name, value) in &head.headers {
+            if let Some(key) = shown_in(name, value)? {
+                caller = self.add(caller, &key)?;
+            }
         }
         Ok(caller)
     }
@@ -97,40 +108,104 @@ impl Keys {
     }
 }
 
-/// Returns every key that the headers show, good or not.
-pub(super) fn shown(headers: &HeaderMap) -> impl Iterator<Item = Cow<'_, [u8]>> {
-    // A walk over the few that there are costs less than a search for each.
-    headers.iter().filter_map(|(name, value)| match name {
-        // A field of our own holds a key, whatever it looks like.
-        name if *name == OWN => Some(Cow::Borrowed(value.as_bytes().trim_ascii())),
-        name if *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION => key_in(value.as_bytes()),
-        _ => None,
-    })
+/// Returns the key that the headers of an admitted request show, if they show one.
+pub(super) fn shown(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    headers.iter().find_map(|(name, value)| shown_in(name, value).ok().flatten())
 }
 
-/// Finds a key in the value of an authorization field, whatever its scheme.
-fn key_in(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let is_key = |text: &[u8]| text.starts_with(PREFIX.as_bytes());
-    let value = value.trim_ascii();
-    if is_key(value) {
-        return Some(Cow::Borrowed(value));
+/// Refuses a target that contains a key: targets are written into every log on the way.
+pub(super) fn check_target(uri: &Uri) -> Result<(), Error> {
+    match uri.path_and_query().is_some_and(|target| contains_key(target.as_str().as_bytes())) {
+        true => Err(Error::Misplaced),
+        false => Ok(()),
     }
-    let space = value.iter().position(u8::is_ascii_whitespace)?;
-    let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
-    if is_key(rest) {
-        return Some(Cow::Borrowed(rest));
+}
+
+/// Refuses a field of a login form that contains a key, or begins as one does, and is none.
+pub(super) fn check_form_field(text: &str) -> Result<(), Error> {
+    match contains_key(text.as_bytes()) || contains_key_start(text.as_bytes()) {
+        true => Err(Error::Misplaced),
+        false => Ok(()),
     }
-    if !scheme.eq_ignore_ascii_case(b"basic") {
-        return None;
+}
+
+/// Returns the key that a header field shows, good or not.
+fn shown_in<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<Option<Cow<'a, [u8]>>, Error> {
+    let value = value.as_bytes().trim_ascii();
+    if *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION {
+        return shown_as_credential(value);
     }
-    let pair = BASE64.decode(rest).ok()?;
-    let colon = pair.iter().position(|byte| *byte == b':');
-    let (user, password) = match colon {
-        Some(colon) => (&pair[..colon], &pair[colon + 1..]),
-        None => (&pair[..], &[][..]),
+    let name = name.as_str();
+    // A field of our own holds a key, whatever it looks like.
+    if is_own(name) {
+        return Ok(Some(Cow::Borrowed(value)));
+    }
+    let is_basic = || basic(value).is_some_and(|pair| contains_key(&pair));
+    match contains_key(value) || contains_key(name.as_bytes()) || is_basic() {
+        true => Err(Error::Misplaced),
+        false => Ok(None),
+    }
+}
+
+/// Returns the key in the value of an authorization field: a bearer token, or the password of Basic.
+fn shown_as_credential(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Error> {
+    if let Some(token) = after_scheme(value, b"bearer").filter(|token| is_key(token)) {
+        return Ok(Some(Cow::Borrowed(token)));
+    }
+    if let Some(mut pair) = basic(value) {
+        let colon = pair.iter().position(|byte| *byte == b':');
+        let (user, password) = pair.split_at(colon.map_or(pair.len(), |colon| colon + 1));
+        if is_key(password) && !contains_key(user) && !contains_key_start(user) {
+            let password = pair.split_off(user.len());
+            return Ok(Some(Cow::Owned(password)));
+        }
+        if contains_key(&pair) || contains_key_start(&pair) {
+            return Err(Error::Misplaced);
+        }
+    }
+    match contains_key(value) || contains_key_start(value) {
+        true => Err(Error::Misplaced),
+        false => Ok(None),
+    }
+}
+
+/// Says whether a text is meant as a key, good or not.
+fn is_key(text: &[u8]) -> bool {
+    text.starts_with(PREFIX.as_bytes())
+}
+
+/// Compares with the name of our own field as servers do that cannot tell `_` from `-`.
+fn is_own(name: &str) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == OWN.len() && name.bytes().map(dashed).eq(OWN.bytes())
+}
+
+/// Returns what follows this scheme in a credential.
+fn after_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (begin, rest) = value.split_at_checked(scheme.len())?;
+    let is_it = begin.eq_ignore_ascii_case(scheme) && rest.first()?.is_ascii_whitespace();
+    is_it.then(|| rest.trim_ascii())
+}
+
+/// Returns what a Basic credential encodes: a user, a colon, a password.
+fn basic(value: &[u8]) -> Option<Vec<u8>> {
+    let encoded = after_scheme(value, b"basic")?;
+    Some(BASE64.decode(encoded).unwrap_or_else(|_| decoded_leniently(encoded)))
+}
+
+/// Decodes what is not quite base64 as the most forgiving servers do: in either alphabet, past
+/// whatever belongs to none.
+fn decoded_leniently(encoded: &[u8]) -> Vec<u8> {
+    let plain = |byte: &u8| match byte {
+        b'-' => Some(b'+'),
+        b'_' => Some(b'/'),
+        b'+' | b'/' => Some(*byte),
+        _ => byte.is_ascii_alphanumeric().then_some(*byte),
     };
-    let key = [password, user].into_iter().find(|text| is_key(text))?;
-    Some(Cow::Owned(key.to_vec()))
+    let mut plain: Vec<u8> = encoded.iter().filter_map(plain).collect();
+    // One letter alone is no byte.
+    plain.truncate(plain.len() - usize::from(plain.len() % 4 == 1));
+    BASE64.decode(plain).unwrap_or_default()
 }
 
 /// As forgiving as servers are.
@@ -141,44 +216,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-const OWN: HeaderName = HeaderName::from_static("nexudus-proxy-key");
+const OWN: &str = "nexudus-proxy-key";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_found_wherever_a_tool_can_put_it() {
-        for (name, value) in [
-            ("nexudus-proxy-key", "nxp_key"),
-            ("nexudus-proxy-key", " nxp_key "),
-            ("authorization", "Bearer nxp_key"),
-            ("authorization", "bearer  nxp_key"),
-            ("authorization", "Token nxp_key"),
-            ("authorization", "nxp_key"),
-            // `me@example.com:nxp_key`, `nxp_key:` and `nxp_key`
-            ("authorization", "Basic bWVAZXhhbXBsZS5jb206bnhwX2tleQ=="),
-            ("authorization", "basic bnhwX2tleTo"),
-            ("proxy-authorization", "Basic bnhwX2tleQ=="),
-            ("proxy-authorization", "Bearer nxp_key"),
-        ] {
-            let keys: Vec<_> = [(name, value)].into_iter().flat_map(found).collect();
-            assert_eq!(keys, ["nxp_key"], "{name}: {value}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_key_is_left_alone_but_in_the_field_of_our_own() {
-        for value in ["", "Bearer x", "Basic", "Basic !", "Basic bWU6eA==", "Bearer x nxp_key"] {
-            assert!(found(("authorization", value)).is_empty(), "{value}");
-        }
-        assert_eq!(found(("nexudus-proxy-key", "x")), ["x"]);
-        assert_eq!(found(("nexudus-proxy-key", "")), [""]);
-    }
-
-    fn found((name, value): (&'static str, &str)) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        shown(&headers).map(|key| String::from_utf8(key.into_owned()).unwrap()).collect()
-    }
-}
+mod tests;

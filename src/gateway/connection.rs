@@ -19,6 +19,7 @@ use super::contain::contain;
 use super::tunnel::Switch;
 use super::visitor::Visitor;
 use super::{Body, Error, Gateway, respond};
+use crate::clients::loggable_path;
 use crate::config::Limits;
 use crate::listen::{Canned, Draining, InFlight, Patience, Peer, Phase, Stream, Wire};
 use crate::telemetry::{Access, Record, Spent};
@@ -78,7 +79,8 @@ impl Connections {
         let switch = Switch::default();
         let answer = service_fn(|request: Request<Incoming>| {
             met.phase.busy();
-            let access = Access::begin(&self.record, &request, || met.visitor.who());
+            let who = || met.visitor.who();
+            let access = Access::begin(&self.record, &request, loggable_path, who);
             let in_flight = met.draining.enter();
             let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));

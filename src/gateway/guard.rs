@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use super::caller::{self, Caller, Keys};
 use super::login;
 use super::visitor::Visitor;
+use crate::clients;
 use crate::config::Config;
 use crate::listen::{Peer, Users};
 
@@ -153,7 +154,8 @@ pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result
     if is_for_others(method, uri, |host| is_among(&hosts, host)) {
         return Err(Error::ForeignHost);
     }
-    forwarded(method)
+    forwarded(method)?;
+    Ok(caller::check_target(uri)?)
 }
 
 /// Admits a well-formed request that the user's own tool has sent.
@@ -182,7 +184,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
     }
     forwarded(&head.method)?;
     let switches = switches(head, guard.switches)?;
-    let caller = guard.keys.caller(&head.headers)?;
+    let caller = guard.keys.caller(head)?;
     // A login may carry its key in its form, which is read where it is answered.
     if !(head.method == Method::POST && head.uri.path() == login::PATH) {
         guard.keys.check(&caller)?;
@@ -206,7 +208,11 @@ fn note(head: &Parts, visitor: &Visitor, error: &Error) {
         | Error::Upgrade(_) => return,
     };
     // Escaped: a control character of a caller's must not reach a terminal.
-    let said = |name| Some(head.headers.get(name)?.as_bytes().escape_ascii().to_string());
+    let said = |name| {
+        let value = head.headers.get(name)?.as_bytes();
+        let is_key = clients::contains_key(value);
+        Some(if is_key { clients::REDACTED.to_owned() } else { value.escape_ascii().to_string() })
+    };
     let (host, origin) = (said(HOST), said(ORIGIN));
     let (host, origin) = (host.as_deref(), origin.as_deref());
     let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());

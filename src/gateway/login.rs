@@ -26,7 +26,7 @@ pub(super) async fn answer(
     mut caller: Caller,
     keys: &Keys,
 ) -> Result<Response<Body>, Error> {
-    let mut key = caller::shown(request.headers()).next().map(Cow::into_owned);
+    let mut key = caller::shown(request.headers()).map(Cow::into_owned);
     let keep = Keep::new(GRANT_BYTES, GRANT_BYTES as u64, GRANT_PAUSE);
     let form = match keep.look(request.into_body()).await.map_err(Error::Body)? {
         Kept::Empty => Bytes::new(),
@@ -40,6 +40,9 @@ pub(super) async fn answer(
         if may_be && value.starts_with(PREFIX) {
             caller = keys.add(caller, value.as_bytes()).map_err(refused)?;
             key = Some(value.into_owned().into_bytes());
+        } else {
+            let fields = [&name, &value];
+            fields.into_iter().try_for_each(|it| caller::check_form_field(it)).map_err(refused)?;
         }
     }
     keys.check(&caller).map_err(refused)?;

@@ -77,10 +77,12 @@ pub struct Noted {
 }
 
 impl Access {
-    /// Begins with the head of a request; `who` is asked only if somebody reads it.
+    /// Begins with the head of a request. If somebody reads it, `loggable` says how its path is
+    /// written, and `who` is asked.
     pub fn begin<B>(
         record: &Arc<Record>,
         request: &http::Request<B>,
+        loggable: impl FnOnce(&str) -> String,
         who: impl FnOnce() -> Arc<Who>,
     ) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +92,7 @@ impl Access {
             Box::new(Line {
                 id,
                 method: request.method().clone(),
-                path: request.uri().path().to_owned(),
+                path: loggable(request.uri().path()),
                 who: who(),
                 noted: Noted::default(),
                 trace: trace::id(request.headers()).map(str::to_owned),
@@ -190,7 +192,7 @@ mod tests {
 
         let process = Process { pid: 7, program: "curl".to_owned() };
         let who = Who { peer: "somebody".to_owned(), uid: Some(1000), process: process.into() };
-        let mut access = Access::begin(&record, &request, || who.into());
+        let mut access = Access::begin(&record, &request, str::to_owned, || who.into());
         let mut response = Response::new(());
         response.extensions_mut().insert(Noted { code: Some("guard.user"), client: None });
         access.answered(&response, &Spent::default());
@@ -214,7 +216,8 @@ mod tests {
         drop(record.feed.listen());
         let request = http::Request::get("/").body(()).unwrap();
 
-        let access = Access::begin(&record, &request, || panic!("nobody asked"));
+        let unread = |_: &str| panic!("nobody reads it");
+        let access = Access::begin(&record, &request, unread, || panic!("nobody asked"));
 
         assert!(access.line.is_none());
     }

@@ -23,6 +23,7 @@ mod keys;
 mod limits;
 mod logins;
 mod memory;
+mod misplaced;
 mod observes;
 mod paces;
 mod reaches;

@@ -212,6 +212,10 @@ fn tell_guard(error: guard::Error) -> Told {
                     "Send `Nexudus-Proxy-Key: KEY`; `nexudus-proxy client add NAME` makes one."
                 }
                 caller::Error::Two => "Send one key.",
+                caller::Error::Misplaced => {
+                    "Send it exactly as it was printed, and nowhere else: `Nexudus-Proxy-Key: KEY`, \
+                     `Authorization: Bearer KEY`, or as the password of Basic."
+                }
                 caller::Error::Refused(clients::Refused::Unreadable) => {
                     "Look at `nexudus-proxy client list`; the file is left as it is."
                 }

@@ -1,0 +1,114 @@
+//! Where a key is taken from, and where it is refused.
+
+use super::*;
+
+#[test]
+fn a_key_is_taken_from_where_tools_are_told_to_put_it() {
+    for (name, value) in [
+        ("nexudus-proxy-key", "nxp_key"),
+        ("nexudus-proxy-key", " nxp_key "),
+        ("nexudus_proxy_key", "nxp_key"),
+        ("nexudus-proxy_key", "nxp_key"),
+        ("authorization", "Bearer nxp_key"),
+        ("authorization", "bearer  nxp_key"),
+        // `me@example.com:nxp_key` and `:nxp_key`
+        ("authorization", "Basic bWVAZXhhbXBsZS5jb206bnhwX2tleQ=="),
+        ("authorization", "BASIC Om54cF9rZXk"),
+        ("proxy-authorization", "Basic bWVAZXhhbXBsZS5jb206bnhwX2tleQ=="),
+        ("proxy-authorization", "Bearer nxp_key"),
+    ] {
+        assert_eq!(found(name, value), Ok(Some("nxp_key".to_owned())), "{name}: {value}");
+    }
+    // Whatever it looks like.
+    for value in ["x", "", "NXP_KEY", "nxp_key, nxp_key"] {
+        assert_eq!(found("nexudus-proxy-key", value), Ok(Some(value.to_owned())));
+    }
+}
+
+#[test]
+fn a_key_in_any_other_place_or_form_is_refused() {
+    let (upper, encoded) = (KEY.to_uppercase(), KEY.replacen('_', "%5F", 1));
+    let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
+    for value in [
+        KEY,
+        &upper,
+        &format!("Token {KEY}"),
+        &format!("Bearer \"{KEY}\""),
+        &format!("Bearer '{KEY}'"),
+        &format!("Bearer {upper}"),
+        &format!("Bearer {encoded}"),
+        &format!("Bearer x {KEY}"),
+        &format!("Bearer: {KEY}"),
+        &format!("Digest username={KEY}"),
+        &format!("Digest username=\"{KEY}\", realm=\"x\""),
+        // Not even the whole of one.
+        "nxp_x",
+        "NXP_x",
+        "Token nxp_x",
+        "Bearer NXP_X",
+        "Bearer \"nxp_x\"",
+        "Bearer %6exp_x",
+        "Digest username=nxp_x",
+        &basic(KEY),
+        &basic(&format!("{KEY}:")),
+        &basic(&format!("{KEY}:x")),
+        &basic(&format!("{KEY}:{KEY}")),
+        &basic(&format!("me:x:{KEY}")),
+        &basic(&format!("me:{upper}")),
+        &basic(&format!("me: {KEY}")),
+        &basic(&format!("me:\"{KEY}\"")),
+        &basic(&format!("me:{encoded}")),
+        &basic("me:x:nxp_x"),
+        &basic("nxp_x"),
+        &basic("nxp_x:y"),
+        &format!("Basic me:{KEY}"),
+        &basic(&format!("\u{3ff}\u{3fe}:x:{KEY}")).replace('+', "-").replace('/', "_"),
+        &basic(&format!("me:x:{KEY}")).replacen("Basic ", "Basic !", 1),
+    ] {
+        for name in ["authorization", "proxy-authorization"] {
+            assert_eq!(found(name, value), Err(Error::Misplaced), "{name}: {value}");
+        }
+    }
+    for name in ["cookie", "x-api-key", "referer", "user-agent", "proxy_authorization", "x"] {
+        for value in [KEY, &upper, &encoded, &format!("a={KEY}; b"), &basic(&format!("me:{KEY}"))] {
+            assert_eq!(found(name, value), Err(Error::Misplaced), "{name}: {value}");
+        }
+    }
+    let name = KEY.to_owned();
+    assert_eq!(found(&name, "x"), Err(Error::Misplaced));
+}
+
+#[test]
+fn what_only_reminds_of_a_key_is_left_alone() {
+    for value in [
+        "",
+        "Bearer x",
+        "Basic",
+        "Basic !",
+        "Basic bWU6eA==",
+        &format!("Bearer abc{KEY}"),
+        "Bearer abcnxp_x",
+        "Bearer eyJhbGciOi.nxp_JIUzI1NiJ9",
+        "Negotiate YIIJvwYGKwYBBQUCoIIJszCCCa-nxp_gJDAiBgkqhkiC9x",
+    ] {
+        assert_eq!(found("authorization", value), Ok(None), "{value}");
+    }
+    for value in ["nxp_holdings", "a=nxp_x", &format!("sid=abc{KEY}"), "Basic bnhwX3g6"] {
+        assert_eq!(found("cookie", value), Ok(None), "{value}");
+    }
+    for target in ["/api/spaces/coworkers?q=nxp_holdings", "/", "/api/nxp_/x", "/a?t=abcnxp_x"] {
+        assert_eq!(check_target(&target.parse().unwrap()), Ok(()), "{target}");
+    }
+    for target in [format!("/api/{KEY}"), format!("/?k={KEY}"), format!("/a%2F{KEY}?x")] {
+        assert_eq!(check_target(&target.parse().unwrap()), Err(Error::Misplaced), "{target}");
+    }
+}
+
+fn found(name: &str, value: &str) -> Result<Option<String>, Error> {
+    let name = HeaderName::try_from(name).unwrap();
+    let value = HeaderValue::try_from(value).unwrap();
+    let key = shown_in(&name, &value)?;
+    Ok(key.map(|key| String::from_utf8(key.into_owned()).unwrap()))
+}
+
+const KEY: &str = "nxp_abcdefghijklmnopqrstuvwxyz234567abcdef";
