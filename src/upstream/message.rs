@@ -8,11 +8,11 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use super::Ask;
+use super::framing::Framing;
 
 /// What came was not an answer that may be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +123,7 @@ pub(super) fn parse(
             framing.note(&name, &value)?;
             fields.append(name, value);
         }
+        framing.rewrite(fields);
         let mut answer = Response::new(());
         *answer.status_mut() = lines.status;
         *answer.version_mut() = lines.version;
@@ -180,70 +181,6 @@ impl Lines {
             count: head.headers.len(),
         }))
     }
-}
-
-/// What the fields of a head say of its length.
-#[derive(Default)]
-struct Framing {
-    length: Option<u64>,
-    is_chunked: bool,
-    closes: bool,
-}
-
-impl Framing {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
-        let text = || value.to_str().map_err(|_| Malformed::Length);
-        match *name {
-            CONTENT_LENGTH => {
-                // A list of the same number is one number (RFC 9112 §6.3).
-                for one in text()?.split(',') {
-                    let one = number(one.trim_matches([' ', '\t'])).ok_or(Malformed::Length)?;
-                    if self.length.replace(one).is_some_and(|other| other != one) {
-                        return Err(Malformed::Length);
-                    }
-                }
-            }
-            TRANSFER_ENCODING => {
-                let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
-                if !is_chunked || std::mem::replace(&mut self.is_chunked, true) {
-                    return Err(Malformed::Coding);
-                }
-            }
-            CONNECTION => {
-                let mut options = value.as_bytes().split(|&byte| byte == b',');
-                self.closes |=
-                    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// RFC 9112 §6.3.
-    fn rest(
-        &self,
-        method: &Method,
-        status: StatusCode,
-        version: Version,
-    ) -> Result<Rest, Malformed> {
-        if self.is_chunked && version == Version::HTTP_10 {
-            return Err(Malformed::Coding);
-        }
-        let is_bare = status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        Ok(match self.length {
-            _ if is_bare || method == Method::HEAD => Rest::Nothing,
-            _ if self.is_chunked => Rest::Chunks(Chunk::Size),
-            Some(0) => Rest::Nothing,
-            Some(length) => Rest::Length(length),
-            None => Rest::UntilTheEnd,
-        })
-    }
-}
-
-/// RFC 9110 §8.6: digits and nothing else.
-fn number(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// What of an answer's body is still to come.

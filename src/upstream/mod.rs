@@ -6,6 +6,7 @@
 
 mod ask;
 mod dial;
+mod framing;
 mod line;
 mod message;
 mod pool;

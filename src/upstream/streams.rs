@@ -11,9 +11,10 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::framing::rewrite_length;
 use super::line::Lost;
 use super::secure::Secure;
-use super::{Ask, Payload};
+use super::{Ask, Broken, Payload};
 use crate::config::Origin;
 
 /// A connection; clones share it.
@@ -61,7 +62,11 @@ impl Streams {
         loop {
             let before = progress.as_ref().map_or(0, |progress| progress.pieces());
             if let Ok(outcome) = tokio::time::timeout(limit, answer.as_mut()).await {
-                return Some(outcome.map_err(|failed| lost(failed, ask)));
+                let outcome = outcome.map_err(|failed| lost(failed, ask));
+                return Some(outcome.and_then(|mut answer| {
+                    rewrite_length(answer.headers_mut()).map_err(Broken::from)?;
+                    Ok(answer)
+                }));
             }
             if progress.as_ref().map_or(0, |progress| progress.pieces()) == before {
                 return None;

@@ -149,6 +149,51 @@ async fn what_a_reader_may_forgive_is_forgiven_and_passed_on_in_order() {
 }
 
 #[tokio::test]
+async fn a_length_is_passed_on_as_the_one_number_that_it_is() {
+    let lines =
+        ["5, 5", "5,5,5", "005", "5\r\nContent-Length: 5", "05\r\nContent-Length: 5 ,5", "5"];
+    let ways =
+        lines.map(|it| format!("HTTP/1.1 200 OK\r\nContent-Length: {it}\r\nX: y\r\n\r\nhello"));
+    let (upstream, daemon) = answering(&ways, |answer, _| Reply::Keep(answer)).await;
+
+    for (nth, line) in lines.iter().enumerate() {
+        let read = daemon.raw(&get(&format!("/{nth}"), "")).await;
+        let asked = get(&format!("/{nth}?head"), "").replacen("GET", "HEAD", 1);
+        let head = daemon.raw(&asked).await;
+        for (answer, body) in [(&read, "hello"), (&head, "")] {
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{line:?}: {answer}");
+            let lengths: Vec<_> =
+                answer.lines().filter(|it| it.starts_with("content-length")).collect();
+            assert_eq!(lengths, ["content-length: 5"], "{line:?}: {answer}");
+            assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{line:?}: {answer}");
+        }
+    }
+    let over = upstream.came_over();
+    assert!(over.iter().all(|it| it == &over[0]), "the connection goes on: {over:?}");
+}
+
+#[tokio::test]
+async fn of_a_length_beside_chunks_or_nothing_no_trace_comes_down() {
+    let heads = [
+        "200 OK\r\nContent-Length: 5, 5\r\nTransfer-Encoding: chunked",
+        "204 No Content\r\nContent-Length: 0, 0",
+        "204 No Content\r\nContent-Length: 5\r\nContent-Length: 5",
+        "304 Not Modified\r\nContent-Length: 5, 5",
+    ];
+    let ways = heads.map(|head| match head.contains("chunked") {
+        true => format!("HTTP/1.1 {head}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        false => format!("HTTP/1.1 {head}\r\n\r\n"),
+    });
+    let (_upstream, daemon) = answering(&ways, |answer, _| Reply::Close(answer)).await;
+
+    for (nth, head) in heads.iter().enumerate() {
+        let answer = daemon.raw(&get(&format!("/{nth}"), "")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {}", &head[..3])), "{head:?}: {answer}");
+        assert!(!answer.contains("content-length"), "{head:?}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_value_that_is_not_ascii_comes_down_as_it_is() {
     let answer = "HTTP/1.1 409 Zu häufig\r\nX-Name: Käthe\r\nContent-Length: 3\r\n\r\nabc";
     let (_upstream, daemon) = answering(&[answer], |answer, _| Reply::Keep(answer)).await;

@@ -1,0 +1,100 @@
+//! What the head of an answer says of its end, and the same said so that no other reader can see
+//! another.
+//!
+//! A value that was parsed is not relayed as it came: what is relayed is what was understood. Of the
+//! fields that decide where a message ends, `Transfer-Encoding` and `Connection` stay here, and
+//! `Content-Length` is written once, as a number.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use super::message::{Chunk, Malformed, Rest};
+
+/// Writes the one length that the fields of an answer give as it was understood, in the place of
+/// however often and in whatever form it was written: two readers could see two lengths in it.
+pub(super) fn rewrite_length(fields: &mut HeaderMap) -> Result<(), Malformed> {
+    let mut framing = Framing::default();
+    for value in fields.get_all(CONTENT_LENGTH) {
+        framing.note(&CONTENT_LENGTH, value)?;
+    }
+    framing.rewrite(fields);
+    Ok(())
+}
+
+/// What the fields of a head say of its length.
+#[derive(Default)]
+pub(super) struct Framing {
+    pub(super) length: Option<u64>,
+    /// Whether it was written in another way than as this number, once.
+    is_odd: bool,
+    pub(super) is_chunked: bool,
+    pub(super) closes: bool,
+}
+
+impl Framing {
+    /// Takes note of one field.
+    pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
+        let text = || value.to_str().map_err(|_| Malformed::Length);
+        match *name {
+            CONTENT_LENGTH => {
+                let text = text()?;
+                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+                let has_zeros = text.len() > 1 && text.starts_with('0');
+                self.is_odd |= self.length.is_some() || !is_plain || has_zeros;
+                // A list of the same number is one number (RFC 9112 §6.3).
+                for one in text.split(',') {
+                    let one = number(one.trim_matches([' ', '\t'])).ok_or(Malformed::Length)?;
+                    if self.length.replace(one).is_some_and(|other| other != one) {
+                        return Err(Malformed::Length);
+                    }
+                }
+            }
+            TRANSFER_ENCODING => {
+                let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                if !is_chunked || std::mem::replace(&mut self.is_chunked, true) {
+                    return Err(Malformed::Coding);
+                }
+            }
+            CONNECTION => {
+                let mut options = value.as_bytes().split(|&byte| byte == b',');
+                self.closes |=
+                    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Replaces a length that was written oddly.
+    pub(super) fn rewrite(&self, fields: &mut HeaderMap) {
+        if let Some(length) = self.length.filter(|_| self.is_odd) {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+
+    /// Returns what follows the head (RFC 9112 §6.3).
+    pub(super) fn rest(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        version: Version,
+    ) -> Result<Rest, Malformed> {
+        if self.is_chunked && version == Version::HTTP_10 {
+            return Err(Malformed::Coding);
+        }
+        let is_bare = status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        Ok(match self.length {
+            _ if is_bare || method == Method::HEAD => Rest::Nothing,
+            _ if self.is_chunked => Rest::Chunks(Chunk::Size),
+            Some(0) => Rest::Nothing,
+            Some(length) => Rest::Length(length),
+            None => Rest::UntilTheEnd,
+        })
+    }
+}
+
+/// RFC 9110 §8.6: digits and nothing else.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
