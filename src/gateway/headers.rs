@@ -79,25 +79,41 @@ fn belongs_to_us(name: &str) -> bool {
             | "referer"
             | "proxy"
             | "via"
-            | "x-real-ip"
-            | "x-client-ip"
-            | "x-cluster-client-ip"
             | "x-host"
-            | "x-original-host"
-            | "x-original-method"
-            | "x-original-url"
             | "x-rewrite-url"
+            | "x-envoy-external-address"
+            | "cloudfront-viewer-address"
             | "x-http-method"
             | "x-http-method-override"
             | "x-method-override"
-            | "true-client-ip"
             // For our log: they say more of the caller than Nexudus needs. See `is_trace`.
             | "traceparent"
             | "tracestate"
             | "baggage"
-    ) || name.starts_with("x-forwarded-")
-        || name.starts_with("sec-fetch-")
+    ) || name.starts_with("sec-fetch-")
         || name.starts_with("access-control-request-")
+        || names_an_origin(name)
+}
+
+/// Says whether a field tells a server where a request came from before a proxy took it. Only a proxy
+/// that the server knows may say so, and Nexudus does not know us: in a field of the caller's a server
+/// would find an address to trust, to limit or to log. Content networks and clouds have many names for
+/// the same; what is common to them counts, so that one more of them is no news.
+fn names_an_origin(name: &str) -> bool {
+    // The address: `X-Real-IP`, `CF-Connecting-IP`, `X-ProxyUser-Ip`, `X-Azure-SocketIP`, …
+    let is_address = ["ip", "ipv4", "ipv6", "addr"].iter().any(|end| {
+        let before = name.strip_suffix(end);
+        before.is_some_and(|before| {
+            ["-", "client", "socket", "real", "remote"].iter().any(|it| before.ends_with(it))
+        })
+    });
+    is_address
+        || name.starts_with("x-forwarded")
+        || name.ends_with("forwarded-for")
+        // What ASP.NET and IIS keep of a request that they have rewritten.
+        || name.starts_with("x-original-")
+        // Azure's front door, its application gateway and its app service; Google's App Engine.
+        || ["x-azure-", "x-arr-", "x-waws-", "x-appengine-"].iter().any(|it| name.starts_with(it))
 }
 
 /// Returns the fields if a `Connection` among them names any that is not dropped anyway.
@@ -241,13 +257,58 @@ mod tests {
             "origin",
             "sec-fetch-site",
             "x-http-method-override",
+            "x-original-url",
+            "x_original_host",
+            "x-forwarded",
+            "x-real-ip",
+            "x_real_ip",
+            "cf-connecting-ip",
+            "cf_connecting_ip",
+            "cf-connecting-ipv6",
+            "cf-pseudo-ipv4",
+            "true-client-ip",
+            "fastly-client-ip",
+            "x-client-ip",
+            "x-clientip",
+            "x-cluster-client-ip",
+            "client-ip",
+            "clientip",
+            "x-proxyuser-ip",
+            "wl-proxy-client-ip",
+            "proxy-client-ip",
+            "x-remote-ip",
+            "x-remote-addr",
+            "remote_addr",
+            "x-originating-ip",
+            "x-azure-clientip",
+            "x-azure-socketip",
+            "x-azure-fdid",
+            "x-arr-clientcert",
+            "x-waws-unencoded-url",
+            "x-appengine-user-ip",
+            "x-appengine-remote-addr",
+            "x-vercel-forwarded-for",
+            "x-nf-client-connection-ip",
+            "x-envoy-external-address",
             "transfer-encoding",
             "te",
             "expect",
         ] {
             assert!(!goes_up(&HeaderName::from_static(name), None, false), "{name}");
         }
-        for name in ["accept", "content-type", "if-none-match", "nx-app-version", "x_custom"] {
+        for name in [
+            "accept",
+            "content-type",
+            "if-none-match",
+            "nx-app-version",
+            "x_custom",
+            "x-membership",
+            "x-skip",
+            "x-email-address",
+            "x-originator",
+            "max-forwards",
+            "ip",
+        ] {
             assert!(goes_up(&HeaderName::from_static(name), None, false), "{name}");
         }
     }

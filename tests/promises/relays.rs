@@ -38,6 +38,9 @@ async fn only_what_concerns_the_request_goes_up() {
     let fields = "Connection: keep-alive, X-Drop, Authorization, Host\r\nX-Drop: 1\r\nX-Keep: 1\r\n\
         Authorization: Basic xyz\r\nauthorization: Bearer other\r\nCookie: a=b\r\nclient_id: mine\r\n\
         X-Forwarded-For: 1.2.3.4\r\nX_Forwarded_Host: evil\r\nForwarded: for=1\r\nTE: trailers\r\n\
+        CF-Connecting-IP: 1.2.3.4\r\nTrue-Client-IP: 1.2.3.4\r\nFastly-Client-IP: 1.2.3.4\r\n\
+        CF_Connecting_IPv6: ::1\r\nX-Azure-SocketIP: 1.2.3.4\r\nX-ProxyUser-Ip: 1.2.3.4\r\n\
+        Client-IP: 1.2.3.4\r\nX-Original-For: 1.2.3.4\r\nX-Appengine-User-IP: 1.2.3.4\r\n\
         Keep-Alive: 5\r\nProxy-Authorization: Basic x\r\nReferer: http://localhost/\r\n\
         Upgrade: h2c\r\nHTTP2-Settings: x\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n";
 
