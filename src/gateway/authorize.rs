@@ -1,13 +1,14 @@
 //! Puts our token where the caller's was.
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, RANGE, USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, MAX_FORWARDS, RANGE, USER_AGENT,
+    VIA,
 };
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::policy::Allowed;
-use super::{headers, tunnel};
+use super::{headers, hops, tunnel};
 use crate::session::Bearer;
 use crate::upstream::{Ask, Kept, Upstream};
 
@@ -69,6 +70,9 @@ impl Ask for Authorized<'_> {
             _ => false,
         };
 
+        let hops = hops::left(allowed.head()).ok().flatten();
+        let hops = hops.map(|left| HeaderValue::from(left.saturating_sub(1)));
+
         each(&HOST, upstream.authority());
         let nominating = headers::nominating(theirs);
         let mut has_accept = false;
@@ -77,7 +81,10 @@ impl Ask for Authorized<'_> {
             let goes_up = headers::goes_up(name, nominating, allowed.has_cookies());
             if (is_wanted_trace || goes_up) && !is_replaced(name) {
                 has_accept |= name == ACCEPT;
-                each(name, value);
+                match &hops {
+                    Some(fewer) if name == MAX_FORWARDS => each(name, fewer),
+                    Some(_) | None => each(name, value),
+                }
             }
         }
         if !has_accept {

@@ -17,8 +17,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::caller::{self, Caller, Keys};
-use super::login;
 use super::visitor::Visitor;
+use super::{hops, login};
 use crate::clients;
 use crate::config::Config;
 use crate::listen::{Peer, Users};
@@ -172,6 +172,7 @@ pub(super) fn admit<B>(
 
 fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool), Error> {
     framing(head)?;
+    hops::left(head).map_err(|hops::Malformed| Error::Framing("Max-Forwards is not one number"))?;
     target(&head.method, &head.uri)?;
     let host = one_host(&head.headers, guard)?;
     short_enough(&head.uri, guard.target_bytes)?;

@@ -12,6 +12,7 @@ mod contain;
 mod explain;
 mod guard;
 mod headers;
+mod hops;
 mod login;
 mod policy;
 mod respond;
@@ -141,6 +142,9 @@ impl Gateway {
     ) -> Result<Response<Body>, Error> {
         let (verdict, caller) = self.judge(request, visitor, client)?;
         let (allowed, body) = match verdict {
+            Verdict::Forward(allowed, _) if hops::left(allowed.head()) == Ok(Some(0)) => {
+                return Ok(respond::options());
+            }
             Verdict::Forward(allowed, body) => (allowed, body),
             Verdict::Login(request, caller) => {
                 return Box::pin(login::answer(request, caller, self.guard.keys())).await;

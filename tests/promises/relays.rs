@@ -1,6 +1,7 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
 use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::config::Rule;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -62,6 +63,54 @@ async fn only_what_concerns_the_request_goes_up() {
             ("x-keep", "1"),
         ]
     );
+}
+
+#[tokio::test]
+async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let deny = vec![Rule::read("OPTIONS /api/sys/**").unwrap()];
+    let setup = daemon_before(upstream.address.port(), &upstream.ca);
+    let daemon = setup.set(|config| config.policy.deny = deny).run().await;
+    let ask = async |method: &str, path: &str, fields: &str| {
+        daemon.raw(&get(path, fields).replacen("GET", method, 1)).await
+    };
+
+    let answer = ask("OPTIONS", "/api/x", "Max-Forwards: 0\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(answer.contains("\r\nallow: GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS\r\n"));
+    assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+    // Nobody who would be refused is told anything.
+    for (path, fields, code) in [
+        ("/api/x", "Nexudus-Proxy-Key: x\r\n", "guard.client"),
+        ("/api/x", "Origin: http://evil.example\r\n", "guard.origin"),
+        ("/api/sys/users", "", "policy.denied"),
+    ] {
+        let refused = ask("OPTIONS", path, &format!("Max-Forwards: 0\r\n{fields}")).await;
+        assert!(refused.contains(&format!("\"code\":\"{code}\"")), "{refused}");
+    }
+    for value in ["-1", "", "1, 1", "0x1", "1\r\nMax-Forwards: 1"] {
+        let refused = ask("OPTIONS", "/api/x", &format!("Max-Forwards: {value}\r\n")).await;
+        assert!(refused.starts_with("HTTP/1.1 400 "), "{value}: {refused}");
+        assert!(refused.contains("\"code\":\"request.framing\""), "{value}: {refused}");
+    }
+    assert_eq!(upstream.seen(), Vec::<String>::new());
+
+    for (method, sent, goes_up) in [
+        ("OPTIONS", "1", Some("0")),
+        ("OPTIONS", "010", Some("9")),
+        ("OPTIONS", "99999999999999999999999", Some("18446744073709551614")),
+        ("OPTIONS", "3\r\nConnection: max-forwards", None),
+        ("GET", "0", Some("0")),
+        ("POST", "x", Some("x")),
+    ] {
+        let fields = format!("Content-Length: 0\r\nMax-Forwards: {sent}\r\n");
+        let answer = ask(method, "/api/x", &fields).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{method} {sent}: {answer}");
+        let seen = upstream.seen().pop().unwrap();
+        let found = seen.lines().find_map(|line| line.strip_prefix("max-forwards: "));
+        assert_eq!(found, goes_up, "{method} {sent}: {seen}");
+    }
+    assert!(ask("TRACE", "/api/x", "Max-Forwards: 0\r\n").await.starts_with("HTTP/1.1 405 "));
 }
 
 #[tokio::test]

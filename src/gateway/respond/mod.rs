@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use self::tell::{Told, tell};
+use self::tell::{METHODS, Told, tell};
 use super::body::Body;
 use super::{Error, headers};
 use crate::config::{Limits, in_profile};
@@ -58,6 +58,15 @@ fn rendered(error: &Error, told: &Told) -> Response<Body> {
     *response.status_mut() = told.status;
     describe(response.headers_mut(), told);
     response.extensions_mut().insert(Noted { code: Some(told.code), ..Noted::default() });
+    response
+}
+
+/// Answers an OPTIONS request that may not be forwarded (RFC 9110 §9.3.7).
+pub(super) fn options() -> Response<Body> {
+    let mut response = Response::new(Body::full(Bytes::new()));
+    let fields = response.headers_mut();
+    fields.insert(ALLOW, HeaderValue::from_static(METHODS));
+    headers::shield(fields);
     response
 }
 

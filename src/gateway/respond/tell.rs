@@ -125,7 +125,7 @@ fn tell_guard(error: guard::Error) -> Told {
             StatusCode::BAD_REQUEST,
             "request.framing",
             "Malformed request",
-            "Send one Content-Length, or `Transfer-Encoding: chunked` alone.",
+            "Send one Content-Length or `Transfer-Encoding: chunked`, and one Max-Forwards at most.",
         )
         .token("http_request_error")
         .closing(),
@@ -390,7 +390,7 @@ fn tell_upstream(error: &upstream::Error, repeat: Repeat) -> Told {
 const WRITTEN: &str = "A write may have been executed: look before you send it again.";
 
 /// [`guard::FORWARDED`] as `Allow` wants it.
-const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
+pub(super) const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
 
 #[cfg(test)]
 mod tests {
