@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::policy::Allowed;
 use super::{headers, hops, tunnel};
 use crate::session::Bearer;
-use crate::upstream::{Ask, Kept, Upstream};
+use crate::upstream::{Ask, Kept, Reuse, Upstream};
 
 /// What is said of callers upstream.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +106,10 @@ impl Ask for Authorized<'_> {
         }
         each(&VIA, &OURSELVES);
         each(&AUTHORIZATION, self.bearer.header());
+    }
+
+    fn reuse(&self) -> Reuse<'_> {
+        self.allowed.reuse()
     }
 
     fn body(&mut self) -> &mut Kept {

@@ -14,7 +14,7 @@ use super::guard::Admitted;
 use super::target::Readings;
 use crate::clients::{Limits, Spent};
 use crate::config::{Anonymous, Rule};
-use crate::upstream::{Kept, Repeat};
+use crate::upstream::{Kept, Repeat, Reuse};
 
 /// What holds for every request.
 #[derive(Clone, Debug)]
@@ -29,6 +29,7 @@ pub struct Policy {
 pub(super) struct Allowed {
     head: Parts,
     caller: Caller,
+    is_limited: bool,
     is_without_tokens: bool,
     has_cookies: bool,
     switches: bool,
@@ -207,7 +208,7 @@ pub(super) fn allow<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Verdict
         client.spend()?;
     }
     let has_cookies = policy.cookies && !is_limited;
-    let allowed = Allowed { head, caller, is_without_tokens, has_cookies, switches };
+    let allowed = Allowed { head, caller, is_limited, is_without_tokens, has_cookies, switches };
     Ok(Verdict::Forward(allowed, body))
 }
 
@@ -235,6 +236,16 @@ impl Allowed {
     /// Returns who sends it.
     pub(super) fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Returns with whom the connection may be shared that has carried this request. A limited caller
+    /// must not be able to leave bytes on it that are read as another caller's.
+    pub(super) fn reuse(&self) -> Reuse<'_> {
+        match &self.caller {
+            _ if !self.is_limited => Reuse::Shared,
+            Caller::Client(client) => Reuse::Client(client.id()),
+            Caller::Keyless => Reuse::Never,
+        }
     }
 
     /// Says whether tokens are taken out of the answer.

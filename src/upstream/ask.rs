@@ -6,6 +6,22 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::Kept;
 
+/// With whom a connection may be shared that has carried a request.
+///
+/// Whether a server reads the end of a body where its sender meant it cannot be seen from here. What
+/// is left over would be read as the beginning of the next request, so that its sender must not be
+/// able to speak for a caller who may do more (HAProxy: `http-reuse safe`). On HTTP/2 the question
+/// does not arise: a body is framed by its stream, whatever its fields say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse<'a> {
+    /// With every caller.
+    Shared,
+    /// With the client of this identity, once a body has been sent.
+    Client(&'a str),
+    /// With no other request, once a body has been sent.
+    Never,
+}
+
 /// What a request consists of. However often it is asked, it says the same.
 pub trait Ask {
     /// Returns its method.
@@ -17,6 +33,9 @@ pub trait Ask {
     /// Hands over its fields in their order: `Host`, and nothing of the length of a body that there
     /// is.
     fn fields(&self, each: impl FnMut(&HeaderName, &HeaderValue));
+
+    /// Returns with whom its connection may be shared afterwards.
+    fn reuse(&self) -> Reuse<'_>;
 
     /// Returns its body, which may be there only once.
     fn body(&mut self) -> &mut Kept;
@@ -34,6 +53,10 @@ impl Ask for http::Request<Kept> {
 
     fn fields(&self, mut each: impl FnMut(&HeaderName, &HeaderValue)) {
         self.headers().iter().for_each(|(name, value)| each(name, value));
+    }
+
+    fn reuse(&self) -> Reuse<'_> {
+        Reuse::Shared
     }
 
     fn body(&mut self) -> &mut Kept {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::message::{self, Head, Rest, Sent};
 use super::secure::Secure;
-use super::{Ask, Broken, Fault, Kept, Payload};
+use super::{Ask, Broken, Fault, Kept, Payload, Reuse};
 
 /// A connection and what is known of the exchange on it.
 pub(super) struct Line(Box<Inner>);
@@ -49,6 +49,10 @@ struct Inner {
     rest: Rest,
     /// Whether another request may follow.
     persists: bool,
+    /// The client that has sent a body over it: requests of no other may follow.
+    client: Option<Box<str>>,
+    /// Whether a body has passed that no request at all may follow.
+    is_last: bool,
     /// Whether a body has passed for which buffers have grown.
     has_grown: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -83,6 +87,8 @@ impl Line {
             fields: HeaderMap::new(),
             rest: Rest::Nothing,
             persists: true,
+            client: None,
+            is_last: false,
             has_grown: false,
             timer: None,
         }))
@@ -93,6 +99,11 @@ impl Line {
     pub(super) fn lives(&mut self) -> bool {
         self.0.shrink();
         self.0.is_done() && self.0.is_silent()
+    }
+
+    /// Returns the client that alone may use it, if it is not everybody's.
+    pub(super) fn client(&self) -> Option<&str> {
+        self.0.client.as_deref()
     }
 
     /// Has the next answer use the memory of these fields.
@@ -161,6 +172,13 @@ impl Inner {
     fn begin(&mut self, cx: &mut Context<'_>, ask: &mut impl Ask) -> Result<(), Lost> {
         self.framed.clear();
         let length = ask.body().length();
+        if length != Some(0) {
+            match ask.reuse() {
+                Reuse::Shared => {}
+                Reuse::Client(client) => self.client = Some(client.into()),
+                Reuse::Never => self.is_last = true,
+            }
+        }
         let sent = message::compose(ask, length, &mut self.framed);
         let is_whole = match ask.body() {
             Kept::Empty | Kept::Once(None) => true,
@@ -308,7 +326,11 @@ impl Inner {
     }
 
     fn is_done(&self) -> bool {
-        self.persists && self.rest == Rest::Nothing && self.plain.is_empty() && !self.is_sending()
+        self.persists
+            && !self.is_last
+            && self.rest == Rest::Nothing
+            && self.plain.is_empty()
+            && !self.is_sending()
     }
 
     fn is_silent(&mut self) -> bool {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
-pub use self::ask::Ask;
+pub use self::ask::{Ask, Reuse};
 use self::dial::{Dialed, Dialer};
 use self::line::{Line, Lost};
 pub use self::message::Malformed;
@@ -258,10 +258,16 @@ impl Upstream {
         // What is rare stands in boxes: it would make the future of every request larger.
         let tried = match self.0.streams.as_ref().and_then(SharedStreams::live) {
             Some(streams) => Some(Box::pin(self.by_stream(streams, ask)).await),
-            None => match self.0.pool.take(repeat) {
-                Some(line) => Some(self.by_line(line, era, ask).await),
-                None => None,
-            },
+            None => {
+                let client = match ask.reuse() {
+                    Reuse::Client(client) => Some(client),
+                    Reuse::Shared | Reuse::Never => None,
+                };
+                match self.0.pool.take(repeat, client) {
+                    Some(line) => Some(self.by_line(line, era, ask).await),
+                    None => None,
+                }
+            }
         };
         match tried {
             Some(Ok(answer)) => Ok(answer),

@@ -39,8 +39,9 @@ impl Pool {
         Self { clock, state, roused: Notify::new() }
     }
 
-    /// Takes a connection that a request of this kind may use, if there is one that still lives.
-    pub(super) fn take(&self, repeat: Repeat) -> Option<Line> {
+    /// Takes a connection that a request of this kind and this client may use, if there is one that
+    /// still lives.
+    pub(super) fn take(&self, repeat: Repeat, client: Option<&str>) -> Option<Line> {
         let limit = match repeat {
             Repeat::Harmless => KEPT,
             Repeat::Never => JUST_USED,
@@ -49,11 +50,14 @@ impl Pool {
         loop {
             let mut taken = {
                 let mut state = self.state();
-                // The last one is the youngest: when it is too old, all are.
-                if now.saturating_sub(state.idle.last()?.since) > limit {
-                    return None;
-                }
-                state.idle.pop()?
+                let is_young = |idle: &Idle| now.saturating_sub(idle.since) <= limit;
+                let youngest = |client| {
+                    let mut idle = state.idle.iter();
+                    idle.rposition(|idle| is_young(idle) && idle.line.client() == client)
+                };
+                // A client's own one serves nobody else.
+                let at = youngest(client).or_else(|| youngest(None))?;
+                state.idle.remove(at)
             };
             if taken.line.lives() {
                 return Some(taken.line);
@@ -97,7 +101,8 @@ impl Pool {
         let now = self.clock.boot();
         let mut state = self.state();
         state.idle.retain_mut(|idle| now.saturating_sub(idle.since) <= KEPT && idle.line.lives());
-        state.idle.last().is_none_or(|idle| now.saturating_sub(idle.since) > KEPT - 2 * TICK)
+        let mut shared = state.idle.iter().rev().filter(|idle| idle.line.client().is_none());
+        shared.next().is_none_or(|idle| now.saturating_sub(idle.since) > KEPT - 2 * TICK)
     }
 
     /// Waits for the next look: a moment, or the next use when there was none for long.

@@ -1,7 +1,7 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
 use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::Rule;
+use nexudus_proxy::config::{Anonymous, Rule};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -111,6 +111,41 @@ async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
         assert_eq!(found, goes_up, "{method} {sent}: {seen}");
     }
     assert!(ask("TRACE", "/api/x", "Max-Forwards: 0\r\n").await.starts_with("HTTP/1.1 405 "));
+}
+
+#[tokio::test]
+async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_other() {
+    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    for anonymous in [Anonymous::Full, Anonymous::ReadOnly] {
+        let setup = daemon_before(upstream.address.port(), &upstream.ca);
+        let daemon = setup.set(|config| config.policy.anonymous = anonymous).run().await;
+        let keys = ["one", "other"].map(|name| {
+            let limits = Limits::default();
+            let key = clients::add(&daemon.home().join("state"), name, limits).unwrap();
+            format!("Nexudus-Proxy-Key: {}\r\n", key.expose())
+        });
+        // Returns the number of the connection that it went over. A body may come with any method.
+        let ask = async |key: &str, body: &str| {
+            let fields = format!("{key}Content-Length: {}\r\n", body.len());
+            let answer = daemon.raw(&(get("/api/x", &fields) + body)).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            upstream.came_over().pop().unwrap()
+        };
+
+        let first = ask(&keys[0], "").await;
+        assert_eq!(ask("", "").await, first, "without a body it is everybody's");
+        let own = ask(&keys[0], "GET /api/sys/users HTTP/1.1\r\nX: ").await;
+        let [keyless, other] = [ask("", "").await, ask(&keys[1], "").await];
+        assert!(keyless != own && other != own, "{own} {keyless} {other}");
+        assert_eq!(ask(&keys[0], "").await, own, "it stays that of its client");
+        let [keyless, other] = [ask("", "").await, ask(&keys[1], "x").await];
+        assert!(keyless != own && other != own, "{own} {keyless} {other}");
+
+        let with_body = ask("", "x").await;
+        let next = ask("", "x").await;
+        let is_limited = anonymous == Anonymous::ReadOnly;
+        assert_eq!(with_body != next, is_limited, "{anonymous:?}: {with_body} {next}");
+    }
 }
 
 #[tokio::test]
