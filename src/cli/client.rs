@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::running::in_effect;
 use super::{Failure, Globals, Print, limits};
-use crate::clients::{self, Clients, View};
+use crate::clients::{self, Clients, Limits, View};
 use crate::clock::Clock;
 use crate::config::{Anonymous, Config, Rule, in_profile, write_pace};
 
@@ -52,7 +52,7 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
     // What the daemon lets through is known to it alone, where one runs.
     let (config, _) = in_effect(&loaded)?;
     limits::check(&limits, &config, print)?;
-    let expires = limits.expires;
+    let (expires, is_limited) = (limits.expires, limits != Limits::default());
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.
     match globals.json {
@@ -65,6 +65,9 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
     }
     if !globals.quiet {
         print.note(&keyless(&config));
+        if is_limited {
+            print.note(GONE_ROUND);
+        }
     }
     Ok(())
 }
@@ -84,6 +87,11 @@ fn keyless(config: &Config) -> String {
     }
     .to_owned()
 }
+
+/// What limits are worth on one machine.
+const GONE_ROUND: &str = "On this machine a process of this user can go round these limits: it can \
+    leave the key out, or make a key of its own. They hold for another Unix user, or for a container \
+    that gets nothing but the proxy's socket, where policy.anonymous = \"none\".";
 
 fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
     let paths = globals.sources(vec![]).paths()?;

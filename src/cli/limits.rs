@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Code, Failure, Print};
 use crate::clients::Limits;
-use crate::config::{Config, Flaw, Pace, Rule, read_duration, read_pace};
+use crate::config::{Anonymous, Config, Flaw, Pace, Rule, read_duration, read_pace};
 
 /// The limits of a client.
 #[derive(clap::Args, Clone, Debug)]
@@ -65,6 +65,19 @@ pub(super) fn check(limits: &Limits, config: &Config, print: Print) -> Result<()
     }
 }
 
+/// Says what a caller without a key may do that these limits forbid, if there is such: limits bind
+/// only a caller that shows its key.
+pub(super) fn wider_without_key(limits: &Limits, config: &Config) -> Option<&'static str> {
+    let only_reads = Limits { read_only: true, ..Limits::default() };
+    match config.policy.anonymous {
+        _ if *limits == Limits::default() || config.listen.expose => None,
+        Anonymous::Full => Some("do everything"),
+        Anonymous::ReadOnly if *limits == only_reads => None,
+        Anonymous::ReadOnly => Some("read everything"),
+        Anonymous::None => None,
+    }
+}
+
 /// Says why a rule allows nothing, if that is so.
 fn idle(rule: &Rule, limits: &Limits, config: &Config) -> Option<String> {
     let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
@@ -101,3 +114,31 @@ fn rate(text: &str) -> Result<Pace, &'static str> {
 
 /// Each is remembered until its span is over.
 const MOST: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_gone_round_where_callers_without_a_key_may_do_more() {
+        let nothing = Limits::default();
+        let reads = Limits { read_only: true, ..Limits::default() };
+        let some = Limits { allow: vec![Rule::read("GET /api/x").unwrap()], ..reads.clone() };
+        let counted = Limits { max_requests: Some(1), ..Limits::default() };
+        for (anonymous, limits, wider) in [
+            (Anonymous::Full, &nothing, None),
+            (Anonymous::Full, &reads, Some("do everything")),
+            (Anonymous::Full, &counted, Some("do everything")),
+            (Anonymous::ReadOnly, &reads, None),
+            (Anonymous::ReadOnly, &some, Some("read everything")),
+            (Anonymous::ReadOnly, &counted, Some("read everything")),
+            (Anonymous::None, &some, None),
+        ] {
+            let mut config = Config::default();
+            config.policy.anonymous = anonymous;
+            assert_eq!(wider_without_key(limits, &config), wider, "{anonymous:?} {limits}");
+            config.listen.expose = true;
+            assert_eq!(wider_without_key(limits, &config), None);
+        }
+    }
+}

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use tokio::process::{Child, Command};
 
+use super::running::in_effect;
 use super::{Failure, Globals, Print, limits, serve};
 use crate::clients;
 use crate::config::{Config, Loaded, Paths};
@@ -43,10 +44,20 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 }
 
 fn attempt(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let Loaded { mut config, paths, warnings, .. } = globals.load(vec![])?;
+    let loaded = globals.load(vec![])?;
     let limits = options.limits.limits(SystemTime::now());
-    warnings.iter().for_each(|warning| print.warning(warning));
-    limits::check(&limits, &config, print)?;
+    loaded.warnings.iter().for_each(|warning| print.warning(warning));
+    limits::check(&limits, &loaded.config, print)?;
+    // What the daemon lets through is known to it alone, where one runs.
+    let in_effect = in_effect(&loaded)?.0;
+    if let Some(wider) = limits::wider_without_key(&limits, &in_effect).filter(|_| !globals.quiet) {
+        print.warning(&format!(
+            "these limits bind only a caller that shows the key of this run: without it, the command \
+             and every other process of this user may still {wider} \
+             (policy.anonymous = \"none\" refuses them)"
+        ));
+    }
+    let Loaded { mut config, paths, .. } = loaded;
     if config.log.level == Config::default().log.level {
         // The terminal is the command's.
         config.log.level = "warn".to_owned();

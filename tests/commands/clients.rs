@@ -19,6 +19,9 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
         [
             "! note: Callers without a key may still do everything; policy.anonymous = \
              \"read-only\" or \"none\" changes that.",
+            "! note: On this machine a process of this user can go round these limits: it can leave \
+             the key out, or make a key of its own. They hold for another Unix user, or for a \
+             container that gets nothing but the proxy's socket, where policy.anonymous = \"none\".",
             "=> 0",
         ]
     );
@@ -53,13 +56,16 @@ fn programs_get_the_key_as_json() {
     };
     let added = json("client add agent --expires 8h --json");
     let forever = json("client add other --json -q");
+    // Without a limit there is nothing to go round.
+    assert!(!home.run("client add third").contains("go round"));
+    assert!(!home.run("client add fourth --read-only -q").contains("note"));
 
     assert_eq!(added.as_object().unwrap().len(), 3);
     assert_eq!(added["name"], "agent");
     assert!(added["key"].as_str().unwrap().starts_with("nxp_"));
     assert!(added["expires"].as_str().unwrap().ends_with('Z'));
     assert!(forever["expires"].is_null());
-    assert_eq!(json("client list --json").as_array().unwrap().len(), 2);
+    assert_eq!(json("client list --json").as_array().unwrap().len(), 4);
 }
 
 #[test]

@@ -184,6 +184,36 @@ fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
 }
 
 #[test]
+fn limits_that_the_command_can_go_round_are_warned_of() {
+    let (upstream, home) = stage();
+    let warned = |line: &str| {
+        let told = script(&home, line, "echo '{}'").output().unwrap();
+        // The command's output is a program's to read.
+        assert_eq!((told.status.code(), told.stdout.as_slice()), (Some(0), &b"{}\n"[..]), "{line}");
+        let told = String::from_utf8(told.stderr).unwrap();
+        told.contains("without it, the command and every other process of this user may still")
+    };
+
+    // The test's own configuration refuses callers without a key.
+    assert!(!warned("run --read-only"));
+    home.configure(configuration(&upstream, &home, "full"));
+    for (line, expected) in [
+        ("run --read-only", true),
+        ("run --read-only --json", true),
+        ("run --max-requests 5", true),
+        ("run --read-only -q", false),
+        ("run", false),
+    ] {
+        assert_eq!(warned(line), expected, "{line}");
+    }
+    // A daemon has its own policy.
+    home.configure(configuration(&upstream, &home, "none"));
+    let _daemon = serving(&home, "serve --policy-anonymous read-only");
+    assert!(!warned("run --read-only"));
+    assert!(warned("run --read-only --rate 5/s"));
+}
+
+#[test]
 fn a_tool_that_insists_on_logging_in_does_so_with_the_key() {
     let (_upstream, home) = stage();
     let mut run = script(
@@ -331,13 +361,18 @@ fn stage() -> (Simulator, Home) {
     let upstream = Simulator::builder().account(account).start().unwrap();
     let home = home();
     upstream.write_ca(&home.path("ca.pem")).unwrap();
-    home.configure(format!(
+    home.configure(configuration(&upstream, &home, "none"));
+    (upstream, home)
+}
+
+/// Callers without a key may do as much as `anonymous` says.
+fn configuration(upstream: &Simulator, home: &Home, anonymous: &str) -> String {
+    format!(
         "[upstream]\norigin = 'https://localhost:{}'\nca_file = '{}'\n[session]\nstore = 'memory'\n\
-         [listen]\ntcp = ['localhost:0']\n",
+         [listen]\ntcp = ['localhost:0']\n[policy]\nanonymous = '{anonymous}'\n",
         upstream.address().port(),
         home.path("ca.pem").display(),
-    ));
-    (upstream, home)
+    )
 }
 
 fn script(home: &Home, line: &str, text: &str) -> Command {
