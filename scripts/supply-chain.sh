@@ -14,3 +14,16 @@ fi
 # Building fetches what this machine needs; the check looks at every target's dependencies.
 cargo fetch --quiet --locked
 cargo deny --workspace --all-features --offline check licenses bans sources
+
+# Cargo.lock names crates that deny.toml bans and that nothing builds; that must be so on each target.
+for banned in ring openssl native-tls keyring; do
+  if grep -qx "name = \"$banned\"" Cargo.lock; then
+    users=$(cargo tree --quiet --locked --offline --workspace --all-features --target all \
+      --edges normal,build,dev --invert "$banned")
+    if [ -n "$users" ]; then
+      echo "error: $banned is banned, and built:" >&2
+      echo "$users" >&2
+      exit 1
+    fi
+  fi
+done
