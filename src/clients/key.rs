@@ -78,7 +78,7 @@ fn base32(bytes: &[u8]) -> String {
 }
 
 /// How long every key is, in bytes.
-pub(super) const LENGTH: usize = PREFIX.len() + RANDOM + CHECK;
+pub const LENGTH: usize = PREFIX.len() + RANDOM + CHECK;
 
 /// 20 bytes in base 32.
 const RANDOM: usize = 32;

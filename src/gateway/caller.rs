@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use crate::clients::{self, Client, Clients, PREFIX, contains_key, contains_key_start};
+use crate::clients::{self, Client, Clients, KEY_LENGTH, PREFIX, contains_key, contains_key_start};
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -139,6 +139,9 @@ fn shown_in<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<Option<Cow<
     // A field of our own holds a key, whatever it looks like.
     if is_own(name) {
         return Ok(Some(Cow::Borrowed(value)));
+    }
+    if value.len().max(name.len()) < KEY_LENGTH {
+        return Ok(None);
     }
     let is_basic = || basic(value).is_some_and(|pair| contains_key(&pair));
     match contains_key(value) || contains_key(name.as_bytes()) || is_basic() {
