@@ -31,9 +31,9 @@ const OWNED: &[(&str, &[&str])] = &[
     ("print!(", &[]),
     ("io::stdout()", &["cli/print.rs"]),
     // Statuses of our own answers.
-    ("StatusCode::BAD_GATEWAY", &["gateway/respond/tell.rs"]),
-    ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/respond/tell.rs"]),
-    ("StatusCode::FORBIDDEN", &["admin/", "gateway/respond/tell.rs"]),
+    ("StatusCode::BAD_GATEWAY", &["gateway/respond/"]),
+    ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/respond/"]),
+    ("StatusCode::FORBIDDEN", &["admin/", "gateway/respond/"]),
     // Tasks and threads.
     ("tokio::spawn(", &["daemon/", "session/keeper/", "throttle/", "upstream/streams.rs"]),
     ("thread::spawn(", &[]),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod wire;
 pub mod words;
 
+mod commands;
 mod events;
 mod health;
 mod metrics;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Router, response::IntoResponse as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -209,14 +210,14 @@ impl Admin {
             .clone()
             .route("/v1/status", get(status))
             .route("/v1/upstream", get(origin::upstream))
-            .route("/v1/stop", post(stop))
-            .route("/v1/yield", post(give_way))
-            .route("/v1/reload", post(reload))
-            .route("/v1/refresh", post(refresh))
-            .route("/v1/login", post(login))
-            .route("/v1/forget", post(forget))
-            .route("/v1/lock", post(lock))
-            .route("/v1/unlock", post(unlock));
+            .route("/v1/stop", post(commands::stop))
+            .route("/v1/yield", post(commands::give_way))
+            .route("/v1/reload", post(commands::reload))
+            .route("/v1/refresh", post(commands::refresh))
+            .route("/v1/login", post(commands::login))
+            .route("/v1/forget", post(commands::forget))
+            .route("/v1/lock", post(commands::lock))
+            .route("/v1/unlock", post(commands::unlock));
         let finish = |router: Router<Arc<Shared>>| {
             router
                 .fallback(async || problem(StatusCode::NOT_FOUND, "admin.path", "no such path"))
@@ -309,75 +310,6 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
 async fn status(State(shared): State<Arc<Shared>>) -> Response<Body> {
     let session = shared.session_and_sources().await;
     json(StatusCode::OK, &wire::Status { session, ..status::status(&shared) })
-}
-
-async fn stop(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    obey(&shared, Order::Stop).await
-}
-
-async fn give_way(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    obey(&shared, Order::Yield).await
-}
-
-async fn reload(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    obey(&shared, Order::Reload).await
-}
-
-/// Passes an order on and waits until it was taken.
-async fn obey<T: Serialize>(
-    shared: &Shared,
-    order: impl FnOnce(Reply<T>) -> Order,
-) -> Response<Body> {
-    let (reply, answer) = oneshot::channel();
-    // An order that cannot be sent drops its reply, which is an answer too.
-    let _ = shared.orders.send(order(reply)).await;
-    match answer.await {
-        Ok(Ok(done)) => json(StatusCode::OK, &done),
-        Ok(Err(refused)) => shared.refuse(*refused),
-        Err(_) => problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "daemon.draining",
-            "the daemon is stopping already",
-        ),
-    }
-}
-
-async fn refresh(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    match shared.session.refresh().await {
-        Ok(()) => session_now(&shared),
-        Err(error) => problem::session(&error, &shared),
-    }
-}
-
-/// The stored login has changed. One that another origin has accepted is none of ours.
-async fn login(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response<Body> {
-    if let Err(refusal) = origin::check(&shared, query.as_deref()) {
-        return *refusal;
-    }
-    shared.session.credentials_changed().await;
-    session_now(&shared)
-}
-
-async fn forget(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    shared.session.forget().await;
-    json(StatusCode::OK, &shared.session_and_sources().await)
-}
-
-async fn lock(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    shared.session.lock().await;
-    session_now(&shared)
-}
-
-async fn unlock(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let mut changes = shared.session.subscribe();
-    shared.session.unlock().await;
-    // The effect is a token, or the reason why there is none.
-    while shared.session.view().renewing && changes.changed().await.is_ok() {}
-    session_now(&shared)
-}
-
-fn session_now(shared: &Shared) -> Response<Body> {
-    json(StatusCode::OK, &shared.session_now())
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {

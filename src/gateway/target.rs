@@ -240,7 +240,7 @@ const ROUNDS: usize = 4;
 const MOST_READINGS: usize = 192;
 
 /// The bytes of all that is tried for one path: a few milliseconds.
-const MOST_TRIED: usize = 2 << 20;
+const MOST_TRIED: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

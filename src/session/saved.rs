@@ -127,20 +127,28 @@ impl Saved {
     /// Moves away a file that would be lost if another took its name. The session of this origin takes
     /// its place again; a crash in between leaves that one where it is still found.
     fn make_room(&self) -> io::Result<()> {
-        let path = self.path();
-        if let Some(other) = issued_elsewhere(&path, &self.binding) {
-            std::fs::rename(&path, self.directory.join(parked_name(&other)))?;
+        match self.read_from(self.path()) {
+            Ok(Some(_)) | Err(Error::Io { .. }) => return Ok(()),
+            Ok(None) => {}
+            Err(Error::Foreign { path, why: Foreign::Origin(other) }) => {
+                std::fs::rename(path, self.directory.join(parked_name(&other)))?;
+            }
+            Err(error) => return self.set_aside(error),
         }
-        if !path.exists() && self.parked_path().exists() {
-            std::fs::rename(self.parked_path(), &path)?;
+        if !self.parked_path().exists() {
+            return Ok(());
         }
-        match self.read_from(path) {
-            Ok(_) | Err(Error::Io { .. }) => Ok(()),
-            Err(
-                Error::Exposed { path, .. }
-                | Error::Sealed { path, .. }
-                | Error::Foreign { path, .. },
-            ) => {
+        std::fs::rename(self.parked_path(), self.path())?;
+        self.read_from(self.path()).map_or_else(|error| self.set_aside(error), |_| Ok(()))
+    }
+
+    /// Keeps what cannot be used, under a name that no session has.
+    fn set_aside(&self, why: Error) -> io::Result<()> {
+        match why {
+            Error::Io { .. } => Ok(()),
+            Error::Exposed { path, .. }
+            | Error::Sealed { path, .. }
+            | Error::Foreign { path, .. } => {
                 let free = (1..)
                     .map(|number| self.directory.join(format!("{NAME}{ASIDE}{number}")))
                     .find(|aside| !aside.exists())

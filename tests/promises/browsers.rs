@@ -2,7 +2,7 @@
 
 use nexudus_proxy::admin::wire::Status;
 use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::{Config, Host, Origin, Paths};
+use nexudus_proxy::config::{Host, Origin, Paths};
 use nexudus_proxy::daemon::{Relay, Turn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -220,7 +220,7 @@ async fn the_listener_of_a_run_serves_no_browser_either() {
     let daemon = daemon(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
     let paths = Paths::below(daemon.home());
-    let relay = Relay::start(Turn::new(&Config::default(), &paths).into(), &key).await.unwrap();
+    let relay = Relay::start(Turn::new(&daemon.config, &paths).into(), &key).await.unwrap();
     daemon.get("/api/auth/me").await;
     upstream.clear_seen();
     let ask = async |request: &str| {

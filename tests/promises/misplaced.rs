@@ -190,10 +190,13 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
         });
         assert_eq!(line.await["path"], "[redacted]");
     }
-    for host in [format!("{key}.example"), key.clone()] {
-        program.raw(&get("/", "").replace("HOST", &host)).await;
-        let line = program.logged(|line| line["message"] == "refused a caller").await;
-        assert_eq!(line["host"], "[redacted]");
+    // Of each kind one is logged in a second.
+    let origin = format!("Origin: http://{key}.example\r\n");
+    for (field, host, more) in [("host", &*key, ""), ("origin", "localhost", &*origin)] {
+        program.raw(&get("/", more).replace("HOST", host)).await;
+        let code = format!("guard.{field}");
+        let line = program.logged(|line| line["code"] == *code && !line["host"].is_null()).await;
+        assert_eq!(line[field], "[redacted]");
     }
 
     let told = logged.into_inner().to_ascii_lowercase();

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::wire::{Event, Status};
 use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::{Anonymous, Config, Paths, Rule};
+use nexudus_proxy::config::{Anonymous, Paths, Rule};
 use nexudus_proxy::daemon::{Relay, Turn};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -293,7 +293,7 @@ async fn a_websocket_goes_through_the_listener_of_a_run_too() {
     let upstream = exact(|_| Reply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
-    let turn = Turn::new(&Config::default(), &Paths::below(daemon.home()));
+    let turn = Turn::new(&daemon.config, &Paths::below(daemon.home()));
     let relay = Relay::start(turn.into(), &key).await.unwrap();
 
     let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();

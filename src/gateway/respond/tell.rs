@@ -2,6 +2,8 @@
 //!
 //! The matches name every variant: a new error does not compile until all of these are written.
 
+mod upstream_error;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use http::{HeaderName, StatusCode};
 use crate::clients::{self, Spent};
 use crate::gateway::{Error, caller, guard, policy};
 use crate::throttle;
-use crate::upstream::{self, Fault, Repeat, Unreachable};
+use crate::upstream::{Fault, Repeat};
 
 /// What is said about an error, beside its own sentence.
 #[derive(Clone)]
@@ -81,8 +83,8 @@ pub(super) fn tell(error: &Error) -> Told {
         )
         .retry(*retry_after),
         Error::Body(fault) => tell_body(*fault),
-        Error::Upstream(error) => tell_upstream(error, Repeat::Never),
-        Error::Read(error) => tell_upstream(error, Repeat::Harmless),
+        Error::Upstream(error) => upstream_error::tell(error, Repeat::Never),
+        Error::Read(error) => upstream_error::tell(error, Repeat::Harmless),
         Error::Overloaded => Told::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "daemon.overloaded",
@@ -342,72 +344,6 @@ fn tell_body(fault: Fault) -> Told {
         .closing(),
     }
 }
-
-fn tell_upstream(error: &upstream::Error, repeat: Repeat) -> Told {
-    use upstream::Error as E;
-    let unless = |read: &'static str, write: &'static str| match repeat {
-        Repeat::Harmless => read,
-        Repeat::Never => write,
-    };
-    match error {
-        E::Unreachable { reason, .. } => Told::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream.unreachable",
-            "Nexudus unreachable",
-            "Check the network; nothing was sent.",
-        )
-        .token(match reason {
-            Unreachable::Name => "dns_error",
-            Unreachable::Refused => "connection_refused",
-            Unreachable::Slow => "connection_timeout",
-            Unreachable::Other => "destination_unavailable",
-        }),
-        E::Tls { certificate, .. } => Told::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream.tls",
-            "No verified TLS connection",
-            "Behind a TLS-inspecting proxy, name its certificate in upstream.ca_file.",
-        )
-        .token(match certificate {
-            true => "tls_certificate_error",
-            false => "tls_protocol_error",
-        }),
-        E::Closed { .. } => Told::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream.closed",
-            "Closed without an answer",
-            unless(
-                "Send it again: nothing was changed. It was a new connection that ended; only on one \
-                 that had been idle is a read repeated here.",
-                WRITTEN,
-            ),
-        )
-        .token("connection_terminated"),
-        E::Malformed { .. } => Told::new(
-            StatusCode::BAD_GATEWAY,
-            "upstream.closed",
-            "No valid answer",
-            unless(
-                "Nothing was changed. If it comes again, look who answers: `nexudus-proxy doctor`.",
-                WRITTEN,
-            ),
-        )
-        .token("http_protocol_error"),
-        E::Timeout { .. } => Told::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "upstream.timeout",
-            "Nexudus too slow",
-            unless(
-                "Ask for less at a time, or raise upstream.header_timeout.",
-                "A write may have been executed: look before you send it again, or raise \
-                 upstream.header_timeout.",
-            ),
-        )
-        .token("http_response_timeout"),
-    }
-}
-
-const WRITTEN: &str = "A write may have been executed: look before you send it again.";
 
 /// [`guard::FORWARDED`] as `Allow` wants it.
 pub(super) const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";

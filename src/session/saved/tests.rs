@@ -121,7 +121,8 @@ fn what_stands_in_the_clear_cannot_be_changed() {
         let mut flipped = sealed.clone();
         flipped[at] ^= 1;
         std::fs::write(own.path(), flipped).unwrap();
-        assert!(own.read().is_err(), "byte {at}");
+        // Of another origin, if that is what has changed: then it is left alone.
+        assert!(!matches!(own.read(), Ok(Some(_))), "byte {at}");
         std::fs::write(own.path(), &sealed[..at]).unwrap();
         assert!(own.read().is_err(), "length {at}");
     }
