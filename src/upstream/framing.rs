@@ -105,3 +105,36 @@ impl Framing {
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As HTTP/2 hands them over, which frames by itself.
+    #[test]
+    fn a_length_becomes_one_plain_number_or_is_refused() {
+        for (values, written) in [
+            (&["5"][..], Ok(Some("5"))),
+            (&["5", "5"], Ok(Some("5"))),
+            (&["5, 5"], Ok(Some("5"))),
+            (&["005"], Ok(Some("5"))),
+            (&[" 5"], Ok(Some("5"))),
+            (&["0", "0"], Ok(Some("0"))),
+            (&[], Ok(None)),
+            (&["5", "6"], Err(Malformed::Length)),
+            (&["x"], Err(Malformed::Length)),
+            (&["+5"], Err(Malformed::Length)),
+        ] {
+            let mut fields = HeaderMap::new();
+            for value in values {
+                fields.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            let found = rewrite_length(&mut fields).map(|()| {
+                let all: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();
+                assert!(all.len() <= 1, "{all:?}");
+                all.first().map(|value| value.to_str().unwrap())
+            });
+            assert_eq!(found, written, "{values:?}");
+        }
+    }
+}
