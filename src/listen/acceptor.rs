@@ -86,7 +86,8 @@ pub(super) fn finish(stream: TcpStream, peer: Option<Peer>) -> io::Result<(Strea
     Ok((Stream::Tcp(stream), peer))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::io::Write as _;
     use std::net::TcpStream as Caller;
