@@ -110,6 +110,7 @@ async fn what_died_in_the_service_managers_queue_is_not_executed_either() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = Place::new(&upstream);
     let before = place.start_with(&listener).await;
+    assert_eq!(before.status("/api/auth/me").await, 200);
     place.durable().await;
     before.stop().await;
     upstream.clear_seen();
