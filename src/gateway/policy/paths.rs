@@ -20,7 +20,13 @@ pub(in crate::gateway) enum Endpoint {
 
 /// Compares a path with the daemon's own endpoint.
 pub(in crate::gateway) fn endpoint(path: &str, readings: &Readings<'_>) -> Endpoint {
-    let is_it = |reading: &str| TOKEN_RULE.matches_ignoring_extensions("POST", reading);
+    // Most paths have another last segment, and are told by that.
+    let is_near = |reading: &str| {
+        let segment = reading.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        segment.get(..WORD.len()).is_some_and(|it| it.eq_ignore_ascii_case(WORD))
+    };
+    let is_it =
+        |reading: &str| is_near(reading) && TOKEN_RULE.matches_ignoring_extensions("POST", reading);
     match path == TOKEN {
         true => Endpoint::Exact,
         false if readings.any(is_it) => Endpoint::Odd,
@@ -107,3 +113,6 @@ fn rule(text: &str) -> Rule {
 }
 
 const TOKEN: &str = "/api/token";
+
+/// How its last segment begins.
+const WORD: &str = "token";
