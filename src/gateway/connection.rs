@@ -99,6 +99,9 @@ impl Connections {
                 let Some(settled) = this.acquire(&peer, standing) else { return };
                 permit = settled;
             }
+            if standing == Standing::Guest {
+                stream.end_as_usual();
+            }
             let may_stay = permit.may_stay();
             let visitor = Visitor::new(peer, standing, this.record.clone());
             let mut serving = pin!(this.serve(gateway, stream, visitor, permit));

@@ -7,7 +7,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Peer, Stream, User};
 #[cfg(target_os = "linux")]
-use super::{lookup::Lookup, owner::Owners};
+use super::{
+    lookup::Lookup,
+    orphans::Orphans,
+    owner::{Owners, is_strange, owner},
+};
 
 /// A TCP listener whose connections come with their callers.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct TcpAcceptor {
     /// What is asked beside the data thread.
     #[cfg(target_os = "linux")]
     lookup: Lookup,
+    #[cfg(target_os = "linux")]
+    orphans: Orphans,
 }
 
 impl TcpAcceptor {
@@ -33,6 +39,8 @@ impl TcpAcceptor {
             owners: Owners::new(listener.local_addr()?),
             #[cfg(target_os = "linux")]
             lookup: Lookup::default(),
+            #[cfg(target_os = "linux")]
+            orphans: Orphans::new(listener.local_addr()?),
             listener,
         })
     }
@@ -46,12 +54,14 @@ impl TcpAcceptor {
     #[cfg(target_os = "linux")]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         let Owners::Diag(diag) = &self.owners else {
-            return self.lookup.accept(&self.listener).await;
+            return self.lookup.accept(&self.listener, &self.orphans).await;
         };
         let (stream, remote) = self.listener.accept().await?;
-        let peer = identify(&stream, remote, |local| {
-            super::owner::owner(diag.find(remote, local).as_slice(), &stream)
-        });
+        let ask = |local| match self.orphans.contains(remote) {
+            true => None,
+            false => owner(diag.find(remote, local).as_slice(), &stream),
+        };
+        let peer = identify(&stream, remote, ask);
         finish(stream, peer)
     }
 
@@ -79,6 +89,10 @@ pub(super) fn identify(
 
 /// Makes a connection ready to be served, if it has a caller still.
 pub(super) fn finish(stream: TcpStream, peer: Option<Peer>) -> io::Result<(Stream, Peer)> {
+    #[cfg(target_os = "linux")]
+    if is_strange(peer.as_ref()) {
+        Stream::end_by_reset(&stream, true);
+    }
     let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
     // Responses are written whole: never wait for more. A connection that has ended meanwhile may
     // not take it, which is no trouble of the listener's.

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::acceptor::{finish, identify};
+use super::orphans::Orphans;
 use super::owner::owner;
 use super::socket_table::SocketTable;
 use super::{Peer, Stream};
@@ -33,7 +34,11 @@ impl Lookup {
     /// # Errors
     ///
     /// What `accept(2)` says.
-    pub(super) async fn accept(&mut self, listener: &TcpListener) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(
+        &mut self,
+        listener: &TcpListener,
+        orphans: &Orphans,
+    ) -> io::Result<(Stream, Peer)> {
         loop {
             if let Some(connection) = self.identified.pop_front() {
                 return Ok(connection);
@@ -56,8 +61,10 @@ impl Lookup {
                 self.readings += 1;
             }
             for (stream, remote) in self.accepted.drain(..) {
-                let peer =
-                    identify(&stream, remote, |local| owner(table.find(remote, local), &stream));
+                let peer = identify(&stream, remote, |local| match orphans.contains(remote) {
+                    true => None,
+                    false => owner(table.find(remote, local), &stream),
+                });
                 self.identified.extend(finish(stream, peer));
             }
         }

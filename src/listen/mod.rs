@@ -15,6 +15,8 @@ mod limiter;
 mod lookup;
 mod members;
 #[cfg(target_os = "linux")]
+mod orphans;
+#[cfg(target_os = "linux")]
 mod owner;
 mod peer;
 #[cfg(target_os = "linux")]

@@ -12,17 +12,27 @@
 //!
 //! - A socket never enters ESTABLISHED again. Ours is in it now, so it has been since before the
 //!   first question.
-//! - A connected socket is alone with its pair of addresses (in one network namespace; the kernel
-//!   refuses a second one in `connect`, and a handshake for that pair reaches the one that is
-//!   there). So while ours lives, no other socket of this machine could be the listening side of a
-//!   handshake with those addresses.
+//! - On our side a connected socket is alone with its pair of addresses: a handshake for that pair
+//!   reaches the one that is there. So while ours lives, no other socket can be the listening side of
+//!   a handshake with those addresses.
 //! - A caller's socket becomes ESTABLISHED only by a handshake with whatever has the mirrored pair:
 //!   that was our end, and our end has made one handshake. A later socket with the same addresses
 //!   stays in SYN_SENT until our end has gone.
 //!
 //! So no interleaving is left: a caller that was reset takes our end to CLOSE, one that has closed
-//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and whoever comes
-//! after it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
+//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the caller after
+//! it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
+//!
+//! A caller's side is not always alone with its pair: beside a socket that is bound to a device
+//! (`SO_BINDTODEVICE`, which takes no privilege) the kernel lets another one connect from the same
+//! address. Such a twin reaches our end of the other's connection only if it has outlived its own, and
+//! then if its sequence numbers fit, which repeat every 275 s. So no twin may outlive its connection:
+//!
+//! - Every connection of another user ends with a reset, however it ends (`SO_LINGER` 0 from the
+//!   first moment on, so that it holds for a killed daemon too): that kills the other socket. Users
+//!   who are let in end as usual; they may do what the owner may.
+//! - Twins that were made before we listened, with a listener of another user's, are looked for once,
+//!   beside the first connections (`orphans.rs`); later ones with their addresses are dropped.
 //!
 //! The answer holds for the connection's whole life, for every request on it: bytes reach our
 //! descriptor only from that one socket, and none of its successors can write to it. It holds
@@ -38,8 +48,8 @@ use nix::libc;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::GetStruct;
 
-use super::User;
 use super::sock_diag::{SockDiag, SocketEntry};
+use super::{Peer, User};
 
 /// Where the kernel is asked for the callers of one listener: chosen once, at the start.
 #[derive(Debug)]
@@ -73,11 +83,25 @@ pub(super) fn owner(entries: &[SocketEntry], stream: &impl AsFd) -> Option<User>
     if getsockopt(stream, TcpState) != Ok(ESTABLISHED) {
         return None;
     }
-    let mut living = entries.iter().filter(|entry| entry.state == ESTABLISHED && entry.inode != 0);
-    match (living.next(), living.next()) {
-        (Some(entry), None) => Some(User::Known { uid: entry.uid, socket: entry.inode }),
-        (None, _) if !entries.is_empty() => None,
-        (None | Some(_), _) => Some(User::Unknown),
+    let mut others = entries.iter().filter(|entry| entry.state != TIME_WAIT);
+    match (others.next(), others.next()) {
+        (Some(entry), None) if entry.state == ESTABLISHED && entry.inode != 0 => {
+            Some(User::Known { uid: entry.uid, socket: entry.inode })
+        }
+        (None, _) if entries.is_empty() => Some(User::Unknown),
+        // Gone, or one of two with the same addresses.
+        (None | Some(_), _) => None,
+    }
+}
+
+/// Says whether this caller's socket is another user's, as far as is known of it.
+pub(super) fn is_strange(peer: Option<&Peer>) -> bool {
+    match peer {
+        Some(Peer::Tcp { user: User::Known { uid, .. }, .. }) => {
+            *uid != nix::unistd::geteuid().as_raw()
+        }
+        Some(Peer::Tcp { user: User::Unknown, .. }) | None => true,
+        Some(Peer::Tcp { user: User::Untold | User::Remote, .. } | Peer::Unix { .. }) => false,
     }
 }
 
@@ -88,7 +112,10 @@ struct TcpState;
 nix::getsockopt_impl!(TcpState, libc::IPPROTO_TCP, libc::TCP_INFO, u8, GetStruct<u8>);
 
 /// `TCP_ESTABLISHED`
-const ESTABLISHED: u8 = 1;
+pub(super) const ESTABLISHED: u8 = 1;
+
+/// `TCP_TIME_WAIT`: no socket any more.
+pub(super) const TIME_WAIT: u8 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -140,8 +167,11 @@ mod tests {
         assert_eq!(owner(&[entry(ESTABLISHED, 0)]), None);
         assert_eq!(owner(&[]), Some(User::Unknown));
         let known = Some(User::Known { uid: 7, socket: 9 });
-        assert_eq!(owner(&[entry(6, 0), entry(ESTABLISHED, 9)]), known);
-        assert_eq!(owner(&[entry(ESTABLISHED, 8), entry(ESTABLISHED, 9)]), Some(User::Unknown));
+        assert_eq!(owner(&[entry(TIME_WAIT, 0), entry(ESTABLISHED, 9)]), known);
+        // One of them is bound to a device: a twin.
+        for state in (0..=13).filter(|state| *state != TIME_WAIT) {
+            assert_eq!(owner(&[entry(state, 8), entry(ESTABLISHED, 9)]), None, "state {state}");
+        }
     }
 
     #[test]

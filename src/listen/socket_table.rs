@@ -29,6 +29,19 @@ impl SocketTable {
         self.0.get(&(canonical(local), canonical(remote))).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns every pair of a local and a remote address, and the sockets with it.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr, &[SocketEntry])> {
+        self.0.iter().map(|((local, remote), entries)| (*local, *remote, entries.as_slice()))
+    }
+
+    /// Reads the text of one table.
+    #[cfg(test)]
+    pub(super) fn parse(text: &str) -> Self {
+        let mut table = Self::default();
+        table.add(text);
+        table
+    }
+
     fn add(&mut self, text: &str) {
         for line in text.lines().skip(1) {
             if let Some((pair, entry)) = parse(line) {

@@ -18,10 +18,12 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::sockopt::{Linger, RcvBuf, ReuseAddr, SocketError, TcpUserTimeout};
+use nix::sys::socket::sockopt::{
+    BindToDevice, Linger, RcvBuf, ReuseAddr, SocketError, TcpUserTimeout,
+};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockopt, setsockopt,
-    socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, getsockopt,
+    setsockopt, socket,
 };
 use nix::unistd::setfsuid;
 
@@ -126,6 +128,64 @@ async fn what_died_in_the_service_managers_queue_is_not_executed_either() {
     assert_eq!(requests(&upstream), [only_gets(AT_A_TIME)]);
 }
 
+/// Beside a socket that is bound to a device the kernel lets another one connect from the same address:
+/// if it outlived its connection, it could write into the next one.
+#[tokio::test]
+async fn another_users_socket_does_not_outlive_its_connection() {
+    needs_root();
+    for loopback in ["127.0.0.1:0", "[::1]:0"] {
+        let (_upstream, _place, daemon) = stopped(loopback).await;
+        daemon.signal(Signal::SIGCONT);
+        let (strange, port) = as_other(|| {
+            let (strange, port) = twin(daemon.address());
+            send(&strange, GET);
+            let refusal = answer(strange.try_clone().unwrap());
+            assert!(refusal.starts_with("HTTP/1.1 403"), "{refusal}");
+            (strange, port)
+        });
+
+        let ends = [PollFd::new(strange.as_fd(), PollFlags::empty())];
+        assert_eq!(poll(&mut { ends }, PollTimeout::try_from(PATIENCE).unwrap()), Ok(1));
+        let sent = nix::sys::socket::send(strange.as_raw_fd(), &delete(), MsgFlags::MSG_NOSIGNAL);
+        assert!(sent.is_err(), "it can still send");
+        let (owner, _) = connected_from(port, daemon.address()).unwrap();
+        send(&owner, GET);
+        assert!(answer(owner).starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_outlived_a_listener_before_ours_makes_its_address_useless() {
+    needs_root();
+    let (orphan, port, address) = as_other(|| {
+        let before = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = before.local_addr().unwrap();
+        let (orphan, port) = twin(address);
+        let (other_end, _) = before.accept().unwrap();
+        setsockopt(&other_end, Linger2, &1).unwrap();
+        (orphan, port, address)
+    });
+    let upstream = upstream().start().unwrap();
+    let loopback: &'static str = address.to_string().leak();
+    let place = Place::new(&upstream).listening(loopback);
+    let daemon = place.start().await;
+    assert_eq!(daemon.status("/api/auth/me").await, 200, "which begins the search");
+
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let (owner, _) = until_free(port, address);
+        send(&owner, GET);
+        let mut stream = TcpStream::from(owner);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        if stream.read_to_string(&mut answer).is_err() || answer.is_empty() {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "it is served for ever");
+    }
+    drop(orphan);
+}
+
 /// Starts a daemon that is logged in, and stops it as Ctrl-Z does.
 async fn stopped(loopback: &'static str) -> (Simulator, Place, Program) {
     let upstream = upstream().start().unwrap();
@@ -190,6 +250,17 @@ fn connected_from(port: u16, to: SocketAddr) -> nix::Result<(OwnedFd, u16)> {
     Ok((made, v4.or_else(|| from.as_sockaddr_in6().map(|it| it.port())).unwrap()))
 }
 
+/// Connects with a socket that is bound to the loopback device.
+fn twin(to: SocketAddr) -> (OwnedFd, u16) {
+    let made = bound(0, to, SockFlag::SOCK_CLOEXEC).unwrap();
+    setsockopt(&made, BindToDevice, &"lo".into()).unwrap();
+    connect(made.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    let from = nix::sys::socket::getsockname::<SockaddrStorage>(made.as_raw_fd()).unwrap();
+    let v4 = from.as_sockaddr_in().map(|it| it.port());
+    let port = v4.or_else(|| from.as_sockaddr_in6().map(|it| it.port())).unwrap();
+    (made, port)
+}
+
 /// Begins to connect, and does not wait: the other end may first have to forget an older caller.
 fn connecting_from(port: u16, to: SocketAddr) -> OwnedFd {
     let made = bound(port, to, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK).unwrap();
@@ -223,8 +294,7 @@ fn until_free(port: u16, to: SocketAddr) -> (OwnedFd, u16) {
 
 /// Sends as much as goes at once.
 fn send(to: &OwnedFd, bytes: &[u8]) {
-    let sent =
-        nix::sys::socket::send(to.as_raw_fd(), bytes, nix::sys::socket::MsgFlags::MSG_DONTWAIT);
+    let sent = nix::sys::socket::send(to.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT);
     assert!(sent.unwrap() > 0);
 }
 

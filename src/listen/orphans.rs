@@ -1,0 +1,85 @@
+//! Sockets of other users that are connected to a listener's address and have lost their other end.
+//!
+//! What such a socket sends reaches the next connection from its address (`owner.rs`). Our own
+//! connections leave none behind; a listener that another user had there before us may have.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use super::owner::{ESTABLISHED, TIME_WAIT};
+use super::sock_diag::SocketEntry;
+use super::socket_table::SocketTable;
+
+/// The addresses of the orphans before one listener. The first connection begins the search, so that
+/// a start waits for nothing; it takes some tens of milliseconds, on a thread for slow things.
+#[derive(Debug)]
+pub(super) struct Orphans {
+    listening: SocketAddr,
+    found: OnceLock<Arc<OnceLock<HashSet<SocketAddr>>>>,
+}
+
+impl Orphans {
+    /// Begins nothing yet.
+    pub(super) fn new(listening: SocketAddr) -> Self {
+        Self { listening, found: OnceLock::new() }
+    }
+
+    /// Says whether an orphan has this address, as far as the search has come.
+    pub(super) fn contains(&self, caller: SocketAddr) -> bool {
+        let found = self.found.get_or_init(|| {
+            let found = Arc::<OnceLock<_>>::default();
+            let (listening, result) = (self.listening, found.clone());
+            tokio::task::spawn_blocking(move || result.set(find(&SocketTable::read(), listening)));
+            found
+        });
+        let caller = SocketAddr::new(caller.ip().to_canonical(), caller.port());
+        found.get().is_some_and(|found| found.contains(&caller))
+    }
+}
+
+fn find(table: &SocketTable, listening: SocketAddr) -> HashSet<SocketAddr> {
+    let own = nix::unistd::geteuid().as_raw();
+    let is_ours = |to: SocketAddr| {
+        let is_there = listening.ip().is_unspecified() || to.ip() == listening.ip().to_canonical();
+        to.port() == listening.port() && is_there
+    };
+    let is_strange = |entry: &SocketEntry| entry.state != TIME_WAIT && entry.uid != own;
+    // One that is about to end is as good as gone.
+    let is_lost = |ends: &[SocketEntry]| !ends.iter().any(|entry| entry.state == ESTABLISHED);
+    let pairs = table.pairs().filter(|(from, to, entries)| {
+        is_ours(*to) && entries.iter().any(is_strange) && is_lost(table.find(*to, *from))
+    });
+    pairs.map(|(from, _, _)| from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn only_another_users_socket_without_an_other_end_is_an_orphan() {
+        let own = nix::unistd::geteuid().as_raw();
+        let other = own + 1;
+        let line = |from: u16, to: u16, state: &str, uid: u32| {
+            format!("0: 0100007F:{from:04X} 0100007F:{to:04X} {state} 0:0 0:0 0 {uid} 0 7 1\n")
+        };
+        let table = SocketTable::parse(
+            &[
+                "header\n".to_owned(),
+                line(1, 99, "08", other),
+                // A whole connection, one of our own, one that has ended, one to another port.
+                line(2, 99, "01", other) + &line(99, 2, "01", own),
+                line(3, 99, "08", own),
+                line(4, 99, "06", other),
+                line(5, 98, "08", other),
+            ]
+            .concat(),
+        );
+
+        let found = find(&table, SocketAddr::from(([127, 0, 0, 1], 99)));
+
+        assert_eq!(Vec::from_iter(found), [SocketAddr::from(([127, 0, 0, 1], 1))]);
+    }
+}
