@@ -139,6 +139,13 @@ fn another_origin_gets_neither_token_of_a_session() {
         assert!(told.contains(&format!("the stored login is for {a}")), "{told}");
         assert!(told.ends_with("=> 3\n"), "{told}");
     }
+    let told = place.run("doctor");
+    let (a, b) = (place.a.origin(), place.b.origin());
+    let login = told.lines().find(|line| line.contains(" login "));
+    assert!(
+        login.unwrap().ends_with(&format!("the stored login is for {a}, not for {b}")),
+        "{told}"
+    );
     assert_untouched(&place.b, &place.a);
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
 
@@ -212,6 +219,18 @@ fn a_login_for_another_upstream_than_the_daemons_is_refused_before_it_is_offered
         assert!(told.ends_with("=> 2\n"), "{told}");
     }
     place.configure(&place.b);
+    let told = place.run("doctor");
+    let serves = format!("the running daemon serves {a}");
+    assert!(
+        told.contains(&format!("{serves} (profile default); {b} is configured here\n")),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            "→ Restart the daemon, so that it serves the upstream.origin that is configured now.\n"
+        ),
+        "{told}"
+    );
     let told = place.given(SESSION_ONLY, DEMO_PASSWORD);
     assert!(told.contains(&a) && told.contains(&b) && told.ends_with("=> 2\n"), "{told}");
 
@@ -291,7 +310,9 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     let ask =
         "curl -s -o /dev/null -w '%{http_code}' $NEXUDUS_BASE_URL/api/spaces/coworkers?size=1";
     let refused = format!(
-        "! error: the daemon that serves the profile `default` asks {a}, and {b} is configured here\n"
+        "! error: the daemon that serves the profile `default` asks {a}, and {b} is configured here\n\
+         ! hint: Restart the daemon, so that it serves the upstream.origin that is configured now; or \
+         set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another --profile.\n"
     );
 
     {
@@ -303,12 +324,29 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     // Beside another `run`, whose socket it would know.
     let within = format!(
         "{ask}; NEXUDUS_PROXY_UPSTREAM_ORIGIN={b} NEXUDUS_PASSWORD= NEXUDUS_EMAIL= \
-         NEXUDUS_USERNAME= {} run -- bash -c '{}'; echo \" $?\"",
+         NEXUDUS_USERNAME= {0} run -- bash -c '{1}'; echo \" $?\"; \
+         NEXUDUS_PROXY_UPSTREAM_ORIGIN={b} {0} login --session-only --password-stdin </dev/null",
         env!("CARGO_BIN_EXE_nexudus-proxy"),
         ask.replace('\'', ""),
     );
     let told = place.home.transcript(&mut run("run", &a, &within));
-    assert!(told.starts_with("200 125\n") && told.contains(&refused), "{told}");
+    assert!(told.starts_with("200 125\n"), "{told}");
+    let (_, pid) = told.split_once("the `run` (pid ").unwrap();
+    let pid: u32 = pid.split_once(')').unwrap().0.parse().unwrap();
+    for said in [
+        format!(
+            "! error: the `run` (pid {pid}) that serves the profile `default` asks {a}, and {b} is \
+             configured here\n\
+             ! hint: Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose \
+             another --profile.\n"
+        ),
+        format!(
+            "! error: a `run` (pid {pid}) serves {a}, and this login would be for {b}\n\
+             ! hint: Wait until it has ended, or end what it serves with `nexudus-proxy stop`.\n"
+        ),
+    ] {
+        assert!(told.contains(&said), "{told}");
+    }
 
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
     assert_untouched(&place.b, &place.a);
@@ -342,6 +380,8 @@ fn a_run_is_not_served_by_a_daemon_of_another_upstream_that_takes_its_place() {
     assert!(told.starts_with("200 503 "), "{told}");
     let said = std::fs::read_to_string(place.home.path("said")).unwrap();
     assert!(said.contains(&format!("and {a} is configured here")), "{said}");
+    let hint = "Stop that daemon, or start this `run` again with another --profile.";
+    assert!(said.contains(hint), "{said}");
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
 }
 
@@ -362,7 +402,11 @@ fn each_origin_has_its_session_and_a_logout_ends_them_all() {
         kept(&place).into_iter().filter(|(name, _)| name.starts_with("session.sealed")).collect();
     assert_eq!(backups.len(), 2);
 
-    assert!(place.run("logout").ends_with("=> 0\n"));
+    let told = place.run("logout");
+    let mut origins = [place.a.origin(), place.b.origin()];
+    origins.sort();
+    let said = format!("! note: cleared the logins at {}\n", origins.join(" and "));
+    assert!(told.contains(&said) && told.ends_with("=> 0\n"), "{told}");
 
     for upstream in [&place.a, &place.b] {
         place.configure(upstream);
