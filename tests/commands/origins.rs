@@ -139,15 +139,15 @@ fn another_origin_gets_neither_token_of_a_session() {
         assert!(told.contains(&format!("the stored login is for {a}")), "{told}");
         assert!(told.ends_with("=> 3\n"), "{told}");
     }
-    let told = place.run("doctor");
-    let (a, b) = (place.a.origin(), place.b.origin());
-    let login = told.lines().find(|line| line.contains(" login "));
-    assert!(
-        login.unwrap().ends_with(&format!("the stored login is for {a}, not for {b}")),
-        "{told}"
-    );
     assert_untouched(&place.b, &place.a);
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    // It asks B whether it is there, and shows it nothing.
+    let told = place.run("doctor");
+    let (a, b) = (place.a.origin(), place.b.origin());
+    let login = told.lines().find(|line| line.contains("  login  "));
+    let said = format!("the stored login is for {a}, not for {b}");
+    assert!(login.is_some_and(|line| line.ends_with(&said)), "{told}");
+    assert_untouched(&place.b, &place.a);
 
     place.configure(&place.a);
     let _daemon = place.serve("serve");
@@ -222,7 +222,7 @@ fn a_login_for_another_upstream_than_the_daemons_is_refused_before_it_is_offered
     let told = place.run("doctor");
     let serves = format!("the running daemon serves {a}");
     assert!(
-        told.contains(&format!("{serves} (profile default); {b} is configured here\n")),
+        told.contains(&format!("{serves}, and {b} is configured here (profile default); what it")),
         "{told}"
     );
     assert!(
@@ -283,6 +283,13 @@ fn whoami_says_which_upstream_answers_and_gives_it_no_login_meant_for_another() 
         let told = place.home.transcript(&mut whoami);
         let said = format!("! error: the running daemon serves {a}, and {b} is configured here\n");
         assert!(told.starts_with(&said) && told.ends_with("=> 2\n"), "{told}");
+        let mut doctor = place.command("doctor");
+        doctor.env("NEXUDUS_EMAIL", "grace@example.test").env("NEXUDUS_PASSWORD", "for-b-only");
+        let told = place.home.transcript(&mut doctor);
+        let login = told.lines().find(|line| line.contains("  login  ")).unwrap();
+        assert!(login.starts_with("warn"), "{told}");
+        let said = format!("; it is for {b}, and the running daemon serves {a}");
+        assert!(login.ends_with(&said), "{told}");
     }
     assert_eq!(place.a.token_calls().len(), calls);
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Finding, RESTART, Verdict, fail, failed, ok, skip, warn};
+use super::{Failure, Finding, RESTART, fail, failed, ok, skip, warn};
 use crate::admin::wire::Session;
 use crate::cli::running::Other;
 use crate::clock::Clock;
@@ -58,25 +58,6 @@ pub(super) async fn store(
     }
 }
 
-/// Looks for the login at the configured origin, `own`; what a running daemon has logged in with is
-/// known to it alone.
-pub(super) async fn login(
-    credentials: &Credentials,
-    own: &config::Origin,
-    other: Option<&Other>,
-    paths: &Paths,
-    daemon: Option<&Session>,
-) -> Finding {
-    let found = login_at(credentials, own, paths, daemon).await;
-    match (other, found.verdict) {
-        (Some(other), Verdict::Ok) => {
-            let beside = format!("{}; it is for {own}, and {other}", found.finding);
-            warn(beside, onward(other))
-        }
-        _ => found,
-    }
-}
-
 /// Says what to do where another origin is served than is configured.
 fn onward(other: &Other) -> String {
     match other.run {
@@ -85,9 +66,12 @@ fn onward(other: &Other) -> String {
     }
 }
 
-async fn login_at(
+/// Looks for the login at the configured origin, `own`; what a running daemon has logged in with is
+/// known to it alone.
+pub(super) async fn login(
     credentials: &Credentials,
     own: &config::Origin,
+    other: Option<&Other>,
     paths: &Paths,
     daemon: Option<&Session>,
 ) -> Finding {
@@ -98,6 +82,9 @@ async fn login_at(
                 "{} from the {}, the most explicit source that has one",
                 found.login.email, found.origin
             );
+            if let Some(other) = other {
+                return warn(format!("{told}; it is for {own}, and {other}"), onward(other));
+            }
             if let Some(trouble) = daemon.and_then(unread) {
                 return warn(format!("{told}; the daemon that runs: {trouble}"), BRING_BACK);
             }
@@ -167,18 +154,20 @@ pub(super) async fn daemon(
     other: Option<&Other>,
     own: &config::Origin,
 ) -> Finding {
-    if let Some(other) = other {
-        let told = format!("{other} (profile {profile}); {own} is configured here");
-        return warn(told, onward(other));
-    }
-    match is_there {
-        true if keys.is_empty() => ok(format!("one serves the profile {profile}")),
-        true => ok(format!(
-            "one serves the profile {profile}; what it was started with counts below, not what is \
-             configured for {}",
+    let counts = match keys {
+        [] => String::new(),
+        keys => format!(
+            "; what it was started with counts below, not what is configured for {}",
             keys.join(", ")
-        )),
-        false => warn("none runs", "Start one: `nexudus-proxy serve`."),
+        ),
+    };
+    match (is_there, other) {
+        (_, Some(other)) => warn(
+            format!("{other}, and {own} is configured here (profile {profile}){counts}"),
+            onward(other),
+        ),
+        (true, None) => ok(format!("one serves the profile {profile}{counts}")),
+        (false, None) => warn("none runs", "Start one: `nexudus-proxy serve`."),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::clients::{Clients, Limits};
+use crate::clients::Clients;
 use crate::clock::Clock;
 
 #[test]
@@ -188,8 +188,8 @@ fn a_key_that_is_not_good_is_refused_wherever_it_is_shown() {
         let refused = checked("GET", "/", &[("host", "localhost"), (name, value)]);
         refused.unwrap_err().to_string()
     };
-    let key = clients::add(tempfile::tempdir().unwrap().path(), "gone", Limits::default()).unwrap();
-    let (key, bearer) = (key.expose(), format!("Bearer {}", key.expose()));
+    // Well-formed, and nobody's.
+    let (key, bearer) = (UNKNOWN, format!("Bearer {UNKNOWN}"));
     for (name, value) in
         [("nexudus-proxy-key", key), ("authorization", &bearer), ("proxy-authorization", &bearer)]
     {
@@ -227,6 +227,8 @@ fn where_a_key_is_needed_only_the_login_may_come_without() {
     assert_eq!(checked("GET", "/api/token"), needed);
     assert_eq!(checked("POST", "/api/token/"), needed);
 }
+
+const UNKNOWN: &str = "nxp_abcdefghijklmnopqrstuvwxyz234567l4fn3v";
 
 fn checked(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), Error> {
     let (head, ()) = request(method, target, headers).into_parts();
