@@ -161,7 +161,17 @@ fn way_out(error: &Error) -> &'static str {
             "Wait until that `run` has ended, or run `nexudus-proxy stop`."
         }
         Error::Unheard { .. } => "Give that daemon a unix socket, or stop it.",
-        _ => "Run `nexudus-proxy serve`, or start the command of `run` again.",
+        Error::AlreadyRunning { .. }
+        | Error::Stopped
+        | Error::State { .. }
+        | Error::Trust(_)
+        | Error::Listen(_)
+        | Error::ListenAt { .. }
+        | Error::Nowhere
+        | Error::UserAgent(_)
+        | Error::Proxy(_)
+        | Error::Client(_)
+        | Error::Data(_) => "Run `nexudus-proxy serve`, or start the command of `run` again.",
     }
 }
 

@@ -63,13 +63,10 @@ impl Error {
     /// Says of `key`, which stands in `place` and is not known, whether it is written as a key at all:
     /// with a new one the same would happen.
     pub(super) fn about(self, place: Place, key: &[u8]) -> Self {
-        match self {
-            Self::Refused(clients::Refused::Unknown) if key.is_empty() => Self::Empty(place),
-            Self::Refused(clients::Refused::Unknown) if !clients::is_well_formed(key) => {
-                Self::Malformed(place)
-            }
-            other => other,
+        if self != Self::Refused(clients::Refused::Unknown) || clients::is_well_formed(key) {
+            return self;
         }
+        if key.is_empty() { Self::Empty(place) } else { Self::Malformed(place) }
     }
 }
 
