@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,13 @@ pub struct Status {
     pub restart_needed: Vec<String>,
     /// Log lines that were lost because nobody read them.
     pub log_dropped: u64,
+}
+
+impl Status {
+    /// Returns the process, if it is a `run` that serves, on the socket at `run_socket`, and no daemon.
+    pub fn run(&self, run_socket: &Path) -> Option<u32> {
+        (self.listening.unix.as_deref() == Some(run_socket)).then_some(self.pid)
+    }
 }
 
 /// A daemon of an older version tells of nobody.

@@ -52,7 +52,7 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
     // What the daemon lets through is known to it alone, where one runs.
     let (config, _) = in_effect(&loaded)?;
     limits::check(&limits, &config, print)?;
-    let (expires, is_limited) = (limits.expires, limits != Limits::default());
+    let (expires, gone_round) = (limits.expires, gone_round(&limits, &config));
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.
     match globals.json {
@@ -65,8 +65,8 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
     }
     if !globals.quiet {
         print.note(&keyless(&config));
-        if is_limited {
-            print.note(GONE_ROUND);
+        if let Some(said) = gone_round {
+            print.note(&said);
         }
     }
     Ok(())
@@ -88,10 +88,22 @@ fn keyless(config: &Config) -> String {
     .to_owned()
 }
 
-/// What limits are worth on one machine.
-const GONE_ROUND: &str = "On this machine a process of this user can go round these limits: it can \
-    leave the key out, or make a key of its own. They hold for another Unix user, or for a container \
-    that gets nothing but the proxy's socket, where policy.anonymous = \"none\".";
+/// Says what limits are worth on one machine, if there are any.
+fn gone_round(limits: &Limits, config: &Config) -> Option<String> {
+    if *limits == Limits::default() {
+        return None;
+    }
+    // Where callers without a key may do no more, leaving it out is no way round.
+    let (leave_out, set_none) = match limits::wider_without_key(limits, config) {
+        Some(_) => ("leave the key out, or ", ", where policy.anonymous = \"none\""),
+        None => ("", ""),
+    };
+    Some(format!(
+        "On this machine a process of this user can go round these limits: it can {leave_out}make a \
+         key of its own. They hold for another Unix user, or for a container that gets nothing but \
+         the proxy's socket{set_none}."
+    ))
+}
 
 fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
     let paths = globals.sources(vec![]).paths()?;

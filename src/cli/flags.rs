@@ -94,6 +94,12 @@ impl FromArgMatches for AlsoKeys {
     }
 }
 
+/// Returns the variable of the key that has this flag, without its dashes.
+pub(super) fn variable(flag: &str) -> Option<String> {
+    let names = NAMES.iter().find(|names| names.flag() == flag || names.long == flag)?;
+    Some(names.entry.variable())
+}
+
 /// The id of `--read-only`.
 const READ_ONLY: &str = "read-only";
 

@@ -14,9 +14,13 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::Unheard { .. } => {
             "See `nexudus-proxy status`; give it a socket, stop it, or choose another --profile."
         }
-        daemon::Error::OtherUpstream { .. } => {
-            "Give both the same upstream.origin (a daemon reads its own when it starts), or choose \
-             another --profile."
+        daemon::Error::OtherUpstream { run: Some(_), .. } => {
+            "Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose another \
+             --profile."
+        }
+        daemon::Error::OtherUpstream { run: None, .. } => {
+            "Restart the daemon, so that it serves the upstream.origin that is configured now; or \
+             set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another --profile."
         }
         daemon::Error::State { .. } => {
             "Make it writable for this user, or set XDG_STATE_HOME to a directory that is."

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::ask::{self, CODE, EMAIL, Lines, PASSWORD};
 use super::me::Me;
-use super::running::Running;
+use super::running::{Other, Running};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Origin, Paths, Source, Store};
@@ -55,11 +55,11 @@ pub enum Error {
     /// `credentials.source` names another place.
     #[error("a login in the {} would not be read: credentials.source is another", Keychain::name())]
     NotRead,
-    /// The daemon of this profile serves another upstream.
-    #[error("the running daemon serves {serving}, and this login would be for {own}")]
+    /// Whoever serves this profile asks another upstream.
+    #[error("{other}, and this login would be for {own}")]
     OtherUpstream {
-        /// The daemon's.
-        serving: String,
+        /// Who, and which.
+        other: Other,
         /// The configured one.
         own: Origin,
     },
@@ -170,8 +170,9 @@ impl Attempt {
 
     async fn prepare(&self) -> Result<(), Error> {
         let own = &self.config.upstream.origin;
-        if let Some(serving) = Running::of(&self.config, &self.paths).other_origin(own).await {
-            return Err(Error::OtherUpstream { serving, own: own.clone() });
+        let running = Running::of(&self.config, &self.paths);
+        if let Some(other) = running.other_origin(own, &self.paths).await {
+            return Err(Error::OtherUpstream { other, own: own.clone() });
         }
         if self.session_only() {
             if self.config.session.store == Store::Memory {

@@ -21,7 +21,18 @@ pub(super) struct Options {
 
 /// Logs out.
 pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+    let keys = options.keys.given();
+    if let Some(given) = keys.iter().find(|given| given.entry.path() == "upstream.origin") {
+        return Err(Failure::Other {
+            sentence: format!(
+                "logout clears the logins of every origin, and {} names one",
+                given.flag
+            ),
+            code: Code::Usage,
+            hint: Some("Leave it out; the login at one origin cannot be cleared alone.".to_owned()),
+        });
+    }
+    let Loaded { config, paths, warnings, .. } = globals.load(keys)?;
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     serve::control()?.block_on(async {
@@ -60,6 +71,12 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
                 None => return Err(Failure::Credentials(error)),
             },
         };
+        let mut origins = others;
+        if had_login && origins.is_empty() {
+            // From before origins were noted.
+            origins.push(config.upstream.origin.clone());
+        }
+        let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
         let knows = told.is_ok();
         if let Err(why) = told {
             print.warning(&format!("the running daemon could not be told: {why}; restart it"));
@@ -67,10 +84,16 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         let profile = &paths.profile;
         if globals.json {
             return print.json(&json!({
-                "profile": profile, "had_login": had_login, "still": still, "daemon_knows": knows,
+                "profile": profile, "had_login": had_login, "cleared": origins, "still": still,
+                "daemon_knows": knows,
             }));
         }
         print.line(&format!("logged out (profile {profile})"))?;
+        match origins.as_slice() {
+            [] => print.note("no login was stored"),
+            [one] => print.note(&format!("cleared the login at {one}")),
+            several => print.note(&format!("cleared the logins at {}", several.join(" and "))),
+        }
         print.note(
             "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
              administrator deletes them under /api/sys/refreshtokens.",

@@ -49,11 +49,16 @@ fn attempt(options: Options, globals: &Globals, print: Print) -> Result<(), Fail
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     limits::check(&limits, &loaded.config, print)?;
     // What the daemon lets through is known to it alone, where one runs.
-    let in_effect = in_effect(&loaded)?.0;
+    let (in_effect, is_served) = in_effect(&loaded)?;
     if let Some(wider) = limits::wider_without_key(&limits, &in_effect).filter(|_| !globals.quiet) {
+        // Where nobody serves, this process does.
+        let beside = match is_served {
+            true => "a socket or an address of the daemon's own".to_owned(),
+            false => format!("the socket {}", loaded.paths.run_socket().display()),
+        };
         print.warning(&format!(
-            "these limits bind only a caller that shows the key of this run: without it, the command \
-             and every other process of this user may still {wider} \
+            "these limits bind what goes through `$NEXUDUS_BASE_URL` or shows its key; at {beside}, \
+             without that key, the command and every other process of this user may still {wider} \
              (policy.anonymous = \"none\" refuses them)"
         ));
     }

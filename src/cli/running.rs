@@ -2,6 +2,7 @@
 //!
 //! The API is asked as any tool would; what it must be told goes to its control socket.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,6 +53,46 @@ pub(super) struct Problem {
     pub(super) hint: Option<String>,
 }
 
+/// A process that serves another origin than the one that is configured here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// The one that it serves.
+    pub(super) serving: String,
+    /// The process, if it is a `run` and no daemon.
+    pub(super) run: Option<u32>,
+}
+
+impl Other {
+    pub(super) fn of(status: &Status, own: &Origin, paths: &Paths) -> Option<Self> {
+        let serving = status.upstream.clone();
+        let run = status.run(&paths.run_socket());
+        (Origin::parse(&serving).as_ref() != Some(own)).then_some(Self { serving, run })
+    }
+
+    /// Says what to do about it, in a command that takes the flags of `serve`.
+    pub(super) fn hint(&self) -> String {
+        match self.run {
+            Some(_) => "Wait until it has ended, or end what it serves with `nexudus-proxy stop`."
+                .to_owned(),
+            None => format!("{RESTART}; or give this command --upstream {}.", self.serving),
+        }
+    }
+}
+
+/// Says who serves what.
+impl fmt::Display for Other {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.run {
+            Some(pid) => write!(f, "a `run` (pid {pid}) serves {}", self.serving),
+            None => write!(f, "the running daemon serves {}", self.serving),
+        }
+    }
+}
+
+/// The way out where a daemon was started before the origin changed.
+pub(super) const RESTART: &str =
+    "Restart the daemon, so that it serves the upstream.origin that is configured now";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Silence {
@@ -88,10 +129,9 @@ impl Running {
         ask(&self.api, path).await
     }
 
-    /// Returns the origin that the daemon of this profile serves, where it is another than `own`.
-    pub(super) async fn other_origin(&self, own: &Origin) -> Option<String> {
-        let upstream = self.status().await?.upstream;
-        (Origin::parse(&upstream).as_ref() != Some(own)).then_some(upstream)
+    /// Returns the process of this profile that serves another origin than `own`, if one does.
+    pub(super) async fn other_origin(&self, own: &Origin, paths: &Paths) -> Option<Other> {
+        Other::of(&self.status().await?, own, paths)
     }
 
     /// Tells the daemon that the login stored for `origin` has changed and waits for the effect, which is what is

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::login::next_code;
 use super::me::Me;
-use super::running::{Answer, Problem, Running, Silence, in_use};
+use super::running::{Answer, Other, Problem, Running, Silence, in_use};
 use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
 use crate::config::{Config, Loaded, Origin, Paths};
 use crate::daemon::{self, Direct, process};
@@ -21,11 +21,11 @@ pub(super) struct Options {
 /// Why it cannot be told who is logged in, where the session itself is well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The daemon of this profile serves another upstream, and lets this command ask nothing.
-    #[error("the running daemon serves {serving}, and {own} is configured here")]
+    /// Whoever serves this profile asks another upstream, and lets this command ask nothing.
+    #[error("{other}, and {own} is configured here")]
     OtherUpstream {
-        /// The daemon's.
-        serving: String,
+        /// Who, and which.
+        other: Other,
         /// The configured one.
         own: Origin,
     },
@@ -56,16 +56,18 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     let own = config.upstream.origin.clone();
-    let (me, through, upstream) = serve::control()?.block_on(async {
-        let config = match Running::of(&config, &paths).status().await {
+    let (me, through, upstream, other) = serve::control()?.block_on(async {
+        let daemon = Running::of(&config, &paths).status().await;
+        let other = daemon.as_ref().and_then(|daemon| Other::of(daemon, &own, &paths));
+        let config = match daemon {
             Some(daemon) => in_use(&config, &paths, &daemon).0,
             None => config,
         };
-        let (me, through) = ask(&config, &own, &paths, print).await?;
-        Ok::<_, Failure>((me, through, config.upstream.origin))
+        let (me, through) = ask(&config, &own, other.as_ref(), &paths, print).await?;
+        Ok::<_, Failure>((me, through, config.upstream.origin, other))
     })?;
-    if upstream != own {
-        print.warning(&format!("the running daemon serves {upstream}; {own} is configured here"));
+    if let Some(other) = &other {
+        print.warning(&format!("{other}; {own} is configured here"));
     }
     let has_access = me.api_access != Some(false);
     if !globals.json {
@@ -85,10 +87,11 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
 }
 
 /// Asks as `config` says, which may be what the daemon goes by, and says through what. `own` is the
-/// origin that is configured here: a login is given to no other one.
+/// origin that is configured here: a login is given to no `other` one.
 pub(super) async fn ask(
     config: &Config,
     own: &Origin,
+    other: Option<&Other>,
     paths: &Paths,
     print: Print,
 ) -> Result<(Me, &'static str), Failure> {
@@ -101,9 +104,8 @@ pub(super) async fn ask(
         }
         Err(Silence::NotRunning | Silence::Mute(_)) => {}
     }
-    if config.upstream.origin != *own {
-        let serving = config.upstream.origin.to_string();
-        return Err(Error::OtherUpstream { serving, own: own.clone() }.into());
+    if let Some(other) = other {
+        return Err(Error::OtherUpstream { other: other.clone(), own: own.clone() }.into());
     }
     Ok((directly(config, paths, print).await?, "login"))
 }

@@ -25,6 +25,11 @@ pub(super) fn generate() -> Secret {
     Secret::new(format!("{body}{check}"))
 }
 
+/// Says whether this is written as a key is, its checksum included; whose it is, is not asked.
+pub fn is_well_formed(presented: &[u8]) -> bool {
+    Hash::of(presented).is_some()
+}
+
 impl Hash {
     /// Hashes what was presented, if it can be a key at all.
     pub(super) fn of(presented: &[u8]) -> Option<Self> {

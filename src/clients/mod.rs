@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::{Pace, Rule};
 
 pub use self::file::{Kept, add, list, revoke};
-pub use self::key::{LENGTH as KEY_LENGTH, PREFIX};
+pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::scan::{REDACTED, contains_key, contains_key_start, loggable_path};
 
 /// How far a client may go.

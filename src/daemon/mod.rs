@@ -128,10 +128,7 @@ pub enum Error {
         why: &'static str,
     },
     /// The process that serves this profile asks another upstream.
-    #[error(
-        "the daemon that serves the profile `{profile}` asks {serving}, and {wanted} is configured \
-         here"
-    )]
+    #[error("{} asks {serving}, and {wanted} is configured here", server(profile, *run))]
     OtherUpstream {
         /// The profile.
         profile: String,
@@ -139,6 +136,8 @@ pub enum Error {
         serving: String,
         /// The upstream of this process.
         wanted: String,
+        /// The process, if it is a `run`.
+        run: Option<u32>,
     },
     /// A person has stopped what this process serves.
     #[error("it was stopped")]
@@ -182,6 +181,13 @@ pub enum Error {
     /// The system gave no thread, or no runtime for it.
     #[error("could not start the data path")]
     Data(#[source] io::Error),
+}
+
+fn server(profile: &str, run: Option<u32>) -> String {
+    match run {
+        Some(pid) => format!("the `run` (pid {pid}) that serves the profile `{profile}`"),
+        None => format!("the daemon that serves the profile `{profile}`"),
+    }
 }
 
 impl Daemon {

@@ -141,13 +141,38 @@ async fn relay(
             if !matches!(error, Error::Stopped) {
                 tracing::warn!(%error, "no daemon serves");
             }
-            return Ok(gateway::unserved(&towards.profile, error).map(Either::Right));
+            let hint = way_out(&error);
+            return Ok(gateway::unserved(&towards.profile, error, hint).map(Either::Right));
         }
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         tokio::spawn(join(caller, upgrade::on(&mut answer)));
     }
     Ok(answer.map(Either::Left))
+}
+
+/// Says how the command may be served again.
+fn way_out(error: &Error) -> &'static str {
+    match error {
+        Error::OtherUpstream { run: None, .. } => {
+            "Stop that daemon, or start this `run` again with another --profile."
+        }
+        Error::OtherUpstream { run: Some(_), .. } => {
+            "Wait until that `run` has ended, or run `nexudus-proxy stop`."
+        }
+        Error::Unheard { .. } => "Give that daemon a unix socket, or stop it.",
+        Error::AlreadyRunning { .. }
+        | Error::Stopped
+        | Error::State { .. }
+        | Error::Trust(_)
+        | Error::Listen(_)
+        | Error::ListenAt { .. }
+        | Error::Nowhere
+        | Error::UserAgent(_)
+        | Error::Proxy(_)
+        | Error::Client(_)
+        | Error::Data(_) => "Run `nexudus-proxy serve`, or start the command of `run` again.",
+    }
 }
 
 /// Joins the two ends of a WebSocket; the daemon says when it is over.

@@ -120,7 +120,7 @@ impl Turn {
             match status(&self.paths).await {
                 Some(Status { phase: Phase::Draining, .. }) => {}
                 Some(serving) => {
-                    self.check(&serving.upstream)?;
+                    self.check(&serving.upstream, serving.run(&self.paths.run_socket()))?;
                     let socket = serving.listening.unix.ok_or_else(|| unheard(NO_SOCKET))?;
                     let Ok(stream) = UnixStream::connect(&socket).await else {
                         tokio::time::sleep(AGAIN).await;
@@ -149,13 +149,14 @@ impl Turn {
             return Ok(is_of(stream, pid));
         }
         match upstream(&self.paths).await {
-            Some(upstream) => self.check(&upstream).map(|()| true),
+            // The service manager holds sockets of a daemon alone.
+            Some(upstream) => self.check(&upstream, None).map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Checks that this is the upstream that is configured here.
-    fn check(&self, serving: &str) -> Result<(), Error> {
+    fn check(&self, serving: &str, run: Option<u32>) -> Result<(), Error> {
         let wanted = &self.config.upstream.origin;
         if Origin::parse(serving).as_ref() == Some(wanted) {
             return Ok(());
@@ -164,6 +165,7 @@ impl Turn {
             profile: self.paths.profile.clone(),
             serving: serving.to_owned(),
             wanted: wanted.to_string(),
+            run,
         })
     }
 

@@ -3,6 +3,8 @@
 //! Anything else that has the shape of a key is refused: a caller that shows its key wrongly would
 //! otherwise count as a caller without one, who may do more, and its key would travel on.
 
+mod place;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
+pub(super) use self::place::Place;
 use crate::clients::{self, Client, Clients, KEY_LENGTH, PREFIX, contains_key, contains_key_start};
 
 /// Who sends a request.
@@ -42,12 +45,29 @@ pub(crate) enum Error {
     /// Keys of two clients.
     #[error("the request carries the keys of two clients")]
     Two,
-    /// A key in a place or a form in which no key is taken.
-    #[error("the request holds a client key where or as none is taken")]
-    Misplaced,
+    /// A key in a place in which no key is taken.
+    #[error("a client key stands in {0}, where keys are not accepted")]
+    Misplaced(Place),
+    /// What is meant as a key, and is not written as one.
+    #[error("the client key in {0} is written in a form that is not accepted")]
+    Malformed(Place),
+    /// Nothing, where a key should be.
+    #[error("there is no client key in {0}: it is empty")]
+    Empty(Place),
     /// The key is not good.
     #[error(transparent)]
     Refused(#[from] clients::Refused),
+}
+
+impl Error {
+    /// Says of `key`, which stands in `place` and is not known, whether it is written as a key at all:
+    /// with a new one the same would happen.
+    pub(super) fn about(self, place: Place, key: &[u8]) -> Self {
+        if self != Self::Refused(clients::Refused::Unknown) || clients::is_well_formed(key) {
+            return self;
+        }
+        if key.is_empty() { Self::Empty(place) } else { Self::Malformed(place) }
+    }
 }
 
 /// Tells clients by their keys.
@@ -76,7 +96,7 @@ impl Keys {
         // One walk over the few fields that there are costs less than a search for each.
         for (name, value) in &head.headers {
             if let Some(key) = shown_in(name, value)? {
-                caller = self.add(caller, &key)?;
+                caller = self.add(caller, &key).map_err(|it| it.about(Place::of(name), &key))?;
             }
         }
         Ok(caller)
@@ -116,7 +136,7 @@ pub(super) fn shown(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
 /// Refuses a target that contains a key: targets are written into every log on the way.
 pub(super) fn check_target(uri: &Uri) -> Result<(), Error> {
     match uri.path_and_query().is_some_and(|target| contains_key(target.as_str().as_bytes())) {
-        true => Err(Error::Misplaced),
+        true => Err(Error::Misplaced(Place::in_target(uri))),
         false => Ok(()),
     }
 }
@@ -124,7 +144,7 @@ pub(super) fn check_target(uri: &Uri) -> Result<(), Error> {
 /// Refuses a field of a login form that contains a key, or begins as one does, and is none.
 pub(super) fn check_form_field(text: &str) -> Result<(), Error> {
     match contains_key(text.as_bytes()) || contains_key_start(text.as_bytes()) {
-        true => Err(Error::Misplaced),
+        true => Err(Error::Malformed(Place::LoginForm)),
         false => Ok(()),
     }
 }
@@ -133,25 +153,27 @@ pub(super) fn check_form_field(text: &str) -> Result<(), Error> {
 fn shown_in<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<Option<Cow<'a, [u8]>>, Error> {
     let value = value.as_bytes().trim_ascii();
     if *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION {
-        return shown_as_credential(value);
+        return shown_as_credential(name, value);
     }
-    let name = name.as_str();
     // A field of our own holds a key, whatever it looks like.
-    if is_own(name) {
+    if is_own(name.as_str()) {
         return Ok(Some(Cow::Borrowed(value)));
     }
-    if value.len().max(name.len()) < KEY_LENGTH {
+    if value.len().max(name.as_str().len()) < KEY_LENGTH {
         return Ok(None);
     }
     let is_basic = || basic(value).is_some_and(|pair| contains_key(&pair));
-    match contains_key(value) || contains_key(name.as_bytes()) || is_basic() {
-        true => Err(Error::Misplaced),
+    match contains_key(value) || contains_key(name.as_str().as_bytes()) || is_basic() {
+        true => Err(Error::Misplaced(Place::of(name))),
         false => Ok(None),
     }
 }
 
 /// Returns the key in the value of an authorization field: a bearer token, or the password of Basic.
-fn shown_as_credential(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Error> {
+fn shown_as_credential<'a>(
+    name: &HeaderName,
+    value: &'a [u8],
+) -> Result<Option<Cow<'a, [u8]>>, Error> {
     if let Some(token) = after_scheme(value, b"bearer").filter(|token| is_key(token)) {
         return Ok(Some(Cow::Borrowed(token)));
     }
@@ -163,11 +185,11 @@ fn shown_as_credential(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Error> {
             return Ok(Some(Cow::Owned(password)));
         }
         if contains_key(&pair) || contains_key_start(&pair) {
-            return Err(Error::Misplaced);
+            return Err(Error::Malformed(Place::of(name)));
         }
     }
     match contains_key(value) || contains_key_start(value) {
-        true => Err(Error::Misplaced),
+        true => Err(Error::Malformed(Place::of(name))),
         false => Ok(None),
     }
 }

@@ -120,7 +120,9 @@ impl Connections {
         if let Err(limit) = &acquired
             && self.record.turned_away.is_first(limit)
         {
-            tracing::warn!(limit, "connections are turned away: too many are open");
+            // Of the first connection in a minute.
+            let uid = peer.uid();
+            tracing::warn!(limit, uid, "connections are turned away: too many are open");
         }
         acquired.ok()
     }

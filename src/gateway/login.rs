@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::caller::{self, Caller, Keys};
+use super::caller::{self, Caller, Keys, Place};
 use super::{Body, Error, guard, respond};
 use crate::clients::PREFIX;
 use crate::listen::sandbox;
@@ -39,7 +39,8 @@ pub(super) async fn answer(
         // A client that renews sends the key back as what it was given it for.
         let may_be = matches!(&*name, "password" | "refresh_token");
         if may_be && value.starts_with(PREFIX) {
-            caller = keys.add(caller, value.as_bytes()).map_err(refused)?;
+            let about = |it: caller::Error| it.about(Place::LoginForm, value.as_bytes());
+            caller = keys.add(caller, value.as_bytes()).map_err(|it| refused(about(it)))?;
             key = Some(value.into_owned().into_bytes());
         } else {
             let fields = [&name, &value];

@@ -290,8 +290,9 @@ impl Gateway {
 pub fn unserved(
     profile: &str,
     why: impl std::error::Error + Send + Sync + 'static,
+    hint: &'static str,
 ) -> Response<Body> {
-    respond::render_in(profile, &Error::Unserved(Arc::new(why)))
+    respond::render_in(profile, &Error::Unserved { why: Arc::new(why), hint })
 }
 
 /// Says what token a body needs.
@@ -346,8 +347,14 @@ pub(crate) enum Error {
     #[error("the daemon is stopping")]
     Draining,
     /// No daemon could be called, and none be started.
-    #[error("nobody serves this profile now")]
-    Unserved(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    #[error("no daemon serves this command now")]
+    Unserved {
+        /// Why.
+        #[source]
+        why: Arc<dyn std::error::Error + Send + Sync>,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// A defect of ours.
     #[error("the daemon failed while it answered this request")]
     Internal,

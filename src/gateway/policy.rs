@@ -79,7 +79,9 @@ pub(crate) enum Error {
     #[error("the path can be read in more than one way, and this caller is limited")]
     Ambiguous,
     /// A limited caller asked for what stands for other requests.
-    #[error("`{0}` is refused to limited callers: no rule can say what it stands for")]
+    #[error(
+        "`{0}` is refused to limited callers: it may stand for other requests, which no rule can judge"
+    )]
     Indirect(&'static str),
     /// A limited caller named another method or target than those that were judged.
     #[error("{0} names another method or target than the request, and this caller is limited")]

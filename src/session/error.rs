@@ -99,6 +99,9 @@ pub enum Lack {
     /// There is a session, which cannot be used.
     #[error("{0}")]
     Session(Cause),
+    /// There is a session from before the last login or logout, which is never used again.
+    #[error("{0}")]
+    Superseded(Cause),
 }
 
 /// The reason behind an [`Error`], in our own words.
@@ -132,10 +135,11 @@ impl Error {
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
-            Self::NotLoggedIn(Some(Lack::Elsewhere { there, .. })) => {
+            Self::NotLoggedIn(Some(Lack::Elsewhere { there, here, .. })) => {
                 return format!(
-                    "Run `nexudus-proxy login` to log in there too, where there is no keychain with \
-                     --session-only; or set upstream.origin to {there} again: that login is kept."
+                    "Run `nexudus-proxy login` to log in to {here} as well (without a keychain: \
+                     `login --session-only`); or set upstream.origin back to {there}: that login is \
+                     kept."
                 )
                 .into();
             }
@@ -149,7 +153,7 @@ impl Error {
             Self::NotLoggedIn(Some(Lack::Session(_))) => {
                 "Repair that, or run `nexudus-proxy login`; nothing was removed."
             }
-            Self::NotLoggedIn(None) => "Run `nexudus-proxy login`.",
+            Self::NotLoggedIn(Some(Lack::Superseded(_)) | None) => "Run `nexudus-proxy login`.",
             Self::Locked => "Run `nexudus-proxy unlock`.",
             Self::Refused(origin) => after_refusal(*origin),
             Self::TotpRequired { origin, .. } => for_a_code(*origin),

@@ -115,6 +115,8 @@ pub(super) struct Landing {
     pub(super) origin: Option<Origin>,
     /// What is wrong with the saved session, or with the state directory.
     pub(super) problem: Option<String>,
+    /// Whether that is a session from before the last login or logout.
+    pub(super) superseded: bool,
     /// Whether the login is another account's than what was held.
     pub(super) disowned: bool,
     /// Whether a login that has changed is still to be read.
@@ -148,6 +150,7 @@ impl<I: Issuer> Flight<I> {
     /// Makes the attempt.
     pub(super) async fn fly(mut self) -> (End, Landing) {
         self.landing.problem = None;
+        self.landing.superseded = false;
         self.landing.disowned = false;
         let end = match self.attempt().await {
             Ok(end) => end,

@@ -241,6 +241,7 @@ impl<I: Issuer> Keeper<I> {
             home: self.home.clone(),
             origin: self.origin,
             problem: None,
+            superseded: false,
             disowned: false,
             unread: false,
         };

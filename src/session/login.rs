@@ -138,7 +138,8 @@ impl<I: Issuer> Flight<I> {
             return Error::Expired;
         }
         if let Some(problem) = &self.landing.problem {
-            return Error::NotLoggedIn(Some(Lack::Session(Cause::new(problem.clone()))));
+            let lack = if self.landing.superseded { Lack::Superseded } else { Lack::Session };
+            return Error::NotLoggedIn(Some(lack(Cause::new(problem.clone()))));
         }
         // A keychain may be late.
         if let cause @ Some(_) = self.lost_key() {

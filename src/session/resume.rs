@@ -51,6 +51,7 @@ impl<I: Issuer> Flight<I> {
         let desk = &self.desk;
         if !desk.epochs.admits(&record, &desk.binding.origin) {
             self.landing.problem = Some(format!("{NAME} {SUPERSEDED}"));
+            self.landing.superseded = true;
             return;
         }
         desk.epochs.note(record.epoch, record.generation);

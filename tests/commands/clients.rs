@@ -68,6 +68,29 @@ fn programs_get_the_key_as_json() {
     assert_eq!(json("client list --json").as_array().unwrap().len(), 4);
 }
 
+/// Where callers without a key may do no more than this one, it gains nothing by leaving its key out.
+#[test]
+fn nobody_is_told_to_leave_a_key_out_where_that_is_no_way_round() {
+    let home = home();
+    let own = "! note: On this machine a process of this user can go round these limits: it can make a \
+               key of its own. They hold for another Unix user, or for a container that gets nothing \
+               but the proxy's socket.\n";
+    let out = "it can leave the key out, or make a key of its own. They hold for another Unix user, or \
+               for a container that gets nothing but the proxy's socket, where policy.anonymous = \
+               \"none\".\n";
+    for (anonymous, line, said) in [
+        ("none", "client add a --read-only", own),
+        ("none", "client add b --max-requests 5", own),
+        ("read-only", "client add c --read-only", own),
+        ("read-only", "client add d --read-only --max-requests 5", out),
+        ("full", "client add e --read-only", out),
+    ] {
+        home.configure(format!("[policy]\nanonymous = \"{anonymous}\"\n"));
+        let told = home.run(line);
+        assert!(told.contains(said), "{anonymous}, {line}: {told}");
+    }
+}
+
 #[test]
 fn a_limit_that_makes_no_sense_is_refused() {
     let home = home();

@@ -355,6 +355,11 @@ fn doctor_checks_what_the_daemon_uses_and_not_what_the_file_says() {
         ),
         "{told:#}"
     );
+    assert!(
+        of("daemon").starts_with("warn the running daemon serves https://localhost:"),
+        "{told:#}"
+    );
+    assert!(of("daemon").contains(", and https://nowhere.invalid is configured here"), "{told:#}");
     assert!(of("store").starts_with("warn "), "{told:#}");
     assert_eq!(of("port"), format!("ok 127.0.0.1:{port}: the daemon has it"));
     assert_eq!(of("login"), format!("ok {EMAIL} from the environment, says the daemon"));

@@ -94,9 +94,10 @@ fn a_session_is_kept_shown_and_cleared() {
     assert_eq!(place.simulator.token_calls().len(), 1, "whoami spends no token");
 
     assert_eq!(
-        place.home.run("logout"),
+        place.home.run("logout").replace(&place.simulator.origin(), "UPSTREAM"),
         "logged out (profile default)\n\
          ! warning: no keychain was looked into: there is no D-Bus session bus\n\
+         ! note: cleared the login at UPSTREAM\n\
          ! note: Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
          administrator deletes them under /api/sys/refreshtokens.\n\
          => 0\n"
@@ -506,6 +507,18 @@ fn a_login_that_would_not_be_read_is_refused() {
 }
 
 #[test]
+fn logout_says_that_nothing_was_stored_and_takes_no_origin() {
+    let place = place();
+    assert!(place.home.run("logout").contains("! note: no login was stored\n"));
+    assert_eq!(
+        place.home.run("logout --upstream https://b.example"),
+        "! error: logout clears the logins of every origin, and --upstream names one\n\
+         ! hint: Leave it out; the login at one origin cannot be cleared alone.\n\
+         => 2\n"
+    );
+}
+
+#[test]
 fn logout_names_the_source_that_still_holds_a_login() {
     let place = place();
     let mut command = place.home.command("logout");
@@ -549,6 +562,13 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
         assert!(well.lines().any(|line| line.contains(&format!(" {check} "))), "{check}: {well}");
     }
     assert!(well.contains("personal data"), "{well}");
+    if cfg!(target_os = "linux") {
+        assert!(well.contains("calls over TCP: other users are refused\n"), "{well}");
+        let named = doctor("doctor --listen-users nobody --listen-groups root");
+        let said = "other users are refused, but for those of listen.users (nobody) and \
+                    listen.groups (root)\n";
+        assert!(named.contains(said), "{named}");
+    }
 
     place.simulator.stop_listening();
     let ill = doctor("doctor --json");

@@ -141,6 +141,13 @@ fn another_origin_gets_neither_token_of_a_session() {
     }
     assert_untouched(&place.b, &place.a);
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    // It asks B whether it is there, and shows it nothing.
+    let told = place.run("doctor");
+    let (a, b) = (place.a.origin(), place.b.origin());
+    let login = told.lines().find(|line| line.contains("  login  "));
+    let said = format!("the stored login is for {a}, not for {b}");
+    assert!(login.is_some_and(|line| line.ends_with(&said)), "{told}");
+    assert_untouched(&place.b, &place.a);
 
     place.configure(&place.a);
     let _daemon = place.serve("serve");
@@ -212,6 +219,18 @@ fn a_login_for_another_upstream_than_the_daemons_is_refused_before_it_is_offered
         assert!(told.ends_with("=> 2\n"), "{told}");
     }
     place.configure(&place.b);
+    let told = place.run("doctor");
+    let serves = format!("the running daemon serves {a}");
+    assert!(
+        told.contains(&format!("{serves}, and {b} is configured here (profile default); what it")),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            "→ Restart the daemon, so that it serves the upstream.origin that is configured now.\n"
+        ),
+        "{told}"
+    );
     let told = place.given(SESSION_ONLY, DEMO_PASSWORD);
     assert!(told.contains(&a) && told.contains(&b) && told.ends_with("=> 2\n"), "{told}");
 
@@ -264,6 +283,13 @@ fn whoami_says_which_upstream_answers_and_gives_it_no_login_meant_for_another() 
         let told = place.home.transcript(&mut whoami);
         let said = format!("! error: the running daemon serves {a}, and {b} is configured here\n");
         assert!(told.starts_with(&said) && told.ends_with("=> 2\n"), "{told}");
+        let mut doctor = place.command("doctor");
+        doctor.env("NEXUDUS_EMAIL", "grace@example.test").env("NEXUDUS_PASSWORD", "for-b-only");
+        let told = place.home.transcript(&mut doctor);
+        let login = told.lines().find(|line| line.contains("  login  ")).unwrap();
+        assert!(login.starts_with("warn"), "{told}");
+        let said = format!("; it is for {b}, and the running daemon serves {a}");
+        assert!(login.ends_with(&said), "{told}");
     }
     assert_eq!(place.a.token_calls().len(), calls);
 
@@ -291,7 +317,9 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     let ask =
         "curl -s -o /dev/null -w '%{http_code}' $NEXUDUS_BASE_URL/api/spaces/coworkers?size=1";
     let refused = format!(
-        "! error: the daemon that serves the profile `default` asks {a}, and {b} is configured here\n"
+        "! error: the daemon that serves the profile `default` asks {a}, and {b} is configured here\n\
+         ! hint: Restart the daemon, so that it serves the upstream.origin that is configured now; or \
+         set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another --profile.\n"
     );
 
     {
@@ -303,12 +331,29 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     // Beside another `run`, whose socket it would know.
     let within = format!(
         "{ask}; NEXUDUS_PROXY_UPSTREAM_ORIGIN={b} NEXUDUS_PASSWORD= NEXUDUS_EMAIL= \
-         NEXUDUS_USERNAME= {} run -- bash -c '{}'; echo \" $?\"",
+         NEXUDUS_USERNAME= {0} run -- bash -c '{1}'; echo \" $?\"; \
+         NEXUDUS_PROXY_UPSTREAM_ORIGIN={b} {0} login --session-only --password-stdin </dev/null",
         env!("CARGO_BIN_EXE_nexudus-proxy"),
         ask.replace('\'', ""),
     );
     let told = place.home.transcript(&mut run("run", &a, &within));
-    assert!(told.starts_with("200 125\n") && told.contains(&refused), "{told}");
+    assert!(told.starts_with("200 125\n"), "{told}");
+    let (_, pid) = told.split_once("the `run` (pid ").unwrap();
+    let pid: u32 = pid.split_once(')').unwrap().0.parse().unwrap();
+    for said in [
+        format!(
+            "! error: the `run` (pid {pid}) that serves the profile `default` asks {a}, and {b} is \
+             configured here\n\
+             ! hint: Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose \
+             another --profile.\n"
+        ),
+        format!(
+            "! error: a `run` (pid {pid}) serves {a}, and this login would be for {b}\n\
+             ! hint: Wait until it has ended, or end what it serves with `nexudus-proxy stop`.\n"
+        ),
+    ] {
+        assert!(told.contains(&said), "{told}");
+    }
 
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
     assert_untouched(&place.b, &place.a);
@@ -342,6 +387,8 @@ fn a_run_is_not_served_by_a_daemon_of_another_upstream_that_takes_its_place() {
     assert!(told.starts_with("200 503 "), "{told}");
     let said = std::fs::read_to_string(place.home.path("said")).unwrap();
     assert!(said.contains(&format!("and {a} is configured here")), "{said}");
+    let hint = "Stop that daemon, or start this `run` again with another --profile.";
+    assert!(said.contains(hint), "{said}");
     assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
 }
 
@@ -362,7 +409,11 @@ fn each_origin_has_its_session_and_a_logout_ends_them_all() {
         kept(&place).into_iter().filter(|(name, _)| name.starts_with("session.sealed")).collect();
     assert_eq!(backups.len(), 2);
 
-    assert!(place.run("logout").ends_with("=> 0\n"));
+    let told = place.run("logout");
+    let mut origins = [place.a.origin(), place.b.origin()];
+    origins.sort();
+    let said = format!("! note: cleared the logins at {}\n", origins.join(" and "));
+    assert!(told.contains(&said) && told.ends_with("=> 0\n"), "{told}");
 
     for upstream in [&place.a, &place.b] {
         place.configure(upstream);

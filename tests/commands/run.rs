@@ -118,7 +118,7 @@ fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
     assert_eq!(run.ask(), "503");
     let problem = problem(&home);
     assert_eq!(problem["code"], "daemon.draining");
-    assert_eq!(problem["detail"], "nobody serves this profile now: it was stopped");
+    assert_eq!(problem["detail"], "no daemon serves this command now: it was stopped");
     assert!(home.run("status").ends_with("=> 6\n"));
     let logins = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token").count();
     assert_eq!(logins, 1);
@@ -142,9 +142,10 @@ fn where_no_daemon_can_be_called_the_command_is_told_why() {
     assert_eq!(problem["code"], "daemon.draining");
     assert_eq!(
         problem["detail"],
-        "nobody serves this profile now: the daemon that serves the profile `default` cannot be \
+        "no daemon serves this command now: the daemon that serves the profile `default` cannot be \
          called: it has no unix socket (listen.unix)"
     );
+    assert_eq!(problem["hint"], "Give that daemon a unix socket, or stop it.");
     assert_eq!(run.end(), Some(0));
 }
 
@@ -191,7 +192,23 @@ fn limits_that_the_command_can_go_round_are_warned_of() {
         // The command's output is a program's to read.
         assert_eq!((told.status.code(), told.stdout.as_slice()), (Some(0), &b"{}\n"[..]), "{line}");
         let told = String::from_utf8(told.stderr).unwrap();
-        told.contains("without it, the command and every other process of this user may still")
+        assert!(!told.contains("bind only"), "{told}");
+        let socket = home.path(".local/state/nexudus-proxy/run/run.sock");
+        for beside in [
+            format!("the socket {}", socket.display()),
+            "a socket or an address of the daemon's own".into(),
+        ] {
+            let said = format!(
+                "these limits bind what goes through `$NEXUDUS_BASE_URL` or shows its key; at \
+                 {beside}, without that key, the command and every other process of this user may \
+                 still "
+            );
+            if told.contains(&said) {
+                return true;
+            }
+        }
+        assert!(!told.contains("these limits bind"), "{told}");
+        false
     };
 
     // The test's own configuration refuses callers without a key.
@@ -211,6 +228,43 @@ fn limits_that_the_command_can_go_round_are_warned_of() {
     let _daemon = serving(&home, "serve --policy-anonymous read-only");
     assert!(!warned("run --read-only"));
     assert!(warned("run --read-only --rate 5/s"));
+}
+
+/// What the warning says: past the listener of its own there is the socket, and nobody asks for a key.
+#[test]
+fn what_goes_through_the_listener_of_a_run_is_bound_without_a_key_and_its_socket_is_not() {
+    let (upstream, home) = stage();
+    home.configure(configuration(&upstream, &home, "full"));
+    let ask = "curl -s -o /dev/null -w '%{http_code} ' -H 'Content-Type: application/json' \
+               -d '{\"FullName\":\"x\",\"Email\":\"x@example.test\"}'";
+    let socket = home.path(".local/state/nexudus-proxy/run/run.sock");
+    let text = format!(
+        "{ask} $NEXUDUS_BASE_URL/api/spaces/coworkers; \
+         {ask} --unix-socket {} http://localhost/api/spaces/coworkers",
+        socket.display()
+    );
+
+    let told = home.transcript(&mut script(&home, "run --read-only -q", &text));
+
+    assert_eq!(told, "403 200 => 0\n");
+}
+
+/// Its own flags are those of the limits; `login` has others, and clap would pass on what it takes for
+/// a word of the command.
+#[test]
+fn a_flag_that_a_run_does_not_take_is_answered_with_the_variable() {
+    let (_upstream, home) = stage();
+    for line in
+        ["run --upstream https://b.example -- true", "run --upstream=https://b.example -- true"]
+    {
+        assert_eq!(
+            home.run(line),
+            "! error: unexpected argument '--upstream' found\n\
+             ! hint: This command takes no keys of the configuration as flags: set \
+             NEXUDUS_PROXY_UPSTREAM_ORIGIN in its environment.\n\
+             => 125\n"
+        );
+    }
 }
 
 #[test]

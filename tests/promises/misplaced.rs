@@ -70,6 +70,28 @@ async fn a_key_that_is_shown_wrongly_is_not_taken_for_none() {
             assert_refused(&daemon.raw(&asked).await, &key, &target);
         }
     }
+    // It is said where, but for names that a caller chooses.
+    for (target, line, said) in [
+        ("/?key=KEY", "Accept: */*", "a client key stands in the query, where keys are not"),
+        ("/api/KEY", "Accept: */*", "a client key stands in the path, where keys are not"),
+        ("/", "Cookie: key=KEY", "a client key stands in Cookie, where keys are not"),
+        ("/", "Referer: http://x/KEY", "a client key stands in Referer, where keys are not"),
+        ("/", "X-Api-Key: KEY", "a client key stands in X-Api-Key, where keys are not"),
+        ("/", "X-Marker: KEY", "a client key stands in another header, where keys are not"),
+        ("/", "Authorization: Token KEY", "the client key in Authorization is written in a form"),
+        (
+            "/",
+            "Nexudus-Proxy-Key: 'KEY'",
+            "the client key in Nexudus-Proxy-Key is written in a form",
+        ),
+        ("/", "Nexudus-Proxy-Key:", "there is no client key in Nexudus-Proxy-Key: it is empty"),
+    ] {
+        let asked =
+            get(&target.replace("KEY", &key), &format!("{}\r\n", line.replace("KEY", &key)));
+        let answer = daemon.raw(&asked).await;
+        assert!(answer.contains(said), "{target} {line}: {answer}");
+        assert!(!answer.contains("arker"), "{answer}");
+    }
     assert_eq!(upstream.seen().len(), 0, "{:?}", upstream.seen());
 }
 

@@ -36,8 +36,8 @@ async fn silent_connections_of_another_user_leave_the_owner_its_places() {
     let told = |line: &Value| line["message"] == TURNED_AWAY;
     let line = program.logged(told).await;
     assert_eq!(
-        (&line["level"], &line["limit"]),
-        (&"WARN".into(), &"one other user".into()),
+        (&line["level"], &line["limit"], &line["uid"]),
+        (&"WARN".into(), &"one other user".into(), &NOBODY.into()),
         "{line}"
     );
     assert!(!program.lines().iter().any(told), "said once, not for each connection");

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Finding, fail, failed, ok, skip, warn};
+use super::{Failure, Finding, RESTART, fail, failed, ok, skip, warn};
 use crate::admin::wire::Session;
+use crate::cli::running::Other;
 use crate::clock::Clock;
-use crate::config::{Anonymous, Config, Loaded, Paths};
+use crate::config::{self, Anonymous, Config, Loaded, Paths};
 use crate::credentials::{self, Credentials, Error, Keychain, Origin};
 use crate::{daemon, listen, session};
 
@@ -57,8 +58,23 @@ pub(super) async fn store(
     }
 }
 
-/// Looks for the login; what a running daemon has logged in with is known to it alone.
-pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -> Finding {
+/// Says what to do where another origin is served than is configured.
+fn onward(other: &Other) -> String {
+    match other.run {
+        Some(_) => other.hint(),
+        None => format!("{RESTART}."),
+    }
+}
+
+/// Looks for the login at the configured origin, `own`; what a running daemon has logged in with is
+/// known to it alone.
+pub(super) async fn login(
+    credentials: &Credentials,
+    own: &config::Origin,
+    other: Option<&Other>,
+    paths: &Paths,
+    daemon: Option<&Session>,
+) -> Finding {
     let daemons = daemon.and_then(|session| session.account.as_ref().zip(session.source.as_ref()));
     match credentials.load().await {
         Ok(found) => {
@@ -66,6 +82,9 @@ pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -
                 "{} from the {}, the most explicit source that has one",
                 found.login.email, found.origin
             );
+            if let Some(other) = other {
+                return warn(format!("{told}; it is for {own}, and {other}"), onward(other));
+            }
             if let Some(trouble) = daemon.and_then(unread) {
                 return warn(format!("{told}; the daemon that runs: {trouble}"), BRING_BACK);
             }
@@ -83,11 +102,7 @@ pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -
         }
         Err(Error::Missing(_)) => match daemons {
             Some((account, source)) => ok(format!("{account} from the {source}, says the daemon")),
-            // Whether a session alone is kept is seen when a token is asked for.
-            None => warn(
-                "no password is stored: not logged in, or with --session-only",
-                "Run `nexudus-proxy login`, unless the check of the token passes.",
-            ),
+            None => without_password(own, paths),
         },
         Err(
             error @ (Error::Incomplete { .. }
@@ -95,6 +110,28 @@ pub(super) async fn login(credentials: &Credentials, daemon: Option<&Session>) -
             | Error::Locked
             | Error::Unavailable(_)),
         ) => failed(&Failure::Credentials(error)),
+    }
+}
+
+/// Whether a session alone is kept is seen when a token is asked for.
+fn without_password(own: &config::Origin, paths: &Paths) -> Finding {
+    let logins = session::logins(&paths.profile_state());
+    match logins.is_empty() || logins.contains(own) {
+        true => warn(
+            "no password is stored: not logged in, or with --session-only",
+            "Run `nexudus-proxy login`, unless the check of the token passes.",
+        ),
+        false => {
+            let there: Vec<_> = logins.iter().map(ToString::to_string).collect();
+            let there = there.join(" and ");
+            warn(
+                format!("the stored login is for {there}, not for {own}"),
+                format!(
+                    "Run `nexudus-proxy login` to log in to {own} as well, or set upstream.origin \
+                     back to {there}."
+                ),
+            )
+        }
     }
 }
 
@@ -108,16 +145,29 @@ fn unread(daemon: &Session) -> Option<String> {
 const BRING_BACK: &str = "Start the daemon again from a session where the keychain runs; it looks \
     again by itself where that comes back.";
 
-/// `keys` are those that a running daemon was given other values for than are configured here.
-pub(super) async fn daemon(is_there: bool, profile: &str, keys: &[&str]) -> Finding {
-    match is_there {
-        true if keys.is_empty() => ok(format!("one serves the profile {profile}")),
-        true => ok(format!(
-            "one serves the profile {profile}; what it was started with counts below, not what is \
-             configured for {}",
+/// `keys` are those that a running daemon was given other values for than are configured here;
+/// `own` is the origin that is.
+pub(super) async fn daemon(
+    is_there: bool,
+    profile: &str,
+    keys: &[&str],
+    other: Option<&Other>,
+    own: &config::Origin,
+) -> Finding {
+    let counts = match keys {
+        [] => String::new(),
+        keys => format!(
+            "; what it was started with counts below, not what is configured for {}",
             keys.join(", ")
-        )),
-        false => warn("none runs", "Start one: `nexudus-proxy serve`."),
+        ),
+    };
+    match (is_there, other) {
+        (_, Some(other)) => warn(
+            format!("{other}, and {own} is configured here (profile {profile}){counts}"),
+            onward(other),
+        ),
+        (true, None) => ok(format!("one serves the profile {profile}{counts}")),
+        (false, None) => warn("none runs", "Start one: `nexudus-proxy serve`."),
     }
 }
 
@@ -143,11 +193,18 @@ pub(super) async fn callers(config: &Config) -> Finding {
     }
     let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
     match (listen::tells_callers(), needs_key) {
-        (true, _) if config.listen.expose => {
-            ok("the system tells whose process calls over TCP: other users here are refused; from \
-             elsewhere each needs a key")
+        (true, _) => {
+            let here = if config.listen.expose { " here" } else { "" };
+            let elsewhere = match config.listen.expose {
+                true => "; from elsewhere each needs a key",
+                false => "",
+            };
+            let named = let_in(config);
+            ok(format!(
+                "the system tells whose process calls over TCP: other users{here} are \
+                 refused{named}{elsewhere}"
+            ))
         }
-        (true, _) => ok("the system tells whose process calls over TCP: other users are refused"),
         (false, true) => ok("the system does not tell whose process calls; each needs a key"),
         (false, false) => warn(
             "not available: the system does not tell whose process calls over TCP, so every local \
@@ -159,6 +216,20 @@ pub(super) async fn callers(config: &Config) -> Finding {
                 false => "Set policy.anonymous = \"none\" and give each tool a key: `client add`.",
             },
         ),
+    }
+}
+
+/// Says which other users are not refused.
+fn let_in(config: &Config) -> String {
+    let named = |key: &str, names: &[String]| {
+        (!names.is_empty()).then(|| format!("{key} ({})", names.join(", ")))
+    };
+    let users = named("listen.users", &config.listen.users);
+    let groups = named("listen.groups", &config.listen.groups);
+    let named: Vec<_> = users.into_iter().chain(groups).collect();
+    match named.is_empty() {
+        true => String::new(),
+        false => format!(", but for those of {}", named.join(" and ")),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exit::Report;
-use super::running::{Running, in_use};
+use super::running::{Other, RESTART, Running, in_use};
 use super::status::token as token_of;
 use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
 use crate::admin::wire::Session;
@@ -109,6 +109,8 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let own = &config.upstream.origin;
     let credentials = daemon::credentials(config, paths);
     let serving = Running::of(config, paths).status().await;
+    let other = serving.as_ref().and_then(|status| Other::of(status, own, paths));
+    let other = other.as_ref();
     let (config, keys) = match &serving {
         Some(status) => in_use(config, paths, status),
         None => (config.clone(), vec![]),
@@ -119,12 +121,12 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     let stored = async {
         let daemon = serving.as_ref().map(|status| &status.session);
         let store = timed("store", local::store(config, paths, &credentials, daemon)).await;
-        [store, timed("login", local::login(&credentials, daemon)).await]
+        [store, timed("login", local::login(&credentials, own, other, paths, daemon)).await]
     };
     let here = async {
         let is_there = serving.is_some() || running.is_there().await;
         [
-            timed("daemon", local::daemon(is_there, &paths.profile, &keys)).await,
+            timed("daemon", local::daemon(is_there, &paths.profile, &keys, other, own)).await,
             timed("port", local::port(config, is_there)).await,
             timed("callers", local::callers(config)).await,
             timed("service", local::service(paths)).await,
@@ -140,20 +142,20 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
         known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
     }
     let daemon = serving.as_ref().map(|status| &status.session);
-    lines.extend(token(config, own, paths, daemon, print).await);
+    lines.extend(token(config, (own, other), paths, daemon, print).await);
     lines
 }
 
 /// Asks who is logged in, as everything else will: the token and what it may do.
 async fn token(
     config: &Config,
-    own: &Origin,
+    (own, other): (&Origin, Option<&Other>),
     paths: &Paths,
     daemon: Option<&Session>,
     print: Print,
 ) -> [Line; 2] {
     let began = Instant::now();
-    let asked = whoami::ask(config, own, paths, print).await;
+    let asked = whoami::ask(config, own, other, paths, print).await;
     let elapsed = began.elapsed();
     let (token, access) = match asked {
         Ok((me, through)) => {

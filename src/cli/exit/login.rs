@@ -113,7 +113,7 @@ pub(super) fn login(error: &Login) -> Report {
             "Set credentials.source to \"auto\" or \"keychain\", or log in with --session-only."
                 .to_owned(),
         ),
-        Login::OtherUpstream { serving, .. } => Some(other_upstream(serving)),
+        Login::OtherUpstream { other, .. } => Some(other.hint()),
         Login::NoImport => Some(
             "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in \
              has them."
@@ -183,19 +183,12 @@ pub(super) fn whoami_code(error: &Whoami) -> Code {
 
 pub(super) fn whoami(error: &Whoami) -> Report {
     let hint = match error {
-        Whoami::OtherUpstream { serving, .. } => Some(other_upstream(serving)),
+        Whoami::OtherUpstream { other, .. } => Some(other.hint()),
         Whoami::Forbidden => Some(ASK_ADMINISTRATOR.to_owned()),
         Whoami::Offline(_) | Whoami::Unclear(_) => Some(OFFLINE.to_owned()),
         Whoami::Daemon { hint, .. } => hint.clone(),
     };
     Report { sentence: error.to_string(), causes: causes(error), hint }
-}
-
-fn other_upstream(serving: &str) -> String {
-    format!(
-        "Restart the daemon, so that it serves the upstream.origin that is configured now; or give \
-         this command --upstream {serving}."
-    )
 }
 
 const ASK_ADMINISTRATOR: &str =

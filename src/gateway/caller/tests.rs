@@ -65,17 +65,34 @@ fn a_key_in_any_other_place_or_form_is_refused() {
         &basic(&format!("\u{3ff}\u{3fe}:x:{KEY}")).replace('+', "-").replace('/', "_"),
         &basic(&format!("me:x:{KEY}")).replacen("Basic ", "Basic !", 1),
     ] {
-        for name in ["authorization", "proxy-authorization"] {
-            assert_eq!(found(name, value), Err(Error::Misplaced), "{name}: {value}");
+        for (name, place) in
+            [("authorization", "Authorization"), ("proxy-authorization", "Proxy-Authorization")]
+        {
+            assert_eq!(
+                found(name, value).unwrap_err().to_string(),
+                format!("the client key in {place} is written in a form that is not accepted"),
+                "{value}"
+            );
         }
     }
-    for name in ["cookie", "x-api-key", "referer", "user-agent", "proxy_authorization", "x"] {
+    for (name, place) in [
+        ("cookie", "Cookie"),
+        ("x-api-key", "X-Api-Key"),
+        ("referer", "Referer"),
+        ("user-agent", "User-Agent"),
+        ("proxy_authorization", "another header"),
+        ("x", "another header"),
+    ] {
         for value in [KEY, &upper, &encoded, &format!("a={KEY}; b"), &basic(&format!("me:{KEY}"))] {
-            assert_eq!(found(name, value), Err(Error::Misplaced), "{name}: {value}");
+            assert_eq!(
+                found(name, value).unwrap_err().to_string(),
+                format!("a client key stands in {place}, where keys are not accepted"),
+                "{value}"
+            );
         }
     }
     let name = KEY.to_owned();
-    assert_eq!(found(&name, "x"), Err(Error::Misplaced));
+    assert_eq!(found(&name, "x"), Err(Error::Misplaced(Place::AnotherHeader)));
 }
 
 #[test]
@@ -99,8 +116,13 @@ fn what_only_reminds_of_a_key_is_left_alone() {
     for target in ["/api/spaces/coworkers?q=nxp_holdings", "/", "/api/nxp_/x", "/a?t=abcnxp_x"] {
         assert_eq!(check_target(&target.parse().unwrap()), Ok(()), "{target}");
     }
-    for target in [format!("/api/{KEY}"), format!("/?k={KEY}"), format!("/a%2F{KEY}?x")] {
-        assert_eq!(check_target(&target.parse().unwrap()), Err(Error::Misplaced), "{target}");
+    for (target, place) in [
+        (format!("/api/{KEY}"), Place::Path),
+        (format!("/?k={KEY}"), Place::Query),
+        (format!("/a%2F{KEY}?x"), Place::Path),
+    ] {
+        let refused = Err(Error::Misplaced(place));
+        assert_eq!(check_target(&target.parse().unwrap()), refused, "{target}");
     }
 }
 

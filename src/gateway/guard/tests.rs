@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::clients::{Clients, Refused};
+use crate::clients::Clients;
 use crate::clock::Clock;
 
 #[test]
@@ -184,16 +184,32 @@ fn another_users_process_is_refused() {
 
 #[test]
 fn a_key_that_is_not_good_is_refused_wherever_it_is_shown() {
-    for (name, value) in [
-        ("nexudus-proxy-key", "nxp_unknown"),
-        ("nexudus-proxy-key", ""),
-        ("authorization", "Bearer nxp_unknown"),
-        ("proxy-authorization", "Bearer nxp_unknown"),
-    ] {
+    let refused = |name: &str, value: &str| {
         let refused = checked("GET", "/", &[("host", "localhost"), (name, value)]);
-        let unknown = caller::Error::Refused(Refused::Unknown);
-        assert_eq!(refused, Err(Error::Client(unknown)), "{name}");
+        refused.unwrap_err().to_string()
+    };
+    // Well-formed, and nobody's.
+    let (key, bearer) = (UNKNOWN, format!("Bearer {UNKNOWN}"));
+    for (name, value) in
+        [("nexudus-proxy-key", key), ("authorization", &bearer), ("proxy-authorization", &bearer)]
+    {
+        assert_eq!(refused(name, value), "the client key is unknown or revoked", "{name}");
     }
+    // A new key would fare no better: these say what is wrong with how it is shown.
+    for (name, value, place) in [
+        ("nexudus-proxy-key", format!("\"{key}\""), "Nexudus-Proxy-Key"),
+        ("nexudus-proxy-key", format!("'{key}'"), "Nexudus-Proxy-Key"),
+        ("nexudus_proxy_key", bearer.clone(), "Nexudus-Proxy-Key"),
+        ("nexudus-proxy-key", key.to_uppercase(), "Nexudus-Proxy-Key"),
+        ("nexudus-proxy-key", "nxp_cut".to_owned(), "Nexudus-Proxy-Key"),
+        ("authorization", "Bearer nxp_cut".to_owned(), "Authorization"),
+        ("proxy-authorization", "Bearer nxp_cut".to_owned(), "Proxy-Authorization"),
+    ] {
+        let said = format!("the client key in {place} is written in a form that is not accepted");
+        assert_eq!(refused(name, &value), said, "{value}");
+    }
+    let empty = "there is no client key in Nexudus-Proxy-Key: it is empty";
+    assert_eq!(refused("nexudus-proxy-key", " "), empty);
     let other = [("host", "localhost"), ("authorization", "Bearer something else")];
     assert_eq!(checked("GET", "/", &other), Ok(()));
 }
@@ -211,6 +227,8 @@ fn where_a_key_is_needed_only_the_login_may_come_without() {
     assert_eq!(checked("GET", "/api/token"), needed);
     assert_eq!(checked("POST", "/api/token/"), needed);
 }
+
+const UNKNOWN: &str = "nxp_abcdefghijklmnopqrstuvwxyz234567l4fn3v";
 
 fn checked(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), Error> {
     let (head, ()) = request(method, target, headers).into_parts();

@@ -2,6 +2,7 @@
 //!
 //! The matches name every variant: a new error does not compile until all of these are written.
 
+mod client;
 mod upstream_error;
 
 use std::borrow::Cow;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use http::header::{ALLOW, SEC_WEBSOCKET_VERSION};
 use http::{HeaderName, StatusCode};
 
-use crate::clients::{self, Spent};
-use crate::gateway::{Error, caller, guard, policy};
+use crate::clients::Spent;
+use crate::gateway::{Error, guard, policy};
 use crate::throttle;
 use crate::upstream::{Fault, Repeat};
 
@@ -102,14 +103,11 @@ pub(super) fn tell(error: &Error) -> Told {
         )
         .retry(Duration::from_secs(1))
         .closing(),
-        Error::Unserved(_) => Told::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "daemon.draining",
-            "No daemon serves",
-            "Run `nexudus-proxy serve`, or start the command of `run` again.",
-        )
-        .retry(Duration::from_secs(1))
-        .closing(),
+        Error::Unserved { hint, .. } => {
+            Told::new(StatusCode::SERVICE_UNAVAILABLE, "daemon.draining", "No daemon serves", *hint)
+                .retry(Duration::from_secs(1))
+                .closing()
+        }
         Error::Internal => Told::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "daemon.internal",
@@ -181,7 +179,8 @@ fn tell_guard(error: guard::Error) -> Told {
             "guard.origin",
             "Request from a browser",
             format!(
-                "Ask from a program. A proxy that passes a page's requests on must drop {headers}."
+                "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
+                 passes a page's requests on must drop them (README)."
             ),
         )
         .closing(),
@@ -189,7 +188,8 @@ fn tell_guard(error: guard::Error) -> Told {
             StatusCode::FORBIDDEN,
             "guard.user",
             "Another user's process",
-            "Call as the user who runs the daemon, or name yours in listen.users.",
+            "Call as the user who runs the daemon, or name yours in listen.users, then restart the \
+             daemon.",
         )
         .closing(),
         E::Method => Told::new(
@@ -216,27 +216,7 @@ fn tell_guard(error: guard::Error) -> Told {
                 _ => told,
             }
         }
-        E::Client(error) => Told::new(
-            StatusCode::FORBIDDEN,
-            "guard.client",
-            "Client key needed",
-            match error {
-                caller::Error::Needed => {
-                    "Send `Nexudus-Proxy-Key: KEY`; `nexudus-proxy client add NAME` makes one."
-                }
-                caller::Error::Two => "Send one key.",
-                caller::Error::Misplaced => {
-                    "Send it exactly as it was printed, and nowhere else: `Nexudus-Proxy-Key: KEY`, \
-                     `Authorization: Bearer KEY`, or as the password of Basic."
-                }
-                caller::Error::Refused(clients::Refused::Unreadable) => {
-                    "Look at `nexudus-proxy client list`; the file is left as it is."
-                }
-                caller::Error::Refused(_) => {
-                    "Ask whoever runs the daemon for a new key: `nexudus-proxy client add NAME`."
-                }
-            },
-        ),
+        E::Client(error) => client::tell(error),
     }
 }
 
@@ -250,7 +230,7 @@ fn tell_policy(error: &policy::Error) -> Told {
             "request.target",
             "Ambiguous request target",
             if matches!(error, E::Endless) {
-                "Write the path plainly."
+                PLAINLY
             } else {
                 "Ask for /api/token in exactly that spelling."
             },
@@ -266,20 +246,26 @@ fn tell_policy(error: &policy::Error) -> Told {
             denied("`nexudus-proxy policy explain METHOD PATH` says what may be asked.")
         }
         E::NotAllowed => denied("Use a key whose rules allow it: `nexudus-proxy client list`."),
-        E::Ambiguous => denied("Write the path plainly, without dot segments and encoded slashes."),
-        E::Indirect(_) => denied("Send each request by itself, to the path that it is about."),
+        E::Ambiguous => denied(PLAINLY),
+        E::Indirect(words) => denied(match words {
+            words if words.starts_with("/api/auth/me") => "Ask for `/api/auth/me`.",
+            words if words.contains("/user/me") => "Ask for the path that ends in `/user/me`.",
+            _ => "Send each request by itself, to the path that it is about.",
+        }),
         E::Override(_) => denied("Send the request with the method and the path that it is about."),
         E::Form => {
             denied("Send less than limits.replay_body, in UTF-8 and not compressed, or JSON.")
         }
-        E::LoginMaterial(_) | E::LoginMaterialInside => {
-            denied("Ask without a key, or add a client with a rule that names this path.")
+        E::LoginMaterial(words) => denied(client::naming(words)),
+        E::LoginMaterialInside => {
+            denied("No limited caller gets this answer: ask whoever runs the daemon.")
         }
         E::ReadOnly => Told::new(
             StatusCode::FORBIDDEN,
             "policy.read-only",
             "Reading only",
-            "Use a key that may write, or ask whoever runs the daemon.",
+            "To write, or to read other paths: `nexudus-proxy client add NAME --allow 'METHOD /path'` \
+             without --read-only lets one client do this.",
         ),
         E::Spent(Spent::Rate(after)) => Told::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -345,6 +331,11 @@ fn tell_body(fault: Fault) -> Told {
     }
 }
 
+/// For a path in which something has two meanings.
+const PLAINLY: &str = "Write the path plainly: without dot segments, encoded slashes, backslashes, \
+    control characters, cookieless segments such as `(S(x))`, bytes that are not UTF-8, and letters in \
+    disguise (those that cannot be seen, or stand for an ASCII letter or mark).";
+
 /// [`guard::FORWARDED`] as `Allow` wants it.
 pub(super) const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
 
@@ -356,5 +347,85 @@ mod tests {
     fn the_allow_header_names_what_is_forwarded() {
         let names = guard::FORWARDED.each_ref().map(http::Method::as_str);
         assert_eq!(METHODS, names.join(", "));
+    }
+
+    #[test]
+    fn each_hint_is_a_way_that_works() {
+        use policy::Error as P;
+        for (error, hint) in [
+            (
+                P::LoginMaterial("/api/sys/users"),
+                "`nexudus-proxy client add NAME --allow 'GET /api/sys/users/**'` lets one client do",
+            ),
+            (
+                P::LoginMaterial("/api/sys/refreshtokens"),
+                "`nexudus-proxy client add NAME --allow 'GET /api/sys/refreshtokens/**'` lets one",
+            ),
+            (
+                P::LoginMaterial("*/token/refresh"),
+                "`nexudus-proxy client add NAME --allow '* /api/sys/users/*/token/refresh'` lets one",
+            ),
+            (P::Indirect("/api/auth/me.*"), "Ask for `/api/auth/me`."),
+            (P::Indirect("/api/auth/me/*"), "Ask for `/api/auth/me`."),
+            (P::Indirect("/**/user/me/*"), "Ask for the path that ends in `/user/me`."),
+            (
+                P::Indirect("/**/$batch*"),
+                "Send each request by itself, to the path that it is about.",
+            ),
+            (P::Ambiguous, "Write the path plainly: without dot segments, encoded slashes, "),
+            (P::Ambiguous, "cookieless segments such as `(S(x))`"),
+            (P::Ambiguous, "letters in disguise"),
+            (P::ReadOnly, "--allow 'METHOD /path'` without --read-only lets one client do this."),
+        ] {
+            let told = tell_policy(&error).hint.unwrap();
+            assert!(told.contains(hint), "{error:?}: {told}");
+            assert!(!told.contains("without a key"), "{told}");
+        }
+        let told = tell_guard(guard::Error::User).hint.unwrap();
+        assert!(told.ends_with("name yours in listen.users, then restart the daemon."), "{told}");
+    }
+
+    /// What the hints of login material name is a rule by which it is let through.
+    #[test]
+    fn the_rules_that_hints_name_let_login_material_through() {
+        for (material, method, path) in [
+            ("/api/sys/users", "GET", "/api/sys/users/5"),
+            ("/api/sys/refreshtokens", "GET", "/api/sys/refreshtokens"),
+            ("*/token/refresh", "POST", "/api/sys/users/5/token/refresh"),
+        ] {
+            let hint = client::naming(material);
+            let rule = hint.split('\'').nth(1).unwrap();
+            let allow = vec![crate::config::Rule::read(rule).unwrap()];
+            let limits = crate::clients::Limits { allow, ..Default::default() };
+            let config = crate::config::Config::default();
+            let told = crate::gateway::explain(method, path, Some(&limits), &config);
+            assert!(told.is_allowed, "{rule}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_told_what_is_wrong_with_it() {
+        use crate::clients::Refused;
+        use crate::gateway::caller::{Error as C, Place};
+        for (error, title, hint) in [
+            (C::Needed, "Client key needed", "`nexudus-proxy client add NAME` makes one."),
+            (
+                C::Misplaced(Place::Query),
+                "Client key in a wrong place",
+                "exactly as printed, nothing",
+            ),
+            (
+                C::Malformed(Place::Own),
+                "Malformed client key",
+                "exactly as printed, nothing around it",
+            ),
+            (C::Empty(Place::Own), "Empty client key", "exactly as printed, nothing around it"),
+            (C::Refused(Refused::Unknown), "Client key refused", "for a new key: `nexudus-proxy "),
+        ] {
+            let told = client::tell(error);
+            let said = told.hint.unwrap();
+            assert_eq!((told.title, told.code), (title, "guard.client"));
+            assert!(said.contains(hint), "{said}");
+        }
     }
 }

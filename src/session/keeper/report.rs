@@ -20,7 +20,7 @@ use crate::session::view::Keeping;
 impl<I: Issuer> Keeper<I> {
     pub(super) fn note_problem(&mut self, problem: Option<String>) {
         if let Some(problem) = problem.as_ref().filter(|_| self.problem != problem) {
-            warn!(error = problem, "the state directory is not as it should be");
+            warn!(error = problem, "trouble with the saved session");
         }
         self.problem = problem;
     }

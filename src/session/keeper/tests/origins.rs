@@ -24,7 +24,12 @@ async fn another_origin_gets_neither_token_and_the_first_one_finds_its_own_again
         trouble.cause.as_deref(),
         Some("the stored login is for https://spaces.nexudus.com, not for https://b.example")
     );
-    assert!(trouble.hint.starts_with("Run `nexudus-proxy login` to log in there too"));
+    assert_eq!(
+        trouble.hint,
+        "Run `nexudus-proxy login` to log in to https://b.example as well (without a keychain: \
+         `login --session-only`); or set upstream.origin back to https://spaces.nexudus.com: that \
+         login is kept."
+    );
     assert!(b.bearer().is_err());
     retire(b).await;
     assert_eq!(world.grants(), ["password p"]);
@@ -87,6 +92,7 @@ async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
     assert_eq!(error.code(), "session.not-logged-in");
     let cause = session.view().error.as_ref().unwrap().cause.clone().unwrap();
     assert_eq!(cause, "session.sealed is from before the last login or logout and is not used");
+    assert_eq!(error.hint(), "Run `nexudus-proxy login`.", "there is nothing to repair");
     assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
     // Whoever logs in again is served again, and goes on counting.
     let again = world.daemon();
