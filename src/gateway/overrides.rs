@@ -30,10 +30,9 @@ pub(super) fn in_head(headers: &HeaderMap) -> bool {
 
 /// Says whether a query has a field that does.
 pub(super) fn in_query(query: &str) -> bool {
-    query.split(['&', ';', '?', '#']).any(|field| {
-        let name = field.split('=').next().unwrap_or_default();
-        is_override(name.as_bytes())
-    })
+    let fields = query.split(['&', ';', '?', '#']).map(str::as_bytes);
+    // What costs too much to look through is refused as what it may be.
+    look_through(fields) != Form::Plain
 }
 
 /// Looks for such a field in the form that a body is.
@@ -54,34 +53,47 @@ pub(super) fn in_body(headers: &HeaderMap, body: &Kept) -> Form {
     if headers.contains_key(CONTENT_ENCODING) || types().any(has_odd_charset) {
         return Form::Unknown;
     }
-    let found = match is_multipart {
+    match is_multipart {
         true => mentions(bytes),
-        false => bytes
-            .split(|byte| matches!(byte, b'&' | b';'))
-            .any(|field| is_override(field.split(|byte| *byte == b'=').next().unwrap_or_default())),
-    };
-    if found { Form::Overriding } else { Form::Plain }
+        false => look_through(bytes.split(|byte| matches!(byte, b'&' | b';'))),
+    }
 }
 
-/// Says whether a field of a form or a query has such a name, under every decoding.
-fn is_override(name: &[u8]) -> bool {
+/// Looks at the name of each of these fields. All of them together cost a bounded amount of work.
+fn look_through<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Form {
+    let mut left = MOST_DECODED;
+    let found = fields.find_map(|field| {
+        let name = field.split(|byte| *byte == b'=').next().unwrap_or_default();
+        match is_override(name, &mut left) {
+            Some(false) => None,
+            Some(true) => Some(Form::Overriding),
+            None => Some(Form::Unknown),
+        }
+    });
+    found.unwrap_or(Form::Plain)
+}
+
+/// Says whether a field of a form or a query has such a name, under every decoding, or `None` if
+/// decoding it takes more work than is `left`.
+fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
     let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+');
     if name.iter().all(is_plain) {
         // As long as the longest; a name that is longer is another.
         let mut lower = [0; 24];
-        let Some(lower) = lower.get_mut(..name.trim_ascii().len()) else { return false };
+        let Some(lower) = lower.get_mut(..name.trim_ascii().len()) else { return Some(false) };
         lower.copy_from_slice(name.trim_ascii());
         lower.make_ascii_lowercase();
-        return std::str::from_utf8(lower).is_ok_and(headers::overrides_method);
+        return Some(std::str::from_utf8(lower).is_ok_and(headers::overrides_method));
     }
-    target::words(name).iter().any(|name| headers::overrides_method(name.trim()))
+    let words = target::words(name, left)?;
+    Some(words.iter().any(|name| headers::overrides_method(name.trim())))
 }
 
 /// Says whether a body in parts names such a field anywhere: how its heads are read depends on the
 /// server.
-fn mentions(body: &[u8]) -> bool {
+fn mentions(body: &[u8]) -> Form {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    body.split(|byte| !is_part(byte)).any(is_override)
+    look_through(body.split(|byte| !is_part(byte)))
 }
 
 /// Says whether a form may be in letters of which ASCII is not a part, as UTF-16 and EBCDIC.
@@ -97,6 +109,10 @@ fn has_odd_charset(content_type: &[u8]) -> bool {
     // A second one would be as good as the first.
     !is_usual || has_odd_charset(&lower[at + 7..])
 }
+
+/// The work of decoding the names of one query or form, as `target::words` counts it: a few
+/// milliseconds. Plain names cost none of it.
+const MOST_DECODED: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -168,6 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn odd_names_are_decoded_for_a_bounded_amount_of_work() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
+        for field in ["%ff&", "%&", "+&", "%25&", "%ef%b7%ba&", "%ef%b7%ba", "%", "%ff"] {
+            let form = field.repeat((1 << 20) / field.len());
+            target::reset_work();
+            assert_eq!(in_body(&headers, &whole(form)), Form::Unknown, "{field}");
+            assert!(target::work() <= MOST_DECODED, "{field}: {}", target::work());
+        }
+        assert!(in_query(&"%&".repeat(8 << 10)));
+        let plain = "name=%ff&".repeat(100 << 10) + &"Items%5B0%5D.Name=x&".repeat(1000);
+        assert_eq!(in_body(&headers, &whole(plain)), Form::Plain);
+        assert!(!in_query(&"Items%5B0%5D.Name=x&".repeat(500)));
+    }
+
+    #[test]
     fn a_form_that_is_compressed_or_too_large_is_not_known() {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
@@ -177,8 +209,8 @@ mod tests {
         assert_eq!(in_body(&headers, &whole("a=b")), Form::Unknown);
     }
 
-    fn whole(body: &'static str) -> Kept {
+    fn whole(body: impl Into<Bytes>) -> Kept {
         let permit = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Kept::Whole(Bytes::from_static(body.as_bytes()), permit)
+        Kept::Whole(body.into(), permit)
     }
 }

@@ -246,21 +246,73 @@ impl Readings<'_> {
     }
 }
 
-/// Returns the words that the name of a field in a form or a query can be read as.
-pub(super) fn words(name: &[u8]) -> Vec<String> {
+/// Returns the words that the name of a field in a form or a query can be read as, or `None` if that
+/// takes more work than is `left`.
+pub(super) fn words(name: &[u8], left: &mut usize) -> Option<Vec<String>> {
     let mut words = vec![];
+    spend(left, WORD_COST + name.len())?;
     let mut bytes = name.to_vec();
     bytes.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
     for _ in 0..=ROUNDS {
         let (text, others) = percent::texts(&bytes);
         for text in others.into_iter().chain([text.into_owned()]) {
+            if !text.is_ascii() {
+                spend(left, WORD_COST + walk_cost(&text))?;
+            }
             let text = fold(&text);
-            words.extend([nearest::compared(&text), nearest::converted(&text), text]);
+            if !text.is_ascii() {
+                words.extend([nearest::compared(&text), nearest::converted(&text)]);
+            }
+            words.push(text);
         }
-        bytes = percent::decoded_once(&bytes);
+        let next = percent::decoded_once(&bytes);
+        if next == bytes {
+            break;
+        }
+        bytes = next;
+        spend(left, WORD_COST + bytes.len())?;
     }
-    words
+    Some(words)
 }
+
+/// Takes the cost of some work from what is `left`; `None` if it is more.
+fn spend(left: &mut usize, cost: usize) -> Option<()> {
+    *left = left.checked_sub(cost)?;
+    #[cfg(test)]
+    WORK.set(WORK.get() + cost);
+    Some(())
+}
+
+/// What it costs to take every step on a text, in bytes of a plain one: segments are looked at one by
+/// one, and letters beyond ASCII are decomposed several times.
+fn walk_cost(text: &str) -> usize {
+    let cost = |letter| match letter {
+        '/' => 8,
+        letter if letter.is_ascii() => 1,
+        letter => 16 * nearest::most_expanded(letter),
+    };
+    text.chars().map(cost).sum()
+}
+
+#[cfg(test)]
+thread_local! {
+    static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Forgets what was spent.
+#[cfg(test)]
+pub(super) fn reset_work() {
+    WORK.set(0);
+}
+
+/// Returns what was spent on names since.
+#[cfg(test)]
+pub(super) fn work() -> usize {
+    WORK.get()
+}
+
+/// What a word costs beside its letters: its allocations.
+const WORD_COST: usize = 32;
 
 /// Also behind another layer of encoding: every round is looked at.
 const ENCODED_SEPARATORS: [&str; 2] = ["%2f", "%5c"];

@@ -34,6 +34,15 @@ pub(super) fn converted(text: &str) -> String {
     text.chars().map(nearest).collect()
 }
 
+/// Returns about how many letters a letter beyond ASCII is decomposed into at most.
+pub(super) fn most_expanded(letter: char) -> usize {
+    match letter {
+        '\u{fdfa}' => 18,
+        '\u{3200}'..='\u{33ff}' | '\u{fdf0}'..='\u{fdff}' => 8,
+        _ => 2,
+    }
+}
+
 /// Says whether a text holds letters that no tool has reason to write into a path: those that cannot
 /// be seen, and those that stand for an ASCII letter or for a mark that divides a path. A letter with
 /// an accent is not among them.
