@@ -143,14 +143,21 @@ impl Readings<'_> {
     }
 
     fn step(&mut self, text: &str) {
+        // Before the work, since it may be most of all.
+        self.charge(walk_cost(text));
+        if self.is_endless {
+            return;
+        }
         self.is_ambiguous |= text.contains('\\') || text.chars().any(char::is_control);
         self.undo_encoding(text);
-        self.add(&text.replace('\\', "/"));
+        if text.contains('\\') {
+            self.add(&text.replace('\\', "/"));
+        }
         self.cut(text);
         self.resolve(text);
         self.trim(text);
         self.take_out(text);
-        if !text.is_ascii() {
+        if !text.is_ascii() && !self.is_endless {
             self.is_ambiguous = self.is_ambiguous || nearest::is_treacherous(text);
             self.add(&nearest::compared(text));
             self.add(&nearest::converted(text));
@@ -227,22 +234,29 @@ impl Readings<'_> {
     }
 
     fn add_segments(&mut self, text: &str, of: impl Fn(&str) -> &str) {
-        self.add(&text.split('/').map(of).collect::<Vec<_>>().join("/"));
+        if !self.is_endless {
+            self.add(&text.split('/').map(of).collect::<Vec<_>>().join("/"));
+        }
     }
 
     fn add(&mut self, text: &str) {
+        // Also what is known already: the work is what is bounded.
+        self.charge(text.len());
         if self.is_endless {
             return;
         }
-        // Also what is known already: the work is what is bounded.
-        self.tried += text.len();
         // Every step may look for the slash that a path begins with.
         let slash = if text.starts_with('/') { "" } else { "/" };
         let folded = fold(&[slash, text].concat());
         if !self.odd.contains(&folded) {
             self.odd.push(folded);
         }
-        self.is_endless = self.odd.len() > MOST_READINGS || self.tried > MOST_TRIED;
+        self.is_endless = self.odd.len() > MOST_READINGS;
+    }
+
+    fn charge(&mut self, cost: usize) {
+        self.tried += cost;
+        self.is_endless |= self.tried > MOST_TRIED;
     }
 }
 
@@ -324,8 +338,9 @@ const ROUNDS: usize = 4;
 /// each step and each rule.
 const MOST_READINGS: usize = 192;
 
-/// The bytes of all that is tried for one path: a few milliseconds.
-const MOST_TRIED: usize = 256 << 10;
+/// The bytes of all that is tried for one path, and what the steps on it cost (`walk_cost`): a few
+/// milliseconds.
+const MOST_TRIED: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -445,6 +460,25 @@ mod tests {
         }
         for path in [odd("a%20b;c/", 100), odd("caf%C3%A9/", 50), odd("x(5)/", 200)] {
             assert!(!Readings::of(&path).is_endless(), "{path:.60}");
+        }
+    }
+
+    #[test]
+    fn an_odd_path_costs_no_more_than_a_few_walks_over_it() {
+        for piece in ["%ef%b7%ba", "a./", "a;b/", "%c3%a8/", "%ef%b7%ba/", "%ff", "%e3%8c%80"] {
+            let path = format!("/{}", piece.repeat((16 << 10) / piece.len()));
+            nearest::DECOMPOSED.set(0);
+            let readings = Readings::of(&path);
+            assert!(readings.is_endless() && readings.is_ambiguous(), "{piece}");
+            let kept: usize = readings.odd.iter().map(String::len).sum();
+            assert!(kept <= MOST_TRIED, "{piece}: {kept}");
+            let decomposed = nearest::DECOMPOSED.get();
+            assert!(decomposed <= 16 << 10, "{piece}: {decomposed}");
+        }
+        // Honest ones of some hundred bytes.
+        for path in ["caf%C3%A9%20", "%E6%9D%B1%E4%BA%AC", "%D0%B6/", "O%E2%80%99Brien/"] {
+            let path = format!("/api/{}", path.repeat(600 / path.len()));
+            assert!(!Readings::of(&path).is_endless(), "{path}: {}", Readings::of(&path).tried);
         }
     }
 
