@@ -7,6 +7,7 @@
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use memchr::memchr_iter;
 
 use super::headers;
 use super::target;
@@ -54,6 +55,7 @@ pub(super) fn in_body(headers: &HeaderMap, body: &Kept) -> Form {
         return Form::Unknown;
     }
     match is_multipart {
+        true if has_odd_disposition(bytes) => Form::Unknown,
         true => mentions(bytes),
         false => look_through(bytes.split(|byte| matches!(byte, b'&' | b';'))),
     }
@@ -76,7 +78,7 @@ fn look_through<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Form {
 /// Says whether a field of a form or a query has such a name, under every decoding, or `None` if
 /// decoding it takes more work than is `left`.
 fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
-    let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+');
+    let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+' | 0);
     if name.iter().all(is_plain) {
         // As long as the longest; a name that is longer is another.
         let mut lower = [0; 24];
@@ -86,7 +88,9 @@ fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
         return Some(std::str::from_utf8(lower).is_ok_and(headers::overrides_method));
     }
     let words = target::words(name, left)?;
-    Some(words.iter().any(|name| headers::overrides_method(name.trim())))
+    // To some servers a NUL ends a name.
+    let is_it = |name: &str| headers::overrides_method(name.trim());
+    Some(words.iter().any(|name| is_it(name) || name.split('\0').any(is_it)))
 }
 
 /// Says whether a body in parts names such a field anywhere: how its heads are read depends on the
@@ -94,6 +98,33 @@ fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
 fn mentions(body: &[u8]) -> Form {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     look_through(body.split(|byte| !is_part(byte)))
+}
+
+/// Says whether a part's name may be encoded in a way of which servers differ: as in mail (RFC 2047),
+/// as an extended parameter (RFC 8187), with escapes, in percent-encoding.
+fn has_odd_disposition(body: &[u8]) -> bool {
+    let (before, after) = (&b"content"[..], &b"-disposition"[..]);
+    // A head that was looked through is not looked through again.
+    let mut seen = 0;
+    memchr_iter(b'-', body).any(|at| {
+        let (head, rest) = body.split_at(at);
+        let is_it = at >= seen
+            && rest.get(..after.len()).is_some_and(|it| it.eq_ignore_ascii_case(after))
+            && head
+                .len()
+                .checked_sub(before.len())
+                .is_some_and(|start| head[start..].eq_ignore_ascii_case(before));
+        if !is_it {
+            return false;
+        }
+        let ends = |window: &[u8]| window == b"\n\r\n" || window.starts_with(b"\n\n");
+        let end = rest.windows(3).position(ends).unwrap_or(rest.len());
+        seen = at + end;
+        let fields = &rest[..end];
+        // A `*` belongs to an extended parameter, or to one in pieces.
+        fields.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'*'))
+            || fields.windows(2).any(|pair| pair == b"=?")
+    })
 }
 
 /// Says whether a form may be in letters of which ASCII is not a part, as UTF-16 and EBCDIC.
@@ -135,6 +166,8 @@ mod tests {
             "_m%C3%A9thod=PUT",
             "_meth%E2%80%8Bod=PUT",
             "X-Method-Override=DELETE",
+            "_method%00=PUT",
+            "_method%2500x=PUT",
         ] {
             assert!(in_query(query), "{query}");
         }
@@ -175,12 +208,43 @@ mod tests {
                 "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--",
                 Form::Plain,
             ),
+            (URLENCODED, "a=b&_method%00=PUT", Form::Overriding),
+            (URLENCODED, "a=b&_method%00x=PUT", Form::Overriding),
+            (URLENCODED, "_method\0=PUT", Form::Overriding),
             ("application/json", "{\"_method\":\"DELETE\"}", Form::Plain),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, kind.parse().unwrap());
             assert_eq!(in_body(&headers, &whole(body)), found, "{kind}: {body}");
         }
+    }
+
+    #[test]
+    fn a_part_whose_name_may_be_encoded_is_not_known() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=x".parse().unwrap());
+        let form = |parameters: &str, value: &str| {
+            let usual = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n%\\\r\n";
+            format!(
+                "{usual}--x\r\ncontent-DISPOSITION: form-data; {parameters}\r\n\r\n{value}\r\n--x--"
+            )
+        };
+        for parameters in [
+            "name=\"=?utf-8?B?X21ldGhvZA==?=\"",
+            "name==?utf-8?Q?=5Fmethod?=",
+            "name*=utf-8''%5Fmethod",
+            "name*=utf-8''x",
+            "name*0=_met; name*1=hod",
+            "name=\"_met\\hod\"",
+            "name=%5Fmethod",
+            "\r\n name=\"%5Fmethod\"",
+        ] {
+            let body = form(parameters, "PUT");
+            assert_eq!(in_body(&headers, &whole(body)), Form::Unknown, "{parameters}");
+        }
+        // What is in the parts does not count.
+        let body = form("name=\"photo\"; filename=\"a b.png\"", "100% \\ =?x?= a*=b");
+        assert_eq!(in_body(&headers, &whole(body)), Form::Plain);
     }
 
     #[test]
