@@ -25,7 +25,10 @@ use crate::config::{Pace, Rule};
 
 pub use self::file::{Kept, add, list, revoke};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
-pub use self::scan::{REDACTED, contains_key, contains_key_start, loggable_path};
+pub use self::scan::{
+    MOST_UNDONE, REDACTED, contains_key, contains_key_start, contains_key_start_within,
+    contains_key_within, loggable_path,
+};
 
 /// How far a client may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,14 +12,27 @@ use super::key::{LENGTH, PREFIX};
 
 /// Says whether `text` contains what has the shape of a key, as it stands or percent-encoded.
 pub fn contains_key(text: &[u8]) -> bool {
-    contains(text, |before| !is_word(before), LENGTH - PREFIX.len())
+    let mut left = usize::MAX;
+    contains_key_within(text, &mut left)
+}
+
+/// Says the same, or that it may be so, as soon as undoing the percent-encoding of `text` takes more
+/// work than is `left` (at first `MOST_UNDONE`).
+pub fn contains_key_within(text: &[u8], left: &mut usize) -> bool {
+    contains(text, |before| !is_word(before), LENGTH - PREFIX.len(), left)
 }
 
 /// Says whether a credential in `text`, the value of an authorization field, begins as a key does:
 /// at its start, or where a parameter of it starts.
 pub fn contains_key_start(text: &[u8]) -> bool {
+    let mut left = usize::MAX;
+    contains_key_start_within(text, &mut left)
+}
+
+/// Says the same as `contains_key_start` as `contains_key_within` does.
+pub fn contains_key_start_within(text: &[u8], left: &mut usize) -> bool {
     let separates = |before: u8| before.is_ascii_whitespace() || b"\"'=,:;<([{".contains(&before);
-    contains(text, separates, 0)
+    contains(text, separates, 0, left)
 }
 
 /// Returns `path` as it may be logged: without a key.
@@ -32,7 +45,12 @@ pub const REDACTED: &str = "[redacted]";
 
 /// Looks for the prefix and so many letters behind it, at the start or behind a byte that may
 /// precede them.
-fn contains(text: &[u8], may_precede: impl Fn(u8) -> bool, letters: usize) -> bool {
+fn contains(
+    text: &[u8],
+    may_precede: impl Fn(u8) -> bool,
+    letters: usize,
+    left: &mut usize,
+) -> bool {
     let (prefix, whole) = (PREFIX.as_bytes(), PREFIX.len() + letters);
     if text.len() < whole {
         return false;
@@ -40,7 +58,7 @@ fn contains(text: &[u8], may_precede: impl Fn(u8) -> bool, letters: usize) -> bo
     // `_` is the rarest byte of the prefix in what tools send.
     for at in memchr2_iter(b'_', b'%', text) {
         if text[at] == b'%' {
-            return contains_decoded(text, may_precede, whole);
+            return contains_decoded(text, may_precede, whole, left);
         }
         let Some(start) = (at + 1).checked_sub(prefix.len()) else { continue };
         let is_it = text[start..=at].eq_ignore_ascii_case(prefix)
@@ -54,12 +72,20 @@ fn contains(text: &[u8], may_precede: impl Fn(u8) -> bool, letters: usize) -> bo
 }
 
 /// The same, of what `text` is once its percent-encoding is undone.
-fn contains_decoded(text: &[u8], may_precede: impl Fn(u8) -> bool, whole: usize) -> bool {
+fn contains_decoded(
+    text: &[u8],
+    may_precede: impl Fn(u8) -> bool,
+    whole: usize,
+    left: &mut usize,
+) -> bool {
     let prefix = PREFIX.as_bytes();
     let (mut at, mut matched, mut can_start) = (0, 0, true);
     while at < text.len() {
         let byte;
-        (byte, at) = decoded(text, at, DEPTH);
+        (byte, at) = decoded(text, at, DEPTH, left);
+        if *left == 0 {
+            return true;
+        }
         let goes_on = match prefix.get(matched) {
             Some(expected) => (matched > 0 || can_start) && byte.eq_ignore_ascii_case(expected),
             None => is_letter(byte),
@@ -76,16 +102,17 @@ fn contains_decoded(text: &[u8], may_precede: impl Fn(u8) -> bool, whole: usize)
 
 /// Returns the byte that stands at `at` once every layer of percent-encoding is undone, and where the
 /// next one begins. Digits may be encoded themselves, to a `depth`.
-fn decoded(text: &[u8], at: usize, depth: usize) -> (u8, usize) {
+fn decoded(text: &[u8], at: usize, depth: usize, left: &mut usize) -> (u8, usize) {
     let mut next = at + 1;
-    if text[at] != b'%' || depth == 0 {
+    *left = left.saturating_sub(1);
+    if text[at] != b'%' || depth == 0 || *left == 0 {
         return (text[at], next);
     }
     loop {
         let is_wide = text.get(next).is_some_and(|byte| byte.eq_ignore_ascii_case(&b'u'));
         let code = match is_wide {
-            true => digits(text, next + 1, 4, depth),
-            false => digits(text, next, 2, depth),
+            true => digits(text, next + 1, 4, depth, left),
+            false => digits(text, next, 2, depth, left),
         };
         match code {
             // An encoded `%` may begin another encoded byte.
@@ -96,12 +123,18 @@ fn decoded(text: &[u8], at: usize, depth: usize) -> (u8, usize) {
     }
 }
 
-fn digits(text: &[u8], mut at: usize, count: usize, depth: usize) -> Option<(u32, usize)> {
+fn digits(
+    text: &[u8],
+    mut at: usize,
+    count: usize,
+    depth: usize,
+    left: &mut usize,
+) -> Option<(u32, usize)> {
     let mut code = 0;
     for _ in 0..count {
         text.get(at)?;
         let digit;
-        (digit, at) = decoded(text, at, depth - 1);
+        (digit, at) = decoded(text, at, depth - 1, left);
         code = code << 4 | char::from(digit).to_digit(16)?;
     }
     Some((code, at))
@@ -120,6 +153,10 @@ fn is_letter(byte: u8) -> bool {
 /// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server undoes more
 /// layers, and each costs time.
 const DEPTH: usize = 4;
+
+/// The bytes and digits that are looked at to undo the percent-encoding in one head: less than a
+/// millisecond, and more than the whole of a usual cookie.
+pub const MOST_UNDONE: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +252,23 @@ mod tests {
             assert!(!contains_key(text.as_bytes()));
             assert!(contains_key(format!("{text} {KEY}").as_bytes()), "{piece}");
         }
+    }
+
+    #[test]
+    fn what_costs_too_much_to_decode_may_be_a_key() {
+        let looks = |text: &str, left: &mut usize| contains_key_within(text.as_bytes(), left);
+        for piece in ["%%32%35", "%25%32%35", "%2%35"] {
+            let mut left = MOST_UNDONE;
+            assert!(looks(&piece.repeat((128 << 10) / piece.len()), &mut left), "{piece}");
+            assert_eq!(left, 0);
+        }
+        let mut left = MOST_UNDONE;
+        assert!((0..90).any(|_| looks(&"%25".repeat(400), &mut left)));
+        let mut left = MOST_UNDONE;
+        assert!(!looks(&"%7B%22a%22%3A1%7D".repeat(400), &mut left) && left > 0);
+        // What is plain costs nothing.
+        let mut left = 1;
+        assert!(!looks(&"a=b; ".repeat(400), &mut left) && left == 1);
     }
 
     proptest! {

@@ -13,9 +13,13 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use memchr::memchr2_iter;
 
 pub(super) use self::place::Place;
-use crate::clients::{self, Client, Clients, KEY_LENGTH, PREFIX, contains_key, contains_key_start};
+use crate::clients::{
+    self, Client, Clients, KEY_LENGTH, MOST_UNDONE, PREFIX, contains_key, contains_key_start,
+    contains_key_start_within, contains_key_within,
+};
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -91,11 +95,12 @@ impl Keys {
 
     /// Returns who sends a request with this head.
     pub(super) fn caller(&self, head: &Parts) -> Result<Caller, Error> {
-        check_target(&head.uri)?;
+        let mut left = MOST_UNDONE;
+        check_target_within(&head.uri, &mut left)?;
         let mut caller = Caller::Keyless;
         // One walk over the few fields that there are costs less than a search for each.
         for (name, value) in &head.headers {
-            if let Some(key) = shown_in(name, value)? {
+            if let Some(key) = shown_in(name, value, &mut left)? {
                 caller = self.add(caller, &key).map_err(|it| it.about(Place::of(name), &key))?;
             }
         }
@@ -130,12 +135,19 @@ impl Keys {
 
 /// Returns the key that the headers of an admitted request show, if they show one.
 pub(super) fn shown(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    headers.iter().find_map(|(name, value)| shown_in(name, value).ok().flatten())
+    let mut left = MOST_UNDONE;
+    headers.iter().find_map(|(name, value)| shown_in(name, value, &mut left).ok().flatten())
 }
 
 /// Refuses a target that contains a key: targets are written into every log on the way.
 pub(super) fn check_target(uri: &Uri) -> Result<(), Error> {
-    match uri.path_and_query().is_some_and(|target| contains_key(target.as_str().as_bytes())) {
+    let mut left = MOST_UNDONE;
+    check_target_within(uri, &mut left)
+}
+
+fn check_target_within(uri: &Uri, left: &mut usize) -> Result<(), Error> {
+    let holds = |target: &str, left| contains_key_within(target.as_bytes(), left);
+    match uri.path_and_query().is_some_and(|target| holds(target.as_str(), left)) {
         true => Err(Error::Misplaced(Place::in_target(uri))),
         false => Ok(()),
     }
@@ -150,10 +162,14 @@ pub(super) fn check_form_field(text: &str) -> Result<(), Error> {
 }
 
 /// Returns the key that a header field shows, good or not.
-fn shown_in<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<Option<Cow<'a, [u8]>>, Error> {
+fn shown_in<'a>(
+    name: &HeaderName,
+    value: &'a HeaderValue,
+    left: &mut usize,
+) -> Result<Option<Cow<'a, [u8]>>, Error> {
     let value = value.as_bytes().trim_ascii();
     if *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION {
-        return shown_as_credential(name, value);
+        return shown_as_credential(name, value, left);
     }
     // A field of our own holds a key, whatever it looks like.
     if is_own(name.as_str()) {
@@ -162,8 +178,9 @@ fn shown_in<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<Option<Cow<
     if value.len().max(name.as_str().len()) < KEY_LENGTH {
         return Ok(None);
     }
-    let is_basic = || basic(value).is_some_and(|pair| contains_key(&pair));
-    match contains_key(value) || contains_key(name.as_str().as_bytes()) || is_basic() {
+    let has_key =
+        contains_key_within(value, left) || contains_key_within(name.as_str().as_bytes(), left);
+    match has_key || basic(value).is_some_and(|pair| contains_key_within(&pair, left)) {
         true => Err(Error::Misplaced(Place::of(name))),
         false => Ok(None),
     }
@@ -173,25 +190,52 @@ fn shown_in<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<Option<Cow<
 fn shown_as_credential<'a>(
     name: &HeaderName,
     value: &'a [u8],
+    left: &mut usize,
 ) -> Result<Option<Cow<'a, [u8]>>, Error> {
+    let mut is_misplaced =
+        |text: &[u8]| contains_key_within(text, left) || contains_key_start_within(text, left);
     if let Some(token) = after_scheme(value, b"bearer").filter(|token| is_key(token)) {
         return Ok(Some(Cow::Borrowed(token)));
     }
     if let Some(mut pair) = basic(value) {
         let colon = pair.iter().position(|byte| *byte == b':');
         let (user, password) = pair.split_at(colon.map_or(pair.len(), |colon| colon + 1));
-        if is_key(password) && !contains_key(user) && !contains_key_start(user) {
+        if is_key(password) && !is_misplaced(user) {
             let password = pair.split_off(user.len());
             return Ok(Some(Cow::Owned(password)));
         }
-        if contains_key(&pair) || contains_key_start(&pair) {
+        if is_misplaced(&pair) {
             return Err(Error::Malformed(Place::of(name)));
         }
     }
-    match contains_key(value) || contains_key_start(value) {
+    let is_misplaced = is_misplaced(value)
+        || hidden_basic(value)
+            .enumerate()
+            .any(|(nth, pair)| nth >= MOST_HIDDEN || is_misplaced(&pair));
+    match is_misplaced {
         true => Err(Error::Malformed(Place::of(name))),
         false => Ok(None),
     }
+}
+
+/// Returns what each Basic credential encodes that some server may find in a value, however it is
+/// separated from what is before and behind it.
+fn hidden_basic(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let scheme = b"basic";
+    let ends = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let begins = move |at: &usize| {
+        let (before, rest) = value.split_at(*at);
+        rest.get(..scheme.len()).is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+            && ends(before.last())
+            && ends(rest.get(scheme.len()))
+    };
+    let starts = memchr2_iter(b'b', b'B', value).filter(begins);
+    // What comes behind a comma is another credential.
+    starts.flat_map(move |at| {
+        let encoded = &value[at + scheme.len()..];
+        let one = encoded.trim_ascii_start().split(|byte| *byte == b',').next();
+        one.into_iter().chain([encoded]).map(decoded_leniently).collect::<Vec<_>>()
+    })
 }
 
 /// Says whether a text is meant as a key, good or not.
@@ -240,6 +284,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
+
+/// How many texts that Basic may hide in one value are looked into, since each costs a walk; no tool
+/// writes more.
+const MOST_HIDDEN: usize = 16;
 
 const OWN: &str = "nexudus-proxy-key";
 

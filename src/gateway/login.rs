@@ -47,6 +47,9 @@ pub(super) async fn answer(
             fields.into_iter().try_for_each(|it| caller::check_form_field(it)).map_err(refused)?;
         }
     }
+    if let Some(form) = unescaped(&form) {
+        caller::check_form_field(&form).map_err(refused)?;
+    }
     keys.check(&caller).map_err(refused)?;
     let token = |key: &Option<Vec<u8>>| match key {
         Some(key) => String::from_utf8_lossy(key).into_owned(),
@@ -67,6 +70,26 @@ pub(super) async fn answer(
     Ok(response)
 }
 
+/// Undoes the escapes of letters in JSON (`\u005f`), if there are any.
+fn unescaped(form: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(form);
+    let mut pieces = text.split("\\u");
+    let mut out = pieces.next()?.to_owned();
+    if out.len() == text.len() {
+        return None;
+    }
+    for piece in pieces {
+        let (code, rest) = piece.split_at_checked(4).unwrap_or((piece, ""));
+        match u32::from_str_radix(code, 16) {
+            // Half of a letter beyond the first plane is no letter, and none of a key.
+            Ok(code) => out.extend([char::from_u32(code).unwrap_or('?')]),
+            Err(_) => out.push_str(code),
+        }
+        out.push_str(rest);
+    }
+    Some(out)
+}
+
 /// Random, so that nobody takes it for something to compare with.
 fn stand_in() -> String {
     uuid::Uuid::new_v4().simple().to_string()
@@ -80,3 +103,29 @@ const GRANT_BYTES: usize = 64 << 10;
 
 /// A client that logs in sends its form at once.
 const GRANT_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_json_is_found_behind_escapes() {
+        const KEY: &str = "nxp\\u005fabcdefghijklmnopqrstuvwxyz234567abcdef";
+        let all: String = KEY.replace("\\u005f", "_").chars().map(escape).collect();
+        for key in [KEY, &KEY.replace("005f", "005F"), &all, "nxp\\u005fx", "\\u006exp_x"] {
+            let text = unescaped(format!("{{\"password\":\"{key}\"}}").as_bytes()).unwrap();
+            assert!(caller::check_form_field(&text).is_err(), "{key}: {text}");
+        }
+        for json in [r#"{"a":"\u00e9\u"}"#, r#"{"a":"\ud83d\ude00"}"#, r"\u00", r"\u00é\uzzzz"] {
+            assert!(
+                caller::check_form_field(&unescaped(json.as_bytes()).unwrap()).is_ok(),
+                "{json}"
+            );
+        }
+        assert_eq!(unescaped(b"username=a&password=b"), None);
+    }
+
+    fn escape(letter: char) -> String {
+        format!("\\u{:04x}", u32::from(letter))
+    }
+}

@@ -7,6 +7,7 @@
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use memchr::memchr_iter;
 
 use super::headers;
 use super::target;
@@ -30,10 +31,9 @@ pub(super) fn in_head(headers: &HeaderMap) -> bool {
 
 /// Says whether a query has a field that does.
 pub(super) fn in_query(query: &str) -> bool {
-    query.split(['&', ';', '?', '#']).any(|field| {
-        let name = field.split('=').next().unwrap_or_default();
-        is_override(name.as_bytes())
-    })
+    let fields = query.split(['&', ';', '?', '#']).map(str::as_bytes);
+    // What costs too much to look through is refused as what it may be.
+    look_through(fields) != Form::Plain
 }
 
 /// Looks for such a field in the form that a body is.
@@ -54,34 +54,77 @@ pub(super) fn in_body(headers: &HeaderMap, body: &Kept) -> Form {
     if headers.contains_key(CONTENT_ENCODING) || types().any(has_odd_charset) {
         return Form::Unknown;
     }
-    let found = match is_multipart {
+    match is_multipart {
+        true if has_odd_disposition(bytes) => Form::Unknown,
         true => mentions(bytes),
-        false => bytes
-            .split(|byte| matches!(byte, b'&' | b';'))
-            .any(|field| is_override(field.split(|byte| *byte == b'=').next().unwrap_or_default())),
-    };
-    if found { Form::Overriding } else { Form::Plain }
+        false => look_through(bytes.split(|byte| matches!(byte, b'&' | b';'))),
+    }
 }
 
-/// Says whether a field of a form or a query has such a name, under every decoding.
-fn is_override(name: &[u8]) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+');
+/// Looks at the name of each of these fields. All of them together cost a bounded amount of work.
+fn look_through<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Form {
+    let mut left = MOST_DECODED;
+    let found = fields.find_map(|field| {
+        let name = field.split(|byte| *byte == b'=').next().unwrap_or_default();
+        match is_override(name, &mut left) {
+            Some(false) => None,
+            Some(true) => Some(Form::Overriding),
+            None => Some(Form::Unknown),
+        }
+    });
+    found.unwrap_or(Form::Plain)
+}
+
+/// Says whether a field of a form or a query has such a name, under every decoding, or `None` if
+/// decoding it takes more work than is `left`.
+fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
+    let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+' | 0);
     if name.iter().all(is_plain) {
         // As long as the longest; a name that is longer is another.
         let mut lower = [0; 24];
-        let Some(lower) = lower.get_mut(..name.trim_ascii().len()) else { return false };
+        let Some(lower) = lower.get_mut(..name.trim_ascii().len()) else { return Some(false) };
         lower.copy_from_slice(name.trim_ascii());
         lower.make_ascii_lowercase();
-        return std::str::from_utf8(lower).is_ok_and(headers::overrides_method);
+        return Some(std::str::from_utf8(lower).is_ok_and(headers::overrides_method));
     }
-    target::words(name).iter().any(|name| headers::overrides_method(name.trim()))
+    let words = target::words(name, left)?;
+    // To some servers a NUL ends a name.
+    let is_it = |name: &str| headers::overrides_method(name.trim());
+    Some(words.iter().any(|name| is_it(name) || name.split('\0').any(is_it)))
 }
 
 /// Says whether a body in parts names such a field anywhere: how its heads are read depends on the
 /// server.
-fn mentions(body: &[u8]) -> bool {
+fn mentions(body: &[u8]) -> Form {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    body.split(|byte| !is_part(byte)).any(is_override)
+    look_through(body.split(|byte| !is_part(byte)))
+}
+
+/// Says whether a part's name may be encoded in a way of which servers differ: as in mail (RFC 2047),
+/// as an extended parameter (RFC 8187), with escapes, in percent-encoding.
+fn has_odd_disposition(body: &[u8]) -> bool {
+    let (before, after) = (&b"content"[..], &b"-disposition"[..]);
+    // A head that was looked through is not looked through again.
+    let mut seen = 0;
+    memchr_iter(b'-', body).any(|at| {
+        let (head, rest) = body.split_at(at);
+        let is_it = at >= seen
+            && rest.get(..after.len()).is_some_and(|it| it.eq_ignore_ascii_case(after))
+            && head
+                .len()
+                .checked_sub(before.len())
+                .is_some_and(|start| head[start..].eq_ignore_ascii_case(before));
+        if !is_it {
+            return false;
+        }
+        let ends = |window: &[u8]| window == b"\n\r\n" || window.starts_with(b"\n\n");
+        let end = rest.windows(3).position(ends).unwrap_or(rest.len());
+        seen = at + end;
+        let fields = &rest[..end];
+        // A `*` belongs to an extended parameter, or to one in pieces.
+        fields.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'*'))
+            || fields.windows(2).any(|pair| pair == b"=?")
+    })
 }
 
 /// Says whether a form may be in letters of which ASCII is not a part, as UTF-16 and EBCDIC.
@@ -97,6 +140,10 @@ fn has_odd_charset(content_type: &[u8]) -> bool {
     // A second one would be as good as the first.
     !is_usual || has_odd_charset(&lower[at + 7..])
 }
+
+/// The work of decoding the names of one query or form, as `target::words` counts it: a few
+/// milliseconds. Plain names cost none of it.
+const MOST_DECODED: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +166,8 @@ mod tests {
             "_m%C3%A9thod=PUT",
             "_meth%E2%80%8Bod=PUT",
             "X-Method-Override=DELETE",
+            "_method%00=PUT",
+            "_method%2500x=PUT",
         ] {
             assert!(in_query(query), "{query}");
         }
@@ -159,12 +208,59 @@ mod tests {
                 "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--",
                 Form::Plain,
             ),
+            (URLENCODED, "a=b&_method%00=PUT", Form::Overriding),
+            (URLENCODED, "a=b&_method%00x=PUT", Form::Overriding),
+            (URLENCODED, "_method\0=PUT", Form::Overriding),
             ("application/json", "{\"_method\":\"DELETE\"}", Form::Plain),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, kind.parse().unwrap());
             assert_eq!(in_body(&headers, &whole(body)), found, "{kind}: {body}");
         }
+    }
+
+    #[test]
+    fn a_part_whose_name_may_be_encoded_is_not_known() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=x".parse().unwrap());
+        let form = |parameters: &str, value: &str| {
+            let usual = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n%\\\r\n";
+            format!(
+                "{usual}--x\r\ncontent-DISPOSITION: form-data; {parameters}\r\n\r\n{value}\r\n--x--"
+            )
+        };
+        for parameters in [
+            "name=\"=?utf-8?B?X21ldGhvZA==?=\"",
+            "name==?utf-8?Q?=5Fmethod?=",
+            "name*=utf-8''%5Fmethod",
+            "name*=utf-8''x",
+            "name*0=_met; name*1=hod",
+            "name=\"_met\\hod\"",
+            "name=%5Fmethod",
+            "\r\n name=\"%5Fmethod\"",
+        ] {
+            let body = form(parameters, "PUT");
+            assert_eq!(in_body(&headers, &whole(body)), Form::Unknown, "{parameters}");
+        }
+        // What is in the parts does not count.
+        let body = form("name=\"photo\"; filename=\"a b.png\"", "100% \\ =?x?= a*=b");
+        assert_eq!(in_body(&headers, &whole(body)), Form::Plain);
+    }
+
+    #[test]
+    fn odd_names_are_decoded_for_a_bounded_amount_of_work() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
+        for field in ["%ff&", "%&", "+&", "%25&", "%ef%b7%ba&", "%ef%b7%ba", "%", "%ff"] {
+            let form = field.repeat((1 << 20) / field.len());
+            target::reset_work();
+            assert_eq!(in_body(&headers, &whole(form)), Form::Unknown, "{field}");
+            assert!(target::work() <= MOST_DECODED, "{field}: {}", target::work());
+        }
+        assert!(in_query(&"%&".repeat(8 << 10)));
+        let plain = "name=%ff&".repeat(100 << 10) + &"Items%5B0%5D.Name=x&".repeat(1000);
+        assert_eq!(in_body(&headers, &whole(plain)), Form::Plain);
+        assert!(!in_query(&"Items%5B0%5D.Name=x&".repeat(500)));
     }
 
     #[test]
@@ -177,8 +273,8 @@ mod tests {
         assert_eq!(in_body(&headers, &whole("a=b")), Form::Unknown);
     }
 
-    fn whole(body: &'static str) -> Kept {
+    fn whole(body: impl Into<Bytes>) -> Kept {
         let permit = std::sync::Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Kept::Whole(Bytes::from_static(body.as_bytes()), permit)
+        Kept::Whole(body.into(), permit)
     }
 }

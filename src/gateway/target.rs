@@ -143,14 +143,21 @@ impl Readings<'_> {
     }
 
     fn step(&mut self, text: &str) {
+        // Before the work, since it may be most of all.
+        self.charge(walk_cost(text));
+        if self.is_endless {
+            return;
+        }
         self.is_ambiguous |= text.contains('\\') || text.chars().any(char::is_control);
         self.undo_encoding(text);
-        self.add(&text.replace('\\', "/"));
+        if text.contains('\\') {
+            self.add(&text.replace('\\', "/"));
+        }
         self.cut(text);
         self.resolve(text);
         self.trim(text);
         self.take_out(text);
-        if !text.is_ascii() {
+        if !text.is_ascii() && !self.is_endless {
             self.is_ambiguous = self.is_ambiguous || nearest::is_treacherous(text);
             self.add(&nearest::compared(text));
             self.add(&nearest::converted(text));
@@ -227,40 +234,99 @@ impl Readings<'_> {
     }
 
     fn add_segments(&mut self, text: &str, of: impl Fn(&str) -> &str) {
-        self.add(&text.split('/').map(of).collect::<Vec<_>>().join("/"));
+        if !self.is_endless {
+            self.add(&text.split('/').map(of).collect::<Vec<_>>().join("/"));
+        }
     }
 
     fn add(&mut self, text: &str) {
+        // Also what is known already: the work is what is bounded.
+        self.charge(text.len());
         if self.is_endless {
             return;
         }
-        // Also what is known already: the work is what is bounded.
-        self.tried += text.len();
         // Every step may look for the slash that a path begins with.
         let slash = if text.starts_with('/') { "" } else { "/" };
         let folded = fold(&[slash, text].concat());
         if !self.odd.contains(&folded) {
             self.odd.push(folded);
         }
-        self.is_endless = self.odd.len() > MOST_READINGS || self.tried > MOST_TRIED;
+        self.is_endless = self.odd.len() > MOST_READINGS;
+    }
+
+    fn charge(&mut self, cost: usize) {
+        self.tried += cost;
+        self.is_endless |= self.tried > MOST_TRIED;
     }
 }
 
-/// Returns the words that the name of a field in a form or a query can be read as.
-pub(super) fn words(name: &[u8]) -> Vec<String> {
+/// Returns the words that the name of a field in a form or a query can be read as, or `None` if that
+/// takes more work than is `left`.
+pub(super) fn words(name: &[u8], left: &mut usize) -> Option<Vec<String>> {
     let mut words = vec![];
+    spend(left, WORD_COST + name.len())?;
     let mut bytes = name.to_vec();
     bytes.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
     for _ in 0..=ROUNDS {
         let (text, others) = percent::texts(&bytes);
         for text in others.into_iter().chain([text.into_owned()]) {
+            if !text.is_ascii() {
+                spend(left, WORD_COST + walk_cost(&text))?;
+            }
             let text = fold(&text);
-            words.extend([nearest::compared(&text), nearest::converted(&text), text]);
+            if !text.is_ascii() {
+                words.extend([nearest::compared(&text), nearest::converted(&text)]);
+            }
+            words.push(text);
         }
-        bytes = percent::decoded_once(&bytes);
+        let next = percent::decoded_once(&bytes);
+        if next == bytes {
+            break;
+        }
+        bytes = next;
+        spend(left, WORD_COST + bytes.len())?;
     }
-    words
+    Some(words)
 }
+
+/// Takes the cost of some work from what is `left`; `None` if it is more.
+fn spend(left: &mut usize, cost: usize) -> Option<()> {
+    *left = left.checked_sub(cost)?;
+    #[cfg(test)]
+    WORK.set(WORK.get() + cost);
+    Some(())
+}
+
+/// What it costs to take every step on a text, in bytes of a plain one: segments are looked at one by
+/// one, and letters beyond ASCII are decomposed several times.
+fn walk_cost(text: &str) -> usize {
+    let cost = |letter| match letter {
+        '/' => 8,
+        letter if letter.is_ascii() => 1,
+        letter => 16 * nearest::most_expanded(letter),
+    };
+    text.chars().map(cost).sum()
+}
+
+#[cfg(test)]
+thread_local! {
+    static WORK: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Forgets what was spent.
+#[cfg(test)]
+pub(super) fn reset_work() {
+    WORK.set(0);
+}
+
+/// Returns what was spent on names since.
+#[cfg(test)]
+pub(super) fn work() -> usize {
+    WORK.get()
+}
+
+/// What a word costs beside its letters: its allocations.
+const WORD_COST: usize = 32;
 
 /// Also behind another layer of encoding: every round is looked at.
 const ENCODED_SEPARATORS: [&str; 2] = ["%2f", "%5c"];
@@ -272,8 +338,9 @@ const ROUNDS: usize = 4;
 /// each step and each rule.
 const MOST_READINGS: usize = 192;
 
-/// The bytes of all that is tried for one path: a few milliseconds.
-const MOST_TRIED: usize = 256 << 10;
+/// The bytes of all that is tried for one path, and what the steps on it cost (`walk_cost`): a few
+/// milliseconds.
+const MOST_TRIED: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -393,6 +460,25 @@ mod tests {
         }
         for path in [odd("a%20b;c/", 100), odd("caf%C3%A9/", 50), odd("x(5)/", 200)] {
             assert!(!Readings::of(&path).is_endless(), "{path:.60}");
+        }
+    }
+
+    #[test]
+    fn an_odd_path_costs_no_more_than_a_few_walks_over_it() {
+        for piece in ["%ef%b7%ba", "a./", "a;b/", "%c3%a8/", "%ef%b7%ba/", "%ff", "%e3%8c%80"] {
+            let path = format!("/{}", piece.repeat((16 << 10) / piece.len()));
+            nearest::DECOMPOSED.set(0);
+            let readings = Readings::of(&path);
+            assert!(readings.is_endless() && readings.is_ambiguous(), "{piece}");
+            let kept: usize = readings.odd.iter().map(String::len).sum();
+            assert!(kept <= MOST_TRIED, "{piece}: {kept}");
+            let decomposed = nearest::DECOMPOSED.get();
+            assert!(decomposed <= 16 << 10, "{piece}: {decomposed}");
+        }
+        // Honest ones of some hundred bytes.
+        for path in ["caf%C3%A9%20", "%E6%9D%B1%E4%BA%AC", "%D0%B6/", "O%E2%80%99Brien/"] {
+            let path = format!("/api/{}", path.repeat(600 / path.len()));
+            assert!(!Readings::of(&path).is_endless(), "{path}: {}", Readings::of(&path).tried);
         }
     }
 

@@ -126,10 +126,50 @@ fn what_only_reminds_of_a_key_is_left_alone() {
     }
 }
 
+#[test]
+fn a_key_in_basic_is_found_wherever_the_word_is() {
+    let pair = BASE64.encode(format!("me:{KEY}"));
+    for value in [
+        format!(", Basic {pair}"),
+        format!("Bearer x, Basic {pair}"),
+        format!("Bearer x,basic\t{pair}, Digest y"),
+        format!("Basic: {pair}"),
+        format!("Basic={pair}"),
+        format!("\"Basic {pair}\""),
+        format!("Basic Basic {pair}"),
+        format!("{}Basic {pair}", "Basic, ".repeat(100)),
+    ] {
+        for name in ["authorization", "proxy-authorization"] {
+            assert_eq!(found(name, &value), Err(Error::Misplaced), "{name}: {value}");
+        }
+    }
+    for value in ["Bearer basic", "Bearer x, Basic bWU6eA==", "Bearer basicbWU6eA", "Basic: x"] {
+        assert_eq!(found("authorization", value), Ok(None), "{value}");
+    }
+}
+
+#[test]
+fn a_head_that_costs_too_much_to_decode_is_refused() {
+    let head = |fields: usize| {
+        let mut request = http::Request::get("/api/x");
+        for at in 0..fields {
+            request = request.header(format!("x-{at}"), "%25".repeat(400));
+        }
+        request.body(()).unwrap().into_parts().0
+    };
+    let look = |head: Parts| {
+        let mut left = MOST_UNDONE;
+        head.headers.iter().try_for_each(|(name, value)| shown_in(name, value, &mut left).map(drop))
+    };
+    assert_eq!(look(head(10)), Ok(()));
+    assert_eq!(look(head(90)), Err(Error::Misplaced));
+}
+
 fn found(name: &str, value: &str) -> Result<Option<String>, Error> {
     let name = HeaderName::try_from(name).unwrap();
     let value = HeaderValue::try_from(value).unwrap();
-    let key = shown_in(&name, &value)?;
+    let mut left = MOST_UNDONE;
+    let key = shown_in(&name, &value, &mut left)?;
     Ok(key.map(|key| String::from_utf8(key.into_owned()).unwrap()))
 }
 

@@ -10,6 +10,8 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 
 /// Writes a text as a reader does who compares without accents and ignores what cannot be seen.
 pub(super) fn compared(text: &str) -> String {
+    #[cfg(test)]
+    DECOMPOSED.set(DECOMPOSED.get() + text.len());
     let mut out = String::with_capacity(text.len());
     for letter in NFKD.normalize(text).chars() {
         match (expanded(letter), best_fit(letter)) {
@@ -25,6 +27,8 @@ pub(super) fn compared(text: &str) -> String {
 
 /// Writes a text as Windows converts it to a code page: letter for letter.
 pub(super) fn converted(text: &str) -> String {
+    #[cfg(test)]
+    DECOMPOSED.set(DECOMPOSED.get() + text.len());
     let nearest = |letter: char| {
         let base = NFKD.normalize(letter.encode_utf8(&mut [0; 4])).chars().next();
         let base = base.unwrap_or(letter);
@@ -34,10 +38,21 @@ pub(super) fn converted(text: &str) -> String {
     text.chars().map(nearest).collect()
 }
 
+/// Returns about how many letters a letter beyond ASCII is decomposed into at most.
+pub(super) fn most_expanded(letter: char) -> usize {
+    match letter {
+        '\u{fdfa}' => 18,
+        '\u{3200}'..='\u{33ff}' | '\u{fdf0}'..='\u{fdff}' => 8,
+        _ => 2,
+    }
+}
+
 /// Says whether a text holds letters that no tool has reason to write into a path: those that cannot
 /// be seen, and those that stand for an ASCII letter or for a mark that divides a path. A letter with
 /// an accent is not among them.
 pub(super) fn is_treacherous(text: &str) -> bool {
+    #[cfg(test)]
+    DECOMPOSED.set(DECOMPOSED.get() + text.len());
     text.chars().filter(|letter| !letter.is_ascii()).any(|letter| {
         let mut buffer = [0; 4];
         let one = &*letter.encode_utf8(&mut buffer);
@@ -131,3 +146,9 @@ fn best_fit(letter: char) -> Option<char> {
 
 const NFD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfd();
 const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrowed::new_nfkd();
+
+#[cfg(test)]
+thread_local! {
+    /// The bytes of text that were decomposed.
+    pub(super) static DECOMPOSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
