@@ -44,7 +44,7 @@ pub fn explain(method: &str, target: &str, limits: Option<&Limits>, config: &Con
     }
     let path = uri.path();
     let readings = Readings::of(path);
-    let is_login = method == "POST" && path == super::login::PATH;
+    let is_login = method == "POST" && policy::is_token_endpoint(path);
     if limits.is_none() && needs_key && !is_login {
         return refused(guard::Error::Client(caller::Error::Needed).into(), None);
     }

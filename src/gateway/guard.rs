@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use super::caller::{self, Caller, Keys};
 use super::headers::has_too_many_options;
 use super::visitor::Visitor;
-use super::{hops, login};
+use super::{hops, policy};
 use crate::clients;
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, Peer, Standing, Users, is_navigation};
@@ -192,7 +192,7 @@ fn check(head: &Parts, visitor: &Visitor, guard: &Guard) -> Result<(Caller, bool
     let switches = switches(head, guard.switches)?;
     let caller = guard.keys.caller(head)?;
     // A login may carry its key in its form, which is read where it is answered.
-    if !(head.method == Method::POST && head.uri.path() == login::PATH) {
+    if !(head.method == Method::POST && policy::is_token_endpoint(head.uri.path())) {
         guard.keys.check(&caller)?;
     }
     Ok((caller, switches))

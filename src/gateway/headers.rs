@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
 use zeroize::Zeroizing;
 
@@ -211,7 +211,8 @@ pub(super) fn clean(head: &mut Parts, allowed: &Allowed, upstream: &Upstream, be
     // Neither side's version is the other's business: hyper answers in the caller's.
     head.version = http::Version::HTTP_11;
     // RFC 9112 §6.3: beside a transfer coding a length says nothing.
-    if has(&head.headers, &TRANSFER_ENCODING) {
+    // RFC 9110 §8.6: nor where there is no content.
+    if is_bare(head.status) || has(&head.headers, &TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
     }
     let nominating = nominating(&head.headers);
@@ -240,6 +241,11 @@ pub(super) fn clean(head: &mut Parts, allowed: &Allowed, upstream: &Upstream, be
     sandbox(&mut head.headers);
 }
 
+/// Says whether an answer of this status ends with its head, whatever its fields say.
+fn is_bare(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 fn comes_down(
     name: &HeaderName,
     value: &HeaderValue,
@@ -248,7 +254,7 @@ fn comes_down(
 ) -> bool {
     let text = name.as_str();
     let is_length = text == "content-length";
-    let passes = is_length || !is_hop_by_hop(text);
+    let passes = is_length || !is_hop_by_hop(&with_dashes(text));
     passes
         // Would send the caller around us, to a host that wants the token.
         && text != "alt-svc"

@@ -1,4 +1,4 @@
-//! `POST /api/token`, answered here: for clients that insist on logging in.
+//! `POST /api/token` and `POST /api/sys/users/token`, answered here: for clients that insist on logging in.
 //!
 //! What the client sent goes nowhere. If there is a local key in it, that key is what the client
 //! gets as its token, and shows from then on; otherwise it gets a stand-in that means nothing and
@@ -17,9 +17,6 @@ use super::{Body, Error, guard, respond};
 use crate::clients::PREFIX;
 use crate::listen::sandbox;
 use crate::upstream::{Fault, Keep, Kept};
-
-/// The one path in Nexudus's namespace that is ours.
-pub(super) const PATH: &str = "/api/token";
 
 /// Answers a grant of any kind.
 pub(super) async fn answer(

@@ -1,6 +1,6 @@
 //! What may be asked of the upstream, and by whom.
 //!
-//! In order: the daemon's own endpoint, the rules that nobody passes, then what a limited caller
+//! In order: the daemon's own endpoints, the rules that nobody passes, then what a limited caller
 //! (one with a key, or anybody while callers without one may only read) must not ask. Every test is
 //! put to all readings of the path; the path itself is never changed.
 
@@ -9,7 +9,7 @@ mod paths;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
-pub(super) use self::paths::{Endpoint, endpoint};
+pub(super) use self::paths::{Endpoint, endpoint, is_token_endpoint};
 use self::paths::{LOGIN_MATERIAL, READABLE, WITH_TOKENS};
 use super::caller::Caller;
 use super::guard::Admitted;
@@ -61,13 +61,15 @@ pub(super) enum Verdict<B> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// A server could read the path as the token endpoint, which the daemon keeps to itself.
-    #[error("the path can be read as /api/token, which is answered here only in that spelling")]
+    #[error(
+        "the path can be read as a token endpoint, which is answered here only as it is documented"
+    )]
     Reserved,
     /// Nobody can say what a server takes the path for.
     #[error("the path can be read in more ways than are looked at")]
     Endless,
     /// The token endpoint takes POST.
-    #[error("/api/token takes POST only")]
+    #[error("a token endpoint takes POST only")]
     TokenMethod,
     /// A rule is against it.
     #[error("the rule `{0}` is against it")]

@@ -13,7 +13,15 @@ use super::{Peer, Standing};
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
     most: usize,
+    strangers: Bound,
     open: Arc<Mutex<Open>>,
+}
+
+/// How many connections users who are not let in may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bound {
+    all: usize,
+    each: usize,
 }
 
 /// The right to have one connection, until dropped.
@@ -59,7 +67,15 @@ struct ByUser {
 impl ConnectionLimiter {
     /// Lets `most` connections be open at once.
     pub fn new(most: usize) -> Self {
-        Self { most, open: Arc::default() }
+        Self::with_files(most, most_files())
+    }
+
+    /// The same in a process that may have so many files open. A stranger's connection takes one of
+    /// them, and so leaves the owner most of them.
+    fn with_files(most: usize, files: usize) -> Self {
+        let all = STRANGERS.min(files / 8).max(1);
+        let strangers = Bound { all, each: STRANGERS_EACH.min(all.div_ceil(2)) };
+        Self { most, strangers, open: Arc::default() }
     }
 
     /// Takes a place for a connection of `peer`.
@@ -106,8 +122,8 @@ impl ConnectionLimiter {
             Kind::Guest => (others >= for_others).then_some("users beside the owner"),
             Kind::Remote => (others >= for_others || open.remote >= for_others.div_ceil(2))
                 .then_some("other machines"),
-            Kind::Stranger(uid) => open.strangers.reached(uid),
-            Kind::Unsettled(uid) => open.unsettled.reached(Some(uid)),
+            Kind::Stranger(uid) => open.strangers.reached(uid, self.strangers),
+            Kind::Unsettled(uid) => open.unsettled.reached(Some(uid), self.strangers),
             Kind::Overflow => (open.overflow >= OVERFLOW).then_some(ALL),
             Kind::Owner { is_unix: false } => None,
         };
@@ -159,10 +175,10 @@ impl Open {
 
 impl ByUser {
     /// Returns the limit that one more connection of this user would exceed.
-    fn reached(&self, uid: Option<u32>) -> Option<&'static str> {
+    fn reached(&self, uid: Option<u32>, most: Bound) -> Option<&'static str> {
         match self.each.get(&uid) {
-            _ if self.all >= STRANGERS => Some("all other users"),
-            Some(each) if *each >= STRANGERS_EACH => Some("one other user"),
+            _ if self.all >= most.all => Some("all other users"),
+            Some(each) if *each >= most.each => Some("one other user"),
             Some(_) | None => None,
         }
     }
@@ -183,7 +199,19 @@ const ALL: &str = "limits.connections";
 /// Places of the unix socket that no other connection takes.
 const UNIX: usize = 64;
 
-/// Most connections at once of all users who are not let in, and of one of them.
+/// Returns how many files this process may have open.
+fn most_files() -> usize {
+    #[cfg(unix)]
+    if let Ok((files, _)) =
+        nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+    {
+        return usize::try_from(files).unwrap_or(usize::MAX);
+    }
+    usize::MAX
+}
+
+/// Most connections at once of all users who are not let in, and of one of them, where the process
+/// may have files enough.
 const STRANGERS: usize = 256;
 const STRANGERS_EACH: usize = 32;
 
@@ -196,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_stranger_has_32_places_and_all_of_them_256() {
-        let limiter = ConnectionLimiter::new(4096);
+        let limiter = ConnectionLimiter::with_files(4096, MANY);
         let mut held = vec![];
         let mut take =
             |uid| limiter.acquire(&tcp(), Standing::Stranger(uid)).map(|it| held.push(it));
@@ -216,7 +244,7 @@ mod tests {
 
     #[test]
     fn three_quarters_are_the_owners_whoever_else_is_let_in() {
-        let limiter = ConnectionLimiter::new(4096);
+        let limiter = ConnectionLimiter::with_files(4096, MANY);
         let fill = |peer: &Peer, standing| {
             let places = std::iter::from_fn(|| limiter.acquire(peer, standing).ok());
             places.take_while(ConnectionPermit::has_room).collect::<Vec<_>>()
@@ -244,7 +272,7 @@ mod tests {
 
     #[test]
     fn users_who_wait_for_the_user_database_take_no_place_of_others() {
-        let limiter = ConnectionLimiter::new(4096);
+        let limiter = ConnectionLimiter::with_files(4096, MANY);
         let waiting = |uid| limiter.acquire(&tcp(), Standing::Unsettled(uid));
         let held: Vec<_> = (0..300).filter_map(|uid| waiting(uid).ok()).collect();
 
@@ -253,6 +281,25 @@ mod tests {
             assert!(limiter.acquire(&tcp(), standing).unwrap().has_room(), "{standing:?}");
         }
     }
+
+    #[test]
+    fn strangers_take_no_more_than_an_eighth_of_the_files_that_there_may_be() {
+        for (files, all, each) in [(40, 5, 3), (1, 1, 1), (256, 32, 16), (1_024, 128, 32)] {
+            let limiter = ConnectionLimiter::with_files(4096, files);
+            let mut held = vec![];
+            let mut fill = |standing: fn(u32) -> Standing, uid: u32| {
+                held.extend((0..50).map_while(|_| limiter.acquire(&tcp(), standing(uid)).ok()));
+                held.len()
+            };
+            let stranger = |uid| Standing::Stranger(Some(uid));
+            assert_eq!(fill(stranger, 1), each, "{files}");
+            assert_eq!((2..300).map(|uid| fill(stranger, uid)).last(), Some(all), "{files}");
+            let unsettled = Standing::Unsettled;
+            assert_eq!((0..300).map(|uid| fill(unsettled, uid)).last(), Some(2 * all), "{files}");
+        }
+    }
+
+    const MANY: usize = 1 << 20;
 
     fn tcp() -> Peer {
         Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: crate::listen::User::Unknown }

@@ -193,7 +193,9 @@ impl Listener {
             match self.accept().await {
                 Ok(connection) => return connection,
                 Err(error) if is_lost_connection(&error) => {
-                    tracing::debug!("a caller was gone before it could be asked for");
+                    if let Some(count) = LOST.count() {
+                        tracing::debug!(count, "callers were gone before they could be asked for");
+                    }
                 }
                 Err(error) => {
                     if let Some(failed) = STARVED.count() {
@@ -227,18 +229,30 @@ fn is_lost_connection(error: &io::Error) -> bool {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// They are the whole process's: one line for all listeners.
-static STARVED: Failures = Failures(Mutex::new((None, 0)));
+static STARVED: Failures = Failures::new(Duration::from_secs(60));
 
-/// Failures that can come as often as others like: one line in [`STARVED_PERIOD`].
-struct Failures(Mutex<(Option<Instant>, u64)>);
+/// Connections that were reset before it was known whose they are: whoever makes them pays nothing
+/// for one.
+static LOST: Failures = Failures::new(Duration::from_secs(1));
+
+/// Failures that can come as often as others like: one line in each `period`.
+struct Failures {
+    period: Duration,
+    /// When the last line was, and how many there were since.
+    since: Mutex<(Option<Instant>, u64)>,
+}
 
 impl Failures {
+    const fn new(period: Duration) -> Self {
+        Self { period, since: Mutex::new((None, 0)) }
+    }
+
     /// Counts one; returns how many there were since the last line, if it is time for one.
     fn count(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, failed) = &mut *state;
         *failed += 1;
-        if last.is_some_and(|last| last.elapsed() < STARVED_PERIOD) {
+        if last.is_some_and(|last| last.elapsed() < self.period) {
             return None;
         }
         *last = Some(Instant::now());
@@ -246,4 +260,17 @@ impl Failures {
     }
 }
 
-const STARVED_PERIOD: Duration = Duration::from_secs(60);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_that_others_cause_are_one_line_in_a_period_and_none_is_lost() {
+        let failures = Failures::new(Duration::from_secs(3_600));
+        let lines: Vec<_> = (0..1_000).filter_map(|_| failures.count()).collect();
+        assert_eq!(lines, [1]);
+
+        let failures = Failures::new(Duration::ZERO);
+        assert_eq!((failures.count(), failures.count()), (Some(1), Some(1)));
+    }
+}

@@ -192,7 +192,15 @@ impl Wire {
             self.stream.shutdown().await
         };
         if let Ok(Err(error)) = tokio::time::timeout(self.patience.head, telling).await {
-            tracing::debug!(%error, "whoever was refused was gone already");
+            self.note_gone(refusal.code, &error);
+        }
+    }
+
+    /// Counts a caller who was gone before a refusal could be written, which costs the caller nothing:
+    /// one line of each kind in a second.
+    fn note_gone(&self, code: &'static str, error: &io::Error) {
+        if self.record.gone.is_first(code) {
+            tracing::debug!(code, %error, "a refused caller was gone already");
         }
     }
 
@@ -231,7 +239,7 @@ impl Wire {
         let Refusal { code, answer } = &self.canned.head_timeout;
         self.note(code);
         if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_write(cx, answer) {
-            tracing::debug!(error = %error, "a late caller was gone already");
+            self.note_gone(code, &error);
         }
     }
 

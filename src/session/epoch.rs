@@ -10,6 +10,9 @@
 //! login writes the record, then the epoch: the record is ahead of the file, and is used. A logout
 //! writes the epoch, then removes the records: what is left of them is behind, and is not used.
 //!
+//! Before the first record the file is written, so that a record with an epoch and no such file means
+//! that the file was lost, and with it what is known of logouts: that record is not used.
+//!
 //! A record of version 1 has no epoch. An earlier program may have written it after a login or a
 //! logout of this one, and no session of a person is lost for that: it is used if its tokens were
 //! received later.
@@ -18,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -31,6 +35,10 @@ use crate::private;
 pub(super) struct Epochs {
     directory: Option<PathBuf>,
     kept: Mutex<Kept>,
+    /// Whether the file was read or written: without that nothing is known of logouts.
+    is_known: AtomicBool,
+    /// The highest epoch of a record that was set aside for that.
+    set_aside: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,21 +66,58 @@ struct Mark {
 impl Epochs {
     /// Keeps the epoch in a state directory, or only in memory.
     pub(super) fn new(directory: Option<&Path>) -> Self {
-        Self { directory: directory.map(Path::to_owned), kept: Mutex::default() }
+        Self {
+            directory: directory.map(Path::to_owned),
+            kept: Mutex::default(),
+            is_known: AtomicBool::new(directory.is_none()),
+            set_aside: AtomicU64::new(0),
+        }
     }
 
-    /// Reads the file. A missing or damaged one leaves what is known.
+    /// Reads the file. A missing or damaged one leaves what is known; so does one with epoch 0, which
+    /// is never written.
     pub(super) fn read(&self) {
         let text = self.path().and_then(|path| std::fs::read(path).ok());
         let read = text.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
-        if let Some(read) = read {
+        if let Some(read) = read.filter(|read| read.epoch > 0) {
             self.kept().merge(read);
+            self.is_known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Says whether the file is lost beside this record, which was found at rest: it is written before
+    /// any record that has an epoch. A logout may have withdrawn the record, and so it is not used.
+    pub(super) fn is_lost_beside(&self, record: &Record) -> bool {
+        let is_lost = record.epoch > 0 && !self.is_known.load(Ordering::Relaxed);
+        if is_lost {
+            self.set_aside.fetch_max(record.epoch, Ordering::Relaxed);
+        }
+        is_lost
+    }
+
+    /// Writes the file before the first record is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Epochs::begin`]; the error names the file.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        match self.is_known.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.change(|_| {}).map_err(|error| {
+                let path = self.path().unwrap_or_default();
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            }),
         }
     }
 
     /// Returns the epoch. The first one is 1: 0 is that of records of version 1.
     pub(super) fn current(&self) -> u64 {
-        self.kept().epoch.max(1)
+        self.kept().epoch.max(self.floor())
+    }
+
+    /// Returns the first epoch that no record has which was set aside.
+    fn floor(&self) -> u64 {
+        self.set_aside.load(Ordering::Relaxed).saturating_add(1)
     }
 
     /// Returns the highest generation that is known of.
@@ -167,12 +212,18 @@ impl Epochs {
         self.read();
         let json = {
             let mut kept = self.kept();
-            kept.epoch = kept.epoch.max(1);
+            kept.epoch = kept.epoch.max(self.floor());
+            // What was set aside once is not used later either.
+            if self.floor() > 1 && kept.ended.epoch < self.floor() {
+                kept.ended.epoch = self.floor();
+            }
             change(&mut kept);
             serde_json::to_vec(&*kept).expect("numbers and words are valid JSON")
         };
         let _turn = turn?;
-        self.path().map_or(Ok(()), |path| private::replace(&path, &json))
+        self.path().map_or(Ok(()), |path| private::replace(&path, &json))?;
+        self.is_known.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn turn(&self) -> io::Result<Option<File>> {

@@ -49,6 +49,11 @@ impl<I: Issuer> Flight<I> {
 
     fn adopt(&mut self, record: Record) {
         let desk = &self.desk;
+        if desk.epochs.is_lost_beside(&record) {
+            warn!("{NAME} {UNKNOWN}");
+            self.landing.problem = Some(format!("{NAME} {UNKNOWN}"));
+            return;
+        }
         if !desk.epochs.admits(&record, &desk.binding.origin) {
             self.landing.problem = Some(format!("{NAME} {SUPERSEDED}"));
             self.landing.superseded = true;
@@ -126,5 +131,8 @@ impl<I: Issuer> Flight<I> {
         Some(Lack::Elsewhere { there: Cause::new(others.join(" and ")), here, keychain })
     }
 }
+
+const UNKNOWN: &str = "is not used: epoch.json is missing or damaged, and would say whether a logout \
+                       has withdrawn it";
 
 const SUPERSEDED: &str = "is from before the last login or logout and is not used";

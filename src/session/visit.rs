@@ -82,7 +82,9 @@ impl Visit {
             }
             Home::Memory => None,
         };
-        let record = record.filter(|record| epochs.admits(record, &binding.origin));
+        let is_used =
+            |it: &Record| !epochs.is_lost_beside(it) && epochs.admits(it, &binding.origin);
+        let record = record.filter(is_used);
         let configured_id = config.client_id.clone();
         Ok(Self {
             home,
@@ -188,6 +190,7 @@ impl Visit {
             let begun = self.epochs.begin_without_record(origin);
             return begun.map_err(|error| Cause::new(error.to_string()));
         };
+        self.epochs.prepare().map_err(|error| Cause::new(error.to_string()))?;
         let saved: Arc<_> = saved.clone();
         let written = blocking(move || saved.write(&record)).await;
         written.map_err(|error| Cause::new(error.to_string()))?;

@@ -21,6 +21,8 @@ pub struct Record {
     pub strangers: Repeats<Option<u32>>,
     /// Connections that found no place, by the limit that was reached.
     pub turned_away: Repeats<&'static str>,
+    /// Callers who did not wait for what they were told, by what that was.
+    pub gone: Repeats<&'static str>,
 }
 
 impl Default for Record {
@@ -31,6 +33,7 @@ impl Default for Record {
             refusals: Repeats::new(Duration::from_secs(1)),
             strangers: Repeats::new(Duration::from_secs(1)),
             turned_away: Repeats::new(Duration::from_secs(60)),
+            gone: Repeats::new(Duration::from_secs(1)),
         }
     }
 }
@@ -55,7 +58,10 @@ impl Record {
         let turned_away = self.turned_away.report(|limit, count| {
             tracing::warn!(limit, count, "more connections were turned away");
         });
-        tokio::join!(refusals, strangers, turned_away);
+        let gone = self.gone.report(|code, count| {
+            tracing::debug!(code, count, "more refused callers were gone already");
+        });
+        tokio::join!(refusals, strangers, turned_away, gone);
     }
 }
 
@@ -112,11 +118,11 @@ pub struct Noted {
 
 impl Access {
     /// Begins with the head of a request. If somebody reads it, `who` is asked, and `loggable` says
-    /// how its path is written; without a caller there is no line.
+    /// how its method and its path are written; without a caller there is no line.
     pub fn begin<B>(
         record: &Arc<Record>,
         request: &http::Request<B>,
-        loggable: impl FnOnce(&str) -> String,
+        loggable: impl Fn(&str) -> String,
         who: impl FnOnce() -> Option<Arc<Who>>,
     ) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -125,8 +131,8 @@ impl Access {
         let line = is_read.then(who).flatten().map(|who| {
             Box::new(Line {
                 id,
-                method: truncate(request.method().as_str()).into_owned(),
                 // Cut after a key was taken out: half of one would stay.
+                method: truncate(&loggable(request.method().as_str())).into_owned(),
                 path: truncate(&loggable(request.uri().path())).into_owned(),
                 who,
                 noted: Noted::default(),
@@ -243,6 +249,19 @@ mod tests {
         );
         assert!(!serde_json::to_string(&*seen).unwrap().contains("hunter2"));
         assert_eq!(record.tally.answers(), [("guard.user", 1)].into());
+    }
+
+    #[tokio::test]
+    async fn a_key_in_the_place_of_the_method_is_taken_out_as_one_in_the_path_is() {
+        let record = Arc::<Record>::default();
+        let mut listener = record.feed.listen();
+        let request = http::Request::builder().method("SECRET").uri("/x").body(()).unwrap();
+        let loggable = |text: &str| text.replace("SECRET", "[redacted]");
+
+        drop(Access::begin(&record, &request, loggable, || Some(Arc::default())));
+
+        let News::Request(seen) = listener.next().await else { panic!("not a request") };
+        assert_eq!((seen.method.as_str(), seen.path.as_str()), ("[redacted]", "/x"));
     }
 
     #[tokio::test]

@@ -120,7 +120,7 @@ fn a_login_that_cannot_be_written_says_so() {
         full,
         format!(
             "! error: could not keep the session\n\
-             !   caused by: ~/.local/state/nexudus-proxy/session.sealed: No space left on device \
+             !   caused by: ~/.local/state/nexudus-proxy/epoch.json: No space left on device \
              (os error 28)\n\
              {hint}\
              => 8\n"

@@ -87,6 +87,8 @@ async fn a_person_with_a_browser_is_told_how_to_ask_and_offered_no_form() {
                 assert!(head.contains(&format!("\r\n{line}\r\n")), "{line}: {head}");
             }
             is_sandboxed(&page);
+            // The page is one for all ports.
+            assert!(!body.contains("6398"), "{body}");
             assert!(body.contains("curl '") && body.contains("Copy as cURL"), "{body}");
             for active in ["<script", "<form", "<input", "<a ", "<img", "<link", "<style"] {
                 assert!(!body.contains(active), "{active}: {body}");

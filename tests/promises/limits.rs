@@ -81,6 +81,30 @@ async fn a_client_that_insists_on_logging_in_keeps_its_key() {
     }
 }
 
+/// A grant of any sort would hand out real tokens, whose they are is no matter.
+#[tokio::test]
+async fn no_grant_reaches_nexudus_at_either_token_endpoint() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await;
+    let before = paths(&upstream);
+
+    for path in ["/api/token", "/api/sys/users/token"] {
+        let form = "grant_type=password&username=me&password=hunter2";
+        let answer = daemon.post(path, form).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(answer["token_type"], "bearer", "{path}");
+
+        let answer = daemon.get(path).await;
+        assert_eq!(answer.status(), 405, "{path}");
+        for odd in [path.to_uppercase(), format!("{path}/"), path.replace("token", "%74oken")] {
+            assert_eq!(daemon.post(&odd, form).await.status(), 400, "{odd}");
+        }
+    }
+    assert_eq!(paths(&upstream), before);
+}
+
 #[tokio::test]
 async fn a_client_is_held_to_its_rate_and_its_count() {
     let upstream = upstream().start().unwrap();
@@ -155,7 +179,7 @@ async fn no_spelling_of_a_denied_path_reaches_nexudus() {
     daemon.get("/api/auth/me").await;
     let before = paths(&upstream);
 
-    for word in ["/api/sys/users", "/api/token"] {
+    for word in ["/api/sys/users", "/api/token", "/api/sys/users/token"] {
         for path in spellings(word) {
             let answer = daemon
                 .raw(&format!("GET {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"))

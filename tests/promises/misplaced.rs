@@ -200,6 +200,12 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
         assert_eq!((request.status, request.path.as_str()), (Some(403), "[redacted]"));
         told.push_str(&format!("{request:?}"));
     }
+    let as_method = get("/x", "").replacen("GET", &key, 1);
+    daemon.raw(&as_method).await;
+    let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+    let Event::Request(request) = event else { panic!("{event:?}") };
+    assert_eq!((request.status, request.method.as_str()), (Some(405), "[redacted]"));
+    told.push_str(&format!("{request:?}"));
     told.push_str(&daemon.metrics().await);
 
     let logged = RefCell::new(told);
@@ -212,6 +218,12 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
         });
         assert_eq!(line.await["path"], "[redacted]");
     }
+    program.raw(&as_method.replace("HOST", "localhost")).await;
+    let line = program.logged(|line| {
+        logged.borrow_mut().push_str(&line.to_string());
+        line["message"] == "request"
+    });
+    assert_eq!(line.await["method"], "[redacted]");
     // Of each kind one is logged in a second.
     let origin = format!("Origin: http://{key}.example\r\n");
     for (field, host, more) in [("host", &*key, ""), ("origin", "localhost", &*origin)] {

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -74,6 +75,40 @@ async fn what_a_stranger_has_refused_is_a_line_a_second_and_a_short_one() {
     // Three codes of one user, one of the other.
     assert!(refused.len() <= 8 * seconds, "{} lines in {seconds} s", refused.len());
     assert!(said <= 8 * seconds * 1_000, "{said} bytes in {seconds} s");
+}
+
+/// Of callers who leave at once, however they do.
+#[tokio::test]
+async fn strangers_who_reset_their_connections_do_not_fill_the_log_at_debug() {
+    needs_root();
+    let upstream = upstream().start().unwrap();
+    let place = Place::new(&upstream).set("NEXUDUS_PROXY_LOG_LEVEL", "debug");
+    let mut program = place.start().await;
+    let port = program.address().port();
+    let flood = format!(
+        "my $now = pack('ii', 1, 0); for my $head ('', 'GET', \"GET /\\x01 HTTP/1.1\\r\\n\\r\\n\") {{ \
+         for (1..700) {{ my $s = IO::Socket::INET->new('127.0.0.1:{port}') or die; \
+         setsockopt($s, SOL_SOCKET, SO_LINGER, $now); syswrite $s, $head; close $s; }} }} \
+         print \"done\\n\"; <STDIN>;"
+    );
+
+    let started = std::time::Instant::now();
+    let mut stranger = Stranger::run(NOBODY, &flood);
+    assert_eq!(stranger.says().await, "done");
+    // What came before has been dealt with: connections are accepted in their order.
+    assert_eq!(program.status("/api/auth/me").await, 200);
+    let lines = Cell::new(0);
+    let answered = program.logged(|line| {
+        let is_gone = line["message"].as_str().is_some_and(|it| it.contains("gone"));
+        lines.set(lines.get() + usize::from(is_gone));
+        line["message"] == "request" && line["status"] == 200
+    });
+    answered.await;
+    let (lines, seconds) = (lines.get(), started.elapsed().as_secs() as usize + 2);
+
+    // Two of callers who were refused, one of those who were not even known.
+    assert!(lines > 0, "none was gone");
+    assert!(lines <= 4 * seconds, "{lines} lines in {seconds} s");
 }
 
 #[tokio::test]

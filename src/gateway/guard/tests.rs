@@ -224,6 +224,7 @@ fn where_a_key_is_needed_only_the_login_may_come_without() {
     let needed = Err(Error::Client(caller::Error::Needed));
     assert_eq!(checked("GET", "/"), needed);
     assert_eq!(checked("POST", "/api/token"), Ok(()));
+    assert_eq!(checked("POST", "/api/sys/users/token"), Ok(()));
     assert_eq!(checked("GET", "/api/token"), needed);
     assert_eq!(checked("POST", "/api/token/"), needed);
 }

@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use crate::config::Rule;
 use crate::gateway::target::Readings;
 
-/// How a path relates to the daemon's own endpoint.
+/// How a path relates to the daemon's own endpoints.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum Endpoint {
-    /// The path is exactly `/api/token`.
+    /// The path is exactly `/api/token` or `/api/sys/users/token`.
     Exact,
-    /// A server could take it for that.
+    /// A server could take it for one of them.
     Odd,
     /// It has more readings than are looked at.
     Unknown,
@@ -18,21 +18,28 @@ pub(in crate::gateway) enum Endpoint {
     Other,
 }
 
-/// Compares a path with the daemon's own endpoint.
+/// Compares a path with the daemon's own endpoints.
 pub(in crate::gateway) fn endpoint(path: &str, readings: &Readings<'_>) -> Endpoint {
     // Most paths have another last segment, and are told by that.
     let is_near = |reading: &str| {
         let segment = reading.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         segment.get(..WORD.len()).is_some_and(|it| it.eq_ignore_ascii_case(WORD))
     };
-    let is_it =
-        |reading: &str| is_near(reading) && TOKEN_RULE.matches_ignoring_extensions("POST", reading);
-    match path == TOKEN {
+    let is_it = |reading: &str| {
+        is_near(reading)
+            && TOKEN_RULES.iter().any(|it| it.matches_ignoring_extensions("POST", reading))
+    };
+    match is_token_endpoint(path) {
         true => Endpoint::Exact,
         false if readings.any(is_it) => Endpoint::Odd,
         false if readings.is_endless() => Endpoint::Unknown,
         false => Endpoint::Other,
     }
+}
+
+/// Says whether a path is one of the daemon's own endpoints, as it is documented.
+pub(in crate::gateway) fn is_token_endpoint(path: &str) -> bool {
+    TOKENS.contains(&path)
 }
 
 /// What would let a limited caller become an unlimited one.
@@ -106,13 +113,15 @@ pub(super) fn indirect(path: &Readings<'_>) -> Option<&'static str> {
     Some(rule.text().trim_start_matches("* ").trim_end_matches("/**"))
 }
 
-static TOKEN_RULE: LazyLock<Rule> = LazyLock::new(|| rule("* /api/token"));
+static TOKEN_RULES: LazyLock<[Rule; 2]> =
+    LazyLock::new(|| TOKENS.map(|path| rule(&format!("* {path}"))));
 
 fn rule(text: &str) -> Rule {
     Rule::read(text).expect("the rules above are well-formed")
 }
 
-const TOKEN: &str = "/api/token";
+/// Where Nexudus hands out tokens.
+const TOKENS: [&str; 2] = ["/api/token", "/api/sys/users/token"];
 
-/// How its last segment begins.
+/// How the last segment of both begins.
 const WORD: &str = "token";

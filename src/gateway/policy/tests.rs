@@ -6,7 +6,9 @@ use super::*;
 
 #[test]
 fn the_token_endpoint_is_known_in_every_spelling() {
-    assert_eq!(endpoint_of("/api/token"), Endpoint::Exact);
+    for path in ["/api/token", "/api/sys/users/token"] {
+        assert_eq!(endpoint_of(path), Endpoint::Exact, "{path}");
+    }
     for path in [
         "/API/token",
         "/api/token/",
@@ -19,10 +21,20 @@ fn the_token_endpoint_is_known_in_every_spelling() {
         "/api/tok%C3%A8n",
         "/api/token.json",
         "/api.json/token",
+        "/api/sys/Users/token",
+        "/api/sys/users/token/",
+        "/api/sys//users/token.json",
+        "/api/sys/users%2ftoken",
+        "/api/sys/us%C3%A8rs/token",
+        "/api/(S(x))/sys/users/token",
+        "/api/sys/users/x/../token",
     ] {
         assert_eq!(endpoint_of(path), Endpoint::Odd, "{path}");
     }
-    for path in ["/", "/api", "/api/tokens", "/api/token/x", "/a/pi/token", "/apitoken"] {
+    for path in ["/", "/api", "/api/tokens", "/api/token/x", "/a/pi/token", "/apitoken"]
+        .into_iter()
+        .chain(["/api/sys/users", "/api/sys/users/5/token", "/api/sys/token"])
+    {
         assert_eq!(endpoint_of(path), Endpoint::Other, "{path}");
     }
 }

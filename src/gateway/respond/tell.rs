@@ -232,14 +232,14 @@ fn tell_policy(error: &policy::Error) -> Told {
             if matches!(error, E::Endless) {
                 PLAINLY
             } else {
-                "Ask for /api/token in exactly that spelling."
+                "Ask for /api/token or /api/sys/users/token in exactly that spelling."
             },
         ),
         E::TokenMethod => Told::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "request.method",
             "Method not allowed here",
-            "POST a grant to /api/token.",
+            "POST a grant to it.",
         )
         .with(ALLOW, "POST"),
         E::Denied(_) => {

@@ -91,6 +91,41 @@ fn a_record_from_before_the_last_login_or_logout_is_not_used() {
     assert!(epochs.logins().is_empty());
 }
 
+#[test]
+fn a_record_beside_a_lost_file_is_set_aside_and_stays_so() {
+    for text in [None, Some(""), Some("{\"ep"), Some("{\"epoch\":0}"), Some("[]")] {
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(text) = text {
+            std::fs::write(directory.path().join(FILE), text).unwrap();
+        }
+        let epochs = Epochs::new(Some(directory.path()));
+        epochs.read();
+        assert!(epochs.is_lost_beside(&record(5, 9)), "{text:?}");
+        assert!(!epochs.is_lost_beside(&record(0, 9)), "of version 1, which had no such file");
+        assert_eq!(epochs.current(), 6);
+
+        epochs.prepare().unwrap();
+        let epochs = restarted(&epochs);
+        assert!(!epochs.is_lost_beside(&record(5, 9)) && !epochs.admits(&record(5, 9), A));
+        assert!(epochs.admits(&record(epochs.current(), 9), A), "{text:?}");
+    }
+    let epochs = Epochs::new(None);
+    assert!(!epochs.is_lost_beside(&record(5, 9)), "in memory there is nothing to lose");
+}
+
+#[test]
+fn what_is_prepared_is_the_first_epoch_and_changes_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let epochs = Epochs::new(Some(directory.path()));
+    epochs.prepare().unwrap();
+    assert_eq!(restarted(&epochs).current(), 1);
+    assert!(restarted(&epochs).admits(&record(1, 0), A));
+    epochs.begin(A, 2, at(0)).unwrap();
+    epochs.prepare().unwrap();
+    Epochs::new(Some(directory.path())).prepare().unwrap();
+    assert_eq!(restarted(&epochs).current(), 2);
+}
+
 /// An earlier program may have logged in since.
 #[test]
 fn a_record_without_an_epoch_is_used_if_it_is_later_than_the_last_login_or_logout() {

@@ -18,10 +18,11 @@ impl<I: Issuer> Keeper<I> {
             Some((Home::Memory, _)) | None => None,
         };
         (self.desk.seen)(Step::Published);
-        let (now, seen) = (self.desk.clock.now().boot, self.desk.seen);
+        let (now, desk) = (self.desk.clock.now().boot, self.desk.clone());
         let write = file.zip(self.held.clone()).map(|(file, record)| -> Write {
             Box::new(move || {
-                seen(Step::Writing);
+                (desk.seen)(Step::Writing);
+                desk.epochs.prepare().map_err(|error| error.to_string())?;
                 file.write(&record).map_err(|error| error.to_string())
             })
         });

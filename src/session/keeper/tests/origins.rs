@@ -103,6 +103,46 @@ async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
 }
 
 #[tokio::test]
+async fn a_session_without_a_readable_epoch_is_set_aside_and_that_is_said() {
+    for damage in [None, Some(&b"{\"ep"[..]), Some(b"{\"epoch\":0}"), Some(b"")] {
+        let world = World::with_file();
+        let session = world.daemon();
+        session.ready(Body::Replayable).await.unwrap();
+        settled(&session).await;
+        let path = world.directory().join("session.sealed");
+        let backup = std::fs::read(&path).unwrap();
+        session.forget().await;
+        retire(session).await;
+
+        put_back(&path, &backup);
+        let epoch = world.directory().join("epoch.json");
+        std::fs::remove_file(&epoch).unwrap();
+        if let Some(text) = damage {
+            crate::private::create(&epoch, text).unwrap();
+        }
+        let session = world.daemon_of(Credentials::memory(None));
+
+        let error = session.ready(Body::Replayable).await.unwrap_err();
+        assert_eq!(error.code(), "session.not-logged-in", "{damage:?}");
+        let cause = session.view().error.as_ref().unwrap().cause.clone().unwrap();
+        assert!(cause.contains("epoch.json is missing or damaged"), "{cause}");
+        assert_eq!(std::fs::read(&path).unwrap(), backup, "it is kept");
+        assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
+        retire(session).await;
+
+        // Whoever logs in again is served again, across restarts, and the old one never comes back.
+        let again = world.daemon();
+        again.ready(Body::Replayable).await.unwrap();
+        settled(&again).await;
+        retire(again).await;
+        assert_eq!(world.grants(), ["password p", "password p"]);
+        put_back(&path, &backup);
+        let session = world.daemon_of(Credentials::memory(None));
+        assert!(session.ready(Body::Replayable).await.is_err(), "{damage:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_put_back_after_another_login_is_not_used() {
     let world = World::with_file();
     logged_in(&world, 7).await;
@@ -130,11 +170,9 @@ async fn a_login_that_was_cut_off_before_the_epoch_is_used() {
     let epoch = world.directory().join("epoch.json");
     let before = std::fs::read(&epoch).unwrap();
     logged_in(&world, 8).await;
-    for left in [Some(before), None] {
-        match left {
-            Some(before) => std::fs::write(&epoch, before).unwrap(),
-            None => std::fs::remove_file(&epoch).unwrap(),
-        }
+    // As after an earlier login, or as it is before the first one.
+    for left in [before, b"{\"epoch\":1}".to_vec()] {
+        std::fs::write(&epoch, left).unwrap();
         let session = world.daemon_of(Credentials::memory(None));
         session.ready(Body::Replayable).await.unwrap();
         assert_eq!(session.bearer().unwrap().header(), "Bearer a8");
@@ -145,6 +183,18 @@ async fn a_login_that_was_cut_off_before_the_epoch_is_used() {
         retire(session).await;
     }
     assert_eq!(epoch_of(&world), 4);
+}
+
+/// A crash behind the first record would leave it without the file, and it would not be used.
+#[tokio::test]
+async fn the_epoch_is_there_before_the_first_record() {
+    let world = World::with_file();
+    // The file cannot be written, and so the record must not be.
+    std::fs::create_dir_all(world.directory().join("epoch.json/x")).unwrap();
+    let session = world.daemon();
+    session.ready(Body::Replayable).await.unwrap();
+    seen(&session, |view| view.degraded.is_some()).await;
+    assert!(!world.directory().join("session.sealed").exists());
 }
 
 #[tokio::test]
