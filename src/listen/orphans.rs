@@ -30,7 +30,7 @@ impl Orphans {
         let found = self.found.get_or_init(|| {
             let found = Arc::<OnceLock<_>>::default();
             let (listening, result) = (self.listening, found.clone());
-            tokio::task::spawn_blocking(move || result.set(find(&SocketTable::read(), listening)));
+            tokio::task::spawn_blocking(move || result.set(search(listening)));
             found
         });
         let caller = SocketAddr::new(caller.ip().to_canonical(), caller.port());
@@ -38,19 +38,29 @@ impl Orphans {
     }
 }
 
-fn find(table: &SocketTable, listening: SocketAddr) -> HashSet<SocketAddr> {
+/// Reads the tables twice. A connection that begins or ends meanwhile may show one end alone, but not
+/// twice.
+fn search(listening: SocketAddr) -> HashSet<SocketAddr> {
+    let [first, second] = [(); 2].map(|()| find(&SocketTable::read(), listening));
+    first.intersection(&second).map(|(from, _)| *from).collect()
+}
+
+/// Returns address and number of each socket that seems to be an orphan.
+fn find(table: &SocketTable, listening: SocketAddr) -> HashSet<(SocketAddr, u32)> {
     let own = nix::unistd::geteuid().as_raw();
     let is_ours = |to: SocketAddr| {
         let is_there = listening.ip().is_unspecified() || to.ip() == listening.ip().to_canonical();
         to.port() == listening.port() && is_there
     };
-    let is_strange = |entry: &SocketEntry| entry.state != TIME_WAIT && entry.uid != own;
+    let is_strange = |entry: &&SocketEntry| entry.state != TIME_WAIT && entry.uid != own;
     // One that is about to end is as good as gone.
     let is_lost = |ends: &[SocketEntry]| !ends.iter().any(|entry| entry.state == ESTABLISHED);
-    let pairs = table.pairs().filter(|(from, to, entries)| {
-        is_ours(*to) && entries.iter().any(is_strange) && is_lost(table.find(*to, *from))
-    });
-    pairs.map(|(from, _, _)| from).collect()
+    let pairs = table.pairs().filter(|(_, to, _)| is_ours(*to));
+    let lost = pairs.filter(|(from, to, _)| is_lost(table.find(*to, *from)));
+    lost.flat_map(|(from, _, entries)| {
+        entries.iter().filter(is_strange).map(move |entry| (from, entry.inode))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -80,6 +90,6 @@ mod tests {
 
         let found = find(&table, SocketAddr::from(([127, 0, 0, 1], 99)));
 
-        assert_eq!(Vec::from_iter(found), [SocketAddr::from(([127, 0, 0, 1], 1))]);
+        assert_eq!(Vec::from_iter(found), [(SocketAddr::from(([127, 0, 0, 1], 1)), 7)]);
     }
 }

@@ -140,7 +140,8 @@ fn a_key_in_basic_is_found_wherever_the_word_is() {
         format!("{}Basic {pair}", "Basic, ".repeat(100)),
     ] {
         for name in ["authorization", "proxy-authorization"] {
-            assert_eq!(found(name, &value), Err(Error::Misplaced), "{name}: {value}");
+            let refused = found(name, &value).unwrap_err();
+            assert!(matches!(refused, Error::Malformed(_)), "{name}: {value}: {refused}");
         }
     }
     for value in ["Bearer basic", "Bearer x, Basic bWU6eA==", "Bearer basicbWU6eA", "Basic: x"] {
@@ -162,7 +163,7 @@ fn a_head_that_costs_too_much_to_decode_is_refused() {
         head.headers.iter().try_for_each(|(name, value)| shown_in(name, value, &mut left).map(drop))
     };
     assert_eq!(look(head(10)), Ok(()));
-    assert_eq!(look(head(90)), Err(Error::Misplaced));
+    assert!(matches!(look(head(90)), Err(Error::Misplaced(_))));
 }
 
 fn found(name: &str, value: &str) -> Result<Option<String>, Error> {
