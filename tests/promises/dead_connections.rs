@@ -154,38 +154,6 @@ async fn another_users_socket_does_not_outlive_its_connection() {
     }
 }
 
-#[tokio::test]
-async fn a_socket_that_outlived_a_listener_before_ours_makes_its_address_useless() {
-    needs_root();
-    let (orphan, port, address) = as_other(|| {
-        let before = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = before.local_addr().unwrap();
-        let (orphan, port) = twin(address);
-        let (other_end, _) = before.accept().unwrap();
-        setsockopt(&other_end, Linger2, &1).unwrap();
-        (orphan, port, address)
-    });
-    let upstream = upstream().start().unwrap();
-    let loopback: &'static str = address.to_string().leak();
-    let place = Place::new(&upstream).listening(loopback);
-    let daemon = place.start().await;
-    assert_eq!(daemon.status("/api/auth/me").await, 200, "which begins the search");
-
-    let deadline = std::time::Instant::now() + PATIENCE;
-    loop {
-        let (owner, _) = until_free(port, address);
-        send(&owner, GET);
-        let mut stream = TcpStream::from(owner);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut answer = String::new();
-        if stream.read_to_string(&mut answer).is_err() || answer.is_empty() {
-            break;
-        }
-        assert!(std::time::Instant::now() < deadline, "it is served for ever");
-    }
-    drop(orphan);
-}
-
 /// Starts a daemon that is logged in, and stops it as Ctrl-Z does.
 async fn stopped(loopback: &'static str) -> (Simulator, Place, Program) {
     let upstream = upstream().start().unwrap();
