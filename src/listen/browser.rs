@@ -10,7 +10,7 @@ use std::fmt;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, UPGRADE_INSECURE_REQUESTS};
 use http::header::{HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
-/// The headers of a request that only browsers send: a set of [`NAMES`].
+/// The headers of a request that only browsers send: a set of `NAMES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrowserHeaders(u32);
 

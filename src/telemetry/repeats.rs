@@ -1,6 +1,6 @@
 //! Events that others can cause as often as they like: the first one is logged, the rest counted.
 //!
-//! Bounded in memory too: what is beyond [`MAX_KEYS`] different ones in a period is counted in one.
+//! Bounded in memory too: what is beyond `MAX_KEYS` different ones in a period is counted in one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ impl<K: Ord + Clone> Repeats<K> {
         true
     }
 
-    /// Reports the repeats of each period to `log`, for ever. Those of kinds beyond [`MAX_KEYS`]
+    /// Reports the repeats of each period to `log`, for ever. Those of kinds beyond `MAX_KEYS`
     /// have no key.
     pub async fn report(&self, log: impl Fn(Option<&K>, u64)) {
         loop {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Cuts `text` after [`MAX_BYTES`] bytes, between two characters, and marks the cut.
+/// Cuts `text` after `MAX_BYTES` bytes, between two characters, and marks the cut.
 pub fn truncate(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_BYTES {
         return Cow::Borrowed(text);
@@ -11,7 +11,7 @@ pub fn truncate(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{CUT}", &text[..end.unwrap_or(0)]))
 }
 
-/// Escapes what is not printable ASCII and cuts the outcome after [`MAX_BYTES`] bytes, between two
+/// Escapes what is not printable ASCII and cuts the outcome after `MAX_BYTES` bytes, between two
 /// escapes. Costs no more for a longer value.
 pub fn escape_truncated(value: &[u8]) -> String {
     let mut text = String::new();
