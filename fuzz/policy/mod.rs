@@ -1,6 +1,6 @@
 //! The guard and the policy by themselves, and what must hold of each head that they let through.
 //!
-//! The fuzz target `policy`, the replay of its seeds and the property in `tests/promises/fuzzed.rs`
+//! The fuzz target `policy`, the replay of its seeds and the property in `tests/integration/fuzz_corpus.rs`
 //! use it. [`readings`] is a second implementation of what servers make of a path. To see
 //! it fail, leave a step out of `Readings::step` in `src/gateway/target.rs`.
 

@@ -1,7 +1,7 @@
 //! A whole daemon between a caller and an upstream of which every byte is known, and what must hold
 //! whatever either of them sends.
 //!
-//! Both fuzz targets and the replay of their seeds in `tests/promises/fuzzed.rs` use it. It shares
+//! Both fuzz targets and the replay of their seeds in `tests/integration/fuzz_corpus.rs` use it. It shares
 //! no parser with the daemon: [`strict`] reads both ends by itself, and refuses what can be read in
 //! two ways.
 

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::life::Nexudus;
+use crate::lifecycle::Nexudus;
 use crate::support::home;
 
 #[test]

@@ -11,7 +11,7 @@ use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::shared::eventually;
 
-use crate::stage::Stage;
+use crate::support::Stage;
 
 #[test]
 fn a_name_that_is_lost_is_still_known() {

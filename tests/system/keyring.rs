@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
-use crate::person::{Person, person};
+use crate::keyring_prompter::{Person, person};
 use crate::shared::eventually;
 
 /// A desktop session without a desktop, and a simulated Nexudus.

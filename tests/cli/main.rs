@@ -3,31 +3,31 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 #[cfg(unix)]
-mod accounts;
-mod asked;
+mod account_changes;
+mod cli_errors;
 mod clients;
 mod config;
+mod coverage;
+#[cfg(unix)]
+mod daemon_env;
 mod demo;
 #[cfg(target_os = "linux")]
-mod disk;
+mod disk_errors;
 mod doctor;
+mod effective_config;
 mod flags;
-mod frame;
-mod life;
+mod lifecycle;
 mod login;
 #[cfg(unix)]
-mod origins;
-mod refused;
+mod origin_binding;
+mod output;
 #[cfg(unix)]
 mod run;
 #[cfg(target_os = "linux")]
 mod secrets;
-#[cfg(unix)]
-mod served;
 #[cfg(target_os = "linux")]
 mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
 mod support;
-mod tested;

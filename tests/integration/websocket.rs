@@ -17,7 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 
-use crate::support::exact::{Exact, Reply, exact, ok, read_until};
+use crate::support::raw_upstream::{Exact, Reply, exact, ok, read_until};
 use crate::support::{Daemon, PATIENCE, Place, Setup, daemon, daemon_before, upstream};
 
 type Socket = WebSocketStream<TcpStream>;
@@ -503,7 +503,7 @@ async fn the_log_tells_of_a_websocket_and_of_no_token() {
 async fn talks(daemon: &Daemon, program: &str, arguments: &[&str]) {
     let mut talking = tokio::process::Command::new(program);
     talking
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promises/sockets"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/websocket"))
         .args(arguments)
         .arg(format!("ws://{}/api/live", daemon.address()));
 

@@ -8,7 +8,7 @@ use nexudus_proxy::admin::wire::Event;
 use nexudus_proxy::clients::{self, Limits};
 use nexudus_simulator::Simulator;
 
-use crate::support::exact::{Reply, before, exact, get, ok};
+use crate::support::raw_upstream::{Reply, before, exact, get, ok};
 use crate::support::{Daemon, PATIENCE, Place, daemon, problem, upstream};
 
 #[tokio::test]

@@ -11,13 +11,13 @@ fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
     machine.install();
     let nexudus = machine.nexudus("");
     let port = nexudus.address().port();
-    machine.write("/usr/local/lib/confined.pl", include_str!("confined.pl"));
+    machine.write("/usr/local/lib/sandbox.pl", include_str!("sandbox.pl"));
     machine.run("mount -o remount,rw /proc/sys; mkdir -p /var/lib/nexudus-proxy; touch /tmp/marker-of-another /dev/marker");
     // Where the machine's sockets are.
     machine.run("systemctl start nexudus-proxy.socket");
 
     // Without the sandbox everything works: what is denied is denied by the unit.
-    let outside = attempts(&machine.run(&format!("perl /usr/local/lib/confined.pl {port}")));
+    let outside = attempts(&machine.run(&format!("perl /usr/local/lib/sandbox.pl {port}")));
     let undone: Vec<_> = outside.iter().filter(|(_, done)| !**done).collect();
     assert!(undone.is_empty(), "{undone:?}");
 
@@ -26,7 +26,7 @@ fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
         "nexudus-proxy.service",
         &format!(
             "[Service]\nType=oneshot\nExecPaths=/usr/bin/perl\nExecStart=\n\
-             ExecStart=/usr/bin/perl /usr/local/lib/confined.pl {port}\n"
+             ExecStart=/usr/bin/perl /usr/local/lib/sandbox.pl {port}\n"
         ),
     );
     machine.run("systemctl start nexudus-proxy.service");

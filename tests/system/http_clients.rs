@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Deed, Fault, Simulator, pattern_byte};
 
-use crate::stage::{Stage, text};
+use crate::support::{Stage, text};
 
 #[test]
 fn requests_is_served_as_by_nexudus() {
@@ -197,7 +197,7 @@ fn all_went_well(stage: &Stage, told: Output, most: u64) {
 }
 
 fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/platform/clients").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/system/http_clients").join(name)
 }
 
 /// What every download is compared with.

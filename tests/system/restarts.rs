@@ -92,14 +92,14 @@ impl Client {
     /// Python, with one session.
     fn requests_session() -> Self {
         let mut command = program(ALICE, "/usr/bin/python3");
-        command.args(["-c", include_str!("clients/session.py"), BASE]);
+        command.args(["-c", include_str!("http_clients/session.py"), BASE]);
         Self::run("requests.Session", command)
     }
 
     /// Node, with a keep-alive agent of two connections.
     fn node_agent() -> Self {
         let mut command = program(ALICE, "node");
-        command.args(["-e", include_str!("clients/agent.js"), "--", BASE]);
+        command.args(["-e", include_str!("http_clients/agent.js"), "--", BASE]);
         Self::run("Node agent", command)
     }
 

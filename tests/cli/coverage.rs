@@ -144,7 +144,7 @@ fn every_flag_has_a_test_that_it_does_something() {
 /// Every test, by its name, with its text.
 fn tests() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for suite in ["commands", "platform", "promises"] {
+    for suite in ["cli", "integration", "system"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(suite);
         for file in fs::read_dir(directory).unwrap() {
             let Ok(text) = fs::read_to_string(file.unwrap().path()) else { continue };

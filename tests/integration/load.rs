@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::exact::read_until;
+use crate::support::raw_upstream::read_until;
 use crate::support::{PATIENCE, Place, Program, upstream};
 
 #[tokio::test]

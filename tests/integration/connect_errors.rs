@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::exact::{Reply, before, exact, get, ok};
+use crate::support::raw_upstream::{Reply, before, exact, get, ok};
 use crate::support::{PATIENCE, daemon, problem, upstream};
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::support::exact::{Exact, Reply, before, exact, get, ok, read_until};
+use crate::support::raw_upstream::{Exact, Reply, before, exact, get, ok, read_until};
 use crate::support::{Daemon, PATIENCE, daemon_before};
 
 #[tokio::test]

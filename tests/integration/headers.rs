@@ -3,7 +3,7 @@
 use nexudus_simulator::Deed;
 use nexudus_simulator::Fault;
 
-use crate::support::exact::{Reply, before, exact, get, ok};
+use crate::support::raw_upstream::{Reply, before, exact, get, ok};
 use crate::support::{daemon, daemon_before, upstream};
 
 #[tokio::test]

@@ -5,19 +5,19 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod browser;
-mod clients;
-mod confined;
 mod documents;
-mod installed;
+mod http_clients;
 mod keyring;
-mod login;
+mod keyring_login;
+mod keyring_prompter;
+mod keyring_prompts;
 mod machine;
-mod manager;
-mod names;
-mod person;
-mod prompts;
+mod name_resolution;
 mod restarts;
-mod service;
+mod sandbox;
+mod service_install;
 #[path = "../shared/mod.rs"]
 mod shared;
-mod stage;
+mod support;
+mod system_units;
+mod user_units;

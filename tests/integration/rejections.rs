@@ -7,7 +7,7 @@ use nexudus_simulator::Certificate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::exact::read_until;
+use crate::support::raw_upstream::read_until;
 use crate::support::{PATIENCE, Place, daemon, problem, upstream};
 
 #[tokio::test]

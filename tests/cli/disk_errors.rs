@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
-use crate::served::{Serving, upstream};
+use crate::daemon_env::{Serving, upstream};
 use crate::shared::eventually;
 use crate::support::disk::{Disk, disk};
 use crate::support::{Home, home};

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::daemon_before;
-use crate::support::exact::{Reply, before, exact, get, ok, read_until};
+use crate::support::raw_upstream::{Reply, before, exact, get, ok, read_until};
 
 #[tokio::test]
 async fn targets_arrive_byte_for_byte() {

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::support::exact::{Exact, Reply, before, exact, get, ok, read_until};
+use crate::support::raw_upstream::{Exact, Reply, before, exact, get, ok, read_until};
 use crate::support::{Daemon, daemon_before};
 
 #[tokio::test]

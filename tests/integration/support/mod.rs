@@ -1,11 +1,11 @@
 //! The stage of every promise: an upstream, a daemon in front of it, a client, a clock.
 
-pub mod exact;
-mod load;
-mod program;
-pub mod records;
-mod stall;
-mod time;
+mod load_clients;
+mod manual_time;
+mod process;
+pub mod raw_upstream;
+mod stalled_disk;
+pub mod tls_records;
 
 use std::net::SocketAddr;
 use std::path::Path;

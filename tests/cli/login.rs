@@ -53,7 +53,7 @@ impl Place {
 
     /// Runs a command in a terminal that answers these prompts.
     fn in_terminal(&self, line: &str, answers: &[&str]) -> String {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/commands/support/terminal.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/support/terminal.py");
         let mut command = Command::new("python3");
         command.arg(script).args(answers).arg("--").arg(env!("CARGO_BIN_EXE_nexudus-proxy"));
         command.args(line.split_whitespace());

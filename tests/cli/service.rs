@@ -1,5 +1,5 @@
 //! The daemon as a service: what is written, what is run, what is said. systemd itself is a script
-//! here that notes how it was called; `tests/platform` has the real one.
+//! here that notes how it was called; `tests/system` has the real one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -7,7 +7,7 @@ use nexudus_proxy::daemon::{Relay, Turn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::support::exact::{Reply, exact, get};
+use crate::support::raw_upstream::{Reply, exact, get};
 use crate::support::{daemon, daemon_before, upstream};
 
 #[tokio::test]

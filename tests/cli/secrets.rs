@@ -9,7 +9,7 @@ use nexudus_simulator::{Account, DEMO_EMAIL, Simulator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::served::{Serving, files};
+use crate::daemon_env::{Serving, files};
 use crate::shared::eventually;
 use crate::support::{Home, home};
 

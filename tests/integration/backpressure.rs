@@ -9,8 +9,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::support::exact::{Exact, Reply, exact, get, ok, read_until};
-use crate::support::records::Flood;
+use crate::support::raw_upstream::{Exact, Reply, exact, get, ok, read_until};
+use crate::support::tls_records::Flood;
 use crate::support::{Daemon, PATIENCE, PROBE, daemon_before};
 
 #[tokio::test]
