@@ -137,7 +137,7 @@ impl Place {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         child.stdin.take().unwrap().write_all(DEMO_PASSWORD.as_bytes()).unwrap();
-        self.home.told(child.wait_with_output().unwrap())
+        self.home.format_output(child.wait_with_output().unwrap())
     }
 }
 

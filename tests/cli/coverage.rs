@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use nexudus_proxy::config::{Entry, KEYS};
+use nexudus_proxy::config::{KEYS, Key};
 
 use crate::support::home;
 
@@ -105,7 +105,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
 
 #[test]
 fn every_key_has_a_test_that_it_does_something() {
-    let known: BTreeSet<_> = KEYS.iter().map(Entry::path).collect();
+    let known: BTreeSet<_> = KEYS.iter().map(Key::path).collect();
     let listed: BTreeSet<_> = OF_KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
     assert_eq!(known, listed, "name a test of each key in OF_KEYS");
 
@@ -114,7 +114,7 @@ fn every_key_has_a_test_that_it_does_something() {
         let body = tests.get(*name).unwrap_or_else(|| panic!("{key}: there is no test {name}"));
         let entry = KEYS.iter().find(|entry| entry.path() == *key).unwrap();
         let flags = [entry.flag(), entry.shorthand.unwrap_or_default().to_owned()];
-        let mut spellings = vec![format!("config.{key}"), entry.variable()];
+        let mut spellings = vec![format!("config.{key}"), entry.env_variable()];
         spellings.extend(flags.iter().filter(|flag| !flag.is_empty()).map(|it| format!("--{it}")));
         spellings.push(format!("[{}]\\n{} = ", entry.section, entry.name));
         spellings.push(format!("config.{key}s = "));

@@ -7,14 +7,14 @@ use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::daemon_env::{Serving, upstream};
 use crate::shared::eventually;
-use crate::support::disk::{Disk, disk};
+use crate::support::disk::{SmallDisk, disk};
 use crate::support::{Home, home};
 
 /// A home whose state is on a disk of its own; the login and the key come from systemd.
 struct Place {
     simulator: Simulator,
     home: Home,
-    disk: Disk,
+    disk: SmallDisk,
 }
 
 fn place(more: &str) -> Place {

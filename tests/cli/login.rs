@@ -48,7 +48,7 @@ impl Place {
             .unwrap();
         // A command that fails before it reads leaves nobody to write to.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        self.home.told(child.wait_with_output().unwrap())
+        self.home.format_output(child.wait_with_output().unwrap())
     }
 
     /// Runs a command in a terminal that answers these prompts.

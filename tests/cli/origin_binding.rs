@@ -56,7 +56,7 @@ impl Place {
         let mut child = command.spawn().unwrap();
         // A command that fails before it reads leaves no reader.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        self.home.told(child.wait_with_output().unwrap())
+        self.home.format_output(child.wait_with_output().unwrap())
     }
 
     fn log_in(&self) {
@@ -96,7 +96,7 @@ fn assert_untouched(other: &Simulator, secret: &Simulator) {
         secrets.extend([call.issued, call.issued_refresh, call.client_id].into_iter().flatten());
     }
     assert!(secrets.len() >= 3, "{secrets:?}");
-    for seen in other.seen() {
+    for seen in other.requests() {
         let whole = format!("{seen:?} {}", seen.text());
         for secret in &secrets {
             assert!(!whole.contains(secret.as_str()), "{secret} reached another origin: {whole}");
@@ -140,7 +140,7 @@ fn another_origin_gets_neither_token_of_a_session() {
         assert!(told.ends_with("=> 3\n"), "{told}");
     }
     assert_untouched(&place.b, &place.a);
-    assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
     // It asks B whether it is there, and shows it nothing.
     let told = place.run("doctor");
     let (a, b) = (place.a.origin(), place.b.origin());
@@ -177,7 +177,7 @@ fn another_origin_gets_nothing_however_it_is_named() {
     place.configure_with(&place.a, &format!("[profile.default.upstream]\norigin = \"{b}\"\n"));
     ask_b(place.command("serve"));
 
-    assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
     assert_eq!(place.a.token_calls().len(), 1);
 }
 
@@ -193,7 +193,7 @@ fn a_reload_changes_no_origin() {
 
     assert!(told.contains("these keys take a restart: upstream.origin"), "{told}");
     assert_eq!(place.ask().0, 200);
-    assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_login_for_another_upstream_than_the_daemons_is_refused_before_it_is_offered
     let told = place.given(SESSION_ONLY, DEMO_PASSWORD);
     assert!(told.contains(&a) && told.contains(&b) && told.ends_with("=> 2\n"), "{told}");
 
-    assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
     assert_eq!(place.a.token_calls().len(), 1);
     assert_eq!(self::kept(&place), kept, "nothing is stored");
     let told = place.given(&format!("{SESSION_ONLY} --upstream {a}"), DEMO_PASSWORD);
@@ -355,7 +355,7 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
         assert!(told.contains(&said), "{told}");
     }
 
-    assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
     assert_untouched(&place.b, &place.a);
 }
 
@@ -383,13 +383,13 @@ fn a_run_is_not_served_by_a_daemon_of_another_upstream_that_takes_its_place() {
     eventually("the daemon serves", || place.run("status").contains(&place.b.origin()));
     std::fs::write(&go, "").unwrap();
 
-    let told = place.home.told(running.wait_with_output().unwrap());
+    let told = place.home.format_output(running.wait_with_output().unwrap());
     assert!(told.starts_with("200 503 "), "{told}");
     let said = std::fs::read_to_string(place.home.path("said")).unwrap();
     assert!(said.contains(&format!("and {a} is configured here")), "{said}");
     let hint = "Stop that daemon, or start this `run` again with another --profile.";
     assert!(said.contains(hint), "{said}");
-    assert!(place.b.seen().is_empty(), "{:?}", place.b.seen());
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn two_profiles_with_one_key_cannot_exchange_their_sessions() {
 #[test]
 fn a_session_of_an_earlier_version_is_set_aside_under_another_origin_and_that_is_said() {
     let place = place();
-    let old = include_bytes!("../../src/session/saved/version-1.sealed");
+    let old = include_bytes!("../../src/session/sealed_file/version-1.sealed");
     let path = place.home.write(".local/state/nexudus-proxy/session.sealed", old);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let said =
@@ -476,7 +476,11 @@ fn a_session_of_an_earlier_version_is_set_aside_under_another_origin_and_that_is
     let log = std::fs::read_to_string(place.home.path("serve.log")).unwrap();
     assert!(log.contains("a session of another origin is left alone"), "{log}");
     assert!(log.contains("https://spaces.nexudus.com"), "{log}");
-    assert!(place.a.seen().iter().all(|seen| seen.bearer.is_none()), "{:?}", place.a.seen());
+    assert!(
+        place.a.requests().iter().all(|seen| seen.bearer.is_none()),
+        "{:?}",
+        place.a.requests()
+    );
     assert!(place.a.token_calls().is_empty());
 
     place.log_in();

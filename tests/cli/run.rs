@@ -14,7 +14,7 @@ fn without_a_daemon_one_runs_for_as_long_as_the_command_does() {
 
     assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
 
-    assert!(upstream.seen().iter().all(|seen| !format!("{seen:?}").contains("nxp_")));
+    assert!(upstream.requests().iter().all(|seen| !format!("{seen:?}").contains("nxp_")));
     assert_eq!(clients(&home), "[]");
 }
 
@@ -32,7 +32,7 @@ fn with_a_daemon_its_own_limits_hold_as_well() {
     );
     assert_eq!(home.transcript(&mut run), "421 421 => 0\n");
 
-    let tokens = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token");
+    let tokens = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token");
     assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
     drop(daemon);
     assert_eq!(clients(&home), "[]");
@@ -47,7 +47,7 @@ fn a_daemon_with_a_socket_of_its_own_choice_is_found() {
     let mut run = script(&home, "run --read-only", READ_AND_WRITE);
 
     assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
-    let tokens = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token");
+    let tokens = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token");
     assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
 }
 
@@ -59,7 +59,7 @@ fn a_run_beside_a_run_goes_through_it_and_outlives_it() {
     let mut second = Talk::begin(script(&home, "run", TALK));
 
     assert_eq!((first.ask(), second.ask()), ("200 403".into(), "200 200".into()));
-    let logins = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    let logins = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token").count();
     assert_eq!(logins, 1, "one session for both");
     assert_eq!(first.end(), Some(0));
     assert_eq!(second.ask(), "200 200");
@@ -94,7 +94,7 @@ fn a_daemon_gives_its_place_to_nobody() {
     let asked = Command::new("curl")
         .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--unix-socket"])
         .arg(home.path(".local/state/nexudus-proxy/run/admin.sock"))
-        .arg("http://localhost/v1/yield")
+        .arg("http://localhost/v1/handover")
         .output()
         .unwrap();
 
@@ -120,7 +120,7 @@ fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
     assert_eq!(problem["code"], "daemon.draining");
     assert_eq!(problem["detail"], "no daemon serves this command now: it was stopped");
     assert!(home.run("status").ends_with("=> 6\n"));
-    let logins = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    let logins = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token").count();
     assert_eq!(logins, 1);
     let daemon = serving(&home, "serve");
     assert_eq!(run.ask(), "200", "another may serve it");

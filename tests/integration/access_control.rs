@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::{Anonymous, Pace, Rule};
+use nexudus_proxy::clients::{self, ClientPolicy};
+use nexudus_proxy::config::{AnonymousAccess, Rate, Rule};
 use nexudus_simulator::Simulator;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, daemon, problem, upstream};
+use crate::support::{Daemon, daemon, problem_json, upstream};
 
 #[tokio::test]
 async fn a_key_opens_the_door_wherever_it_is_shown_and_goes_no_further() {
     let upstream = upstream().start().unwrap();
-    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = Anonymous::None);
+    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = AnonymousAccess::None);
     let daemon = daemon.run().await;
-    let key = client(&daemon, Limits::default());
+    let key = client(&daemon, ClientPolicy::default());
 
     let keyless = daemon.get("/api/spaces/coworkers").await;
     assert_eq!(
-        (keyless.status(), problem(keyless).await["code"].clone()),
+        (keyless.status(), problem_json(keyless).await["code"].clone()),
         (403.try_into().unwrap(), json!("guard.client"))
     );
     for (name, value) in [
@@ -31,19 +31,19 @@ async fn a_key_opens_the_door_wherever_it_is_shown_and_goes_no_further() {
     }
     let basic = daemon.request("GET", "/api/spaces/coworkers").basic_auth("me", Some(&key));
     assert_eq!(basic.send().await.unwrap().status(), 200);
-    for seen in upstream.seen() {
+    for seen in upstream.requests() {
         assert!(!format!("{seen:?}").contains("nxp_"), "{seen:?}");
     }
     // A query is in every log on the way.
     let path = format!("/api/spaces/coworkers?key={key}&nexudus-proxy-key={key}");
-    assert_eq!(problem(daemon.get(&path).await).await["code"], "guard.client");
+    assert_eq!(problem_json(daemon.get(&path).await).await["code"], "guard.client");
 }
 
 #[tokio::test]
 async fn a_revoked_key_is_refused_at_once_and_never_taken_for_none() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
-    let key = client(&daemon, Limits::default());
+    let key = client(&daemon, ClientPolicy::default());
     let get = || daemon.request("GET", "/api/auth/me").bearer_auth(&key).send();
     assert_eq!(get().await.unwrap().status(), 200);
 
@@ -51,16 +51,16 @@ async fn a_revoked_key_is_refused_at_once_and_never_taken_for_none() {
 
     let refused = get().await.unwrap();
     assert_eq!(refused.status(), 403);
-    assert_eq!(problem(refused).await["code"], "guard.client");
+    assert_eq!(problem_json(refused).await["code"], "guard.client");
     assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_client_that_insists_on_logging_in_keeps_its_key() {
     let upstream = upstream().start().unwrap();
-    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = Anonymous::None);
+    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = AnonymousAccess::None);
     let daemon = daemon.run().await;
-    let key = client(&daemon, Limits::default());
+    let key = client(&daemon, ClientPolicy::default());
     let form = "application/x-www-form-urlencoded";
     let log_in = |body: String| {
         let request = daemon.request("POST", "/api/token").header("content-type", form);
@@ -77,7 +77,7 @@ async fn a_client_that_insists_on_logging_in_keeps_its_key() {
     for password in ["nxp_unknown", "hunter2"] {
         let refused = log_in(format!("grant_type=password&password={password}")).await.unwrap();
         assert_eq!(refused.status(), 403, "{password}");
-        assert_eq!(problem(refused).await["code"], "guard.client");
+        assert_eq!(problem_json(refused).await["code"], "guard.client");
     }
 }
 
@@ -109,8 +109,8 @@ async fn no_grant_reaches_nexudus_at_either_token_endpoint() {
 async fn a_client_is_held_to_its_rate_and_its_count() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
-    let rate = Some(Pace::Fixed { count: 1, per: std::time::Duration::from_secs(3600) });
-    let key = client(&daemon, Limits { rate, ..Limits::default() });
+    let rate = Some(Rate::Fixed { count: 1, per: std::time::Duration::from_secs(3600) });
+    let key = client(&daemon, ClientPolicy { rate, ..ClientPolicy::default() });
     let get = |key: &str| daemon.request("GET", "/api/auth/me").bearer_auth(key).send();
 
     assert_eq!(get(&key).await.unwrap().status(), 200);
@@ -118,16 +118,16 @@ async fn a_client_is_held_to_its_rate_and_its_count() {
     assert_eq!(refused.status(), 429);
     let after: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((3590..=3600).contains(&after), "{after}");
-    assert_eq!(problem(refused).await["code"], "policy.rate");
+    assert_eq!(problem_json(refused).await["code"], "policy.rate");
 
     let state = daemon.home().join("state");
-    let limits = Limits { max_requests: Some(1), ..Limits::default() };
+    let limits = ClientPolicy { max_requests: Some(1), ..ClientPolicy::default() };
     let key = clients::add(&state, "once", limits).unwrap().expose().to_owned();
     assert_eq!(get(&key).await.unwrap().status(), 200);
     let refused = get(&key).await.unwrap();
     assert_eq!(refused.status(), 403);
-    assert_eq!(problem(refused).await["code"], "policy.exhausted");
-    let view = daemon.running.clients().view().unwrap();
+    assert_eq!(problem_json(refused).await["code"], "policy.exhausted");
+    let view = daemon.running.clients().statuses().unwrap();
     assert_eq!(view.iter().map(|view| view.requests).collect::<Vec<_>>(), [1, 1]);
 }
 
@@ -135,7 +135,7 @@ async fn a_client_is_held_to_its_rate_and_its_count() {
 async fn a_limited_caller_gets_no_token_out_of_who_am_i() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
-    let key = client(&daemon, Limits { read_only: true, ..Limits::default() });
+    let key = client(&daemon, ClientPolicy { read_only: true, ..ClientPolicy::default() });
 
     let full: Value = body(daemon.get("/api/auth/me").await).await;
     let token = full["AccessToken"].as_str().unwrap().to_owned();
@@ -148,14 +148,15 @@ async fn a_limited_caller_gets_no_token_out_of_who_am_i() {
     assert_eq!(limited["Email"], full["Email"]);
     for path in ["/api/sys/users/1", "/api/sys/refreshtokens", "/api/sys/users/1/token/refresh"] {
         let refused = daemon.request("GET", path).bearer_auth(&key).send().await.unwrap();
-        assert_eq!(problem(refused).await["code"], "policy.denied", "{path}");
+        assert_eq!(problem_json(refused).await["code"], "policy.denied", "{path}");
     }
 }
 
 #[tokio::test]
 async fn whoever_may_only_read_without_a_key_gets_no_token_either() {
     let upstream = upstream().start().unwrap();
-    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = Anonymous::ReadOnly);
+    let daemon =
+        daemon(&upstream).set(|config| config.policy.anonymous = AnonymousAccess::ReadOnly);
     let daemon = daemon.run().await;
 
     for path in ["/api/auth/me", "/api/sys/../auth/me", "/API/auth%2fme", "/api/%61uth/me"] {
@@ -167,14 +168,14 @@ async fn whoever_may_only_read_without_a_key_gets_no_token_either() {
     assert_eq!((me["AccessToken"].as_str(), me["Email"].is_string()), (Some(""), true));
     for path in ["/api/sys/users/1", "/api/sys/refreshtokens", "/api/sys/users/1/token/refresh"] {
         let refused = daemon.get(path).await;
-        assert_eq!(problem(refused).await["code"], "policy.denied", "{path}");
+        assert_eq!(problem_json(refused).await["code"], "policy.denied", "{path}");
     }
 }
 
 #[tokio::test]
 async fn no_spelling_of_a_denied_path_reaches_nexudus() {
     let upstream = upstream().start().unwrap();
-    let rule = Rule::read("* /api/sys/users/**").unwrap();
+    let rule = Rule::parse("* /api/sys/users/**").unwrap();
     let daemon = daemon(&upstream).set(|config| config.policy.deny = vec![rule]).run().await;
     daemon.get("/api/auth/me").await;
     let before = paths(&upstream);
@@ -216,13 +217,13 @@ fn spellings(path: &str) -> BTreeSet<String> {
     all
 }
 
-fn client(daemon: &Daemon, limits: Limits) -> String {
+fn client(daemon: &Daemon, limits: ClientPolicy) -> String {
     let key = clients::add(&daemon.home().join("state"), "agent", limits).unwrap();
     key.expose().to_owned()
 }
 
 fn paths(upstream: &Simulator) -> Vec<String> {
-    upstream.seen().iter().map(|seen| seen.path().to_owned()).collect()
+    upstream.requests().iter().map(|seen| seen.path().to_owned()).collect()
 }
 
 async fn body(answer: reqwest::Response) -> Value {
@@ -237,10 +238,10 @@ async fn an_exposed_daemon_serves_nobody_without_a_key() {
         config.listen.expose = true;
     });
     let daemon = setup.run().await;
-    let key = client(&daemon, Limits::default());
+    let key = client(&daemon, ClientPolicy::default());
 
     let keyless = daemon.get("/api/auth/me").await;
-    assert_eq!(problem(keyless).await["code"], "guard.client");
+    assert_eq!(problem_json(keyless).await["code"], "guard.client");
     let keyed = daemon.request("GET", "/api/auth/me").bearer_auth(&key).send().await.unwrap();
     assert_eq!(keyed.status(), 200);
 }

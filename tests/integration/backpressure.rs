@@ -9,9 +9,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::support::raw_upstream::{Exact, Reply, exact, get, ok, read_until};
+use crate::support::raw_upstream::{RawReply, RawUpstream, get, ok, raw_upstream, read_until};
 use crate::support::tls_records::Flood;
-use crate::support::{Daemon, PATIENCE, PROBE, daemon_before};
+use crate::support::{Daemon, EVENT_TIMEOUT, PROBE_PATH, daemon_before};
 
 #[tokio::test]
 async fn interim_answers_without_end_are_no_answer() {
@@ -48,8 +48,8 @@ async fn tls_records_without_end_end_the_connection_and_hold_up_nobody() {
     for kind in [Flood::KeyUpdates, Flood::Empty, Flood::Tickets] {
         for first in ["", head] {
             let (upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
-                "/flood" => Reply::Flood(first.to_owned(), kind),
-                path => Reply::Keep(ok(path)),
+                "/flood" => RawReply::Flood(first.to_owned(), kind),
+                path => RawReply::Keep(ok(path)),
             })
             .await;
 
@@ -73,9 +73,9 @@ async fn tls_records_between_the_bytes_of_an_answer_leave_others_their_turns() {
     let (_upstream, daemon) = answering(|head| match head.split(' ').nth(1).unwrap() {
         "/flood" => {
             let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
-            Reply::Flood(head.to_owned(), Flood::TicketsAndData)
+            RawReply::Flood(head.to_owned(), Flood::TicketsAndData)
         }
-        path => Reply::Keep(ok(path)),
+        path => RawReply::Keep(ok(path)),
     })
     .await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
@@ -92,8 +92,8 @@ async fn an_answer_that_stops_in_its_middle_ends() {
     let never = Arc::new(Semaphore::new(0));
     let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_owned();
     let (upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
-        "/half" => Reply::Late(half.clone(), never.clone(), String::new()),
-        path => Reply::Keep(ok(path)),
+        "/half" => RawReply::Late(half.clone(), never.clone(), String::new()),
+        path => RawReply::Keep(ok(path)),
     })
     .await;
 
@@ -101,31 +101,31 @@ async fn an_answer_that_stops_in_its_middle_ends() {
 
     assert!(answer.ends_with("\r\n\r\nhalf"), "{answer}");
     assert!(daemon.raw(&get("/next", "")).await.ends_with("/next"));
-    let came_over = upstream.came_over();
+    let came_over = upstream.connection_ids();
     assert_ne!(came_over[0], came_over[1], "what stopped is not used again");
 }
 
 #[tokio::test]
 async fn a_host_that_stops_reading_is_late() {
-    let (upstream, daemon) = answering(|_| Reply::Deaf).await;
+    let (upstream, daemon) = answering(|_| RawReply::Deaf).await;
 
     for length in [10, 1 << 20, 100 << 20] {
         let (mut from, upload) = uploading(&daemon, "/x", length).await;
         let mut answer = [0; "HTTP/1.1 504".len()];
         let read = from.read_exact(&mut answer);
-        tokio::time::timeout(PATIENCE, read).await.expect("no answer").unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("no answer").unwrap();
         assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504", "{length}");
         upload.abort();
     }
-    assert_eq!(upstream.seen().len(), 3, "none was sent again");
+    assert_eq!(upstream.requests().len(), 3, "none was sent again");
 }
 
 #[tokio::test]
 async fn a_body_goes_up_while_its_answer_comes_down() {
     let length = 16 << 20;
     let (upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
-        "/echo" => Reply::Echo(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")),
-        path => Reply::Keep(ok(path)),
+        "/echo" => RawReply::Echo(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")),
+        path => RawReply::Keep(ok(path)),
     })
     .await;
 
@@ -133,12 +133,12 @@ async fn a_body_goes_up_while_its_answer_comes_down() {
     let head = read_until(&mut from, "\r\n\r\n").await;
     let mut body = vec![0; length];
     let read = from.read_exact(&mut body);
-    tokio::time::timeout(PATIENCE, read).await.expect("the echo stops").unwrap();
+    tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("the echo stops").unwrap();
 
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(body.iter().all(|&byte| byte == b'x'));
     assert!(daemon.raw(&get("/next", "")).await.ends_with("/next"));
-    assert_eq!(upstream.came_over(), [1, 1], "the connection was whole again");
+    assert_eq!(upstream.connection_ids(), [1, 1], "the connection was whole again");
 }
 
 #[tokio::test]
@@ -149,11 +149,11 @@ async fn a_refusal_that_does_not_end_keeps_nobody_waiting() {
             format!("HTTP/1.1 {status}\r\nRetry-After: 1\r\nContent-Length: 100\r\n\r\nhalf of it");
         let (_upstream, daemon) = answering(move |head| match head.split(' ').nth(1).unwrap() {
             // The token is dead indeed.
-            PROBE => Reply::Keep("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".to_owned()),
+            PROBE_PATH => RawReply::Keep("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".to_owned()),
             _ if asked.fetch_add(1, Ordering::Relaxed) == 0 => {
-                Reply::Late(begun.clone(), never.clone(), String::new())
+                RawReply::Late(begun.clone(), never.clone(), String::new())
             }
-            path => Reply::Keep(ok(path)),
+            path => RawReply::Keep(ok(path)),
         })
         .await;
 
@@ -182,19 +182,21 @@ async fn uploading(
 }
 
 /// An upstream that answers `/flood` with `first` and then `again`, without end.
-async fn flooding(first: &str, again: &str) -> (Exact, Daemon) {
+async fn flooding(first: &str, again: &str) -> (RawUpstream, Daemon) {
     let (first, again) = (first.to_owned(), again.to_owned());
     answering(move |head| match head.split(' ').nth(1).unwrap() {
-        "/flood" => Reply::Endless(first.clone(), again.clone()),
-        path => Reply::Keep(ok(path)),
+        "/flood" => RawReply::Endless(first.clone(), again.clone()),
+        path => RawReply::Keep(ok(path)),
     })
     .await
 }
 
 /// An upstream and a daemon in front of it that does not wait for long.
-async fn answering(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> (Exact, Daemon) {
-    let upstream = exact(reply).await;
+async fn answering(
+    reply: impl Fn(&str) -> RawReply + Send + Sync + 'static,
+) -> (RawUpstream, Daemon) {
+    let upstream = raw_upstream(reply).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
-    let setup = setup.set(|config| config.upstream.header_timeout = PATIENCE / 20);
+    let setup = setup.set(|config| config.upstream.header_timeout = EVENT_TIMEOUT / 20);
     (upstream, setup.run().await)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::clients::{self, ClientPolicy};
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 
@@ -18,7 +18,7 @@ async fn only_the_exact_names_of_this_machine_are_served() {
         assert_eq!(status(&daemon, &host_line(host)).await, 200, "{host}");
         assert_eq!(status(&daemon, &host_line(&format!("{host}:{port}"))).await, 200, "{host}");
     }
-    upstream.clear_seen();
+    upstream.clear_recording();
     for host in [
         "evil.example",
         "localhost.evil.example",
@@ -83,7 +83,7 @@ async fn only_the_exact_names_of_this_machine_are_served() {
     }
     let preface = daemon.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(preface.starts_with("HTTP/1.1 400 "), "{preface}");
-    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(upstream.requests().len(), 0);
 }
 
 #[tokio::test]
@@ -100,13 +100,13 @@ async fn no_other_protocol_is_switched_to() {
         assert!(answer.starts_with("HTTP/1.1 501 "), "{upgrade}: {answer}");
         assert!(answer.contains("request.upgrade"), "{answer}");
     }
-    assert_eq!(upstream.seen().iter().filter(|seen| seen.path() != "/api/token").count(), 0);
+    assert_eq!(upstream.requests().iter().filter(|seen| seen.path() != "/api/token").count(), 0);
     for upgrade in ["h2c", "foo"] {
         let answer = daemon.raw(&asks(upgrade)).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{upgrade}: {answer}");
     }
-    let upgrades = |seen: &nexudus_simulator::Seen| seen.header("upgrade").is_some();
-    assert!(!upstream.seen().iter().any(upgrades));
+    let upgrades = |seen: &nexudus_simulator::RecordedRequest| seen.header("upgrade").is_some();
+    assert!(!upstream.requests().iter().any(upgrades));
 }
 
 #[tokio::test]
@@ -157,8 +157,8 @@ async fn whatever_a_caller_sends_one_authorization_goes_out_and_it_is_ours() {
     daemon.get("/api/auth/me").await;
     let tokens: BTreeSet<String> =
         upstream.live_access_tokens().iter().map(|token| format!("Bearer {token}")).collect();
-    upstream.clear_seen();
-    let key = clients::add(&daemon.home().join("state"), "agent", Limits::default()).unwrap();
+    upstream.clear_recording();
+    let key = clients::add(&daemon.home().join("state"), "agent", ClientPolicy::default()).unwrap();
 
     let hostile = [
         "Authorization: Bearer theirs".to_owned(),
@@ -189,7 +189,7 @@ async fn whatever_a_caller_sends_one_authorization_goes_out_and_it_is_ours() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{lines}: {answer}");
         assert!(!tokens.iter().any(|token| answer.contains(&token[7..])), "{lines}");
     }
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     assert_eq!(seen.len(), hostile.len());
     for seen in seen {
         let names: Vec<String> =
@@ -277,12 +277,12 @@ fn what_is_let_through_arrives_as_exactly_one_request() {
     let method = prop_oneof![Just("GET"), Just("POST"), Just("PUT")];
     let requests = (method, proptest::collection::vec(line, 0..4), body);
     proptest!(ProptestConfig { cases: 80, ..ProptestConfig::default() }, |((method, lines, body) in requests)| {
-        upstream.clear_seen();
+        upstream.clear_recording();
         let head = lines.iter().map(|line| format!("{line}\r\n")).collect::<String>();
         let text = format!("{method} /api/spaces/coworkers HTTP/1.1\r\nHost: localhost\r\n{head}\r\n{body}");
         let answer = runtime.block_on(sent(&daemon, &text));
         let answers = answer.matches("HTTP/1.1 ").count() - answer.matches("HTTP/1.1 100 ").count();
-        let seen = upstream.seen();
+        let seen = upstream.requests();
         prop_assert!(seen.len() <= answers, "{text:?}\n{answer}");
         for seen in &seen {
             prop_assert!(seen.path() != "/smuggled" || answers > 1, "{:?}\n{:?}", text, seen);

@@ -1,13 +1,13 @@
 //! No browser is served, whatever page it shows, and no answer is a document that could run.
 
-use nexudus_proxy::admin::wire::Status;
-use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::admin::api::Status;
+use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{Host, Origin, Paths};
-use nexudus_proxy::daemon::{Relay, Turn};
+use nexudus_proxy::daemon::{ProfileLeader, RunProxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::support::raw_upstream::{Reply, exact, get};
+use crate::support::raw_upstream::{RawReply, get, raw_upstream};
 use crate::support::{daemon, daemon_before, upstream};
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn a_browser_neither_reads_nor_writes_whatever_page_it_shows() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
     daemon.get("/api/auth/me").await;
-    upstream.clear_seen();
+    upstream.clear_recording();
     let port = daemon.address().port();
     let ours = [
         format!("Origin: http://localhost:{port}"),
@@ -34,7 +34,7 @@ async fn a_browser_neither_reads_nor_writes_whatever_page_it_shows() {
             assert!(!answer.contains("access-control-allow"), "{answer}");
         }
     }
-    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(upstream.requests().len(), 0);
     // Node's fetch says this much of itself.
     let node = "Sec-Fetch-Mode: cors\r\nAccept: */*\r\nAccept-Language: *\r\n";
     let answer = daemon.raw(&get("/api/auth/me", node)).await;
@@ -67,7 +67,7 @@ async fn a_person_with_a_browser_is_told_how_to_ask_and_offered_no_form() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
     daemon.get("/api/auth/me").await;
-    upstream.clear_seen();
+    upstream.clear_recording();
     let new = "Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\n\
                Sec-Fetch-Dest: document\r\nUpgrade-Insecure-Requests: 1\r\nAccept: text/html\r\n";
     let old = "Upgrade-Insecure-Requests: 1\r\nAccept: text/html,*/*;q=0.8\r\n";
@@ -101,11 +101,11 @@ async fn a_person_with_a_browser_is_told_how_to_ask_and_offered_no_form() {
         );
         is_sandboxed(&head);
     }
-    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(upstream.requests().len(), 0);
     // The same address is Nexudus's for everything else.
     let answer = daemon.raw(&get("/", "User-Agent: curl/8.5.0\r\nAccept: */*\r\n")).await;
     assert!(!answer.contains("proxy-status"), "{answer}");
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
     let load = "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n";
     let answer = daemon.raw(&get("/", load)).await;
     assert!(answer.contains("content-type: application/problem+json"), "{answer}");
@@ -113,14 +113,14 @@ async fn a_person_with_a_browser_is_told_how_to_ask_and_offered_no_form() {
 
 #[tokio::test]
 async fn what_nexudus_says_to_browsers_is_replaced_on_every_answer() {
-    let upstream = exact(|head| {
+    let upstream = raw_upstream(|head| {
         let status = head.split(' ').nth(1).unwrap().trim_start_matches('/');
         if status == "switch" {
-            return Reply::Switch;
+            return RawReply::Switch;
         }
         let length = if status == "304" { "" } else { "Content-Length: 0\r\n" };
         let early = if status == "200" { "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" } else { "" };
-        Reply::Keep(format!(
+        RawReply::Keep(format!(
             "{early}HTTP/1.1 {status} X\r\nContent-Type: text/html\r\n{SAID_TO_BROWSERS}{length}\r\n"
         ))
     })
@@ -155,13 +155,14 @@ async fn what_nexudus_says_to_browsers_is_replaced_on_every_answer() {
     let with_origin = format!("{handshake}Origin: http://localhost:{port}\r\n\r\n");
     let answer = daemon.raw(&with_origin).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("guard.origin"), "{answer}");
-    let switched = upstream.seen().iter().filter(|seen| seen.starts_with("GET /switch ")).count();
+    let switched =
+        upstream.requests().iter().filter(|seen| seen.starts_with("GET /switch ")).count();
     assert_eq!(switched, 1);
 }
 
 #[tokio::test]
 async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
-    let upstream = exact(|_| Reply::Cut(String::new())).await;
+    let upstream = raw_upstream(|_| RawReply::Cut(String::new())).await;
     let daemon = daemon_before(upstream.address.port(), &upstream.ca)
         .set(|config| {
             let origin = Origin::new("localhost", upstream.address.port());
@@ -174,7 +175,7 @@ async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
         .await;
     let admin = daemon.admin().await.get::<Status>("/v1/status").await.unwrap();
     let admin = admin.listening.admin_tcp.unwrap();
-    let paths = Paths::below(daemon.home());
+    let paths = Paths::rooted_at(daemon.home());
     let long = "x".repeat(9 << 10);
     let login = "POST /api/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                  Content-Length: 0\r\n\r\n";
@@ -224,11 +225,12 @@ async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
 async fn the_listener_of_a_run_serves_no_browser_either() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
-    let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
-    let paths = Paths::below(daemon.home());
-    let relay = Relay::start(Turn::new(&daemon.config, &paths).into(), &key).await.unwrap();
+    let key = clients::add(&daemon.home().join("state"), "run", ClientPolicy::default()).unwrap();
+    let paths = Paths::rooted_at(daemon.home());
+    let relay =
+        RunProxy::start(ProfileLeader::new(&daemon.config, &paths).into(), &key).await.unwrap();
     daemon.get("/api/auth/me").await;
-    upstream.clear_seen();
+    upstream.clear_recording();
     let ask = async |request: &str| {
         let request = request.replace("HOST", &relay.address().to_string());
         asked(TcpStream::connect(relay.address()).await.unwrap(), &request).await
@@ -242,7 +244,7 @@ async fn the_listener_of_a_run_serves_no_browser_either() {
     for malformed in [get("/", "broken\r\n"), get(&format!("/{}", "x".repeat(90_000)), "")] {
         is_sandboxed(&ask(&malformed).await);
     }
-    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(upstream.requests().len(), 0);
     let answer = ask(&get("/api/auth/me", "Sec-Fetch-Mode: cors\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     is_sandboxed(&answer);
@@ -258,7 +260,7 @@ async fn no_browser_reads_or_acts_through_the_admin_listeners() {
     let daemon = daemon(&upstream).set(|config| config.admin.listen = Some(loopback)).run().await;
     let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
     let admin = status.listening.admin_tcp.unwrap();
-    let socket = Paths::below(daemon.home()).admin_socket();
+    let socket = Paths::rooted_at(daemon.home()).admin_socket();
 
     for line in ONLY_BROWSERS_SEND {
         for request in [

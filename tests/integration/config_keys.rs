@@ -3,13 +3,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use nexudus_proxy::config::{Key, Pace, Source, Store, UnixSocket};
+use nexudus_proxy::config::{KeyStore, LoginSource, Rate, SessionStore, UnixSocket};
 use nexudus_simulator::{Route, Simulator};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Daemon, EMAIL, KEY, PASSWORD, PATIENCE, PROBE, code, daemon, daemon_before, upstream,
+    Daemon, EMAIL, EVENT_TIMEOUT, PASSWORD, PROBE_PATH, SESSION_KEY, daemon, daemon_before,
+    error_code, upstream,
 };
 
 const SOON: Duration = Duration::from_millis(100);
@@ -22,7 +23,7 @@ async fn the_user_agent_takes_the_place_of_the_clients() {
 
     daemon.request("GET", "/api/echo").header("user-agent", "curl/8").send().await.unwrap();
 
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     let seen = seen.iter().find(|seen| seen.path() == "/api/echo").unwrap();
     let said = seen.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
     assert_eq!(said.unwrap().1, "night-report/1");
@@ -61,9 +62,12 @@ async fn an_answer_that_takes_too_long_is_given_up() {
     daemon.session_until(|view| view.generation == 1).await;
     let _held = upstream.hold(Route::Me);
 
-    let answer = daemon.get(PROBE).await;
+    let answer = daemon.get(PROBE_PATH).await;
 
-    assert_eq!((answer.status().as_u16(), code(answer).await.as_str()), (504, "upstream.timeout"));
+    assert_eq!(
+        (answer.status().as_u16(), error_code(answer).await.as_str()),
+        (504, "upstream.timeout")
+    );
 }
 
 #[tokio::test]
@@ -98,7 +102,7 @@ async fn another_name_for_this_machine_is_answered_to() {
     let name = vec!["nexudus.internal".to_owned()];
     let daemon = daemon(&upstream).set(|config| config.listen.hosts = name).run().await;
 
-    let answer = daemon.request("GET", PROBE).header("host", "nexudus.internal").send().await;
+    let answer = daemon.request("GET", PROBE_PATH).header("host", "nexudus.internal").send().await;
 
     assert_eq!(answer.unwrap().status(), 200);
 }
@@ -107,8 +111,8 @@ async fn another_name_for_this_machine_is_answered_to() {
 async fn the_login_comes_from_the_command_with_the_email_beside_it() {
     let upstream = upstream().start().unwrap();
     // In memory only for as long as the test says nothing else.
-    let setup = daemon(&upstream).login_in_a_file(PASSWORD).set(|config| {
-        assert_eq!(config.credentials.source, Source::Command);
+    let setup = daemon(&upstream).with_login_file(PASSWORD).set(|config| {
+        assert_eq!(config.credentials.source, LoginSource::Command);
         assert_eq!(config.credentials.email.as_deref(), Some(EMAIL));
         assert_eq!(config.credentials.command[0], "cat");
     });
@@ -135,14 +139,14 @@ async fn the_client_id_is_the_one_that_was_given() {
 async fn the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named() {
     let upstream = upstream().start().unwrap();
     let by_command = daemon(&upstream).set(|config| {
-        config.session.store = Store::File;
-        config.session.key = Key::Command;
-        config.session.key_command = ["printf", KEY].map(str::to_owned).to_vec();
+        config.session.store = SessionStore::File;
+        config.session.key = KeyStore::Command;
+        config.session.key_command = ["printf", SESSION_KEY].map(str::to_owned).to_vec();
     });
     let no_such_key = daemon(&upstream).set(|config| {
-        config.session.store = Store::File;
-        config.session.key = Key::Systemd;
-        config.session.key_command = ["printf", KEY].map(str::to_owned).to_vec();
+        config.session.store = SessionStore::File;
+        config.session.key = KeyStore::Systemd;
+        config.session.key_command = ["printf", SESSION_KEY].map(str::to_owned).to_vec();
     });
     let saved = |daemon: &Daemon| daemon.home().join("state/session.sealed").exists();
 
@@ -151,7 +155,7 @@ async fn the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named() 
     let refused = no_such_key.run().await;
     let trouble = refused.session_until(|view| view.error.is_some()).await;
 
-    assert_eq!(view.store.why, "its key comes from session.key_command");
+    assert_eq!(view.store.reason, "its key comes from session.key_command");
     assert_eq!((saved(&kept), saved(&refused)), (true, false));
     assert_eq!(trouble.error.as_ref().unwrap().code, "credentials.unavailable");
 }
@@ -160,7 +164,7 @@ async fn the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named() 
 async fn writes_keep_a_pace_of_their_own_and_wait_no_longer_than_configured() {
     let upstream = upstream().start().unwrap();
     let setup = daemon(&upstream).set(|config| {
-        config.throttle.writes = Pace::Fixed { count: 1, per: Duration::from_secs(3600) };
+        config.throttle.writes = Rate::Fixed { count: 1, per: Duration::from_secs(3600) };
         config.throttle.wait = Duration::ZERO;
     });
     let daemon = setup.run().await;
@@ -168,7 +172,10 @@ async fn writes_keep_a_pace_of_their_own_and_wait_no_longer_than_configured() {
     assert_eq!(daemon.post("/api/echo", "{}").await.status(), 200);
     let second = daemon.post("/api/echo", "{}").await;
 
-    assert_eq!((second.status().as_u16(), code(second).await.as_str()), (429, "throttle.queue"));
+    assert_eq!(
+        (second.status().as_u16(), error_code(second).await.as_str()),
+        (429, "throttle.queue")
+    );
     for _ in 0..3 {
         assert_eq!(daemon.get("/api/echo").await.status(), 200);
     }
@@ -181,7 +188,7 @@ async fn a_connection_without_requests_is_closed_after_a_while() {
 
     let mut idle = TcpStream::connect(daemon.address()).await.unwrap();
     let mut said = vec![];
-    let end = tokio::time::timeout(PATIENCE, idle.read_to_end(&mut said)).await;
+    let end = tokio::time::timeout(EVENT_TIMEOUT, idle.read_to_end(&mut said)).await;
 
     assert_eq!(end.expect("it stays open").unwrap(), 0);
 }

@@ -8,17 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::raw_upstream::{Reply, before, exact, get, ok};
-use crate::support::{PATIENCE, daemon, problem, upstream};
+use crate::support::raw_upstream::{RawReply, daemon_before_raw, get, ok, raw_upstream};
+use crate::support::{EVENT_TIMEOUT, daemon, problem_json, upstream};
 
 #[tokio::test]
 async fn a_read_is_repeated_once_and_only_off_a_connection_that_was_idle() {
-    let upstream = exact(|head| match head.split(' ').nth(1).unwrap() {
-        "/dead" => Reply::Cut(String::new()),
-        _ => Reply::Keep(ok("{}")),
+    let upstream = raw_upstream(|head| match head.split(' ').nth(1).unwrap() {
+        "/dead" => RawReply::Cut(String::new()),
+        _ => RawReply::Keep(ok("{}")),
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     assert!(daemon.raw(&get("/warm", "")).await.starts_with("HTTP/1.1 200 "));
 
     let answer = daemon.raw(&get("/dead", "")).await;
@@ -26,7 +26,7 @@ async fn a_read_is_repeated_once_and_only_off_a_connection_that_was_idle() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert!(answer.contains("\"code\":\"upstream.closed\""), "{answer}");
     assert!(answer.contains("\"hint\":\"Send it again: nothing was changed. "), "{answer}");
-    let count = |path: &str| upstream.seen().iter().filter(|it| it.contains(path)).count();
+    let count = |path: &str| upstream.requests().iter().filter(|it| it.contains(path)).count();
     assert_eq!(count("GET /dead "), 2);
     assert!(daemon.raw(&get("/warm", "")).await.starts_with("HTTP/1.1 200 "));
     assert_eq!(count("GET /warm "), 2);
@@ -34,12 +34,12 @@ async fn a_read_is_repeated_once_and_only_off_a_connection_that_was_idle() {
 
 #[tokio::test]
 async fn no_write_of_any_method_is_sent_again() {
-    let upstream = exact(|head| match head.starts_with("GET") {
-        true => Reply::Keep(ok("{}")),
-        false => Reply::Cut(String::new()),
+    let upstream = raw_upstream(|head| match head.starts_with("GET") {
+        true => RawReply::Keep(ok("{}")),
+        false => RawReply::Cut(String::new()),
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         // A connection that was just used, which is the only kind that a write may take.
         daemon.raw(&get("/warm", "")).await;
@@ -47,7 +47,7 @@ async fn no_write_of_any_method_is_sent_again() {
         let answer = daemon.raw(&write).await;
         assert!(answer.contains("\"code\":\"upstream.closed\""), "{method}: {answer}");
         assert!(answer.contains("\"hint\":\"A write may have been executed: "), "{answer}");
-        let seen = upstream.seen();
+        let seen = upstream.requests();
         let sent = seen.iter().filter(|it| it.starts_with(&format!("{method} /write ")));
         assert_eq!(sent.count(), 1, "{method}");
     }
@@ -55,13 +55,14 @@ async fn no_write_of_any_method_is_sent_again() {
 
 #[tokio::test]
 async fn an_answer_that_has_begun_is_never_begun_again() {
-    let upstream = exact(|_| Reply::Cut("HTTP/1.1 200 OK\r\nContent-Le".to_owned())).await;
-    let daemon = before(&upstream).await;
+    let upstream =
+        raw_upstream(|_| RawReply::Cut("HTTP/1.1 200 OK\r\nContent-Le".to_owned())).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     let answer = daemon.raw(&get("/x", "")).await;
 
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-    assert!(upstream.seen().len() <= 2, "{:?}", upstream.seen());
+    assert!(upstream.requests().len() <= 2, "{:?}", upstream.requests());
 }
 
 #[tokio::test]
@@ -87,12 +88,14 @@ async fn a_proxy_that_lets_nothing_through_is_named_and_not_gone_around() {
     ] {
         says.send_replace(Some(said));
         upstream.close_idle_connections();
-        assert!(upstream.wait_until_async(|view| view.connections().open == 0, PATIENCE).await);
+        assert!(
+            upstream.wait_until_async(|view| view.connections().open == 0, EVENT_TIMEOUT).await
+        );
 
         let answer = daemon.get("/api/auth/me").await;
 
         assert_eq!(answer.status(), 502, "{said}");
-        let problem = problem(answer).await;
+        let problem = problem_json(answer).await;
         assert_eq!(problem["code"], "upstream.unreachable", "{said}");
         assert!(problem["detail"].as_str().unwrap().contains(told), "{said}: {problem}");
     }
@@ -113,8 +116,8 @@ async fn whoever_is_not_the_configured_host_gets_nothing() {
 
         let answer = daemon.get("/api/auth/me").await;
 
-        assert_eq!(problem(answer).await["code"], "session.unavailable", "{certificate:?}");
-        assert_eq!(upstream.seen().len(), 0, "{certificate:?}");
+        assert_eq!(problem_json(answer).await["code"], "session.unavailable", "{certificate:?}");
+        assert_eq!(upstream.requests().len(), 0, "{certificate:?}");
     }
 }
 

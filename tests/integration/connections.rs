@@ -5,7 +5,7 @@ use nexudus_simulator::Alpn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{PATIENCE, daemon, upstream};
+use crate::support::{EVENT_TIMEOUT, daemon, upstream};
 
 #[tokio::test]
 async fn http2_is_spoken_where_it_is_asked_for() {
@@ -18,7 +18,7 @@ async fn http2_is_spoken_where_it_is_asked_for() {
     let answer = daemon.post("/api/echo", "[1]").await;
 
     assert_eq!(answer.status(), 200);
-    let seen = upstream.seen().into_iter().filter(|seen| seen.path() != "/api/token");
+    let seen = upstream.requests().into_iter().filter(|seen| seen.path() != "/api/token");
     let seen: Vec<_> = seen.collect();
     assert!(seen.iter().all(|seen| seen.version == "HTTP/2.0"), "{seen:?}");
     assert!(seen.iter().all(|one| one.connection == seen[0].connection), "{seen:?}");
@@ -41,7 +41,8 @@ async fn a_host_that_does_not_speak_http2_is_spoken_to_all_the_same() {
 async fn a_lone_call_finds_a_warm_connection() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
-    let warm = upstream.wait_until_async(|view| view.connections().accepted >= 2, PATIENCE).await;
+    let warm =
+        upstream.wait_until_async(|view| view.connections().accepted >= 2, EVENT_TIMEOUT).await;
     assert!(warm);
     daemon.get("/api/auth/me").await.bytes().await.unwrap();
     let opened = upstream.connections().accepted;
@@ -91,7 +92,7 @@ async fn another_configured_host_gets_the_same_token_on_its_own_port() {
 
     raw(port, "/report").await;
 
-    let seen = reports.seen();
+    let seen = reports.requests();
     let [seen] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!(seen.target, "/report");
     assert_eq!(seen.bearer, upstream.live_access_tokens().pop());

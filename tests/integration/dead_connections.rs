@@ -27,7 +27,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::setfsuid;
 
-use crate::support::{PATIENCE, Place, Program, needs_root, upstream};
+use crate::support::{DaemonProcess, EVENT_TIMEOUT, ProcessSetup, needs_root, upstream};
 
 #[tokio::test]
 async fn a_reset_connection_is_not_taken_for_the_owners_that_has_its_addresses_now() {
@@ -110,17 +110,17 @@ async fn what_died_in_the_service_managers_queue_is_not_executed_either() {
     needs_root();
     let upstream = upstream().start().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let place = Place::new(&upstream);
-    let before = place.start_with(&listener).await;
+    let place = ProcessSetup::new(&upstream);
+    let before = place.start_with_listener(&listener).await;
     assert_eq!(before.status("/api/auth/me").await, 200);
-    place.durable().await;
+    place.wait_durable().await;
     before.stop().await;
-    upstream.clear_seen();
+    upstream.clear_recording();
     // Nothing runs now: systemd holds the socket.
     let mut other = OtherUser::start(listener.local_addr().unwrap());
     let owners: Vec<OwnedFd> = (0..AT_A_TIME).map(|_| other.dies_and_the_owner_comes()).collect();
 
-    let _daemon = place.start_with(&listener).await;
+    let _daemon = place.start_with_listener(&listener).await;
 
     for owner in owners {
         assert!(answer(owner).starts_with("HTTP/1.1 200"));
@@ -145,7 +145,7 @@ async fn another_users_socket_does_not_outlive_its_connection() {
         });
 
         let ends = [PollFd::new(strange.as_fd(), PollFlags::empty())];
-        assert_eq!(poll(&mut { ends }, PollTimeout::try_from(PATIENCE).unwrap()), Ok(1));
+        assert_eq!(poll(&mut { ends }, PollTimeout::try_from(EVENT_TIMEOUT).unwrap()), Ok(1));
         let sent = nix::sys::socket::send(strange.as_raw_fd(), &delete(), MsgFlags::MSG_NOSIGNAL);
         assert!(sent.is_err(), "it can still send");
         let (owner, _) = connected_from(port, daemon.address()).unwrap();
@@ -155,18 +155,22 @@ async fn another_users_socket_does_not_outlive_its_connection() {
 }
 
 /// Starts a daemon that is logged in, and stops it as Ctrl-Z does.
-async fn stopped(loopback: &'static str) -> (Simulator, Place, Program) {
+async fn stopped(loopback: &'static str) -> (Simulator, ProcessSetup, DaemonProcess) {
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream).listening(loopback);
+    let place = ProcessSetup::new(&upstream).listening(loopback);
     let daemon = place.start().await;
     assert_eq!(daemon.status("/api/auth/me").await, 200);
-    upstream.clear_seen();
+    upstream.clear_recording();
     daemon.signal(Signal::SIGSTOP);
     (upstream, place, daemon)
 }
 
 /// Lets the daemon go on: the owner's request is answered, and nothing else was asked for.
-async fn only_the_owners_request_arrives(upstream: &Simulator, daemon: &Program, owner: OwnedFd) {
+async fn only_the_owners_request_arrives(
+    upstream: &Simulator,
+    daemon: &DaemonProcess,
+    owner: OwnedFd,
+) {
     daemon.signal(Signal::SIGCONT);
     until_connected(&owner);
     send(&owner, GET);
@@ -180,7 +184,7 @@ async fn only_the_owners_request_arrives(upstream: &Simulator, daemon: &Program,
 /// Returns each method and path that Nexudus was asked for, and how often; without the daemon's own.
 fn requests(upstream: &Simulator) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::<String, usize>::new();
-    for seen in upstream.seen().iter().filter(|seen| seen.path() != "/api/token") {
+    for seen in upstream.requests().iter().filter(|seen| seen.path() != "/api/token") {
         *counts.entry(format!("{} {}", seen.method, seen.path())).or_default() += 1;
     }
     counts.into_iter().collect()
@@ -247,7 +251,7 @@ fn bound(port: u16, to: SocketAddr, flags: SockFlag) -> nix::Result<OwnedFd> {
 
 /// Connects from a port that is about to become free.
 fn until_free(port: u16, to: SocketAddr) -> (OwnedFd, u16) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + EVENT_TIMEOUT;
     loop {
         match connected_from(port, to) {
             Ok(made) => return made,
@@ -269,14 +273,14 @@ fn send(to: &OwnedFd, bytes: &[u8]) {
 /// Waits until the kernel has given this connection up.
 fn until_dead(dead: &OwnedFd) {
     let mut waits = [PollFd::new(dead.as_fd(), PollFlags::empty())];
-    let most = PollTimeout::try_from(PATIENCE).unwrap();
+    let most = PollTimeout::try_from(EVENT_TIMEOUT).unwrap();
     assert_eq!(poll(&mut waits, most), Ok(1), "it lives on");
     assert_eq!(getsockopt(dead, SocketError), Ok(libc::ETIMEDOUT));
 }
 
 fn until_connected(made: &OwnedFd) {
     let mut waits = [PollFd::new(made.as_fd(), PollFlags::POLLOUT)];
-    let most = PollTimeout::try_from(PATIENCE).unwrap();
+    let most = PollTimeout::try_from(EVENT_TIMEOUT).unwrap();
     assert_eq!(poll(&mut waits, most), Ok(1), "it does not connect");
     assert_eq!(getsockopt(made, SocketError), Ok(0));
 }
@@ -284,7 +288,7 @@ fn until_connected(made: &OwnedFd) {
 fn answer(from: OwnedFd) -> String {
     let mut stream = TcpStream::from(from);
     stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(EVENT_TIMEOUT)).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

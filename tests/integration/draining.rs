@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nexudus_proxy::admin::wire::{Event, Phase, Status};
+use nexudus_proxy::admin::api::{Event, Lifecycle, Status};
 use nexudus_simulator::Route;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, daemon, problem, upstream};
+use crate::support::{EVENT_TIMEOUT, daemon, problem_json, upstream};
 
 #[tokio::test]
 async fn a_request_in_flight_is_answered_and_new_connections_are_not_taken() {
@@ -18,10 +18,10 @@ async fn a_request_in_flight_is_answered_and_new_connections_are_not_taken() {
     let (request, address, admin) =
         (daemon.request("GET", "/api/auth/me"), daemon.address(), daemon.admin().await);
     let request = tokio::spawn(request.send());
-    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+    assert!(upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT).await);
     let mut events = admin.events("ready").await.unwrap();
 
-    let stop = tokio::spawn(daemon.running.stop(PATIENCE));
+    let stop = tokio::spawn(daemon.running.stop(EVENT_TIMEOUT));
     let draining = loop {
         let Some(Event::Ready(readiness)) = events.next().await else { panic!("it ended") };
         if !readiness.ready {
@@ -34,12 +34,12 @@ async fn a_request_in_flight_is_answered_and_new_connections_are_not_taken() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    tokio::time::timeout(EVENT_TIMEOUT, refused).await.unwrap();
     held.release();
     let answer = request.await.unwrap().unwrap();
 
     assert_eq!(draining.reasons[0].code, "daemon.draining");
-    assert_eq!((status.phase, status.requests.in_flight), (Phase::Draining, 1));
+    assert_eq!((status.phase, status.requests.in_flight), (Lifecycle::Draining, 1));
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["connection"]),
         (200, &"close".parse().unwrap())
@@ -61,7 +61,7 @@ async fn who_has_just_connected_may_still_ask() {
     }
 
     let address = daemon.address();
-    let stop = tokio::spawn(daemon.running.stop(PATIENCE));
+    let stop = tokio::spawn(daemon.running.stop(EVENT_TIMEOUT));
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -82,11 +82,11 @@ async fn past_the_deadline_the_answer_says_so() {
     daemon.session_until(|view| view.generation == 1).await;
     let _held = upstream.hold(Route::Me);
     let request = tokio::spawn(daemon.request("GET", "/api/auth/me").send());
-    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+    assert!(upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT).await);
 
     daemon.running.stop(Duration::from_millis(50)).await;
 
     let answer = request.await.unwrap().unwrap();
     assert_eq!(answer.status(), 503);
-    assert_eq!(problem(answer).await["code"], "daemon.draining");
+    assert_eq!(problem_json(answer).await["code"], "daemon.draining");
 }

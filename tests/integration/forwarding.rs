@@ -1,7 +1,7 @@
 //! A request arrives as it was sent, with one `Authorization`, and its answer comes back whole.
 
 use nexudus_proxy::config::Rule;
-use nexudus_simulator::Seen;
+use nexudus_simulator::RecordedRequest;
 
 use crate::support::{daemon, upstream};
 
@@ -48,7 +48,7 @@ async fn path_and_query_arrive_byte_for_byte() {
 async fn a_fragment_goes_no_further() {
     let upstream = upstream().start().unwrap();
     let setup = daemon(&upstream).set(|config| {
-        config.policy.deny = vec![Rule::read("* /api/sys/**").unwrap()];
+        config.policy.deny = vec![Rule::parse("* /api/sys/**").unwrap()];
     });
     let daemon = setup.run().await;
     let get = async |target: &str| {
@@ -82,7 +82,7 @@ async fn a_body_arrives_whole_with_its_length_and_is_executed_once() {
     assert_eq!(seen.body_length, body.len() as u64);
     assert_eq!(values(&seen, "content-length"), [body.len().to_string()]);
     assert!(values(&seen, "transfer-encoding").is_empty());
-    let arrived = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/echo");
+    let arrived = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/echo");
     assert_eq!(arrived.count(), 1);
 }
 
@@ -120,12 +120,12 @@ async fn both_families_and_the_socket_lead_to_the_same_account() {
     }
 }
 
-fn last(upstream: &nexudus_simulator::Simulator) -> Seen {
-    let seen = upstream.seen();
+fn last(upstream: &nexudus_simulator::Simulator) -> RecordedRequest {
+    let seen = upstream.requests();
     seen.into_iter().rev().find(|seen| seen.path() != "/api/token").unwrap()
 }
 
-fn values(seen: &Seen, name: &str) -> Vec<String> {
+fn values(seen: &RecordedRequest, name: &str) -> Vec<String> {
     let named = seen.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
     named.map(|(_, value)| value.clone()).collect()
 }

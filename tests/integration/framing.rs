@@ -6,13 +6,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::support::raw_upstream::{Exact, Reply, before, exact, get, ok, read_until};
+use crate::support::raw_upstream::{
+    RawReply, RawUpstream, daemon_before_raw, get, ok, raw_upstream, read_until,
+};
 use crate::support::{Daemon, daemon_before};
 
 #[tokio::test]
 async fn what_two_servers_could_read_in_two_ways_is_refused() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for lines in [
         "Content-Length: 5\r\nContent-Length: 6",
@@ -57,13 +59,13 @@ async fn what_two_servers_could_read_in_two_ways_is_refused() {
     }
     let old = post("Transfer-Encoding: chunked", BODY).replacen("HTTP/1.1", "HTTP/1.0", 1);
     assert!(daemon.raw(&old).await.contains(" 400 "));
-    assert_eq!(upstream.seen(), Vec::<String>::new());
+    assert_eq!(upstream.requests(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn of_a_length_and_chunks_only_the_chunks_count_and_nothing_follows() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for lines in [
         "Content-Length: 6\r\nTransfer-Encoding: chunked",
@@ -75,7 +77,7 @@ async fn of_a_length_and_chunks_only_the_chunks_count_and_nothing_follows() {
         assert_eq!(heads(&answer), 1, "{lines:?}: {answer}");
     }
 
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     assert_eq!(seen.len(), 3);
     for request in seen {
         assert!(request.starts_with("POST /x ") && request.ends_with("\r\n\r\nhello"), "{request}");
@@ -85,8 +87,8 @@ async fn of_a_length_and_chunks_only_the_chunks_count_and_nothing_follows() {
 
 #[tokio::test]
 async fn chunks_that_are_none_end_the_connection() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for body in [
         "0x5\r\nhello\r\n0\r\n\r\n",
@@ -107,13 +109,13 @@ async fn chunks_that_are_none_end_the_connection() {
         assert!(answer.contains("\"code\":\"request.framing\""), "{body:?}: {answer}");
         assert_eq!(heads(&answer), 1, "{body:?}: {answer}");
     }
-    assert_eq!(upstream.seen(), Vec::<String>::new());
+    assert_eq!(upstream.requests(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn more_extensions_or_trailers_than_anybody_sends_end_the_connection() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let much = "x".repeat(40 << 10);
     let many = "T: u\r\n".repeat(200);
 
@@ -129,13 +131,13 @@ async fn more_extensions_or_trailers_than_anybody_sends_end_the_connection() {
         assert!(answer.contains("\"code\":\"request.framing\""), "{body:.40}: {answer}");
         assert_eq!(heads(&answer), 1, "{body:.40}: {answer}");
     }
-    assert_eq!(upstream.seen(), Vec::<String>::new());
+    assert_eq!(upstream.requests(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn what_a_reader_may_forgive_goes_up_as_it_should_have_come() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for request in [
         "POST /x HTTP/1.1\r\nHost: HOST\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
@@ -146,7 +148,7 @@ async fn what_a_reader_may_forgive_goes_up_as_it_should_have_come() {
     ] {
         let answer = daemon.raw(&(request.to_owned() + &get("/next", ""))).await;
         assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 2, "{request:?}: {answer}");
-        let [.., first, next] = &upstream.seen()[..] else { panic!("{request:?}") };
+        let [.., first, next] = &upstream.requests()[..] else { panic!("{request:?}") };
         assert!(first.starts_with("POST /x HTTP/1.1\r\n"), "{first}");
         assert_eq!(first.matches("content-length: 5\r\n").count(), 1, "{first}");
         assert!(first.ends_with("\r\n\r\nhello") && next.starts_with("GET /next "), "{first}");
@@ -156,7 +158,7 @@ async fn what_a_reader_may_forgive_goes_up_as_it_should_have_come() {
 
 #[tokio::test]
 async fn extensions_and_trailers_stay_here_also_where_a_body_is_streamed() {
-    let upstream = exact(|_| Reply::Keep(ok("done"))).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("done"))).await;
     let daemon = small_keep(&upstream).await;
     let body = "8;x=\"y;z\"\r\nlong one\r\n8;Authorization: x\r\nstreamed\r\n0;last\r\n\
                 X-Trailer: 1\r\nAuthorization: Bearer x\r\nHost: evil\r\n\r\n";
@@ -166,7 +168,7 @@ async fn extensions_and_trailers_stay_here_also_where_a_body_is_streamed() {
     let answer = daemon.raw(&post(lines, body)).await;
 
     assert!(answer.ends_with("done"), "{answer}");
-    let seen = upstream.seen().remove(0);
+    let seen = upstream.requests().remove(0);
     let (head, body) = seen.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-length"));
     let lower = seen.to_ascii_lowercase();
@@ -178,8 +180,8 @@ async fn extensions_and_trailers_stay_here_also_where_a_body_is_streamed() {
 
 #[tokio::test]
 async fn an_upload_that_breaks_off_never_arrives_as_a_whole_one() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    for daemon in [before(&upstream).await, small_keep(&upstream).await] {
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    for daemon in [daemon_before_raw(&upstream).await, small_keep(&upstream).await] {
         for (lines, part) in [
             ("Content-Length: 100", "only this"),
             ("Transfer-Encoding: chunked", "9\r\nonly this\r\n"),
@@ -197,15 +199,15 @@ async fn an_upload_that_breaks_off_never_arrives_as_a_whole_one() {
         }
         assert!(daemon.raw(&get("/after", "")).await.starts_with("HTTP/1.1 200 "));
     }
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     assert!(seen.iter().all(|request| request.starts_with("GET /after ")), "{seen:?}");
     assert_eq!(seen.len(), 2);
 }
 
 #[tokio::test]
 async fn what_a_server_sends_too_much_is_nobodys_answer() {
-    let upstream = exact(|head| {
-        Reply::Keep(match head.split(' ').nth(1).unwrap() {
+    let upstream = raw_upstream(|head| {
+        RawReply::Keep(match head.split(' ').nth(1).unwrap() {
             "/long" => format!("{}{}", ok("abc"), ok("evil")),
             "/204" => "HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil".to_owned(),
             "/304" => "HTTP/1.1 304 Not Modified\r\n\r\nevil".to_owned(),
@@ -214,7 +216,7 @@ async fn what_a_server_sends_too_much_is_nobodys_answer() {
         })
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for path in ["/long", "/204", "/304", "/head"] {
         let first = get(path, "").replace("Connection: close\r\n", "");
@@ -235,13 +237,13 @@ async fn an_answer_in_an_unknown_coding_is_not_passed_on_as_plain() {
         "identity, chunked",
         "chunked\r\nTransfer-Encoding: chunked",
     ] {
-        let upstream = exact(move |_| {
-            Reply::Close(format!(
+        let upstream = raw_upstream(move |_| {
+            RawReply::Close(format!(
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
             ))
         })
         .await;
-        let answer = before(&upstream).await.raw(&get("/x", "")).await;
+        let answer = daemon_before_raw(&upstream).await.raw(&get("/x", "")).await;
         assert!(answer.starts_with("HTTP/1.1 502 "), "{coding}: {answer}");
         assert!(answer.contains("\"code\":\"upstream.closed\""), "{coding}: {answer}");
     }
@@ -249,13 +251,13 @@ async fn an_answer_in_an_unknown_coding_is_not_passed_on_as_plain() {
 
 #[tokio::test]
 async fn interim_answers_are_not_answers() {
-    let upstream = exact(|_| {
+    let upstream = raw_upstream(|_| {
         let early = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n";
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
-        Reply::Keep(format!("{interim}{early}{early}{}", ok("the answer")))
+        RawReply::Keep(format!("{interim}{early}{early}{}", ok("the answer")))
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let first = get("/1", "").replace("Connection: close\r\n", "");
 
     let answers = daemon.raw(&(first + &get("/2", ""))).await;
@@ -269,12 +271,12 @@ async fn interim_answers_are_not_answers() {
 async fn a_slow_first_answer_keeps_its_place() {
     let word = Arc::new(Semaphore::new(0));
     let slow = word.clone();
-    let upstream = exact(move |head| match head.split(' ').nth(1).unwrap() {
-        "/slow" => Reply::Held(slow.clone(), ok("slow")),
-        path => Reply::Keep(ok(path)),
+    let upstream = raw_upstream(move |head| match head.split(' ').nth(1).unwrap() {
+        "/slow" => RawReply::Held(slow.clone(), ok("slow")),
+        path => RawReply::Keep(ok(path)),
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
     let requests = ["/slow", "/2", "/3"].map(|path| {
         let request = get(path, "").replace("Connection: close\r\n", "");
@@ -293,8 +295,8 @@ async fn a_slow_first_answer_keeps_its_place() {
 
 #[tokio::test]
 async fn a_caller_of_http_1_0_gets_what_it_can_read() {
-    let upstream = exact(|head| {
-        Reply::Keep(match head.split(' ').nth(1).unwrap() {
+    let upstream = raw_upstream(|head| {
+        RawReply::Keep(match head.split(' ').nth(1).unwrap() {
             "/chunked" => {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
                     .to_owned()
@@ -303,7 +305,7 @@ async fn a_caller_of_http_1_0_gets_what_it_can_read() {
         })
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for path in ["/chunked", "/length"] {
         let request = format!("GET {path} HTTP/1.0\r\nHost: HOST\r\nExpect: 100-continue\r\n\r\n");
@@ -312,14 +314,18 @@ async fn a_caller_of_http_1_0_gets_what_it_can_read() {
         assert!(answer.ends_with("\r\n\r\nabc"), "{answer}");
         assert_eq!(answer.matches("HTTP/1.").count(), 1, "no interim answer: {answer}");
     }
-    assert!(upstream.seen().iter().all(|it| it.contains(" HTTP/1.1\r\n")), "{:?}", upstream.seen());
+    assert!(
+        upstream.requests().iter().all(|it| it.contains(" HTTP/1.1\r\n")),
+        "{:?}",
+        upstream.requests()
+    );
 }
 
 #[tokio::test]
 async fn a_body_is_asked_for_only_by_whoever_is_to_get_it() {
-    let upstream = exact(|_| Reply::Keep(ok("done"))).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("done"))).await;
     let expect = "Expect: 100-continue\r\nConnection: close\r\nContent-Length: 4";
-    let ours = before(&upstream).await;
+    let ours = daemon_before_raw(&upstream).await;
     let nobody = daemon_before(upstream.address.port(), &upstream.ca).without_login().run().await;
 
     let refused = nobody.raw(&post(expect, "")).await;
@@ -333,11 +339,11 @@ async fn a_body_is_asked_for_only_by_whoever_is_to_get_it() {
     }
     let bodiless = ours.raw(&get("/x", "Expect: 100-continue\r\n")).await;
     assert!(bodiless.starts_with("HTTP/1.1 200 "), "{bodiless}");
-    assert!(upstream.seen().iter().all(|it| !it.to_ascii_lowercase().contains("expect")));
+    assert!(upstream.requests().iter().all(|it| !it.to_ascii_lowercase().contains("expect")));
 }
 
 /// A daemon that keeps no body: all are streamed.
-async fn small_keep(upstream: &Exact) -> Daemon {
+async fn small_keep(upstream: &RawUpstream) -> Daemon {
     let daemon = daemon_before(upstream.address.port(), &upstream.ca);
     daemon.set(|config| config.limits.replay_body = 0).run().await
 }

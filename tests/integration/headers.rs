@@ -1,15 +1,15 @@
 //! What stands in a head, up and down, to the byte.
 
-use nexudus_simulator::Deed;
 use nexudus_simulator::Fault;
+use nexudus_simulator::FaultAction;
 
-use crate::support::raw_upstream::{Reply, before, exact, get, ok};
+use crate::support::raw_upstream::{RawReply, daemon_before_raw, get, ok, raw_upstream};
 use crate::support::{daemon, daemon_before, upstream};
 
 #[tokio::test]
 async fn a_target_is_a_path_and_arrives_as_it_came() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let long = format!("/{}", "x".repeat((16 << 10) - 1));
 
     for (target, arrived) in [
@@ -31,10 +31,10 @@ async fn a_target_is_a_path_and_arrives_as_it_came() {
     ] {
         let answer = daemon.raw(&get(target, "")).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
-        let seen = upstream.seen().pop().unwrap();
+        let seen = upstream.requests().pop().unwrap();
         assert_eq!(seen.lines().next().unwrap(), format!("GET {arrived} HTTP/1.1"));
     }
-    let count = upstream.seen().len();
+    let count = upstream.requests().len();
     for (target, status) in [
         ("*", 400),
         ("x", 400),
@@ -54,13 +54,13 @@ async fn a_target_is_a_path_and_arrives_as_it_came() {
         let answer = daemon.raw(&get(target, "")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
     }
-    assert_eq!(upstream.seen().len(), count);
+    assert_eq!(upstream.requests().len(), count);
 }
 
 #[tokio::test]
 async fn json_is_asked_for_only_on_behalf_of_who_accepts_anything() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for (lines, arrived) in [
         ("", &["application/json"][..]),
@@ -76,13 +76,13 @@ async fn json_is_asked_for_only_on_behalf_of_who_accepts_anything() {
         ("Connection: close, accept\r\nAccept: text/csv\r\n", &["application/json"]),
     ] {
         daemon.raw(&get("/x", lines)).await;
-        assert_eq!(values(&upstream.seen().pop().unwrap(), "accept"), arrived, "{lines:?}");
+        assert_eq!(values(&upstream.requests().pop().unwrap(), "accept"), arrived, "{lines:?}");
     }
 }
 
 #[tokio::test]
 async fn our_fields_frame_those_of_the_caller() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
     let agent = Some("ours/1".to_owned());
     let daemon = setup.set(|config| config.upstream.user_agent = agent).run().await;
@@ -93,7 +93,7 @@ async fn our_fields_frame_those_of_the_caller() {
         let head = "POST /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
         daemon.raw(&format!("{head}{fields}{body}")).await;
 
-        let seen = upstream.seen().pop().unwrap();
+        let seen = upstream.requests().pop().unwrap();
         let names = seen.lines().skip(1).filter_map(|line| Some(line.split_once(": ")?.0));
         let expected = "host b a accept user-agent content-length via authorization";
         assert_eq!(names.collect::<Vec<_>>().join(" "), expected, "{body:?}");
@@ -105,15 +105,15 @@ async fn our_fields_frame_those_of_the_caller() {
 
 #[tokio::test]
 async fn a_hundred_fields_pass_in_their_order_and_with_every_byte() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     // With Host and Connection a hundred.
     let fields: String =
         (0..98).map(|nth| format!("x-{}: {nth}; \"a\\b\" ~\t|\r\n", nth / 2)).collect();
 
     daemon.raw(&get("/x", &fields)).await;
 
-    let seen = upstream.seen().pop().unwrap();
+    let seen = upstream.requests().pop().unwrap();
     for nth in 0..49 {
         let [one, two] = [2 * nth, 2 * nth + 1].map(|nth| format!("{nth}; \"a\\b\" ~\t|"));
         assert_eq!(values(&seen, &format!("x-{nth}")), [one, two]);
@@ -124,8 +124,8 @@ async fn a_hundred_fields_pass_in_their_order_and_with_every_byte() {
 
 #[tokio::test]
 async fn nothing_that_connection_names_is_lost_but_what_it_may_name() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for lines in [
         "Connection: authorization, host\r\n",
@@ -138,7 +138,7 @@ async fn nothing_that_connection_names_is_lost_but_what_it_may_name() {
         );
         let again = get("/end", "");
         daemon.raw(&(request + &again)).await;
-        let seen = upstream.seen();
+        let seen = upstream.requests();
         let seen = seen.iter().rev().find(|it| it.starts_with("POST /x ")).unwrap();
         assert_eq!(values(seen, "authorization"), ["Bearer marker-token-5c1d"], "{lines}");
         assert_eq!(values(seen, "host").len(), 1, "{lines}");
@@ -152,8 +152,8 @@ async fn nothing_that_connection_names_is_lost_but_what_it_may_name() {
 
 #[tokio::test]
 async fn an_answers_head_comes_down_as_it_is() {
-    let upstream = exact(|_| {
-        Reply::Keep(
+    let upstream = raw_upstream(|_| {
+        RawReply::Keep(
             "HTTP/1.1 409 API calls quota exceeded\r\nLink: <a>\r\nVary: x\r\nlink: <b>\r\n\
              Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nset-cookie: c\r\nAccess-Control-Allow-Origin: *\r\n\
              Access-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: x\r\n\
@@ -163,7 +163,7 @@ async fn an_answers_head_comes_down_as_it_is() {
         )
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     // A write: one that is throttled is not asked again without a word on when.
     let answer = daemon
@@ -202,8 +202,8 @@ async fn a_head_beyond_all_bounds_is_the_upstreams_fault() {
         "\r\n\r\n\r\n".to_owned(),
     ] {
         let told = answer.clone();
-        let upstream = exact(move |_| Reply::Close(told.clone())).await;
-        let said = before(&upstream).await.raw(&get("/x", "")).await;
+        let upstream = raw_upstream(move |_| RawReply::Close(told.clone())).await;
+        let said = daemon_before_raw(&upstream).await.raw(&get("/x", "")).await;
         assert!(said.starts_with("HTTP/1.1 502 "), "{:.80}: {said:.80}", answer);
         assert!(said.contains("\"code\":\"upstream.closed\""), "{said}");
     }
@@ -211,14 +211,14 @@ async fn a_head_beyond_all_bounds_is_the_upstreams_fault() {
 
 #[tokio::test]
 async fn a_location_leads_here_only_if_it_led_to_the_upstream() {
-    let upstream = exact(|head| {
+    let upstream = raw_upstream(|head| {
         let port = head.split("host: localhost:").nth(1).unwrap().split("\r\n").next().unwrap();
         let to = head.split("x-to: ").nth(1).unwrap().split("\r\n").next().unwrap();
         let to = to.replace("PORT", port);
-        Reply::Keep(format!("HTTP/1.1 307 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
+        RawReply::Keep(format!("HTTP/1.1 307 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let here = format!("http://{}", daemon.address());
 
     for (to, told) in [
@@ -249,7 +249,7 @@ async fn a_location_leads_here_only_if_it_led_to_the_upstream() {
         };
         assert_eq!(values(&answer, "location"), [told], "{to}");
     }
-    assert_eq!(upstream.seen().len(), 16, "none was followed");
+    assert_eq!(upstream.requests().len(), 16, "none was followed");
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ async fn a_redirect_leads_no_token_anywhere() {
     daemon.get("/api/auth/me").await;
     for status in [301, 302, 303, 307, 308] {
         let headers = vec![("Location".to_owned(), format!("{}/x", elsewhere.origin()))];
-        let deed = Deed::Answer { status, headers, body: String::new() };
+        let deed = FaultAction::Answer { status, headers, body: String::new() };
         upstream.fault(Fault::on("/moved", deed).times(2));
 
         for method in ["GET", "POST"] {

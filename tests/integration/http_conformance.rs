@@ -1,17 +1,19 @@
 //! The bytes on both sides of the daemon, as RFC 9110 and RFC 9112 want them.
 
-use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::{Anonymous, Rule};
+use nexudus_proxy::clients::{self, ClientPolicy};
+use nexudus_proxy::config::{AnonymousAccess, Rule};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::daemon_before;
-use crate::support::raw_upstream::{Reply, before, exact, get, ok, read_until};
+use crate::support::raw_upstream::{
+    RawReply, daemon_before_raw, get, ok, raw_upstream, read_until,
+};
 
 #[tokio::test]
 async fn targets_arrive_byte_for_byte() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let targets = [
         "/",
         "/api/billing/charges/?id=[1,2,3]",
@@ -28,14 +30,14 @@ async fn targets_arrive_byte_for_byte() {
     }
 
     let lines: Vec<_> =
-        upstream.seen().iter().map(|it| it.lines().next().unwrap().to_owned()).collect();
+        upstream.requests().iter().map(|it| it.lines().next().unwrap().to_owned()).collect();
     assert_eq!(lines, targets.map(|target| format!("GET {target} HTTP/1.1")));
 }
 
 #[tokio::test]
 async fn only_what_concerns_the_request_goes_up() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let fields = "Connection: keep-alive, X-Drop, Authorization, Host\r\nX-Drop: 1\r\nX-Keep: 1\r\n\
         Authorization: Basic xyz\r\nauthorization: Bearer other\r\nCookie: a=b\r\nclient_id: mine\r\n\
         X-Forwarded-For: 1.2.3.4\r\nX_Forwarded_Host: evil\r\nForwarded: for=1\r\nTE: trailers\r\n\
@@ -47,7 +49,7 @@ async fn only_what_concerns_the_request_goes_up() {
 
     daemon.raw(&get("/api/x", fields)).await;
 
-    let seen = upstream.seen().remove(0).to_ascii_lowercase();
+    let seen = upstream.requests().remove(0).to_ascii_lowercase();
     let mut names: Vec<_> = seen.lines().skip(1).filter_map(|line| line.split_once(": ")).collect();
     names.sort_unstable();
     let port = upstream.address.port();
@@ -67,8 +69,8 @@ async fn only_what_concerns_the_request_goes_up() {
 
 #[tokio::test]
 async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let deny = vec![Rule::read("OPTIONS /api/sys/**").unwrap()];
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let deny = vec![Rule::parse("OPTIONS /api/sys/**").unwrap()];
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
     let daemon = setup.set(|config| config.policy.deny = deny).run().await;
     let ask = async |method: &str, path: &str, fields: &str| {
@@ -93,7 +95,7 @@ async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
         assert!(refused.starts_with("HTTP/1.1 400 "), "{value}: {refused}");
         assert!(refused.contains("\"code\":\"request.framing\""), "{value}: {refused}");
     }
-    assert_eq!(upstream.seen(), Vec::<String>::new());
+    assert_eq!(upstream.requests(), Vec::<String>::new());
 
     for (method, sent, goes_up) in [
         ("OPTIONS", "1", Some("0")),
@@ -106,7 +108,7 @@ async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
         let fields = format!("Content-Length: 0\r\nMax-Forwards: {sent}\r\n");
         let answer = ask(method, "/api/x", &fields).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{method} {sent}: {answer}");
-        let seen = upstream.seen().pop().unwrap();
+        let seen = upstream.requests().pop().unwrap();
         let found = seen.lines().find_map(|line| line.strip_prefix("max-forwards: "));
         assert_eq!(found, goes_up, "{method} {sent}: {seen}");
     }
@@ -115,12 +117,12 @@ async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
 
 #[tokio::test]
 async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_other() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    for anonymous in [Anonymous::Full, Anonymous::ReadOnly] {
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    for anonymous in [AnonymousAccess::Full, AnonymousAccess::ReadOnly] {
         let setup = daemon_before(upstream.address.port(), &upstream.ca);
         let daemon = setup.set(|config| config.policy.anonymous = anonymous).run().await;
         let keys = ["one", "other"].map(|name| {
-            let limits = Limits::default();
+            let limits = ClientPolicy::default();
             let key = clients::add(&daemon.home().join("state"), name, limits).unwrap();
             format!("Nexudus-Proxy-Key: {}\r\n", key.expose())
         });
@@ -129,7 +131,7 @@ async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_oth
             let fields = format!("{key}Content-Length: {}\r\n", body.len());
             let answer = daemon.raw(&(get("/api/x", &fields) + body)).await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-            upstream.came_over().pop().unwrap()
+            upstream.connection_ids().pop().unwrap()
         };
 
         let first = ask(&keys[0], "").await;
@@ -143,15 +145,15 @@ async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_oth
 
         let with_body = ask("", "x").await;
         let next = ask("", "x").await;
-        let is_limited = anonymous == Anonymous::ReadOnly;
+        let is_limited = anonymous == AnonymousAccess::ReadOnly;
         assert_eq!(with_body != next, is_limited, "{anonymous:?}: {with_body} {next}");
     }
 }
 
 #[tokio::test]
 async fn only_what_concerns_the_answer_comes_down() {
-    let upstream = exact(|_| {
-        Reply::Keep(
+    let upstream = raw_upstream(|_| {
+        RawReply::Keep(
             "HTTP/1.1 200 marker-token-5c1d\r\nContent-Length: 2\r\nMARKER-token-5c1d: 1\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n\
              Keep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\n\
              Alt-Svc: h3\r\nX-Echo: Bearer marker-token-5c1d\r\nContent-Encoding: gzip\r\n\
@@ -161,7 +163,7 @@ async fn only_what_concerns_the_answer_comes_down() {
         )
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     let answer = daemon.raw(&get("/api/x", "")).await;
 
@@ -189,10 +191,10 @@ async fn only_what_concerns_the_answer_comes_down() {
 async fn cookies_are_relayed_where_that_is_wanted_and_never_for_a_limited_caller() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b; Path=/\r\n\
                   Set-Cookie: c=d\r\n\r\n{}";
-    let upstream = exact(|_| Reply::Keep(answer.to_owned())).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(answer.to_owned())).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
     let daemon = setup.set(|config| config.policy.cookies = true).run().await;
-    let limits = Limits { read_only: true, ..Limits::default() };
+    let limits = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     let key = clients::add(&daemon.home().join("state"), "agent", limits).unwrap();
     let cookies = |text: &str| text.to_ascii_lowercase().matches("cookie: ").count();
 
@@ -202,14 +204,14 @@ async fn cookies_are_relayed_where_that_is_wanted_and_never_for_a_limited_caller
     let limited = daemon.raw(&get("/api/x", &keyed)).await;
 
     assert_eq!((cookies(&own), cookies(&nominated), cookies(&limited)), (2, 2, 0), "{limited}");
-    let seen: Vec<_> = upstream.seen().iter().map(|seen| cookies(seen)).collect();
+    let seen: Vec<_> = upstream.requests().iter().map(|seen| cookies(seen)).collect();
     assert_eq!(seen, [2, 0, 0]);
 }
 
 #[tokio::test]
 async fn lengths_are_neither_lost_nor_made_up() {
-    let upstream = exact(|head| {
-        Reply::Keep(match head.split(' ').nth(1).unwrap() {
+    let upstream = raw_upstream(|head| {
+        RawReply::Keep(match head.split(' ').nth(1).unwrap() {
             "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".to_owned(),
             "/head-bare" => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
             "/204" => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
@@ -222,7 +224,7 @@ async fn lengths_are_neither_lost_nor_made_up() {
         })
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let head = |path: &str| get(path, "").replacen("GET", "HEAD", 1);
 
     let answer = daemon.raw(&head("/head")).await;
@@ -256,7 +258,7 @@ async fn lengths_are_neither_lost_nor_made_up() {
         )
         .await;
     daemon.raw("POST /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-T: 1\r\n\r\n").await;
-    let mut seen = upstream.seen().split_off(10);
+    let mut seen = upstream.requests().split_off(10);
     let last = seen.pop().unwrap();
     assert!(seen[0].contains("content-length: 0\r\n"), "{}", seen[0]);
     assert!(seen[1].contains("content-length: 3\r\n") && seen[1].ends_with("why"), "{}", seen[1]);
@@ -267,8 +269,8 @@ async fn lengths_are_neither_lost_nor_made_up() {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
-    let upstream = exact(|head| Reply::Keep(ok(head.split(' ').nth(1).unwrap()))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|head| RawReply::Keep(ok(head.split(' ').nth(1).unwrap()))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: HOST\r\n\r\n");
 
     let answers =
@@ -281,8 +283,8 @@ async fn pipelined_requests_are_answered_in_order() {
 
 #[tokio::test]
 async fn a_truncated_answer_is_seen_as_truncated() {
-    let upstream = exact(|head| {
-        Reply::Cut(match head.split(' ').nth(1).unwrap() {
+    let upstream = raw_upstream(|head| {
+        RawReply::Cut(match head.split(' ').nth(1).unwrap() {
             "/length" => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart".to_owned(),
             "/chunked" => {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n".to_owned()
@@ -291,7 +293,7 @@ async fn a_truncated_answer_is_seen_as_truncated() {
         })
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     let answer = daemon.raw(&get("/length", "")).await;
     assert!(answer.contains("content-length: 100\r\n") && answer.ends_with("part"), "{answer}");
@@ -303,8 +305,9 @@ async fn a_truncated_answer_is_seen_as_truncated() {
 
 #[tokio::test]
 async fn an_answer_that_ends_with_its_connection_is_whole() {
-    let upstream = exact(|_| Reply::Close("HTTP/1.1 200 OK\r\n\r\nall of it".to_owned())).await;
-    let daemon = before(&upstream).await;
+    let upstream =
+        raw_upstream(|_| RawReply::Close("HTTP/1.1 200 OK\r\n\r\nall of it".to_owned())).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     let answer = daemon.raw(&get("/x", "")).await;
 
@@ -319,21 +322,21 @@ async fn an_ambiguous_answer_never_desynchronises_the_caller() {
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "nonsense\r\n\r\n",
     ] {
-        let upstream = exact(move |_| Reply::Close(answer.to_owned())).await;
-        let daemon = before(&upstream).await;
+        let upstream = raw_upstream(move |_| RawReply::Close(answer.to_owned())).await;
+        let daemon = daemon_before_raw(&upstream).await;
         let said = daemon.raw(&get("/x", "")).await;
         assert!(said.starts_with("HTTP/1.1 502 "), "{answer:?}: {said}");
     }
     let both = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-    let upstream = exact(move |_| Reply::Keep(both.to_owned())).await;
-    let said = before(&upstream).await.raw(&get("/x", "")).await;
+    let upstream = raw_upstream(move |_| RawReply::Keep(both.to_owned())).await;
+    let said = daemon_before_raw(&upstream).await.raw(&get("/x", "")).await;
     assert!(!said.contains("content-length: 99"), "{said}");
     assert!(said.ends_with("3\r\nabc\r\n0\r\n\r\n"), "{said}");
 }
 
 #[tokio::test]
 async fn a_redirect_is_rewritten_only_where_it_leads_back() {
-    let upstream = exact(|head| {
+    let upstream = raw_upstream(|head| {
         let host = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned();
         let to = match head.split(' ').nth(1).unwrap() {
             "/same" => format!("https://{host}/there?a=b"),
@@ -341,24 +344,24 @@ async fn a_redirect_is_rewritten_only_where_it_leads_back() {
             "/longer" => format!("https://{host}.evil.example/"),
             _ => "https://other.example/".to_owned(),
         };
-        Reply::Keep(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
+        RawReply::Keep(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"))
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let here = format!("location: http://{}/there?a=b\r\n", daemon.address());
 
     assert!(daemon.raw(&get("/same", "")).await.contains(&here));
     assert!(daemon.raw(&get("/relative", "")).await.contains("location: /there\r\n"));
     assert!(daemon.raw(&get("/longer", "")).await.contains(".evil.example/\r\n"));
     assert!(daemon.raw(&get("/other", "")).await.contains("location: https://other.example/\r\n"));
-    assert_eq!(upstream.seen().len(), 4);
+    assert_eq!(upstream.requests().len(), 4);
 }
 
 #[tokio::test]
 async fn an_early_answer_to_an_upload_arrives() {
     let early = "HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmuch";
-    let upstream = exact(move |_| Reply::Early(early.to_owned())).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(move |_| RawReply::Early(early.to_owned())).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
     let head = format!(
         "POST /x HTTP/1.1\r\nHost: {}\r\nContent-Length: 9999999\r\n\r\n",
@@ -374,9 +377,9 @@ async fn an_early_answer_to_an_upload_arrives() {
 
 #[tokio::test]
 async fn a_body_that_is_kept_goes_up_only_once_all_of_it_is_there() {
-    let upstream = exact(|head| match head.starts_with("POST ") {
-        true => Reply::Early(ok("enough")),
-        false => Reply::Keep(ok("other")),
+    let upstream = raw_upstream(|head| match head.starts_with("POST ") {
+        true => RawReply::Early(ok("enough")),
+        false => RawReply::Keep(ok("other")),
     })
     .await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
@@ -393,18 +396,18 @@ async fn a_body_that_is_kept_goes_up_only_once_all_of_it_is_there() {
     // The longer one is streamed; what was sent before it has been looked at once it is answered.
     let mut streamed = begin(9).await;
     read_until(&mut streamed, "enough").await;
-    assert_eq!(upstream.seen().len(), 1);
-    assert!(upstream.seen()[0].contains("content-length: 9\r\n"), "{:?}", upstream.seen());
+    assert_eq!(upstream.requests().len(), 1);
+    assert!(upstream.requests()[0].contains("content-length: 9\r\n"), "{:?}", upstream.requests());
 
     kept.write_all(b"half").await.unwrap();
     read_until(&mut kept, "enough").await;
-    assert!(upstream.seen()[1].contains("content-length: 8\r\n"), "{:?}", upstream.seen());
+    assert!(upstream.requests()[1].contains("content-length: 8\r\n"), "{:?}", upstream.requests());
 }
 
 #[tokio::test]
 async fn continue_is_said_only_once_the_request_may_go() {
-    let upstream = exact(|_| Reply::Continue(ok("done"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Continue(ok("done"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
     let head = |path: &str, host: &str| {
         format!(
@@ -421,14 +424,14 @@ async fn continue_is_said_only_once_the_request_may_go() {
     assert_eq!(asked, "HTTP/1.1 100 Continue\r\n\r\n");
     // The upstream's own 100 stays where it is.
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(upstream.seen()[0].ends_with("body") && !upstream.seen()[0].contains("expect"));
+    assert!(upstream.requests()[0].ends_with("body") && !upstream.requests()[0].contains("expect"));
     assert!(refused.starts_with("HTTP/1.1 421 "), "{refused}");
 }
 
 #[tokio::test]
 async fn a_connection_that_was_closed_meanwhile_costs_the_caller_nothing() {
-    let upstream = exact(|_| Reply::Close(ok("once"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Close(ok("once"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for _ in 0..5 {
         let answer = daemon.raw(&get("/x", "")).await;
@@ -439,26 +442,26 @@ async fn a_connection_that_was_closed_meanwhile_costs_the_caller_nothing() {
         assert!(answer.ends_with("once"), "{answer}");
     }
 
-    assert_eq!(upstream.seen().len(), 10);
+    assert_eq!(upstream.requests().len(), 10);
 }
 
 #[tokio::test]
 async fn a_write_without_an_answer_is_not_sent_again() {
-    let upstream = exact(|_| Reply::Cut(String::new())).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Cut(String::new())).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     let answer = daemon
         .raw("POST /x HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1")
         .await;
 
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("upstream.closed"), "{answer}");
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn connections_are_used_again() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
 
     for _ in 0..20 {
         daemon.raw(&get("/x", "")).await;

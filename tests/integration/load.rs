@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::raw_upstream::read_until;
-use crate::support::{PATIENCE, Place, Program, upstream};
+use crate::support::{DaemonProcess, EVENT_TIMEOUT, ProcessSetup, upstream};
 
 #[tokio::test]
 #[ignore = "keeps a core busy for seconds; make test runs it"]
@@ -18,7 +18,7 @@ async fn thousands_of_idle_connections_hold_up_nobody() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     let upstream = upstream().start().unwrap();
-    let program = Place::new(&upstream).start().await;
+    let program = ProcessSetup::new(&upstream).start().await;
     assert_eq!(program.status("/api/auth/me").await, 200);
     let mut idle = vec![served(&program).await];
     let before = program.memory();
@@ -62,7 +62,7 @@ async fn thousands_of_idle_connections_hold_up_nobody() {
 #[tokio::test]
 async fn whoever_stays_beyond_the_bound_is_let_go_at_once() {
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream).set("NEXUDUS_PROXY_LIMITS_CONNECTIONS", "2");
+    let place = ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LIMITS_CONNECTIONS", "2");
     let program = place.start().await;
     let kept = [served(&program).await, served(&program).await];
 
@@ -77,7 +77,7 @@ async fn whoever_stays_beyond_the_bound_is_let_go_at_once() {
 #[tokio::test]
 async fn idle_connections_end_by_themselves() {
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream).set("NEXUDUS_PROXY_LIMITS_KEEP_ALIVE", "1s");
+    let place = ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LIMITS_KEEP_ALIVE", "1s");
     let program = place.start().await;
     let mut idle = vec![TcpStream::connect(program.address()).await.unwrap()];
     for _ in 0..100 {
@@ -85,7 +85,7 @@ async fn idle_connections_end_by_themselves() {
     }
 
     for stream in &mut idle {
-        let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0])).await;
+        let ended = tokio::time::timeout(EVENT_TIMEOUT, stream.read(&mut [0])).await;
         assert_eq!(ended.expect("it stays open").unwrap(), 0);
     }
 }
@@ -94,7 +94,7 @@ async fn idle_connections_end_by_themselves() {
 #[ignore = "keeps a core busy for seconds; make test runs it"]
 async fn eight_gigabytes_that_nobody_reads_stay_where_they_are() {
     let upstream = upstream().start().unwrap();
-    let program = Place::new(&upstream).start().await;
+    let program = ProcessSetup::new(&upstream).start().await;
     served(&program).await;
     let before = program.memory();
     let head = request(&program).replace("/api/auth/me", "/ContentDownload/x?bytes=1000000000");
@@ -115,7 +115,7 @@ async fn eight_gigabytes_that_nobody_reads_stay_where_they_are() {
 
     let added = program.memory().saturating_sub(before);
     assert!(added <= 8 << 20, "{added}");
-    let wanted = upstream.seen().into_iter().filter(|seen| seen.path().ends_with("/x"));
+    let wanted = upstream.requests().into_iter().filter(|seen| seen.path().ends_with("/x"));
     assert!(wanted.into_iter().all(|seen| !seen.answered), "all of it was taken in");
 }
 
@@ -123,7 +123,7 @@ async fn eight_gigabytes_that_nobody_reads_stay_where_they_are() {
 #[ignore = "keeps a core busy for seconds; make test runs it"]
 async fn a_gigabyte_goes_up_and_leaves_nothing_behind() {
     let upstream = upstream().start().unwrap();
-    let program = Place::new(&upstream).start().await;
+    let program = ProcessSetup::new(&upstream).start().await;
     served(&program).await;
     let before = program.memory();
     let length: usize = 1 << 30;
@@ -148,22 +148,22 @@ async fn a_gigabyte_goes_up_and_leaves_nothing_behind() {
 }
 
 fn arrived(upstream: &Simulator, path: &str) -> u64 {
-    upstream.seen().iter().find(|seen| seen.path() == path).unwrap().body_length
+    upstream.requests().iter().find(|seen| seen.path() == path).unwrap().body_length
 }
 
 /// A connection that has had one answer and stays.
-async fn served(program: &Program) -> TcpStream {
+async fn served(program: &DaemonProcess) -> TcpStream {
     let (stream, answer) = asked_on_its_own(program).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     stream
 }
 
-async fn asked_on_its_own(program: &Program) -> (TcpStream, String) {
+async fn asked_on_its_own(program: &DaemonProcess) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(program.address()).await.unwrap();
     stream.write_all(request(program).as_bytes()).await.unwrap();
     let mut bytes = vec![];
     while !is_whole(&bytes) {
-        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut bytes)).await;
+        let read = tokio::time::timeout(EVENT_TIMEOUT, stream.read_buf(&mut bytes)).await;
         assert!(read.expect("no answer").unwrap() > 0, "{}", String::from_utf8_lossy(&bytes));
     }
     (stream, String::from_utf8(bytes).unwrap())
@@ -177,6 +177,6 @@ fn is_whole(answer: &[u8]) -> bool {
     length.is_some_and(|length| body.len() >= length.parse().unwrap())
 }
 
-fn request(program: &Program) -> String {
+fn request(program: &DaemonProcess) -> String {
     format!("GET /api/auth/me HTTP/1.1\r\nHost: {}\r\n\r\n", program.address())
 }

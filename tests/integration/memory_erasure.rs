@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use nexudus_simulator::Simulator;
 
-use crate::support::{PASSWORD, PATIENCE, Place, Program, grants, needs_root, upstream};
+use crate::support::{
+    DaemonProcess, EVENT_TIMEOUT, PASSWORD, ProcessSetup, grant_types, needs_root, upstream,
+};
 
 #[tokio::test]
 async fn while_locked_the_token_is_nowhere_in_memory() {
@@ -21,9 +23,9 @@ async fn while_locked_the_token_is_nowhere_in_memory() {
 
     // The sealed file still has it.
     daemon.place.run("unlock").await;
-    daemon.program.logged(|line| line["message"] == "session resumed").await;
+    daemon.program.wait_for_log(|line| line["message"] == "session resumed").await;
     assert_eq!(daemon.program.status("/api/spaces/coworkers").await, 200);
-    assert_eq!(grants(&daemon.upstream), ["password"]);
+    assert_eq!(grant_types(&daemon.upstream), ["password"]);
 }
 
 #[tokio::test]
@@ -38,8 +40,8 @@ async fn after_a_logout_neither_token_nor_password_is_in_memory() {
 /// A daemon that has used its token in every way.
 struct Used {
     upstream: Simulator,
-    place: Place,
-    program: Program,
+    place: ProcessSetup,
+    program: DaemonProcess,
     secrets: [String; 3],
 }
 
@@ -47,7 +49,7 @@ async fn stage() -> Used {
     needs_root();
     let upstream = upstream().start().unwrap();
     // From a command: what is in the environment stays there.
-    let place = Place::new(&upstream).password_from_a_command();
+    let place = ProcessSetup::new(&upstream).password_from_a_command();
     let program = place.start().await;
     let reads: Vec<_> = (0..20).map(|_| program.get("/api/spaces/coworkers?size=100")).collect();
     for read in reads {
@@ -71,7 +73,7 @@ impl Used {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let gone = tokio::time::timeout(PATIENCE / 4, wait).await;
+        let gone = tokio::time::timeout(EVENT_TIMEOUT / 4, wait).await;
         assert!(gone.is_ok(), "copies of access token, refresh token, password: {:?}", left());
     }
 }

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use nexudus_proxy::admin::wire::Event;
-use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::admin::api::Event;
+use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_simulator::Simulator;
 
-use crate::support::raw_upstream::{Reply, before, exact, get, ok};
-use crate::support::{Daemon, PATIENCE, Place, daemon, problem, upstream};
+use crate::support::raw_upstream::{RawReply, daemon_before_raw, get, ok, raw_upstream};
+use crate::support::{Daemon, EVENT_TIMEOUT, ProcessSetup, daemon, problem_json, upstream};
 
 #[tokio::test]
 async fn a_key_that_is_shown_wrongly_is_not_taken_for_none() {
@@ -92,7 +92,7 @@ async fn a_key_that_is_shown_wrongly_is_not_taken_for_none() {
         assert!(answer.contains(said), "{target} {line}: {answer}");
         assert!(!answer.contains("arker"), "{answer}");
     }
-    assert_eq!(upstream.seen().len(), 0, "{:?}", upstream.seen());
+    assert_eq!(upstream.requests().len(), 0, "{:?}", upstream.requests());
 }
 
 #[tokio::test]
@@ -105,13 +105,13 @@ async fn a_websocket_is_not_opened_with_a_key_among_its_protocols() {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {key}\r\n"
     );
     daemon.get("/api/auth/me").await;
-    upstream.clear_seen();
+    upstream.clear_recording();
 
     let asked = get("/api/x", &fields).replace("Connection: close", "Connection: Upgrade");
     let answer = daemon.raw(&asked.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)).await;
 
     assert_refused(&answer, &key, "Sec-WebSocket-Protocol");
-    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(upstream.requests().len(), 0);
 }
 
 #[tokio::test]
@@ -126,13 +126,13 @@ async fn a_field_of_our_own_is_ours_however_its_words_are_joined() {
         assert!(read.starts_with("HTTP/1.1 200 "), "{name}: {read}");
         assert!(write.contains("\"code\":\"policy.read-only\""), "{name}: {write}");
     }
-    assert!(upstream.seen().iter().all(|seen| !format!("{seen:?}").contains(&key)));
+    assert!(upstream.requests().iter().all(|seen| !format!("{seen:?}").contains(&key)));
 }
 
 #[tokio::test]
 async fn what_only_reminds_of_a_key_goes_on_as_it_came() {
-    let upstream = exact(|_| Reply::Keep(ok("{}"))).await;
-    let daemon = before(&upstream).await;
+    let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let random = format!("abc{}", client(&daemon, "agent"));
     let targets = [
         "/api/spaces/coworkers?q=nxp_holdings".to_owned(),
@@ -157,7 +157,7 @@ async fn what_only_reminds_of_a_key_goes_on_as_it_came() {
         let answer = daemon.raw(&get("/api/x", &format!("{line}\r\n"))).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{line}: {answer}");
     }
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     for (seen, target) in seen.iter().zip(&targets) {
         assert!(seen.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{seen}");
     }
@@ -178,7 +178,7 @@ async fn a_login_form_with_a_key_in_a_wrong_place_or_form_is_refused() {
     ] {
         let answer = daemon.post("/api/token", &form).await;
         assert_eq!(answer.status(), 403, "{form}");
-        assert_eq!(problem(answer).await["code"], "guard.client", "{form}");
+        assert_eq!(problem_json(answer).await["code"], "guard.client", "{form}");
     }
     let form = "grant_type=password&username=nxp.holdings&password=x&x=anxp_";
     assert_eq!(daemon.post("/api/token", form).await.status(), 200);
@@ -195,31 +195,32 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
     let mut told = String::new();
     for path in &paths {
         daemon.raw(&get(&format!("/{path}"), "")).await;
-        let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap().unwrap();
         let Event::Request(request) = event else { panic!("{event:?}") };
         assert_eq!((request.status, request.path.as_str()), (Some(403), "[redacted]"));
         told.push_str(&format!("{request:?}"));
     }
     let as_method = get("/x", "").replacen("GET", &key, 1);
     daemon.raw(&as_method).await;
-    let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+    let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap().unwrap();
     let Event::Request(request) = event else { panic!("{event:?}") };
     assert_eq!((request.status, request.method.as_str()), (Some(405), "[redacted]"));
     told.push_str(&format!("{request:?}"));
     told.push_str(&daemon.metrics().await);
 
     let logged = RefCell::new(told);
-    let mut program = Place::new(&upstream).set("NEXUDUS_PROXY_LOG_LEVEL", "trace").start().await;
+    let mut program =
+        ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LOG_LEVEL", "trace").start().await;
     for path in &paths {
         program.raw(&get(&format!("/{path}"), "").replace("HOST", "localhost")).await;
-        let line = program.logged(|line| {
+        let line = program.wait_for_log(|line| {
             logged.borrow_mut().push_str(&line.to_string());
             line["message"] == "request"
         });
         assert_eq!(line.await["path"], "[redacted]");
     }
     program.raw(&as_method.replace("HOST", "localhost")).await;
-    let line = program.logged(|line| {
+    let line = program.wait_for_log(|line| {
         logged.borrow_mut().push_str(&line.to_string());
         line["message"] == "request"
     });
@@ -229,7 +230,8 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
     for (field, host, more) in [("host", &*key, ""), ("origin", "localhost", &*origin)] {
         program.raw(&get("/", more).replace("HOST", host)).await;
         let code = format!("guard.{field}");
-        let line = program.logged(|line| line["code"] == *code && !line["host"].is_null()).await;
+        let line =
+            program.wait_for_log(|line| line["code"] == *code && !line["host"].is_null()).await;
         assert_eq!(line[field], "[redacted]");
     }
 
@@ -244,12 +246,12 @@ async fn stage() -> (Simulator, Daemon, String) {
     let daemon = daemon(&upstream).run().await;
     let key = client(&daemon, "reader");
     daemon.get("/api/auth/me").await;
-    upstream.clear_seen();
+    upstream.clear_recording();
     (upstream, daemon, key)
 }
 
 fn client(daemon: &Daemon, name: &str) -> String {
-    let limits = Limits { read_only: true, ..Limits::default() };
+    let limits = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     let key = clients::add(&daemon.home().join("state"), name, limits).unwrap();
     key.expose().to_owned()
 }

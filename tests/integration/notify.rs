@@ -3,27 +3,27 @@
 use std::path::Path;
 
 use nexudus_proxy::config::Config;
-use nexudus_simulator::{Deed, Fault};
+use nexudus_simulator::{Fault, FaultAction};
 
-use crate::support::{EMAIL, PATIENCE, daemon, pass, refused, secs, upstream};
+use crate::support::{EMAIL, EVENT_TIMEOUT, advance, daemon, get_error_code, secs, upstream};
 
 #[tokio::test]
 async fn a_session_that_nobody_can_start_anew_is_told_of_once_before_it_lapses() {
     let upstream = upstream().frozen_clock().start().unwrap();
-    let (setup, hand) = daemon(&upstream).stored().clock_by_hand();
+    let (setup, hand) = daemon(&upstream).stored().manual_clock();
     let daemon = setup.run().await;
     daemon.session_until(|view| view.saved).await;
     let called = daemon.home().join("called");
-    let setup = daemon.again().await.without_login();
+    let setup = daemon.restart().await.without_login();
     let daemon = setup.set(|config| call(config, &called)).run().await;
     daemon.session_until(|view| view.generation == 1).await;
 
-    upstream.fault(Fault::on("/api/token", Deed::HtmlError(503)));
+    upstream.fault(Fault::on("/api/token", FaultAction::HtmlError(503)));
     // It lapses after 15 days; three of them are left to do something about it.
     let mut told = None;
     for day in 1..=15 {
         for _ in 0..4 {
-            pass(&hand, &upstream, secs(6 * 60 * 60));
+            advance(&hand, &upstream, secs(6 * 60 * 60));
             daemon.idle().await;
         }
         if day == 12 {
@@ -44,17 +44,17 @@ async fn a_session_that_nobody_can_start_anew_is_told_of_once_before_it_lapses()
 #[tokio::test]
 async fn a_session_that_a_password_starts_anew_lapses_without_a_word() {
     let upstream = upstream().frozen_clock().start().unwrap();
-    let (setup, hand) = daemon(&upstream).stored().clock_by_hand();
+    let (setup, hand) = daemon(&upstream).stored().manual_clock();
     let setup = setup.set(|config| config.session.wait = secs(0));
     let daemon = setup.run().await;
     daemon.session_until(|view| view.saved).await;
     let called = daemon.home().join("called");
-    let daemon = daemon.again().await.set(|config| call(config, &called)).run().await;
+    let daemon = daemon.restart().await.set(|config| call(config, &called)).run().await;
     daemon.session_until(|view| view.generation == 1).await;
 
-    upstream.fault(Fault::on("/api/token", Deed::HtmlError(503)));
+    upstream.fault(Fault::on("/api/token", FaultAction::HtmlError(503)));
     for _ in 0..14 * 4 {
-        pass(&hand, &upstream, secs(6 * 60 * 60));
+        advance(&hand, &upstream, secs(6 * 60 * 60));
         daemon.idle().await;
     }
     // What is told next shows that nothing was told before.
@@ -62,10 +62,10 @@ async fn a_session_that_a_password_starts_anew_lapses_without_a_word() {
     upstream.revoke_refresh_tokens();
     upstream.set(|knobs| knobs.faults.clear());
     for _ in 0..3 {
-        pass(&hand, &upstream, secs(15 * 60));
+        advance(&hand, &upstream, secs(15 * 60));
         daemon.idle().await;
     }
-    assert_eq!(refused(&daemon).await, "session.refused");
+    assert_eq!(get_error_code(&daemon).await, "session.refused");
 
     until(&called, "session.refused").await;
     assert_eq!(calls(&called).lines().count(), 1, "{}", calls(&called));
@@ -92,5 +92,5 @@ async fn until(called: &Path, cause: &str) -> String {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, told).await.expect("nobody is called")
+    tokio::time::timeout(EVENT_TIMEOUT, told).await.expect("nobody is called")
 }

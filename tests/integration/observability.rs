@@ -6,15 +6,16 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nexudus_proxy::admin::client::{Client, Error, Events};
-use nexudus_proxy::admin::wire::{Event, Problem, Readiness, Request, Session, Status};
+use nexudus_proxy::admin::api::{Event, Problem, Readiness, RequestRecord, SessionStatus, Status};
+use nexudus_proxy::admin::client::{AdminClient, Error, EventStream};
 use nexudus_proxy::config::Paths;
-use nexudus_simulator::{Account, Deed, Fault, Route};
+use nexudus_simulator::{Account, Fault, FaultAction, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::support::{
-    Daemon, PASSWORD, PATIENCE, Place, ada, daemon, needs_root, refused, upstream,
+    Daemon, EVENT_TIMEOUT, PASSWORD, ProcessSetup, ada, daemon, get_error_code, needs_root,
+    upstream,
 };
 
 #[tokio::test]
@@ -49,7 +50,7 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
     let upstream = upstream().start().unwrap();
     let held = upstream.hold(Route::Token);
     let daemon = daemon(&upstream).run().await;
-    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+    assert!(upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT).await);
 
     let status: Status = daemon.admin().await.get("/v1/status").await.unwrap();
     let readyz = get(&daemon, "/readyz").await;
@@ -57,7 +58,7 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
     held.release();
     let after = status_until(&daemon, |status| status.readiness.ready).await;
 
-    let Session { state, renewing, expires_in_s, error, .. } = status.session;
+    let SessionStatus { state, renewing, expires_in_s, error, .. } = status.session;
     assert_eq!((state.as_str(), renewing, expires_in_s), ("starting", true, None));
     assert!(error.is_none(), "nothing has gone wrong: {error:?}");
     let reason = &status.readiness.reasons[0];
@@ -88,13 +89,13 @@ async fn readiness_names_the_reason_in_each_state() {
     daemon.session_until(|view| view.generation == 1).await;
     assert!(get(&daemon, "/readyz").await.starts_with("HTTP/1.1 200"));
     let admin = daemon.admin().await;
-    let locked: Session = admin.post("/v1/lock").await.unwrap();
+    let locked: SessionStatus = admin.post("/v1/lock").await.unwrap();
     assert_eq!(locked.state, "locked");
     assert_eq!(reason(&daemon).await, "session.locked");
-    let _: Session = admin.post("/v1/unlock").await.unwrap();
+    let _: SessionStatus = admin.post("/v1/unlock").await.unwrap();
     daemon.session_until(|view| view.expires_in.is_some()).await;
     assert!(get(&daemon, "/readyz").await.starts_with("HTTP/1.1 200"));
-    let _: Session = admin.post("/v1/forget").await.unwrap();
+    let _: SessionStatus = admin.post("/v1/forget").await.unwrap();
     assert_eq!(reason(&daemon).await, "session.not-logged-in");
     assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200"), "alive all the same");
 }
@@ -114,7 +115,7 @@ async fn readiness_names_what_only_a_person_can_repair() {
 
     let upstream = upstream().start().unwrap();
     let unreadable = daemon(&upstream)
-        .login_in_a_file(PASSWORD)
+        .with_login_file(PASSWORD)
         .set(|config| config.credentials.command = vec!["false".to_owned()]);
     let unreadable = unreadable.run().await;
     unreadable.session_until(|view| view.error.is_some()).await;
@@ -122,11 +123,11 @@ async fn readiness_names_what_only_a_person_can_repair() {
 
     let daemon = daemon(&upstream).stored().run().await;
     daemon.session_until(|view| view.saved).await;
-    let daemon = daemon.again().await.without_login().run().await;
+    let daemon = daemon.restart().await.without_login().run().await;
     assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
     upstream.revoke_access_tokens();
     upstream.revoke_refresh_tokens();
-    assert_eq!(refused(&daemon).await, "session.expired");
+    assert_eq!(get_error_code(&daemon).await, "session.expired");
     assert_eq!(reason(&daemon).await, "session.expired");
     assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200"), "alive all the same");
 }
@@ -138,12 +139,12 @@ async fn a_refresh_renews_or_says_why_not() {
     daemon.session_until(|view| view.generation == 1).await;
     let admin = daemon.admin().await;
 
-    let renewed: Session = admin.post("/v1/refresh").await.unwrap();
-    let _: Session = admin.post("/v1/forget").await.unwrap();
-    let refused = admin.post::<Session>("/v1/refresh").await.unwrap_err();
+    let renewed: SessionStatus = admin.post("/v1/refresh").await.unwrap();
+    let _: SessionStatus = admin.post("/v1/forget").await.unwrap();
+    let refused = admin.post::<SessionStatus>("/v1/refresh").await.unwrap_err();
 
     assert_eq!(renewed.generation, 2);
-    let Error::Refused(problem) = refused else { panic!("{refused:?}") };
+    let Error::Problem(problem) = refused else { panic!("{refused:?}") };
     assert_eq!((problem.status, problem.code.as_str()), (503, "session.not-logged-in"));
 }
 
@@ -206,7 +207,7 @@ async fn a_watcher_sees_each_request_without_its_query() {
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("GET", "/api/auth/me"));
     assert_eq!((seen.status, seen.trace_id.as_deref()), (Some(200), Some(trace)));
     assert!(seen.bytes > 0);
-    let arrived = upstream.seen();
+    let arrived = upstream.requests();
     let traced = |(name, _): &(String, String)| name.eq_ignore_ascii_case("traceparent");
     assert!(!arrived.iter().any(|seen| seen.headers.iter().any(traced)), "it went to Nexudus");
 }
@@ -222,7 +223,7 @@ async fn no_secret_is_in_anything_that_is_told() {
 
     let mut told = String::new();
     while !told.contains("Request") {
-        let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
+        let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap();
         told.push_str(&format!("{:?}", event.unwrap()));
     }
     for path in ["/v1/status", "/metrics", "/readyz", "/healthz"] {
@@ -241,7 +242,7 @@ async fn nothing_changes_state_on_get() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
 
-    for act in ["stop", "reload", "refresh", "lock", "unlock", "forget", "login", "yield"] {
+    for act in ["stop", "reload", "refresh", "lock", "unlock", "forget", "login", "handover"] {
         let answer = get(&daemon, &format!("/v1/{act}")).await;
         assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: POST"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -327,7 +328,7 @@ async fn a_trace_goes_on_only_where_that_is_configured() {
     let request = request.header("tracestate", "a=1").header("baggage", "user=marker-user");
     request.send().await.unwrap().bytes().await.unwrap();
 
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     let arrived = seen.iter().find(|seen| seen.path() == "/api/spaces/coworkers").unwrap();
     let field = |name: &str| {
         let found = arrived.headers.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
@@ -342,11 +343,11 @@ async fn what_was_opened_for_admin_users_is_shut_again_once_nobody_is_named() {
     let upstream = upstream().start().unwrap();
     let named = daemon(&upstream).set(|config| config.admin.users = vec!["nobody".to_owned()]);
     let daemon = named.run().await;
-    let run = Paths::below(daemon.home()).runtime;
+    let run = Paths::rooted_at(daemon.home()).runtime;
     let mode = || std::fs::metadata(&run).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o711);
 
-    let _again = daemon.again().await.set(|config| config.admin.users.clear()).run().await;
+    let _again = daemon.restart().await.set(|config| config.admin.users.clear()).run().await;
 
     assert_eq!(mode(), 0o700);
 }
@@ -362,7 +363,7 @@ async fn whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else() {
         let daemon = setup.run().await;
         // The way to the socket is open, so that its own answer is what is seen.
         open(daemon.home());
-        let socket = Paths::below(daemon.home()).admin_socket();
+        let socket = Paths::rooted_at(daemon.home()).admin_socket();
         let mode = std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
         let mut curl = tokio::process::Command::new("setpriv");
         curl.args(["--reuid=65534", "--clear-groups", "curl", "--silent", "--output", "/dev/null"]);
@@ -386,7 +387,7 @@ async fn a_stranger_who_holds_many_connections_keeps_nobody_from_acting() {
     let named = vec!["65533".to_owned()];
     let daemon = daemon(&upstream).set(|config| config.admin.users = named).run().await;
     open(daemon.home());
-    let socket = Paths::below(daemon.home()).admin_socket();
+    let socket = Paths::rooted_at(daemon.home()).admin_socket();
     // Each is connected before the next begins, and taken up before whoever comes later.
     let hold = r#"use Socket; $| = 1;
         for (1..70) {
@@ -452,7 +453,7 @@ async fn scrape(daemon: &Daemon) -> BTreeMap<String, f64> {
 }
 
 async fn status_until(daemon: &Daemon, wanted: impl Fn(&Status) -> bool) -> Status {
-    let admin: Client = daemon.admin().await;
+    let admin: AdminClient = daemon.admin().await;
     let waiting = async {
         loop {
             let status: Status = admin.get("/v1/status").await.unwrap();
@@ -463,7 +464,7 @@ async fn status_until(daemon: &Daemon, wanted: impl Fn(&Status) -> bool) -> Stat
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap()
+    tokio::time::timeout(EVENT_TIMEOUT, waiting).await.unwrap()
 }
 
 async fn reason(daemon: &Daemon) -> String {
@@ -475,22 +476,22 @@ async fn reason(daemon: &Daemon) -> String {
     readiness.reasons[0].code.clone()
 }
 
-async fn readiness(events: &mut Events) -> Readiness {
-    match tokio::time::timeout(PATIENCE, events.next()).await.unwrap() {
+async fn readiness(events: &mut EventStream) -> Readiness {
+    match tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap() {
         Some(Event::Ready(readiness)) => readiness,
         other => panic!("{other:?}"),
     }
 }
 
-async fn request_event(events: &mut Events) -> Request {
-    match tokio::time::timeout(PATIENCE, events.next()).await.unwrap() {
+async fn request_event(events: &mut EventStream) -> RequestRecord {
+    match tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap() {
         Some(Event::Request(request)) => *request,
         other => panic!("{other:?}"),
     }
 }
 
 async fn get(daemon: &Daemon, path: &str) -> String {
-    let socket = Paths::below(daemon.home()).admin_socket();
+    let socket = Paths::rooted_at(daemon.home()).admin_socket();
     let stream = UnixStream::connect(socket).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     exchange(stream, &head).await
@@ -511,8 +512,8 @@ fn counts<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
 #[tokio::test]
 async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() {
     let upstream = upstream().start().unwrap();
-    upstream.fault(Fault::on("/api/marker-path", Deed::Close));
-    let mut program = Place::new(&upstream).start().await;
+    upstream.fault(Fault::on("/api/marker-path", FaultAction::Close));
+    let mut program = ProcessSetup::new(&upstream).start().await;
     for _ in 0..12 {
         assert_eq!(program.status("/api/marker-path?marker=query").await, 502);
     }
@@ -523,7 +524,7 @@ async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() 
         lines.borrow_mut().push(line.clone());
         line["message"] == "Nexudus answers again"
     };
-    let again = program.logged(again).await;
+    let again = program.wait_for_log(again).await;
 
     let lines = lines.into_inner();
     let told: Vec<_> =

@@ -12,13 +12,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::support::{PATIENCE, Place, daemon, needs_root, upstream};
+use crate::support::{EVENT_TIMEOUT, ProcessSetup, daemon, needs_root, upstream};
 
 #[tokio::test]
 async fn silent_connections_of_another_user_leave_the_owner_its_places() {
     needs_root();
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream);
+    let place = ProcessSetup::new(&upstream);
     let mut program = place.start().await;
     let port = program.address().port();
     let open = format!(
@@ -35,7 +35,7 @@ async fn silent_connections_of_another_user_leave_the_owner_its_places() {
         assert!(ask(&place.socket()).await.starts_with("HTTP/1.1 200 "));
     }
     let told = |line: &Value| line["message"] == TURNED_AWAY;
-    let line = program.logged(told).await;
+    let line = program.wait_for_log(told).await;
     assert_eq!(
         (&line["level"], &line["limit"], &line["uid"]),
         (&"WARN".into(), &"one other user".into(), &NOBODY.into()),
@@ -48,7 +48,7 @@ async fn silent_connections_of_another_user_leave_the_owner_its_places() {
 async fn what_a_stranger_has_refused_is_a_line_a_second_and_a_short_one() {
     needs_root();
     let upstream = upstream().start().unwrap();
-    let mut program = Place::new(&upstream).start().await;
+    let mut program = ProcessSetup::new(&upstream).start().await;
     let port = program.address().port();
     let flood = format!(
         "my $long = 'x' x 30000; for my $n (1..1000) {{ for my $head (\"Host: $long$n\", \
@@ -68,7 +68,7 @@ async fn what_a_stranger_has_refused_is_a_line_a_second_and_a_short_one() {
     }
     let seconds = started.elapsed().as_secs() as usize + 2;
 
-    let counted = program.logged(|line| line["message"] == "refused more callers").await;
+    let counted = program.wait_for_log(|line| line["message"] == "refused more callers").await;
     assert!(counted["count"].as_u64().is_some_and(|count| count > 1), "{counted}");
     let refused: Vec<_> = program.lines();
     let said: usize = refused.iter().map(|line| line.to_string().len()).sum();
@@ -82,7 +82,7 @@ async fn what_a_stranger_has_refused_is_a_line_a_second_and_a_short_one() {
 async fn strangers_who_reset_their_connections_do_not_fill_the_log_at_debug() {
     needs_root();
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream).set("NEXUDUS_PROXY_LOG_LEVEL", "debug");
+    let place = ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LOG_LEVEL", "debug");
     let mut program = place.start().await;
     let port = program.address().port();
     let flood = format!(
@@ -98,7 +98,7 @@ async fn strangers_who_reset_their_connections_do_not_fill_the_log_at_debug() {
     // What came before has been dealt with: connections are accepted in their order.
     assert_eq!(program.status("/api/auth/me").await, 200);
     let lines = Cell::new(0);
-    let answered = program.logged(|line| {
+    let answered = program.wait_for_log(|line| {
         let is_gone = line["message"].as_str().is_some_and(|it| it.contains("gone"));
         lines.set(lines.get() + usize::from(is_gone));
         line["message"] == "request" && line["status"] == 200
@@ -115,7 +115,7 @@ async fn strangers_who_reset_their_connections_do_not_fill_the_log_at_debug() {
 async fn a_stranger_has_two_seconds_for_a_head_and_no_second_request() {
     needs_root();
     let upstream = upstream().start().unwrap();
-    let program = Place::new(&upstream).start().await;
+    let program = ProcessSetup::new(&upstream).start().await;
     let port = program.address().port();
     let script = format!(
         "my $open = sub {{ IO::Socket::INET->new('127.0.0.1:{port}') or die }}; \
@@ -138,8 +138,8 @@ async fn a_stranger_has_two_seconds_for_a_head_and_no_second_request() {
 #[tokio::test]
 async fn without_free_descriptors_one_line_is_logged_and_callers_wait() {
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream).set("NEXUDUS_PROXY_LIMITS_KEEP_ALIVE", "1s");
-    let mut program = place.start_with_files(64).await;
+    let place = ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LIMITS_KEEP_ALIVE", "1s");
+    let mut program = place.start_with_max_files(64).await;
     assert_eq!(program.status("/api/auth/me").await, 200);
     let mut open = vec![];
     for _ in 0..150 {
@@ -148,12 +148,12 @@ async fn without_free_descriptors_one_line_is_logged_and_callers_wait() {
 
     // Each is accepted once an earlier one has gone, and goes a second later.
     for stream in &mut open {
-        let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0])).await;
+        let ended = tokio::time::timeout(EVENT_TIMEOUT, stream.read(&mut [0])).await;
         assert_eq!(ended.expect("it is never accepted").unwrap(), 0);
     }
 
     let starved = |line: &Value| line["message"] == "could not accept a connection";
-    program.logged(starved).await;
+    program.wait_for_log(starved).await;
     assert!(!program.lines().iter().any(starved), "said once");
     assert_eq!(program.status("/api/auth/me").await, 200);
 }
@@ -172,7 +172,7 @@ async fn a_connection_header_with_a_crowd_of_names_is_refused() {
     };
 
     assert!(ask(31).await.starts_with("HTTP/1.1 200 "));
-    assert!(!upstream.seen().iter().any(|seen| format!("{seen:?}").contains("gone")));
+    assert!(!upstream.requests().iter().any(|seen| format!("{seen:?}").contains("gone")));
     for names in [32, 7_000] {
         let answer = ask(names).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{names}: {answer}");
@@ -187,7 +187,7 @@ async fn a_command_gets_through_whoever_else_sits_on_the_admin_surface() {
     let setup =
         daemon(&upstream).set(|config| config.admin.listen = Some("127.0.0.1:0".parse().unwrap()));
     let daemon = setup.run().await;
-    let socket = Paths::below(daemon.home()).admin_socket();
+    let socket = Paths::rooted_at(daemon.home()).admin_socket();
     let address = daemon.running.admin_address().unwrap();
     let events = "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut held: Vec<Box<dyn Stream>> = vec![];
@@ -241,7 +241,7 @@ async fn ask(socket: &PathBuf) -> String {
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(PATIENCE, read).await.expect("no answer").unwrap();
+    tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("no answer").unwrap();
     answer
 }
 
@@ -267,7 +267,7 @@ impl Stranger {
     }
 
     async fn says(&mut self) -> String {
-        let line = tokio::time::timeout(4 * PATIENCE, self.says.next_line()).await;
+        let line = tokio::time::timeout(4 * EVENT_TIMEOUT, self.says.next_line()).await;
         line.expect("it says nothing").unwrap().expect("it has ended")
     }
 }

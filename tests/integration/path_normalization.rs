@@ -1,6 +1,6 @@
 //! However a path is spelt: what must not reach Nexudus does not.
 
-use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{Config, Rule};
 use nexudus_proxy::gateway::explain;
 use nexudus_simulator::Simulator;
@@ -32,7 +32,7 @@ fn no_spelling_of_a_denied_path_or_of_the_token_endpoint_is_let_through() {
 fn nothing_that_arrives_can_be_read_as_what_is_denied() {
     let stage = Stage::new();
     let state = stage.daemon.home().join("state");
-    let limits = Limits { read_only: true, ..Limits::default() };
+    let limits = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     let key = clients::add(&state, "reader", limits).unwrap().expose().to_owned();
     let keyed = format!("Nexudus-Proxy-Key: {key}\r\n");
     // Pieces that mean something to some server, in any order.
@@ -104,9 +104,9 @@ fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
     let stage = Stage::new();
     let state = stage.daemon.home().join("state");
     let add = |name, limits| clients::add(&state, name, limits).unwrap().expose().to_owned();
-    let reader = add("reader", Limits { read_only: true, ..Limits::default() });
-    let allow = vec![Rule::read("* /**").unwrap()];
-    let writer = add("writer", Limits { allow, ..Limits::default() });
+    let reader = add("reader", ClientPolicy { read_only: true, ..ClientPolicy::default() });
+    let allow = vec![Rule::parse("* /**").unwrap()];
+    let writer = add("writer", ClientPolicy { allow, ..ClientPolicy::default() });
     let key = |key: &str| format!("Nexudus-Proxy-Key: {key}\r\n");
     let (reader, writer) = (key(&reader), key(&writer));
 
@@ -160,7 +160,10 @@ fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
 fn a_limited_caller_names_no_other_method_in_a_form() {
     let stage = Stage::new();
     let state = stage.daemon.home().join("state");
-    let limits = Limits { allow: vec![Rule::read("POST /api/**").unwrap()], ..Limits::default() };
+    let limits = ClientPolicy {
+        allow: vec![Rule::parse("POST /api/**").unwrap()],
+        ..ClientPolicy::default()
+    };
     let key = clients::add(&state, "poster", limits).unwrap().expose().to_owned();
     let form = "application/x-www-form-urlencoded";
     let send = |key: &str, kind: &str, body: &str| {
@@ -324,7 +327,7 @@ fn policy_explain_says_of_every_target_what_the_daemon_does() {
     let address = stage.daemon.address();
     let mut config = Config::default();
     config.listen.tcp = vec![address];
-    config.policy.deny = vec![Rule::read("* /api/sys/users/**").unwrap()];
+    config.policy.deny = vec![Rule::parse("* /api/sys/users/**").unwrap()];
     let odd = (1..=0x7f_u8).map(|byte| format!("/api/x{}y", char::from(byte)));
     let lengths = [16 << 10, (16 << 10) + 1, 60_000];
     let targets = [
@@ -371,7 +374,7 @@ fn policy_explain_says_of_every_target_what_the_daemon_does() {
     let targets = targets.chain(long).chain([with_port]).map(|target| ("GET", target));
     let methods = ["CONNECT", "TRACE", "BREW", "G@T"].map(|method| (method, "/api/x".to_owned()));
 
-    let limits = Limits { read_only: true, ..Limits::default() };
+    let limits = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     let key = clients::add(&stage.daemon.home().join("state"), "reader", limits.clone()).unwrap();
     let key = format!("Nexudus-Proxy-Key: {}\r\n", key.expose());
     let senders = [(String::new(), None), (key, Some(&limits))];
@@ -403,13 +406,13 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (upstream, daemon) = runtime.block_on(async {
             let upstream = upstream().start().unwrap();
-            let rule = Rule::read("* /api/sys/users/**").unwrap();
+            let rule = Rule::parse("* /api/sys/users/**").unwrap();
             let daemon = daemon(&upstream).set(|config| config.policy.deny = vec![rule]);
             let daemon = daemon.run().await;
             daemon.get("/api/auth/me").await;
             (upstream, daemon)
         });
-        upstream.clear_seen();
+        upstream.clear_recording();
         Self { runtime, upstream, daemon }
     }
 
@@ -421,8 +424,8 @@ impl Stage {
 
     /// Returns the targets that have arrived since it was asked last.
     fn arrived(&self) -> Vec<String> {
-        let seen = self.upstream.seen();
-        self.upstream.clear_seen();
+        let seen = self.upstream.requests();
+        self.upstream.clear_recording();
         seen.into_iter().map(|seen| seen.target).collect()
     }
 }

@@ -7,13 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use nexudus_proxy::admin::client::Events;
-use nexudus_proxy::admin::wire::{Event, Request};
-use nexudus_proxy::clients::{self, Limits};
+use nexudus_proxy::admin::api::{Event, RequestRecord};
+use nexudus_proxy::admin::client::EventStream;
+use nexudus_proxy::clients::{self, ClientPolicy};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, Place, daemon, needs_root, upstream};
+use crate::support::{EVENT_TIMEOUT, ProcessSetup, daemon, needs_root, upstream};
 
 #[tokio::test]
 async fn another_users_process_is_turned_away_and_ours_is_not() {
@@ -36,7 +36,7 @@ async fn another_users_process_is_turned_away_and_ours_is_not() {
         let mut gone = as_user(NOBODY, NOBODY, "bash");
         assert!(gone.args(["-c", &script]).status().await.unwrap().success());
     }
-    assert!(!upstream.seen().iter().any(|seen| seen.path().contains("coworkers")));
+    assert!(!upstream.requests().iter().any(|seen| seen.path().contains("coworkers")));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_named_user_comes_over_tcp_and_a_member_of_a_named_group_by_the_socket
 async fn it_is_written_down_who_called() {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;
-    let limits = Limits { read_only: true, ..Limits::default() };
+    let limits = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     let key = clients::add(&daemon.home().join("state"), "agent", limits).unwrap();
     let mut events = daemon.admin().await.events("request").await.unwrap();
     let own = nix::unistd::geteuid().as_raw();
@@ -148,7 +148,7 @@ async fn it_is_written_down_who_called() {
 #[tokio::test]
 async fn a_refusal_is_logged_with_its_code_and_its_caller_and_moves_no_cursor() {
     let upstream = upstream().start().unwrap();
-    let place = Place::new(&upstream);
+    let place = ProcessSetup::new(&upstream);
     let mut daemon = place.start().await;
 
     // An escape is no header; the upper half of Latin-1 is, and has a control of its own.
@@ -160,7 +160,7 @@ async fn a_refusal_is_logged_with_its_code_and_its_caller_and_moves_no_cursor() 
 
     let own = nix::unistd::geteuid().as_raw();
     for (code, shown) in [("guard.host", "evil.example"), ("guard.origin", "x9b2J")] {
-        let line = daemon.logged(|line| line["message"] == "refused a caller").await;
+        let line = daemon.wait_for_log(|line| line["message"] == "refused a caller").await;
         assert_eq!((&line["code"], &line["uid"]), (&code.into(), &own.into()), "{line}");
         assert!(line.to_string().contains(shown), "{line}");
         assert!(!line.to_string().contains(['\u{1b}', '\u{9b}']), "{line}");
@@ -172,7 +172,7 @@ async fn root_is_another_user_too() {
     needs_root();
     let upstream = upstream().start().unwrap();
 
-    let daemon = Place::new(&upstream).of_user(NOBODY).start().await;
+    let daemon = ProcessSetup::new(&upstream).with_user(NOBODY).start().await;
 
     assert_eq!(daemon.status("/api/auth/me").await, 403);
 }
@@ -191,7 +191,7 @@ async fn it_does_not_serve_beside_another_users_listener_on_the_other_family() {
     let ours = format!("127.0.0.1:{}", port.trim()).parse().unwrap();
 
     let bound = nexudus_proxy::listen::bind_tcp(&[ours]).unwrap();
-    let error = nexudus_proxy::listen::reserve(bound.iter()).unwrap_err();
+    let error = nexudus_proxy::listen::reserve_other_family(bound.iter()).unwrap_err();
 
     assert!(error.to_string().starts_with("another user listens on [::1]:"), "{error}");
 }
@@ -221,8 +221,8 @@ fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-async fn request(events: &mut Events) -> Request {
-    let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+async fn request(events: &mut EventStream) -> RequestRecord {
+    let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap().unwrap();
     let Event::Request(request) = event else { panic!("{event:?}") };
     *request
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::raw_upstream::read_until;
-use crate::support::{PATIENCE, Place, daemon, problem, upstream};
+use crate::support::{EVENT_TIMEOUT, ProcessSetup, daemon, problem_json, upstream};
 
 #[tokio::test]
 async fn a_request_that_is_not_for_us_never_reaches_nexudus() {
@@ -50,7 +50,7 @@ async fn a_request_that_is_not_for_us_never_reaches_nexudus() {
         assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{request}\n{answer}");
         assert!(answer.contains("\r\nproxy-status: nexudus-proxy; error="), "{answer}");
     }
-    let proxied = upstream.seen().into_iter().filter(|seen| seen.path() != "/api/token");
+    let proxied = upstream.requests().into_iter().filter(|seen| seen.path() != "/api/token");
     assert_eq!(proxied.count(), 0);
 }
 
@@ -127,7 +127,7 @@ async fn an_empty_line_between_requests_begins_none() {
         caller.write_all(lines.as_bytes()).await.unwrap();
         let mut rest = String::new();
         let read = caller.read_to_string(&mut rest);
-        tokio::time::timeout(PATIENCE, read).await.expect("it stays open").unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("it stays open").unwrap();
         assert_eq!(rest, "", "{lines:?} after {requests} requests");
     });
     futures_util::future::join_all(ended).await;
@@ -194,7 +194,8 @@ async fn a_proxy_in_the_environment_is_not_followed() {
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", trap.local_addr().unwrap());
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"];
-    let place = names.iter().fold(Place::new(&upstream), |place, name| place.set(name, &address));
+    let place =
+        names.iter().fold(ProcessSetup::new(&upstream), |place, name| place.set(name, &address));
 
     let daemon = place.start().await;
 
@@ -211,7 +212,7 @@ async fn without_a_login_it_starts_and_says_what_to_do() {
     let answer = daemon.get("/api/auth/me").await;
 
     assert_eq!(answer.status(), 503);
-    assert_eq!(problem(answer).await["code"], "session.not-logged-in");
+    assert_eq!(problem_json(answer).await["code"], "session.not-logged-in");
 }
 
 #[tokio::test]
@@ -230,8 +231,8 @@ async fn an_upstream_that_cannot_prove_itself_gets_nothing() {
         let answer = daemon.get("/api/auth/me").await;
 
         assert_eq!(answer.status(), 503, "{certificate:?}");
-        assert_eq!(problem(answer).await["code"], "session.unavailable");
-        assert_eq!(impostor.seen().len(), 0, "{certificate:?}");
+        assert_eq!(problem_json(answer).await["code"], "session.unavailable");
+        assert_eq!(impostor.requests().len(), 0, "{certificate:?}");
     }
     // No TLS at all, and one that is too old: TLS 1.1's greeting.
     let old = [&[0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2][..], &[7; 32], &[0, 0, 0x2f, 0]].concat();
@@ -247,7 +248,7 @@ async fn an_upstream_that_cannot_prove_itself_gets_nothing() {
             heard.truncate(hello + rest);
             heard
         });
-        assert_eq!(problem(answer).await["code"], "session.unavailable");
+        assert_eq!(problem_json(answer).await["code"], "session.unavailable");
         // A greeting, and at most an alert (21): nothing that was meant for Nexudus.
         let (length, after) = (5 + usize::from(heard[3]) * 256 + usize::from(heard[4]), 0x15);
         assert_eq!(heard[0], 0x16);
@@ -263,14 +264,14 @@ async fn an_upstream_that_is_gone_is_named() {
 
     upstream.stop_listening();
     upstream.close_idle_connections();
-    assert!(upstream.wait_until_async(|view| view.connections().open == 0, PATIENCE).await);
+    assert!(upstream.wait_until_async(|view| view.connections().open == 0, EVENT_TIMEOUT).await);
     // A read may be repeated, so it finds out whichever way the connections from before ended.
     let answer = daemon.get("/api/auth/me").await;
 
     assert_eq!(answer.status(), 502);
     let status = answer.headers()["proxy-status"].to_str().unwrap().to_owned();
     assert!(status.contains("error=connection_refused"), "{status}");
-    assert_eq!(problem(answer).await["code"], "upstream.unreachable");
+    assert_eq!(problem_json(answer).await["code"], "upstream.unreachable");
 }
 
 #[tokio::test]

@@ -8,14 +8,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::support::raw_upstream::{Exact, Reply, before, exact, get, ok, read_until};
-use crate::support::{Daemon, PATIENCE, daemon_before};
+use crate::support::raw_upstream::{
+    RawReply, RawUpstream, daemon_before_raw, get, ok, raw_upstream, read_until,
+};
+use crate::support::{Daemon, EVENT_TIMEOUT, daemon_before};
 
 #[tokio::test]
 async fn an_answer_is_the_same_whether_it_comes_at_once_or_byte_by_byte() {
     let (upstream, daemon) = answering(&WHOLE, |answer, query| match query {
-        "drip" => Reply::Drip(answer),
-        _ => Reply::Close(answer),
+        "drip" => RawReply::Drip(answer),
+        _ => RawReply::Close(answer),
     })
     .await;
 
@@ -25,12 +27,12 @@ async fn an_answer_is_the_same_whether_it_comes_at_once_or_byte_by_byte() {
         assert!(at_once.starts_with("HTTP/1.1 "), "{answer:?}: {at_once}");
         assert_eq!(said(&at_once), said(&drop_by_drop), "{answer:?}");
     }
-    assert_eq!(upstream.seen().len(), 2 * WHOLE.len());
+    assert_eq!(upstream.requests().len(), 2 * WHOLE.len());
 }
 
 #[tokio::test]
 async fn an_answer_says_by_itself_where_it_ends_and_its_connection_goes_on() {
-    let (upstream, daemon) = answering(&ENDING, |answer, _| Reply::Keep(answer)).await;
+    let (upstream, daemon) = answering(&ENDING, |answer, _| RawReply::Keep(answer)).await;
 
     for (nth, answer) in ENDING.iter().enumerate() {
         for method in ["GET", "HEAD"] {
@@ -43,7 +45,7 @@ async fn an_answer_says_by_itself_where_it_ends_and_its_connection_goes_on() {
             let said = daemon.raw(&asked).await;
             assert!(said.starts_with("HTTP/1.1 ") && !said.contains("evil"), "{answer:?}: {said}");
             assert!(daemon.raw(&get("/next", "")).await.ends_with("next"), "{answer:?}");
-            let over = upstream.came_over();
+            let over = upstream.connection_ids();
             let [.., one, next] = over[..] else { panic!("{over:?}") };
             assert_eq!(one, next, "{method} {answer:?}");
         }
@@ -52,13 +54,13 @@ async fn an_answer_says_by_itself_where_it_ends_and_its_connection_goes_on() {
 
 #[tokio::test]
 async fn a_connection_that_may_hold_more_than_an_answer_carries_no_other() {
-    let (upstream, daemon) = answering(&DOUBTFUL, |answer, _| Reply::Keep(answer)).await;
+    let (upstream, daemon) = answering(&DOUBTFUL, |answer, _| RawReply::Keep(answer)).await;
 
     for (nth, answer) in DOUBTFUL.iter().enumerate() {
         let said = daemon.raw(&get(&format!("/{nth}"), "")).await;
         assert!(said.starts_with("HTTP/1.1 ") && !said.contains("evil"), "{answer:?}: {said}");
         assert!(daemon.raw(&get("/next", "")).await.ends_with("next"), "{answer:?}");
-        let over = upstream.came_over();
+        let over = upstream.connection_ids();
         let [.., one, next] = over[..] else { panic!("{over:?}") };
         assert_ne!(one, next, "{answer:?}");
     }
@@ -105,7 +107,7 @@ async fn a_head_that_two_readers_could_read_in_two_ways_is_no_answer() {
     let lines = lines.map(|lines| format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\nabc"));
     let starts = starts.map(|start| format!("{start}\r\nContent-Length: 3\r\n\r\nabc"));
     let answers = [&lines[..], &starts[..]].concat();
-    let (_upstream, daemon) = answering(&answers, |answer, _| Reply::Close(answer)).await;
+    let (_upstream, daemon) = answering(&answers, |answer, _| RawReply::Close(answer)).await;
 
     for (nth, answer) in answers.iter().enumerate() {
         let said = daemon.raw(&get(&format!("/{nth}"), "")).await;
@@ -136,7 +138,7 @@ async fn what_a_reader_may_forgive_is_forgiven_and_passed_on_in_order() {
         format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 3\r\n\r\nabc"),
     ];
     let answers = [&answers.map(str::to_owned)[..], &long].concat();
-    let (_upstream, daemon) = answering(&answers, |answer, _| Reply::Keep(answer)).await;
+    let (_upstream, daemon) = answering(&answers, |answer, _| RawReply::Keep(answer)).await;
 
     for (nth, answer) in answers.iter().enumerate() {
         let answer_to = daemon.raw(&get(&format!("/{nth}"), "")).await;
@@ -154,7 +156,7 @@ async fn a_length_is_passed_on_as_the_one_number_that_it_is() {
         ["5, 5", "5,5,5", "005", "5\r\nContent-Length: 5", "05\r\nContent-Length: 5 ,5", "5"];
     let ways =
         lines.map(|it| format!("HTTP/1.1 200 OK\r\nContent-Length: {it}\r\nX: y\r\n\r\nhello"));
-    let (upstream, daemon) = answering(&ways, |answer, _| Reply::Keep(answer)).await;
+    let (upstream, daemon) = answering(&ways, |answer, _| RawReply::Keep(answer)).await;
 
     for (nth, line) in lines.iter().enumerate() {
         let read = daemon.raw(&get(&format!("/{nth}"), "")).await;
@@ -168,7 +170,7 @@ async fn a_length_is_passed_on_as_the_one_number_that_it_is() {
             assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{line:?}: {answer}");
         }
     }
-    let over = upstream.came_over();
+    let over = upstream.connection_ids();
     assert!(over.iter().all(|it| it == &over[0]), "the connection goes on: {over:?}");
 }
 
@@ -184,7 +186,7 @@ async fn of_a_length_beside_chunks_or_nothing_no_trace_comes_down() {
         true => format!("HTTP/1.1 {head}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
         false => format!("HTTP/1.1 {head}\r\n\r\n"),
     });
-    let (_upstream, daemon) = answering(&ways, |answer, _| Reply::Close(answer)).await;
+    let (_upstream, daemon) = answering(&ways, |answer, _| RawReply::Close(answer)).await;
 
     for (nth, head) in heads.iter().enumerate() {
         let answer = daemon.raw(&get(&format!("/{nth}"), "")).await;
@@ -196,7 +198,7 @@ async fn of_a_length_beside_chunks_or_nothing_no_trace_comes_down() {
 #[tokio::test]
 async fn a_value_that_is_not_ascii_comes_down_as_it_is() {
     let answer = "HTTP/1.1 409 Zu häufig\r\nX-Name: Käthe\r\nContent-Length: 3\r\n\r\nabc";
-    let (_upstream, daemon) = answering(&[answer], |answer, _| Reply::Keep(answer)).await;
+    let (_upstream, daemon) = answering(&[answer], |answer, _| RawReply::Keep(answer)).await;
 
     let said = daemon.raw(&get("/0", "").replacen("GET", "POST", 1)).await;
 
@@ -234,7 +236,7 @@ async fn chunks_that_are_none_break_the_answer_off_in_sight() {
     ];
     let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
     let answers = chunks.map(|chunks| format!("{begun}{chunks}"));
-    let (upstream, daemon) = answering(&answers, |answer, _| Reply::Close(answer)).await;
+    let (upstream, daemon) = answering(&answers, |answer, _| RawReply::Close(answer)).await;
 
     for (nth, answer) in answers.iter().enumerate() {
         let said = daemon.raw(&get(&format!("/{nth}"), "")).await;
@@ -242,7 +244,7 @@ async fn chunks_that_are_none_break_the_answer_off_in_sight() {
         assert!(said.contains("\r\n\r\n5\r\nfirst\r\n"), "{answer:.99}: {said:.999}");
         assert!(!said.ends_with("0\r\n\r\n"), "{answer:.99}: {said:.999}");
     }
-    assert_eq!(upstream.seen().len(), answers.len(), "none was asked for again");
+    assert_eq!(upstream.requests().len(), answers.len(), "none was asked for again");
 }
 
 #[tokio::test]
@@ -251,7 +253,7 @@ async fn an_answer_that_ended_before_its_connection_broke_is_whole() {
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     ];
-    let (_upstream, daemon) = answering(&answers, |answer, _| Reply::Cut(answer)).await;
+    let (_upstream, daemon) = answering(&answers, |answer, _| RawReply::Cut(answer)).await;
 
     for nth in 0..answers.len() {
         let answer = daemon.raw(&get(&format!("/{nth}"), "")).await;
@@ -267,13 +269,13 @@ async fn what_came_unasked_over_an_idle_connection_answers_nobody() {
         for method in ["GET", "POST"] {
             let word = Arc::new(Semaphore::new(0));
             let held = word.clone();
-            let upstream = exact(move |head| match path(head) {
-                "/first" => Reply::Late(ok("first"), held.clone(), unasked.to_owned()),
-                path => Reply::Keep(ok(path)),
+            let upstream = raw_upstream(move |head| match path(head) {
+                "/first" => RawReply::Late(ok("first"), held.clone(), unasked.to_owned()),
+                path => RawReply::Keep(ok(path)),
             })
             .await;
             let setup = daemon_before(upstream.address.port(), &upstream.ca);
-            let (setup, hand) = setup.clock_by_hand();
+            let (setup, hand) = setup.manual_clock();
             let daemon = setup.run().await;
             assert!(daemon.raw(&get("/first", "")).await.ends_with("first"));
             word.add_permits(1);
@@ -287,7 +289,7 @@ async fn what_came_unasked_over_an_idle_connection_answers_nobody() {
             let answer = daemon.raw(&asked).await;
 
             assert!(answer.ends_with("/next"), "{method} {unasked:?}: {answer}");
-            let over = upstream.came_over();
+            let over = upstream.connection_ids();
             assert!(over.len() == 2 && over[0] != over[1], "{method}: {over:?}");
         }
     }
@@ -295,9 +297,9 @@ async fn what_came_unasked_over_an_idle_connection_answers_nobody() {
 
 #[tokio::test]
 async fn what_answers_before_the_upload_has_ended_carries_no_other() {
-    let upstream = exact(|head| match path(head) {
-        "/upload" => Reply::Early(ok("enough")),
-        path => Reply::Keep(ok(path)),
+    let upstream = raw_upstream(|head| match path(head) {
+        "/upload" => RawReply::Early(ok("enough")),
+        path => RawReply::Keep(ok(path)),
     })
     .await;
     let daemon = small_keep(&upstream).await;
@@ -309,17 +311,17 @@ async fn what_answers_before_the_upload_has_ended_carries_no_other() {
 
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(daemon.raw(&get("/next", "")).await.ends_with("/next"));
-    let over = upstream.came_over();
+    let over = upstream.connection_ids();
     assert_ne!(over[0], over[1]);
     // Nor the other way: half an upload is followed by no request.
     let mut rest = vec![];
-    tokio::time::timeout(PATIENCE, caller.read_to_end(&mut rest)).await.unwrap().ok();
+    tokio::time::timeout(EVENT_TIMEOUT, caller.read_to_end(&mut rest)).await.unwrap().ok();
     assert_eq!(String::from_utf8_lossy(&rest), "");
 }
 
 #[tokio::test]
 async fn an_answer_that_a_reset_follows_still_arrives() {
-    let upstream = exact(|_| Reply::Slam(ok("enough"))).await;
+    let upstream = raw_upstream(|_| RawReply::Slam(ok("enough"))).await;
     let daemon = small_keep(&upstream).await;
     let head = "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999\r\n\r\n";
 
@@ -333,7 +335,7 @@ async fn an_answer_that_a_reset_follows_still_arrives() {
         });
         let mut answer = vec![];
         while !answer.ends_with(b"enough") {
-            let read = tokio::time::timeout(PATIENCE, from.read_buf(&mut answer)).await;
+            let read = tokio::time::timeout(EVENT_TIMEOUT, from.read_buf(&mut answer)).await;
             let more = read.unwrap().unwrap_or(0) > 0;
             assert!(more, "{}", String::from_utf8_lossy(&answer));
         }
@@ -346,12 +348,12 @@ async fn an_answer_that_its_caller_leaves_is_left() {
     let word = Arc::new(Semaphore::new(0));
     let held = word.clone();
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it";
-    let upstream = exact(move |head| match path(head) {
-        "/left" => Reply::Late(begun.to_owned(), held.clone(), "the rest".to_owned()),
-        path => Reply::Keep(ok(path)),
+    let upstream = raw_upstream(move |head| match path(head) {
+        "/left" => RawReply::Late(begun.to_owned(), held.clone(), "the rest".to_owned()),
+        path => RawReply::Keep(ok(path)),
     })
     .await;
-    let daemon = before(&upstream).await;
+    let daemon = daemon_before_raw(&upstream).await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
     caller.write_all(b"GET /left HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     read_until(&mut caller, "half of it").await;
@@ -365,7 +367,7 @@ async fn an_answer_that_its_caller_leaves_is_left() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("its connection is kept");
+    tokio::time::timeout(EVENT_TIMEOUT, gone).await.expect("its connection is kept");
     assert!(daemon.raw(&get("/next", "")).await.ends_with("/next"));
 }
 
@@ -373,8 +375,8 @@ async fn an_answer_that_its_caller_leaves_is_left() {
 async fn half_a_head_and_interim_answers_do_not_keep_a_caller_waiting() {
     let answers = ["", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 100 Continue\r\n\r\n"];
     let never = Arc::new(Semaphore::new(0));
-    let reply = move |answer, _: &str| Reply::Late(answer, never.clone(), String::new());
-    let soon = |config: &mut Config| config.upstream.header_timeout = PATIENCE / 100;
+    let reply = move |answer, _: &str| RawReply::Late(answer, never.clone(), String::new());
+    let soon = |config: &mut Config| config.upstream.header_timeout = EVENT_TIMEOUT / 100;
     let (upstream, daemon) = answering_to(&answers, reply, soon).await;
 
     for (nth, answer) in answers.iter().enumerate() {
@@ -382,7 +384,7 @@ async fn half_a_head_and_interim_answers_do_not_keep_a_caller_waiting() {
         assert!(said.starts_with("HTTP/1.1 504 "), "{answer:?}: {said}");
         assert!(said.contains("\"code\":\"upstream.timeout\""), "{answer:?}: {said}");
     }
-    assert_eq!(upstream.seen().len(), answers.len(), "none was asked for again");
+    assert_eq!(upstream.requests().len(), answers.len(), "none was asked for again");
 }
 
 /// Answers that are read to an end of their own, or to that of their connection.
@@ -430,28 +432,28 @@ const DOUBTFUL: [&str; 8] = [
 /// answer and the query; and a daemon in front of it.
 async fn answering<A: ToString>(
     answers: &[A],
-    reply: impl Fn(String, &str) -> Reply + Send + Sync + 'static,
-) -> (Exact, Daemon) {
+    reply: impl Fn(String, &str) -> RawReply + Send + Sync + 'static,
+) -> (RawUpstream, Daemon) {
     answering_to(answers, reply, |_| ()).await
 }
 
 async fn answering_to<A: ToString>(
     answers: &[A],
-    reply: impl Fn(String, &str) -> Reply + Send + Sync + 'static,
+    reply: impl Fn(String, &str) -> RawReply + Send + Sync + 'static,
     change: impl FnOnce(&mut Config),
-) -> (Exact, Daemon) {
+) -> (RawUpstream, Daemon) {
     let answers: Vec<String> = answers.iter().map(A::to_string).collect();
-    let upstream = exact(move |head| {
+    let upstream = raw_upstream(move |head| {
         let (number, query) = path(head)[1..].split_once('?').unwrap_or((&path(head)[1..], ""));
-        let Ok(nth) = number.parse::<usize>() else { return Reply::Keep(ok(number)) };
+        let Ok(nth) = number.parse::<usize>() else { return RawReply::Keep(ok(number)) };
         let answer = &answers[nth];
         let end = answer.rfind("\r\n\r\n").map_or(answer.len(), |at| at + 4);
         match query {
             // The head of what would have been said.
             "head" if answer.contains("chunked") => {
-                Reply::Keep("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned())
+                RawReply::Keep("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned())
             }
-            "head" => Reply::Keep(answer[..end].to_owned()),
+            "head" => RawReply::Keep(answer[..end].to_owned()),
             query => reply(answer.clone(), query),
         }
     })
@@ -462,7 +464,7 @@ async fn answering_to<A: ToString>(
 }
 
 /// A daemon that keeps no body: all are streamed.
-async fn small_keep(upstream: &Exact) -> Daemon {
+async fn small_keep(upstream: &RawUpstream) -> Daemon {
     let daemon = daemon_before(upstream.address.port(), &upstream.ca);
     daemon.set(|config| config.limits.replay_body = 0).run().await
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
 use nexudus_proxy::secret::Secret;
 
-use crate::support::{EMAIL, KEY, PASSWORD, daemon, upstream};
+use crate::support::{EMAIL, PASSWORD, SESSION_KEY, daemon, upstream};
 
 #[tokio::test]
 async fn a_caller_never_sees_a_secret_in_an_answer_of_ours() {
@@ -81,7 +81,7 @@ fn panicking(place: &str) {
     runtime.block_on(async {
         let upstream = upstream().start().unwrap();
         let key_file = format!("{place}.key");
-        std::fs::write(&key_file, KEY).unwrap();
+        std::fs::write(&key_file, SESSION_KEY).unwrap();
         // The command is configuration, and may be shown; what it prints is not.
         let setup = daemon(&upstream).stored().set(|config| {
             config.session.key_command = vec!["cat".to_owned(), key_file];
@@ -97,10 +97,10 @@ fn panicking(place: &str) {
             second_factor: Some(SecondFactor::Shared(Secret::new(shared))),
         };
         let key = nexudus_proxy::clients::add(daemon.home(), "client", Default::default()).unwrap();
-        let credentials = Credentials::memory(Some(login.clone()));
-        let secrets = [PASSWORD, shared, KEY, &token, &refresh, key.expose()].join("\n");
+        let credentials = Credentials::in_memory(Some(login.clone()));
+        let secrets = [PASSWORD, shared, SESSION_KEY, &token, &refresh, key.expose()].join("\n");
         std::fs::write(place, secrets).unwrap();
-        let file_key = credentials.file_key(&daemon.config.session, None).await.unwrap();
+        let file_key = credentials.session_key(&daemon.config.session, None).await.unwrap();
         let bearer = daemon.running.session().bearer().unwrap();
 
         // From here on panics are told as the program tells them.

@@ -5,14 +5,17 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexudus_proxy::admin::wire::Status;
-use nexudus_proxy::clock::Hand;
-use nexudus_proxy::config::Pace as Configured;
-use nexudus_proxy::throttle::{self, Paced, Window as Learned};
-use nexudus_simulator::{Alpn, Deed, Fault, Key, Knobs, RetryAfter, Scope, Simulator, Window};
+use nexudus_proxy::admin::api::Status;
+use nexudus_proxy::clock::ManualClock;
+use nexudus_proxy::config::Rate as Configured;
+use nexudus_proxy::throttle::{self, PacedScope, Window as Learned};
+use nexudus_simulator::{
+    Alpn, CounterKey, Fault, FaultAction, RetryAfter, Scope, Settings, Simulator, Window,
+};
 
 use crate::support::{
-    Daemon, PATIENCE, daemon, grants, impatient, pass, problem, secs, short, upstream,
+    Daemon, EVENT_TIMEOUT, advance, daemon, grant_types, impatient, problem_json, secs,
+    short_lived_tokens, upstream,
 };
 
 #[tokio::test]
@@ -54,7 +57,7 @@ async fn sixty_writes_a_minute_are_made_by_a_crowd_and_each_is_executed_once() {
             vec![window(10, 100, Scope::Reads), window(60, 60_000, Scope::Writes)];
     });
     let upstream = upstream.start().unwrap();
-    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let (setup, hand) = daemon(&upstream).manual_clock();
     let daemon = setup.set(|config| config.throttle.wait = secs(3_600)).run().await;
 
     let pace = served(&daemon, &upstream, &hand, Kind::Write, (10, 36), 200).await;
@@ -116,7 +119,7 @@ async fn without_reason_phrases_it_is_learned_all_the_same() {
         .set(|knobs| knobs.throttle.windows = vec![window(10, 100, Scope::Reads)])
         .start()
         .unwrap();
-    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let (setup, hand) = daemon(&upstream).manual_clock();
     let setup = setup.set(|config| {
         config.upstream.http2 = true;
         config.throttle.wait = secs(3_600);
@@ -125,7 +128,7 @@ async fn without_reason_phrases_it_is_learned_all_the_same() {
 
     let pace = served(&daemon, &upstream, &hand, Kind::Read, (30, 20), 4).await;
 
-    let seen = upstream.seen().into_iter().filter(|seen| seen.target == READ);
+    let seen = upstream.requests().into_iter().filter(|seen| seen.target == READ);
     assert!(seen.clone().any(|seen| seen.status == Some(409)));
     assert!(seen.into_iter().all(|seen| seen.version == "HTTP/2.0"));
     assert_eq!(pace.learned, ["10/100ms"]);
@@ -138,8 +141,8 @@ async fn an_api_that_never_throttles_is_never_slowed() {
 
     join_all((0..200).map(|_| daemon.get(READ))).await;
 
-    let view = daemon.running.throttle().view().reads;
-    assert_eq!((view.paced, view.waited, view.refused), (Paced::Nothing, Duration::ZERO, 0));
+    let view = daemon.running.throttle().status().reads;
+    assert_eq!((view.paced, view.waited, view.refused), (PacedScope::Nothing, Duration::ZERO, 0));
 }
 
 #[tokio::test]
@@ -188,7 +191,7 @@ async fn a_conflict_that_says_what_is_wrong_is_relayed_at_once() {
 
     assert_eq!(answer.status(), 409);
     assert_eq!(answer.text().await.unwrap(), "the booking overlaps another");
-    assert_eq!(daemon.running.throttle().view().reads.paced, Paced::Nothing);
+    assert_eq!(daemon.running.throttle().status().reads.paced, PacedScope::Nothing);
 }
 
 #[tokio::test]
@@ -209,7 +212,7 @@ async fn a_wait_longer_than_allowed_is_relayed_as_it_is_and_then_told_by_us() {
     assert_eq!(second.status(), 429);
     let left: u64 = second.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((3_500..=3_600).contains(&left));
-    assert_eq!(problem(second).await["code"], "throttle.queue");
+    assert_eq!(problem_json(second).await["code"], "throttle.queue");
     assert_eq!(Kind::Read.seen(&upstream).len(), 1);
 }
 
@@ -244,7 +247,7 @@ async fn a_configured_pace_is_kept_from_the_first_request_on() {
         assert_eq!(daemon.get(READ).await.status(), 200);
     }
 
-    let view = daemon.running.throttle().view().reads;
+    let view = daemon.running.throttle().status().reads;
     assert_eq!((view.throttled, view.windows), (0, vec![Learned { count: 5, per }]));
 }
 
@@ -308,8 +311,8 @@ async fn who_asks_is_told_where_the_time_went() {
 
 #[tokio::test]
 async fn a_throttled_renewal_is_repeated_and_holds_up_nobody() {
-    let upstream = upstream().frozen_clock().set(short).start().unwrap();
-    let (setup, hand) = impatient(&upstream).clock_by_hand();
+    let upstream = upstream().frozen_clock().set(short_lived_tokens).start().unwrap();
+    let (setup, hand) = impatient(&upstream).manual_clock();
     let daemon = setup.run().await;
     daemon.session_until(|view| view.generation == 1 && !view.renewing).await;
 
@@ -319,12 +322,12 @@ async fn a_throttled_renewal_is_repeated_and_holds_up_nobody() {
         knobs.throttle.next_wait = secs(2);
     });
     upstream.throttle_next(1);
-    pass(&hand, &upstream, secs(85));
+    advance(&hand, &upstream, secs(85));
     own_waiting(&daemon).await;
 
     assert_eq!(daemon.get(READ).await.status(), 200, "the old token is still valid");
-    assert_eq!(daemon.running.throttle().view().reads.paced, Paced::Nothing);
-    pass(&hand, &upstream, secs(2));
+    assert_eq!(daemon.running.throttle().status().reads.paced, PacedScope::Nothing);
+    advance(&hand, &upstream, secs(2));
     daemon.session_until(|view| view.generation == 2).await;
     assert_eq!(token_calls(&upstream), ["password 200", "refresh_token 409", "refresh_token 200"]);
 }
@@ -337,14 +340,14 @@ async fn a_throttled_password_is_not_offered_twice_in_one_attempt() {
         knobs.throttle.next_wait = secs(2);
     });
     upstream.throttle_next(1);
-    let (setup, hand) = impatient(&upstream).clock_by_hand();
+    let (setup, hand) = impatient(&upstream).manual_clock();
     let daemon = setup.run().await;
 
     let view = daemon.session_until(|view| view.error.is_some() && !view.renewing).await;
     assert_eq!(view.error.as_ref().unwrap().code, "session.unavailable");
-    assert_eq!(daemon.running.throttle().view().own.throttled, 1);
+    assert_eq!(daemon.running.throttle().status().own.throttled, 1);
     for _ in 0..10 {
-        pass(&hand, &upstream, secs(1));
+        advance(&hand, &upstream, secs(1));
         daemon.idle().await;
     }
 
@@ -359,50 +362,50 @@ async fn a_throttled_probe_does_not_turn_a_refused_request_into_a_renewal() {
     assert_eq!(daemon.get(READ).await.status(), 200);
     upstream.set(|knobs| knobs.throttle.next_path = "/api/auth/me".to_owned());
     upstream.throttle_next(1);
-    let refused = Deed::Answer { status: 401, headers: vec![], body: String::new() };
+    let refused = FaultAction::Answer { status: 401, headers: vec![], body: String::new() };
     upstream.fault(Fault::on(WRITE, refused).times(1));
 
     let answer = daemon.get(READ).await;
 
     assert_eq!(answer.status(), 401);
     assert!(answer.headers()["proxy-status"].to_str().unwrap().contains("lacks permission"));
-    assert_eq!(daemon.running.throttle().view().own.replayed, 1);
-    assert_eq!(grants(&upstream), ["password"]);
+    assert_eq!(daemon.running.throttle().status().own.replayed, 1);
+    assert_eq!(grant_types(&upstream), ["password"]);
 }
 
 fn token_calls(upstream: &Simulator) -> Vec<String> {
     let statuses = upstream.token_calls().into_iter().map(|call| call.status.unwrap_or_default());
-    let calls = grants(upstream).into_iter().zip(statuses);
+    let calls = grant_types(upstream).into_iter().zip(statuses);
     calls.map(|(grant, status)| format!("{grant} {status}")).collect()
 }
 
 /// Waits until one of the daemon's own calls waits for its turn.
 async fn own_waiting(daemon: &Daemon) {
     let reached = async {
-        while daemon.running.throttle().view().own.waiting == 0 {
+        while daemon.running.throttle().status().own.waiting == 0 {
             daemon.post("/api/token", "").await;
         }
     };
-    tokio::time::timeout(PATIENCE, reached).await.expect("it does not wait");
+    tokio::time::timeout(EVENT_TIMEOUT, reached).await.expect("it does not wait");
 }
 
 /// Waits until that many requests wait for their turn. The daemon has no event for it; its view is
 /// cheap and a read takes the time of a round trip.
 async fn waiting(daemon: &Daemon, wanted: usize) {
     let reached = async {
-        while daemon.running.throttle().view().reads.waiting != wanted {
+        while daemon.running.throttle().status().reads.waiting != wanted {
             daemon.post("/api/token", "").await;
         }
     };
-    tokio::time::timeout(PATIENCE, reached).await.expect("the line stays as it is");
+    tokio::time::timeout(EVENT_TIMEOUT, reached).await.expect("the line stays as it is");
 }
 
 /// What so many clients got that each ask so many times, without pause, and what was learned:
 /// daemon and upstream have clocks that are moved by `step` milliseconds whenever everybody waits
 /// for their turn.
-async fn crowd(crowd: (usize, usize), step: u64, set: impl FnOnce(&mut Knobs)) -> Pace {
+async fn crowd(crowd: (usize, usize), step: u64, set: impl FnOnce(&mut Settings)) -> Pace {
     let upstream = upstream().frozen_clock().set(set).start().unwrap();
-    let (setup, hand) = daemon(&upstream).clock_by_hand();
+    let (setup, hand) = daemon(&upstream).manual_clock();
     let daemon = setup.set(|config| config.throttle.wait = secs(3_600)).run().await;
     served(&daemon, &upstream, &hand, Kind::Read, crowd, step).await
 }
@@ -425,8 +428,8 @@ impl Kind {
     }
 
     /// Returns the pace of such requests.
-    fn view(self, daemon: &Daemon) -> throttle::Kind {
-        let view = daemon.running.throttle().view();
+    fn view(self, daemon: &Daemon) -> throttle::LimiterStatus {
+        let view = daemon.running.throttle().status();
         match self {
             Self::Read => view.reads,
             Self::Write => view.writes,
@@ -439,7 +442,7 @@ impl Kind {
             Self::Read => READ,
             Self::Write => WRITE,
         };
-        let seen = upstream.seen().into_iter().filter(|seen| seen.target == target);
+        let seen = upstream.requests().into_iter().filter(|seen| seen.target == target);
         seen.map(|seen| (seen.arrived_ms, seen.status.unwrap_or_default())).collect()
     }
 }
@@ -447,7 +450,7 @@ impl Kind {
 async fn served(
     daemon: &Daemon,
     upstream: &Simulator,
-    hand: &Hand,
+    hand: &ManualClock,
     kind: Kind,
     (clients, each): (usize, usize),
     step: u64,
@@ -518,7 +521,7 @@ impl Figures {
 }
 
 fn window(limit: u32, millis: u64, scope: Scope) -> Window {
-    Window { limit, per: Duration::from_millis(millis), scope, key: Key::Global }
+    Window { limit, per: Duration::from_millis(millis), scope, key: CounterKey::Global }
 }
 
 const READ: &str = "/api/spaces/coworkers?size=1";

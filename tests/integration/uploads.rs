@@ -1,12 +1,13 @@
 //! A body that cannot be sent twice is never lost to a token that was about to end.
 
-use nexudus_proxy::clock::Hand;
-use nexudus_simulator::{Deed, Fault, Route, Simulator};
+use nexudus_proxy::clock::ManualClock;
+use nexudus_simulator::{Fault, FaultAction, Route, Simulator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Daemon, PATIENCE, PROBE, arrived, daemon, executed_once, grants, pass, secs, upstream,
+    Daemon, EVENT_TIMEOUT, PROBE_PATH, advance, daemon, executed_once, grant_types, request_count,
+    secs, upstream,
 };
 
 #[tokio::test]
@@ -14,18 +15,18 @@ async fn near_the_end_an_upload_waits_for_the_renewal() {
     for length in [Length::Announced, Length::Chunked] {
         let (upstream, daemon, hand) = stage().await;
         let held = upstream.hold(Route::Token);
-        pass(&hand, &upstream, secs(90));
+        advance(&hand, &upstream, secs(90));
         let mut upload = Upload::begin(&daemon, length).await;
         upload.send_all().await;
-        assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
-        assert_eq!(arrived(&upstream, "/api/echo"), 0, "{length:?}");
+        assert!(upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT).await);
+        assert_eq!(request_count(&upstream, "/api/echo"), 0, "{length:?}");
 
         held.release();
 
         assert_eq!(upload.status().await, 200, "{length:?}");
         executed_once(&upstream, 1);
-        assert_eq!(arrived(&upstream, "/api/echo"), 1, "{length:?}");
-        assert_eq!(grants(&upstream), ["password", "refresh_token"]);
+        assert_eq!(request_count(&upstream, "/api/echo"), 1, "{length:?}");
+        assert_eq!(grant_types(&upstream), ["password", "refresh_token"]);
     }
 }
 
@@ -33,8 +34,8 @@ async fn near_the_end_an_upload_waits_for_the_renewal() {
 async fn near_the_end_an_upload_goes_out_on_a_token_that_is_proved_alive() {
     for length in [Length::Announced, Length::Chunked] {
         let (upstream, daemon, hand) = stage().await;
-        upstream.fault(Fault::on("/api/token", Deed::HtmlError(503)));
-        pass(&hand, &upstream, secs(90));
+        upstream.fault(Fault::on("/api/token", FaultAction::HtmlError(503)));
+        advance(&hand, &upstream, secs(90));
         daemon.session_until(|view| view.error.is_some()).await;
 
         let mut upload = Upload::begin(&daemon, length).await;
@@ -42,27 +43,30 @@ async fn near_the_end_an_upload_goes_out_on_a_token_that_is_proved_alive() {
 
         assert_eq!(upload.status().await, 200, "{length:?}");
         executed_once(&upstream, 1);
-        assert_eq!((arrived(&upstream, "/api/echo"), arrived(&upstream, PROBE)), (1, 1));
+        assert_eq!(
+            (request_count(&upstream, "/api/echo"), request_count(&upstream, PROBE_PATH)),
+            (1, 1)
+        );
     }
 }
 
 #[tokio::test]
 async fn near_the_end_a_dead_token_is_replaced_before_an_upload_is_lost_to_it() {
     let (upstream, daemon, hand) = stage().await;
-    upstream.fault(Fault::on("/api/token", Deed::HtmlError(503)).times(1));
-    pass(&hand, &upstream, secs(90));
+    upstream.fault(Fault::on("/api/token", FaultAction::HtmlError(503)).times(1));
+    advance(&hand, &upstream, secs(90));
     daemon.session_until(|view| view.error.is_some()).await;
     upstream.revoke_access_tokens();
 
     let mut upload = Upload::begin(&daemon, Length::Announced).await;
     upload.send_all().await;
-    assert!(upstream.wait_until_async(|view| view.count(PROBE) == 1, PATIENCE).await);
+    assert!(upstream.wait_until_async(|view| view.count(PROBE_PATH) == 1, EVENT_TIMEOUT).await);
     daemon.session_until(|view| view.expires_in.is_none()).await;
-    pass(&hand, &upstream, secs(1));
+    advance(&hand, &upstream, secs(1));
 
     assert_eq!(upload.status().await, 200);
     executed_once(&upstream, 1);
-    assert_eq!(arrived(&upstream, "/api/echo"), 1);
+    assert_eq!(request_count(&upstream, "/api/echo"), 1);
 }
 
 #[tokio::test]
@@ -76,7 +80,7 @@ async fn an_upload_to_a_token_revoked_meanwhile_is_never_sent_twice() {
 
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     assert!(answer.contains("token renewed, send the request again"), "{answer}");
-    assert_eq!(arrived(&upstream, "/api/echo"), 1);
+    assert_eq!(request_count(&upstream, "/api/echo"), 1);
     let mut upload = Upload::begin(&daemon, Length::Announced).await;
     upload.send_all().await;
     assert_eq!(upload.status().await, 200);
@@ -90,8 +94,8 @@ async fn a_body_that_arrives_slowly_outlives_the_token_it_came_with() {
     let mut small = Upload::small(&daemon).await;
     // Asked for the body, so everything before it is over.
     small.asked_for_its_body().await;
-    pass(&hand, &upstream, secs(100));
-    assert!(upstream.wait_until_async(|view| view.held() == 1, PATIENCE).await);
+    advance(&hand, &upstream, secs(100));
+    assert!(upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT).await);
 
     small.send_all().await;
     // Once a later request is under way, the body has been read.
@@ -101,7 +105,7 @@ async fn a_body_that_arrives_slowly_outlives_the_token_it_came_with() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, both).await.expect("it was answered too early");
+    tokio::time::timeout(EVENT_TIMEOUT, both).await.expect("it was answered too early");
     held.release();
 
     assert_eq!(small.status().await, 200);
@@ -110,11 +114,11 @@ async fn a_body_that_arrives_slowly_outlives_the_token_it_came_with() {
 }
 
 /// Tokens that live for 100 s, and a daemon that keeps no body of more than 1 KiB.
-async fn stage() -> (Simulator, Daemon, Hand) {
-    let knobs = |knobs: &mut nexudus_simulator::Knobs| knobs.token.access_life = secs(100);
+async fn stage() -> (Simulator, Daemon, ManualClock) {
+    let knobs = |knobs: &mut nexudus_simulator::Settings| knobs.token.access_life = secs(100);
     let upstream = upstream().frozen_clock().set(knobs).start().unwrap();
     let setup = daemon(&upstream).set(|config| config.limits.replay_body = 1 << 10);
-    let (setup, hand) = setup.clock_by_hand();
+    let (setup, hand) = setup.manual_clock();
     let daemon = setup.run().await;
     daemon.session_until(|view| view.generation == 1 && !view.renewing).await;
     (upstream, daemon, hand)
@@ -167,7 +171,7 @@ impl Upload {
     async fn asked_for_its_body(&mut self) {
         let mut asked = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
         let read = self.stream.read_exact(&mut asked);
-        tokio::time::timeout(PATIENCE, read).await.expect("nobody asks").unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("nobody asks").unwrap();
         assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
     }
 
@@ -178,7 +182,7 @@ impl Upload {
     async fn answer(mut self) -> String {
         let mut answer = String::new();
         let read = self.stream.read_to_string(&mut answer);
-        tokio::time::timeout(PATIENCE, read).await.expect("no answer").unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("no answer").unwrap();
         answer
     }
 

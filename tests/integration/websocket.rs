@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use nexudus_proxy::admin::wire::{Event, Status};
-use nexudus_proxy::clients::{self, Limits};
-use nexudus_proxy::config::{Anonymous, Paths, Rule};
-use nexudus_proxy::daemon::{Relay, Turn};
+use nexudus_proxy::admin::api::{Event, Status};
+use nexudus_proxy::clients::{self, ClientPolicy};
+use nexudus_proxy::config::{AnonymousAccess, Paths, Rule};
+use nexudus_proxy::daemon::{ProfileLeader, RunProxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -17,14 +17,16 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 
-use crate::support::raw_upstream::{Exact, Reply, exact, ok, read_until};
-use crate::support::{Daemon, PATIENCE, Place, Setup, daemon, daemon_before, upstream};
+use crate::support::raw_upstream::{RawReply, RawUpstream, ok, raw_upstream, read_until};
+use crate::support::{
+    Daemon, DaemonSetup, EVENT_TIMEOUT, ProcessSetup, daemon, daemon_before, upstream,
+};
 
 type Socket = WebSocketStream<TcpStream>;
 
 #[tokio::test]
 async fn a_websocket_carries_whatever_both_ends_say() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let (mut socket, answer) = open(&daemon, "/api/live?x=%20y").await.unwrap();
 
@@ -37,7 +39,7 @@ async fn a_websocket_carries_whatever_both_ends_say() {
     }
     let pong = said_back(&mut socket, Message::Ping("are you there".into())).await;
     assert_eq!(pong, Message::Pong("are you there".into()));
-    let head = upstream.seen().concat();
+    let head = upstream.requests().concat();
     assert!(head.starts_with("GET /api/live?x=%20y HTTP/1.1\r\n"), "{head}");
     let head = head.to_ascii_lowercase();
     for line in ["connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13"] {
@@ -50,12 +52,12 @@ async fn a_websocket_carries_whatever_both_ends_say() {
 
 #[tokio::test]
 async fn pythons_websockets_are_served_as_by_the_host() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
 
     talks(&daemon, "/usr/bin/python3", &["with_websockets.py"]).await;
 
-    let heads = upstream.seen();
+    let heads = upstream.requests();
     assert!(
         heads.iter().all(|head| head.contains("permessage-deflate")),
         "offers go up: {heads:?}"
@@ -79,7 +81,7 @@ async fn nodes_own_websocket_is_served_as_by_the_host() {
             return;
         }
     }
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
 
     talks(&daemon, "node", node).await;
@@ -87,7 +89,7 @@ async fn nodes_own_websocket_is_served_as_by_the_host() {
 
 #[tokio::test]
 async fn many_messages_stand_in_both_directions_at_once() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let (socket, _) = open(&daemon, "/live").await.unwrap();
     let (mut out, back) = socket.split();
@@ -100,7 +102,7 @@ async fn many_messages_stand_in_both_directions_at_once() {
     };
     let heard = back.map(Result::unwrap).filter(|it| std::future::ready(it.is_binary())).collect();
     let ((), heard): ((), Vec<_>) =
-        tokio::time::timeout(PATIENCE, async { tokio::join!(say, heard) }).await.unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, async { tokio::join!(say, heard) }).await.unwrap();
 
     let expected = (0..200_u8).map(|number| Message::binary(vec![number; 64 << 10]));
     assert!(expected.eq(heard));
@@ -108,7 +110,7 @@ async fn many_messages_stand_in_both_directions_at_once() {
 
 #[tokio::test]
 async fn either_end_closes_both_and_nothing_is_left() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
 
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();
@@ -138,9 +140,9 @@ async fn either_end_closes_both_and_nothing_is_left() {
 #[tokio::test]
 async fn a_host_that_does_not_agree_is_heard_as_always() {
     let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nnot";
-    let upstream = exact(move |head| match head.contains(" /refused ") {
-        true => Reply::Keep(refused.to_owned()),
-        false => Reply::Keep(ok("no socket here")),
+    let upstream = raw_upstream(move |head| match head.contains(" /refused ") {
+        true => RawReply::Keep(refused.to_owned()),
+        false => RawReply::Keep(ok("no socket here")),
     })
     .await;
     let daemon = switching(&upstream).run().await;
@@ -158,7 +160,7 @@ async fn a_host_that_does_not_agree_is_heard_as_always() {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
     ] {
-        let upstream = exact(move |_| Reply::Close(lie.to_owned())).await;
+        let upstream = raw_upstream(move |_| RawReply::Close(lie.to_owned())).await;
         let daemon = switching(&upstream).run().await;
         let Err(Error::Http(answer)) = open(&daemon, "/live").await else { panic!("it switched") };
         assert_eq!(answer.status(), 502, "{lie}");
@@ -167,9 +169,9 @@ async fn a_host_that_does_not_agree_is_heard_as_always() {
 
 #[tokio::test]
 async fn what_is_no_handshake_is_not_sent_on_as_one() {
-    let upstream = exact(|head| match head.contains("upgrade") {
-        true => Reply::Switch,
-        false => Reply::Keep(ok("served")),
+    let upstream = raw_upstream(|head| match head.contains("upgrade") {
+        true => RawReply::Switch,
+        false => RawReply::Keep(ok("served")),
     })
     .await;
     let daemon = switching(&upstream).run().await;
@@ -197,7 +199,7 @@ async fn what_is_no_handshake_is_not_sent_on_as_one() {
         assert!(body.contains(why), "{other}: {answer}");
         assert_eq!(head.contains("\r\nsec-websocket-version: 13"), why == "Version", "{head}");
     }
-    assert_eq!(upstream.seen(), Vec::<String>::new());
+    assert_eq!(upstream.requests(), Vec::<String>::new());
 
     // HTTP/1.0 has no Upgrade, and one offer may stand beside others.
     let served = daemon.raw(&whole.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
@@ -207,7 +209,7 @@ async fn what_is_no_handshake_is_not_sent_on_as_one() {
     caller.write_all(among.as_bytes()).await.unwrap();
     let answer = read_until(&mut caller, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-    let seen = upstream.seen().pop().unwrap();
+    let seen = upstream.requests().pop().unwrap();
     assert!(seen.contains("\r\nupgrade: websocket\r\n") && !seen.contains("h2c"), "{seen}");
 }
 
@@ -221,7 +223,7 @@ async fn a_revoked_token_is_renewed_before_a_websocket_too() {
     let Err(Error::Http(answer)) = open(&daemon, "/api/echo").await else { panic!("it switched") };
 
     assert_eq!(answer.status(), 200, "the simulator has no WebSocket");
-    let asked = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/echo");
+    let asked = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/echo");
     let told: Vec<_> = asked.map(|seen| (seen.status, seen.header("upgrade").is_some())).collect();
     assert_eq!(told, [(Some(401), true), (Some(200), true)]);
 }
@@ -238,41 +240,52 @@ async fn over_http2_a_websocket_has_a_connection_of_http1() {
 
     open(&daemon, "/api/echo").await.unwrap_err();
 
-    let versions = upstream.seen().into_iter().filter(|seen| seen.path() == "/api/echo");
+    let versions = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/echo");
     assert_eq!(versions.map(|seen| seen.version).collect::<Vec<_>>(), ["HTTP/2.0", "HTTP/1.1"]);
 }
 
 #[tokio::test]
 async fn who_may_not_write_gets_no_websocket() {
-    let upstream = exact(|_| Reply::Switch).await;
-    let reader = switching(&upstream).set(|config| config.policy.anonymous = Anonymous::ReadOnly);
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
+    let reader =
+        switching(&upstream).set(|config| config.policy.anonymous = AnonymousAccess::ReadOnly);
     let denied = switching(&upstream)
-        .set(|config| config.policy.deny = vec![Rule::read("POST /api/live").unwrap()]);
+        .set(|config| config.policy.deny = vec![Rule::parse("POST /api/live").unwrap()]);
 
     for (setup, code) in [(reader, "policy.read-only"), (denied, "policy.denied")] {
         let daemon = setup.run().await;
         let Err(Error::Http(answer)) = open(&daemon, "/api/live").await else { panic!("it did") };
         let body = String::from_utf8_lossy(answer.body().as_ref().unwrap()).into_owned();
         assert!(answer.status() == 403 && body.contains(code), "{body}");
-        assert_eq!(upstream.seen().len(), 0);
+        assert_eq!(upstream.requests().len(), 0);
     }
 }
 
 #[tokio::test]
 async fn a_client_gets_a_websocket_where_its_limits_let_it_do_everything() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let state = daemon.home().join("state");
-    let rules = |rules: &[&str]| rules.iter().map(|rule| Rule::read(rule).unwrap()).collect();
-    let allow = |these: &[&str]| Limits { allow: rules(these), ..Limits::default() };
+    let rules = |rules: &[&str]| rules.iter().map(|rule| Rule::parse(rule).unwrap()).collect();
+    let allow = |these: &[&str]| ClientPolicy { allow: rules(these), ..ClientPolicy::default() };
     let cases = [
-        ("reader", Limits { read_only: true, ..Limits::default() }, "/api/live", 403),
+        ("reader", ClientPolicy { read_only: true, ..ClientPolicy::default() }, "/api/live", 403),
         ("getter", allow(&["GET /api/**"]), "/api/live", 403),
-        ("denied", Limits { deny: rules(&["DELETE /**"]), ..Limits::default() }, "/api/live", 403),
+        (
+            "denied",
+            ClientPolicy { deny: rules(&["DELETE /**"]), ..ClientPolicy::default() },
+            "/api/live",
+            403,
+        ),
         ("elsewhere", allow(&["* /api/live"]), "/api/other", 403),
         ("token", allow(&["* /**"]), "/api/auth/me", 403),
         ("writer", allow(&["* /api/live"]), "/api/live", 101),
-        ("once", Limits { max_requests: Some(1), ..Limits::default() }, "/api/live", 101),
+        (
+            "once",
+            ClientPolicy { max_requests: Some(1), ..ClientPolicy::default() },
+            "/api/live",
+            101,
+        ),
     ];
 
     for (name, limits, path, expected) in cases {
@@ -284,17 +297,17 @@ async fn a_client_gets_a_websocket_where_its_limits_let_it_do_everything() {
         };
         assert_eq!(status, expected, "{name}");
     }
-    assert_eq!(upstream.seen().len(), 2, "the others went nowhere");
-    assert!(!upstream.seen().concat().contains("nexudus-proxy-key"));
+    assert_eq!(upstream.requests().len(), 2, "the others went nowhere");
+    assert!(!upstream.requests().concat().contains("nexudus-proxy-key"));
 }
 
 #[tokio::test]
 async fn a_websocket_goes_through_the_listener_of_a_run_too() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
-    let key = clients::add(&daemon.home().join("state"), "run", Limits::default()).unwrap();
-    let turn = Turn::new(&daemon.config, &Paths::below(daemon.home()));
-    let relay = Relay::start(turn.into(), &key).await.unwrap();
+    let key = clients::add(&daemon.home().join("state"), "run", ClientPolicy::default()).unwrap();
+    let turn = ProfileLeader::new(&daemon.config, &Paths::rooted_at(daemon.home()));
+    let relay = RunProxy::start(turn.into(), &key).await.unwrap();
 
     let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();
     let message = Message::text("through two");
@@ -309,7 +322,7 @@ async fn a_websocket_goes_through_the_listener_of_a_run_too() {
 
 #[tokio::test]
 async fn what_a_caller_sends_ahead_arrives() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
 
@@ -326,7 +339,7 @@ async fn what_a_caller_sends_ahead_arrives() {
 
 #[tokio::test]
 async fn a_stop_waits_for_a_websocket_and_then_ends_it() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();
     let admin = daemon.admin().await;
@@ -350,9 +363,9 @@ async fn a_stop_waits_for_a_websocket_and_then_ends_it() {
 
 #[tokio::test]
 async fn a_websocket_that_a_stop_ends_is_written_down() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let origin = format!("https://localhost:{}", upstream.address.port());
-    let place = Place::before(origin, &upstream.ca)
+    let place = ProcessSetup::before(origin, &upstream.ca)
         .set("NEXUDUS_PROXY_UPSTREAM_UPGRADE", "true")
         .set("NEXUDUS_PROXY_DAEMON_DRAIN", "10ms")
         .set("NEXUDUS_PROXY_LOG_LEVEL", "debug");
@@ -362,13 +375,13 @@ async fn a_websocket_that_a_stop_ends_is_written_down() {
     let pid = nix::unistd::Pid::from_raw(program.pid().try_into().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
 
-    program.logged(|line| line["why"] == "stop").await;
-    program.logged(|line| line["status"] == 101).await;
+    program.wait_for_log(|line| line["why"] == "stop").await;
+    program.wait_for_log(|line| line["status"] == 101).await;
 }
 
 #[tokio::test]
 async fn a_lock_ends_a_websocket_and_a_renewal_does_not() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();
 
@@ -382,22 +395,22 @@ async fn a_lock_ends_a_websocket_and_a_renewal_does_not() {
 
     daemon.running.session().unlock().await;
     let (mut socket, _) = open(&daemon, "/live").await.unwrap();
-    daemon.running.session().forget().await;
+    daemon.running.session().log_out().await;
     assert!(!matches!(next(&mut socket).await, Some(Ok(_))), "a logout too");
 }
 
 #[tokio::test]
 async fn a_websocket_ends_with_the_key_that_has_opened_it_and_with_no_other() {
-    let upstream = exact(|_| Reply::Switch).await;
-    let (setup, hand) = switching(&upstream).clock_by_hand();
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
+    let (setup, hand) = switching(&upstream).manual_clock();
     let daemon = setup.run().await;
     let state = daemon.home().join("state");
     let soon = Some(SystemTime::now() + Duration::from_secs(60));
     let add = |name, limits| clients::add(&state, name, limits).unwrap();
     let keys = [
-        add("revoked", Limits::default()),
-        add("expired", Limits { expires: soon, ..Limits::default() }),
-        add("other", Limits::default()),
+        add("revoked", ClientPolicy::default()),
+        add("expired", ClientPolicy { expires: soon, ..ClientPolicy::default() }),
+        add("other", ClientPolicy::default()),
     ];
     let mut sockets = vec![];
     for key in &keys {
@@ -407,7 +420,7 @@ async fn a_websocket_ends_with_the_key_that_has_opened_it_and_with_no_other() {
     let (mut keyless, _) = open(&daemon, "/live").await.unwrap();
 
     clients::revoke(&state, "revoked").unwrap();
-    add("revoked", Limits::default());
+    add("revoked", ClientPolicy::default());
     assert!(!matches!(next(revoked).await, Some(Ok(_))), "revoked, though another has its name");
     let message = Message::text("still here");
     assert_eq!(said_back(expired, message.clone()).await, message);
@@ -425,12 +438,12 @@ async fn a_lock_during_the_handshake_is_not_missed() {
     let word = Arc::new(Semaphore::new(0));
     let upstream = {
         let word = word.clone();
-        exact(move |_| Reply::Mute(word.clone())).await
+        raw_upstream(move |_| RawReply::Mute(word.clone())).await
     };
     let daemon = switching(&upstream).run().await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
     caller.write_all(&handshake()).await.unwrap();
-    while upstream.seen().is_empty() {
+    while upstream.requests().is_empty() {
         tokio::task::yield_now().await;
     }
 
@@ -443,7 +456,7 @@ async fn a_lock_during_the_handshake_is_not_missed() {
 
 #[tokio::test]
 async fn no_patience_with_requests_ends_a_silent_websocket() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let setup = switching(&upstream).set(|config| {
         config.limits.keep_alive = Duration::from_millis(50);
         config.limits.header_timeout = Duration::from_millis(50);
@@ -462,7 +475,7 @@ async fn no_patience_with_requests_ends_a_silent_websocket() {
 
 #[tokio::test]
 async fn no_token_shows_where_a_websocket_goes_through() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let daemon = switching(&upstream).run().await;
     let mut caller = TcpStream::connect(daemon.address()).await.unwrap();
     caller.write_all(&handshake()).await.unwrap();
@@ -476,9 +489,9 @@ async fn no_token_shows_where_a_websocket_goes_through() {
 
 #[tokio::test]
 async fn the_log_tells_of_a_websocket_and_of_no_token() {
-    let upstream = exact(|_| Reply::Switch).await;
+    let upstream = raw_upstream(|_| RawReply::Switch).await;
     let origin = format!("https://localhost:{}", upstream.address.port());
-    let place = Place::before(origin, &upstream.ca)
+    let place = ProcessSetup::before(origin, &upstream.ca)
         .set("NEXUDUS_PROXY_UPSTREAM_UPGRADE", "true")
         .set("NEXUDUS_PROXY_LOG_LEVEL", "trace");
     let mut program = place.start().await;
@@ -492,7 +505,7 @@ async fn the_log_tells_of_a_websocket_and_of_no_token() {
         lines.borrow_mut().push_str(&line.to_string());
         line["status"] == 101
     };
-    let line = program.logged(is_last).await;
+    let line = program.wait_for_log(is_last).await;
 
     assert_eq!((&line["path"], &line["bytes"]), (&"/live".into(), &16.into()), "{line}");
     assert!(lines.borrow().contains("a WebSocket ended"));
@@ -515,7 +528,7 @@ async fn talks(daemon: &Daemon, program: &str, arguments: &[&str]) {
 }
 
 /// A daemon that lets WebSockets through.
-fn switching(upstream: &Exact) -> Setup {
+fn switching(upstream: &RawUpstream) -> DaemonSetup {
     daemon_before(upstream.address.port(), &upstream.ca)
         .set(|config| config.upstream.upgrade = true)
 }
@@ -542,7 +555,7 @@ async fn open_at(
     say("cookie", "theirs=1");
     say("sec-websocket-protocol", "chat");
     let opening = tokio_tungstenite::client_async(request, stream);
-    let (socket, answer) = tokio::time::timeout(PATIENCE, opening).await.unwrap()?;
+    let (socket, answer) = tokio::time::timeout(EVENT_TIMEOUT, opening).await.unwrap()?;
     Ok((socket, answer.headers().clone()))
 }
 
@@ -553,7 +566,7 @@ fn handshake() -> Vec<u8> {
 }
 
 async fn next(socket: &mut Socket) -> Option<Result<Message, Error>> {
-    tokio::time::timeout(PATIENCE, socket.next()).await.expect("nothing comes")
+    tokio::time::timeout(EVENT_TIMEOUT, socket.next()).await.expect("nothing comes")
 }
 
 async fn said_back(socket: &mut Socket, message: Message) -> Message {
@@ -574,5 +587,5 @@ async fn nothing_is_open(daemon: &Daemon) {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("something is left open");
+    tokio::time::timeout(EVENT_TIMEOUT, gone).await.expect("something is left open");
 }

@@ -135,7 +135,7 @@ const PATH: &str = "/api/spaces/coworkers";
 
 /// Counts what has reached Nexudus but for the daemon's own login.
 pub(crate) fn proxied(nexudus: &Simulator) -> usize {
-    nexudus.seen().iter().filter(|seen| seen.path() != "/api/token").count()
+    nexudus.requests().iter().filter(|seen| seen.path() != "/api/token").count()
 }
 
 /// The page. It says what came of each attempt, then navigates.

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use nexudus_simulator::{Deed, Fault, Simulator};
+use nexudus_simulator::{Fault, FaultAction, Simulator};
 
 use crate::browser::{Browser, PATIENCE, Proxy, Site, proxied};
 
@@ -99,11 +99,12 @@ fn nexudus() -> Simulator {
             ("content-security-policy", "script-src * 'unsafe-inline'"),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let deed = Deed::Answer { status: 200, headers, body: body.to_owned() };
+        let deed = FaultAction::Answer { status: 200, headers, body: body.to_owned() };
         nexudus.fault(Fault::on(format!("/ContentDownload/evil.{kind}"), deed));
     }
     let headers = vec![("content-type".to_owned(), "text/javascript".to_owned())];
-    let worker = Deed::Answer { status: 200, headers, body: "fetch('/ran/worker')".to_owned() };
+    let worker =
+        FaultAction::Answer { status: 200, headers, body: "fetch('/ran/worker')".to_owned() };
     nexudus.fault(Fault::on("/worker.js", worker));
     nexudus
 }

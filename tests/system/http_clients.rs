@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::sync::OnceLock;
 
-use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Deed, Fault, Simulator, pattern_byte};
+use nexudus_simulator::{
+    Account, DEMO_EMAIL, DEMO_PASSWORD, Fault, FaultAction, Simulator, pattern_byte,
+};
 
 use crate::support::{Stage, text};
 
@@ -178,8 +180,8 @@ fn a_person_who_calls_by_another_name_is_told_which_to_use() {
 fn stage() -> Stage {
     let simulator = Simulator::builder().account(Account::new(DEMO_EMAIL, DEMO_PASSWORD));
     let simulator = simulator.start().unwrap();
-    simulator.fault(Fault::on("/moved", Deed::Redirect("{origin}/api/auth/me".into())));
-    simulator.fault(Fault::on("/api/spaces/packed", Deed::Gzip));
+    simulator.fault(Fault::on("/moved", FaultAction::Redirect("{origin}/api/auth/me".into())));
+    simulator.fault(Fault::on("/api/spaces/packed", FaultAction::Gzip));
     let origin = simulator.origin();
     Stage::of(simulator, &origin, |_, program| program)
 }

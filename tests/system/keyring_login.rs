@@ -95,7 +95,7 @@ fn a_stored_password_is_given_to_the_origin_that_accepted_it_and_to_no_other() {
     // Nor where nothing is left but the keychain's entries.
     std::fs::remove_dir_all(desktop.path(".local/state/nexudus-proxy")).unwrap();
     assert_eq!(desktop.run("whoami", "").code, 3);
-    assert!(other.seen().is_empty(), "{:?}", other.seen());
+    assert!(other.requests().is_empty(), "{:?}", other.requests());
 
     assert_eq!(desktop.run(LOGIN, DEMO_PASSWORD).code, 0);
     assert_eq!(desktop.entries(), 5, "two logins, and the key of the session files");

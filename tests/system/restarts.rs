@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nexudus_simulator::{Deed, Fault, Simulator};
+use nexudus_simulator::{Fault, FaultAction, Simulator};
 use serde_json::Value as Json;
 
 use crate::machine::{ALICE, Machine, START, installed, program};
@@ -20,14 +20,14 @@ fn twenty_restarts_and_reloads_lose_no_request_and_repeat_no_write() {
     let machine = installed();
     let nexudus = machine.nexudus("[daemon]\ndrain = \"2s\"\n");
     // Writes take long enough to be in flight whenever a restart comes.
-    let write = Fault::on("/api/spaces/coworkers", Deed::Pass).method("POST");
+    let write = Fault::on("/api/spaces/coworkers", FaultAction::Pass).method("POST");
     nexudus.fault(Fault { delay: Duration::from_millis(100), ..write });
-    let slowly = Deed::SlowBody { chunk: 1000, pause: Duration::from_millis(100) };
+    let slowly = FaultAction::SlowBody { chunk: 1000, pause: Duration::from_millis(100) };
     nexudus.fault(Fault::on("/ContentDownload", slowly));
     machine.run(START);
 
     let clients = [Client::requests_session(), Client::node_agent(), Client::curl()];
-    assert!(nexudus.wait_until(|view| view.seen().count() > 30, PATIENCE), "they are at work");
+    assert!(nexudus.wait_until(|view| view.requests().count() > 30, PATIENCE), "they are at work");
 
     // It lasts longer than all of the reloads.
     let download = Download::start(&nexudus);
@@ -200,7 +200,7 @@ impl Download {
 }
 
 fn downloads(nexudus: &Simulator) -> usize {
-    nexudus.seen().iter().filter(|seen| seen.path().starts_with("/ContentDownload")).count()
+    nexudus.requests().iter().filter(|seen| seen.path().starts_with("/ContentDownload")).count()
 }
 
 fn restart(machine: &Machine) {

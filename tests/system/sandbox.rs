@@ -39,7 +39,7 @@ fn the_unit_denies_each_effect_that_the_daemon_does_not_need() {
 }
 
 /// That the kernel then refuses every other port is shown where the daemon asks for it
-/// (`src/daemon/ports.rs`); a kernel before 6.7 cannot.
+/// (`src/daemon/landlock.rs`); a kernel before 6.7 cannot.
 #[test]
 fn the_daemon_gives_up_every_port_but_the_configured_ones() {
     let (machine, nexudus) = serving("[log]\nlevel = \"debug\"\n");

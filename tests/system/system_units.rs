@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nexudus_simulator::{Deed, Fault, View};
+use nexudus_simulator::{Fault, FaultAction, Recording};
 
 use crate::machine::{ALICE, BOB, CAROL, KEY, PASSWORD, START, installed, machine, serving};
 
@@ -203,11 +203,11 @@ fn a_drain_may_take_longer_than_systemd_would_wait() {
     let nexudus = machine.nexudus("[daemon]\ndrain = \"20s\"\n");
     machine.edit("nexudus-proxy.service", "[Service]\nTimeoutStopSec=1s\n");
     machine.run(START);
-    let slow = Fault::on("/api/spaces/coworkers", Deed::Pass);
+    let slow = Fault::on("/api/spaces/coworkers", FaultAction::Pass);
     nexudus.fault(Fault { delay: Duration::from_secs(3), ..slow });
     let curl = "curl -s -o /dev/null -w '%{http_code}' localhost:6398/api/spaces/coworkers";
     let asked = machine.command_of(ALICE, curl).stdout(Stdio::piped()).spawn().unwrap();
-    let arrived = |view: &View| view.count("/api/spaces/coworkers") == 1;
+    let arrived = |view: &Recording| view.count("/api/spaces/coworkers") == 1;
     assert!(nexudus.wait_until(arrived, Duration::from_secs(20)));
 
     machine.run("systemctl stop nexudus-proxy.service");

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A file system of 64 KiB in memory, in a mount namespace that ends with the test.
-pub(crate) struct Disk {
+pub(crate) struct SmallDisk {
     holder: Child,
     at: PathBuf,
 }
 
-/// Mounts one at a directory, for the commands that are put [`Disk::inside`].
-pub(crate) fn disk(at: &Path) -> Disk {
+/// Mounts one at a directory, for the commands that are put [`SmallDisk::inside`].
+pub(crate) fn disk(at: &Path) -> SmallDisk {
     std::fs::create_dir_all(at).unwrap();
     let script = "mount -t tmpfs -o size=64k,mode=700 none \"$0\" && echo ready && exec cat";
     let mut holder = Command::new("unshare")
@@ -26,10 +26,10 @@ pub(crate) fn disk(at: &Path) -> Disk {
     let mut line = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n", "no file system can be mounted here");
-    Disk { holder, at: at.to_owned() }
+    SmallDisk { holder, at: at.to_owned() }
 }
 
-impl Disk {
+impl SmallDisk {
     /// Returns the same command, which sees this disk.
     pub(crate) fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
@@ -67,7 +67,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = self.holder.kill();
         let _ = self.holder.wait();

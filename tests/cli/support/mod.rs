@@ -50,11 +50,11 @@ impl Home {
     /// Runs a command and returns what it printed, stderr behind `! `, and its exit code; the
     /// home directory is `~`.
     pub(crate) fn transcript(&self, command: &mut Command) -> String {
-        self.told(command.output().unwrap())
+        self.format_output(command.output().unwrap())
     }
 
     /// Returns the transcript of what has ended.
-    pub(crate) fn told(&self, Output { status, stdout, stderr }: Output) -> String {
+    pub(crate) fn format_output(&self, Output { status, stdout, stderr }: Output) -> String {
         let mut text = String::from_utf8(stdout).unwrap();
         for line in String::from_utf8(stderr).unwrap().lines() {
             text.push_str(format!("! {line}").trim_end());

@@ -9,12 +9,12 @@ use super::Daemon;
 
 /// Requests under way.
 #[derive(Default)]
-pub struct Load {
+pub struct LoadClients {
     under_way: JoinSet<Result<u16, reqwest::Error>>,
     sent: usize,
 }
 
-impl Load {
+impl LoadClients {
     /// Sends this many requests; every other one is a write with a body of its own.
     pub fn send(&mut self, daemon: &Daemon, count: usize) {
         for _ in 0..count {
@@ -38,14 +38,14 @@ impl Load {
     }
 
     /// Waits until all of them are answered, and well.
-    pub async fn answered(&mut self) {
+    pub async fn wait_all(&mut self) {
         while let Some(answer) = self.under_way.join_next().await {
             assert_eq!(answer.unwrap().unwrap(), 200);
         }
     }
 
     /// Takes the answers that have come, which must be good ones.
-    pub fn look(&mut self) {
+    pub fn check_finished(&mut self) {
         while let Some(answer) = self.under_way.try_join_next() {
             assert_eq!(answer.unwrap().unwrap(), 200);
         }

@@ -2,52 +2,57 @@
 
 use std::time::Duration;
 
-use nexudus_proxy::clock::Hand;
-use nexudus_proxy::session::Word;
-use nexudus_simulator::{Knobs, Simulator};
+use nexudus_proxy::clock::ManualClock;
+use nexudus_proxy::session::SessionState;
+use nexudus_simulator::{Settings, Simulator};
 
-use super::{Daemon, Setup, code, daemon};
+use super::{Daemon, DaemonSetup, daemon, error_code};
 
 /// Lets time pass for a daemon and its upstream alike.
-pub fn pass(hand: &Hand, upstream: &Simulator, by: Duration) {
+pub fn advance(hand: &ManualClock, upstream: &Simulator, by: Duration) {
     // In this order: a token dies by our own record before it dies for the upstream.
     hand.advance(by);
     upstream.advance(by);
 }
 
 /// Tokens that live for 100 s.
-pub fn short(knobs: &mut Knobs) {
+pub fn short_lived_tokens(knobs: &mut Settings) {
     knobs.token.access_life = secs(100);
 }
 
 /// A daemon whose callers do not wait for a token: with a clock that stands still they would wait
 /// for ever.
-pub fn impatient(upstream: &Simulator) -> Setup {
+pub fn impatient(upstream: &Simulator) -> DaemonSetup {
     daemon(upstream).set(|config| config.session.wait = Duration::ZERO)
 }
 
 /// Sends a request that gets no token, and returns why.
-pub async fn refused(daemon: &Daemon) -> String {
+pub async fn get_error_code(daemon: &Daemon) -> String {
     let answer = daemon.get("/api/auth/me").await;
     assert_eq!(answer.status(), 503);
-    code(answer).await
+    error_code(answer).await
 }
 
 /// Lets a day pass, with a request every ten minutes that gets no token.
-pub async fn a_day(daemon: &Daemon, hand: &Hand, upstream: &Simulator) {
+pub async fn advance_a_day(daemon: &Daemon, hand: &ManualClock, upstream: &Simulator) {
     for _ in 0..24 * 6 {
-        pass(hand, upstream, secs(600));
+        advance(hand, upstream, secs(600));
         daemon.idle().await;
-        refused(daemon).await;
+        get_error_code(daemon).await;
     }
 }
 
 /// Asserts that requests are served again within this time, without any help.
-pub async fn recovers(daemon: &Daemon, hand: &Hand, upstream: &Simulator, within: Duration) {
+pub async fn assert_recovers(
+    daemon: &Daemon,
+    hand: &ManualClock,
+    upstream: &Simulator,
+    within: Duration,
+) {
     let mut waited = Duration::ZERO;
-    while daemon.idle().await.state != Word::Ready {
-        assert!(waited < within, "still {:?}", daemon.running.session().view());
-        pass(hand, upstream, secs(5));
+    while daemon.idle().await.state != SessionState::Ready {
+        assert!(waited < within, "still {:?}", daemon.running.session().status());
+        advance(hand, upstream, secs(5));
         waited += secs(5);
     }
     assert_eq!(daemon.get("/api/auth/me").await.status(), 200);

@@ -11,16 +11,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-pub use self::load::{Load, executed_once};
-pub use self::program::{Place, Program};
-pub use self::stall::Stall;
-pub use self::time::{a_day, impatient, pass, recovers, refused, secs, short};
+pub use self::load_clients::{LoadClients, executed_once};
+pub use self::manual_time::{
+    advance, advance_a_day, assert_recovers, get_error_code, impatient, secs, short_lived_tokens,
+};
+pub use self::process::{DaemonProcess, ProcessSetup};
+pub use self::stalled_disk::StalledDisk;
 
-use nexudus_proxy::admin::client::Client;
-use nexudus_proxy::clock::{Clock, Hand};
-use nexudus_proxy::config::{Config, Origin, Paths, Store};
+use nexudus_proxy::admin::client::AdminClient;
+use nexudus_proxy::clock::{Clock, ManualClock};
+use nexudus_proxy::config::{Config, Origin, Paths, SessionStore};
 use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
-use nexudus_proxy::daemon::{self, Setting};
+use nexudus_proxy::daemon::{self, Deps};
 use nexudus_proxy::secret::Secret;
 use nexudus_simulator::{Account, Builder, Simulator};
 use tempfile::TempDir;
@@ -41,12 +43,12 @@ pub fn ada() -> Account {
 }
 
 /// A daemon in front of `upstream`, not yet started.
-pub fn daemon(upstream: &Simulator) -> Setup {
+pub fn daemon(upstream: &Simulator) -> DaemonSetup {
     daemon_before(upstream.address().port(), upstream.ca_pem())
 }
 
 /// A daemon in front of whatever listens on `port` of localhost and proves it with `ca`.
-pub fn daemon_before(port: u16, ca: &str) -> Setup {
+pub fn daemon_before(port: u16, ca: &str) -> DaemonSetup {
     let home = tempfile::tempdir().unwrap();
     let ca_file = home.path().join("ca.pem");
     std::fs::write(&ca_file, ca).unwrap();
@@ -54,31 +56,31 @@ pub fn daemon_before(port: u16, ca: &str) -> Setup {
     config.upstream.origin = Origin::new("localhost", port);
     config.upstream.ca_file = Some(ca_file);
     config.listen.tcp = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
-    config.session.store = Store::Memory;
+    config.session.store = SessionStore::Memory;
     let login = Some(Login {
         email: EMAIL.to_owned(),
         password: Secret::new(PASSWORD),
         second_factor: None,
     });
-    let source = Source::Memory(login);
-    Setup { home, config, source, clock: Clock::system() }
+    let source = LoginSource::Memory(login);
+    DaemonSetup { home, config, source, clock: Clock::system() }
 }
 
-pub struct Setup {
+pub struct DaemonSetup {
     home: TempDir,
     config: Config,
-    source: Source,
+    source: LoginSource,
     clock: Clock,
 }
 
 /// Where the login is read.
-enum Source {
+enum LoginSource {
     Memory(Option<Login>),
     /// A file, which changes when the user does.
     File,
 }
 
-impl Setup {
+impl DaemonSetup {
     /// Changes the configuration.
     pub fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
@@ -87,50 +89,50 @@ impl Setup {
 
     /// Nobody has logged in.
     pub fn without_login(mut self) -> Self {
-        self.source = Source::Memory(None);
+        self.source = LoginSource::Memory(None);
         self
     }
 
     /// Logs in with another password.
     pub fn password(mut self, password: &str) -> Self {
-        if let Source::Memory(Some(login)) = &mut self.source {
+        if let LoginSource::Memory(Some(login)) = &mut self.source {
             login.password = Secret::new(password);
         }
         self
     }
 
     /// Logs in with a second factor.
-    pub fn second_factor(mut self, factor: SecondFactor) -> Self {
-        if let Source::Memory(Some(login)) = &mut self.source {
+    pub fn with_second_factor(mut self, factor: SecondFactor) -> Self {
+        if let LoginSource::Memory(Some(login)) = &mut self.source {
             login.second_factor = Some(factor);
         }
         self
     }
 
     /// Logs in with a password that [`Daemon::change_login`] can change.
-    pub fn login_in_a_file(mut self, password: &str) -> Self {
+    pub fn with_login_file(mut self, password: &str) -> Self {
         let file = self.home.path().join("password");
         std::fs::write(&file, password).unwrap();
         self.config.credentials = nexudus_proxy::config::Credentials {
-            source: nexudus_proxy::config::Source::Command,
+            source: nexudus_proxy::config::LoginSource::Command,
             email: Some(EMAIL.to_owned()),
             command: vec!["cat".to_owned(), file.to_str().unwrap().to_owned()],
         };
-        self.source = Source::File;
+        self.source = LoginSource::File;
         self
     }
 
     /// Keeps the session in a file, as a daemon with a key does.
     pub fn stored(self) -> Self {
         self.set(|config| {
-            config.session.store = Store::File;
-            config.session.key_command = ["printf", KEY].map(str::to_owned).to_vec();
+            config.session.store = SessionStore::File;
+            config.session.key_command = ["printf", SESSION_KEY].map(str::to_owned).to_vec();
         })
     }
 
     /// Stops the clock; the returned hand moves it.
-    pub fn clock_by_hand(mut self) -> (Self, Hand) {
-        let (clock, hand) = Clock::by_hand();
+    pub fn manual_clock(mut self) -> (Self, ManualClock) {
+        let (clock, hand) = Clock::manual();
         self.clock = clock;
         (self, hand)
     }
@@ -144,15 +146,15 @@ impl Setup {
 
     /// Starts it, or says why it does not start.
     pub async fn start(&self) -> Result<daemon::Daemon, daemon::Error> {
-        let paths = Paths::below(self.home.path());
+        let paths = Paths::rooted_at(self.home.path());
         let credentials = match &self.source {
-            Source::Memory(login) => Credentials::memory(login.clone()),
-            Source::File => {
+            LoginSource::Memory(login) => Credentials::in_memory(login.clone()),
+            LoginSource::File => {
                 let origin = &self.config.upstream.origin;
-                Credentials::configured(&self.config.credentials, origin, &paths.profile)
+                Credentials::from_config(&self.config.credentials, origin, &paths.profile)
             }
         };
-        let setting = Setting { clock: self.clock.clone(), credentials };
+        let setting = Deps { clock: self.clock.clone(), credentials };
         daemon::Daemon::start(&self.config, &paths, setting).await
     }
 }
@@ -160,13 +162,13 @@ impl Setup {
 /// A client that follows, keeps and resolves nothing behind a test's back.
 fn client() -> reqwest::Client {
     // It never uses TLS, but must be given some.
-    let tls = nexudus_proxy::upstream::tls(None).unwrap();
+    let tls = nexudus_proxy::upstream::load_tls_config(None).unwrap();
     reqwest::Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         // An answer that never comes fails the test instead of hanging it.
-        .timeout(2 * PATIENCE)
+        .timeout(2 * EVENT_TIMEOUT)
         .build()
         .unwrap()
 }
@@ -177,7 +179,7 @@ pub struct Daemon {
     pub config: Config,
     client: reqwest::Client,
     home: TempDir,
-    source: Source,
+    source: LoginSource,
     clock: Clock,
 }
 
@@ -193,14 +195,14 @@ impl Daemon {
     }
 
     /// Returns the other end of its admin socket.
-    pub async fn admin(&self) -> Client {
-        let socket = Paths::below(self.home.path()).admin_socket();
-        Client::find(&[socket]).await.unwrap()
+    pub async fn admin(&self) -> AdminClient {
+        let socket = Paths::rooted_at(self.home.path()).admin_socket();
+        AdminClient::find(&[socket]).await.unwrap()
     }
 
     /// What a scraper gets.
     pub async fn metrics(&self) -> String {
-        let socket = Paths::below(self.home()).admin_socket();
+        let socket = Paths::rooted_at(self.home()).admin_socket();
         let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
         let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -235,32 +237,32 @@ impl Daemon {
         let mut answer = vec![];
         let read = stream.read_to_end(&mut answer);
         // A connection that is reset after its answer has still answered.
-        tokio::time::timeout(PATIENCE, read).await.expect("the connection stays open").ok();
+        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("the connection stays open").ok();
         String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// Waits until the session's state satisfies `wanted`.
     pub async fn session_until(
         &self,
-        wanted: impl Fn(&nexudus_proxy::session::View) -> bool,
-    ) -> std::sync::Arc<nexudus_proxy::session::View> {
+        wanted: impl Fn(&nexudus_proxy::session::SessionStatus) -> bool,
+    ) -> std::sync::Arc<nexudus_proxy::session::SessionStatus> {
         let session = self.running.session();
         let mut changes = session.subscribe();
         let waiting = async {
             loop {
-                let view = session.view();
+                let view = session.status();
                 if wanted(&view) {
                     return view;
                 }
                 changes.changed().await.unwrap();
             }
         };
-        let view = tokio::time::timeout(PATIENCE, waiting).await;
-        view.unwrap_or_else(|_| panic!("the session stays {:?}", session.view()))
+        let view = tokio::time::timeout(EVENT_TIMEOUT, waiting).await;
+        view.unwrap_or_else(|_| panic!("the session stays {:?}", session.status()))
     }
 
     /// Waits until the session has done what the present time asks of it.
-    pub async fn idle(&self) -> std::sync::Arc<nexudus_proxy::session::View> {
+    pub async fn idle(&self) -> std::sync::Arc<nexudus_proxy::session::SessionStatus> {
         // The keeper runs on this thread: it looks at the time before this goes on.
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -268,7 +270,7 @@ impl Daemon {
         self.session_until(|view| !view.renewing).await
     }
 
-    /// Changes the login of [`Setup::login_in_a_file`], as `login` does.
+    /// Changes the login of [`DaemonSetup::with_login_file`], as `login` does.
     pub async fn change_login(&self, password: &str) {
         std::fs::write(self.home().join("password"), password).unwrap();
         self.running.session().credentials_changed().await;
@@ -276,14 +278,14 @@ impl Daemon {
 
     /// Stops it and returns its home.
     pub async fn stop(self) -> TempDir {
-        self.again().await.home
+        self.restart().await.home
     }
 
     /// Stops it and returns the next one, in the same home and at the same time.
-    pub async fn again(self) -> Setup {
+    pub async fn restart(self) -> DaemonSetup {
         let Self { running, config, home, source, clock, .. } = self;
         running.stop(config.daemon.drain).await;
-        Setup { home, config, source, clock }
+        DaemonSetup { home, config, source, clock }
     }
 }
 
@@ -294,32 +296,32 @@ pub fn needs_root() {
 }
 
 /// Reads the code in an error of the daemon's own.
-pub async fn code(answer: reqwest::Response) -> String {
-    problem(answer).await["code"].as_str().unwrap().to_owned()
+pub async fn error_code(answer: reqwest::Response) -> String {
+    problem_json(answer).await["code"].as_str().unwrap().to_owned()
 }
 
 /// Returns the grants asked for so far, in order.
-pub fn grants(upstream: &Simulator) -> Vec<String> {
+pub fn grant_types(upstream: &Simulator) -> Vec<String> {
     upstream.token_calls().into_iter().map(|call| call.grant.unwrap_or_default()).collect()
 }
 
 /// Returns how many requests for a path prefix have arrived.
-pub fn arrived(upstream: &Simulator, prefix: &str) -> usize {
-    upstream.seen().iter().filter(|seen| seen.path().starts_with(prefix)).count()
+pub fn request_count(upstream: &Simulator, prefix: &str) -> usize {
+    upstream.requests().iter().filter(|seen| seen.path().starts_with(prefix)).count()
 }
 
 /// The path that tells whether a token is alive.
-pub const PROBE: &str = "/api/auth/me";
+pub const PROBE_PATH: &str = "/api/auth/me";
 
 /// What seals the session file: any 16 bytes or more.
-pub const KEY: &str = "a key of our own tests";
+pub const SESSION_KEY: &str = "a key of our own tests";
 
 /// Reads the problem in an answer of the daemon's own.
-pub async fn problem(answer: reqwest::Response) -> serde_json::Value {
+pub async fn problem_json(answer: reqwest::Response) -> serde_json::Value {
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     assert!(answer.headers().contains_key("proxy-status"));
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
 /// Longest wait for an event that must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);

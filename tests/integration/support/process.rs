@@ -17,10 +17,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::{EMAIL, KEY, PASSWORD, PATIENCE, client};
+use super::{EMAIL, EVENT_TIMEOUT, PASSWORD, SESSION_KEY, client};
 
 /// A home directory, and the environment that the service manager gives.
-pub struct Place {
+pub struct ProcessSetup {
     home: TempDir,
     origin: String,
     environment: BTreeMap<&'static str, String>,
@@ -28,7 +28,7 @@ pub struct Place {
     listen: &'static str,
 }
 
-impl Place {
+impl ProcessSetup {
     /// Logs in with what is in the environment; saves the session under a key from systemd.
     pub fn new(upstream: &Simulator) -> Self {
         Self::before(upstream.origin(), upstream.ca_pem())
@@ -40,7 +40,7 @@ impl Place {
         std::fs::write(home.path().join("ca.pem"), ca).unwrap();
         let handed = home.path().join("handed");
         std::fs::create_dir(&handed).unwrap();
-        std::fs::write(handed.join("nexudus-key"), KEY).unwrap();
+        std::fs::write(handed.join("nexudus-key"), SESSION_KEY).unwrap();
         let environment = BTreeMap::from([
             ("HOME", home.path().to_str().unwrap().to_owned()),
             ("CREDENTIALS_DIRECTORY", handed.to_str().unwrap().to_owned()),
@@ -62,7 +62,7 @@ impl Place {
     }
 
     /// Runs as this user, whose home it becomes.
-    pub fn of_user(mut self, uid: u32) -> Self {
+    pub fn with_user(mut self, uid: u32) -> Self {
         for path in ["", "ca.pem", "handed", "handed/nexudus-key"] {
             std::os::unix::fs::chown(self.home.path().join(path), Some(uid), Some(uid)).unwrap();
         }
@@ -79,15 +79,18 @@ impl Place {
     }
 
     /// Returns where the session is saved.
-    pub fn saved(&self) -> PathBuf {
+    pub fn session_file(&self) -> PathBuf {
         self.state("session.sealed")
     }
 
     /// Waits until no pair is on its way to the disk: the lock is held until it is durable.
-    pub async fn durable(&self) {
+    pub async fn wait_durable(&self) {
         let path = self.state("session.lock");
         let locked = move || std::fs::File::open(path).unwrap().lock().unwrap();
-        tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(locked)).await.unwrap().unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, tokio::task::spawn_blocking(locked))
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// Returns the command that serves.
@@ -125,12 +128,12 @@ impl Place {
     }
 
     /// Starts it and waits until it listens.
-    pub async fn start(&self) -> Program {
+    pub async fn start(&self) -> DaemonProcess {
         self.launch(self.serve()).await
     }
 
     /// The same with at most so many open files.
-    pub async fn start_with_files(&self, most: u32) -> Program {
+    pub async fn start_with_max_files(&self, most: u32) -> DaemonProcess {
         let served = self.serve();
         let mut command = Command::new("/usr/bin/prlimit");
         command.arg(format!("--nofile={most}:{most}")).arg(served.get_program());
@@ -140,7 +143,7 @@ impl Place {
     }
 
     /// Hands it this socket, as systemd does, and waits until it listens.
-    pub async fn start_with(&self, listener: &TcpListener) -> Program {
+    pub async fn start_with_listener(&self, listener: &TcpListener) -> DaemonProcess {
         let inner = self.serve();
         let mut command = Command::new("bash");
         command.args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$@\"", "-"]);
@@ -151,7 +154,7 @@ impl Place {
         self.launch(command).await
     }
 
-    async fn launch(&self, mut command: Command) -> Program {
+    async fn launch(&self, mut command: Command) -> DaemonProcess {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = mpsc::unbounded_channel();
@@ -163,8 +166,8 @@ impl Place {
             });
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut program = Program { child, log, address, client: client() };
-        let listening = program.logged(|line| line["address"].is_string()).await;
+        let mut program = DaemonProcess { child, log, address, client: client() };
+        let listening = program.wait_for_log(|line| line["address"].is_string()).await;
         program.address = listening["address"].as_str().unwrap().parse().unwrap();
         program
     }
@@ -175,14 +178,14 @@ impl Place {
 }
 
 /// The program, running.
-pub struct Program {
+pub struct DaemonProcess {
     child: Child,
     log: mpsc::UnboundedReceiver<Value>,
     address: SocketAddr,
     client: reqwest::Client,
 }
 
-impl Program {
+impl DaemonProcess {
     /// Returns its number.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -234,7 +237,7 @@ impl Program {
     }
 
     /// Waits for a line of the log.
-    pub async fn logged(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_for_log(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         let waiting = async {
             loop {
                 let line = self.log.recv().await.expect("it has ended");
@@ -243,7 +246,7 @@ impl Program {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("it logs no such line")
+        tokio::time::timeout(EVENT_TIMEOUT, waiting).await.expect("it logs no such line")
     }
 
     /// Returns the lines of the log that have come and that nobody has waited for.
@@ -264,7 +267,7 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+impl Drop for DaemonProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -15,12 +15,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::records::{Flood, flood};
-use super::{Daemon, PATIENCE, daemon_before};
+use super::tls_records::{Flood, flood};
+use super::{Daemon, EVENT_TIMEOUT, daemon_before};
 
 /// What is done once a request is there.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub enum RawReply {
     /// These bytes; then the next request.
     Keep(String),
     /// These bytes; then a polite end.
@@ -56,19 +56,19 @@ pub enum Reply {
 }
 
 /// The upstream. Answers `POST /api/token` by itself.
-pub struct Exact {
+pub struct RawUpstream {
     pub address: SocketAddr,
     pub ca: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    requests: Arc<Mutex<Vec<ReceivedHead>>>,
     connections: Arc<Mutex<usize>>,
     ended: Arc<Mutex<usize>>,
 }
 
 /// A request, and the number of the connection that it came over.
-type Seen = (usize, String);
+type ReceivedHead = (usize, String);
 
 /// Starts one whose answers `reply` makes of each request's head.
-pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exact {
+pub async fn raw_upstream(reply: impl Fn(&str) -> RawReply + Send + Sync + 'static) -> RawUpstream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -103,18 +103,18 @@ pub async fn exact(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Exa
             });
         }
     });
-    Exact { address, ca: made.cert.pem(), seen, connections, ended }
+    RawUpstream { address, ca: made.cert.pem(), requests: seen, connections, ended }
 }
 
-impl Exact {
+impl RawUpstream {
     /// Returns each request that has come, head and body, the token's left out.
-    pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
     }
 
     /// Returns which connection each of them came over.
-    pub fn came_over(&self) -> Vec<usize> {
-        self.seen.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
+    pub fn connection_ids(&self) -> Vec<usize> {
+        self.requests.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
     }
 
     /// Returns how many connections have been opened.
@@ -130,35 +130,35 @@ impl Exact {
 
 async fn serve(
     mut tls: TlsStream<TcpStream>,
-    reply: &(impl Fn(&str) -> Reply + Send + Sync),
+    reply: &(impl Fn(&str) -> RawReply + Send + Sync),
     number: usize,
-    seen: &Mutex<Vec<Seen>>,
+    seen: &Mutex<Vec<ReceivedHead>>,
 ) {
-    while let Some(head) = until(&mut tls, "\r\n\r\n").await {
+    while let Some(head) = read_to(&mut tls, "\r\n\r\n").await {
         if head.starts_with("POST /api/token ") {
-            body(&mut tls, &head).await;
+            read_body(&mut tls, &head).await;
             let token = r#"{"access_token":"marker-token-5c1d","token_type":"bearer","expires_in":604799,"refresh_token":"r"}"#;
             write(&mut tls, &ok(token)).await;
             continue;
         }
         let reply = reply(&head);
-        if let Reply::Early(answer) = &reply {
+        if let RawReply::Early(answer) = &reply {
             seen.lock().unwrap().push((number, head));
             write(&mut tls, answer).await;
             // What still comes is taken in, or the answer would be lost to a reset.
             tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
             return;
         }
-        if let Reply::Slam(answer) = &reply {
+        if let RawReply::Slam(answer) = &reply {
             seen.lock().unwrap().push((number, head));
             write(&mut tls, answer).await;
             return;
         }
-        if let Reply::Deaf = &reply {
+        if let RawReply::Deaf = &reply {
             seen.lock().unwrap().push((number, head));
             return std::future::pending().await;
         }
-        if let Reply::Echo(answer) = &reply {
+        if let RawReply::Echo(answer) = &reply {
             write(&mut tls, answer).await;
             if echo_body(&mut tls, &head).await.is_none() {
                 return;
@@ -166,11 +166,11 @@ async fn serve(
             seen.lock().unwrap().push((number, head));
             continue;
         }
-        if let Reply::Continue(_) = &reply {
+        if let RawReply::Continue(_) = &reply {
             write(&mut tls, "HTTP/1.1 100 Continue\r\n\r\n").await;
         }
         // A body that breaks off is none: what has not arrived whole has not arrived.
-        let Some(body) = body(&mut tls, &head).await else { return };
+        let Some(body) = read_body(&mut tls, &head).await else { return };
         seen.lock().unwrap().push((number, format!("{head}{body}")));
         match answer(tls, &head, reply).await {
             Some(more) => tls = more,
@@ -183,57 +183,57 @@ async fn serve(
 async fn answer(
     mut tls: TlsStream<TcpStream>,
     head: &str,
-    reply: Reply,
+    reply: RawReply,
 ) -> Option<TlsStream<TcpStream>> {
     match reply {
-        Reply::Keep(answer)
-        | Reply::Continue(answer)
-        | Reply::Early(answer)
-        | Reply::Slam(answer)
-        | Reply::Echo(answer) => {
+        RawReply::Keep(answer)
+        | RawReply::Continue(answer)
+        | RawReply::Early(answer)
+        | RawReply::Slam(answer)
+        | RawReply::Echo(answer) => {
             write(&mut tls, &answer).await;
             return Some(tls);
         }
-        Reply::Held(word, answer) => {
+        RawReply::Held(word, answer) => {
             word.acquire().await.unwrap().forget();
             write(&mut tls, &answer).await;
             return Some(tls);
         }
-        Reply::Close(answer) => {
+        RawReply::Close(answer) => {
             write(&mut tls, &answer).await;
             tls.shutdown().await.ok();
         }
-        Reply::Cut(answer) => write(&mut tls, &answer).await,
-        Reply::Drip(answer) => {
+        RawReply::Cut(answer) => write(&mut tls, &answer).await,
+        RawReply::Drip(answer) => {
             for byte in answer.into_bytes() {
                 tls.write_all(&[byte]).await.ok();
                 tls.flush().await.ok();
             }
             tls.shutdown().await.ok();
         }
-        Reply::Endless(first, again) => {
+        RawReply::Endless(first, again) => {
             write(&mut tls, &first).await;
             while tls.write_all(again.as_bytes()).await.is_ok() {}
         }
-        Reply::Late(first, word, rest) => {
+        RawReply::Late(first, word, rest) => {
             write(&mut tls, &first).await;
             word.acquire().await.unwrap().forget();
             write(&mut tls, &rest).await;
             word.close();
             tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
         }
-        Reply::Switch => {
-            write(&mut tls, &switched(head)).await;
+        RawReply::Switch => {
+            write(&mut tls, &upgrade_response(head)).await;
             echo(tls).await;
         }
-        Reply::Flood(first, kind) => {
+        RawReply::Flood(first, kind) => {
             write(&mut tls, &first).await;
             flood(tls, kind).await;
         }
-        Reply::Deaf => {}
-        Reply::Mute(word) => {
+        RawReply::Deaf => {}
+        RawReply::Mute(word) => {
             word.acquire().await.unwrap().forget();
-            write(&mut tls, &switched(head)).await;
+            write(&mut tls, &upgrade_response(head)).await;
             word.acquire().await.unwrap().forget();
         }
     }
@@ -241,7 +241,7 @@ async fn answer(
 }
 
 /// The answer of RFC 6455 §4.2.2.
-fn switched(head: &str) -> String {
+fn upgrade_response(head: &str) -> String {
     let key = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("sec-websocket-key").then_some(value)
@@ -273,7 +273,7 @@ async fn write(tls: &mut TlsStream<TcpStream>, answer: &str) {
 }
 
 async fn echo_body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<()> {
-    let mut left = length(head);
+    let mut left = content_length(head);
     let mut piece = vec![0; 10_000];
     while left > 0 {
         let read = tls.read(&mut piece).await.ok().filter(|&read| read > 0)?;
@@ -283,22 +283,22 @@ async fn echo_body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<()> {
     tls.flush().await.ok()
 }
 
-fn length(head: &str) -> usize {
+fn content_length(head: &str) -> usize {
     let lower = head.to_ascii_lowercase();
     let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
     length.map_or(0, |length| length.parse().unwrap())
 }
 
-async fn body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<String> {
+async fn read_body(tls: &mut TlsStream<TcpStream>, head: &str) -> Option<String> {
     if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        return until(tls, "0\r\n\r\n").await;
+        return read_to(tls, "0\r\n\r\n").await;
     }
-    let mut bytes = vec![0; length(head)];
+    let mut bytes = vec![0; content_length(head)];
     tls.read_exact(&mut bytes).await.ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-async fn until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> Option<String> {
+async fn read_to(stream: &mut (impl AsyncRead + Unpin), end: &str) -> Option<String> {
     let mut bytes = vec![];
     while !bytes.ends_with(end.as_bytes()) {
         bytes.push(stream.read_u8().await.ok()?);
@@ -312,7 +312,7 @@ pub fn ok(body: &str) -> String {
 }
 
 /// Starts a daemon in front of it.
-pub async fn before(upstream: &Exact) -> Daemon {
+pub async fn daemon_before_raw(upstream: &RawUpstream) -> Daemon {
     daemon_before(upstream.address.port(), &upstream.ca).run().await
 }
 
@@ -329,7 +329,7 @@ pub async fn read_until(stream: &mut (impl AsyncRead + Unpin), end: &str) -> Str
             bytes.push(stream.read_u8().await.unwrap());
         }
     };
-    let done = tokio::time::timeout(PATIENCE, read).await;
+    let done = tokio::time::timeout(EVENT_TIMEOUT, read).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     done.unwrap_or_else(|_| panic!("only this came: {text}"));
     text

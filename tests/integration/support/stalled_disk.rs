@@ -12,19 +12,19 @@ use super::Daemon;
 ///
 /// A write looks at the file that it replaces; here that is a pipe, and opening a pipe waits for
 /// its other end.
-pub struct Stall {
+pub struct StalledDisk {
     path: PathBuf,
     content: Vec<u8>,
 }
 
 impl Daemon {
     /// Stalls the disk. Nothing may be reading the saved session at this moment.
-    pub fn stall(&self) -> Stall {
-        Stall::at(&self.home().join("state/session.sealed"))
+    pub fn stall(&self) -> StalledDisk {
+        StalledDisk::at(&self.home().join("state/session.sealed"))
     }
 }
 
-impl Stall {
+impl StalledDisk {
     /// Stalls the writes of the session saved at `path`.
     pub fn at(path: &Path) -> Self {
         let content = std::fs::read(path).unwrap();
@@ -34,7 +34,7 @@ impl Stall {
     }
 
     /// Lets the write that waits, or the first one to come, go on.
-    pub async fn end(self) {
+    pub async fn recover(self) {
         let (path, content) = (self.path.clone(), self.content.clone());
         let writing = tokio::task::spawn_blocking(move || {
             let mut other_end = OpenOptions::new().write(true).open(path).unwrap();
@@ -53,7 +53,7 @@ impl Stall {
     }
 }
 
-impl Drop for Stall {
+impl Drop for StalledDisk {
     fn drop(&mut self) {
         use std::os::unix::fs::FileTypeExt as _;
         let is_pipe = |path: &Path| path.metadata().is_ok_and(|meta| meta.file_type().is_fifo());
