@@ -61,7 +61,7 @@ impl Imports {
     /// Says whether a file is this module's own or that of a module above it.
     fn is_above(&self, file: &str, module: &[String]) -> bool {
         (0..=module.len()).any(|length| {
-            self.files.get(&module[..length].to_vec()).is_some_and(|it| it.file == file)
+            self.files.get(&module[..length]).is_some_and(|it| it.file == file)
         })
     }
 
