@@ -60,9 +60,8 @@ impl Imports {
 
     /// Says whether a file is this module's own or that of a module above it.
     fn is_above(&self, file: &str, module: &[String]) -> bool {
-        (0..=module.len()).any(|length| {
-            self.files.get(&module[..length]).is_some_and(|it| it.file == file)
-        })
+        (0..=module.len())
+            .any(|length| self.files.get(&module[..length]).is_some_and(|it| it.file == file))
     }
 
     /// Every path that a file names: imported, written out, or through a child module.
