@@ -5,6 +5,7 @@
 //! no parser with the daemon: [`strict`] reads both ends by itself, and refuses what can be read in
 //! two ways.
 
+pub mod self_signed;
 mod strict;
 mod upstream;
 
