@@ -1,10 +1,11 @@
 //! Logging in and out where there is no keychain, as on a server: every message, every exit code.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
+use crate::shared::run_with_input;
 use crate::support::{Home, home};
 
 /// A simulated Nexudus, and a home whose configuration leads to it. The session file's key comes
@@ -39,16 +40,7 @@ impl Place {
 
     /// Runs a command with this on its standard input.
     fn given(&self, line: &str, input: &str) -> String {
-        let mut command = self.home.command(line);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that fails before it reads leaves nobody to write to.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        self.home.format_output(child.wait_with_output().unwrap())
+        self.home.format_output(run_with_input(&mut self.home.command(line), input))
     }
 
     /// Runs a command in a terminal that answers these prompts.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::keyring_prompter::{Person, person};
-use crate::shared::eventually;
+use crate::shared::{eventually, run_with_input};
 
 /// A desktop session without a desktop, and a simulated Nexudus.
 pub(crate) struct Desktop {
@@ -277,14 +277,7 @@ pub(crate) struct Told {
 
 impl Told {
     fn by(command: &mut Command, input: &str) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        let Output { status, stdout, stderr } = run_with_input(command, input);
         Self {
             out: String::from_utf8(stdout).unwrap(),
             err: String::from_utf8(stderr).unwrap(),
