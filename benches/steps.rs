@@ -1,4 +1,4 @@
-//! What a small request pays for each step of its way: `cargo bench --bench steps`.
+//! The cost of each step of a small request: `cargo bench --bench steps`.
 //!
 //! Prints the time and the allocations of one call. Sockets, TLS and hyper are not in it; the whole
 //! way is counted by `tests/allocations.rs` and measured by `compare.py`. The promise is less than a

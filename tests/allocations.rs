@@ -1,4 +1,4 @@
-//! What one request asks of the allocator on the data path: a number that no busy machine blurs.
+//! The allocations of one request on the data path: a number that a busy machine does not change.
 //!
 //! The data path runs on this thread and is counted; the simulator has a thread of its own and is
 //! not.

@@ -24,7 +24,7 @@ pub struct Judge {
     clients: [ClientPolicy; 3],
 }
 
-/// Who sends a head.
+/// The client that sends a head.
 enum Sender<'a> {
     /// No key, and everything is allowed that `policy.deny` does not forbid.
     Unlimited,

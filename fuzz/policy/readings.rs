@@ -1,4 +1,4 @@
-//! What servers make of a path, written from the list in `docs/nexudus-api.md` alone.
+//! The readings of a path by servers, written from the list in `docs/nexudus-api.md` alone.
 //!
 //! Shares nothing with the daemon: every step is tried on what every other step leaves, letter by
 //! letter and without care for what that costs, until nothing new comes of it or [`QUEUE_CAPACITY`] are found.

@@ -199,7 +199,7 @@ impl Stage {
     }
 }
 
-/// What a caller was told.
+/// The response that the client received.
 struct Said {
     bytes: Vec<u8>,
     /// Whether more could have come, had the caller waited.

@@ -10,7 +10,7 @@ pub struct Message {
     pub length: usize,
 }
 
-/// What some bytes begin with.
+/// The beginning of some bytes.
 #[derive(Debug)]
 pub enum Read {
     Message(Message),

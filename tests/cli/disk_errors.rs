@@ -79,7 +79,7 @@ fn a_daemon_on_a_full_disk_serves_calls_a_person_once_and_saves_when_there_is_ro
 
     // `whoami` would log in by itself while there is no daemon.
     eventually("it serves", || place.run("wait").ends_with("=> 0\n"));
-    eventually("somebody is called", || place.calls("session.degraded") == 1);
+    eventually("the notify command runs", || place.calls("session.degraded") == 1);
     let degraded = place.session()["degraded"].as_str().unwrap().to_owned();
     assert!(degraded.contains("No space left on device"), "{degraded}");
     assert!(place.run("status").contains("\n  degraded   the session could not be saved"));
@@ -96,7 +96,7 @@ fn a_daemon_on_a_full_disk_serves_calls_a_person_once_and_saves_when_there_is_ro
     // Well in between: the same cause is told again.
     place.disk.fill();
     assert!(place.run("refresh").starts_with("renewed; "));
-    eventually("somebody is called again", || place.calls("session.degraded") == 2);
+    eventually("the notify command runs again", || place.calls("session.degraded") == 2);
     place.disk.free();
     eventually("it is saved", || place.is_well());
     drop(daemon);

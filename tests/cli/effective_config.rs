@@ -1,4 +1,4 @@
-//! What commands say of a daemon that runs is what that daemon says, not what its file would.
+//! Commands report the running daemon's own configuration, not that of the file.
 
 #![cfg(all(unix, feature = "demo"))]
 

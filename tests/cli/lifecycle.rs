@@ -29,7 +29,7 @@ fn without_a_daemon_every_command_says_so() {
     assert_eq!(home.run("wait --timeout 50ms"), said);
 }
 
-/// What a locked profile is advised must work where no daemon runs.
+/// The hint for a locked profile must work where no daemon runs.
 #[test]
 fn a_profile_is_locked_and_unlocked_without_a_daemon() {
     let nexudus = Nexudus::start();
@@ -89,7 +89,7 @@ fn a_daemon_is_waited_for_looked_at_and_stopped() {
     assert!(home.run("unlock").starts_with("unlocked; token: "));
     assert_eq!(home.run("wait"), "=> 0\n");
     assert_eq!(home.run("stop"), "stopped\n=> 0\n");
-    // Whoever stops it may start the next at once.
+    // After `stop` returns, the next daemon can start at once.
     let mut next = nexudus.serve(&home, |_| {});
     assert_eq!(home.run("wait"), "=> 0\n");
 

@@ -215,7 +215,7 @@ fn what_cannot_be_a_login_is_not_sent() {
     assert!(place.simulator.token_calls().is_empty());
 }
 
-/// What it prints is whole all the same: whether there is access is a part of it.
+/// The output is complete all the same: API access is a part of it.
 #[test]
 fn whoami_exits_as_login_does_where_there_is_no_api_access() {
     let place = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD).member());
@@ -635,7 +635,7 @@ fn whoami_waits_for_the_next_code_where_this_one_was_used_and_says_so() {
     assert!(heard.starts_with("note: this 2FA code was used already: waiting "), "{heard}");
 }
 
-/// What `login` stores would not be read before a login that is given in another way.
+/// A login of another source would be read before the one that `login` stores.
 #[test]
 fn a_login_that_is_turned_down_is_mended_where_it_was_read() {
     let wrong = || place_of(Account::new(DEMO_EMAIL, "another"));

@@ -316,7 +316,7 @@ fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
     assert_eq!((code, &json["exit_code"]), (Some(125), &125.into()));
 }
 
-/// Whoever takes the key away while the command runs has said so.
+/// A person who revokes the key while the command runs means it.
 #[test]
 fn a_run_whose_key_was_revoked_ends_without_a_warning() {
     let (_upstream, home) = stage();

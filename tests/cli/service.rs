@@ -191,7 +191,7 @@ fn a_daemon_that_was_started_by_hand_is_in_the_way() {
     let place = Place::new();
     let mut serve = place.home.command("serve --listen 127.0.0.1:0 --credentials env");
     let mut daemon = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Nobody has logged in: it says so as soon as it runs.
+    // Without a login `wait` ends as soon as the daemon runs.
     assert!(place.run("wait").ends_with("=> 3\n"));
 
     let said = place.run("service install");

@@ -1,4 +1,4 @@
-//! What the log, the status and an answer say of what went wrong is enough to repair it.
+//! The log, the status and a response say enough about an error to repair it.
 
 use nexudus_proxy::config::Origin;
 use nexudus_proxy::session::SessionState;

@@ -1,4 +1,4 @@
-//! Whoever watches sees what is so, and no secret.
+//! Status, metrics, events and logs tell the truth, and no secret.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -388,7 +388,7 @@ async fn a_stranger_who_holds_many_connections_keeps_nobody_from_acting() {
     let daemon = daemon(&upstream).set(|config| config.admin.users = named).run().await;
     open(daemon.home());
     let socket = Paths::rooted_at(daemon.home()).admin_socket();
-    // Each is connected before the next begins, and taken up before whoever comes later.
+    // Each is connected before the next begins, and accepted in that order.
     let hold = r#"use Socket; $| = 1;
         for (1..70) {
             socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
@@ -508,7 +508,7 @@ fn counts<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
     pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
-/// Nobody has to read along to learn afterwards why requests failed.
+/// The metrics tell afterwards why requests failed, without anyone reading the log meanwhile.
 #[tokio::test]
 async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() {
     let upstream = upstream().start().unwrap();

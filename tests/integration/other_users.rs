@@ -258,7 +258,7 @@ impl Stranger {
         let mut command = Command::new("prlimit");
         command.args(["--nofile=16384:16384", "setpriv"]);
         command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
-        // Perl is part of every Debian, and not below somebody's home directory.
+        // Perl is part of every Debian, and other users may run it.
         command.args(["perl", "-MIO::Socket::INET", "-e", &format!("$| = 1; {script}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();

@@ -1,4 +1,4 @@
-//! No throttle error reaches anybody whom waiting can spare it.
+//! No client sees a throttle error that waiting could have avoided.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -398,8 +398,8 @@ async fn waiting(daemon: &Daemon, wanted: usize) {
     tokio::time::timeout(EVENT_TIMEOUT, reached).await.expect("the line stays as it is");
 }
 
-/// What so many clients got that each ask so many times, without pause, and what was learned:
-/// daemon and upstream have clocks that are moved by `step` milliseconds whenever everybody waits
+/// The responses to so many clients that each ask so many times without pause, and the learned limit:
+/// daemon and upstream have clocks that are moved by `step` milliseconds whenever all clients wait
 /// for their turn.
 async fn crowd(crowd: (usize, usize), step: u64, set: impl FnOnce(&mut Settings)) -> Pace {
     let upstream = upstream().frozen_clock().set(set).start().unwrap();
@@ -408,7 +408,7 @@ async fn crowd(crowd: (usize, usize), step: u64, set: impl FnOnce(&mut Settings)
     served(&daemon, &upstream, &hand, Kind::Read, crowd, step).await
 }
 
-/// What a crowd asks for.
+/// The requests of a crowd.
 #[derive(Clone, Copy)]
 enum Kind {
     Read,
@@ -474,7 +474,7 @@ async fn served(
         }
     };
     let all = async { tokio::join!(join_all((0..clients).map(ask)), time) };
-    tokio::time::timeout(secs(120), all).await.expect("everybody is served");
+    tokio::time::timeout(secs(120), all).await.expect("all clients are served");
     let windows = kind.view(daemon).windows;
     Pace { seen: kind.seen(upstream), learned: windows.iter().map(ToString::to_string).collect() }
 }

@@ -1,4 +1,4 @@
-//! A WebSocket goes through where that is wanted, for whoever may write, and ends with either side.
+//! A WebSocket passes where it is enabled, for clients that may write, and ends with either side.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ async fn nodes_own_websocket_is_served_as_by_the_host() {
         asks.output().await.unwrap().status.success()
     };
     if !has_one(&[]).await {
-        // Node 20 has it behind an option; an older one has none, and nobody uses it there.
+        // Node 20 has WebSocket behind an option; older ones have none.
         node = &["--experimental-websocket", "with_websocket.mjs"];
         if !has_one(&node[..1]).await {
             return;

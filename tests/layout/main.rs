@@ -24,7 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("person", &["cli"]),
 ];
 
-/// What only some files may contain, and which.
+/// Text that only some files may contain, and those files.
 const OWNED: &[(&str, &[&str])] = &[
     // The end of the process.
     ("process::exit(", &["main.rs"]),
@@ -186,7 +186,7 @@ fn the_simulator_does_not_know_the_proxy() {
 
 /// One file of `src`.
 struct Source {
-    /// Its path below `src`, with slashes.
+    /// The path below the source folder, with slashes.
     name: String,
     text: String,
     /// The text without comments and without its tests.
