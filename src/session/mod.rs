@@ -5,31 +5,13 @@
 //! rest (`sealed_file.rs`). [`Session`] is the handle to it: clones are cheap, and dropping a request
 //! that waits here cancels nothing.
 
-pub mod endpoint;
-pub mod state;
-
-mod binding;
-mod crypto;
-mod epoch;
 mod error;
-mod event;
-mod login;
-mod login_attempts;
 mod offline_session;
-mod permission_cache;
-mod probe;
-mod record;
-mod resume;
-mod schedule;
-mod sealed_file;
-mod shared;
+mod refresh;
+mod spawn;
+pub mod state;
 mod status;
-mod task;
-mod token_fetch;
-mod token_response;
-mod token_store;
-mod totp;
-mod write_queue;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,18 +20,18 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::endpoint::Issuer;
 pub use self::error::{Cause, Error, MissingLogin};
 pub use self::offline_session::{
     LoginRejection, OfflineSession, origins_with_login, remove_all, self_test_keychain, set_locked,
 };
-use self::permission_cache::RequestKey;
-use self::probe::{ProbeVerdict, RejectedToken};
-use self::shared::{Availability, CommandSender, SessionCommand, SharedSession};
-pub use self::status::{LastError, SessionState, SessionStatus, StoreInfo};
+pub use self::refresh::endpoint::{self, Issuer};
+use self::refresh::permission_cache::RequestKey;
+use self::refresh::probe::{ProbeVerdict, RejectedToken};
+use self::refresh::shared::{Availability, CommandSender, SessionCommand, SharedSession};
 #[doc(hidden)]
-pub use self::task::FetchStep;
-pub use self::task::SessionTask;
+pub use self::refresh::task::FetchStep;
+pub use self::refresh::task::SessionTask;
+pub use self::status::{LastError, SessionState, SessionStatus, StoreInfo};
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;

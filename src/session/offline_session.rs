@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binding::Binding;
-use super::endpoint::{Grant, Issuer};
-use super::epoch::Epochs;
-use super::error::{Cause, Error};
-use super::login_attempts::{self, LoginAttempts};
-use super::record::{StoredSession, TokenPair};
-use super::sealed_file::{self, SessionLock};
-use super::status::StoreInfo;
-use super::task::run_blocking;
-use super::token_response::{TokenError, TokenGrant};
-use super::token_store::{self, TokenStore};
-use super::totp::TotpCode;
 use crate::clock::Clock;
 use crate::config::{self, Origin};
 use crate::credentials::{self, Credentials, Keychain, Login};
+use crate::session::error::{Cause, Error};
+use crate::session::refresh::endpoint::{Grant, Issuer};
+use crate::session::refresh::login_attempts::{self, LoginAttempts};
+use crate::session::refresh::token_response::{TokenError, TokenGrant};
+use crate::session::refresh::totp::TotpCode;
+use crate::session::spawn::run_blocking;
+use crate::session::status::StoreInfo;
+use crate::session::store::binding::Binding;
+use crate::session::store::epoch::Epochs;
+use crate::session::store::record::{StoredSession, TokenPair};
+use crate::session::store::sealed_file::{self, SessionLock};
+use crate::session::store::token_store::{self, TokenStore};
 
 /// The saved session of a profile, while no other process may change it.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::error::Error;
-use super::shared::Snapshot;
+use crate::session::error::Error;
+use crate::session::refresh::shared::Snapshot;
 
 /// The session at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
