@@ -1,9 +1,9 @@
 //! The token endpoint and the probe, over HTTP.
 //!
-//! Two calls exist: `POST /api/token` with a form, and `GET /api/auth/me` whose body is thrown
-//! away because it holds login material. Both grants carry the header `client_id`: Nexudus binds
-//! a refresh token to it, and takes the e-mail address where it is missing. What an answer means
-//! is decided in `token_response.rs`.
+//! Two calls exist: `POST /api/token` with a form, and `GET /api/auth/me`, whose body is dropped
+//! because it holds login material. Both grants carry the header `client_id`: Nexudus binds a refresh
+//! token to it, and uses the e-mail address where it is missing. `token_response.rs` says what a
+//! response means.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -14,17 +14,20 @@ use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
+pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
-pub use super::token_response::{TokenError, TokenGrant};
+use super::totp::TotpCode;
+use crate::credentials::Login;
 use crate::secret::Secret;
 use crate::session::error::Cause;
+pub use crate::session::token::TokenGrant;
 use crate::throttle::{self, RetryDecision, Throttle};
 use crate::upstream::Unresolved;
 
-/// What the keeper asks of Nexudus.
+/// What the session asks of Nexudus.
 pub trait Issuer: Send + Sync + 'static {
-    /// Returns the origin that tokens come from, as [`crate::config::Origin`] writes it: what is
-    /// kept of a session is bound to it.
+    /// Returns the origin that tokens come from, as [`crate::config::Origin`] writes it: a saved
+    /// session is bound to it.
     fn origin(&self) -> &str;
 
     /// Asks for a pair of tokens.
@@ -41,7 +44,7 @@ pub trait Issuer: Send + Sync + 'static {
 /// What is offered for a pair of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// The single-use token of the last answer.
+    /// The single-use refresh token of the last response.
     Refresh(Secret),
     /// The login itself.
     Password {
@@ -54,6 +57,17 @@ pub enum Grant {
     },
 }
 
+impl Grant {
+    /// Offers a login, with a 2FA code if there is one.
+    pub(crate) fn password(login: &Login, code: &TotpCode) -> Self {
+        Self::Password {
+            email: login.email.clone(),
+            password: login.password.clone(),
+            totp: code.digits().cloned(),
+        }
+    }
+}
+
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -61,11 +75,11 @@ pub enum Probe {
     Alive,
     /// The token is refused.
     Dead,
-    /// The answer says nothing about the token, or there was none.
+    /// The response says nothing about the token, or none came.
     Unclear,
 }
 
-/// Asks Nexudus itself.
+/// Asks Nexudus itself, over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpIssuer {
     client: reqwest::Client,
@@ -74,34 +88,35 @@ pub struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// Asks at `origin`, such as `https://spaces.nexudus.com`, through a client made by [`configure_client`],
-    /// as fast as `throttle` allows for the daemon's own calls.
+    /// Asks at `origin`, such as `https://spaces.nexudus.com`, through a client made by
+    /// [`configure_client`], as fast as `throttle` allows for the daemon's own calls.
     pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
         Self { client, origin: origin.into(), throttle }
     }
 
-    /// Asks, and again while Nexudus throttles, for as long as [`THROTTLE_TIMEOUT`]; then the throttle answer
-    /// is the answer. `again`: it may be sent more than once.
+    /// Sends a request, and sends it again while Nexudus throttles, for as long as
+    /// [`THROTTLE_TIMEOUT`]; then the throttle response is the result. `repeatable`: the request may be
+    /// sent more than once.
     async fn send(
         &self,
         request: impl Fn() -> reqwest::RequestBuilder,
         (method, path): (Method, &str),
-        again: bool,
+        repeatable: bool,
     ) -> Result<reqwest::Response, CallError> {
-        let mut turn = self.throttle.internal(&method, path, THROTTLE_TIMEOUT);
-        let mut slot = turn.acquire().await?;
+        let mut reservation = self.throttle.internal(&method, path, THROTTLE_TIMEOUT);
+        let mut permit = reservation.acquire().await?;
         loop {
             let response = request().send().await.map_err(CallError::Lost)?;
-            let answer = throttle::ResponseHead {
+            let head = throttle::ResponseHead {
                 status: response.status(),
                 headers: response.headers(),
                 is_end_of_stream: response.content_length() == Some(0),
             };
-            if slot.observe(&answer, again) != RetryDecision::Retry {
+            if permit.observe(&head, repeatable) != RetryDecision::Retry {
                 return Ok(response);
             }
-            let Ok(another) = turn.acquire().await else { return Ok(response) };
-            slot = another;
+            let Ok(next) = reservation.acquire().await else { return Ok(response) };
+            permit = next;
         }
     }
 
@@ -118,26 +133,26 @@ impl HttpIssuer {
     ///
     /// # Errors
     ///
-    /// When there is no answer.
+    /// When no response comes within 30 s.
     pub async fn me(
         &self,
         bearer: &HeaderValue,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Cause> {
         let lost = || Cause::new("Nexudus did not answer who is logged in");
-        let asked = async {
+        let request = async {
             let response = self.request_me(bearer).await.map_err(|_| lost())?;
             let status = response.status();
             let body = response.bytes().await.map_err(|_| lost())?;
             Ok((status, Zeroizing::new(body.to_vec())))
         };
         let late = |_| Cause::new("Nexudus did not answer who is logged in within 30 s");
-        tokio::time::timeout(ME_TIMEOUT, asked).await.map_err(late)?
+        tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
     }
 }
 
-/// Turns off what must not happen behind our back: redirects, retries, the environment's proxies,
-/// the `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression
-/// are not compiled in. A proxy that the user configured is added afterwards.
+/// Turns off what reqwest must not do by itself: redirects, retries, the environment's proxies, the
+/// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are not
+/// compiled in. The caller adds the proxy that the user configured.
 pub fn configure_client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     builder
         .redirect(reqwest::redirect::Policy::none())
@@ -158,10 +173,10 @@ impl Issuer for HttpIssuer {
             let request = request.header(header::ACCEPT, "application/json");
             request.header("client_id", client_id).form(&form_fields(grant))
         };
-        // A password that was looked at after all would be a second try of it: each attempt is
-        // noted before it leaves, so the keeper makes the next one.
-        let again = matches!(grant, Grant::Refresh(_));
-        let sent = self.send(request, (Method::POST, TOKEN_PATH), again).await;
+        // If Nexudus looked at the password after all, a repetition would be a second try of it. Each
+        // try is recorded before it leaves, so the next one is a new attempt.
+        let repeatable = matches!(grant, Grant::Refresh(_));
+        let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
         let mut response = sent.map_err(CallError::into_failure)?;
         let status = response.status();
         let retry_after = token_response::parse_retry_after(response.headers());
@@ -188,8 +203,8 @@ impl Issuer for HttpIssuer {
     }
 }
 
-/// Anything that was answered by somebody who looked at the token and did not mind it is `Alive`:
-/// a 404 would only mean that the probe's path has moved.
+/// A response of a server that looked at the token and accepted it means `Alive`: a 404 would only
+/// mean that the probe's path has moved.
 fn classify_probe(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
     let to_login = location
         .and_then(|location| location.to_str().ok())
@@ -222,14 +237,14 @@ fn form_fields(grant: &Grant) -> Vec<(&'static str, &str)> {
     }
 }
 
-/// Why a call got no answer.
+/// Why a call got no response.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
-    /// Nexudus throttles, and our turn would come too late.
+    /// Nexudus throttles, and the call would wait too long.
     #[error(transparent)]
     Throttled(#[from] throttle::Error),
-    /// The request, or its answer, was lost.
-    #[error("the request or its answer was lost")]
+    /// The request, or its response, was lost.
+    #[error("the request or its response was lost")]
     Lost(reqwest::Error),
 }
 
@@ -245,16 +260,16 @@ impl CallError {
     }
 }
 
-/// A request that never left is harmless; one that left may have been executed.
+/// A request that never left is harmless; a request that left may have been executed.
 fn lost_response(error: &reqwest::Error) -> TokenError {
     if error.is_connect() || error.is_builder() {
         return TokenError::unreachable(&connect_error_text(error));
     }
-    TokenError::Ambiguous(Cause::new("the token endpoint's answer was lost"))
+    TokenError::Ambiguous(Cause::new("the token endpoint's response was lost"))
 }
 
-/// Says why there is no connection. The error's own text is not used: it can hold the address with
-/// a user's proxy password.
+/// Returns why there is no connection. The error's own text is not used: it can hold the address of
+/// a proxy with the user's password.
 fn connect_error_text(error: &reqwest::Error) -> String {
     let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let said = causes.find_map(|cause| {
@@ -263,14 +278,14 @@ fn connect_error_text(error: &reqwest::Error) -> String {
         }
         cause.downcast_ref::<io::Error>().and_then(system_message)
     });
-    said.unwrap_or_else(|| match error.is_timeout() {
-        true => "no connection in time".to_owned(),
-        false => "no connection".to_owned(),
+    said.unwrap_or_else(|| {
+        let text = if error.is_timeout() { "no connection in time" } else { "no connection" };
+        text.to_owned()
     })
 }
 
-/// Returns the words of the system or of rustls. An error that wraps another is no source of it,
-/// so the innermost one is looked for here.
+/// Returns the message of the system or of rustls. An I/O error that wraps another does not name it
+/// as its source, so this function looks for the innermost error.
 fn system_message(error: &io::Error) -> Option<String> {
     let Some(inner) = error.get_ref() else {
         return error.raw_os_error().map(|_| error.to_string());
@@ -282,149 +297,17 @@ fn system_message(error: &io::Error) -> Option<String> {
 }
 
 const TOKEN_PATH: &str = "/api/token";
-/// What tells whether a token is alive.
+/// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
 
-/// Longest wait for a turn: half of the shortest ceiling above us, a probe's 10 s.
+/// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of a caller.
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest wait of a person for their own name.
+/// Longest wait of the user for their own name.
 const ME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Largest token answer read, in bytes: a real one has less than 2 KiB.
+/// Largest token response read, in bytes: a real one has less than 2 KiB.
 const MAX_RESPONSE_SIZE: usize = 64 * 1024;
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::config;
-
-    #[tokio::test]
-    async fn both_grants_are_forms_with_the_client_id_as_a_header() {
-        let (origin, seen) = answering("HTTP/1.1 200 OK\r\ncontent-length: 20\r\nconnection: close\r\n\r\n{\"access_token\":\"t\"}").await;
-        let issuer = issuer_at(origin);
-        let password = Secret::new("p&ss");
-        let grant = Grant::Password {
-            email: "ada@example.test".into(),
-            password,
-            totp: Some(Secret::new("123456")),
-        };
-
-        let issued = issuer.issue(&grant, "c-1").await.unwrap();
-
-        let request = seen.await.unwrap();
-        assert_eq!(issued.access.expose(), "t");
-        assert!(request.starts_with("POST /api/token HTTP/1.1\r\n"), "{request}");
-        assert!(request.contains("client_id: c-1\r\n"), "{request}");
-        assert!(request.contains("application/x-www-form-urlencoded"), "{request}");
-        assert!(request.ends_with(
-            "grant_type=password&username=ada%40example.test&password=p%26ss&totp=123456"
-        ));
-        assert_eq!(
-            form_fields(&Grant::Refresh(Secret::new("r1"))),
-            [("grant_type", "refresh_token"), ("refresh_token", "r1")]
-        );
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_never_ends_is_cut() {
-        let head = "HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n";
-        let (origin, _seen) = answering(&format!("{head}{}", "x".repeat(99_999))).await;
-
-        let failure = refresh(&origin).await.unwrap_err();
-
-        assert!(matches!(failure, TokenError::Transient { .. }), "{failure:?}");
-    }
-
-    #[tokio::test]
-    async fn a_lost_answer_is_told_from_a_request_that_never_left() {
-        let (origin, _seen) = answering("").await;
-        let lost = refresh(&origin).await.unwrap_err();
-        assert!(matches!(lost, TokenError::Ambiguous(_)), "{lost:?}");
-
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let never_left = refresh(&format!("http://{nobody}")).await.unwrap_err();
-        let TokenError::Transient { cause, .. } = never_left else { panic!("{never_left:?}") };
-        assert!(
-            cause.message().starts_with("the token endpoint cannot be reached: Connection refused"),
-            "{cause}"
-        );
-    }
-
-    #[test]
-    fn a_probe_is_judged_by_its_status() {
-        let status = |code| classify_probe(StatusCode::from_u16(code).unwrap(), None);
-        for (code, verdict) in [
-            (200, Probe::Alive),
-            (204, Probe::Alive),
-            (403, Probe::Alive),
-            (404, Probe::Alive),
-            (401, Probe::Dead),
-            (302, Probe::Unclear),
-            (408, Probe::Unclear),
-            (409, Probe::Unclear),
-            (429, Probe::Unclear),
-            (500, Probe::Unclear),
-            (503, Probe::Unclear),
-        ] {
-            assert_eq!(status(code), verdict, "{code}");
-        }
-        let to = |place| Some(HeaderValue::from_static(place));
-        assert_eq!(classify_probe(StatusCode::FOUND, to("/en/User/Login").as_ref()), Probe::Dead);
-        assert_eq!(classify_probe(StatusCode::FOUND, to("/en/").as_ref()), Probe::Unclear);
-        assert_eq!(classify_probe(StatusCode::OK, to("/login").as_ref()), Probe::Alive);
-    }
-
-    fn issuer_at(origin: impl Into<String>) -> HttpIssuer {
-        let throttle = Throttle::new(&config::Throttle::default(), Clock::system());
-        HttpIssuer::new(plain_client(), origin, throttle)
-    }
-
-    async fn refresh(origin: &str) -> Result<TokenGrant, TokenError> {
-        let grant = Grant::Refresh(Secret::new("r"));
-        issuer_at(origin).issue(&grant, "c").await
-    }
-
-    /// Answers one connection, once it has sent a whole request.
-    async fn answering(answer: &str) -> (String, tokio::sync::oneshot::Receiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, seen) = tokio::sync::oneshot::channel();
-        let answer = answer.to_owned();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = String::new();
-            let mut buffer = [0; 4096];
-            while !is_whole(&request) {
-                let length = stream.read(&mut buffer).await.unwrap();
-                assert_ne!(length, 0, "the request ended early");
-                request.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
-            }
-            let _ = sender.send(request);
-            let _ = stream.write_all(answer.as_bytes()).await;
-        });
-        (origin, seen)
-    }
-
-    fn is_whole(request: &str) -> bool {
-        let Some((head, body)) = request.split_once("\r\n\r\n") else {
-            return false;
-        };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-        length.is_none_or(|length| body.len() >= length.parse().unwrap())
-    }
-
-    fn plain_client() -> reqwest::Client {
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        configure_client(reqwest::Client::builder()).tls_backend_preconfigured(tls).build().unwrap()
-    }
-}
+mod tests;

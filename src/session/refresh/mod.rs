@@ -1,5 +1,6 @@
 //! How the session gets its tokens: the task that owns it, and one attempt after another.
 
+pub(crate) mod context;
 pub mod endpoint;
 pub(crate) mod login_attempts;
 pub(crate) mod permission_cache;
@@ -10,5 +11,6 @@ pub(crate) mod token_response;
 pub(crate) mod totp;
 
 mod login;
+mod outcome;
 mod saved_session;
 mod token_fetch;

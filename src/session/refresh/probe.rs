@@ -1,4 +1,4 @@
-//! Probes: one in flight, and its verdict shared with everybody who asks about the same token.
+//! Probes: at most one is in flight, and all who ask about the same token share its verdict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,87 +7,85 @@ use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::context::FetchContext;
 use super::endpoint::{Issuer, Probe};
 use super::permission_cache::RequestKey;
-use super::token_fetch::FetchContext;
 use crate::session::spawn::{join_slot, spawn};
 
 /// What is known about a token that was answered with 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeVerdict {
-    /// It is alive, so the 401 was about permission.
+    /// The token is alive, so the 401 was about permission.
     Alive,
     /// The same, from a verdict that is a few seconds old: good for this 401, not to be
     /// remembered.
     AliveBefore,
     /// The probe says nothing about this 401: ask again.
     Retry,
-    /// Even a new token is refused: there is no better one to be had.
+    /// The API rejects even a new token: another would be no better.
     NoAccess,
-    /// It is gone; there is another, or will be.
+    /// The token is dead; there is another, or will be.
     Replaced,
-    /// Nobody can say.
+    /// The probe brought no verdict.
     Unclear,
 }
 
-/// A 401: which token it was to, and how many probes had begun when its request was sent.
+/// The token of a request that was answered with 401, and how many probes had begun when the request
+/// was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RejectedToken {
     pub(crate) generation: u64,
     pub(crate) probes_started: u64,
 }
 
-/// One who waits for a verdict.
+/// A caller that waits for a verdict.
 #[derive(Debug)]
 pub(crate) struct ProbeWaiter {
     pub(crate) rejection: RejectedToken,
-    /// What was refused, to be remembered.
+    /// The request that was refused, for the permission cache.
     pub(crate) request: Option<RequestKey>,
     pub(crate) reply: oneshot::Sender<ProbeVerdict>,
 }
 
-/// The probe in flight, who waits for it, and the last verdict.
+/// The probe in flight, the callers that wait for it, and the last verdict.
 ///
-/// That a token is alive is believed of requests which were sent before the probe: to a later one
-/// it may have been revoked in between. That it is dead is believed of all.
+/// The verdict that a token is alive applies to requests which were sent before the probe: the token
+/// may have been revoked since. The verdict that a token is dead applies to all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     running: Option<JoinHandle<Probe>>,
     generation: u64,
-    /// Counts the probes that have begun.
+    /// How many probes have begun.
     started: u64,
     waiters: Vec<ProbeWaiter>,
     last: Option<(u64, ProbeVerdict, Duration)>,
 }
 
 impl Probes {
-    /// Answers about a token of ours, now or once a probe has ended. Returns how many probes have
+    /// Replies about a token of ours, now or once a probe has ended. Returns how many probes have
     /// begun.
     pub(crate) fn submit<I: Issuer>(
         &mut self,
-        desk: &Arc<FetchContext<I>>,
-        waits: ProbeWaiter,
+        context: &Arc<FetchContext<I>>,
+        waiter: ProbeWaiter,
         header: HeaderValue,
         now: Duration,
     ) -> u64 {
-        let rejection = waits.rejection;
-        if let Some(judged) = self.cached(rejection, now) {
-            let _ = waits.reply.send(if judged == ProbeVerdict::Alive {
-                ProbeVerdict::AliveBefore
-            } else {
-                judged
-            });
+        let rejection = waiter.rejection;
+        if let Some(verdict) = self.cached(rejection, now) {
+            let is_alive = verdict == ProbeVerdict::Alive;
+            let _ = waiter.reply.send(if is_alive { ProbeVerdict::AliveBefore } else { verdict });
             return self.started;
         }
-        self.waiters.push(waits);
+        self.waiters.push(waiter);
         if self.running.is_none() {
             self.generation = rejection.generation;
             self.started += 1;
-            let (desk, deadline) = (desk.clone(), now + PROBE_TIMEOUT);
+            let (context, deadline) = (context.clone(), now + PROBE_TIMEOUT);
             self.running = Some(spawn(async move {
                 tokio::select! {
-                    found = desk.issuer.probe(&header) => found,
-                    () = desk.clock.wait_until(deadline) => Probe::Unclear,
+                    found = context.issuer.probe(&header) => found,
+                    () = context.clock.wait_until(deadline) => Probe::Unclear,
                 }
             }));
         }
@@ -96,13 +94,13 @@ impl Probes {
 
     /// Returns the last verdict, if it is fresh and about this 401.
     fn cached(&self, rejection: RejectedToken, now: Duration) -> Option<ProbeVerdict> {
-        let (generation, judged, until) = self.last?;
+        let (generation, verdict, until) = self.last?;
         let is_known = generation == rejection.generation && now < until;
-        (is_known && self.applies_to(rejection, judged)).then_some(judged)
+        (is_known && self.applies_to(rejection, verdict)).then_some(verdict)
     }
 
-    fn applies_to(&self, rejection: RejectedToken, judged: ProbeVerdict) -> bool {
-        judged != ProbeVerdict::Alive || rejection.probes_started < self.started
+    fn applies_to(&self, rejection: RejectedToken, verdict: ProbeVerdict) -> bool {
+        verdict != ProbeVerdict::Alive || rejection.probes_started < self.started
     }
 
     /// Waits for the end of the probe in flight. Giving up the wait changes nothing.
@@ -111,37 +109,37 @@ impl Probes {
         (self.generation, found)
     }
 
-    /// Answers everybody who waits, and keeps the verdict for a while. What turns out to be about
-    /// permission is noted first: whoever asks the same a moment later needs no probe.
+    /// Replies to all callers that wait, and keeps the verdict for a while. Requests that lack
+    /// permission are recorded first: the same request a moment later needs no probe.
     pub(crate) fn resolve(
         &mut self,
         generation: u64,
-        judged: ProbeVerdict,
+        verdict: ProbeVerdict,
         now: Duration,
-        note: impl Fn(&RequestKey),
+        record: impl Fn(&RequestKey),
     ) {
-        let span = match judged {
+        let ttl = match verdict {
             ProbeVerdict::Alive | ProbeVerdict::AliveBefore => ALIVE_TTL,
             ProbeVerdict::NoAccess => NO_ACCESS_TTL,
             ProbeVerdict::Unclear => UNCLEAR_TTL,
             ProbeVerdict::Replaced | ProbeVerdict::Retry => Duration::ZERO,
         };
-        self.last = Some((generation, judged, now + span));
-        for ProbeWaiter { rejection, request: asked, reply } in std::mem::take(&mut self.waiters) {
-            let is_about = rejection.generation == generation && self.applies_to(rejection, judged);
-            if let Some(asked) = asked.filter(|_| is_about && judged == ProbeVerdict::Alive) {
-                note(&asked);
+        self.last = Some((generation, verdict, now + ttl));
+        for ProbeWaiter { rejection, request, reply } in std::mem::take(&mut self.waiters) {
+            let applies = rejection.generation == generation && self.applies_to(rejection, verdict);
+            if let Some(request) = request.filter(|_| applies && verdict == ProbeVerdict::Alive) {
+                record(&request);
             }
-            let _ = reply.send(if is_about { judged } else { ProbeVerdict::Retry });
+            let _ = reply.send(if applies { verdict } else { ProbeVerdict::Retry });
         }
     }
 }
 
-/// How long a living token is believed to have lived: the time in which a burst of requests that
-/// were sent before the probe comes back.
+/// How long the verdict that a token is alive holds: the time in which the responses to a burst of
+/// requests that were sent before the probe come back.
 const ALIVE_TTL: Duration = Duration::from_secs(5);
 
-/// How often an account without API access is looked at again.
+/// How often an account without API access is probed again.
 const NO_ACCESS_TTL: Duration = Duration::from_secs(5 * 60);
 
 /// Shortest time between two probes without a verdict.

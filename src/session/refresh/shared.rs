@@ -1,4 +1,4 @@
-//! What the handles and the keeper share: the latest state to read, and commands to send.
+//! What the handles and the session task share: the latest state to read, and commands to send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,23 +11,23 @@ use super::permission_cache::{PermissionCache, RequestKey};
 use super::probe::{ProbeVerdict, RejectedToken};
 use crate::clock::Clock;
 use crate::credentials::CredentialSource;
-use crate::session::Bearer;
 use crate::session::error::Error;
 use crate::session::state::schedule::Token;
-use crate::session::status::StoreInfo;
+use crate::session::store::token_store::StoreInfo;
+use crate::session::token::Bearer;
 
-/// What a handle asks of the keeper.
+/// What a handle asks of the session task.
 #[derive(Debug)]
 pub(crate) enum SessionCommand {
     /// A request found no valid token.
     Tick,
-    /// A body that cannot be sent twice waits near the end of this token's life. The answer says
-    /// whether an attempt is under way.
+    /// A request whose body cannot be sent twice waits near the end of this token's life. The reply
+    /// says whether an attempt is under way.
     RenewalRequested { generation: u64, reply: oneshot::Sender<bool> },
-    /// What was a 401 to this token about?
+    /// Find out why a request with this token was answered with 401.
     ClassifyUnauthorized {
         rejection: RejectedToken,
-        asked: Option<RequestKey>,
+        request: Option<RequestKey>,
         reply: oneshot::Sender<ProbeVerdict>,
     },
     /// Renew now.
@@ -38,7 +38,7 @@ pub(crate) enum SessionCommand {
     LogOut(oneshot::Sender<()>),
     /// Lock or unlock.
     Lock { locked: bool, reply: oneshot::Sender<()> },
-    /// Start nothing new and answer when all is at rest.
+    /// Start nothing new, and reply when everything is on disk.
     Flush(oneshot::Sender<()>),
 }
 
@@ -53,6 +53,8 @@ pub(crate) struct Snapshot {
     pub(crate) lacks_access: bool,
     /// How many attempts have ended.
     pub(crate) fetches_ended: u64,
+    /// How many new pairs this process has got.
+    pub(crate) renewals: u64,
     pub(crate) account: Option<String>,
     pub(crate) login_source: Option<CredentialSource>,
     pub(crate) store: Option<StoreInfo>,
@@ -61,7 +63,7 @@ pub(crate) struct Snapshot {
     pub(crate) is_saved: bool,
 }
 
-/// Shared by all handles and the keeper.
+/// The state that all handles and the session task share.
 #[derive(Debug)]
 pub(crate) struct SharedSession {
     pub(crate) clock: Clock,
@@ -74,7 +76,7 @@ pub(crate) struct SharedSession {
     probes_started: AtomicU64,
 }
 
-/// A handle's end of the commands; the keeper ends when the last one is gone.
+/// A handle's end of the commands; the session task ends when the last one is gone.
 pub(crate) type CommandSender = mpsc::UnboundedSender<SessionCommand>;
 
 impl SharedSession {
@@ -87,6 +89,7 @@ impl SharedSession {
             error: None,
             lacks_access: false,
             fetches_ended: 0,
+            renewals: 0,
             account: None,
             login_source: None,
             store: None,
@@ -136,7 +139,7 @@ impl SharedSession {
     }
 
     pub(crate) fn mark_valid(&self, generation: u64) {
-        // Read first: the line is shared by all requests, and almost never changes.
+        // Read first: all requests share the cache line, and it almost never changes.
         if self.newest_valid.load(Ordering::Relaxed) < generation {
             self.newest_valid.fetch_max(generation, Ordering::Relaxed);
         }
@@ -147,14 +150,14 @@ impl SharedSession {
     }
 }
 
-/// What a request that looks for a token does next.
+/// What a request that needs a token does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Availability {
-    /// There is a valid one.
+    /// Use the valid token.
     Ready,
-    /// One will be there, or a reason why not; `nudge`: the keeper has not noticed yet.
+    /// Wait: a token or an error will come. `nudge`: the session task has not noticed yet.
     Wait { nudge: bool },
-    /// There is none, and waiting does not help.
+    /// Fail: waiting does not help.
     Fail(Error),
 }
 
@@ -163,7 +166,7 @@ impl Snapshot {
         self.token.is_some_and(|token| token.is_valid(now))
     }
 
-    /// Says what a request does that can wait until `deadline`.
+    /// Returns what a request does that can wait until `deadline`.
     pub(crate) fn availability(&self, now: Duration, deadline: Duration) -> Availability {
         if self.is_valid(now) {
             return Availability::Ready;
@@ -171,7 +174,7 @@ impl Snapshot {
         match self.next_attempt {
             _ if self.is_busy => Availability::Wait { nudge: false },
             Some(due) if due <= now => Availability::Wait { nudge: true },
-            // A login that is not there is not waited for, though it is looked for again.
+            // A missing login is looked for again, but no request waits for it.
             Some(due) if due <= deadline && !self.lacks_login() => {
                 Availability::Wait { nudge: false }
             }

@@ -1,11 +1,13 @@
 //! The one task that owns the session.
 //!
-//! It performs what the decision (`state.rs`) says and feeds the results back. Whatever may take
-//! long (an attempt, a write, a probe) is spawned apart and joined here, so it is cancelled by
-//! nobody and its slot is cleared when it ends, however it ends.
+//! The task performs what the state machine (`state/machine.rs`) decides and feeds the results back.
+//! Whatever may take long (an attempt, a write, a probe) runs in a task or thread of its own and is
+//! joined here: a caller that gives up cancels nothing, and each slot is cleared when its work ends,
+//! however it ends.
 
 mod persistence;
 mod publish;
+mod unauthorized;
 
 #[cfg(test)]
 mod tests;
@@ -16,31 +18,29 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
-use crate::session::spawn::{join_slot, run_blocking, spawn};
-
-use super::endpoint::{Issuer, Probe};
-use super::permission_cache::RequestKey;
-use super::probe::{ProbeVerdict, ProbeWaiter, Probes, RejectedToken};
+use super::context::{FetchContext, FetchStep};
+use super::endpoint::Issuer;
+use super::outcome::{FetchError, FetchOutcome, FetchResult};
+use super::probe::Probes;
 use super::shared::{SessionCommand, SharedSession};
-pub use super::token_fetch::FetchStep;
-use super::token_fetch::{FetchContext, FetchOutcome, FetchResult, TokenFetch};
+use super::token_fetch::TokenFetch;
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::{CredentialSource, Credentials};
-use crate::session::Bearer;
 use crate::session::error::{Cause, Error};
+use crate::session::spawn::{join_slot, run_blocking, spawn};
 use crate::session::state::event::{Action, Event, FetchRequest};
-use crate::session::state::machine::{Durability, StateMachine};
-use crate::session::state::schedule::Jitter;
-use crate::session::status::StoreInfo;
+use crate::session::state::machine::StateMachine;
+use crate::session::state::schedule::{Jitter, Token};
 use crate::session::store::record::StoredSession;
-use crate::session::store::sealed_file::SessionLock;
+use crate::session::store::session_lock::SessionLock;
 use crate::session::store::token_store::TokenStore;
 use crate::session::store::write_queue::WriteQueue;
+use crate::session::token::Bearer;
 
-/// The task's body, ready to be spawned.
+/// The task that owns the session, ready to be spawned.
 #[derive(Debug)]
 pub struct SessionTask<I> {
     context: Arc<FetchContext<I>>,
@@ -49,15 +49,18 @@ pub struct SessionTask<I> {
     state: StateMachine,
     wake: Option<Duration>,
     suspended: Duration,
-    fetch: Option<JoinHandle<(FetchResult, FetchOutcome)>>,
+    fetch: Option<JoinHandle<FetchEnd>>,
+    /// How many attempts have ended.
     fetches_ended: u64,
+    /// How many new pairs this task has got, by a login or a renewal.
+    renewals: u64,
     record: Option<StoredSession>,
     lock: Option<SessionLock>,
-    store: Option<(TokenStore, StoreInfo)>,
+    store: Option<TokenStore>,
     login_source: Option<CredentialSource>,
     problem: Option<String>,
     session_writes: WriteQueue,
-    /// Whether the session is locked, at rest.
+    /// Writes of the flag that says whether the session is locked.
     lock_writes: WriteQueue,
     erasing: Option<JoinHandle<Option<String>>>,
     probes: Probes,
@@ -65,7 +68,10 @@ pub struct SessionTask<I> {
     bearer: Option<Bearer>,
 }
 
-/// Who asked for something that takes a while.
+/// How an attempt ended, and what it leaves behind.
+type FetchEnd = (Result<FetchResult, FetchError>, FetchOutcome);
+
+/// Callers that wait for something to end.
 #[derive(Debug, Default)]
 struct Waiters {
     refreshed: Vec<oneshot::Sender<Result<(), Error>>>,
@@ -86,9 +92,9 @@ impl<I: Issuer> SessionTask<I> {
         commands: mpsc::UnboundedReceiver<SessionCommand>,
     ) -> Self {
         let suspended = clock.suspended();
-        let desk = FetchContext::new(config.clone(), directory, credentials, issuer, clock);
+        let context = FetchContext::new(config.clone(), directory, credentials, issuer, clock);
         Self {
-            context: Arc::new(desk),
+            context: Arc::new(context),
             shared,
             commands,
             state: StateMachine::new(),
@@ -96,6 +102,7 @@ impl<I: Issuer> SessionTask<I> {
             suspended,
             fetch: None,
             fetches_ended: 0,
+            renewals: 0,
             record: None,
             lock: None,
             store: None,
@@ -110,22 +117,22 @@ impl<I: Issuer> SessionTask<I> {
         }
     }
 
-    /// Calls `seen` at each step of an attempt, where a test may end the process.
+    /// Calls `hook` at each step of an attempt, where a test may end the process.
     #[doc(hidden)]
-    pub fn with_step_hook(mut self, seen: fn(FetchStep)) -> Self {
-        if let Some(desk) = Arc::get_mut(&mut self.context) {
-            desk.on_step = seen;
+    pub fn with_step_hook(mut self, hook: fn(FetchStep)) -> Self {
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.on_step = hook;
         }
         self
     }
 
     /// Runs until every [`crate::session::Session`] is gone and what is under way has ended.
     pub async fn run(mut self) {
-        let desk = self.context.clone();
+        let context = self.context.clone();
         let locked = run_blocking(move || {
-            desk.attempts.load();
-            desk.epochs.load();
-            desk.attempts.is_locked()
+            context.attempts.load();
+            context.epochs.load();
+            context.attempts.is_locked()
         })
         .await;
         self.step(Event::Started { locked });
@@ -140,11 +147,13 @@ impl<I: Issuer> SessionTask<I> {
                         self.step(Event::Stopping);
                     }
                 },
-                landed = join_slot(&mut self.fetch) => self.finish_fetch(landed),
-                wrote = self.session_writes.wait_result(&clock) => self.finish_write(wrote),
+                end = join_slot(&mut self.fetch) => self.finish_fetch(end),
+                written = self.session_writes.wait_result(&clock) => self.finish_write(written),
                 _ = self.lock_writes.wait_result(&clock) => self.finish_lock_flag(),
                 problem = join_slot(&mut self.erasing) => self.finish_erase(problem.flatten()),
-                (generation, found) = self.probes.wait_result() => drop(self.finish_probe(generation, found)),
+                (generation, found) = self.probes.wait_result() => {
+                    self.finish_probe(generation, found);
+                }
                 () = sleep_until(&clock, self.wake) => self.step(Event::Tick),
             }
         }
@@ -157,10 +166,13 @@ impl<I: Issuer> SessionTask<I> {
                 self.step(Event::RenewalRequested { generation });
                 let _ = reply.send(self.is_busy());
             }
-            SessionCommand::ClassifyUnauthorized { rejection, asked, reply } => {
-                self.handle_unauthorized(rejection, asked, reply)
+            SessionCommand::ClassifyUnauthorized { rejection, request, reply } => {
+                self.handle_unauthorized(rejection, request, reply);
             }
-            SessionCommand::Refresh(reply) => self.refresh(reply),
+            SessionCommand::Refresh(reply) => {
+                self.waiters.refreshed.push(reply);
+                self.step(Event::RefreshRequested);
+            }
             SessionCommand::CredentialsChanged(reply) => {
                 self.shared.clear_permissions();
                 self.waiters.changed.push(reply);
@@ -175,7 +187,7 @@ impl<I: Issuer> SessionTask<I> {
                 info!("session forgotten");
             }
             SessionCommand::Lock { locked, reply } => {
-                // At once, and whatever the disk does: only who asked waits for that.
+                // Locked at once, whatever the disk does: only this command's caller waits for the disk.
                 self.waiters.lock_saved.push(reply);
                 self.write_lock_flag(locked);
                 self.step(if locked { Event::Locked } else { Event::Unlocked });
@@ -189,7 +201,8 @@ impl<I: Issuer> SessionTask<I> {
         }
     }
 
-    /// Advances the decision and performs what follows.
+    /// Advances the state machine, performs what follows, and replies to callers that need not wait
+    /// any longer.
     fn step(&mut self, event: Event) {
         let asleep = self.context.clock.suspended();
         if self.suspended + MIN_SUSPEND <= asleep {
@@ -200,16 +213,17 @@ impl<I: Issuer> SessionTask<I> {
         self.suspended = asleep;
         self.perform(event);
         self.publish();
-        // The attempt that looks at a changed login follows the one in flight, if there is one.
+        // The attempt that reads a changed login follows the one in flight, if there is one.
         if !self.is_busy() {
             self.waiters.changed.drain(..).for_each(notify);
+            self.reply_if_refused();
         }
     }
 
     fn perform(&mut self, event: Event) {
         let now = self.context.clock.now().boot;
         self.wake = None;
-        for action in self.state.step(event, now, jitter()) {
+        for action in self.state.step(event, now, Jitter(fastrand::u16(..1_000))) {
             match action {
                 Action::Fetch(fetch) => self.start_fetch(fetch),
                 Action::Store => self.write_session(),
@@ -217,7 +231,7 @@ impl<I: Issuer> SessionTask<I> {
                 Action::WakeAt(time) => self.wake = Some(time),
             }
         }
-        if self.state.store() == Durability::Durable && self.fetch.is_none() {
+        if self.state.is_durable() && self.fetch.is_none() {
             self.lock = None;
         }
         self.reply_flushed();
@@ -234,154 +248,98 @@ impl<I: Issuer> SessionTask<I> {
         }
     }
 
-    fn start_fetch(&mut self, fetch: FetchRequest) {
-        debug!(above = fetch.newer_than, failures = fetch.failures, "asking for a token");
-        let landing = FetchOutcome {
+    fn start_fetch(&mut self, request: FetchRequest) {
+        debug!(above = request.newer_than, failures = request.failures, "asking for a token");
+        let outcome = FetchOutcome {
             record: self.record.clone(),
             lock: self.lock.take(),
             store: self.store.clone(),
             login_source: self.login_source,
-            problem: None,
-            is_superseded: false,
-            account_changed: false,
-            credentials_unreadable: false,
+            ..FetchOutcome::default()
         };
-        let flight = TokenFetch::new(self.context.clone(), fetch, landing);
-        self.fetch = Some(spawn(flight.run()));
+        let fetch = TokenFetch::new(self.context.clone(), request, outcome);
+        self.fetch = Some(spawn(fetch.run()));
     }
 
-    fn finish_fetch(&mut self, landed: Option<(FetchResult, FetchOutcome)>) {
+    fn finish_fetch(&mut self, end: Option<FetchEnd>) {
         self.fetches_ended += 1;
-        let (end, landing) = landed.unwrap_or_else(|| {
-            // A defect of ours must not end the session: it is tried again like any failure.
-            error!("an attempt to get a token ended in a panic");
-            let cause = Some(Cause::new("an internal error; please report it"));
-            let error = Error::Unavailable { retry_after: Duration::ZERO, cause };
-            let held = self.record.clone();
-            let origin = self.login_source;
-            (
-                FetchResult::Failed(error, None),
-                FetchOutcome { record: held, login_source: origin, ..FetchOutcome::default() },
-            )
-        });
-        self.lock = landing.lock;
-        self.set_store(landing.store);
-        self.login_source = landing.login_source;
-        self.set_problem(landing.problem);
-        let token = landing.record.as_ref().and_then(|held| held.token(self.context.clock.now()));
-        // Logged out meanwhile: nothing of it may come back.
-        self.record = landing.record.filter(|_| !self.state.is_logged_out());
-        if landing.account_changed {
+        let (result, outcome) = end.unwrap_or_else(|| self.panicked_fetch());
+        self.lock = outcome.lock;
+        self.set_store(outcome.store);
+        self.login_source = outcome.login_source;
+        self.set_problem(outcome.problem);
+        let token = outcome.record.as_ref().and_then(|held| held.token(self.context.clock.now()));
+        // After a logout meanwhile, nothing of the record may come back.
+        self.record = outcome.record.filter(|_| !self.state.is_logged_out());
+        if outcome.account_changed {
             self.perform(Event::AccountChanged);
         }
-        let outcome = match (end, token) {
-            (
-                end @ (FetchResult::Renewed | FetchResult::LoggedIn | FetchResult::Resumed),
-                Some(token),
-            ) => {
-                self.log_issued(&end, &token);
-                self.step(Event::Issued { token, store: !matches!(end, FetchResult::Resumed) });
+        // Replied to with the result, unless another attempt follows at once.
+        let waiting = std::mem::take(&mut self.waiters.refreshed);
+        let reply = match result {
+            Ok(result) => {
+                self.finish_success(result, token);
                 Ok(())
             }
-            (
-                FetchResult::Unchanged
-                | FetchResult::Renewed
-                | FetchResult::LoggedIn
-                | FetchResult::Resumed,
-                _,
-            ) => {
-                self.step(Event::Unchanged);
-                Ok(())
-            }
-            (FetchResult::Failed(error, wait), _) => {
+            Err(FetchError { error, wait }) => {
                 self.log_failure(&error);
                 self.step(Event::Failed { error: error.clone(), wait });
-                if landing.credentials_unreadable {
+                if outcome.credentials_unreadable {
                     self.perform(Event::CredentialsUnreadable);
                 }
                 Err(error)
             }
         };
         self.drop_if_locked();
-        if !self.is_busy() {
-            self.reply_refreshed(&outcome);
+        if self.is_busy() {
+            self.waiters.refreshed.extend(waiting);
+        } else {
+            waiting.into_iter().for_each(|waiter| drop(waiter.send(reply.clone())));
         }
     }
 
-    fn handle_unauthorized(
-        &mut self,
-        rejection: RejectedToken,
-        asked: Option<RequestKey>,
-        reply: oneshot::Sender<ProbeVerdict>,
-    ) {
-        let now = self.context.clock.now().boot;
-        let is_verdict = asked.as_ref().is_some_and(RequestKey::is_probe);
-        // Its like may have been judged since its request looked.
-        let is_known =
-            asked.as_ref().is_some_and(|asked| self.shared.permission_cache().contains(asked, now));
-        let current = self.state.token().map(|token| token.generation);
-        let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
-        match header.filter(|_| current == Some(rejection.generation)) {
-            Some(_) if is_verdict => {
-                let judged = self.finish_probe(rejection.generation, Probe::Dead);
-                let _ = reply.send(judged);
-            }
-            Some(_) if is_known => drop(reply.send(ProbeVerdict::AliveBefore)),
-            Some(header) => {
-                let waiting = ProbeWaiter { rejection, request: asked, reply };
-                let begun = self.probes.submit(&self.context, waiting, header, now);
-                self.shared.set_probes_started(begun);
-            }
-            None => drop(reply.send(ProbeVerdict::Replaced)),
-        }
-    }
-
-    /// Takes a verdict, tells everybody who waits for one, and returns it.
-    fn finish_probe(&mut self, generation: u64, found: Probe) -> ProbeVerdict {
-        let judged = match found {
-            Probe::Alive => {
-                self.step(Event::TokenConfirmed { generation });
-                ProbeVerdict::Alive
-            }
-            Probe::Dead => {
-                let proven = self.shared.is_marked_valid(generation);
-                warn!(generation, "token rejected by Nexudus");
-                self.step(Event::TokenRejected { generation, proven });
-                let current = self.state.token().map(|token| token.generation);
-                match self.state.lacks_access() && current == Some(generation) {
-                    true => ProbeVerdict::NoAccess,
-                    false => ProbeVerdict::Replaced,
-                }
-            }
-            Probe::Unclear => ProbeVerdict::Unclear,
+    fn finish_success(&mut self, result: FetchResult, token: Option<Token>) {
+        let is_new = match result {
+            FetchResult::Renewed | FetchResult::LoggedIn => true,
+            FetchResult::Resumed | FetchResult::Unchanged => false,
         };
-        let (now, shared) = (self.context.clock.now().boot, &self.shared);
-        self.probes
-            .resolve(generation, judged, now, |asked| shared.permission_cache().record(asked, now));
-        judged
+        self.renewals += u64::from(is_new);
+        match token.filter(|_| result != FetchResult::Unchanged) {
+            Some(token) => {
+                self.log_issued(result, &token);
+                self.step(Event::Issued { token, is_new });
+            }
+            None => self.step(Event::Unchanged),
+        }
     }
 
-    fn reply_refreshed(&mut self, outcome: &Result<(), Error>) {
-        self.waiters.refreshed.drain(..).for_each(|reply| drop(reply.send(outcome.clone())));
+    /// A defect of ours must not end the session: the attempt counts as failed, and another follows.
+    fn panicked_fetch(&self) -> FetchEnd {
+        error!("an attempt to get a token ended in a panic");
+        let cause = Cause::new("an internal error; please report it");
+        let error = Error::Unavailable { retry_after: Duration::ZERO, cause: Some(cause) };
+        let outcome = FetchOutcome {
+            record: self.record.clone(),
+            login_source: self.login_source,
+            ..FetchOutcome::default()
+        };
+        (Err(error.into()), outcome)
     }
 
-    fn refresh(&mut self, reply: oneshot::Sender<Result<(), Error>>) {
-        self.waiters.refreshed.push(reply);
-        self.step(Event::RefreshRequested);
-        self.reply_if_refused();
-    }
-
-    /// Answers who asked for a refresh that will not be tried for now.
+    /// Replies to callers that wait for a refresh which is not tried for now.
     fn reply_if_refused(&mut self) {
-        if self.waiters.refreshed.is_empty() || self.is_busy() {
+        let is_unsaved = self.state.is_settled() && !self.state.is_durable();
+        let is_refused = is_unsaved || self.state.next_attempt().is_none();
+        if self.waiters.refreshed.is_empty() || !is_refused {
             return;
         }
-        let unsaved = "the session cannot be saved, so it is not renewed";
         let shut = self.state.error().filter(|_| self.state.is_shut());
-        self.reply_refreshed(&Err(shut.unwrap_or_else(|| Error::Unavailable {
+        let error = shut.unwrap_or_else(|| Error::Unavailable {
             retry_after: Duration::ZERO,
-            cause: Some(Cause::new(unsaved)),
-        })));
+            cause: Some(Cause::new("the session cannot be saved, so it is not renewed")),
+        });
+        let waiting = self.waiters.refreshed.drain(..);
+        waiting.for_each(|waiter| drop(waiter.send(Err(error.clone()))));
     }
 
     fn is_busy(&self) -> bool {
@@ -389,7 +347,7 @@ impl<I: Issuer> SessionTask<I> {
     }
 }
 
-/// Tells one who may have lost patience.
+/// Replies to a caller, which may have given up.
 fn notify(reply: oneshot::Sender<()>) {
     let _ = reply.send(());
 }
@@ -401,10 +359,5 @@ async fn sleep_until(clock: &Clock, time: Option<Duration>) {
     }
 }
 
-fn jitter() -> Jitter {
-    let random = uuid::Uuid::new_v4().as_u128() % 1_000;
-    Jitter(random.try_into().unwrap_or_default())
-}
-
-/// Shortest suspend worth a thought.
+/// Shortest suspend that postpones a renewal.
 const MIN_SUSPEND: Duration = Duration::from_secs(1);

@@ -1,96 +1,28 @@
-//! One attempt to find a pair, from beginning to end. The keeper spawns it apart from everybody
-//! who waits for it, so nobody's impatience ends it.
+//! One attempt to get a token pair, from beginning to end.
 //!
-//! The order is: a newer saved pair, the refresh token, the password. The lock across processes
-//! is taken before the single-use token is read and goes back to the keeper with the new pair,
-//! which lets go of it once the pair is durable. Killed at any point, the next start finds either
-//! a refresh token that works, or one that Nexudus has already replaced; that one is refused, and
-//! the password is next.
+//! The session task spawns the attempt apart from the requests that wait for it, so that a request
+//! that gives up does not end it.
+//!
+//! The order is: a newer saved pair, the refresh token, the password. The lock across processes is
+//! acquired before the single-use token is read, and goes back to the session task with the new pair;
+//! the task releases it once the pair is durable. Killed at any point, the next start finds a refresh
+//! token that works, or one that Nexudus has already replaced: that one is refused, and the password
+//! is next.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::context::{FetchContext, FetchStep};
 use super::endpoint::{Grant, Issuer};
-use super::login::credentials_error;
-use super::login_attempts::{self, LoginAttempts};
-use super::token_response::{TokenError, TokenGrant};
-use crate::clock::Clock;
-use crate::config;
-use crate::credentials::{self, CredentialSource, Credentials, ResolvedLogin};
+use super::outcome::{FetchError, FetchOutcome, FetchResult};
+use super::token_response::TokenError;
+use crate::credentials::{self, CredentialSource, ResolvedLogin};
 use crate::session::error::{Cause, Error};
-use crate::session::spawn::run_blocking;
 use crate::session::state::event::FetchRequest;
-use crate::session::status::StoreInfo;
-use crate::session::store::binding::Binding;
-use crate::session::store::epoch::Epochs;
 use crate::session::store::record::{StoredSession, TokenPair};
-use crate::session::store::sealed_file::SessionLock;
-use crate::session::store::token_store::{TokenStore, format_write_error};
-
-/// What every attempt needs.
-#[derive(Debug)]
-pub(crate) struct FetchContext<I> {
-    pub(crate) config: config::Session,
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) binding: Binding,
-    pub(crate) credentials: Credentials,
-    pub(crate) attempts: LoginAttempts,
-    pub(crate) epochs: Epochs,
-    pub(crate) issuer: I,
-    pub(crate) clock: Clock,
-    pub(crate) on_step: fn(FetchStep),
-    /// Whether the log says that a session of another origin is left alone.
-    pub(crate) other_origins_logged: AtomicBool,
-}
-
-impl<I: Issuer> FetchContext<I> {
-    pub(crate) fn new(
-        config: config::Session,
-        directory: Option<PathBuf>,
-        credentials: Credentials,
-        issuer: I,
-        clock: Clock,
-    ) -> Self {
-        let binding = Binding::new(issuer.origin(), credentials.profile());
-        let attempts = directory.as_ref().map(|path| path.join(login_attempts::FILE_NAME));
-        Self {
-            attempts: LoginAttempts::new(attempts, &binding.origin),
-            epochs: Epochs::new(directory.as_deref()),
-            config,
-            directory,
-            binding,
-            credentials,
-            issuer,
-            clock,
-            on_step: |_| {},
-            other_origins_logged: AtomicBool::new(false),
-        }
-    }
-}
-
-/// The steps of an attempt, between any two of which the process may be killed.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchStep {
-    /// The lock across processes is held.
-    Locked,
-    /// A new client id is at rest.
-    ClientIdStored,
-    /// The password attempt is noted.
-    AttemptRecorded,
-    /// The request is about to leave.
-    SendingRequest,
-    /// The answer is here, and nobody knows.
-    ResponseReceived,
-    /// The new pair is used.
-    Published,
-    /// The new pair, or whether the session is locked, is about to be written.
-    Writing,
-    /// The new pair is durable.
-    Stored,
-}
+use crate::session::store::session_lock::SessionLock;
+use crate::session::store::token_store::format_write_error;
+use crate::session::token::TokenGrant;
 
 /// One attempt.
 #[derive(Debug)]
@@ -99,46 +31,8 @@ pub(crate) struct TokenFetch<I> {
     pub(crate) request: FetchRequest,
     pub(crate) outcome: FetchOutcome,
     deadline: Duration,
+    /// Why the refresh token brought neither a pair nor a clear refusal.
     pub(crate) ambiguous_refresh: Option<Cause>,
-}
-
-/// What an attempt leaves behind, whatever its end.
-#[derive(Debug, Default)]
-pub(crate) struct FetchOutcome {
-    /// The newest record known.
-    pub(crate) record: Option<StoredSession>,
-    /// The lock, if it was taken.
-    pub(crate) lock: Option<SessionLock>,
-    /// Where the pair is kept, once that is known.
-    pub(crate) store: Option<(TokenStore, StoreInfo)>,
-    /// Where the login was read.
-    pub(crate) login_source: Option<CredentialSource>,
-    /// What is wrong with the saved session, or with the state directory.
-    pub(crate) problem: Option<String>,
-    /// Whether that is a session from before the last login or logout.
-    pub(crate) is_superseded: bool,
-    /// Whether the login is another account's than what was held.
-    pub(crate) account_changed: bool,
-    /// Whether a login that has changed is still to be read.
-    pub(crate) credentials_unreadable: bool,
-}
-
-/// Why an attempt failed, and the shortest time until the next one makes sense.
-pub(crate) type FetchError = (Error, Option<Duration>);
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub(crate) enum FetchResult {
-    /// With a new pair for the refresh token, in [`FetchOutcome::record`].
-    Renewed,
-    /// With a new pair for the password, in [`FetchOutcome::record`].
-    LoggedIn,
-    /// With a saved pair, in [`FetchOutcome::record`].
-    Resumed,
-    /// The login is that of the account whose token is held.
-    Unchanged,
-    /// Without a pair.
-    Failed(Error, Option<Duration>),
 }
 
 impl<I: Issuer> TokenFetch<I> {
@@ -152,104 +46,109 @@ impl<I: Issuer> TokenFetch<I> {
     }
 
     /// Makes the attempt.
-    pub(crate) async fn run(mut self) -> (FetchResult, FetchOutcome) {
+    pub(crate) async fn run(mut self) -> (Result<FetchResult, FetchError>, FetchOutcome) {
         self.outcome.problem = None;
         self.outcome.is_superseded = false;
         self.outcome.account_changed = false;
-        let end = match self.attempt().await {
-            Ok(end) => end,
-            Err((error, wait)) => FetchResult::Failed(error, wait),
-        };
-        (end, self.outcome)
+        let result = self.attempt().await;
+        (result, self.outcome)
     }
 
     async fn attempt(&mut self) -> Result<FetchResult, FetchError> {
-        self.outcome.credentials_unreadable = self.request.credentials_changed;
-        self.find_store().await?;
+        let has_changed_login = self.request.has_changed_login();
+        self.outcome.credentials_unreadable = has_changed_login;
+        self.open_store().await?;
         self.deadline = self.context.clock.now().boot + FETCH_TIMEOUT;
-        let (mut found, mut lost) = (None, None);
         let mut account = self.context.credentials.account();
-        if self.request.credentials_changed {
-            (found, lost) = self.changed_login().await?;
-            account = found.as_ref().map(|found| found.login.email.clone());
+        let mut changed = ChangedLogin::None;
+        if has_changed_login {
+            changed = self.changed_login().await?;
+            account = changed.login().map(|found| found.login.email.clone());
         }
+        let account = account.as_deref();
         // Reading needs no lock, since files are replaced whole: a restart resumes at once.
         self.load_saved().await;
-        if self.has_fresh(account.as_deref()) {
+        if self.has_fresh(account) {
             return Ok(FetchResult::Resumed);
         }
-        if let Some(cause) = lost {
-            let (retry_after, cause) = (Duration::ZERO, Some(cause));
-            return Err((Error::CredentialsUnavailable { retry_after, cause }, None));
-        }
+        let login = changed.into_login()?;
         self.outcome.credentials_unreadable = false;
-        if self.request.credentials_changed
-            && self.own_record(account.as_deref()).is_some()
-            && self.request.has_valid_token
-        {
+        if has_changed_login && self.own_record(account).is_some() && self.request.has_valid_token {
             return Ok(FetchResult::Unchanged);
         }
-        self.check_account(account.as_deref());
+        self.check_account(account);
         self.acquire_lock().await?;
         self.load_saved().await;
-        if self.has_fresh(account.as_deref()) {
+        if self.has_fresh(account) {
             return Ok(FetchResult::Resumed);
         }
-        self.check_account(account.as_deref());
-        if let Some(end) = self.refresh(account.as_deref(), false).await? {
-            return Ok(end);
+        self.check_account(account);
+        if let Some(result) = self.refresh(account, false).await? {
+            return Ok(result);
         }
-        let found = match found {
-            Some(found) => found,
-            None => match self.load_login().await {
-                Ok(found) => found,
-                Err(credentials::Error::Missing(absence)) => {
-                    return self.without_password(account.as_deref(), absence).await;
-                }
-                Err(error @ credentials::Error::Incomplete { .. }) => {
-                    return self.without_complete_login(account.as_deref(), error).await;
-                }
-                Err(error) => return Err((credentials_error(error), None)),
-            },
-        };
-        self.log_in(found).await
+        self.log_in_or_resume(account, login).await
     }
 
-    /// Notes whether what is held is another account's: it must serve nobody, whatever comes next.
+    /// Logs in, or tries what is left where no source has a whole login.
+    async fn log_in_or_resume(
+        &mut self,
+        account: Option<&str>,
+        login: Option<ResolvedLogin>,
+    ) -> Result<FetchResult, FetchError> {
+        let loaded = match login {
+            Some(login) => Ok(login),
+            None => self.load_login().await,
+        };
+        match loaded {
+            Ok(login) => self.log_in(login).await,
+            Err(credentials::Error::Missing(keychain)) => {
+                self.without_password(account, keychain).await
+            }
+            Err(error @ credentials::Error::Incomplete { .. }) => {
+                self.without_complete_login(account, error).await
+            }
+            Err(
+                error @ (credentials::Error::Command(_)
+                | credentials::Error::Locked
+                | credentials::Error::Unavailable(_)),
+            ) => Err(error.into()),
+        }
+    }
+
+    /// Records whether the record held is of another account: no request may use it, whatever comes
+    /// next.
     fn check_account(&mut self, account: Option<&str>) {
         self.outcome.account_changed =
             self.outcome.record.is_some() && self.own_record(account).is_none();
     }
 
-    /// Reads the login that has changed; or says why it cannot be known, where it was in a keychain
-    /// that is not there any more.
-    async fn changed_login(
-        &mut self,
-    ) -> Result<(Option<ResolvedLogin>, Option<Cause>), FetchError> {
+    /// Reads the login that has changed.
+    async fn changed_login(&mut self) -> Result<ChangedLogin, FetchError> {
         let error = match self.load_login().await {
-            Ok(found) => return Ok((Some(found), None)),
+            Ok(login) => return Ok(ChangedLogin::Found(login)),
             Err(error) => error,
         };
-        let was_there = self.outcome.login_source == Some(CredentialSource::Keychain);
+        let was_in_keychain = self.outcome.login_source == Some(CredentialSource::Keychain);
         match error {
-            credentials::Error::Missing(Some(trouble)) if was_there => {
-                Ok((None, Some(Cause::new(trouble.to_string()))))
+            credentials::Error::Missing(Some(keychain)) if was_in_keychain => {
+                return Ok(ChangedLogin::Unknown(Cause::new(keychain.to_string())));
             }
-            credentials::Error::Missing(Some(_)) if self.missing_key().is_some() => {
-                Ok((None, self.missing_key()))
+            credentials::Error::Missing(Some(_)) => {
+                if let Some(cause) = self.missing_key() {
+                    return Ok(ChangedLogin::Unknown(cause));
+                }
             }
-            // A login without a password leaves only a saved session.
-            credentials::Error::Missing(_) | credentials::Error::Incomplete { .. } => {
-                self.outcome.login_source = None;
-                Ok((None, None))
-            }
+            credentials::Error::Missing(None) | credentials::Error::Incomplete { .. } => {}
             error @ (credentials::Error::Command(_)
             | credentials::Error::Locked
-            | credentials::Error::Unavailable(_)) => Err((credentials_error(error), None)),
+            | credentials::Error::Unavailable(_)) => return Err(error.into()),
         }
+        // A login without a password leaves only a saved session.
+        self.outcome.login_source = None;
+        Ok(ChangedLogin::None)
     }
 
-    /// Reads the login. That may take a person's finger: its time does not count.
+    /// Reads the login. The user may have to confirm that with a finger: the time does not count.
     async fn load_login(&mut self) -> Result<ResolvedLogin, credentials::Error> {
         let before = self.context.clock.now();
         let found = self.context.credentials.load().await;
@@ -261,38 +160,28 @@ impl<I: Issuer> TokenFetch<I> {
     }
 
     async fn acquire_lock(&mut self) -> Result<(), FetchError> {
-        let Some(directory) =
-            self.context.directory.clone().filter(|_| self.outcome.lock.is_none())
+        let context = self.context.clone();
+        let Some(directory) = context.directory.as_deref().filter(|_| self.outcome.lock.is_none())
         else {
             return Ok(());
         };
-        let patience = self.context.clock.now().boot + LOCK_TIMEOUT;
-        loop {
-            let directory = directory.clone();
-            match run_blocking(move || SessionLock::try_acquire(&directory)).await {
-                Ok(Some(lock)) => {
-                    self.outcome.lock = Some(lock);
-                    (self.context.on_step)(FetchStep::Locked);
-                    return Ok(());
-                }
-                Ok(None) if self.context.clock.now().boot < patience => {
-                    tokio::time::sleep(LOCK_POLL_INTERVAL).await;
-                }
-                Ok(None) => {
-                    let cause = "another process is renewing the session";
-                    return Err(transient(Cause::new(cause), None));
-                }
-                // Where nothing can be written there is no saved session to protect either.
-                Err(error) => {
-                    self.outcome.problem =
-                        Some(format_write_error(self.context.directory.as_deref(), &error));
-                    return Ok(());
-                }
+        match SessionLock::acquire(directory, &context.clock, LOCK_TIMEOUT).await {
+            Ok(Some(lock)) => {
+                self.outcome.lock = Some(lock);
+                (context.on_step)(FetchStep::Locked);
             }
+            Ok(None) => {
+                let cause = Cause::new("another process is renewing the session");
+                return Err(FetchError::transient(cause, None));
+            }
+            // Where nothing can be written there is no saved session to protect either.
+            Err(error) => self.outcome.problem = Some(format_write_error(Some(directory), &error)),
         }
+        Ok(())
     }
 
-    /// Offers the refresh token; `None` when there is none that helps.
+    /// Offers the refresh token; `None` when no refresh token helps. One that our own record calls
+    /// lapsed is offered only with `even_stale`.
     pub(crate) async fn refresh(
         &mut self,
         account: Option<&str>,
@@ -307,13 +196,13 @@ impl<I: Issuer> TokenFetch<I> {
             return Ok(None);
         };
         match self.issue(&Grant::Refresh(refresh), &record.client_id).await {
-            Ok(issued) => {
+            Ok(grant) => {
                 let (account, client_id) = (record.account.clone(), record.client_id.clone());
-                self.set_record(issued, Some(pair), account, client_id);
+                self.set_record(grant, Some(pair), account, client_id);
                 Ok(Some(FetchResult::Renewed))
             }
             Err(TokenError::Refused | TokenError::TotpRequired | TokenError::PasswordReset) => {
-                // Somebody who does not know the lock may have been faster.
+                // A process that does not use the lock may have been faster.
                 self.load_saved().await;
                 if self.has_fresh(account) {
                     return Ok(Some(FetchResult::Resumed));
@@ -332,31 +221,34 @@ impl<I: Issuer> TokenFetch<I> {
                 self.ambiguous_refresh = Some(cause);
                 Ok(None)
             }
-            Err(TokenError::Ambiguous(cause)) => Err(transient(cause, None)),
-            Err(TokenError::Transient { retry_after, cause }) => Err(transient(cause, retry_after)),
+            Err(TokenError::Ambiguous(cause)) => Err(FetchError::transient(cause, None)),
+            Err(TokenError::Transient { retry_after, cause }) => {
+                Err(FetchError::transient(cause, retry_after))
+            }
         }
     }
 
-    /// Asks, for as long as the ceiling allows.
+    /// Asks the token endpoint, until the attempt's deadline.
     pub(crate) async fn issue(
         &self,
         grant: &Grant,
         client_id: &str,
     ) -> Result<TokenGrant, TokenError> {
         (self.context.on_step)(FetchStep::SendingRequest);
-        let answer = tokio::select! {
-            answer = self.context.issuer.issue(grant, client_id) => answer,
+        let response = tokio::select! {
+            response = self.context.issuer.issue(grant, client_id) => response,
             () = self.context.clock.wait_until(self.deadline) => {
-                Err(TokenError::Ambiguous(Cause::new("the token endpoint gave no answer in time")))
+                Err(TokenError::Ambiguous(Cause::new("the token endpoint did not respond in time")))
             }
         };
         (self.context.on_step)(FetchStep::ResponseReceived);
-        answer
+        response
     }
 
+    /// Makes a record of the granted tokens the newest one.
     pub(crate) fn set_record(
         &mut self,
-        issued: TokenGrant,
+        grant: TokenGrant,
         offered: Option<&TokenPair>,
         account: Option<String>,
         client_id: String,
@@ -366,31 +258,45 @@ impl<I: Issuer> TokenFetch<I> {
         let known = known.max(self.request.newer_than.unwrap_or(0)).max(epochs.generation());
         let (epoch, generation) = (epochs.current(), known.saturating_add(1));
         epochs.observe(epoch, generation);
-        let pair = Some(TokenPair::new(issued, offered, self.context.clock.now()));
+        let pair = Some(TokenPair::new(grant, offered, self.context.clock.now()));
         self.outcome.record = Some(StoredSession { epoch, generation, client_id, account, pair });
     }
 }
 
-pub(crate) fn transient(cause: Cause, retry_after: Option<Duration>) -> FetchError {
-    let wait = retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));
-    (Error::Unavailable { retry_after: wait.unwrap_or_default(), cause: Some(cause) }, wait)
+/// What a changed login has become.
+enum ChangedLogin {
+    Found(ResolvedLogin),
+    /// No source has one.
+    None,
+    /// The login was in a keychain, or there was a key, and either cannot be read now.
+    Unknown(Cause),
 }
 
-pub(crate) fn transient_after(cause: Cause, wait: Duration) -> FetchError {
-    (Error::Unavailable { retry_after: wait, cause: Some(cause) }, Some(wait))
+impl ChangedLogin {
+    fn login(&self) -> Option<&ResolvedLogin> {
+        match self {
+            Self::Found(login) => Some(login),
+            Self::None | Self::Unknown(_) => None,
+        }
+    }
+
+    fn into_login(self) -> Result<Option<ResolvedLogin>, Error> {
+        match self {
+            Self::Found(login) => Ok(Some(login)),
+            Self::None => Ok(None),
+            Self::Unknown(cause) => {
+                let (retry_after, cause) = (Duration::ZERO, Some(cause));
+                Err(Error::CredentialsUnavailable { retry_after, cause })
+            }
+        }
+    }
 }
 
-/// Longest attempt, not counting the reading of the login.
+/// Longest attempt, not counting the time to read the login.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longest wait for another process, which may be in an attempt of its own.
+/// Longest wait for another process, which may make an attempt of its own.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How often the lock is tried.
-const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
-
-/// After so many failures a 500 to the refresh token is taken for a refusal.
+/// After so many failures a 500 counts as a refusal of the refresh token.
 const AMBIGUOUS_REFRESH_THRESHOLD: u32 = 2;
-
-/// Longest `Retry-After` that is honoured: as long as our own waits become.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -1,67 +1,47 @@
-//! What an answer of the token endpoint means.
+//! What a response of the token endpoint means (RFC 6749 §5).
 //!
 //! The JSON's `error` and `error_description` decide first, the status second: Nexudus documents
 //! 400 for a refused login, one of its pages says 401, and 500 has been seen. Field names are
-//! taken in any casing, and nothing that was answered ever becomes part of a message.
+//! read in any casing, and no text of a response ever becomes part of a message.
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::secret::Secret;
 use crate::session::error::Cause;
+use crate::session::token::TokenGrant;
 
-/// An answer as it came.
+/// A response as it came.
 #[derive(Debug)]
 pub(crate) struct TokenResponse<'a> {
     /// The status.
     pub(crate) status: StatusCode,
-    /// When to come back, if it says so.
+    /// When to come back, if the response says so.
     pub(crate) retry_after: Option<Duration>,
     /// The body.
     pub(crate) body: &'a [u8],
 }
 
-/// A pair of tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenGrant {
-    /// The bearer text.
-    pub access: Secret,
-    /// What to offer the next time; `None` keeps the one that was offered.
-    pub refresh: Option<Secret>,
-    /// How long the access token works, from now on.
-    pub lifetime: Duration,
-}
-
 /// Why no tokens came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// What was offered is not accepted.
+    /// Nexudus does not accept what was offered.
     Refused,
-    /// A 2FA code is needed, or the one offered is wrong.
+    /// The account needs a 2FA code, or the code offered is wrong.
     TotpRequired,
     /// The account must set a new password first.
     PasswordReset,
-    /// What was offered may have been looked at, and may be wrong.
+    /// Nexudus may have looked at what was offered, which may be wrong.
     Ambiguous(Cause),
-    /// What was offered was not looked at, or the answer is nonsense.
+    /// Nexudus did not look at what was offered, or the response is nonsense.
     Transient {
-        /// When to come back, if the answer says so.
+        /// When to come back, if the response says so.
         retry_after: Option<Duration>,
         /// What happened.
         cause: Cause,
     },
-}
-
-impl TokenGrant {
-    /// Returns the value of the `Authorization` header, marked sensitive.
-    pub fn bearer(&self) -> Option<HeaderValue> {
-        let text = zeroize::Zeroizing::new(format!("Bearer {}", self.access.expose()));
-        let mut header = HeaderValue::from_str(&text).ok()?;
-        header.set_sensitive(true);
-        Some(header)
-    }
 }
 
 impl TokenError {
@@ -72,11 +52,11 @@ impl TokenError {
     }
 }
 
-/// Reads an answer.
+/// Reads a response.
 ///
 /// # Errors
 ///
-/// One variant per kind of answer that carries no tokens.
+/// One variant per kind of response that carries no tokens.
 pub(crate) fn parse(answer: &TokenResponse<'_>) -> Result<TokenGrant, TokenError> {
     let fields = parse_fields(answer.body);
     if let Some(failure) = fields.as_ref().and_then(|fields| error_in_body(fields, answer)) {
@@ -90,7 +70,7 @@ pub(crate) fn parse(answer: &TokenResponse<'_>) -> Result<TokenGrant, TokenError
     Err(match status.as_u16() {
         200..=299 => {
             let issued = fields.as_ref().and_then(parse_grant);
-            return issued.ok_or_else(|| passing("the token endpoint's answer holds no token"));
+            return issued.ok_or_else(|| passing("the token endpoint's response holds no token"));
         }
         // A firewall's page, such as CloudFront's "Request blocked".
         403 if is_html(answer.body) => {
@@ -105,7 +85,7 @@ pub(crate) fn parse(answer: &TokenResponse<'_>) -> Result<TokenGrant, TokenError
         500..=599 => TokenError::Ambiguous(Cause::new(format!(
             "the token endpoint failed ({status}), which may also mean a wrong login"
         ))),
-        _ => passing(&format!("the token endpoint gave an unexpected answer ({status})")),
+        _ => passing(&format!("the token endpoint gave an unexpected response ({status})")),
     })
 }
 
@@ -187,124 +167,4 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn tokens_are_read_in_any_casing() {
-        let body = r#"{"AccessToken":"a","RefreshToken":"r","ExpiresIn":"60","token_type":"x"}"#;
-
-        let issued = answered(200, body).unwrap();
-
-        let (access, refresh) = (Secret::new("a"), Some(Secret::new("r")));
-        assert_eq!(issued, TokenGrant { access, refresh, lifetime: Duration::from_secs(60) });
-        assert_eq!(answered(200, r#"{"access_token":"a"}"#).unwrap().refresh, None);
-    }
-
-    #[test]
-    fn a_life_is_believed_within_bounds() {
-        for (said, seconds) in [
-            ("604799", 604_799),
-            ("\"86400\"", 86_400),
-            ("2.0", 2),
-            ("0", 1_800),
-            ("-5", 1_800),
-            ("null", 1_800),
-            ("\"soon\"", 1_800),
-            ("\"NaN\"", 1_800),
-            ("99999999999", 14 * 86_400),
-            ("1e300", 14 * 86_400),
-        ] {
-            let body = format!(r#"{{"access_token":"a","expires_in":{said}}}"#);
-            assert_eq!(answered(200, &body).unwrap().lifetime.as_secs(), seconds, "{said}");
-        }
-    }
-
-    #[test]
-    fn the_body_decides_before_the_status() {
-        for status in [200, 400, 401, 403, 500] {
-            let failure = |body| answered(status, body).unwrap_err();
-            let description = r#"{"error":"x","error_description":"Two_Factor_Auth_Check"}"#;
-            assert_eq!(failure(r#"{"error":"two_factor_auth_check"}"#), TokenError::TotpRequired);
-            assert_eq!(failure(description), TokenError::TotpRequired);
-            assert_eq!(failure(r#"{"Error":"must_reset_password"}"#), TokenError::PasswordReset);
-            assert_eq!(failure(r#"{"error":"INVALID_GRANT"}"#), TokenError::Refused);
-            for body in
-                [r#"{"error":"unsupported_grant_type"}"#, r#"{"error":"temporarily_unavailable"}"#]
-            {
-                assert!(matches!(failure(body), TokenError::Transient { .. }), "{status} {body}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_status_decides_where_the_body_says_nothing() {
-        let page = "  <html>Request blocked</html>";
-        for (status, body, expected) in [
-            (400, "", "refused"),
-            (401, page, "refused"),
-            (400, r#"{"error":"other"}"#, "refused"),
-            (403, r#"{"message":"no"}"#, "refused"),
-            (403, page, "passing"),
-            (403, "", "unclear"),
-            (404, "", "passing"),
-            (302, "", "passing"),
-            (409, "", "passing"),
-            (429, page, "passing"),
-            (500, page, "unclear"),
-            (501, "", "unclear"),
-            (520, "", "unclear"),
-            (502, page, "passing"),
-            (503, "", "passing"),
-            (504, "", "passing"),
-        ] {
-            let kind = match answered(status, body).unwrap_err() {
-                TokenError::Refused => "refused",
-                TokenError::Ambiguous(_) => "unclear",
-                TokenError::Transient { .. } => "passing",
-                other @ (TokenError::TotpRequired | TokenError::PasswordReset) => {
-                    panic!("{other:?}")
-                }
-            };
-            assert_eq!(kind, expected, "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn a_success_without_a_usable_token_passes() {
-        for body in [
-            "",
-            "<html>",
-            "[]",
-            "{}",
-            r#"{"access_token":""}"#,
-            r#"{"access_token":7}"#,
-            r#"{"access_token":"a\nb"}"#,
-            r#"{"access_token":"é"}"#,
-        ] {
-            let failure = answered(200, body).unwrap_err();
-            assert!(matches!(failure, TokenError::Transient { .. }), "{body}: {failure:?}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap());
-            parse_retry_after(&headers)
-        };
-        assert_eq!(read("3"), Some(Duration::from_secs(3)));
-        assert_eq!(read("0.5"), Some(Duration::from_millis(500)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("-1"), None);
-        assert_eq!(read("soon"), None);
-    }
-
-    fn answered(status: u16, body: &str) -> Result<TokenGrant, TokenError> {
-        let status = StatusCode::from_u16(status).unwrap();
-        parse(&TokenResponse { status, retry_after: None, body: body.as_bytes() })
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
-//! What can happen to a session, and what follows from it: the words that the pure decision
-//! (`state.rs`) and the task around it (`task.rs`) exchange.
+//! The words that the state machine (`machine.rs`) and the session task around it exchange: what
+//! happened, and what to do next.
 
 use std::time::Duration;
 
@@ -8,77 +8,77 @@ use crate::session::error::Error;
 
 /// What can happen to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The daemon has started.
     Started {
         /// Whether the user had locked the session.
         locked: bool,
     },
-    /// An attempt ended with a pair.
+    /// An attempt ended with a token pair.
     Issued {
-        /// The token.
+        /// The access token.
         token: Token,
-        /// Whether the pair is new, so that it must be stored; else it was read.
-        store: bool,
+        /// Whether the pair is new and must be stored; otherwise it was read from the store.
+        is_new: bool,
     },
-    /// An attempt found that the login is another account's than what is held.
+    /// An attempt found that the login is of another account than the token held.
     AccountChanged,
-    /// An attempt found that the changed login belongs to the account whose token is held.
+    /// An attempt found that the changed login is of the account whose token is held.
     Unchanged,
-    /// An attempt ended without a pair.
+    /// An attempt ended without a token pair.
     Failed {
-        /// Why. One that says when to come back passes by itself.
+        /// Why. An error with a retry time passes by itself.
         error: Error,
         /// Shortest time until the next attempt, where it is known.
         wait: Option<Duration>,
     },
     /// That attempt could not read a login that has changed.
     CredentialsUnreadable,
-    /// The newest pair is durable.
+    /// The newest pair is on disk.
     Stored,
     /// The newest pair could not be written.
     StoreFailed,
-    /// The saved session is gone, as asked.
+    /// The saved session was removed.
     Erased,
     /// The probe says that this token is dead.
     TokenRejected {
-        /// Whose.
+        /// Generation of the token.
         generation: u64,
-        /// Whether the API ever answered to it with something else than 401.
+        /// Whether the API ever answered a request with this token with another status than 401.
         proven: bool,
     },
     /// The probe says that this token is alive.
     TokenConfirmed {
-        /// Whose.
+        /// Generation of the token.
         generation: u64,
     },
-    /// A time asked for has come, or a request found no valid token.
+    /// The time of [`Action::WakeAt`] has come, or a request found no valid token.
     Tick,
     /// The machine was suspended since the last event.
     Resumed,
-    /// A body that cannot be sent twice waits, and this token is about to expire.
+    /// A request whose body cannot be sent twice waits, and this token is about to expire.
     RenewalRequested {
-        /// Whose.
+        /// Generation of the token.
         generation: u64,
     },
-    /// A person wants a new token now.
+    /// The user wants a new token now.
     RefreshRequested,
     /// The stored login has changed.
     CredentialsChanged,
-    /// A person has logged out.
+    /// The user has logged out.
     LoggedOut,
-    /// A person has locked the session.
+    /// The user has locked the session.
     Locked,
-    /// A person has unlocked the session.
+    /// The user has unlocked the session.
     Unlocked,
     /// The daemon is about to stop.
     Stopping,
 }
 
-/// What the keeper must do after a step.
+/// What the session task must do after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Find a pair: read it, renew it or log in.
+pub(crate) enum Action {
+    /// Find a token pair: read it, renew it or log in.
     Fetch(FetchRequest),
     /// Write the newest pair.
     Store,
@@ -90,15 +90,37 @@ pub enum Action {
 
 /// What an attempt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchRequest {
+pub(crate) struct FetchRequest {
     /// A saved token of this generation or an older one is not good enough.
-    pub newer_than: Option<u64>,
-    /// Whether a person asked, so that what only a person can repair is tried once more.
-    pub user_requested: bool,
-    /// Whether the stored login has changed.
-    pub credentials_changed: bool,
+    pub(crate) newer_than: Option<u64>,
+    /// Why the attempt is made.
+    pub(crate) trigger: Trigger,
     /// How many attempts have failed in a row.
-    pub failures: u32,
+    pub(crate) failures: u32,
     /// Whether a valid token is held meanwhile.
-    pub has_valid_token: bool,
+    pub(crate) has_valid_token: bool,
+}
+
+/// Why an attempt is made, weakest reason first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trigger {
+    /// The session needs a token.
+    #[default]
+    Schedule,
+    /// The user asked: an error that only the user can repair is tried once more.
+    User,
+    /// The stored login has changed, and must be read.
+    CredentialsChanged,
+}
+
+impl FetchRequest {
+    /// Says whether the user asked for this attempt, in whatever way.
+    pub(crate) fn is_user_request(&self) -> bool {
+        self.trigger >= Trigger::User
+    }
+
+    /// Says whether the stored login has changed.
+    pub(crate) fn has_changed_login(&self) -> bool {
+        self.trigger == Trigger::CredentialsChanged
+    }
 }

@@ -1,5 +1,10 @@
 //! The session as a pure function: what happened and the time in, what to do next out.
 
-pub mod event;
-pub mod machine;
-pub mod schedule;
+pub(crate) mod event;
+pub(crate) mod machine;
+pub(crate) mod schedule;
+
+mod access;
+mod attempt;
+mod durability;
+mod rejection;

@@ -5,39 +5,39 @@ use std::time::Duration;
 
 /// What is known about a token besides its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     /// Grows by one with each new pair.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// A reading of the boot clock.
-    pub seen: Duration,
+    pub(crate) seen: Duration,
     /// How old the token was then.
-    pub age: Duration,
+    pub(crate) age: Duration,
     /// How old it may become.
-    pub lifetime: Duration,
+    pub(crate) lifetime: Duration,
 }
 
 /// A share of a span, in thousandths: spreads what would happen at once on many machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jitter(pub u16);
+pub(crate) struct Jitter(pub u16);
 
 impl Token {
     /// Returns the token's age.
-    pub fn age(&self, now: Duration) -> Duration {
+    pub(crate) fn age(&self, now: Duration) -> Duration {
         self.age + now.saturating_sub(self.seen)
     }
 
     /// Returns how long the token still works; zero once it has expired.
-    pub fn left(&self, now: Duration) -> Duration {
+    pub(crate) fn left(&self, now: Duration) -> Duration {
         self.lifetime.saturating_sub(self.age(now))
     }
 
     /// Says whether the token still works.
-    pub fn is_valid(&self, now: Duration) -> bool {
+    pub(crate) fn is_valid(&self, now: Duration) -> bool {
         !self.left(now).is_zero()
     }
 
     /// Says whether a request that takes a while may outlive it.
-    pub fn is_near_expiry(&self, now: Duration) -> bool {
+    pub(crate) fn is_near_expiry(&self, now: Duration) -> bool {
         self.left(now) < NEAR_EXPIRY.min(self.lifetime / 5)
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod binding;
 pub(crate) mod epoch;
 pub(crate) mod record;
 pub(crate) mod sealed_file;
+pub(crate) mod session_lock;
 pub(crate) mod token_store;
 pub(crate) mod write_queue;
 

@@ -1,7 +1,7 @@
-//! What is kept of a session: the pair, whose it is, and when it was received.
+//! What is saved of a session: the token pair, the account, and when the pair was received.
 //!
-//! At rest the generation and the epoch stand in the header (`binding.rs`), beside the origin and the
-//! profile; the rest is sealed.
+//! On disk the generation and the epoch stand in the clear, in the header (`binding.rs`), beside the
+//! origin and the profile; the rest is sealed.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::binding::EnvelopeHeader;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
-use crate::session::refresh::token_response::TokenGrant;
 use crate::session::state::schedule::Token;
+use crate::session::token::TokenGrant;
 
 /// Everything that a restart needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredSession {
-    /// That of the profile when the pair was received (`epoch.rs`); 0 in records of version 1.
+    /// The epoch of the profile when the pair was received (`epoch.rs`); 0 in records of version 1.
     pub(crate) epoch: u64,
     /// Grows by one with each new pair.
     pub(crate) generation: u64,
-    /// What the refresh token is bound to.
+    /// The client id that the refresh token is bound to.
     pub(crate) client_id: String,
     /// The account's e-mail address, if it is known.
     pub(crate) account: Option<String>,
@@ -28,34 +28,34 @@ pub(crate) struct StoredSession {
     pub(crate) pair: Option<TokenPair>,
 }
 
-/// The tokens of one answer.
+/// The tokens of one response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenPair {
-    /// The bearer text.
+    /// The access token.
     pub(crate) access: Secret,
-    /// When it was received.
+    /// When the access token was received.
     pub(crate) received: ReceivedAt,
-    /// How long it works.
+    /// How long the access token works.
     pub(crate) lifetime: Duration,
-    /// What to offer next.
+    /// The refresh token to offer next.
     pub(crate) refresh: Option<Secret>,
-    /// When that was received.
+    /// When the refresh token was received.
     pub(crate) refresh_received: ReceivedAt,
 }
 
-/// A moment that can be read again after a restart.
+/// A time that means the same after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReceivedAt {
     /// Milliseconds since 1970.
     wall: u64,
-    /// Which boot this is, where the system can tell.
+    /// The id of the boot, where the system has one.
     boot_id: Option<String>,
     /// Milliseconds since that boot.
     boot: u64,
 }
 
 impl ReceivedAt {
-    /// Notes `now`.
+    /// Records `now`.
     pub(crate) fn new(now: Timestamp) -> Self {
         let boot = now.boot.as_millis().try_into().unwrap_or(u64::MAX);
         Self { wall: wall_millis(now.wall), boot_id: boot_id(), boot }
@@ -66,8 +66,8 @@ impl ReceivedAt {
         self.wall
     }
 
-    /// Returns the time since then: on the boot clock within one boot, on the wall clock across
-    /// boots. `None` when the wall clock was set back meanwhile.
+    /// Returns the time since then: by the boot clock within one boot, by the wall clock across boots.
+    /// `None` when the wall clock was set back meanwhile.
     fn age(&self, now: Timestamp) -> Option<Duration> {
         let boot = Duration::from_millis(self.boot);
         if self.boot_id.is_some() && self.boot_id == boot_id() && boot <= now.boot {
@@ -78,19 +78,19 @@ impl ReceivedAt {
 }
 
 impl TokenPair {
-    /// Makes a pair of an answer received `now`. A refresh token that is absent from it stays the
-    /// one that was `offered`.
-    pub(crate) fn new(issued: TokenGrant, offered: Option<&Self>, now: Timestamp) -> Self {
+    /// Makes a pair of a response received `now`. Without a new refresh token, the pair keeps the one
+    /// that was `offered`.
+    pub(crate) fn new(grant: TokenGrant, offered: Option<&Self>, now: Timestamp) -> Self {
         let received = ReceivedAt::new(now);
-        let (refresh, refresh_received) = match (issued.refresh, offered) {
+        let (refresh, refresh_received) = match (grant.refresh, offered) {
             (Some(refresh), _) => (Some(refresh), received.clone()),
             (None, Some(old)) => (old.refresh.clone(), old.refresh_received.clone()),
             (None, None) => (None, received.clone()),
         };
         Self {
-            access: issued.access,
+            access: grant.access,
             received,
-            lifetime: issued.lifetime,
+            lifetime: grant.lifetime,
             refresh,
             refresh_received,
         }
@@ -105,20 +105,20 @@ impl TokenPair {
 }
 
 impl StoredSession {
-    /// Returns what the session's decision needs to know of the access token.
+    /// Returns what the state machine needs to know of the access token.
     pub(crate) fn token(&self, now: Timestamp) -> Option<Token> {
         let pair = self.pair.as_ref()?;
-        // With a clock set back its age is unknown: it is used, and renewed at once.
+        // After a clock was set back the age is unknown: the token is used, and renewed at once.
         let age = pair.received.age(now).unwrap_or(pair.lifetime * 4 / 5);
         Some(Token { generation: self.generation, seen: now.boot, age, lifetime: pair.lifetime })
     }
 
-    /// Says whether it takes the place of `other`: it is of a later login, or of a later pair.
+    /// Says whether this record replaces `other`: its login or its pair is later.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         (other.epoch, other.generation) < (self.epoch, self.generation)
     }
 
-    /// Says whether it belongs to the account with this address; an unknown one matches.
+    /// Says whether this record belongs to the account with this address; an unknown account matches.
     pub(crate) fn belongs_to(&self, account: Option<&str>) -> bool {
         match (self.account.as_deref(), account) {
             (Some(own), Some(other)) => own.trim().eq_ignore_ascii_case(other.trim()),
@@ -126,7 +126,7 @@ impl StoredSession {
         }
     }
 
-    /// Returns what of it is sealed, as JSON.
+    /// Returns the part that is sealed, as JSON.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let pair = self.pair.as_ref().map(|pair| SerializedPair {
             access: pair.access.expose(),
@@ -143,7 +143,7 @@ impl StoredSession {
         serde_json::to_vec(&written).expect("a struct of strings and numbers is valid JSON")
     }
 
-    /// Reads what [`StoredSession::to_json`] wrote, and its header; version 1 had the generation sealed.
+    /// Reads what [`StoredSession::to_json`] wrote, and the header; version 1 sealed the generation.
     pub(crate) fn from_json(json: &[u8], header: Option<&EnvelopeHeader>) -> Option<Self> {
         let read: DeserializedSession = serde_json::from_slice(json).ok()?;
         let pair = read.pair.map(|pair| TokenPair {
@@ -203,13 +203,13 @@ pub(crate) fn wall_millis(wall: SystemTime) -> u64 {
     since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Returns what tells this boot from others.
+/// Returns the id of this boot.
 fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
 }
 
-/// 15 days by Nexudus's documentation; no answer tells.
+/// 15 days by Nexudus's documentation; no response says.
 pub(crate) const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 #[cfg(test)]

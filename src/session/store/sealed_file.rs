@@ -1,13 +1,12 @@
-//! The pair at rest: one sealed file, replaced atomically, and a lock across processes.
+//! The token pair on disk: one sealed file, replaced atomically.
 //!
-//! Nothing is ever deleted on our own account: a file that does not open stays where it is until
-//! another must take its place, and is then moved aside. A file that another origin or profile has
-//! made is not used (`binding.rs`). The lock is the kernel's (`flock`), on a file of its own that is
-//! never removed, so a killed process leaves none behind.
-//! A crash at any point leaves either the old file or the new one (`secure_fs.rs`).
+//! The program never deletes a session on its own account: a file that cannot be decrypted stays
+//! where it is until another must take its place, and is then moved aside. A file that another origin
+//! or profile has made is not used (`binding.rs`). A crash at any point leaves either the old file or
+//! the new one (`secure_fs.rs`).
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -62,10 +61,6 @@ pub(crate) enum Error {
         source: io::Error,
     },
 }
-
-/// Held from the reading of a single-use token until its successor is durable.
-#[derive(Debug)]
-pub(crate) struct SessionLock(#[expect(dead_code, reason = "closing the file releases it")] File);
 
 impl SealedFile {
     /// Keeps the session of `binding` in `directory`, under `key`.
@@ -168,23 +163,6 @@ impl SealedFile {
 
     fn parked_path(&self) -> PathBuf {
         self.directory.join(parked_name(&self.binding.origin))
-    }
-}
-
-impl SessionLock {
-    /// Takes the lock of `directory`; `None` while another holds it. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// When its file can be neither made nor opened.
-    pub(crate) fn try_acquire(directory: &Path) -> io::Result<Option<Self>> {
-        secure_fs::create_dir(directory)?;
-        let file = secure_fs::open_lock_file(&directory.join("session.lock"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
     }
 }
 

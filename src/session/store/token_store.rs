@@ -1,8 +1,11 @@
-//! Where the pair is kept: a sealed file if its key can be had, else memory; and why.
+//! Where the token pair is kept: in a sealed file if there is a key for it, else in memory; and why.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::binding::Binding;
 use super::crypto::{self, SealingKey};
@@ -10,61 +13,89 @@ use super::sealed_file::SealedFile;
 use crate::config::{self, SessionStore};
 use crate::credentials::{self, Credentials, KeySource, SessionKey};
 use crate::session::error::{Cause, Error};
-use crate::session::status::StoreInfo;
 
-/// Where the pair is kept.
+/// Where the token pair is kept.
 #[derive(Clone, Debug)]
-pub(crate) enum TokenStore {
-    /// A sealed file.
-    File(Arc<SealedFile>),
-    /// This process alone.
-    Memory,
+pub(crate) struct TokenStore {
+    /// The sealed file; `None` keeps the pair in this process alone.
+    pub(crate) file: Option<Arc<SealedFile>>,
+    /// What the user may know about it.
+    pub(crate) info: StoreInfo,
 }
 
-/// Finds the home that the configuration asks for: of `binding`, in `directory`. That is the profile's
-/// state directory, `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
-///
-/// Under `auto` a key that cannot be read now means memory for now: whoever asks again later finds
-/// the file, which nobody has touched meanwhile. Never silently: the reason is part of what
-/// `status` shows.
-///
-/// # Errors
-///
-/// Why there is no key, where a file was asked for.
-pub(crate) async fn open(
-    config: &config::Session,
-    directory: Option<&Path>,
-    binding: &Binding,
-    credentials: &Credentials,
-    handed: Option<PathBuf>,
-) -> Result<(TokenStore, StoreInfo), Error> {
-    let memory = |why: String| {
-        Ok((TokenStore::Memory, StoreInfo { kind: "memory", reason: why, is_volatile: true }))
-    };
-    if config.store == SessionStore::Memory {
-        return memory("session.store is memory".into());
+/// Where the token pair is kept, and why there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// `file` or `memory`; `unknown` until the first attempt.
+    #[serde(rename = "store")]
+    pub kind: Cow<'static, str>,
+    /// The reason, as a sentence.
+    #[serde(rename = "store_reason")]
+    pub reason: String,
+    /// Whether the pair is gone after a reboot.
+    #[serde(skip)]
+    pub is_volatile: bool,
+}
+
+impl StoreInfo {
+    /// Before the first attempt: where the pair will be kept is not known.
+    pub(crate) fn unknown() -> Self {
+        Self { kind: "unknown".into(), reason: "still starting".into(), is_volatile: true }
     }
-    let found = match directory {
-        Some(directory) => {
-            let found = credentials.session_key(config, handed).await.map_err(key_error);
-            found.and_then(derive_key).map(|(key, origin)| (directory, key, origin))
+}
+
+impl TokenStore {
+    /// Opens the store that the configuration asks for: of `binding`, in `directory`, the profile's
+    /// state directory. `systemd` is systemd's `$CREDENTIALS_DIRECTORY`.
+    ///
+    /// Under `session.store = "auto"` a key that cannot be read means memory for now: the next call
+    /// finds the file untouched. The reason is part of what `status` shows.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no key, where the configuration asks for a file.
+    pub(crate) async fn open(
+        config: &config::Session,
+        directory: Option<&Path>,
+        binding: &Binding,
+        credentials: &Credentials,
+        systemd: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        if config.store == SessionStore::Memory {
+            return Ok(Self::memory("session.store is memory".into()));
         }
-        None => Err(unavailable(Cause::new("there is no state directory"))),
-    };
-    match found {
-        Ok((directory, key, origin)) => {
-            let saved = Arc::new(SealedFile::new(directory.to_owned(), key, binding.clone()));
-            let (why, volatile) = (format!("its key comes from {origin}"), origin.is_volatile());
-            Ok((
-                TokenStore::File(saved),
-                StoreInfo { kind: "file", reason: why, is_volatile: volatile },
-            ))
+        match Self::open_file(config, directory, binding, credentials, systemd).await {
+            Err(error) if config.store == SessionStore::Auto => {
+                let why = std::error::Error::source(&error).map(ToString::to_string);
+                let why = why.unwrap_or_else(|| error.to_string());
+                Ok(Self::memory(format!("no file: {why}")))
+            }
+            opened => opened,
         }
-        Err(error) if config.store == SessionStore::Auto => {
-            let why = std::error::Error::source(&error).map(ToString::to_string);
-            memory(format!("no file: {}", why.unwrap_or_else(|| error.to_string())))
-        }
-        Err(error) => Err(error),
+    }
+
+    async fn open_file(
+        config: &config::Session,
+        directory: Option<&Path>,
+        binding: &Binding,
+        credentials: &Credentials,
+        systemd: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let directory =
+            directory.ok_or_else(|| unavailable(Cause::new("there is no state directory")))?;
+        let key = credentials.session_key(config, systemd).await.map_err(key_error)?;
+        let (key, source) = derive_key(key)?;
+        let info = StoreInfo {
+            kind: "file".into(),
+            reason: format!("its key comes from {source}"),
+            is_volatile: source.is_volatile(),
+        };
+        let file = SealedFile::new(directory.to_owned(), key, binding.clone());
+        Ok(Self { file: Some(Arc::new(file)), info })
+    }
+
+    fn memory(reason: String) -> Self {
+        Self { file: None, info: StoreInfo { kind: "memory".into(), reason, is_volatile: true } }
     }
 }
 
@@ -112,13 +143,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("nexudus-key"), "sixteen bytes ok\n").unwrap();
 
-        let (home, keeping) = found(&config(SessionStore::Auto, &[]), &directory).await.unwrap();
+        let store = opened(&config(SessionStore::Auto, &[]), &directory).await.unwrap();
 
-        assert!(matches!(home, TokenStore::File(_)));
-        assert_eq!(
-            (keeping.kind, keeping.reason.as_str()),
-            ("file", "its key comes from the systemd credential `nexudus-key`")
-        );
+        assert!(store.file.is_some());
+        assert_eq!(store.info.kind, "file");
+        assert_eq!(store.info.reason, "its key comes from the systemd credential `nexudus-key`");
     }
 
     #[cfg(unix)]
@@ -127,10 +156,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let config = config(SessionStore::File, &["printf", "sixteen bytes ok\\n"]);
 
-        let (home, keeping) = found(&config, &directory).await.unwrap();
+        let store = opened(&config, &directory).await.unwrap();
 
-        assert!(matches!(home, TokenStore::File(_)));
-        assert_eq!(keeping.reason, "its key comes from session.key_command");
+        assert!(store.file.is_some());
+        assert_eq!(store.info.reason, "its key comes from session.key_command");
     }
 
     #[cfg(unix)]
@@ -143,13 +172,11 @@ mod tests {
 
         for (last, opens) in [(b'\n', true), (b'\n', true), (0, false)] {
             std::fs::write(&key, [bytes.as_slice(), &[last]].concat()).unwrap();
-            let (TokenStore::File(saved), _) = found(&printed, &directory).await.unwrap() else {
-                panic!("no file");
-            };
+            let file = opened(&printed, &directory).await.unwrap().file.unwrap();
             if opens {
-                saved.write(&record()).unwrap();
+                file.write(&record()).unwrap();
             }
-            assert_eq!(saved.read().is_ok(), opens);
+            assert_eq!(file.read().is_ok(), opens);
         }
     }
 
@@ -162,14 +189,11 @@ mod tests {
     async fn without_a_key_auto_says_why_it_is_memory_and_file_fails() {
         let directory = tempfile::tempdir().unwrap();
 
-        let (home, keeping) = found(&config(SessionStore::Auto, &[]), &directory).await.unwrap();
-        assert!(matches!(home, TokenStore::Memory));
-        assert!(
-            keeping.reason.starts_with("no file: there is no key for it"),
-            "{}",
-            keeping.reason
-        );
-        let error = found(&config(SessionStore::File, &[]), &directory).await.unwrap_err();
+        let TokenStore { file, info } =
+            opened(&config(SessionStore::Auto, &[]), &directory).await.unwrap();
+        assert!(file.is_none());
+        assert!(info.reason.starts_with("no file: there is no key for it"), "{}", info.reason);
+        let error = opened(&config(SessionStore::File, &[]), &directory).await.unwrap_err();
         assert!(cause(&error).contains("nexudus-key"), "{error}");
     }
 
@@ -178,7 +202,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("nexudus-key"), "fifteen bytes..").unwrap();
 
-        let error = found(&config(SessionStore::File, &[]), &directory).await.unwrap_err();
+        let error = opened(&config(SessionStore::File, &[]), &directory).await.unwrap_err();
 
         assert_eq!(
             cause(&error),
@@ -190,14 +214,14 @@ mod tests {
         std::error::Error::source(error).unwrap().to_string()
     }
 
-    async fn found(
+    async fn opened(
         config: &config::Session,
         directory: &tempfile::TempDir,
-    ) -> Result<(TokenStore, StoreInfo), Error> {
-        let nobody = Credentials::in_memory(None);
-        let handed = Some(directory.path().to_owned());
+    ) -> Result<TokenStore, Error> {
+        let no_login = Credentials::in_memory(None);
+        let systemd = Some(directory.path().to_owned());
         let binding = Binding::new("https://a.example", "default");
-        open(config, Some(directory.path()), &binding, &nobody, handed).await
+        TokenStore::open(config, Some(directory.path()), &binding, &no_login, systemd).await
     }
 
     fn config(store: SessionStore, key_command: &[&str]) -> config::Session {

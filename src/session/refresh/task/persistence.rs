@@ -1,40 +1,36 @@
-//! The keeper's pair at rest: written, erased, and dropped from memory when locked.
+//! The token pair on disk: written, erased, and dropped from memory when the session is locked.
 
 use tracing::warn;
 
-use super::{FetchStep, SessionTask, notify};
+use super::{SessionTask, notify};
+use crate::session::refresh::context::FetchStep;
 use crate::session::refresh::endpoint::Issuer;
 use crate::session::spawn::spawn_blocking;
 use crate::session::state::event::Event;
-use crate::session::state::machine::Durability;
 use crate::session::store::sealed_file;
-use crate::session::store::token_store::TokenStore;
 use crate::session::store::write_queue::{WriteJob, WriteResult};
 
 impl<I: Issuer> SessionTask<I> {
     pub(crate) fn write_session(&mut self) {
-        let file = match &self.store {
-            Some((TokenStore::File(saved), _)) => Some(saved.clone()),
-            Some((TokenStore::Memory, _)) | None => None,
-        };
+        let file = self.store.as_ref().and_then(|store| store.file.clone());
         (self.context.on_step)(FetchStep::Published);
-        let (now, desk) = (self.context.clock.now().boot, self.context.clone());
+        let (now, context) = (self.context.clock.now().boot, self.context.clone());
         let write = file.zip(self.record.clone()).map(|(file, record)| -> WriteJob {
             Box::new(move || {
-                (desk.on_step)(FetchStep::Writing);
-                desk.epochs.ensure_file().map_err(|error| error.to_string())?;
+                (context.on_step)(FetchStep::Writing);
+                context.epochs.ensure_file().map_err(|error| error.to_string())?;
                 file.write(&record).map_err(|error| error.to_string())
             })
         });
         self.session_writes.push(write, now);
     }
 
-    pub(crate) fn finish_write(&mut self, wrote: WriteResult) {
-        match wrote {
+    pub(crate) fn finish_write(&mut self, written: WriteResult) {
+        match written {
             WriteResult::Durable => {
                 (self.context.on_step)(FetchStep::Stored);
-                // What was wrong with the directory is not any more.
-                if matches!(self.store, Some((TokenStore::File(_), _))) {
+                // Whatever was wrong with the directory has passed.
+                if self.store.as_ref().is_some_and(|store| store.file.is_some()) {
                     self.set_problem(None);
                 }
                 self.step(Event::Stored);
@@ -44,23 +40,24 @@ impl<I: Issuer> SessionTask<I> {
                 let reason = self.session_writes.last_error().unwrap_or_default();
                 warn!(error = reason, "the session could not be saved; serving on");
                 self.step(Event::StoreFailed);
-                self.reply_if_refused();
             }
         }
     }
 
-    /// Removes the file wherever the pair is kept now: an earlier key may have sealed it. The epoch
-    /// is first: what a crash leaves of the file is then not used.
+    /// Removes the file wherever the pair is kept now: an earlier key may have sealed one. The epoch
+    /// is raised first: a file that a crash leaves behind is then not used.
     pub(crate) fn erase(&mut self) {
-        let desk = self.context.clone();
+        let context = self.context.clone();
         self.record = None;
         self.erasing = Some(spawn_blocking(move || {
-            let ended =
-                desk.epochs.record_logout(Some(&desk.binding.origin), desk.clock.now().wall);
-            let directory = desk.directory.as_deref();
-            let erased = directory.map_or(Ok(()), |path| sealed_file::erase(path, &desk.binding));
-            let unkept = |error| format!("that the session has ended could not be saved: {error}");
-            erased.err().map(|error| error.to_string()).or(ended.err().map(unkept))
+            let ended = context
+                .epochs
+                .record_logout(Some(&context.binding.origin), context.clock.now().wall);
+            let directory = context.directory.as_deref();
+            let erased =
+                directory.map_or(Ok(()), |path| sealed_file::erase(path, &context.binding));
+            let unsaved = |error| format!("that the session has ended could not be saved: {error}");
+            erased.err().map(|error| error.to_string()).or(ended.err().map(unsaved))
         }));
     }
 
@@ -71,17 +68,17 @@ impl<I: Issuer> SessionTask<I> {
     }
 
     pub(crate) fn write_lock_flag(&mut self, locked: bool) {
-        let desk = self.context.clone();
+        let context = self.context.clone();
         let write: WriteJob = Box::new(move || {
-            (desk.on_step)(FetchStep::Writing);
-            let kept = desk.attempts.set_locked(locked);
-            let raised = if locked { desk.epochs.increment() } else { Ok(()) };
-            kept.and(raised).map_err(|error| error.to_string())
+            (context.on_step)(FetchStep::Writing);
+            let flag = context.attempts.set_locked(locked);
+            let epoch = if locked { context.epochs.increment() } else { Ok(()) };
+            flag.and(epoch).map_err(|error| error.to_string())
         });
         self.lock_writes.push(Some(write), self.context.clock.now().boot);
     }
 
-    /// The last word on whether the session is locked is at rest, or will not be for now.
+    /// The newest lock flag is on disk, or could not be written.
     pub(crate) fn finish_lock_flag(&mut self) {
         let word = if self.state.is_locked() { "locked" } else { "unlocked" };
         self.set_problem(self.lock_writes.last_error().map(|error| {
@@ -94,21 +91,18 @@ impl<I: Issuer> SessionTask<I> {
         self.reply_flushed();
     }
 
-    /// Locked means that no token is in memory, as soon as none is lost by that.
+    /// Drops the tokens of a locked session from memory, once they are on disk.
     pub(crate) fn drop_if_locked(&mut self) {
-        if !self.state.is_locked()
-            || !self.state.is_settled()
-            || self.state.store() != Durability::Durable
-        {
+        if !self.state.is_locked() || !self.state.is_settled() || !self.state.is_durable() {
             return;
         }
-        match &self.store {
-            Some((TokenStore::Memory, _)) => {
-                if let Some(held) = &mut self.record {
-                    held.pair = None;
-                }
+        let is_in_memory = self.store.as_ref().is_some_and(|store| store.file.is_none());
+        if is_in_memory {
+            if let Some(held) = &mut self.record {
+                held.pair = None;
             }
-            Some((TokenStore::File(_), _)) | None => self.record = None,
+        } else {
+            self.record = None;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::secret::Secret;
-use crate::session::refresh::token_response::TokenGrant;
+use crate::session::token::TokenGrant;
 use crate::session::store::record::TokenPair;
 
 const A: &str = "https://a.example";

@@ -224,17 +224,6 @@ fn erasing_removes_the_session_and_may_be_repeated() {
     assert!(saved.read().unwrap().is_none());
 }
 
-#[test]
-fn one_holds_the_lock_until_it_lets_go() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = SessionLock::try_acquire(directory.path()).unwrap().unwrap();
-    assert!(SessionLock::try_acquire(directory.path()).unwrap().is_none());
-
-    drop(first);
-
-    assert!(SessionLock::try_acquire(directory.path()).unwrap().is_some());
-}
-
 fn saved() -> (tempfile::TempDir, SealedFile) {
     let directory = tempfile::tempdir().unwrap();
     let saved = of(&directory, "https://spaces.nexudus.com", "default");

@@ -13,8 +13,9 @@ use crate::credentials::{Credentials, Login, SecondFactor};
 use crate::secret::Secret;
 use crate::session::refresh::endpoint::{Grant, Issuer, Probe};
 use crate::session::refresh::task::SessionTask;
-use crate::session::refresh::token_response::{TokenError, TokenGrant};
+use crate::session::refresh::token_response::TokenError;
 use crate::session::status::{SessionState, SessionStatus};
+use crate::session::token::TokenGrant;
 use crate::session::{Bearer, BodyKind, Cause, Session, UnauthorizedCause};
 
 /// Holds up writes, on the thread that makes them.
@@ -36,8 +37,8 @@ impl Gate {
         ClosedGate(self)
     }
 
-    pub(crate) fn pass(&self, step: crate::session::refresh::task::FetchStep) {
-        if step == crate::session::refresh::task::FetchStep::Writing {
+    pub(crate) fn pass(&self, step: crate::session::refresh::context::FetchStep) {
+        if step == crate::session::refresh::context::FetchStep::Writing {
             let shut = self.shut.lock().unwrap();
             drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
         }

@@ -5,7 +5,7 @@ use super::*;
 #[cfg(unix)]
 #[tokio::test]
 async fn killed_at_any_step_the_next_start_works() {
-    use crate::session::refresh::task::FetchStep;
+    use crate::session::refresh::context::FetchStep;
 
     let during_refresh = [
         FetchStep::Locked,

@@ -16,7 +16,7 @@ async fn a_restart_resumes_without_asking() {
 
     let view = restarted.status();
     assert_eq!((view.age, view.expires_in), (Some(secs(40)), Some(secs(60))));
-    assert_eq!((view.generation, view.store.kind), (1, "file"));
+    assert_eq!((view.generation, view.store.kind.as_ref()), (1, "file"));
     assert_eq!(view.account.as_deref(), Some("ada@example.test"));
     assert_eq!(world.grants(), ["password p"]);
 }

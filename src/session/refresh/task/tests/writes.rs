@@ -1,7 +1,7 @@
 //! Writing the pair: used at once, rotated again only once it is durable.
 
 use super::*;
-use crate::session::refresh::task::FetchStep;
+use crate::session::refresh::context::FetchStep;
 
 #[tokio::test]
 async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
