@@ -1,5 +1,5 @@
-//! What a command does with a profile's session without the daemon: verify a login and save its pair,
-//! or remove everything.
+//! A profile's session without the daemon: a command verifies a login and saves its pair, or removes
+//! everything.
 //!
 //! The command holds the lock across processes from before the login is offered until its pair is
 //! durable. So a running daemon neither offers a token that the login has just replaced nor overwrites

@@ -1,8 +1,8 @@
-//! Tasks and threads: nothing else in the session starts one.
+//! Tasks and threads of the session: only this file starts one.
 
 use tokio::task::JoinHandle;
 
-/// Runs what ends on the disk away from this thread.
+/// Runs work that may wait for the disk away from this thread.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
@@ -10,28 +10,28 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down: nobody will wait for this.
+            // The runtime is shutting down, and drops the caller.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// Starts what a keeper joins later: only this file spawns.
+/// Starts a task that its caller joins later.
 pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     tokio::spawn(work)
 }
 
-/// Starts what a keeper joins later and what ends on the disk.
+/// Starts work that may wait for the disk, and that its caller joins later.
 pub(crate) fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
     tokio::task::spawn_blocking(work)
 }
 
-/// Waits for what is in the slot and clears it; `None` when it panicked. Waits for ever while the
-/// slot is empty. Giving up the wait changes nothing.
+/// Waits for the work in the slot and clears the slot; `None` when the work panicked. Waits for ever
+/// while the slot is empty. Giving up the wait changes nothing.
 pub(crate) async fn join_slot<T>(slot: &mut Option<JoinHandle<T>>) -> Option<T> {
     match slot {
         Some(handle) => {

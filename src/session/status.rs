@@ -1,4 +1,4 @@
-//! What the user may know about the session: no secret, and ages instead of clock readings.
+//! The status that the user sees: no secret, and ages instead of clock readings.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::store::token_store::StoreInfo;
 /// Durations are whole seconds in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// What the session is doing, in a word.
+    /// The session's state, in a word.
     pub state: SessionState,
     /// Whether a renewal or a login is in flight.
     pub renewing: bool,
@@ -54,11 +54,11 @@ pub struct SessionStatus {
     pub degraded: Option<String>,
     /// `Some(false)`: the API rejects even a new token; the account may lack API access.
     pub api_access: Option<bool>,
-    /// What the user should do, if anything.
+    /// Advice to the user, if any.
     pub advice: Option<String>,
 }
 
-/// What a session is doing.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionState {
@@ -91,11 +91,11 @@ pub enum SessionState {
 pub struct LastError {
     /// The stable code.
     pub code: Cow<'static, str>,
-    /// What is wrong.
+    /// The error, as a sentence.
     pub sentence: String,
     /// Why, where more is known.
     pub cause: Option<String>,
-    /// What to do.
+    /// Advice to the user.
     pub hint: String,
 }
 

@@ -1,4 +1,4 @@
-//! What every attempt to get a token needs, and the steps that a test may watch.
+//! The context of every attempt to get a token, and the steps that a test may watch.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +11,7 @@ use crate::credentials::Credentials;
 use crate::session::store::binding::Binding;
 use crate::session::store::epoch::Epochs;
 
-/// What every attempt to get a token needs.
+/// The context that every attempt to get a token needs.
 #[derive(Debug)]
 pub(crate) struct FetchContext<I> {
     pub(crate) config: config::Session,

@@ -24,7 +24,7 @@ pub use crate::session::token::TokenGrant;
 use crate::throttle::{self, RetryDecision, Throttle};
 use crate::upstream::Unresolved;
 
-/// What the session asks of Nexudus.
+/// The two calls that the session makes at Nexudus.
 pub trait Issuer: Send + Sync + 'static {
     /// Returns the origin that tokens come from, as [`crate::config::Origin`] writes it: a saved
     /// session is bound to it.
@@ -41,7 +41,7 @@ pub trait Issuer: Send + Sync + 'static {
     fn probe(&self, bearer: &HeaderValue) -> impl Future<Output = Probe> + Send;
 }
 
-/// What is offered for a pair of tokens.
+/// The authorization grant that is offered for a token pair (RFC 6749 §1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// The single-use refresh token of the last response.
@@ -68,7 +68,7 @@ impl Grant {
     }
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// The token is good.

@@ -1,13 +1,14 @@
-//! What was tried with a password, across restarts: a small file without secrets. It also holds the
-//! client id of each account, or each start without a session file would leave another token behind.
-//! What was tried at one origin says nothing about another, so each has attempts of its own; a lock
-//! holds for all of them.
+//! The record of login attempts, across restarts: a small file without secrets.
 //!
-//! It is written before a password leaves, so that a daemon killed and restarted in a loop spends
-//! one budget, not one per life. A login is known here by 16 bits of a keyed hash only: enough to
-//! see that it has changed, and next to nothing for somebody who wants to test guesses against a
-//! password that may be a mistyped real one. One changed login in 65,536 looks unchanged; it is
-//! then refused until it is changed again.
+//! The file also holds the client id of each account, or each start without a session file would leave
+//! another token at Nexudus. Attempts at one origin say nothing about another, so each origin has its
+//! own; a lock holds for all origins.
+//!
+//! The file is written before a password is sent, so that a daemon killed and restarted in a loop
+//! spends one budget, not one per start. The file knows a login by 16 bits of a keyed hash only: enough
+//! to see that the login has changed, and next to nothing for an attacker who tests guesses against a
+//! password that may be a mistyped real one. One changed login in 65,536 looks unchanged; it is then
+//! refused until it is changed again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,25 +32,25 @@ pub(crate) struct LoginAttempts {
     /// As [`Origin`] writes it.
     origin: String,
     state: Mutex<AttemptsFile>,
-    /// Held while the file is read or written, and taken first: who asks what is kept does not
-    /// wait for the disk.
+    /// Held while the file is read or written, and acquired before `state`: a reader of the state does
+    /// not wait for the disk.
     file: Mutex<()>,
 }
 
-/// What may be done with a login now.
+/// Whether a login may be offered now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginDecision {
-    /// Offer it.
+    /// Offer the login.
     Allow,
-    /// It was turned down for good.
+    /// Nexudus has refused the login for good.
     Blocked(BlockReason),
-    /// Its code was typed once and has been offered.
+    /// The 2FA code was typed once and has been offered.
     CodeUsed,
-    /// Too many unclear answers: not before this has passed.
+    /// Too many ambiguous responses: wait for this time.
     Wait(Duration),
 }
 
-/// Why a login was turned down.
+/// Why a login is not offered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BlockReason {
@@ -68,17 +69,17 @@ pub(crate) enum BlockReason {
 struct AttemptsFile {
     salt: String,
     locked: bool,
-    /// At the default origin, where version 1 of the session file counts as issued too.
+    /// Attempts at the default origin, to which version 1 of the session file belongs too.
     #[serde(flatten)]
     usual: OriginAttempts,
-    /// At each other origin.
+    /// Attempts at each other origin.
     elsewhere: BTreeMap<String, OriginAttempts>,
-    /// The file is behind: the last write has failed.
+    /// Whether the last write has failed, so that the file is out of date.
     #[serde(skip)]
     unsaved: bool,
 }
 
-/// What was tried at one origin.
+/// The attempts at one origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct OriginAttempts {
@@ -86,7 +87,7 @@ struct OriginAttempts {
     unclear: Option<AmbiguousAttempts>,
     spent_code: Option<u16>,
     totp_step: u64,
-    /// By a keyed hash of the address.
+    /// Client ids by a keyed hash of the e-mail address.
     client_ids: BTreeMap<String, String>,
 }
 
@@ -105,13 +106,13 @@ struct AmbiguousAttempts {
 }
 
 impl LoginAttempts {
-    /// Remembers those at `origin` in the file at `path`, or only in memory.
+    /// Records the attempts at `origin` in the file at `path`, or only in memory.
     pub(crate) fn new(path: Option<PathBuf>, origin: &str) -> Self {
         let origin = origin.to_owned();
         Self { path, origin, state: Mutex::default(), file: Mutex::default() }
     }
 
-    /// Reads the file. A missing or unreadable one leaves what is in memory.
+    /// Reads the file. A missing or unreadable file leaves the state in memory.
     pub(crate) fn load(&self) {
         let _turn = self.file();
         let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
@@ -125,7 +126,7 @@ impl LoginAttempts {
         }
     }
 
-    /// Says what may be done with `login`. A person who asks opens every latch but that of a
+    /// Says what may be done with `login`. A request of the user lifts every block but that of a
     /// refused password.
     pub(crate) fn decide(&self, login: &Login, asked: bool, now: SystemTime) -> LoginDecision {
         let kept = self.state();
@@ -155,12 +156,12 @@ impl LoginAttempts {
         self.state().at(&self.origin).totp_step
     }
 
-    /// Notes that `login` is about to be offered. Until something else is noted it counts as an
-    /// unclear answer, which is what a crash leaves behind.
+    /// Records that `login` is about to be offered. Until another result is recorded the attempt counts
+    /// as ambiguous, which is the state that a crash leaves behind.
     ///
     /// # Errors
     ///
-    /// When the note could not be written; it holds in memory all the same.
+    /// When the record could not be written; it holds in memory all the same.
     pub(crate) fn record_start(
         &self,
         login: &Login,
@@ -181,8 +182,8 @@ impl LoginAttempts {
         })
     }
 
-    /// Notes that `login` was not looked at: the attempt does not count. A typed code stays
-    /// spent: who knows what read it.
+    /// Records that Nexudus did not look at `login`: the attempt does not count. A typed code stays
+    /// used, since a server may have read it.
     pub(crate) fn record_unprocessed(&self, login: &Login) -> std::io::Result<()> {
         self.update_origin(|tried, salt| {
             let own = fingerprint(salt, login);
@@ -196,7 +197,7 @@ impl LoginAttempts {
         })
     }
 
-    /// Notes that `login` was turned down for good.
+    /// Records that Nexudus refused `login` for good.
     pub(crate) fn block(&self, login: &Login, reason: BlockReason) -> std::io::Result<()> {
         self.update_origin(|tried, salt| {
             tried.unclear = None;
@@ -204,7 +205,7 @@ impl LoginAttempts {
         })
     }
 
-    /// Notes that `login` was accepted.
+    /// Records that Nexudus accepted the login.
     pub(crate) fn record_success(&self) -> std::io::Result<()> {
         self.update_origin(|tried, _| {
             tried.unclear = None;
@@ -212,12 +213,12 @@ impl LoginAttempts {
         })
     }
 
-    /// Returns the client id of this account; one that is `known` otherwise counts, a new one is kept
-    /// before it is used.
+    /// Returns the client id of this account: the one that is `known` otherwise, the recorded one, or a
+    /// new one, which is recorded first.
     ///
     /// # Errors
     ///
-    /// When it could not be kept; it holds in memory all the same.
+    /// When the id could not be written; it holds in memory all the same.
     pub(crate) fn client_id(
         &self,
         email: &str,
@@ -235,17 +236,17 @@ impl LoginAttempts {
         (id, noted)
     }
 
-    /// Says whether a person has locked the session.
+    /// Says whether the user has locked the session.
     pub(crate) fn is_locked(&self) -> bool {
         self.state().locked
     }
 
-    /// Notes that a person has locked or unlocked the session.
+    /// Records that the user has locked or unlocked the session.
     pub(crate) fn set_locked(&self, locked: bool) -> std::io::Result<()> {
         self.update(|kept| kept.locked = locked)
     }
 
-    /// Changes what was tried at this origin; the salt comes with it.
+    /// Changes the attempts at this origin; `change` also gets the salt.
     fn update_origin(&self, change: impl FnOnce(&mut OriginAttempts, &str)) -> std::io::Result<()> {
         self.update(|kept| {
             let salt = kept.salt.clone();
@@ -282,16 +283,18 @@ impl LoginAttempts {
 
 impl AttemptsFile {
     fn at(&self, origin: &str) -> OriginAttempts {
-        match origin == Origin::nexudus().to_string() {
-            true => self.usual.clone(),
-            false => self.elsewhere.get(origin).cloned().unwrap_or_default(),
+        if origin == Origin::nexudus().to_string() {
+            self.usual.clone()
+        } else {
+            self.elsewhere.get(origin).cloned().unwrap_or_default()
         }
     }
 
     fn at_mut(&mut self, origin: &str) -> &mut OriginAttempts {
-        match origin == Origin::nexudus().to_string() {
-            true => &mut self.usual,
-            false => self.elsewhere.entry(origin.to_owned()).or_default(),
+        if origin == Origin::nexudus().to_string() {
+            &mut self.usual
+        } else {
+            self.elsewhere.entry(origin.to_owned()).or_default()
         }
     }
 }
@@ -319,17 +322,18 @@ fn fingerprint(salt: &str, login: &Login) -> u16 {
     u16::from_be_bytes([tag[0], tag[1]])
 }
 
-/// Returns what an account's client id is found by: its address is for the session file alone.
+/// Returns the key of an account's client id: only the session file holds the address itself.
 fn account_hash(salt: &str, email: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, salt.as_bytes());
     let tag = hmac::sign(&key, email.trim().to_lowercase().as_bytes());
     tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Its name in the profile's state directory.
+/// The file's name in the profile's state directory.
 pub(crate) const FILE_NAME: &str = "attempts.json";
 
-/// How many unclear answers may follow each other [`MIN_RETRY_AFTER`]; then one may come each [`LONG_WAIT`].
+/// After so many ambiguous responses, each [`SHORT_WAIT`] after the one before, an attempt is made
+/// each [`LONG_WAIT`].
 const MAX_SHORT_WAITS: u32 = 3;
 const SHORT_WAIT: Duration = Duration::from_secs(5);
 const LONG_WAIT: Duration = Duration::from_secs(15 * 60);

@@ -8,7 +8,7 @@ use crate::session::store::record::StoredSession;
 use crate::session::store::session_lock::SessionLock;
 use crate::session::store::token_store::TokenStore;
 
-/// What an attempt leaves behind, however it ends.
+/// The state that an attempt leaves behind, however it ends.
 #[derive(Debug, Default)]
 pub(crate) struct FetchOutcome {
     /// The newest record known.
@@ -19,7 +19,7 @@ pub(crate) struct FetchOutcome {
     pub(crate) store: Option<TokenStore>,
     /// Where the login was read.
     pub(crate) login_source: Option<CredentialSource>,
-    /// What is wrong with the saved session, or with the state directory.
+    /// The problem with the saved session, or with the state directory.
     pub(crate) problem: Option<String>,
     /// Whether the problem is that the session is from before the last login or logout.
     pub(crate) is_superseded: bool,

@@ -1,11 +1,10 @@
-//! What was asked of Nexudus, reduced to what decides about permission; and a bounded memory of
-//! the requests that were refused for lack of it.
+//! A bounded cache of the requests that lack permission.
 //!
-//! Nexudus answers 401 both for a dead token and for missing permission. A request that turned
-//! out to be about permission once is not worth a probe each time it is repeated: it is probed
-//! again after [`FIRST_FD`], then ever more rarely. Shapes fold many objects into one, and of two
-//! siblings one may be allowed: for another path of the same shape the verdict holds for
-//! [`SIBLING_TTL`] only, or it would hide a dead token.
+//! Nexudus answers 401 both for a dead token and for missing permission. A request that lacked
+//! permission once is not worth a probe each time it is repeated: the next probe comes after
+//! [`MIN_TTL`], then ever more rarely. A shape folds many objects into one, and of two siblings one
+//! may be allowed: for another path of the same shape the verdict holds for [`SIBLING_TTL`] only, or
+//! it would hide a dead token.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -17,7 +16,7 @@ use http::Method;
 use super::endpoint::PROBE_PATH;
 use crate::path_template;
 
-/// What was asked of a host.
+/// A request, reduced to the parts that decide about permission.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestKey {
     shape: RequestShape,
@@ -35,8 +34,8 @@ struct RequestShape {
 }
 
 impl RequestKey {
-    /// Reduces a request: the query goes, letters become lower case, and segments that look like
-    /// identifiers (digits, GUIDs, long hexadecimal) become `*`.
+    /// Reduces a request: the query is dropped, letters become lower case, and segments that look
+    /// like identifiers (digits, GUIDs, long hexadecimal) become `*`.
     pub(crate) fn new(host: &Arc<str>, method: &Method, path: &str) -> Self {
         let shape = RequestShape {
             host: host.clone(),
@@ -47,14 +46,14 @@ impl RequestKey {
         Self { shape, path_hash: hasher.hash_one(path) }
     }
 
-    /// Says whether this is what a probe asks: then its answer is the verdict.
+    /// Says whether a probe sends this very request: then its response is the verdict.
     pub(crate) fn is_probe(&self) -> bool {
         let RequestShape { host, method, shape } = &self.shape;
         host.is_empty() && method == Method::GET && shape == PROBE_PATH
     }
 }
 
-/// The requests that were refused for lack of permission.
+/// The requests that lacked permission.
 #[derive(Debug, Default)]
 pub(crate) struct PermissionCache(HashMap<RequestShape, CachedDenial>);
 
@@ -62,46 +61,46 @@ pub(crate) struct PermissionCache(HashMap<RequestShape, CachedDenial>);
 struct CachedDenial {
     until: Duration,
     ttl: Duration,
-    /// The path that was judged last, and until when its siblings share the verdict.
+    /// The path that was probed last, and until when its siblings share the verdict.
     path_hash: u64,
     shared_until: Duration,
 }
 
 impl PermissionCache {
-    /// Says whether `asked` is known to lack permission at `now`, on the boot clock.
-    pub(crate) fn contains(&self, asked: &RequestKey, now: Duration) -> bool {
-        self.0.get(&asked.shape).is_some_and(|entry| {
-            now < entry.shared_until || (now < entry.until && entry.path_hash == asked.path_hash)
+    /// Says whether a request is known to lack permission at `now`, on the boot clock.
+    pub(crate) fn contains(&self, request: &RequestKey, now: Duration) -> bool {
+        self.0.get(&request.shape).is_some_and(|entry| {
+            now < entry.shared_until || (now < entry.until && entry.path_hash == request.path_hash)
         })
     }
 
-    /// Remembers that `asked` lacked permission at `now`; each time for twice as long.
-    pub(crate) fn record(&mut self, asked: &RequestKey, now: Duration) {
-        if asked.shape.shape.len() > MAX_SHAPE_LENGTH {
+    /// Records that a request lacked permission at `now`; each time for twice as long.
+    pub(crate) fn record(&mut self, request: &RequestKey, now: Duration) {
+        if request.shape.shape.len() > MAX_SHAPE_LENGTH {
             return;
         }
-        let (until, span) = match self.0.get(&asked.shape) {
-            // Several judged at once are one lesson, not several.
+        let (until, ttl) = match self.0.get(&request.shape) {
+            // Several requests of one probe count once.
             Some(entry) if now < entry.until => (entry.until, entry.ttl),
             Some(entry) => {
-                let span = (entry.ttl * 2).min(MAX_TTL);
-                (now + span, span)
+                let ttl = (entry.ttl * 2).min(MAX_TTL);
+                (now + ttl, ttl)
             }
             None => (now + MIN_TTL, MIN_TTL),
         };
-        if self.0.len() >= MAX_ENTRIES && !self.0.contains_key(&asked.shape) {
+        if self.0.len() >= MAX_ENTRIES && !self.0.contains_key(&request.shape) {
             self.make_room();
         }
         let entry = CachedDenial {
             until,
-            ttl: span,
-            path_hash: asked.path_hash,
+            ttl,
+            path_hash: request.path_hash,
             shared_until: now + SIBLING_TTL,
         };
-        self.0.insert(asked.shape.clone(), entry);
+        self.0.insert(request.shape.clone(), entry);
     }
 
-    /// Forgets everything: another account may do other things.
+    /// Forgets everything: another account has other permissions.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

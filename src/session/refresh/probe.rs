@@ -12,7 +12,7 @@ use super::endpoint::{Issuer, Probe};
 use super::permission_cache::RequestKey;
 use crate::session::spawn::{join_slot, spawn};
 
-/// What is known about a token that was answered with 401.
+/// The verdict about the token of a request that was answered with 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeVerdict {
     /// The token is alive, so the 401 was about permission.

@@ -1,5 +1,5 @@
-//! What an attempt finds on disk: the saved session of this origin and profile, unless a login or a
-//! logout has superseded it; and which other origins have a session.
+//! The part of an attempt that reads the disk: the saved session of this origin and profile, unless a
+//! login or a logout has superseded it; and which other origins have a session.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! What the handles and the session task share: the latest state to read, and commands to send.
+//! The link between the handles and the session task: the latest state to read, and commands to send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::session::state::schedule::Token;
 use crate::session::store::token_store::StoreInfo;
 use crate::session::token::Bearer;
 
-/// What a handle asks of the session task.
+/// A command from a handle to the session task.
 #[derive(Debug)]
 pub(crate) enum SessionCommand {
     /// A request found no valid token.
@@ -150,7 +150,7 @@ impl SharedSession {
     }
 }
 
-/// What a request that needs a token does next.
+/// The next step of a request that needs a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Availability {
     /// Use the valid token.

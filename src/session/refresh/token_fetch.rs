@@ -263,7 +263,7 @@ impl<I: Issuer> TokenFetch<I> {
     }
 }
 
-/// What a changed login has become.
+/// A login after a change.
 enum ChangedLogin {
     Found(ResolvedLogin),
     /// No source has one.

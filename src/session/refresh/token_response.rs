@@ -1,4 +1,4 @@
-//! What a response of the token endpoint means (RFC 6749 §5).
+//! The meaning of the token endpoint's responses (RFC 6749 §5).
 //!
 //! The JSON's `error` and `error_description` decide first, the status second: Nexudus documents
 //! 400 for a refused login, one of its pages says 401, and 500 has been seen. Field names are
@@ -39,7 +39,7 @@ pub enum TokenError {
     Transient {
         /// When to come back, if the response says so.
         retry_after: Option<Duration>,
-        /// What happened.
+        /// The reason.
         cause: Cause,
     },
 }

@@ -1,4 +1,4 @@
-//! A 2FA code for a password login: typed once, or made from the shared secret (RFC 6238).
+//! The 2FA code of a password login: typed once, or made from the shared secret (RFC 6238).
 //!
 //! No code is offered twice. A server that refuses a code may count the refusals, and a code of
 //! one 30 s step that was accepted once is refused the second time.
@@ -9,35 +9,35 @@ use crate::credentials::SecondFactor;
 use crate::secret::Secret;
 use crate::session::store::record::wall_millis;
 
-/// A code, or why there is none now.
+/// A 2FA code, or why there is none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TotpCode {
-    /// The account has no second factor that we know of.
+    /// No second factor is stored for the account.
     None,
-    /// One that was typed.
+    /// The user typed this code.
     Typed(Secret),
-    /// One made for this step.
+    /// The code was made for this step.
     Generated {
         /// The digits.
         code: Secret,
         /// Number of the step since 1970.
         step: u64,
     },
-    /// The code of this step has been offered already.
+    /// The code of this step was offered already; the next one comes after this time.
     Wait(Duration),
     /// The shared secret is not base32.
     Invalid,
 }
 
 impl TotpCode {
-    /// Returns what answers for `factor` at `now`, when `last` is the newest step offered so far.
+    /// Returns the code of `factor` at `now`; `last` is the newest step offered so far.
     pub(crate) fn new(factor: Option<&SecondFactor>, last: u64, now: SystemTime) -> Self {
         let shared = match factor {
             None => return Self::None,
             Some(SecondFactor::Code(code)) => return Self::Typed(code.clone()),
             Some(SecondFactor::Shared(shared)) => shared,
         };
-        // Shown in groups and lower case by some sites, padded by others.
+        // Some sites show the secret in groups and lower case, others with padding.
         let plain: String = shared
             .expose()
             .chars()
@@ -51,7 +51,8 @@ impl TotpCode {
         };
         let millis = wall_millis(now);
         let step = millis / STEP_MILLIS;
-        // A clock set back far would wait for hours; then the code is a fresh one all the same.
+        // Not `step <= last`: after a clock was set back far, that would wait for hours. The code is a
+        // fresh one all the same.
         if step == last {
             return Self::Wait(Duration::from_millis(STEP_MILLIS - millis % STEP_MILLIS));
         }

@@ -1,6 +1,6 @@
 //! Whether the user lets the session be used.
 
-/// What the user has said last. A lock outlives a logout, and a logout outlives an unlock.
+/// The user's last word. A lock outlives a logout, and a logout outlives an unlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// The session is in use.

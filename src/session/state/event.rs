@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::schedule::Token;
 use crate::session::error::Error;
 
-/// What can happen to a session.
+/// An event in the life of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The daemon has started.
@@ -32,7 +32,7 @@ pub(crate) enum Event {
         /// Shortest time until the next attempt, where it is known.
         wait: Option<Duration>,
     },
-    /// That attempt could not read a login that has changed.
+    /// The attempt that has failed could not read a login that has changed.
     CredentialsUnreadable,
     /// The newest pair is on disk.
     Stored,
@@ -75,7 +75,7 @@ pub(crate) enum Event {
     Stopping,
 }
 
-/// What the session task must do after a step.
+/// An action that the session task performs after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Find a token pair: read it, renew it or log in.
@@ -88,7 +88,7 @@ pub(crate) enum Action {
     WakeAt(Duration),
 }
 
-/// What an attempt is for.
+/// The purpose and the conditions of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FetchRequest {
     /// A saved token of this generation or an older one is not good enough.

@@ -1,6 +1,6 @@
 //! Tokens that the API rejects: one that was revoked, or an account without access.
 
-/// What the API has said of the newest token and of the one before.
+/// The API's word on the newest token and on the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     /// Nothing against either of them.

@@ -1,22 +1,21 @@
-//! When things are due: the life of a token, waits that grow, and a budget that is earned back.
-//! Arithmetic on readings of the boot clock, nothing else.
+//! Arithmetic on the boot clock: the life of a token, waits that grow, a budget that is earned back.
 
 use std::time::Duration;
 
-/// What is known about a token besides its text.
+/// A token without its text: generation and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     /// Grows by one with each new pair.
     pub(crate) generation: u64,
-    /// A reading of the boot clock.
+    /// When the token was read or received, on the boot clock.
     pub(crate) seen: Duration,
-    /// How old the token was then.
+    /// Age of the token at that time.
     pub(crate) age: Duration,
-    /// How old it may become.
+    /// Age at which the token expires.
     pub(crate) lifetime: Duration,
 }
 
-/// A share of a span, in thousandths: spreads what would happen at once on many machines.
+/// A share of a duration, in thousandths: spreads actions of many machines that would coincide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jitter(pub u16);
 
@@ -36,7 +35,7 @@ impl Token {
         !self.left(now).is_zero()
     }
 
-    /// Says whether a request that takes a while may outlive it.
+    /// Says whether a request that takes a while may outlive the token.
     pub(crate) fn is_near_expiry(&self, now: Duration) -> bool {
         self.left(now) < NEAR_EXPIRY.min(self.lifetime / 5)
     }
@@ -49,7 +48,7 @@ impl Token {
         self.seen + age.saturating_sub(self.age)
     }
 
-    /// Returns when it expires.
+    /// Returns when the token expires.
     pub(crate) fn expires_at(&self) -> Duration {
         self.seen + self.lifetime.saturating_sub(self.age)
     }
@@ -63,8 +62,8 @@ const NEAR_EXPIRY: Duration = Duration::from_secs(60);
 /// a holiday with the machine switched off.
 const MAX_RENEWAL_AGE: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 
-/// How many refreshes because of a rejected token are left: [`RefreshBudget::CAPACITY`], and one more per
-/// [`RefreshBudget::REFILL_INTERVAL`], so that no pattern of traffic becomes a storm of logins.
+/// How many refreshes because of a rejected token are left: [`RefreshBudget::CAPACITY`], and one more
+/// per [`RefreshBudget::REFILL_INTERVAL`], so that no pattern of traffic becomes a storm of logins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefreshBudget {
     left: u32,
@@ -72,16 +71,16 @@ pub(crate) struct RefreshBudget {
 }
 
 impl RefreshBudget {
-    /// How many there are at the start.
+    /// The most refreshes that may be left, and the number at the start.
     const CAPACITY: u32 = 3;
     const REFILL_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-    /// Has all that there may be.
+    /// Creates a full budget.
     pub(crate) fn full() -> Self {
         Self { left: Self::CAPACITY, since: Duration::ZERO }
     }
 
-    /// Draws one and returns when it may be used: now, or once it has been earned.
+    /// Takes one refresh and returns when it may start: now, or once it has been earned.
     pub(crate) fn take(&mut self, now: Duration) -> Duration {
         while self.left < Self::CAPACITY && self.since + Self::REFILL_INTERVAL <= now {
             self.left += 1;

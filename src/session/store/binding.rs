@@ -1,18 +1,17 @@
-//! What a sealed record is bound to, and its layout on disk.
+//! The origin and profile that a sealed record is bound to, and the record's layout on disk.
 //!
 //! Version 2: the magic with the version, a header as one line of JSON, a random nonce (12 bytes),
 //! the sealed bytes, the tag (16 bytes). The header stands in the clear, since it must be known
 //! before anything is opened, and is authenticated with the rest byte for byte: origin, profile,
 //! generation and epoch. The client id, the account and the tokens are sealed.
 //!
-//! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` and as made
-//! in the profile that it lies in.
+//! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` for the profile
+//! in whose directory it lies.
 //!
-//! The session of the configured origin is in `session.sealed`. One of another origin is moved aside
-//! under a name of its own when that file must be written, and taken back when its origin is
+//! The session of the configured origin is in `session.sealed`. The session of another origin is moved
+//! aside under a name of its own when that file must be written, and taken back when its origin is
 //! configured again: a change of `upstream.origin` and the change back lose no session. An earlier
-//! program finds a version that it does not know, offers nothing of it, and moves it aside when it
-//! must write.
+//! program does not know the version, uses nothing of the file, and moves it aside when it must write.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -23,40 +22,40 @@ use crate::config::Origin;
 /// The origin that issues a session, and the profile that keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
-    /// As [`Origin`] writes it.
+    /// The origin, as [`Origin`] writes it.
     pub(crate) origin: String,
     pub(crate) profile: String,
 }
 
-/// What stands in the clear before a sealed record, and is authenticated with it.
+/// The part of a sealed record that stands in the clear and is authenticated with the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EnvelopeHeader {
     pub(crate) origin: String,
     pub(crate) profile: String,
     /// Grows with each new pair. A plain number: a fence may take its place.
     pub(crate) generation: u64,
-    /// That of the profile when the record was written (`epoch.rs`). A plain number too.
+    /// The epoch of the profile when the record was written (`epoch.rs`). A plain number too.
     pub(crate) epoch: u64,
 }
 
 /// A sealed record, taken apart and not yet opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Envelope<'a> {
-    /// Everything before the nonce: it is authenticated.
+    /// Everything before the nonce; authenticated.
     pub(crate) clear: &'a [u8],
-    /// The nonce and what is sealed.
+    /// The nonce and the sealed bytes.
     pub(crate) sealed: &'a [u8],
-    /// `None`: version 1.
+    /// `None` in version 1.
     pub(crate) header: Option<EnvelopeHeader>,
 }
 
-/// Why a record is not this profile's or not of this origin.
+/// Why a record belongs to another profile or origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BindingError {
-    /// Another origin has issued it.
+    /// Another origin has issued the record.
     #[error("was issued by {0} and is used nowhere else")]
     Origin(String),
-    /// Another profile has sealed it.
+    /// Another profile has sealed the record.
     #[error("was made in the profile {0:?} and is used in no other")]
     Profile(String),
 }
@@ -77,7 +76,7 @@ impl Binding {
     ///
     /// # Errors
     ///
-    /// What it is bound to.
+    /// The origin or profile that the record is bound to.
     pub(crate) fn verify(&self, header: Option<&EnvelopeHeader>) -> Result<(), BindingError> {
         let issued_by = issued_by(header);
         if issued_by != self.origin {
@@ -101,7 +100,7 @@ pub(crate) fn parked_name(origin: &str) -> String {
 }
 
 impl EnvelopeHeader {
-    /// Returns what stands before the nonce.
+    /// Returns the bytes before the nonce.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("strings and numbers are valid JSON");
         [MAGIC, &json, b"\n"].concat()
@@ -109,7 +108,7 @@ impl EnvelopeHeader {
 }
 
 impl<'a> Envelope<'a> {
-    /// Takes apart what a file holds.
+    /// Takes a file's content apart.
     ///
     /// # Errors
     ///
@@ -127,7 +126,7 @@ impl<'a> Envelope<'a> {
         Ok(Self { clear, sealed, header: Some(header) })
     }
 
-    /// Returns the origin that issued it, by its header.
+    /// Returns the origin that issued the record, by its header.
     pub(crate) fn issued_by(&self) -> String {
         issued_by(self.header.as_ref())
     }
@@ -140,10 +139,10 @@ fn issued_by(header: Option<&EnvelopeHeader>) -> String {
 /// The file of the configured origin, and how the names of the others begin.
 pub(crate) const FILE_NAME: &str = "session.sealed";
 
-/// What a record of version 2 begins with.
+/// The first bytes of a record of version 2.
 const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
 
-/// What a record of version 1 begins with, and all of it that is authenticated in the clear.
+/// The first bytes of a record of version 1, and all that stands in the clear there.
 const MAGIC_1: &[u8] = b"nexudus-proxy session 1\n";
 
 /// Longest header, in bytes: a host name has at most 253, the name of a profile is one of a file.

@@ -1,8 +1,8 @@
-//! The seal of what is kept: AES-256-GCM under a key derived by HKDF-SHA256.
+//! The encryption of a saved session: AES-256-GCM under a key derived by HKDF-SHA256.
 //!
-//! Layout: what stands in the clear, a random nonce (12 bytes), the sealed bytes, the tag (16 bytes).
-//! What stands in the clear is authenticated with the rest (`binding.rs`), so that neither a version
-//! nor what a record is bound to can be swapped.
+//! Layout: the part in the clear, a random nonce (12 bytes), the sealed bytes, the tag (16 bytes). The
+//! part in the clear is authenticated with the rest (`binding.rs`), so that neither the version nor the
+//! origin nor the profile of a record can be swapped.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf;
@@ -11,14 +11,14 @@ use zeroize::Zeroizing;
 /// The key of a saved session.
 pub(crate) struct SealingKey(RandomizedNonceKey);
 
-/// Why an envelope stays closed.
+/// Why a record cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// It is not one, or of another version.
+    /// The bytes are no record, or one of another version.
     #[error("is not a session of a known version")]
     UnknownVersion,
-    /// Another key, or other bytes than were written.
-    #[error("does not open with this key: it is damaged, or the key is another")]
+    /// The key is wrong, or the bytes are not those that were written.
+    #[error("cannot be decrypted: the file is damaged, or the key is wrong")]
     CannotDecrypt,
 }
 
@@ -38,7 +38,7 @@ impl SealingKey {
         Some(Self(key.expect("AES-256 takes 32 bytes")))
     }
 
-    /// Seals `plain` behind what stands in the `clear`.
+    /// Seals `plain`, authenticated with the part that stands in the `clear`.
     pub(crate) fn seal(&self, clear: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut sealed = plain.to_vec();
         let nonce = self
@@ -48,7 +48,7 @@ impl SealingKey {
         [clear, nonce.as_ref().as_slice(), &sealed].concat()
     }
 
-    /// Opens what [`SealingKey::seal`] made, taken apart again.
+    /// Decrypts the record that [`SealingKey::seal`] made, taken apart again.
     ///
     /// # Errors
     ///

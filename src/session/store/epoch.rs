@@ -1,21 +1,20 @@
 //! The epoch of a profile: a number that login, logout and lock raise, and that never falls back.
 //!
-//! It lies in a file of its own, which holds no secret: it must outlive the sealed records and their
-//! key, and an earlier program, which writes `attempts.json` without what it does not know. A record
-//! is used from the epoch of the last login at its origin on, and of the last logout: one that was
-//! put back from a backup is older. A lock raises the epoch and withdraws no record, since unlocking
-//! resumes the same session.
+//! The epoch lies in a file of its own, which holds no secret. The file must outlive the sealed records
+//! and their key, and also an earlier program, which rewrites `attempts.json` without the fields that it
+//! does not know. A record is used if its epoch is not below that of the last login at its origin and
+//! of the last logout: a record that was put back from a backup is older. A lock raises the epoch and
+//! withdraws no record, since unlocking resumes the same session.
 //!
 //! Two files cannot be replaced at once, so the order decides what a crash between them leaves. A
 //! login writes the record, then the epoch: the record is ahead of the file, and is used. A logout
-//! writes the epoch, then removes the records: what is left of them is behind, and is not used.
+//! writes the epoch, then removes the records: a record that is left is behind, and is not used.
 //!
-//! Before the first record the file is written, so that a record with an epoch and no such file means
-//! that the file was lost, and with it what is known of logouts: that record is not used.
+//! The file is written before the first record. A record with an epoch beside no such file means that
+//! the file was lost, and with it the knowledge of logouts: that record is not used.
 //!
-//! A record of version 1 has no epoch. An earlier program may have written it after a login or a
-//! logout of this one, and no session of a person is lost for that: it is used if its tokens were
-//! received later.
+//! A record of version 1 has no epoch. An earlier program may have written it after a login or a logout
+//! of this one. So that no session is lost, the record is used if its tokens were received later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -35,9 +34,9 @@ use crate::secure_fs;
 pub(crate) struct Epochs {
     directory: Option<PathBuf>,
     state: Mutex<EpochFile>,
-    /// Whether the file was read or written: without that nothing is known of logouts.
+    /// Whether the file was read or written: before that nothing is known of logouts.
     is_known: AtomicBool,
-    /// The highest epoch of a record that was set aside for that.
+    /// The highest epoch of a record that was not used because the file was lost.
     quarantined: AtomicU64,
 }
 
@@ -45,7 +44,7 @@ pub(crate) struct Epochs {
 #[serde(default)]
 struct EpochFile {
     epoch: u64,
-    /// The highest generation of a session that has ended: the next one goes on from there.
+    /// The highest generation of a session that has ended: the next session goes on from there.
     generation: u64,
     /// The last logout.
     ended: Mark,
@@ -55,7 +54,7 @@ struct EpochFile {
     logins: BTreeSet<String>,
 }
 
-/// From when on a record is used.
+/// The first epoch and time at which a record is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     epoch: u64,
@@ -74,7 +73,7 @@ impl Epochs {
         }
     }
 
-    /// Reads the file. A missing or damaged one leaves what is known; so does one with epoch 0, which
+    /// Reads the file. A missing or damaged file changes nothing; neither does one with epoch 0, which
     /// is never written.
     pub(crate) fn load(&self) {
         let text = self.path().and_then(|path| std::fs::read(path).ok());
@@ -85,8 +84,8 @@ impl Epochs {
         }
     }
 
-    /// Says whether the file is lost beside this record, which was found at rest: it is written before
-    /// any record that has an epoch. A logout may have withdrawn the record, and so it is not used.
+    /// Says whether the file is lost beside this record, which was found on disk: the file is written
+    /// before any record that has an epoch. A logout may have withdrawn the record, so it is not used.
     pub(crate) fn is_missing_beside(&self, record: &StoredSession) -> bool {
         let is_lost = record.epoch > 0 && !self.is_known.load(Ordering::Relaxed);
         if is_lost {
@@ -101,21 +100,21 @@ impl Epochs {
     ///
     /// As [`Epochs::record_login`]; the error names the file.
     pub(crate) fn ensure_file(&self) -> io::Result<()> {
-        match self.is_known.load(Ordering::Relaxed) {
-            true => Ok(()),
-            false => self.update(|_| {}).map_err(|error| {
-                let path = self.path().unwrap_or_default();
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            }),
+        if self.is_known.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        self.update(|_| {}).map_err(|error| {
+            let path = self.path().unwrap_or_default();
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })
     }
 
-    /// Returns the epoch. The first one is 1: 0 is that of records of version 1.
+    /// Returns the epoch. The first is 1: records of version 1 count as 0.
     pub(crate) fn current(&self) -> u64 {
         self.state().epoch.max(self.min_epoch())
     }
 
-    /// Returns the first epoch that no record has which was set aside.
+    /// Returns the first epoch above those of all records that were not used.
     fn min_epoch(&self) -> u64 {
         self.quarantined.load(Ordering::Relaxed).saturating_add(1)
     }
@@ -130,7 +129,7 @@ impl Epochs {
         self.state().logins.iter().cloned().collect()
     }
 
-    /// Says whether no login and no logout has taken the place of this record of `origin`.
+    /// Says whether no later login or logout has superseded this record of `origin`.
     pub(crate) fn is_current(&self, record: &StoredSession, origin: &str) -> bool {
         let kept = self.state();
         let begun = kept.begun.get(origin).copied().unwrap_or_default();
@@ -141,18 +140,18 @@ impl Epochs {
         }
     }
 
-    /// Notes a record that is known to be genuine: whatever comes next is above it.
+    /// Records the numbers of a record that is known to be genuine: the next ones are above them.
     pub(crate) fn observe(&self, epoch: u64, generation: u64) {
         let mut kept = self.state();
         kept.epoch = kept.epoch.max(epoch);
         kept.generation = kept.generation.max(generation);
     }
 
-    /// Notes a login at `origin`, whose record of this epoch is durable.
+    /// Records a login at `origin`, whose stored session of this epoch is durable.
     ///
     /// # Errors
     ///
-    /// When it could not be written; it holds in memory all the same.
+    /// When the file could not be written; the login counts in memory all the same.
     pub(crate) fn record_login(&self, origin: &str, epoch: u64, now: SystemTime) -> io::Result<()> {
         self.update(|kept| {
             kept.epoch = kept.epoch.max(epoch);
@@ -161,7 +160,7 @@ impl Epochs {
         })
     }
 
-    /// Notes a login at `origin` that leaves no record.
+    /// Records a login at `origin` that leaves no stored session.
     ///
     /// # Errors
     ///
@@ -173,7 +172,7 @@ impl Epochs {
         })
     }
 
-    /// Notes a logout at `origin`, or at every one.
+    /// Records a logout at `origin`, or at every origin.
     ///
     /// # Errors
     ///
@@ -196,7 +195,7 @@ impl Epochs {
         })
     }
 
-    /// Notes a lock.
+    /// Raises the epoch, because the user has locked the session.
     ///
     /// # Errors
     ///
@@ -205,15 +204,15 @@ impl Epochs {
         self.update(|kept| kept.epoch = kept.epoch.saturating_add(1))
     }
 
-    /// Changes what is in the file, in turn with other processes: no number that one of them has
-    /// written is lost.
+    /// Changes the file, one process after another: no number that another process has written is
+    /// lost.
     fn update(&self, change: impl FnOnce(&mut EpochFile)) -> io::Result<()> {
         let turn = self.lock();
         self.load();
         let json = {
             let mut kept = self.state();
             kept.epoch = kept.epoch.max(self.min_epoch());
-            // What was set aside once is not used later either.
+            // A record that was not used once is not used later either.
             if self.min_epoch() > 1 && kept.ended.epoch < self.min_epoch() {
                 kept.ended.epoch = self.min_epoch();
             }
@@ -244,7 +243,7 @@ impl Epochs {
 }
 
 impl EpochFile {
-    /// Takes over what was read: numbers only grow, and of two marks the later one counts.
+    /// Takes over the content of the file: numbers only grow, and of two marks the later one counts.
     fn merge(&mut self, read: Self) {
         self.epoch = self.epoch.max(read.epoch);
         self.generation = self.generation.max(read.generation);
@@ -261,7 +260,7 @@ impl EpochFile {
     }
 }
 
-/// Its name in the profile's state directory.
+/// The file's name in the profile's state directory.
 pub(crate) const FILE_NAME: &str = "epoch.json";
 
 #[cfg(test)]

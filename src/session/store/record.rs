@@ -1,4 +1,4 @@
-//! What is saved of a session: the token pair, the account, and when the pair was received.
+//! The saved session: the token pair, the account, and when the pair was received.
 //!
 //! On disk the generation and the epoch stand in the clear, in the header (`binding.rs`), beside the
 //! origin and the profile; the rest is sealed.
@@ -87,13 +87,7 @@ impl TokenPair {
             (None, Some(old)) => (old.refresh.clone(), old.refresh_received.clone()),
             (None, None) => (None, received.clone()),
         };
-        Self {
-            access: grant.access,
-            received,
-            lifetime: grant.lifetime,
-            refresh,
-            refresh_received,
-        }
+        Self { access: grant.access, received, lifetime: grant.lifetime, refresh, refresh_received }
     }
 
     /// Returns how long the refresh token still works by our own record.

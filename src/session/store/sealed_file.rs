@@ -16,7 +16,7 @@ use super::record::StoredSession;
 use crate::config::Origin;
 use crate::secure_fs;
 
-/// A saved session, read or not.
+/// The file of a saved session.
 #[derive(Debug)]
 pub(crate) struct SealedFile {
     directory: PathBuf,
@@ -24,18 +24,18 @@ pub(crate) struct SealedFile {
     binding: Binding,
 }
 
-/// Why a saved session cannot be used. The file is kept.
+/// Why a saved session cannot be used. The file stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Others could read or replace it.
+    /// Other users could read or replace the file.
     #[error("{} can be read by others (mode {mode:o}): `chmod 600` it", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The file's permission bits.
         mode: u32,
     },
-    /// It does not open.
+    /// The file cannot be decrypted.
     #[error("{} {why}", path.display())]
     Sealed {
         /// The file.
@@ -43,15 +43,15 @@ pub(crate) enum Error {
         /// Why.
         why: crypto::Error,
     },
-    /// It belongs to another origin or profile.
+    /// The file belongs to another origin or profile.
     #[error("{} {why}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// To which.
+        /// The origin or profile.
         why: BindingError,
     },
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
@@ -106,11 +106,11 @@ impl SealedFile {
             .ok_or_else(|| sealed(crypto::Error::UnknownVersion))
     }
 
-    /// Replaces the session. Returns once it is durable.
+    /// Replaces the session. Returns once the new one is durable.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; what was there before is still there.
+    /// [`Error::Io`]; the old session is still there.
     pub(crate) fn write(&self, record: &StoredSession) -> Result<(), Error> {
         let path = self.path();
         let header = self.binding.header(record.generation, record.epoch).to_bytes();
@@ -121,8 +121,8 @@ impl SealedFile {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// Moves away a file that would be lost if another took its name. The session of this origin takes
-    /// its place again; a crash in between leaves that one where it is still found.
+    /// Moves away a file that would be lost if another took its name. The parked session of this origin
+    /// takes its place again; a crash in between leaves the session where it is still found.
     fn make_room(&self) -> io::Result<()> {
         match self.read_from(self.path()) {
             Ok(Some(_)) | Err(Error::Io { .. }) => return Ok(()),
@@ -139,7 +139,7 @@ impl SealedFile {
         self.read_from(self.path()).map_or_else(|error| self.quarantine(error), |_| Ok(()))
     }
 
-    /// Keeps what cannot be used, under a name that no session has.
+    /// Moves an unusable file to a name that no session has.
     fn quarantine(&self, why: Error) -> io::Result<()> {
         match why {
             Error::Io { .. } => Ok(()),
@@ -171,7 +171,7 @@ pub(crate) fn exists(directory: &Path, binding: &Binding) -> bool {
     paths(directory, binding).iter().any(|path| path.exists())
 }
 
-/// Returns the other origins whose sessions are kept in `directory`, by what their files say.
+/// Returns the other origins whose sessions are kept in `directory`, by the headers of the files.
 pub(crate) fn other_origins(directory: &Path, binding: &Binding) -> BTreeSet<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_session = |name: &str| {
@@ -179,15 +179,15 @@ pub(crate) fn other_origins(directory: &Path, binding: &Binding) -> BTreeSet<Str
     };
     let sessions = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_session));
     let origins = sessions.filter_map(|entry| other_origin_of(&entry.path(), binding));
-    // What stands there is not authenticated: only an origin is ever shown.
+    // The header is not authenticated here: only a text that is an origin is ever shown.
     origins.filter_map(|origin| Some(Origin::parse(&origin)?.to_string())).collect()
 }
 
-/// Removes the session of `binding` from `directory`: a person has logged out. Needs no key.
+/// Removes the session of `binding` from `directory`, after a logout. Needs no key.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] when it is still there.
+/// [`Error::Io`] when a file is still there.
 pub(crate) fn erase(directory: &Path, binding: &Binding) -> Result<(), Error> {
     for path in paths(directory, binding) {
         match std::fs::remove_file(&path) {
@@ -197,28 +197,27 @@ pub(crate) fn erase(directory: &Path, binding: &Binding) -> Result<(), Error> {
             Ok(()) | Err(_) => {}
         }
     }
-    // Not worth a failure: they are gone unless the machine crashes right now.
+    // Not worth a failure: the files are gone unless the machine crashes right now.
     let _ = secure_fs::fsync_dir(directory);
     Ok(())
 }
 
-/// Returns where the session of `binding` can be.
+/// Returns the paths at which the session of `binding` can be.
 fn paths(directory: &Path, binding: &Binding) -> Vec<PathBuf> {
     let path = directory.join(FILE_NAME);
     let own = other_origin_of(&path, binding).is_none().then_some(path);
     own.into_iter().chain([directory.join(parked_name(&binding.origin))]).collect()
 }
 
-/// Returns the origin that issued the session in this file, by its header, if it is another one.
+/// Returns the origin that issued the session in this file, by its header, if it is another origin.
 fn other_origin_of(path: &Path, binding: &Binding) -> Option<String> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(MAX_FILE_SIZE).read_to_end(&mut start).ok()?;
     Some(Envelope::parse(&start).ok()?.issued_by()).filter(|origin| *origin != binding.origin)
 }
 
-/// Removes the sessions of every origin, and all that was ever moved aside or left behind. What was
-/// tried with a password stays, and that the session is locked: neither is a credential, and both
-/// outlive a logout.
+/// Removes the sessions of every origin, and all files that were moved aside or left behind. The record
+/// of login attempts and the lock stay: neither is a credential, and both outlive a logout.
 pub(crate) fn remove_all(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -231,7 +230,7 @@ pub(crate) fn remove_all(directory: &Path) -> io::Result<()> {
     secure_fs::fsync_dir(directory)
 }
 
-/// Returns the permission bits if others have any.
+/// Returns the permission bits if users other than the owner have any.
 #[cfg(unix)]
 fn exposed_mode(file: &File) -> io::Result<Option<u32>> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o777;

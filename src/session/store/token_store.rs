@@ -19,7 +19,7 @@ use crate::session::error::{Cause, Error};
 pub(crate) struct TokenStore {
     /// The sealed file; `None` keeps the pair in this process alone.
     pub(crate) file: Option<Arc<SealedFile>>,
-    /// What the user may know about it.
+    /// The part that the user sees.
     pub(crate) info: StoreInfo,
 }
 
@@ -119,7 +119,7 @@ fn unavailable(cause: Cause) -> Error {
     Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause: Some(cause) }
 }
 
-/// Says that nothing can be kept in the state directory.
+/// Returns the sentence for a state directory that cannot be written.
 pub(crate) fn format_write_error(directory: Option<&Path>, error: &std::io::Error) -> String {
     let directory = directory.unwrap_or(Path::new("the state directory"));
     format!("{} cannot be written: {error}", directory.display())

@@ -1,7 +1,7 @@
 //! Writes of one file, one at a time and in order.
 //!
-//! A write that does not end is reported as failed after [`WRITE_STALL_TIMEOUT`], so that the session can go
-//! on without it; but no second one is started beside it, or the older could end last.
+//! A write that does not end is reported as failed after [`WRITE_TIMEOUT`], so that the session can go
+//! on without it. No second write is started beside it, or the older could end last.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,29 +21,29 @@ pub(crate) struct WriteQueue {
     last_error: Option<String>,
 }
 
-/// What writes, or says why it could not.
+/// Writes the file, or says why it could not.
 pub(crate) type WriteJob = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteResult {
-    /// The newest pair is at rest.
+    /// The newest content is on disk.
     Durable,
-    /// It is not; see [`WriteQueue::last_error`].
+    /// The newest content could not be written; see [`WriteQueue::last_error`].
     Failed,
 }
 
 impl WriteQueue {
-    /// Writes `what`, after the write that is running if there is one, and in place of the one
-    /// that waits. Nothing to write is durable at once.
-    pub(crate) fn push(&mut self, what: Option<WriteJob>, now: Duration) {
-        self.nothing_to_do = what.is_none();
-        self.next = what;
+    /// Queues a write: after the one that is running, and in place of one that waits. `None` counts as
+    /// durable at once.
+    pub(crate) fn push(&mut self, job: Option<WriteJob>, now: Duration) {
+        self.nothing_to_do = job.is_none();
+        self.next = job;
         self.deadline = Some(now + WRITE_TIMEOUT);
         self.start();
     }
 
-    /// Says whether the end of the newest write is still to be told.
+    /// Says whether the newest write has neither ended nor been given up.
     pub(crate) fn is_writing(&self) -> bool {
         self.deadline.is_some()
     }
@@ -106,9 +106,9 @@ impl WriteQueue {
 impl fmt::Debug for WriteQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (running, next) = (self.running.is_some(), self.next.is_some());
-        let mut shown = f.debug_struct("Writer");
-        shown.field("running", &running).field("next", &next).field("trouble", &self.last_error);
-        shown.finish_non_exhaustive()
+        let mut debug = f.debug_struct("WriteQueue");
+        debug.field("running", &running).field("next", &next);
+        debug.field("last_error", &self.last_error).finish_non_exhaustive()
     }
 }
 

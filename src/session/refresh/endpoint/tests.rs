@@ -52,8 +52,8 @@ async fn a_lost_answer_is_told_from_a_request_that_never_left() {
     let lost = refresh(&origin).await.unwrap_err();
     assert!(matches!(lost, TokenError::Ambiguous(_)), "{lost:?}");
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let never_left = refresh(&format!("http://{nobody}")).await.unwrap_err();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let never_left = refresh(&format!("http://{closed}")).await.unwrap_err();
     let TokenError::Transient { cause, .. } = never_left else { panic!("{never_left:?}") };
     assert!(
         cause.message().starts_with("the token endpoint cannot be reached: Connection refused"),

@@ -136,7 +136,7 @@ fn what_was_tried_at_one_origin_says_nothing_about_another_but_a_lock_holds_at_a
     assert_eq!(a.client_id("ada@example.test", None).0, id);
 }
 
-/// What an earlier version has written counts as tried at the default origin.
+/// Attempts that an earlier version has written count as made at the default origin.
 #[test]
 fn attempts_without_an_origin_are_those_at_nexudus() {
     let (directory, a) = attempts();

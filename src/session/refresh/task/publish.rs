@@ -1,4 +1,4 @@
-//! What the session task makes known: the latest state to the handles, and events to the log.
+//! The session task publishes the latest state to the handles, and writes events to the log.
 
 use std::time::Duration;
 

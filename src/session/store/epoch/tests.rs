@@ -1,12 +1,12 @@
-//! What holds of an epoch: it only grows, and decides which record is used.
+//! An epoch only grows, and decides which record is used.
 
 use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
 use crate::secret::Secret;
-use crate::session::token::TokenGrant;
 use crate::session::store::record::TokenPair;
+use crate::session::token::TokenGrant;
 
 const A: &str = "https://a.example";
 const B: &str = "https://b.example";

@@ -1,4 +1,4 @@
-//! What holds of a session at rest: it is replaced whole, kept private, and used where it belongs.
+//! A session on disk is replaced whole, kept private, and used where it belongs.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,4 +1,4 @@
-//! Versions of the file beside each other: what an earlier program wrote, and what it makes of ours.
+//! Versions of the file beside each other: files of an earlier program, and how that program reads ours.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 /// Nexudus.
 const VERSION_1: &[u8] = include_bytes!("version-1.sealed");
 
-/// What sealed it.
+/// The material of the key that sealed it.
 const KEY: &[u8] = b"sixteen bytes ok";
 
 /// The reader of version 1, as it was.
@@ -93,8 +93,8 @@ fn the_next_write_makes_a_file_of_version_1_one_of_version_2() {
     assert_eq!(std::fs::read_dir(&saved.directory).unwrap().count(), 1, "nothing is left behind");
 }
 
-/// It keeps what it does not know, offers nothing of it, and moves it aside when it must write: that
-/// is what it did with every file that did not open.
+/// The previous program keeps a file that it does not know, uses nothing of it, and moves it aside when
+/// it must write: it did so with every file that it could not decrypt.
 #[test]
 fn a_previous_program_opens_nothing_of_version_2() {
     assert!(previous::open(KEY, VERSION_1).is_ok(), "the reader is the previous one");

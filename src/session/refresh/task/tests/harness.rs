@@ -1,4 +1,4 @@
-//! The world around a keeper: a scripted issuer, a clock moved by hand, a disk that can stall.
+//! The world around a session task: a scripted issuer, a clock moved by hand, a disk that can stall.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -55,7 +55,7 @@ impl Drop for ClosedGate<'_> {
     }
 }
 
-/// Everything around a keeper.
+/// Everything around a session task.
 pub(crate) struct World {
     pub(crate) script: Arc<Script>,
     pub(crate) clock: Clock,
@@ -203,8 +203,8 @@ impl World {
     }
 
     pub(crate) fn daemon_of(&self, credentials: Credentials) -> Session {
-        let (session, keeper) = self.session(credentials);
-        tokio::spawn(keeper.run());
+        let (session, task) = self.session(credentials);
+        tokio::spawn(task.run());
         session
     }
 

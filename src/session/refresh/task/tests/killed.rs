@@ -70,7 +70,7 @@ async fn a_daemon_that_is_killed() {
     let world = World::with_file();
     let issuer = ScriptedIssuer(world.script.clone(), NEXUDUS);
     let credentials = Credentials::in_memory(Some(login("p")));
-    let (session, keeper) =
+    let (session, task) =
         Session::new(&world.config, Some(directory.into()), credentials, issuer, world.clock);
     let kill = |step| {
         let asked = std::env::var("KILLED_AT").unwrap();
@@ -81,7 +81,7 @@ async fn a_daemon_that_is_killed() {
             raise(Signal::SIGKILL).unwrap();
         }
     };
-    tokio::spawn(keeper.with_step_hook(kill).run());
+    tokio::spawn(task.with_step_hook(kill).run());
     session.wait_ready(BodyKind::Replayable).await.unwrap();
     settled(&session).await;
     session.refresh().await.unwrap();

@@ -1,4 +1,4 @@
-//! Promises of the keeper, against a scripted issuer and a clock moved by hand.
+//! Promises of the session task, against a scripted issuer and a clock moved by hand.
 
 mod harness;
 mod killed;

@@ -94,7 +94,7 @@ async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
     assert_eq!(cause, "session.sealed is from before the last login or logout and is not used");
     assert_eq!(error.hint(), "Run `nexudus-proxy login`.", "there is nothing to repair");
     assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
-    // Whoever logs in again is served again, and goes on counting.
+    // After another login requests are served again, and generations go on counting.
     let again = world.daemon();
     again.wait_ready(BodyKind::Replayable).await.unwrap();
     settled(&again).await;
@@ -130,7 +130,7 @@ async fn a_session_without_a_readable_epoch_is_set_aside_and_that_is_said() {
         assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
         retire(session).await;
 
-        // Whoever logs in again is served again, across restarts, and the old one never comes back.
+        // After another login requests are served again, across restarts; the old session never returns.
         let again = world.daemon();
         again.wait_ready(BodyKind::Replayable).await.unwrap();
         settled(&again).await;
@@ -238,10 +238,10 @@ async fn a_session_that_a_logout_has_ended_is_not_renewed_by_a_daemon_that_was_n
 
 /// Keeps a session as `login --session-only` does.
 async fn logged_in(world: &World, number: u64) {
-    let (nobody, clock) = (Credentials::in_memory(None), world.clock.clone());
+    let (no_login, clock) = (Credentials::in_memory(None), world.clock.clone());
     let origin = Origin::parse(world.origin).unwrap();
     let visit =
-        OfflineSession::open(&world.config, &origin, &world.directory(), &nobody, clock).await;
+        OfflineSession::open(&world.config, &origin, &world.directory(), &no_login, clock).await;
     let email = Some("ada@example.test");
     visit.unwrap().save(issued(number, 100), email, "id").await.unwrap();
 }

@@ -138,10 +138,10 @@ async fn once_a_login_is_told_of_no_request_is_sent_as_another_account() {
 
 /// Keeps a session as `login --session-only` does.
 async fn logged_in(world: &World, email: &str, number: u64) {
-    let (nobody, clock) = (Credentials::in_memory(None), world.clock.clone());
+    let (no_login, clock) = (Credentials::in_memory(None), world.clock.clone());
     let origin = Origin::parse(world.origin).unwrap();
     let visit =
-        OfflineSession::open(&world.config, &origin, &world.directory(), &nobody, clock).await;
+        OfflineSession::open(&world.config, &origin, &world.directory(), &no_login, clock).await;
     visit.unwrap().save(issued(number, 100), Some(email), "id").await.unwrap();
 }
 
@@ -210,10 +210,25 @@ async fn locked_is_locked_across_restarts_and_unlocked_resumes() {
 }
 
 #[tokio::test]
-async fn the_keeper_ends_with_its_last_handle() {
+async fn logins_and_renewals_count_and_a_resumed_session_does_not() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.wait_ready(BodyKind::Replayable).await.unwrap();
+    session.refresh().await.unwrap();
+    assert_eq!(session.status().renewals, 2);
+    retire(session).await;
+
+    let session = world.daemon();
+    session.wait_ready(BodyKind::Replayable).await.unwrap();
+
+    assert_eq!((session.status().renewals, session.status().generation), (0, 2));
+}
+
+#[tokio::test]
+async fn the_session_task_ends_with_its_last_handle() {
     let world = World::new();
-    let (session, keeper) = world.session(Credentials::in_memory(None));
-    let running = tokio::spawn(keeper.run());
+    let (session, task) = world.session(Credentials::in_memory(None));
+    let running = tokio::spawn(task.run());
     let second = session.clone();
     drop(session);
     settle().await;

@@ -94,6 +94,74 @@ async fn who_asks_for_a_refresh_hears_that_the_pair_cannot_be_saved() {
 }
 
 #[tokio::test]
+async fn a_refresh_right_after_a_failed_write_writes_the_pair_first() {
+    let world = World::with_file();
+    let session = world.daemon();
+    session.wait_ready(BodyKind::Replayable).await.unwrap();
+    settled(&session).await;
+    let obstacle = world.directory().join("session.sealed.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    session.refresh().await.unwrap();
+    seen(&session, |status| status.degraded.is_some()).await;
+
+    // The disk has recovered, and the next write would come after a second.
+    std::fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(session.refresh().await, Ok(()));
+
+    assert_eq!(world.grants(), ["password p", "refresh r1", "refresh r2"]);
+}
+
+#[tokio::test]
+async fn a_refresh_waits_for_a_stalled_write_and_at_most_as_long_as_a_write_may_take() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let session = saved(&world, |step| GATE.pass(step)).await;
+    let shut = GATE.shut();
+    let refresh = || {
+        let session = session.clone();
+        tokio::spawn(async move { session.refresh().await })
+    };
+    session.refresh().await.unwrap();
+
+    let second = refresh();
+    settle().await;
+    world.hand.advance(secs(30));
+    assert_eq!(second.await.unwrap().unwrap_err().code(), "session.unavailable");
+    let third = refresh();
+    settle().await;
+    assert!(!third.is_finished() && session.status().generation == 2);
+
+    drop(shut);
+    assert_eq!(third.await.unwrap(), Ok(()));
+    assert_eq!(world.grants(), ["password p", "refresh r1", "refresh r2"]);
+}
+
+#[tokio::test]
+async fn a_refresh_of_a_locked_session_does_not_wait_for_the_disk() {
+    static GATE: Gate = Gate::new();
+    let world = World::with_file();
+    let session = saved(&world, |step| GATE.pass(step)).await;
+    let shut = GATE.shut();
+    session.refresh().await.unwrap();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.refresh().await }
+    });
+    settle().await;
+    assert!(!waiting.is_finished());
+
+    let locking = tokio::spawn({
+        let session = session.clone();
+        async move { session.lock().await }
+    });
+
+    assert_eq!(waiting.await.unwrap(), Err(Error::Locked));
+    assert_eq!(session.refresh().await, Err(Error::Locked));
+    drop(shut);
+    locking.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_id_outlives_a_crash_before_the_first_answer() {
     let world = World::with_file();
     let _never = world.hold();
@@ -195,7 +263,7 @@ async fn a_disk_that_hangs_while_it_is_locked_holds_up_nothing_else() {
     seen(&session, |view| view.state == SessionState::Ready).await;
     assert!(!locking.is_finished() && !unlocking.is_finished(), "a restart would not know of it");
 
-    // Nobody is kept waiting for ever, and nobody is told that it is saved.
+    // No caller waits for ever, and none hears that the flag is saved.
     world.hand.advance(secs(30));
     locking.await.unwrap();
     unlocking.await.unwrap();
@@ -230,8 +298,8 @@ async fn a_lock_that_a_restart_would_lose_is_told_until_it_is_saved() {
 
 /// A session that is at rest; `seen` is called at each step of what follows.
 async fn saved(world: &World, seen: fn(FetchStep)) -> Session {
-    let (session, keeper) = world.session(Credentials::in_memory(Some(login("p"))));
-    tokio::spawn(keeper.with_step_hook(seen).run());
+    let (session, task) = world.session(Credentials::in_memory(Some(login("p"))));
+    tokio::spawn(task.with_step_hook(seen).run());
     session.wait_ready(BodyKind::Replayable).await.unwrap();
     settled(&session).await;
     session

@@ -1,4 +1,4 @@
-//! What the user does: login, logout, lock and unlock.
+//! Actions of the user: login, logout, lock and unlock.
 
 use super::*;
 
