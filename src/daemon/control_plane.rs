@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -105,15 +104,11 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
 
 async fn count_renewals(session: Session, record: Arc<Telemetry>) {
     let mut changes = session.subscribe();
-    let mut known = 0;
+    let mut counted = 0;
     while changes.changed().await.is_ok() {
-        let view = session.status();
-        // The first one may be the saved one.
-        let is_new = known > 0 || view.age.is_some_and(|age| age < MAX_NEW_TOKEN_AGE);
-        if view.generation > known && is_new {
-            record.metrics.count_renewal();
-        }
-        known = known.max(view.generation);
+        let renewals = session.status().renewals;
+        (counted..renewals).for_each(|_| record.metrics.count_renewal());
+        counted = renewals;
     }
 }
 
@@ -157,9 +152,6 @@ pub(super) fn split_inherited(
     let (unix, tcp) = inherited.data.into_iter().partition(|place| place.address().is_none());
     (tcp, unix, inherited.admin)
 }
-
-/// The age of a token that was not read from the file.
-const MAX_NEW_TOKEN_AGE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -16,10 +16,10 @@ pub enum Error {
     /// The user has locked the session.
     #[error("the session is locked")]
     Locked,
-    /// Nobody has logged in on this machine, or the login was cleared.
+    /// No login is stored on this machine, or the user has logged out.
     #[error("not logged in")]
     NotLoggedIn(#[source] Option<MissingLogin>),
-    /// Nexudus refused the e-mail address or the password that was read there.
+    /// Nexudus refused the e-mail address or the password that was read from this source.
     #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
     Refused(CredentialSource),
     /// The account has a second factor and no usable code is at hand.
@@ -27,7 +27,7 @@ pub enum Error {
     TotpRequired {
         /// Where the login was read.
         origin: CredentialSource,
-        /// What is wrong with the code that there is.
+        /// Why the code, if there is one, is of no use.
         #[source]
         cause: Option<Cause>,
     },
@@ -37,18 +37,18 @@ pub enum Error {
     /// The saved session has ended, and there is no password to start another with.
     #[error("the saved session has ended and no password is stored")]
     Expired,
-    /// The credential store is locked; a person has to open it.
+    /// The credential store is locked; the user has to open it.
     #[error("the credential store is locked")]
     CredentialsLocked {
-        /// Time until it is tried again.
+        /// Time until the next attempt.
         retry_after: Duration,
     },
     /// The credential store, or the key of the saved session, cannot be read.
     #[error("could not use the stored credentials")]
     CredentialsUnavailable {
-        /// Time until it is tried again.
+        /// Time until the next attempt.
         retry_after: Duration,
-        /// What went wrong.
+        /// The reason.
         #[source]
         cause: Option<Cause>,
     },
@@ -58,48 +58,48 @@ pub enum Error {
         /// Time until the next code.
         retry_after: Duration,
     },
-    /// The token endpoint gave no token, and none is left that works.
+    /// The token endpoint gave no token, and no other token works.
     #[error("no valid token, and Nexudus gave no new one yet")]
     Unavailable {
-        /// Time until it is asked again.
+        /// Time until the next attempt.
         retry_after: Duration,
-        /// What went wrong the last time.
+        /// The reason of the last failure.
         #[source]
         cause: Option<Cause>,
     },
 }
 
-/// Why nobody counts as logged in, where more is known than that.
+/// Why the user does not count as logged in, where the reason is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingLogin {
     /// A source has one half of a login.
     #[error("{told}")]
     Incomplete {
-        /// Which source, and which half.
+        /// A sentence: which source, and which half.
         told: Cause,
         /// The other half.
         absent: &'static str,
     },
-    /// There is no keychain to look into. One may come.
+    /// No keychain can be read now; one may be started later.
     #[error("no keychain can be read: {0}")]
     Keychain(Cause),
-    /// A login is stored, and another origin has accepted it. It stays as it is.
+    /// The stored login was accepted by another origin; it stays as it is.
     #[error("the stored login is for {there}, not for {here}")]
     OtherOrigin {
-        /// Which.
+        /// The other origin.
         there: Cause,
         /// `upstream.origin`.
         here: Cause,
-        /// Why no keychain can be read, if that is so. One may come.
+        /// Why no keychain can be read, if that is so; one may be started later.
         keychain: Option<Cause>,
     },
-    /// The one source that may be asked has no login.
-    #[error("no source but the {0} is asked (credentials.source), and it has none")]
+    /// The only source that the configuration allows has no login.
+    #[error("credentials.source allows only the {0}, which holds no login")]
     ExclusiveSource(CredentialSource),
-    /// There is a session, which cannot be used.
+    /// A saved session exists and cannot be used.
     #[error("{0}")]
     UnusableSession(Cause),
-    /// There is a session from before the last login or logout, which is never used again.
+    /// The saved session is from before the last login or logout, and is never used again.
     #[error("{0}")]
     SupersededSession(Cause),
 }
@@ -124,7 +124,7 @@ impl Error {
         }
     }
 
-    /// Returns what a person can do about it.
+    /// Returns what the user can do.
     pub fn hint(&self) -> Cow<'static, str> {
         let said = match self {
             Self::NotLoggedIn(Some(MissingLogin::Incomplete { absent, .. })) => {
@@ -170,20 +170,20 @@ impl Error {
                  credential."
             }
             Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
-            Self::NextCode { .. } => "It goes on by itself with the next code.",
+            Self::NextCode { .. } => "Wait: the daemon logs in with the next code.",
             Self::Unavailable { .. } => {
-                "It is retried by itself; `nexudus-proxy status` shows the last reason."
+                "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason."
             }
         };
         said.into()
     }
 
-    /// Says whether the next attempt may find it gone without anybody telling.
+    /// Says whether the error may pass without the user's help.
     pub(super) fn is_transient(&self) -> bool {
         self.retry_after().is_some() || self.is_credential_store()
     }
 
-    /// Says whether it lies with the credential store.
+    /// Says whether the credential store is the cause.
     pub(super) fn is_credential_store(&self) -> bool {
         match self {
             Self::CredentialsLocked { .. }
@@ -202,7 +202,7 @@ impl Error {
         }
     }
 
-    /// Returns the time after which asking again makes sense; `None` when a person is needed.
+    /// Returns the time after which another attempt makes sense; `None` when the user is needed.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CredentialsLocked { retry_after }
@@ -250,8 +250,8 @@ fn login_hint(origin: CredentialSource) -> &'static str {
     }
 }
 
-/// Says what to do where the login was refused. It is read again before each attempt, but what
-/// systemd and the environment hold is that of the start.
+/// Returns what to do where the login was refused. The daemon reads the login before each attempt, but
+/// systemd's and the environment's values are those of the start.
 fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
         CredentialSource::Keychain | CredentialSource::Memory => {

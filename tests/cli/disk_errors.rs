@@ -177,8 +177,8 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
     assert!(home.transcript(&mut login).ends_with("=> 0\n"));
     let whole = fs::read(&file).unwrap();
 
-    let closed = "~/.local/state/nexudus-proxy/session.sealed does not open with this key: it is \
-                  damaged, or the key is another";
+    let closed = "~/.local/state/nexudus-proxy/session.sealed cannot be decrypted: the file is \
+                  damaged, or the key is wrong";
     let unknown = "~/.local/state/nexudus-proxy/session.sealed is not a session of a known version";
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;

@@ -125,8 +125,7 @@ fn nobody_logged_in_is_told_at_once() {
     assert_eq!(
         home.run("wait"),
         "! error: not logged in\n\
-         !   caused by: no source but the environment is asked (credentials.source), and it has \
-         none\n\
+         !   caused by: credentials.source allows only the environment, which holds no login\n\
          ! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
                 credentials.source = \"auto\" and run `nexudus-proxy login`.\n=> 3\n"
     );

@@ -694,8 +694,7 @@ fn a_source_that_has_nothing_and_is_asked_alone_is_named() {
     assert_eq!(
         place.home.transcript(&mut command),
         "! error: not logged in\n\
-         !   caused by: no source but the environment is asked (credentials.source), and it has \
-         none\n\
+         !   caused by: credentials.source allows only the environment, which holds no login\n\
          ! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
          credentials.source = \"auto\" and run `nexudus-proxy login`.\n\
          => 3\n"

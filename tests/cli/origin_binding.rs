@@ -461,7 +461,7 @@ fn two_profiles_with_one_key_cannot_exchange_their_sessions() {
 #[test]
 fn a_session_of_an_earlier_version_is_set_aside_under_another_origin_and_that_is_said() {
     let place = place();
-    let old = include_bytes!("../../src/session/sealed_file/version-1.sealed");
+    let old = include_bytes!("../../src/session/store/sealed_file/version-1.sealed");
     let path = place.home.write(".local/state/nexudus-proxy/session.sealed", old);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let said =

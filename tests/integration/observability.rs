@@ -67,7 +67,7 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
         (
             "session.unavailable",
             "no valid token, and Nexudus gave no new one yet",
-            "It is retried by itself; `nexudus-proxy status` shows the last reason."
+            "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason."
         )
     );
     assert!(readyz.starts_with("HTTP/1.1 503") && readyz.contains(&reason.sentence), "{readyz}");

@@ -37,7 +37,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/error_response/"]),
     ("StatusCode::FORBIDDEN", &["admin/", "gateway/error_response/"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/", "session/task/", "throttle/", "upstream/h2_conn.rs"]),
+    ("tokio::spawn(", &["daemon/", "session/spawn.rs", "throttle/", "upstream/h2_conn.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/", "telemetry/nonblocking.rs"]),
     // Accepting over TCP: each connection comes with its caller, or not at all.
