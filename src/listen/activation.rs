@@ -4,7 +4,8 @@
 //! One named `admin` is the control socket; every other one takes requests. They outlive us: their
 //! files are not ours to remove, and what arrives between two daemons waits in their queue.
 
-use super::{BoundSocket, Error};
+use super::Error;
+use super::listener::BoundSocket;
 
 /// What was handed over.
 #[derive(Debug, Default)]
@@ -55,27 +56,12 @@ pub fn inherited() -> Result<Inherited, Error> {
 #[cfg(unix)]
 fn take(sockets: &mut listenfd::ListenFd, index: usize) -> std::io::Result<BoundSocket> {
     if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
-        return tcp_socket(listener);
+        return BoundSocket::inherited_tcp(listener);
     }
     let listener = sockets.take_unix_listener(index)?;
-    unix_socket(listener.ok_or_else(|| std::io::Error::other("it was taken already"))?)
-}
-
-#[cfg(unix)]
-pub(super) fn tcp_socket(listener: std::net::TcpListener) -> std::io::Result<BoundSocket> {
-    listener.set_nonblocking(true)?;
-    Ok(BoundSocket::Tcp(listener))
-}
-
-#[cfg(unix)]
-pub(super) fn unix_socket(
-    listener: std::os::unix::net::UnixListener,
-) -> std::io::Result<BoundSocket> {
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let path = address.as_pathname().unwrap_or(std::path::Path::new(""));
-    let bound = super::UnixBound::without_cleanup(path);
-    Ok(BoundSocket::Unix(listener, bound))
+    BoundSocket::inherited_unix(
+        listener.ok_or_else(|| std::io::Error::other("it was taken already"))?,
+    )
 }
 
 /// No other system hands sockets over like this.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Peer, PeerAccess};
+use crate::peer::{Peer, PeerAccess};
 
 /// Counts connections by who has opened them. Clones share the counts.
 #[derive(Clone, Debug)]
@@ -308,7 +308,7 @@ mod tests {
     const MANY: usize = 1 << 20;
 
     fn tcp() -> Peer {
-        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: crate::listen::User::Unknown }
+        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: crate::peer::User::Unknown }
     }
 
     fn unix() -> Peer {

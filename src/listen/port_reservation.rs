@@ -14,7 +14,9 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
-use super::{BoundSocket, Error, ProcessInfo};
+use super::Error;
+use super::listener::BoundSocket;
+use crate::peer::ProcessInfo;
 
 /// A port that is held and not listened on.
 #[derive(Debug)]
@@ -86,8 +88,8 @@ fn bind_without_listening(address: SocketAddr) -> nix::Result<OwnedFd> {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use super::super::bind_tcp;
     use super::*;
+    use crate::listen::bind_tcp;
 
     #[test]
     fn nobody_can_take_the_other_familys_port() {

@@ -8,18 +8,13 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{BoundSocket as Place, Error};
+use super::Error;
+use super::listener::BoundSocket;
+use super::socket_file::SocketFile;
+use crate::peer::UserAcl;
 use crate::secure_fs;
-
-/// Remembers which file is ours; dropping it removes that file.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    /// Device and inode; none if the service manager made it.
-    file: Option<(u64, u64)>,
-}
 
 /// Who may open a socket's file, and go through its directory if that is ours. Who is then served is
 /// another question, which the kernel answers for each connection.
@@ -33,12 +28,19 @@ pub enum SocketAccess {
     AllUsers,
 }
 
+impl SocketAccess {
+    /// Returns the access of the users who are let in: besides us the first of their groups.
+    pub fn for_users(users: &UserAcl) -> Self {
+        users.first_group().map_or(Self::Owner, Self::Group)
+    }
+}
+
 /// Binds `path`, making its directory (0700) where it is missing.
 ///
 /// # Errors
 ///
 /// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
-pub fn bind(path: &Path, opening: SocketAccess) -> Result<Place, Error> {
+pub fn bind(path: &Path, opening: SocketAccess) -> Result<BoundSocket, Error> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(Error::SocketPath { path: path.to_owned(), limit: MAX_PATH_BYTES });
     }
@@ -50,10 +52,8 @@ pub fn bind(path: &Path, opening: SocketAccess) -> Result<Place, Error> {
         .map_err(|source| unsafe_place("its group cannot be let in", Some(source)))?;
     let listener = listen(directory, path, opening)
         .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
-    let file = std::fs::symlink_metadata(path)
-        .map_err(|source| unsafe_place("it is gone", Some(source)))?;
-    let bound = SocketFile { path: path.to_owned(), file: Some((file.dev(), file.ino())) };
-    Ok(Place::Unix(listener, bound))
+    let file = SocketFile::new(path).map_err(|source| unsafe_place("it is gone", Some(source)))?;
+    Ok(BoundSocket::Unix(listener, file))
 }
 
 /// Takes back from a directory of ours what [`bind`] gave to callers of sockets that are gone.
@@ -81,29 +81,6 @@ pub fn restrict_dir(directory: &Path) -> io::Result<()> {
     match needed == mode {
         true => Ok(()),
         false => std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed)),
-    }
-}
-
-impl SocketFile {
-    /// Names a socket that somebody else has made and removes.
-    pub(super) fn without_cleanup(path: &Path) -> Self {
-        Self { path: path.to_owned(), file: None }
-    }
-
-    /// Returns where the socket is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| self.file == Some((file.dev(), file.ino())));
-        if is_ours {
-            // Failing leaves a stale file, which the next start replaces.
-            std::fs::remove_file(&self.path).ok();
-        }
     }
 }
 

@@ -1,17 +1,13 @@
 //! Which local users are let in: our own, and those whom the configuration names.
 
-#[cfg(unix)]
-use super::SocketAccess;
 use super::group_members::GroupMembers;
-use super::peer::User;
-use super::{Error, Peer};
+use super::{Peer, User};
 
 /// The users who may call. Looked at once per connection.
 #[derive(Clone, Debug)]
 pub struct UserAcl {
     own: u32,
     named: Vec<u32>,
-    groups: Vec<u32>,
     members: GroupMembers,
     /// Callers from beyond this machine are let in as far as their key.
     exposed: bool,
@@ -35,35 +31,21 @@ pub enum PeerAccess {
 }
 
 impl UserAcl {
-    /// Lets in our own user, `users` and the members of `groups`, by name or number; with
-    /// `exposed` also whoever comes from beyond this machine.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSuchUser`] or [`Error::NoSuchGroup`].
-    pub fn new(users: &[String], groups: &[String], exposed: bool) -> Result<Self, Error> {
-        let named = users.iter().map(|name| {
-            resolve_id(name, uid_by_name).ok_or_else(|| Error::NoSuchUser { name: name.clone() })
-        });
-        let groups = groups.iter().map(|name| {
-            resolve_id(name, gid_by_name).ok_or_else(|| Error::NoSuchGroup { name: name.clone() })
-        });
-        let named = named.collect::<Result<_, _>>()?;
-        let groups = groups.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
+    /// Lets in our own user, `users` and the members of `groups`; with `exposed` also peers from
+    /// beyond this machine.
+    pub fn new(users: Vec<u32>, groups: Vec<u32>, exposed: bool) -> Self {
+        Self {
             own: own_uid(),
-            named,
-            members: GroupMembers::new(groups.clone()),
-            groups,
+            named: users,
+            members: GroupMembers::new(groups),
             exposed,
             overflow_uid: is_in_user_namespace().then_some(OVERFLOW_UID),
-        })
+        }
     }
 
-    /// Returns who may open the socket of the API: besides us the first of the groups.
-    #[cfg(unix)]
-    pub fn socket_access(&self) -> SocketAccess {
-        self.groups.first().map_or(SocketAccess::Owner, |group| SocketAccess::Group(*group))
+    /// Returns the first of the groups.
+    pub fn first_group(&self) -> Option<u32> {
+        self.members.groups().first().copied()
     }
 
     /// Says what this caller is to us, without waiting.
@@ -117,22 +99,20 @@ impl PeerAccess {
     }
 }
 
-fn resolve_id(name: &str, look_up: impl Fn(&str) -> Option<u32>) -> Option<u32> {
-    name.parse().ok().or_else(|| look_up(name))
-}
-
 #[cfg(unix)]
 fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Looks a user up in the system's user database.
 #[cfg(unix)]
-fn uid_by_name(name: &str) -> Option<u32> {
+pub fn uid_by_name(name: &str) -> Option<u32> {
     nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
 }
 
+/// Looks a group up in the system's user database.
 #[cfg(unix)]
-fn gid_by_name(name: &str) -> Option<u32> {
+pub fn gid_by_name(name: &str) -> Option<u32> {
     nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
 }
 
@@ -156,13 +136,15 @@ fn own_uid() -> u32 {
     0
 }
 
+/// There is no user database here.
 #[cfg(not(unix))]
-fn uid_by_name(_: &str) -> Option<u32> {
+pub fn uid_by_name(_: &str) -> Option<u32> {
     None
 }
 
+/// There is no user database here.
 #[cfg(not(unix))]
-fn gid_by_name(_: &str) -> Option<u32> {
+pub fn gid_by_name(_: &str) -> Option<u32> {
     None
 }
 
@@ -189,7 +171,7 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
-    use crate::listen::group_members::QUERY_TIMEOUT;
+    use crate::peer::group_members::QUERY_TIMEOUT;
 
     #[tokio::test]
     async fn our_own_user_is_let_in_and_root_only_by_name() {
@@ -222,7 +204,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_member_of_a_named_group_is_let_in() {
-        let users = UserAcl::new(&[], &["root".to_owned()], false).unwrap();
+        let users = UserAcl::new(vec![], vec![0], false);
         assert!(UserAcl { own: 7, ..users.clone() }.is_allowed(&unix(0)).await);
         assert!(!UserAcl { own: 7, ..users }.is_allowed(&unix(OVERFLOW_UID)).await);
     }
@@ -233,7 +215,7 @@ mod tests {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1);
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let users = UserAcl { own: 7, ..UserAcl::new(&[], &["root".to_owned()], false).unwrap() };
+        let users = UserAcl { own: 7, ..UserAcl::new(vec![], vec![0], false) };
         runtime.build().unwrap().block_on(async {
             let _hangs = tokio::task::spawn_blocking(move || ended.recv());
             let caller = unix(0);
@@ -247,23 +229,9 @@ mod tests {
         });
     }
 
-    #[test]
-    fn a_user_that_does_not_exist_is_told() {
-        let missing = ["nobody-has-this-name".to_owned()];
-        assert!(matches!(UserAcl::new(&missing, &[], false), Err(Error::NoSuchUser { .. })));
-        assert!(matches!(UserAcl::new(&[], &missing, false), Err(Error::NoSuchGroup { .. })));
-    }
-
     fn none() -> UserAcl {
         let members = GroupMembers::new(vec![]);
-        UserAcl {
-            own: own_uid(),
-            named: vec![],
-            groups: vec![],
-            members,
-            exposed: false,
-            overflow_uid: None,
-        }
+        UserAcl { own: own_uid(), named: vec![], members, exposed: false, overflow_uid: None }
     }
 
     fn unix(uid: u32) -> Peer {

@@ -61,7 +61,7 @@ impl ProcessInfo {
 
     /// Returns the user who listens on `address`, or on every address of its family.
     #[cfg(target_os = "linux")]
-    pub(super) fn uid_listening_on(address: SocketAddr) -> Option<u32> {
+    pub fn uid_listening_on(address: SocketAddr) -> Option<u32> {
         let table = std::fs::read_to_string(table_path(address)).ok()?;
         find_listener(&table, address.port(), 7)?.parse().ok()
     }

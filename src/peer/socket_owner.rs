@@ -48,8 +48,8 @@ use nix::libc;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::GetStruct;
 
+use super::User;
 use super::sock_diag::{SockDiag, SocketEntry};
-use super::{Peer, User};
 
 /// Where the kernel is asked for the callers of one listener: chosen once, at the start.
 #[derive(Debug)]
@@ -94,17 +94,6 @@ pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Optio
     }
 }
 
-/// Says whether this caller's socket is another user's, as far as is known of it.
-pub(super) fn is_other_user(peer: Option<&Peer>) -> bool {
-    match peer {
-        Some(Peer::Tcp { user: User::Known { uid, .. }, .. }) => {
-            *uid != nix::unistd::geteuid().as_raw()
-        }
-        Some(Peer::Tcp { user: User::Unknown, .. }) | None => true,
-        Some(Peer::Tcp { user: User::Unsupported | User::Remote, .. } | Peer::Unix { .. }) => false,
-    }
-}
-
 /// The first byte of `struct tcp_info`: the socket's state.
 #[derive(Clone, Copy)]
 struct TcpState;
@@ -122,7 +111,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::listen::socket_table::SocketTable;
+    use crate::peer::socket_table::SocketTable;
 
     #[test]
     fn the_caller_of_either_family_is_known_both_ways_of_asking() {

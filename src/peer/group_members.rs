@@ -45,6 +45,11 @@ impl GroupMembers {
         Self { groups: groups.into(), shared: Arc::new(shared) }
     }
 
+    /// Returns the groups.
+    pub(super) fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+
     /// Says whether this user is a member, as far as that is known without asking.
     pub(super) fn cached(&self, uid: u32) -> Option<bool> {
         if self.groups.is_empty() {

@@ -1,21 +1,42 @@
-//! Who is calling, as far as the kernel tells.
+//! What the kernel knows of the other end of a local connection: its user and its process.
+//!
+//! `listen` accepts connections and asks here whose each one is. [`Identifier`] answers for TCP, the
+//! kernel itself for a unix socket. [`UserAcl`] then says who of them may connect.
+
+mod group_members;
+#[cfg(target_os = "linux")]
+mod identifier;
+#[cfg(target_os = "linux")]
+mod lookup;
+#[cfg(target_os = "linux")]
+mod orphans;
+mod process_info;
+#[cfg(target_os = "linux")]
+mod sock_diag;
+#[cfg(target_os = "linux")]
+mod socket_owner;
+#[cfg(target_os = "linux")]
+mod socket_table;
+mod user_acl;
 
 use std::fmt;
 use std::net::SocketAddr;
 
 #[cfg(target_os = "linux")]
-use super::socket_owner::{OwnerSource, socket_owner};
+pub use self::identifier::{Identifier, can_identify_peers, set_reset_on_close};
 #[cfg(target_os = "linux")]
-use super::socket_table::SocketTable;
+pub use self::lookup::Lookup;
+pub use self::process_info::ProcessInfo;
+pub use self::user_acl::{PeerAccess, UserAcl, gid_by_name, uid_by_name};
 
 /// The other end of a local connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP connection.
     Tcp {
-        /// Where it comes from.
+        /// The address of the other end.
         remote: SocketAddr,
-        /// Whose process it is.
+        /// The user whose process is there.
         user: User,
     },
     /// A unix socket; the kernel vouches for the numbers.
@@ -30,46 +51,19 @@ pub enum Peer {
 /// The user at the other end of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
-    /// The kernel vouches for this one.
+    /// The kernel vouches for this user.
     Known {
         /// The user.
         uid: u32,
         /// The socket at the other end, as the kernel numbers it.
         socket: u32,
     },
-    /// On this machine, but nobody is found who holds that end.
+    /// On this machine, but no socket is found that has the address of the other end.
     Unknown,
-    /// On this machine, which cannot tell.
+    /// On this machine, whose kernel cannot tell.
     Unsupported,
     /// On another machine, or in a container with a network of its own.
     Remote,
-}
-
-/// Says whether this system tells whose process is at the other end of a loopback connection, by
-/// making one.
-pub fn can_identify_peers() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let seen = || -> std::io::Result<bool> {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-            let _caller = std::net::TcpStream::connect(listener.local_addr()?)?;
-            let (stream, remote) = listener.accept()?;
-            let local = stream.local_addr()?;
-            let user = match OwnerSource::new(local) {
-                OwnerSource::Diag(diag) => {
-                    socket_owner(diag.find(remote, local).as_slice(), &stream)
-                }
-                OwnerSource::Table => {
-                    socket_owner(SocketTable::read().find(remote, local), &stream)
-                }
-            };
-            let us = nix::unistd::geteuid().as_raw();
-            Ok(matches!(user, Some(User::Known { uid, .. }) if uid == us))
-        };
-        seen().unwrap_or(false)
-    }
-    #[cfg(not(target_os = "linux"))]
-    false
 }
 
 impl fmt::Display for Peer {
@@ -83,13 +77,25 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// Asks the kernel for the user and the process at the other end of a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no answer.
     #[cfg(unix)]
-    pub(super) fn from_unix_stream(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
+    pub fn from_unix_stream(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
         Ok(Self::Unix { uid: credentials.uid(), pid: credentials.pid() })
     }
 
-    /// Returns the caller's user where the kernel vouches for it.
+    /// Returns what the address alone says of a TCP connection.
+    #[cfg(not(target_os = "linux"))]
+    pub fn from_address(remote: SocketAddr) -> Self {
+        let is_local = remote.ip().to_canonical().is_loopback();
+        Self::Tcp { remote, user: if is_local { User::Unsupported } else { User::Remote } }
+    }
+
+    /// Returns the peer's user where the kernel vouches for it.
     pub fn uid(&self) -> Option<u32> {
         match self {
             Self::Tcp { user: User::Known { uid, .. }, .. } | Self::Unix { uid, .. } => Some(*uid),
@@ -97,7 +103,7 @@ impl Peer {
         }
     }
 
-    /// Returns the calling process where the kernel vouches for it.
+    /// Returns the peer's process where the kernel vouches for it.
     pub fn pid(&self) -> Option<i32> {
         match self {
             Self::Tcp { .. } => None,
@@ -105,7 +111,7 @@ impl Peer {
         }
     }
 
-    /// Returns the socket at the other end of a TCP connection, for [`super::ProcessInfo`].
+    /// Returns the socket at the other end of a TCP connection, for [`ProcessInfo`].
     pub fn socket_inode(&self) -> Option<u32> {
         match self {
             Self::Tcp { user: User::Known { socket, .. }, .. } => Some(*socket),
@@ -113,4 +119,11 @@ impl Peer {
             | Self::Unix { .. } => None,
         }
     }
+}
+
+/// Says whether this system tells whose process is at the other end of a loopback connection: only
+/// Linux does so far.
+#[cfg(not(target_os = "linux"))]
+pub fn can_identify_peers() -> bool {
+    false
 }
