@@ -43,8 +43,8 @@ impl TcpAcceptor {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::ConnectionAborted`] for a connection whose peer has gone; else what
-    /// `accept(2)` says.
+    /// [`io::ErrorKind::ConnectionAborted`] for a connection whose peer has gone; else the
+    /// error of `accept(2)`.
     #[cfg(target_os = "linux")]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         if self.identifier.is_immediate() {
@@ -82,7 +82,7 @@ impl TcpAcceptor {
     ///
     /// # Errors
     ///
-    /// What `accept(2)` says.
+    /// The error of `accept(2)`.
     #[cfg(not(target_os = "linux"))]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         let (stream, remote) = self.listener.accept().await?;

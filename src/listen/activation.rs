@@ -1,13 +1,14 @@
 //! Sockets that the service manager opened for us: systemd's (`sd_listen_fds(3)`) here, launchd's
 //! in `launchd.rs`.
 //!
-//! One named `admin` is the control socket; every other one takes requests. They outlive us: their
-//! files are not ours to remove, and what arrives between two daemons waits in their queue.
+//! A socket named `admin` is the control socket; all others take requests. The sockets outlive us:
+//! their files are not ours to remove, and connections that arrive between two daemons wait in their
+//! queue.
 
 use super::Error;
 use super::listener::BoundSocket;
 
-/// What was handed over.
+/// The sockets that were handed over.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// For requests.
@@ -16,11 +17,11 @@ pub struct Inherited {
     pub admin: Vec<BoundSocket>,
 }
 
-/// Takes what was handed over to this process; a second call finds nothing.
+/// Takes the sockets that were handed over to this process; a second call finds none.
 ///
 /// # Errors
 ///
-/// [`Error::Inherited`] when one of them is no listening stream socket.
+/// [`Error::Inherited`] when one is no listening stream socket.
 #[cfg(unix)]
 pub fn inherited() -> Result<Inherited, Error> {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What a local connection is doing, and until when it may: shared between its I/O and its requests.
+//! The state of a local connection and its timeouts, shared between its I/O and its requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct Timeouts {
     pub single_request: Option<Duration>,
 }
 
-/// What a connection is doing.
+/// The state of a connection: idle, receiving a head, or handling a request.
 #[derive(Debug)]
 pub struct ConnectionState {
     epoch: Instant,

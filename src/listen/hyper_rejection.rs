@@ -37,7 +37,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// What hyper answers by itself: a malformed head, a target and a head beyond its limits.
+/// The statuses of hyper's own refusals: a malformed head, a target and a head beyond its limits.
 const REJECTION_STATUSES: [StatusCode; 3] = [
     StatusCode::BAD_REQUEST,
     StatusCode::URI_TOO_LONG,

@@ -1,15 +1,14 @@
-//! How many connections there may be, and whose: a place is taken once it is known who calls.
+//! Limits the connections at once, for each class of peers: a connection counts once its peer is known.
 //!
-//! Users who are let in share `limits.connections`, three quarters of which are the owner's, and
-//! some of these the unix socket's. All others have small numbers beside that, for as long as a
-//! refusal takes.
+//! Users who are let in share `limits.connections`. Three quarters are the owner's, and some of these
+//! the unix socket's. All other users have small limits beside that, for as long as a refusal takes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::peer::{Peer, PeerAccess};
 
-/// Counts connections by who has opened them. Clones share the counts.
+/// Counts connections by the class of their peer. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
     max: usize,
@@ -41,7 +40,7 @@ enum ConnectionClass {
     Remote,
     Denied(Option<u32>),
     Unresolved(u32),
-    /// One too many, which is told so.
+    /// Beyond the limit: its requests get a refusal.
     Overflow,
 }
 
@@ -70,15 +69,15 @@ impl ConnectionLimiter {
         Self::with_files(most, max_open_files())
     }
 
-    /// The same in a process that may have so many files open. A stranger's connection takes one of
-    /// them, and so leaves the owner most of them.
+    /// Limits denied users in a process that may have `files` open: each connection takes a file, and
+    /// most files are left to the owner.
     fn with_files(max: usize, files: usize) -> Self {
         let all = MAX_DENIED.min(files / 8).max(1);
         let denied = DeniedLimits { all, each: MAX_DENIED_PER_USER.min(all.div_ceil(2)) };
         Self { max, denied, open: Arc::default() }
     }
 
-    /// Takes a place for a connection of `peer`.
+    /// Counts a connection of `peer`, if its class has room.
     ///
     /// # Errors
     ///
@@ -143,7 +142,7 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
-    /// Says whether requests are answered on it, rather than told that there are too many.
+    /// Says whether requests are handled, rather than refused as too many.
     pub fn has_room(&self) -> bool {
         self.kind != ConnectionClass::Overflow
     }
@@ -221,7 +220,7 @@ fn max_open_files() -> usize {
 const MAX_DENIED: usize = 256;
 const MAX_DENIED_PER_USER: usize = 32;
 
-/// Most connections beyond their limit that are told so.
+/// Most connections beyond their limit that get a refusal.
 const MAX_OVERFLOW: usize = 64;
 
 #[cfg(test)]
@@ -297,9 +296,9 @@ mod tests {
                 held.extend((0..50).map_while(|_| limiter.acquire(&tcp(), standing(uid)).ok()));
                 held.len()
             };
-            let stranger = |uid| PeerAccess::Denied(Some(uid));
-            assert_eq!(fill(stranger, 1), each, "{files}");
-            assert_eq!((2..300).map(|uid| fill(stranger, uid)).last(), Some(all), "{files}");
+            let denied = |uid| PeerAccess::Denied(Some(uid));
+            assert_eq!(fill(denied, 1), each, "{files}");
+            assert_eq!((2..300).map(|uid| fill(denied, uid)).last(), Some(all), "{files}");
             let unsettled = PeerAccess::Unresolved;
             assert_eq!((0..300).map(|uid| fill(unsettled, uid)).last(), Some(2 * all), "{files}");
         }

@@ -47,15 +47,15 @@ pub use self::tcp::bind as bind_tcp;
 pub use self::unix::{SocketAccess, bind as bind_unix, restrict_dir};
 use crate::peer::ProcessInfo;
 
-/// Why a place could not be listened on.
+/// Why a socket could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else listens there.
+    /// Another process listens on the address.
     #[error("{address} is already in use{}", holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default())]
     InUse {
         /// The address.
         address: SocketAddr,
-        /// Who it is, where that can be found out.
+        /// The process, where the system tells.
         holder: Option<ProcessInfo>,
     },
     /// The system refused the address.
@@ -70,10 +70,10 @@ pub enum Error {
     /// Another user listens on the same port of the other loopback family.
     #[error("another user listens on {address}, where some clients will look for this daemon")]
     OtherFamily {
-        /// That address.
+        /// The address.
         address: SocketAddr,
     },
-    /// `listen.users` names somebody unknown.
+    /// `listen.users` names an unknown user.
     #[error("there is no user `{name}` on this machine")]
     NoSuchUser {
         /// The name.
@@ -88,14 +88,14 @@ pub enum Error {
     /// The service manager handed over something that cannot be listened on.
     #[error("the inherited socket {which} is not a listening stream socket")]
     Inherited {
-        /// Its number, or its name.
+        /// The number or the name of the socket.
         which: String,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// A live daemon answers on the socket.
-    #[error("another daemon answers on {}", path.display())]
+    /// A live daemon accepts connections on the socket.
+    #[error("another daemon listens on {}", path.display())]
     SocketInUse {
         /// The socket.
         path: PathBuf,
@@ -108,12 +108,12 @@ pub enum Error {
         /// The most that every system accepts.
         limit: usize,
     },
-    /// The place of the socket is not safe, or cannot be made so.
+    /// The socket cannot be made safely at this path.
     #[error("could not make the socket {} safely: {what}", path.display())]
     SocketPlace {
         /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         what: &'static str,
         /// The cause, if the system gave one.
         #[source]

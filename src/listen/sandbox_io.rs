@@ -21,7 +21,7 @@ use super::hyper_rejection::rejection_status;
 pub struct SandboxIo<S> {
     stream: S,
     is_new: bool,
-    /// What is left to write in place of a refusal.
+    /// The rest of the bytes that are written in place of a refusal.
     replacement: Bytes,
 }
 

@@ -24,7 +24,7 @@ use crate::telemetry::Telemetry;
 /// Complete responses to what never becomes a request.
 #[derive(Clone, Debug)]
 pub struct Rejections {
-    /// Not HTTP, or not as RFC 9112 wants it.
+    /// No HTTP request as RFC 9112 defines it.
     pub malformed: Rejection,
     /// HTTP, but for its target.
     pub malformed_target: Rejection,
@@ -191,9 +191,9 @@ impl AsyncWrite for ServerIo {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // In its place goes what `send_rejection` finds to say.
-        if let Some(refusal) = this.match_rejection(bytes) {
-            this.rejected = Some(refusal.clone());
+        // Left out: `send_rejection` writes our own words for it.
+        if let Some(rejection) = this.match_rejection(bytes) {
+            this.rejected = Some(rejection.clone());
             return Poll::Ready(Ok(bytes.len()));
         }
         Pin::new(&mut this.stream).poll_write(cx, bytes)

@@ -1,4 +1,4 @@
-//! One local connection, of either kind.
+//! A local connection over TCP or a unix socket.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -42,7 +42,7 @@ impl Stream {
     }
 }
 
-/// Looks at what is known already: there is nothing to wait for.
+/// Polls a readiness that is known already, so that there is nothing to wait for.
 fn is_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     let known = pin!(ready).poll(&mut Context::from_waker(Waker::noop()));
     matches!(known, Poll::Ready(Ok(ready)) if ready.is_read_closed())

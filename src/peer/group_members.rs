@@ -1,8 +1,8 @@
-//! Who is a member of the configured groups, as the system's user database says, and for a moment
-//! remembered: the database may be on the network, and any local user can cause a question.
+//! Membership in the configured groups, as the system's user database says, cached for a moment: the
+//! database may be on the network, and any local user can cause a query.
 //!
-//! One question for each user at a time, and few in all: users who were members before do not wait
-//! behind strangers.
+//! There is one query for each user at a time, and few in all. Users who were members before do not
+//! wait behind those who were not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
-/// What is known of users and the groups that are let in. Clones share it.
+/// The groups that are let in, and the users whose membership is known. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct GroupMembers {
     groups: Arc<[u32]>,
@@ -64,7 +64,7 @@ impl GroupMembers {
         }
     }
 
-    /// Asks whether this user is a member; no answer in time is a no.
+    /// Asks whether this user is a member; without an answer in time the user is not.
     ///
     /// `groups_of` blocks, and runs on a thread for that.
     pub(super) async fn contains(&self, uid: u32, groups_of: fn(u32) -> Vec<u32>) -> bool {
@@ -76,7 +76,7 @@ impl GroupMembers {
         match tokio::time::timeout(QUERY_TIMEOUT, asking).await {
             Ok(is_member) => *is_member,
             Err(_) => {
-                tracing::debug!(uid, "the user database does not say who is in listen.groups");
+                tracing::debug!(uid, "the user database did not answer in time");
                 false
             }
         }
@@ -93,7 +93,7 @@ impl GroupMembers {
         let this = self.clone();
         let mut asked = AbortOnDrop(tokio::task::spawn_blocking(move || {
             let is_member = groups_of(uid).iter().any(|group| this.groups.contains(group));
-            // Also when nobody waits any more: the next one need not.
+            // Also when no connection waits any more: the next one need not query again.
             this.shared.lock().record(uid, is_member);
             drop(permit);
             is_member
@@ -102,7 +102,7 @@ impl GroupMembers {
     }
 }
 
-/// A question that is taken out of the queue, if it has not begun, once nobody waits for it.
+/// Takes a query that has not begun out of the queue once no connection waits for it.
 struct AbortOnDrop(tokio::task::JoinHandle<bool>);
 
 impl Drop for AbortOnDrop {
@@ -120,7 +120,7 @@ impl MemberQueries {
 impl CachedMembers {
     /// Returns the question about this user that all share who ask it now.
     fn pending_query(&mut self, uid: u32) -> Arc<OnceCell<bool>> {
-        // Those that are answered, or that nobody waits for any more.
+        // Queries that are answered, or that no connection waits for any more.
         self.pending
             .retain(|_, question| !question.initialized() && Arc::strong_count(question) > 1);
         self.pending.entry(uid).or_default().clone()
@@ -141,7 +141,7 @@ impl CachedMembers {
     }
 }
 
-/// How long an answer counts: a user who has left the group is let in as long.
+/// How long an answer is used: a user who has left the group is let in as long.
 const CACHE_TTL: Duration = Duration::from_secs(10);
 
 /// Longest wait for the user database.
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_user_is_asked_for_once_however_many_connect() {
+    async fn the_database_is_queried_once_however_many_connect() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         fn asked(_: u32) -> Vec<u32> {
             ASKED.fetch_add(1, Ordering::Relaxed);
@@ -179,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn strangers_whom_the_database_does_not_know_hold_up_no_member() {
-        fn hangs_for_strangers(uid: u32) -> Vec<u32> {
+    fn users_whom_the_database_does_not_know_hold_up_no_member() {
+        fn hangs_for_others(uid: u32) -> Vec<u32> {
             if uid != 1 {
                 std::thread::park_timeout(Duration::from_secs(30));
             }
@@ -190,29 +190,29 @@ mod tests {
         let runtime = runtime.enable_all().max_blocking_threads(8).build().unwrap();
         runtime.block_on(async {
             let members = GroupMembers::new(vec![7]);
-            assert!(members.contains(1, hangs_for_strangers).await);
-            let strangers: Vec<_> = (100..200)
+            assert!(members.contains(1, hangs_for_others).await);
+            let others: Vec<_> = (100..200)
                 .map(|uid| {
                     let members = members.clone();
-                    tokio::spawn(async move { members.contains(uid, hangs_for_strangers).await })
+                    tokio::spawn(async move { members.contains(uid, hangs_for_others).await })
                 })
                 .collect();
             while members.shared.for_others.available_permits() > 0 {
                 tokio::task::yield_now().await;
             }
 
-            // Not fresh any more: asked again, by a thread that no stranger has.
+            // No longer fresh: queried again, by a thread that no other user holds.
             members.shared.lock().members.insert(1, Instant::now() - CACHE_TTL);
             assert_eq!(members.cached(1), None);
-            assert!(members.contains(1, hangs_for_strangers).await);
+            assert!(members.contains(1, hangs_for_others).await);
 
-            drop(strangers);
+            drop(others);
         });
         runtime.shutdown_background();
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_cache_is_bounded() {
         let mut known = CachedMembers::default();
         for uid in 0..10_000 {
             known.record(uid, uid % 2 == 0);

@@ -1,7 +1,8 @@
-//! What the kernel knows of the other end of a local connection: its user and its process.
+//! The peer of a local connection: its user and its process, as the kernel tells.
 //!
-//! `listen` accepts connections and asks here whose each one is. [`Identifier`] answers for TCP, the
-//! kernel itself for a unix socket. [`UserAcl`] then says who of them may connect.
+//! `listen` accepts connections and asks here for the peer of each. The kernel itself names the peer
+//! of a unix socket; [`Identifier`] finds that of a TCP connection. [`UserAcl`] then says whether the
+//! peer may connect.
 
 mod group_members;
 #[cfg(target_os = "linux")]

@@ -1,21 +1,21 @@
-//! Which local users are let in: our own, and those whom the configuration names.
+//! The local users who are let in: our own, and those whom the configuration names.
 
 use super::group_members::GroupMembers;
 use super::{Peer, User};
 
-/// The users who may call. Looked at once per connection.
+/// The users who may connect. Consulted once per connection.
 #[derive(Clone, Debug)]
 pub struct UserAcl {
     own: u32,
     named: Vec<u32>,
     members: GroupMembers,
-    /// Callers from beyond this machine are let in as far as their key.
+    /// Whether peers from beyond this machine are let in, as far as their key.
     exposed: bool,
-    /// The number that stands for everybody whom this user namespace does not know.
+    /// The number that stands for all users whom this user namespace does not know.
     overflow_uid: Option<u32>,
 }
 
-/// What a caller is to us, as far as it is known without waiting.
+/// The access of a peer, as far as it is known without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAccess {
     /// Our own user, or one whom this system cannot tell from it.
@@ -24,7 +24,7 @@ pub enum PeerAccess {
     Guest,
     /// From beyond this machine, let in as far as its key.
     Remote,
-    /// Not let in; the user, where the kernel tells.
+    /// A user who is not let in; the number, where the kernel tells.
     Denied(Option<u32>),
     /// A user of whom the user database must be asked: see [`UserAcl::resolve`].
     Unresolved(u32),
@@ -48,7 +48,7 @@ impl UserAcl {
         self.members.groups().first().copied()
     }
 
-    /// Says what this caller is to us, without waiting.
+    /// Returns the access of a peer, without waiting.
     pub fn classify(&self, peer: &Peer) -> PeerAccess {
         match (peer, peer.uid()) {
             (_, Some(uid)) if self.contains(uid) => match uid == self.own {
@@ -61,15 +61,15 @@ impl UserAcl {
                 Some(false) => PeerAccess::Denied(Some(uid)),
                 None => PeerAccess::Unresolved(uid),
             },
-            // Nobody to ask: the address says that it is this machine, and no more.
+            // Only the address is known: the peer is on this machine.
             (Peer::Tcp { user: User::Unsupported, .. }, None) => PeerAccess::Owner,
             (Peer::Tcp { user: User::Remote, .. }, None) if self.exposed => PeerAccess::Remote,
             (Peer::Tcp { .. } | Peer::Unix { .. }, None) => PeerAccess::Denied(None),
         }
     }
 
-    /// Asks the system's user database what this user is to us, which may be on the network; no
-    /// answer in time is a no.
+    /// Asks the system's user database, which may be on the network, for the access of a user; without
+    /// an answer in time the user is denied.
     pub async fn resolve(&self, uid: u32) -> PeerAccess {
         match self.members.contains(uid, groups_of).await {
             true => PeerAccess::Guest,
@@ -77,13 +77,15 @@ impl UserAcl {
         }
     }
 
-    /// Says whether this caller may talk to us at all.
+    /// Says whether a peer may connect at all.
     pub async fn is_allowed(&self, peer: &Peer) -> bool {
-        let mut standing = self.classify(peer);
-        if let PeerAccess::Unresolved(uid) = standing {
-            standing = self.resolve(uid).await;
+        match self.classify(peer) {
+            PeerAccess::Unresolved(uid) => self.resolve(uid).await.is_allowed(),
+            access @ (PeerAccess::Owner
+            | PeerAccess::Guest
+            | PeerAccess::Remote
+            | PeerAccess::Denied(_)) => access.is_allowed(),
         }
-        standing.is_allowed()
     }
 
     /// Says whether this user is ours, or named.
@@ -93,7 +95,7 @@ impl UserAcl {
 }
 
 impl PeerAccess {
-    /// Says whether the caller may talk to us at all.
+    /// Says whether the peer may connect at all.
     pub fn is_allowed(self) -> bool {
         matches!(self, Self::Owner | Self::Guest | Self::Remote)
     }
@@ -136,13 +138,13 @@ fn own_uid() -> u32 {
     0
 }
 
-/// There is no user database here.
+/// Unknown on this system.
 #[cfg(not(unix))]
 pub fn uid_by_name(_: &str) -> Option<u32> {
     None
 }
 
-/// There is no user database here.
+/// Unknown on this system.
 #[cfg(not(unix))]
 pub fn gid_by_name(_: &str) -> Option<u32> {
     None
@@ -161,7 +163,8 @@ fn is_in_user_namespace() -> bool {
     })
 }
 
-/// What the kernel shows in place of a user who is not in the map (`/proc/sys/kernel/overflowuid`).
+/// The number that the kernel shows for a user who is not in the map
+/// (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW_UID: u32 = 65534;
 
 #[cfg(test)]
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_whom_the_kernel_does_not_know_is_not_let_in() {
+    async fn a_peer_whom_the_kernel_does_not_know_is_not_let_in() {
         let users = none();
         assert!(users.is_allowed(&tcp(User::Known { uid: users.own, socket: 1 })).await);
         assert!(!users.is_allowed(&tcp(User::Unknown)).await);
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_in_a_user_namespace_is_not_a_name() {
+    async fn the_overflow_user_of_a_namespace_is_never_let_in() {
         let users =
             UserAcl { named: vec![OVERFLOW_UID], overflow_uid: Some(OVERFLOW_UID), ..none() };
         assert!(!users.is_allowed(&unix(OVERFLOW_UID)).await);
@@ -211,20 +214,20 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_user_database_that_does_not_answer_lets_nobody_in() {
+    fn a_user_database_that_does_not_answer_lets_no_user_in() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1);
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let users = UserAcl { own: 7, ..UserAcl::new(vec![], vec![0], false) };
         runtime.build().unwrap().block_on(async {
             let _hangs = tokio::task::spawn_blocking(move || ended.recv());
-            let caller = unix(0);
-            let mut let_in = pin!(users.is_allowed(&caller));
-            let mut answer = async || poll_fn(|cx| Poll::Ready(let_in.as_mut().poll(cx))).await;
+            let peer = unix(0);
+            let mut allowed = pin!(users.is_allowed(&peer));
+            let mut poll = async || poll_fn(|cx| Poll::Ready(allowed.as_mut().poll(cx))).await;
 
-            assert_eq!(answer().await, Poll::Pending);
+            assert_eq!(poll().await, Poll::Pending);
             tokio::time::advance(QUERY_TIMEOUT).await;
-            assert_eq!(answer().await, Poll::Ready(false));
+            assert_eq!(poll().await, Poll::Ready(false));
             drop(end);
         });
     }
