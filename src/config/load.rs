@@ -1,7 +1,7 @@
 //! Flags, environment, file and defaults become one configuration.
 //!
 //! A later source overrides an earlier one key by key: default, file, `[profile.NAME.…]`,
-//! environment, flag. Everything that is wrong is collected, so that one run shows all of it.
+//! environment, flag. All errors are collected, so that one run shows all of them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Diagnostic, Error};
 use super::file::ConfigFile;
-use super::key::{ENV_PREFIX, Key, ValueType};
+use super::key::{ENV_PREFIX, Key};
 use super::keys::{KEYS, SECTIONS, find_key};
 use super::paths::{self, Paths};
 use super::source::ValueSource;
-use super::value::{HOST_KEYS, InvalidValue};
+use super::value::HOST_KEYS;
+use super::value_type::{InvalidValue, ValueType};
 use super::{Config, defaults, validate};
 
-/// What a configuration is made from.
+/// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// `--profile`
@@ -38,7 +39,7 @@ pub struct Environment(BTreeMap<OsString, OsString>);
 pub struct Override {
     /// The key.
     pub entry: &'static Key,
-    /// What was given, once for each time the flag was used.
+    /// The given values, one for each time the flag was used.
     pub values: Vec<String>,
     /// The flag as it was written, with its dashes.
     pub flag: String,
@@ -47,21 +48,21 @@ pub struct Override {
 /// A configuration and where it came from.
 #[derive(Clone, Debug)]
 pub struct LoadedConfig {
-    /// What the daemon is told.
+    /// The values.
     pub config: Config,
-    /// Where its things live.
+    /// The files and directories.
     pub paths: Paths,
-    /// What a person should know, and need not act on.
+    /// Notes for a person who need not act on them.
     pub warnings: Vec<String>,
     places: Vec<ValueSource>,
 }
 
-/// One effective value.
+/// A key with its effective value.
 #[derive(Clone, Debug)]
 pub struct EffectiveKey<'a> {
     /// The key.
     pub key: &'static Key,
-    /// Its value, without passwords.
+    /// The value, without passwords.
     pub value: toml::Value,
     /// Where it came from.
     pub source: &'a ValueSource,
@@ -72,7 +73,7 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the file, the environment and the flags.
+    /// All errors of the file, the environment and the flags.
     pub fn load(&self) -> Result<LoadedConfig, Error> {
         let paths = self.paths()?;
         let file = ConfigFile::read(&paths.config)?;
@@ -127,8 +128,8 @@ impl Sources {
 }
 
 impl Environment {
-    /// Copies the environment of this process. `HOME` falls back to the user database, for launchd
-    /// and cron set none.
+    /// Copies the environment of this process. `HOME` falls back to the user database, because launchd
+    /// and cron do not set it.
     pub fn from_process() -> Self {
         let mut vars: BTreeMap<_, _> = std::env::vars_os().collect();
         if !vars.contains_key(&OsString::from("HOME"))
@@ -238,7 +239,7 @@ impl Merge {
         }
     }
 
-    /// Sets a key from text; relative paths start where the person is.
+    /// Sets a key from text; relative paths start at the working directory.
     fn text(
         &mut self,
         entry: &'static Key,
@@ -268,9 +269,9 @@ impl Merge {
     }
 }
 
-/// Variables of ours that are not keys.
+/// Variables with our prefix that are not keys.
 const RESERVED_VARIABLES: &[&str] =
-    // The last is what `run` gives its command.
+    // `run` gives the last one to its command.
     &["NEXUDUS_PROXY_CONFIG", "NEXUDUS_PROXY_PROFILE", "NEXUDUS_PROXY_KEY"];
 
 /// The sections of a file, or of one of its profiles.
@@ -354,7 +355,7 @@ impl Layer<'_> {
     }
 }
 
-/// Returns the nearest of the names, if one is so near that it can have been meant.
+/// Returns the nearest of the names, if one is near enough to be meant.
 fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
     let name = name.to_lowercase();
     names
