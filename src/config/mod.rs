@@ -7,12 +7,14 @@
 
 mod defaults;
 mod effective;
+mod environment;
 mod error;
 mod example;
 mod file;
 mod key;
 mod keys;
 mod load;
+mod merge;
 mod origin;
 mod paths;
 #[cfg(test)]
@@ -31,11 +33,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
 pub use key::Key;
 pub use keys::KEYS;
-pub use load::{EffectiveKey, Environment, LoadedConfig, Override, Sources};
+pub use load::{EffectiveKey, LoadedConfig, Sources};
+pub use merge::Override;
 pub use origin::{Origin, Proxy};
 pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};

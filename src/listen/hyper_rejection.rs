@@ -126,7 +126,7 @@ mod tests {
             .max_buf_size(128 << 10)
             .half_close(true)
             .serve_connection(TokioIo::new(near), never);
-        let error = (&mut connection).await.unwrap_err();
+        let error = (&mut connection).await.expect_err(request);
         let unread = connection.into_parts().read_buf.to_vec();
         let mut written = vec![];
         far.read_to_end(&mut written).await.unwrap();

@@ -26,7 +26,7 @@ struct DeniedLimits {
 /// The right to have one connection, until dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    kind: ConnectionClass,
+    class: ConnectionClass,
     open: Arc<Mutex<OpenConnections>>,
 }
 
@@ -85,33 +85,35 @@ impl ConnectionLimiter {
     pub fn acquire(
         &self,
         peer: &Peer,
-        standing: PeerAccess,
+        access: PeerAccess,
     ) -> Result<ConnectionPermit, &'static str> {
         let is_unix = match peer {
             Peer::Unix { .. } => true,
             Peer::Tcp { .. } => false,
         };
-        let kind = match standing {
+        let class = match access {
             PeerAccess::Owner => ConnectionClass::Owner { is_unix },
             PeerAccess::Guest => ConnectionClass::Guest,
             PeerAccess::Remote => ConnectionClass::Remote,
             PeerAccess::Denied(uid) => ConnectionClass::Denied(uid),
             PeerAccess::Unresolved(uid) => ConnectionClass::Unresolved(uid),
         };
-        self.try_acquire(kind).or_else(|limit| match standing.is_allowed() {
-            true => self.try_acquire(ConnectionClass::Overflow).map_err(|_| limit),
-            false => Err(limit),
+        self.try_acquire(class).or_else(|limit| {
+            if !access.is_allowed() {
+                return Err(limit);
+            }
+            self.try_acquire(ConnectionClass::Overflow).map_err(|_| limit)
         })
     }
 
-    fn try_acquire(&self, kind: ConnectionClass) -> Result<ConnectionPermit, &'static str> {
+    fn try_acquire(&self, class: ConnectionClass) -> Result<ConnectionPermit, &'static str> {
         let mut open = self.open();
         let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
         let others = open.guests + open.remote;
         let (for_unix, for_others) = (RESERVED_FOR_UNIX.min(self.max / 4), self.max / 4);
         // What the unix socket has not taken of its own part is kept free for it.
         let kept = for_unix.saturating_sub(open.owner_unix);
-        let reached = match kind {
+        let reached = match class {
             ConnectionClass::Owner { is_unix: true } => (served >= self.max).then_some(LIMIT_NAME),
             ConnectionClass::Owner { is_unix: false }
             | ConnectionClass::Guest
@@ -132,8 +134,8 @@ impl ConnectionLimiter {
         if let Some(limit) = reached {
             return Err(limit);
         }
-        open.count(kind, |count| *count += 1);
-        Ok(ConnectionPermit { kind, open: self.open.clone() })
+        open.count(class, |count| *count += 1);
+        Ok(ConnectionPermit { class, open: self.open.clone() })
     }
 
     fn open(&self) -> MutexGuard<'_, OpenConnections> {
@@ -144,13 +146,13 @@ impl ConnectionLimiter {
 impl ConnectionPermit {
     /// Says whether requests are handled, rather than refused as too many.
     pub fn has_room(&self) -> bool {
-        self.kind != ConnectionClass::Overflow
+        self.class != ConnectionClass::Overflow
     }
 
     /// Says whether the connection may stay between two requests.
     pub fn can_keep_alive(&self) -> bool {
         matches!(
-            self.kind,
+            self.class,
             ConnectionClass::Owner { .. } | ConnectionClass::Guest | ConnectionClass::Remote
         )
     }
@@ -159,14 +161,14 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.count(self.kind, |count| *count -= 1);
+        open.count(self.class, |count| *count -= 1);
     }
 }
 
 impl OpenConnections {
-    /// Changes what a connection of this kind counts for.
-    fn count(&mut self, kind: ConnectionClass, change: impl Fn(&mut usize)) {
-        match kind {
+    /// Changes what a connection of this class counts for.
+    fn count(&mut self, class: ConnectionClass, change: impl Fn(&mut usize)) {
+        match class {
             ConnectionClass::Owner { is_unix: true } => change(&mut self.owner_unix),
             ConnectionClass::Owner { is_unix: false } => change(&mut self.owner_tcp),
             ConnectionClass::Guest => change(&mut self.guests),

@@ -66,22 +66,22 @@ pub fn restrict_dir(directory: &Path) -> io::Result<()> {
     if !is_private_dir(&found) {
         return Ok(());
     }
-    let mut passing = 0;
+    let mut granted = 0;
     for entry in std::fs::read_dir(directory)? {
         // Another profile's may be gone meanwhile.
         let Ok(file) = entry?.metadata() else { continue };
-        passing |= match file.file_type().is_socket() {
-            true if file.mode() & 0o006 != 0 => TRAVERSABLE_BY_ALL,
-            true if file.mode() & 0o060 != 0 => TRAVERSABLE_BY_GROUP,
-            true | false => 0,
-        };
+        if file.file_type().is_socket() && file.mode() & 0o006 != 0 {
+            granted |= TRAVERSABLE_BY_ALL;
+        } else if file.file_type().is_socket() && file.mode() & 0o060 != 0 {
+            granted |= TRAVERSABLE_BY_GROUP;
+        }
     }
     let mode = found.mode() & 0o7777;
-    let needed = mode & (!TRAVERSABLE_BY_ALL | passing);
-    match needed == mode {
-        true => Ok(()),
-        false => std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed)),
+    let needed = mode & (!TRAVERSABLE_BY_ALL | granted);
+    if needed == mode {
+        return Ok(());
     }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed))
 }
 
 /// Binds inside a directory that only we can enter and moves the socket to its place once its mode

@@ -84,12 +84,9 @@ impl GroupMembers {
 
     async fn query(&self, uid: u32, groups_of: fn(u32) -> Vec<u32>) -> bool {
         let was_member = self.shared.lock().members.contains_key(&uid);
-        let free = match was_member {
-            true => &self.shared.for_members,
-            false => &self.shared.for_others,
-        };
+        let queries = if was_member { &self.shared.for_members } else { &self.shared.for_others };
         // Never closed. Held by the thread: one that hangs counts for as long as it does.
-        let Ok(permit) = free.clone().acquire_owned().await else { return false };
+        let Ok(permit) = queries.clone().acquire_owned().await else { return false };
         let this = self.clone();
         let mut asked = AbortOnDrop(tokio::task::spawn_blocking(move || {
             let is_member = groups_of(uid).iter().any(|group| this.groups.contains(group));
@@ -127,9 +124,10 @@ impl CachedMembers {
     }
 
     fn record(&mut self, uid: u32, is_member: bool) {
-        let (one, other) = match is_member {
-            true => (&mut self.members, &mut self.others),
-            false => (&mut self.others, &mut self.members),
+        let (one, other) = if is_member {
+            (&mut self.members, &mut self.others)
+        } else {
+            (&mut self.others, &mut self.members)
         };
         other.remove(&uid);
         if one.len() >= MAX_CACHED_USERS

@@ -51,10 +51,13 @@ impl UserAcl {
     /// Returns the access of a peer, without waiting.
     pub fn classify(&self, peer: &Peer) -> PeerAccess {
         match (peer, peer.uid()) {
-            (_, Some(uid)) if self.contains(uid) => match uid == self.own {
-                true => PeerAccess::Owner,
-                false => PeerAccess::Guest,
-            },
+            (_, Some(uid)) if self.contains(uid) => {
+                if uid == self.own {
+                    PeerAccess::Owner
+                } else {
+                    PeerAccess::Guest
+                }
+            }
             (_, Some(uid)) if Some(uid) == self.overflow_uid => PeerAccess::Denied(Some(uid)),
             (_, Some(uid)) => match self.members.cached(uid) {
                 Some(true) => PeerAccess::Guest,
@@ -71,9 +74,10 @@ impl UserAcl {
     /// Asks the system's user database, which may be on the network, for the access of a user; without
     /// an answer in time the user is denied.
     pub async fn resolve(&self, uid: u32) -> PeerAccess {
-        match self.members.contains(uid, groups_of).await {
-            true => PeerAccess::Guest,
-            false => PeerAccess::Denied(Some(uid)),
+        if self.members.contains(uid, groups_of).await {
+            PeerAccess::Guest
+        } else {
+            PeerAccess::Denied(Some(uid))
         }
     }
 

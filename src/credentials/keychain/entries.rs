@@ -84,7 +84,7 @@ impl Keychain {
             absent,
         };
         match (email, password) {
-            // A 2FA secret alone logs nobody in.
+            // A 2FA secret alone is no login.
             (None, None) => Ok(None),
             (Some(_), None) => Err(half("an e-mail address", "a password")),
             (None, Some(_)) => Err(half("a password", "an e-mail address")),
