@@ -17,7 +17,7 @@ use nexudus_proxy::clock::Clock;
 use nexudus_proxy::config::{self, AnonymousAccess, Limits, Origin, Rule, SessionStore};
 use nexudus_proxy::credentials::{Credentials, Login};
 use nexudus_proxy::gateway::{ClientAuthenticator, Guard, Policy, Steps};
-use nexudus_proxy::listen::{Peer, User, UserAcl};
+use nexudus_proxy::peer::{Peer, User, UserAcl};
 use nexudus_proxy::secret::Secret;
 use nexudus_proxy::session::endpoint::{Grant, Issuer, Probe, TokenError, TokenGrant};
 use nexudus_proxy::session::{Bearer, BodyKind, Session};
@@ -66,7 +66,7 @@ async fn steps(home: &std::path::Path) -> Steps {
     let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
     let address: SocketAddr = "127.0.0.1:6398".parse().unwrap();
     let keys = ClientAuthenticator::new(Clients::new(home, clock), false);
-    let users = UserAcl::new(&[], &[], true).unwrap();
+    let users = UserAcl::new(vec![], vec![], true);
     let guard = Guard::new(&[address], &[], Limits::default().target_bytes, users, keys);
     let peer = Peer::Tcp { remote: address, user: User::Remote };
     let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::parse(rule).unwrap());

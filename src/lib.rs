@@ -7,6 +7,8 @@ pub mod secret;
 pub mod secure_fs;
 pub mod telemetry;
 
+pub mod peer;
+
 pub mod credentials;
 pub mod listen;
 pub mod service;

@@ -19,7 +19,8 @@ use nexudus_proxy::credentials::{Credentials, Login};
 use nexudus_proxy::gateway::{
     ClientAuthenticator, Gateway, Guard, HeaderPolicy, Policy, Server, Trial,
 };
-use nexudus_proxy::listen::{self, DrainController, Listener, Peer, UserAcl};
+use nexudus_proxy::listen::{self, DrainController, Listener};
+use nexudus_proxy::peer::{Peer, UserAcl};
 use nexudus_proxy::secret::Secret;
 use nexudus_proxy::session::{BodyKind, Session, endpoint};
 use nexudus_proxy::telemetry::Telemetry;
@@ -50,7 +51,7 @@ fn a_small_request_costs_few_allocations() {
 
 #[test]
 fn the_guard_takes_no_memory_whatever_a_tool_or_a_page_sends() {
-    let users = UserAcl::new(&[], &[], false).unwrap();
+    let users = UserAcl::new(vec![], vec![], false);
     let keys =
         ClientAuthenticator::new(Clients::new(Path::new("/nonexistent"), Clock::system()), false);
     let bound = ["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()];
@@ -167,7 +168,7 @@ impl Stage {
 
             let limits = Limits::default();
             let keys = ClientAuthenticator::new(Clients::new(home.path(), clock.clone()), false);
-            let users = UserAcl::new(&[], &[], false).unwrap();
+            let users = UserAcl::new(vec![], vec![], false);
             let gateway = Gateway::new(
                 Guard::new(&[address], &[], limits.target_bytes, users, keys),
                 Policy::new(vec![], AnonymousAccess::Full),

@@ -12,7 +12,7 @@ use nexudus_proxy::clients::{ClientPolicy, Clients};
 use nexudus_proxy::clock::Clock;
 use nexudus_proxy::config::{AnonymousAccess, Rule};
 use nexudus_proxy::gateway::{ClientAuthenticator, Guard, Policy, Trial};
-use nexudus_proxy::listen::{Peer, UserAcl};
+use nexudus_proxy::peer::{Peer, UserAcl};
 
 use self::readings::{Segments, is_route};
 
@@ -37,7 +37,7 @@ enum Sender<'a> {
 impl Judge {
     /// Lets callers in as a usual daemon does, three clients among them.
     pub fn new() -> Self {
-        let users = UserAcl::new(&[], &[], false).unwrap();
+        let users = UserAcl::new(vec![], vec![], false);
         let keys = ClientAuthenticator::new(
             Clients::new(Path::new("/nonexistent"), Clock::system()),
             false,

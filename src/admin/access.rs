@@ -13,7 +13,8 @@ use http::{Request, StatusCode};
 
 use super::api::Problem;
 use super::problem;
-use crate::listen::{BrowserHeaders, Peer, UserAcl};
+use crate::listen::BrowserHeaders;
+use crate::peer::{Peer, UserAcl};
 
 /// What callers are compared with.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn our_own_user_root_and_those_who_are_named_may_use_the_socket() {
-        let named = UserAcl::new(&["1000".to_owned()], &[], false).unwrap();
+        let named = UserAcl::new(vec![1000], vec![], false);
         let shield = AccessControl::new(named, None);
         let check = |uid| shield.check(&request(&[]), &Peer::Unix { uid, pid: None }, false);
 
@@ -167,7 +168,7 @@ mod tests {
     }
 
     fn at(port: u16) -> AccessControl {
-        let own = UserAcl::new(&[], &[], false).unwrap();
+        let own = UserAcl::new(vec![], vec![], false);
         AccessControl::new(own, Some(SocketAddr::from(([127, 0, 0, 1], port))))
     }
 

@@ -19,7 +19,8 @@ use crate::clients::Clients;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
-use crate::listen::{self, DrainController, UserAcl};
+use crate::listen::{self, DrainController};
+use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
@@ -53,14 +54,14 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Makes it; opens nothing and changes nothing.
     pub(super) fn from_config(config: &Config) -> Result<Self, Error> {
-        let listen = &config.listen;
+        let allowed = &config.listen;
         let hosts = config.hosts.iter().map(|host| &host.origin);
         for origin in hosts.chain([&config.upstream.origin]) {
             HttpProxy::from_config(&config.upstream.proxy, origin)?;
         }
         Ok(Self {
-            users: UserAcl::new(&listen.users, &listen.groups, listen.expose)?,
-            operators: UserAcl::new(&config.admin.users, &[], false)?,
+            users: listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?,
+            operators: listen::user_acl(&config.admin.users, &[], false)?,
             tls: upstream::load_tls_config(config.upstream.ca_file.as_deref())?,
         })
     }

@@ -14,7 +14,8 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Origin, Paths};
 use crate::gateway::{ClientAuthenticator, Gateway, Guard, HeaderPolicy, Policy};
-use crate::listen::{self, BoundSocket, UserAcl};
+use crate::listen::{self, BoundSocket};
+use crate::peer::UserAcl;
 use crate::session::Session;
 use crate::telemetry::UpstreamErrors;
 use crate::throttle::Throttle;
@@ -76,7 +77,7 @@ fn bind_unix_socket(
         UnixSocket::Path(path) => path.clone(),
         UnixSocket::Off => return Ok(None),
     };
-    Ok(Some(listen::bind_unix(&path, users.socket_access())?))
+    Ok(Some(listen::bind_unix(&path, listen::SocketAccess::for_users(users))?))
 }
 
 #[cfg(not(unix))]

@@ -23,7 +23,8 @@ use tokio::sync::Mutex;
 
 use super::{Error, ProfileLeader};
 use crate::gateway::{self, ProxyBody};
-use crate::listen::{self, BoundSocket, Listener, Peer, SandboxIo, Stream, UserAcl};
+use crate::listen::{self, BoundSocket, Listener, SandboxIo, Stream};
+use crate::peer::{Peer, UserAcl};
 use crate::secret::Secret;
 
 /// A running relay; dropping it ends it.
@@ -64,7 +65,7 @@ impl RunProxy {
             profile: turn.profile().to_owned(),
             turn,
             key,
-            users: UserAcl::new(&[], &[], false)?,
+            users: UserAcl::new(vec![], vec![], false),
             names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
         });
         let mut tasks = vec![];

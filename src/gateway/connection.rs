@@ -22,9 +22,10 @@ use super::{Error, Gateway, ProxyBody, error_response};
 use crate::clients::loggable_path;
 use crate::config::Limits;
 use crate::listen::{
-    ConnectionLimiter, ConnectionPermit, ConnectionState, DrainSignal, InFlightGuard, Peer,
-    PeerAccess, Rejections, ServerIo, Stream, Timeouts,
+    ConnectionLimiter, ConnectionPermit, ConnectionState, DrainSignal, InFlightGuard, Rejections,
+    ServerIo, Stream, Timeouts,
 };
+use crate::peer::{Peer, PeerAccess};
 use crate::telemetry::{AccessEntry, RequestTiming, Telemetry};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.

@@ -23,7 +23,8 @@ use super::peer_identity::ConnectionPeer;
 use super::{max_forwards, policy};
 use crate::clients;
 use crate::config::Config;
-use crate::listen::{BrowserHeaders, Peer, PeerAccess, UserAcl, is_navigation};
+use crate::listen::{BrowserHeaders, is_navigation};
+use crate::peer::{Peer, PeerAccess, UserAcl};
 use crate::telemetry::escape_truncated;
 use crate::upstream::MAX_CONNECTION_OPTIONS;
 

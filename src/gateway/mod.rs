@@ -44,7 +44,7 @@ pub use self::policy::Trial;
 use self::policy::{Allowed, Decision};
 #[doc(hidden)]
 pub use self::steps::Steps;
-use crate::listen::{Peer, PeerAccess};
+use crate::peer::{Peer, PeerAccess};
 use crate::session::{self, Bearer, Session};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
 use crate::throttle::{self, Reservation, ResponseHead, Throttle};

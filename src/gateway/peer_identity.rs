@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use http::Response;
 use tokio::sync::Semaphore;
 
-use crate::listen::{Peer, PeerAccess, ProcessInfo};
+use crate::peer::{Peer, PeerAccess, ProcessInfo};
 use crate::telemetry::{PeerInfo, Process, ResponseInfo, Telemetry};
 
 /// The caller, as far as the kernel tells.

@@ -11,7 +11,7 @@ use super::headers;
 use super::outbound::{self, Destination, HeaderPolicy};
 use super::peer_identity::ConnectionPeer;
 use super::policy::{self, Allowed, Decision, Policy};
-use crate::listen::{Peer, PeerAccess};
+use crate::peer::{Peer, PeerAccess};
 use crate::session::Bearer;
 use crate::upstream::{ReplayBody, Upstream, UpstreamRequest as _};
 

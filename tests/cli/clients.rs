@@ -122,7 +122,7 @@ fn a_rule_without_effect_is_warned_of() {
 
     for warning in [
         "! warning: the rule `BREW /api` can never match: its method is never forwarded",
-        "! warning: the rule `GET /a?b` can never match: rules are asked about the path alone",
+        "! warning: the rule `GET /a?b` can never match: rules are matched against the path alone",
         "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is asked first",
         "! warning: the rule `GET /api/caf\u{e9}` allows nothing: write `*` for its letters beyond",
         "! warning: the rule `POST /api/y` allows nothing: with --read-only there is only reading",

@@ -150,7 +150,7 @@ fn whoever_waits_in_vain_is_told_the_last_known_cause_and_a_way_out() {
     assert_eq!(
         home.run("wait --timeout 100ms"),
         "! error: the daemon is not ready after 100ms: could not use the stored credentials\n\
-         !   caused by: credentials.command gave no password, and no other source is asked: could not \
+         !   caused by: credentials.command gave no password, and no other source is tried: could not \
          start `/nonexistent/op`\n\
          ! hint: Run `nexudus-proxy doctor`.\n\
          => 1\n"

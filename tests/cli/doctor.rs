@@ -99,7 +99,7 @@ fn a_command_that_fails_is_named_and_no_other_source_is_asked() {
         command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
         command
     };
-    let said = "credentials.command gave no password, and no other source is asked: \
+    let said = "credentials.command gave no password, and no other source is tried: \
                 `false` failed (exit status: 1)";
 
     let told = home.transcript(&mut whole("whoami"));

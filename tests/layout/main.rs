@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first, in the order in which `src/lib.rs` declares their modules.
 const FLOORS: &[(&str, &[&str])] = &[
     ("words", &["clock", "config", "path_template", "secret", "secure_fs", "telemetry"]),
+    ("kernel", &["peer"]),
     ("world", &["credentials", "listen", "service", "upstream"]),
     ("shared", &["clients", "throttle"]),
     ("token", &["session"]),

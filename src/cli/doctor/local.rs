@@ -8,7 +8,7 @@ use crate::cli::daemon_client::OtherOrigin;
 use crate::clock::Clock;
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{self, CredentialSource, Credentials, Error, Keychain};
-use crate::{daemon, listen, session};
+use crate::{daemon, listen, peer, session};
 
 pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
     let LoadedConfig { config, paths, warnings, .. } = loaded;
@@ -198,7 +198,7 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
         return skip("no TCP address is configured: the unix socket knows its callers");
     }
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
-    match (listen::can_identify_peers(), needs_key) {
+    match (peer::can_identify_peers(), needs_key) {
         (true, _) => {
             let here = if config.listen.expose { " here" } else { "" };
             let elsewhere = match config.listen.expose {

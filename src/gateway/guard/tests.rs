@@ -250,7 +250,7 @@ fn guard() -> Guard {
 }
 
 fn with_keys(set: impl FnOnce(ClientAuthenticator) -> ClientAuthenticator) -> Guard {
-    let users = UserAcl::new(&[], &[], false).unwrap();
+    let users = UserAcl::new(vec![], vec![], false);
     // A directory that does not exist has no clients.
     let clients = Clients::new(Path::new("/nonexistent"), Clock::system());
     let keys = set(ClientAuthenticator::new(clients, false));

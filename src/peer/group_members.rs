@@ -1,8 +1,8 @@
-//! Who is a member of the configured groups, as the system's user database says, and for a moment
-//! remembered: the database may be on the network, and any local user can cause a question.
+//! Membership in the configured groups, as the system's user database says, cached for a moment: the
+//! database may be on the network, and any local user can cause a query.
 //!
-//! One question for each user at a time, and few in all: users who were members before do not wait
-//! behind strangers.
+//! There is one query for each user at a time, and few in all. Users who were members before do not
+//! wait behind those who were not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
-/// What is known of users and the groups that are let in. Clones share it.
+/// The groups that are let in, and the users whose membership is known. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct GroupMembers {
     groups: Arc<[u32]>,
@@ -45,6 +45,11 @@ impl GroupMembers {
         Self { groups: groups.into(), shared: Arc::new(shared) }
     }
 
+    /// Returns the groups.
+    pub(super) fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+
     /// Says whether this user is a member, as far as that is known without asking.
     pub(super) fn cached(&self, uid: u32) -> Option<bool> {
         if self.groups.is_empty() {
@@ -59,7 +64,7 @@ impl GroupMembers {
         }
     }
 
-    /// Asks whether this user is a member; no answer in time is a no.
+    /// Asks whether this user is a member; without an answer in time the user is not.
     ///
     /// `groups_of` blocks, and runs on a thread for that.
     pub(super) async fn contains(&self, uid: u32, groups_of: fn(u32) -> Vec<u32>) -> bool {
@@ -71,7 +76,7 @@ impl GroupMembers {
         match tokio::time::timeout(QUERY_TIMEOUT, asking).await {
             Ok(is_member) => *is_member,
             Err(_) => {
-                tracing::debug!(uid, "the user database does not say who is in listen.groups");
+                tracing::debug!(uid, "the user database did not answer in time");
                 false
             }
         }
@@ -79,16 +84,13 @@ impl GroupMembers {
 
     async fn query(&self, uid: u32, groups_of: fn(u32) -> Vec<u32>) -> bool {
         let was_member = self.shared.lock().members.contains_key(&uid);
-        let free = match was_member {
-            true => &self.shared.for_members,
-            false => &self.shared.for_others,
-        };
+        let queries = if was_member { &self.shared.for_members } else { &self.shared.for_others };
         // Never closed. Held by the thread: one that hangs counts for as long as it does.
-        let Ok(permit) = free.clone().acquire_owned().await else { return false };
+        let Ok(permit) = queries.clone().acquire_owned().await else { return false };
         let this = self.clone();
         let mut asked = AbortOnDrop(tokio::task::spawn_blocking(move || {
             let is_member = groups_of(uid).iter().any(|group| this.groups.contains(group));
-            // Also when nobody waits any more: the next one need not.
+            // Also when no connection waits any more: the next one need not query again.
             this.shared.lock().record(uid, is_member);
             drop(permit);
             is_member
@@ -97,7 +99,7 @@ impl GroupMembers {
     }
 }
 
-/// A question that is taken out of the queue, if it has not begun, once nobody waits for it.
+/// Takes a query that has not begun out of the queue once no connection waits for it.
 struct AbortOnDrop(tokio::task::JoinHandle<bool>);
 
 impl Drop for AbortOnDrop {
@@ -115,16 +117,17 @@ impl MemberQueries {
 impl CachedMembers {
     /// Returns the question about this user that all share who ask it now.
     fn pending_query(&mut self, uid: u32) -> Arc<OnceCell<bool>> {
-        // Those that are answered, or that nobody waits for any more.
+        // Queries that are answered, or that no connection waits for any more.
         self.pending
             .retain(|_, question| !question.initialized() && Arc::strong_count(question) > 1);
         self.pending.entry(uid).or_default().clone()
     }
 
     fn record(&mut self, uid: u32, is_member: bool) {
-        let (one, other) = match is_member {
-            true => (&mut self.members, &mut self.others),
-            false => (&mut self.others, &mut self.members),
+        let (one, other) = if is_member {
+            (&mut self.members, &mut self.others)
+        } else {
+            (&mut self.others, &mut self.members)
         };
         other.remove(&uid);
         if one.len() >= MAX_CACHED_USERS
@@ -136,7 +139,7 @@ impl CachedMembers {
     }
 }
 
-/// How long an answer counts: a user who has left the group is let in as long.
+/// How long an answer is used: a user who has left the group is let in as long.
 const CACHE_TTL: Duration = Duration::from_secs(10);
 
 /// Longest wait for the user database.
@@ -156,7 +159,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_user_is_asked_for_once_however_many_connect() {
+    async fn the_database_is_queried_once_however_many_connect() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         fn asked(_: u32) -> Vec<u32> {
             ASKED.fetch_add(1, Ordering::Relaxed);
@@ -174,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn strangers_whom_the_database_does_not_know_hold_up_no_member() {
-        fn hangs_for_strangers(uid: u32) -> Vec<u32> {
+    fn users_whom_the_database_does_not_know_hold_up_no_member() {
+        fn hangs_for_others(uid: u32) -> Vec<u32> {
             if uid != 1 {
                 std::thread::park_timeout(Duration::from_secs(30));
             }
@@ -185,29 +188,29 @@ mod tests {
         let runtime = runtime.enable_all().max_blocking_threads(8).build().unwrap();
         runtime.block_on(async {
             let members = GroupMembers::new(vec![7]);
-            assert!(members.contains(1, hangs_for_strangers).await);
-            let strangers: Vec<_> = (100..200)
+            assert!(members.contains(1, hangs_for_others).await);
+            let others: Vec<_> = (100..200)
                 .map(|uid| {
                     let members = members.clone();
-                    tokio::spawn(async move { members.contains(uid, hangs_for_strangers).await })
+                    tokio::spawn(async move { members.contains(uid, hangs_for_others).await })
                 })
                 .collect();
             while members.shared.for_others.available_permits() > 0 {
                 tokio::task::yield_now().await;
             }
 
-            // Not fresh any more: asked again, by a thread that no stranger has.
+            // No longer fresh: queried again, by a thread that no other user holds.
             members.shared.lock().members.insert(1, Instant::now() - CACHE_TTL);
             assert_eq!(members.cached(1), None);
-            assert!(members.contains(1, hangs_for_strangers).await);
+            assert!(members.contains(1, hangs_for_others).await);
 
-            drop(strangers);
+            drop(others);
         });
         runtime.shutdown_background();
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_cache_is_bounded() {
         let mut known = CachedMembers::default();
         for uid in 0..10_000 {
             known.record(uid, uid % 2 == 0);

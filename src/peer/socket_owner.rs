@@ -1,10 +1,10 @@
-//! Which user holds the far end of a loopback connection, asked of the kernel.
+//! Asks the kernel which user holds the far end of a loopback connection.
 //!
-//! The kernel knows sockets by their addresses, and addresses are names: once a caller has died,
+//! The kernel knows sockets by their addresses, and addresses are names: once a peer has died,
 //! its pair of addresses is given to the next one, while what the dead one has sent can still be
 //! read. So two questions are asked, in this order:
 //!
-//! 1. Which socket has the caller's address and is connected to ours? It must be ESTABLISHED, and a
+//! 1. Which socket has the peer's address and is connected to ours? It must be ESTABLISHED, and a
 //!    process must hold it.
 //! 2. Is *our* end, the descriptor in our hand, ESTABLISHED?
 //!
@@ -15,15 +15,15 @@
 //! - On our side a connected socket is alone with its pair of addresses: a handshake for that pair
 //!   reaches the one that is there. So while ours lives, no other socket can be the listening side of
 //!   a handshake with those addresses.
-//! - A caller's socket becomes ESTABLISHED only by a handshake with whatever has the mirrored pair:
+//! - A peer's socket becomes ESTABLISHED only by a handshake with whatever has the mirrored pair:
 //!   that was our end, and our end has made one handshake. A later socket with the same addresses
 //!   stays in SYN_SENT until our end has gone.
 //!
-//! So no interleaving is left: a caller that was reset takes our end to CLOSE, one that has closed
-//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the caller after
+//! So no interleaving is left: a peer that was reset takes our end to CLOSE, one that has closed
+//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the peer after
 //! it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
 //!
-//! A caller's side is not always alone with its pair: beside a socket that is bound to a device
+//! A peer's side is not always alone with its pair: beside a socket that is bound to a device
 //! (`SO_BINDTODEVICE`, which takes no privilege) the kernel lets another one connect from the same
 //! address. Such a twin reaches our end of the other's connection only if it has outlived its own, and
 //! then if its sequence numbers fit, which repeat every 275 s. So no twin may outlive its connection:
@@ -36,7 +36,7 @@
 //!
 //! The answer holds for the connection's whole life, for every request on it: bytes reach our
 //! descriptor only from that one socket, and none of its successors can write to it. It holds
-//! alike for every listener, since each of them accepts through [`super::TcpAcceptor`] (the API's,
+//! alike for every listener, since each of them accepts through `listen::TcpAcceptor` (the API's,
 //! those of `[[host]]`, the one of `run`, `admin.listen`), and for sockets that the service manager
 //! has opened. With the tables of `/proc` the first question is a line that was read before the
 //! second one is asked, which is all that the argument needs.
@@ -48,10 +48,10 @@ use nix::libc;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::GetStruct;
 
+use super::User;
 use super::sock_diag::{SockDiag, SocketEntry};
-use super::{Peer, User};
 
-/// Where the kernel is asked for the callers of one listener: chosen once, at the start.
+/// Where the kernel is asked for the peers of one listener: chosen once, at the start.
 #[derive(Debug)]
 pub(super) enum OwnerSource {
     /// At once, by socket diagnostics.
@@ -69,15 +69,19 @@ impl OwnerSource {
         };
         match SockDiag::new() {
             Ok(diag) if diag.find(listening, unspecified).is_some() => return Self::Diag(diag),
-            Ok(_) => tracing::info!("socket diagnostics know no sockets: callers are in /proc"),
-            Err(error) => tracing::info!(%error, "no socket diagnostics: callers are in /proc"),
+            Ok(_) => {
+                tracing::info!("socket diagnostics know no sockets: peers are looked up in /proc")
+            }
+            Err(error) => {
+                tracing::info!(%error, "no socket diagnostics: peers are looked up in /proc")
+            }
         }
         Self::Table
     }
 }
 
 /// Returns the user at the other end of `stream`, given what the kernel has said just before of
-/// the sockets with the caller's addresses; `None` when the caller has gone.
+/// the sockets with the peer's addresses; `None` when the peer has gone.
 pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Option<User> {
     // After the entries were read: see above.
     if getsockopt(stream, TcpState) != Ok(ESTABLISHED) {
@@ -91,17 +95,6 @@ pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Optio
         (None, _) if entries.is_empty() => Some(User::Unknown),
         // Gone, or one of two with the same addresses.
         (None | Some(_), _) => None,
-    }
-}
-
-/// Says whether this caller's socket is another user's, as far as is known of it.
-pub(super) fn is_other_user(peer: Option<&Peer>) -> bool {
-    match peer {
-        Some(Peer::Tcp { user: User::Known { uid, .. }, .. }) => {
-            *uid != nix::unistd::geteuid().as_raw()
-        }
-        Some(Peer::Tcp { user: User::Unknown, .. }) | None => true,
-        Some(Peer::Tcp { user: User::Unsupported | User::Remote, .. } | Peer::Unix { .. }) => false,
     }
 }
 
@@ -122,44 +115,44 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::listen::socket_table::SocketTable;
+    use crate::peer::socket_table::SocketTable;
 
     #[test]
-    fn the_caller_of_either_family_is_known_both_ways_of_asking() {
+    fn the_peer_of_either_family_is_known_from_either_source() {
         for place in ["127.0.0.1:0", "[::1]:0"] {
-            let met = ConnectedPair::at(place);
+            let pair = ConnectedPair::at(place);
             let us = nix::unistd::geteuid().as_raw();
 
-            let found = met.by_diag();
+            let found = pair.by_diag();
             assert!(matches!(found, Some(User::Known { uid, .. }) if uid == us), "{place}");
-            assert_eq!(met.by_table(), found, "{place}");
+            assert_eq!(pair.by_table(), found, "{place}");
         }
     }
 
     #[test]
-    fn a_caller_with_a_socket_of_the_other_family_is_known() {
+    fn a_peer_with_a_socket_of_the_other_family_is_known() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mapped = format!("[::ffff:127.0.0.1]:{}", listener.local_addr().unwrap().port());
-        let met = ConnectedPair::with(listener, mapped.parse().unwrap());
+        let pair = ConnectedPair::with(listener, mapped.parse().unwrap());
 
-        assert!(matches!(met.by_diag(), Some(User::Known { .. })));
-        assert_eq!(met.by_table(), met.by_diag());
+        assert!(matches!(pair.by_diag(), Some(User::Known { .. })));
+        assert_eq!(pair.by_table(), pair.by_diag());
     }
 
     #[test]
-    fn a_caller_that_is_gone_is_nobodys() {
-        let met = ConnectedPair::at("127.0.0.1:0");
-        let (caller, met) = met.without_caller();
-        drop(caller);
+    fn a_peer_that_is_gone_has_no_user() {
+        let pair = ConnectedPair::at("127.0.0.1:0");
+        let (client, pair) = pair.without_client();
+        drop(client);
 
-        assert_eq!((met.by_diag(), met.by_table()), (None, None));
+        assert_eq!((pair.by_diag(), pair.by_table()), (None, None));
     }
 
     #[test]
-    fn only_an_established_socket_that_a_process_holds_is_a_caller() {
-        let met = ConnectedPair::at("127.0.0.1:0");
+    fn only_an_established_socket_that_a_process_holds_is_a_peer() {
+        let pair = ConnectedPair::at("127.0.0.1:0");
         let entry = |state, inode| SocketEntry { uid: 7, inode, state };
-        let owner = |entries: &[SocketEntry]| socket_owner(entries, &met.accepted);
+        let owner = |entries: &[SocketEntry]| socket_owner(entries, &pair.accepted);
 
         for state in (0..=13).filter(|state| *state != ESTABLISHED) {
             assert_eq!(owner(&[entry(state, 9)]), None, "state {state}");
@@ -175,21 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_kernel_has_said_before_our_own_end_must_be_established_after_it() {
+    fn our_own_end_must_be_established_after_the_entries_were_read() {
         let entries = [SocketEntry { uid: 7, inode: 9, state: ESTABLISHED }];
-        let met = ConnectedPair::at("127.0.0.1:0");
-        assert!(socket_owner(&entries, &met.accepted).is_some());
+        let pair = ConnectedPair::at("127.0.0.1:0");
+        assert!(socket_owner(&entries, &pair.accepted).is_some());
 
-        let (caller, met) = met.without_caller();
-        drop(caller);
+        let (client, pair) = pair.without_client();
+        drop(client);
 
         // CLOSE_WAIT: connected still, and not enough.
-        assert_eq!(socket_owner(&entries, &met.accepted), None);
-        assert!(met.accepted.peer_addr().is_ok());
+        assert_eq!(socket_owner(&entries, &pair.accepted), None);
+        assert!(pair.accepted.peer_addr().is_ok());
     }
 
     #[test]
-    fn a_socket_that_listens_on_the_callers_port_is_not_the_caller() {
+    fn a_socket_that_listens_on_the_peers_port_is_not_the_peer() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = listener.local_addr().unwrap();
 
@@ -198,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_of_asking_is_chosen_by_what_is_known_of_the_listener() {
+    fn socket_diagnostics_are_chosen_where_they_know_the_listener() {
         for place in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
             let listener = TcpListener::bind(place).unwrap();
             let address = listener.local_addr().unwrap();
@@ -212,14 +205,14 @@ mod tests {
     #[test]
     #[allow(clippy::print_stderr, reason = "a figure for a person who measures")]
     fn asking_the_kernel_takes_microseconds() {
-        let met = ConnectedPair::at("127.0.0.1:0");
+        let pair = ConnectedPair::at("127.0.0.1:0");
         let diag = SockDiag::new().unwrap();
         let rounds = 2_000;
         let started = std::time::Instant::now();
         for _ in 0..rounds {
-            let entry = diag.find(met.remote, met.local);
+            let entry = diag.find(pair.remote, pair.local);
             assert!(matches!(
-                socket_owner(entry.as_slice(), &met.accepted),
+                socket_owner(entry.as_slice(), &pair.accepted),
                 Some(User::Known { .. })
             ));
         }
@@ -230,7 +223,7 @@ mod tests {
 
     /// A connection, both of its ends and its addresses.
     struct ConnectedPair {
-        caller: Option<TcpStream>,
+        client: Option<TcpStream>,
         accepted: TcpStream,
         local: SocketAddr,
         remote: SocketAddr,
@@ -244,14 +237,14 @@ mod tests {
         }
 
         fn with(listener: TcpListener, address: SocketAddr) -> Self {
-            let caller = TcpStream::connect(address).unwrap();
+            let client = TcpStream::connect(address).unwrap();
             let (accepted, remote) = listener.accept().unwrap();
             let local = accepted.local_addr().unwrap();
-            Self { caller: Some(caller), accepted, local, remote }
+            Self { client: Some(client), accepted, local, remote }
         }
 
-        fn without_caller(mut self) -> (TcpStream, Self) {
-            (self.caller.take().unwrap(), self)
+        fn without_client(mut self) -> (TcpStream, Self) {
+            (self.client.take().unwrap(), self)
         }
 
         fn by_diag(&self) -> Option<User> {

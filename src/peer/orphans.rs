@@ -1,6 +1,6 @@
 //! Sockets of other users that are connected to a listener's address and have lost their other end.
 //!
-//! What such a socket sends reaches the next connection from its address (`socket_owner.rs`). Our own
+//! The bytes that such a socket sends reach the next connection from its address (`socket_owner.rs`). Our own
 //! connections leave none behind; a listener that another user had there before us may have.
 
 use std::collections::HashSet;
@@ -26,15 +26,15 @@ impl Orphans {
     }
 
     /// Says whether an orphan has this address, as far as the search has come.
-    pub(super) fn contains(&self, caller: SocketAddr) -> bool {
+    pub(super) fn contains(&self, remote: SocketAddr) -> bool {
         let found = self.found.get_or_init(|| {
             let found = Arc::<OnceLock<_>>::default();
             let (listening, result) = (self.listening, found.clone());
             tokio::task::spawn_blocking(move || result.set(search(listening)));
             found
         });
-        let caller = SocketAddr::new(caller.ip().to_canonical(), caller.port());
-        found.get().is_some_and(|found| found.contains(&caller))
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        found.get().is_some_and(|found| found.contains(&remote))
     }
 }
 

@@ -1,25 +1,21 @@
-//! Which local users are let in: our own, and those whom the configuration names.
+//! The local users who are let in: our own, and those whom the configuration names.
 
-#[cfg(unix)]
-use super::SocketAccess;
 use super::group_members::GroupMembers;
-use super::peer::User;
-use super::{Error, Peer};
+use super::{Peer, User};
 
-/// The users who may call. Looked at once per connection.
+/// The users who may connect. Consulted once per connection.
 #[derive(Clone, Debug)]
 pub struct UserAcl {
     own: u32,
     named: Vec<u32>,
-    groups: Vec<u32>,
     members: GroupMembers,
-    /// Callers from beyond this machine are let in as far as their key.
+    /// Whether peers from beyond this machine are let in, as far as their key.
     exposed: bool,
-    /// The number that stands for everybody whom this user namespace does not know.
+    /// The number that stands for all users whom this user namespace does not know.
     overflow_uid: Option<u32>,
 }
 
-/// What a caller is to us, as far as it is known without waiting.
+/// The access of a peer, as far as it is known without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAccess {
     /// Our own user, or one whom this system cannot tell from it.
@@ -28,80 +24,72 @@ pub enum PeerAccess {
     Guest,
     /// From beyond this machine, let in as far as its key.
     Remote,
-    /// Not let in; the user, where the kernel tells.
+    /// A user who is not let in; the number, where the kernel tells.
     Denied(Option<u32>),
     /// A user of whom the user database must be asked: see [`UserAcl::resolve`].
     Unresolved(u32),
 }
 
 impl UserAcl {
-    /// Lets in our own user, `users` and the members of `groups`, by name or number; with
-    /// `exposed` also whoever comes from beyond this machine.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSuchUser`] or [`Error::NoSuchGroup`].
-    pub fn new(users: &[String], groups: &[String], exposed: bool) -> Result<Self, Error> {
-        let named = users.iter().map(|name| {
-            resolve_id(name, uid_by_name).ok_or_else(|| Error::NoSuchUser { name: name.clone() })
-        });
-        let groups = groups.iter().map(|name| {
-            resolve_id(name, gid_by_name).ok_or_else(|| Error::NoSuchGroup { name: name.clone() })
-        });
-        let named = named.collect::<Result<_, _>>()?;
-        let groups = groups.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
+    /// Lets in our own user, `users` and the members of `groups`; with `exposed` also peers from
+    /// beyond this machine.
+    pub fn new(users: Vec<u32>, groups: Vec<u32>, exposed: bool) -> Self {
+        Self {
             own: own_uid(),
-            named,
-            members: GroupMembers::new(groups.clone()),
-            groups,
+            named: users,
+            members: GroupMembers::new(groups),
             exposed,
             overflow_uid: is_in_user_namespace().then_some(OVERFLOW_UID),
-        })
+        }
     }
 
-    /// Returns who may open the socket of the API: besides us the first of the groups.
-    #[cfg(unix)]
-    pub fn socket_access(&self) -> SocketAccess {
-        self.groups.first().map_or(SocketAccess::Owner, |group| SocketAccess::Group(*group))
+    /// Returns the first of the groups.
+    pub fn first_group(&self) -> Option<u32> {
+        self.members.groups().first().copied()
     }
 
-    /// Says what this caller is to us, without waiting.
+    /// Returns the access of a peer, without waiting.
     pub fn classify(&self, peer: &Peer) -> PeerAccess {
         match (peer, peer.uid()) {
-            (_, Some(uid)) if self.contains(uid) => match uid == self.own {
-                true => PeerAccess::Owner,
-                false => PeerAccess::Guest,
-            },
+            (_, Some(uid)) if self.contains(uid) => {
+                if uid == self.own {
+                    PeerAccess::Owner
+                } else {
+                    PeerAccess::Guest
+                }
+            }
             (_, Some(uid)) if Some(uid) == self.overflow_uid => PeerAccess::Denied(Some(uid)),
             (_, Some(uid)) => match self.members.cached(uid) {
                 Some(true) => PeerAccess::Guest,
                 Some(false) => PeerAccess::Denied(Some(uid)),
                 None => PeerAccess::Unresolved(uid),
             },
-            // Nobody to ask: the address says that it is this machine, and no more.
+            // Only the address is known: the peer is on this machine.
             (Peer::Tcp { user: User::Unsupported, .. }, None) => PeerAccess::Owner,
             (Peer::Tcp { user: User::Remote, .. }, None) if self.exposed => PeerAccess::Remote,
             (Peer::Tcp { .. } | Peer::Unix { .. }, None) => PeerAccess::Denied(None),
         }
     }
 
-    /// Asks the system's user database what this user is to us, which may be on the network; no
-    /// answer in time is a no.
+    /// Asks the system's user database, which may be on the network, for the access of a user; without
+    /// an answer in time the user is denied.
     pub async fn resolve(&self, uid: u32) -> PeerAccess {
-        match self.members.contains(uid, groups_of).await {
-            true => PeerAccess::Guest,
-            false => PeerAccess::Denied(Some(uid)),
+        if self.members.contains(uid, groups_of).await {
+            PeerAccess::Guest
+        } else {
+            PeerAccess::Denied(Some(uid))
         }
     }
 
-    /// Says whether this caller may talk to us at all.
+    /// Says whether a peer may connect at all.
     pub async fn is_allowed(&self, peer: &Peer) -> bool {
-        let mut standing = self.classify(peer);
-        if let PeerAccess::Unresolved(uid) = standing {
-            standing = self.resolve(uid).await;
+        match self.classify(peer) {
+            PeerAccess::Unresolved(uid) => self.resolve(uid).await.is_allowed(),
+            access @ (PeerAccess::Owner
+            | PeerAccess::Guest
+            | PeerAccess::Remote
+            | PeerAccess::Denied(_)) => access.is_allowed(),
         }
-        standing.is_allowed()
     }
 
     /// Says whether this user is ours, or named.
@@ -111,14 +99,10 @@ impl UserAcl {
 }
 
 impl PeerAccess {
-    /// Says whether the caller may talk to us at all.
+    /// Says whether the peer may connect at all.
     pub fn is_allowed(self) -> bool {
         matches!(self, Self::Owner | Self::Guest | Self::Remote)
     }
-}
-
-fn resolve_id(name: &str, look_up: impl Fn(&str) -> Option<u32>) -> Option<u32> {
-    name.parse().ok().or_else(|| look_up(name))
 }
 
 #[cfg(unix)]
@@ -126,13 +110,15 @@ fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// Looks a user up in the system's user database.
 #[cfg(unix)]
-fn uid_by_name(name: &str) -> Option<u32> {
+pub fn uid_by_name(name: &str) -> Option<u32> {
     nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
 }
 
+/// Looks a group up in the system's user database.
 #[cfg(unix)]
-fn gid_by_name(name: &str) -> Option<u32> {
+pub fn gid_by_name(name: &str) -> Option<u32> {
     nix::unistd::Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
 }
 
@@ -156,13 +142,15 @@ fn own_uid() -> u32 {
     0
 }
 
+/// Unknown on this system.
 #[cfg(not(unix))]
-fn uid_by_name(_: &str) -> Option<u32> {
+pub fn uid_by_name(_: &str) -> Option<u32> {
     None
 }
 
+/// Unknown on this system.
 #[cfg(not(unix))]
-fn gid_by_name(_: &str) -> Option<u32> {
+pub fn gid_by_name(_: &str) -> Option<u32> {
     None
 }
 
@@ -179,7 +167,8 @@ fn is_in_user_namespace() -> bool {
     })
 }
 
-/// What the kernel shows in place of a user who is not in the map (`/proc/sys/kernel/overflowuid`).
+/// The number that the kernel shows for a user who is not in the map
+/// (`/proc/sys/kernel/overflowuid`).
 const OVERFLOW_UID: u32 = 65534;
 
 #[cfg(test)]
@@ -189,7 +178,7 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
-    use crate::listen::group_members::QUERY_TIMEOUT;
+    use crate::peer::group_members::QUERY_TIMEOUT;
 
     #[tokio::test]
     async fn our_own_user_is_let_in_and_root_only_by_name() {
@@ -204,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_whom_the_kernel_does_not_know_is_not_let_in() {
+    async fn a_peer_whom_the_kernel_does_not_know_is_not_let_in() {
         let users = none();
         assert!(users.is_allowed(&tcp(User::Known { uid: users.own, socket: 1 })).await);
         assert!(!users.is_allowed(&tcp(User::Unknown)).await);
@@ -213,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_in_a_user_namespace_is_not_a_name() {
+    async fn the_overflow_user_of_a_namespace_is_never_let_in() {
         let users =
             UserAcl { named: vec![OVERFLOW_UID], overflow_uid: Some(OVERFLOW_UID), ..none() };
         assert!(!users.is_allowed(&unix(OVERFLOW_UID)).await);
@@ -222,48 +211,34 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn a_member_of_a_named_group_is_let_in() {
-        let users = UserAcl::new(&[], &["root".to_owned()], false).unwrap();
+        let users = UserAcl::new(vec![], vec![0], false);
         assert!(UserAcl { own: 7, ..users.clone() }.is_allowed(&unix(0)).await);
         assert!(!UserAcl { own: 7, ..users }.is_allowed(&unix(OVERFLOW_UID)).await);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_user_database_that_does_not_answer_lets_nobody_in() {
+    fn a_user_database_that_does_not_answer_lets_no_user_in() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1);
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let users = UserAcl { own: 7, ..UserAcl::new(&[], &["root".to_owned()], false).unwrap() };
+        let users = UserAcl { own: 7, ..UserAcl::new(vec![], vec![0], false) };
         runtime.build().unwrap().block_on(async {
             let _hangs = tokio::task::spawn_blocking(move || ended.recv());
-            let caller = unix(0);
-            let mut let_in = pin!(users.is_allowed(&caller));
-            let mut answer = async || poll_fn(|cx| Poll::Ready(let_in.as_mut().poll(cx))).await;
+            let peer = unix(0);
+            let mut allowed = pin!(users.is_allowed(&peer));
+            let mut poll = async || poll_fn(|cx| Poll::Ready(allowed.as_mut().poll(cx))).await;
 
-            assert_eq!(answer().await, Poll::Pending);
+            assert_eq!(poll().await, Poll::Pending);
             tokio::time::advance(QUERY_TIMEOUT).await;
-            assert_eq!(answer().await, Poll::Ready(false));
+            assert_eq!(poll().await, Poll::Ready(false));
             drop(end);
         });
     }
 
-    #[test]
-    fn a_user_that_does_not_exist_is_told() {
-        let missing = ["nobody-has-this-name".to_owned()];
-        assert!(matches!(UserAcl::new(&missing, &[], false), Err(Error::NoSuchUser { .. })));
-        assert!(matches!(UserAcl::new(&[], &missing, false), Err(Error::NoSuchGroup { .. })));
-    }
-
     fn none() -> UserAcl {
         let members = GroupMembers::new(vec![]);
-        UserAcl {
-            own: own_uid(),
-            named: vec![],
-            groups: vec![],
-            members,
-            exposed: false,
-            overflow_uid: None,
-        }
+        UserAcl { own: own_uid(), named: vec![], members, exposed: false, overflow_uid: None }
     }
 
     fn unix(uid: u32) -> Peer {

@@ -1,8 +1,7 @@
 //! The kernel's socket diagnostics (`NETLINK_SOCK_DIAG`): one exact pair of addresses, asked for
 //! without privileges.
 //!
-//! The kernel answers before `send` returns: a question takes about three microseconds and never
-//! waits.
+//! The kernel answers before `send` returns: a query takes about three microseconds and never waits.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,14 +13,14 @@ use nix::sys::socket::{
     socket,
 };
 
-/// What the kernel knows of a TCP socket.
+/// The kernel's entry for a TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SocketEntry {
     /// The user who made the socket; 0 for one that no process holds any more.
     pub(super) uid: u32,
     /// The number of the socket; 0 for one that no process holds any more.
     pub(super) inode: u32,
-    /// Its state, as `TCP_ESTABLISHED` and the like are numbered.
+    /// The state, as `TCP_ESTABLISHED` and the like are numbered.
     pub(super) state: u8,
 }
 
@@ -45,7 +44,7 @@ impl SockDiag {
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
             SockProtocol::NetlinkSockDiag,
         )?;
-        // Connected to the kernel, so that no other process can put answers into it.
+        // Connected to the kernel, so that no other process can send to it.
         connect(netlink.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         Ok(Self { netlink, sequence: AtomicU32::new(0) })
     }

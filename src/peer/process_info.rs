@@ -1,4 +1,4 @@
-//! Which process listens on a port or holds a connection: for messages and logs, best effort.
+//! The process that listens on a port or holds a connection: for messages and logs, best effort.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
-    /// Its number.
+    /// The process ID.
     pub pid: u32,
-    /// Its name, as `ps` shows it.
+    /// The name, as `ps` shows it.
     pub name: String,
 }
 
@@ -38,22 +38,22 @@ impl ProcessInfo {
         Some(Self::from_pid(pid.try_into().ok()?))
     }
 
-    /// Asks what a process calls itself.
+    /// Reads the name that a process gives itself.
     pub fn from_pid(pid: i32) -> Self {
-        // Its own choice: nothing that moves a cursor.
+        // The process chooses its name: keep control characters out of terminals.
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let name = name.trim_end().replace(char::is_control, "?");
         Self { pid: pid.unsigned_abs(), name }
     }
 
-    /// Says whether the process is this user's still: a number can be another process's by now.
+    /// Says whether the process still belongs to this user: a process ID can be reused.
     #[cfg(target_os = "linux")]
     pub fn belongs_to(&self, uid: u32) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         std::fs::metadata(format!("/proc/{}", self.pid)).is_ok_and(|found| found.uid() == uid)
     }
 
-    /// Not known on this system, which tells no names either.
+    /// Unknown on this system, which tells no names either.
     #[cfg(not(target_os = "linux"))]
     pub fn belongs_to(&self, _: u32) -> bool {
         true
@@ -61,18 +61,18 @@ impl ProcessInfo {
 
     /// Returns the user who listens on `address`, or on every address of its family.
     #[cfg(target_os = "linux")]
-    pub(super) fn uid_listening_on(address: SocketAddr) -> Option<u32> {
+    pub fn uid_listening_on(address: SocketAddr) -> Option<u32> {
         let table = std::fs::read_to_string(table_path(address)).ok()?;
         find_listener(&table, address.port(), 7)?.parse().ok()
     }
 
-    /// Not known on this system.
+    /// Unknown on this system.
     #[cfg(not(target_os = "linux"))]
     pub fn listening_on(_: SocketAddr) -> Option<Self> {
         None
     }
 
-    /// Not known on this system.
+    /// Unknown on this system.
     #[cfg(not(target_os = "linux"))]
     pub fn holding_socket(_: u32) -> Option<Self> {
         None
