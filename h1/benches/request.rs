@@ -1,4 +1,4 @@
-//! What a small request costs on a connection of ours and on one of hyper's: `cargo bench -p
+//! The cost of a small request on a connection of ours and on one of hyper's: `cargo bench -p
 //! h1-client`.
 //!
 //! Both talk to the same server over a pipe in memory, on one thread. The time includes the server's

@@ -21,15 +21,14 @@ use crate::transport::Transport;
 
 /// A connection over a transport `T` for requests whose bodies are `B`.
 ///
-/// Its state is that of one exchange, so that only one request is under way at a time. Dropped before
-/// a response has ended, it leaves half a response on the wire: [`Connection::is_reusable`] says when
-/// another request may follow.
+/// A connection carries one request at a time. Half a response may be left on the wire, if it was not
+/// read to its end: [`Connection::is_reusable`] says whether another request may follow.
 pub struct Connection<T, B: Body> {
     transport: T,
     sender: Sender<B>,
     /// Why the rest of the request cannot be sent.
     send_error: Option<Error<B::Error>>,
-    /// What has come and was not handed out.
+    /// Bytes that have come and were not handed out.
     read_buf: BytesMut,
     /// Room for the next read, in bytes.
     read_size: usize,
@@ -39,7 +38,7 @@ pub struct Connection<T, B: Body> {
     method: Method,
     /// An empty map whose memory the next response uses.
     headers: HeaderMap,
-    /// What of the response is still to come.
+    /// The part of the response that is still to come.
     decoder: BodyDecoder,
     /// Whether another request may follow, as far as both sides have said.
     keep_alive: bool,

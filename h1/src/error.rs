@@ -4,7 +4,7 @@ use std::io;
 
 use crate::limits::{MAX_CONNECTION_OPTIONS, MAX_HEAD_LENGTH};
 
-/// What ended an exchange on a connection. `E` is the error of the request's body.
+/// The end of an exchange on a connection. `E` is the error of the request's body.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E> {
     /// The server closed the connection before a response came.
@@ -34,7 +34,7 @@ pub enum Error<E> {
 #[derive(Debug, thiserror::Error)]
 #[error("the request got no response")]
 pub struct SendError<E: std::error::Error + 'static> {
-    /// What ended the exchange.
+    /// The end of the exchange.
     #[source]
     pub error: Error<E>,
     /// Whether no byte of the request was sent for certain. Its body was not taken then, and the

@@ -1,4 +1,4 @@
-//! What the head of a response says of its body's end.
+//! Where the body of a response ends, according to its head.
 //!
 //! A header that was parsed does not go on as it came: what goes on is what was understood, so that
 //! no later reader can see another end.
@@ -30,7 +30,7 @@ pub fn normalize_content_length(headers: &mut HeaderMap) -> Result<(), Malformed
     Ok(())
 }
 
-/// What the headers of a response say of its length and of the connection.
+/// The headers of a response that concern its length and the connection.
 #[derive(Default)]
 pub(crate) struct Framing {
     length: Option<u64>,

@@ -83,7 +83,7 @@ pub(crate) fn parse_head(
     Ok(None)
 }
 
-/// What the lines of a head say.
+/// The content of a head's lines.
 struct HeadLines {
     length: usize,
     status: StatusCode,

@@ -1,4 +1,4 @@
-//! What a connection asks of a request.
+//! A request in the parts that a connection writes.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
@@ -6,8 +6,8 @@ use http_body::Body;
 
 /// A request that is written from its parts, so that none has to be built.
 ///
-/// [`http::Request`] is one. Whoever has the parts elsewhere implements the trait instead, and saves
-/// a copy of each.
+/// [`http::Request`] is one. A program that has the parts elsewhere implements the trait instead, and
+/// copies none of them.
 pub trait Request {
     /// The body.
     type Body: Body<Data = Bytes> + Unpin;

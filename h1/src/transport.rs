@@ -1,4 +1,4 @@
-//! What a connection asks of the stream below it.
+//! The stream below a connection.
 
 use std::io;
 use std::pin::Pin;

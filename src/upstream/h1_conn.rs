@@ -17,9 +17,9 @@ use super::tls_stream::TlsStream;
 use super::{ConnectionError, ReplayBody};
 
 /// A connection for one request at a time.
-pub(super) struct Http1Connection(Box<Inner>);
+pub(super) struct Http1Connection(Box<Http1State>);
 
-struct Inner {
+struct Http1State {
     conn: Connection<TlsStream, Payload>,
     /// The client that has sent a body: requests of no other client may follow.
     client: Option<Box<str>>,
@@ -43,7 +43,7 @@ impl<E: Into<ConnectionError>> From<E> for SendError {
 impl Http1Connection {
     /// Makes a connection of a TLS stream.
     pub(super) fn new(stream: TlsStream) -> Self {
-        Self(Box::new(Inner { conn: Connection::new(stream), client: None, is_last: false }))
+        Self(Box::new(Http1State { conn: Connection::new(stream), client: None, is_last: false }))
     }
 
     /// Returns whether the connection can take a request, of its client at least.
@@ -68,7 +68,7 @@ impl Http1Connection {
         request: &mut impl UpstreamRequest,
         timeout: Duration,
     ) -> Option<Result<Response<()>, SendError>> {
-        let Inner { conn, client, is_last } = &mut *self.0;
+        let Http1State { conn, client, is_last } = &mut *self.0;
         if request.body().length() != Some(0) {
             match request.reuse() {
                 Reuse::Shared => {}

@@ -1,8 +1,8 @@
 //! The HTTP proxy on the way to the upstream: asked for a tunnel once per connection.
 //!
 //! hyper-util's matcher reads the proxy's URL and `NO_PROXY`. Its `Tunnel` is not used: it takes no
-//! status but 200 for a yes, and does not say which other one it got, which is what a user needs to
-//! know. A tunnel is one request of our own HTTP/1.1 client.
+//! status but 200 for a yes, and does not say which other status came, which a user must know. A tunnel
+//! is one request of our own HTTP/1.1 client.
 
 use std::fmt;
 use std::io;
@@ -121,7 +121,7 @@ impl HttpProxy {
     ///
     /// # Errors
     ///
-    /// What the proxy said instead, or what kept it from saying anything.
+    /// When the proxy refuses, does not speak HTTP, or closes the connection.
     pub async fn connect_tunnel(&self, tcp: TcpStream, origin: &Origin) -> io::Result<TcpStream> {
         let target = if origin.host().contains(':') {
             format!("[{}]:{}", origin.host(), origin.port())
@@ -179,7 +179,7 @@ fn tunnel_error(error: h1_client::Error<std::convert::Infallible>) -> io::Error 
     }
 }
 
-/// Longest wait for a proxy; the timeout of whoever connects, 10 s by default, is over before.
+/// Longest wait for a proxy. The timeout of the whole connection, 10 s by default, is over before.
 const TUNNEL_TIMEOUT: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

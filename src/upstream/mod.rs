@@ -109,7 +109,7 @@ pub enum Error {
     Closed {
         /// The configured origin.
         origin: Origin,
-        /// What happened to the connection.
+        /// The end of the connection.
         #[source]
         source: ConnectionError,
     },
@@ -118,7 +118,7 @@ pub enum Error {
     Malformed {
         /// The configured origin.
         origin: Origin,
-        /// What is wrong with the response.
+        /// The flaw of the response.
         #[source]
         source: ConnectionError,
     },
@@ -132,7 +132,7 @@ pub enum Error {
     },
 }
 
-/// What ended an exchange on a connection.
+/// The end of an exchange on a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The host closed the connection before it responded.

@@ -72,7 +72,7 @@ impl Body for Payload {
     }
 }
 
-/// What the client did wrong while its body was read.
+/// Why a client's body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// The client broke the framing, or left in the middle.

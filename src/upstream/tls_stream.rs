@@ -49,7 +49,7 @@ pub(super) struct TlsStream {
     uncharged: usize,
 }
 
-/// What one step through the records of a connection brought.
+/// The outcome of one step through the records of a connection.
 enum TlsEvent {
     /// Plain text, now with the reader or in `unread`.
     Read,

@@ -1,4 +1,4 @@
-//! What must hold whatever a server sends, and in whatever pieces its bytes come.
+//! The properties that hold whatever a server sends, and in whatever pieces its bytes come.
 //!
 //! Shared by the fuzz target `h1` and by the replay of its seeds.
 
@@ -11,6 +11,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h1_client::{Connection, Transport};
 use http_body_util::Empty;
+use tokio::runtime::{Builder, Runtime};
+
+thread_local! {
+    /// One for all inputs: the script never waits, and a timeout only has to be possible.
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+}
 
 /// Reads `bytes` as the response to a GET, at once and in pieces.
 ///
@@ -18,10 +24,10 @@ use http_body_util::Empty;
 ///
 /// When the pieces change what is read, or when a response has a length that is not its body's.
 pub(crate) fn check(bytes: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let whole = runtime.block_on(read(bytes, usize::MAX));
+    let read = |size| RUNTIME.with(|runtime| runtime.block_on(read(bytes, size)));
+    let whole = read(usize::MAX);
     for size in [1, 2, 7] {
-        assert_eq!(runtime.block_on(read(bytes, size)), whole, "in pieces of {size}");
+        assert_eq!(read(size), whole, "in pieces of {size}");
     }
     let Some(Seen { headers, body, error: None, status }) = whole else { return };
     let lengths: Vec<_> = headers.iter().filter(|(name, _)| name == "content-length").collect();
@@ -35,7 +41,7 @@ pub(crate) fn check(bytes: &[u8]) {
     }
 }
 
-/// What a connection made of the bytes.
+/// A response as a connection has read it.
 #[derive(Debug, PartialEq)]
 struct Seen {
     status: u16,
