@@ -357,6 +357,4 @@ const DAILY_READ_LIMITS: [u64; 1] = [200_000];
 const DAILY_WRITE_LIMITS: [u64; 2] = [2_500, 5_000];
 
 #[cfg(test)]
-mod simulated;
-#[cfg(test)]
 mod tests;

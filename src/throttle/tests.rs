@@ -1,5 +1,7 @@
 //! The handle with a clock moved by hand and answers made by hand.
 
+mod simulation;
+
 use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::budget::{Budget, NextSend, ThrottleSignal};
-use super::history::SendRing;
+use crate::throttle::budget::{Budget, NextSend, ThrottleSignal};
+use crate::throttle::history::SendRing;
 
 /// What Nexudus does.
 #[derive(Clone, Copy)]
