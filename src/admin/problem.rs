@@ -4,8 +4,8 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::AdminContext;
 use super::api::{ErrorDetail, Problem};
+use super::context::AdminContext;
 use crate::session;
 
 impl Problem {
@@ -56,7 +56,7 @@ pub(super) fn session_error_response(
         | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
     let problem = Problem::new(status, error.code(), error.to_string()).with_hint(error.hint());
-    let mut response = shared.problem_response(problem);
+    let mut response = render(&shared.problem_in_profile(problem));
     if let Some(after) = error.retry_after() {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,12 +1,12 @@
-//! How much may be sent, and when: a function of what happened and the time. No clock, no lock,
+//! How much may be sent, and when: a function of past responses and the time. No clock, no lock,
 //! no task.
 //!
-//! Nothing is paced until Nexudus throttles for the first time; after that everything in scope is:
-//! first the shape of the path that was throttled, and the whole kind (reads or writes) once a
-//! second shape is. A throttle answer pauses the scope for its `Retry-After`. Then one request
-//! goes alone; once it has passed, the sliding windows that explain what was seen
-//! (`window_inference.rs`) are kept: lowered when they turn out too wide, raised again slowly while they
-//! hold callers back. A day without a throttle answer forgets all of it.
+//! Nothing is paced until Nexudus throttles for the first time; after that every request in scope
+//! is. The scope is the path template that was throttled first, and the whole kind (reads or writes)
+//! once a second template is throttled. A throttle response pauses the scope for its `Retry-After`.
+//! Then one request goes alone, as a probe. Once it has passed, the sliding windows that explain the
+//! history (`window_inference.rs`) are kept: lowered when they turn out too wide, raised again
+//! slowly while they delay requests. A day without a throttle response forgets all of it.
 //!
 //! Published figures, none of which is built in because they contradict each other and Nexudus
 //! asks not to hard-code them:
@@ -23,7 +23,7 @@ use super::adaptive_window::AdaptiveWindow;
 use super::history::{History, SentRequest};
 use super::window_inference::{self, Observation, Window};
 
-/// What one kind of requests may send.
+/// The budget of one kind of requests.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     fixed: Option<Window>,
@@ -34,14 +34,14 @@ pub(super) struct Budget {
     last_throttled: Duration,
 }
 
-/// What is paced.
+/// The requests that are paced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Nothing.
     #[default]
     Nothing,
-    /// Requests for paths of this shape.
-    Shape(String),
+    /// Requests for paths of this template.
+    Template(String),
     /// Every request of the kind.
     All,
 }
@@ -53,43 +53,43 @@ pub(super) enum NextSend {
     Now,
     /// Not before this time.
     At(Duration),
-    /// When the single probe under way has its answer, or at this time.
+    /// When the probe in flight has its response, or at this time.
     AfterProbe(Duration),
 }
 
-/// A throttle answer, with what is needed to draw conclusions from it.
+/// A throttle response, with the facts needed to learn from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ThrottleSignal<'a> {
-    /// The request's number.
+    /// The number of the request.
     pub(super) number: u64,
-    /// When it was sent.
+    /// When the request was sent.
     pub(super) sent: Duration,
-    /// The shape of its path.
-    pub(super) shape: &'a str,
-    /// Its `Retry-After`.
+    /// The template of its path.
+    pub(super) template: &'a str,
+    /// The response's `Retry-After`.
     pub(super) retry_after: Option<Duration>,
-    /// Spreads growing waits; in thousandths.
+    /// Spreads the backoff; in thousandths.
     pub(super) jitter: u16,
 }
 
 #[derive(Debug)]
 struct Pause {
     until: Duration,
-    /// One request may go alone from here on, although `until` is far.
+    /// From this time on one request may go alone, although `until` is far.
     probe_at: Duration,
     probe: Option<(u64, Duration)>,
-    /// The throttle answers that each round began with.
+    /// The throttle response that began each round.
     observations: Vec<Observation>,
 }
 
 impl Budget {
-    /// Paces at `fixed` from the beginning, or at what will be learned.
+    /// Paces at `fixed` from the beginning, or at the windows that will be learned.
     pub(super) fn new(fixed: Option<Window>) -> Self {
         let scope = if fixed.is_some() { Scope::All } else { Scope::Nothing };
         Self { fixed, scope, ..Self::default() }
     }
 
-    /// Paces at `fixed` from now on, or at what will be learned. A pause holds on.
+    /// Paces at `fixed` from now on, or at the windows that will be learned. A pause continues.
     pub(super) fn reconfigure(&mut self, fixed: Option<Window>) {
         if self.fixed == fixed {
             return;
@@ -101,16 +101,16 @@ impl Budget {
         self.history.count_all();
     }
 
-    /// Says whether anything is paced at all.
+    /// Returns whether anything is paced at all.
     pub(super) fn is_pacing(&self) -> bool {
         self.scope != Scope::Nothing
     }
 
-    /// Says whether a request for a path of this shape must look at [`Budget::next_send`].
-    pub(super) fn covers(&self, shape: &str) -> bool {
+    /// Returns whether a request for a path of this template must ask [`Budget::next_send`].
+    pub(super) fn covers(&self, template: &str) -> bool {
         match &self.scope {
             Scope::Nothing => false,
-            Scope::Shape(paced) => paced == shape,
+            Scope::Template(paced) => paced == template,
             Scope::All => true,
         }
     }
@@ -120,7 +120,7 @@ impl Budget {
         &self.scope
     }
 
-    /// Returns until when Nexudus has asked to wait.
+    /// Returns the time until which Nexudus has asked to wait.
     pub(super) fn paused_until(&self, now: Duration) -> Option<Duration> {
         self.pause.as_ref().map(|pause| pause.until).filter(|until| *until > now)
     }
@@ -130,17 +130,17 @@ impl Budget {
         self.fixed.into_iter().chain(self.learned.iter().map(|learned| learned.window))
     }
 
-    /// Says whether the windows were learned.
+    /// Returns whether the windows are learned.
     pub(super) fn is_learned(&self) -> bool {
         self.fixed.is_none()
     }
 
-    /// Takes over what was sent while nothing was paced.
-    pub(super) fn set_history(&mut self, log: History) {
-        self.history = log;
+    /// Takes over the requests that were sent while nothing was paced.
+    pub(super) fn set_history(&mut self, history: History) {
+        self.history = history;
     }
 
-    /// Says when the next request in scope may go.
+    /// Returns when the next request in scope may go.
     pub(super) fn next_send(&mut self, now: Duration) -> NextSend {
         self.expire_probe(now);
         if let Some(pause) = &self.pause {
@@ -162,13 +162,13 @@ impl Budget {
         when(free, now)
     }
 
-    /// Says whether one request may go alone into a pause that is longer than anybody waits.
+    /// Returns whether one request may go alone into a pause that is longer than any request waits.
     pub(super) fn can_probe(&self, now: Duration) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.probe.is_none() && now >= pause.probe_at)
     }
 
-    /// Notes that a request goes out; `counts`: it is in scope.
-    pub(super) fn record_sent(&mut self, number: u64, counts: bool, now: Duration) {
+    /// Records that a request is sent.
+    pub(super) fn record_sent(&mut self, number: u64, in_scope: bool, now: Duration) {
         if let Some(start) = now.checked_sub(
             window_inference::MAX_WINDOW_PERIOD + window_inference::MAX_WINDOW_PERIOD / 10,
         ) {
@@ -178,15 +178,15 @@ impl Budget {
             number,
             at: now,
             answered: None,
-            in_scope: counts,
+            in_scope,
             throttled: false,
         });
-        if let Some(pause) = self.pause.as_mut().filter(|_| counts) {
+        if let Some(pause) = self.pause.as_mut().filter(|_| in_scope) {
             pause.probe.get_or_insert((number, now));
         }
     }
 
-    /// Notes an answer that was no throttle answer.
+    /// Records a response that was no throttle response.
     pub(super) fn record_response(&mut self, number: u64, now: Duration) {
         self.history.record_response(number, false, now);
         if self.probe() == Some(number) {
@@ -201,61 +201,62 @@ impl Budget {
         }
     }
 
-    /// Notes that no answer came, or that nobody waited for it. It stays in the log: it may have
-    /// been counted, and who knows when it arrived.
+    /// Records that no response came, or that the client did not wait for it. The request stays in
+    /// the history: Nexudus may have counted it, at an unknown time.
     pub(super) fn record_loss(&mut self, number: u64) {
         self.forget_probe(number);
     }
 
-    /// Notes that a request was not sent after all.
+    /// Records that a request was not sent after all.
     pub(super) fn withdraw(&mut self, number: u64) {
         self.history.remove(number);
         self.forget_probe(number);
     }
 
-    /// Notes a throttle answer.
-    pub(super) fn record_throttle(&mut self, told: &ThrottleSignal<'_>, now: Duration) {
+    /// Records a throttle response.
+    pub(super) fn record_throttle(&mut self, signal: &ThrottleSignal<'_>, now: Duration) {
         self.last_throttled = now;
-        self.widen(told.shape);
-        self.history.record_response(told.number, true, now);
-        let is_probe = self.probe() == Some(told.number);
-        let witness = Observation { sent: told.sent, answered: now, retry_after: told.retry_after };
+        self.widen(signal.template);
+        self.history.record_response(signal.number, true, now);
+        let is_probe = self.probe() == Some(signal.number);
+        let observation =
+            Observation { sent: signal.sent, answered: now, retry_after: signal.retry_after };
         match &mut self.pause {
-            // Sent before the pause began: it tells what is known already.
+            // Sent before the pause began: nothing new is learned.
             Some(pause) if !is_probe => {
-                let until = told.retry_after.map_or(pause.until, |wait| now + wait);
+                let until = signal.retry_after.map_or(pause.until, |wait| now + wait);
                 pause.until = pause.until.max(until);
             }
             Some(pause) => {
-                let wait = backoff(pause.observations.len(), told.jitter);
+                let wait = backoff(pause.observations.len(), signal.jitter);
                 pause.probe = None;
-                pause.until = now + told.retry_after.unwrap_or(wait);
+                pause.until = now + signal.retry_after.unwrap_or(wait);
                 pause.probe_at = now + wait;
                 if pause.observations.len() < MAX_OBSERVATIONS {
-                    pause.observations.push(witness);
+                    pause.observations.push(observation);
                 }
             }
             None => {
-                let wait = backoff(0, told.jitter);
+                let wait = backoff(0, signal.jitter);
                 self.pause = Some(Pause {
-                    until: now + told.retry_after.unwrap_or(wait),
+                    until: now + signal.retry_after.unwrap_or(wait),
                     probe_at: now + wait,
                     probe: None,
-                    observations: vec![witness],
+                    observations: vec![observation],
                 });
             }
         }
     }
 
-    fn widen(&mut self, shape: &str) {
+    fn widen(&mut self, template: &str) {
         match &self.scope {
             Scope::All => {}
-            Scope::Shape(paced) if paced == shape => {}
-            Scope::Nothing => self.scope = Scope::Shape(shape.to_owned()),
-            Scope::Shape(_) => {
+            Scope::Template(paced) if paced == template => {}
+            Scope::Nothing => self.scope = Scope::Template(template.to_owned()),
+            Scope::Template(_) => {
                 self.scope = Scope::All;
                 self.history.count_all();
-                // What was learned of a part does not hold for the whole.
+                // Windows learned for one template do not hold for the whole kind.
                 self.learned.clear();
             }
         }
@@ -275,7 +276,8 @@ impl Budget {
         }
     }
 
-    /// Throttle answers come fast: a probe that has none after a while is being worked on.
+    /// Ends the pause if the probe has no response for so long that Nexudus must be working on it:
+    /// throttle responses come fast.
     fn expire_probe(&mut self, now: Duration) {
         let sent = self.pause.as_ref().and_then(|pause| pause.probe).map(|(_, sent)| sent);
         if sent.is_some_and(|sent| now >= sent + window_inference::MAX_ARRIVAL_DELAY) {
@@ -283,7 +285,7 @@ impl Budget {
         }
     }
 
-    /// Ends the pause and draws the conclusions.
+    /// Ends the pause and learns from it.
     fn resume(&mut self, now: Duration) {
         let Some(pause) = self.pause.take() else { return };
         if self.fixed.is_some() {
@@ -295,8 +297,8 @@ impl Budget {
                 Some(known) if window.count < known.window.count => {
                     return known.lower(window.count, now);
                 }
-                // Within what was thought to be the limit: most likely the network has pushed
-                // requests together, else somebody else draws on it too.
+                // Throttled within the learned limit: most likely the network has pushed requests
+                // together, else another client uses the limit too.
                 Some(known) if known.slack < window.max_slack() => return known.loosen(now),
                 Some(known) if known.window.count > 1 => {
                     let less = (known.window.count / 8).max(1);
@@ -305,8 +307,8 @@ impl Budget {
                 Some(_) => {}
             }
         }
-        // Nothing explains it: somebody else, or this daemon before a restart, has used the limit
-        // up. Less of everything; what is not known yet, the next answer will teach.
+        // No window fits: another client, or this daemon before a restart, has used up the limit.
+        // Lower all limits and keep observing.
         for learned in &mut self.learned {
             let count = learned.window.count;
             learned.lower((count - count.div_ceil(4)).max(1), now);
@@ -318,7 +320,7 @@ fn when(time: Duration, now: Duration) -> NextSend {
     if time > now { NextSend::At(time) } else { NextSend::Now }
 }
 
-/// Returns the wait after so many throttle answers in a row without a `Retry-After`: 1 s, 2 s,
+/// Returns the wait after so many throttle responses in a row without a `Retry-After`: 1 s, 2 s,
 /// 4 s, … up to [`MAX_BACKOFF`], and up to a quarter less.
 fn backoff(rounds: usize, jitter: u16) -> Duration {
     let doublings = u32::try_from(rounds).unwrap_or(u32::MAX).min(4);
@@ -326,10 +328,10 @@ fn backoff(rounds: usize, jitter: u16) -> Duration {
     wait - wait / 4 * u32::from(jitter.min(1_000)) / 1_000
 }
 
-/// What clients that know of no `Retry-After` fall back to (5, 10 and 15 s in four of them).
+/// The longest wait of clients without a `Retry-After` (5, 10 and 15 s in four known ones).
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// How long a limit is believed in without being met again: the longest published window.
+/// How long a limit is kept without another throttle response: the longest published window.
 const LEARNED_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Enough to refute every window but the right one.
