@@ -5,30 +5,29 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::api::{ReloadResult, SessionStatus, StopResult};
 use super::context::{AdminContext, DaemonCommand, Reply};
 use super::error::AdminError;
-use super::problem;
 
 pub(super) async fn stop(
     State(context): State<Arc<AdminContext>>,
-) -> Result<Json<StopResult>, AdminError> {
+) -> Result<Json<StopResult>, Response> {
     dispatch(&context, DaemonCommand::Stop).await
 }
 
 pub(super) async fn hand_over(
     State(context): State<Arc<AdminContext>>,
-) -> Result<Json<StopResult>, AdminError> {
+) -> Result<Json<StopResult>, Response> {
     dispatch(&context, DaemonCommand::HandOver).await
 }
 
 pub(super) async fn reload(
     State(context): State<Arc<AdminContext>>,
-) -> Result<Json<ReloadResult>, AdminError> {
+) -> Result<Json<ReloadResult>, Response> {
     dispatch(&context, DaemonCommand::Reload).await
 }
 
@@ -36,16 +35,14 @@ pub(super) async fn reload(
 async fn dispatch<T>(
     context: &AdminContext,
     command: impl FnOnce(Reply<T>) -> DaemonCommand,
-) -> Result<Json<T>, AdminError> {
+) -> Result<Json<T>, Response> {
     let (reply, result) = oneshot::channel();
     // A command that cannot be sent drops its reply, which ends `result`.
     let _ = context.commands.send(command(reply)).await;
     match result.await {
         Ok(Ok(result)) => Ok(Json(result)),
-        Ok(Err(problem)) => {
-            Err(AdminError::Command(Box::new(context.problem_in_profile(*problem))))
-        }
-        Err(_) => Err(AdminError::Stopping),
+        Ok(Err(problem)) => Err(context.problem_response(*problem)),
+        Err(_) => Err(AdminError::Stopping.into_response()),
     }
 }
 
@@ -54,7 +51,7 @@ pub(super) async fn refresh(
 ) -> Result<Json<SessionStatus>, Response> {
     match context.session.refresh().await {
         Ok(()) => Ok(Json(context.session_status())),
-        Err(error) => Err(problem::session_error_response(&error, &context)),
+        Err(error) => Err(context.session_error_response(&error)),
     }
 }
 
@@ -70,13 +67,13 @@ pub(super) async fn login(
     State(context): State<Arc<AdminContext>>,
     params: Result<Query<LoginParams>, QueryRejection>,
 ) -> Result<Json<SessionStatus>, AdminError> {
-    let ours = &context.server.upstream;
+    let own = &context.server.upstream;
     let origin = match params {
         Ok(Query(params)) => params.upstream,
         Err(_) => Some("more than one".to_owned()),
     };
-    if let Some(theirs) = origin.filter(|origin| origin != ours) {
-        return Err(AdminError::OtherOrigin { ours: ours.clone(), theirs });
+    if let Some(given) = origin.filter(|origin| origin != own) {
+        return Err(AdminError::OtherOrigin { own: own.clone(), given });
     }
     context.session.credentials_changed().await;
     Ok(Json(context.session_status()))

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::response::Response;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::AccessControl;
@@ -14,12 +15,13 @@ use super::api::{
 };
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
+use super::problem::{self, render};
 use super::session_status;
 use crate::clients::Clients;
 use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::{InFlightCounter, Peer};
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 
@@ -157,11 +159,14 @@ impl AdminContext {
         session
     }
 
-    /// Makes the hints of a problem name this profile.
-    pub(super) fn problem_in_profile(&self, mut problem: Problem) -> Problem {
-        let details = problem.problems.iter_mut().filter_map(|detail| detail.hint.as_mut());
-        details.chain(&mut problem.hint).for_each(|hint| *hint = self.in_profile(hint));
-        problem
+    /// Renders a problem with the commands in its hints for this profile.
+    pub(super) fn problem_response(&self, problem: Problem) -> Response {
+        render(&problem.for_profile(&self.server.profile))
+    }
+
+    /// Renders the reason why there is no token.
+    pub(super) fn session_error_response(&self, error: &session::Error) -> Response {
+        problem::session_error_response(error, &self.server.profile)
     }
 
     fn in_profile(&self, hint: &str) -> String {

@@ -36,10 +36,10 @@ pub(super) async fn stream(
     Extension(peer): Extension<Peer>,
     params: Result<Query<EventParams>, QueryRejection>,
 ) -> Result<Response, AdminError> {
-    let Query(params) = params.map_err(|_| AdminError::EventKinds)?;
-    let kinds = EventKinds::parse(params.kinds.as_deref()).ok_or(AdminError::EventKinds)?;
+    let Query(params) = params.map_err(|_| AdminError::UnknownEvents)?;
+    let kinds = EventKinds::parse(params.kinds.as_deref()).ok_or(AdminError::UnknownEvents)?;
     let permit = context.slots(&peer).acquire_event_stream();
-    let permit = permit.ok_or(AdminError::TooManyEventStreams)?;
+    let permit = permit.ok_or(AdminError::TooManyReaders)?;
     let source = EventSource::new(context, kinds, permit);
     let events = stream::unfold(source, async |mut source| {
         let event = source.next().await?;

@@ -136,8 +136,8 @@ fn control_routes() -> Router<Arc<AdminContext>> {
 
 fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes
-        .fallback(async || AdminError::NoSuchPath)
-        .method_not_allowed_fallback(async || AdminError::MethodNotAllowed)
+        .fallback(async || AdminError::UnknownPath)
+        .method_not_allowed_fallback(async || AdminError::WrongMethod)
 }
 
 /// Turns a panic into a response, and gives every response the headers that make it harmless in a

@@ -21,7 +21,7 @@ pub(super) async fn healthz(
     if context.heartbeat.responds_within(LIVENESS_TIMEOUT).await {
         Ok(Json(serde_json::json!({ "alive": true })))
     } else {
-        Err(AdminError::Stuck)
+        Err(AdminError::DaemonStuck)
     }
 }
 

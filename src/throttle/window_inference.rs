@@ -178,8 +178,8 @@ const RETRY_AFTER_ROUNDING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::SentRequest;
     use super::*;
+    use crate::throttle::history::SentRequest;
 
     fn ms(millis: u64) -> Duration {
         Duration::from_secs(1_000) + Duration::from_millis(millis)

@@ -175,71 +175,125 @@ fn over_an_hour_nearly_nothing_is_lost_to_looking_for_more() {
 
 /// Lets `clients` send without pause and returns the outcome within `span` (milliseconds).
 fn run(upstream: Upstream, clients: usize, span: std::ops::Range<u64>) -> Outcome {
-    let ms = |millis: u64| Duration::from_secs(1_000) + Duration::from_millis(millis);
-    let ring = SendRing::new();
-    let mut budget = Budget::default();
-    let mut waiting = clients;
-    let mut in_flight: Vec<InFlight> = Vec::new();
-    let mut arrived: Vec<VecDeque<u64>> = vec![VecDeque::new(); upstream.windows.len()];
+    let mut simulation = Simulation {
+        upstream,
+        ring: SendRing::new(),
+        budget: Budget::default(),
+        waiting: clients,
+        in_flight: Vec::new(),
+        arrived: vec![VecDeque::new(); upstream.windows.len()],
+        next_look: Duration::ZERO,
+        seed: 1,
+    };
     let mut outcome = Outcome::default();
-    let mut next_look = Duration::ZERO;
-    let mut seed = 1_u64;
     for now in 0..span.end {
-        for one in in_flight.iter_mut().filter(|one| one.arrives == now) {
-            let decision = upstream.admit(&mut arrived, now);
-            let back = if decision.is_ok() { upstream.back } else { upstream.there };
-            one.decision = Some((decision, now + back + upstream.delay(&mut seed)));
+        simulation.arrive(now);
+        let (passed, throttled) = simulation.respond(now);
+        if span.contains(&now) {
+            outcome.passed += passed;
+            outcome.throttled += throttled;
         }
-        for one in in_flight.extract_if(.., |one| one.decision.is_some_and(|(_, time)| time <= now))
-        {
-            waiting += 1;
-            next_look = Duration::ZERO;
-            let counted = span.contains(&now);
-            let (decision, _) = one.decision.unwrap();
-            match decision {
-                Ok(()) if budget.is_pacing() => budget.record_response(one.number, ms(now)),
-                Ok(()) => ring.record_response(one.number),
-                Err(left) => {
-                    if !budget.is_pacing() {
-                        budget.set_history(ring.to_history(ms(now)));
-                    }
-                    let (number, sent, wait) =
-                        (one.number, ms(one.sent), upstream.retry_after.value(left));
-                    let signal = ThrottleSignal {
-                        number,
-                        sent,
-                        template: "/a",
-                        retry_after: wait,
-                        jitter: 300,
-                    };
-                    budget.record_throttle(&signal, ms(now));
-                    outcome.throttled += u64::from(counted);
-                }
-            }
-            outcome.passed += u64::from(counted && decision.is_ok());
-        }
-        while waiting > 0 && ms(now) >= next_look {
-            if budget.is_pacing()
-                && let NextSend::At(time) | NextSend::AfterProbe(time) = budget.next_send(ms(now))
-            {
-                next_look = time + Duration::from_millis(upstream.delay(&mut seed) / 5);
-                break;
-            }
-            waiting -= 1;
-            let number = if budget.is_pacing() {
-                let number = ring.next_number();
-                budget.record_sent(number, true, ms(now));
-                number
-            } else {
-                ring.record_sent(ms(now))
-            };
-            let arrives = now + upstream.there + upstream.delay(&mut seed);
-            in_flight.push(InFlight { number, sent: now, arrives, decision: None });
-        }
+        simulation.send(now);
     }
     let millis = |per: Duration| u64::try_from(per.as_millis()).unwrap();
-    outcome.learned = budget.windows().map(|window| (window.count, millis(window.per))).collect();
+    let windows = simulation.budget.windows();
+    outcome.learned = windows.map(|window| (window.count, millis(window.per))).collect();
     outcome
+}
+
+/// Clients, the budget between, and Nexudus.
+struct Simulation {
+    upstream: Upstream,
+    ring: SendRing,
+    budget: Budget,
+    /// Clients without a request in flight.
+    waiting: usize,
+    in_flight: Vec<InFlight>,
+    /// The requests within each window of Nexudus.
+    arrived: Vec<VecDeque<u64>>,
+    /// When the budget may permit the next request.
+    next_look: Duration,
+    seed: u64,
+}
+
+impl Simulation {
+    /// Lets requests arrive at Nexudus.
+    fn arrive(&mut self, now: u64) {
+        let Self { upstream, arrived, seed, .. } = self;
+        for one in self.in_flight.iter_mut().filter(|one| one.arrives == now) {
+            let decision = upstream.admit(arrived, now);
+            let back = if decision.is_ok() { upstream.back } else { upstream.there };
+            one.decision = Some((decision, now + back + upstream.delay(seed)));
+        }
+    }
+
+    /// Lets responses arrive here; returns how many requests passed and how many were throttled.
+    fn respond(&mut self, now: u64) -> (u64, u64) {
+        let is_here = |one: &mut InFlight| one.decision.is_some_and(|(_, time)| time <= now);
+        let here: Vec<_> = self.in_flight.extract_if(.., is_here).collect();
+        let (mut passed, mut throttled) = (0, 0);
+        for one in here {
+            self.waiting += 1;
+            self.next_look = Duration::ZERO;
+            match one.decision.unwrap().0 {
+                Ok(()) => {
+                    passed += 1;
+                    if self.budget.is_pacing() {
+                        self.budget.record_response(one.number, ms(now));
+                    } else {
+                        self.ring.record_response(one.number);
+                    }
+                }
+                Err(left) => {
+                    throttled += 1;
+                    self.record_throttle(&one, left, now);
+                }
+            }
+        }
+        (passed, throttled)
+    }
+
+    fn record_throttle(&mut self, one: &InFlight, left: u64, now: u64) {
+        if !self.budget.is_pacing() {
+            self.budget.set_history(self.ring.to_history(ms(now)));
+        }
+        let signal = ThrottleSignal {
+            number: one.number,
+            sent: ms(one.sent),
+            template: "/a",
+            retry_after: self.upstream.retry_after.value(left),
+            jitter: 300,
+        };
+        self.budget.record_throttle(&signal, ms(now));
+    }
+
+    /// Lets waiting clients send as many requests as the budget permits.
+    fn send(&mut self, now: u64) {
+        while self.waiting > 0 && ms(now) >= self.next_look {
+            if self.budget.is_pacing()
+                && let NextSend::At(time) | NextSend::AfterProbe(time) =
+                    self.budget.next_send(ms(now))
+            {
+                let late = self.upstream.delay(&mut self.seed) / 5;
+                self.next_look = time + Duration::from_millis(late);
+                break;
+            }
+            self.waiting -= 1;
+            let number = if self.budget.is_pacing() {
+                let number = self.ring.next_number();
+                self.budget.record_sent(number, true, ms(now));
+                number
+            } else {
+                self.ring.record_sent(ms(now))
+            };
+            let arrives = now + self.upstream.there + self.upstream.delay(&mut self.seed);
+            self.in_flight.push(InFlight { number, sent: now, arrives, decision: None });
+        }
+    }
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_secs(1_000) + Duration::from_millis(millis)
 }
 
 impl Upstream {
