@@ -4,8 +4,8 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::AdminContext;
 use super::api::{ErrorDetail, Problem};
+use crate::config::with_profile_flag;
 use crate::session;
 
 impl Problem {
@@ -31,6 +31,13 @@ impl Problem {
     pub fn with_details(self, problems: Vec<ErrorDetail>) -> Self {
         Self { problems, ..self }
     }
+
+    /// Names the profile in the commands that the hints advise.
+    pub(super) fn for_profile(mut self, profile: &str) -> Self {
+        let hints = self.problems.iter_mut().filter_map(|detail| detail.hint.as_mut());
+        hints.chain(&mut self.hint).for_each(|hint| *hint = with_profile_flag(hint, profile));
+        self
+    }
 }
 
 /// Answers with a problem.
@@ -39,10 +46,7 @@ pub(super) fn problem_response(status: StatusCode, code: &str, detail: &str) -> 
 }
 
 /// Answers with the reason why there is no token.
-pub(super) fn session_error_response(
-    error: &session::Error,
-    shared: &AdminContext,
-) -> Response<Body> {
+pub(super) fn session_error_response(error: &session::Error, profile: &str) -> Response<Body> {
     let status = match error {
         session::Error::Locked => StatusCode::LOCKED,
         session::Error::NotLoggedIn(_)
@@ -56,7 +60,7 @@ pub(super) fn session_error_response(
         | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
     let problem = Problem::new(status, error.code(), error.to_string()).with_hint(error.hint());
-    let mut response = shared.problem_response(problem);
+    let mut response = render(&problem.for_profile(profile));
     if let Some(after) = error.retry_after() {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
