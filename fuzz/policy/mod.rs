@@ -1,11 +1,11 @@
 //! The guard and the policy alone, and what must hold of each head that they let through.
 //!
 //! The fuzz target `policy`, the replay of its seeds and the property in
-//! `tests/integration/fuzz_corpus.rs` use this module. [`readings`] is a second implementation of what
-//! servers make of a path. To see it fail, leave a step out of `PathInterpretations::expand` in
+//! `tests/integration/fuzz_corpus.rs` use this module. [`interpretations`] is a second implementation
+//! of what servers make of a path. To see it fail, leave a step out of `PathInterpretations::expand` in
 //! `src/gateway/path_interpretations.rs`.
 
-mod readings;
+mod interpretations;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use nexudus_proxy::listen::{Peer, PeerAccess, UserAcl};
 use nexudus_proxy::secret::Secret;
 use tempfile::TempDir;
 
-use self::readings::{Segments, is_route};
+use self::interpretations::{Segments, is_route};
 
 /// Judges heads with the functions that the daemon uses.
 pub struct Judge {
@@ -104,9 +104,9 @@ impl Judge {
         let Ok(admitted) = gateway::admit(request, &self.sender, &self.guard) else { return };
         let policy = if let Sender::ReadOnly = sender { &self.read_only } else { &self.full };
         let Ok(Decision::Forward(allowed, ())) = gateway::decide(admitted, policy) else { return };
-        let readings = readings::interpretations(uri.path());
+        let interpretations = interpretations::interpretations(uri.path());
         let has_login_material = allowed.has_login_material();
-        let passed = Passed { method, readings, has_login_material };
+        let passed = Passed { method, interpretations, has_login_material };
         passed.check_for_every_client();
         let limits = match sender {
             Sender::Unlimited => return,
@@ -123,7 +123,8 @@ impl Judge {
 /// A head that was let through, as servers may read it.
 struct Passed<'a> {
     method: &'a str,
-    readings: Vec<Segments>,
+    /// The path as servers may route it.
+    interpretations: Vec<Segments>,
     has_login_material: bool,
 }
 
@@ -162,14 +163,14 @@ impl Passed<'_> {
         let is_me = |it: &Segments| {
             is_route(&["api", "auth", "me"], it) || is_route(&["**", "user", "me"], it)
         };
-        let me = self.readings.iter().find(|it| is_me(it));
+        let me = self.interpretations.iter().find(|it| is_me(it));
         assert!(me.is_none() || self.has_login_material, "{me:?} with its token");
     }
 
     /// Asserts that no server reads the head as this route.
     fn is_not(&self, method: &str, route: &[&str]) {
         if method == "*" || method == self.method {
-            let reading = self.readings.iter().find(|reading| is_route(route, reading));
+            let reading = self.interpretations.iter().find(|reading| is_route(route, reading));
             assert!(reading.is_none(), "{} {reading:?} is {route:?}", self.method);
         }
     }

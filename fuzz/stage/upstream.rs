@@ -1,4 +1,4 @@
-//! The upstream: reads strictly, remembers what arrived, answers with its number.
+//! The upstream: reads strictly, records what arrives, and responds with its number.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,10 +11,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::strict::{self, Message, Read};
 
-/// What it gives to who logs in, and wants to see ever after.
+/// The token that the upstream issues and then demands.
 pub const TOKEN: &str = "marker-token-2b91";
 
-/// It runs on the current runtime.
+/// An upstream on the current runtime.
 pub struct Upstream {
     pub port: u16,
     pub ca: String,
@@ -29,7 +29,7 @@ struct Shared {
     is_broken: bool,
 }
 
-/// Tells of a task that panics, which tokio keeps to itself.
+/// Reports a panic in a task, which tokio would hide.
 struct Watch(Arc<Mutex<Shared>>);
 
 impl Drop for Watch {
@@ -40,13 +40,13 @@ impl Drop for Watch {
     }
 }
 
-/// Locks, whatever a panic has left behind.
+/// Locks, also after a panic.
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Upstream {
-    /// Starts it.
+    /// Starts the upstream.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -87,12 +87,12 @@ impl Upstream {
         shared.arrived.clone()
     }
 
-    /// Takes every login from now on for a breach.
+    /// Fails on every login from now on.
     pub fn logged_in(&self) {
         lock(&self.shared).is_logged_in = true;
     }
 
-    /// Answers the next requests for `/wild` with these bytes.
+    /// Responds to the next requests for `/wild` with these bytes.
     pub fn answers_with(&self, bytes: &[u8]) {
         let mut shared = lock(&self.shared);
         shared.wild = bytes.to_vec();
@@ -128,13 +128,13 @@ async fn serve(mut tls: TlsStream<TcpStream>, shared: &Mutex<Shared>, port: u16)
 
 fn answer(request: &Message, shared: &mut Shared, port: u16) -> Vec<u8> {
     if request.one("authorization").is_none() && request.start.starts_with("POST /api/token ") {
-        assert!(!shared.is_logged_in, "a login that nobody asked for");
+        assert!(!shared.is_logged_in, "an unexpected login");
         let token = format!(
             r#"{{"access_token":"{TOKEN}","token_type":"bearer","expires_in":604799,"refresh_token":"r"}}"#
         );
         return format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len()).into();
     }
-    // The daemon looks itself whether its token is alive.
+    // The daemon itself checks whether its token is valid.
     if request.target() == "/api/auth/me" && request.one("via").is_none() {
         return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".into();
     }
@@ -161,7 +161,7 @@ fn check(request: &Message, port: u16) {
     let bearer = format!("Bearer {TOKEN}");
     assert_eq!(request.one("authorization"), Some(bearer.as_str()), "{request:?}");
     assert_eq!(request.one("via"), Some("1.1 nexudus-proxy"), "{request:?}");
-    // What asks for a WebSocket asks for nothing else, and as RFC 6455 says.
+    // A request for a WebSocket is one as RFC 6455 describes, without a body.
     let switches = request.one("upgrade") == Some("websocket");
     if switches {
         assert_eq!(request.one("connection"), Some("Upgrade"), "{request:?}");

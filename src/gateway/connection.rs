@@ -144,19 +144,13 @@ impl Server {
         let mut http = self.http.clone();
         http.keep_alive(permit.can_keep_alive());
         let timeouts = self.timeouts(&permit, &sender);
-        // Errors of users who are not allowed are counted, not logged one by one.
-        let is_logged = sender.is_allowed();
         let (rejections, telemetry) = (self.rejections.clone(), self.telemetry.clone());
         let io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
         let (drain, has_room) = (self.drain.clone(), permit.has_room());
         let context = ConnectionContext { gateway, sender, state, drain, has_room };
         let upgrade = PendingUpgrade::default();
         let service = service_fn(|request: Request<Incoming>| {
-            context.state.begin_request();
-            let identity = || context.sender.identity_to_log();
-            let access = AccessEntry::begin(&self.telemetry, &request, loggable_path, identity);
-            let guard = context.drain.track();
-            let in_flight = InFlightRequest::new(context.state.clone(), access, guard);
+            let in_flight = context.begin(&request);
             let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
             // hyper keeps this future inside its connection: no allocation per request.
             catch_panic(context.respond(request, in_flight, &upgrade), on_panic)
@@ -182,7 +176,8 @@ impl Server {
             }
             Ok(()) => {}
             Err(error) => {
-                if is_logged {
+                // Errors of users who are not allowed are counted, not logged one by one.
+                if context.sender.is_allowed() {
                     tracing::debug!(%error, "a local connection ended early");
                 }
                 let Parts { io, read_buf, .. } = connection.into_parts();
@@ -207,7 +202,7 @@ impl Server {
     }
 }
 
-/// What the requests of one connection share.
+/// The state that the requests of one connection share.
 #[derive(Debug)]
 struct ConnectionContext {
     gateway: Arc<ArcSwap<Gateway>>,
@@ -218,6 +213,14 @@ struct ConnectionContext {
 }
 
 impl ConnectionContext {
+    fn begin(&self, request: &Request<Incoming>) -> InFlightRequest {
+        self.state.begin_request();
+        let identity = || self.sender.identity_to_log();
+        let telemetry = &self.sender.telemetry;
+        let access = AccessEntry::begin(telemetry, request, loggable_path, identity);
+        InFlightRequest::new(self.state.clone(), access, self.drain.track())
+    }
+
     /// Answers one request; `upgrade` receives the connection that a WebSocket continues with.
     async fn respond(
         &self,

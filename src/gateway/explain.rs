@@ -11,7 +11,7 @@ use super::{error_response, guard};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config};
 
-/// What would happen to a request, and why.
+/// The decision about a request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// Whether the request would be forwarded, or answered by the daemon itself.
@@ -86,7 +86,7 @@ fn check(
     policy::check_query(uri.query(), level)?;
     Ok(match (matched, level) {
         (MatchedRule::Rule(rule), _) => {
-            (Some(rule.as_str().to_owned()), format!("allowed by rule `{rule}`"))
+            (Some(rule.as_str().to_owned()), format!("rule `{rule}` allows it"))
         }
         (MatchedRule::None, AccessLevel::Full) => (None, "no rule denies it".to_owned()),
         (MatchedRule::None, AccessLevel::ReadOnly) => {

@@ -71,7 +71,7 @@ pub enum Error {
     Client(#[from] client_auth::Error),
 }
 
-/// What the checks compare with, computed once, so that a request costs no allocation.
+/// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
 pub struct Guard {
     /// Our own hosts in lower case, with and without a port.

@@ -150,8 +150,7 @@ impl Gateway {
             let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
             let sending = self.send(&allowed, &mut body, &bearer);
             let response = timing.measure(Stage::Upstream, sending).await?;
-            let sent = (&response, &bearer, body.is_repeatable());
-            match self.review(permit, sent, &mut attempts, timing).await? {
+            match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => permit = another,
             }
@@ -201,12 +200,13 @@ impl Gateway {
     async fn review<'a>(
         &self,
         permit: Permit<'_>,
-        (response, bearer, is_repeatable): (&Response<ResponseBody>, &Bearer, bool),
+        (response, bearer): (&Response<ResponseBody>, &Bearer),
+        body: &ReplayBody,
         attempts: &mut Attempts<'a>,
         timing: &mut RequestTiming,
     ) -> Result<Next<'a>, Error> {
         let Attempts { allowed, reservation, is_renewed } = attempts;
-        let decision = permit.observe(&response_head(response), is_repeatable);
+        let decision = permit.observe(&response_head(response), body.is_repeatable());
         if decision == RetryDecision::Retry {
             let another = timing.measure(Stage::Queue, reservation.acquire()).await;
             return Ok(another.map_or(Next::Respond(None), Next::SendAgain));
@@ -220,7 +220,7 @@ impl Gateway {
         // Nexudus answers 401 for a dead token and for a missing permission alike.
         let cause = self.session.classify_unauthorized(bearer, allowed.method(), allowed.path());
         match timing.measure(Stage::Token, Box::pin(cause)).await {
-            UnauthorizedCause::TokenReplaced if is_repeatable && !*is_renewed => {
+            UnauthorizedCause::TokenReplaced if body.is_repeatable() && !*is_renewed => {
                 *is_renewed = true;
                 let another = timing.measure(Stage::Queue, reservation.acquire()).await?;
                 Ok(Next::SendAgain(another))
@@ -292,7 +292,7 @@ impl Gateway {
     }
 }
 
-/// What it takes to send one request again.
+/// The state of one request across its attempts.
 struct Attempts<'a> {
     allowed: &'a Allowed,
     reservation: Reservation<'a>,
@@ -308,7 +308,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// What follows a response of the upstream.
+/// The step that follows a response of the upstream.
 enum Next<'a> {
     /// The client gets it; a 401 with its cause.
     Respond(Option<UnauthorizedCause>),

@@ -13,7 +13,7 @@ use super::{max_forwards, websocket};
 use crate::session::Bearer;
 use crate::upstream::{ReplayBody, Reuse, Upstream, UpstreamRequest};
 
-/// What the upstream learns about clients.
+/// Which headers of clients the upstream gets.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderPolicy {
     /// Replaces the `User-Agent` of clients.
@@ -27,7 +27,7 @@ pub struct HeaderPolicy {
 pub struct Destination<'a> {
     /// The upstream.
     pub upstream: &'a Upstream,
-    /// What the upstream learns about the client.
+    /// The rules for headers.
     pub header_policy: &'a HeaderPolicy,
 }
 

@@ -324,7 +324,7 @@ pub(super) fn work() -> usize {
     WORK.get()
 }
 
-/// What a variant costs beside its letters, for its allocations.
+/// The cost of a variant beside its letters, for its allocations.
 const VARIANT_COST: usize = 32;
 
 /// Checked in every decoding round, so that another layer of encoding hides none.

@@ -39,7 +39,7 @@ pub struct Allowed {
     is_websocket: bool,
 }
 
-/// What happens to an admitted request.
+/// The decision about an admitted request.
 #[derive(Debug)]
 pub enum Decision<B> {
     /// The upstream gets it, with its body.
@@ -98,14 +98,14 @@ pub enum Error {
     Quota(#[from] QuotaError),
 }
 
-/// What a client may do.
+/// The requests that a client may send.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AccessLevel<'a> {
-    /// Everything that the user may.
+    /// All requests.
     Full,
-    /// Reading.
+    /// Requests that read.
     ReadOnly,
-    /// What the policy of the client allows.
+    /// The requests that the policy of the client allows.
     Client(&'a ClientPolicy),
 }
 
@@ -373,7 +373,7 @@ impl Allowed {
     }
 }
 
-/// What a client can do through a WebSocket, beside reading.
+/// The methods that a WebSocket can stand for, beside reading.
 const WRITE_METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
 #[cfg(test)]

@@ -23,46 +23,27 @@ use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
 /// Answers a request for a token, of any grant type.
 pub(super) async fn handle(
     request: Request<Incoming>,
-    mut client: ClientIdentity,
-    keys: &ClientAuthenticator,
+    client: ClientIdentity,
+    client_auth: &ClientAuthenticator,
 ) -> Result<Response<ProxyBody>, Error> {
-    let mut key = client_auth::extract_key(request.headers()).map(Cow::into_owned);
-    let keep = BodyBuffer::new(MAX_GRANT_BYTES, MAX_GRANT_BYTES as u64, GRANT_IDLE_TIMEOUT);
-    let form = match keep.read_or_stream(request.into_body()).await.map_err(Error::Body)? {
+    let key = client_auth::extract_key(request.headers()).map(Cow::into_owned);
+    let buffer = BodyBuffer::new(MAX_GRANT_BYTES, MAX_GRANT_BYTES as u64, GRANT_IDLE_TIMEOUT);
+    let form = match buffer.read_or_stream(request.into_body()).await.map_err(Error::Body)? {
         ReplayBody::Empty => Bytes::new(),
         ReplayBody::Buffered(form, _) => form,
         ReplayBody::Streamed(_) => return Err(Error::Body(BodyError::TooLarge)),
     };
-    let rejected = |error| Error::Guard(guard::Error::Client(error));
-    for (name, value) in form_urlencoded::parse(&form) {
-        // A client that refreshes sends its key back as the refresh token.
-        let may_be = matches!(&*name, "password" | "refresh_token");
-        if may_be && value.starts_with(PREFIX) {
-            let about =
-                |it: client_auth::Error| it.with_location(KeyLocation::LoginForm, value.as_bytes());
-            client = keys.add_key(client, value.as_bytes()).map_err(|it| rejected(about(it)))?;
-            key = Some(value.into_owned().into_bytes());
-        } else {
-            let fields = [&name, &value];
-            fields
-                .into_iter()
-                .try_for_each(|it| client_auth::reject_key_in_form_field(it))
-                .map_err(rejected)?;
-        }
-    }
-    if let Some(form) = unescape_json(&form) {
-        client_auth::reject_key_in_form_field(&form).map_err(rejected)?;
-    }
-    keys.require_key(&client).map_err(rejected)?;
-    let token = |key: &Option<Vec<u8>>| match key {
+    let authenticated = authenticate(&form, client, key, client_auth);
+    let (client, key) = authenticated.map_err(|error| Error::Guard(guard::Error::Client(error)))?;
+    let token = || match &key {
         Some(key) => String::from_utf8_lossy(key).into_owned(),
         None => placeholder_token(),
     };
     let body = json!({
-        "access_token": token(&key),
+        "access_token": token(),
         "token_type": "bearer",
         "expires_in": EXPIRES_IN,
-        "refresh_token": token(&key),
+        "refresh_token": token(),
     });
     let mut response = Response::new(ProxyBody::full(Bytes::from(body.to_string())));
     let headers = response.headers_mut();
@@ -71,6 +52,33 @@ pub(super) async fn handle(
     insert_sandbox_headers(headers);
     error_response::record_client(&mut response, client.name());
     Ok(response)
+}
+
+/// Returns the client and its key, given those from the headers: the form may contain the key too.
+fn authenticate(
+    form: &[u8],
+    mut client: ClientIdentity,
+    mut key: Option<Vec<u8>>,
+    client_auth: &ClientAuthenticator,
+) -> Result<(ClientIdentity, Option<Vec<u8>>), client_auth::Error> {
+    for (name, value) in form_urlencoded::parse(form) {
+        // A client that refreshes sends its key back as the refresh token.
+        let may_be_key = matches!(&*name, "password" | "refresh_token");
+        if may_be_key && value.starts_with(PREFIX) {
+            client = client_auth
+                .add_key(client, value.as_bytes())
+                .map_err(|error| error.with_location(KeyLocation::LoginForm, value.as_bytes()))?;
+            key = Some(value.into_owned().into_bytes());
+        } else {
+            client_auth::reject_key_in_form_field(&name)?;
+            client_auth::reject_key_in_form_field(&value)?;
+        }
+    }
+    if let Some(form) = unescape_json(form) {
+        client_auth::reject_key_in_form_field(&form)?;
+    }
+    client_auth.require_key(&client)?;
+    Ok((client, key))
 }
 
 /// Decodes the escaped letters of JSON (`\u005f`), if there are any.

@@ -215,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_end_that_takes_nothing_times_out_and_one_that_sends_nothing_does_not() {
-        let (mut caller, mut from) = duplex(64);
+        let (mut client, mut from) = duplex(64);
         let (mut to, mut host) = duplex(64);
         let mut way = CopyDirection::new(Bytes::from_static(b"ahead "));
         let begun = Instant::now();
@@ -223,12 +223,12 @@ mod tests {
         let (taken, ended) = tokio::join!(
             async {
                 tokio::time::sleep(10 * WRITE_STALL_TIMEOUT).await;
-                caller.write_all(b"late").await.unwrap();
+                client.write_all(b"late").await.unwrap();
                 let mut taken = [0; 10];
                 host.read_exact(&mut taken).await.unwrap();
                 // More than fits into what lies between.
-                caller.write_all(&[0; 60]).await.unwrap();
-                caller.write_all(&[0; 60]).await.unwrap();
+                client.write_all(&[0; 60]).await.unwrap();
+                client.write_all(&[0; 60]).await.unwrap();
                 taken
             },
             poll_fn(|cx| way.poll(cx, &mut from, &mut to)),
@@ -242,9 +242,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_copy_lets_other_tasks_run() {
-        let (mut caller, mut from) = duplex(8 << 20);
+        let (mut client, mut from) = duplex(8 << 20);
         let (mut to, _host) = duplex(8 << 20);
-        caller.write_all(&[0; 4 << 20]).await.unwrap();
+        client.write_all(&[0; 4 << 20]).await.unwrap();
         let mut way = CopyDirection::new(Bytes::new());
 
         let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
@@ -256,10 +256,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_end_gets_all_bytes() {
-        let (mut caller, mut from) = duplex(1 << 20);
+        let (mut client, mut from) = duplex(1 << 20);
         let (mut to, mut host) = duplex(8);
-        caller.write_all(&[7; 100]).await.unwrap();
-        drop(caller);
+        client.write_all(&[7; 100]).await.unwrap();
+        drop(client);
         let mut way = CopyDirection::new(Bytes::new());
 
         let (taken, ended) = tokio::join!(

@@ -17,7 +17,7 @@ pub enum KeyLocation {
     Query,
     /// Our own header.
     KeyHeader,
-    /// A header of [`FLAG_NAMES`], by its position.
+    /// A header of [`KNOWN_HEADERS`], by its position.
     Header(u8),
     /// Any other header, its name included.
     AnotherHeader,
@@ -27,7 +27,7 @@ pub enum KeyLocation {
 
 impl KeyLocation {
     /// Returns the header of this name.
-    pub(in crate::gateway) fn from_header(name: &HeaderName) -> Self {
+    pub(super) fn from_header(name: &HeaderName) -> Self {
         if is_key_header(name.as_str()) {
             return Self::KeyHeader;
         }
@@ -36,7 +36,7 @@ impl KeyLocation {
     }
 
     /// Returns the part of a target that contains a key.
-    pub(in crate::gateway) fn from_target(uri: &Uri) -> Self {
+    pub(super) fn from_target(uri: &Uri) -> Self {
         if contains_key(uri.path().as_bytes()) { Self::Path } else { Self::Query }
     }
 }

@@ -21,12 +21,12 @@ impl<B> Admitted<B> {
     }
 
     /// Returns the sender.
-    pub(in crate::gateway) fn client(&self) -> &ClientIdentity {
+    pub fn client(&self) -> &ClientIdentity {
         &self.client
     }
 
     /// Returns the head, the body, the sender, and whether the request opens a WebSocket.
-    pub(in crate::gateway) fn into_parts(self) -> (Parts, B, ClientIdentity, bool) {
+    pub fn into_parts(self) -> (Parts, B, ClientIdentity, bool) {
         (self.head, self.body, self.client, self.is_websocket)
     }
 }

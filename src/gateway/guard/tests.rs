@@ -191,7 +191,7 @@ fn a_key_that_is_not_good_is_refused_wherever_it_is_shown() {
         let refused = checked("GET", "/", &[("host", "localhost"), (name, value)]);
         refused.unwrap_err().to_string()
     };
-    // Well-formed, and nobody's.
+    // Well-formed, and of no client.
     let (key, bearer) = (UNKNOWN, format!("Bearer {UNKNOWN}"));
     for (name, value) in
         [("nexudus-proxy-key", key), ("authorization", &bearer), ("proxy-authorization", &bearer)]

@@ -92,6 +92,10 @@ fn ligature(letter: char) -> Option<&'static str> {
 }
 
 fn best_fit(letter: char) -> Option<char> {
+    best_fit_letter(letter).or_else(|| best_fit_mark(letter))
+}
+
+fn best_fit_letter(letter: char) -> Option<char> {
     Some(match letter {
         'α' => 'a',
         'ƀ' => 'b',
@@ -110,6 +114,12 @@ fn best_fit(letter: char) -> Option<char> {
         '\u{221a}' => 'v',
         'ƶ' => 'z',
         '\u{221e}' => '8',
+        _ => return None,
+    })
+}
+
+fn best_fit_mark(letter: char) -> Option<char> {
+    Some(match letter {
         '\u{2010}'..='\u{2015}'
         | '\u{2212}'
         | '\u{2500}'

@@ -1,4 +1,4 @@
-//! What each kind of client may send, and in which spellings.
+//! The requests that each kind of client may send, and their spellings.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What becomes of addresses and of values that contain the token.
+//! Addresses, and values that contain the token.
 
 use super::*;
 
