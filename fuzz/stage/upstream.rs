@@ -45,7 +45,7 @@ fn lock(shared: &Mutex<UpstreamRecord>) -> MutexGuard<'_, UpstreamRecord> {
 }
 
 impl Upstream {
-    /// Starts it.
+    /// Starts the upstream.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -83,7 +83,7 @@ impl Upstream {
         lock(&self.shared).is_logged_in = true;
     }
 
-    /// Answers the next requests for `/wild` with these bytes.
+    /// Responds to the next requests for `/wild` with these bytes.
     pub fn answers_with(&self, bytes: &[u8]) {
         let mut shared = lock(&self.shared);
         shared.wild = bytes.to_vec();

@@ -111,7 +111,7 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
-    use crate::listen::User;
+    use crate::peer::User;
 
     #[cfg(unix)]
     #[test]

@@ -106,7 +106,7 @@ fn the_policy_is_explained_as_the_daemon_holds_it() {
     assert!(explain("GET /api/secret").starts_with("refused (policy.denied): "));
     assert_eq!(
         explain("GET /api/other"),
-        format!("allowed: callers without a key may read it\n{by}")
+        format!("allowed: clients without a key may read it\n{by}")
     );
     let json = home.run("policy explain POST /api/x --json");
     assert!(json.contains("\"judged\": \"daemon\""), "{json}");

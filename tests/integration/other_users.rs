@@ -273,6 +273,6 @@ impl Stranger {
     }
 }
 
-const TURNED_AWAY: &str = "connections are turned away: too many are open";
+const TURNED_AWAY: &str = "connections rejected: too many are open";
 
 const NOBODY: u32 = 65534;

@@ -160,7 +160,7 @@ async fn a_refusal_is_logged_with_its_code_and_its_caller_and_moves_no_cursor() 
 
     let own = nix::unistd::geteuid().as_raw();
     for (code, shown) in [("guard.host", "evil.example"), ("guard.origin", "x9b2J")] {
-        let line = daemon.wait_for_log(|line| line["message"] == "refused a caller").await;
+        let line = daemon.wait_for_log(|line| line["message"] == "rejected a request").await;
         assert_eq!((&line["code"], &line["uid"]), (&code.into(), &own.into()), "{line}");
         assert!(line.to_string().contains(shown), "{line}");
         assert!(!line.to_string().contains(['\u{1b}', '\u{9b}']), "{line}");

@@ -19,7 +19,8 @@ use serde_json::json;
 
 use self::table::{ALLOWED_METHODS, ProblemSpec, problem_for};
 use super::body::ProxyBody;
-use super::{Error, guard};
+use super::error::Error;
+use super::guard;
 use crate::config::{Limits, with_profile_flag};
 use crate::listen::{Rejection, Rejections, insert_sandbox_headers};
 use crate::session::UnauthorizedCause;

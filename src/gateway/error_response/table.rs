@@ -12,7 +12,8 @@ use http::header::{ALLOW, SEC_WEBSOCKET_VERSION};
 use http::{HeaderName, StatusCode};
 
 use crate::clients::QuotaError;
-use crate::gateway::{Error, guard, policy};
+use crate::gateway::error::Error;
+use crate::gateway::{guard, policy};
 use crate::throttle;
 use crate::upstream::{BodyError, Retry};
 

@@ -296,7 +296,9 @@ fn system_message(error: &io::Error) -> Option<String> {
     }
 }
 
-const TOKEN_PATH: &str = "/api/token";
+/// The token endpoint of Nexudus; the gateway answers it itself.
+pub const TOKEN_PATH: &str = "/api/token";
+
 /// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
 

@@ -1,14 +1,14 @@
 //! The readings of a path by servers, written from the list in `docs/nexudus-api.md` alone.
 //!
-//! Shares nothing with the daemon: every step is tried on what every other step leaves, letter by
-//! letter and without care for what that costs, until nothing new comes of it or [`QUEUE_CAPACITY`] are found.
+//! Shares nothing with the daemon: every step is tried on the result of every other step, letter by
+//! letter and whatever that costs, until there is no new result or [`MAX_PATHS`] are found.
 
 use std::collections::{HashSet, VecDeque};
 
 /// A path as a server routes it: segments in lower case.
 pub type Segments = Vec<String>;
 
-/// Returns the readings of a path; of one that has more than [`QUEUE_CAPACITY`], the nearest.
+/// Returns the interpretations of a path, the nearest [`MAX_PATHS`] if there are more.
 pub fn interpretations(path: &str) -> Vec<Segments> {
     let mut queue = VecDeque::from([path.to_owned()]);
     let mut seen = HashSet::from([path.to_owned()]);
@@ -18,7 +18,7 @@ pub fn interpretations(path: &str) -> Vec<Segments> {
         let steps = [decoded, slashed, spelt, without_query, without_parameters, resolved, trimmed];
         let next = steps.iter().flat_map(|step| step(&path)).chain(without_cookieless(&path));
         for next in next {
-            if seen.len() < MOST && seen.insert(next.clone()) {
+            if seen.len() < MAX_PATHS && seen.insert(next.clone()) {
                 queue.push_back(next);
             }
         }
@@ -28,8 +28,8 @@ pub fn interpretations(path: &str) -> Vec<Segments> {
     all
 }
 
-/// Says whether a route of these segments is asked for: `**` stands for any number of them, `*` at the
-/// end of one for any letters. An extension chooses a format only.
+/// Says whether segments match a route: `**` stands for any number of segments, `*` at the end of one
+/// for any letters. An extension only selects a format.
 pub fn is_route(route: &[&str], segments: &[String]) -> bool {
     match (route, segments) {
         ([], []) => true,
@@ -50,8 +50,8 @@ pub fn is_route(route: &[&str], segments: &[String]) -> bool {
     }
 }
 
-/// Every `%74` and `%u0074` is the byte or letter that it stands for. What is not UTF-8 then is read
-/// as Latin letters, without what is broken, and with long forms taken for short ones.
+/// Decodes every `%74` and `%u0074`. Bytes that are not UTF-8 are read as Latin letters, without broken
+/// ones, and with overlong forms decoded.
 fn decoded(path: &str) -> Vec<String> {
     let mut bytes = vec![];
     let mut rest = path;
@@ -254,5 +254,5 @@ fn keyed(path: &str) -> Segments {
     all
 }
 
-/// More than the daemon looks at, so that a path of which it gives up is not always given up here.
-const MOST: usize = 1_000;
+/// More than the daemon examines, so that this module examines paths that the daemon gives up on.
+const MAX_PATHS: usize = 1_000;
