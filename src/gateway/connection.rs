@@ -26,8 +26,8 @@ use super::{Gateway, error_response};
 use crate::clients::loggable_path;
 use crate::config::Limits;
 use crate::listen::{
-    ConnectionLimiter, ConnectionPermit, ConnectionState, DrainSignal, Rejections, ServerIo, Stream,
-    Timeouts,
+    ConnectionLimiter, ConnectionPermit, ConnectionState, DrainSignal, Rejections, ServerIo,
+    Stream, Timeouts,
 };
 use crate::peer::{Peer, PeerAccess};
 use crate::telemetry::{AccessEntry, RequestTiming, Telemetry};
