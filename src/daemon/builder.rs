@@ -1,6 +1,6 @@
-//! The start: what a daemon is made of, put together before any of it runs, then set going.
+//! The start of a daemon: all parts are built before any of them runs, then all are started.
 //!
-//! What only a person can repair ends it while nothing runs yet.
+//! So an error that only a person can repair ends the start while nothing runs yet.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 use crate::upstream::{self, HttpProxy, Resolver};
 
-/// A daemon that does not run yet.
+/// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
     lock: profile_lock::ProfileLock,
     facts: ServerInfo,
@@ -43,7 +43,7 @@ pub(super) struct DaemonBuilder {
     reserved: Vec<listen::PortReservation>,
 }
 
-/// What is made of the configuration alone: what cannot be, only a person can repair.
+/// What is built from the configuration alone.
 pub(super) struct Prepared {
     tls: Arc<rustls::ClientConfig>,
     users: UserAcl,
@@ -51,7 +51,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Makes it; opens nothing and changes nothing.
+    /// Checks and builds it. Opens and changes nothing.
     pub(super) fn from_config(config: &Config) -> Result<Self, Error> {
         let listen = &config.listen;
         let hosts = config.hosts.iter().map(|host| &host.origin);
@@ -67,7 +67,7 @@ impl Prepared {
 }
 
 impl DaemonBuilder {
-    /// Puts them together.
+    /// Opens the sockets and builds the parts.
     pub(super) fn new(config: &Config, paths: &Paths, setting: Deps) -> Result<Self, Error> {
         let Deps { clock, credentials } = setting;
         let Prepared { tls, users, operators } = Prepared::from_config(config)?;
@@ -114,7 +114,7 @@ impl DaemonBuilder {
         })
     }
 
-    /// Sets them going. When it returns, requests are answered.
+    /// Starts the parts. When this returns, every request gets a response.
     pub(super) fn start(self, config: &Config, paths: &Paths) -> Result<Daemon, Error> {
         let (drain, draining) = DrainController::new();
         let record = Arc::<Telemetry>::default();
@@ -158,9 +158,9 @@ impl DaemonBuilder {
         let control = ControlPlane::start(self.admin, &surface, &self.session, upstreams, &record)
             .map_err(Error::DataPlane)?;
         for half in self.credentials.incomplete_sources() {
-            tracing::warn!(error = %half, "a source with half a login is passed over");
+            tracing::warn!(error = %half, "a source with an incomplete login is skipped");
         }
-        // Last, as nobody would end them after an error; what they are told meanwhile waits.
+        // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let keeper = tokio::spawn(self.keeper.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
         let Self { access: callers, routes: lanes, .. } = self;
@@ -194,7 +194,7 @@ impl DaemonBuilder {
     }
 }
 
-/// Binds every place, or takes those that the service manager has opened; says which it was.
+/// Opens every socket, or takes those that the service manager has opened; returns which it was.
 fn bind_listeners(
     config: &Config,
     paths: &Paths,
@@ -208,12 +208,12 @@ fn bind_listeners(
     if let Err(error) = listen::restrict_dir(&paths.runtime)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, "the sockets' directory may be open to more users than named");
+        tracing::warn!(%error, "more users than configured may have access to the directory of the sockets");
     }
     Ok((places, admin, is_activated))
 }
 
-/// What the admin surface tells of us for as long as we run.
+/// Returns what the admin surface reports unchanged for as long as the daemon runs.
 fn server_info(
     config: &Config,
     paths: &Paths,

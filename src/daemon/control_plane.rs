@@ -1,4 +1,4 @@
-//! The admin surface's places and tasks, and the counting that goes on beside requests.
+//! The admin surface's sockets and tasks, and the tasks that watch the session.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::session::{Session, SessionState};
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
 
-/// Where the admin surface listens.
+/// The sockets of the admin surface.
 #[derive(Debug)]
 pub(super) struct AdminListeners {
     bound: Vec<BoundSocket>,
 }
 
 impl AdminListeners {
-    /// Binds them, or takes those that the service manager has opened.
+    /// Opens the sockets, or takes those that the service manager has opened.
     pub(super) fn bind(
         config: &Config,
         paths: &Paths,
@@ -36,9 +36,9 @@ impl AdminListeners {
             };
             match listen::bind_unix(&paths.admin_socket(), opening) {
                 Ok(place) => bound.push(place),
-                // Requests can be served without it, and no key names another place for it.
+                // Requests can be served without the admin socket, and no key configures its path.
                 Err(error @ listen::Error::SocketPath { .. }) => {
-                    tracing::warn!(%error, "there is no admin socket: commands will not find us");
+                    tracing::warn!(%error, "there is no admin socket: commands will not find this daemon");
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -62,12 +62,12 @@ impl AdminListeners {
     }
 }
 
-/// Serves the admin surface, until dropped.
+/// The tasks of the control plane, until dropped.
 #[derive(Debug)]
 pub(super) struct ControlPlane(JoinSet<()>);
 
 impl ControlPlane {
-    /// Starts on the runtime that this is called on.
+    /// Starts the tasks on the current runtime.
     pub(super) fn start(
         places: AdminListeners,
         admin: &Admin,
@@ -84,14 +84,14 @@ impl ControlPlane {
         Ok(Self(tasks))
     }
 
-    /// Ends every connection (what watches sees the daemon's end) and removes the socket.
+    /// Closes every connection, so that their clients see the daemon's end, and removes the socket.
     pub(super) async fn stop(&mut self) {
         self.0.shutdown().await;
     }
 }
 
 async fn accept(mut listener: listen::Listener, admin: Admin) {
-    // Dropped with this task, and its connections with it.
+    // Connections end with this task.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -108,7 +108,7 @@ async fn count_renewals(session: Session, record: Arc<Telemetry>) {
     let mut known = 0;
     while changes.changed().await.is_ok() {
         let view = session.status();
-        // The first one may be the saved one.
+        // The first token may be the saved one.
         let is_new = known > 0 || view.age.is_some_and(|age| age < MAX_NEW_TOKEN_AGE);
         if view.generation > known && is_new {
             record.metrics.count_renewal();
@@ -117,7 +117,8 @@ async fn count_renewals(session: Session, record: Arc<Telemetry>) {
     }
 }
 
-/// Closes the connections that have carried a token once a person wants it gone.
+/// Closes upstream connections that have carried a token after a logout, a lock or a change of the
+/// account.
 async fn close_on_logout(session: Session, upstreams: Vec<Upstream>) {
     let mut changes = session.subscribe();
     let mut owner = TokenOwner::default();
@@ -132,7 +133,7 @@ async fn close_on_logout(session: Session, upstreams: Vec<Upstream>) {
     }
 }
 
-/// Whose token it is that connections carry.
+/// The account of the token that connections carry.
 #[derive(Debug, Default)]
 struct TokenOwner {
     is_closed: bool,
@@ -140,7 +141,7 @@ struct TokenOwner {
 }
 
 impl TokenOwner {
-    /// Says whether the token has just become nobody's, or another's.
+    /// Says whether the session was just closed, or the account changed.
     fn has_changed(&mut self, state: SessionState, account: Option<&str>) -> bool {
         let is_shut = matches!(state, SessionState::Locked | SessionState::NotLoggedIn);
         let was_shut = std::mem::replace(&mut self.is_closed, is_shut);
@@ -150,7 +151,7 @@ impl TokenOwner {
     }
 }
 
-/// Splits what was handed over by kind: sockets of one kind replace what is configured of it.
+/// Splits the inherited sockets by kind: those of one kind replace the configured ones.
 pub(super) fn split_inherited(
     inherited: Inherited,
 ) -> (Vec<BoundSocket>, Vec<BoundSocket>, Vec<BoundSocket>) {
@@ -158,7 +159,7 @@ pub(super) fn split_inherited(
     (tcp, unix, inherited.admin)
 }
 
-/// The age of a token that was not read from the file.
+/// Oldest first token that counts as new, and not as read from the file.
 const MAX_NEW_TOKEN_AGE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_closed_when_their_token_is_nobodys_or_anothers() {
+    fn connections_are_closed_when_the_session_closes_or_the_account_changes() {
         let mut owner = TokenOwner::default();
         for (state, account, has_left) in [
             (SessionState::Starting, None, false),

@@ -1,4 +1,4 @@
-//! The data path: its thread, its runtime, and the word that ends it.
+//! The data plane: the thread and the runtime that serve requests.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::gateway::{Gateway, Server};
 use crate::listen::{BoundSocket, DrainSignal, Listener};
 use crate::upstream::Upstream;
 
-/// A place to listen on, and who answers there at the moment.
+/// A socket, and the gateway that serves it at the moment.
 pub(super) type DataListener = (BoundSocket, Arc<ArcSwap<Gateway>>);
 
-/// The running data path.
+/// The running data plane.
 #[derive(Debug)]
 pub(super) struct DataPlane {
     thread: JoinHandle<()>,
@@ -23,7 +23,7 @@ pub(super) struct DataPlane {
 }
 
 impl DataPlane {
-    /// Starts the thread and waits until it listens.
+    /// Starts the thread; its sockets are open already.
     pub(super) fn start(
         routes: Vec<DataListener>,
         upstreams: Vec<Upstream>,
@@ -32,7 +32,7 @@ impl DataPlane {
         heart: HeartbeatResponder,
     ) -> io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        // Five of them at most ask the user database, on behalf of whoever connects.
+        // At most five of them read the user database, on behalf of connecting peers.
         let runtime = runtime.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
         let watched = {
             let _inside = runtime.enter();
@@ -53,17 +53,17 @@ impl DataPlane {
                     tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
                 }
                 drop((connections, draining));
-                // Dropped or told: either way this path is over.
+                // A message or a dropped sender: both end the data plane.
                 ended.await.ok();
             });
-            // What still runs is aborted with its runtime; a stuck name look-up is not waited for.
+            // Tasks end with their runtime, without waiting for a stuck name look-up.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("data".to_owned()).spawn(serve)?;
         Ok(Self { thread, end })
     }
 
-    /// Ends it and waits for that.
+    /// Ends the thread, and waits for its end.
     pub(super) async fn stop(self) {
         self.end.send(()).ok();
         let joined = tokio::task::spawn_blocking(move || self.thread.join());
@@ -93,5 +93,5 @@ async fn accept(
     }
 }
 
-/// The service unit allows 64 tasks in all.
+/// Most blocking threads: the service unit allows 64 threads in all.
 const MAX_BLOCKING_THREADS: usize = 8;

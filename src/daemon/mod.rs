@@ -1,11 +1,12 @@
-//! From a configuration to a running daemon and back: what starts first, what stops last.
+//! From a configuration to a running daemon and back: the order of start and stop.
 //!
-//! Start: the profile's lock, the trust anchors, the listeners (a port in use ends it here), the
-//! session's keeper, the data path. Stop: no new connections, requests in flight, the data path,
-//! the keeper once the newest token pair is durable, the lock.
+//! Start: the trust anchors, the profile's lock, the listeners (a port in use is an error here), the
+//! data plane, the control plane, the session's task. Stop: no new connections, the requests in
+//! flight, the data plane, the session's task once the newest token pair is durable, the admin
+//! surface, the lock.
 //!
-//! The caller's runtime is the control runtime: session and name resolution run there. The data
-//! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
+//! The session, name resolution and the admin surface run on the runtime that starts the daemon. The
+//! data plane has a thread and a runtime of its own, so that nothing slow delays a request.
 
 #[cfg(target_os = "linux")]
 pub mod landlock;
@@ -54,7 +55,7 @@ pub use self::profile_lock::{ProfileLock, lock_profile};
 pub use self::run_proxy::RunProxy;
 pub use self::standalone::{StandaloneSession, token_client};
 
-/// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
+/// A running daemon. Dropping it aborts requests in flight; [`Daemon::stop`] lets them finish.
 #[derive(Debug)]
 pub struct Daemon {
     addresses: Vec<SocketAddr>,
@@ -79,29 +80,28 @@ pub struct Daemon {
     _lock: ProfileLock,
 }
 
-/// What may be other than the configuration says: time, and the login.
+/// The dependencies that tests replace: the clock and the login.
 #[derive(Debug)]
 pub struct Deps {
-    /// What time it is.
+    /// The source of time.
     pub clock: Clock,
-    /// Who logs in.
+    /// The source of the login.
     pub credentials: Credentials,
 }
 
 impl Deps {
-    /// Takes both as the system and the configuration have them.
+    /// Takes the system's clock and the configured login.
     pub fn from_config(config: &Config, paths: &Paths) -> Self {
         Self { clock: Clock::system(), credentials: credentials(config, paths) }
     }
 }
 
-/// Returns where the login for the configured origin is read.
+/// Returns the sources of the login for the configured origin.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
     Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
 }
 
-/// Says whether a daemon would start with this configuration, as far as that can be told without
-/// starting one: its users, its trust anchors, its proxy.
+/// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.
 ///
 /// # Errors
 ///
@@ -119,16 +119,16 @@ pub enum Error {
         /// The profile.
         profile: String,
     },
-    /// Whoever serves this profile cannot be called.
-    #[error("the daemon that serves the profile `{profile}` cannot be called: {why}")]
+    /// The process that serves this profile cannot be connected to.
+    #[error("could not connect to the daemon that serves the profile `{profile}`: {why}")]
     Unreachable {
         /// The profile.
         profile: String,
         /// Why.
         why: &'static str,
     },
-    /// The process that serves this profile asks another upstream.
-    #[error("{} asks {serving}, and {wanted} is configured here", describe_server(profile, *run))]
+    /// The process that serves this profile has another upstream.
+    #[error("{} has the upstream {serving}, but {wanted} is configured here", describe_server(profile, *run))]
     OtherUpstream {
         /// The profile.
         profile: String,
@@ -139,7 +139,7 @@ pub enum Error {
         /// The process, if it is a `run`.
         run: Option<u32>,
     },
-    /// A person has stopped what this process serves.
+    /// A person has stopped the daemon of this `run`.
     #[error("it was stopped")]
     Stopped,
     /// The state directory cannot be used.
@@ -151,14 +151,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Nobody can be believed.
+    /// The trust anchors cannot be used.
     #[error(transparent)]
     Trust(#[from] upstream::TlsConfigError),
-    /// A place could not be listened on.
+    /// A socket could not be opened.
     #[error(transparent)]
     Listen(#[from] listen::Error),
-    /// Nor what another key than `listen.tcp` names.
-    #[error("could not listen where {key} says")]
+    /// An address of another key than `listen.tcp` could not be opened.
+    #[error("could not listen on the address of {key}")]
     ListenAt {
         /// The key.
         key: &'static str,
@@ -167,18 +167,18 @@ pub enum Error {
         source: listen::Error,
     },
     /// Neither an address nor a socket is configured.
-    #[error("there is nothing to listen on")]
+    #[error("no address and no socket to listen on is configured")]
     NoListeners,
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
-    /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
+    /// `upstream.proxy`, or the environment variable that it selects, names no usable proxy.
     #[error("could not use the proxy of upstream.proxy")]
     Proxy(#[from] upstream::HttpProxyError),
-    /// The daemon's own HTTP client could not be made.
-    #[error("could not make the client for the token endpoint")]
+    /// The daemon's own HTTP client could not be created.
+    #[error("could not create the HTTP client for the token endpoint")]
     Client(#[source] reqwest::Error),
-    /// The system gave no thread, or no runtime for it.
+    /// The system provided no thread or no runtime.
     #[error("could not start the data path")]
     DataPlane(#[source] io::Error),
 }
@@ -191,16 +191,16 @@ fn describe_server(profile: &str, run: Option<u32>) -> String {
 }
 
 impl Daemon {
-    /// Starts everything. When it returns, requests are answered, if only with a 503.
+    /// Starts a daemon. When this returns, every request gets a response, if only a 503.
     ///
     /// # Errors
     ///
-    /// Everything that only a person can repair; nothing is left running then.
+    /// Everything that only a person can repair; nothing is left running.
     pub async fn start(config: &Config, paths: &Paths, setting: Deps) -> Result<Self, Error> {
         DaemonBuilder::new(config, paths, setting)?.start(config, paths)
     }
 
-    /// Returns the TCP addresses of the API, at least one unless only the socket is listened on.
+    /// Returns the TCP addresses of the API; none if only the unix socket is configured.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -215,7 +215,7 @@ impl Daemon {
         self.socket.as_deref()
     }
 
-    /// Returns the TCP address of the admin surface, if it has one.
+    /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
@@ -225,7 +225,7 @@ impl Daemon {
         &self.session
     }
 
-    /// Returns the budget of the API.
+    /// Returns the throttle of the API.
     pub fn throttle(&self) -> &Throttle {
         &self.throttle
     }
@@ -235,15 +235,15 @@ impl Daemon {
         &self.clients
     }
 
-    /// Returns how many requests are being answered.
+    /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.drain.in_flight()
     }
 
-    /// Stops: lets requests in flight finish for `limit`, then answers them with a 503, then ends.
+    /// Stops the daemon. Requests in flight may take `limit` to finish; the others get a 503.
     pub async fn stop(mut self, limit: Duration) {
         self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
-        // Nothing can be reloaded any more; what is held for that would keep the drain waiting.
+        // There are no reloads any more, and what a reload needs would keep the drain from ending.
         self.reload_state = None;
         self.drain.begin();
         if !self.drain.wait_closed(limit).await {
@@ -268,5 +268,5 @@ impl Drop for Daemon {
     }
 }
 
-/// How long a 503 may take to be written, once the time to finish is over.
+/// Longest time to write a 503 after the drain's limit.
 const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,10 +1,10 @@
-//! The process as a whole: what it may do, and when it must end.
+//! The process as a whole: hardening and signals.
 
 use std::io;
 
 /// Keeps secrets out of core dumps and away from debuggers, and raises the bound on open files.
 ///
-/// Failing is logged and not fatal: a container may forbid any of it.
+/// A failure is logged and not fatal: a container may forbid any of these.
 pub fn harden() {
     #[cfg(unix)]
     {
@@ -15,13 +15,13 @@ pub fn harden() {
                 if cfg!(target_os = "macos") { most.min(MACOS_MAX_OPEN_FILES) } else { most };
             setrlimit(Resource::RLIMIT_NOFILE, files, most)
         });
-        warn_on_error("the bound on open files stays low", files);
+        warn_on_error("the limit on open files stays low", files);
     }
     #[cfg(target_os = "linux")]
     warn_on_error("debuggers can attach", nix::sys::prctl::set_dumpable(false));
 }
 
-/// How many files macOS lets a process open (`OPEN_MAX`), though it calls the bound unlimited.
+/// Most files that macOS lets a process open (`OPEN_MAX`), though it reports no limit.
 #[cfg(unix)]
 const MACOS_MAX_OPEN_FILES: u64 = 10_240;
 
@@ -32,10 +32,10 @@ fn warn_on_error(consequence: &'static str, outcome: nix::Result<()>) {
     }
 }
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// To end; its name.
+    /// To end. The signal's name.
     End(&'static str),
     /// To read the configuration again.
     Reload,
@@ -53,7 +53,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens for them from now on.
+    /// Catches the signals from now on.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> Signal {
         #[cfg(unix)]
         tokio::select! {
@@ -123,7 +123,7 @@ impl ForwardedSignals {
         Ok(Self {})
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> ReceivedSignal {
         #[cfg(unix)]
         {

@@ -1,7 +1,7 @@
-//! What changes while the daemon runs: validated as a whole, then swapped at once.
+//! The reload: a new configuration is validated as a whole, then swapped in at once.
 //!
-//! Connections, the token and the upstream's connections stay. A key that cannot be changed keeps
-//! its old value, and is named.
+//! Local connections, the token and upstream connections stay. A key that cannot be changed keeps
+//! its old value, and is reported.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::upstream::Upstream;
 /// What a reload needs.
 #[derive(Debug)]
 pub(super) struct ReloadState {
-    /// What is in effect.
+    /// The configuration in effect.
     pub(super) config: Config,
     pub(super) access: AccessSources,
     pub(super) routes: Vec<Route>,
     pub(super) connections: Arc<ArcSwap<Server>>,
 }
 
-/// One origin, its local addresses, and what answers there at the moment.
+/// One upstream origin, its local addresses, and the gateway that serves them at the moment.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) throttle: Throttle,
@@ -43,7 +43,7 @@ pub(super) enum ReloadError {
     /// A value cannot be used.
     #[error(transparent)]
     Daemon(#[from] Error),
-    /// The level is none.
+    /// The log level is not valid.
     #[error(transparent)]
     Log(#[from] telemetry::Error),
     /// The daemon is stopping.
@@ -52,11 +52,11 @@ pub(super) enum ReloadError {
 }
 
 impl Daemon {
-    /// Takes over what can be changed of `config`, and says what cannot. On an error all is as it
-    /// was.
+    /// Applies the keys of `config` that can be changed, and returns those that cannot. An error
+    /// changes nothing.
     pub(super) fn reload(&mut self, config: &Config) -> Result<ReloadResult, ReloadError> {
         let live = self.reload_state.as_mut().ok_or(ReloadError::Stopping)?;
-        // What takes a restart must not end with it.
+        // A key that needs a restart must not make that restart fail.
         super::check(config)?;
         let changed = KEYS.iter().filter(|entry| entry.differs(&live.config, config));
         let (applied, restart): (Vec<&Key>, Vec<&Key>) =
@@ -94,7 +94,7 @@ impl Daemon {
     }
 }
 
-/// The keys that a reload can change. `limits.connections` counts what is open already.
+/// The keys that a reload can change. `limits.connections` is not one: it counts open connections.
 const RELOADABLE_KEYS: &[&str] = &[
     "upstream.user_agent",
     "upstream.trace",
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reload_changes_are_keys() {
+    fn every_reloadable_key_exists() {
         for name in RELOADABLE_KEYS {
             assert!(KEYS.iter().any(|entry| entry.path() == *name), "{name}");
         }

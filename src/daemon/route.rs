@@ -1,4 +1,4 @@
-//! From the configuration to what answers: the places to listen on, and a gateway for each origin.
+//! The routes of the data plane: the sockets, and a gateway for each upstream origin.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::telemetry::UpstreamErrors;
 use crate::throttle::Throttle;
 use crate::upstream::{BodyBuffer, HttpProxy, Resolver, Upstream, UpstreamOptions};
 
-/// Everything that is listened on, bound before anything runs.
+/// The sockets of the data plane, opened before anything runs.
 pub(super) struct Listeners {
     pub(super) own: Vec<BoundSocket>,
     pub(super) hosts: Vec<Vec<BoundSocket>>,
@@ -29,7 +29,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what is configured, but takes `tcp` and `unix`, where there are any, in its place.
+    /// Opens the configured sockets. `tcp` and `unix`, unless empty, take the place of those.
     pub(super) fn bind(
         config: &Config,
         paths: &Paths,
@@ -92,20 +92,20 @@ pub(super) fn unix_path(place: &BoundSocket) -> Option<PathBuf> {
     place.path().map(Path::to_owned)
 }
 
-/// Who may call: what a reload leaves as it is.
+/// The users and clients with access: a reload changes neither.
 #[derive(Debug)]
 pub(super) struct AccessSources {
     pub(super) users: UserAcl,
     pub(super) clients: Clients,
 }
 
-/// What every route is made of.
+/// What every route is built from.
 pub(super) struct RouteBuilder<'a> {
     pub(super) config: &'a Config,
     pub(super) session: &'a Session,
     pub(super) callers: &'a AccessSources,
-    /// The budget of the API. Another host has one of its own: its throttle answers hold up
-    /// nobody here.
+    /// The throttle of the API. Every `[[host]]` has one of its own, so that its throttle responses
+    /// delay no other requests.
     pub(super) throttle: &'a Throttle,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) resolver: Resolver,
@@ -113,7 +113,7 @@ pub(super) struct RouteBuilder<'a> {
 }
 
 impl RouteBuilder<'_> {
-    /// Makes what answers at these places: our own, and those of each other host.
+    /// Builds a route for the sockets of the API, and one for those of each `[[host]]`.
     pub(super) fn build(
         &self,
         own: Vec<BoundSocket>,
@@ -190,7 +190,7 @@ pub(super) fn build_gateway(
     Ok(gateway.with_server_timing(config.log.server_timing).with_profile(&config.profile))
 }
 
-/// 0 in the configuration means no bound.
+/// 0 in the configuration means no limit.
 fn zero_as_unlimited(bytes: u64) -> u64 {
     if bytes == 0 { u64::MAX } else { bytes }
 }

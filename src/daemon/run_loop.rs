@@ -1,4 +1,4 @@
-//! A running daemon's days: signals and orders, reloads, its end.
+//! The main loop of a running daemon: signals, commands, reloads, the stop.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::{Daemon, DaemonCommand, sd_notify};
 use crate::admin::api::{ErrorDetail, Lifecycle, Problem, ReloadResult, StopResult};
 use crate::config::{Error as Invalid, Sources};
 
-/// A second signal has ended it: requests may have been cut.
+/// A second signal has ended the daemon: requests may have been cut off.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped at once, because {signal} came again")]
+#[error("forced exit on second {signal}")]
 pub struct ForcedExit {
     /// Its name.
     pub signal: &'static str,
@@ -24,13 +24,13 @@ pub struct ForcedExit {
 ///
 /// # Errors
 ///
-/// [`ForcedExit`] when it was not let finish.
+/// [`ForcedExit`] if a second signal came before the requests in flight were finished.
 pub async fn run(
     mut daemon: Daemon,
     sources: Option<&Sources>,
     signals: &mut Signals,
 ) -> Result<(), ForcedExit> {
-    // Dropped at the end: the watchdog is fed while requests in flight finish.
+    // Dropped at the end: the watchdog needs its signal also while requests in flight finish.
     let mut beside = JoinSet::new();
     beside.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
     let words = beside.spawn(sd_notify::watch_status(daemon.session.clone()));
@@ -55,7 +55,7 @@ pub async fn run(
     }
 }
 
-/// Does what is asked for; returns the reason to end.
+/// Executes commands until one stops the daemon; returns the reason to stop.
 async fn run_until_stop(
     daemon: &mut Daemon,
     sources: Option<&Sources>,
@@ -65,7 +65,7 @@ async fn run_until_stop(
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::End(name) => return name,
-                // Who sends a signal reads the log.
+                // The result of a reload by signal is in the log.
                 Signal::Reload => drop(reload(daemon, sources)),
             },
             Some(order) = daemon.commands.recv() => match order {
@@ -82,7 +82,7 @@ async fn run_until_stop(
     }
 }
 
-/// Waits for somebody to lose patience.
+/// Waits for a second signal to end.
 async fn second_signal(signals: &mut Signals) -> &'static str {
     let begun = Instant::now();
     loop {
@@ -93,7 +93,7 @@ async fn second_signal(signals: &mut Signals) -> &'static str {
     }
 }
 
-/// Reads the configuration again and takes over what can be changed.
+/// Reads the configuration again and applies what can be changed.
 fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<ReloadResult, Box<Problem>> {
     sd_notify::reloading();
     daemon.runtime_state.send_modify(|now| now.lifecycle = Lifecycle::Reloading);
@@ -155,6 +155,6 @@ fn no_run() -> Box<Problem> {
     Box::new(Problem::new(http::StatusCode::CONFLICT, "daemon.serving", detail))
 }
 
-/// Signals that come as close as this are one: `timeout` signals the process and then its group, and
-/// a terminal and a shell may both pass on one Ctrl-C.
+/// Signals within this time count as one: `timeout` signals the process and then its group, and a
+/// terminal and a shell may both forward one Ctrl-C.
 const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_secs(1);

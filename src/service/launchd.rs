@@ -1,4 +1,4 @@
-//! launchd: the agent of `launchd/`, and `launchctl`.
+//! launchd: the agent in `launchd/`, and `launchctl`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) struct Launchd {
     label: String,
     home: PathBuf,
     domain: String,
-    /// How long an end may take.
+    /// How long the daemon may take to stop.
     stop_timeout: Duration,
 }
 
@@ -37,7 +37,7 @@ impl Launchd {
     }
 
     pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
-        // launchd makes neither.
+        // launchd creates neither.
         for directory in [&subject.runtime_dir, &self.home.join("Library/Logs")] {
             secure_fs::create_dir(directory)
                 .map_err(|source| Error::File { path: directory.clone(), source })?;
@@ -46,7 +46,7 @@ impl Launchd {
         if is_other {
             self.stop(tell)?;
         }
-        // One that a person has disabled would not be loaded.
+        // launchd does not load an agent that a person has disabled.
         self.launchctl(["enable", &self.target()]).run(tell)?;
         self.start(tell)
     }
@@ -64,13 +64,13 @@ impl Launchd {
         self.launchctl(["kickstart", &self.target()]).run(tell)
     }
 
-    /// Unloads it: as long as launchd has its sockets, a request would start it again.
+    /// Unloads the agent: while launchd has its sockets, a request would start it again.
     pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
         if self.print_loaded()?.is_none() {
             return Ok(());
         }
         self.launchctl(["bootout", &self.target()]).run(tell)?;
-        // It returns before the process has ended, and until then nothing of the name can be loaded.
+        // The command returns before the process has ended. Until then no agent of this label loads.
         let deadline = Instant::now() + self.stop_timeout;
         while self.print_loaded()?.is_some() && Instant::now() < deadline {
             std::thread::sleep(UNLOAD_POLL_INTERVAL);
@@ -107,7 +107,7 @@ impl Launchd {
         self.home.join("Library/LaunchAgents").join(format!("{}.plist", self.label))
     }
 
-    /// Returns what launchd knows of it, if it is loaded.
+    /// Returns what `launchctl print` says of the agent, if the agent is loaded.
     fn print_loaded(&self) -> Result<Option<String>, Error> {
         let (is_loaded, printed) = self.launchctl(["print", &self.target()]).output()?;
         Ok(is_loaded.then_some(printed))
@@ -125,7 +125,7 @@ impl Launchd {
         ServiceCommand::new(["launchctl"]).args(words)
     }
 
-    /// Puts into the agent what is this installation's own.
+    /// Returns the agent with the paths, arguments and sockets of this installation.
     fn render(&self, subject: &ServiceSpec) -> String {
         let program = subject.program.display().to_string();
         let words = std::iter::once(program.as_str())
@@ -185,8 +185,8 @@ fn indent(text: String) -> String {
     text.lines().map(|line| format!("\t{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Puts `value` in the place of what follows a key: a line of its own, or all up to the line that
-/// closes it, which stands as far to the right.
+/// Replaces the value after a key: one line, or all lines up to the closing tag with the same
+/// indentation.
 fn replace_value(text: &str, key: &str, value: &str) -> String {
     let key = format!("<key>{key}</key>");
     let mut out = String::with_capacity(text.len());
@@ -209,7 +209,7 @@ fn replace_value(text: &str, key: &str, value: &str) -> String {
     out
 }
 
-/// What comes after the drain: a token request under way (30 s) and its write, with room.
+/// Time after the drain: a token request in flight (30 s) and its write, with room.
 const STOP_MARGIN: Duration = Duration::from_secs(40);
 
 const MIN_STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shipped_is_what_is_installed() {
+    fn the_installed_agent_is_the_shipped_one() {
         let subject = ServiceSpec::shipped(None);
 
         assert_eq!(Launchd::new(&subject).render(&subject), SHIPPED);
     }
 
     #[test]
-    fn the_shipped_agent_is_a_property_list_with_the_keys_that_launchd_knows() {
+    fn the_shipped_agent_is_a_property_list_of_known_keys() {
         let agent = parsed(SHIPPED);
 
         assert_eq!(agent["Label"], "nexudus-proxy");
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
+    fn an_agent_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
         let subject = ServiceSpec {
             program: "/Users/ana/R & D/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(parsed(&Launchd::new(&subject).render(&subject)), expected);
     }
 
-    /// Reads it with Python's own parser, which refuses what is no property list.
+    /// Reads the agent with Python's parser, which refuses anything but a property list.
     fn parsed(text: &str) -> Value {
         const READ: &str = "import json, plistlib, sys\n\
             print(json.dumps(plistlib.load(sys.stdin.buffer, fmt=plistlib.FMT_XML)))";
@@ -305,7 +305,7 @@ mod tests {
         let mut python = python.spawn().expect("python3 is there");
         python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = python.wait_with_output().unwrap();
-        assert!(output.status.success(), "no property list:\n{text}");
+        assert!(output.status.success(), "not a property list:\n{text}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }

@@ -1,4 +1,4 @@
-//! systemd: the units of `systemd/`, and `systemctl`, `journalctl` and `loginctl`.
+//! systemd: the units in `systemd/`, and `systemctl`, `journalctl` and `loginctl`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,16 @@ use super::{
     write_file,
 };
 
-/// The units of one profile, of this user or of the machine.
+/// The units of one profile, for this user or for the machine.
 #[derive(Debug)]
 pub(super) struct Systemd {
     system: bool,
     directory: PathBuf,
-    /// `@work` for another profile than the usual one, between a unit's name and its kind.
+    /// `@work` for another profile than the default one, between a unit's name and its kind.
     instance: String,
 }
 
-/// A unit as it is shipped, for a person and for the machine.
+/// A unit as shipped, for a user and for the machine.
 struct Unit {
     stem: &'static str,
     kind: &'static str,
@@ -107,7 +107,7 @@ impl Systemd {
             listening: of(&data, "ActiveState") == "active",
             state: of(&service, "ActiveState"),
             pid,
-            // What it said last outlives it.
+            // systemd keeps the last status text of a process that has ended.
             says: some(of(&service, "StatusText")).filter(|_| pid.is_some()),
             result: some(of(&service, "Result")).filter(|result| result != "success"),
         })
@@ -131,7 +131,7 @@ impl Systemd {
         let uid = own_uid().to_string();
         let asked =
             ServiceCommand::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
-        // A user who is not logged in has none to show, unless they linger.
+        // `loginctl` shows no user who is not logged in, unless they linger.
         asked.output().ok().map(|(_, said)| said.trim() == "yes")
     }
 
@@ -139,9 +139,9 @@ impl Systemd {
         [&SERVICE, &DATA, &ADMIN].map(|unit| self.path(unit)).to_vec()
     }
 
-    /// Says whether systemd answers, the user's own where that is what is meant.
+    /// Checks that systemd responds: the user's own, or the machine's.
     fn require_systemd(&self) -> Result<(), Error> {
-        // As `sd_booted(3)` tells it; the answer below is the same for two different causes.
+        // As in `sd_booted(3)`: `systemctl` prints the same for two different causes.
         let is_booted = || Path::new("/run/systemd/system").is_dir();
         let (_, said) = self.systemctl(["is-system-running"]).output()?;
         match said.trim() {
@@ -151,16 +151,16 @@ impl Systemd {
         }
     }
 
-    /// Says whether what is put into a unit can stand there, and whether it can run the program.
+    /// Checks that the paths and words can be used in a unit, and that the unit can run the program.
     fn validate(&self, subject: &ServiceSpec) -> Result<(), Error> {
         let program = &subject.program;
         let wrong = |why| Err(Error::Path { path: program.clone(), why });
         if !program.to_str().is_some_and(is_literal) {
-            return wrong("it has characters that mean something to systemd");
+            return wrong("it has characters that are special to systemd");
         }
         let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
         if self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
-            return wrong("the system service sees no home and no temporary directory");
+            return wrong("the system service sees no home directory and no temporary directory");
         }
         let socket = match &subject.unix {
             SocketPath::At(path) => Some(path.to_string_lossy()),
@@ -173,14 +173,15 @@ impl Systemd {
         }
     }
 
-    /// Puts into a unit what is this installation's own. Comments stay as they are.
+    /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as they
+    /// are.
     fn render(&self, unit: &Unit, subject: &ServiceSpec) -> String {
         let text = if self.system { unit.system } else { unit.user };
         let mut rendered = String::with_capacity(text.len());
         let mut listens = Some(subject);
         for line in text.lines() {
             if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
-                // The first of them stands for all.
+                // All sockets of this installation take the place of the first line.
                 let listens = listens.take().map(|subject| self.listen_lines(subject, text));
                 rendered.push_str(&listens.unwrap_or_default());
                 continue;
@@ -205,7 +206,7 @@ impl Systemd {
             }
             line = line.replace("/admin.sock", &format!("/{}", self.socket("admin")));
         }
-        // Last and once: the installation's own words may hold the shipped ones.
+        // Last and once: the installed path may contain the shipped one.
         let mut parts = line.split(SHIPPED);
         let mut personal = parts.next().unwrap_or_default().to_owned();
         for after in parts {
@@ -218,7 +219,7 @@ impl Systemd {
         personal
     }
 
-    /// The places of the configuration, as lines of the unit.
+    /// Returns the sockets of the configuration as lines of the unit.
     fn listen_lines(&self, subject: &ServiceSpec, shipped: &str) -> String {
         let usual = shipped.lines().find(|line| line.ends_with("/proxy.sock"));
         let unix = match &subject.unix {
@@ -248,7 +249,8 @@ impl Systemd {
         ServiceCommand::new(["systemctl"]).args((!self.system).then_some("--user")).args(words)
     }
 
-    /// An act on all units; the sockets first, or one of them would start what is being stopped.
+    /// Returns a command for all units. The sockets come first, or one of them would start the service
+    /// that is being stopped.
     fn systemctl_all(&self, words: &[&str]) -> ServiceCommand {
         let names = [&DATA, &ADMIN, &SERVICE].map(|unit| self.name(unit));
         let words = words.iter().copied();
@@ -256,7 +258,7 @@ impl Systemd {
     }
 }
 
-/// Says whether systemd reads it as it is: no space parts it, no `%` or `$` stands for more.
+/// Says whether systemd reads a word literally: no space splits it, no `%` or `$` expands in it.
 fn is_literal(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-@:,=~".contains(c))
 }
@@ -269,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shipped_is_what_is_installed() {
+    fn the_installed_units_are_the_shipped_ones() {
         for system in [false, true] {
             let systemd = Systemd::new(&subject(None), system);
             for unit in [SERVICE, DATA, ADMIN] {
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
+    fn a_unit_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
         let subject = ServiceSpec {
             program: "/opt/np/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_beside_the_shipped_one_is_put_in_once() {
+    fn a_program_path_that_contains_the_shipped_one_is_inserted_once() {
         let program = "/usr/local/bin/nexudus-proxy-0.1.0";
         let subject = ServiceSpec {
             program: program.into(),
@@ -371,7 +373,7 @@ mod tests {
             for path in ["/home/ana/my configs/np", "/home/%u/np", "/home/ana/$np"] {
                 assert_eq!(refused(path), [(); 2].map(|()| Some(path.to_owned())));
             }
-            // Only the program has to be seen from inside the sandbox.
+            // Only the program must be visible inside the sandbox.
             assert_eq!(refused("/home/ana/np-1.2_3"), [None, None]);
         }
     }
