@@ -20,14 +20,14 @@ impl ServiceCommand {
     }
 
     /// Runs the command. Its error messages go to our standard error.
-    pub(super) fn run(self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn run(self, report: Reporter<'_>) -> Result<(), Error> {
         let line = self.text();
         let status = self.clone().command().stdout(Stdio::null()).status();
         let status = status.map_err(|source| self.spawn_error(source))?;
         if !status.success() {
             return Err(Error::Failed { line, status });
         }
-        tell(ServiceEvent::Ran(line));
+        report(ServiceEvent::Ran(line));
         Ok(())
     }
 
@@ -45,9 +45,10 @@ impl ServiceCommand {
     }
 
     pub(super) fn spawn_error(&self, source: io::Error) -> Error {
-        match source.kind() == io::ErrorKind::NotFound {
-            true => Error::NoManager,
-            false => Error::Command { line: self.text(), source },
+        if source.kind() == io::ErrorKind::NotFound {
+            Error::NoManager
+        } else {
+            Error::Command { line: self.text(), source }
         }
     }
 

@@ -23,53 +23,53 @@ pub(super) struct Launchd {
 const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
 
 impl Launchd {
-    pub(super) fn new(subject: &ServiceSpec) -> Self {
-        let label = match &subject.profile {
+    pub(super) fn new(spec: &ServiceSpec) -> Self {
+        let label = match &spec.profile {
             Some(profile) => format!("nexudus-proxy.{profile}"),
             None => "nexudus-proxy".to_owned(),
         };
         Self {
             label,
-            home: subject.home.clone(),
+            home: spec.home.clone(),
             domain: format!("gui/{}", own_uid()),
-            stop_timeout: subject.drain.saturating_add(STOP_MARGIN).max(MIN_STOP_TIMEOUT),
+            stop_timeout: spec.drain.saturating_add(STOP_MARGIN).max(MIN_STOP_TIMEOUT),
         }
     }
 
-    pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn install(&self, spec: &ServiceSpec, report: Reporter<'_>) -> Result<(), Error> {
         // launchd creates neither.
-        for directory in [&subject.runtime_dir, &self.home.join("Library/Logs")] {
+        for directory in [&spec.runtime_dir, &self.home.join("Library/Logs")] {
             secure_fs::create_dir(directory)
                 .map_err(|source| Error::File { path: directory.clone(), source })?;
         }
-        let is_other = write_file(&self.path(), &self.render(subject), tell)?;
+        let is_other = write_file(&self.path(), &self.render(spec), report)?;
         if is_other {
-            self.stop(tell)?;
+            self.stop(report)?;
         }
         // launchd does not load an agent that a person has disabled.
-        self.launchctl(["enable", &self.target()]).run(tell)?;
-        self.start(tell)
+        self.launchctl(["enable", &self.target()]).run(report)?;
+        self.start(report)
     }
 
-    pub(super) fn uninstall(&self, tell: Reporter<'_>) -> Result<(), Error> {
-        self.stop(tell)?;
-        remove_file(&self.path(), tell)
+    pub(super) fn uninstall(&self, report: Reporter<'_>) -> Result<(), Error> {
+        self.stop(report)?;
+        remove_file(&self.path(), report)
     }
 
-    pub(super) fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         if self.print_loaded()?.is_none() {
             let path = self.path().display().to_string();
-            self.launchctl(["bootstrap", &self.domain, &path]).run(tell)?;
+            self.launchctl(["bootstrap", &self.domain, &path]).run(report)?;
         }
-        self.launchctl(["kickstart", &self.target()]).run(tell)
+        self.launchctl(["kickstart", &self.target()]).run(report)
     }
 
     /// Unloads the agent: while launchd has its sockets, a request would start it again.
-    pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {
         if self.print_loaded()?.is_none() {
             return Ok(());
         }
-        self.launchctl(["bootout", &self.target()]).run(tell)?;
+        self.launchctl(["bootout", &self.target()]).run(report)?;
         // The command returns before the process has ended. Until then no agent of this label loads.
         let deadline = Instant::now() + self.stop_timeout;
         while self.print_loaded()?.is_some() && Instant::now() < deadline {
@@ -126,21 +126,21 @@ impl Launchd {
     }
 
     /// Returns the agent with the paths, arguments and sockets of this installation.
-    fn render(&self, subject: &ServiceSpec) -> String {
-        let program = subject.program.display().to_string();
+    fn render(&self, spec: &ServiceSpec) -> String {
+        let program = spec.program.display().to_string();
         let words = std::iter::once(program.as_str())
-            .chain(subject.arguments.iter().map(String::as_str))
+            .chain(spec.arguments.iter().map(String::as_str))
             .chain(["serve"]);
         let words: Vec<_> = words.map(|word| format!("\t{}", plist_string(word))).collect();
-        let suffix = subject.profile.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
+        let suffix = spec.profile.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
         let socket =
-            |stem: &str| unix_socket(&subject.runtime_dir.join(format!("{stem}{suffix}.sock")));
-        let own = match &subject.unix {
+            |stem: &str| unix_socket(&spec.runtime_dir.join(format!("{stem}{suffix}.sock")));
+        let own = match &spec.unix {
             SocketPath::Default => Some(socket("proxy")),
             SocketPath::At(path) => Some(unix_socket(path)),
             SocketPath::Off => None,
         };
-        let places = subject.tcp.iter().map(tcp_socket).chain(own).map(indent).collect::<Vec<_>>();
+        let places = spec.tcp.iter().map(tcp_socket).chain(own).map(indent).collect::<Vec<_>>();
         let log = plist_string(&self.log().display().to_string());
         let text = replace_value(SHIPPED, "Label", &plist_string(&self.label));
         let text = replace_value(&text, "ProgramArguments", &plist_array(&words));
@@ -227,9 +227,9 @@ mod tests {
 
     #[test]
     fn the_installed_agent_is_the_shipped_one() {
-        let subject = ServiceSpec::shipped(None);
+        let spec = ServiceSpec::shipped(None);
 
-        assert_eq!(Launchd::new(&subject).render(&subject), SHIPPED);
+        assert_eq!(Launchd::new(&spec).render(&spec), SHIPPED);
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn an_agent_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
-        let subject = ServiceSpec {
+        let spec = ServiceSpec {
             program: "/Users/ana/R & D/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
             home: "/Users/ana".into(),
@@ -293,7 +293,7 @@ mod tests {
             "admin": socket("/Users/ana/run/admin-work.sock"),
         });
 
-        assert_eq!(parsed(&Launchd::new(&subject).render(&subject)), expected);
+        assert_eq!(parsed(&Launchd::new(&spec).render(&spec)), expected);
     }
 
     /// Reads the agent with Python's parser, which refuses anything but a property list.

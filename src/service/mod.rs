@@ -162,7 +162,7 @@ pub enum Error {
     Failed {
         /// The command.
         line: String,
-        /// Its exit status.
+        /// The exit status.
         status: ExitStatus,
     },
 }
@@ -176,14 +176,14 @@ impl Service {
     /// # Errors
     ///
     /// [`Error::NoSystem`] and [`Error::SystemProfile`]: the service manager has no such service.
-    pub fn new(subject: ServiceSpec, system: bool) -> Result<Self, Error> {
+    pub fn new(spec: ServiceSpec, system: bool) -> Result<Self, Error> {
         let manager = match (cfg!(target_os = "macos"), system) {
             (true, true) => return Err(Error::NoSystem),
-            (true, false) => Manager::Launchd(Launchd::new(&subject)),
-            (false, true) if subject.profile.is_some() => return Err(Error::SystemProfile),
-            (false, system) => Manager::Systemd(Systemd::new(&subject, system)),
+            (true, false) => Manager::Launchd(Launchd::new(&spec)),
+            (false, true) if spec.profile.is_some() => return Err(Error::SystemProfile),
+            (false, system) => Manager::Systemd(Systemd::new(&spec, system)),
         };
-        Ok(Self { spec: subject, manager })
+        Ok(Self { spec, manager })
     }
 
     /// Writes the files and starts the service. Files that are up to date stay as they are.
@@ -191,14 +191,14 @@ impl Service {
     /// # Errors
     ///
     /// All but [`Error::NotInstalled`].
-    pub fn install(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub fn install(&self, report: Reporter<'_>) -> Result<(), Error> {
         let nowhere = self.spec.tcp.iter().find(|address| address.port() == 0);
         if let Some(address) = nowhere {
             return Err(Error::NoPort { address: *address });
         }
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.install(&self.spec, tell),
-            Manager::Launchd(launchd) => launchd.install(&self.spec, tell),
+            Manager::Systemd(systemd) => systemd.install(&self.spec, report),
+            Manager::Launchd(launchd) => launchd.install(&self.spec, report),
         }
     }
 
@@ -207,13 +207,13 @@ impl Service {
     /// # Errors
     ///
     /// [`Error::ConfigFile`], and what the service manager's commands end with.
-    pub fn uninstall(&self, tell: Reporter<'_>) -> Result<bool, Error> {
+    pub fn uninstall(&self, report: Reporter<'_>) -> Result<bool, Error> {
         if !self.is_installed() {
             return Ok(false);
         }
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.uninstall(tell)?,
-            Manager::Launchd(launchd) => launchd.uninstall(tell)?,
+            Manager::Systemd(systemd) => systemd.uninstall(report)?,
+            Manager::Launchd(launchd) => launchd.uninstall(report)?,
         }
         Ok(true)
     }
@@ -223,11 +223,11 @@ impl Service {
     /// # Errors
     ///
     /// [`Error::NotInstalled`], and those of the service manager's commands.
-    pub fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_installed()?;
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.start(tell),
-            Manager::Launchd(launchd) => launchd.start(tell),
+            Manager::Systemd(systemd) => systemd.start(report),
+            Manager::Launchd(launchd) => launchd.start(report),
         }
     }
 
@@ -236,11 +236,11 @@ impl Service {
     /// # Errors
     ///
     /// As [`Service::start`].
-    pub fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_installed()?;
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.stop(tell),
-            Manager::Launchd(launchd) => launchd.stop(tell),
+            Manager::Systemd(systemd) => systemd.stop(report),
+            Manager::Launchd(launchd) => launchd.stop(report),
         }
     }
 
@@ -273,9 +273,10 @@ impl Service {
         let mut shown = command.clone().command();
         let status = shown.status().map_err(|source| command.spawn_error(source))?;
         // Ctrl-C ends `--follow`, which is not a failure.
-        match status.success() || status.code().is_none() {
-            true => Ok(()),
-            false => Err(Error::Failed { line: command.text(), status }),
+        if status.success() || status.code().is_none() {
+            Ok(())
+        } else {
+            Err(Error::Failed { line: command.text(), status })
         }
     }
 
@@ -305,7 +306,7 @@ impl Service {
 }
 
 /// Writes a file unless it has that content already; returns whether it had another content before.
-fn write_file(path: &Path, content: &str, tell: Reporter<'_>) -> Result<bool, Error> {
+fn write_file(path: &Path, content: &str, report: Reporter<'_>) -> Result<bool, Error> {
     let wrong = |source| Error::File { path: path.to_owned(), source };
     let before = match fs::read(path) {
         Ok(before) => Some(before),
@@ -313,20 +314,20 @@ fn write_file(path: &Path, content: &str, tell: Reporter<'_>) -> Result<bool, Er
         Err(error) => return Err(wrong(error)),
     };
     if before.as_deref() == Some(content.as_bytes()) {
-        tell(ServiceEvent::Kept(path.to_owned()));
+        report(ServiceEvent::Kept(path.to_owned()));
         return Ok(false);
     }
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(wrong)?;
     }
     fs::write(path, content).map_err(wrong)?;
-    tell(ServiceEvent::Wrote(path.to_owned()));
+    report(ServiceEvent::Wrote(path.to_owned()));
     Ok(before.is_some())
 }
 
-fn remove_file(path: &Path, tell: Reporter<'_>) -> Result<(), Error> {
+fn remove_file(path: &Path, report: Reporter<'_>) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Ok(()) => tell(ServiceEvent::Removed(path.to_owned())),
+        Ok(()) => report(ServiceEvent::Removed(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::File { path: path.to_owned(), source }),
     }
@@ -345,7 +346,7 @@ fn own_uid() -> u32 {
 
 #[cfg(test)]
 impl ServiceSpec {
-    /// What the shipped files are written for.
+    /// Returns the installation that the shipped files are written for.
     fn shipped(profile: Option<&str>) -> Self {
         Self {
             program: "/usr/local/bin/nexudus-proxy".into(),

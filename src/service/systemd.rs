@@ -44,50 +44,51 @@ const ADMIN: Unit = Unit {
 };
 
 impl Systemd {
-    pub(super) fn new(subject: &ServiceSpec, system: bool) -> Self {
-        let directory = match system {
-            true => PathBuf::from("/etc/systemd/system"),
-            false => subject.config_dir.join("systemd/user"),
+    pub(super) fn new(spec: &ServiceSpec, system: bool) -> Self {
+        let directory = if system {
+            PathBuf::from("/etc/systemd/system")
+        } else {
+            spec.config_dir.join("systemd/user")
         };
-        let instance = subject.profile.as_ref().map(|profile| format!("@{profile}"));
+        let instance = spec.profile.as_ref().map(|profile| format!("@{profile}"));
         Self { system, directory, instance: instance.unwrap_or_default() }
     }
 
-    pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
-        self.validate(subject)?;
+    pub(super) fn install(&self, spec: &ServiceSpec, report: Reporter<'_>) -> Result<(), Error> {
+        self.validate(spec)?;
         self.require_systemd()?;
         let sockets = [
-            write_file(&self.path(&DATA), &self.render(&DATA, subject), tell)?,
-            write_file(&self.path(&ADMIN), &self.render(&ADMIN, subject), tell)?,
+            write_file(&self.path(&DATA), &self.render(&DATA, spec), report)?,
+            write_file(&self.path(&ADMIN), &self.render(&ADMIN, spec), report)?,
         ];
-        let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, subject), tell)?;
-        self.systemctl(["daemon-reload"]).run(tell)?;
+        let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, spec), report)?;
+        self.systemctl(["daemon-reload"]).run(report)?;
         if sockets.contains(&true) {
             // An open socket cannot be moved under a daemon that uses it.
-            self.stop(tell)?;
+            self.stop(report)?;
         } else if is_other {
-            self.systemctl(["try-restart", &self.name(&SERVICE)]).run(tell)?;
+            self.systemctl(["try-restart", &self.name(&SERVICE)]).run(report)?;
         }
-        self.systemctl_all(&["enable", "--quiet", "--now"]).run(tell)
+        self.systemctl_all(&["enable", "--quiet", "--now"]).run(report)
     }
 
-    pub(super) fn uninstall(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn uninstall(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
-        self.systemctl_all(&["disable", "--quiet", "--now"]).run(tell)?;
+        self.systemctl_all(&["disable", "--quiet", "--now"]).run(report)?;
         for path in self.paths() {
-            remove_file(&path, tell)?;
+            remove_file(&path, report)?;
         }
-        self.systemctl(["daemon-reload"]).run(tell)
+        self.systemctl(["daemon-reload"]).run(report)
     }
 
-    pub(super) fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
-        self.systemctl_all(&["start"]).run(tell)
+        self.systemctl_all(&["start"]).run(report)
     }
 
-    pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
-        self.systemctl_all(&["stop"]).run(tell)
+        self.systemctl_all(&["stop"]).run(report)
     }
 
     pub(super) fn status(&self) -> Result<ServiceStatus, Error> {
@@ -152,8 +153,8 @@ impl Systemd {
     }
 
     /// Checks that the paths and words can be used in a unit, and that the unit can run the program.
-    fn validate(&self, subject: &ServiceSpec) -> Result<(), Error> {
-        let program = &subject.program;
+    fn validate(&self, spec: &ServiceSpec) -> Result<(), Error> {
+        let program = &spec.program;
         let wrong = |why| Err(Error::Path { path: program.clone(), why });
         if !program.to_str().is_some_and(is_literal) {
             return wrong("it has characters that are special to systemd");
@@ -162,11 +163,11 @@ impl Systemd {
         if self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
             return wrong("the system service sees no home directory and no temporary directory");
         }
-        let socket = match &subject.unix {
+        let socket = match &spec.unix {
             SocketPath::At(path) => Some(path.to_string_lossy()),
             SocketPath::Default | SocketPath::Off => None,
         };
-        let words = subject.arguments.iter().map(|word| word.as_str().into()).chain(socket);
+        let words = spec.arguments.iter().map(|word| word.as_str().into()).chain(socket);
         match words.into_iter().find(|word| !is_literal(word)) {
             Some(word) => Err(Error::Word { word: word.into_owned() }),
             None => Ok(()),
@@ -175,29 +176,30 @@ impl Systemd {
 
     /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as they
     /// are.
-    fn render(&self, unit: &Unit, subject: &ServiceSpec) -> String {
+    fn render(&self, unit: &Unit, spec: &ServiceSpec) -> String {
         let text = if self.system { unit.system } else { unit.user };
         let mut rendered = String::with_capacity(text.len());
-        let mut listens = Some(subject);
+        let mut listens = Some(spec);
         for line in text.lines() {
             if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
                 // All sockets of this installation take the place of the first line.
-                let listens = listens.take().map(|subject| self.listen_lines(subject, text));
+                let listens = listens.take().map(|spec| self.listen_lines(spec, text));
                 rendered.push_str(&listens.unwrap_or_default());
                 continue;
             }
-            match line.starts_with('#') {
-                true => rendered.push_str(line),
-                false => rendered.push_str(&self.personalize(line, subject)),
+            if line.starts_with('#') {
+                rendered.push_str(line);
+            } else {
+                rendered.push_str(&self.personalize(line, spec));
             }
             rendered.push('\n');
         }
         rendered
     }
 
-    fn personalize(&self, line: &str, subject: &ServiceSpec) -> String {
-        let program = subject.program.display().to_string();
-        let arguments = subject.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
+    fn personalize(&self, line: &str, spec: &ServiceSpec) -> String {
+        let program = spec.program.display().to_string();
+        let arguments = spec.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
         let mut line = line.to_owned();
         if !self.instance.is_empty() {
             for unit in [&SERVICE, &DATA, &ADMIN] {
@@ -220,16 +222,16 @@ impl Systemd {
     }
 
     /// Returns the sockets of the configuration as lines of the unit.
-    fn listen_lines(&self, subject: &ServiceSpec, shipped: &str) -> String {
+    fn listen_lines(&self, spec: &ServiceSpec, shipped: &str) -> String {
         let usual = shipped.lines().find(|line| line.ends_with("/proxy.sock"));
-        let unix = match &subject.unix {
+        let unix = match &spec.unix {
             SocketPath::Default => {
                 usual.map(|line| line.replace("proxy.sock", &self.socket("proxy")))
             }
             SocketPath::At(path) => Some(format!("ListenStream={}", path.display())),
             SocketPath::Off => None,
         };
-        let tcp = subject.tcp.iter().map(|address| format!("ListenStream={address}"));
+        let tcp = spec.tcp.iter().map(|address| format!("ListenStream={address}"));
         tcp.chain(unix).map(|line| format!("{line}\n")).collect()
     }
 
@@ -273,26 +275,26 @@ mod tests {
     #[test]
     fn the_installed_units_are_the_shipped_ones() {
         for system in [false, true] {
-            let systemd = Systemd::new(&subject(None), system);
+            let systemd = Systemd::new(&spec(None), system);
             for unit in [SERVICE, DATA, ADMIN] {
                 let shipped = if system { unit.system } else { unit.user };
-                assert_eq!(systemd.render(&unit, &subject(None)), shipped);
+                assert_eq!(systemd.render(&unit, &spec(None)), shipped);
             }
         }
     }
 
     #[test]
     fn a_unit_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
-        let subject = ServiceSpec {
+        let spec = ServiceSpec {
             program: "/opt/np/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
             tcp: vec!["127.0.0.1:7000".parse().unwrap()],
-            ..subject(Some("work"))
+            ..spec(Some("work"))
         };
-        let systemd = Systemd::new(&subject, false);
+        let systemd = Systemd::new(&spec, false);
 
         let changed = |unit: &Unit| {
-            let (rendered, shipped) = (systemd.render(unit, &subject), unit.user);
+            let (rendered, shipped) = (systemd.render(unit, &spec), unit.user);
             let is_new = |line: &&str| !shipped.lines().any(|known| known == *line);
             rendered.lines().filter(is_new).map(str::to_owned).collect::<Vec<_>>()
         };
@@ -320,15 +322,15 @@ mod tests {
     #[test]
     fn a_program_path_that_contains_the_shipped_one_is_inserted_once() {
         let program = "/usr/local/bin/nexudus-proxy-0.1.0";
-        let subject = ServiceSpec {
+        let spec = ServiceSpec {
             program: program.into(),
             arguments: ["--config".to_owned(), "/etc/nexudus-proxy.socket/c.toml".to_owned()]
                 .into(),
-            ..subject(Some("work"))
+            ..spec(Some("work"))
         };
-        let systemd = Systemd::new(&subject, false);
+        let systemd = Systemd::new(&spec, false);
 
-        let put_in = |line: &str| systemd.personalize(line, &subject);
+        let put_in = |line: &str| systemd.personalize(line, &spec);
 
         assert_eq!(
             put_in("ExecStart=/usr/local/bin/nexudus-proxy serve"),
@@ -342,12 +344,12 @@ mod tests {
 
     #[test]
     fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
-        let own = Systemd::new(&subject(None), false);
-        let system = Systemd::new(&subject(None), true);
+        let own = Systemd::new(&spec(None), false);
+        let system = Systemd::new(&spec(None), true);
 
         let is_good = |systemd: &Systemd, program: &str| {
-            let subject = ServiceSpec { program: program.into(), ..subject(None) };
-            systemd.validate(&subject).is_ok()
+            let spec = ServiceSpec { program: program.into(), ..spec(None) };
+            systemd.validate(&spec).is_ok()
         };
         assert!(is_good(&own, "/home/ana/.cargo/bin/nexudus-proxy"));
         assert!(!is_good(&own, "/home/ana/my programs/nexudus-proxy"));
@@ -361,13 +363,11 @@ mod tests {
         for system in [false, true] {
             let refused = |path: &str| {
                 let arguments = ["--config".to_owned(), path.to_owned()].to_vec();
-                let argument = ServiceSpec { arguments, ..subject(None) };
-                let socket = ServiceSpec { unix: SocketPath::At(path.into()), ..subject(None) };
-                [argument, socket].map(|subject| {
-                    match Systemd::new(&subject, system).validate(&subject) {
-                        Err(Error::Word { word }) => Some(word),
-                        other => other.map(|()| None).unwrap(),
-                    }
+                let argument = ServiceSpec { arguments, ..spec(None) };
+                let socket = ServiceSpec { unix: SocketPath::At(path.into()), ..spec(None) };
+                [argument, socket].map(|spec| match Systemd::new(&spec, system).validate(&spec) {
+                    Err(Error::Word { word }) => Some(word),
+                    other => other.map(|()| None).unwrap(),
                 })
             };
             for path in ["/home/ana/my configs/np", "/home/%u/np", "/home/ana/$np"] {
@@ -378,7 +378,7 @@ mod tests {
         }
     }
 
-    fn subject(profile: Option<&str>) -> ServiceSpec {
+    fn spec(profile: Option<&str>) -> ServiceSpec {
         ServiceSpec::shipped(profile)
     }
 }
