@@ -15,6 +15,17 @@ use std::path::Path;
 ///
 /// When a directory cannot be created, or the home directory above it does not exist.
 pub fn create_dir(path: &Path) -> io::Result<()> {
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
+    create_dir_below(home.as_deref().map(Path::new), path)
+}
+
+/// A user without a home directory, such as a system user, must not get one at `/nonexistent`.
+fn create_dir_below(home: Option<&Path>, path: &Path) -> io::Result<()> {
+    let home = home.filter(|home| home.is_absolute() && path.starts_with(home));
+    if let Some(home) = home.filter(|home| !home.is_dir()) {
+        let error = format!("the home directory {} does not exist", home.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, error));
+    }
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -92,10 +103,8 @@ fn write_and_rename(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
 /// Creates a file with these bytes, or leaves none.
 fn write_new(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let mut file = options().create_new(true).open(path)?;
-    let filled = file.write_all(bytes).and_then(|()| match durable {
-        true => file.sync_all(),
-        false => Ok(()),
-    });
+    let written = file.write_all(bytes);
+    let filled = if durable { written.and_then(|()| file.sync_all()) } else { written };
     filled.inspect_err(|_| {
         // The first failure is the one to report; a partial file would only fill the disk.
         let _ = std::fs::remove_file(path);
@@ -135,6 +144,25 @@ mod tests {
             assert_eq!(mode(name) & 0o777, 0o600, "{name}");
         }
         assert_eq!(std::fs::read(below.join("replaced")).unwrap(), b"2");
+    }
+
+    #[test]
+    fn a_missing_home_directory_is_not_created() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home");
+        let below = home.join(".local/state");
+
+        let error = create_dir_below(Some(&home), &below).unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            format!("the home directory {} does not exist", home.display())
+        );
+        assert!(!home.exists());
+        std::fs::create_dir(&home).unwrap();
+        create_dir_below(Some(&home), &below).unwrap();
+        assert!(below.is_dir());
+        create_dir_below(Some(&root.path().join("other")), &home.join("elsewhere")).unwrap();
     }
 
     #[test]
