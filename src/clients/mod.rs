@@ -30,7 +30,7 @@ pub use self::scan::{
 };
 pub use self::store::{StoredClient, add, list, revoke};
 
-/// What a client may do.
+/// The requests that a client may send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientPolicy {
     /// Whether the client may only read.
@@ -84,7 +84,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is damaged.
+        /// The damaged part.
         what: String,
     },
     /// The file could not be replaced; the old one is still there.
@@ -155,7 +155,7 @@ struct ClientsInner {
     shared: Arc<ClientContext>,
 }
 
-/// What all clients share.
+/// The clock and the counts that all clients share.
 #[derive(Debug)]
 struct ClientContext {
     clock: Clock,
@@ -183,9 +183,9 @@ pub struct Client {
 /// The status of one client.
 #[derive(Clone, Debug)]
 pub struct ClientStatus {
-    /// Its name.
+    /// The client's name.
     pub name: String,
-    /// What it may do.
+    /// The requests that the client may send.
     pub limits: ClientPolicy,
     /// Whether its key has expired.
     pub is_expired: bool,
@@ -226,10 +226,10 @@ impl Clients {
             if client.stored.hash.matches(&hash) { Some(client) } else { found }
         });
         let client = found.ok_or(KeyError::Unknown)?.clone();
-        match client.stored.limits.is_expired(self.0.shared.clock.now().wall) {
-            true => Err(KeyError::Expired),
-            false => Ok(client),
+        if client.stored.limits.is_expired(self.0.shared.clock.now().wall) {
+            return Err(KeyError::Expired);
         }
+        Ok(client)
     }
 
     /// Waits until the key of `client` is no longer valid, so that a long response or a WebSocket ends
@@ -314,7 +314,7 @@ impl Client {
         &self.stored.id
     }
 
-    /// Returns what the client may do.
+    /// Returns the requests that the client may send.
     pub fn policy(&self) -> &ClientPolicy {
         &self.stored.limits
     }

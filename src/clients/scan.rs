@@ -110,9 +110,10 @@ fn decoded(text: &[u8], at: usize, depth: usize, left: &mut usize) -> (u8, usize
     }
     loop {
         let is_wide = text.get(next).is_some_and(|byte| byte.eq_ignore_ascii_case(&b'u'));
-        let code = match is_wide {
-            true => digits(text, next + 1, 4, depth, left),
-            false => digits(text, next, 2, depth, left),
+        let code = if is_wide {
+            digits(text, next + 1, 4, depth, left)
+        } else {
+            digits(text, next, 2, depth, left)
         };
         match code {
             // An encoded `%` may begin another encoded byte.
@@ -298,10 +299,12 @@ mod tests {
 
     fn encoded(text: &[u8], which: &[bool]) -> Vec<u8> {
         let each = text.iter().zip(which.iter().cycle());
-        let each = each.map(|(&byte, &is_encoded)| match is_encoded {
-            true => format!("%{byte:02X}").into_bytes(),
-            false => vec![byte],
-        });
+        let each =
+            each.map(
+                |(&byte, &is_encoded)| {
+                    if is_encoded { format!("%{byte:02X}").into_bytes() } else { vec![byte] }
+                },
+            );
         each.flatten().collect()
     }
 }

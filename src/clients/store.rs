@@ -22,12 +22,12 @@ use crate::secure_fs;
 pub struct StoredClient {
     /// Unique, also among clients of the same name: requests are counted under this identifier.
     pub(super) id: String,
-    /// Its name.
+    /// The client's name.
     pub name: String,
     pub(super) hash: KeyHash,
     /// When the client was added.
     pub created: SystemTime,
-    /// What the client may do.
+    /// The requests that the client may send.
     pub limits: ClientPolicy,
 }
 
@@ -51,14 +51,12 @@ pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
     }
     let kept = written.clients.into_iter().map(|record| {
         let name = record.name.clone();
-        record
-            .into_client()
-            .ok_or_else(|| damaged(format!("the entry of `{name}` is not valid")))
+        record.into_client().ok_or_else(|| damaged(format!("the entry of `{name}` is not valid")))
     });
     kept.collect()
 }
 
-/// Adds a client and returns its key, which is nowhere else.
+/// Adds a client and returns its key, which is stored nowhere.
 ///
 /// # Errors
 ///
@@ -93,10 +91,10 @@ pub fn revoke(directory: &Path, name: &str) -> Result<(), Error> {
     update(directory, |clients| {
         let before = clients.len();
         clients.retain(|client| client.name != name);
-        match clients.len() < before {
-            true => Ok(()),
-            false => Err(Error::Missing { name: name.to_owned() }),
+        if clients.len() == before {
+            return Err(Error::Missing { name: name.to_owned() });
         }
+        Ok(())
     })
 }
 

@@ -1,4 +1,4 @@
-//! What each client has used: its rate, and its total count, which outlives the daemon.
+//! The use of each client: its rate, and its total count, which outlives the daemon.
 //!
 //! Requests are reserved ahead in the file and then counted in memory. So a daemon that is killed
 //! loses at most one reservation, at the client's expense and never beyond its limit. No write waits
