@@ -1,6 +1,7 @@
 //! The admin surface's sockets and tasks, and the tasks that watch the session.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +30,14 @@ impl AdminListeners {
     ) -> Result<Self, Error> {
         let mut bound = inherited;
         #[cfg(unix)]
-        if !bound.iter().any(|place| place.path().is_some()) {
-            let opening = match config.admin.users.is_empty() {
-                true => listen::SocketAccess::Owner,
-                false => listen::SocketAccess::AllUsers,
+        if !bound.iter().any(|socket| socket.path().is_some()) {
+            let access = if config.admin.users.is_empty() {
+                listen::SocketAccess::Owner
+            } else {
+                listen::SocketAccess::AllUsers
             };
-            match listen::bind_unix(&paths.admin_socket(), opening) {
-                Ok(place) => bound.push(place),
+            match listen::bind_unix(&paths.admin_socket(), access) {
+                Ok(socket) => bound.push(socket),
                 // Requests can be served without the admin socket, and no key configures its path.
                 Err(error @ listen::Error::SocketPath { .. }) => {
                     tracing::warn!(%error, "there is no admin socket: commands will not find this daemon");
@@ -53,8 +55,8 @@ impl AdminListeners {
         Ok(Self { bound })
     }
 
-    pub(super) fn socket(&self) -> Option<std::path::PathBuf> {
-        self.bound.iter().find_map(|place| place.path().map(std::path::Path::to_owned))
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        self.bound.iter().find_map(|socket| socket.path().map(Path::to_owned))
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
@@ -69,17 +71,17 @@ pub(super) struct ControlPlane(JoinSet<()>);
 impl ControlPlane {
     /// Starts the tasks on the current runtime.
     pub(super) fn start(
-        places: AdminListeners,
+        listeners: AdminListeners,
         admin: &Admin,
         session: &Session,
         upstreams: Vec<Upstream>,
-        record: &Arc<Telemetry>,
+        telemetry: &Arc<Telemetry>,
     ) -> std::io::Result<Self> {
         let mut tasks = JoinSet::new();
-        for place in places.bound {
-            tasks.spawn(accept(place.into_listener()?, admin.clone()));
+        for socket in listeners.bound {
+            tasks.spawn(accept(socket.into_listener()?, admin.clone()));
         }
-        tasks.spawn(count_renewals(session.clone(), record.clone()));
+        tasks.spawn(count_renewals(session.clone(), telemetry.clone()));
         tasks.spawn(close_on_logout(session.clone(), upstreams));
         Ok(Self(tasks))
     }
@@ -103,7 +105,7 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
     }
 }
 
-async fn count_renewals(session: Session, record: Arc<Telemetry>) {
+async fn count_renewals(session: Session, telemetry: Arc<Telemetry>) {
     let mut changes = session.subscribe();
     let mut known = 0;
     while changes.changed().await.is_ok() {
@@ -111,7 +113,7 @@ async fn count_renewals(session: Session, record: Arc<Telemetry>) {
         // The first token may be the saved one.
         let is_new = known > 0 || view.age.is_some_and(|age| age < MAX_NEW_TOKEN_AGE);
         if view.generation > known && is_new {
-            record.metrics.count_renewal();
+            telemetry.metrics.count_renewal();
         }
         known = known.max(view.generation);
     }

@@ -25,34 +25,34 @@ pub(super) struct DataPlane {
 impl DataPlane {
     /// Starts the thread; its sockets are open already.
     pub(super) fn start(
-        routes: Vec<DataListener>,
+        listeners: Vec<DataListener>,
         upstreams: Vec<Upstream>,
-        connections: Arc<ArcSwap<Server>>,
-        draining: DrainSignal,
-        heart: HeartbeatResponder,
+        server: Arc<ArcSwap<Server>>,
+        drain: DrainSignal,
+        heartbeat: HeartbeatResponder,
     ) -> io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         // At most five of them read the user database, on behalf of connecting peers.
         let runtime = runtime.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
-        let watched = {
+        let listeners = {
             let _inside = runtime.enter();
-            routes
+            listeners
                 .into_iter()
-                .map(|(place, gateway)| Ok((place.into_listener()?, gateway)))
+                .map(|(socket, gateway)| Ok((socket.into_listener()?, gateway)))
                 .collect::<io::Result<Vec<_>>>()?
         };
         let (end, ended) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(async move {
-                tokio::spawn(heart.run());
-                tokio::spawn(connections.load().log_repeats());
+                tokio::spawn(heartbeat.run());
+                tokio::spawn(server.load().log_repeats());
                 for upstream in upstreams {
                     tokio::spawn(upstream.keep_warm());
                 }
-                for (listener, gateway) in watched {
-                    tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
+                for (listener, gateway) in listeners {
+                    tokio::spawn(accept(listener, gateway, server.clone(), drain.clone()));
                 }
-                drop((connections, draining));
+                drop((server, drain));
                 // A message or a dropped sender: both end the data plane.
                 ended.await.ok();
             });
@@ -68,7 +68,7 @@ impl DataPlane {
         self.end.send(()).ok();
         let joined = tokio::task::spawn_blocking(move || self.thread.join());
         if !matches!(joined.await, Ok(Ok(()))) {
-            tracing::error!("the data path ended with a panic");
+            tracing::error!("the data plane ended with a panic");
         }
     }
 }
@@ -76,19 +76,19 @@ impl DataPlane {
 async fn accept(
     mut listener: Listener,
     gateway: Arc<ArcSwap<Gateway>>,
-    connections: Arc<ArcSwap<Server>>,
-    mut draining: DrainSignal,
+    server: Arc<ArcSwap<Server>>,
+    mut drain: DrainSignal,
 ) {
     let serve = async {
         loop {
             let (stream, peer) = listener.accept().await;
-            if let Some(serving) = connections.load().accept(&gateway, stream, peer) {
+            if let Some(serving) = server.load().accept(&gateway, stream, peer) {
                 tokio::spawn(serving);
             }
         }
     };
     tokio::select! {
-        () = draining.wait_begin() => {}
+        () = drain.wait_begin() => {}
         () = serve => {}
     }
 }

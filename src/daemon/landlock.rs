@@ -47,7 +47,9 @@ impl Confinement {
         match self {
             Self::Ports(ports) => tracing::debug!(?ports, "connections are confined"),
             Self::Disabled => {
-                tracing::debug!("connections are not confined: a configured program may need other ports");
+                tracing::debug!(
+                    "connections are not confined: a configured program may need other ports"
+                );
             }
             Self::Unsupported => {
                 tracing::debug!("connections are not confined: this kernel cannot")

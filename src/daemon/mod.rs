@@ -12,20 +12,18 @@
 pub mod landlock;
 pub mod process;
 pub mod run_loop;
-#[cfg(unix)]
-mod run_proxy;
 
 mod builder;
 mod control_plane;
 mod data_plane;
-#[cfg(unix)]
-mod handover;
 mod notify_command;
 mod profile_lock;
 mod reload;
 mod route;
 mod sd_notify;
 mod standalone;
+#[cfg(unix)]
+mod takeover;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +31,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use self::builder::DaemonBuilder;
+use self::builder::{DaemonBuilder, Prepared};
 use self::control_plane::ControlPlane;
 use self::data_plane::DataPlane;
 use self::reload::ReloadState;
@@ -48,20 +47,15 @@ use crate::session::Session;
 use crate::throttle::Throttle;
 use crate::upstream;
 
-#[cfg(unix)]
-pub use self::handover::{ProfileLeader, start};
-pub use self::profile_lock::{ProfileLock, lock_profile};
-#[cfg(unix)]
-pub use self::run_proxy::RunProxy;
+pub use self::profile_lock::{ProfileLock, StartLock, lock_profile};
 pub use self::standalone::{StandaloneSession, token_client};
+#[cfg(unix)]
+pub use self::takeover::start;
 
 /// A running daemon. Dropping it aborts requests in flight; [`Daemon::stop`] lets them finish.
 #[derive(Debug)]
 pub struct Daemon {
-    addresses: Vec<SocketAddr>,
-    host_addresses: Vec<Vec<SocketAddr>>,
-    socket: Option<PathBuf>,
-    admin_address: Option<SocketAddr>,
+    listening: api::Listening,
     session: Session,
     clients: Clients,
     throttle: Throttle,
@@ -71,12 +65,11 @@ pub struct Daemon {
     runtime_state: watch::Sender<RuntimeState>,
     commands: mpsc::Receiver<DaemonCommand>,
     heartbeat: Heartbeat,
-    is_activated: bool,
     control: ControlPlane,
-    keeper: tokio::task::JoinHandle<()>,
-    alert: Option<tokio::task::JoinHandle<()>>,
+    session_task: JoinHandle<()>,
+    alert: Option<JoinHandle<()>>,
     #[cfg(target_os = "linux")]
-    _reserved: Vec<listen::PortReservation>,
+    _port_reservations: Vec<listen::PortReservation>,
     _lock: ProfileLock,
 }
 
@@ -107,7 +100,7 @@ pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
 ///
 /// As [`Daemon::start`].
 pub fn check(config: &Config) -> Result<(), Error> {
-    builder::Prepared::from_config(config).map(drop)
+    Prepared::from_config(config).map(drop)
 }
 
 /// Why the daemon did not start.
@@ -196,28 +189,45 @@ impl Daemon {
     /// # Errors
     ///
     /// Everything that only a person can repair; nothing is left running.
-    pub async fn start(config: &Config, paths: &Paths, setting: Deps) -> Result<Self, Error> {
-        DaemonBuilder::new(config, paths, setting)?.start(config, paths)
+    pub async fn start(config: &Config, paths: &Paths, deps: Deps) -> Result<Self, Error> {
+        let prepared = Prepared::from_config(config)?;
+        let lock = lock_profile(paths)?;
+        DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
+    }
+
+    /// Starts a daemon as [`Daemon::start`] does, with a lock that was taken already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`], but for [`Error::AlreadyRunning`].
+    pub async fn start_with_lock(
+        lock: ProfileLock,
+        config: &Config,
+        paths: &Paths,
+        deps: Deps,
+    ) -> Result<Self, Error> {
+        let prepared = Prepared::from_config(config)?;
+        DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
     }
 
     /// Returns the TCP addresses of the API; none if only the unix socket is configured.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.listening.tcp
     }
 
     /// Returns the TCP addresses of each `[[host]]`, in the order of the configuration.
-    pub fn host_addresses(&self) -> &[Vec<SocketAddr>] {
-        &self.host_addresses
+    pub fn host_addresses(&self) -> Vec<&[SocketAddr]> {
+        self.listening.hosts.iter().map(|host| host.tcp.as_slice()).collect()
     }
 
     /// Returns the unix socket, if there is one.
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref()
+        self.listening.unix.as_deref()
     }
 
     /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_address
+        self.listening.admin_tcp
     }
 
     /// Returns the session.
@@ -240,6 +250,15 @@ impl Daemon {
         self.drain.in_flight()
     }
 
+    /// Waits for the next command from the admin surface.
+    pub async fn next_command(&mut self) -> DaemonCommand {
+        match self.commands.recv().await {
+            Some(command) => command,
+            // The admin surface has ended: no command comes any more.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops the daemon. Requests in flight may take `limit` to finish; the others get a 503.
     pub async fn stop(mut self, limit: Duration) {
         self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
@@ -256,15 +275,15 @@ impl Daemon {
         }
         self.clients.flush();
         self.session.flush().await;
-        self.keeper.abort();
+        self.session_task.abort();
         self.control.stop().await;
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.keeper.abort();
-        self.alert.iter().for_each(tokio::task::JoinHandle::abort);
+        self.session_task.abort();
+        self.alert.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -115,7 +115,9 @@ async fn run_command(argv: &[String], call: &Alert, profile: &str) {
             Ok(Ok(status)) if status.success() => None,
             Ok(Ok(status)) => Some(status.to_string()),
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs())),
+            Err(_) => {
+                Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs()))
+            }
         },
     };
     if let Some(error) = failed {

@@ -14,13 +14,13 @@ use crate::config::{Error as Invalid, Sources};
 #[derive(Debug, thiserror::Error)]
 #[error("forced exit on second {signal}")]
 pub struct ForcedExit {
-    /// Its name.
+    /// The signal's name.
     pub signal: &'static str,
 }
 
-/// Lives until a signal or an order ends it; a second signal ends it at once.
+/// Runs the daemon until a signal or a command stops it. A second signal ends it at once.
 ///
-/// `sources` is where a reload reads the configuration again.
+/// A reload reads the configuration from `sources`.
 ///
 /// # Errors
 ///
@@ -31,17 +31,17 @@ pub async fn run(
     signals: &mut Signals,
 ) -> Result<(), ForcedExit> {
     // Dropped at the end: the watchdog needs its signal also while requests in flight finish.
-    let mut beside = JoinSet::new();
-    beside.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
-    let words = beside.spawn(sd_notify::watch_status(daemon.session.clone()));
+    let mut notifications = JoinSet::new();
+    notifications.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
+    let status = notifications.spawn(sd_notify::watch_status(daemon.session.clone()));
     sd_notify::ready();
 
     let reason = run_until_stop(&mut daemon, sources, signals).await;
-    words.abort();
+    status.abort();
     let in_flight = daemon.in_flight();
     tracing::info!(reason, in_flight, "draining");
     let drain =
-        daemon.reload_state.as_ref().map_or(Duration::ZERO, |live| live.config.daemon.drain);
+        daemon.reload_state.as_ref().map_or(Duration::ZERO, |state| state.config.daemon.drain);
     sd_notify::stopping(in_flight, drain);
     tokio::select! {
         () = daemon.stop(drain) => {
@@ -49,7 +49,7 @@ pub async fn run(
             Ok(())
         }
         signal = second_signal(signals) => {
-            tracing::warn!(signal, "stopped at once");
+            tracing::warn!(signal, "forced exit on a second signal");
             Err(ForcedExit { signal })
         }
     }
@@ -68,10 +68,12 @@ async fn run_until_stop(
                 // The result of a reload by signal is in the log.
                 Signal::Reload => drop(reload(daemon, sources)),
             },
-            Some(order) = daemon.commands.recv() => match order {
+            command = daemon.next_command() => match command {
                 DaemonCommand::Reload(reply) => drop(reply.send(reload(daemon, sources))),
                 DaemonCommand::HandOver(reply) => drop(reply.send(Err(no_run()))),
-                DaemonCommand::Stop(reply) if daemon.is_activated => drop(reply.send(Err(activated()))),
+                DaemonCommand::Stop(reply) if daemon.listening.activated => {
+                    drop(reply.send(Err(activated())));
+                }
                 DaemonCommand::Stop(reply) => {
                     let in_flight = daemon.in_flight() as u64;
                     drop(reply.send(Ok(StopResult { in_flight, run: false })));

@@ -1,82 +1,62 @@
-//! Whose turn it is to serve a profile: one process at a time, and a `run` gives way to a daemon.
+//! Which process serves the profile of a `run`: a daemon, another `run`, or this process.
 //!
-//! A `run` calls whoever serves already: a daemon, or another `run`. Where nobody does it serves
-//! itself, on a socket that other `run`s call too, until its command ends or a daemon asks for its
-//! place. One that a person stops serves never again. A process that asks another upstream is not
-//! called: a command that is meant for one must not be served by another. The profile's lock
-//! (`profile_lock.rs`) decides; two owners of one refresh token would end the session.
+//! A `run` connects to the process that serves the profile already. If there is none, it starts a
+//! daemon of its own, on a socket that other `run`s connect to as well. The local daemon ends with
+//! the command, or earlier: a `serve` takes the profile over (`daemon/takeover.rs`), or a person
+//! stops it, after which this process never serves again. A process with another upstream is not
+//! used: a command that is meant for one upstream must not be served by another.
+//!
+//! Every change of the leader is an event: its socket closes, then it releases the profile's lock
+//! (`daemon/profile_lock.rs`). Two owners of one refresh token would end the session.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::{Daemon, DaemonCommand, Deps, Error};
-use crate::admin::Reply;
-use crate::admin::api::{self, Lifecycle, ReloadResult, Status, StopResult};
+use crate::admin::api::{Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
 use crate::admin::client::AdminClient;
+use crate::admin::{DaemonCommand, Reply};
 use crate::config::{Config, Origin, Paths, UnixSocket};
+use crate::daemon::{Daemon, Deps, Error, ProfileLock, StartLock};
 
-/// Starts a daemon; a `run` that serves the profile is asked for its place.
-///
-/// # Errors
-///
-/// As [`Daemon::start`]: [`Error::AlreadyRunning`] where another daemon serves.
-pub async fn start(config: &Config, paths: &Paths) -> Result<Daemon, Error> {
-    let patience = Instant::now() + config.daemon.drain + PATIENCE;
-    loop {
-        match Daemon::start(config, paths, Deps::from_config(config, paths)).await {
-            Err(Error::AlreadyRunning { .. }) if Instant::now() < patience => {}
-            ended => return ended,
-        }
-        match status(paths).await {
-            Some(serving) if serving.listening.unix != Some(paths.run_socket()) => {
-                return Err(Error::AlreadyRunning { profile: paths.profile.clone() });
-            }
-            Some(serving) if serving.phase != Lifecycle::Draining => {
-                tracing::info!(pid = serving.pid, "taking the profile over from a run");
-                request_handover(paths).await;
-            }
-            Some(_) | None => {}
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// How a `run` reaches whoever serves the profile.
+/// The process that serves the profile.
 #[derive(Debug)]
 pub struct ProfileLeader {
+    /// The configuration of a daemon in this process.
     config: Config,
     paths: Paths,
-    own: Mutex<Option<LocalDaemon>>,
-    /// Whether a person has stopped what this process serves.
-    stopped: Arc<AtomicBool>,
-    /// The process that answered last, and asks the same upstream.
-    known: Mutex<Option<LeaderAddress>>,
+    /// The daemon of this process. Locked while a connection waits for a change of the leader.
+    local: Mutex<Option<LocalDaemon>>,
+    /// Whether a person has stopped the daemon of this process.
+    is_stopped: Arc<AtomicBool>,
+    /// The leader of the last connection.
+    address: ArcSwapOption<LeaderAddress>,
 }
 
-/// A process that may be called.
-#[derive(Clone, Debug)]
+/// Where a process with our upstream accepts connections.
+#[derive(Debug)]
 struct LeaderAddress {
     socket: PathBuf,
-    /// The process that listens; `None`: the service manager does, for a process that may change.
+    /// The process that listens. `None`: the service manager listens, for a daemon that may change.
     pid: Option<u32>,
 }
 
-/// The daemon in this process.
 #[derive(Debug)]
 struct LocalDaemon {
-    end: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl ProfileLeader {
-    /// Serves as `config` says, where nobody else does, but for its own user alone.
+    /// Takes the configuration of a local daemon from `config`, but for this user alone and without
+    /// TCP. Connects to nothing yet.
     pub fn new(config: &Config, paths: &Paths) -> Self {
         let mut config = config.clone();
         config.listen.tcp.clear();
@@ -88,9 +68,9 @@ impl ProfileLeader {
         Self {
             config,
             paths: paths.clone(),
-            own: Mutex::new(None),
-            stopped: Arc::default(),
-            known: Mutex::default(),
+            local: Mutex::new(None),
+            is_stopped: Arc::default(),
+            address: ArcSwapOption::empty(),
         }
     }
 
@@ -99,188 +79,173 @@ impl ProfileLeader {
         &self.paths.profile
     }
 
-    /// Connects to whoever serves the profile, and waits while that changes.
+    /// Connects to the process that serves the profile. Waits while the leader changes.
     ///
     /// # Errors
     ///
-    /// [`Error::UnreachableReason`] when whoever holds the profile cannot be called, [`Error::OtherUpstream`]
-    /// when it asks another upstream, [`Error::Stopped`] when a person has stopped this one, and as
-    /// [`Daemon::start`].
+    /// [`Error::Unreachable`] if the process that holds the profile cannot be connected to,
+    /// [`Error::OtherUpstream`] if it has another upstream, [`Error::Stopped`] if a person has
+    /// stopped the daemon of this process, and as [`Daemon::start`].
     pub async fn connect(&self) -> Result<UnixStream, Error> {
-        let known = self.known.lock().await.clone();
-        if let Some(known) = known
-            && let Ok(stream) = UnixStream::connect(&known.socket).await
-            && self.is_same(&stream, &known).await?
-        {
+        if let Some(stream) = self.reconnect().await {
             return Ok(stream);
         }
-        let unheard = |why| Error::Unreachable { profile: self.paths.profile.clone(), why };
-        let patience = Instant::now() + self.config.daemon.drain + PATIENCE;
-        while Instant::now() < patience {
-            match status(&self.paths).await {
-                Some(Status { phase: Lifecycle::Draining, .. }) => {}
-                Some(serving) => {
-                    self.check(&serving.upstream, serving.run_pid(&self.paths.run_socket()))?;
-                    let socket = serving.listening.unix.ok_or_else(|| unheard(NO_SOCKET))?;
-                    let Ok(stream) = UnixStream::connect(&socket).await else {
-                        tokio::time::sleep(AGAIN).await;
-                        continue;
-                    };
-                    let pid = Some(serving.pid).filter(|pid| is_of(&stream, *pid));
-                    let known = LeaderAddress { socket, pid };
-                    if self.is_same(&stream, &known).await? {
-                        *self.known.lock().await = Some(known);
-                        return Ok(stream);
-                    }
-                }
-                None => match self.serve().await {
-                    Ok(()) | Err(Error::AlreadyRunning { .. }) => {}
-                    Err(error) => return Err(error),
-                },
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-        Err(unheard("it does not answer"))
+        let limit = self.config.daemon.drain + CONNECT_TIMEOUT;
+        let connected = timeout(limit, self.find_or_start()).await;
+        connected.unwrap_or_else(|_| Err(self.unreachable(NO_RESPONSE)))
     }
 
-    /// Says whether a process that asks our upstream has this connection.
-    async fn is_same(&self, stream: &UnixStream, known: &LeaderAddress) -> Result<bool, Error> {
-        if let Some(pid) = known.pid {
-            return Ok(is_of(stream, pid));
-        }
-        match upstream(&self.paths).await {
-            // The service manager holds sockets of a daemon alone.
-            Some(upstream) => self.check(&upstream, None).map(|()| true),
-            None => Ok(false),
-        }
+    /// Connects where the last connection went, if the same process listens there.
+    async fn reconnect(&self) -> Option<UnixStream> {
+        let address = self.address.load_full()?;
+        let stream = UnixStream::connect(&address.socket).await.ok()?;
+        self.is_current(&address, &stream).await.then_some(stream)
     }
 
-    /// Checks that this is the upstream that is configured here.
-    fn check(&self, serving: &str, run: Option<u32>) -> Result<(), Error> {
-        let wanted = &self.config.upstream.origin;
-        if Origin::parse(serving).as_ref() == Some(wanted) {
+    async fn find_or_start(&self) -> Result<UnixStream, Error> {
+        if let Some(stream) = self.find().await? {
+            return Ok(stream);
+        }
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        let mut local = self.local.lock().await;
+        let _starting = StartLock::wait(&self.paths).await?;
+        // No other process starts to serve from here on. One may have done so while we waited; else
+        // the process that holds the profile, if any, is ending.
+        if let Some(stream) = self.find().await? {
+            return Ok(stream);
+        }
+        let lock = ProfileLock::wait(&self.paths).await?;
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        *local = Some(self.start(lock).await?);
+        self.find().await?.ok_or_else(|| self.unreachable(NO_RESPONSE))
+    }
+
+    /// Connects to the process that serves the profile now, if there is one and it is not ending.
+    async fn find(&self) -> Result<Option<UnixStream>, Error> {
+        let Some(status) = self.get::<Status>("/v1/status").await else { return Ok(None) };
+        if status.phase == Lifecycle::Draining {
+            return Ok(None);
+        }
+        self.check_upstream(&status)?;
+        let pid = Some(status.pid);
+        let socket = status.listening.unix.ok_or_else(|| self.unreachable(NO_SOCKET))?;
+        let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
+        let address = LeaderAddress { socket, pid: pid.filter(|_| listener_pid(&stream) == pid) };
+        if !self.is_current(&address, &stream).await {
+            return Ok(None);
+        }
+        self.address.store(Some(Arc::new(address)));
+        Ok(Some(stream))
+    }
+
+    /// Says whether a process with our upstream has this connection.
+    async fn is_current(&self, address: &LeaderAddress, stream: &UnixStream) -> bool {
+        if address.pid.is_some() {
+            return listener_pid(stream) == address.pid;
+        }
+        let info = self.get::<UpstreamInfo>("/v1/upstream").await;
+        info.is_some_and(|info| self.is_ours(&info.upstream))
+    }
+
+    /// Asks the process that serves the profile. Without a limit of its own: a socket that the
+    /// service manager holds starts the daemon, which then responds.
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
+        AdminClient::find(&[self.paths.admin_socket()]).await.ok()?.get(path).await.ok()
+    }
+
+    fn is_ours(&self, upstream: &str) -> bool {
+        Origin::parse(upstream).as_ref() == Some(&self.config.upstream.origin)
+    }
+
+    fn check_upstream(&self, status: &Status) -> Result<(), Error> {
+        if self.is_ours(&status.upstream) {
             return Ok(());
         }
         Err(Error::OtherUpstream {
             profile: self.paths.profile.clone(),
-            serving: serving.to_owned(),
-            wanted: wanted.to_string(),
-            run,
+            serving: status.upstream.clone(),
+            wanted: self.config.upstream.origin.to_string(),
+            run: status.run_pid(&self.paths.run_socket()),
         })
     }
 
-    /// Begins to serve, unless this process does, or has just given way.
-    async fn serve(&self) -> Result<(), Error> {
-        let mut own = self.own.lock().await;
-        if own.as_ref().is_some_and(|own| !own.task.is_finished()) {
-            return Ok(());
-        }
-        if self.stopped.load(Ordering::Relaxed) {
-            return Err(Error::Stopped);
-        }
-        let setting = Deps::from_config(&self.config, &self.paths);
-        let daemon = Daemon::start(&self.config, &self.paths, setting).await?;
-        let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(serve_until_handover(
+    async fn start(&self, lock: ProfileLock) -> Result<LocalDaemon, Error> {
+        let deps = Deps::from_config(&self.config, &self.paths);
+        let daemon = Daemon::start_with_lock(lock, &self.config, &self.paths, deps).await?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = serve_until_handover(
             daemon,
-            ended,
-            self.stopped.clone(),
+            stopped,
+            self.is_stopped.clone(),
             self.config.daemon.drain,
-        ));
-        *own = Some(LocalDaemon { end, task });
-        Ok(())
+        );
+        Ok(LocalDaemon { stop, task: tokio::spawn(serve) })
     }
 
-    /// Ends what this process serves.
-    pub async fn end(&self) {
-        if let Some(LocalDaemon { end, task }) = self.own.lock().await.take() {
-            // Gone already where it gave way.
-            let _ = end.send(());
+    fn unreachable(&self, why: &'static str) -> Error {
+        Error::Unreachable { profile: self.paths.profile.clone(), why }
+    }
+
+    /// Stops the daemon of this process, if it has one.
+    pub async fn stop(&self) {
+        if let Some(LocalDaemon { stop, task }) = self.local.lock().await.take() {
+            // The daemon may have ended already.
+            let _ = stop.send(());
             let _ = task.await;
         }
     }
 }
 
-/// Serves until the command has ended, a person stops it, or a daemon asks for the place.
+/// Serves until the command has ended, a person stops the daemon, or another daemon asks for the
+/// profile.
 async fn serve_until_handover(
     mut daemon: Daemon,
-    mut ended: oneshot::Receiver<()>,
-    stopped: Arc<AtomicBool>,
+    mut command_ended: oneshot::Receiver<()>,
+    is_stopped: Arc<AtomicBool>,
     drain: Duration,
 ) {
     loop {
-        tokio::select! {
-            _ = &mut ended => return daemon.stop(drain).await,
-            Some(order) = daemon.commands.recv() => match order {
-                DaemonCommand::Reload(reply) => drop(reply.send(Ok(ReloadResult::default()))),
-                DaemonCommand::Stop(reply) => {
-                    stopped.store(true, Ordering::Relaxed);
-                    tracing::warn!("stopped: what the command asks for is refused until somebody else serves");
-                    leave(&daemon, reply);
-                    return daemon.stop(drain).await;
-                }
-                DaemonCommand::HandOver(reply) => {
-                    leave(&daemon, reply);
-                    break;
-                }
-            },
+        let command = tokio::select! {
+            _ = &mut command_ended => break,
+            command = daemon.next_command() => command,
+        };
+        match command {
+            DaemonCommand::Reload(reply) => drop(reply.send(Ok(ReloadResult::default()))),
+            DaemonCommand::Stop(reply) => {
+                is_stopped.store(true, Ordering::Relaxed);
+                tracing::warn!(
+                    "stopped: requests get 503 until another process serves the profile"
+                );
+                acknowledge(&daemon, reply);
+                break;
+            }
+            DaemonCommand::HandOver(reply) => {
+                acknowledge(&daemon, reply);
+                break;
+            }
         }
     }
     daemon.stop(drain).await;
-    tokio::select! {
-        _ = ended => {}
-        () = tokio::time::sleep(HEAD_START) => {}
-    }
 }
 
-fn leave(daemon: &Daemon, reply: Reply<StopResult>) {
+fn acknowledge(daemon: &Daemon, reply: Reply<StopResult>) {
     let in_flight = daemon.in_flight() as u64;
     drop(reply.send(Ok(StopResult { in_flight, run: true })));
 }
 
-/// Says whether this process listens at the other end.
-fn is_of(stream: &UnixStream, pid: u32) -> bool {
-    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid());
-    listener.and_then(|listener| u32::try_from(listener).ok()) == Some(pid)
-}
-
-/// Asks which upstream the serving process asks; an earlier version says so in its status alone.
-async fn upstream(paths: &Paths) -> Option<String> {
-    let asked = async {
-        let daemon = AdminClient::find(&[paths.admin_socket()]).await.ok()?;
-        daemon.get("/v1/upstream").await.ok()
-    };
-    match timeout(ANSWERED, asked).await.ok().flatten() {
-        Some(api::UpstreamInfo { upstream }) => Some(upstream),
-        None => status(paths).await.map(|serving| serving.upstream),
-    }
-}
-
-async fn status(paths: &Paths) -> Option<Status> {
-    let asked = async {
-        AdminClient::find(&[paths.admin_socket()]).await.ok()?.get("/v1/status").await.ok()
-    };
-    // A socket that the service manager holds for us is answered by nobody yet.
-    timeout(ANSWERED, asked).await.ok().flatten()
-}
-
-/// Whether it was heard is seen by the lock.
-async fn request_handover(paths: &Paths) {
-    if let Ok(run) = AdminClient::find(&[paths.admin_socket()]).await {
-        let _ = timeout(ANSWERED, run.post::<StopResult>("/v1/handover")).await;
-    }
+/// Returns the process that listens at the other end.
+fn listener_pid(stream: &UnixStream) -> Option<u32> {
+    u32::try_from(stream.peer_cred().ok()?.pid()?).ok()
 }
 
 const NO_SOCKET: &str = "it has no unix socket (listen.unix)";
 
-/// Longest wait for whoever holds the profile, beside the time that its requests may take to end.
-const PATIENCE: Duration = Duration::from_secs(15);
+const NO_RESPONSE: &str = "it does not respond";
 
-/// How soon whoever serves answers over the control socket.
-const ANSWERED: Duration = Duration::from_secs(2);
-
-/// How often it is looked again whose turn it is: nobody tells.
-const AGAIN: Duration = Duration::from_millis(20);
-
-/// How long a `run` that was asked for its place leaves it to whoever asked.
-const HEAD_START: Duration = Duration::from_secs(2);
+/// Longest wait for a process that serves, beside the time that the requests of the process before
+/// it may take to finish.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,16 +1,16 @@
-//! A private listener in front of the daemon that serves the profile: whoever calls there calls as
-//! one client of it.
+//! A private listener: every connection to it reaches the process that serves the profile, with the
+//! key of one client.
 //!
-//! Everything is judged by that daemon. Here is only checked whose process calls, and put the key
-//! beside what was sent. A `Host` that names this listener becomes `localhost`; any other is left
-//! for the daemon to refuse, as is whatever a browser sends. Where no daemon can be called the
-//! answer is ours.
+//! The daemon decides about every request. This file only checks that a peer belongs to this user,
+//! and adds the key. A `Host` header that names this listener becomes `localhost`; any other is left
+//! for the daemon to refuse, like anything that a browser sends. If no process can be connected to,
+//! the response is ours.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{HOST, HeaderName};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -20,90 +20,89 @@ use hyper::upgrade::{self, OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
-use super::{Error, ProfileLeader};
+use super::ProfileLeader;
+use crate::daemon::Error;
 use crate::gateway::{self, ProxyBody};
 use crate::listen::{self, BoundSocket, Listener, Peer, SandboxIo, Stream, UserAcl};
 use crate::secret::Secret;
 
-/// A running relay; dropping it ends it.
+/// A running listener. Dropping it closes every connection.
 #[derive(Debug)]
 pub struct RunProxy {
     address: SocketAddr,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    _tasks: JoinSet<()>,
 }
 
-/// Where calls go, and as whom.
+/// Where requests go, and what is added to them.
 #[derive(Debug)]
 struct Target {
-    turn: Arc<ProfileLeader>,
-    /// Whose commands a hint names.
-    profile: String,
+    leader: Arc<ProfileLeader>,
     key: HeaderValue,
     users: UserAcl,
-    names: Vec<String>,
+    /// The values of `Host` that name this listener.
+    host_names: Vec<String>,
 }
 
+/// A connection to the daemon, opened by the first request of a local connection.
+type DaemonConnection = Mutex<Option<SendRequest<Incoming>>>;
+
 impl RunProxy {
-    /// Listens on a port of its own and calls with `key` whoever's `turn` it is.
+    /// Listens on a free port of the loopback, and sends requests with `key` to the leader.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] and [`Error::DataPlane`] when there is no port to be had.
-    pub async fn start(turn: Arc<ProfileLeader>, key: &Secret) -> Result<Self, Error> {
-        let both = [
-            SocketAddr::from(([127, 0, 0, 1], 0)),
-            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)),
-        ];
-        let bound = listen::bind_tcp(&both)?;
+    /// [`Error::Listen`] and [`Error::DataPlane`] if no port can be opened.
+    pub fn start(leader: Arc<ProfileLeader>, key: &Secret) -> Result<Self, Error> {
+        let loopback = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+        let bound = listen::bind_tcp(&loopback)?;
         let address = bound.iter().find_map(BoundSocket::address).ok_or(Error::NoListeners)?;
-        let names = ["localhost", "127.0.0.1", "[::1]"];
         let mut key = HeaderValue::try_from(key.expose()).map_err(Error::UserAgent)?;
         key.set_sensitive(true);
-        let towards = Arc::new(Target {
-            profile: turn.profile().to_owned(),
-            turn,
+        let names = ["localhost", "127.0.0.1", "[::1]"];
+        let target = Arc::new(Target {
+            leader,
             key,
             users: UserAcl::new(&[], &[], false)?,
-            names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
+            host_names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
         });
-        let mut tasks = vec![];
-        for place in bound {
-            let listener = place.into_listener().map_err(Error::DataPlane)?;
-            tasks.push(tokio::spawn(accept(listener, towards.clone())));
+        let mut tasks = JoinSet::new();
+        for socket in bound {
+            let listener = socket.into_listener().map_err(Error::DataPlane)?;
+            tasks.spawn(accept(listener, target.clone()));
         }
-        Ok(Self { address, tasks })
+        Ok(Self { address, _tasks: tasks })
     }
 
-    /// Returns where it listens.
+    /// Returns the address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-impl Drop for RunProxy {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    }
-}
-
-async fn accept(mut listener: Listener, towards: Arc<Target>) {
+async fn accept(mut listener: Listener, target: Arc<Target>) {
+    // Connections end with this task.
+    let mut connections = JoinSet::new();
     loop {
-        let (stream, peer) = listener.accept().await;
-        tokio::spawn(serve(stream, peer, towards.clone()));
+        tokio::select! {
+            (stream, peer) = listener.accept() => {
+                connections.spawn(serve(stream, peer, target.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
     }
 }
 
-/// Relays one connection over one of its own, which ends with it.
-async fn serve(stream: Stream, peer: Peer, towards: Arc<Target>) {
-    if !towards.users.is_allowed(&peer).await {
+/// Serves one local connection over a daemon connection of its own.
+async fn serve(stream: Stream, peer: Peer, target: Arc<Target>) {
+    if !target.users.is_allowed(&peer).await {
         return;
     }
-    // Called by the first request, which is told if nobody answers.
-    let daemon = Arc::new(Mutex::new(None));
+    let daemon = Arc::new(DaemonConnection::default());
     let relay = service_fn(|request| {
-        let (daemon, towards) = (daemon.clone(), towards.clone());
-        async move { relay(request, &daemon, &towards).await }
+        let (daemon, target) = (daemon.clone(), target.clone());
+        async move { relay(request, &daemon, &target).await }
     });
     let stream = TokioIo::new(SandboxIo::new(stream));
     let serving = http1::Builder::new().serve_connection(stream, relay);
@@ -112,48 +111,94 @@ async fn serve(stream: Stream, peer: Peer, towards: Arc<Target>) {
     }
 }
 
-async fn call(towards: &Target) -> Result<SendRequest<Incoming>, RelayError> {
-    let stream = towards.turn.connect().await?;
-    let (daemon, connection) = handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection.with_upgrades());
-    Ok(daemon)
-}
-
 async fn relay(
     mut request: Request<Incoming>,
-    daemon: &Mutex<Option<SendRequest<Incoming>>>,
-    towards: &Target,
+    daemon: &DaemonConnection,
+    target: &Target,
 ) -> Result<Response<Either<Incoming, ProxyBody>>, hyper::Error> {
-    let headers = request.headers_mut();
-    headers.insert(CLIENT_KEY_HEADER, towards.key.clone());
-    let mut hosts = headers.get_all(HOST).iter();
-    if let (Some(host), None) = (hosts.next(), hosts.next())
-        && towards.names.iter().any(|name| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
-    {
-        headers.insert(HOST, HeaderValue::from_static("localhost"));
-    }
-    let caller = upgrade::on(&mut request);
-    let mut answer = match send(request, daemon, towards).await {
-        Ok(answer) => answer,
+    target.prepare(request.headers_mut());
+    let client = upgrade::on(&mut request);
+    let mut response = match send(request, daemon, target).await {
+        Ok(response) => response,
         Err(RelayError::Http(error)) => return Err(error),
-        Err(RelayError::Turn(error)) => {
-            // That it was stopped has been said.
-            if !matches!(error, Error::Stopped) {
-                tracing::warn!(%error, "no daemon serves");
-            }
-            let hint = hint_for(&error);
-            return Ok(
-                gateway::no_daemon_response(&towards.profile, error, hint).map(Either::Right)
-            );
+        Err(RelayError::NoDaemon(error)) => {
+            return Ok(no_daemon_response(target, error).map(Either::Right));
         }
     };
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tokio::spawn(join_upgrades(caller, upgrade::on(&mut answer)));
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        tokio::spawn(join_upgrades(client, upgrade::on(&mut response)));
     }
-    Ok(answer.map(Either::Left))
+    Ok(response.map(Either::Left))
 }
 
-/// Says how the command may be served again.
+impl Target {
+    /// Adds the key, and names the daemon in `Host` instead of this listener.
+    fn prepare(&self, headers: &mut HeaderMap) {
+        headers.insert(CLIENT_KEY_HEADER, self.key.clone());
+        let mut hosts = headers.get_all(HOST).iter();
+        if let (Some(host), None) = (hosts.next(), hosts.next())
+            && self
+                .host_names
+                .iter()
+                .any(|name| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+        {
+            headers.insert(HOST, HeaderValue::from_static("localhost"));
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Incoming>, RelayError> {
+        let stream = self.leader.connect().await?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection.with_upgrades());
+        Ok(sender)
+    }
+}
+
+/// Sends a request. If the daemon has closed the connection before, sends it on a new one: another
+/// process may serve the profile now.
+async fn send(
+    request: Request<Incoming>,
+    daemon: &DaemonConnection,
+    target: &Target,
+) -> Result<Response<Incoming>, RelayError> {
+    let mut daemon = daemon.lock().await;
+    let idle = match daemon.take() {
+        Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
+        None => None,
+    };
+    let sender = match idle {
+        Some(sender) => daemon.insert(sender),
+        None => daemon.insert(target.connect().await?),
+    };
+    let mut error = match sender.try_send_request(request).await {
+        Ok(response) => return Ok(response),
+        Err(error) => error,
+    };
+    let Some(unsent) = error.take_message() else { return Err(error.into_error().into()) };
+    let sender = daemon.insert(target.connect().await?);
+    Ok(sender.send_request(unsent).await?)
+}
+
+/// Joins the two ends of a WebSocket until the daemon closes it.
+async fn join_upgrades(client: OnUpgrade, daemon: OnUpgrade) -> Result<(), hyper::Error> {
+    let (client, daemon) = (client.await?, daemon.await?);
+    let (mut client, mut daemon) = (TokioIo::new(client), TokioIo::new(daemon));
+    if let Err(error) = copy_bidirectional(&mut client, &mut daemon).await {
+        tracing::debug!(%error, "a WebSocket ended early");
+    }
+    Ok(())
+}
+
+fn no_daemon_response(target: &Target, error: Error) -> Response<ProxyBody> {
+    // The log has a line about the stop already.
+    if !matches!(error, Error::Stopped) {
+        tracing::warn!(%error, "no daemon serves this command");
+    }
+    let hint = hint_for(&error);
+    gateway::no_daemon_response(target.leader.profile(), error, hint)
+}
+
+/// Returns how a daemon may serve the command again.
 fn hint_for(error: &Error) -> &'static str {
     match error {
         Error::OtherUpstream { run: None, .. } => {
@@ -177,46 +222,11 @@ fn hint_for(error: &Error) -> &'static str {
     }
 }
 
-/// Joins the two ends of a WebSocket; the daemon says when it is over.
-async fn join_upgrades(caller: OnUpgrade, daemon: OnUpgrade) -> Result<(), hyper::Error> {
-    let (caller, daemon) = (caller.await?, daemon.await?);
-    let (mut caller, mut daemon) = (TokioIo::new(caller), TokioIo::new(daemon));
-    if let Err(error) = copy_bidirectional(&mut caller, &mut daemon).await {
-        tracing::debug!(%error, "a WebSocket broke off");
-    }
-    Ok(())
-}
-
-/// Sends a request; where the daemon has closed the connection first, on a new one: another process
-/// may have its place.
-async fn send(
-    request: Request<Incoming>,
-    daemon: &Mutex<Option<SendRequest<Incoming>>>,
-    towards: &Target,
-) -> Result<Response<Incoming>, RelayError> {
-    let mut daemon = daemon.lock().await;
-    let ready = match daemon.take() {
-        Some(mut known) => known.ready().await.is_ok().then_some(known),
-        None => None,
-    };
-    let called = match ready {
-        Some(known) => daemon.insert(known),
-        None => daemon.insert(call(towards).await?),
-    };
-    let mut lost = match called.try_send_request(request).await {
-        Ok(answer) => return Ok(answer),
-        Err(lost) => lost,
-    };
-    let Some(unsent) = lost.take_message() else { return Err(lost.into_error().into()) };
-    let called = daemon.insert(call(towards).await?);
-    Ok(called.send_request(unsent).await?)
-}
-
-/// Why a request came to nothing.
+/// Why a request got no response from a daemon.
 #[derive(Debug, thiserror::Error)]
 enum RelayError {
     #[error(transparent)]
-    Turn(#[from] Error),
+    NoDaemon(#[from] Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
 }
