@@ -1,4 +1,4 @@
-//! What time it is, on two clocks at once, and waiting for a time to come.
+//! The time on two clocks at once, and waiting for a time to come.
 //!
 //! The boot clock runs on while a laptop sleeps and never jumps: ages are measured on it. The wall
 //! clock survives a reboot but may be set back or forth: stored times are written with it. tokio's
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-/// One instant, on both clocks.
+/// One instant on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     /// Time since boot, suspend included.
@@ -25,7 +25,7 @@ impl Timestamp {
         self.boot.saturating_sub(earlier.boot)
     }
 
-    /// Returns this moment moved `by` into the future on both clocks.
+    /// Returns the time `by` later, on both clocks.
     pub fn after(self, by: Duration) -> Self {
         Self { boot: self.boot.saturating_add(by), wall: self.wall + by }
     }
@@ -47,7 +47,7 @@ impl Clock {
         Self(ClockSource::System)
     }
 
-    /// Returns a clock that stands still, and the hand that moves it.
+    /// Returns a clock that stands still, and what moves it.
     pub fn manual() -> (Self, ManualClock) {
         let start = Timestamp { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
         let (sender, receiver) = watch::channel(start);
@@ -56,7 +56,7 @@ impl Clock {
         (Self(ClockSource::Manual(receiver, asleep)), hand)
     }
 
-    /// Returns the present moment.
+    /// Returns the present time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             ClockSource::System => Timestamp { boot: since_boot(), wall: SystemTime::now() },
@@ -83,7 +83,7 @@ impl Clock {
         }
     }
 
-    /// Waits until the boot clock shows `boot`. Returns at once when it already does.
+    /// Waits until the boot clock shows `boot`. Returns at once if that time has passed.
     pub async fn wait_until(&self, boot: Duration) {
         match &self.0 {
             ClockSource::System => {
@@ -95,7 +95,7 @@ impl Clock {
             ClockSource::Manual(moment, _) => {
                 let mut moment = moment.clone();
                 if moment.wait_for(|now| now.boot >= boot).await.is_err() {
-                    // The hand is gone: this clock will never move again.
+                    // Nothing moves this clock any more.
                     std::future::pending::<()>().await;
                 }
             }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_wait_ends_when_the_hand_has_moved_far_enough() {
+    async fn a_wait_ends_when_the_manual_clock_reaches_its_time() {
         let (clock, hand) = Clock::manual();
         let target = clock.now().boot + Duration::from_secs(60);
         let waiting = tokio::spawn({
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_wall_clock_does_not_age_anything() {
+    fn setting_the_wall_clock_ages_nothing() {
         let (clock, hand) = Clock::manual();
         let before = clock.now();
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn suspended_time_passes_and_is_counted_apart() {
+    fn suspended_time_passes_and_is_counted_separately() {
         let (clock, hand) = Clock::manual();
         let before = clock.now();
 

@@ -24,4 +24,7 @@ pub mod gateway;
 
 pub mod daemon;
 
+#[cfg(unix)]
+pub mod run;
+
 pub mod cli;

@@ -1,4 +1,4 @@
-//! A running daemon's days: signals and orders, reloads, its end.
+//! The main loop of a running daemon: signals, commands, reloads, the stop.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use super::{Daemon, DaemonCommand, sd_notify};
 use crate::admin::api::{ErrorDetail, Lifecycle, Problem, ReloadResult, StopResult};
 use crate::config::{Error as Invalid, Sources};
 
-/// A second signal has ended it: requests may have been cut.
+/// A second signal has ended the daemon: requests may have been cut off.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped at once, because {signal} came again")]
+#[error("forced exit on second {signal}")]
 pub struct ForcedExit {
-    /// Its name.
+    /// The signal's name.
     pub signal: &'static str,
 }
 
-/// Lives until a signal or an order ends it; a second signal ends it at once.
+/// Runs the daemon until a signal or a command stops it. A second signal ends it at once.
 ///
-/// `sources` is where a reload reads the configuration again.
+/// A reload reads the configuration from `sources`.
 ///
 /// # Errors
 ///
-/// [`ForcedExit`] when it was not let finish.
+/// [`ForcedExit`] if a second signal came before the requests in flight were finished.
 pub async fn run(
     mut daemon: Daemon,
     sources: Option<&Sources>,
     signals: &mut Signals,
 ) -> Result<(), ForcedExit> {
-    // Dropped at the end: the watchdog is fed while requests in flight finish.
-    let mut beside = JoinSet::new();
-    beside.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
-    let words = beside.spawn(sd_notify::watch_status(daemon.session.clone()));
+    // Dropped at the end: the watchdog needs its signal also while requests in flight finish.
+    let mut notifications = JoinSet::new();
+    notifications.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
+    let status = notifications.spawn(sd_notify::watch_status(daemon.session.clone()));
     sd_notify::ready();
 
     let reason = run_until_stop(&mut daemon, sources, signals).await;
-    words.abort();
+    status.abort();
     let in_flight = daemon.in_flight();
     tracing::info!(reason, in_flight, "draining");
     let drain =
-        daemon.reload_state.as_ref().map_or(Duration::ZERO, |live| live.config.daemon.drain);
+        daemon.reload_state.as_ref().map_or(Duration::ZERO, |state| state.config.daemon.drain);
     sd_notify::stopping(in_flight, drain);
     tokio::select! {
         () = daemon.stop(drain) => {
@@ -49,13 +49,13 @@ pub async fn run(
             Ok(())
         }
         signal = second_signal(signals) => {
-            tracing::warn!(signal, "stopped at once");
+            tracing::warn!(signal, "forced exit on a second signal");
             Err(ForcedExit { signal })
         }
     }
 }
 
-/// Does what is asked for; returns the reason to end.
+/// Executes commands until one stops the daemon; returns the reason to stop.
 async fn run_until_stop(
     daemon: &mut Daemon,
     sources: Option<&Sources>,
@@ -65,13 +65,15 @@ async fn run_until_stop(
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::End(name) => return name,
-                // Who sends a signal reads the log.
+                // The result of a reload by signal is in the log.
                 Signal::Reload => drop(reload(daemon, sources)),
             },
-            Some(order) = daemon.commands.recv() => match order {
+            command = daemon.next_command() => match command {
                 DaemonCommand::Reload(reply) => drop(reply.send(reload(daemon, sources))),
                 DaemonCommand::HandOver(reply) => drop(reply.send(Err(no_run()))),
-                DaemonCommand::Stop(reply) if daemon.is_activated => drop(reply.send(Err(activated()))),
+                DaemonCommand::Stop(reply) if daemon.listening.activated => {
+                    drop(reply.send(Err(activated())));
+                }
                 DaemonCommand::Stop(reply) => {
                     let in_flight = daemon.in_flight() as u64;
                     drop(reply.send(Ok(StopResult { in_flight, run: false })));
@@ -82,7 +84,7 @@ async fn run_until_stop(
     }
 }
 
-/// Waits for somebody to lose patience.
+/// Waits for a second signal to end.
 async fn second_signal(signals: &mut Signals) -> &'static str {
     let begun = Instant::now();
     loop {
@@ -93,7 +95,7 @@ async fn second_signal(signals: &mut Signals) -> &'static str {
     }
 }
 
-/// Reads the configuration again and takes over what can be changed.
+/// Reads the configuration again and applies what can be changed.
 fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<ReloadResult, Box<Problem>> {
     sd_notify::reloading();
     daemon.runtime_state.send_modify(|now| now.lifecycle = Lifecycle::Reloading);
@@ -155,6 +157,6 @@ fn no_run() -> Box<Problem> {
     Box::new(Problem::new(http::StatusCode::CONFLICT, "daemon.serving", detail))
 }
 
-/// Signals that come as close as this are one: `timeout` signals the process and then its group, and
-/// a terminal and a shell may both pass on one Ctrl-C.
+/// Signals within this time count as one: `timeout` signals the process and then its group, and a
+/// terminal and a shell may both forward one Ctrl-C.
 const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_secs(1);

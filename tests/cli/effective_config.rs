@@ -139,7 +139,10 @@ fn the_admin_address_is_told_and_a_taken_one_names_its_key() {
     assert!(status.contains(&format!("\n  admin      {address}: health, ")), "{status}");
     let (said, hint) = second.split_once("! hint: ").expect(&second);
     let cause = format!("\n!   caused by: {address} is already in use");
-    assert!(said.starts_with("! error: could not listen where admin.listen says"), "{second}");
+    assert!(
+        said.starts_with("! error: could not listen on the address of admin.listen"),
+        "{second}"
+    );
     assert!(said.contains(&cause) && second.ends_with("=> 1\n"), "{second}");
     assert!(hint.contains("[profile.NAME.admin]") && !hint.contains("--listen"), "{second}");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));

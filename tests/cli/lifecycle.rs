@@ -394,7 +394,7 @@ fn a_second_signal_ends_it_at_once() {
     }
 
     assert!(first.elapsed() >= Duration::from_secs(1), "a repeated signal cut the drain");
-    daemon.log_until("error: stopped at once, because SIGTERM came again");
+    daemon.log_until("error: forced exit on second SIGTERM");
     assert_eq!(daemon.ended(), Some(1));
 }
 

@@ -317,7 +317,8 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     let ask =
         "curl -s -o /dev/null -w '%{http_code}' $NEXUDUS_BASE_URL/api/spaces/coworkers?size=1";
     let refused = format!(
-        "! error: the daemon that serves the profile `default` asks {a}, and {b} is configured here\n\
+        "! error: the daemon that serves the profile `default` has the upstream {a}, but {b} is \
+         configured here\n\
          ! hint: Restart the daemon, so that it serves the upstream.origin that is configured now; or \
          set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another --profile.\n"
     );
@@ -342,7 +343,7 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     let pid: u32 = pid.split_once(')').unwrap().0.parse().unwrap();
     for said in [
         format!(
-            "! error: the `run` (pid {pid}) that serves the profile `default` asks {a}, and {b} is \
+            "! error: the `run` (pid {pid}) that serves the profile `default` has the upstream {a}, but {b} is \
              configured here\n\
              ! hint: Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose \
              another --profile.\n"

@@ -142,8 +142,8 @@ fn where_no_daemon_can_be_called_the_command_is_told_why() {
     assert_eq!(problem["code"], "daemon.draining");
     assert_eq!(
         problem["detail"],
-        "no daemon serves this command now: the daemon that serves the profile `default` cannot be \
-         called: it has no unix socket (listen.unix)"
+        "no daemon serves this command now: could not connect to the daemon that serves the profile \
+         `default`: it has no unix socket (listen.unix)"
     );
     assert_eq!(problem["hint"], "Give that daemon a unix socket, or stop it.");
     assert_eq!(run.end(), Some(0));
@@ -176,7 +176,7 @@ fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
 
     assert_eq!(
         home.transcript(&mut script(&home, "run", "echo no")),
-        "! error: the daemon that serves the profile `default` cannot be called: it has no unix \
+        "! error: could not connect to the daemon that serves the profile `default`: it has no unix \
          socket (listen.unix)\n\
          ! hint: See `nexudus-proxy status`; give it a socket, stop it, or choose another \
          --profile.\n\
@@ -283,7 +283,8 @@ fn a_tool_that_insists_on_logging_in_does_so_with_the_key() {
 #[test]
 fn it_ends_as_the_command_does() {
     let (_upstream, home) = stage();
-    for (text, code) in [("exit 7", 7), ("kill -TERM $$", 143), ("exec /nonexistent", 127)] {
+    let missing = format!("exec {}", home.path("missing").display());
+    for (text, code) in [("exit 7", 7), ("kill -TERM $$", 143), (&missing, 127)] {
         let status = script(&home, "run", text).output().unwrap().status;
         assert_eq!(status.code(), Some(code), "{text}");
     }
@@ -294,6 +295,27 @@ fn it_ends_as_the_command_does() {
     assert_eq!(code("run").status.code(), Some(125));
     home.configure("[nonsense]\n");
     assert_eq!(code("run -- true").status.code(), Some(125));
+}
+
+#[test]
+fn a_missing_home_directory_is_an_error_and_is_not_created() {
+    let (_upstream, home) = stage();
+    let missing = home.path("missing");
+    let mut run = home.command("run -- true");
+    run.env("HOME", &missing);
+
+    assert_eq!(
+        home.transcript(&mut run),
+        format!(
+            "! error: could not write the clients to {}\n\
+             !   caused by: the home directory {} does not exist\n\
+             ! hint: Make it readable and writable for this user, and for nobody else.\n\
+             => 125\n",
+            missing.join(".local/state/nexudus-proxy/clients.json").display(),
+            missing.display()
+        )
+    );
+    assert!(!missing.exists());
 }
 
 /// Up to its start nobody else writes there; from then on all of stdout is the command's.

@@ -3,7 +3,7 @@
 use nexudus_proxy::admin::api::Status;
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{Host, Origin, Paths};
-use nexudus_proxy::daemon::{ProfileLeader, RunProxy};
+use nexudus_proxy::run::{ProfileLeader, RunProxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -227,8 +227,7 @@ async fn the_listener_of_a_run_serves_no_browser_either() {
     let daemon = daemon(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", ClientPolicy::default()).unwrap();
     let paths = Paths::rooted_at(daemon.home());
-    let relay =
-        RunProxy::start(ProfileLeader::new(&daemon.config, &paths).into(), &key).await.unwrap();
+    let relay = RunProxy::start(ProfileLeader::new(&daemon.config, &paths).into(), &key).unwrap();
     daemon.get("/api/auth/me").await;
     upstream.clear_recording();
     let ask = async |request: &str| {

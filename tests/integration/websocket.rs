@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::api::{Event, Status};
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{AnonymousAccess, Paths, Rule};
-use nexudus_proxy::daemon::{ProfileLeader, RunProxy};
+use nexudus_proxy::run::{ProfileLeader, RunProxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -307,7 +307,7 @@ async fn a_websocket_goes_through_the_listener_of_a_run_too() {
     let daemon = switching(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", ClientPolicy::default()).unwrap();
     let turn = ProfileLeader::new(&daemon.config, &Paths::rooted_at(daemon.home()));
-    let relay = RunProxy::start(turn.into(), &key).await.unwrap();
+    let relay = RunProxy::start(turn.into(), &key).unwrap();
 
     let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();
     let message = Message::text("through two");

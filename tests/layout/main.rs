@@ -22,6 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),
     ("assembly", &["daemon"]),
+    ("command", &["run"]),
     ("person", &["cli"]),
 ];
 
@@ -38,7 +39,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/error_response/"]),
     ("StatusCode::FORBIDDEN", &["admin/", "gateway/error_response/"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/", "session/spawn.rs", "throttle/", "upstream/h2_conn.rs"]),
+    ("tokio::spawn(", &["daemon/", "run/", "session/spawn.rs", "throttle/", "upstream/h2_conn.rs"]),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/", "telemetry/nonblocking.rs"]),
     // Accepting over TCP: each connection comes with its caller, or not at all.
@@ -48,11 +49,10 @@ const OWNED: &[(&str, &[&str])] = &[
         ".expose()",
         &[
             "cli/client.rs",
-            "cli/run.rs",
             "clients/",
             "credentials/",
-            "daemon/run_proxy.rs",
             "gateway/client_auth.rs",
+            "run/",
             "session/",
         ],
     ),
