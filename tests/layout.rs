@@ -35,7 +35,17 @@ const OWNED: &[(&str, &[&str])] = &[
     ("StatusCode::SERVICE_UNAVAILABLE", &["admin/", "gateway/error_response/"]),
     ("StatusCode::FORBIDDEN", &["admin/", "gateway/error_response/"]),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/", "session/spawn.rs", "throttle/", "upstream/h2_conn.rs"]),
+    (
+        "tokio::spawn(",
+        &[
+            "daemon/",
+            "session/refresh/endpoint/tests.rs",
+            "session/refresh/task/tests/",
+            "session/spawn.rs",
+            "throttle/",
+            "upstream/h2_conn.rs",
+        ],
+    ),
     ("thread::spawn(", &[]),
     ("thread::Builder", &["daemon/", "telemetry/nonblocking.rs"]),
     // Accepting over TCP: each connection comes with its caller, or not at all.
