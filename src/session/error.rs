@@ -250,8 +250,8 @@ fn login_hint(origin: CredentialSource) -> &'static str {
     }
 }
 
-/// Returns what to do where the login was refused. The daemon reads the login before each attempt, but
-/// systemd's and the environment's values are those of the start.
+/// Returns what to do where the login was refused. The daemon reads the login before each attempt,
+/// but systemd's and the environment's values are those of the start.
 fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
         CredentialSource::Keychain | CredentialSource::Memory => {

@@ -1,7 +1,7 @@
 //! The handle to the session: how requests get a token and learn why there is none.
 //!
-//! Requests read the latest state and never wait while a valid token exists. A request that gives up
-//! cancels nothing.
+//! Requests read the latest state and never wait while a valid token exists. A request that gives
+//! up cancels nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,8 +84,8 @@ impl Session {
 
     /// Returns at once while a token is valid, else waits for the next one.
     ///
-    /// Waits at most `session.wait`. A request whose body cannot be sent twice also waits near the end
-    /// of the token's life, until the token was renewed or proved alive.
+    /// Waits at most `session.wait`. A request whose body cannot be sent twice also waits near the
+    /// end of the token's life, until the token was renewed or proved alive.
     ///
     /// # Errors
     ///
@@ -325,7 +325,8 @@ impl Session {
         }
     }
 
-    /// Asks the session task about a token, and about the request that was answered with 401, if any.
+    /// Asks the session task about a token, and about the request that was answered with 401, if
+    /// any.
     async fn request_probe(
         &self,
         rejection: RejectedToken,

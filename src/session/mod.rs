@@ -1,7 +1,8 @@
 //! The bearer token: who holds it, when it is renewed.
 //!
-//! [`Session`] (`handle.rs`) is what requests use. One task (`refresh/task.rs`) owns the session: the
-//! state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them on disk.
+//! [`Session`] (`handle.rs`) is what requests use. One task (`refresh/task.rs`) owns the session:
+//! the state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them
+//! on disk.
 
 mod error;
 mod handle;

@@ -1,9 +1,9 @@
-//! A profile's session without the daemon: a command verifies a login and saves its pair, or removes
-//! everything.
+//! A profile's session without the daemon: a command verifies a login and saves its pair, or
+//! removes everything.
 //!
 //! The command holds the lock across processes from before the login is offered until its pair is
-//! durable. So a running daemon neither offers a token that the login has just replaced nor overwrites
-//! the new one; it finds the pair at its next attempt.
+//! durable. So a running daemon neither offers a token that the login has just replaced nor
+//! overwrites the new one; it finds the pair at its next attempt.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,8 +109,8 @@ impl OfflineSession {
         })
     }
 
-    /// Offers the login. If this 2FA code was offered already, waits for the next one and calls `waits`
-    /// with the time. The user has asked: a login that was refused before is offered again.
+    /// Offers the login. If this 2FA code was offered already, waits for the next one and calls
+    /// `waits` with the time. The user has asked: a login that was refused before is offered again.
     ///
     /// # Errors
     ///
@@ -227,8 +227,8 @@ pub async fn set_locked(directory: &Path, locked: bool, clock: &Clock) -> Result
     flag.and(epoch).map_err(|error| write_error(directory, &error))
 }
 
-/// Tests that the keychain keeps what it is given. All processes test with the same entry, one after
-/// another; if the lock is busy, the test runs without it.
+/// Tests that the keychain keeps what it is given. All processes test with the same entry, one
+/// after another; if the lock is busy, the test runs without it.
 ///
 /// # Errors
 ///
@@ -261,6 +261,6 @@ fn write_error(directory: &Path, error: &io::Error) -> Cause {
 /// Longest wait for another process, whose own attempt ends within 30 s.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// Longest wait for other processes that test the keychain. An attempt to renew may hold the lock for
-/// longer, and does not disturb the test.
+/// Longest wait for other processes that test the keychain. An attempt to renew may hold the lock
+/// for longer, and does not disturb the test.
 const SELF_TEST_LOCK_TIMEOUT: Duration = Duration::from_secs(5);

@@ -30,8 +30,8 @@ pub(crate) fn spawn_blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
 }
 
-/// Waits for the work in the slot and clears the slot; `None` when the work panicked. Waits for ever
-/// while the slot is empty. Giving up the wait changes nothing.
+/// Waits for the work in the slot and clears the slot; `None` when the work panicked. Waits for
+/// ever while the slot is empty. Giving up the wait changes nothing.
 pub(crate) async fn join_slot<T>(slot: &mut Option<JoinHandle<T>>) -> Option<T> {
     match slot {
         Some(handle) => {

@@ -50,7 +50,8 @@ pub struct SessionStatus {
     pub refresh_token_expires_in: Option<Duration>,
     /// The last failure since the last success.
     pub error: Option<LastError>,
-    /// Why the session would not survive a restart, or another problem that the daemon works around.
+    /// Why the session would not survive a restart, or another problem that the daemon works
+    /// around.
     pub degraded: Option<String>,
     /// `Some(false)`: the API rejects even a new token; the account may lack API access.
     pub api_access: Option<bool>,
@@ -80,8 +81,8 @@ pub enum SessionState {
     Expired,
     /// The credential store is locked or missing.
     CredentialsUnavailable,
-    /// No token is valid; one is being fetched, or will be soon. Also a state that this version does
-    /// not know.
+    /// No token is valid; one is being fetched, or will be soon. Also a state that this version
+    /// does not know.
     #[serde(other)]
     Waiting,
 }

@@ -1,9 +1,9 @@
 //! The token endpoint and the probe, over HTTP.
 //!
 //! Two calls exist: `POST /api/token` with a form, and `GET /api/auth/me`, whose body is dropped
-//! because it holds login material. Both grants carry the header `client_id`: Nexudus binds a refresh
-//! token to it, and uses the e-mail address where it is missing. `token_response.rs` says what a
-//! response means.
+//! because it holds login material. Both grants carry the header `client_id`: Nexudus binds a
+//! refresh token to it, and uses the e-mail address where it is missing. `token_response.rs` says
+//! what a response means.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -95,8 +95,8 @@ impl HttpIssuer {
     }
 
     /// Sends a request, and sends it again while Nexudus throttles, for as long as
-    /// [`THROTTLE_TIMEOUT`]; then the throttle response is the result. `repeatable`: the request may be
-    /// sent more than once.
+    /// [`THROTTLE_TIMEOUT`]; then the throttle response is the result. `repeatable`: the request
+    /// may be sent more than once.
     async fn send(
         &self,
         request: impl Fn() -> reqwest::RequestBuilder,
@@ -173,8 +173,8 @@ impl Issuer for HttpIssuer {
             let request = request.header(header::ACCEPT, "application/json");
             request.header("client_id", client_id).form(&form_fields(grant))
         };
-        // If Nexudus looked at the password after all, a repetition would be a second try of it. Each
-        // try is recorded before it leaves, so the next one is a new attempt.
+        // If Nexudus looked at the password after all, a repetition would be a second try of it.
+        // Each try is recorded before it leaves, so the next one is a new attempt.
         let repeatable = matches!(grant, Grant::Refresh(_));
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
         let mut response = sent.map_err(CallError::into_failure)?;

@@ -1,4 +1,5 @@
-//! The password login within an attempt: the last resort, and the only step that can lock an account.
+//! The password login within an attempt: the last resort, and the only step that can lock an
+//! account.
 //!
 //! Each login is recorded before it is sent (`login_attempts.rs`), and a definite refusal is final
 //! until the login changes.
@@ -113,8 +114,8 @@ impl<I: Issuer> TokenFetch<I> {
         id
     }
 
-    /// Ends an attempt for which a source has half a login: the error says so, unless a saved session
-    /// is enough.
+    /// Ends an attempt for which a source has half a login: the error says so, unless a saved
+    /// session is enough.
     pub(crate) async fn without_complete_login(
         &mut self,
         account: Option<&str>,
@@ -126,8 +127,8 @@ impl<I: Issuer> TokenFetch<I> {
         }
     }
 
-    /// Ends an attempt for which no source has a login. `keychain` is why no keychain can be read, if
-    /// that is so.
+    /// Ends an attempt for which no source has a login. `keychain` is why no keychain can be read,
+    /// if that is so.
     pub(crate) async fn without_password(
         &mut self,
         account: Option<&str>,

@@ -1,14 +1,14 @@
 //! The record of login attempts, across restarts: a small file without secrets.
 //!
-//! The file also holds the client id of each account, or each start without a session file would leave
-//! another token at Nexudus. Attempts at one origin say nothing about another, so each origin has its
-//! own; a lock holds for all origins.
+//! The file also holds the client id of each account, or each start without a session file would
+//! leave another token at Nexudus. Attempts at one origin say nothing about another, so each origin
+//! has its own; a lock holds for all origins.
 //!
 //! The file is written before a password is sent, so that a daemon killed and restarted in a loop
-//! spends one budget, not one per start. The file knows a login by 16 bits of a keyed hash only: enough
-//! to see that the login has changed, and next to nothing for an attacker who tests guesses against a
-//! password that may be a mistyped real one. One changed login in 65,536 looks unchanged; it is then
-//! refused until it is changed again.
+//! spends one budget, not one per start. The file knows a login by 16 bits of a keyed hash only:
+//! enough to see that the login has changed, and next to nothing for an attacker who tests guesses
+//! against a password that may be a mistyped real one. One changed login in 65,536 looks unchanged;
+//! it is then refused until it is changed again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,8 +32,8 @@ pub(crate) struct LoginAttempts {
     /// As [`Origin`] writes it.
     origin: String,
     state: Mutex<AttemptsFile>,
-    /// Held while the file is read or written, and acquired before `state`: a reader of the state does
-    /// not wait for the disk.
+    /// Held while the file is read or written, and acquired before `state`: a reader of the state
+    /// does not wait for the disk.
     file: Mutex<()>,
 }
 
@@ -156,8 +156,8 @@ impl LoginAttempts {
         self.state().at(&self.origin).totp_step
     }
 
-    /// Records that `login` is about to be offered. Until another result is recorded the attempt counts
-    /// as ambiguous, which is the state that a crash leaves behind.
+    /// Records that `login` is about to be offered. Until another result is recorded the attempt
+    /// counts as ambiguous, which is the state that a crash leaves behind.
     ///
     /// # Errors
     ///
@@ -213,8 +213,8 @@ impl LoginAttempts {
         })
     }
 
-    /// Returns the client id of this account: the one that is `known` otherwise, the recorded one, or a
-    /// new one, which is recorded first.
+    /// Returns the client id of this account: the one that is `known` otherwise, the recorded one,
+    /// or a new one, which is recorded first.
     ///
     /// # Errors
     ///

@@ -30,8 +30,8 @@ pub(crate) enum ProbeVerdict {
     Unclear,
 }
 
-/// The token of a request that was answered with 401, and how many probes had begun when the request
-/// was sent.
+/// The token of a request that was answered with 401, and how many probes had begun when the
+/// request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RejectedToken {
     pub(crate) generation: u64,
@@ -49,8 +49,8 @@ pub(crate) struct ProbeWaiter {
 
 /// The probe in flight, the callers that wait for it, and the last verdict.
 ///
-/// The verdict that a token is alive applies to requests which were sent before the probe: the token
-/// may have been revoked since. The verdict that a token is dead applies to all requests.
+/// The verdict that a token is alive applies to requests which were sent before the probe: the
+/// token may have been revoked since. The verdict that a token is dead applies to all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     running: Option<JoinHandle<Probe>>,

@@ -1,5 +1,5 @@
-//! The part of an attempt that reads the disk: the saved session of this origin and profile, unless a
-//! login or a logout has superseded it; and which other origins have a session.
+//! The part of an attempt that reads the disk: the saved session of this origin and profile, unless
+//! a login or a logout has superseded it; and which other origins have a session.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -18,8 +18,8 @@ use crate::session::store::sealed_file;
 use crate::session::store::token_store::TokenStore;
 
 impl<I: Issuer> TokenFetch<I> {
-    /// Opens the store of the pair. A file stays open until the user logs in or out, which may change
-    /// its key. Memory is tried anew each time, since a keychain may open late.
+    /// Opens the store of the pair. A file stays open until the user logs in or out, which may
+    /// change its key. Memory is tried anew each time, since a keychain may open late.
     pub(crate) async fn open_store(&mut self) -> Result<(), Error> {
         let has_file = self.outcome.store.as_ref().is_some_and(|store| store.file.is_some());
         if has_file && !self.request.has_changed_login() {

@@ -1,4 +1,5 @@
-//! The link between the handles and the session task: the latest state to read, and commands to send.
+//! The link between the handles and the session task: the latest state to read, and commands to
+//! send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
 //! The one task that owns the session.
 //!
-//! The task performs what the state machine (`state/machine.rs`) decides and feeds the results back.
-//! Whatever may take long (an attempt, a write, a probe) runs in a task or thread of its own and is
-//! joined here: a caller that gives up cancels nothing, and each slot is cleared when its work ends,
-//! however it ends.
+//! The task performs what the state machine (`state/machine.rs`) decides and feeds the results
+//! back. Whatever may take long (an attempt, a write, a probe) runs in a task or thread of its own
+//! and is joined here: a caller that gives up cancels nothing, and each slot is cleared when its
+//! work ends, however it ends.
 
 mod persistence;
 mod publish;
@@ -187,7 +187,8 @@ impl<I: Issuer> SessionTask<I> {
                 info!("session forgotten");
             }
             SessionCommand::Lock { locked, reply } => {
-                // Locked at once, whatever the disk does: only this command's caller waits for the disk.
+                // Locked at once, whatever the disk does: only the caller of this command waits for
+                // it.
                 self.waiters.lock_saved.push(reply);
                 self.write_lock_flag(locked);
                 self.step(if locked { Event::Locked } else { Event::Unlocked });
@@ -313,7 +314,8 @@ impl<I: Issuer> SessionTask<I> {
         }
     }
 
-    /// A defect of ours must not end the session: the attempt counts as failed, and another follows.
+    /// A defect of ours must not end the session: the attempt counts as failed, and another
+    /// follows.
     fn panicked_fetch(&self) -> FetchEnd {
         error!("an attempt to get a token ended in a panic");
         let cause = Cause::new("an internal error; please report it");

@@ -4,10 +4,10 @@
 //! that gives up does not end it.
 //!
 //! The order is: a newer saved pair, the refresh token, the password. The lock across processes is
-//! acquired before the single-use token is read, and goes back to the session task with the new pair;
-//! the task releases it once the pair is durable. Killed at any point, the next start finds a refresh
-//! token that works, or one that Nexudus has already replaced: that one is refused, and the password
-//! is next.
+//! acquired before the single-use token is read, and goes back to the session task with the new
+//! pair; the task releases it once the pair is durable. Killed at any point, the next start finds a
+//! refresh token that works, or one that Nexudus has already replaced: that one is refused, and the
+//! password is next.
 
 use std::sync::Arc;
 use std::time::Duration;

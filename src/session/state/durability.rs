@@ -40,16 +40,21 @@ impl Durability {
         matches!(self, Self::Writing { .. } | Self::EraseNext | Self::Erasing)
     }
 
+    fn is_erasing(self) -> bool {
+        matches!(self, Self::ErasePending | Self::EraseNext | Self::Erasing)
+    }
+
+    /// Returns how many writes have failed in a row.
+    fn failures(self) -> u32 {
+        match self {
+            Self::Writing { failures } | Self::Failed { failures, .. } => failures,
+            Self::Durable | Self::ErasePending | Self::EraseNext | Self::Erasing => 0,
+        }
+    }
+
     /// Returns when a failed write is tried again.
     pub(super) fn retry_at(self) -> Option<Duration> {
-        match self {
-            Self::Failed { retry_at, .. } => Some(retry_at),
-            Self::Durable
-            | Self::Writing { .. }
-            | Self::ErasePending
-            | Self::EraseNext
-            | Self::Erasing => None,
-        }
+        if let Self::Failed { retry_at, .. } = self { Some(retry_at) } else { None }
     }
 
     /// Tries a failed write again at once.
@@ -59,44 +64,32 @@ impl Durability {
         }
     }
 
-    /// A new pair goes to the disk.
+    /// A new pair goes to the disk. A pair that an attempt from before a logout brings is erased
+    /// with the old one.
     pub(super) fn write(&mut self) -> Action {
-        *self = match *self {
-            Self::Durable => Self::Writing { failures: 0 },
-            Self::Writing { failures } | Self::Failed { failures, .. } => {
-                Self::Writing { failures }
-            }
-            // The attempt that brought this pair began before the logout.
-            Self::ErasePending | Self::EraseNext | Self::Erasing => Self::EraseNext,
-        };
+        let failures = self.failures();
+        *self = if self.is_erasing() { Self::EraseNext } else { Self::Writing { failures } };
         Action::Store
     }
 
     /// A write has succeeded.
     pub(super) fn written(&mut self) {
-        *self = match *self {
-            Self::Durable | Self::Writing { .. } | Self::Failed { .. } => Self::Durable,
-            Self::EraseNext | Self::ErasePending => Self::ErasePending,
-            // Of a write that was given up before the erasure began.
-            Self::Erasing => Self::Erasing,
-        };
+        self.end_write(Self::Durable);
     }
 
     /// A write has failed.
     pub(super) fn failed(&mut self, now: Duration, jitter: Jitter) {
-        *self = match *self {
-            Self::Durable => Self::failed_after(0, now, jitter),
-            Self::Writing { failures } | Self::Failed { failures, .. } => {
-                Self::failed_after(failures, now, jitter)
-            }
-            Self::EraseNext | Self::ErasePending => Self::ErasePending,
-            Self::Erasing => Self::Erasing,
-        };
+        let failures = self.failures().saturating_add(1);
+        self.end_write(Self::Failed { failures, retry_at: now + backoff(failures, jitter) });
     }
 
-    fn failed_after(failures: u32, now: Duration, jitter: Jitter) -> Self {
-        let failures = failures.saturating_add(1);
-        Self::Failed { failures, retry_at: now + backoff(failures, jitter) }
+    /// A write has ended, perhaps one that was given up before: that does not end an erasure.
+    fn end_write(&mut self, end: Self) {
+        if !self.is_erasing() {
+            *self = end;
+        } else if *self == Self::EraseNext {
+            *self = Self::ErasePending;
+        }
     }
 
     /// The user has logged out.
@@ -111,21 +104,16 @@ impl Durability {
 
     /// Starts what is due on the disk.
     pub(super) fn start(&mut self, now: Duration, is_fetching: bool) -> Option<Action> {
-        match *self {
-            Self::Failed { failures, retry_at } if retry_at <= now => {
-                *self = Self::Writing { failures };
-                Some(Action::Store)
-            }
-            Self::ErasePending if !is_fetching => {
-                *self = Self::Erasing;
-                Some(Action::Erase)
-            }
-            Self::Durable
-            | Self::Writing { .. }
-            | Self::Failed { .. }
-            | Self::ErasePending
-            | Self::EraseNext
-            | Self::Erasing => None,
+        if let Self::Failed { failures, retry_at } = *self
+            && retry_at <= now
+        {
+            *self = Self::Writing { failures };
+            return Some(Action::Store);
         }
+        if *self == Self::ErasePending && !is_fetching {
+            *self = Self::Erasing;
+            return Some(Action::Erase);
+        }
+        None
     }
 }

@@ -1,9 +1,9 @@
 //! The token's life as a pure function: no clock, no I/O, no task.
 //!
-//! [`StateMachine::step`] takes an event and the time, and returns what to do next. The session task
-//! (`refresh/task.rs`) owns one `StateMachine`, performs the actions and feeds the results back. An
-//! event only changes what is known and when the next attempt is planned; one gate at the end of
-//! each step decides whether that attempt may start:
+//! [`StateMachine::step`] takes an event and the time, and returns what to do next. The session
+//! task (`refresh/task.rs`) owns one `StateMachine`, performs the actions and feeds the results
+//! back. An event only changes what is known and when the next attempt is planned; one gate at the
+//! end of each step decides whether that attempt may start:
 //!
 //! | the next attempt | starts when |
 //! |---|---|

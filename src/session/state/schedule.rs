@@ -1,4 +1,5 @@
-//! Arithmetic on the boot clock: the life of a token, waits that grow, a budget that is earned back.
+//! Arithmetic on the boot clock: the life of a token, waits that grow, a budget that is earned
+//! back.
 
 use std::time::Duration;
 
@@ -62,8 +63,9 @@ const NEAR_EXPIRY: Duration = Duration::from_secs(60);
 /// a holiday with the machine switched off.
 const MAX_RENEWAL_AGE: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 
-/// How many refreshes because of a rejected token are left: [`RefreshBudget::CAPACITY`], and one more
-/// per [`RefreshBudget::REFILL_INTERVAL`], so that no pattern of traffic becomes a storm of logins.
+/// How many refreshes because of a rejected token are left: [`RefreshBudget::CAPACITY`], and one
+/// more per [`RefreshBudget::REFILL_INTERVAL`], so that no pattern of traffic becomes a storm of
+/// logins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefreshBudget {
     left: u32,

@@ -5,13 +5,14 @@
 //! before anything is opened, and is authenticated with the rest byte for byte: origin, profile,
 //! generation and epoch. The client id, the account and the tokens are sealed.
 //!
-//! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` for the profile
-//! in whose directory it lies.
+//! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` for the
+//! profile in whose directory it lies.
 //!
-//! The session of the configured origin is in `session.sealed`. The session of another origin is moved
-//! aside under a name of its own when that file must be written, and taken back when its origin is
-//! configured again: a change of `upstream.origin` and the change back lose no session. An earlier
-//! program does not know the version, uses nothing of the file, and moves it aside when it must write.
+//! The session of the configured origin is in `session.sealed`. The session of another origin is
+//! moved aside under a name of its own when that file must be written, and taken back when its
+//! origin is configured again: a change of `upstream.origin` and the change back lose no session.
+//! An earlier program does not know the version, uses nothing of the file, and moves it aside when
+//! it must write.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,8 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     ///
-    /// [`seal::Error::UnknownVersion`] for another version, [`seal::Error::CannotDecrypt`] for half a header.
+    /// [`seal::Error::UnknownVersion`] for another version, [`seal::Error::CannotDecrypt`] for half
+    /// a header.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, crypto::Error> {
         if let Some(sealed) = bytes.strip_prefix(MAGIC_1) {
             return Ok(Self { clear: MAGIC_1, sealed, header: None });

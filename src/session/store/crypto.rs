@@ -1,8 +1,8 @@
 //! The encryption of a saved session: AES-256-GCM under a key derived by HKDF-SHA256.
 //!
-//! Layout: the part in the clear, a random nonce (12 bytes), the sealed bytes, the tag (16 bytes). The
-//! part in the clear is authenticated with the rest (`binding.rs`), so that neither the version nor the
-//! origin nor the profile of a record can be swapped.
+//! Layout: the part in the clear, a random nonce (12 bytes), the sealed bytes, the tag (16 bytes).
+//! The part in the clear is authenticated with the rest (`binding.rs`), so that neither the version
+//! nor the origin nor the profile of a record can be swapped.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf;

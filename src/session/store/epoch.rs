@@ -1,20 +1,21 @@
 //! The epoch of a profile: a number that login, logout and lock raise, and that never falls back.
 //!
-//! The epoch lies in a file of its own, which holds no secret. The file must outlive the sealed records
-//! and their key, and also an earlier program, which rewrites `attempts.json` without the fields that it
-//! does not know. A record is used if its epoch is not below that of the last login at its origin and
-//! of the last logout: a record that was put back from a backup is older. A lock raises the epoch and
-//! withdraws no record, since unlocking resumes the same session.
+//! The epoch lies in a file of its own, which holds no secret. The file must outlive the sealed
+//! records and their key, and also an earlier program, which rewrites `attempts.json` without the
+//! fields that it does not know. A record is used if its epoch is not below that of the last login
+//! at its origin and of the last logout: a record that was put back from a backup is older. A lock
+//! raises the epoch and withdraws no record, since unlocking resumes the same session.
 //!
 //! Two files cannot be replaced at once, so the order decides what a crash between them leaves. A
 //! login writes the record, then the epoch: the record is ahead of the file, and is used. A logout
 //! writes the epoch, then removes the records: a record that is left is behind, and is not used.
 //!
-//! The file is written before the first record. A record with an epoch beside no such file means that
-//! the file was lost, and with it the knowledge of logouts: that record is not used.
+//! The file is written before the first record. A record with an epoch beside no such file means
+//! that the file was lost, and with it the knowledge of logouts: that record is not used.
 //!
-//! A record of version 1 has no epoch. An earlier program may have written it after a login or a logout
-//! of this one. So that no session is lost, the record is used if its tokens were received later.
+//! A record of version 1 has no epoch. An earlier program may have written it after a login or a
+//! logout of this one. So that no session is lost, the record is used if its tokens were received
+//! later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -73,8 +74,8 @@ impl Epochs {
         }
     }
 
-    /// Reads the file. A missing or damaged file changes nothing; neither does one with epoch 0, which
-    /// is never written.
+    /// Reads the file. A missing or damaged file changes nothing; neither does one with epoch 0,
+    /// which is never written.
     pub(crate) fn load(&self) {
         let text = self.path().and_then(|path| std::fs::read(path).ok());
         let read = text.and_then(|text| serde_json::from_slice::<EpochFile>(&text).ok());
@@ -84,8 +85,9 @@ impl Epochs {
         }
     }
 
-    /// Says whether the file is lost beside this record, which was found on disk: the file is written
-    /// before any record that has an epoch. A logout may have withdrawn the record, so it is not used.
+    /// Says whether the file is lost beside this record, which was found on disk: the file is
+    /// written before any record that has an epoch. A logout may have withdrawn the record, so it
+    /// is not used.
     pub(crate) fn is_missing_beside(&self, record: &StoredSession) -> bool {
         let is_lost = record.epoch > 0 && !self.is_known.load(Ordering::Relaxed);
         if is_lost {
@@ -243,7 +245,8 @@ impl Epochs {
 }
 
 impl EpochFile {
-    /// Takes over the content of the file: numbers only grow, and of two marks the later one counts.
+    /// Takes over the content of the file: numbers only grow, and of two marks the later one
+    /// counts.
     fn merge(&mut self, read: Self) {
         self.epoch = self.epoch.max(read.epoch);
         self.generation = self.generation.max(read.generation);

@@ -1,7 +1,7 @@
 //! The saved session: the token pair, the account, and when the pair was received.
 //!
-//! On disk the generation and the epoch stand in the clear, in the header (`binding.rs`), beside the
-//! origin and the profile; the rest is sealed.
+//! On disk the generation and the epoch stand in the clear, in the header (`binding.rs`), beside
+//! the origin and the profile; the rest is sealed.
 
 use std::time::{Duration, SystemTime};
 
@@ -66,7 +66,8 @@ impl ReceivedAt {
         self.wall
     }
 
-    /// Returns the time since then: by the boot clock within one boot, by the wall clock across boots.
+    /// Returns the time since then: by the boot clock within one boot, by the wall clock across
+    /// boots.
     /// `None` when the wall clock was set back meanwhile.
     fn age(&self, now: Timestamp) -> Option<Duration> {
         let boot = Duration::from_millis(self.boot);
@@ -78,8 +79,8 @@ impl ReceivedAt {
 }
 
 impl TokenPair {
-    /// Makes a pair of a response received `now`. Without a new refresh token, the pair keeps the one
-    /// that was `offered`.
+    /// Makes a pair of a response received `now`. Without a new refresh token, the pair keeps the
+    /// one that was `offered`.
     pub(crate) fn new(grant: TokenGrant, offered: Option<&Self>, now: Timestamp) -> Self {
         let received = ReceivedAt::new(now);
         let (refresh, refresh_received) = match (grant.refresh, offered) {
@@ -112,7 +113,8 @@ impl StoredSession {
         (other.epoch, other.generation) < (self.epoch, self.generation)
     }
 
-    /// Says whether this record belongs to the account with this address; an unknown account matches.
+    /// Says whether this record belongs to the account with this address; an unknown account
+    /// matches.
     pub(crate) fn belongs_to(&self, account: Option<&str>) -> bool {
         match (self.account.as_deref(), account) {
             (Some(own), Some(other)) => own.trim().eq_ignore_ascii_case(other.trim()),
@@ -137,7 +139,8 @@ impl StoredSession {
         serde_json::to_vec(&written).expect("a struct of strings and numbers is valid JSON")
     }
 
-    /// Reads what [`StoredSession::to_json`] wrote, and the header; version 1 sealed the generation.
+    /// Reads what [`StoredSession::to_json`] wrote, and the header; version 1 sealed the
+    /// generation.
     pub(crate) fn from_json(json: &[u8], header: Option<&EnvelopeHeader>) -> Option<Self> {
         let read: DeserializedSession = serde_json::from_slice(json).ok()?;
         let pair = read.pair.map(|pair| TokenPair {

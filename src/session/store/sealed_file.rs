@@ -1,9 +1,9 @@
 //! The token pair on disk: one sealed file, replaced atomically.
 //!
 //! The program never deletes a session on its own account: a file that cannot be decrypted stays
-//! where it is until another must take its place, and is then moved aside. A file that another origin
-//! or profile has made is not used (`binding.rs`). A crash at any point leaves either the old file or
-//! the new one (`secure_fs.rs`).
+//! where it is until another must take its place, and is then moved aside. A file that another
+//! origin or profile has made is not used (`binding.rs`). A crash at any point leaves either the
+//! old file or the new one (`secure_fs.rs`).
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -121,8 +121,8 @@ impl SealedFile {
             .map_err(|source| Error::Io { path, source })
     }
 
-    /// Moves away a file that would be lost if another took its name. The parked session of this origin
-    /// takes its place again; a crash in between leaves the session where it is still found.
+    /// Moves away a file that would be lost if another took its name. The parked session of this
+    /// origin takes its place again; a crash in between leaves the session where it is still found.
     fn make_room(&self) -> io::Result<()> {
         match self.read_from(self.path()) {
             Ok(Some(_)) | Err(Error::Io { .. }) => return Ok(()),
@@ -216,8 +216,8 @@ fn other_origin_of(path: &Path, binding: &Binding) -> Option<String> {
     Some(Envelope::parse(&start).ok()?.issued_by()).filter(|origin| *origin != binding.origin)
 }
 
-/// Removes the sessions of every origin, and all files that were moved aside or left behind. The record
-/// of login attempts and the lock stay: neither is a credential, and both outlive a logout.
+/// Removes the sessions of every origin, and all files that were moved aside or left behind. The
+/// record of login attempts and the lock stay: neither is a credential, and both outlive a logout.
 pub(crate) fn remove_all(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

@@ -1,4 +1,5 @@
-//! Where the token pair is kept: in a sealed file if there is a key for it, else in memory; and why.
+//! Where the token pair is kept: in a sealed file if there is a key for it, else in memory; and
+//! why.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

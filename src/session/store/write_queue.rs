@@ -1,7 +1,7 @@
 //! Writes of one file, one at a time and in order.
 //!
-//! A write that does not end is reported as failed after [`WRITE_TIMEOUT`], so that the session can go
-//! on without it. No second write is started beside it, or the older could end last.
+//! A write that does not end is reported as failed after [`WRITE_TIMEOUT`], so that the session can
+//! go on without it. No second write is started beside it, or the older could end last.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub(crate) enum WriteResult {
 }
 
 impl WriteQueue {
-    /// Queues a write: after the one that is running, and in place of one that waits. `None` counts as
-    /// durable at once.
+    /// Queues a write: after the one that is running, and in place of one that waits. `None` counts
+    /// as durable at once.
     pub(crate) fn push(&mut self, job: Option<WriteJob>, now: Duration) {
         self.nothing_to_do = job.is_none();
         self.next = job;

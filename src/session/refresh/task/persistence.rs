@@ -44,8 +44,8 @@ impl<I: Issuer> SessionTask<I> {
         }
     }
 
-    /// Removes the file wherever the pair is kept now: an earlier key may have sealed one. The epoch
-    /// is raised first: a file that a crash leaves behind is then not used.
+    /// Removes the file wherever the pair is kept now: an earlier key may have sealed one. The
+    /// epoch is raised first: a file that a crash leaves behind is then not used.
     pub(crate) fn erase(&mut self) {
         let context = self.context.clone();
         self.record = None;
@@ -64,7 +64,10 @@ impl<I: Issuer> SessionTask<I> {
     pub(crate) fn finish_erase(&mut self, problem: Option<String>) {
         self.set_problem(problem);
         self.step(Event::Erased);
-        self.waiters.erased.drain(..).for_each(notify);
+        // Another logout meanwhile has started another erasure.
+        if self.erasing.is_none() {
+            self.waiters.erased.drain(..).for_each(notify);
+        }
     }
 
     pub(crate) fn write_lock_flag(&mut self, locked: bool) {

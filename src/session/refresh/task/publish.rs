@@ -22,8 +22,8 @@ impl<I: Issuer> SessionTask<I> {
         self.problem = problem;
     }
 
-    /// Keeps the pair in `store` from now on. Memory that the configuration does not ask for is logged
-    /// once.
+    /// Keeps the pair in `store` from now on. Memory that the configuration does not ask for is
+    /// logged once.
     pub(crate) fn set_store(&mut self, store: Option<TokenStore>) {
         let Some(store) = store else { return };
         let is_new = self.store.as_ref().is_none_or(|known| known.info != store.info);

@@ -1,4 +1,5 @@
-//! Requests that were answered with 401: whether the token is dead, or the account lacks permission.
+//! Requests that were answered with 401: whether the token is dead, or the account lacks
+//! permission.
 
 use tokio::sync::oneshot;
 use tracing::warn;

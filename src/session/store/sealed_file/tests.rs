@@ -52,7 +52,7 @@ fn another_key_opens_nothing_and_says_so() {
     assert!(
         error
             .to_string()
-            .ends_with("does not open with this key: it is damaged, or the key is another")
+            .ends_with("cannot be decrypted: the file is damaged, or the key is wrong")
     );
     assert_eq!(saved.read().unwrap(), Some(record(1)));
 }

@@ -1,9 +1,10 @@
-//! Versions of the file beside each other: files of an earlier program, and how that program reads ours.
+//! Versions of the file beside each other: files of an earlier program, and how that program reads
+//! ours.
 
 use super::*;
 
-/// Written by the last program of version 1, which had logged in as `ada@example.test` at a simulated
-/// Nexudus.
+/// Written by the last program of version 1, which had logged in as `ada@example.test` at a
+/// simulated Nexudus.
 const VERSION_1: &[u8] = include_bytes!("version-1.sealed");
 
 /// The material of the key that sealed it.
@@ -93,8 +94,8 @@ fn the_next_write_makes_a_file_of_version_1_one_of_version_2() {
     assert_eq!(std::fs::read_dir(&saved.directory).unwrap().count(), 1, "nothing is left behind");
 }
 
-/// The previous program keeps a file that it does not know, uses nothing of it, and moves it aside when
-/// it must write: it did so with every file that it could not decrypt.
+/// The previous program keeps a file that it does not know, uses nothing of it, and moves it aside
+/// when it must write: it did so with every file that it could not decrypt.
 #[test]
 fn a_previous_program_opens_nothing_of_version_2() {
     assert!(previous::open(KEY, VERSION_1).is_ok(), "the reader is the previous one");

@@ -1,4 +1,5 @@
-//! The world around a session task: a scripted issuer, a clock moved by hand, a disk that can stall.
+//! The world around a session task: a scripted issuer, a clock moved by hand, a disk that can
+//! stall.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -130,7 +130,8 @@ async fn a_session_without_a_readable_epoch_is_set_aside_and_that_is_said() {
         assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
         retire(session).await;
 
-        // After another login requests are served again, across restarts; the old session never returns.
+        // After another login requests are served again, across restarts; the old session never
+        // returns.
         let again = world.daemon();
         again.wait_ready(BodyKind::Replayable).await.unwrap();
         settled(&again).await;

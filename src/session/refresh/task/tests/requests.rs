@@ -1,4 +1,5 @@
-//! Requests: none waits for what it does not need, none cancels what others need, and a 401 is judged once.
+//! Requests: none waits for what it does not need, none cancels what others need, and a 401 is
+//! judged once.
 
 use super::*;
 
