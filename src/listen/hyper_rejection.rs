@@ -123,7 +123,7 @@ mod tests {
         });
         let mut http = http1::Builder::new();
         let mut connection = http
-            .max_buf_size(128 << 10)
+            .max_header_size(128 << 10)
             .half_close(true)
             .serve_connection(TokioIo::new(near), never);
         let error = (&mut connection).await.expect_err(request);

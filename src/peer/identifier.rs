@@ -40,12 +40,7 @@ impl Identifier {
     ///
     /// A connection of another user ends with a reset from here on: `socket_owner.rs` says why.
     pub fn identify(&self, stream: &TcpStream, remote: SocketAddr) -> Option<Peer> {
-        match &self.source {
-            OwnerSource::Diag(diag) => self.identify_with(stream, remote, |local| {
-                socket_owner(diag.find(remote, local).as_slice(), stream)
-            }),
-            OwnerSource::Table => self.identify_in(&SocketTable::read(), stream, remote),
-        }
+        self.identify_with(stream, remote, |local| self.source.owner(remote, local, stream))
     }
 
     /// The same, with a table that was read after the connection was accepted.
@@ -104,10 +99,7 @@ pub fn can_identify_peers() -> bool {
         let _peer = std::net::TcpStream::connect(listener.local_addr()?)?;
         let (stream, remote) = listener.accept()?;
         let local = stream.local_addr()?;
-        Ok(match OwnerSource::new(local) {
-            OwnerSource::Diag(diag) => socket_owner(diag.find(remote, local).as_slice(), &stream),
-            OwnerSource::Table => socket_owner(SocketTable::read().find(remote, local), &stream),
-        })
+        Ok(OwnerSource::new(local).owner(remote, local, &stream))
     };
     let us = nix::unistd::geteuid().as_raw();
     matches!(identify(), Ok(Some(User::Known { uid, .. })) if uid == us)

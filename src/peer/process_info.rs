@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+#[cfg(target_os = "linux")]
+use super::socket_table::SocketTable;
+
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
@@ -17,8 +20,7 @@ impl ProcessInfo {
     /// without privileges.
     #[cfg(target_os = "linux")]
     pub fn listening_on(address: SocketAddr) -> Option<Self> {
-        let table = std::fs::read_to_string(table_path(address)).ok()?;
-        Self::holding_socket(find_listener(&table, address.port(), INODE_COLUMN)?.parse().ok()?)
+        Self::holding_socket(SocketTable::read().find_listener(address)?.inode)
     }
 
     /// Looks for the process that has the socket with this number open: milliseconds, since every
@@ -62,8 +64,7 @@ impl ProcessInfo {
     /// Returns the user who listens on `address`, or on every address of its family.
     #[cfg(target_os = "linux")]
     pub fn uid_listening_on(address: SocketAddr) -> Option<u32> {
-        let table = std::fs::read_to_string(table_path(address)).ok()?;
-        find_listener(&table, address.port(), 7)?.parse().ok()
+        SocketTable::read().find_listener(address).map(|entry| entry.uid)
     }
 
     /// Unknown on this system.
@@ -82,43 +83,5 @@ impl ProcessInfo {
 impl fmt::Display for ProcessInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (process {})", self.name, self.pid)
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn table_path(address: SocketAddr) -> &'static str {
-    match address {
-        SocketAddr::V4(_) => "/proc/net/tcp",
-        SocketAddr::V6(_) => "/proc/net/tcp6",
-    }
-}
-
-/// Finds the socket that listens (state `0A`) on `port` in a table of `/proc/net`, and returns
-/// this column of its line.
-#[cfg(target_os = "linux")]
-fn find_listener(table: &str, port: u16, column: usize) -> Option<&str> {
-    let port = format!(":{port:04X}");
-    table.lines().skip(1).find_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let (local, state) = (columns.get(1)?, columns.get(3)?);
-        let found = columns.get(column)?;
-        (local.ends_with(&port) && *state == "0A").then_some(*found)
-    })
-}
-
-#[cfg(target_os = "linux")]
-const INODE_COLUMN: usize = 9;
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listening_socket_is_told_from_a_connected_one() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            0: 0100007F:18FE 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000 0 111 1\n\
-            1: 0100007F:18FE 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 222 1\n";
-        assert_eq!(find_listener(table, 6398, INODE_COLUMN), Some("222"));
-        assert_eq!(find_listener(table, 6399, INODE_COLUMN), None);
     }
 }

@@ -50,6 +50,7 @@ use nix::sys::socket::sockopt::GetStruct;
 
 use super::User;
 use super::sock_diag::{SockDiag, SocketEntry};
+use super::socket_table::SocketTable;
 
 /// Where the kernel is asked for the peers of one listener: chosen once, at the start.
 #[derive(Debug)]
@@ -77,6 +78,20 @@ impl OwnerSource {
             }
         }
         Self::Table
+    }
+
+    /// Returns the user at the other end of `stream`, as [`socket_owner`]. Reading the tables takes
+    /// milliseconds.
+    pub(super) fn owner(
+        &self,
+        remote: SocketAddr,
+        local: SocketAddr,
+        stream: &impl AsFd,
+    ) -> Option<User> {
+        match self {
+            Self::Diag(diag) => socket_owner(diag.find(remote, local).as_slice(), stream),
+            Self::Table => socket_owner(SocketTable::read().find(remote, local), stream),
+        }
     }
 }
 
@@ -115,7 +130,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::peer::socket_table::SocketTable;
 
     #[test]
     fn the_peer_of_either_family_is_known_from_either_source() {
@@ -248,12 +262,12 @@ mod tests {
         }
 
         fn by_diag(&self) -> Option<User> {
-            let entry = SockDiag::new().unwrap().find(self.remote, self.local);
-            socket_owner(entry.as_slice(), &self.accepted)
+            let diag = OwnerSource::Diag(SockDiag::new().unwrap());
+            diag.owner(self.remote, self.local, &self.accepted)
         }
 
         fn by_table(&self) -> Option<User> {
-            socket_owner(SocketTable::read().find(self.remote, self.local), &self.accepted)
+            OwnerSource::Table.owner(self.remote, self.local, &self.accepted)
         }
     }
 }

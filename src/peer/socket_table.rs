@@ -34,6 +34,15 @@ impl SocketTable {
         self.0.iter().map(|((local, remote), entries)| (*local, *remote, entries.as_slice()))
     }
 
+    /// Returns the socket that listens on the port of `address`, in the same family.
+    pub(super) fn find_listener(&self, address: SocketAddr) -> Option<SocketEntry> {
+        let is_same = |local: SocketAddr| {
+            local.port() == address.port() && local.is_ipv4() == address.is_ipv4()
+        };
+        let entries = self.pairs().filter(|(local, ..)| is_same(*local)).flat_map(|(.., it)| it);
+        entries.copied().find(|entry| entry.state == LISTEN)
+    }
+
     /// Reads the text of one table.
     #[cfg(test)]
     pub(super) fn parse(text: &str) -> Self {
@@ -74,6 +83,9 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(canonical(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?)))
 }
 
+/// `TCP_LISTEN`
+const LISTEN: u8 = 0x0A;
+
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -81,6 +93,21 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_listening_socket_is_distinguished_from_a_connected_one() {
+        let table = SocketTable::parse(
+            "header\n\
+             0: 0100007F:18FE 0100007F:9C40 01 0:0 0:0 0 1000 0 111 1\n\
+             1: 0100007F:18FE 00000000:0000 0A 0:0 0:0 0 1000 0 222 1\n",
+        );
+        let listener = |address: &str| table.find_listener(address.parse().unwrap());
+
+        assert_eq!(listener("127.0.0.1:6398").map(|entry| entry.inode), Some(222));
+        assert_eq!(listener("127.0.0.1:6399"), None);
+        assert_eq!(listener("[::1]:6398"), None);
+    }
 
     #[cfg(target_endian = "little")]
     #[test]
