@@ -51,9 +51,10 @@ impl Clock {
     pub fn manual() -> (Self, ManualClock) {
         let start = Timestamp { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
         let (sender, receiver) = watch::channel(start);
-        let asleep = Arc::new(Mutex::new(Duration::ZERO));
-        let hand = ManualClock { moment: Arc::new(Mutex::new(sender)), asleep: asleep.clone() };
-        (Self(ClockSource::Manual(receiver, asleep)), hand)
+        let suspended = Arc::new(Mutex::new(Duration::ZERO));
+        let manual =
+            ManualClock { moment: Arc::new(Mutex::new(sender)), suspended: suspended.clone() };
+        (Self(ClockSource::Manual(receiver, suspended)), manual)
     }
 
     /// Returns the present time.
@@ -77,8 +78,8 @@ impl Clock {
     pub fn suspended(&self) -> Duration {
         match &self.0 {
             ClockSource::System => suspended(),
-            ClockSource::Manual(_, asleep) => {
-                *asleep.lock().unwrap_or_else(PoisonError::into_inner)
+            ClockSource::Manual(_, suspended) => {
+                *suspended.lock().unwrap_or_else(PoisonError::into_inner)
             }
         }
     }
@@ -107,7 +108,7 @@ impl Clock {
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     moment: Arc<Mutex<watch::Sender<Timestamp>>>,
-    asleep: Arc<Mutex<Duration>>,
+    suspended: Arc<Mutex<Duration>>,
 }
 
 impl ManualClock {
@@ -118,7 +119,7 @@ impl ManualClock {
 
     /// Lets `by` pass on both clocks while the machine is suspended.
     pub fn suspend(&self, by: Duration) {
-        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        *self.suspended.lock().unwrap_or_else(PoisonError::into_inner) += by;
         self.advance(by);
     }
 
@@ -138,7 +139,7 @@ fn since_boot() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
-    // macOS: CLOCK_MONOTONIC counts the time asleep.
+    // macOS: CLOCK_MONOTONIC counts suspended time.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
     clock_gettime(BOOT).map(Duration::from).unwrap_or_default()
@@ -175,38 +176,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_when_the_manual_clock_reaches_its_time() {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let target = clock.now().boot + Duration::from_secs(60);
         let waiting = tokio::spawn({
             let clock = clock.clone();
             async move { clock.wait_until(target).await }
         });
 
-        hand.advance(Duration::from_secs(59));
+        manual.advance(Duration::from_secs(59));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        hand.advance(Duration::from_secs(1));
+        manual.advance(Duration::from_secs(1));
 
         waiting.await.unwrap();
     }
 
     #[test]
     fn setting_the_wall_clock_ages_nothing() {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let before = clock.now();
 
-        hand.set_wall(SystemTime::UNIX_EPOCH);
+        manual.set_wall(SystemTime::UNIX_EPOCH);
 
         assert_eq!(clock.now().since(before), Duration::ZERO);
     }
 
     #[test]
     fn suspended_time_passes_and_is_counted_separately() {
-        let (clock, hand) = Clock::manual();
+        let (clock, manual) = Clock::manual();
         let before = clock.now();
 
-        hand.advance(Duration::from_secs(1));
-        hand.suspend(Duration::from_secs(2));
+        manual.advance(Duration::from_secs(1));
+        manual.suspend(Duration::from_secs(2));
 
         assert_eq!(clock.now().since(before), Duration::from_secs(3));
         assert_eq!(clock.suspended(), Duration::from_secs(2));

@@ -23,7 +23,8 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 fn create_dir_below(home: Option<&Path>, path: &Path) -> io::Result<()> {
     let home = home.filter(|home| home.is_absolute() && path.starts_with(home));
     if let Some(home) = home.filter(|home| !home.is_dir()) {
-        let error = format!("the home directory {} does not exist", home.display());
+        let error =
+            format!("the home directory {} does not exist: create it, or set HOME", home.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, error));
     }
     let mut builder = DirBuilder::new();
@@ -154,10 +155,7 @@ mod tests {
 
         let error = create_dir_below(Some(&home), &below).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            format!("the home directory {} does not exist", home.display())
-        );
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!home.exists());
         std::fs::create_dir(&home).unwrap();
         create_dir_below(Some(&home), &below).unwrap();

@@ -216,13 +216,13 @@ impl Clients {
     /// Why the key is refused.
     pub fn authenticate(&self, presented: &[u8]) -> Result<Arc<Client>, KeyError> {
         let hash = KeyHash::from_key(presented).ok_or(KeyError::Unknown)?;
-        let mut known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.reload_if_changed(&mut known);
-        if !known.is_readable {
+        let mut cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reload_if_changed(&mut cached);
+        if !cached.is_readable {
             return Err(KeyError::Unreadable);
         }
         // All keys are compared, so that the time does not depend on which one matches.
-        let found = known.clients.iter().fold(None, |found, client| {
+        let found = cached.clients.iter().fold(None, |found, client| {
             if client.stored.hash.matches(&hash) { Some(client) } else { found }
         });
         let client = found.ok_or(KeyError::Unknown)?.clone();
@@ -241,26 +241,26 @@ impl Clients {
     }
 
     fn is_valid(&self, client: &Client) -> bool {
-        let mut known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.reload_if_changed(&mut known);
+        let mut cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reload_if_changed(&mut cached);
         let now = self.0.shared.clock.now().wall;
-        let mut same = known.clients.iter().filter(|other| other.stored.id == client.stored.id);
+        let mut same = cached.clients.iter().filter(|other| other.stored.id == client.stored.id);
         same.any(|client| !client.stored.limits.is_expired(now))
     }
 
     /// Returns the status of each client, in the order in which they were added. `None` if the file
     /// cannot be read, so that every key is refused.
     pub fn statuses(&self) -> Option<Vec<ClientStatus>> {
-        let mut known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.reload_if_changed(&mut known);
-        known.is_readable.then(|| known.clients.iter().map(|client| client.status()).collect())
+        let mut cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reload_if_changed(&mut cached);
+        cached.is_readable.then(|| cached.clients.iter().map(|client| client.status()).collect())
     }
 
     /// Writes the counts of used requests when the daemon ends.
     pub fn flush(&self) {
-        let known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_known = |id: &str| {
-            !known.is_readable || known.clients.iter().any(|client| client.stored.id == id)
+            !cached.is_readable || cached.clients.iter().any(|client| client.stored.id == id)
         };
         if let Err(error) = self.0.shared.counter.flush(is_known) {
             tracing::warn!(%error, "could not write the clients' request counts");
@@ -268,36 +268,31 @@ impl Clients {
     }
 
     /// Reads the file if it was replaced.
-    fn reload_if_changed(&self, known: &mut CachedClients) {
+    fn reload_if_changed(&self, cached: &mut CachedClients) {
         let stamp = FileStamp::from_path(&store::store_path(&self.0.directory));
-        if known.stamp.as_ref() == Some(&stamp) {
+        if cached.stamp.as_ref() == Some(&stamp) {
             return;
         }
-        known.stamp = Some(stamp);
+        cached.stamp = Some(stamp);
         match list(&self.0.directory) {
-            Ok(kept) => {
-                let before = std::mem::take(&mut known.usage);
-                known.is_readable = true;
-                known.clients = kept
+            Ok(stored) => {
+                let before = std::mem::take(&mut cached.usage);
+                cached.is_readable = true;
+                cached.clients = stored
                     .into_iter()
-                    .map(|kept| {
-                        let usage = before.get(&kept.id).cloned().unwrap_or_default();
-                        known.usage.insert(kept.id.clone(), usage.clone());
-                        let name = kept.name.as_str().into();
-                        Arc::new(Client {
-                            name,
-                            stored: kept,
-                            usage,
-                            shared: self.0.shared.clone(),
-                        })
+                    .map(|stored| {
+                        let usage = before.get(&stored.id).cloned().unwrap_or_default();
+                        cached.usage.insert(stored.id.clone(), usage.clone());
+                        let name = stored.name.as_str().into();
+                        Arc::new(Client { name, stored, usage, shared: self.0.shared.clone() })
                     })
                     .collect();
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(%error, cause, "all client keys are refused: could not read the clients");
-                known.is_readable = false;
-                known.clients.clear();
+                cached.is_readable = false;
+                cached.clients.clear();
             }
         }
     }
@@ -327,7 +322,7 @@ impl Client {
     pub fn consume(&self) -> Result<(), QuotaError> {
         let now = self.shared.clock.now();
         let limits = &self.stored.limits;
-        let spent = (|| {
+        let outcome = (|| {
             if let Some(rate) = limits.rate {
                 self.usage.acquire(rate, now.boot).map_err(QuotaError::Rate)?;
             }
@@ -341,13 +336,13 @@ impl Client {
                 }
             }
         })();
-        match spent {
+        match outcome {
             Ok(()) => self.usage.record_request(to_unix_millis(now.wall)),
             Err(_) => {
                 self.usage.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
-        spent
+        outcome
     }
 
     fn status(&self) -> ClientStatus {

@@ -189,8 +189,14 @@ impl ClientEntry {
             read_only: self.read_only,
             allow: rules(self.allow)?,
             deny: rules(self.deny)?,
-            expires: self.expires.map(from_unix_seconds).transpose_some()?,
-            rate: self.rate.map(|text| parse_rate(&text)).transpose_some()?,
+            expires: match self.expires {
+                Some(seconds) => Some(from_unix_seconds(seconds)?),
+                None => None,
+            },
+            rate: match self.rate {
+                Some(text) => Some(parse_rate(&text)?),
+                None => None,
+            },
             max_requests: self.max_requests,
         };
         let hash = KeyHash::from_hex(&self.key_sha256)?;
@@ -201,21 +207,6 @@ impl ClientEntry {
             created: from_unix_seconds(self.created)?,
             limits,
         })
-    }
-}
-
-/// `Option<Option<T>>`, where the inner `None` is a failure.
-trait TransposeSome<T> {
-    fn transpose_some(self) -> Option<Option<T>>;
-}
-
-impl<T> TransposeSome<T> for Option<Option<T>> {
-    fn transpose_some(self) -> Option<Option<T>> {
-        match self {
-            None => Some(None),
-            Some(None) => None,
-            Some(some) => Some(some),
-        }
     }
 }
 

@@ -31,8 +31,8 @@ pub(super) struct Usage {
 
 impl Usage {
     /// Takes one request of a rate, or returns how long to wait for one.
-    pub(super) fn acquire(&self, pace: Rate, now: Duration) -> Result<(), Duration> {
-        let Rate::Fixed { count, per } = pace else { return Ok(()) };
+    pub(super) fn acquire(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
+        let Rate::Fixed { count, per } = rate else { return Ok(()) };
         let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         while recent.front().is_some_and(|then| now.saturating_sub(*then) >= per) {
             recent.pop_front();
@@ -75,8 +75,8 @@ impl UsageCounter {
 
     /// Consumes one of `most` requests; `false` when they are used up.
     pub(super) fn consume(&self, id: &str, most: u64) -> io::Result<bool> {
-        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts = self.load(&mut known)?;
+        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let counts = self.load(&mut loaded)?;
         let count = counts.entry(id.to_owned()).or_default();
         if count.used >= most {
             return Ok(false);
@@ -97,14 +97,14 @@ impl UsageCounter {
 
     /// Returns how many requests a client has used.
     pub(super) fn used(&self, id: &str) -> io::Result<u64> {
-        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(self.load(&mut known)?.get(id).map_or(0, |count| count.used))
+        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(self.load(&mut loaded)?.get(id).map_or(0, |count| count.used))
     }
 
     /// Gives back unused reservations, and removes clients that no longer exist.
     pub(super) fn flush(&self, is_known: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(counts) = known.as_mut() else { return Ok(()) };
+        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(counts) = loaded.as_mut() else { return Ok(()) };
         counts.retain(|id, _| is_known(id));
         counts.values_mut().for_each(|count| count.reserved = count.used);
         self.write(counts, |count| count.used)
@@ -112,20 +112,20 @@ impl UsageCounter {
 
     fn load<'a>(
         &self,
-        known: &'a mut Option<BTreeMap<String, RequestCount>>,
+        loaded: &'a mut Option<BTreeMap<String, RequestCount>>,
     ) -> io::Result<&'a mut BTreeMap<String, RequestCount>> {
-        if known.is_none() {
+        if loaded.is_none() {
             let written: UsageFile = match store::read_private_file(&self.path) {
                 Ok(text) => serde_json::from_str(&text)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => UsageFile::default(),
                 Err(error) => return Err(error),
             };
             let counts = written.used.into_iter();
-            *known = Some(
+            *loaded = Some(
                 counts.map(|(id, used)| (id, RequestCount { used, reserved: used })).collect(),
             );
         }
-        Ok(known.get_or_insert_default())
+        Ok(loaded.get_or_insert_default())
     }
 
     fn write(

@@ -87,11 +87,13 @@ impl ProfileLeader {
     /// [`Error::OtherUpstream`] if it has another upstream, [`Error::Stopped`] if a person has
     /// stopped the daemon of this process, and as [`Daemon::start`].
     pub async fn connect(&self) -> Result<UnixStream, Error> {
-        if let Some(stream) = self.reconnect().await {
-            return Ok(stream);
-        }
-        let limit = self.config.daemon.drain + CONNECT_TIMEOUT;
-        let connected = timeout(limit, self.find_or_start()).await;
+        let connect = async {
+            match self.reconnect().await {
+                Some(stream) => Ok(stream),
+                None => self.find_or_start().await,
+            }
+        };
+        let connected = timeout(self.config.daemon.drain + CONNECT_TIMEOUT, connect).await;
         connected.unwrap_or_else(|_| Err(self.unreachable(NO_RESPONSE)))
     }
 

@@ -20,6 +20,7 @@ use serde::Serialize;
 use self::command::ServiceCommand;
 use self::launchd::Launchd;
 use self::systemd::Systemd;
+use crate::secure_fs;
 
 /// The program, its arguments and its sockets, as the service is to run it.
 #[derive(Clone, Debug)]
@@ -318,7 +319,7 @@ fn write_file(path: &Path, content: &str, report: Reporter<'_>) -> Result<bool, 
         return Ok(false);
     }
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(wrong)?;
+        secure_fs::create_dir(directory).map_err(wrong)?;
     }
     fs::write(path, content).map_err(wrong)?;
     report(ServiceEvent::Wrote(path.to_owned()));

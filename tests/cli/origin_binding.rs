@@ -387,7 +387,7 @@ fn a_run_is_not_served_by_a_daemon_of_another_upstream_that_takes_its_place() {
     let told = place.home.format_output(running.wait_with_output().unwrap());
     assert!(told.starts_with("200 503 "), "{told}");
     let said = std::fs::read_to_string(place.home.path("said")).unwrap();
-    assert!(said.contains(&format!("and {a} is configured here")), "{said}");
+    assert!(said.contains(&format!("but {a} is configured here")), "{said}");
     let hint = "Stop that daemon, or start this `run` again with another --profile.";
     assert!(said.contains(hint), "{said}");
     assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());

@@ -306,14 +306,10 @@ fn a_missing_home_directory_is_an_error_and_is_not_created() {
 
     assert_eq!(
         home.transcript(&mut run),
-        format!(
-            "! error: could not write the clients to {}\n\
-             !   caused by: the home directory {} does not exist\n\
-             ! hint: Make it readable and writable for this user, and for nobody else.\n\
-             => 125\n",
-            missing.join(".local/state/nexudus-proxy/clients.json").display(),
-            missing.display()
-        )
+        "! error: could not write the clients to ~/missing/.local/state/nexudus-proxy/clients.json\n\
+         !   caused by: the home directory ~/missing does not exist: create it, or set HOME\n\
+         ! hint: Make it readable and writable for this user, and for nobody else.\n\
+         => 125\n"
     );
     assert!(!missing.exists());
 }

@@ -140,7 +140,7 @@ fn what_cannot_be_is_said_with_a_way_out() {
     }
     assert_eq!(
         place.run("--profile work service --system install"),
-        "! error: the system service serves the default profile\n\
+        "! error: the system service serves only the default profile\n\
          ! hint: Leave --system or --profile out: each person may have services for profiles of \
          theirs.\n\
          => 2\n"
