@@ -1,4 +1,4 @@
-//! What the control surface refuses, and with which status and code.
+//! The errors of the control surface, each with its status and code.
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
