@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use http::Request;
 use http::header::HOST;
-use http::{Request, StatusCode};
 
-use super::api::Problem;
-use super::problem;
+use super::problem::problem_response;
 use crate::listen::{BrowserHeaders, Peer, UserAcl};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// What callers are compared with.
 #[derive(Clone, Debug)]
@@ -24,11 +24,26 @@ pub struct AccessControl {
 }
 
 /// Why a caller is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessError {
+    #[error("the calling process belongs to another user")]
     User,
+    #[error("the Host header names another host")]
     Host,
+    #[error("web browsers are refused, and only they send {0}")]
     Browser(BrowserHeaders),
+}
+
+impl Problem for AccessError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::User => ProblemKind::ForeignUser
+                .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
+            Self::Host => ProblemKind::ForeignHost
+                .with_hint("Use http://localhost with the port of admin.listen."),
+            Self::Browser(_) => ProblemKind::Browser.into(),
+        }
+    }
 }
 
 impl AccessControl {
@@ -83,27 +98,7 @@ impl AccessControl {
 
 impl IntoResponse for AccessError {
     fn into_response(self) -> Response<Body> {
-        let problem = match self {
-            Self::User => Problem::new(
-                StatusCode::FORBIDDEN,
-                "guard.user",
-                "the calling process belongs to another user",
-            )
-            .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
-            Self::Host => Problem::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "guard.host",
-                "the Host header names another host",
-            )
-            .with_hint("Use http://localhost with the port of admin.listen."),
-            Self::Browser(found) => Problem::new(
-                StatusCode::FORBIDDEN,
-                "guard.origin",
-                format!("web browsers are refused, and only they send {found}"),
-            )
-            .with_hint("Call from a program."),
-        };
-        problem::render(&problem)
+        problem_response(&self)
     }
 }
 

@@ -9,17 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::Report;
 pub use crate::telemetry::RequestRecord;
 
 /// The version of these shapes: the `1` of `/v1/`.
 pub const API_VERSION: u32 = 1;
 
 /// In the query of `POST /v1/login`: the origin that has accepted the login. A daemon that serves
-/// another one refuses with [`ORIGIN_MISMATCH_CODE`].
+/// another one refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
-
-/// The code of that refusal.
-pub const ORIGIN_MISMATCH_CODE: &str = "session.origin";
 
 /// `GET /v1/status`: what the daemon knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,19 +337,7 @@ pub struct Problem {
     pub hint: Option<String>,
     /// More than one thing that is wrong, each with its causes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<ErrorDetail>,
-}
-
-/// One of several things that are wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorDetail {
-    /// One sentence.
-    pub sentence: String,
-    /// Why, outermost first.
-    pub causes: Vec<String>,
-    /// What to do.
-    #[serde(default)]
-    pub hint: Option<String>,
+    pub problems: Vec<Report>,
 }
 
 /// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.

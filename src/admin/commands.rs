@@ -9,7 +9,8 @@ use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{AdminContext, DaemonCommand, Reply, json, origin, problem, problem_response};
+use super::problem::{AdminError, problem_response};
+use super::{AdminContext, DaemonCommand, Reply, json, origin};
 
 pub(super) async fn stop(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
     dispatch(&shared, DaemonCommand::Stop).await
@@ -34,18 +35,14 @@ async fn dispatch<T: Serialize>(
     match answer.await {
         Ok(Ok(done)) => json(StatusCode::OK, &done),
         Ok(Err(refused)) => shared.problem_response(*refused),
-        Err(_) => problem_response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "daemon.draining",
-            "the daemon is stopping already",
-        ),
+        Err(_) => problem_response(&AdminError::Stopping),
     }
 }
 
 pub(super) async fn refresh(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
     match shared.session.refresh().await {
         Ok(()) => session_response(&shared),
-        Err(error) => problem::session_error_response(&error, &shared),
+        Err(error) => shared.error_response(&error),
     }
 }
 

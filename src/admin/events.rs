@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderValue, Response, Uri};
 use http_body::Frame;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -22,7 +22,8 @@ use tokio::time::Instant;
 
 use super::api::{Readiness, SessionStatus};
 use super::connection_slots::{EndlessBody, IsOperator};
-use super::{AdminContext, RuntimeState, problem_response};
+use super::problem::{AdminError, problem_response};
+use super::{AdminContext, RuntimeState};
 use crate::telemetry::{BroadcastItem, RequestReceiver};
 
 /// Answers with the events from now on.
@@ -32,12 +33,10 @@ pub(super) async fn stream(
     uri: Uri,
 ) -> Response<Body> {
     let Some(kinds) = EventKinds::parse(uri.query()) else {
-        let detail = "kinds are ready, session and request";
-        return problem_response(StatusCode::BAD_REQUEST, "admin.kinds", detail);
+        return problem_response(&AdminError::UnknownEvents);
     };
     let Some(place) = shared.operator_slots(is_operator).acquire_event_stream() else {
-        let detail = "too many readers follow the events";
-        return problem_response(StatusCode::SERVICE_UNAVAILABLE, "daemon.overloaded", detail);
+        return problem_response(&AdminError::TooManyReaders);
     };
     let events = EventSource::new(shared, kinds, place);
     let mut response = Response::new(Body::new(Unfold::new(events)));

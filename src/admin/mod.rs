@@ -42,7 +42,7 @@ pub use self::access::AccessControl;
 use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 use self::connection_slots::{ConnectionSlots, EndlessBody, IsOperator};
 pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, readiness};
-use self::problem::problem_response;
+use self::problem::{AdminError, problem_response};
 use crate::clients::Clients;
 use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
@@ -190,11 +190,14 @@ impl AdminContext {
         with_profile_flag(hint, &self.server.profile)
     }
 
-    /// Answers with what is wrong.
-    fn problem_response(&self, mut problem: Problem) -> Response<Body> {
-        let flaws = problem.problems.iter_mut().filter_map(|flaw| flaw.hint.as_mut());
-        flaws.chain(&mut problem.hint).for_each(|hint| *hint = self.in_profile(hint));
-        problem::render(&problem)
+    /// Renders a problem, the commands in its hints for this profile.
+    fn problem_response(&self, problem: Problem) -> Response<Body> {
+        problem::render(&problem.for_profile(&self.server.profile))
+    }
+
+    /// Renders an error, the commands in its hint for this profile.
+    fn error_response(&self, error: &impl crate::problem::Problem) -> Response<Body> {
+        problem::response_for_profile(error, &self.server.profile)
     }
 }
 
@@ -227,13 +230,8 @@ impl Admin {
             .route("/v1/unlock", post(commands::unlock));
         let finish = |router: Router<Arc<AdminContext>>| {
             router
-                .fallback(async || {
-                    problem_response(StatusCode::NOT_FOUND, "admin.path", "no such path")
-                })
-                .method_not_allowed_fallback(async || {
-                    let detail = "this path takes another method";
-                    problem_response(StatusCode::METHOD_NOT_ALLOWED, "admin.method", detail)
-                })
+                .fallback(async || problem_response(&AdminError::UnknownPath))
+                .method_not_allowed_fallback(async || problem_response(&AdminError::WrongMethod))
                 .with_state(shared.clone())
         };
         Self { readonly_router: finish(read_only), control_router: finish(everything), shared }
@@ -292,11 +290,7 @@ impl Admin {
 async fn healthz(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
     match shared.heartbeat.responds_within(LIVENESS_TIMEOUT).await {
         true => json(StatusCode::OK, &serde_json::json!({ "alive": true })),
-        false => problem_response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "daemon.stuck",
-            "the data path does not answer",
-        ),
+        false => problem_response(&AdminError::DaemonStuck),
     }
 }
 
@@ -323,11 +317,7 @@ async fn status(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let Ok(mut text) = serde_json::to_vec(value) else {
-        return problem_response(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "daemon.internal",
-            "the answer could not be written",
-        );
+        return problem_response(&AdminError::NotSerialized);
     };
     text.push(b'\n');
     let mut response = Response::new(Body::from(text));

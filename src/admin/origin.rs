@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::extract::State;
 use http::{Response, StatusCode};
 
-use super::api::{ORIGIN_MISMATCH_CODE, Problem, UPSTREAM_PARAM, UpstreamInfo};
+use super::api::{UPSTREAM_PARAM, UpstreamInfo};
+use super::problem::AdminError;
 use super::{AdminContext, json};
 
 /// Answers `GET /v1/upstream`.
@@ -26,9 +27,8 @@ pub(super) fn check(shared: &AdminContext, query: Option<&str>) -> Result<(), Bo
     let ours = &shared.server.upstream;
     match origin {
         Some(origin) if origin != ours => {
-            let detail = format!("this daemon serves {ours}, and the login is for {origin}");
-            let problem = Problem::new(StatusCode::CONFLICT, ORIGIN_MISMATCH_CODE, detail);
-            Err(Box::new(shared.problem_response(problem)))
+            let (own, given) = (ours.clone(), origin.to_owned());
+            Err(Box::new(shared.error_response(&AdminError::OtherOrigin { own, given })))
         }
         Some(_) | None => Ok(()),
     }

@@ -14,7 +14,8 @@ use std::time::SystemTime;
 use tokio::process::{Child, Command};
 
 use super::daemon_client::load_effective_config;
-use super::{CliError, GlobalArgs, Printer, client_limits, serve};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, client_limits, serve};
 use crate::clients;
 use crate::config::{Config, LoadedConfig, Paths};
 use crate::daemon::{ProfileLeader, RunProxy, process};

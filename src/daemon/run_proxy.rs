@@ -58,7 +58,7 @@ impl RunProxy {
         let bound = listen::bind_tcp(&both)?;
         let address = bound.iter().find_map(BoundSocket::address).ok_or(Error::NoListeners)?;
         let names = ["localhost", "127.0.0.1", "[::1]"];
-        let mut key = HeaderValue::try_from(key.expose()).map_err(Error::UserAgent)?;
+        let mut key = HeaderValue::try_from(key.expose()).map_err(Error::ClientKey)?;
         key.set_sensitive(true);
         let towards = Arc::new(Target {
             profile: turn.profile().to_owned(),
@@ -171,6 +171,7 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::ListenAt { .. }
         | Error::NoListeners
         | Error::UserAgent(_)
+        | Error::ClientKey(_)
         | Error::Proxy(_)
         | Error::Client(_)
         | Error::DataPlane(_) => "Run `nexudus-proxy serve`, or start the command of `run` again.",

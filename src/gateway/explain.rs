@@ -3,11 +3,13 @@
 use http::{Method, Uri};
 
 use super::client_auth;
+use super::error_response::UnparsedRequest;
 use super::path_interpretations::PathInterpretations;
 use super::policy::{self, AccessLevel, MatchedRule, Policy, TokenPathMatch};
-use super::{Error, error_response, guard};
+use super::{Error, guard};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config};
+use crate::problem::Problem as _;
 
 /// The verdict on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,17 +34,17 @@ pub fn explain(
 ) -> Explanation {
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
-    let malformed = |code, why: &str| Explanation {
+    let unparsed = |error: UnparsedRequest| Explanation {
         is_allowed: false,
-        code: Some(code),
+        code: Some(error.kind().code()),
         rule: None,
-        reason: why.to_owned(),
+        reason: error.to_string(),
     };
     let Ok(known) = method.parse::<Method>() else {
-        return malformed(error_response::MALFORMED_REQUEST, error_response::NOT_HTTP);
+        return unparsed(UnparsedRequest::NotHttp);
     };
     let Some(uri) = parse_target(target) else {
-        return malformed(error_response::MALFORMED_TARGET, error_response::NOT_A_TARGET);
+        return unparsed(UnparsedRequest::NotATarget);
     };
     if let Err(error) = guard::would_admit(&known, &uri, config) {
         return denied(error.into(), None);
@@ -107,7 +109,7 @@ fn allowed(rule: Option<String>, why: &str) -> Explanation {
 
 fn denied(error: Error, rule: Option<String>) -> Explanation {
     let why = error.to_string();
-    Explanation { is_allowed: false, code: Some(error_response::code(&error)), rule, reason: why }
+    Explanation { is_allowed: false, code: Some(error.kind().code()), rule, reason: why }
 }
 
 /// Parses what hyper would, which asks httparse first: no spaces and no control characters.

@@ -24,7 +24,7 @@ mod token_endpoint;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
@@ -45,6 +45,7 @@ use self::policy::{Allowed, Decision};
 #[doc(hidden)]
 pub use self::steps::Steps;
 use crate::listen::{Peer, PeerAccess};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::session::{self, Bearer, Session};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
 use crate::throttle::{self, Reservation, ResponseHead, Throttle};
@@ -130,7 +131,7 @@ impl Gateway {
         let mut response = answered.unwrap_or_else(|error| {
             if let Error::Upstream(why) | Error::UpstreamRead(why) = &error {
                 self.outage.record_error(
-                    error_response::code(&error),
+                    error.kind().code(),
                     &error_response::error_chain(&**why),
                     Instant::now(),
                 );
@@ -380,6 +381,40 @@ pub(crate) enum Error {
     /// A defect of ours.
     #[error("the daemon failed while it answered this request")]
     Internal,
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let soon = |details: ProblemDetails| details.with_retry_after(Duration::from_secs(1));
+        match self {
+            Self::Guard(error) => error.details(),
+            Self::Policy(error) => error.details(),
+            Self::Session(error) => error.details(),
+            Self::Throttle(error) => error.details(),
+            Self::Body(error) => error.details(),
+            Self::Upstream(error) => error.details(),
+            Self::UpstreamRead(error) => match &**error {
+                upstream::Error::Closed { .. } => error.details().with_hint(
+                    "Send it again: nothing was changed. It was a new connection that ended; only \
+                     on one that had been idle is a read repeated here.",
+                ),
+                upstream::Error::Malformed { .. } => error.details().with_hint(
+                    "Nothing was changed. If it comes again, look who answers: `nexudus-proxy \
+                     doctor`.",
+                ),
+                upstream::Error::Timeout { .. } => error
+                    .details()
+                    .with_hint("Ask for less at a time, or raise upstream.header_timeout."),
+                upstream::Error::Unreachable { .. } | upstream::Error::Tls { .. } => {
+                    error.details()
+                }
+            },
+            Self::Overloaded => soon(ProblemKind::TooManyConnections.into()),
+            Self::Draining => soon(ProblemKind::DaemonStopping.into()),
+            Self::NoDaemon { hint, .. } => soon(ProblemKind::NoDaemonServes.with_hint(*hint)),
+            Self::Internal => ProblemKind::InternalError.into(),
+        }
+    }
 }
 
 /// The body of an answer that nobody wants is read to keep its connection; a longer one costs more

@@ -39,6 +39,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+
 pub use self::acceptor::TcpAcceptor;
 pub use self::activation::{Inherited, inherited};
 pub use self::browser::{BrowserHeaders, insert_sandbox_headers, is_navigation};
@@ -128,6 +130,41 @@ pub enum Error {
         #[source]
         source: Option<io::Error>,
     },
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let failed = |hint| ProblemKind::CommandFailed.with_hint(hint);
+        let invalid = |hint| ProblemKind::ConfigInvalid.with_hint(hint);
+        match self {
+            Self::InUse { .. } => failed(
+                "Stop the program that holds it, or listen elsewhere: --listen localhost:0 picks a \
+                 free port.",
+            ),
+            Self::SocketInUse { .. } => {
+                failed("Stop that daemon first, or choose another path with --socket.")
+            }
+            Self::SocketPath { .. } => {
+                failed("Choose a shorter path with --socket, or --socket off.")
+            }
+            Self::SocketPlace { .. } => {
+                failed("Choose a directory of your own with --socket, or --socket off.")
+            }
+            Self::Bind { .. } => failed("Choose an address of this machine with --listen."),
+            Self::OtherFamily { .. } => {
+                failed("Choose another port with --listen, or find out who that is and why.")
+            }
+            Self::NoSuchUser { .. } => invalid(
+                "Write a user of this machine into listen.users or admin.users, by name or number.",
+            ),
+            Self::NoSuchGroup { .. } => {
+                invalid("Write a group of this machine into listen.groups, by name or number.")
+            }
+            Self::Inherited { .. } => {
+                failed("Hand over stream sockets: ListenStream= in the .socket unit.")
+            }
+        }
+    }
 }
 
 /// A bound place that connections come from.

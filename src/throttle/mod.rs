@@ -38,6 +38,7 @@ pub use self::window_inference::Window;
 use crate::clock::Clock;
 use crate::config::{self, Rate};
 use crate::path_template;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The budget of one host. Clones share it.
 #[derive(Clone, Debug)]
@@ -118,6 +119,16 @@ pub enum Error {
         /// When one may.
         retry_after: Duration,
     },
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Queue { retry_after } => {
+                ProblemDetails::from(ProblemKind::ThrottleQueue).with_retry_after(*retry_after)
+            }
+        }
+    }
 }
 
 impl Throttle {

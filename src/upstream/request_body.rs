@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::coop::{consume_budget, poll_budget};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// A request body on its way to the host.
 #[derive(Debug)]
@@ -83,6 +84,16 @@ pub enum BodyError {
     /// It sent more than is allowed.
     #[error("the request body is too large")]
     TooLarge,
+}
+
+impl Problem for BodyError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Incomplete => ProblemKind::MalformedBody.into(),
+            Self::TimedOut => ProblemKind::RequestTimeout.into(),
+            Self::TooLarge => ProblemKind::BodyTooLarge.into(),
+        }
+    }
 }
 
 /// What is known about a streamed request body, shared with whoever waits for its answer.
