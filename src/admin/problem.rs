@@ -1,6 +1,7 @@
 //! Every refusal of the admin surface as `application/problem+json` (RFC 9457).
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
@@ -26,9 +27,9 @@ pub(super) enum AdminError {
     /// The data path missed its heartbeat.
     #[error("the data path does not answer")]
     DaemonStuck,
-    /// The response could not be made.
-    #[error("the answer could not be written")]
-    NotSerialized,
+    /// A handler panicked.
+    #[error("the request could not be handled: this is a bug")]
+    Panic,
     /// The daemon takes no command any more.
     #[error("the daemon is stopping already")]
     Stopping,
@@ -50,10 +51,16 @@ impl Problem for AdminError {
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
             Self::TooManyReaders => ProblemKind::TooManyReaders.into(),
             Self::DaemonStuck => ProblemKind::DaemonStuck.into(),
-            Self::NotSerialized => ProblemKind::InternalError.into(),
+            Self::Panic => ProblemKind::InternalError.into(),
             Self::Stopping => ProblemKind::DaemonStopping.into(),
             Self::OtherOrigin { .. } => ProblemKind::OtherOrigin.into(),
         }
+    }
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response<Body> {
+        problem_response(&self)
     }
 }
 

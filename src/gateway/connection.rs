@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tracing::Instrument as _;
 
 use super::catch_panic::catch_panic;
 use super::peer_identity::ConnectionPeer;
@@ -103,8 +104,9 @@ impl Server {
                 stream.disable_reset();
             }
             let may_stay = permit.can_keep_alive();
+            let span = tracing::debug_span!("connection", uid = peer.uid());
             let visitor = ConnectionPeer::new(peer, standing, this.record.clone());
-            let mut serving = pin!(this.serve(gateway, stream, visitor, permit));
+            let mut serving = pin!(this.serve(gateway, stream, visitor, permit).instrument(span));
             match may_stay {
                 true => serving.await,
                 // However slowly a refusal is read, or the body that it leaves unread is sent.
@@ -162,12 +164,12 @@ impl Server {
             met.phase.begin_request();
             let who = || met.visitor.identity_to_log();
             let access = AccessEntry::begin(&self.record, &request, loggable_path, who);
-            let in_flight = met.draining.track();
+            let (span, in_flight) = (access.span(), met.draining.track());
             let answering =
                 InFlightRequest { connection: met.clone(), access, _in_flight: in_flight };
             let failed = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
             // hyper has room for one per connection, so that none is allocated per request.
-            catch_panic(answering.handle(request, &switch), failed)
+            catch_panic(answering.handle(request, &switch).instrument(span), failed)
         });
         let mut connection = http.serve_connection(TokioIo::new(wire), answer);
         let mut draining = self.draining.clone();

@@ -528,7 +528,7 @@ async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() 
 
     let lines = lines.into_inner();
     let told: Vec<_> =
-        lines.iter().filter(|line| line["message"] == "no answer from Nexudus").collect();
+        lines.iter().filter(|line| line["message"] == "no response from Nexudus").collect();
     let [told] = told.as_slice() else { panic!("{lines:#?}") };
     assert_eq!((&told["level"], &told["code"]), (&"WARN".into(), &"upstream.closed".into()));
     assert_eq!((&told["failed"], &told["origin"]), (&1.into(), &upstream.origin().into()));

@@ -68,7 +68,8 @@ async fn what_a_stranger_has_refused_is_a_line_a_second_and_a_short_one() {
     }
     let seconds = started.elapsed().as_secs() as usize + 2;
 
-    let counted = program.wait_for_log(|line| line["message"] == "refused more callers").await;
+    let counted =
+        program.wait_for_log(|line| line["message"] == "more requests were refused").await;
     assert!(counted["count"].as_u64().is_some_and(|count| count > 1), "{counted}");
     let refused: Vec<_> = program.lines();
     let said: usize = refused.iter().map(|line| line.to_string().len()).sum();
