@@ -292,4 +292,21 @@ mod tests {
 
         assert!(access.line.is_none());
     }
+
+    #[test]
+    fn a_request_has_a_span_only_while_its_line_is_wanted() {
+        let span_at = |level: tracing::Level| {
+            let lines = tracing_subscriber::fmt().with_max_level(level);
+            let subscriber = lines.with_writer(std::io::sink).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let (telemetry, peer) = (Arc::default(), Arc::default());
+                let request = http::Request::get("/").body(()).unwrap();
+                let access = AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer));
+                access.span().metadata().map(|metadata| metadata.name())
+            })
+        };
+
+        assert_eq!(span_at(tracing::Level::DEBUG), Some("request"));
+        assert_eq!(span_at(tracing::Level::INFO), None);
+    }
 }

@@ -115,7 +115,7 @@ pub enum RetryDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No permit came within `throttle.wait`, or none can.
-    #[error("Nexudus limits the rate of requests, and the queue was too long to wait for")]
+    #[error("Nexudus limits the rate of requests, and this one could not be sent in time")]
     Queue {
         /// When a permit may come.
         retry_after: Duration,
