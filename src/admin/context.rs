@@ -1,4 +1,4 @@
-//! What the handlers share: the state of the daemon, and the commands it takes.
+//! The state that all handlers share, and the commands that the daemon takes.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -25,7 +25,7 @@ use crate::session::Session;
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 
-/// What never changes while the daemon runs.
+/// Facts that do not change while the daemon runs.
 #[derive(Clone, Debug)]
 pub struct ServerInfo {
     /// The profile.
@@ -44,10 +44,10 @@ pub struct ServerInfo {
     pub config: PathBuf,
 }
 
-/// What changes while the daemon runs.
+/// Facts that change while the daemon runs.
 #[derive(Clone, Debug)]
 pub struct RuntimeState {
-    /// What the daemon is doing.
+    /// The phase of the daemon's life.
     pub lifecycle: Lifecycle,
     /// The effective configuration keys that decide which requests are let through.
     pub settings: BTreeMap<String, serde_json::Value>,
@@ -55,7 +55,7 @@ pub struct RuntimeState {
     pub restart_needed: Vec<String>,
 }
 
-/// What only the daemon as a whole can do.
+/// A command to the daemon as a whole.
 #[derive(Debug)]
 pub enum DaemonCommand {
     /// Drain and end.
@@ -86,7 +86,7 @@ pub struct AdminState {
     pub telemetry: Arc<Telemetry>,
     /// The number of requests in flight.
     pub in_flight: InFlightCounter,
-    /// What the daemon is doing.
+    /// The facts that change.
     pub runtime: watch::Receiver<RuntimeState>,
     /// Whether the data path responds.
     pub heartbeat: Heartbeat,

@@ -1,4 +1,4 @@
-//! What can be read: health, readiness, metrics, the status and the upstream.
+//! Answers to GET requests: health, readiness, metrics, the status and the upstream.
 
 use std::sync::Arc;
 
