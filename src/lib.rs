@@ -1,5 +1,7 @@
 //! A local authenticating reverse proxy for Nexudus.
 
+pub mod problem;
+
 pub mod clock;
 pub mod config;
 pub mod path_template;

@@ -11,5 +11,5 @@ static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() {
     let code = nexudus_proxy::cli::main(std::env::args_os());
-    std::process::exit(code.into());
+    std::process::exit(code.number().into());
 }

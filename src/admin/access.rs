@@ -10,13 +10,13 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use http::header::HOST;
-use http::{HeaderMap, StatusCode};
 
-use super::api::Problem;
-use super::problem::render;
+use super::problem::problem_response;
 use crate::listen::BrowserHeaders;
 use crate::peer::{Peer, UserAcl};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The users and hosts that are allowed.
 #[derive(Clone, Debug)]
@@ -27,11 +27,26 @@ pub struct AccessControl {
 }
 
 /// Why a peer is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessError {
+    #[error("the calling process belongs to another user")]
     User,
+    #[error("the Host header names another host")]
     Host,
+    #[error("web browsers are refused, and only they send {0}")]
     Browser(BrowserHeaders),
+}
+
+impl Problem for AccessError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::User => ProblemKind::ForeignUser
+                .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
+            Self::Host => ProblemKind::ForeignHost
+                .with_hint("Use http://localhost with the port of admin.listen."),
+            Self::Browser(_) => ProblemKind::Browser.into(),
+        }
+    }
 }
 
 /// Refuses requests of peers without access, before any handler runs.
@@ -78,27 +93,7 @@ impl AccessControl {
 
 impl IntoResponse for AccessError {
     fn into_response(self) -> Response {
-        let problem = match self {
-            Self::User => Problem::new(
-                StatusCode::FORBIDDEN,
-                "guard.user",
-                "the calling process belongs to another user",
-            )
-            .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
-            Self::Host => Problem::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "guard.host",
-                "the Host header names another host",
-            )
-            .with_hint("Use http://localhost with the port of admin.listen."),
-            Self::Browser(found) => Problem::new(
-                StatusCode::FORBIDDEN,
-                "guard.origin",
-                format!("web browsers are refused, and only they send {found}"),
-            )
-            .with_hint("Call from a program."),
-        };
-        render(&problem)
+        problem_response(&self)
     }
 }
 

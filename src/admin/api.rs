@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::Report;
 pub use crate::telemetry::RequestRecord;
 pub use crate::throttle::{LimiterStatus, ThrottleStatus};
 
@@ -16,11 +17,8 @@ pub use crate::throttle::{LimiterStatus, ThrottleStatus};
 pub const API_VERSION: u32 = 1;
 
 /// The parameter of `POST /v1/login` that names the origin that has accepted the login. A daemon of
-/// another origin refuses with [`ORIGIN_MISMATCH_CODE`].
+/// another origin refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
-
-/// The code of a login for another origin.
-pub const ORIGIN_MISMATCH_CODE: &str = "session.origin";
 
 /// `GET /v1/status`: the state of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,19 +292,7 @@ pub struct Problem {
     pub hint: Option<String>,
     /// Several errors, each with its causes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<ErrorDetail>,
-}
-
-/// One of several errors.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorDetail {
-    /// One sentence.
-    pub sentence: String,
-    /// Why, outermost first.
-    pub causes: Vec<String>,
-    /// A way out.
-    #[serde(default)]
-    pub hint: Option<String>,
+    pub problems: Vec<Report>,
 }
 
 /// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.

@@ -20,6 +20,7 @@ use tokio::net::TcpStream as UnixStream;
 use tokio::net::UnixStream;
 
 use super::api::{Event, Problem};
+use crate::problem::{self, ProblemDetails, ProblemKind, Report};
 
 /// A running daemon.
 #[derive(Clone, Debug)]
@@ -57,6 +58,36 @@ pub enum Error {
     /// The response is one of another version.
     #[error("the daemon is of another version, and its response is not understood")]
     VersionMismatch,
+}
+
+impl problem::Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::NotRunning | Self::ConnectionClosed(_) => ProblemKind::DaemonNotRunning.into(),
+            Self::Forbidden { .. } => {
+                ProblemKind::CommandFailed.with_hint("Ask as the user who runs it.")
+            }
+            Self::VersionMismatch => ProblemKind::CommandFailed
+                .with_hint("Restart the daemon, so that both are of one version."),
+            Self::Unreachable { .. } => ProblemKind::CommandFailed.into(),
+            Self::Problem(problem) => {
+                let kind = ProblemKind::from_code(&problem.code);
+                let details = ProblemDetails::from(kind.unwrap_or(ProblemKind::CommandFailed));
+                ProblemDetails { hint: problem.hint.clone().map(Into::into), ..details }
+            }
+        }
+    }
+
+    /// Returns each thing that is wrong, the way out with the last.
+    fn parts(&self) -> Vec<Report> {
+        let Self::Problem(problem) = self else { return vec![] };
+        let mut parts = problem.problems.clone();
+        if let Some(last) = parts.last_mut() {
+            let hints: Vec<_> = last.hint.take().into_iter().chain(problem.hint.clone()).collect();
+            last.hint = (!hints.is_empty()).then(|| hints.join(" "));
+        }
+        parts
+    }
 }
 
 impl AdminClient {

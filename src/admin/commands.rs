@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::api::{ReloadResult, SessionStatus, StopResult};
 use super::context::{AdminContext, DaemonCommand, Reply};
-use super::error::AdminError;
+use super::problem::AdminError;
 
 pub(super) async fn stop(
     State(context): State<Arc<AdminContext>>,
@@ -51,7 +51,7 @@ pub(super) async fn refresh(
 ) -> Result<Json<SessionStatus>, Response> {
     match context.session.refresh().await {
         Ok(()) => Ok(Json(context.session_status())),
-        Err(error) => Err(context.session_error_response(&error)),
+        Err(error) => Err(context.error_response(&error)),
     }
 }
 
@@ -66,14 +66,15 @@ pub(super) struct LoginParams {
 pub(super) async fn login(
     State(context): State<Arc<AdminContext>>,
     params: Result<Query<LoginParams>, QueryRejection>,
-) -> Result<Json<SessionStatus>, AdminError> {
+) -> Result<Json<SessionStatus>, Response> {
     let own = &context.server.upstream;
     let origin = match params {
         Ok(Query(params)) => params.upstream,
         Err(_) => Some("more than one".to_owned()),
     };
     if let Some(given) = origin.filter(|origin| origin != own) {
-        return Err(AdminError::OtherOrigin { own: own.clone(), given });
+        let error = AdminError::OtherOrigin { own: own.clone(), given };
+        return Err(context.error_response(&error));
     }
     context.session.credentials_changed().await;
     Ok(Json(context.session_status()))

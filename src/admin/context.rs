@@ -15,14 +15,14 @@ use super::api::{
 };
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
-use super::problem::{self, render};
+use super::problem::{render, response_for_profile};
 use super::session_status;
 use crate::clients::Clients;
 use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
-use crate::session::{self, Session};
+use crate::session::Session;
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 
@@ -165,9 +165,9 @@ impl AdminContext {
         render(&problem.for_profile(&self.server.profile))
     }
 
-    /// Renders the reason why there is no token.
-    pub(super) fn session_error_response(&self, error: &session::Error) -> Response {
-        problem::session_error_response(error, &self.server.profile)
+    /// Renders an error with the commands in its hint for this profile.
+    pub(super) fn error_response(&self, error: &impl crate::problem::Problem) -> Response {
+        response_for_profile(error, &self.server.profile)
     }
 
     fn in_profile(&self, hint: &str) -> String {

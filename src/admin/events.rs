@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::api::{Readiness, SessionStatus};
 use super::connection_slots::EndlessBody;
 use super::context::{AdminContext, RuntimeState};
-use super::error::AdminError;
+use super::problem::AdminError;
 use crate::peer::Peer;
 use crate::telemetry::{BroadcastItem, RequestReceiver};
 

@@ -12,7 +12,6 @@ mod access;
 mod commands;
 mod connection_slots;
 mod context;
-mod error;
 mod events;
 mod health;
 mod metrics;
@@ -44,8 +43,8 @@ pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
-use self::error::AdminError;
 pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, readiness};
+use self::problem::AdminError;
 use crate::listen::{SandboxIo, Stream, insert_sandbox_headers};
 use crate::peer::Peer;
 

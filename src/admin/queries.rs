@@ -10,8 +10,8 @@ use http::header::CONTENT_TYPE;
 
 use super::api::{Status, UpstreamInfo};
 use super::context::AdminContext;
-use super::error::AdminError;
 use super::health::LIVENESS_TIMEOUT;
+use super::problem::AdminError;
 use super::{metrics as prometheus, status as daemon_status};
 
 /// Answers `GET /healthz`.

@@ -7,7 +7,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::daemon_client::load_effective_config;
-use super::{CliError, GlobalArgs, Printer, client_limits};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, client_limits};
 use crate::clients::{self, ClientPolicy, ClientStatus, Clients};
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Rule, format_rate, with_profile_flag};
@@ -150,10 +151,7 @@ fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
 }
 
 fn format_expiry(view: &ClientStatus, at: SystemTime) -> String {
-    match view.is_expired {
-        true => "expired".to_owned(),
-        false => format_time(at),
-    }
+    if view.is_expired { "expired".to_owned() } else { format_time(at) }
 }
 
 fn client_json(view: &ClientStatus) -> serde_json::Value {
@@ -177,9 +175,10 @@ fn client_json(view: &ClientStatus) -> serde_json::Value {
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let directory = globals.sources(vec![]).paths()?.profile_state();
     clients::revoke(&directory, name)?;
-    match globals.json {
-        true => print.json(&json!({ "name": name, "revoked": true })),
-        false => print.line(&format!("revoked {name}")),
+    if globals.json {
+        print.json(&json!({ "name": name, "revoked": true }))
+    } else {
+        print.line(&format!("revoked {name}"))
     }
 }
 

@@ -6,7 +6,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::daemon_client::load_effective_config;
-use super::{CliError, GlobalArgs, Printer};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::clients;
 use crate::gateway::explain;
 
@@ -74,9 +75,10 @@ pub(super) fn run(
     };
     print.line(&verdict)?;
     if !globals.quiet {
-        print.note(match is_daemon {
-            true => "Judged by what the running daemon goes by.",
-            false => "Judged by the configuration: no daemon of this profile runs.",
+        print.note(if is_daemon {
+            "Judged by what the running daemon goes by."
+        } else {
+            "Judged by the configuration: no daemon of this profile runs."
         });
     }
     Ok(())

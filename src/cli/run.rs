@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::time::SystemTime;
 
 use super::daemon_client::load_effective_config;
-use super::{CliError, GlobalArgs, Printer, client_limits, serve};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, client_limits, serve};
 use crate::config::{Config, LoadedConfig};
 use crate::daemon::process;
 use crate::run;

@@ -2,8 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::reach::with_daemon;
-use super::{CliError, GlobalArgs, Printer};
+use super::daemon_client::with_daemon;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::admin::api::{
     ClientStatus, LastError, LimiterStatus, RequestCounts, SessionStatus, Status, ThrottleStatus,
 };
@@ -222,9 +223,10 @@ fn listening(status: &Status) -> String {
     let tcp = listening.tcp.iter().map(ToString::to_string);
     let unix = listening.unix.iter().map(|path| path.display().to_string());
     let places: Vec<_> = tcp.chain(unix).collect();
-    match listening.activated {
-        true => format!("{} (opened by the service manager)", places.join("  ")),
-        false => places.join("  "),
+    if listening.activated {
+        format!("{} (opened by the service manager)", places.join("  "))
+    } else {
+        places.join("  ")
     }
 }
 
@@ -234,10 +236,8 @@ fn requests(requests: &RequestCounts) -> String {
         class => format!("{count} {class}"),
     });
     let classes: Vec<_> = classes.collect();
-    let classes = match classes.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", classes.join(", ")),
-    };
+    let classes =
+        if classes.is_empty() { String::new() } else { format!(" ({})", classes.join(", ")) };
     let RequestCounts { total, in_flight, connections, .. } = requests;
     format!(
         "{total}{classes}, {in_flight} in flight, {} open",

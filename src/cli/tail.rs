@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::reach::with_daemon;
-use super::{CliError, GlobalArgs, Printer};
+use super::daemon_client::with_daemon;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::admin::api::{Event, RequestRecord};
 use crate::admin::client::Error;
 
@@ -28,10 +29,13 @@ pub(super) fn run(
         let mut events = daemon.events("request").await?;
         while let Some(event) = events.next().await {
             let line = match event {
-                Event::Request(request) if options.wants(&request) => match globals.json {
-                    true => json!(request).to_string(),
-                    false => format_request(&request, print),
-                },
+                Event::Request(request) if options.wants(&request) => {
+                    if globals.json {
+                        json!(request).to_string()
+                    } else {
+                        format_request(&request, print)
+                    }
+                }
                 Event::Lost(count) => {
                     print.warning(&format!("{count} requests came too fast and are not shown"));
                     continue;

@@ -22,6 +22,7 @@ use self::key::KeyHash;
 use self::usage::{Usage, UsageCounter};
 use crate::clock::Clock;
 use crate::config::{Rate, Rule};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::scan::{
@@ -116,6 +117,25 @@ pub enum Error {
     },
 }
 
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Name { .. } => ProblemKind::CommandUsage
+                .with_hint("Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."),
+            Self::Exists { .. } => {
+                ProblemKind::CommandFailed.with_hint("Revoke it first, or choose another name.")
+            }
+            Self::Missing { .. } => ProblemKind::CommandFailed
+                .with_hint("`nexudus-proxy client list` shows the clients."),
+            Self::Damaged { .. } => ProblemKind::CommandFailed.with_hint(
+                "Nothing was changed. Repair the file, or move it away and make the clients anew.",
+            ),
+            Self::Unreadable { .. } | Self::Write { .. } => ProblemKind::CommandFailed
+                .with_hint("Make it readable and writable for this user, and for no other."),
+        }
+    }
+}
+
 /// Why a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -130,6 +150,15 @@ pub enum KeyError {
     Unreadable,
 }
 
+impl Problem for KeyError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Unknown | Self::Expired => ProblemKind::KeyRefused.into(),
+            Self::Unreadable => ProblemKind::KeyNotChecked.into(),
+        }
+    }
+}
+
 /// Why a client may send no request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
@@ -142,6 +171,17 @@ pub enum QuotaError {
     /// The count could not be written, and without that the limit would mean nothing.
     #[error("the client's requests cannot be counted")]
     Uncounted,
+}
+
+impl Problem for QuotaError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Rate(after) => {
+                ProblemDetails::from(ProblemKind::RateExceeded).with_retry_after(*after)
+            }
+            Self::Exhausted | Self::Uncounted => ProblemKind::QuotaExhausted.into(),
+        }
+    }
 }
 
 /// The clients of one profile. Clones share them.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::ValueSource;
+use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 
 /// All errors, in the order of their places; never empty.
 #[derive(Debug)]
@@ -257,6 +258,26 @@ impl Diagnostic {
             | Self::MissingCommand { place, .. }
             | Self::CaFile { place, .. } => Some(place),
         }
+    }
+}
+
+impl Problem for Diagnostic {
+    fn details(&self) -> ProblemDetails {
+        let details = ProblemDetails::from(ProblemKind::ConfigInvalid);
+        match self.hint() {
+            Some(hint) => details.with_hint(hint),
+            None => details,
+        }
+    }
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        ProblemKind::ConfigInvalid.into()
+    }
+
+    fn parts(&self) -> Vec<Report> {
+        self.0.iter().map(Report::new).collect()
     }
 }
 

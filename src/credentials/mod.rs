@@ -19,6 +19,7 @@ use std::fmt;
 pub use self::key::{KeySource, SessionKey, is_key_outside_keychain};
 pub use self::keychain::{Keychain, KeychainError};
 pub use self::resolver::Credentials;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::Secret;
 
 /// The login for a password grant.
@@ -110,6 +111,27 @@ pub enum Error {
     /// The store cannot be reached.
     #[error("the credential store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Missing(_) => ProblemKind::NotLoggedIn.into(),
+            Self::Incomplete { absent, .. } => {
+                ProblemKind::ConfigInvalid.with_hint(format!("Give {absent} too."))
+            }
+            Self::Command(_) => ProblemKind::CredentialsUnavailable
+                .with_hint("Repair it, or name the source to ask instead with credentials.source."),
+            Self::Locked => ProblemKind::CredentialsLocked.with_hint(
+                "Unlock it in a desktop session, or give the login as a systemd credential.",
+            ),
+            Self::Unavailable(_) => ProblemKind::CredentialsUnavailable.with_hint(format!(
+                "Start the {}, or give the login as a systemd credential, by credentials.command, \
+                 or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.",
+                Keychain::product_name()
+            )),
+        }
+    }
 }
 
 impl Error {

@@ -43,6 +43,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::listen::{self, DrainController};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::session::Session;
 use crate::throttle::Throttle;
 use crate::upstream;
@@ -174,6 +175,48 @@ pub enum Error {
     /// The system provided no thread or no runtime.
     #[error("could not start the data path")]
     DataPlane(#[source] io::Error),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let failed = |hint| ProblemKind::CommandFailed.with_hint(hint);
+        match self {
+            Self::AlreadyRunning { .. } => {
+                failed("Use the daemon that runs, stop it first, or choose another --profile.")
+            }
+            Self::Unreachable { .. } => failed(
+                "See `nexudus-proxy status`; give it a socket, stop it, or choose another \
+                 --profile.",
+            ),
+            Self::OtherUpstream { run: Some(_), .. } => ProblemKind::OtherOrigin.with_hint(
+                "Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose \
+                 another --profile.",
+            ),
+            Self::OtherUpstream { run: None, .. } => ProblemKind::OtherOrigin.with_hint(
+                "Restart the daemon, so that it serves the upstream.origin that is configured now; \
+                 or set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another \
+                 --profile.",
+            ),
+            Self::State { .. } => failed(
+                "Make it writable for this user, or set XDG_STATE_HOME to a directory that is.",
+            ),
+            Self::Trust(error) => error.details(),
+            Self::Listen(error) => error.details(),
+            Self::ListenAt { key: "admin.listen", .. } => failed(
+                "Give admin.listen another port, or leave it off. A profile takes the file's, \
+                 unless [profile.NAME.admin] has a `listen` of its own.",
+            ),
+            Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
+            Self::NoListeners => {
+                ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
+            }
+            Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
+            Self::Proxy(error) => error.details(),
+            Self::Stopped | Self::ClientKey(_) | Self::Client(_) | Self::DataPlane(_) => {
+                ProblemKind::CommandFailed.into()
+            }
+        }
+    }
 }
 
 fn describe_server(profile: &str, run: Option<u32>) -> String {

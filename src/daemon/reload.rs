@@ -12,6 +12,7 @@ use super::{Daemon, Error};
 use crate::admin::api::ReloadResult;
 use crate::config::{Config, KEYS, Key};
 use crate::gateway::Server;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::telemetry;
 
 /// Everything that a reload needs.
@@ -36,6 +37,16 @@ pub(super) enum ReloadError {
     /// The daemon is stopping.
     #[error("the daemon is stopping")]
     Stopping,
+}
+
+impl Problem for ReloadError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Daemon(error) => error.details(),
+            Self::Log(error) => error.details(),
+            Self::Stopping => ProblemKind::DaemonStopping.into(),
+        }
+    }
 }
 
 impl Daemon {

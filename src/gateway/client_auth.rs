@@ -22,6 +22,7 @@ use crate::clients::{
     self, Client, Clients, KEY_LENGTH, MAX_DECODED_BYTES, PREFIX, contains_key, contains_key_start,
     contains_key_start_within, contains_key_within,
 };
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The sender of a request.
 #[derive(Clone, Debug)]
@@ -63,6 +64,19 @@ pub enum Error {
     /// The key is unknown, revoked, expired, or could not be checked.
     #[error(transparent)]
     InvalidKey(#[from] clients::KeyError),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::KeyRequired => ProblemKind::KeyNeeded.into(),
+            Self::ConflictingKeys => ProblemKind::ConflictingKeys.into(),
+            Self::Misplaced(_) => ProblemKind::MisplacedKey.into(),
+            Self::Malformed(_) => ProblemKind::MalformedKey.into(),
+            Self::Empty(_) => ProblemKind::EmptyKey.into(),
+            Self::InvalidKey(error) => error.details(),
+        }
+    }
 }
 
 impl Error {

@@ -4,12 +4,14 @@ use http::{Method, Uri};
 
 use super::client_auth;
 use super::error::Error;
+use super::error_response::UnparsedRequest;
+use super::guard;
 use super::path_interpretations::PathInterpretations;
 use super::policy::{self, AccessLevel, MatchedRule, Policy};
 use super::token_path::{TokenPathMatch, is_token_endpoint, match_token_path};
-use super::{error_response, guard};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config};
+use crate::problem::Problem as _;
 
 /// The decision about a request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,16 +34,15 @@ pub fn explain(
     client: Option<&ClientPolicy>,
     config: &Config,
 ) -> Explanation {
-    let denied =
-        |code, rule, reason| Explanation { is_allowed: false, code: Some(code), rule, reason };
-    let Ok(method) = method.parse::<Method>() else {
-        let reason = error_response::NOT_HTTP.to_owned();
-        return denied(error_response::MALFORMED_REQUEST, None, reason);
+    let denied = |error: &dyn Problem, rule, reason| Explanation {
+        is_allowed: false,
+        code: Some(error.kind().code()),
+        rule,
+        reason,
     };
-    let Some(uri) = parse_target(target) else {
-        let reason = error_response::NOT_A_TARGET.to_owned();
-        return denied(error_response::MALFORMED_TARGET, None, reason);
-    };
+    let unparsed = |error: UnparsedRequest| denied(&error, None, error.to_string());
+    let Ok(method) = method.parse::<Method>() else { return unparsed(UnparsedRequest::NotHttp) };
+    let Some(uri) = parse_target(target) else { return unparsed(UnparsedRequest::NotATarget) };
     match check(&method, &uri, client, config) {
         Ok((rule, reason)) => Explanation { is_allowed: true, code: None, rule, reason },
         Err(error) => {
@@ -50,7 +51,7 @@ pub fn explain(
             } else {
                 None
             };
-            denied(error_response::code(&error), rule, error.to_string())
+            denied(&error, rule, error.to_string())
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::clients;
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, is_navigation};
 use crate::peer::UserAcl;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::telemetry::escape_truncated;
 use crate::upstream::MAX_CONNECTION_OPTIONS;
 
@@ -70,6 +71,36 @@ pub enum Error {
     /// The client key is missing or invalid.
     #[error(transparent)]
     Client(#[from] client_auth::Error),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Framing(_) => ProblemKind::MalformedRequest.into(),
+            Self::Target(why) if *why == NON_ASCII_TARGET => ProblemKind::MalformedTarget
+                .with_hint(
+                    "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
+                     --data-urlencode 'Name=José'.",
+                ),
+            Self::Target(_) => ProblemKind::MalformedTarget.into(),
+            Self::Host => ProblemKind::MalformedHost.into(),
+            // RFC 6585 §5: the status is also right where a single field is at fault.
+            Self::TooManyOptions => ProblemKind::HeadTooLarge
+                .with_hint("Name in Connection only the header fields that are hop-by-hop."),
+            Self::TargetTooLong(_) => ProblemKind::TargetTooLong.into(),
+            Self::ForeignHost => ProblemKind::ForeignHost.into(),
+            Self::Browser { headers, .. } => ProblemKind::Browser.with_hint(format!(
+                "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
+                 passes a page's requests on must drop them (README)."
+            )),
+            Self::User => ProblemKind::ForeignUser.into(),
+            Self::Method => ProblemKind::MethodNotForwarded.into(),
+            Self::Upgrade(why) if *why == UPGRADE_DISABLED => ProblemKind::UpgradeNotForwarded
+                .with_hint("Ask without Upgrade, or set upstream.upgrade."),
+            Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded.into(),
+            Self::Client(error) => error.details(),
+        }
+    }
 }
 
 /// The values that the checks compare with, computed once, so that a request costs no allocation.
@@ -201,10 +232,9 @@ fn check(
 /// the error says nothing about its sender.
 fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {
-        Error::ForeignHost => "guard.host",
-        Error::Browser { .. } => "guard.origin",
-        Error::User => "guard.user",
-        Error::Client(_) => "guard.client",
+        Error::ForeignHost | Error::Browser { .. } | Error::User | Error::Client(_) => {
+            error.kind().code()
+        }
         Error::Framing(_)
         | Error::Target(_)
         | Error::Host

@@ -18,6 +18,7 @@ use super::path_interpretations::PathInterpretations;
 use super::token_path::{TokenPathMatch, match_token_path};
 use crate::clients::{ClientPolicy, QuotaError};
 use crate::config::{AnonymousAccess, Rule};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::upstream::{ReplayBody, Retry, Reuse};
 
 /// The rules that hold for every request.
@@ -96,6 +97,62 @@ pub enum Error {
     /// The client has used up its quota.
     #[error(transparent)]
     Quota(#[from] QuotaError),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let denied = |hint| ProblemKind::RuleDenied.with_hint(hint);
+        match self {
+            Self::Reserved => ProblemKind::AmbiguousTarget
+                .with_hint("Ask for /api/token or /api/sys/users/token in exactly that spelling."),
+            Self::TooManyInterpretations => ProblemKind::AmbiguousTarget.into(),
+            Self::TokenMethod => ProblemKind::MethodNotAllowed.into(),
+            Self::Denied(_) => ProblemKind::RuleDenied.into(),
+            Self::NotAllowed => {
+                denied("Use a key whose rules allow it: `nexudus-proxy client list`.")
+            }
+            Self::Ambiguous => denied(ProblemKind::AmbiguousTarget.hint().unwrap_or_default()),
+            Self::Indirect(path) if path.starts_with("/api/auth/me") => {
+                denied("Ask for `/api/auth/me`.")
+            }
+            Self::Indirect(path) if path.contains("/user/me") => {
+                denied("Ask for the path that ends in `/user/me`.")
+            }
+            Self::Indirect(_) => {
+                denied("Send each request by itself, to the path that it is about.")
+            }
+            Self::Override(_) => {
+                denied("Send the request with the method and the path that it is about.")
+            }
+            Self::UnreadableForm => {
+                denied("Send less than limits.replay_body, in UTF-8 and not compressed, or JSON.")
+            }
+            Self::LoginMaterial(path) => denied(rule_hint(path)),
+            Self::LoginMaterialInResponse => {
+                denied("No limited caller gets this answer: ask whoever runs the daemon.")
+            }
+            Self::ReadOnly => ProblemKind::ReadOnly.into(),
+            Self::Quota(error) => error.details(),
+        }
+    }
+}
+
+/// Returns how a client is made that may have this login material: by a rule that names it.
+fn rule_hint(path: &str) -> &'static str {
+    match path {
+        "/api/sys/users" => {
+            "`nexudus-proxy client add NAME --allow 'GET /api/sys/users/**'` lets one client do \
+             this; a rule names each other method."
+        }
+        "/api/sys/refreshtokens" => {
+            "`nexudus-proxy client add NAME --allow 'GET /api/sys/refreshtokens/**'` lets one \
+             client do this; a rule names each other method."
+        }
+        _ => {
+            "`nexudus-proxy client add NAME --allow '* /api/sys/users/*/token/refresh'` lets one \
+             client do this."
+        }
+    }
 }
 
 /// The requests that a client may send.

@@ -46,6 +46,7 @@ pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, restrict_dir};
 use crate::peer::ProcessInfo;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// Why a socket could not be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -119,4 +120,38 @@ pub enum Error {
         #[source]
         source: Option<io::Error>,
     },
+}
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let failed = |hint| ProblemKind::CommandFailed.with_hint(hint);
+        let invalid = |hint| ProblemKind::ConfigInvalid.with_hint(hint);
+        match self {
+            Self::InUse { .. } => failed(
+                "Stop the program that holds it, or listen elsewhere: --listen localhost:0 picks a \
+                 free port.",
+            ),
+            Self::SocketInUse { .. } => {
+                failed("Stop that daemon first, or choose another path with --socket.")
+            }
+            Self::SocketPath { .. } => {
+                failed("Choose a shorter path with --socket, or --socket off.")
+            }
+            Self::SocketPlace { .. } => {
+                failed("Choose a directory of your own with --socket, or --socket off.")
+            }
+            Self::Bind { .. } => failed("Choose an address of this machine with --listen."),
+            Self::OtherFamily { .. } => {
+                failed("Choose another port with --listen, or find out who that is and why.")
+            }
+            Self::NoSuchUser { .. } => invalid(
+                "Write a user of this machine into listen.users or admin.users, by name or number.",
+            ),
+            Self::NoSuchGroup { .. } => {
+                invalid("Write a group of this machine into listen.groups, by name or number.")
+            }
+            Self::Inherited { .. } => {
+                failed("Hand over stream sockets: ListenStream= in the .socket unit.")
+            }
+        }
+    }
 }

@@ -20,6 +20,7 @@ use serde::Serialize;
 use self::command::ServiceCommand;
 use self::launchd::Launchd;
 use self::systemd::Systemd;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secure_fs;
 
 /// The program, its arguments and its sockets, as the service is to run it.
@@ -166,6 +167,47 @@ pub enum Error {
         /// The exit status.
         status: ExitStatus,
     },
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let failed = |hint| ProblemKind::CommandFailed.with_hint(hint);
+        let wrong = |hint| ProblemKind::CommandUsage.with_hint(hint);
+        match self {
+            Self::NoManager => {
+                failed("Have whatever starts programs here run `nexudus-proxy serve`.")
+            }
+            Self::NoUserManager => failed(
+                "Log in as this user (not by su or sudo), or set XDG_RUNTIME_DIR=/run/user/UID; \
+                 --system is for the whole machine.",
+            ),
+            Self::NoSystem => {
+                wrong("Leave --system out, and install it as the person who uses it.")
+            }
+            Self::SystemProfile => wrong(
+                "Leave --system or --profile out: each person may have services for profiles of \
+                 theirs.",
+            ),
+            Self::NotInstalled => {
+                ProblemKind::DaemonNotRunning.with_hint("Run `nexudus-proxy service install`.")
+            }
+            Self::NoPort { .. } => wrong("Give listen.tcp a port of its own."),
+            Self::Path { .. } => {
+                failed("Copy the program to /usr/local/bin, and install the service with that one.")
+            }
+            Self::Word { .. } => wrong(
+                "Give the configuration or the socket a path of ASCII letters, digits and \
+                 `/._+-@:,=~`.",
+            ),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                failed(
+                    "Run it as root for --system; else make the directory writable for this user.",
+                )
+            }
+            Self::Failed { .. } => failed("`nexudus-proxy service logs` may tell more."),
+            Self::File { .. } | Self::Command { .. } => ProblemKind::CommandFailed.into(),
+        }
+    }
 }
 
 /// Receives each change.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credentials::CredentialSource;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// Why no token could be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,27 +109,44 @@ pub enum MissingLogin {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cause(Arc<str>);
 
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let kind = match self {
+            Self::Locked => ProblemKind::SessionLocked,
+            Self::NotLoggedIn(_) => ProblemKind::NotLoggedIn,
+            Self::Refused(_) => ProblemKind::LoginRefused,
+            Self::TotpRequired { .. } => ProblemKind::TotpRequired,
+            Self::PasswordReset(_) => ProblemKind::PasswordReset,
+            Self::Expired => ProblemKind::SessionExpired,
+            Self::CredentialsLocked { .. } => ProblemKind::CredentialsLocked,
+            Self::CredentialsUnavailable { .. } => ProblemKind::CredentialsUnavailable,
+            Self::NextCode { .. } | Self::Unavailable { .. } => ProblemKind::SessionUnavailable,
+        };
+        let details = ProblemDetails::from(kind);
+        ProblemDetails {
+            hint: self.own_hint().or(details.hint),
+            retry_after: self.retry_after(),
+            ..details
+        }
+    }
+}
+
 impl Error {
     /// Returns the stable code, as in `urn:nexudus-proxy:CODE`.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Locked => "session.locked",
-            Self::NotLoggedIn(_) => "session.not-logged-in",
-            Self::Refused(_) => "session.refused",
-            Self::TotpRequired { .. } => "session.totp-required",
-            Self::PasswordReset(_) => "session.password-reset",
-            Self::Expired => "session.expired",
-            Self::CredentialsLocked { .. } => "credentials.locked",
-            Self::CredentialsUnavailable { .. } => "credentials.unavailable",
-            Self::NextCode { .. } | Self::Unavailable { .. } => "session.unavailable",
-        }
+        self.kind().code()
     }
 
     /// Returns what the user can do.
     pub fn hint(&self) -> Cow<'static, str> {
+        self.details().hint.unwrap_or_default()
+    }
+
+    /// Returns a better hint than the kind has.
+    fn own_hint(&self) -> Option<Cow<'static, str>> {
         let said = match self {
             Self::NotLoggedIn(Some(MissingLogin::Incomplete { absent, .. })) => {
-                return format!("Give {absent} too, or run `nexudus-proxy login`.").into();
+                return Some(format!("Give {absent} too, or run `nexudus-proxy login`.").into());
             }
             Self::NotLoggedIn(Some(MissingLogin::Keychain(_))) => {
                 "Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
@@ -136,46 +154,40 @@ impl Error {
                  NEXUDUS_PASSWORD."
             }
             Self::NotLoggedIn(Some(MissingLogin::OtherOrigin { there, here, .. })) => {
-                return format!(
+                let hint = format!(
                     "Run `nexudus-proxy login` to log in to {here} as well (without a keychain: \
                      `login --session-only`); or set upstream.origin back to {there}: that login is \
                      kept."
-                )
-                .into();
+                );
+                return Some(hint.into());
             }
             Self::NotLoggedIn(Some(MissingLogin::ExclusiveSource(origin))) => {
                 let give = login_hint(*origin);
-                return format!(
+                let hint = format!(
                     "{give}, or set credentials.source = \"auto\" and run `nexudus-proxy login`."
-                )
-                .into();
+                );
+                return Some(hint.into());
             }
             Self::NotLoggedIn(Some(MissingLogin::UnusableSession(_))) => {
                 "Repair that, or run `nexudus-proxy login`; nothing was removed."
             }
-            Self::NotLoggedIn(Some(MissingLogin::SupersededSession(_)) | None) => {
-                "Run `nexudus-proxy login`."
-            }
-            Self::Locked => "Run `nexudus-proxy unlock`.",
             Self::Refused(origin) => refused_hint(*origin),
             Self::TotpRequired { origin, .. } => totp_hint(*origin),
             Self::PasswordReset(origin) => {
                 let then = password_reset_hint(*origin);
-                return format!("Set a new password at https://spaces.nexudus.com, then {then}.")
-                    .into();
+                let hint =
+                    format!("Set a new password at https://spaces.nexudus.com, then {then}.");
+                return Some(hint.into());
             }
-            Self::Expired => "Run `nexudus-proxy login --session-only` again.",
-            Self::CredentialsLocked { .. } => {
-                "Run `nexudus-proxy unlock` in a desktop session, or give the login as a systemd \
-                 credential."
-            }
-            Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
             Self::NextCode { .. } => "Wait: the daemon logs in with the next code.",
-            Self::Unavailable { .. } => {
-                "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason."
-            }
+            Self::NotLoggedIn(Some(MissingLogin::SupersededSession(_)) | None)
+            | Self::Locked
+            | Self::Expired
+            | Self::CredentialsLocked { .. }
+            | Self::CredentialsUnavailable { .. }
+            | Self::Unavailable { .. } => return None,
         };
-        said.into()
+        Some(said.into())
     }
 
     /// Says whether the error may pass without the user's help.
@@ -255,7 +267,7 @@ fn login_hint(origin: CredentialSource) -> &'static str {
 fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
         CredentialSource::Keychain | CredentialSource::Memory => {
-            "Run `nexudus-proxy login` with the right password; this one is not tried again."
+            ProblemKind::LoginRefused.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
             "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
@@ -275,8 +287,7 @@ fn refused_hint(origin: CredentialSource) -> &'static str {
 fn totp_hint(origin: CredentialSource) -> &'static str {
     match origin {
         CredentialSource::Keychain | CredentialSource::Memory => {
-            "Run `nexudus-proxy login --totp CODE`, or store the 2FA secret with \
-             `--totp-secret-stdin`."
+            ProblemKind::TotpRequired.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
             "Give the 2FA secret as the systemd credential nexudus-totp-secret, then restart the \

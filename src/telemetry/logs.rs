@@ -12,6 +12,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::format::HumanFormat;
 use super::nonblocking::NonBlockingWriter;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// Keeps the log of this process. Dropped, it waits for the last lines.
 #[derive(Debug)]
@@ -41,6 +42,17 @@ pub enum Error {
     /// The system gave no thread.
     #[error("could not start the log")]
     Thread(#[source] io::Error),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Level { .. } => {
+                ProblemKind::ConfigInvalid.with_hint("Write error, warn, info, debug or trace.")
+            }
+            Self::Thread(_) => ProblemKind::CommandFailed.into(),
+        }
+    }
 }
 
 /// A parsed `log.level`.

@@ -39,6 +39,7 @@ pub use self::window_inference::Window;
 use crate::clock::Clock;
 use crate::config::{self, Rate};
 use crate::path_template;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The budget of one host. Clones share it.
 #[derive(Clone, Debug)]
@@ -119,6 +120,16 @@ pub enum Error {
         /// When a permit may come.
         retry_after: Duration,
     },
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Queue { retry_after } => {
+                ProblemDetails::from(ProblemKind::ThrottleQueue).with_retry_after(*retry_after)
+            }
+        }
+    }
 }
 
 impl Throttle {

@@ -17,6 +17,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::net::TcpStream;
 
 use crate::config::{Origin, Proxy};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// An HTTP proxy that opens tunnels (RFC 9110 §9.3.6).
 #[derive(Clone, PartialEq, Eq)]
@@ -38,6 +39,15 @@ pub enum Error {
     /// The URL is not `http://[user:password@]host[:port]`.
     #[error("the proxy is not of the form http://[user:password@]host[:port]")]
     InvalidUrl,
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::UnsupportedScheme | Self::InvalidUrl => ProblemKind::ConfigInvalid
+                .with_hint("Write it as http://proxy.example:3128, or use none."),
+        }
+    }
 }
 
 impl HttpProxy {

@@ -41,6 +41,7 @@ pub use self::tls_config::{Error as TlsConfigError, load_tls_config};
 pub use self::upgrade::Upgraded;
 use crate::clock::Clock;
 use crate::config::Origin;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// A client bound to one origin. Clones share its connections.
 #[derive(Clone)]
@@ -130,6 +131,31 @@ pub enum Error {
         /// How long the host had.
         limit: Duration,
     },
+}
+
+/// The hints are those of a write, which may have been executed.
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Unreachable { reason: UnreachableReason::Dns, .. } => {
+                ProblemKind::UpstreamNotResolved.into()
+            }
+            Self::Unreachable { reason: UnreachableReason::Refused, .. } => {
+                ProblemKind::UpstreamRefused.into()
+            }
+            Self::Unreachable { reason: UnreachableReason::TimedOut, .. } => {
+                ProblemKind::UpstreamSlowToConnect.into()
+            }
+            Self::Unreachable { reason: UnreachableReason::Other, .. } => {
+                ProblemKind::UpstreamUnreachable.into()
+            }
+            Self::Tls { certificate: true, .. } => ProblemKind::UpstreamCertificate.into(),
+            Self::Tls { certificate: false, .. } => ProblemKind::UpstreamTls.into(),
+            Self::Closed { .. } => ProblemKind::UpstreamClosed.into(),
+            Self::Malformed { .. } => ProblemKind::UpstreamMalformed.into(),
+            Self::Timeout { .. } => ProblemKind::UpstreamTimeout.into(),
+        }
+    }
 }
 
 /// The end of an exchange on a connection.

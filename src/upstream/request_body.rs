@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::coop::{consume_budget, poll_budget};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// A request body as it is sent.
 #[derive(Debug)]
@@ -84,6 +85,16 @@ pub enum BodyError {
     /// The client sent more than is allowed.
     #[error("the request body is too large")]
     TooLarge,
+}
+
+impl Problem for BodyError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Incomplete => ProblemKind::MalformedBody.into(),
+            Self::TimedOut => ProblemKind::RequestTimeout.into(),
+            Self::TooLarge => ProblemKind::BodyTooLarge.into(),
+        }
+    }
 }
 
 /// The progress of a streamed request body, shared with the task that waits for the response.

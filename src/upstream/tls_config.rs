@@ -8,6 +8,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,6 +31,19 @@ pub enum Error {
     /// The system has no trust anchors, or one is broken.
     #[error("could not load the trust anchors")]
     Anchors(#[source] rustls::Error),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::CaFile { .. } | Self::NoCertificate { .. } | Self::Anchors(_) => {
+                ProblemKind::ConfigInvalid.with_hint(
+                    "Install the system's certificates (ca-certificates), or name a PEM file with \
+                     upstream.ca_file.",
+                )
+            }
+        }
+    }
 }
 
 /// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always with verification.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{CheckOutcome, CliError, RESTART_HINT, fail, ok, outcome_of, skip, warn};
+use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::SessionStatus;
-use crate::cli::daemon_client::OtherOrigin;
+use crate::cli::daemon_client::{OtherOrigin, RESTART_HINT};
 use crate::clock::Clock;
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{self, CredentialSource, Credentials, Error, Keychain};
@@ -13,7 +13,7 @@ use crate::{daemon, listen, peer, session};
 pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
     let LoadedConfig { config, paths, warnings, .. } = loaded;
     if let Err(error) = daemon::check(config) {
-        return outcome_of(&CliError::Daemon(error));
+        return outcome_of(&error);
     }
     let file = paths.config.display();
     match (warnings.as_slice(), paths.config.exists()) {
@@ -45,7 +45,7 @@ pub(super) async fn store(
             let source = daemon.and_then(|session| session.source.as_ref());
             let has_login = source.is_some_and(|source| source != Keychain::product_name())
                 || !credentials.sources_beside_keychain().is_empty();
-            let told = outcome_of(&CliError::Credentials(error));
+            let told = outcome_of(&error);
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",
                 (true, false) => "the login is read elsewhere; each start logs in anew",
@@ -115,7 +115,7 @@ pub(super) async fn login(
             | Error::Command(_)
             | Error::Locked
             | Error::Unavailable(_)),
-        ) => outcome_of(&CliError::Credentials(error)),
+        ) => outcome_of(&error),
     }
 }
 
@@ -188,7 +188,7 @@ pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
     }
     match listen::bind_tcp(&config.listen.tcp) {
         Ok(_) => ok(format!("{addresses}: free")),
-        Err(error) => outcome_of(&CliError::Daemon(daemon::Error::Listen(error))),
+        Err(error) => outcome_of(&error),
     }
 }
 
@@ -201,10 +201,8 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
     match (peer::can_identify_peers(), needs_key) {
         (true, _) => {
             let here = if config.listen.expose { " here" } else { "" };
-            let elsewhere = match config.listen.expose {
-                true => "; from elsewhere each needs a key",
-                false => "",
-            };
+            let elsewhere =
+                if config.listen.expose { "; from elsewhere each needs a key" } else { "" };
             let named = allowed_others(config);
             ok(format!(
                 "the system tells whose process calls over TCP: other users{here} are \
@@ -233,9 +231,10 @@ fn allowed_others(config: &Config) -> String {
     let users = named("listen.users", &config.listen.users);
     let groups = named("listen.groups", &config.listen.groups);
     let named: Vec<_> = users.into_iter().chain(groups).collect();
-    match named.is_empty() {
-        true => String::new(),
-        false => format!(", but for those of {}", named.join(" and ")),
+    if named.is_empty() {
+        String::new()
+    } else {
+        format!(", but for those of {}", named.join(" and "))
     }
 }
 

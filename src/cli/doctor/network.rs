@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{CheckOutcome, CheckResult, CliError, fail, ok, outcome_of, skip, warn};
+use super::check::{CheckOutcome, CheckResult, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::{LimiterStatus, ThrottleStatus};
 use crate::config::{Config, Origin};
 use crate::upstream::HttpProxy;
@@ -28,7 +28,7 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
     let via = match HttpProxy::from_config(&config.upstream.proxy, origin) {
         Ok(via) => via,
         Err(error) => {
-            let finding = outcome_of(&CliError::Daemon(error.into()));
+            let finding = outcome_of(&daemon::Error::from(error));
             return vec![CheckResult::new("proxy", finding, Duration::ZERO)];
         }
     };
@@ -170,8 +170,7 @@ async fn handshake(
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, CheckOutcome> {
     let trust = upstream::load_tls_config(config.upstream.ca_file.as_deref());
-    let trust: Arc<_> =
-        trust.map_err(|error| outcome_of(&CliError::Daemon(daemon::Error::Trust(error))))?;
+    let trust: Arc<_> = trust.map_err(|error| outcome_of(&error))?;
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| fail("the host has no name for TLS", NETWORK_FIX))?;
     let shaken = TlsConnector::from(trust).connect(name, stream);

@@ -1,31 +1,32 @@
-//! What is wrong with a command line, in the shape of our own errors.
+//! What is wrong with a command line, as a report like every other.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::error::Report;
-use super::flags::env_variable;
+use crate::cli::flags::env_variable;
+use crate::problem::Report;
 
-/// Says whether the error is the help itself, shown because a command is missing.
+/// Returns whether the error is the help itself, shown because a command is missing.
 pub(super) fn is_help(error: &clap::Error) -> bool {
     error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// Tells what clap found in the shape of our own errors.
-pub(super) fn usage(error: &clap::Error) -> Report {
+/// Reports what clap found.
+pub(super) fn report(error: &clap::Error) -> Report {
     let text = error.render().to_string();
     let mut parts = text.split("\n\n");
-    let sentence = parts.next().unwrap_or_default().trim_start_matches("error: ");
-    let sentence = sentence.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let message = parts.next().unwrap_or_default().trim_start_matches("error: ");
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let tip = parts.find_map(|part| part.trim().strip_prefix("tip: "));
-    let tip = tip.and_then(|tip| tip.lines().next()).map(|tip| format!("{}.", capital(tip)));
-    let hint =
-        configured(error).or(tip).or_else(|| Some("--help lists what can be given.".to_owned()));
-    Report { message: sentence, causes: vec![], hint }
+    let tip = tip.and_then(|tip| tip.lines().next()).map(|tip| format!("{}.", capitalize(tip)));
+    let hint = config_flag_hint(error)
+        .or(tip)
+        .unwrap_or_else(|| "--help lists what can be given.".to_owned());
+    Report { message, causes: vec![], hint: Some(hint) }
 }
 
 /// Returns the hint for a flag of `serve` that this command does not take: the tip of clap would pass
-/// it on as a word.
-fn configured(error: &clap::Error) -> Option<String> {
+/// the flag on as a word.
+fn config_flag_hint(error: &clap::Error) -> Option<String> {
     let flag = match (error.kind(), error.get(ContextKind::InvalidArg)?) {
         (ErrorKind::UnknownArgument, ContextValue::String(flag)) => flag.strip_prefix("--")?,
         _ => return None,
@@ -36,7 +37,7 @@ fn configured(error: &clap::Error) -> Option<String> {
     ))
 }
 
-fn capital(text: &str) -> String {
+fn capitalize(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
