@@ -114,7 +114,11 @@ impl UpstreamRequest for Authorized<'_> {
         self.allowed.reuse()
     }
 
-    fn body(&mut self) -> &mut ReplayBody {
+    fn body(&self) -> &ReplayBody {
+        self.body
+    }
+
+    fn body_mut(&mut self) -> &mut ReplayBody {
         self.body
     }
 }
