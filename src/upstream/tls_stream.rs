@@ -27,7 +27,7 @@ use self::plain_text::{PlainText, deliver, take_nothing};
 use super::coop::consume_budget;
 use super::tls_buffer::RecordBuffer;
 
-/// An open connection to a host that has proved who it is.
+/// An open connection to a host that has proved who it is. Dropped, it says `close_notify`.
 pub(super) struct TlsStream {
     tcp: TcpStream,
     tls: UnbufferedClientConnection,
@@ -41,6 +41,8 @@ pub(super) struct TlsStream {
     outgoing: RecordBuffer,
     /// Whether the host has said that no more data follows.
     is_peer_closed: bool,
+    /// Whether we have said so.
+    is_closed: bool,
     /// Bytes of TLS messages since the last plain text.
     protocol_bytes: usize,
     /// Those of them that have not been charged to a task's budget yet.
@@ -77,6 +79,7 @@ impl TlsStream {
             unread: Bytes::new(),
             outgoing: RecordBuffer::default(),
             is_peer_closed: false,
+            is_closed: false,
             protocol_bytes: 0,
             uncharged: 0,
         };
@@ -280,6 +283,15 @@ impl TlsStream {
         }
     }
 
+    /// Puts `close_notify` into `outgoing`, once (RFC 9112 §9.8: a client must send it before it
+    /// closes the connection).
+    fn encrypt_close_notify(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_closed, true) || self.tls.is_handshaking() {
+            return Ok(());
+        }
+        self.encrypt(|traffic, room| traffic.queue_close_notify(room))
+    }
+
     fn poll_write_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.unsent().is_empty() {
             let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, self.outgoing.unsent()))?;
@@ -314,6 +326,21 @@ impl TlsStream {
             Poll::Pending => {}
         }
         read
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        // Behind half a record nothing can be said, and what waits may have been sent elsewhere.
+        if !self.outgoing.unsent().is_empty() {
+            return;
+        }
+        // What has come is not decrypted for that.
+        self.incoming.clear();
+        if self.encrypt_close_notify().is_ok() {
+            // An idle socket has room for one record.
+            self.tcp.try_write(self.outgoing.unsent()).ok();
+        }
     }
 }
 

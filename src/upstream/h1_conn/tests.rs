@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::Request;
 use http::header::HOST;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::coop;
@@ -17,7 +18,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_closed_connection_is_noticed_without_budget_too() {
-    let (mut conn, mut host) = pair().await;
+    let (mut conn, mut host) = pair(&TLS13).await;
     assert!(conn.is_reusable());
     host.shutdown().await.unwrap();
     // The runtime has noticed once another task has.
@@ -33,7 +34,7 @@ async fn a_closed_connection_is_noticed_without_budget_too() {
 
 #[tokio::test]
 async fn key_updates_at_any_moment_leave_a_connection_usable() {
-    let (mut conn, mut host) = pair().await;
+    let (mut conn, mut host) = pair(&TLS13).await;
     for nth in 0..5 {
         host.get_mut().1.refresh_traffic_keys().unwrap();
         if nth % 2 == 0 {
@@ -49,6 +50,42 @@ async fn key_updates_at_any_moment_leave_a_connection_usable() {
         };
         let (body, ()) = tokio::join!(get(&mut conn), served);
         assert_eq!(body, b"abc");
+    }
+}
+
+/// RFC 9112 §9.8. rustls reports an end without `close_notify` as an error.
+#[tokio::test]
+async fn a_closed_connection_says_close_notify() {
+    for version in [&TLS12, &TLS13] {
+        let (mut conn, mut host) = pair(version).await;
+        let served = async {
+            read_head(&mut host).await;
+            host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+            host.flush().await.unwrap();
+        };
+        let (body, ()) = tokio::join!(get(&mut conn), served);
+        assert_eq!(body, b"abc");
+
+        drop(conn);
+
+        assert_eq!(host.read(&mut [0; 1]).await.unwrap(), 0, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_upgraded_connection_says_close_notify_once() {
+    for version in [&TLS12, &TLS13] {
+        let (conn, mut host) = pair(version).await;
+        let (stream, _) = conn.into_parts();
+        let mut stream = hyper_util::rt::TokioIo::new(stream);
+
+        stream.write_all(b"goodbye").await.unwrap();
+        stream.shutdown().await.unwrap();
+        drop(stream);
+
+        let mut seen = vec![];
+        host.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"goodbye", "{version:?}");
     }
 }
 
@@ -74,14 +111,16 @@ async fn read_head(host: &mut ServerTlsStream<TcpStream>) {
 }
 
 /// Returns both ends of a connection.
-async fn pair() -> (Http1Connection, ServerTlsStream<TcpStream>) {
+async fn pair(
+    version: &'static SupportedProtocolVersion,
+) -> (Http1Connection, ServerTlsStream<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())

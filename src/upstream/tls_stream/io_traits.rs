@@ -59,6 +59,7 @@ impl Write for TlsStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.encrypt_close_notify()?;
         ready!(this.poll_write_records(cx))?;
         Pin::new(&mut this.tcp).poll_shutdown(cx)
     }
