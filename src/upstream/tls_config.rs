@@ -1,4 +1,4 @@
-//! Whom we believe: the system's trust anchors and the configured ones, nothing less.
+//! The TLS configuration of outgoing connections: the system's trust anchors and the configured ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ pub enum Error {
     CaFile {
         /// `upstream.ca_file`.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// The file with extra trust anchors holds none.
+    /// The file with extra trust anchors holds no certificate.
     #[error("{} holds no PEM certificate", path.display())]
     NoCertificate {
         /// `upstream.ca_file`.
         path: PathBuf,
     },
-    /// There is nobody to believe, or an anchor is broken.
+    /// The system has no trust anchors, or one is broken.
     #[error("could not load the trust anchors")]
     Anchors(#[source] rustls::Error),
 }
 
-/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always verified.
+/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always with verification.
 ///
 /// # Errors
 ///
@@ -47,13 +47,13 @@ pub fn load_tls_config(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfi
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Anchors)?
-        .dangerous() // The platform's verifier with our anchors; it is no weaker than rustls' own.
+        .dangerous() // The platform's verifier with our anchors; no weaker than rustls' own.
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-/// The one place that chooses the cryptography.
+/// Chooses the cryptography; no other function does.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
