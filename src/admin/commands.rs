@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::problem::{AdminError, problem_response};
+use super::error::AdminError;
 use super::{AdminContext, DaemonCommand, Reply, json, origin};
 
 pub(super) async fn stop(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
@@ -35,7 +35,7 @@ async fn dispatch<T: Serialize>(
     match answer.await {
         Ok(Ok(done)) => json(StatusCode::OK, &done),
         Ok(Err(refused)) => shared.problem_response(*refused),
-        Err(_) => problem_response(&AdminError::Stopping),
+        Err(_) => AdminError::Stopping.into_response(),
     }
 }
 

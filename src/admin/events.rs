@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, Uri};
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 
 use super::api::{Readiness, SessionStatus};
 use super::connection_slots::{EndlessBody, IsOperator};
-use super::problem::{AdminError, problem_response};
+use super::error::AdminError;
 use super::{AdminContext, RuntimeState};
 use crate::telemetry::{BroadcastItem, RequestReceiver};
 
@@ -33,10 +34,10 @@ pub(super) async fn stream(
     uri: Uri,
 ) -> Response<Body> {
     let Some(kinds) = EventKinds::parse(uri.query()) else {
-        return problem_response(&AdminError::UnknownEvents);
+        return AdminError::UnknownEvents.into_response();
     };
     let Some(place) = shared.operator_slots(is_operator).acquire_event_stream() else {
-        return problem_response(&AdminError::TooManyReaders);
+        return AdminError::TooManyReaders.into_response();
     };
     let events = EventSource::new(shared, kinds, place);
     let mut response = Response::new(Body::new(Unfold::new(events)));

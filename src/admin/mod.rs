@@ -11,6 +11,7 @@ pub mod format;
 mod access;
 mod commands;
 mod connection_slots;
+mod error;
 mod events;
 mod health;
 mod metrics;
@@ -41,8 +42,8 @@ use tower::ServiceExt as _;
 pub use self::access::AccessControl;
 use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 use self::connection_slots::{ConnectionSlots, EndlessBody, IsOperator};
+use self::error::AdminError;
 pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, readiness};
-use self::problem::{AdminError, problem_response};
 use crate::clients::Clients;
 use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
@@ -230,8 +231,8 @@ impl Admin {
             .route("/v1/unlock", post(commands::unlock));
         let finish = |router: Router<Arc<AdminContext>>| {
             router
-                .fallback(async || problem_response(&AdminError::UnknownPath))
-                .method_not_allowed_fallback(async || problem_response(&AdminError::WrongMethod))
+                .fallback(async || AdminError::UnknownPath.into_response())
+                .method_not_allowed_fallback(async || AdminError::WrongMethod.into_response())
                 .with_state(shared.clone())
         };
         Self { readonly_router: finish(read_only), control_router: finish(everything), shared }
@@ -290,7 +291,7 @@ impl Admin {
 async fn healthz(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
     match shared.heartbeat.responds_within(LIVENESS_TIMEOUT).await {
         true => json(StatusCode::OK, &serde_json::json!({ "alive": true })),
-        false => problem_response(&AdminError::DaemonStuck),
+        false => AdminError::DaemonStuck.into_response(),
     }
 }
 
@@ -317,7 +318,7 @@ async fn status(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let Ok(mut text) = serde_json::to_vec(value) else {
-        return problem_response(&AdminError::NotSerialized);
+        return AdminError::NotSerialized.into_response();
     };
     text.push(b'\n');
     let mut response = Response::new(Body::from(text));

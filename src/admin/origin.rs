@@ -7,7 +7,7 @@ use axum::extract::State;
 use http::{Response, StatusCode};
 
 use super::api::{UPSTREAM_PARAM, UpstreamInfo};
-use super::problem::AdminError;
+use super::error::AdminError;
 use super::{AdminContext, json};
 
 /// Answers `GET /v1/upstream`.

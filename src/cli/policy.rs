@@ -1,4 +1,4 @@
-//! `policy explain`: what would happen to a request, and which rule says so.
+//! `policy explain`: whether a request would be let through, and which rule decides.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use super::{CliError, Printer};
 use crate::clients;
 use crate::gateway::explain;
 
-/// What `policy` takes.
+/// The arguments of `policy`.
 #[derive(clap::Args, Debug)]
 pub(super) struct PolicyArgs {
     #[command(subcommand)]
@@ -76,7 +76,7 @@ pub(super) fn run(
     print.line(&verdict)?;
     if !globals.quiet {
         print.note(if is_daemon {
-            "Judged by what the running daemon goes by."
+            "Judged by the configuration of the running daemon."
         } else {
             "Judged by the configuration: no daemon of this profile runs."
         });

@@ -3,10 +3,11 @@
 use http::{Method, Uri};
 
 use super::client_auth;
+use super::error::Error;
 use super::error_response::UnparsedRequest;
+use super::guard;
 use super::path_interpretations::PathInterpretations;
 use super::policy::{self, AccessLevel, MatchedRule, Policy, TokenPathMatch};
-use super::{Error, guard};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config};
 use crate::problem::Problem as _;

@@ -4,6 +4,8 @@
 //! order of the table in the README: what is malformed, what is too large, whether a browser is
 //! asking, which user, which method.
 
+mod error;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,6 +19,9 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+pub(super) use self::error::{
+    Error, NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED,
+};
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
@@ -24,9 +29,8 @@ use super::{max_forwards, policy};
 use crate::clients;
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, Peer, PeerAccess, UserAcl, is_navigation};
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
-use crate::upstream::MAX_CONNECTION_OPTIONS;
 
 /// A request whose sender may use the daemon.
 #[derive(Debug)]
@@ -36,79 +40,6 @@ pub(super) struct Admitted<B> {
     pub(super) client: ClientIdentity,
     /// It asks for a WebSocket, and may.
     pub(super) is_websocket: bool,
-}
-
-/// Why a request was turned away at the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// Its framing is not what RFC 9112 allows.
-    #[error("the request's framing is ambiguous: {0}")]
-    Framing(&'static str),
-    /// Its target is not a path.
-    #[error("the request target is not a path on this host: {0}")]
-    Target(&'static str),
-    /// It does not name exactly one host.
-    #[error("the request must have exactly one well-formed Host header")]
-    Host,
-    /// Its `Connection` names too many options.
-    #[error("the Connection header names more than {MAX_CONNECTION_OPTIONS} options")]
-    TooManyOptions,
-    /// Its target is longer than `limits.target_bytes`.
-    #[error("the request target is longer than {0} bytes")]
-    TargetTooLong(usize),
-    /// It is meant for somebody else, as after DNS rebinding.
-    #[error("the Host header names another host")]
-    ForeignHost,
-    /// A browser sent it, on behalf of any page.
-    #[error("web browsers are refused, and only they send {headers}")]
-    Browser {
-        /// What tells.
-        headers: BrowserHeaders,
-        /// The answer is for a person to read.
-        is_navigation: bool,
-    },
-    /// Another user's process sent it.
-    #[error("the calling process belongs to another user")]
-    User,
-    /// A method that Nexudus does not use.
-    #[error("the method is not forwarded")]
-    Method,
-    /// It asks for a WebSocket, and none is let through, or not as RFC 6455 wants it.
-    #[error("this WebSocket connection is not forwarded: {0}")]
-    Upgrade(&'static str),
-    /// It shows no key, or no good one.
-    #[error(transparent)]
-    Client(#[from] client_auth::Error),
-}
-
-impl Problem for Error {
-    fn details(&self) -> ProblemDetails {
-        match self {
-            Self::Framing(_) => ProblemKind::MalformedRequest.into(),
-            Self::Target(why) if *why == NON_ASCII_TARGET => ProblemKind::MalformedTarget
-                .with_hint(
-                    "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
-                     --data-urlencode 'Name=José'.",
-                ),
-            Self::Target(_) => ProblemKind::MalformedTarget.into(),
-            Self::Host => ProblemKind::MalformedHost.into(),
-            // RFC 6585 §5: the status is also right where a single field is at fault.
-            Self::TooManyOptions => ProblemKind::HeadTooLarge
-                .with_hint("Name in Connection only the header fields that are hop-by-hop."),
-            Self::TargetTooLong(_) => ProblemKind::TargetTooLong.into(),
-            Self::ForeignHost => ProblemKind::ForeignHost.into(),
-            Self::Browser { headers, .. } => ProblemKind::Browser.with_hint(format!(
-                "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
-                 passes a page's requests on must drop them (README)."
-            )),
-            Self::User => ProblemKind::ForeignUser.into(),
-            Self::Method => ProblemKind::MethodNotForwarded.into(),
-            Self::Upgrade(why) if *why == UPGRADE_DISABLED => ProblemKind::UpgradeNotForwarded
-                .with_hint("Ask without Upgrade, or set upstream.upgrade."),
-            Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded.into(),
-            Self::Client(error) => error.details(),
-        }
-    }
 }
 
 /// What the checks compare with: computed once, so that a request costs no allocation.
@@ -310,9 +241,6 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), Error> {
     }
 }
 
-/// Why most malformed targets are.
-pub(super) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
-
 fn check_target_length(uri: &Uri, most: usize) -> Result<(), Error> {
     match uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
         true => Err(Error::TargetTooLong(most)),
@@ -403,12 +331,6 @@ fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
 fn is_nonce(value: &[u8]) -> bool {
     BASE64.decode(value).is_ok_and(|nonce| nonce.len() == 16)
 }
-
-/// Why no WebSocket is let through at all.
-pub(super) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
-
-/// Why one of another version is not.
-pub(super) const UNSUPPORTED_WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version is not 13";
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let values = headers.get_all(name).iter();

@@ -8,6 +8,7 @@ mod body;
 mod catch_panic;
 mod client_auth;
 mod connection;
+mod error;
 mod error_response;
 mod explain;
 mod guard;
@@ -24,7 +25,7 @@ mod token_endpoint;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
@@ -34,6 +35,7 @@ pub use self::body::ProxyBody;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 pub use self::connection::Server;
+use self::error::Error;
 pub use self::explain::{Explanation, explain};
 pub use self::guard::Guard;
 pub use self::outbound::HeaderPolicy;
@@ -45,11 +47,11 @@ use self::policy::{Allowed, Decision};
 #[doc(hidden)]
 pub use self::steps::Steps;
 use crate::listen::{Peer, PeerAccess};
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::problem::Problem as _;
 use crate::session::{self, Bearer, Session};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
 use crate::throttle::{self, Reservation, ResponseHead, Throttle};
-use crate::upstream::{self, BodyBuffer, ReplayBody, ResponseBody, Retry, Upstream};
+use crate::upstream::{BodyBuffer, ReplayBody, ResponseBody, Retry, Upstream};
 
 /// Answers local requests with the answers of one upstream.
 #[derive(Debug)]
@@ -337,84 +339,6 @@ fn throttle_key(caller: &ClientIdentity, peer: &Peer) -> throttle::FairnessKey {
 fn observed_response(response: &Response<ResponseBody>) -> ResponseHead<'_> {
     let (status, headers) = (response.status(), response.headers());
     ResponseHead { status, headers, is_end_of_stream: response.body().is_end_stream() }
-}
-
-/// Why a local request was not forwarded, or got no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// The request is malformed, or its caller may not use this daemon.
-    #[error(transparent)]
-    Guard(#[from] guard::Error),
-    /// The target may not be asked for.
-    #[error(transparent)]
-    Policy(#[from] policy::Error),
-    /// There is no token to send.
-    #[error(transparent)]
-    Session(#[from] session::Error),
-    /// Its turn did not come.
-    #[error(transparent)]
-    Throttle(#[from] throttle::Error),
-    /// The caller's body did not arrive as announced.
-    #[error(transparent)]
-    Body(upstream::BodyError),
-    /// The upstream gave no answer to what may have changed something.
-    #[error(transparent)]
-    Upstream(Arc<upstream::Error>),
-    /// The upstream gave no answer to what is harmless to send again.
-    #[error(transparent)]
-    UpstreamRead(Arc<upstream::Error>),
-    /// More connections than `limits.connections`.
-    #[error("too many local connections are open")]
-    Overloaded,
-    /// The request came after the time to finish was over.
-    #[error("the daemon is stopping")]
-    Draining,
-    /// No daemon could be called, and none be started.
-    #[error("no daemon serves this command now")]
-    NoDaemon {
-        /// Why.
-        #[source]
-        why: Arc<dyn std::error::Error + Send + Sync>,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// A defect of ours.
-    #[error("the daemon failed while it answered this request")]
-    Internal,
-}
-
-impl Problem for Error {
-    fn details(&self) -> ProblemDetails {
-        let soon = |details: ProblemDetails| details.with_retry_after(Duration::from_secs(1));
-        match self {
-            Self::Guard(error) => error.details(),
-            Self::Policy(error) => error.details(),
-            Self::Session(error) => error.details(),
-            Self::Throttle(error) => error.details(),
-            Self::Body(error) => error.details(),
-            Self::Upstream(error) => error.details(),
-            Self::UpstreamRead(error) => match &**error {
-                upstream::Error::Closed { .. } => error.details().with_hint(
-                    "Send it again: nothing was changed. It was a new connection that ended; only \
-                     on one that had been idle is a read repeated here.",
-                ),
-                upstream::Error::Malformed { .. } => error.details().with_hint(
-                    "Nothing was changed. If it comes again, look who answers: `nexudus-proxy \
-                     doctor`.",
-                ),
-                upstream::Error::Timeout { .. } => error
-                    .details()
-                    .with_hint("Ask for less at a time, or raise upstream.header_timeout."),
-                upstream::Error::Unreachable { .. } | upstream::Error::Tls { .. } => {
-                    error.details()
-                }
-            },
-            Self::Overloaded => soon(ProblemKind::TooManyConnections.into()),
-            Self::Draining => soon(ProblemKind::DaemonStopping.into()),
-            Self::NoDaemon { hint, .. } => soon(ProblemKind::NoDaemonServes.with_hint(*hint)),
-            Self::Internal => ProblemKind::InternalError.into(),
-        }
-    }
 }
 
 /// The body of an answer that nobody wants is read to keep its connection; a longer one costs more

@@ -4,20 +4,21 @@
 //! (one with a key, or anybody while callers without one may only read) must not ask. Every test is
 //! put to all readings of the path; the path itself is never changed.
 
+mod error;
 mod paths;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
+pub(crate) use self::error::Error;
 use self::paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 pub(super) use self::paths::{TokenPathMatch, is_token_endpoint, match_token_path};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
 use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
-use crate::clients::{ClientPolicy, QuotaError};
+use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Rule};
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::upstream::{ReplayBody, Retry, Reuse};
 
 /// What holds for every request.
@@ -56,110 +57,6 @@ pub(super) enum Decision<B> {
     Forward(Allowed, B),
     /// To our own token endpoint.
     TokenEndpoint(Request<B>, ClientIdentity),
-}
-
-/// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// A server could read the path as the token endpoint, which the daemon keeps to itself.
-    #[error(
-        "the path can be read as a token endpoint, which is answered here only as it is documented"
-    )]
-    Reserved,
-    /// Nobody can say what a server takes the path for.
-    #[error("the path can be read in more ways than are looked at")]
-    TooManyInterpretations,
-    /// The token endpoint takes POST.
-    #[error("a token endpoint takes POST only")]
-    TokenMethod,
-    /// A rule is against it.
-    #[error("the rule `{0}` is against it")]
-    Denied(String),
-    /// None of the client's rules is for it.
-    #[error("none of the client's rules allows it")]
-    NotAllowed,
-    /// A limited caller wrote a path that can be read in more than one way.
-    #[error("the path can be read in more than one way, and this caller is limited")]
-    Ambiguous,
-    /// A limited caller asked for what stands for other requests.
-    #[error(
-        "`{0}` is refused to limited callers: it may stand for other requests, which no rule can judge"
-    )]
-    Indirect(&'static str),
-    /// A limited caller named another method or target than those that were judged.
-    #[error("{0} names another method or target than the request, and this caller is limited")]
-    Override(&'static str),
-    /// A limited caller sent a form in which another method may be named.
-    #[error("the form cannot be looked through for `_method`, and this caller is limited")]
-    UnreadableForm,
-    /// A limited caller asked for what would make it an unlimited one.
-    #[error("a limited caller gets no login material unless one of its rules allows `{0}` by name")]
-    LoginMaterial(&'static str),
-    /// What came back would have made it one.
-    #[error("the answer could not be freed of login material for a limited caller")]
-    LoginMaterialInResponse,
-    /// A reader asked for more than reading.
-    #[error("this caller may only GET, HEAD and OPTIONS what is under /api/ and /ContentDownload/")]
-    ReadOnly,
-    /// A client has used what it may.
-    #[error(transparent)]
-    Quota(#[from] QuotaError),
-}
-
-impl Problem for Error {
-    fn details(&self) -> ProblemDetails {
-        let denied = |hint| ProblemKind::RuleDenied.with_hint(hint);
-        match self {
-            Self::Reserved => ProblemKind::AmbiguousTarget
-                .with_hint("Ask for /api/token or /api/sys/users/token in exactly that spelling."),
-            Self::TooManyInterpretations => ProblemKind::AmbiguousTarget.into(),
-            Self::TokenMethod => ProblemKind::MethodNotAllowed.into(),
-            Self::Denied(_) => ProblemKind::RuleDenied.into(),
-            Self::NotAllowed => {
-                denied("Use a key whose rules allow it: `nexudus-proxy client list`.")
-            }
-            Self::Ambiguous => denied(ProblemKind::AmbiguousTarget.hint().unwrap_or_default()),
-            Self::Indirect(path) if path.starts_with("/api/auth/me") => {
-                denied("Ask for `/api/auth/me`.")
-            }
-            Self::Indirect(path) if path.contains("/user/me") => {
-                denied("Ask for the path that ends in `/user/me`.")
-            }
-            Self::Indirect(_) => {
-                denied("Send each request by itself, to the path that it is about.")
-            }
-            Self::Override(_) => {
-                denied("Send the request with the method and the path that it is about.")
-            }
-            Self::UnreadableForm => {
-                denied("Send less than limits.replay_body, in UTF-8 and not compressed, or JSON.")
-            }
-            Self::LoginMaterial(path) => denied(rule_hint(path)),
-            Self::LoginMaterialInResponse => {
-                denied("No limited caller gets this answer: ask whoever runs the daemon.")
-            }
-            Self::ReadOnly => ProblemKind::ReadOnly.into(),
-            Self::Quota(error) => error.details(),
-        }
-    }
-}
-
-/// Returns how a client is made that may have this login material: by a rule that names it.
-fn rule_hint(path: &str) -> &'static str {
-    match path {
-        "/api/sys/users" => {
-            "`nexudus-proxy client add NAME --allow 'GET /api/sys/users/**'` lets one client do \
-             this; a rule names each other method."
-        }
-        "/api/sys/refreshtokens" => {
-            "`nexudus-proxy client add NAME --allow 'GET /api/sys/refreshtokens/**'` lets one \
-             client do this; a rule names each other method."
-        }
-        _ => {
-            "`nexudus-proxy client add NAME --allow '* /api/sys/users/*/token/refresh'` lets one \
-             client do this."
-        }
-    }
 }
 
 /// How far a caller may go.

@@ -175,7 +175,7 @@ fn what_cannot_be_is_said_with_a_way_out() {
 fn without_systemd_it_says_so_and_writes_nothing() {
     let place = Place::new();
     let said = "! error: there is no service manager on this machine that nexudus-proxy knows\n\
-                ! hint: Have whatever starts programs here run `nexudus-proxy serve`.\n\
+                ! hint: Have the program that starts services here run `nexudus-proxy serve`.\n\
                 => 1\n";
 
     place.home.write("running", "offline");

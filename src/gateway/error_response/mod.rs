@@ -23,7 +23,8 @@ use serde_json::json;
 
 pub(super) use self::prebuilt::{UnparsedRequest, prebuilt};
 use super::body::ProxyBody;
-use super::{Error, guard, policy};
+use super::error::Error;
+use super::{guard, policy};
 use crate::config::with_profile_flag;
 use crate::listen::insert_sandbox_headers;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
