@@ -79,7 +79,7 @@ impl Problem for Error {
         let wrong = |hint| ProblemKind::CommandUsage.with_hint(hint);
         match self {
             Self::NoManager => {
-                failed("Have the program that starts services here run `nexudus-proxy serve`.")
+                failed("Have whatever starts programs here run `nexudus-proxy serve`.")
             }
             Self::NoUserManager => failed(
                 "Log in as this user (not by su or sudo), or set XDG_RUNTIME_DIR=/run/user/UID; \

@@ -173,17 +173,17 @@ fn the_verdict_names_the_rule() {
         ("GET /api/spaces/1", "allowed: callers without a key may read it"),
         (
             "POST /api/spaces/1",
-            "refused (policy.read-only): this caller may only GET, HEAD and OPTIONS what is under \
-             /api/ and /ContentDownload/",
+            "refused (policy.read-only): this client may only GET, HEAD and OPTIONS paths under /api/ \
+             and /ContentDownload/",
         ),
-        ("GET /API/Sys/x", "refused (policy.denied): the rule `* /api/sys/**` is against it"),
+        ("GET /API/Sys/x", "refused (policy.denied): denied by rule `* /api/sys/**`"),
         (
             "HEAD /api/spaces/1?a=b --client agent",
             "allowed: the rule `GET /api/spaces/**` allows it",
         ),
         (
             "GET /api/billing --client agent",
-            "refused (policy.denied): none of the client's rules allows it",
+            "refused (policy.denied): none of the client's rules allows the request",
         ),
         (
             "GET localhost:6398",

@@ -140,7 +140,7 @@ fn what_cannot_be_is_said_with_a_way_out() {
     }
     assert_eq!(
         place.run("--profile work service --system install"),
-        "! error: the system service serves the default profile\n\
+        "! error: the system service serves only the default profile\n\
          ! hint: Leave --system or --profile out: each person may have services for profiles of \
          theirs.\n\
          => 2\n"
@@ -148,15 +148,15 @@ fn what_cannot_be_is_said_with_a_way_out() {
     place.home.configure("[listen]\ntcp = [\"127.0.0.1:0\"]\n");
     assert_eq!(
         place.run("service install"),
-        "! error: 127.0.0.1:0 names no port: a service needs one that stays\n\
+        "! error: 127.0.0.1:0 names no port: a service needs a fixed one\n\
          ! hint: Give listen.tcp a port of its own.\n\
          => 2\n"
     );
     place.home.configure("[listen]\nunix = \"/run/my sockets/np.sock\"\n");
     assert_eq!(
         place.run("service install"),
-        "! error: /run/my sockets/np.sock cannot stand in a unit: it has characters that mean \
-         something to systemd\n\
+        "! error: /run/my sockets/np.sock cannot be used in a unit: it has characters that are \
+         special to systemd\n\
          ! hint: Give the configuration or the socket a path of ASCII letters, digits and \
          `/._+-@:,=~`.\n\
          => 2\n"
@@ -174,8 +174,8 @@ fn what_cannot_be_is_said_with_a_way_out() {
 #[test]
 fn without_systemd_it_says_so_and_writes_nothing() {
     let place = Place::new();
-    let said = "! error: there is no service manager on this machine that nexudus-proxy knows\n\
-                ! hint: Have the program that starts services here run `nexudus-proxy serve`.\n\
+    let said = "! error: this machine has no service manager that nexudus-proxy supports\n\
+                ! hint: Have whatever starts programs here run `nexudus-proxy serve`.\n\
                 => 1\n";
 
     place.home.write("running", "offline");
