@@ -10,6 +10,7 @@ use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
 use crate::gateway::explain;
+use crate::problem::ProblemKind;
 
 /// The arguments of `policy`.
 #[derive(clap::Args, Debug)]
@@ -53,7 +54,7 @@ pub(super) fn run(
     let mut explained = explain(&method, &path, limits, &config);
     if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
-        explained.code = Some("guard.client");
+        explained.code = Some(ProblemKind::KeyRefused.code());
         explained.rule = None;
         explained.reason = clients::KeyError::Expired.to_string();
     }
