@@ -111,8 +111,8 @@ fn rule(text: &str) -> Result<Rule, ParseError> {
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
-    let found = parse_duration(text).filter(|duration| !duration.is_zero());
-    found.ok_or("a duration is written 30m, 8h or 15d")
+    let duration = parse_duration(text).filter(|duration| !duration.is_zero());
+    duration.ok_or("a duration is written 30m, 8h or 15d")
 }
 
 fn rate(text: &str) -> Result<Rate, &'static str> {

@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use super::{CliError, Printer};
 use crate::problem::ExitCode;
 
-/// What `completions` takes.
+/// The arguments of `completions`.
 #[derive(clap::Args, Debug)]
 pub(super) struct CompletionsArgs {
     /// The shell

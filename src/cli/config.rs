@@ -13,7 +13,7 @@ use crate::config::{self, EffectiveKey};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::{daemon, secure_fs};
 
-/// What `config` takes.
+/// The arguments of `config`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ConfigCommandArgs {
     #[command(subcommand)]

@@ -18,7 +18,7 @@ use crate::listen;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::Secret;
 
-/// What `demo` takes.
+/// The arguments of `demo`.
 #[derive(clap::Args, Debug)]
 pub(super) struct DemoArgs {
     /// How long a token lives; short enough to see two renewals in a minute

@@ -16,7 +16,7 @@ pub enum CliError {
     Problem(Box<dyn Problem>),
     /// A problem that only this command knows.
     Message {
-        /// What is printed.
+        /// The text for a person.
         report: Report,
         /// How to exit.
         exit_code: ExitCode,
@@ -38,14 +38,14 @@ pub enum CliError {
     InProfile {
         /// The profile.
         profile: String,
-        /// What happened.
+        /// The failure.
         error: Box<Self>,
     },
     /// The command failed, and has a result for programs all the same.
     WithOutput {
         /// The result: an object.
         output: serde_json::Value,
-        /// What happened.
+        /// The failure.
         error: Box<Self>,
     },
     /// The command of `run` ended with this code.

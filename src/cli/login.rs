@@ -25,7 +25,7 @@ use crate::secret::Secret;
 use crate::session::endpoint::{Grant, HttpIssuer, Issuer as _, TokenError as Refusal, TokenGrant};
 use crate::session::{self, Cause, LoginRejection, OfflineSession};
 
-/// What `login` takes. No secret is among it: arguments are shown to every user.
+/// The arguments of `login`. No secret is among them: every user can see arguments.
 #[derive(clap::Args, Debug)]
 pub(super) struct LoginArgs {
     /// E-mail address of the account

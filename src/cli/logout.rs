@@ -45,7 +45,7 @@ fn refuse_origin(overrides: &[Override]) -> Result<(), CliError> {
     }
 }
 
-/// What a logout has done.
+/// The result of a logout.
 struct LogoutResult {
     profile: String,
     had_login: bool,

@@ -16,7 +16,7 @@ pub(super) enum PromptError {
     /// No person can be asked.
     #[error("there is no terminal to ask for {what}")]
     NoTerminal {
-        /// What would have been asked for.
+        /// The thing that is needed.
         what: &'static str,
         /// How to give it instead.
         instead: &'static str,
@@ -24,19 +24,19 @@ pub(super) enum PromptError {
     /// Standard input ends too early.
     #[error("{what} is missing on standard input")]
     Missing {
-        /// What was expected.
+        /// The thing that is missing.
         what: &'static str,
     },
     /// The typed text is empty.
     #[error("{what} is empty")]
     Empty {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: &'static str,
     },
     /// The answer could not be read.
     #[error("could not read {what}")]
     Unreadable {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: &'static str,
         /// Why.
         #[source]

@@ -13,7 +13,7 @@ use crate::daemon::landlock;
 use crate::daemon::{self, process, run_loop};
 use crate::telemetry::{self, LineFormat};
 
-/// What `serve` takes: every key of the configuration.
+/// The arguments of `serve`: every key of the configuration.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Every key of the configuration is a flag: see --help.")]
 #[command(after_long_help = "Lists are given by repeating the flag, or as a TOML array.")]

@@ -13,7 +13,7 @@ use crate::config::{Config, Diagnostic, Environment, LoadedConfig, Paths, Source
 use crate::problem::ExitCode;
 use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
 
-/// What `service` takes.
+/// The arguments of `service`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ServiceArgs {
     #[command(subcommand)]
@@ -55,12 +55,12 @@ pub(super) fn run(
     let LoadedConfig { config, paths, .. } = sources(options.system, globals).load()?;
     let subject = service_spec(&config, &paths, globals)?;
     let service = Service::new(subject, options.system)?;
-    let mut deeds = vec![];
-    let mut tell = |deed: ServiceEvent| {
+    let mut events = vec![];
+    let mut tell = |event: ServiceEvent| {
         if !globals.json {
-            print.line(&format_event(&deed)).ok();
+            print.line(&format_event(&event)).ok();
         }
-        deeds.push(deed);
+        events.push(event);
     };
     match options.action {
         ServiceAction::Install => {
@@ -82,7 +82,7 @@ pub(super) fn run(
         }
     }
     if globals.json {
-        print.json(&json!({ "did": deeds }))?;
+        print.json(&json!({ "did": events }))?;
     }
     if matches!(options.action, ServiceAction::Install) && service.has_linger() == Some(false) {
         print.note(LINGER_NOTE);
@@ -154,8 +154,8 @@ fn ensure_no_daemon(system: bool, globals: &GlobalArgs) -> Result<(), CliError> 
     }
 }
 
-fn format_event(deed: &ServiceEvent) -> String {
-    match deed {
+fn format_event(event: &ServiceEvent) -> String {
+    match event {
         ServiceEvent::Wrote(path) => format!("wrote {}", path.display()),
         ServiceEvent::Kept(path) => format!("unchanged {}", path.display()),
         ServiceEvent::Removed(path) => format!("removed {}", path.display()),

@@ -8,7 +8,7 @@ use super::{CliError, Printer};
 use crate::admin::api::{Event, RequestRecord};
 use crate::admin::client::Error;
 
-/// What `tail` takes.
+/// The arguments of `tail`.
 #[derive(clap::Args, Debug)]
 pub(super) struct TailArgs {
     /// Only these statuses: 404, or a class such as 4xx
@@ -19,7 +19,7 @@ pub(super) struct TailArgs {
     client: Option<String>,
 }
 
-/// Prints until the daemon ends, the reader has gone or somebody presses Ctrl-C.
+/// Prints until the daemon ends, the reader has gone or Ctrl-C is pressed.
 pub(super) fn run(
     options: &TailArgs,
     globals: &GlobalArgs,

@@ -12,7 +12,7 @@ use crate::admin::api::{Event, Reason};
 use crate::admin::client::{AdminClient, Error};
 use crate::problem::{ExitCode, Report};
 
-/// What `wait` takes.
+/// The arguments of `wait`.
 #[derive(clap::Args, Debug)]
 pub(super) struct WaitArgs {
     /// Give up after this long

@@ -5,6 +5,7 @@
 //! nothing). So a revoked key is refused from the next request on, and the daemon needs no
 //! notification. The gateway decides whether a request is within a client's rules.
 
+mod error;
 mod key;
 mod scan;
 mod store;
@@ -12,7 +13,6 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -22,8 +22,8 @@ use self::key::KeyHash;
 use self::usage::{Usage, UsageCounter};
 use crate::clock::Clock;
 use crate::config::{Rate, Rule};
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
+pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::scan::{
     MAX_DECODED_BYTES, REDACTED, contains_key, contains_key_start, contains_key_start_within,
@@ -65,122 +65,6 @@ impl fmt::Display for ClientPolicy {
         let parts = read_only.into_iter().chain(signed('+', &self.allow));
         let parts: Vec<_> = parts.chain(signed('-', &self.deny)).collect();
         f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })
-    }
-}
-
-/// Why the clients could not be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file exists, and cannot be read.
-    #[error("could not read the clients in {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The content of the file is not what we write.
-    #[error("the clients in {} are damaged: {what}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The damaged part.
-        what: String,
-    },
-    /// The file could not be replaced; the old one is still there.
-    #[error("could not write the clients to {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The name is not allowed.
-    #[error("`{name}` is not a name for a client")]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// The name is taken.
-    #[error("there is a client `{name}` already")]
-    Exists {
-        /// The name.
-        name: String,
-    },
-    /// No client has this name.
-    #[error("there is no client `{name}`")]
-    Missing {
-        /// The name.
-        name: String,
-    },
-}
-
-impl Problem for Error {
-    fn details(&self) -> ProblemDetails {
-        match self {
-            Self::Name { .. } => ProblemKind::CommandUsage
-                .with_hint("Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."),
-            Self::Exists { .. } => {
-                ProblemKind::CommandFailed.with_hint("Revoke it first, or choose another name.")
-            }
-            Self::Missing { .. } => ProblemKind::CommandFailed
-                .with_hint("`nexudus-proxy client list` shows the clients."),
-            Self::Damaged { .. } => ProblemKind::CommandFailed.with_hint(
-                "Nothing was changed. Repair the file, or move it away and make the clients anew.",
-            ),
-            Self::Unreadable { .. } | Self::Write { .. } => ProblemKind::CommandFailed
-                .with_hint("Make it readable and writable for this user, and for no other."),
-        }
-    }
-}
-
-/// Why a key is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// No client has this key, or its client was revoked.
-    #[error("the client key is unknown or revoked")]
-    Unknown,
-    /// The key has expired.
-    #[error("the client key has expired")]
-    Expired,
-    /// The file of clients is damaged.
-    #[error("the client key cannot be checked: the file of clients is unreadable")]
-    Unreadable,
-}
-
-impl Problem for KeyError {
-    fn details(&self) -> ProblemDetails {
-        match self {
-            Self::Unknown | Self::Expired => ProblemKind::KeyRefused.into(),
-            Self::Unreadable => ProblemKind::KeyNotChecked.into(),
-        }
-    }
-}
-
-/// Why a client may send no request now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuotaError {
-    /// The rate is used up. How long until the next request is allowed.
-    #[error("the client sends more requests than its rate allows")]
-    Rate(Duration),
-    /// All requests are used up.
-    #[error("the client has used up its requests")]
-    Exhausted,
-    /// The count could not be written, and without that the limit would mean nothing.
-    #[error("the client's requests cannot be counted")]
-    Uncounted,
-}
-
-impl Problem for QuotaError {
-    fn details(&self) -> ProblemDetails {
-        match self {
-            Self::Rate(after) => {
-                ProblemDetails::from(ProblemKind::RateExceeded).with_retry_after(*after)
-            }
-            Self::Exhausted | Self::Uncounted => ProblemKind::QuotaExhausted.into(),
-        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod admitted;
 
+mod error;
+
 use std::net::SocketAddr;
 
 use base64::Engine as _;
@@ -18,6 +20,10 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 pub use self::admitted::Admitted;
+pub use self::error::Error;
+pub(super) use self::error::{
+    NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED,
+};
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
@@ -26,82 +32,8 @@ use crate::clients;
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, is_navigation};
 use crate::peer::UserAcl;
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
-use crate::upstream::MAX_CONNECTION_OPTIONS;
-
-/// Why a request was not admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The framing is not what RFC 9112 allows.
-    #[error("the request's framing is ambiguous: {0}")]
-    Framing(&'static str),
-    /// The target is not a path.
-    #[error("the request target is not a path on this host: {0}")]
-    Target(&'static str),
-    /// The request does not name exactly one host.
-    #[error("the request must have exactly one well-formed Host header")]
-    Host,
-    /// `Connection` names too many options.
-    #[error("the Connection header names more than {MAX_CONNECTION_OPTIONS} options")]
-    TooManyOptions,
-    /// The target is longer than `limits.target_bytes`.
-    #[error("the request target is longer than {0} bytes")]
-    TargetTooLong(usize),
-    /// The request is meant for another host, as after DNS rebinding.
-    #[error("the Host header names another host")]
-    ForeignHost,
-    /// A browser sent the request, on behalf of any page.
-    #[error("web browsers are refused, and only they send {headers}")]
-    Browser {
-        /// The headers that only browsers send.
-        headers: BrowserHeaders,
-        /// Whether a person will read the response.
-        is_navigation: bool,
-    },
-    /// The process of another user sent the request.
-    #[error("the calling process belongs to another user")]
-    User,
-    /// A method that Nexudus does not use.
-    #[error("the method is not forwarded")]
-    Method,
-    /// The request opens a WebSocket, which is disabled here or not as RFC 6455 demands.
-    #[error("this WebSocket connection is not forwarded: {0}")]
-    Upgrade(&'static str),
-    /// The client key is missing or invalid.
-    #[error(transparent)]
-    Client(#[from] client_auth::Error),
-}
-
-impl Problem for Error {
-    fn details(&self) -> ProblemDetails {
-        match self {
-            Self::Framing(_) => ProblemKind::MalformedRequest.into(),
-            Self::Target(why) if *why == NON_ASCII_TARGET => ProblemKind::MalformedTarget
-                .with_hint(
-                    "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
-                     --data-urlencode 'Name=José'.",
-                ),
-            Self::Target(_) => ProblemKind::MalformedTarget.into(),
-            Self::Host => ProblemKind::MalformedHost.into(),
-            // RFC 6585 §5: the status is also right where a single field is at fault.
-            Self::TooManyOptions => ProblemKind::HeadTooLarge
-                .with_hint("Name in Connection only the header fields that are hop-by-hop."),
-            Self::TargetTooLong(_) => ProblemKind::TargetTooLong.into(),
-            Self::ForeignHost => ProblemKind::ForeignHost.into(),
-            Self::Browser { headers, .. } => ProblemKind::Browser.with_hint(format!(
-                "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
-                 passes a page's requests on must drop them (README)."
-            )),
-            Self::User => ProblemKind::ForeignUser.into(),
-            Self::Method => ProblemKind::MethodNotForwarded.into(),
-            Self::Upgrade(why) if *why == UPGRADE_DISABLED => ProblemKind::UpgradeNotForwarded
-                .with_hint("Ask without Upgrade, or set upstream.upgrade."),
-            Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded.into(),
-            Self::Client(error) => error.details(),
-        }
-    }
-}
 
 /// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
@@ -297,9 +229,6 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), Error> {
     if target.as_str().is_ascii() { Ok(()) } else { Err(Error::Target(NON_ASCII_TARGET)) }
 }
 
-/// The most frequent reason why a target is malformed.
-pub(super) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
-
 fn check_target_length(uri: &Uri, max: usize) -> Result<(), Error> {
     let is_too_long = uri.path_and_query().is_some_and(|target| target.as_str().len() > max);
     if is_too_long { Err(Error::TargetTooLong(max)) } else { Ok(()) }
@@ -387,12 +316,6 @@ fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
 fn is_nonce(value: &[u8]) -> bool {
     BASE64.decode(value).is_ok_and(|nonce| nonce.len() == 16)
 }
-
-/// Every WebSocket is rejected.
-pub(super) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
-
-/// WebSockets of other versions than RFC 6455 are rejected.
-pub(super) const UNSUPPORTED_WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version is not 13";
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let values = headers.get_all(name).iter();

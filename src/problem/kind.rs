@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::ExitCode;
 
-/// What is fixed about one kind.
+/// The fixed properties of one kind.
 #[derive(Clone, Copy, Debug)]
 struct Spec {
     status: Option<StatusCode>,
@@ -183,7 +183,7 @@ kinds! {
         );
     KeyRefused: "guard.client", "Client key refused" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
-            "Ask whoever runs the daemon for a new key: `nexudus-proxy client add NAME`.",
+            "Ask the person who runs the daemon for a new key: `nexudus-proxy client add NAME`.",
         );
 
     // What it asks for.
@@ -201,7 +201,7 @@ kinds! {
             "Send it again after Retry-After, or ask for a key with a higher rate.",
         );
     QuotaExhausted: "policy.exhausted", "Client used up" =>
-        Spec::denied(StatusCode::FORBIDDEN).hint("Ask whoever runs the daemon for a new key.");
+        Spec::denied(StatusCode::FORBIDDEN).hint("Ask the person who runs the daemon for a new key.");
 
     // Why there is no token for it.
     SessionLocked: "session.locked", "Locked" =>

@@ -38,7 +38,7 @@ pub trait Problem: Error {
 pub struct ProblemDetails {
     /// The kind.
     pub kind: ProblemKind,
-    /// What a person can do about it: the kind's own hint, or a better one.
+    /// The way out: the kind's own hint, or a better one.
     pub hint: Option<Cow<'static, str>>,
     /// Time after which the next attempt makes sense.
     pub retry_after: Option<Duration>,

@@ -9,12 +9,12 @@ use super::Problem;
 /// One sentence, its causes, the way out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// What went wrong.
+    /// The error in one sentence.
     #[serde(rename = "sentence")]
     pub message: String,
     /// Why, outermost first.
     pub causes: Vec<String>,
-    /// What to do.
+    /// The way out.
     #[serde(default)]
     pub hint: Option<String>,
 }

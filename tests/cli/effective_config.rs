@@ -100,7 +100,7 @@ fn the_policy_is_explained_as_the_daemon_holds_it() {
     assert_eq!(home.run("wait"), "=> 0\n");
     home.configure("[policy]\ndeny = ['GET /api/other']\n");
     let explain = |target: &str| home.run(&format!("policy explain {target}"));
-    let by = "! note: Judged by what the running daemon goes by.\n=> 0\n";
+    let by = "! note: Judged by the configuration of the running daemon.\n=> 0\n";
 
     assert!(explain("POST /api/x").starts_with("refused (policy.read-only): "));
     assert!(explain("GET /api/secret").starts_with("refused (policy.denied): "));

@@ -111,7 +111,7 @@ fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
 
     assert_eq!(
         home.run("stop"),
-        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until somebody else serves\n\
+        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until another process serves\n\
          => 0\n"
     );
 

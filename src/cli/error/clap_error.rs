@@ -1,4 +1,4 @@
-//! What is wrong with a command line, as a report like every other.
+//! Errors of the command line, as reports like every other.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 

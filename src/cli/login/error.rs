@@ -76,22 +76,22 @@ pub(super) enum LoginError {
 
 impl Problem for LoginError {
     fn details(&self) -> ProblemDetails {
+        let usage = |hint| ProblemKind::CommandUsage.with_hint(hint);
         match self {
             Self::Ask(error) => error.details(),
             Self::SourceNotRead => ProblemKind::ConfigInvalid.with_hint(
                 "Set credentials.source to \"auto\" or \"keychain\", or log in with --session-only.",
             ),
             Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
-            Self::InvalidImport => ProblemKind::CommandUsage.with_hint(
+            Self::InvalidImport => usage(
                 "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in \
                  has them.",
             ),
-            Self::InvalidCode => ProblemKind::CommandUsage.with_hint(
+            Self::InvalidCode => usage(
                 "Give the one that the authenticator shows now; the 2FA secret goes to \
                  --totp-secret-stdin.",
             ),
-            Self::InvalidTotpSecret => ProblemKind::CommandUsage
-                .with_hint("Copy the text that the site shows beside the QR code."),
+            Self::InvalidTotpSecret => usage("Copy the text that the site shows beside the QR code."),
             Self::Refused => ProblemKind::LoginRefused.with_hint(
                 "Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
                  once.",

@@ -1,4 +1,4 @@
-//! What a refused client reads: codes, hints that work, complete bytes.
+//! A refused client reads a code, a hint that works and a complete response.
 
 use super::*;
 use crate::config::Limits;
