@@ -166,6 +166,9 @@ pub enum Error {
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
+    /// The client key of a `run` cannot be sent.
+    #[error("the client key of this command cannot be sent in a header")]
+    ClientKey(#[source] http::header::InvalidHeaderValue),
     /// `upstream.proxy`, or the environment variable that it selects, names no usable proxy.
     #[error("could not use the proxy of upstream.proxy")]
     Proxy(#[from] upstream::HttpProxyError),

@@ -11,7 +11,7 @@ use super::policy::{self, AccessLevel, MatchedRule, Policy};
 use super::token_path::{TokenPathMatch, is_token_endpoint, match_token_path};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config};
-use crate::problem::Problem as _;
+use crate::problem::Problem;
 
 /// The decision about a request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]

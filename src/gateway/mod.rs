@@ -47,6 +47,7 @@ pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_headers::sanitize_response;
 use crate::peer::{Peer, PeerAccess};
+use crate::problem::Problem as _;
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
 use crate::throttle::{FairnessKey, Permit, Reservation, ResponseHead, RetryDecision, Throttle};
@@ -277,7 +278,7 @@ impl Gateway {
         let mut response = handled.unwrap_or_else(|error| {
             if let Error::Upstream(cause) | Error::UpstreamRead(cause) = &error {
                 self.upstream_errors.record_error(
-                    error_response::code(&error),
+                    error.kind().code(),
                     &error_response::error_chain(&**cause),
                     Instant::now(),
                 );

@@ -10,7 +10,7 @@ mod paths;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
-pub use self::error::Error;
+pub(super) use self::error::Error;
 use self::paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;

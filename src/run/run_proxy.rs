@@ -59,7 +59,7 @@ impl RunProxy {
         let loopback = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
         let bound = listen::bind_tcp(&loopback)?;
         let address = bound.iter().find_map(BoundSocket::address).ok_or(Error::NoListeners)?;
-        let mut key = HeaderValue::try_from(key.expose()).map_err(Error::UserAgent)?;
+        let mut key = HeaderValue::try_from(key.expose()).map_err(Error::ClientKey)?;
         key.set_sensitive(true);
         let names = ["localhost", "127.0.0.1", "[::1]"];
         let target = Arc::new(Target {
@@ -217,6 +217,7 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::ListenAt { .. }
         | Error::NoListeners
         | Error::UserAgent(_)
+        | Error::ClientKey(_)
         | Error::Proxy(_)
         | Error::Client(_)
         | Error::DataPlane(_) => "Run `nexudus-proxy serve`, or start the command of `run` again.",
