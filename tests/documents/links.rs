@@ -86,5 +86,9 @@ fn is_source_file(span: &str) -> bool {
     let kinds: BTreeSet<&str> = ["rs", "sh", "py", "toml", "service", "socket", "plist"].into();
     let has_kind = span.rsplit_once('.').is_some_and(|(_, kind)| kinds.contains(kind));
     let is_path = span.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-    has_kind && is_path && span.contains('/') && !span.starts_with(['/', '~', '.'])
+    has_kind
+        && is_path
+        && !span.contains("NAME")
+        && span.contains('/')
+        && !span.starts_with(['/', '~', '.'])
 }

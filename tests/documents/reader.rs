@@ -92,7 +92,7 @@ impl Reader {
         command
             .env_clear()
             .env("HOME", self.home.path())
-            .env("PATH", format!("{}:{directories}", self.path("bin").display()))
+            .env("PATH", format!("{}:/usr/bin:/bin:{directories}", self.path("bin").display()))
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("NEXUDUS_PROXY_UPSTREAM_ORIGIN", self.simulator.origin())
             .env("NEXUDUS_PROXY_UPSTREAM_CA_FILE", self.path("ca.pem"))

@@ -80,6 +80,7 @@ macro_rules! tested {
 
 tested! {
     the_readme_works_as_printed: "README.md",
+    the_page_about_installing_works_as_printed: "docs/install.md",
     the_page_about_tools_works_as_printed: "docs/tools.md",
     the_page_about_clients_works_as_printed: "docs/clients.md",
     the_page_about_agents_works_as_printed: "docs/agents.md",
