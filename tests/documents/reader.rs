@@ -29,6 +29,8 @@ impl Reader {
         let program = home.path().join("bin/nexudus-proxy");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nexudus-proxy"), program).unwrap();
         fs::create_dir(home.path().join("run")).unwrap();
+        // Without a terminal, curl would add its progress to what it prints.
+        fs::write(home.path().join(".curlrc"), "silent\nshow-error\n").unwrap();
         Self { home, simulator, daemon: None }
     }
 

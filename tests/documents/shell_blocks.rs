@@ -108,8 +108,15 @@ mod running {
             let place = format!("{name}:{}", block.line);
             match treatment(&block) {
                 Some(Treatment::Run) => {
-                    let interpreter = interpreter(&block.language);
-                    let run = reader.run(interpreter, &block.text);
+                    let run = match block.language.as_str() {
+                        "python" => reader.run(&["/usr/bin/python3", "-c"], &block.text),
+                        "js" => reader.run(&["node", "--input-type=module", "--eval"], &block.text),
+                        _ => reader.run(
+                            &["bash", "-euo", "pipefail", "-c"],
+                            // Both streams in the order in which a terminal shows them.
+                            &format!("exec 2>&1\n{}", block.text),
+                        ),
+                    };
                     output = run.unwrap_or_else(|error| panic!("{place}\n{}{error}", block.text));
                 }
                 Some(Treatment::Compare) => assert!(
@@ -146,14 +153,6 @@ mod running {
         assert!(matches("{\"ready\":true, …}\n", "{\"ready\":true, \"reasons\":[]}\n"));
         assert!(!matches("locked …\n", "unlocked; token: none\n"));
         assert!(!matches("stopped\n", "stopped, but\n"));
-    }
-
-    fn interpreter(language: &str) -> &'static [&'static str] {
-        match language {
-            "python" => &["/usr/bin/python3", "-c"],
-            "js" => &["node", "--input-type=module", "--eval"],
-            _ => &["bash", "-euo", "pipefail", "-c"],
-        }
     }
 
     /// Says whether an output is what a block shows, where `…` stands for anything.
