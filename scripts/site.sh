@@ -23,5 +23,9 @@ git ls-files --cached --others --exclude-standard -- '*.md' 'docs/*.svg' config/
 sed -e 's#](\.\./#](#' -e t -e 's#](\([^)]*\.md\))#](docs/\1)#' docs/SUMMARY.md >"$pages/SUMMARY.md"
 rm "$pages/docs/SUMMARY.md"
 
+# mdBook calls a README index.html, and leaves the links to it dead (rust-lang/mdBook#984).
+find "$pages" -name README.md -execdir mv README.md index.md \;
+find "$pages" -name '*.md' -exec sed -i 's#](\([^):]*\)README\.md#](\1index.md#g' {} +
+
 "$mdbook" build
 echo "target/site/html/index.html"
