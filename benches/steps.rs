@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Request, Response, response};
 use nexudus_proxy::clients::{self, Clients};
 use nexudus_proxy::clock::Clock;
-use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Rule, Store};
+use nexudus_proxy::config::{self, AnonymousAccess, Limits, Origin, Rule, SessionStore};
 use nexudus_proxy::credentials::{Credentials, Login};
-use nexudus_proxy::gateway::{Guard, Keys, Policy, Steps};
-use nexudus_proxy::listen::{Peer, User, Users};
+use nexudus_proxy::gateway::{ClientAuthenticator, Guard, Policy, Steps};
+use nexudus_proxy::listen::{Peer, User, UserAcl};
 use nexudus_proxy::secret::Secret;
-use nexudus_proxy::session::issuer::{Failure, Grant, Issued, Issuer, Probe};
-use nexudus_proxy::session::{Bearer, Body, Session};
-use nexudus_proxy::upstream::{self, Resolver, Terms, Upstream};
+use nexudus_proxy::session::endpoint::{Grant, Issuer, Probe, TokenError, TokenGrant};
+use nexudus_proxy::session::{Bearer, BodyKind, Session};
+use nexudus_proxy::upstream::{self, Resolver, Upstream, UpstreamOptions};
 use tokio::runtime::Builder;
 
 fn main() {
     let home = tempfile::tempdir().unwrap();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let key = clients::add(home.path(), "bench", clients::Limits::default()).unwrap();
+    let key = clients::add(home.path(), "bench", clients::ClientPolicy::default()).unwrap();
     let steps = runtime.block_on(steps(home.path()));
     let plain = || request(&[]);
     let keyed = || request(&[("nexudus-proxy-key", key.expose())]);
@@ -55,31 +55,36 @@ async fn steps(home: &std::path::Path) -> Steps {
     let clock = Clock::system();
     let resolver = Resolver::new(tokio::runtime::Handle::current());
     let limit = Duration::from_secs(1);
-    let terms = Terms { http2: false, via: None, connect: limit, header: limit };
-    let tls = upstream::tls(None).unwrap();
+    let terms = UpstreamOptions {
+        http2: false,
+        proxy: None,
+        connect_timeout: limit,
+        header_timeout: limit,
+    };
+    let tls = upstream::load_tls_config(None).unwrap();
     let origin = Origin::new("spaces.nexudus.com", 443);
     let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
     let address: SocketAddr = "127.0.0.1:6398".parse().unwrap();
-    let keys = Keys::new(Clients::new(home, clock), false);
-    let users = Users::new(&[], &[], true).unwrap();
+    let keys = ClientAuthenticator::new(Clients::new(home, clock), false);
+    let users = UserAcl::new(&[], &[], true).unwrap();
     let guard = Guard::new(&[address], &[], Limits::default().target_bytes, users, keys);
     let peer = Peer::Tcp { remote: address, user: User::Remote };
-    let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::read(rule).unwrap());
-    let policy = Policy::new(deny.to_vec(), Anonymous::ReadOnly);
+    let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::parse(rule).unwrap());
+    let policy = Policy::new(deny.to_vec(), AnonymousAccess::ReadOnly);
     Steps::new(guard, policy, upstream, bearer().await, peer)
 }
 
 async fn bearer() -> Bearer {
-    let config = config::Session { store: Store::Memory, ..config::Session::default() };
+    let config = config::Session { store: SessionStore::Memory, ..config::Session::default() };
     let login = Login {
         email: "ada@example.test".to_owned(),
         password: Secret::new("not-asked-for"),
         second_factor: None,
     };
-    let credentials = Credentials::memory(Some(login));
+    let credentials = Credentials::in_memory(Some(login));
     let (session, keeper) = Session::new(&config, None, credentials, Canned, Clock::system());
     tokio::spawn(keeper.run());
-    session.ready(Body::Replayable).await.unwrap();
+    session.wait_ready(BodyKind::Replayable).await.unwrap();
     session.bearer().unwrap()
 }
 
@@ -91,11 +96,11 @@ impl Issuer for Canned {
         "https://spaces.nexudus.com"
     }
 
-    async fn issue(&self, _: &Grant, _: &str) -> Result<Issued, Failure> {
-        Ok(Issued {
+    async fn issue(&self, _: &Grant, _: &str) -> Result<TokenGrant, TokenError> {
+        Ok(TokenGrant {
             access: Secret::new("t".repeat(300)),
             refresh: None,
-            lasts: Duration::from_secs(3600),
+            lifetime: Duration::from_secs(3600),
         })
     }
 

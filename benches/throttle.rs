@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method, StatusCode};
 use nexudus_proxy::clock::Clock;
 use nexudus_proxy::config;
-use nexudus_proxy::throttle::{Answer, Caller, Slot, Throttle};
+use nexudus_proxy::throttle::{FairnessKey, Permit, ResponseHead, Throttle};
 
 fn main() {
     let clock = Clock::system();
@@ -27,8 +27,9 @@ fn main() {
     });
     let turn = best(|| drop(black_box(take(&throttle))));
     let whole = best(|| {
-        let answer = Answer { status: StatusCode::OK, headers: &headers, ended: true };
-        black_box(take(&throttle).judge(&answer, true));
+        let answer =
+            ResponseHead { status: StatusCode::OK, headers: &headers, is_end_of_stream: true };
+        black_box(take(&throttle).observe(&answer, true));
     });
 
     println!("look at the clock     {look:>6.1} ns");
@@ -36,11 +37,12 @@ fn main() {
     println!("turn and verdict      {whole:>6.1} ns");
 }
 
-fn take(throttle: &Throttle) -> Slot<'_> {
+fn take(throttle: &Throttle) -> Permit<'_> {
     const GET: &Method = &Method::GET;
-    let mut turn = throttle.turn(GET, black_box("/api/spaces/coworkers"), Caller::Process(1));
+    let mut turn =
+        throttle.reserve(GET, black_box("/api/spaces/coworkers"), FairnessKey::Process(1));
     let mut context = Context::from_waker(Waker::noop());
-    match pin!(turn.slot()).poll(&mut context) {
+    match pin!(turn.acquire()).poll(&mut context) {
         Poll::Ready(slot) => slot.unwrap(),
         Poll::Pending => unreachable!("nothing is paced"),
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the root directory of the machine that tests/platform boots: Debian with systemd, a real
+# Makes the root directory of the machine that tests/system boots: Debian with systemd, a real
 # gnome-keyring and three users. Once; later runs find it. Needs root.
 #
 #   scripts/machine.sh            SUITE=trixie scripts/machine.sh    another Debian

@@ -3,7 +3,7 @@
 //! The boot clock runs on while a laptop sleeps and never jumps: ages are measured on it. The wall
 //! clock survives a reboot but may be set back or forth: stored times are written with it. tokio's
 //! timers stand still during suspend, so they are only hints here: every wait looks at the boot
-//! clock again at least once per [`LOOK_AGAIN`].
+//! clock again at least once per [`READINESS_POLL_INTERVAL`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,14 +12,14 @@ use tokio::sync::watch;
 
 /// One instant, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct Timestamp {
     /// Time since boot, suspend included.
     pub boot: Duration,
     /// The wall clock.
     pub wall: SystemTime,
 }
 
-impl Moment {
+impl Timestamp {
     /// Returns the time that has passed on the boot clock since `earlier`.
     pub fn since(self, earlier: Self) -> Duration {
         self.boot.saturating_sub(earlier.boot)
@@ -33,64 +33,66 @@ impl Moment {
 
 /// The source of time. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     System,
-    Moved(watch::Receiver<Moment>, Arc<Mutex<Duration>>),
+    Manual(watch::Receiver<Timestamp>, Arc<Mutex<Duration>>),
 }
 
 impl Clock {
     /// Returns the machine's clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(ClockSource::System)
     }
 
     /// Returns a clock that stands still, and the hand that moves it.
-    pub fn by_hand() -> (Self, Hand) {
-        let start = Moment { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
+    pub fn manual() -> (Self, ManualClock) {
+        let start = Timestamp { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
         let (sender, receiver) = watch::channel(start);
         let asleep = Arc::new(Mutex::new(Duration::ZERO));
-        let hand = Hand { moment: Arc::new(Mutex::new(sender)), asleep: asleep.clone() };
-        (Self(Source::Moved(receiver, asleep)), hand)
+        let hand = ManualClock { moment: Arc::new(Mutex::new(sender)), asleep: asleep.clone() };
+        (Self(ClockSource::Manual(receiver, asleep)), hand)
     }
 
     /// Returns the present moment.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => Moment { boot: since_boot(), wall: SystemTime::now() },
-            Source::Moved(moment, _) => *moment.borrow(),
+            ClockSource::System => Timestamp { boot: since_boot(), wall: SystemTime::now() },
+            ClockSource::Manual(moment, _) => *moment.borrow(),
         }
     }
 
     /// Returns the time since boot, suspend included: half the price of [`Clock::now`].
     pub fn boot(&self) -> Duration {
         match &self.0 {
-            Source::System => since_boot(),
-            Source::Moved(moment, _) => moment.borrow().boot,
+            ClockSource::System => since_boot(),
+            ClockSource::Manual(moment, _) => moment.borrow().boot,
         }
     }
 
     /// Returns how long the machine has been suspended since it was booted, where the system can
     /// tell (Linux); elsewhere zero.
-    pub fn asleep(&self) -> Duration {
+    pub fn suspended(&self) -> Duration {
         match &self.0 {
-            Source::System => asleep(),
-            Source::Moved(_, asleep) => *asleep.lock().unwrap_or_else(PoisonError::into_inner),
+            ClockSource::System => suspended(),
+            ClockSource::Manual(_, asleep) => {
+                *asleep.lock().unwrap_or_else(PoisonError::into_inner)
+            }
         }
     }
 
     /// Waits until the boot clock shows `boot`. Returns at once when it already does.
-    pub async fn reaches(&self, boot: Duration) {
+    pub async fn wait_until(&self, boot: Duration) {
         match &self.0 {
-            Source::System => {
+            ClockSource::System => {
                 while let Some(left) = boot.checked_sub(since_boot()).filter(|left| !left.is_zero())
                 {
-                    tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+                    tokio::time::sleep(left.min(CLOCK_POLL_INTERVAL)).await;
                 }
             }
-            Source::Moved(moment, _) => {
+            ClockSource::Manual(moment, _) => {
                 let mut moment = moment.clone();
                 if moment.wait_for(|now| now.boot >= boot).await.is_err() {
                     // The hand is gone: this clock will never move again.
@@ -101,14 +103,14 @@ impl Clock {
     }
 }
 
-/// Moves a clock made by [`Clock::by_hand`].
+/// Moves a clock made by [`Clock::manual`].
 #[derive(Clone, Debug)]
-pub struct Hand {
-    moment: Arc<Mutex<watch::Sender<Moment>>>,
+pub struct ManualClock {
+    moment: Arc<Mutex<watch::Sender<Timestamp>>>,
     asleep: Arc<Mutex<Duration>>,
 }
 
-impl Hand {
+impl ManualClock {
     /// Lets `by` pass on both clocks.
     pub fn advance(&self, by: Duration) {
         self.sender().send_modify(|now| *now = now.after(by));
@@ -125,7 +127,7 @@ impl Hand {
         self.sender().send_modify(|now| now.wall = wall);
     }
 
-    fn sender(&self) -> MutexGuard<'_, watch::Sender<Moment>> {
+    fn sender(&self) -> MutexGuard<'_, watch::Sender<Timestamp>> {
         self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,14 +146,14 @@ fn since_boot() -> Duration {
 
 /// Linux stops one of its two clocks during suspend.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn asleep() -> Duration {
+fn suspended() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     let awake = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
     since_boot().saturating_sub(awake)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn asleep() -> Duration {
+fn suspended() -> Duration {
     Duration::ZERO
 }
 
@@ -165,7 +167,7 @@ fn since_boot() -> Duration {
 }
 
 /// How long a wait may trust tokio's timer, which stands still during suspend.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(30);
+pub const CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -173,11 +175,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_when_the_hand_has_moved_far_enough() {
-        let (clock, hand) = Clock::by_hand();
+        let (clock, hand) = Clock::manual();
         let target = clock.now().boot + Duration::from_secs(60);
         let waiting = tokio::spawn({
             let clock = clock.clone();
-            async move { clock.reaches(target).await }
+            async move { clock.wait_until(target).await }
         });
 
         hand.advance(Duration::from_secs(59));
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_set_wall_clock_does_not_age_anything() {
-        let (clock, hand) = Clock::by_hand();
+        let (clock, hand) = Clock::manual();
         let before = clock.now();
 
         hand.set_wall(SystemTime::UNIX_EPOCH);
@@ -200,15 +202,15 @@ mod tests {
 
     #[test]
     fn suspended_time_passes_and_is_counted_apart() {
-        let (clock, hand) = Clock::by_hand();
+        let (clock, hand) = Clock::manual();
         let before = clock.now();
 
         hand.advance(Duration::from_secs(1));
         hand.suspend(Duration::from_secs(2));
 
         assert_eq!(clock.now().since(before), Duration::from_secs(3));
-        assert_eq!(clock.asleep(), Duration::from_secs(2));
-        let _runs = Clock::system().asleep();
+        assert_eq!(clock.suspended(), Duration::from_secs(2));
+        let _runs = Clock::system().suspended();
     }
 
     #[test]

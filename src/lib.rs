@@ -2,9 +2,9 @@
 
 pub mod clock;
 pub mod config;
-pub mod private;
+pub mod path_template;
 pub mod secret;
-pub mod shape;
+pub mod secure_fs;
 pub mod telemetry;
 
 pub mod credentials;

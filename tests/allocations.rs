@@ -14,15 +14,17 @@ use http::Request;
 use http::request::Parts;
 use nexudus_proxy::clients::Clients;
 use nexudus_proxy::clock::Clock;
-use nexudus_proxy::config::{self, Anonymous, Limits, Origin, Rule, Store};
+use nexudus_proxy::config::{self, AnonymousAccess, Limits, Origin, Rule, SessionStore};
 use nexudus_proxy::credentials::{Credentials, Login};
-use nexudus_proxy::gateway::{Connections, Gateway, Guard, Keys, Manners, Policy, Trial};
-use nexudus_proxy::listen::{self, Drain, Listener, Peer, Users};
+use nexudus_proxy::gateway::{
+    ClientAuthenticator, Gateway, Guard, HeaderPolicy, Policy, Server, Trial,
+};
+use nexudus_proxy::listen::{self, DrainController, Listener, Peer, UserAcl};
 use nexudus_proxy::secret::Secret;
-use nexudus_proxy::session::{Body, Session, issuer};
-use nexudus_proxy::telemetry::Record;
+use nexudus_proxy::session::{BodyKind, Session, endpoint};
+use nexudus_proxy::telemetry::Telemetry;
 use nexudus_proxy::throttle::Throttle;
-use nexudus_proxy::upstream::{self, Keep, Resolver, Terms, Upstream};
+use nexudus_proxy::upstream::{self, BodyBuffer, Resolver, Upstream, UpstreamOptions};
 use nexudus_simulator::{Account, Simulator};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,8 +50,9 @@ fn a_small_request_costs_few_allocations() {
 
 #[test]
 fn the_guard_takes_no_memory_whatever_a_tool_or_a_page_sends() {
-    let users = Users::new(&[], &[], false).unwrap();
-    let keys = Keys::new(Clients::new(Path::new("/nonexistent"), Clock::system()), false);
+    let users = UserAcl::new(&[], &[], false).unwrap();
+    let keys =
+        ClientAuthenticator::new(Clients::new(Path::new("/nonexistent"), Clock::system()), false);
     let bound = ["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()];
     let guard = Guard::new(&bound, &["proxy.example".to_owned()], 16 << 10, users, keys);
     let admits = guard.trial(Peer::Unix { uid: 1000, pid: None });
@@ -84,8 +87,8 @@ fn the_guard_takes_no_memory_whatever_a_tool_or_a_page_sends() {
 
 #[test]
 fn the_policy_takes_no_memory_for_a_path_with_one_reading() {
-    let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::read(rule).unwrap());
-    let policy = Policy::new(deny.to_vec(), Anonymous::ReadOnly);
+    let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::parse(rule).unwrap());
+    let policy = Policy::new(deny.to_vec(), AnonymousAccess::ReadOnly);
 
     for path in ["/api/spaces/coworkers/1?q=%20", "/ContentDownload/a.b/C_d~e"] {
         let head = head(path, &[]);
@@ -127,7 +130,7 @@ struct Stage {
     runtime: Runtime,
     caller: TcpStream,
     address: SocketAddr,
-    _drain: Drain,
+    _drain: DrainController,
     _upstream: Simulator,
     _home: TempDir,
 }
@@ -141,37 +144,42 @@ impl Stage {
         std::fs::write(&ca_file, simulator.ca_pem()).unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let origin = Origin::new("localhost", simulator.address().port());
-        let (drain, draining) = Drain::new();
+        let (drain, draining) = DrainController::new();
         let (caller, address) = runtime.block_on(async {
-            let tls = upstream::tls(Some(&ca_file)).unwrap();
+            let tls = upstream::load_tls_config(Some(&ca_file)).unwrap();
             let clock = Clock::system();
             let throttle = Throttle::new(&config::Throttle::default(), clock.clone());
             let session = session(&tls, &origin, throttle.clone());
             let resolver = Resolver::new(tokio::runtime::Handle::current());
-            let terms = Terms { http2: false, via: None, connect: PATIENCE, header: PATIENCE };
+            let terms = UpstreamOptions {
+                http2: false,
+                proxy: None,
+                connect_timeout: PATIENCE,
+                header_timeout: PATIENCE,
+            };
             let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
             let [place] = listen::bind_tcp(&["127.0.0.1:0".parse().unwrap()])
                 .unwrap()
                 .try_into()
                 .unwrap_or_else(|_| panic!("one address, one place"));
             let address = place.address().unwrap();
-            let listener = place.watch().unwrap();
+            let listener = place.into_listener().unwrap();
 
             let limits = Limits::default();
-            let keys = Keys::new(Clients::new(home.path(), clock.clone()), false);
-            let users = Users::new(&[], &[], false).unwrap();
+            let keys = ClientAuthenticator::new(Clients::new(home.path(), clock.clone()), false);
+            let users = UserAcl::new(&[], &[], false).unwrap();
             let gateway = Gateway::new(
                 Guard::new(&[address], &[], limits.target_bytes, users, keys),
-                Policy::new(vec![], Anonymous::Full),
-                Keep::new(limits.replay_body, u64::MAX, limits.body_idle),
+                Policy::new(vec![], AnonymousAccess::Full),
+                BodyBuffer::new(limits.replay_body, u64::MAX, limits.body_idle),
                 session.clone(),
                 throttle,
                 upstream,
-                Manners::default(),
+                HeaderPolicy::default(),
             );
-            let connections = Connections::new(&limits, draining, Arc::<Record>::default());
+            let connections = Server::new(&limits, draining, Arc::<Telemetry>::default());
             tokio::spawn(accept(listener, connections, Arc::new(ArcSwap::from_pointee(gateway))));
-            session.ready(Body::Replayable).await.unwrap();
+            session.wait_ready(BodyKind::Replayable).await.unwrap();
             (TcpStream::connect(address).await.unwrap(), address)
         });
         Self { runtime, caller, address, _drain: drain, _upstream: simulator, _home: home }
@@ -205,21 +213,21 @@ impl Stage {
     }
 }
 
-async fn accept(mut listener: Listener, connections: Connections, gateway: Arc<ArcSwap<Gateway>>) {
+async fn accept(mut listener: Listener, connections: Server, gateway: Arc<ArcSwap<Gateway>>) {
     loop {
-        let (stream, peer) = listener.next().await;
-        tokio::spawn(connections.open(&gateway, stream, peer).unwrap());
+        let (stream, peer) = listener.accept().await;
+        tokio::spawn(connections.accept(&gateway, stream, peer).unwrap());
     }
 }
 
 fn session(tls: &rustls::ClientConfig, origin: &Origin, throttle: Throttle) -> Session {
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls.clone());
-    let client = issuer::client(client).build().unwrap();
-    let issuer = issuer::Http::new(client, origin.to_string(), throttle);
-    let config = config::Session { store: Store::Memory, ..config::Session::default() };
+    let client = endpoint::configure_client(client).build().unwrap();
+    let issuer = endpoint::HttpIssuer::new(client, origin.to_string(), throttle);
+    let config = config::Session { store: SessionStore::Memory, ..config::Session::default() };
     let login =
         Login { email: EMAIL.to_owned(), password: Secret::new(PASSWORD), second_factor: None };
-    let credentials = Credentials::memory(Some(login));
+    let credentials = Credentials::in_memory(Some(login));
     let (session, keeper) = Session::new(&config, None, credentials, issuer, Clock::system());
     tokio::spawn(keeper.run());
     session

@@ -1,18 +1,18 @@
 //! The guard and the policy by themselves, and what must hold of each head that they let through.
 //!
-//! The fuzz target `policy`, the replay of its seeds and the property in `tests/promises/fuzzed.rs`
+//! The fuzz target `policy`, the replay of its seeds and the property in `tests/integration/fuzz_corpus.rs`
 //! use it. [`readings`] is a second implementation of what servers make of a path. To see
-//! it fail, leave a step out of `Readings::step` in `src/gateway/target.rs`.
+//! it fail, leave a step out of `PathInterpretations::step` in `src/gateway/path_interpretations.rs`.
 
 mod readings;
 
 use std::path::Path;
 
-use nexudus_proxy::clients::{Clients, Limits};
+use nexudus_proxy::clients::{ClientPolicy, Clients};
 use nexudus_proxy::clock::Clock;
-use nexudus_proxy::config::{Anonymous, Rule};
-use nexudus_proxy::gateway::{Guard, Keys, Policy, Trial};
-use nexudus_proxy::listen::{Peer, Users};
+use nexudus_proxy::config::{AnonymousAccess, Rule};
+use nexudus_proxy::gateway::{ClientAuthenticator, Guard, Policy, Trial};
+use nexudus_proxy::listen::{Peer, UserAcl};
 
 use self::readings::{Segments, is_route};
 
@@ -21,7 +21,7 @@ pub struct Judge {
     guard: Guard,
     full: Policy,
     reading: Policy,
-    clients: [Limits; 3],
+    clients: [ClientPolicy; 3],
 }
 
 /// Who sends a head.
@@ -31,25 +31,28 @@ enum Sender<'a> {
     /// No key, where those may only read.
     Reader,
     /// A key.
-    Client(&'a Limits),
+    Client(&'a ClientPolicy),
 }
 
 impl Judge {
     /// Lets callers in as a usual daemon does, three clients among them.
     pub fn new() -> Self {
-        let users = Users::new(&[], &[], false).unwrap();
-        let keys = Keys::new(Clients::new(Path::new("/nonexistent"), Clock::system()), false);
+        let users = UserAcl::new(&[], &[], false).unwrap();
+        let keys = ClientAuthenticator::new(
+            Clients::new(Path::new("/nonexistent"), Clock::system()),
+            false,
+        );
         let deny = || vec![rule("* /api/crm/secrets/**"), rule("DELETE /api/billing/invoices/*")];
-        let client = |allow: &[&str], read_only| Limits {
+        let client = |allow: &[&str], read_only| ClientPolicy {
             allow: allow.iter().map(|text| rule(text)).collect(),
             deny: vec![rule("DELETE /api/spaces/invoices/**")],
             read_only,
-            ..Limits::default()
+            ..ClientPolicy::default()
         };
         Self {
             guard: Guard::new(&[], &[], 16 << 10, users, keys),
-            full: Policy::new(deny(), Anonymous::Full),
-            reading: Policy::new(deny(), Anonymous::ReadOnly),
+            full: Policy::new(deny(), AnonymousAccess::Full),
+            reading: Policy::new(deny(), AnonymousAccess::ReadOnly),
             clients: [
                 client(&[], true),
                 client(&[], false),
@@ -89,7 +92,7 @@ impl Judge {
             Sender::Client(limits) => self.full.trial(&head, Some(limits)),
         };
         let Trial::Forwarded { without_tokens } = trial else { return };
-        let readings = readings::readings(head.uri.path());
+        let readings = readings::interpretations(head.uri.path());
         let names: Vec<&str> = head.headers.keys().map(http::HeaderName::as_str).collect();
         let passed = Passed { method, readings, without_tokens };
         passed.holds_for_everybody();
@@ -119,7 +122,7 @@ impl Passed<'_> {
         self.is_not("DELETE", &["api", "billing", "invoices", "*"]);
     }
 
-    fn holds_for_a_limited_caller(&self, limits: Option<&Limits>) {
+    fn holds_for_a_limited_caller(&self, limits: Option<&ClientPolicy>) {
         for route in [
             &["api", "sys", "refreshtokens*", "**"][..],
             &["**", "token", "refresh"],
@@ -180,5 +183,5 @@ fn overrides(fields: &[&str], query: &str) -> bool {
 }
 
 fn rule(text: &str) -> Rule {
-    Rule::read(text).unwrap()
+    Rule::parse(text).unwrap()
 }

@@ -1,15 +1,15 @@
 //! What servers make of a path, written from the list in `docs/nexudus-api.md` alone.
 //!
 //! Shares nothing with the daemon: every step is tried on what every other step leaves, letter by
-//! letter and without care for what that costs, until nothing new comes of it or [`MOST`] are found.
+//! letter and without care for what that costs, until nothing new comes of it or [`QUEUE_CAPACITY`] are found.
 
 use std::collections::{HashSet, VecDeque};
 
 /// A path as a server routes it: segments in lower case.
 pub type Segments = Vec<String>;
 
-/// Returns the readings of a path; of one that has more than [`MOST`], the nearest.
-pub fn readings(path: &str) -> Vec<Segments> {
+/// Returns the readings of a path; of one that has more than [`QUEUE_CAPACITY`], the nearest.
+pub fn interpretations(path: &str) -> Vec<Segments> {
     let mut queue = VecDeque::from([path.to_owned()]);
     let mut seen = HashSet::from([path.to_owned()]);
     let mut found = vec![];

@@ -1,7 +1,7 @@
 //! A whole daemon between a caller and an upstream of which every byte is known, and what must hold
 //! whatever either of them sends.
 //!
-//! Both fuzz targets and the replay of their seeds in `tests/promises/fuzzed.rs` use it. It shares
+//! Both fuzz targets and the replay of their seeds in `tests/integration/fuzz_corpus.rs` use it. It shares
 //! no parser with the daemon: [`strict`] reads both ends by itself, and refuses what can be read in
 //! two ways.
 
@@ -11,9 +11,9 @@ mod upstream;
 use std::time::Duration;
 
 use nexudus_proxy::clock::Clock;
-use nexudus_proxy::config::{Config, Origin, Paths, Store, UnixSocket};
+use nexudus_proxy::config::{Config, Origin, Paths, SessionStore, UnixSocket};
 use nexudus_proxy::credentials::{Credentials, Login};
-use nexudus_proxy::daemon::{Daemon, Setting};
+use nexudus_proxy::daemon::{Daemon, Deps};
 use nexudus_proxy::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -50,7 +50,7 @@ impl Stage {
             config.upstream.upgrade = true;
             config.listen.tcp = vec![];
             config.listen.unix = UnixSocket::Path(socket.clone());
-            config.session.store = Store::Memory;
+            config.session.store = SessionStore::Memory;
             // What an upstream says to a token or a pace costs the next one no time.
             config.session.wait = Duration::from_millis(200);
             config.throttle.wait = Duration::ZERO;
@@ -59,9 +59,9 @@ impl Stage {
                 password: Secret::new("secret"),
                 second_factor: None,
             };
-            let credentials = Credentials::memory(Some(login));
-            let setting = Setting { clock: Clock::system(), credentials };
-            let paths = Paths::below(home.path());
+            let credentials = Credentials::in_memory(Some(login));
+            let setting = Deps { clock: Clock::system(), credentials };
+            let paths = Paths::rooted_at(home.path());
             (upstream, Daemon::start(&config, &paths, setting).await.unwrap())
         });
         let left = std::cell::Cell::new(0);

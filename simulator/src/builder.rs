@@ -11,20 +11,20 @@ use tokio::sync::oneshot;
 use crate::account::Account;
 use crate::clock::Clock;
 use crate::data::Store;
-use crate::dice::Dice;
-use crate::knobs::Knobs;
-use crate::log::{Seen, View};
+use crate::recorder::{RecordedRequest, Recording};
+use crate::rng::Rng;
+use crate::settings::Settings;
 use crate::simulator::{Simulator, loopback};
-use crate::state::{Shared, State, Witness};
+use crate::state::{Observer, SharedState, SimulatorState};
 use crate::tls::{self, Alpn, Certificate, TlsError};
-use crate::tokens::TokenBook;
+use crate::tokens::TokenStore;
 use crate::{control, server};
 
 /// Builds a [`Simulator`].
 #[derive(Default)]
 pub struct Builder {
     accounts: Vec<Account>,
-    knobs: Knobs,
+    knobs: Settings,
     certificate: Certificate,
     alpn: Alpn,
     names: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Builder {
     control: Option<SocketAddr>,
     seed: u64,
     frozen: bool,
-    witness: Option<Witness>,
+    witness: Option<Observer>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -63,7 +63,7 @@ impl Builder {
     }
 
     /// Turns knobs before the start.
-    pub fn set(mut self, turn: impl FnOnce(&mut Knobs)) -> Self {
+    pub fn set(mut self, turn: impl FnOnce(&mut Settings)) -> Self {
         turn(&mut self.knobs);
         self
     }
@@ -111,7 +111,10 @@ impl Builder {
     }
 
     /// Is called with every request once it is over, on the simulator's thread.
-    pub fn on_request(mut self, witness: impl Fn(&Seen) + Send + Sync + 'static) -> Self {
+    pub fn on_request(
+        mut self,
+        witness: impl Fn(&RecordedRequest) + Send + Sync + 'static,
+    ) -> Self {
         self.witness = Some(Box::new(witness));
         self
     }
@@ -122,16 +125,16 @@ impl Builder {
     ///
     /// [`StartError`] when there is no certificate, no address or no thread to be had.
     pub fn start(self) -> Result<Simulator, StartError> {
-        let identity = tls::make(self.certificate, self.alpn, &self.names)?;
-        let mut state = State {
+        let identity = tls::make_certificate(self.certificate, self.alpn, &self.names)?;
+        let mut state = SimulatorState {
             knobs: self.knobs,
             accounts: Vec::new(),
-            tokens: TokenBook::new(),
-            logins: crate::issue::Logins::default(),
+            tokens: TokenStore::new(),
+            logins: crate::token_endpoint::FailedLogins::default(),
             throttle: crate::throttle::Throttle::default(),
             store: Store::new(self.seed),
-            dice: Dice::seeded(self.seed),
-            view: View::default(),
+            dice: Rng::from_seed(self.seed),
+            view: Recording::default(),
             holds: Vec::new(),
             origin: String::new(),
             listeners: 0,
@@ -142,7 +145,7 @@ impl Builder {
             state.put_account(Account::default());
         }
         self.accounts.into_iter().for_each(|account| state.put_account(account));
-        let shared = Arc::new(Shared::new(Clock::new(self.frozen), self.witness, state));
+        let shared = Arc::new(SharedState::new(Clock::new(self.frozen), self.witness, state));
         let (stop, stopped) = oneshot::channel();
         let (report, reported) = mpsc::channel();
         let (inner, config) = (Arc::clone(&shared), identity.server);
@@ -181,7 +184,7 @@ impl Builder {
 }
 
 async fn open(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     config: &Arc<ServerConfig>,
     listen: Option<SocketAddr>,
     control: Option<SocketAddr>,
@@ -238,7 +241,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
 }
 
-impl State {
+impl SimulatorState {
     pub(crate) fn put_account(&mut self, mut account: Account) {
         if account.id == 0 {
             account.id = 1_400_000_001 + self.accounts.len() as u64;

@@ -49,12 +49,12 @@ impl Clock {
 }
 
 /// Returns whole seconds since 1970.
-pub(crate) fn unix(time: SystemTime) -> u64 {
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Writes a time as Nexudus does: `2026-01-02T03:04:05Z`.
-pub(crate) fn stamp(unix: u64) -> String {
+pub(crate) fn format_utc(unix: u64) -> String {
     let (days, rest) = (unix / 86_400, unix % 86_400);
     // Howard Hinnant's civil_from_days, for dates after 1970.
     let shifted = days + 719_468;
@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn stamps_are_utc_dates() {
-        assert_eq!(stamp(0), "1970-01-01T00:00:00Z");
-        assert_eq!(stamp(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(stamp(1_767_323_045), "2026-01-02T03:04:05Z");
+        assert_eq!(format_utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(format_utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(format_utc(1_767_323_045), "2026-01-02T03:04:05Z");
     }
 
     #[test]

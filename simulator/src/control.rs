@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::answer::Answer;
-use crate::knobs::Knobs;
+use crate::duration_serde;
+use crate::http1::{AfterResponse, Http1Stream};
 use crate::path;
-use crate::request::{Head, Request};
-use crate::span;
-use crate::state::Shared;
-use crate::wire::{Then, Wire};
+use crate::request::{ReceivedRequest, RequestHead};
+use crate::response::SimulatedResponse;
+use crate::settings::Settings;
+use crate::state::SharedState;
 
 /// Serves the control address for ever.
-pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn listen(shared: Arc<SharedState>, listener: TcpListener) {
     loop {
         if let Ok((stream, _)) = listener.accept().await {
             let shared = Arc::clone(&shared);
@@ -25,13 +25,13 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     }
 }
 
-async fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
-    let mut wire = Wire::new(stream);
-    while let Some(head) = wire.head().await? {
-        let request = Request::new(0, head.clone(), wire.body(&head).await?);
-        let answer = answer(shared, &head, &request.body);
+async fn serve(shared: &SharedState, stream: TcpStream) -> std::io::Result<()> {
+    let mut wire = Http1Stream::new(stream);
+    while let Some(head) = wire.read_head().await? {
+        let request = ReceivedRequest::new(0, head.clone(), wire.read_body(&head).await?);
+        let answer = handle(shared, &head, &request.body);
         let then = wire.send(&head, answer).await?;
-        if then != Then::KeepAlive || head.asks_to_close() {
+        if then != AfterResponse::KeepAlive || head.asks_to_close() {
             break;
         }
     }
@@ -39,7 +39,7 @@ async fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer(shared: &Shared, head: &Head, body: &[u8]) -> Answer {
+fn handle(shared: &SharedState, head: &RequestHead, body: &[u8]) -> SimulatedResponse {
     let (path, query) = path::split(&head.target);
     let asked = || -> Result<Value, String> {
         match body {
@@ -48,17 +48,17 @@ fn answer(shared: &Shared, head: &Head, body: &[u8]) -> Answer {
         }
     };
     let done = match (head.method.as_str(), path) {
-        ("GET", "/") => return Answer::text(200, overview()),
-        ("GET", "/knobs") => shown(shared.read(|state| serde_json::to_value(&state.knobs))),
-        ("PATCH" | "POST", "/knobs") => asked().and_then(|patch| turn(shared, &patch)),
+        ("GET", "/") => return SimulatedResponse::text(200, overview()),
+        ("GET", "/knobs") => to_json(shared.read(|state| serde_json::to_value(&state.knobs))),
+        ("PATCH" | "POST", "/knobs") => asked().and_then(|patch| change_settings(shared, &patch)),
         ("DELETE", "/knobs") => {
-            shared.change(|state| state.knobs = Knobs::default());
+            shared.change(|state| state.knobs = Settings::default());
             Ok(json!({}))
         }
         ("GET", "/seen") => {
             let after = path::value(&path::pairs(query), "after").and_then(|a| a.parse().ok());
-            shown(shared.read(|state| {
-                let seen = state.view.seen.iter().filter(|seen| seen.id > after.unwrap_or(0));
+            to_json(shared.read(|state| {
+                let seen = state.view.requests.iter().filter(|seen| seen.id > after.unwrap_or(0));
                 serde_json::to_value(seen.collect::<Vec<_>>())
             }))
         }
@@ -67,14 +67,16 @@ fn answer(shared: &Shared, head: &Head, body: &[u8]) -> Answer {
             Ok(json!({}))
         }
         ("GET", "/token-calls") => {
-            shown(shared.read(|state| serde_json::to_value(&state.view.token_calls)))
+            to_json(shared.read(|state| serde_json::to_value(&state.view.token_calls)))
         }
-        ("GET", "/writes") => shown(shared.read(|state| serde_json::to_value(&state.view.writes))),
+        ("GET", "/writes") => {
+            to_json(shared.read(|state| serde_json::to_value(&state.view.writes)))
+        }
         ("GET", "/connections") => {
-            shown(shared.read(|state| serde_json::to_value(state.view.connections)))
+            to_json(shared.read(|state| serde_json::to_value(state.view.connections)))
         }
         ("GET" | "POST", "/accounts") => match head.method.as_str() {
-            "GET" => shown(shared.read(|state| serde_json::to_value(&state.accounts))),
+            "GET" => to_json(shared.read(|state| serde_json::to_value(&state.accounts))),
             _ => asked().and_then(|account| {
                 let account = serde_json::from_value(account).map_err(|e| e.to_string())?;
                 shared.change(|state| state.put_account(account));
@@ -97,34 +99,34 @@ fn answer(shared: &Shared, head: &Head, body: &[u8]) -> Answer {
             shared.listening.send_replace(wanted.as_bool().unwrap_or(true));
             json!({})
         }),
-        _ => return Answer::json(404, &json!({"error": "see GET /"})),
+        _ => return SimulatedResponse::json(404, &json!({"error": "see GET /"})),
     };
     match done {
-        Ok(value) => Answer::json(200, &value),
-        Err(error) => Answer::json(400, &json!({"error": error})),
+        Ok(value) => SimulatedResponse::json(200, &value),
+        Err(error) => SimulatedResponse::json(400, &json!({"error": error})),
     }
 }
 
-fn shown(value: serde_json::Result<Value>) -> Result<Value, String> {
+fn to_json(value: serde_json::Result<Value>) -> Result<Value, String> {
     value.map_err(|error| error.to_string())
 }
 
-fn turn(shared: &Shared, patch: &Value) -> Result<Value, String> {
+fn change_settings(shared: &SharedState, patch: &Value) -> Result<Value, String> {
     shared.change(|state| {
         state.knobs = state.knobs.merged(patch)?;
-        shown(serde_json::to_value(&state.knobs))
+        to_json(serde_json::to_value(&state.knobs))
     })
 }
 
-fn advance(shared: &Shared, by: &Value) -> Result<Value, String> {
+fn advance(shared: &SharedState, by: &Value) -> Result<Value, String> {
     let amount = by.get("seconds").or_else(|| by.get("by")).unwrap_or(by);
     let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
-    shared.clock.advance(span::parse(&text)?);
+    shared.clock.advance(duration_serde::parse(&text)?);
     shared.change(|_| ());
-    Ok(json!({"unix_time": crate::clock::unix(shared.clock.wall())}))
+    Ok(json!({"unix_time": crate::clock::unix_seconds(shared.clock.wall())}))
 }
 
-fn revoke(shared: &Shared, what: &Value) -> Result<Value, String> {
+fn revoke(shared: &SharedState, what: &Value) -> Result<Value, String> {
     let token = what.get("token").and_then(Value::as_str);
     let kind = what.as_str().or_else(|| what.get("kind").and_then(Value::as_str));
     shared.change(|state| match (token, kind) {
@@ -146,7 +148,7 @@ fn revoke(shared: &Shared, what: &Value) -> Result<Value, String> {
     })
 }
 
-fn password(shared: &Shared, change: &Value) -> Result<Value, String> {
+fn password(shared: &SharedState, change: &Value) -> Result<Value, String> {
     let given = |name| change.get(name).and_then(Value::as_str).ok_or(format!("{name:?} missing"));
     let (email, new) = (given("email")?, given("password")?);
     shared.change(|state| {
@@ -160,8 +162,11 @@ fn password(shared: &Shared, change: &Value) -> Result<Value, String> {
 }
 
 fn overview() -> String {
-    let defaults = serde_json::to_string_pretty(&Knobs::default()).unwrap_or_default();
-    format!("{USAGE}\nKnobs and their defaults:\n{defaults}\n\n{}", crate::reference::KNOBS)
+    let defaults = serde_json::to_string_pretty(&Settings::default()).unwrap_or_default();
+    format!(
+        "{USAGE}\nKnobs and their defaults:\n{defaults}\n\n{}",
+        crate::reference::SETTINGS_REFERENCE
+    )
 }
 
 const USAGE: &str = "\

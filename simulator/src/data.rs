@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::clock::stamp;
-use crate::dice::Dice;
+use crate::clock::format_utc;
+use crate::rng::Rng;
 
 /// A record: the fields of one row.
 pub(crate) type Record = Map<String, Value>;
@@ -37,28 +37,28 @@ impl Table {
 }
 
 /// What is known about an entity.
-struct Kind {
+struct EntityKind {
     path: &'static str,
     count: u64,
     required: &'static [&'static str],
-    fields: fn(&mut Dice, u64) -> Value,
+    fields: fn(&mut Rng, u64) -> Value,
 }
 
-const KINDS: &[Kind] = &[
-    Kind { path: "spaces/coworkers", count: 137, required: &["FullName"], fields: coworker },
-    Kind { path: "spaces/bookings", count: 86, required: &["ResourceId"], fields: booking },
-    Kind { path: "spaces/resources", count: 12, required: &["Name"], fields: resource },
-    Kind { path: "spaces/products", count: 24, required: &["Name"], fields: product },
-    Kind { path: "spaces/visitors", count: 31, required: &["FullName"], fields: visitor },
-    Kind {
+const KINDS: &[EntityKind] = &[
+    EntityKind { path: "spaces/coworkers", count: 137, required: &["FullName"], fields: coworker },
+    EntityKind { path: "spaces/bookings", count: 86, required: &["ResourceId"], fields: booking },
+    EntityKind { path: "spaces/resources", count: 12, required: &["Name"], fields: resource },
+    EntityKind { path: "spaces/products", count: 24, required: &["Name"], fields: product },
+    EntityKind { path: "spaces/visitors", count: 31, required: &["FullName"], fields: visitor },
+    EntityKind {
         path: "billing/coworkerinvoices",
         count: 90,
         required: &["CoworkerId"],
         fields: invoice,
     },
-    Kind { path: "billing/charges", count: 60, required: &["CoworkerId"], fields: charge },
-    Kind { path: "billing/tariffs", count: 6, required: &["Name"], fields: tariff },
-    Kind { path: "sys/businesses", count: 2, required: &["Name"], fields: business },
+    EntityKind { path: "billing/charges", count: 60, required: &["CoworkerId"], fields: charge },
+    EntityKind { path: "billing/tariffs", count: 6, required: &["Name"], fields: tariff },
+    EntityKind { path: "sys/businesses", count: 2, required: &["Name"], fields: business },
 ];
 
 impl Store {
@@ -85,11 +85,11 @@ impl Store {
 
 fn fill(path: &str, seed: u64) -> Table {
     let kind = KINDS.iter().position(|kind| kind.path == path);
-    let (count, fields) = kind.map_or((3, plain as fn(&mut Dice, u64) -> Value), |index| {
+    let (count, fields) = kind.map_or((3, plain as fn(&mut Rng, u64) -> Value), |index| {
         (KINDS[index].count, KINDS[index].fields)
     });
     let mut dice =
-        Dice::seeded(seed ^ path.bytes().fold(7, |sum, b| sum * 31 % 65_521 + u64::from(b)));
+        Rng::from_seed(seed ^ path.bytes().fold(7, |sum, b| sum * 31 % 65_521 + u64::from(b)));
     let base = if path == "sys/businesses" {
         1_400_000_010
     } else {
@@ -97,10 +97,10 @@ fn fill(path: &str, seed: u64) -> Table {
     };
     let mut table = Table { rows: BTreeMap::new(), next: base };
     for index in 0..count {
-        let changed = EPOCH + dice.below(YEAR);
+        let changed = FIRST_RECORD_AT + dice.below(YEAR);
         let mut record = json!({
-            "UniqueId": dice.guid(), "CreatedOn": stamp(EPOCH - dice.below(YEAR)),
-            "UpdatedOn": stamp(changed), "UpdatedBy": "ada@example.test",
+            "UniqueId": dice.guid(), "CreatedOn": format_utc(FIRST_RECORD_AT - dice.below(YEAR)),
+            "UpdatedOn": format_utc(changed), "UpdatedBy": "ada@example.test",
             "IsNew": false, "SystemId": null, "LocalizationDetails": null,
         });
         let own = fields(&mut dice, index);
@@ -115,7 +115,7 @@ fn fill(path: &str, seed: u64) -> Table {
 }
 
 /// 2026-01-01, around which the invented year lies.
-const EPOCH: u64 = 1_767_225_600;
+const FIRST_RECORD_AT: u64 = 1_767_225_600;
 const YEAR: u64 = 365 * 86_400;
 
 const FIRST: &[&str] = &[
@@ -142,14 +142,14 @@ const LAST: &[&str] = &[
     "Wirth",
 ];
 
-fn person(dice: &mut Dice, index: u64) -> (String, String) {
+fn person(dice: &mut Rng, index: u64) -> (String, String) {
     let (first, last) = (dice.pick(FIRST), dice.pick(LAST));
     let plain = last.chars().filter(char::is_ascii_alphabetic).collect::<String>();
     let email = format!("{}.{}{index}@example.test", first.replace('ë', "e"), plain);
     (format!("{first} {last}"), email.to_ascii_lowercase())
 }
 
-fn coworker(dice: &mut Dice, index: u64) -> Value {
+fn coworker(dice: &mut Rng, index: u64) -> Value {
     let (name, email) = person(dice, index);
     json!({
         "FullName": name, "Email": email, "CoworkerType": 1 + dice.below(2),
@@ -160,66 +160,66 @@ fn coworker(dice: &mut Dice, index: u64) -> Value {
     })
 }
 
-fn booking(dice: &mut Dice, index: u64) -> Value {
-    let from = EPOCH + dice.below(YEAR) / 1_800 * 1_800;
+fn booking(dice: &mut Rng, index: u64) -> Value {
+    let from = FIRST_RECORD_AT + dice.below(YEAR) / 1_800 * 1_800;
     let (name, _) = person(dice, index);
     json!({
         "ResourceId": 1_400_120_000 + dice.below(12), "ResourceName": dice.pick(ROOMS),
         "CoworkerId": 1_400_100_000 + dice.below(137), "CoworkerFullName": name,
-        "FromTime": stamp(from), "ToTime": stamp(from + 1_800 * (1 + dice.below(6))),
+        "FromTime": format_utc(from), "ToTime": format_utc(from + 1_800 * (1 + dice.below(6))),
         "Description": format!("Booking {}", index + 1), "Tentative": dice.below(8) == 0,
     })
 }
 
-fn resource(dice: &mut Dice, index: u64) -> Value {
+fn resource(dice: &mut Rng, index: u64) -> Value {
     json!({
         "Name": format!("{} {}", dice.pick(ROOMS), index + 1), "BusinessId": 1_400_000_010,
         "Allocation": 1 + dice.below(20), "Visible": true, "ResourceTypeName": "Meeting room",
     })
 }
 
-fn product(dice: &mut Dice, index: u64) -> Value {
+fn product(dice: &mut Rng, index: u64) -> Value {
     let name = format!("{} {}", dice.pick(&["Coffee", "Locker", "Printing", "Parking"]), index + 1);
     json!({"Name": name, "Price": money(dice), "CurrencyCode": "GBP", "Archived": false})
 }
 
-fn visitor(dice: &mut Dice, index: u64) -> Value {
+fn visitor(dice: &mut Rng, index: u64) -> Value {
     let (name, email) = person(dice, index);
-    json!({"FullName": name, "Email": email, "ExpectedArrival": stamp(EPOCH + dice.below(YEAR))})
+    json!({"FullName": name, "Email": email, "ExpectedArrival": format_utc(FIRST_RECORD_AT + dice.below(YEAR))})
 }
 
-fn invoice(dice: &mut Dice, index: u64) -> Value {
+fn invoice(dice: &mut Rng, index: u64) -> Value {
     let (name, _) = person(dice, index);
     json!({
         "InvoiceNumber": format!("INV-{:05}", index + 1), "CoworkerBillingName": name,
         "CoworkerId": 1_400_100_000 + dice.below(137), "TotalAmount": money(dice),
-        "CurrencyCode": "GBP", "Paid": dice.below(3) > 0, "DueDate": stamp(EPOCH + dice.below(YEAR)),
+        "CurrencyCode": "GBP", "Paid": dice.below(3) > 0, "DueDate": format_utc(FIRST_RECORD_AT + dice.below(YEAR)),
     })
 }
 
-fn charge(dice: &mut Dice, index: u64) -> Value {
+fn charge(dice: &mut Rng, index: u64) -> Value {
     json!({
         "Description": format!("Charge {}", index + 1), "TotalAmount": money(dice),
         "CoworkerId": 1_400_100_000 + dice.below(137), "Invoiced": dice.below(2) == 0,
     })
 }
 
-fn tariff(dice: &mut Dice, index: u64) -> Value {
+fn tariff(dice: &mut Rng, index: u64) -> Value {
     let name = TARIFFS.get(index as usize).copied().unwrap_or("Custom");
     json!({"Name": name, "Price": money(dice), "CurrencyCode": "GBP", "Visible": true})
 }
 
-fn business(_: &mut Dice, index: u64) -> Value {
+fn business(_: &mut Rng, index: u64) -> Value {
     let name = if index == 0 { "Example Space" } else { "Example Space North" };
     let address = if index == 0 { "example" } else { "example-north" };
     json!({"Name": name, "WebAddress": address, "CurrencyCode": "GBP", "CountryId": 1_221})
 }
 
-fn plain(_: &mut Dice, index: u64) -> Value {
+fn plain(_: &mut Rng, index: u64) -> Value {
     json!({"Name": format!("Record {}", index + 1)})
 }
 
-fn money(dice: &mut Dice) -> f64 {
+fn money(dice: &mut Rng) -> f64 {
     dice.below(50_000) as f64 / 100.0
 }
 

@@ -2,50 +2,57 @@
 
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, envelope, invalid};
-use crate::clock::{stamp, unix};
+use crate::clock::{format_utc, unix_seconds};
 use crate::data::{Record, Store};
 use crate::path;
-use crate::request::Request;
+use crate::request::ReceivedRequest;
+use crate::response::{SimulatedResponse, envelope, invalid};
 use crate::routes;
-use crate::state::{Now, State};
+use crate::state::{RequestTime, SimulatorState};
 
 /// Answers a request below `/api`; `parts` are the rest of the path in lower case.
-pub(crate) fn answer(state: &mut State, request: &Request, parts: &[&str], now: Now) -> Answer {
+pub(crate) fn handle(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    parts: &[&str],
+    now: RequestTime,
+) -> SimulatedResponse {
     let query = path::pairs(path::split(&request.target).1);
     let (table, rest) = match parts {
         [area, entity, rest @ ..] if !entity.is_empty() => (format!("{area}/{entity}"), rest),
-        _ => return Answer::empty(404),
+        _ => return SimulatedResponse::empty(404),
     };
     refresh_system_tables(state, &table, now);
     match (request.method.as_str(), rest) {
         ("GET" | "HEAD", []) => list(state, &table, &query, 25),
-        ("GET" | "HEAD", ["commands"]) => Answer::json(200, &json!([])),
+        ("GET" | "HEAD", ["commands"]) => SimulatedResponse::json(200, &json!([])),
         ("GET" | "HEAD", [id]) => match row(state, &table, id) {
-            Some(record) => Answer::json(200, &Value::Object(record)),
-            None => Answer::empty(404),
+            Some(record) => SimulatedResponse::json(200, &Value::Object(record)),
+            None => SimulatedResponse::empty(404),
         },
         ("POST", []) => create(state, request, &table, now),
-        ("POST", ["runcommand"]) => command(state, request),
+        ("POST", ["runcommand"]) => run_command(state, request),
         ("PUT", []) => {
             let id = body(request).and_then(|record| record.get("Id")?.as_u64());
             update(state, request, &table, id, now)
         }
         ("PUT" | "PATCH", [id]) => update(state, request, &table, id.parse().ok(), now),
         ("DELETE", [id]) => delete(state, &table, id.parse().ok(), now),
-        ("OPTIONS", _) => Answer::empty(200).header("Allow", "GET, POST, PUT, DELETE"),
-        ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE", _) => Answer::empty(404),
-        _ => Answer::empty(405).header("Allow", "GET, POST, PUT, DELETE"),
+        ("OPTIONS", _) => {
+            SimulatedResponse::empty(200).with_header("Allow", "GET, POST, PUT, DELETE")
+        }
+        ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE", _) => SimulatedResponse::empty(404),
+        _ => SimulatedResponse::empty(405).with_header("Allow", "GET, POST, PUT, DELETE"),
     }
 }
 
 /// Returns one page in the exact envelope of Nexudus.
 pub(crate) fn list(
-    state: &mut State,
+    state: &mut SimulatorState,
     table: &str,
     query: &[(String, String)],
     default_size: usize,
-) -> Answer {
+) -> SimulatedResponse {
     let number = |name| path::value(query, name).and_then(|value| value.parse::<usize>().ok());
     let page = number("page").unwrap_or(1).max(1);
     let size = number("size").unwrap_or(default_size).max(1);
@@ -62,7 +69,7 @@ pub(crate) fn list(
     let pages = total.div_ceil(size);
     let start = (page - 1).saturating_mul(size).min(total);
     let records = &rows[start..start.saturating_add(size).min(total)];
-    Answer::json(
+    SimulatedResponse::json(
         200,
         &json!({
             "Records": records, "CurrentPage": page, "CurrentPageSize": size,
@@ -114,37 +121,42 @@ fn compare(a: Option<&Value>, b: Option<&Value>) -> std::cmp::Ordering {
     }
 }
 
-fn row(state: &mut State, table: &str, id: &str) -> Option<Record> {
+fn row(state: &mut SimulatorState, table: &str, id: &str) -> Option<Record> {
     state.store.table(table).rows.get(&id.parse().ok()?).cloned()
 }
 
-fn body(request: &Request) -> Option<Record> {
+fn body(request: &ReceivedRequest) -> Option<Record> {
     serde_json::from_slice::<Value>(&request.body).ok()?.as_object().cloned()
 }
 
-fn create(state: &mut State, request: &Request, table: &str, now: Now) -> Answer {
+fn create(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    table: &str,
+    now: RequestTime,
+) -> SimulatedResponse {
     let parsed = serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
     if let Some(items) = parsed.as_array() {
         for record in items.iter().filter_map(Value::as_object) {
             state.store.table(table).add(record.clone());
         }
-        return Answer::empty(200);
+        return SimulatedResponse::empty(200);
     }
     let Some(mut record) = parsed.as_object().cloned() else {
-        return Answer::json(400, &json!({"Message": "The request is invalid."}));
+        return SimulatedResponse::json(400, &json!({"Message": "The request is invalid."}));
     };
     if let Some(field) = Store::missing(table, &record) {
         return invalid(field);
     }
     if booking_ends_before_it_begins(&record) {
         let message = "The booking must end after it begins.";
-        return Answer::json(200, &envelope(500, message, Value::Null, false));
+        return SimulatedResponse::json(200, &envelope(500, message, Value::Null, false));
     }
-    let at = stamp(unix(now.wall));
+    let at = format_utc(unix_seconds(now.wall));
     record.insert("CreatedOn".to_owned(), at.clone().into());
     record.insert("UpdatedOn".to_owned(), at.into());
     let id = state.store.table(table).add(record);
-    written(table, "created", id, now)
+    write_response(table, "created", id, now)
 }
 
 fn booking_ends_before_it_begins(record: &Record) -> bool {
@@ -152,45 +164,56 @@ fn booking_ends_before_it_begins(record: &Record) -> bool {
     time("FromTime").zip(time("ToTime")).is_some_and(|(from, to)| to <= from)
 }
 
-fn update(state: &mut State, request: &Request, table: &str, id: Option<u64>, now: Now) -> Answer {
+fn update(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    table: &str,
+    id: Option<u64>,
+    now: RequestTime,
+) -> SimulatedResponse {
     let Some(changes) = body(request) else {
-        return Answer::json(400, &json!({"Message": "The request is invalid."}));
+        return SimulatedResponse::json(400, &json!({"Message": "The request is invalid."}));
     };
     let Some(record) = id.and_then(|id| state.store.table(table).rows.get_mut(&id)) else {
-        return Answer::empty(404);
+        return SimulatedResponse::empty(404);
     };
     record.extend(changes.into_iter().filter(|(name, _)| name != "Id"));
-    record.insert("UpdatedOn".to_owned(), stamp(unix(now.wall)).into());
-    written(table, "updated", id.unwrap_or_default(), now)
+    record.insert("UpdatedOn".to_owned(), format_utc(unix_seconds(now.wall)).into());
+    write_response(table, "updated", id.unwrap_or_default(), now)
 }
 
-fn delete(state: &mut State, table: &str, id: Option<u64>, now: Now) -> Answer {
-    let Some(id) = id else { return Answer::empty(404) };
+fn delete(
+    state: &mut SimulatorState,
+    table: &str,
+    id: Option<u64>,
+    now: RequestTime,
+) -> SimulatedResponse {
+    let Some(id) = id else { return SimulatedResponse::empty(404) };
     if table == "sys/businesses" {
         let message = "This location has customers and cannot be deleted.";
-        return Answer::json(500, &envelope(500, message, Value::Null, false));
+        return SimulatedResponse::json(500, &envelope(500, message, Value::Null, false));
     }
     if table == "sys/refreshtokens" {
         state.tokens.revoke_refresh(id);
     }
     match state.store.table(table).rows.remove(&id) {
-        Some(_) => written(table, "deleted", id, now),
-        None => Answer::empty(404),
+        Some(_) => write_response(table, "deleted", id, now),
+        None => SimulatedResponse::empty(404),
     }
 }
 
-fn written(table: &str, deed: &str, id: u64, now: Now) -> Answer {
+fn write_response(table: &str, deed: &str, id: u64, now: RequestTime) -> SimulatedResponse {
     let entity = table.split('/').next_back().unwrap_or(table).trim_end_matches('s');
     let message = format!("{entity} was successfully {deed}.");
     let mut reply = envelope(200, &message, json!({"Id": id}), true);
-    reply["UpdatedOn"] = stamp(unix(now.wall)).into();
+    reply["UpdatedOn"] = format_utc(unix_seconds(now.wall)).into();
     reply["UpdatedBy"] = crate::DEMO_EMAIL.into();
-    Answer::json(200, &reply)
+    SimulatedResponse::json(200, &reply)
 }
 
-fn command(state: &mut State, request: &Request) -> Answer {
+fn run_command(state: &mut SimulatorState, request: &ReceivedRequest) -> SimulatedResponse {
     let Some(order) = body(request) else {
-        return Answer::json(400, &json!({"Message": "The request is invalid."}));
+        return SimulatedResponse::json(400, &json!({"Message": "The request is invalid."}));
     };
     let ids = order.get("Ids").and_then(Value::as_array).map_or(0, Vec::len);
     let key = order.get("Key").and_then(Value::as_str).unwrap_or_default();
@@ -208,11 +231,11 @@ fn command(state: &mut State, request: &Request) -> Answer {
         )
         .into();
     }
-    Answer::json(200, &reply)
+    SimulatedResponse::json(200, &reply)
 }
 
 /// Users and refresh tokens are what the simulator itself knows, not invented.
-fn refresh_system_tables(state: &mut State, table: &str, now: Now) {
+fn refresh_system_tables(state: &mut SimulatorState, table: &str, now: RequestTime) {
     let rows: Vec<Record> = match table {
         "sys/users" => {
             state.accounts.iter().filter_map(|a| routes::me(a, now).as_object().cloned()).collect()
@@ -224,7 +247,7 @@ fn refresh_system_tables(state: &mut State, table: &str, now: Now) {
                 json!({
                     "Id": refresh.id, "Subject": refresh.holder.account,
                     "ClientId": refresh.holder.client_id,
-                    "ExpiresOn": stamp(unix(began + refresh.expires)),
+                    "ExpiresOn": format_utc(unix_seconds(began + refresh.expires)),
                     "ProtectedTicket": "simulated", "TicketHash": "simulated",
                     "TicketSalt": "simulated",
                 })

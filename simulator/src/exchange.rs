@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::answer::{Answer, Reply};
-use crate::clock::unix;
+use crate::apply_fault::{self, Placeholders};
+use crate::clock::unix_seconds;
 use crate::fault::{self, Fault};
-use crate::log::{Seen, TokenCall};
-use crate::misbehave::{self, Filling};
-use crate::request::{Head, Intake, Request};
-use crate::state::{Now, Shared, Stage, State};
+use crate::recorder::{RecordedRequest, TokenCall};
+use crate::request::{ReceivedBody, ReceivedRequest, RequestHead};
+use crate::response::{Outcome, SimulatedResponse};
+use crate::state::{HoldStage, RequestTime, SharedState, SimulatorState};
 use crate::throttle::{self, RetryAfter};
 use crate::{path, routes};
 
 /// A request that has arrived; dropping it means the request is over.
 pub(crate) struct Exchange {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     pub(crate) id: u64,
     token_call: bool,
 }
@@ -30,7 +30,7 @@ impl Drop for Exchange {
 
 impl Exchange {
     /// Logs a request whose head has arrived.
-    pub(crate) fn begin(shared: &Arc<Shared>, head: &Head, connection: u64) -> Self {
+    pub(crate) fn begin(shared: &Arc<SharedState>, head: &RequestHead, connection: u64) -> Self {
         let token_call = head.is_token_call();
         let arrived = shared.clock.now();
         let id = shared.change(|state| {
@@ -38,10 +38,10 @@ impl Exchange {
             let id = state.last_id;
             let limit = state.knobs.transport.log_limit.max(1);
             let view = &mut state.view;
-            while view.seen.len() >= limit {
-                view.seen.pop_front();
+            while view.requests.len() >= limit {
+                view.requests.pop_front();
             }
-            view.seen.push_back(Seen {
+            view.requests.push_back(RecordedRequest {
                 id,
                 connection,
                 method: head.method.clone(),
@@ -83,32 +83,32 @@ impl Exchange {
     }
 
     /// Returns the reply to a request whose body is not to be read.
-    pub(crate) fn unread(&self, head: &Head) -> Option<Reply> {
-        let asked = asked(head, None, true);
+    pub(crate) fn respond_before_body(&self, head: &RequestHead) -> Option<Outcome> {
+        let asked = fault_subject(head, None, true);
         let fault = self.shared.change(|state| {
-            let picked = fault::pick(&mut state.knobs.faults, &asked, &mut state.dice)?;
-            state.note(self.id, &brief(&picked));
+            let picked = fault::take_matching(&mut state.knobs.faults, &asked, &mut state.dice)?;
+            state.record_note(self.id, &describe_fault(&picked));
             Some(picked)
         })?;
-        let filling = Filling { token: head.bearer().unwrap_or_default(), origin: "" };
-        let reply = misbehave::commit(&fault.deed, Answer::empty(200), &filling);
-        self.note_status(&reply);
+        let filling = Placeholders { token: head.bearer().unwrap_or_default(), origin: "" };
+        let reply = apply_fault::apply_fault(&fault.deed, SimulatedResponse::empty(200), &filling);
+        self.record_status(&reply);
         Some(reply)
     }
 
     /// Judges a whole request and returns its reply.
-    pub(crate) async fn reply(&self, head: Head, body: Intake) -> Reply {
-        let request = Request::new(self.id, head, body);
+    pub(crate) async fn reply(&self, head: RequestHead, body: ReceivedBody) -> Outcome {
+        let request = ReceivedRequest::new(self.id, head, body);
         self.record_body(&request);
-        self.pass_holds(request.path(), Stage::Before).await;
-        let grant = self.grant(&request);
-        let asked = asked(&request.head, grant.as_deref(), false);
+        self.wait_for_holds(request.path(), HoldStage::Before).await;
+        let grant = self.grant_type(&request);
+        let asked = fault_subject(&request.head, grant.as_deref(), false);
         let (fault, wait) = self.shared.change(|state| {
-            let fault = fault::pick(&mut state.knobs.faults, &asked, &mut state.dice);
+            let fault = fault::take_matching(&mut state.knobs.faults, &asked, &mut state.dice);
             let transport = &state.knobs.transport;
             let (mut wait, mut jitter) = (transport.latency, transport.jitter);
             if let Some(fault) = &fault {
-                state.note(self.id, &brief(fault));
+                state.record_note(self.id, &describe_fault(fault));
                 wait += fault.delay;
                 jitter += fault.jitter;
             }
@@ -120,23 +120,31 @@ impl Exchange {
         let now = self.shared.now();
         let reply = self.shared.change(|state| {
             let executes = fault.as_ref().is_none_or(|f| f.executes || f.deed.decorates());
-            let genuine = if executes { judge(state, &request, now) } else { Answer::empty(200) };
+            let genuine = if executes {
+                respond(state, &request, now)
+            } else {
+                SimulatedResponse::empty(200)
+            };
             let mut reply = match &fault {
                 Some(fault) => {
                     let origin = state.origin.clone();
                     let token = state.tokens.live_access(now.time).next().unwrap_or_default();
                     let token = request.bearer().unwrap_or(token);
-                    misbehave::commit(&fault.deed, genuine, &Filling { token, origin: &origin })
+                    apply_fault::apply_fault(
+                        &fault.deed,
+                        genuine,
+                        &Placeholders { token, origin: &origin },
+                    )
                 }
-                None => Reply::Answer(genuine),
+                None => Outcome::Answer(genuine),
             };
-            if let Reply::Answer(answer) = &mut reply {
-                dress(state, answer, now);
+            if let Outcome::Answer(answer) = &mut reply {
+                add_standard_headers(state, answer, now);
             }
             reply
         });
-        self.pass_holds(request.path(), Stage::After).await;
-        self.note_status(&reply);
+        self.wait_for_holds(request.path(), HoldStage::After).await;
+        self.record_status(&reply);
         reply
     }
 
@@ -147,12 +155,12 @@ impl Exchange {
             seen.answered = true;
             self.shared.witness.is_some().then(|| seen.clone())
         });
-        self.tell(finished);
+        self.notify_observer(finished);
     }
 
     /// Logs that the request was left without a whole answer.
     pub(crate) fn abandon(&self) {
-        self.tell(self.shared.change(|state| state.view.find(self.id).cloned()));
+        self.notify_observer(self.shared.change(|state| state.view.find(self.id).cloned()));
     }
 
     /// Logs that the client did not wait for the answer.
@@ -164,7 +172,7 @@ impl Exchange {
         });
     }
 
-    fn tell(&self, seen: Option<Seen>) {
+    fn notify_observer(&self, seen: Option<RecordedRequest>) {
         if let (Some(witness), Some(seen)) = (&self.shared.witness, seen) {
             witness(&seen);
         }
@@ -172,8 +180,8 @@ impl Exchange {
 
     /// The status is logged before the answer is written, so that whoever has read the answer
     /// finds it in the log.
-    fn note_status(&self, reply: &Reply) {
-        let Reply::Answer(answer) = reply else { return };
+    fn record_status(&self, reply: &Outcome) {
+        let Outcome::Answer(answer) = reply else { return };
         self.shared.change(|state| {
             if let Some(seen) = state.view.find(self.id) {
                 seen.status = Some(answer.status);
@@ -184,7 +192,7 @@ impl Exchange {
         });
     }
 
-    fn record_body(&self, request: &Request) {
+    fn record_body(&self, request: &ReceivedRequest) {
         self.shared.change(|state| {
             if let Some(seen) = state.view.find(self.id) {
                 seen.body = request.body.to_vec();
@@ -194,7 +202,7 @@ impl Exchange {
         });
     }
 
-    fn grant(&self, request: &Request) -> Option<String> {
+    fn grant_type(&self, request: &ReceivedRequest) -> Option<String> {
         if !self.token_call {
             return None;
         }
@@ -211,15 +219,15 @@ impl Exchange {
         field("grant_type")
     }
 
-    async fn pass_holds(&self, path: &str, stage: Stage) {
+    async fn wait_for_holds(&self, path: &str, stage: HoldStage) {
         let mut changes = self.shared.changes();
-        let stopped = |state: &State| {
+        let stopped = |state: &SimulatorState| {
             state.holds.iter().any(|hold| hold.stage == stage && hold.route.covers(path))
         };
         if !self.shared.read(stopped) {
             return;
         }
-        let _held = Held::new(&self.shared);
+        let _held = HeldRequest::new(&self.shared);
         while self.shared.read(stopped) {
             // The sender lives in `shared`, so this can only mean a change.
             let _ = changes.changed().await;
@@ -228,46 +236,58 @@ impl Exchange {
 }
 
 /// Counts a request that waits at a hold, however its waiting ends.
-struct Held<'a>(&'a Shared);
+struct HeldRequest<'a>(&'a SharedState);
 
-impl<'a> Held<'a> {
-    fn new(shared: &'a Shared) -> Self {
+impl<'a> HeldRequest<'a> {
+    fn new(shared: &'a SharedState) -> Self {
         shared.change(|state| state.view.held += 1);
         Self(shared)
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldRequest<'_> {
     fn drop(&mut self) {
         self.0.change(|state| state.view.held -= 1);
     }
 }
 
-fn asked<'a>(head: &'a Head, grant: Option<&'a str>, unread: bool) -> fault::Asked<'a> {
-    fault::Asked { method: &head.method, path: head.path(), grant, unread }
+fn fault_subject<'a>(
+    head: &'a RequestHead,
+    grant: Option<&'a str>,
+    unread: bool,
+) -> fault::FaultSubject<'a> {
+    fault::FaultSubject { method: &head.method, path: head.path(), grant, unread }
 }
 
-fn brief(fault: &Fault) -> String {
+fn describe_fault(fault: &Fault) -> String {
     format!("{:?}", fault.deed).chars().take(120).collect()
 }
 
 /// Throttles, then carries out.
-fn judge(state: &mut State, request: &Request, now: Now) -> Answer {
+fn respond(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    now: RequestTime,
+) -> SimulatedResponse {
     if !request.is_token_call() || state.knobs.throttle.token_calls {
-        let asked = throttle::Asked {
+        let asked = throttle::ThrottledRequest {
             write: !request.is_read(),
             path: request.path(),
             token: request.bearer().unwrap_or_default(),
         };
         if let Err(wait) = state.throttle.admit(&mut state.knobs.throttle, &asked, now.time) {
-            state.note(request.id, "throttled");
-            return throttled(state, wait, now);
+            state.record_note(request.id, "throttled");
+            return throttled_response(state, wait, now);
         }
     }
-    routes::answer(state, request, now)
+    routes::route(state, request, now)
 }
 
-fn throttled(state: &State, wait: Duration, now: Now) -> Answer {
+fn throttled_response(
+    state: &SimulatorState,
+    wait: Duration,
+    now: RequestTime,
+) -> SimulatedResponse {
     let knobs = &state.knobs.throttle;
     let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let told = match knobs.retry_after {
@@ -277,8 +297,8 @@ fn throttled(state: &State, wait: Duration, now: Now) -> Answer {
         RetryAfter::Missing => None,
     };
     let mut answer = match knobs.body.as_str() {
-        "" => Answer::empty(knobs.status),
-        body => Answer::text(knobs.status, body.to_owned()),
+        "" => SimulatedResponse::empty(knobs.status),
+        body => SimulatedResponse::text(knobs.status, body.to_owned()),
     };
     answer.headers.extend(told.map(|told| ("Retry-After".to_owned(), told)));
     if knobs.status == 409 {
@@ -288,10 +308,10 @@ fn throttled(state: &State, wait: Duration, now: Now) -> Answer {
 }
 
 /// Adds what every answer carries.
-fn dress(state: &State, answer: &mut Answer, now: Now) {
+fn add_standard_headers(state: &SimulatorState, answer: &mut SimulatedResponse, now: RequestTime) {
     let transport = &state.knobs.transport;
     if transport.date {
-        let shown = unix(now.wall).saturating_add_signed(transport.date_skew);
+        let shown = unix_seconds(now.wall).saturating_add_signed(transport.date_skew);
         let shown = std::time::UNIX_EPOCH + Duration::from_secs(shown);
         answer.headers.push(("Date".to_owned(), httpdate::fmt_http_date(shown)));
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dice::Dice;
-use crate::{path, span};
+use crate::rng::Rng;
+use crate::{duration_serde, path};
 
 /// One kind of misbehaviour and the requests it is for.
 ///
@@ -34,13 +34,13 @@ pub struct Fault {
     /// Deeds that decorate the genuine answer always let it take effect.
     pub executes: bool,
     /// Real time to wait before anything is answered. Default 0.
-    #[serde(with = "span")]
+    #[serde(with = "duration_serde")]
     pub delay: Duration,
     /// Further delay, random from 0 to this. Default 0.
-    #[serde(with = "span")]
+    #[serde(with = "duration_serde")]
     pub jitter: Duration,
     /// What is done. Default nothing but the delay.
-    pub deed: Deed,
+    pub deed: FaultAction,
 }
 
 /// What is done to a request or to its answer.
@@ -48,7 +48,7 @@ pub struct Fault {
 /// Over HTTP/2 a deed that only HTTP/1.1 can commit (framing, raw bytes) resets the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deed {
+pub enum FaultAction {
     /// Nothing: for a fault that only delays.
     Pass,
     /// This answer instead. `{token}` and `{origin}` in header values are filled in.
@@ -84,7 +84,7 @@ pub enum Deed {
         /// Bytes per piece.
         chunk: usize,
         /// Pause in real time.
-        #[serde(with = "span")]
+        #[serde(with = "duration_serde")]
         pause: Duration,
     },
     /// The genuine body ends after this many bytes, short of its `Content-Length`.
@@ -160,14 +160,14 @@ impl Default for Fault {
             executes: false,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
-            deed: Deed::Pass,
+            deed: FaultAction::Pass,
         }
     }
 }
 
 impl Fault {
     /// Returns a fault for every request whose path begins with `prefix`.
-    pub fn on(prefix: impl Into<String>, deed: Deed) -> Self {
+    pub fn on(prefix: impl Into<String>, deed: FaultAction) -> Self {
         Self { path: prefix.into(), deed, ..Self::default() }
     }
 
@@ -213,7 +213,7 @@ impl Fault {
         self
     }
 
-    fn matches(&self, asked: &Asked<'_>) -> bool {
+    fn matches(&self, asked: &FaultSubject<'_>) -> bool {
         self.times != Some(0)
             && path::starts_with(asked.path, &self.path)
             && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(asked.method))
@@ -222,7 +222,7 @@ impl Fault {
     }
 }
 
-impl Deed {
+impl FaultAction {
     fn comes_before_the_body(&self) -> bool {
         matches!(self, Self::AnswerUnread { .. } | Self::CloseUnread | Self::ResetUnread)
     }
@@ -250,7 +250,7 @@ impl Deed {
 }
 
 /// What faults look at.
-pub(crate) struct Asked<'a> {
+pub(crate) struct FaultSubject<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) grant: Option<&'a str>,
@@ -258,7 +258,11 @@ pub(crate) struct Asked<'a> {
 }
 
 /// Returns the fault that meets this request, having counted it.
-pub(crate) fn pick(faults: &mut Vec<Fault>, asked: &Asked<'_>, dice: &mut Dice) -> Option<Fault> {
+pub(crate) fn take_matching(
+    faults: &mut Vec<Fault>,
+    asked: &FaultSubject<'_>,
+    dice: &mut Rng,
+) -> Option<Fault> {
     let mut picked = None;
     for fault in faults.iter_mut().filter(|fault| fault.matches(asked)) {
         if fault.skip > 0 {
@@ -282,10 +286,11 @@ mod tests {
 
     #[test]
     fn a_fault_skips_then_meets_then_is_over() {
-        let mut faults = vec![Fault::on("/API/x", Deed::Close).skip(1).times(2).method("get")];
-        let mut dice = Dice::seeded(1);
-        let asked = Asked { method: "GET", path: "/api/x/1", grant: None, unread: false };
-        let mut met = || pick(&mut faults, &asked, &mut dice).is_some();
+        let mut faults =
+            vec![Fault::on("/API/x", FaultAction::Close).skip(1).times(2).method("get")];
+        let mut dice = Rng::from_seed(1);
+        let asked = FaultSubject { method: "GET", path: "/api/x/1", grant: None, unread: false };
+        let mut met = || take_matching(&mut faults, &asked, &mut dice).is_some();
 
         assert_eq!([met(), met(), met(), met()], [false, true, true, false]);
         assert!(faults.is_empty());
@@ -293,11 +298,13 @@ mod tests {
 
     #[test]
     fn a_chance_is_the_same_for_the_same_seed() {
-        let asked = Asked { method: "GET", path: "/", grant: None, unread: false };
+        let asked = FaultSubject { method: "GET", path: "/", grant: None, unread: false };
         let run = |seed| {
-            let mut faults = vec![Fault::on("", Deed::Close).chance(0.5)];
-            let mut dice = Dice::seeded(seed);
-            (0..64).map(|_| pick(&mut faults, &asked, &mut dice).is_some()).collect::<Vec<_>>()
+            let mut faults = vec![Fault::on("", FaultAction::Close).chance(0.5)];
+            let mut dice = Rng::from_seed(seed);
+            (0..64)
+                .map(|_| take_matching(&mut faults, &asked, &mut dice).is_some())
+                .collect::<Vec<_>>()
         };
 
         assert_eq!(run(7), run(7));

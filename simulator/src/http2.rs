@@ -14,14 +14,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Notify, mpsc};
 
-use crate::answer::{Answer, Reply};
 use crate::exchange::Exchange;
-use crate::request::{Head, Intake};
-use crate::server::Lane;
-use crate::state::Shared;
+use crate::request::{ReceivedBody, RequestHead};
+use crate::response::{Outcome, SimulatedResponse};
+use crate::server::TrackedStream;
+use crate::state::SharedState;
 
 /// Serves HTTP/2 until one side has had enough.
-pub(crate) async fn serve(shared: &Arc<Shared>, lane: Lane, reset: &AtomicBool, number: u64) {
+pub(crate) async fn serve(
+    shared: &Arc<SharedState>,
+    lane: TrackedStream,
+    reset: &AtomicBool,
+    number: u64,
+) {
     let cut = Arc::new(Notify::new());
     let service = service_fn(|request| {
         let (shared, cut) = (Arc::clone(shared), Arc::clone(&cut));
@@ -44,13 +49,13 @@ pub(crate) async fn serve(shared: &Arc<Shared>, lane: Lane, reset: &AtomicBool, 
 }
 
 async fn respond(
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedState>,
     request: http::Request<Incoming>,
     number: u64,
     cut: &Notify,
-) -> Result<http::Response<Outgoing>, io::Error> {
+) -> Result<http::Response<ChannelBody>, io::Error> {
     let (parts, mut incoming) = request.into_parts();
-    let head = Head {
+    let head = RequestHead {
         method: parts.method.as_str().to_owned(),
         target: parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         version: "HTTP/2.0",
@@ -65,10 +70,10 @@ async fn respond(
             .collect(),
     };
     let exchange = Arc::new(Exchange::begin(shared, &head, number));
-    let reply = match exchange.unread(&head) {
+    let reply = match exchange.respond_before_body(&head) {
         Some(reply) => reply,
         None => {
-            let mut intake = Intake::for_head(&head);
+            let mut intake = ReceivedBody::for_head(&head);
             while let Some(frame) = incoming.frame().await {
                 let Ok(frame) = frame else {
                     exchange.abandon();
@@ -78,45 +83,49 @@ async fn respond(
                     intake.push(data);
                 }
             }
-            judged(&exchange, head.clone(), intake).await?
+            read_and_respond(&exchange, head.clone(), intake).await?
         }
     };
     match reply {
-        Reply::Answer(answer) => Ok(response(&head, answer, exchange)),
+        Outcome::Answer(answer) => Ok(response(&head, answer, exchange)),
         // The service's error becomes a reset of the stream.
-        Reply::Raw(_) | Reply::Close => {
+        Outcome::Raw(_) | Outcome::Close => {
             exchange.abandon();
             Err(io::ErrorKind::ConnectionAborted.into())
         }
-        Reply::Reset => {
+        Outcome::Reset => {
             exchange.abandon();
             cut.notify_one();
             std::future::pending().await
         }
-        Reply::Hang => std::future::pending().await,
+        Outcome::Hang => std::future::pending().await,
     }
 }
 
 /// Judges on a task of its own, so that a request is carried out although its client has left.
-async fn judged(exchange: &Arc<Exchange>, head: Head, intake: Intake) -> io::Result<Reply> {
-    let waiting = Waiting(Some(Arc::clone(exchange)));
+async fn read_and_respond(
+    exchange: &Arc<Exchange>,
+    head: RequestHead,
+    intake: ReceivedBody,
+) -> io::Result<Outcome> {
+    let waiting = AbandonOnDrop(Some(Arc::clone(exchange)));
     let judge = Arc::clone(exchange);
     let reply = tokio::spawn(async move { judge.reply(head, intake).await });
     let reply = reply.await.map_err(io::Error::other);
-    waiting.over();
+    waiting.disarm();
     reply
 }
 
 /// Dropped by hyper when the client resets the stream.
-struct Waiting(Option<Arc<Exchange>>);
+struct AbandonOnDrop(Option<Arc<Exchange>>);
 
-impl Waiting {
-    fn over(mut self) {
+impl AbandonOnDrop {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Waiting {
+impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         if let Some(exchange) = &self.0 {
             exchange.client_left();
@@ -124,7 +133,11 @@ impl Drop for Waiting {
     }
 }
 
-fn response(asked: &Head, answer: Answer, exchange: Arc<Exchange>) -> http::Response<Outgoing> {
+fn response(
+    asked: &RequestHead,
+    answer: SimulatedResponse,
+    exchange: Arc<Exchange>,
+) -> http::Response<ChannelBody> {
     let mut response = http::Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         // Headers about the connection do not exist in HTTP/2.
@@ -135,26 +148,26 @@ fn response(asked: &Head, answer: Answer, exchange: Arc<Exchange>) -> http::Resp
     }
     let (pieces, receiver) = mpsc::channel(4);
     let bodiless = asked.method == "HEAD" || answer.is_bodiless();
-    if !answer.is_bodiless() && answer.delivery.framing == crate::answer::Framing::Length {
+    if !answer.is_bodiless() && answer.delivery.framing == crate::response::Framing::Length {
         response = response.header("content-length", answer.body.length());
     }
     tokio::spawn(async move {
-        if bodiless || deliver(&answer, &pieces).await {
+        if bodiless || send_body(&answer, &pieces).await {
             exchange.finish();
         } else {
             exchange.abandon();
         }
     });
-    let body = Outgoing { pieces: receiver };
+    let body = ChannelBody { pieces: receiver };
     response.body(body).unwrap_or_else(|_| {
-        let mut broken = http::Response::new(Outgoing { pieces: mpsc::channel(1).1 });
+        let mut broken = http::Response::new(ChannelBody { pieces: mpsc::channel(1).1 });
         *broken.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         broken
     })
 }
 
 /// Sends the body; returns whether the client took all of it.
-async fn deliver(answer: &Answer, pieces: &mpsc::Sender<Piece>) -> bool {
+async fn send_body(answer: &SimulatedResponse, pieces: &mpsc::Sender<BodyFrame>) -> bool {
     let delivery = &answer.delivery;
     let end = delivery.cut.map_or(answer.body.length(), |cut| cut.min(answer.body.length()));
     let piece = if delivery.chunk == 0 { 16 * 1024 } else { delivery.chunk };
@@ -182,14 +195,14 @@ async fn deliver(answer: &Answer, pieces: &mpsc::Sender<Piece>) -> bool {
     true
 }
 
-type Piece = Result<Frame<Bytes>, io::Error>;
+type BodyFrame = Result<Frame<Bytes>, io::Error>;
 
 /// A body fed by a task.
-struct Outgoing {
-    pieces: mpsc::Receiver<Piece>,
+struct ChannelBody {
+    pieces: mpsc::Receiver<BodyFrame>,
 }
 
-impl http_body::Body for Outgoing {
+impl http_body::Body for ChannelBody {
     type Data = Bytes;
     type Error = io::Error;
 

@@ -1,8 +1,8 @@
 //! A faithful local Nexudus: tokens, lists, throttling, and every way an API can misbehave.
 //!
 //! It runs inside a test ([`Simulator`]) or on its own (`nexudus-simulator --help`). Everything
-//! about it can be turned while it runs ([`Knobs`]), misbehaviour is given as [`Fault`]s, and all
-//! it has seen can be read back ([`Simulator::seen`]) or waited for ([`Simulator::wait_until`]).
+//! about it can be turned while it runs ([`Settings`]), misbehaviour is given as [`Fault`]s, and all
+//! it has seen can be read back ([`Simulator::requests`]) or waited for ([`Simulator::wait_until`]).
 //!
 //! ```
 //! use nexudus_simulator::{Account, Deed, Fault, Simulator};
@@ -15,54 +15,54 @@
 //! # Ok::<(), nexudus_simulator::StartError>(())
 //! ```
 //!
-//! Where to read on, in the order a request takes: `server.rs` accepts, `wire.rs` (HTTP/1.1) and
+//! Where to read on, in the order a request takes: `server.rs` accepts, `http1.rs` (HTTP/1.1) and
 //! `http2.rs` read, `exchange.rs` logs, holds, throttles and spoils, `routes.rs` answers, with
-//! `issue.rs` for tokens and `entities.rs` for records.
+//! `token_endpoint.rs` for tokens and `entities.rs` for records.
 
 mod account;
-mod answer;
+mod apply_fault;
 mod builder;
-mod checksum;
 mod clock;
 mod control;
+mod crc32;
 mod data;
-mod dice;
+pub mod duration_serde;
 mod entities;
 mod exchange;
 mod fault;
+mod http1;
 mod http2;
-mod issue;
-mod knobs;
-mod log;
 mod merge;
-mod misbehave;
 mod path;
+mod recorder;
 mod reference;
 mod request;
+mod response;
+mod rng;
 mod routes;
 mod server;
+mod settings;
 mod simulator;
-pub mod span;
 mod state;
 mod throttle;
 mod tls;
+mod token_endpoint;
 mod tokens;
 mod totp;
-mod wire;
 
 pub use account::{Account, DEMO_EMAIL, DEMO_PASSWORD};
-pub use answer::pattern_byte;
 pub use builder::{Builder, StartError};
-pub use fault::{Deed, Fault};
-pub use knobs::{
-    Accept, AccessKnobs, Case, ErrorBody, ExpiresIn, Knobs, Placement, Refusal, TokenKnobs,
-    TransportKnobs, WrongTotp,
-};
-pub use log::{Connections, Seen, TokenCall, View, Write};
+pub use fault::{Fault, FaultAction};
+pub use recorder::{ConnectionCounts, ExecutedWrite, RecordedRequest, Recording, TokenCall};
+pub use response::pattern_byte;
 pub use routes::PORTAL_TOKEN_MARK;
+pub use settings::{
+    AcceptMode, AccessSettings, ErrorBody, ErrorCase, ErrorPlacement, ExpiresIn, Settings,
+    TokenSettings, TransportSettings, UnauthorizedStyle, WrongTotp,
+};
 pub use simulator::{HoldGuard, Simulator};
 pub use state::Route;
-pub use throttle::{Key, RetryAfter, Scope, ThrottleKnobs, Window};
+pub use throttle::{CounterKey, RetryAfter, Scope, ThrottleSettings, Window};
 pub use tls::{Alpn, Certificate, TlsError};
 pub use totp::code as totp_code;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use nexudus_simulator::{
-    Account, Alpn, Certificate, DEMO_EMAIL, DEMO_PASSWORD, Knobs, Seen, Simulator, StartError, span,
+    Account, Alpn, Certificate, DEMO_EMAIL, DEMO_PASSWORD, RecordedRequest, Settings, Simulator,
+    StartError, duration_serde,
 };
 
 /// A local Nexudus with invented data, to try scripts against.
@@ -37,7 +38,7 @@ struct Arguments {
     #[arg(long)]
     member: bool,
     /// Life of an access token [default: 604799s]
-    #[arg(long, value_name = "DURATION", value_parser = span::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration_serde::parse)]
     access_token_life: Option<Duration>,
     /// Where to write the certificate authority to trust [default: a file in the temporary directory]
     #[arg(long, value_name = "FILE")]
@@ -110,7 +111,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Error> {
-    let mut knobs = Knobs::default();
+    let mut knobs = Settings::default();
     if let Some(life) = arguments.access_token_life {
         knobs.token.access_life = life;
     }
@@ -145,7 +146,7 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         builder = builder.control(arguments.control.parse().map_err(wrong)?);
     }
     if !arguments.quiet {
-        builder = builder.on_request(|seen| say(&line(seen)));
+        builder = builder.on_request(|seen| print_line(&format_request(seen)));
     }
     let simulator = builder.start()?;
     let ca = arguments.ca_out.unwrap_or_else(|| {
@@ -153,25 +154,25 @@ fn run(arguments: Arguments) -> Result<(), Error> {
         std::env::temp_dir().join(format!("nexudus-simulator-{port}.pem"))
     });
     simulator.write_ca(&ca).map_err(|error| Error::Authority(ca.clone(), error))?;
-    greet(&simulator, &arguments.email, &arguments.password, &ca);
+    print_startup(&simulator, &arguments.email, &arguments.password, &ca);
     wait_for_the_end().map_err(Error::Signals)
 }
 
-fn greet(simulator: &Simulator, email: &str, password: &str, ca: &std::path::Path) {
+fn print_startup(simulator: &Simulator, email: &str, password: &str, ca: &std::path::Path) {
     let (origin, ca) = (simulator.origin(), ca.display());
-    say(&format!("listening on {origin}"));
+    print_line(&format!("listening on {origin}"));
     if let Some(control) = simulator.control_address() {
-        say(&format!("knobs on     http://{control}"));
+        print_line(&format!("knobs on     http://{control}"));
     }
-    say(&format!("trust        {ca}"));
-    say(&format!("log in as    {email} / {password}"));
-    say(&format!(
+    print_line(&format!("trust        {ca}"));
+    print_line(&format!("log in as    {email} / {password}"));
+    print_line(&format!(
         "try          curl --cacert {ca} -d grant_type=password --data-urlencode 'username={email}' \
          --data-urlencode 'password={password}' {origin}/api/token"
     ));
 }
 
-fn line(seen: &Seen) -> String {
+fn format_request(seen: &RecordedRequest) -> String {
     let status = seen.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
     let account = seen.account.as_deref().unwrap_or("-");
     let note = seen.note.as_ref().map(|note| format!("  ({note})")).unwrap_or_default();
@@ -179,7 +180,7 @@ fn line(seen: &Seen) -> String {
 }
 
 /// The one place that prints. A closed pipe is no reason to stop.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::knobs::Knobs;
+use crate::settings::Settings;
 
-impl Knobs {
+impl Settings {
     /// Returns these knobs with a JSON merge patch applied (RFC 7396, but `null` is a value).
     ///
     /// # Errors
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn one_knob_can_be_turned_by_name() {
-        let knobs = Knobs::default().with("token.access_life=20s").unwrap();
+        let knobs = Settings::default().with("token.access_life=20s").unwrap();
         let knobs = knobs.with("token.expires_in={\"fixed\": 5}").unwrap();
 
         assert_eq!(knobs.token.access_life, Duration::from_secs(20));
@@ -62,12 +62,15 @@ mod tests {
 
     #[test]
     fn every_knob_is_in_the_reference() {
-        let knobs = serde_json::to_value(Knobs::default()).unwrap();
+        let knobs = serde_json::to_value(Settings::default()).unwrap();
         for (section, fields) in knobs.as_object().unwrap() {
             let names = fields.as_object().map(|fields| fields.keys().collect::<Vec<_>>());
             for name in names.unwrap_or_default() {
                 let line = format!("\n{section}.{name} ");
-                assert!(crate::reference::KNOBS.contains(&line), "{section}.{name} is missing");
+                assert!(
+                    crate::reference::SETTINGS_REFERENCE.contains(&line),
+                    "{section}.{name} is missing"
+                );
             }
         }
     }

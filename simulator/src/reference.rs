@@ -1,7 +1,7 @@
 //! The knobs in words, for people who write scripts.
 
 /// One line for every knob; a test keeps it complete.
-pub(crate) const KNOBS: &str = "\
+pub(crate) const SETTINGS_REFERENCE: &str = "\
 Durations are \"100ms\", \"20s\", \"15d\" or a number of seconds.
 
 token.access_life                 life of an access token issued from now on

@@ -2,12 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::checksum::Crc32;
+use crate::crc32::Crc32;
 use crate::path;
 
 /// The head of a request, as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Head {
+pub(crate) struct RequestHead {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: &'static str,
@@ -16,9 +16,9 @@ pub(crate) struct Head {
 }
 
 /// The most of a body that is kept for the log and for carrying it out, in bytes.
-const BODY_KEPT: usize = 1 << 20;
+const MAX_RECORDED_BODY: usize = 1 << 20;
 
-impl Head {
+impl RequestHead {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         named.next().map(|(_, value)| value.as_str())
@@ -55,10 +55,10 @@ impl Head {
 
 /// A whole request.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct ReceivedRequest {
     /// Its number in the log.
     pub(crate) id: u64,
-    pub(crate) head: Head,
+    pub(crate) head: RequestHead,
     /// The kept part of the body.
     pub(crate) body: Bytes,
     pub(crate) body_length: u64,
@@ -68,20 +68,20 @@ pub(crate) struct Request {
 
 /// What is kept of a body while it arrives.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Intake {
+pub(crate) struct ReceivedBody {
     kept: BytesMut,
     length: u64,
     crc32: Option<Crc32>,
 }
 
-impl Intake {
+impl ReceivedBody {
     /// The checksum costs time on large uploads, so only an echo computes it.
-    pub(crate) fn for_head(head: &Head) -> Self {
+    pub(crate) fn for_head(head: &RequestHead) -> Self {
         Self { crc32: head.is_echo().then(Crc32::default), ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let room = BODY_KEPT.saturating_sub(self.kept.len()).min(bytes.len());
+        let room = MAX_RECORDED_BODY.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(&bytes[..room]);
         self.length += bytes.len() as u64;
         if let Some(crc32) = &mut self.crc32 {
@@ -90,16 +90,16 @@ impl Intake {
     }
 }
 
-impl std::ops::Deref for Request {
-    type Target = Head;
+impl std::ops::Deref for ReceivedRequest {
+    type Target = RequestHead;
 
-    fn deref(&self) -> &Head {
+    fn deref(&self) -> &RequestHead {
         &self.head
     }
 }
 
-impl Request {
-    pub(crate) fn new(id: u64, head: Head, intake: Intake) -> Self {
+impl ReceivedRequest {
+    pub(crate) fn new(id: u64, head: RequestHead, intake: ReceivedBody) -> Self {
         let crc32 = intake.crc32.map(Crc32::value);
         Self { id, head, body: intake.kept.freeze(), body_length: intake.length, crc32 }
     }

@@ -3,35 +3,39 @@
 use serde_json::{Value, json};
 
 use crate::account::Account;
-use crate::answer::{self, Answer, Body, envelope};
-use crate::clock::{stamp, unix};
-use crate::knobs::Refusal;
-use crate::log::Write;
-use crate::request::Request;
-use crate::state::{Now, State};
-use crate::{entities, issue, path};
+use crate::clock::{format_utc, unix_seconds};
+use crate::recorder::ExecutedWrite;
+use crate::request::ReceivedRequest;
+use crate::response::{self, ResponseBody, SimulatedResponse, envelope};
+use crate::settings::UnauthorizedStyle;
+use crate::state::{RequestTime, SimulatorState};
+use crate::{entities, path, token_endpoint};
 
 /// Answers a request, changing the state when it is a write.
-pub(crate) fn answer(state: &mut State, request: &Request, now: Now) -> Answer {
+pub(crate) fn route(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    now: RequestTime,
+) -> SimulatedResponse {
     let lower = request.path().trim_end_matches('/').to_ascii_lowercase();
     if lower == "/api/token" {
-        return issue::token(state, request, now);
+        return token_endpoint::handle_token_request(state, request, now);
     }
-    if let Some(answer) = open_to_all(state, request, &lower) {
+    if let Some(answer) = public_route(state, request, &lower) {
         return answer;
     }
     let Some(account) = authenticate(state, request, now) else {
-        state.note(request.id, "no valid token");
-        return refuse(state.knobs.access.refusal, request);
+        state.record_note(request.id, "no valid token");
+        return unauthorized(state.knobs.access.refusal, request);
     };
-    state.speaks_for(request.id, &account.email);
-    if !permitted(state, &account, &lower) {
-        state.note(request.id, "no permission");
-        return Answer::empty(state.knobs.access.no_permission_status);
+    state.record_account(request.id, &account.email);
+    if !has_permission(state, &account, &lower) {
+        state.record_note(request.id, "no permission");
+        return SimulatedResponse::empty(state.knobs.access.no_permission_status);
     }
-    let answer = serve(state, request, &account, &lower, now);
+    let answer = serve_account(state, request, &account, &lower, now);
     if !request.is_read() && answer.status < 300 {
-        state.view.writes.push(Write {
+        state.view.writes.push(ExecutedWrite {
             id: request.id,
             method: request.method.clone(),
             target: request.target.clone(),
@@ -42,11 +46,15 @@ pub(crate) fn answer(state: &mut State, request: &Request, now: Now) -> Answer {
     answer
 }
 
-fn open_to_all(state: &mut State, request: &Request, lower: &str) -> Option<Answer> {
+fn public_route(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    lower: &str,
+) -> Option<SimulatedResponse> {
     let query = path::pairs(path::split(&request.target).1);
     match lower {
-        "" => Some(Answer::html(200, answer::login_page())),
-        "/login" | "/en/login" => Some(Answer::html(200, answer::login_page())),
+        "" => Some(SimulatedResponse::html(200, response::login_page())),
+        "/login" | "/en/login" => Some(SimulatedResponse::html(200, response::login_page())),
         "/api/sys/businesses/getbyhost" => {
             let host = path::value(&query, "host").unwrap_or_default();
             let rows = &state.store.table("sys/businesses").rows;
@@ -54,9 +62,9 @@ fn open_to_all(state: &mut State, request: &Request, lower: &str) -> Option<Answ
             Some(match found {
                 Some(row) => {
                     let body = json!({"Id": row.get("Id"), "WebAddress": host});
-                    Answer::json(200, &body)
+                    SimulatedResponse::json(200, &body)
                 }
-                None => Answer::empty(404),
+                None => SimulatedResponse::empty(404),
             })
         }
         _ if lower.starts_with("/api/public/") && request.is_read() => {
@@ -71,7 +79,11 @@ fn open_to_all(state: &mut State, request: &Request, lower: &str) -> Option<Answ
     }
 }
 
-fn authenticate(state: &State, request: &Request, now: Now) -> Option<Account> {
+fn authenticate(
+    state: &SimulatorState,
+    request: &ReceivedRequest,
+    now: RequestTime,
+) -> Option<Account> {
     if let Some(token) = request.bearer() {
         let host = state.knobs.token.per_host.then(|| request.host());
         let email = state.tokens.account(token, host, now.time)?;
@@ -88,7 +100,7 @@ fn authenticate(state: &State, request: &Request, now: Now) -> Option<Account> {
     (allowed && account.password == password && !account.suspended).then(|| account.clone())
 }
 
-fn permitted(state: &State, account: &Account, lower: &str) -> bool {
+fn has_permission(state: &SimulatorState, account: &Account, lower: &str) -> bool {
     let is_me = lower == "/api/auth/me" || lower.ends_with("/user/me");
     if is_me {
         return account.api_access || state.knobs.access.me_without_api_access;
@@ -99,23 +111,29 @@ fn permitted(state: &State, account: &Account, lower: &str) -> bool {
     forbidden.next().is_none() && (account.api_access || !needs_access)
 }
 
-fn refuse(refusal: Refusal, request: &Request) -> Answer {
+fn unauthorized(refusal: UnauthorizedStyle, request: &ReceivedRequest) -> SimulatedResponse {
     match refusal {
-        Refusal::Empty => Answer::empty(401),
-        Refusal::Json => {
+        UnauthorizedStyle::Empty => SimulatedResponse::empty(401),
+        UnauthorizedStyle::Json => {
             let message = "Authorization has been denied for this request.";
-            Answer::json(401, &json!({"Message": message}))
+            SimulatedResponse::json(401, &json!({"Message": message}))
         }
-        Refusal::Html => Answer::html(401, answer::error_page(401)),
-        Refusal::Redirect => Answer::html(302, "<h2>Object moved</h2>")
-            .header("Location", format!("/login?returnUrl={}", request.path())),
-        Refusal::LoginPage => Answer::html(200, answer::login_page()),
+        UnauthorizedStyle::Html => SimulatedResponse::html(401, response::error_page(401)),
+        UnauthorizedStyle::Redirect => SimulatedResponse::html(302, "<h2>Object moved</h2>")
+            .with_header("Location", format!("/login?returnUrl={}", request.path())),
+        UnauthorizedStyle::LoginPage => SimulatedResponse::html(200, response::login_page()),
     }
 }
 
-fn serve(state: &mut State, request: &Request, account: &Account, lower: &str, now: Now) -> Answer {
+fn serve_account(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    account: &Account,
+    lower: &str,
+    now: RequestTime,
+) -> SimulatedResponse {
     if lower == "/api/auth/me" || lower.ends_with("/user/me") {
-        return Answer::json(200, &me(account, now));
+        return SimulatedResponse::json(200, &me(account, now));
     }
     if request.is_echo() {
         return echo(request);
@@ -125,29 +143,31 @@ fn serve(state: &mut State, request: &Request, account: &Account, lower: &str, n
     }
     if lower == "/api/public/coworkers/profiles" {
         let body = json!({"User": me(account, now), "DefaultBusiness": null, "Profiles": []});
-        return Answer::json(200, &body);
+        return SimulatedResponse::json(200, &body);
     }
     let parts = lower.split('/').skip(1).collect::<Vec<_>>();
     match parts.as_slice() {
-        ["en", "basket", "createinvoice"] if request.method == "POST" => Answer::empty(200),
-        ["api", "public", ..] if !request.is_read() => Answer::empty(200),
+        ["en", "basket", "createinvoice"] if request.method == "POST" => {
+            SimulatedResponse::empty(200)
+        }
+        ["api", "public", ..] if !request.is_read() => SimulatedResponse::empty(200),
         ["api", "sys", "users", "validate"] if request.method == "POST" => {
             validate(state, request, now)
         }
         ["api", "sys", "users", "token", "refresh"] => one_time_token(state, request, account, now),
         ["api", "sys", "users", id, "token", "refresh"] => match id.parse() {
             Ok(id) => impersonation(state, id, now),
-            Err(_) => Answer::empty(404),
+            Err(_) => SimulatedResponse::empty(404),
         },
         ["api", "spaces" | "billing" | "sys" | "crm" | "content" | "apps" | "support", ..] => {
-            entities::answer(state, request, &parts[1..], now)
+            entities::handle(state, request, &parts[1..], now)
         }
-        _ => Answer::empty(404),
+        _ => SimulatedResponse::empty(404),
     }
 }
 
 /// The user object of `/api/auth/me`, with a secret in it as on the real service.
-pub(crate) fn me(account: &Account, now: Now) -> Value {
+pub(crate) fn me(account: &Account, now: RequestTime) -> Value {
     let named = account.default_business_id != 0;
     let currency = account.default_currency_code.as_str();
     json!({
@@ -169,7 +189,7 @@ pub(crate) fn me(account: &Account, now: Now) -> Value {
         "PreferredLanguageId": 1_400_000_020,
         "Active": !account.suspended, "IsAdmin": account.is_admin, "APIAccess": account.api_access,
         "Validated": true, "MustResetPassword": account.must_reset_password,
-        "LastAccess": stamp(unix(now.wall)),
+        "LastAccess": format_utc(unix_seconds(now.wall)),
         "Businesses": [1_400_000_010, 1_400_000_011], "UserRoles": [1_400_000_030],
         "OnNewEmail": true, "OnHelpDeskMsg": true, "ReceiveCommunityDigest": false,
         "NewPassword": null, "OldPassword": null, "NewPasswordConfirm": null,
@@ -183,75 +203,91 @@ pub(crate) fn me(account: &Account, now: Now) -> Value {
 
 /// A login token shaped like a JWT. Its last part is [`PORTAL_TOKEN_MARK`] and the account's id,
 /// so that a test can look for it anywhere.
-fn portal_token(account: &Account, now: Now) -> String {
+fn portal_token(account: &Account, now: RequestTime) -> String {
     let header = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
-    format!("{header}.{:x}.{PORTAL_TOKEN_MARK}{}", unix(now.wall), account.id)
+    format!("{header}.{:x}.{PORTAL_TOKEN_MARK}{}", unix_seconds(now.wall), account.id)
 }
 
 /// Begins the signature of every one-time login token the simulator hands out.
 pub const PORTAL_TOKEN_MARK: &str = "simulated-portal-token-";
 
-fn validate(state: &mut State, request: &Request, now: Now) -> Answer {
+fn validate(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    now: RequestTime,
+) -> SimulatedResponse {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let given = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default();
     let account = state.account(given("Email")).filter(|a| a.password == given("Password"));
     match account {
         Some(account) => {
             let user = me(account, now);
-            Answer::json(200, &envelope(200, "User was successfully validated.", user, true))
+            SimulatedResponse::json(
+                200,
+                &envelope(200, "User was successfully validated.", user, true),
+            )
         }
         None => {
             let message = "The email address or password you entered is not valid.";
-            Answer::json(500, &envelope(500, message, Value::Null, false))
+            SimulatedResponse::json(500, &envelope(500, message, Value::Null, false))
         }
     }
 }
 
-fn one_time_token(state: &State, request: &Request, account: &Account, now: Now) -> Answer {
+fn one_time_token(
+    state: &SimulatorState,
+    request: &ReceivedRequest,
+    account: &Account,
+    now: RequestTime,
+) -> SimulatedResponse {
     if request.method != "POST" {
-        return Answer::empty(405).header("Allow", "POST");
+        return SimulatedResponse::empty(405).with_header("Allow", "POST");
     }
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let email = body.get("Email").and_then(Value::as_str).unwrap_or(&account.email);
     match state.account(email) {
         Some(account) => {
             let token = portal_token(account, now);
-            Answer::json(200, &json!({"WasSuccessful": true, "Value": token}))
+            SimulatedResponse::json(200, &json!({"WasSuccessful": true, "Value": token}))
         }
-        None => Answer::empty(404),
+        None => SimulatedResponse::empty(404),
     }
 }
 
-fn impersonation(state: &State, id: u64, now: Now) -> Answer {
+fn impersonation(state: &SimulatorState, id: u64, now: RequestTime) -> SimulatedResponse {
     match state.accounts.iter().find(|account| account.id == id) {
         Some(account) => {
             let token = portal_token(account, now);
-            Answer::json(200, &envelope(200, "Token was successfully created.", token.into(), true))
+            SimulatedResponse::json(
+                200,
+                &envelope(200, "Token was successfully created.", token.into(), true),
+            )
         }
-        None => Answer::empty(404),
+        None => SimulatedResponse::empty(404),
     }
 }
 
 /// Says exactly what arrived.
-fn echo(request: &Request) -> Answer {
+fn echo(request: &ReceivedRequest) -> SimulatedResponse {
     let body = json!({
         "method": request.method, "target": request.target, "version": request.version,
         "authority": request.head.authority, "headers": request.head.headers,
         "body_length": request.body_length, "body_crc32": request.crc32, "body": String::from_utf8_lossy(&request.body),
     });
-    Answer::json(200, &body)
+    SimulatedResponse::json(200, &body)
 }
 
 /// `?bytes=N` of the pattern; `?chunked=1` without a length; `?rate=N` bytes per second.
-fn download(request: &Request) -> Answer {
+fn download(request: &ReceivedRequest) -> SimulatedResponse {
     let query = path::pairs(path::split(&request.target).1);
     let number = |name| path::value(&query, name).and_then(|value| value.parse::<u64>().ok());
     let name = path::value(&query, "downloadFileName").unwrap_or("download.bin");
-    let mut answer = Answer::with_body(200, Some("application/octet-stream"), bytes::Bytes::new())
-        .header("Content-Disposition", format!("attachment; filename=\"{name}\""));
-    answer.body = Body::Pattern(number("bytes").unwrap_or(64 * 1024));
+    let mut answer =
+        SimulatedResponse::with_body(200, Some("application/octet-stream"), bytes::Bytes::new())
+            .with_header("Content-Disposition", format!("attachment; filename=\"{name}\""));
+    answer.body = ResponseBody::Pattern(number("bytes").unwrap_or(64 * 1024));
     if path::value(&query, "chunked").is_some_and(|value| value != "0") {
-        answer.delivery.framing = answer::Framing::Chunked;
+        answer.delivery.framing = response::Framing::Chunked;
     }
     if let Some(rate) = number("rate").filter(|rate| *rate > 0) {
         // Twenty pieces a second look like a stream and keep the timer coarse.

@@ -14,15 +14,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::answer::Reply;
 use crate::exchange::Exchange;
+use crate::http1::{AfterResponse, Http1Stream};
 use crate::http2;
-use crate::knobs::Accept;
-use crate::state::Shared;
-use crate::wire::{Then, Wire};
+use crate::response::Outcome;
+use crate::settings::AcceptMode;
+use crate::state::SharedState;
 
 /// Serves one address for ever, closing and reopening the listener when told to.
-pub(crate) async fn listen(shared: Arc<Shared>, tls: Arc<ServerConfig>, first: TcpListener) {
+pub(crate) async fn listen(shared: Arc<SharedState>, tls: Arc<ServerConfig>, first: TcpListener) {
     let Ok(address) = first.local_addr() else { return };
     let mut wanted = shared.listening.subscribe();
     let mut open = first;
@@ -56,16 +56,16 @@ async fn bind_again(address: SocketAddr) -> TcpListener {
 }
 
 /// Counts a connection as open for as long as it lives.
-struct Open(Arc<Shared>);
+struct OpenConnection(Arc<SharedState>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.change(|state| state.view.connections.open -= 1);
     }
 }
 
 async fn connection(
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     tls: Arc<ServerConfig>,
     mut stream: TcpStream,
     _: SocketAddr,
@@ -75,19 +75,19 @@ async fn connection(
         state.view.connections.open += 1;
         (state.view.connections.accepted, state.knobs.transport.accept)
     });
-    let _open = Open(Arc::clone(&shared));
+    let _open = OpenConnection(Arc::clone(&shared));
     match accept {
-        Accept::Serve => {}
-        Accept::Close => return,
-        Accept::Reset => {
+        AcceptMode::Serve => {}
+        AcceptMode::Close => return,
+        AcceptMode::Reset => {
             let _ = stream.set_zero_linger();
             return;
         }
-        Accept::Stall => {
-            let mut wire = Wire::new(stream);
-            return wire.closed().await;
+        AcceptMode::Stall => {
+            let mut wire = Http1Stream::new(stream);
+            return wire.drain().await;
         }
-        Accept::Nonsense => {
+        AcceptMode::Nonsense => {
             let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await;
             return;
         }
@@ -99,7 +99,7 @@ async fn connection(
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let reset = Arc::new(AtomicBool::new(false));
-    let lane = Lane { stream, reset: Arc::clone(&reset) };
+    let lane = TrackedStream { stream, reset: Arc::clone(&reset) };
     if is_http2 {
         http2::serve(&shared, lane, &reset, number).await;
     } else {
@@ -108,9 +108,9 @@ async fn connection(
 }
 
 /// Serves HTTP/1.1 until one side has had enough.
-async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
+async fn serve(shared: &Arc<SharedState>, lane: TrackedStream, number: u64) {
     let reset = Arc::clone(&lane.reset);
-    let mut wire = Wire::new(lane);
+    let mut wire = Http1Stream::new(lane);
     let mut sweep = shared.sweep.subscribe();
     let mut served = 0_u32;
     loop {
@@ -122,18 +122,18 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
             }
         };
         let head = tokio::select! {
-            head = wire.head() => head,
+            head = wire.read_head() => head,
             () = patience => break,
             _ = sweep.changed() => break,
         };
         let Ok(Some(head)) = head else { break };
         let exchange = Exchange::begin(shared, &head, number);
-        let unread = exchange.unread(&head);
+        let unread = exchange.respond_before_body(&head);
         let body_is_left = unread.is_some();
         let reply = match unread {
             Some(reply) => reply,
             None => {
-                let Ok(intake) = wire.body(&head).await else {
+                let Ok(intake) = wire.read_body(&head).await else {
                     exchange.abandon();
                     break;
                 };
@@ -141,7 +141,7 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
                 tokio::select! {
                     reply = reply.as_mut() => reply,
                     // As on a real server, a request once read is carried out.
-                    () = wire.left() => {
+                    () = wire.wait_for_disconnect() => {
                         exchange.client_left();
                         reply.await
                     }
@@ -149,16 +149,16 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
             }
         };
         served += 1;
-        let answered = matches!(reply, Reply::Answer(_));
+        let answered = matches!(reply, Outcome::Answer(_));
         let then = match reply {
-            Reply::Answer(mut answer) => {
+            Outcome::Answer(mut answer) => {
                 let (last, announce) = shared.read(|state| {
                     let transport = &state.knobs.transport;
                     let limit = transport.requests_per_connection;
                     (limit.is_some_and(|limit| served >= limit), transport.announce_close)
                 });
                 if last && announce {
-                    answer = answer.header("Connection", "close");
+                    answer = answer.with_header("Connection", "close");
                 }
                 answer.delivery.close_after |= last;
                 match wire.send(&head, answer).await {
@@ -168,40 +168,40 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
                     }
                     Err(_) => {
                         exchange.abandon();
-                        Then::Close
+                        AfterResponse::Close
                     }
                 }
             }
-            Reply::Raw(bytes) => {
-                let _ = wire.raw(&bytes).await;
+            Outcome::Raw(bytes) => {
+                let _ = wire.write_raw(&bytes).await;
                 exchange.abandon();
-                Then::Close
+                AfterResponse::Close
             }
-            Reply::Close => {
+            Outcome::Close => {
                 exchange.abandon();
-                Then::Close
+                AfterResponse::Close
             }
-            Reply::Reset => {
+            Outcome::Reset => {
                 exchange.abandon();
-                Then::Reset
+                AfterResponse::Reset
             }
-            Reply::Hang => {
-                wire.closed().await;
+            Outcome::Hang => {
+                wire.drain().await;
                 exchange.abandon();
-                Then::Close
+                AfterResponse::Close
             }
         };
         match then {
-            Then::KeepAlive if head.asks_to_close() => break,
-            Then::KeepAlive => {}
+            AfterResponse::KeepAlive if head.asks_to_close() => break,
+            AfterResponse::KeepAlive => {}
             // Closing with unread bytes would be a reset, and the answer could be lost to it.
-            Then::Close if body_is_left && answered => {
+            AfterResponse::Close if body_is_left && answered => {
                 wire.shutdown().await;
-                let _ = tokio::time::timeout(LINGER, wire.closed()).await;
+                let _ = tokio::time::timeout(LINGER_TIMEOUT, wire.drain()).await;
                 return;
             }
-            Then::Close => break,
-            Then::Reset => {
+            AfterResponse::Close => break,
+            AfterResponse::Reset => {
                 reset.store(true, Ordering::Relaxed);
                 return;
             }
@@ -211,15 +211,15 @@ async fn serve(shared: &Arc<Shared>, lane: Lane, number: u64) {
 }
 
 /// Longest time the rest of an unread request is drained, in real time.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A TLS connection that can end in a TCP reset.
-pub(crate) struct Lane {
+pub(crate) struct TrackedStream {
     stream: TlsStream<TcpStream>,
     reset: Arc<AtomicBool>,
 }
 
-impl Drop for Lane {
+impl Drop for TrackedStream {
     fn drop(&mut self) {
         if self.reset.load(Ordering::Relaxed) {
             let _ = self.stream.get_ref().0.set_zero_linger();
@@ -227,7 +227,7 @@ impl Drop for Lane {
     }
 }
 
-impl AsyncRead for Lane {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -237,7 +237,7 @@ impl AsyncRead for Lane {
     }
 }
 
-impl AsyncWrite for Lane {
+impl AsyncWrite for TrackedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 use crate::account::Account;
 use crate::builder::Builder;
 use crate::fault::Fault;
-use crate::knobs::Knobs;
-use crate::log::{Connections, Seen, TokenCall, View, Write};
-use crate::state::{Hold, Route, Shared, Stage};
+use crate::recorder::{ConnectionCounts, ExecutedWrite, RecordedRequest, Recording, TokenCall};
+use crate::settings::Settings;
+use crate::state::{Hold, HoldStage, Route, SharedState};
 use crate::{clock, totp};
 
 /// A running simulator. Dropping it stops it.
@@ -29,7 +29,7 @@ use crate::{clock, totp};
 /// # Ok::<(), nexudus_simulator::StartError>(())
 /// ```
 pub struct Simulator {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedState>,
     pub(crate) address: SocketAddr,
     pub(crate) control: Option<SocketAddr>,
     pub(crate) ca_pem: String,
@@ -100,12 +100,12 @@ impl Simulator {
     }
 
     /// Turns knobs; requests judged from now on see the change.
-    pub fn set(&self, turn: impl FnOnce(&mut Knobs)) {
+    pub fn set(&self, turn: impl FnOnce(&mut Settings)) {
         self.shared.change(|state| turn(&mut state.knobs));
     }
 
     /// Returns the knobs as they are, faults with what is left of them.
-    pub fn knobs(&self) -> Knobs {
+    pub fn settings(&self) -> Settings {
         self.shared.read(|state| state.knobs.clone())
     }
 
@@ -127,7 +127,7 @@ impl Simulator {
 
     /// Returns the simulator's wall clock in Unix seconds.
     pub fn unix_time(&self) -> u64 {
-        clock::unix(self.shared.clock.wall())
+        clock::unix_seconds(self.shared.clock.wall())
     }
 
     /// Kills every access token.
@@ -159,7 +159,7 @@ impl Simulator {
     }
 
     /// Changes a password, which also kills the account's tokens unless
-    /// [`revoke_on_password_change`](crate::TokenKnobs::revoke_on_password_change) is off.
+    /// [`revoke_on_password_change`](crate::TokenSettings::revoke_on_password_change) is off.
     pub fn change_password(&self, email: &str, new: &str) -> bool {
         let found = self.change_account(email, |account| account.password = new.to_owned());
         self.shared.change(|state| {
@@ -177,8 +177,8 @@ impl Simulator {
     }
 
     /// Returns every request so far, oldest first.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.read(|state| state.view.seen.iter().cloned().collect())
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.shared.read(|state| state.view.requests.iter().cloned().collect())
     }
 
     /// Returns every call of `/api/token`.
@@ -192,17 +192,17 @@ impl Simulator {
     }
 
     /// Returns every write that was carried out, whether or not its answer arrived.
-    pub fn executed_writes(&self) -> Vec<Write> {
+    pub fn executed_writes(&self) -> Vec<ExecutedWrite> {
         self.shared.read(|state| state.view.writes.clone())
     }
 
     /// Returns the connections so far.
-    pub fn connections(&self) -> Connections {
+    pub fn connections(&self) -> ConnectionCounts {
         self.shared.read(|state| state.view.connections)
     }
 
     /// Forgets all that was recorded: requests, token calls, writes, the concurrency mark.
-    pub fn clear_seen(&self) {
+    pub fn clear_recording(&self) {
         self.shared.change(|state| state.view.clear());
     }
 
@@ -230,16 +230,16 @@ impl Simulator {
     /// What happens meanwhile (a revoked token, a knob) is seen by them.
     #[must_use = "requests wait only while the guard lives"]
     pub fn hold(&self, route: Route) -> HoldGuard {
-        self.hold_at(route, Stage::Before)
+        self.hold_at(route, HoldStage::Before)
     }
 
     /// Lets matching requests take effect, and their answers wait until the guard goes.
     #[must_use = "answers wait only while the guard lives"]
-    pub fn hold_answers(&self, route: Route) -> HoldGuard {
-        self.hold_at(route, Stage::After)
+    pub fn hold_responses(&self, route: Route) -> HoldGuard {
+        self.hold_at(route, HoldStage::After)
     }
 
-    fn hold_at(&self, route: Route, stage: Stage) -> HoldGuard {
+    fn hold_at(&self, route: Route, stage: HoldStage) -> HoldGuard {
         let id = self.shared.change(|state| {
             state.last_id += 1;
             state.holds.push(Hold { id: state.last_id, route, stage });
@@ -256,18 +256,22 @@ impl Simulator {
     /// Closes the port: new connections are refused. Open ones stay. Returns when it is so.
     pub fn stop_listening(&self) {
         self.shared.listening.send_replace(false);
-        self.shared.wait(PATIENCE, |state| state.listeners == 0);
+        self.shared.wait(WAIT_TIMEOUT, |state| state.listeners == 0);
     }
 
     /// Opens the same port again. Returns when it is so.
     pub fn resume_listening(&self) {
         self.shared.listening.send_replace(true);
-        self.shared.wait(PATIENCE, |state| state.listeners == state.all_listeners);
+        self.shared.wait(WAIT_TIMEOUT, |state| state.listeners == state.all_listeners);
     }
 
     /// Blocks until what was recorded satisfies the condition; returns whether it did in time.
     /// Wakes at every event, never by polling.
-    pub fn wait_until(&self, mut condition: impl FnMut(&View) -> bool, timeout: Duration) -> bool {
+    pub fn wait_until(
+        &self,
+        mut condition: impl FnMut(&Recording) -> bool,
+        timeout: Duration,
+    ) -> bool {
         self.shared.wait(timeout, |state| condition(&state.view))
     }
 
@@ -275,7 +279,7 @@ impl Simulator {
     /// runtime has paused its clock.
     pub fn wait_until_async<'a>(
         &'a self,
-        mut condition: impl FnMut(&View) -> bool + Send + 'a,
+        mut condition: impl FnMut(&Recording) -> bool + Send + 'a,
         timeout: Duration,
     ) -> impl Future<Output = bool> + Send + 'a {
         let mut changes = self.shared.changes();
@@ -296,11 +300,11 @@ impl Simulator {
 }
 
 /// Longest time the listeners may take to open or close, in real time.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Holds requests while it lives.
 pub struct HoldGuard {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     id: u64,
 }
 

@@ -8,24 +8,24 @@ use tokio::sync::watch;
 use crate::account::Account;
 use crate::clock::Clock;
 use crate::data::Store;
-use crate::dice::Dice;
-use crate::issue::Logins;
-use crate::knobs::Knobs;
 use crate::lock;
-use crate::log::{Seen, View};
+use crate::recorder::{RecordedRequest, Recording};
+use crate::rng::Rng;
+use crate::settings::Settings;
 use crate::throttle::Throttle;
-use crate::tokens::TokenBook;
+use crate::token_endpoint::FailedLogins;
+use crate::tokens::TokenStore;
 
 /// What requests read and change.
-pub(crate) struct State {
-    pub(crate) knobs: Knobs,
+pub(crate) struct SimulatorState {
+    pub(crate) knobs: Settings,
     pub(crate) accounts: Vec<Account>,
-    pub(crate) tokens: TokenBook,
-    pub(crate) logins: Logins,
+    pub(crate) tokens: TokenStore,
+    pub(crate) logins: FailedLogins,
     pub(crate) throttle: Throttle,
     pub(crate) store: Store,
-    pub(crate) dice: Dice,
-    pub(crate) view: View,
+    pub(crate) dice: Rng,
+    pub(crate) view: Recording,
     pub(crate) holds: Vec<Hold>,
     pub(crate) origin: String,
     /// Listeners open now.
@@ -40,7 +40,7 @@ pub(crate) struct State {
 pub(crate) struct Hold {
     pub(crate) id: u64,
     pub(crate) route: Route,
-    pub(crate) stage: Stage,
+    pub(crate) stage: HoldStage,
 }
 
 /// The requests a hold stops.
@@ -58,7 +58,7 @@ pub enum Route {
 
 /// When a held request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum HoldStage {
     /// Received, not yet judged.
     Before,
     /// Carried out, not yet answered.
@@ -79,25 +79,25 @@ impl Route {
 
 /// The time, on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
+pub(crate) struct RequestTime {
     pub(crate) time: Duration,
     pub(crate) wall: SystemTime,
 }
 
-impl State {
+impl SimulatorState {
     pub(crate) fn account(&self, email: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.goes_by(email))
     }
 
     /// Writes down whom a request is made as.
-    pub(crate) fn speaks_for(&mut self, id: u64, email: &str) {
+    pub(crate) fn record_account(&mut self, id: u64, email: &str) {
         if let Some(seen) = self.view.find(id) {
             seen.account = Some(email.to_owned());
         }
     }
 
     /// Writes down why a request fared as it did.
-    pub(crate) fn note(&mut self, id: u64, note: &str) {
+    pub(crate) fn record_note(&mut self, id: u64, note: &str) {
         if let Some(seen) = self.view.find(id) {
             seen.note = Some(note.to_owned());
         }
@@ -105,23 +105,23 @@ impl State {
 }
 
 /// Called with every request once it is answered.
-pub(crate) type Witness = Box<dyn Fn(&Seen) + Send + Sync>;
+pub(crate) type Observer = Box<dyn Fn(&RecordedRequest) + Send + Sync>;
 
 /// The state, its clock, and the bell that rings at every change.
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     pub(crate) clock: Clock,
-    pub(crate) witness: Option<Witness>,
+    pub(crate) witness: Option<Observer>,
     /// Whether the listeners should be open.
     pub(crate) listening: watch::Sender<bool>,
     /// Rings to close idle connections.
     pub(crate) sweep: watch::Sender<u64>,
-    state: Mutex<State>,
+    state: Mutex<SimulatorState>,
     changed: Condvar,
     changes: watch::Sender<u64>,
 }
 
-impl Shared {
-    pub(crate) fn new(clock: Clock, witness: Option<Witness>, state: State) -> Self {
+impl SharedState {
+    pub(crate) fn new(clock: Clock, witness: Option<Observer>, state: SimulatorState) -> Self {
         Self {
             clock,
             witness,
@@ -133,17 +133,17 @@ impl Shared {
         }
     }
 
-    pub(crate) fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> RequestTime {
         let time = self.clock.now();
-        Now { time, wall: self.clock.wall_at(time) }
+        RequestTime { time, wall: self.clock.wall_at(time) }
     }
 
-    pub(crate) fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&SimulatorState) -> R) -> R {
         look(&lock(&self.state))
     }
 
     /// Changes the state and wakes whoever waits for a change.
-    pub(crate) fn change<R>(&self, edit: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn change<R>(&self, edit: impl FnOnce(&mut SimulatorState) -> R) -> R {
         let result = edit(&mut lock(&self.state));
         self.changed.notify_all();
         self.changes.send_modify(|count| *count += 1);
@@ -156,7 +156,11 @@ impl Shared {
     }
 
     /// Blocks until the condition holds; returns whether it did in time.
-    pub(crate) fn wait(&self, timeout: Duration, mut holds: impl FnMut(&State) -> bool) -> bool {
+    pub(crate) fn wait(
+        &self,
+        timeout: Duration,
+        mut holds: impl FnMut(&SimulatorState) -> bool,
+    ) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = lock(&self.state);
         while !holds(&state) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::span;
+use crate::duration_serde;
 
 /// How the simulator throttles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ThrottleKnobs {
+pub struct ThrottleSettings {
     /// The limits, all of which apply (B9). Default none.
     pub windows: Vec<Window>,
     /// Requests to throttle whatever the windows say; counts down. Default 0.
@@ -18,7 +18,7 @@ pub struct ThrottleKnobs {
     /// Path prefix to which `next` applies. Default all.
     pub next_path: String,
     /// `Retry-After` of requests throttled by `next`. Default 1 s.
-    #[serde(with = "span")]
+    #[serde(with = "duration_serde")]
     pub next_wait: Duration,
     /// 409, as documented, or 429 (B6). Default 409.
     pub status: u16,
@@ -30,7 +30,7 @@ pub struct ThrottleKnobs {
     pub token_calls: bool,
 }
 
-impl Default for ThrottleKnobs {
+impl Default for ThrottleSettings {
     fn default() -> Self {
         Self {
             windows: Vec::new(),
@@ -52,14 +52,14 @@ pub struct Window {
     /// Requests let through.
     pub limit: u32,
     /// Length of the window.
-    #[serde(with = "span")]
+    #[serde(with = "duration_serde")]
     pub per: Duration,
     /// Which requests count. Default all.
     #[serde(default)]
     pub scope: Scope,
     /// What is counted apart (B8). Default nothing: one window for everybody.
     #[serde(default)]
-    pub key: Key,
+    pub key: CounterKey,
 }
 
 /// The requests a window counts.
@@ -78,7 +78,7 @@ pub enum Scope {
 /// What gets a window of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Key {
+pub enum CounterKey {
     /// One window for everybody.
     #[default]
     Global,
@@ -104,7 +104,7 @@ pub enum RetryAfter {
 }
 
 /// What the throttle looks at.
-pub(crate) struct Asked<'a> {
+pub(crate) struct ThrottledRequest<'a> {
     pub(crate) write: bool,
     pub(crate) path: &'a str,
     pub(crate) token: &'a str,
@@ -121,8 +121,8 @@ impl Throttle {
     /// window.
     pub(crate) fn admit(
         &mut self,
-        knobs: &mut ThrottleKnobs,
-        asked: &Asked<'_>,
+        knobs: &mut ThrottleSettings,
+        asked: &ThrottledRequest<'_>,
         now: Duration,
     ) -> Result<(), Duration> {
         if knobs.next > 0 && crate::path::starts_with(asked.path, &knobs.next_path) {
@@ -140,9 +140,9 @@ impl Throttle {
                 continue;
             }
             let key = match window.key {
-                Key::Global => String::new(),
-                Key::Path => asked.path.to_ascii_lowercase(),
-                Key::Token => asked.token.to_owned(),
+                CounterKey::Global => String::new(),
+                CounterKey::Path => asked.path.to_ascii_lowercase(),
+                CounterKey::Token => asked.token.to_owned(),
             };
             let passed = self.passed.entry((index, key.clone())).or_default();
             while passed.front().is_some_and(|time| *time + window.per <= now) {
@@ -165,17 +165,19 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    fn knobs(windows: Vec<Window>) -> ThrottleKnobs {
-        ThrottleKnobs { windows, ..ThrottleKnobs::default() }
+    fn knobs(windows: Vec<Window>) -> ThrottleSettings {
+        ThrottleSettings { windows, ..ThrottleSettings::default() }
     }
 
     fn window(limit: u32, seconds: u64) -> Window {
         let per = Duration::from_secs(seconds);
-        Window { limit, per, scope: Scope::All, key: Key::Global }
+        Window { limit, per, scope: Scope::All, key: CounterKey::Global }
     }
 
-    const READ: Asked<'_> = Asked { write: false, path: "/api/a", token: "t" };
-    const WRITE: Asked<'_> = Asked { write: true, path: "/api/b", token: "t" };
+    const READ: ThrottledRequest<'_> =
+        ThrottledRequest { write: false, path: "/api/a", token: "t" };
+    const WRITE: ThrottledRequest<'_> =
+        ThrottledRequest { write: true, path: "/api/b", token: "t" };
 
     #[test]
     fn a_full_window_says_how_long_to_wait() {
@@ -194,7 +196,7 @@ mod tests {
     fn scopes_and_keys_count_apart() {
         let mut throttle = Throttle::default();
         let reads = Window { scope: Scope::Reads, ..window(1, 10) };
-        let paths = Window { key: Key::Path, ..window(2, 10) };
+        let paths = Window { key: CounterKey::Path, ..window(2, 10) };
         let mut knobs = knobs(vec![reads, paths]);
         let now = Duration::ZERO;
 
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn the_next_requests_can_be_throttled_by_order() {
         let mut throttle = Throttle::default();
-        let mut knobs = ThrottleKnobs { next: 1, ..ThrottleKnobs::default() };
+        let mut knobs = ThrottleSettings { next: 1, ..ThrottleSettings::default() };
 
         assert_eq!(throttle.admit(&mut knobs, &READ, Duration::ZERO), Err(Duration::from_secs(1)));
         assert_eq!(throttle.admit(&mut knobs, &READ, Duration::ZERO), Ok(()));

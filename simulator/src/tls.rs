@@ -55,7 +55,7 @@ pub enum TlsError {
     Config(#[from] rustls::Error),
 }
 
-pub(crate) fn make(
+pub(crate) fn make_certificate(
     certificate: Certificate,
     alpn: Alpn,
     extra_names: &[String],

@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::dice::Dice;
-use crate::knobs::TokenKnobs;
+use crate::rng::Rng;
+use crate::settings::TokenSettings;
 
 /// Every token issued and not yet forgotten.
 #[derive(Debug)]
-pub(crate) struct TokenBook {
-    access: HashMap<String, Access>,
-    refresh: Vec<Refresh>,
-    dice: Dice,
+pub(crate) struct TokenStore {
+    access: HashMap<String, AccessToken>,
+    refresh: Vec<RefreshToken>,
+    dice: Rng,
     issued: u64,
 }
 
 /// Whom a pair is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Holder {
+pub(crate) struct TokenOwner {
     /// E-mail, lower case.
     pub(crate) account: String,
     pub(crate) client_id: String,
@@ -25,16 +25,16 @@ pub(crate) struct Holder {
 }
 
 #[derive(Clone, Debug)]
-struct Access {
-    holder: Holder,
+struct AccessToken {
+    holder: TokenOwner,
     expires: Duration,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Refresh {
+pub(crate) struct RefreshToken {
     pub(crate) id: u64,
     pub(crate) token: String,
-    pub(crate) holder: Holder,
+    pub(crate) holder: TokenOwner,
     pub(crate) expires: Duration,
     chain_began: Duration,
     spent: Option<Duration>,
@@ -42,14 +42,14 @@ pub(crate) struct Refresh {
 
 /// A new access token and, unless rotation is off, a new refresh token.
 #[derive(Clone, Debug)]
-pub(crate) struct Pair {
+pub(crate) struct IssuedPair {
     pub(crate) access: String,
     pub(crate) refresh: Option<String>,
 }
 
 /// Why a refresh token was refused. To the client all of them are `invalid_grant`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum GrantError {
     NoClientId,
     WrongClientId,
     Unknown,
@@ -57,8 +57,8 @@ pub(crate) enum Refused {
     Expired,
 }
 
-impl Refused {
-    pub(crate) fn words(self) -> &'static str {
+impl GrantError {
+    pub(crate) fn message(self) -> &'static str {
         match self {
             Self::NoClientId => "refresh without the client_id header",
             Self::WrongClientId => "refresh with another client_id than at issuance",
@@ -69,20 +69,25 @@ impl Refused {
     }
 }
 
-impl TokenBook {
+impl TokenStore {
     pub(crate) fn new() -> Self {
-        Self { access: HashMap::new(), refresh: Vec::new(), dice: Dice::fresh(), issued: 0 }
+        Self { access: HashMap::new(), refresh: Vec::new(), dice: Rng::from_entropy(), issued: 0 }
     }
 
     /// Issues a pair for a password. The client id's older refresh token dies.
-    pub(crate) fn log_in(&mut self, holder: &Holder, knobs: &TokenKnobs, now: Duration) -> Pair {
+    pub(crate) fn log_in(
+        &mut self,
+        holder: &TokenOwner,
+        knobs: &TokenSettings,
+        now: Duration,
+    ) -> IssuedPair {
         self.forget_expired(now);
         if knobs.revoke_access_on_login {
             self.access.retain(|_, access| !access.holder.is_client_of(holder));
         }
         self.refresh.retain(|refresh| !refresh.holder.is_client_of(holder));
         let refresh = Some(self.add_refresh(holder, now, knobs));
-        Pair { access: self.add_access(holder, knobs, now), refresh }
+        IssuedPair { access: self.add_access(holder, knobs, now), refresh }
     }
 
     /// Issues a pair for a refresh token, which is then spent.
@@ -91,26 +96,27 @@ impl TokenBook {
         token: &str,
         client_id: Option<&str>,
         host: &str,
-        knobs: &TokenKnobs,
+        knobs: &TokenSettings,
         now: Duration,
-    ) -> Result<(Holder, Pair), Refused> {
+    ) -> Result<(TokenOwner, IssuedPair), GrantError> {
         if client_id.is_none() && knobs.refresh_needs_client_id {
-            return Err(Refused::NoClientId);
+            return Err(GrantError::NoClientId);
         }
-        let index = self.refresh.iter().position(|r| r.token == token).ok_or(Refused::Unknown)?;
+        let index =
+            self.refresh.iter().position(|r| r.token == token).ok_or(GrantError::Unknown)?;
         let found = self.refresh[index].clone();
         let presented = client_id.unwrap_or(&found.holder.account);
         if !found.holder.is_called(presented) {
-            return Err(Refused::WrongClientId);
+            return Err(GrantError::WrongClientId);
         }
         if now >= found.expires {
-            return Err(Refused::Expired);
+            return Err(GrantError::Expired);
         }
         if found.spent.is_some_and(|at| now >= at + knobs.rotation_grace) {
-            return Err(Refused::Spent);
+            return Err(GrantError::Spent);
         }
         self.forget_expired(now);
-        let holder = Holder { host: host.to_owned(), ..found.holder };
+        let holder = TokenOwner { host: host.to_owned(), ..found.holder };
         if knobs.revoke_access_on_refresh {
             self.access.retain(|_, access| !access.holder.is_client_of(&holder));
         }
@@ -124,7 +130,7 @@ impl TokenBook {
             let began = if knobs.sliding_refresh { now } else { found.chain_began };
             self.add_refresh(&holder, began, knobs)
         });
-        Ok((holder.clone(), Pair { access: self.add_access(&holder, knobs, now), refresh }))
+        Ok((holder.clone(), IssuedPair { access: self.add_access(&holder, knobs, now), refresh }))
     }
 
     /// Returns the account an access token speaks for.
@@ -159,7 +165,7 @@ impl TokenBook {
     }
 
     /// Returns the refresh tokens that would be accepted.
-    pub(crate) fn live_refresh(&self, now: Duration) -> impl Iterator<Item = &Refresh> {
+    pub(crate) fn live_refresh(&self, now: Duration) -> impl Iterator<Item = &RefreshToken> {
         self.refresh.iter().filter(move |r| r.spent.is_none() && now < r.expires)
     }
 
@@ -167,18 +173,23 @@ impl TokenBook {
         self.access.iter().filter(move |(_, a)| now < a.expires).map(|(token, _)| token.as_str())
     }
 
-    fn add_access(&mut self, holder: &Holder, knobs: &TokenKnobs, now: Duration) -> String {
+    fn add_access(&mut self, holder: &TokenOwner, knobs: &TokenSettings, now: Duration) -> String {
         let prefix = "simulated-access-";
-        let token = format!("{prefix}{}", self.dice.hex(ACCESS_LENGTH - prefix.len()));
-        let access = Access { holder: holder.clone(), expires: now + knobs.access_life };
+        let token = format!("{prefix}{}", self.dice.hex(ACCESS_TOKEN_LENGTH - prefix.len()));
+        let access = AccessToken { holder: holder.clone(), expires: now + knobs.access_life };
         self.access.insert(token.clone(), access);
         token
     }
 
-    fn add_refresh(&mut self, holder: &Holder, began: Duration, knobs: &TokenKnobs) -> String {
+    fn add_refresh(
+        &mut self,
+        holder: &TokenOwner,
+        began: Duration,
+        knobs: &TokenSettings,
+    ) -> String {
         self.issued += 1;
-        let token = self.dice.hex(REFRESH_LENGTH);
-        self.refresh.push(Refresh {
+        let token = self.dice.hex(REFRESH_TOKEN_LENGTH);
+        self.refresh.push(RefreshToken {
             id: 1_400_900_000 + self.issued,
             token: token.clone(),
             holder: holder.clone(),
@@ -197,7 +208,7 @@ impl TokenBook {
     }
 }
 
-impl Holder {
+impl TokenOwner {
     fn is_client_of(&self, other: &Self) -> bool {
         self.account == other.account && self.is_called(&other.client_id)
     }
@@ -211,7 +222,7 @@ impl Holder {
 }
 
 /// Length of an access token in characters, as seen live.
-const ACCESS_LENGTH: usize = 432;
+const ACCESS_TOKEN_LENGTH: usize = 432;
 
 /// Length of a refresh token in hex digits, as seen live.
-const REFRESH_LENGTH: usize = 32;
+const REFRESH_TOKEN_LENGTH: usize = 32;

@@ -20,11 +20,11 @@ use tokio::net::TcpStream as UnixStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::wire::{Event, Problem};
+use super::api::{Event, Problem};
 
 /// A daemon that answers.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct AdminClient {
     socket: PathBuf,
 }
 
@@ -51,16 +51,16 @@ pub enum Error {
     },
     /// The daemon ended while it was asked.
     #[error("the daemon has ended")]
-    Ended(#[source] Option<hyper::Error>),
+    ConnectionClosed(#[source] Option<hyper::Error>),
     /// The daemon refused.
     #[error("{}", .0.detail)]
-    Refused(Box<Problem>),
+    Problem(Box<Problem>),
     /// The answer is not of this version.
     #[error("the daemon's answer was not understood: it is of another version")]
-    Foreign,
+    VersionMismatch,
 }
 
-impl Client {
+impl AdminClient {
     /// Finds the first of these sockets that a daemon answers on.
     ///
     /// # Errors
@@ -83,51 +83,59 @@ impl Client {
     ///
     /// [`Error`] says it.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.ask(Method::GET, path).await
+        self.request(Method::GET, path).await
     }
 
     /// Asks for an act and waits for its effect.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] with the reason.
+    /// [`Error::Problem`] with the reason.
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.ask(Method::POST, path).await
+        self.request(Method::POST, path).await
     }
 
     /// Starts to listen to events of these kinds, such as `ready,session`.
     ///
     /// # Errors
     ///
-    /// As [`Client::get`].
-    pub async fn events(&self, kinds: &str) -> Result<Events, Error> {
+    /// As [`AdminClient::get`].
+    pub async fn events(&self, kinds: &str) -> Result<EventStream, Error> {
         let (response, line) = self.send(Method::GET, &format!("/v1/events?kinds={kinds}")).await?;
         match response.status().is_success() {
-            true => Ok(Events { line, body: response.into_body(), read: BytesMut::new() }),
-            false => Err(Error::Foreign),
+            true => Ok(EventStream {
+                connection: line,
+                body: response.into_body(),
+                buf: BytesMut::new(),
+            }),
+            false => Err(Error::VersionMismatch),
         }
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
+    async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
         let (response, mut line) = self.send(method, path).await?;
         let status = response.status();
         let body = line.drive(response.into_body().collect()).await;
-        let body = body.map_err(|error| Error::Ended(Some(error)))?.to_bytes();
+        let body = body.map_err(|error| Error::ConnectionClosed(Some(error)))?.to_bytes();
         match status.is_success() {
-            true => serde_json::from_slice(&body).map_err(|_| Error::Foreign),
+            true => serde_json::from_slice(&body).map_err(|_| Error::VersionMismatch),
             false => match serde_json::from_slice(&body) {
-                Ok(problem) => Err(Error::Refused(Box::new(problem))),
-                Err(_) => Err(Error::Foreign),
+                Ok(problem) => Err(Error::Problem(Box::new(problem))),
+                Err(_) => Err(Error::VersionMismatch),
             },
         }
     }
 
-    async fn send(&self, method: Method, path: &str) -> Result<(Response<Incoming>, Line), Error> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(Response<Incoming>, ClientConnection), Error> {
         let stream = connect(&self.socket).await?;
-        let ended = |error| Error::Ended(Some(error));
+        let ended = |error| Error::ConnectionClosed(Some(error));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(ended)?;
-        let mut line = Line(Some(Box::pin(connection)));
+        let mut line = ClientConnection(Some(Box::pin(connection)));
         let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
         let request = request.body(Empty::new()).expect("the paths are our own");
         let response = line.drive(sender.send_request(request)).await.map_err(ended)?;
@@ -157,11 +165,11 @@ async fn connect(_: &Path) -> Result<UnixStream, Error> {
 }
 
 /// A connection that moves while its answer is waited for.
-struct Line(Option<Pin<Box<Running>>>);
+struct ClientConnection(Option<Pin<Box<HyperConnection>>>);
 
-type Running = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
+type HyperConnection = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
 
-impl Line {
+impl ClientConnection {
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| {
@@ -181,32 +189,32 @@ impl Line {
 }
 
 /// Events as they come.
-pub struct Events {
-    line: Line,
+pub struct EventStream {
+    connection: ClientConnection,
     body: Incoming,
-    read: BytesMut,
+    buf: BytesMut,
 }
 
-impl Events {
+impl EventStream {
     /// Waits for the next event; `None` when the daemon has ended.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            while let Some(block) = self.block() {
+            while let Some(block) = self.take_block() {
                 if let Some(event) = parse(&block) {
                     return Some(event);
                 }
             }
-            let frame = self.line.drive(self.body.frame()).await?.ok()?;
+            let frame = self.connection.drive(self.body.frame()).await?.ok()?;
             if let Ok(data) = frame.into_data() {
-                self.read.extend_from_slice(&data);
+                self.buf.extend_from_slice(&data);
             }
         }
     }
 
     /// Takes what stands before the next empty line.
-    fn block(&mut self) -> Option<String> {
-        let end = self.read.windows(2).position(|pair| pair == b"\n\n")?;
-        let block = self.read.split_to(end + 2);
+    fn take_block(&mut self) -> Option<String> {
+        let end = self.buf.windows(2).position(|pair| pair == b"\n\n")?;
+        let block = self.buf.split_to(end + 2);
         String::from_utf8(block.to_vec()).ok()
     }
 }
@@ -224,7 +232,7 @@ fn parse(block: &str) -> Option<Event> {
     }
 }
 
-impl std::fmt::Debug for Events {
+impl std::fmt::Debug for EventStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Events").finish_non_exhaustive()
     }

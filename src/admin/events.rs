@@ -20,42 +20,42 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
-use super::places::{Follows, IsOperator};
-use super::wire::{Readiness, Session};
-use super::{Now, Shared, problem};
-use crate::telemetry::{Listener, News};
+use super::api::{Readiness, SessionStatus};
+use super::connection_slots::{EndlessBody, IsOperator};
+use super::{AdminContext, RuntimeState, problem_response};
+use crate::telemetry::{BroadcastItem, RequestReceiver};
 
 /// Answers with the events from now on.
 pub(super) async fn stream(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<AdminContext>>,
     Extension(IsOperator(is_operator)): Extension<IsOperator>,
     uri: Uri,
 ) -> Response<Body> {
-    let Some(kinds) = Kinds::read(uri.query()) else {
+    let Some(kinds) = EventKinds::parse(uri.query()) else {
         let detail = "kinds are ready, session and request";
-        return problem(StatusCode::BAD_REQUEST, "admin.kinds", detail);
+        return problem_response(StatusCode::BAD_REQUEST, "admin.kinds", detail);
     };
-    let Some(place) = shared.places(is_operator).follow() else {
+    let Some(place) = shared.operator_slots(is_operator).acquire_event_stream() else {
         let detail = "too many readers follow the events";
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "daemon.overloaded", detail);
+        return problem_response(StatusCode::SERVICE_UNAVAILABLE, "daemon.overloaded", detail);
     };
-    let events = Events::new(shared, kinds, place);
+    let events = EventSource::new(shared, kinds, place);
     let mut response = Response::new(Body::new(Unfold::new(events)));
     let kind = HeaderValue::from_static("text/event-stream");
     response.headers_mut().insert(CONTENT_TYPE, kind);
-    response.extensions_mut().insert(Follows);
+    response.extensions_mut().insert(EndlessBody);
     response
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kinds {
+struct EventKinds {
     ready: bool,
     session: bool,
     request: bool,
 }
 
-impl Kinds {
-    fn read(query: Option<&str>) -> Option<Self> {
+impl EventKinds {
+    fn parse(query: Option<&str>) -> Option<Self> {
         let pairs = query.into_iter().flat_map(|query| query.split('&'));
         let Some(chosen) = pairs.filter_map(|pair| pair.strip_prefix("kinds=")).next_back() else {
             return Some(Self { ready: true, session: true, request: true });
@@ -74,76 +74,76 @@ impl Kinds {
 }
 
 /// One reader's events.
-struct Events {
-    shared: Arc<Shared>,
-    kinds: Kinds,
-    changes: watch::Receiver<u64>,
-    now: watch::Receiver<Now>,
-    requests: Option<Listener>,
+struct EventSource {
+    shared: Arc<AdminContext>,
+    kinds: EventKinds,
+    session_changes: watch::Receiver<u64>,
+    runtime: watch::Receiver<RuntimeState>,
+    requests: Option<RequestReceiver>,
     readiness: Option<Readiness>,
-    session: Option<Session>,
-    told: VecDeque<Bytes>,
+    session: Option<SessionStatus>,
+    pending: VecDeque<Bytes>,
     quiet_since: Instant,
     _place: OwnedSemaphorePermit,
 }
 
-impl Events {
-    fn new(shared: Arc<Shared>, kinds: Kinds, place: OwnedSemaphorePermit) -> Self {
+impl EventSource {
+    fn new(shared: Arc<AdminContext>, kinds: EventKinds, place: OwnedSemaphorePermit) -> Self {
         // Everything is subscribed to before the first look, so that nothing falls in between.
         let mut events = Self {
             kinds,
-            changes: shared.session.subscribe(),
-            now: shared.now.clone(),
-            requests: kinds.request.then(|| shared.record.feed.listen()),
+            session_changes: shared.session.subscribe(),
+            runtime: shared.runtime.clone(),
+            requests: kinds.request.then(|| shared.telemetry.requests.subscribe()),
             readiness: None,
             session: None,
-            told: VecDeque::new(),
+            pending: VecDeque::new(),
             quiet_since: Instant::now(),
             _place: place,
             shared,
         };
-        events.now.mark_unchanged();
-        events.look();
+        events.runtime.mark_unchanged();
+        events.detect_changes();
         events
     }
 
     /// Waits for the next event; `None` when the daemon ends.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.told.pop_front() {
+            if let Some(event) = self.pending.pop_front() {
                 self.quiet_since = Instant::now();
                 return Some(event);
             }
             let silence = self.quiet_since + KEEP_ALIVE;
             tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
-                changed = self.now.changed() => changed.ok()?,
+                changed = self.session_changes.changed() => changed.ok()?,
+                changed = self.runtime.changed() => changed.ok()?,
                 news = next(&mut self.requests) => match news {
-                    News::Request(request) => self.tell("request", &*request),
-                    News::Lost(count) => self.tell("lost", &count),
-                    News::End => return None,
+                    BroadcastItem::Request(request) => self.enqueue("request", &*request),
+                    BroadcastItem::Lagged(count) => self.enqueue("lost", &count),
+                    BroadcastItem::Closed => return None,
                 },
                 // A token expires without anybody saying so.
-                () = tokio::time::sleep(LOOK_AGAIN), if self.kinds.ready => {}
-                () = tokio::time::sleep_until(silence) => self.told.push_back(ALIVE),
+                () = tokio::time::sleep(READINESS_POLL_INTERVAL), if self.kinds.ready => {}
+                () = tokio::time::sleep_until(silence) => self.pending.push_back(ALIVE),
             }
-            self.look();
+            self.detect_changes();
         }
     }
 
     /// Tells what has changed since the last look.
-    fn look(&mut self) {
+    fn detect_changes(&mut self) {
         if self.kinds.ready {
-            let phase = self.now.borrow().phase;
+            let phase = self.runtime.borrow().lifecycle;
             let readiness = self.shared.readiness(phase);
             if self.readiness.as_ref() != Some(&readiness) {
-                self.tell("ready", &readiness);
+                self.enqueue("ready", &readiness);
                 self.readiness = Some(readiness);
             }
         }
         if self.kinds.session {
-            let session = self.shared.session_now();
-            let settled = Session {
+            let session = self.shared.session_status();
+            let settled = SessionStatus {
                 age_s: None,
                 expires_in_s: None,
                 renews_in_s: None,
@@ -151,22 +151,22 @@ impl Events {
                 ..session.clone()
             };
             if self.session.as_ref() != Some(&settled) {
-                self.tell("session", &session);
+                self.enqueue("session", &session);
                 self.session = Some(settled);
             }
         }
     }
 
-    fn tell(&mut self, name: &str, value: &impl Serialize) {
+    fn enqueue(&mut self, name: &str, value: &impl Serialize) {
         // JSON on one line, as server-sent events want it.
         let data = serde_json::to_string(value).unwrap_or_default();
-        self.told.push_back(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
+        self.pending.push_back(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
     }
 }
 
-async fn next(listener: &mut Option<Listener>) -> News {
+async fn next(listener: &mut Option<RequestReceiver>) -> BroadcastItem {
     match listener {
-        Some(listener) => listener.next().await,
+        Some(listener) => listener.recv().await,
         None => std::future::pending().await,
     }
 }
@@ -174,14 +174,14 @@ async fn next(listener: &mut Option<Listener>) -> News {
 /// A body made of a function that waits for the next part.
 struct Unfold(Pin<Box<dyn Future<Output = Step> + Send>>);
 
-type Step = Option<(Bytes, Events)>;
+type Step = Option<(Bytes, EventSource)>;
 
 impl Unfold {
-    fn new(events: Events) -> Self {
+    fn new(events: EventSource) -> Self {
         Self(Box::pin(Self::step(events)))
     }
 
-    async fn step(mut events: Events) -> Step {
+    async fn step(mut events: EventSource) -> Step {
         let event = events.next().await?;
         Some((event, events))
     }
@@ -207,7 +207,7 @@ impl http_body::Body for Unfold {
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How often readiness is looked at without being told of a change.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const READINESS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
 
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn kinds_are_chosen_by_name() {
-        let kinds = |query| Kinds::read(query).map(|it| (it.ready, it.session, it.request));
+        let kinds = |query| EventKinds::parse(query).map(|it| (it.ready, it.session, it.request));
 
         assert_eq!(kinds(None), Some((true, true, true)));
         assert_eq!(kinds(Some("kinds=ready,request")), Some((true, false, true)));

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::wire::{Phase, Readiness, Reason};
+use super::api::{Lifecycle, Readiness, Reason};
 use crate::session::{Error, Session};
 
 /// Asks the data path whether it still runs.
 #[derive(Clone, Debug)]
-pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
+pub struct Heartbeat(mpsc::Sender<oneshot::Sender<()>>);
 
-/// The data path's end of a [`Pulse`].
+/// The data path's end of a [`Heartbeat`].
 #[derive(Debug)]
-pub struct Heart(mpsc::Receiver<oneshot::Sender<()>>);
+pub struct HeartbeatResponder(mpsc::Receiver<oneshot::Sender<()>>);
 
-impl Pulse {
+impl Heartbeat {
     /// Makes the two ends.
-    pub fn new() -> (Self, Heart) {
+    pub fn new() -> (Self, HeartbeatResponder) {
         let (ask, asked) = mpsc::channel(1);
-        (Self(ask), Heart(asked))
+        (Self(ask), HeartbeatResponder(asked))
     }
 
     /// Says whether the data path answers within `limit`. Costs nothing between two calls.
-    pub async fn beats(&self, limit: Duration) -> bool {
+    pub async fn responds_within(&self, limit: Duration) -> bool {
         let ask = async {
             let (answer, answered) = oneshot::channel();
             self.0.send(answer).await.is_ok() && answered.await.is_ok()
@@ -32,9 +32,9 @@ impl Pulse {
     }
 }
 
-impl Heart {
+impl HeartbeatResponder {
     /// Answers until nobody can ask any more.
-    pub async fn beat(mut self) {
+    pub async fn run(mut self) {
         while let Some(answer) = self.0.recv().await {
             // Whoever asked may have lost patience.
             let _ = answer.send(());
@@ -43,9 +43,9 @@ impl Heart {
 }
 
 /// Says whether a request could be served now, and why not.
-pub fn readiness(session: &Session, phase: Phase) -> Readiness {
+pub fn readiness(session: &Session, phase: Lifecycle) -> Readiness {
     let mut reasons = vec![];
-    if phase == Phase::Draining {
+    if phase == Lifecycle::Draining {
         reasons.push(Reason {
             code: "daemon.draining".to_owned(),
             sentence: "the daemon is stopping".to_owned(),
@@ -67,7 +67,7 @@ fn reason(error: &Error) -> Reason {
 }
 
 /// How long a data path may take to answer before it counts as stuck.
-pub const STUCK: Duration = Duration::from_secs(2);
+pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -75,15 +75,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_data_path_that_does_not_run_has_no_pulse() {
-        let (pulse, heart) = Pulse::new();
-        let beating = tokio::spawn(heart.beat());
-        assert!(pulse.beats(STUCK).await);
+        let (pulse, heart) = Heartbeat::new();
+        let beating = tokio::spawn(heart.run());
+        assert!(pulse.responds_within(LIVENESS_TIMEOUT).await);
 
         beating.abort();
         let _ = beating.await;
 
-        assert!(!pulse.beats(STUCK).await);
-        let (stuck, _heart) = Pulse::new();
-        assert!(!stuck.beats(Duration::from_millis(10)).await);
+        assert!(!pulse.responds_within(LIVENESS_TIMEOUT).await);
+        let (stuck, _heart) = Heartbeat::new();
+        assert!(!stuck.responds_within(Duration::from_millis(10)).await);
     }
 }

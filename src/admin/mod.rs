@@ -4,18 +4,18 @@
 //! less to read and nothing to ask for, behind the shield against web pages that the API has too.
 //! Nothing changes state on GET.
 
+pub mod api;
 pub mod client;
-pub mod wire;
-pub mod words;
+pub mod format;
 
+mod access;
 mod commands;
+mod connection_slots;
 mod events;
 mod health;
 mod metrics;
 mod origin;
-mod places;
 mod problem;
-mod shield;
 mod status;
 
 use std::collections::BTreeMap;
@@ -38,36 +38,36 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tower::ServiceExt as _;
 
-pub use self::health::{Heart, Pulse, STUCK, readiness};
-use self::places::{Follows, IsOperator, Places};
-use self::problem::problem;
-pub use self::shield::Shield;
-use self::wire::{Phase, Problem, Reloaded, Stopping};
+pub use self::access::AccessControl;
+use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
+use self::connection_slots::{ConnectionSlots, EndlessBody, IsOperator};
+pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, readiness};
+use self::problem::problem_response;
 use crate::clients::Clients;
-use crate::config::in_profile;
+use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
-use crate::listen::{Counter, Peer, SandboxIo, Stream, sandbox};
+use crate::listen::{InFlightCounter, Peer, SandboxIo, Stream, insert_sandbox_headers};
 use crate::session::Session;
-use crate::telemetry::Record;
+use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 
 /// The control surface. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    shared: Arc<Shared>,
-    everything: Router,
-    read_only: Router,
+    shared: Arc<AdminContext>,
+    control_router: Router,
+    readonly_router: Router,
 }
 
 /// What never changes while the daemon runs.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct ServerInfo {
     /// The profile.
     pub profile: String,
     /// Since when it runs.
     pub started: Instant,
     /// Where it listens.
-    pub listening: wire::Listening,
+    pub listening: api::Listening,
     /// Where requests go.
     pub upstream: String,
     /// By which proxy, without its password.
@@ -80,9 +80,9 @@ pub struct Facts {
 
 /// What changes.
 #[derive(Clone, Debug)]
-pub struct Now {
+pub struct RuntimeState {
     /// What the daemon is doing.
-    pub phase: Phase,
+    pub lifecycle: Lifecycle,
     /// The keys that decide what is let through.
     pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that were changed by a reload and take a restart.
@@ -91,13 +91,13 @@ pub struct Now {
 
 /// What only the daemon as a whole can do.
 #[derive(Debug)]
-pub enum Order {
+pub enum DaemonCommand {
     /// Drain and end.
-    Stop(Reply<Stopping>),
+    Stop(Reply<StopResult>),
     /// The same, where another daemon is to have the place: only a `run` gives it.
-    Yield(Reply<Stopping>),
+    HandOver(Reply<StopResult>),
     /// Read the configuration again.
-    Reload(Reply<Reloaded>),
+    Reload(Reply<ReloadResult>),
 }
 
 /// How an order is answered.
@@ -105,7 +105,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
 
 /// What the surface looks at.
 #[derive(Debug)]
-pub struct Sources {
+pub struct AdminState {
     /// The token.
     pub session: Session,
     /// Where the login is read.
@@ -117,54 +117,54 @@ pub struct Sources {
     /// The named clients.
     pub clients: Clients,
     /// What requests leave behind.
-    pub record: Arc<Record>,
+    pub telemetry: Arc<Telemetry>,
     /// How many are being answered.
-    pub in_flight: Counter,
+    pub in_flight: InFlightCounter,
     /// What the daemon is doing.
-    pub now: watch::Receiver<Now>,
+    pub runtime: watch::Receiver<RuntimeState>,
     /// Whether the data path runs.
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     /// Where the daemon takes orders.
-    pub orders: mpsc::Sender<Order>,
+    pub commands: mpsc::Sender<DaemonCommand>,
     /// Who may call.
-    pub shield: Shield,
+    pub access: AccessControl,
 }
 
 #[derive(Debug)]
-struct Shared {
-    facts: Facts,
-    sources: Sources,
-    places: Places,
+struct AdminContext {
+    server: ServerInfo,
+    state: AdminState,
+    operator_slots: ConnectionSlots,
     /// Whoever may do nothing here, or only read, takes no place of those who may act.
-    places_for_others: Places,
+    readonly_slots: ConnectionSlots,
 }
 
-impl std::ops::Deref for Shared {
-    type Target = Sources;
+impl std::ops::Deref for AdminContext {
+    type Target = AdminState;
 
-    fn deref(&self) -> &Sources {
-        &self.sources
+    fn deref(&self) -> &AdminState {
+        &self.state
     }
 }
 
-impl Shared {
-    fn places(&self, is_operator: bool) -> &Places {
-        if is_operator { &self.places } else { &self.places_for_others }
+impl AdminContext {
+    fn operator_slots(&self, is_operator: bool) -> &ConnectionSlots {
+        if is_operator { &self.operator_slots } else { &self.readonly_slots }
     }
 
-    fn now(&self) -> Now {
-        self.now.borrow().clone()
+    fn runtime_state(&self) -> RuntimeState {
+        self.runtime.borrow().clone()
     }
 
-    fn readiness(&self, phase: Phase) -> wire::Readiness {
+    fn readiness(&self, phase: Lifecycle) -> api::Readiness {
         let mut readiness = readiness(&self.session, phase);
         readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
         readiness
     }
 
     /// Returns what is so of the session.
-    fn session_now(&self) -> wire::Session {
-        let mut session = status::session(&self.session.view());
+    fn session_status(&self) -> api::SessionStatus {
+        let mut session = status::session(&self.session.status());
         let hints = session.error.iter_mut().map(|trouble| &mut trouble.hint);
         hints.chain(&mut session.advice).for_each(|hint| *hint = self.in_profile(hint));
         session
@@ -172,24 +172,26 @@ impl Shared {
 
     /// Returns the same with what the sources of the login hold now: nobody else sees this process's
     /// environment.
-    async fn session_and_sources(&self) -> wire::Session {
-        let mut session = self.session_now();
+    async fn session_status_with_sources(&self) -> api::SessionStatus {
+        let mut session = self.session_status();
         session.sources =
-            self.credentials.beside_keychain().iter().map(ToString::to_string).collect();
-        session.halves = self.credentials.halves().iter().map(ToString::to_string).collect();
+            self.credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
+        session.halves =
+            self.credentials.incomplete_sources().iter().map(ToString::to_string).collect();
         if session.resumed {
-            let standing = tokio::time::timeout(LOOKED, self.credentials.standing()).await;
+            let standing =
+                tokio::time::timeout(CREDENTIALS_TIMEOUT, self.credentials.active_source()).await;
             session.source = standing.ok().flatten().map(|origin| origin.to_string());
         }
         session
     }
 
     fn in_profile(&self, hint: &str) -> String {
-        in_profile(hint, &self.facts.profile)
+        with_profile_flag(hint, &self.server.profile)
     }
 
     /// Answers with what is wrong.
-    fn refuse(&self, mut problem: Problem) -> Response<Body> {
+    fn problem_response(&self, mut problem: Problem) -> Response<Body> {
         let flaws = problem.problems.iter_mut().filter_map(|flaw| flaw.hint.as_mut());
         flaws.chain(&mut problem.hint).for_each(|hint| *hint = self.in_profile(hint));
         problem::render(&problem)
@@ -198,9 +200,14 @@ impl Shared {
 
 impl Admin {
     /// Makes the surface; nothing is served before [`Admin::serve`].
-    pub fn new(facts: Facts, sources: Sources) -> Self {
-        let (places, places_for_others) = (Places::new(), Places::new());
-        let shared = Arc::new(Shared { facts, sources, places, places_for_others });
+    pub fn new(facts: ServerInfo, sources: AdminState) -> Self {
+        let (places, places_for_others) = (ConnectionSlots::new(), ConnectionSlots::new());
+        let shared = Arc::new(AdminContext {
+            server: facts,
+            state: sources,
+            operator_slots: places,
+            readonly_slots: places_for_others,
+        });
         let read_only = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -211,36 +218,38 @@ impl Admin {
             .route("/v1/status", get(status))
             .route("/v1/upstream", get(origin::upstream))
             .route("/v1/stop", post(commands::stop))
-            .route("/v1/yield", post(commands::give_way))
+            .route("/v1/handover", post(commands::hand_over))
             .route("/v1/reload", post(commands::reload))
             .route("/v1/refresh", post(commands::refresh))
             .route("/v1/login", post(commands::login))
             .route("/v1/forget", post(commands::forget))
             .route("/v1/lock", post(commands::lock))
             .route("/v1/unlock", post(commands::unlock));
-        let finish = |router: Router<Arc<Shared>>| {
+        let finish = |router: Router<Arc<AdminContext>>| {
             router
-                .fallback(async || problem(StatusCode::NOT_FOUND, "admin.path", "no such path"))
+                .fallback(async || {
+                    problem_response(StatusCode::NOT_FOUND, "admin.path", "no such path")
+                })
                 .method_not_allowed_fallback(async || {
                     let detail = "this path takes another method";
-                    problem(StatusCode::METHOD_NOT_ALLOWED, "admin.method", detail)
+                    problem_response(StatusCode::METHOD_NOT_ALLOWED, "admin.method", detail)
                 })
                 .with_state(shared.clone())
         };
-        Self { read_only: finish(read_only), everything: finish(everything), shared }
+        Self { readonly_router: finish(read_only), control_router: finish(everything), shared }
     }
 
     /// Serves one connection to its end: everything over a unix socket, reading over TCP.
     pub async fn serve(self, stream: Stream, peer: Peer) {
-        let shield = &self.shared.shield;
+        let shield = &self.shared.access;
         let is_operator = shield.is_operator(&peer);
-        let place = &self.shared.places(is_operator).take();
+        let place = &self.shared.operator_slots(is_operator).acquire();
         let (router, is_tcp) = match &peer {
-            Peer::Unix { .. } => (self.everything, false),
-            Peer::Tcp { .. } => (self.read_only, true),
+            Peer::Unix { .. } => (self.control_router, false),
+            Peer::Tcp { .. } => (self.readonly_router, true),
         };
         let answer = tower::service_fn(|mut request: Request<Incoming>| {
-            place.ask();
+            place.mark_busy();
             request.extensions_mut().insert(IsOperator(is_operator));
             let admitted = shield.check(&request, &peer, is_tcp);
             let router = router.clone();
@@ -249,18 +258,18 @@ impl Admin {
                     Ok(()) => router.oneshot(request).await?,
                     Err(refusal) => refusal.into_response(),
                 };
-                if response.extensions().get::<Follows>().is_none() {
-                    place.wait();
+                if response.extensions().get::<EndlessBody>().is_none() {
+                    place.mark_idle();
                 }
                 let headers = response.headers_mut();
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                sandbox(headers);
+                insert_sandbox_headers(headers);
                 Ok::<_, Infallible>(response)
             }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
+            .header_read_timeout(HEADER_READ_TIMEOUT)
             .max_header_size(8 << 10)
             .serve_connection(
                 TokioIo::new(SandboxIo::new(stream)),
@@ -280,10 +289,10 @@ impl Admin {
     }
 }
 
-async fn healthz(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    match shared.pulse.beats(STUCK).await {
+async fn healthz(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
+    match shared.heartbeat.responds_within(LIVENESS_TIMEOUT).await {
         true => json(StatusCode::OK, &serde_json::json!({ "alive": true })),
-        false => problem(
+        false => problem_response(
             StatusCode::SERVICE_UNAVAILABLE,
             "daemon.stuck",
             "the data path does not answer",
@@ -291,8 +300,8 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Response<Body> {
     }
 }
 
-async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let readiness = shared.readiness(shared.now().phase);
+async fn readyz(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
+    let readiness = shared.readiness(shared.runtime_state().lifecycle);
     let status = match readiness.ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
@@ -300,21 +309,21 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response<Body> {
     json(status, &readiness)
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response<Body> {
+async fn metrics(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
     let mut response = Response::new(Body::from(metrics::metrics(&shared)));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    let session = shared.session_and_sources().await;
-    json(StatusCode::OK, &wire::Status { session, ..status::status(&shared) })
+async fn status(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
+    let session = shared.session_status_with_sources().await;
+    json(StatusCode::OK, &api::Status { session, ..status::status(&shared) })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let Ok(mut text) = serde_json::to_vec(value) else {
-        return problem(
+        return problem_response(
             StatusCode::INTERNAL_SERVER_ERROR,
             "daemon.internal",
             "the answer could not be written",
@@ -329,7 +338,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 }
 
 /// Longest look into the keychain, for a status that does not depend on it.
-const LOOKED: Duration = Duration::from_secs(1);
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time for a request head, and without any request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);

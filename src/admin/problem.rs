@@ -4,8 +4,8 @@ use axum::body::Body;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::Shared;
-use super::wire::{Flaw, Problem};
+use super::AdminContext;
+use super::api::{ErrorDetail, Problem};
 use crate::session;
 
 impl Problem {
@@ -23,23 +23,26 @@ impl Problem {
     }
 
     /// Adds the way out.
-    pub fn hint(self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
     /// Adds what is wrong in particular.
-    pub fn because(self, problems: Vec<Flaw>) -> Self {
+    pub fn with_details(self, problems: Vec<ErrorDetail>) -> Self {
         Self { problems, ..self }
     }
 }
 
 /// Answers with a problem.
-pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
+pub(super) fn problem_response(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
     render(&Problem::new(status, code, detail))
 }
 
 /// Answers with the reason why there is no token.
-pub(super) fn session(error: &session::Error, shared: &Shared) -> Response<Body> {
+pub(super) fn session_error_response(
+    error: &session::Error,
+    shared: &AdminContext,
+) -> Response<Body> {
     let status = match error {
         session::Error::Locked => StatusCode::LOCKED,
         session::Error::NotLoggedIn(_)
@@ -52,8 +55,8 @@ pub(super) fn session(error: &session::Error, shared: &Shared) -> Response<Body>
         | session::Error::NextCode { .. }
         | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let problem = Problem::new(status, error.code(), error.to_string()).hint(error.hint());
-    let mut response = shared.refuse(problem);
+    let problem = Problem::new(status, error.code(), error.to_string()).with_hint(error.hint());
+    let mut response = shared.problem_response(problem);
     if let Some(after) = error.retry_after() {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

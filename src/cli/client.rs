@@ -6,27 +6,27 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::running::in_effect;
-use super::{Failure, Globals, Print, limits};
-use crate::clients::{self, Clients, Limits, View};
+use super::daemon_client::load_effective_config;
+use super::{CliError, GlobalArgs, Printer, client_limits};
+use crate::clients::{self, ClientPolicy, ClientStatus, Clients};
 use crate::clock::Clock;
-use crate::config::{Anonymous, Config, Rule, in_profile, write_pace};
+use crate::config::{AnonymousAccess, Config, Rule, format_rate, with_profile_flag};
 
 /// What `client` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct ClientArgs {
     #[command(subcommand)]
-    act: Act,
+    action: ClientAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Act {
+enum ClientAction {
     /// Make a key for one tool and print it, once
     Add {
         /// What to call it, in logs and in `client list`
         name: String,
         #[command(flatten)]
-        limits: limits::Flags,
+        limits: client_limits::LimitArgs,
     },
     /// Show every client, its limits and what it has used of them
     List,
@@ -38,33 +38,42 @@ enum Act {
 }
 
 /// Runs one of them.
-pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    match options.act {
-        Act::Add { name, limits } => add(&name, limits, globals, print),
-        Act::List => list(globals, print),
-        Act::Revoke { name } => revoke(&name, globals, print),
+pub(super) fn run(
+    options: ClientArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    match options.action {
+        ClientAction::Add { name, limits } => add(&name, limits, globals, print),
+        ClientAction::List => list(globals, print),
+        ClientAction::Revoke { name } => revoke(&name, globals, print),
     }
 }
 
-fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Result<(), Failure> {
+fn add(
+    name: &str,
+    flags: client_limits::LimitArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
     // What the daemon lets through is known to it alone, where one runs.
-    let (config, _) = in_effect(&loaded)?;
-    limits::check(&limits, &config, print)?;
-    let (expires, gone_round) = (limits.expires, gone_round(&limits, &config));
+    let (config, _) = load_effective_config(&loaded)?;
+    client_limits::check_rules(&limits, &config, print)?;
+    let (expires, gone_round) = (limits.expires, bypass_note(&limits, &config));
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
     // The one place where a key is shown, and the only time.
     match globals.json {
         true => print.json(&json!({
             "name": name,
             "key": key.expose(),
-            "expires": expires.map(written),
+            "expires": expires.map(format_time),
         }))?,
         false => print.line(key.expose())?,
     }
     if !globals.quiet {
-        print.note(&keyless(&config));
+        print.note(&anonymous_access_note(&config));
         if let Some(said) = gone_round {
             print.note(&said);
         }
@@ -73,28 +82,28 @@ fn add(name: &str, flags: limits::Flags, globals: &Globals, print: Print) -> Res
 }
 
 /// Says what a limited key does not keep anybody from.
-fn keyless(config: &Config) -> String {
+fn anonymous_access_note(config: &Config) -> String {
     if config.listen.expose {
         return "Callers without a key are refused: listen.expose is set.".to_owned();
     }
     match config.policy.anonymous {
-        Anonymous::Full => {
+        AnonymousAccess::Full => {
             "Callers without a key may still do everything; policy.anonymous = \"read-only\" or \
              \"none\" changes that."
         }
-        Anonymous::ReadOnly => "Callers without a key may still read everything.",
-        Anonymous::None => "Callers without a key are refused.",
+        AnonymousAccess::ReadOnly => "Callers without a key may still read everything.",
+        AnonymousAccess::None => "Callers without a key are refused.",
     }
     .to_owned()
 }
 
 /// Says what limits are worth on one machine, if there are any.
-fn gone_round(limits: &Limits, config: &Config) -> Option<String> {
-    if *limits == Limits::default() {
+fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
+    if *limits == ClientPolicy::default() {
         return None;
     }
     // Where callers without a key may do no more, leaving it out is no way round.
-    let (leave_out, set_none) = match limits::wider_without_key(limits, config) {
+    let (leave_out, set_none) = match client_limits::access_without_key(limits, config) {
         Some(_) => ("leave the key out, or ", ", where policy.anonymous = \"none\""),
         None => ("", ""),
     };
@@ -105,18 +114,18 @@ fn gone_round(limits: &Limits, config: &Config) -> Option<String> {
     ))
 }
 
-fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
+fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let directory = paths.profile_state();
     // Whatever is wrong with the file is told here; the view below only says that something is.
     clients::list(&directory)?;
-    let views = Clients::new(&directory, Clock::system()).view().unwrap_or_default();
+    let views = Clients::new(&directory, Clock::system()).statuses().unwrap_or_default();
     if globals.json {
-        return print.json(&views.iter().map(shown).collect());
+        return print.json(&views.iter().map(client_json).collect());
     }
     let head = ["NAME", "MAY", "EXPIRES", "RATE", "USED"].map(str::to_owned);
     let rows = views.iter().map(|view| {
-        let View { name, limits, counted, .. } = view;
+        let ClientStatus { name, limits, counted, .. } = view;
         let used = limits.max_requests.map(|most| match counted {
             Some(used) => format!("{used} of {most}"),
             None => format!("unknown of {most}"),
@@ -124,8 +133,8 @@ fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
         [
             name.clone(),
             limits.to_string(),
-            limits.expires.map_or_else(|| "never".to_owned(), |at| expiry(view, at)),
-            limits.rate.map_or_else(|| "-".to_owned(), write_pace),
+            limits.expires.map_or_else(|| "never".to_owned(), |at| format_expiry(view, at)),
+            limits.rate.map_or_else(|| "-".to_owned(), format_rate),
             used.unwrap_or_else(|| "-".to_owned()),
         ]
     });
@@ -133,39 +142,39 @@ fn list(globals: &Globals, print: Print) -> Result<(), Failure> {
     match views.is_empty() {
         true => {
             let said = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
-            print.note(&in_profile(said, &paths.profile));
+            print.note(&with_profile_flag(said, &paths.profile));
             Ok(())
         }
         false => print.table(&rows, ""),
     }
 }
 
-fn expiry(view: &View, at: SystemTime) -> String {
-    match view.is_over {
+fn format_expiry(view: &ClientStatus, at: SystemTime) -> String {
+    match view.is_expired {
         true => "expired".to_owned(),
-        false => written(at),
+        false => format_time(at),
     }
 }
 
-fn shown(view: &View) -> serde_json::Value {
+fn client_json(view: &ClientStatus) -> serde_json::Value {
     let texts =
-        |rules: &[Rule]| rules.iter().map(Rule::text).map(str::to_owned).collect::<Vec<_>>();
-    let View { name, limits, is_over, created, counted, .. } = view;
+        |rules: &[Rule]| rules.iter().map(Rule::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let ClientStatus { name, limits, is_expired: is_over, created, counted, .. } = view;
     json!({
         "name": name,
-        "created": written(*created),
+        "created": format_time(*created),
         "read_only": limits.read_only,
         "allow": texts(&limits.allow),
         "deny": texts(&limits.deny),
-        "expires": limits.expires.map(written),
+        "expires": limits.expires.map(format_time),
         "expired": is_over,
-        "rate": limits.rate.map(write_pace),
+        "rate": limits.rate.map(format_rate),
         "max_requests": limits.max_requests,
         "used": counted,
     })
 }
 
-fn revoke(name: &str, globals: &Globals, print: Print) -> Result<(), Failure> {
+fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let directory = globals.sources(vec![]).paths()?.profile_state();
     clients::revoke(&directory, name)?;
     match globals.json {
@@ -175,6 +184,6 @@ fn revoke(name: &str, globals: &Globals, print: Print) -> Result<(), Failure> {
 }
 
 /// Writes a time as RFC 3339 wants it.
-fn written(time: SystemTime) -> String {
+fn format_time(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }

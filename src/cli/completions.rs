@@ -6,28 +6,28 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Code, Failure, Line, Print};
+use super::{Cli, CliError, ExitCode, Printer};
 
 /// What `completions` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct CompletionsArgs {
     /// The shell
     shell: Shell,
 }
 
 /// Prints the completions.
-pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
+pub(super) fn run(options: &CompletionsArgs, print: Printer) -> Result<(), CliError> {
     let mut text = vec![];
-    clap_complete::generate(options.shell, &mut Line::command(), "nexudus-proxy", &mut text);
+    clap_complete::generate(options.shell, &mut Cli::command(), "nexudus-proxy", &mut text);
     print.raw(&text)
 }
 
 /// Prints the manual page: one for all commands, so that there is one to install.
-pub(super) fn man(print: Print) -> Result<(), Failure> {
+pub(super) fn man(print: Printer) -> Result<(), CliError> {
     let mut text = vec![];
-    let mut command = Line::command();
+    let mut command = Cli::command();
     command.build();
-    page(&command, &mut text).map_err(Failure::Output)?;
+    page(&command, &mut text).map_err(CliError::Output)?;
     print.raw(&text)
 }
 
@@ -42,7 +42,7 @@ fn page(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
         section(command, text)?;
     }
     writeln!(text, ".SH \"EXIT STATUS\"")?;
-    for code in Code::ALL {
+    for code in ExitCode::ALL {
         writeln!(text, ".TP\n{}\n{}", i32::from(code), code.meaning())?;
     }
     writeln!(text, ".SH FILES\n.TP\n~/.config/nexudus\\-proxy/config.toml")?;

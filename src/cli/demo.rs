@@ -9,17 +9,17 @@ use std::time::Duration;
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use super::flags::duration;
-use super::{Failure, Print, serve};
+use super::{CliError, Printer, serve};
 use crate::clock::Clock;
-use crate::config::{Config, Format, Origin, Paths, Store};
+use crate::config::{Config, LogFormat, Origin, Paths, SessionStore};
 use crate::credentials::{Credentials, Login};
-use crate::daemon::{self, Daemon, Setting, life, process};
+use crate::daemon::{self, Daemon, Deps, process, run_loop};
 use crate::listen;
 use crate::secret::Secret;
 
 /// What `demo` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct DemoArgs {
     /// How long a token lives; short enough to see two renewals in a minute
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = token_life)]
     token_life: Duration,
@@ -36,55 +36,55 @@ fn token_life(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Runs both until Ctrl-C.
-pub(super) fn run(options: &Options, print: Print) -> Result<(), Failure> {
+pub(super) fn run(options: &DemoArgs, print: Printer) -> Result<(), CliError> {
     let home = tempfile::Builder::new().prefix("nexudus-proxy-demo-").tempdir();
-    let home = home.map_err(Failure::Runtime)?;
+    let home = home.map_err(CliError::Runtime)?;
     let simulator = Simulator::builder()
         .account(Account::new(DEMO_EMAIL, DEMO_PASSWORD))
         .set(|knobs| knobs.token.access_life = options.token_life)
         .start()
-        .map_err(Failure::Simulator)?;
+        .map_err(CliError::Simulator)?;
     let ca_file = home.path().join("simulator-ca.pem");
-    simulator.write_ca(&ca_file).map_err(Failure::Runtime)?;
+    simulator.write_ca(&ca_file).map_err(CliError::Runtime)?;
 
     let mut config = Config::default();
     config.upstream.origin = Origin::new("localhost", simulator.address().port());
     config.upstream.ca_file = Some(ca_file);
-    config.session.store = Store::Memory;
+    config.session.store = SessionStore::Memory;
     config.log.level = "debug".to_owned();
-    config.log.format = Format::Human;
+    config.log.format = LogFormat::Human;
     let _log = serve::start_log(&config.log, print)?;
     process::harden();
 
-    let paths = Paths::below(home.path());
-    serve::control()?.block_on(async {
-        let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
+    let paths = Paths::rooted_at(home.path());
+    serve::control_runtime()?.block_on(async {
+        let mut signals = process::Signals::new().map_err(CliError::Runtime)?;
         let daemon = start(&mut config, &paths).await?;
         print.line(&welcome(&daemon, &simulator, options.token_life))?;
-        Ok(life::live(daemon, None, &mut signals).await?)
+        Ok(run_loop::run(daemon, None, &mut signals).await?)
     })
 }
 
 /// Starts on the usual port, or on a free one where that is taken.
 async fn start(config: &mut Config, paths: &Paths) -> Result<Daemon, daemon::Error> {
-    match Daemon::start(config, paths, setting()).await {
+    match Daemon::start(config, paths, demo_deps()).await {
         Err(daemon::Error::Listen(listen::Error::InUse { address, holder })) => {
             let holder = holder.map(|holder| holder.to_string());
             tracing::info!(%address, holder, "port in use, taking a free one");
             config.listen.tcp.iter_mut().for_each(|address| address.set_port(0));
-            Daemon::start(config, paths, setting()).await
+            Daemon::start(config, paths, demo_deps()).await
         }
         started => started,
     }
 }
 
-fn setting() -> Setting {
+fn demo_deps() -> Deps {
     let login = Login {
         email: DEMO_EMAIL.to_owned(),
         password: Secret::new(DEMO_PASSWORD),
         second_factor: None,
     };
-    Setting { clock: Clock::system(), credentials: Credentials::memory(Some(login)) }
+    Deps { clock: Clock::system(), credentials: Credentials::in_memory(Some(login)) }
 }
 
 fn welcome(daemon: &Daemon, simulator: &Simulator, token_life: Duration) -> String {

@@ -5,50 +5,50 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Entry, Given, KEYS, Kind, read_duration};
+use crate::config::{KEYS, Key, Override, ValueType, parse_duration};
 
 /// The keys that were given on the command line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Keys(Vec<Given>);
+pub(super) struct ConfigArgs(Vec<Override>);
 
-impl Keys {
+impl ConfigArgs {
     /// Returns them.
-    pub(super) fn given(self) -> Vec<Given> {
+    pub(super) fn into_overrides(self) -> Vec<Override> {
         self.0
     }
 }
 
 /// The names of a key's flags; clap wants them to live as long as the program.
 #[derive(Debug)]
-struct Names {
-    entry: &'static Entry,
+struct FlagNames {
+    entry: &'static Key,
     /// `throttle.reads`
     id: String,
     /// `throttle-reads`
     long: String,
 }
 
-impl Names {
+impl FlagNames {
     /// Returns the flag that the help shows first.
     fn flag(&'static self) -> &'static str {
         self.entry.shorthand.unwrap_or(&self.long)
     }
 }
 
-static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
-    let names = |entry: &'static Entry| Names { entry, id: entry.path(), long: entry.flag() };
+static FLAG_NAMES: LazyLock<Vec<FlagNames>> = LazyLock::new(|| {
+    let names = |entry: &'static Key| FlagNames { entry, id: entry.path(), long: entry.flag() };
     KEYS.iter().map(names).collect()
 });
 
-impl Args for Keys {
+impl Args for ConfigArgs {
     fn augment_args(command: Command) -> Command {
-        let command = NAMES
+        let command = FLAG_NAMES
             .iter()
             .filter(|names| names.entry.shorthand.is_some())
             .fold(command, |command, names| command.arg(flag(names)))
             .arg(read_only())
             .next_help_heading("Configuration");
-        NAMES
+        FLAG_NAMES
             .iter()
             .filter(|names| names.entry.shorthand.is_none())
             .fold(command, |command, names| command.arg(flag(names).hide_short_help(true)))
@@ -62,19 +62,19 @@ impl Args for Keys {
 /// The same keys for a command that is about something else: they work, and the help does not list
 /// them a second time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AlsoKeys(Keys);
+pub(super) struct ConfigOverrides(ConfigArgs);
 
-impl AlsoKeys {
+impl ConfigOverrides {
     /// Returns those that were given.
-    pub(super) fn given(self) -> Vec<Given> {
-        self.0.given()
+    pub(super) fn into_overrides(self) -> Vec<Override> {
+        self.0.into_overrides()
     }
 }
 
-impl Args for AlsoKeys {
+impl Args for ConfigOverrides {
     fn augment_args(command: Command) -> Command {
         let own: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
-        Keys::augment_args(command)
+        ConfigArgs::augment_args(command)
             .mut_args(|arg| if own.contains(arg.get_id()) { arg } else { arg.hide(true) })
             .after_help("Takes the flags of `serve` too: see `nexudus-proxy serve --help`.")
     }
@@ -84,9 +84,9 @@ impl Args for AlsoKeys {
     }
 }
 
-impl FromArgMatches for AlsoKeys {
+impl FromArgMatches for ConfigOverrides {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Keys::from_arg_matches(matches).map(Self)
+        ConfigArgs::from_arg_matches(matches).map(Self)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -95,9 +95,9 @@ impl FromArgMatches for AlsoKeys {
 }
 
 /// Returns the variable of the key that has this flag, without its dashes.
-pub(super) fn variable(flag: &str) -> Option<String> {
-    let names = NAMES.iter().find(|names| names.flag() == flag || names.long == flag)?;
-    Some(names.entry.variable())
+pub(super) fn env_variable(flag: &str) -> Option<String> {
+    let names = FLAG_NAMES.iter().find(|names| names.flag() == flag || names.long == flag)?;
+    Some(names.entry.env_variable())
 }
 
 /// The id of `--read-only`.
@@ -111,16 +111,16 @@ fn read_only() -> Arg {
         .help("Callers without a client key may only read")
 }
 
-fn flag(names: &'static Names) -> Arg {
+fn flag(names: &'static FlagNames) -> Arg {
     let entry = names.entry;
-    let help = match default(entry) {
+    let help = match format_default(entry) {
         Some(default) => format!("{} [default: {default}]", entry.doc),
         None => entry.doc.to_owned(),
     };
     let arg = Arg::new(names.id.as_str())
         .long(names.flag())
-        .value_name(entry.kind.placeholder())
-        .action(if entry.kind.is_list() { ArgAction::Append } else { ArgAction::Set });
+        .value_name(entry.value_type.placeholder())
+        .action(if entry.value_type.is_list() { ArgAction::Append } else { ArgAction::Set });
     let arg = match entry.shorthand {
         Some(_) => arg
             .alias(names.long.as_str())
@@ -128,14 +128,14 @@ fn flag(names: &'static Names) -> Arg {
             .help(help),
         None => arg.help(help),
     };
-    match entry.kind == Kind::Switch {
+    match entry.value_type == ValueType::Bool {
         true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         false => arg,
     }
 }
 
 /// Returns the default as one would type it; nothing for what is empty.
-fn default(entry: &Entry) -> Option<String> {
+fn format_default(entry: &Key) -> Option<String> {
     let typed = |value: &toml::Value| match value.as_str() {
         Some(text) => text.to_owned(),
         None => value.to_string(),
@@ -148,18 +148,22 @@ fn default(entry: &Entry) -> Option<String> {
     (!default.is_empty()).then_some(default)
 }
 
-impl FromArgMatches for Keys {
+impl FromArgMatches for ConfigArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut given: Vec<_> = NAMES
+        let mut given: Vec<_> = FLAG_NAMES
             .iter()
             .filter_map(|names| {
                 let texts = matches.get_many::<String>(&names.id)?.cloned().collect();
                 // Which of its two spellings was used is not kept.
-                Some(Given { entry: names.entry, texts, flag: format!("--{}", names.flag()) })
+                Some(Override {
+                    entry: names.entry,
+                    values: texts,
+                    flag: format!("--{}", names.flag()),
+                })
             })
             .collect();
         if matches.get_flag(READ_ONLY) {
-            given.extend(key("policy.anonymous", "read-only", "--read-only"));
+            given.extend(override_for("policy.anonymous", "read-only", "--read-only"));
         }
         Ok(Self(given))
     }
@@ -171,23 +175,23 @@ impl FromArgMatches for Keys {
 }
 
 /// Returns what `-v` and `-q` say of `log.level`.
-pub(super) fn verbosity(verbose: u8, quiet: bool) -> Option<Given> {
+pub(super) fn verbosity(verbose: u8, quiet: bool) -> Option<Override> {
     match (verbose, quiet) {
         (0, false) => None,
-        (0, true) => key("log.level", "warn", "-q"),
-        (1, _) => key("log.level", "debug", "-v"),
-        (_, _) => key("log.level", "trace", "-vv"),
+        (0, true) => override_for("log.level", "warn", "-q"),
+        (1, _) => override_for("log.level", "debug", "-v"),
+        (_, _) => override_for("log.level", "trace", "-vv"),
     }
 }
 
-fn key(path: &str, text: &str, flag: &str) -> Option<Given> {
+fn override_for(path: &str, text: &str, flag: &str) -> Option<Override> {
     let entry = KEYS.iter().find(|entry| entry.path() == path)?;
-    Some(Given { entry, texts: vec![text.to_owned()], flag: flag.to_owned() })
+    Some(Override { entry, values: vec![text.to_owned()], flag: flag.to_owned() })
 }
 
 /// Reads a duration that a command takes for itself.
 pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
-    read_duration(text).ok_or("a duration is written 500ms, 30s or 8h")
+    parse_duration(text).ok_or("a duration is written 500ms, 30s or 8h")
 }
 
 #[cfg(test)]
@@ -196,16 +200,16 @@ mod tests {
 
     #[test]
     fn every_flag_gives_its_key() {
-        for names in NAMES.iter() {
+        for names in FLAG_NAMES.iter() {
             for flag in [names.long.as_str(), names.flag()] {
-                let command = Keys::augment_args(Command::new("test"));
+                let command = ConfigArgs::augment_args(Command::new("test"));
                 let matches = command.get_matches_from(["test", &format!("--{flag}=x")]);
 
-                let given = Keys::from_arg_matches(&matches).unwrap().given();
+                let given = ConfigArgs::from_arg_matches(&matches).unwrap().into_overrides();
 
                 assert_eq!(given.len(), 1);
                 assert_eq!(given[0].entry.path(), names.id);
-                assert_eq!(given[0].texts, ["x"]);
+                assert_eq!(given[0].values, ["x"]);
             }
         }
     }

@@ -11,7 +11,7 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
         daemon::Error::AlreadyRunning { .. } => {
             "Use the daemon that runs, stop it first, or choose another --profile."
         }
-        daemon::Error::Unheard { .. } => {
+        daemon::Error::Unreachable { .. } => {
             "See `nexudus-proxy status`; give it a socket, stop it, or choose another --profile."
         }
         daemon::Error::OtherUpstream { run: Some(_), .. } => {
@@ -62,10 +62,12 @@ pub(super) fn daemon(error: &daemon::Error) -> Option<String> {
              [profile.NAME.admin] has a `listen` of its own."
         }
         daemon::Error::ListenAt { .. } => "Give `listen` in [[host]] another port.",
-        daemon::Error::Nowhere => "Set listen.tcp or listen.unix.",
+        daemon::Error::NoListeners => "Set listen.tcp or listen.unix.",
         daemon::Error::UserAgent(_) => "Use printable ASCII.",
         daemon::Error::Proxy(_) => "Write it as http://proxy.example:3128, or use none.",
-        daemon::Error::Stopped | daemon::Error::Client(_) | daemon::Error::Data(_) => return None,
+        daemon::Error::Stopped | daemon::Error::Client(_) | daemon::Error::DataPlane(_) => {
+            return None;
+        }
     };
     Some(said.to_owned())
 }
@@ -122,12 +124,12 @@ pub(super) fn clients(error: &clients::Error) -> Option<String> {
 /// Returns the way out when the daemon was not reached, or refused.
 pub(super) fn admin(error: &client::Error) -> Option<String> {
     let said = match error {
-        client::Error::NotRunning | client::Error::Ended(_) => {
+        client::Error::NotRunning | client::Error::ConnectionClosed(_) => {
             "Start it with `nexudus-proxy serve`."
         }
         client::Error::Forbidden { .. } => "Ask as the user who runs it.",
-        client::Error::Foreign => "Restart the daemon, so that both are of one version.",
-        client::Error::Unreachable { .. } | client::Error::Refused(_) => return None,
+        client::Error::VersionMismatch => "Restart the daemon, so that both are of one version.",
+        client::Error::Unreachable { .. } | client::Error::Problem(_) => return None,
     };
     Some(said.to_owned())
 }

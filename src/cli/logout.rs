@@ -3,72 +3,77 @@
 
 use serde_json::json;
 
-use super::reach::{Answered, post_or_hold};
-use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve};
-use crate::admin::wire::Session;
+use super::reach::{DaemonReply, post_or_lock};
+use super::{CliError, ExitCode, GlobalArgs, Printer, flags::ConfigOverrides, serve};
+use crate::admin::api::SessionStatus;
 use crate::clock::Clock;
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::credentials::verb;
 use crate::daemon::{self, process};
 use crate::session;
 
 /// What `logout` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct LogoutArgs {
     #[command(flatten)]
-    keys: AlsoKeys,
+    keys: ConfigOverrides,
 }
 
 /// Logs out.
-pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let keys = options.keys.given();
+pub(super) fn run(
+    options: LogoutArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let keys = options.keys.into_overrides();
     if let Some(given) = keys.iter().find(|given| given.entry.path() == "upstream.origin") {
-        return Err(Failure::Other {
+        return Err(CliError::Other {
             sentence: format!(
                 "logout clears the logins of every origin, and {} names one",
                 given.flag
             ),
-            code: Code::Usage,
+            code: ExitCode::Usage,
             hint: Some("Leave it out; the login at one origin cannot be cleared alone.".to_owned()),
         });
     }
-    let Loaded { config, paths, warnings, .. } = globals.load(keys)?;
+    let LoadedConfig { config, paths, warnings, .. } = globals.load(keys)?;
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
-    serve::control()?.block_on(async {
+    serve::control_runtime()?.block_on(async {
         let credentials = daemon::credentials(&config, &paths);
-        let others = session::logins(&paths.profile_state());
+        let others = session::origins_with_login(&paths.profile_state());
         // First the daemon: it would write its session again.
-        let daemon = post_or_hold::<Session>(&[paths.admin_socket()], &paths, "/v1/forget").await;
+        let daemon =
+            post_or_lock::<SessionStatus>(&[paths.admin_socket()], &paths, "/v1/forget").await;
         let (told, _alone) = match daemon {
-            Ok(Answered::By(session)) => (Ok(Some(session)), None),
-            Ok(Answered::Nobody(alone)) => (Ok(None), alone),
-            Ok(Answered::Nothing) => (Ok(None), None),
+            Ok(DaemonReply::Daemon(session)) => (Ok(Some(session)), None),
+            Ok(DaemonReply::NotRunning(alone)) => (Ok(None), alone),
+            Ok(DaemonReply::NoProfile) => (Ok(None), None),
             Err(error) => (Err(error), None),
         };
-        let files = session::remove(&paths.profile_state(), &Clock::system()).await;
+        let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
         let cleared = credentials.clear(&others).await;
         let mut still: Vec<_> =
-            credentials.beside_keychain().iter().map(ToString::to_string).collect();
+            credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
         if let Ok(Some(daemon)) = &told {
             let own: Vec<_> =
                 daemon.sources.iter().filter(|name| !still.contains(name)).cloned().collect();
             still.extend(own);
         }
 
-        files.map_err(|cause| Failure::Other {
+        files.map_err(|cause| CliError::Other {
             sentence: format!("could not remove the session: {cause}"),
-            code: Code::Failed,
+            code: ExitCode::Failed,
             hint: Some("Make that directory writable for this user, and log out again.".to_owned()),
         })?;
         let had_login = match cleared {
             Ok(had_login) => had_login,
-            Err(error) => match error.absence() {
+            Err(error) => match error.keychain_absence() {
                 Some(trouble) => {
                     print.warning(&format!("no keychain was looked into: {trouble}"));
                     false
                 }
-                None => return Err(Failure::Credentials(error)),
+                None => return Err(CliError::Credentials(error)),
             },
         };
         let mut origins = others;

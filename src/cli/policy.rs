@@ -5,20 +5,20 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::running::in_effect;
-use super::{Failure, Globals, Print};
+use super::daemon_client::load_effective_config;
+use super::{CliError, GlobalArgs, Printer};
 use crate::clients;
 use crate::gateway::explain;
 
 /// What `policy` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct PolicyArgs {
     #[command(subcommand)]
-    act: Act,
+    action: PolicyAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Act {
+enum PolicyAction {
     /// Say whether a request would be let through, and which rule decides
     Explain {
         /// Such as GET
@@ -32,10 +32,14 @@ enum Act {
 }
 
 /// Runs it.
-pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let Act::Explain { method, path, client } = options.act;
+pub(super) fn run(
+    options: PolicyArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let PolicyAction::Explain { method, path, client } = options.action;
     let loaded = globals.load(vec![])?;
-    let (config, is_daemon) = in_effect(&loaded)?;
+    let (config, is_daemon) = load_effective_config(&loaded)?;
     let kept = match &client {
         None => None,
         Some(name) => {
@@ -46,11 +50,11 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     };
     let limits = kept.as_ref().map(|kept| &kept.limits);
     let mut explained = explain(&method, &path, limits, &config);
-    if limits.is_some_and(|limits| limits.is_over(SystemTime::now())) {
+    if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
         explained.code = Some("guard.client");
         explained.rule = None;
-        explained.why = clients::Refused::Expired.to_string();
+        explained.reason = clients::KeyError::Expired.to_string();
     }
     if globals.json {
         return print.json(&json!({
@@ -60,13 +64,13 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
             "allowed": explained.is_allowed,
             "code": explained.code,
             "rule": explained.rule,
-            "reason": explained.why,
+            "reason": explained.reason,
             "judged": if is_daemon { "daemon" } else { "configuration" },
         }));
     }
     let verdict = match explained.code {
-        Some(code) => format!("refused ({code}): {}", explained.why),
-        None => format!("allowed: {}", explained.why),
+        Some(code) => format!("refused ({code}): {}", explained.reason),
+        None => format!("allowed: {}", explained.reason),
     };
     print.line(&verdict)?;
     if !globals.quiet {

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ColorChoice;
 use serde_json::Value as Json;
 
-use super::exit::{Code, Failure, Report};
+use super::error::{CliError, ExitCode, Report};
 
 /// `--color`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum When {
+pub(super) enum ColorWhen {
     /// On a terminal, unless NO_COLOR is set
     Auto,
     /// Always
@@ -24,9 +24,9 @@ pub(super) enum When {
     Never,
 }
 
-impl When {
+impl ColorWhen {
     /// Finds `--color` before anything is parsed: what is wrong with the rest is coloured too.
-    pub(super) fn of_arguments(args: &[OsString]) -> Self {
+    pub(super) fn from_args(args: &[OsString]) -> Self {
         let words: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
         let words: Vec<_> = words.into_iter().take_while(|word| *word != "--").collect();
         let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
@@ -38,7 +38,7 @@ impl When {
         }
     }
 
-    fn on(self, terminal: bool) -> bool {
+    fn is_enabled(self, terminal: bool) -> bool {
         let unwanted = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         match self {
@@ -49,12 +49,12 @@ impl When {
     }
 }
 
-impl From<When> for ColorChoice {
-    fn from(when: When) -> Self {
+impl From<ColorWhen> for ColorChoice {
+    fn from(when: ColorWhen) -> Self {
         match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
+            ColorWhen::Auto => Self::Auto,
+            ColorWhen::Always => Self::Always,
+            ColorWhen::Never => Self::Never,
         }
     }
 }
@@ -69,21 +69,21 @@ static HAS_RESULT: AtomicBool = AtomicBool::new(false);
 
 /// Where a command prints.
 #[derive(Clone, Copy, Debug)]
-pub struct Print {
+pub struct Printer {
     stdout_colour: bool,
     stderr_colour: bool,
 }
 
-impl Print {
+impl Printer {
     /// Says whether the log may be coloured.
-    pub(super) fn colour(self) -> bool {
+    pub(super) fn is_stderr_coloured(self) -> bool {
         self.stderr_colour
     }
 
-    pub(super) fn new(when: When) -> Self {
+    pub(super) fn new(when: ColorWhen) -> Self {
         Self {
-            stdout_colour: when.on(io::stdout().is_terminal()),
-            stderr_colour: when.on(io::stderr().is_terminal()),
+            stdout_colour: when.is_enabled(io::stdout().is_terminal()),
+            stderr_colour: when.is_enabled(io::stderr().is_terminal()),
         }
     }
 
@@ -91,8 +91,8 @@ impl Print {
     ///
     /// # Errors
     ///
-    /// [`Failure::Output`] when it cannot be written; the same for the other results.
-    pub fn line(self, text: &str) -> Result<(), Failure> {
+    /// [`CliError::Output`] when it cannot be written; the same for the other results.
+    pub fn line(self, text: &str) -> Result<(), CliError> {
         self.raw(format!("{text}\n").as_bytes())
     }
 
@@ -100,12 +100,12 @@ impl Print {
     ///
     /// # Errors
     ///
-    /// As [`Print::line`].
-    pub fn raw(self, bytes: &[u8]) -> Result<(), Failure> {
+    /// As [`Printer::line`].
+    pub fn raw(self, bytes: &[u8]) -> Result<(), CliError> {
         HAS_RESULT.store(true, Ordering::Relaxed);
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -114,19 +114,19 @@ impl Print {
     ///
     /// # Errors
     ///
-    /// As [`Print::line`].
-    pub(super) fn is_read(self, text: &str) -> Result<bool, Failure> {
+    /// As [`Printer::line`].
+    pub(super) fn stream_line(self, text: &str) -> Result<bool, CliError> {
         HAS_RESULT.store(true, Ordering::Relaxed);
         let mut stdout = io::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(Failure::Output(error)),
+            Err(error) => Err(CliError::Output(error)),
             Ok(()) => Ok(true),
         }
     }
 
     /// Colours a part of a result, where results are coloured.
-    pub(super) fn accent(self, code: &str, text: &str) -> String {
+    pub(super) fn style(self, code: &str, text: &str) -> String {
         paint(self.stdout_colour, code, text)
     }
 
@@ -134,8 +134,8 @@ impl Print {
     ///
     /// # Errors
     ///
-    /// As [`Print::line`].
-    pub fn json(self, value: &Json) -> Result<(), Failure> {
+    /// As [`Printer::line`].
+    pub fn json(self, value: &Json) -> Result<(), CliError> {
         self.line(&format!("{value:#}"))
     }
 
@@ -143,8 +143,8 @@ impl Print {
     ///
     /// # Errors
     ///
-    /// As [`Print::line`].
-    pub fn table<const N: usize>(self, rows: &[[String; N]], usual: &str) -> Result<(), Failure> {
+    /// As [`Printer::line`].
+    pub fn table<const N: usize>(self, rows: &[[String; N]], usual: &str) -> Result<(), CliError> {
         let widths: Vec<_> = (0..N)
             .map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or_default())
             .collect();
@@ -161,43 +161,43 @@ impl Print {
 
     /// Tells a person something that is no failure.
     pub fn warning(self, text: &str) {
-        self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
+        self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
     }
 
     /// Tells a person what goes without saying for a program.
     pub fn note(self, text: &str) {
-        self.tell(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
+        self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
     /// Asks; the answer is typed on the same line.
     pub(super) fn prompt(self, text: &str) {
-        self.tell(text);
+        self.write_stderr(text);
     }
 
     /// Says what went wrong, why, and the way out; for a program too, where it has got nothing yet.
-    pub(super) fn failure(self, failure: &Failure, is_json: bool) -> Code {
+    pub(super) fn error(self, failure: &CliError, is_json: bool) -> ExitCode {
         // Help and version are results, and clap knows where they go.
-        if let Failure::Usage(error) = failure
+        if let CliError::Usage(error) = failure
             && (error.exit_code() == 0 || super::usage::is_help(error))
         {
             let _ = error.print();
-            return failure.code();
+            return failure.exit_code();
         }
-        if let Some(json) = failure.json().filter(|_| is_json)
+        if let Some(json) = failure.to_json().filter(|_| is_json)
             && !HAS_RESULT.load(Ordering::Relaxed)
         {
             // Who cannot be told here is told below.
             let _ = self.json(&json);
         }
         let reports = failure.reports();
-        let texts: Vec<_> = reports.iter().map(|report| self.report(report)).collect();
-        self.tell(&texts.join("\n"));
-        failure.code()
+        let texts: Vec<_> = reports.iter().map(|report| self.format_report(report)).collect();
+        self.write_stderr(&texts.join("\n"));
+        failure.exit_code()
     }
 
-    fn report(self, report: &Report) -> String {
+    fn format_report(self, report: &Report) -> String {
         let mut text =
-            format!("{} {}\n", paint(self.stderr_colour, "1;31", "error:"), report.sentence);
+            format!("{} {}\n", paint(self.stderr_colour, "1;31", "error:"), report.message);
         for cause in &report.causes {
             text.push_str(&format!("  caused by: {cause}\n"));
         }
@@ -215,10 +215,10 @@ impl Print {
         let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
         let said = text.and_then(|text| text.lines().next()).unwrap_or("no message");
         let label = paint(self.stderr_colour, "1;31", "error:");
-        self.tell(&format!("{label} a fault of nexudus-proxy itself at {place}: {said}\n"));
+        self.write_stderr(&format!("{label} a fault of nexudus-proxy itself at {place}: {said}\n"));
     }
 
-    fn tell(self, text: &str) {
+    fn write_stderr(self, text: &str) {
         // Nobody is left to be told that stderr is closed.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }

@@ -4,21 +4,21 @@ use std::net::SocketAddr;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::flags::Keys;
-use super::{Failure, Print};
-use crate::config::{self, Config, Format, Paths, Sources};
+use super::flags::ConfigArgs;
+use super::{CliError, Printer};
+use crate::config::{self, Config, LogFormat, Paths, Sources};
 #[cfg(target_os = "linux")]
-use crate::daemon::ports;
-use crate::daemon::{self, life, process};
-use crate::telemetry::{self, Shape};
+use crate::daemon::landlock;
+use crate::daemon::{self, process, run_loop};
+use crate::telemetry::{self, LineFormat};
 
 /// What `serve` takes: every key of the configuration.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Every key of the configuration is a flag: see --help.")]
 #[command(after_long_help = "Lists are given by repeating the flag, or as a TOML array.")]
-pub(super) struct Options {
+pub(super) struct ServeArgs {
     #[command(flatten)]
-    pub(super) keys: Keys,
+    pub(super) keys: ConfigArgs,
 }
 
 /// Runs the daemon until it is told to stop. `sources` are read again at a reload.
@@ -26,22 +26,22 @@ pub(super) fn run(
     config: &Config,
     paths: &Paths,
     sources: &Sources,
-    print: Print,
-) -> Result<(), Failure> {
+    print: Printer,
+) -> Result<(), CliError> {
     // Before there is another thread, the log's too: only later ones inherit it.
     #[cfg(target_os = "linux")]
-    let confined = ports::confine(config);
+    let confined = landlock::confine(config);
     let _log = start_log(&config.log, print)?;
     #[cfg(target_os = "linux")]
-    confined.tell();
+    confined.log();
     process::harden();
-    control()?.block_on(async {
-        let mut signals = process::Signals::new().map_err(Failure::Runtime)?;
+    control_runtime()?.block_on(async {
+        let mut signals = process::Signals::new().map_err(CliError::Runtime)?;
         #[cfg(unix)]
         let daemon = daemon::start(config, paths).await?;
         #[cfg(not(unix))]
         let daemon =
-            daemon::Daemon::start(config, paths, daemon::Setting::of(config, paths)).await?;
+            daemon::Daemon::start(config, paths, daemon::Deps::from_config(config, paths)).await?;
         for address in daemon.addresses() {
             tracing::info!(%address, origin = %config.upstream.origin, "listening");
         }
@@ -51,13 +51,13 @@ pub(super) fn run(
         if let Some(address) = daemon.admin_address() {
             tracing::info!(%address, "listening for health, metrics and events");
         }
-        tell_of_exposure(config, daemon.addresses());
-        Ok(life::live(daemon, Some(sources), &mut signals).await?)
+        log_exposure(config, daemon.addresses());
+        Ok(run_loop::run(daemon, Some(sources), &mut signals).await?)
     })
 }
 
 /// Says what it means that other machines can call.
-fn tell_of_exposure(config: &Config, addresses: &[SocketAddr]) {
+fn log_exposure(config: &Config, addresses: &[SocketAddr]) {
     let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
     let Some(address) = addresses.iter().find(exposed) else { return };
     tracing::warn!(%address, "keys, requests and answers travel here in plain text");
@@ -72,23 +72,23 @@ fn tell_of_exposure(config: &Config, addresses: &[SocketAddr]) {
 /// Starts the log in the configured shape; dropping the result waits for its last lines.
 pub(super) fn start_log(
     log: &config::Log,
-    print: Print,
-) -> Result<telemetry::Log, telemetry::Error> {
+    print: Printer,
+) -> Result<telemetry::LogGuard, telemetry::Error> {
     let shape = match log.format {
-        Format::Auto => Shape::suitable(),
-        Format::Human => Shape::Human,
-        Format::Json => Shape::Json,
-        Format::Journald => Shape::Journald,
+        LogFormat::Auto => LineFormat::detect(),
+        LogFormat::Human => LineFormat::Human,
+        LogFormat::Json => LineFormat::Json,
+        LogFormat::Journald => LineFormat::Journald,
     };
-    telemetry::start(&log.level, shape, print.colour())
+    telemetry::start(&log.level, shape, print.is_stderr_coloured())
 }
 
 /// Makes the runtime that everything but the data path runs on.
-pub(super) fn control() -> Result<Runtime, Failure> {
+pub(super) fn control_runtime() -> Result<Runtime, CliError> {
     Builder::new_current_thread()
         .enable_all()
         // Name look-ups, file writes and a credential store: a few at once, gone when idle.
         .max_blocking_threads(8)
         .build()
-        .map_err(Failure::Runtime)
+        .map_err(CliError::Runtime)
 }

@@ -5,24 +5,24 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Code, Failure, Globals, Print, reach, serve};
-use crate::admin::client::Client;
-use crate::admin::wire::Status;
-use crate::config::{Config, Environment, Loaded, Paths, Problem, Sources, UnixSocket};
-use crate::service::{Deed, Error, Place, Service, State, Subject};
+use super::{CliError, ExitCode, GlobalArgs, Printer, reach, serve};
+use crate::admin::api::Status;
+use crate::admin::client::AdminClient;
+use crate::config::{Config, Diagnostic, Environment, LoadedConfig, Paths, Sources, UnixSocket};
+use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
 
 /// What `service` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct ServiceArgs {
     #[command(subcommand)]
-    act: Act,
+    action: ServiceAction,
     /// The service of the whole machine (systemd, as root), not this user's own
     #[arg(long, global = true)]
     system: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Act {
+enum ServiceAction {
     /// Write its files and start it; again after a change of listen.tcp or of the program's path
     Install,
     /// Stop it and remove its files
@@ -45,129 +45,137 @@ enum Act {
 }
 
 /// Does it.
-pub(super) fn run(options: &Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let Loaded { config, paths, .. } = sources(options.system, globals).load()?;
-    let subject = subject(&config, &paths, globals)?;
-    let service = Service::of(subject, options.system)?;
+pub(super) fn run(
+    options: &ServiceArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let LoadedConfig { config, paths, .. } = sources(options.system, globals).load()?;
+    let subject = service_spec(&config, &paths, globals)?;
+    let service = Service::new(subject, options.system)?;
     let mut deeds = vec![];
-    let mut tell = |deed: Deed| {
+    let mut tell = |deed: ServiceEvent| {
         if !globals.json {
-            print.line(&told(&deed)).ok();
+            print.line(&format_event(&deed)).ok();
         }
         deeds.push(deed);
     };
-    match options.act {
-        Act::Install => {
+    match options.action {
+        ServiceAction::Install => {
             if !service.is_installed() {
-                alone(options.system, globals)?;
+                ensure_no_daemon(options.system, globals)?;
             }
             service.install(&mut tell)?;
         }
-        Act::Uninstall => {
+        ServiceAction::Uninstall => {
             if !service.uninstall(&mut tell)? && !globals.json {
                 print.line("nothing is installed")?;
             }
         }
-        Act::Start => service.start(&mut tell)?,
-        Act::Stop => service.stop(&mut tell)?,
-        Act::Status => return show(&service, globals, print),
-        Act::Logs { lines, follow } => {
+        ServiceAction::Start => service.start(&mut tell)?,
+        ServiceAction::Stop => service.stop(&mut tell)?,
+        ServiceAction::Status => return print_status(&service, globals, print),
+        ServiceAction::Logs { lines, follow } => {
             return Ok(service.logs(lines, follow, globals.json)?);
         }
     }
     if globals.json {
         print.json(&json!({ "did": deeds }))?;
     }
-    if matches!(options.act, Act::Install) && service.lingers() == Some(false) {
-        print.note(LINGER);
+    if matches!(options.action, ServiceAction::Install) && service.has_linger() == Some(false) {
+        print.note(LINGER_NOTE);
     }
     Ok(())
 }
 
 /// The system's service reads what it will find there, not what its installer has.
-fn sources(system: bool, globals: &Globals) -> Sources {
+fn sources(system: bool, globals: &GlobalArgs) -> Sources {
     let mut sources = globals.sources(vec![]);
     if system {
-        sources.environment = Environment::from(SYSTEM);
+        sources.environment = Environment::from(SYSTEM_ENVIRONMENT);
     }
     sources
 }
 
-fn subject(config: &Config, paths: &Paths, globals: &Globals) -> Result<Subject, Failure> {
-    let program = std::env::current_exe().map_err(Failure::Runtime)?;
+fn service_spec(
+    config: &Config,
+    paths: &Paths,
+    globals: &GlobalArgs,
+) -> Result<ServiceSpec, CliError> {
+    let program = std::env::current_exe().map_err(CliError::Runtime)?;
     let mut arguments = vec![];
     let profile = (paths.profile != Config::default().profile).then(|| paths.profile.clone());
     if let Some(profile) = &profile {
         arguments.extend(["--profile".to_owned(), profile.clone()]);
     }
     if let Some(file) = &globals.config {
-        let file = std::path::absolute(file).map_err(Failure::Runtime)?;
+        let file = std::path::absolute(file).map_err(CliError::Runtime)?;
         arguments.extend(["--config".to_owned(), file.display().to_string()]);
     }
-    let home = std::env::home_dir().ok_or(Problem::Homeless)?;
+    let home = std::env::home_dir().ok_or(Diagnostic::NoHome)?;
     let configurations = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let configurations = configurations.filter(|path| path.is_absolute());
-    Ok(Subject {
+    Ok(ServiceSpec {
         program,
         arguments,
         profile,
-        configurations: configurations.unwrap_or_else(|| home.join(".config")),
+        config_dir: configurations.unwrap_or_else(|| home.join(".config")),
         home,
         tcp: config.listen.tcp.clone(),
         unix: match &config.listen.unix {
-            UnixSocket::Auto => Place::Usual,
-            UnixSocket::Path(path) => Place::At(path.clone()),
-            UnixSocket::Off => Place::Off,
+            UnixSocket::Auto => SocketPath::Default,
+            UnixSocket::Path(path) => SocketPath::At(path.clone()),
+            UnixSocket::Off => SocketPath::Off,
         },
-        runtime: paths.runtime.clone(),
+        runtime_dir: paths.runtime.clone(),
         drain: config.daemon.drain,
     })
 }
 
 /// A daemon that somebody has started by hand holds the addresses that the service needs.
-fn alone(system: bool, globals: &Globals) -> Result<(), Failure> {
+fn ensure_no_daemon(system: bool, globals: &GlobalArgs) -> Result<(), CliError> {
     let sockets = match system {
         true => vec![sources(true, globals).paths()?.admin_socket()],
-        false => reach::sockets(globals)?.into_iter().take(1).collect(),
+        false => reach::admin_sockets(globals)?.into_iter().take(1).collect(),
     };
-    let running: Option<Status> = serve::control()?
-        .block_on(async { Client::find(&sockets).await.ok()?.get("/v1/status").await.ok() });
+    let running: Option<Status> = serve::control_runtime()?
+        .block_on(async { AdminClient::find(&sockets).await.ok()?.get("/v1/status").await.ok() });
     match running {
         None => Ok(()),
-        Some(status) => Err(Failure::Other {
+        Some(status) => Err(CliError::Other {
             sentence: format!(
                 "a daemon runs already, and not as a service: process {}",
                 status.pid
             ),
-            code: Code::Failed,
+            code: ExitCode::Failed,
             hint: Some("Stop it first: `nexudus-proxy stop`.".to_owned()),
         }),
     }
 }
 
-fn told(deed: &Deed) -> String {
+fn format_event(deed: &ServiceEvent) -> String {
     match deed {
-        Deed::Wrote(path) => format!("wrote {}", path.display()),
-        Deed::Kept(path) => format!("unchanged {}", path.display()),
-        Deed::Removed(path) => format!("removed {}", path.display()),
-        Deed::Ran(line) => format!("ran {line}"),
+        ServiceEvent::Wrote(path) => format!("wrote {}", path.display()),
+        ServiceEvent::Kept(path) => format!("unchanged {}", path.display()),
+        ServiceEvent::Removed(path) => format!("removed {}", path.display()),
+        ServiceEvent::Ran(line) => format!("ran {line}"),
     }
 }
 
-fn show(service: &Service, globals: &Globals, print: Print) -> Result<(), Failure> {
+fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if !service.is_installed() {
-        return Err(Failure::Shown {
+        return Err(CliError::WithOutput {
             shown: json!({ "installed": false, "state": "not-installed" }),
             failure: Box::new(Error::NotInstalled.into()),
         });
     }
-    let state = service.state()?;
-    let lingers = service.lingers();
+    let state = service.status()?;
+    let lingers = service.has_linger();
     let is_up = state.listening || state.pid.is_some();
     if !globals.json {
-        print.raw(text(&state, lingers, print).as_bytes())?;
+        print.raw(format_status(&state, lingers, print).as_bytes())?;
         // What is to be said is said.
-        return if is_up { Ok(()) } else { Err(Failure::Silent(Code::NotRunning)) };
+        return if is_up { Ok(()) } else { Err(CliError::AlreadyPrinted(ExitCode::NotRunning)) };
     }
     let mut shown = json!(state);
     shown["installed"] = json!(true);
@@ -175,15 +183,15 @@ fn show(service: &Service, globals: &Globals, print: Print) -> Result<(), Failur
     if is_up {
         return print.json(&shown);
     }
-    let failure = Failure::Other {
+    let failure = CliError::Other {
         sentence: "the service neither runs nor listens".to_owned(),
-        code: Code::NotRunning,
+        code: ExitCode::NotRunning,
         hint: Some("Run `nexudus-proxy service start`.".to_owned()),
     };
-    Err(Failure::Shown { shown, failure: Box::new(failure) })
+    Err(CliError::WithOutput { shown, failure: Box::new(failure) })
 }
 
-fn text(state: &State, lingers: Option<bool>, print: Print) -> String {
+fn format_status(state: &ServiceStatus, lingers: Option<bool>, print: Printer) -> String {
     let process = state.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
     let says = state.says.as_ref().map(|says| format!(": {says}")).unwrap_or_default();
     let result = state.result.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
@@ -203,32 +211,32 @@ fn text(state: &State, lingers: Option<bool>, print: Print) -> String {
         ("starts", starts.to_owned()),
     ];
     rows.extend(state.files.iter().map(|path| ("file", path.display().to_string())));
-    let row = |(name, value)| format!("{} {value}\n", print.accent("2", &format!("{name:<8}")));
+    let row = |(name, value)| format!("{} {value}\n", print.style("2", &format!("{name:<8}")));
     rows.into_iter().map(row).collect()
 }
 
 /// Returns how to exit.
-pub(super) fn code(error: &Error) -> Code {
+pub(super) fn code(error: &Error) -> ExitCode {
     match error {
         Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } | Error::Word { .. } => {
-            Code::Usage
+            ExitCode::Usage
         }
-        Error::NotInstalled => Code::NotRunning,
+        Error::NotInstalled => ExitCode::NotRunning,
         Error::NoManager
         | Error::NoUserManager
         | Error::Path { .. }
         | Error::File { .. }
         | Error::Command { .. }
-        | Error::Failed { .. } => Code::Failed,
+        | Error::Failed { .. } => ExitCode::Failed,
     }
 }
 
 /// Where the system unit has what is its own.
-const SYSTEM: [(&str, &str); 3] = [
+const SYSTEM_ENVIRONMENT: [(&str, &str); 3] = [
     ("CONFIGURATION_DIRECTORY", "/etc/nexudus-proxy"),
     ("STATE_DIRECTORY", "/var/lib/nexudus-proxy"),
     ("RUNTIME_DIRECTORY", "/run/nexudus-proxy"),
 ];
 
-const LINGER: &str = "It ends when you log out, and starts with your next login. \
+const LINGER_NOTE: &str = "It ends when you log out, and starts with your next login. \
     `loginctl enable-linger` keeps it running from the machine's start on.";

@@ -2,31 +2,35 @@
 
 use serde_json::json;
 
-use super::reach::ask;
-use super::{Failure, Globals, Print};
+use super::reach::with_daemon;
+use super::{CliError, GlobalArgs, Printer};
+use crate::admin::api::{Event, RequestRecord};
 use crate::admin::client::Error;
-use crate::admin::wire::{Event, Request};
 
 /// What `tail` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct TailArgs {
     /// Only these statuses: 404, or a class such as 4xx
     #[arg(long, value_name = "STATUS")]
-    status: Option<Statuses>,
+    status: Option<StatusFilter>,
     /// Only this named client
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
 }
 
 /// Prints until the daemon ends, the reader has gone or somebody presses Ctrl-C.
-pub(super) fn run(options: &Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    ask(globals, async |daemon| {
+pub(super) fn run(
+    options: &TailArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    with_daemon(globals, async |daemon| {
         let mut events = daemon.events("request").await?;
         while let Some(event) = events.next().await {
             let line = match event {
                 Event::Request(request) if options.wants(&request) => match globals.json {
                     true => json!(request).to_string(),
-                    false => text(&request, print),
+                    false => format_request(&request, print),
                 },
                 Event::Lost(count) => {
                     print.warning(&format!("{count} requests came too fast and are not shown"));
@@ -34,17 +38,17 @@ pub(super) fn run(options: &Options, globals: &Globals, print: Print) -> Result<
                 }
                 Event::Request(_) | Event::Ready(_) | Event::Session(_) => continue,
             };
-            if !print.is_read(&line)? {
+            if !print.stream_line(&line)? {
                 return Ok(());
             }
         }
-        Err(Error::Ended(None).into())
+        Err(Error::ConnectionClosed(None).into())
     })
 }
 
-impl Options {
-    fn wants(&self, request: &Request) -> bool {
-        let status = self.status.is_none_or(|wanted| wanted.has(request.status));
+impl TailArgs {
+    fn wants(&self, request: &RequestRecord) -> bool {
+        let status = self.status.is_none_or(|wanted| wanted.contains(request.status));
         let client = self.client.as_ref().is_none_or(|name| request.client.as_ref() == Some(name));
         status && client
     }
@@ -52,18 +56,18 @@ impl Options {
 
 /// One status, or a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Statuses {
+struct StatusFilter {
     from: u16,
     to: u16,
 }
 
-impl Statuses {
-    fn has(self, status: Option<u16>) -> bool {
+impl StatusFilter {
+    fn contains(self, status: Option<u16>) -> bool {
         status.is_some_and(|status| (self.from..=self.to).contains(&status))
     }
 }
 
-impl std::str::FromStr for Statuses {
+impl std::str::FromStr for StatusFilter {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
@@ -76,21 +80,21 @@ impl std::str::FromStr for Statuses {
     }
 }
 
-fn text(request: &Request, print: Print) -> String {
+fn format_request(request: &RequestRecord, print: Printer) -> String {
     let time = request.time.parse::<jiff::Timestamp>().map(|time| {
         let local = time.to_zoned(jiff::tz::TimeZone::system());
         local.strftime("%H:%M:%S").to_string()
     });
     let time = time.unwrap_or_else(|_| request.time.clone());
     let answer = match request.status {
-        Some(status @ 200..300) => print.accent("32", &status.to_string()),
-        Some(status @ 400..500) => print.accent("33", &status.to_string()),
-        Some(status @ 500..) => print.accent("31", &status.to_string()),
+        Some(status @ 200..300) => print.style("32", &status.to_string()),
+        Some(status @ 400..500) => print.style("33", &status.to_string()),
+        Some(status @ 500..) => print.style("31", &status.to_string()),
         Some(status) => status.to_string(),
-        None => print.accent("33", "abandoned"),
+        None => print.style("33", "abandoned"),
     };
-    let (time, method) = (print.accent("2", &time), print.accent("1", &request.method));
-    let took = print.accent("2", &format!("{} ms", request.elapsed_ms));
+    let (time, method) = (print.style("2", &time), print.style("1", &request.method));
+    let took = print.style("2", &format!("{} ms", request.elapsed_ms));
     let mut line = format!("{time} {method} {} → {answer}  {took}", request.path);
     let facts = [
         ("code", request.code.clone()),
@@ -101,7 +105,7 @@ fn text(request: &Request, print: Print) -> String {
     ];
     for (name, value) in facts {
         if let Some(value) = value {
-            line.push_str(&format!("  {}{value}", print.accent("2", &format!("{name}="))));
+            line.push_str(&format!("  {}{value}", print.style("2", &format!("{name}="))));
         }
     }
     line
@@ -113,10 +117,12 @@ mod tests {
 
     #[test]
     fn a_status_or_a_class_is_understood() {
-        let read = |text: &str| text.parse::<Statuses>();
+        let read = |text: &str| text.parse::<StatusFilter>();
 
-        assert!(read("4xx").unwrap().has(Some(429)) && !read("4xx").unwrap().has(Some(500)));
-        assert!(read("404").unwrap().has(Some(404)) && !read("404").unwrap().has(None));
+        assert!(
+            read("4xx").unwrap().contains(Some(429)) && !read("4xx").unwrap().contains(Some(500))
+        );
+        assert!(read("404").unwrap().contains(Some(404)) && !read("404").unwrap().contains(None));
         for bad in ["", "xx", "9xx", "42", "4x", "600"] {
             assert!(read(bad).is_err(), "{bad}");
         }

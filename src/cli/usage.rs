@@ -2,8 +2,8 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::exit::Report;
-use super::flags::variable;
+use super::error::Report;
+use super::flags::env_variable;
 
 /// Says whether the error is the help itself, shown because a command is missing.
 pub(super) fn is_help(error: &clap::Error) -> bool {
@@ -20,7 +20,7 @@ pub(super) fn usage(error: &clap::Error) -> Report {
     let tip = tip.and_then(|tip| tip.lines().next()).map(|tip| format!("{}.", capital(tip)));
     let hint =
         configured(error).or(tip).or_else(|| Some("--help lists what can be given.".to_owned()));
-    Report { sentence, causes: vec![], hint }
+    Report { message: sentence, causes: vec![], hint }
 }
 
 /// Returns the hint for a flag of `serve` that this command does not take: the tip of clap would pass
@@ -30,7 +30,7 @@ fn configured(error: &clap::Error) -> Option<String> {
         (ErrorKind::UnknownArgument, ContextValue::String(flag)) => flag.strip_prefix("--")?,
         _ => return None,
     };
-    let variable = variable(flag.split('=').next().unwrap_or(flag))?;
+    let variable = env_variable(flag.split('=').next().unwrap_or(flag))?;
     Some(format!(
         "This command takes no keys of the configuration as flags: set {variable} in its environment."
     ))

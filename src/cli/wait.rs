@@ -5,86 +5,94 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::flags::duration;
-use super::reach::sockets;
-use super::{Code, Failure, Globals, Print, exit, serve};
-use crate::admin::client::{Client, Error};
-use crate::admin::wire::{Event, Reason};
+use super::reach::admin_sockets;
+use super::{CliError, ExitCode, GlobalArgs, Printer, error, serve};
+use crate::admin::api::{Event, Reason};
+use crate::admin::client::{AdminClient, Error};
 
 /// What `wait` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct WaitArgs {
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     timeout: Duration,
 }
 
 /// Waits.
-pub(super) fn run(options: &Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let sockets = sockets(globals)?;
-    serve::control()?.block_on(async {
+pub(super) fn run(
+    options: &WaitArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let sockets = admin_sockets(globals)?;
+    serve::control_runtime()?.block_on(async {
         let start = Instant::now();
         let deadline = start + options.timeout;
         let mut last = None;
         loop {
-            match Client::find(&sockets).await {
+            match AdminClient::find(&sockets).await {
                 Ok(daemon) => match timeout_at(deadline, watch(&daemon, &mut last)).await {
-                    Ok(Ok(Outcome::Ready)) if globals.json => {
+                    Ok(Ok(WaitOutcome::Ready)) if globals.json => {
                         return print.json(&serde_json::json!({ "ready": true }));
                     }
-                    Ok(Ok(Outcome::Ready)) => return Ok(()),
-                    Ok(Ok(Outcome::Hopeless(reason))) => return Err(hopeless(reason)),
+                    Ok(Ok(WaitOutcome::Ready)) => return Ok(()),
+                    Ok(Ok(WaitOutcome::Permanent(reason))) => return Err(permanent_error(reason)),
                     // It ended or is about to: another may follow.
-                    Ok(Ok(Outcome::Ended) | Err(Error::Ended(_) | Error::NotRunning)) => {}
+                    Ok(
+                        Ok(WaitOutcome::Ended)
+                        | Err(Error::ConnectionClosed(_) | Error::NotRunning),
+                    ) => {}
                     Ok(Err(error)) => return Err(error.into()),
-                    Err(_) => return Err(late(options.timeout, last)),
+                    Err(_) => return Err(timed_out(options.timeout, last)),
                 },
                 // One that is being started has its socket within moments.
-                Err(Error::NotRunning) if Instant::now() < deadline.min(start + GRACE) => {}
+                Err(Error::NotRunning)
+                    if Instant::now() < deadline.min(start + STARTUP_TIMEOUT) => {}
                 Err(error) => return Err(error.into()),
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     })
 }
 
-enum Outcome {
+enum WaitOutcome {
     Ready,
     /// Only a person can help.
-    Hopeless(Reason),
+    Permanent(Reason),
     Ended,
 }
 
 /// Watches one daemon until it is ready, cannot become so, or ends.
-async fn watch(daemon: &Client, last: &mut Option<Reason>) -> Result<Outcome, Error> {
+async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOutcome, Error> {
     let mut events = daemon.events("ready").await?;
     while let Some(event) = events.next().await {
         let Event::Ready(readiness) = event else { continue };
         if readiness.ready {
-            return Ok(Outcome::Ready);
+            return Ok(WaitOutcome::Ready);
         }
-        let is_hopeless = |reason: &&Reason| HOPELESS.contains(&reason.code.as_str());
+        let is_hopeless = |reason: &&Reason| PERMANENT_CODES.contains(&reason.code.as_str());
         if let Some(reason) = readiness.reasons.iter().find(is_hopeless) {
-            return Ok(Outcome::Hopeless(reason.clone()));
+            return Ok(WaitOutcome::Permanent(reason.clone()));
         }
         *last = readiness.reasons.into_iter().next();
     }
-    Ok(Outcome::Ended)
+    Ok(WaitOutcome::Ended)
 }
 
-fn hopeless(reason: Reason) -> Failure {
-    let code = exit::code_of(&reason.code);
-    Failure::NotReady { sentence: reason.sentence.clone(), code, reason: Some(reason.into()) }
+fn permanent_error(reason: Reason) -> CliError {
+    let code = error::exit_code_of(&reason.code);
+    CliError::NotReady { sentence: reason.sentence.clone(), code, reason: Some(reason.into()) }
 }
 
-fn late(limit: Duration, last: Option<Reason>) -> Failure {
+fn timed_out(limit: Duration, last: Option<Reason>) -> CliError {
     let limit = humantime::format_duration(limit);
     let why = last.as_ref().map_or("it has not said why", |reason| &reason.sentence);
     let sentence = format!("the daemon is not ready after {limit}: {why}");
-    Failure::NotReady { sentence, code: Code::Failed, reason: last.map(Box::new) }
+    CliError::NotReady { sentence, code: ExitCode::Failed, reason: last.map(Box::new) }
 }
 
 /// What does not pass by itself: waiting is of no use.
-const HOPELESS: &[&str] = &[
+const PERMANENT_CODES: &[&str] = &[
     "session.not-logged-in",
     "session.refused",
     "session.totp-required",
@@ -93,6 +101,6 @@ const HOPELESS: &[&str] = &[
 ];
 
 /// How long a daemon may take to open its socket.
-const GRACE: Duration = Duration::from_secs(5);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);

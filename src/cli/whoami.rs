@@ -3,29 +3,31 @@
 use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::login::next_code;
-use super::me::Me;
-use super::running::{Answer, Other, Problem, Running, Silence, in_use};
-use super::{Failure, Globals, Print, flags::AlsoKeys, serve};
-use crate::config::{Config, Loaded, Origin, Paths};
-use crate::daemon::{self, Direct, process};
-use crate::session::{Cause, Verdict, issuer};
+use super::daemon_client::{
+    ApiResponse, ClientError, DaemonClient, OtherOrigin, ReceivedProblem, effective_config,
+};
+use super::login::note_code_wait;
+use super::user::CurrentUser;
+use super::{CliError, GlobalArgs, Printer, flags::ConfigOverrides, serve};
+use crate::config::{Config, LoadedConfig, Origin, Paths};
+use crate::daemon::{self, StandaloneSession, process};
+use crate::session::{Cause, UnauthorizedCause, endpoint};
 
 /// What `whoami` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct WhoamiArgs {
     #[command(flatten)]
-    keys: AlsoKeys,
+    keys: ConfigOverrides,
 }
 
 /// Why it cannot be told who is logged in, where the session itself is well.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum WhoamiError {
     /// Whoever serves this profile asks another upstream, and lets this command ask nothing.
     #[error("{other}, and {own} is configured here")]
     OtherUpstream {
         /// Who, and which.
-        other: Other,
+        other: OtherOrigin,
         /// The configured one.
         own: Origin,
     },
@@ -34,10 +36,10 @@ pub enum Error {
     Forbidden,
     /// Nexudus cannot be asked.
     #[error("could not reach Nexudus")]
-    Offline(#[source] Cause),
+    Unreachable(#[source] Cause),
     /// What answered is not what was asked for.
     #[error("Nexudus did not say who is logged in")]
-    Unclear(#[source] Cause),
+    Ambiguous(#[source] Cause),
     /// The daemon that runs gives its own reason.
     #[error("{detail}")]
     Daemon {
@@ -51,20 +53,25 @@ pub enum Error {
 }
 
 /// Tells who is logged in; exits as `login` does where that account may not use the API.
-pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
-    let Loaded { config, paths, warnings, .. } = globals.load(options.keys.given())?;
+pub(super) fn run(
+    options: WhoamiArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let LoadedConfig { config, paths, warnings, .. } =
+        globals.load(options.keys.into_overrides())?;
     warnings.iter().for_each(|warning| print.warning(warning));
     process::harden();
     let own = config.upstream.origin.clone();
-    let (me, through, upstream, other) = serve::control()?.block_on(async {
-        let daemon = Running::of(&config, &paths).status().await;
-        let other = daemon.as_ref().and_then(|daemon| Other::of(daemon, &own, &paths));
+    let (me, through, upstream, other) = serve::control_runtime()?.block_on(async {
+        let daemon = DaemonClient::new(&config, &paths).status().await;
+        let other = daemon.as_ref().and_then(|daemon| OtherOrigin::detect(daemon, &own, &paths));
         let config = match daemon {
-            Some(daemon) => in_use(&config, &paths, &daemon).0,
+            Some(daemon) => effective_config(&config, &paths, &daemon).0,
             None => config,
         };
-        let (me, through) = ask(&config, &own, other.as_ref(), &paths, print).await?;
-        Ok::<_, Failure>((me, through, config.upstream.origin, other))
+        let (me, through) = fetch_user(&config, &own, other.as_ref(), &paths, print).await?;
+        Ok::<_, CliError>((me, through, config.upstream.origin, other))
     })?;
     if let Some(other) = &other {
         print.warning(&format!("{other}; {own} is configured here"));
@@ -72,7 +79,7 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     let has_access = me.api_access != Some(false);
     if !globals.json {
         me.print(&paths.profile, &upstream, print)?;
-        return if has_access { Ok(()) } else { Err(Error::Forbidden.into()) };
+        return if has_access { Ok(()) } else { Err(WhoamiError::Forbidden.into()) };
     }
     let mut said = json!({
         "profile": paths.profile, "through": through, "upstream": upstream.to_string(),
@@ -82,75 +89,90 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
     }
     match has_access {
         true => print.json(&said),
-        false => Err(Failure::Shown { shown: said, failure: Box::new(Error::Forbidden.into()) }),
+        false => Err(CliError::WithOutput {
+            shown: said,
+            failure: Box::new(WhoamiError::Forbidden.into()),
+        }),
     }
 }
 
 /// Asks as `config` says, which may be what the daemon goes by, and says through what. `own` is the
 /// origin that is configured here: a login is given to no `other` one.
-pub(super) async fn ask(
+pub(super) async fn fetch_user(
     config: &Config,
     own: &Origin,
-    other: Option<&Other>,
+    other: Option<&OtherOrigin>,
     paths: &Paths,
-    print: Print,
-) -> Result<(Me, &'static str), Failure> {
-    match Running::of(config, paths).get(ME).await {
+    print: Printer,
+) -> Result<(CurrentUser, &'static str), CliError> {
+    match DaemonClient::new(config, paths).get(ME_PATH).await {
         // A daemon may let nobody in without a key; this command has the login itself.
         Ok(answer) => {
-            if let Some(me) = through_daemon(&answer)? {
+            if let Some(me) = parse_daemon_response(&answer)? {
                 return Ok((me, "daemon"));
             }
         }
-        Err(Silence::NotRunning | Silence::Mute(_)) => {}
+        Err(ClientError::NotRunning | ClientError::NoResponse(_)) => {}
     }
     if let Some(other) = other {
-        return Err(Error::OtherUpstream { other: other.clone(), own: own.clone() }.into());
+        return Err(WhoamiError::OtherUpstream { other: other.clone(), own: own.clone() }.into());
     }
-    Ok((directly(config, paths, print).await?, "login"))
+    Ok((fetch_directly(config, paths, print).await?, "login"))
 }
 
-fn through_daemon(answer: &Answer) -> Result<Option<Me>, Error> {
-    if let Some(Problem { code, detail, hint }) = answer.problem() {
+fn parse_daemon_response(answer: &ApiResponse) -> Result<Option<CurrentUser>, WhoamiError> {
+    if let Some(ReceivedProblem { code, detail, hint }) = answer.problem() {
         let closed = code.starts_with("guard.") || code.starts_with("policy.");
-        return if closed { Ok(None) } else { Err(Error::Daemon { code, detail, hint }) };
+        return if closed { Ok(None) } else { Err(WhoamiError::Daemon { code, detail, hint }) };
     }
-    read(answer.status.as_u16(), &answer.body).map(Some)
+    parse_response(answer.status.as_u16(), &answer.body).map(Some)
 }
 
-async fn directly(config: &Config, paths: &Paths, print: Print) -> Result<Me, Failure> {
-    let issuer = daemon::reach(config)?;
+async fn fetch_directly(
+    config: &Config,
+    paths: &Paths,
+    print: Printer,
+) -> Result<CurrentUser, CliError> {
+    let issuer = daemon::token_client(config)?;
     let credentials = daemon::credentials(config, paths);
-    let direct = Direct::start(config, paths, credentials, issuer.clone());
-    let me = asked(&direct, &issuer, print).await;
+    let direct = StandaloneSession::start(config, paths, credentials, issuer.clone());
+    let me = fetch_with_retry(&direct, &issuer, print).await;
     direct.stop().await;
     me
 }
 
 /// Asks with the token at hand, and once more with another if it turns out to be dead.
-async fn asked(direct: &Direct, issuer: &issuer::Http, print: Print) -> Result<Me, Failure> {
-    let bearer = direct.bearer(next_code(print)).await.map_err(Failure::Session)?;
-    let (mut status, mut body) = issuer.me(bearer.header()).await.map_err(Error::Offline)?;
+async fn fetch_with_retry(
+    direct: &StandaloneSession,
+    issuer: &endpoint::HttpIssuer,
+    print: Printer,
+) -> Result<CurrentUser, CliError> {
+    let bearer = direct.bearer(note_code_wait(print)).await.map_err(CliError::Session)?;
+    let (mut status, mut body) =
+        issuer.me(bearer.header()).await.map_err(WhoamiError::Unreachable)?;
     if status == StatusCode::UNAUTHORIZED {
-        match direct.session().judge(&bearer, &Method::GET, ME).await {
-            Verdict::Replay => {
-                let bearer = direct.session().bearer().map_err(Failure::Session)?;
-                (status, body) = issuer.me(bearer.header()).await.map_err(Error::Offline)?;
+        match direct.session().classify_unauthorized(&bearer, &Method::GET, ME_PATH).await {
+            UnauthorizedCause::TokenReplaced => {
+                let bearer = direct.session().bearer().map_err(CliError::Session)?;
+                (status, body) =
+                    issuer.me(bearer.header()).await.map_err(WhoamiError::Unreachable)?;
             }
-            Verdict::Permission => {}
-            Verdict::Unavailable(error) => return Err(Failure::Session(error)),
+            UnauthorizedCause::MissingPermission => {}
+            UnauthorizedCause::Unavailable(error) => return Err(CliError::Session(error)),
         }
     }
-    Ok(read(status.as_u16(), &body)?)
+    Ok(parse_response(status.as_u16(), &body)?)
 }
 
-fn read(status: u16, body: &[u8]) -> Result<Me, Error> {
-    let unclear = |why: String| Error::Unclear(Cause::new(why));
+fn parse_response(status: u16, body: &[u8]) -> Result<CurrentUser, WhoamiError> {
+    let unclear = |why: String| WhoamiError::Ambiguous(Cause::new(why));
     match status {
-        200 => Me::read(body).ok_or_else(|| unclear("its answer is not a user".to_owned())),
-        401 | 403 => Err(Error::Forbidden),
+        200 => {
+            CurrentUser::parse(body).ok_or_else(|| unclear("its answer is not a user".to_owned()))
+        }
+        401 | 403 => Err(WhoamiError::Forbidden),
         status => Err(unclear(format!("it answered {status}"))),
     }
 }
 
-const ME: &str = "/api/auth/me";
+const ME_PATH: &str = "/api/auth/me";

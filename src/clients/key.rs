@@ -14,7 +14,7 @@ pub const PREFIX: &str = "nxp_";
 
 /// What is kept of a key.
 #[derive(Clone, Debug)]
-pub(super) struct Hash([u8; 32]);
+pub(super) struct KeyHash([u8; 32]);
 
 /// Makes a new key.
 pub(super) fn generate() -> Secret {
@@ -27,24 +27,24 @@ pub(super) fn generate() -> Secret {
 
 /// Says whether this is written as a key is, its checksum included; whose it is, is not asked.
 pub fn is_well_formed(presented: &[u8]) -> bool {
-    Hash::of(presented).is_some()
+    KeyHash::from_key(presented).is_some()
 }
 
-impl Hash {
+impl KeyHash {
     /// Hashes what was presented, if it can be a key at all.
-    pub(super) fn of(presented: &[u8]) -> Option<Self> {
+    pub(super) fn from_key(presented: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(presented).ok()?;
-        let (body, check) = text.split_at_checked(PREFIX.len() + RANDOM)?;
+        let (body, check) = text.split_at_checked(PREFIX.len() + RANDOM_LENGTH)?;
         let well_formed = body.starts_with(PREFIX) && checksum(body) == check;
         well_formed.then(|| Self(sha256(presented)))
     }
 
     /// Compares in a time that does not depend on where they differ.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(super) fn matches(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 
-    pub(super) fn read(hexadecimal: &str) -> Option<Self> {
+    pub(super) fn from_hex(hexadecimal: &str) -> Option<Self> {
         let digits = hexadecimal.as_bytes().as_chunks::<2>();
         let bytes = digits.0.iter().map(|pair| {
             let plain = pair.iter().all(u8::is_ascii_hexdigit);
@@ -55,13 +55,13 @@ impl Hash {
         bytes.try_into().ok().map(Self)
     }
 
-    pub(super) fn write(&self) -> String {
+    pub(super) fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 fn checksum(body: &str) -> String {
-    base32(&sha256(body.as_bytes())[..5])[..CHECK].to_owned()
+    base32(&sha256(body.as_bytes())[..5])[..CHECKSUM_LENGTH].to_owned()
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -83,13 +83,13 @@ fn base32(bytes: &[u8]) -> String {
 }
 
 /// How long every key is, in bytes.
-pub const LENGTH: usize = PREFIX.len() + RANDOM + CHECK;
+pub const LENGTH: usize = PREFIX.len() + RANDOM_LENGTH + CHECKSUM_LENGTH;
 
 /// 20 bytes in base 32.
-const RANDOM: usize = 32;
+const RANDOM_LENGTH: usize = 32;
 
 /// 30 bits: one mistyped key in a thousand million looks well-formed.
-const CHECK: usize = 6;
+const CHECKSUM_LENGTH: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -101,9 +101,9 @@ mod tests {
         assert_eq!(one.expose().len(), 42);
         assert!(one.expose().starts_with("nxp_"));
         assert_ne!(one, other);
-        let hash = |key: &Secret| Hash::of(key.expose().as_bytes()).unwrap();
-        assert!(hash(&one).is(&hash(&one)));
-        assert!(!hash(&one).is(&hash(&other)));
+        let hash = |key: &Secret| KeyHash::from_key(key.expose().as_bytes()).unwrap();
+        assert!(hash(&one).matches(&hash(&one)));
+        assert!(!hash(&one).matches(&hash(&other)));
     }
 
     #[test]
@@ -112,19 +112,19 @@ mod tests {
         for at in 0..key.expose().len() {
             let mut typed = key.expose().as_bytes().to_vec();
             typed[at] = if typed[at] == b'a' { b'b' } else { b'a' };
-            assert!(Hash::of(&typed).is_none());
+            assert!(KeyHash::from_key(&typed).is_none());
         }
         for text in ["", "nxp_", "nxp_é", &format!("{} ", key.expose())] {
-            assert!(Hash::of(text.as_bytes()).is_none(), "{text}");
+            assert!(KeyHash::from_key(text.as_bytes()).is_none(), "{text}");
         }
     }
 
     #[test]
     fn a_hash_is_read_as_it_is_written() {
-        let hash = Hash::of(generate().expose().as_bytes()).unwrap();
-        assert!(Hash::read(&hash.write()).unwrap().is(&hash));
+        let hash = KeyHash::from_key(generate().expose().as_bytes()).unwrap();
+        assert!(KeyHash::from_hex(&hash.to_hex()).unwrap().matches(&hash));
         for text in ["", "00", "+1", &"zz".repeat(32), &"0".repeat(63)] {
-            assert!(Hash::read(text).is_none(), "{text}");
+            assert!(KeyHash::from_hex(text).is_none(), "{text}");
         }
     }
 }

@@ -5,9 +5,9 @@
 //! the others), so that a revoked key is refused from the next request on without anybody being
 //! told. Whether a request is within the rules is the gateway's to judge.
 
-mod file;
 mod key;
 mod scan;
+mod store;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -18,21 +18,21 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use self::key::Hash;
-use self::usage::{Counts, Usage};
+use self::key::KeyHash;
+use self::usage::{Usage, UsageCounter};
 use crate::clock::Clock;
-use crate::config::{Pace, Rule};
+use crate::config::{Rate, Rule};
 
-pub use self::file::{Kept, add, list, revoke};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::scan::{
-    MOST_UNDONE, REDACTED, contains_key, contains_key_start, contains_key_start_within,
+    MAX_DECODED_BYTES, REDACTED, contains_key, contains_key_start, contains_key_start_within,
     contains_key_within, loggable_path,
 };
+pub use self::store::{StoredClient, add, list, revoke};
 
 /// How far a client may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClientPolicy {
     /// It may only read.
     pub read_only: bool,
     /// Unless empty, one of these must be about the request.
@@ -42,20 +42,20 @@ pub struct Limits {
     /// When its key stops working.
     pub expires: Option<SystemTime>,
     /// How often it may call.
-    pub rate: Option<Pace>,
+    pub rate: Option<Rate>,
     /// How often it may call in all.
     pub max_requests: Option<u64>,
 }
 
-impl Limits {
+impl ClientPolicy {
     /// Says whether it has expired.
-    pub fn is_over(&self, now: SystemTime) -> bool {
+    pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
 /// What it may ask for, in short: `read only, +GET /api/spaces/**`.
-impl fmt::Display for Limits {
+impl fmt::Display for ClientPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let signed = |sign: char, rules: &[Rule]| -> Vec<String> {
             rules.iter().map(|rule| format!("{sign}{rule}")).collect()
@@ -118,7 +118,7 @@ pub enum Error {
 
 /// Why a key is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum KeyError {
     /// Never given, or revoked.
     #[error("the client key is unknown or revoked")]
     Unknown,
@@ -132,7 +132,7 @@ pub enum Refused {
 
 /// Why a client may not call now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Spent {
+pub enum QuotaError {
     /// Not so fast.
     #[error("the client calls more often than its rate allows")]
     Rate(Duration),
@@ -146,26 +146,26 @@ pub enum Spent {
 
 /// The clients of one profile. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Clients(Arc<Inner>);
+pub struct Clients(Arc<ClientsInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ClientsInner {
     directory: PathBuf,
-    known: Mutex<Known>,
-    shared: Arc<Shared>,
+    cached: Mutex<CachedClients>,
+    shared: Arc<ClientContext>,
 }
 
 /// What a client needs of all of them.
 #[derive(Debug)]
-struct Shared {
+struct ClientContext {
     clock: Clock,
-    counts: Counts,
+    counter: UsageCounter,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedClients {
     /// Which file this was read from; `None`: never read.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     clients: Vec<Arc<Client>>,
     is_readable: bool,
     usage: BTreeMap<String, Arc<Usage>>,
@@ -175,20 +175,20 @@ struct Known {
 #[derive(Debug)]
 pub struct Client {
     name: Arc<str>,
-    kept: Kept,
+    stored: StoredClient,
     usage: Arc<Usage>,
-    shared: Arc<Shared>,
+    shared: Arc<ClientContext>,
 }
 
 /// What is known of one client.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct ClientStatus {
     /// Its name.
     pub name: String,
     /// How far it may go.
-    pub limits: Limits,
+    pub limits: ClientPolicy,
     /// Whether its time is over.
-    pub is_over: bool,
+    pub is_expired: bool,
     /// When it was made.
     pub created: SystemTime,
     /// Requests let through since the daemon started.
@@ -205,8 +205,8 @@ impl Clients {
     /// Takes the clients from `directory`; reads nothing yet.
     pub fn new(directory: &Path, clock: Clock) -> Self {
         let directory = directory.to_owned();
-        let shared = Arc::new(Shared { clock, counts: Counts::new(&directory) });
-        Self(Arc::new(Inner { directory, known: Mutex::default(), shared }))
+        let shared = Arc::new(ClientContext { clock, counter: UsageCounter::new(&directory) });
+        Self(Arc::new(ClientsInner { directory, cached: Mutex::default(), shared }))
     }
 
     /// Returns the client whose key this is.
@@ -214,61 +214,61 @@ impl Clients {
     /// # Errors
     ///
     /// Why it is nobody's, or nobody's any more.
-    pub fn recognise(&self, presented: &[u8]) -> Result<Arc<Client>, Refused> {
-        let hash = Hash::of(presented).ok_or(Refused::Unknown)?;
-        let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.look(&mut known);
+    pub fn authenticate(&self, presented: &[u8]) -> Result<Arc<Client>, KeyError> {
+        let hash = KeyHash::from_key(presented).ok_or(KeyError::Unknown)?;
+        let mut known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reload_if_changed(&mut known);
         if !known.is_readable {
-            return Err(Refused::Unreadable);
+            return Err(KeyError::Unreadable);
         }
         // Every one is compared, whether found or not.
         let found = known.clients.iter().fold(None, |found, client| {
-            if client.kept.hash.is(&hash) { Some(client) } else { found }
+            if client.stored.hash.matches(&hash) { Some(client) } else { found }
         });
-        let client = found.ok_or(Refused::Unknown)?.clone();
-        match client.kept.limits.is_over(self.0.shared.clock.now().wall) {
-            true => Err(Refused::Expired),
+        let client = found.ok_or(KeyError::Unknown)?.clone();
+        match client.stored.limits.is_expired(self.0.shared.clock.now().wall) {
+            true => Err(KeyError::Expired),
             false => Ok(client),
         }
     }
 
     /// Waits until the key of `client` is not good any more, for whoever serves it that long.
-    pub async fn lost(&self, client: &Client) {
-        while self.is_good(client) {
-            tokio::time::sleep(LOOK_AGAIN).await;
+    pub async fn wait_invalid(&self, client: &Client) {
+        while self.is_valid(client) {
+            tokio::time::sleep(KEY_POLL_INTERVAL).await;
         }
     }
 
-    fn is_good(&self, client: &Client) -> bool {
-        let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.look(&mut known);
+    fn is_valid(&self, client: &Client) -> bool {
+        let mut known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reload_if_changed(&mut known);
         let now = self.0.shared.clock.now().wall;
-        let mut same = known.clients.iter().filter(|other| other.kept.id == client.kept.id);
-        same.any(|client| !client.kept.limits.is_over(now))
+        let mut same = known.clients.iter().filter(|other| other.stored.id == client.stored.id);
+        same.any(|client| !client.stored.limits.is_expired(now))
     }
 
     /// Returns what is known of each, in the order in which they were made; `None` if the file
     /// cannot be read, so that every key is refused.
-    pub fn view(&self) -> Option<Vec<View>> {
-        let mut known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.look(&mut known);
-        known.is_readable.then(|| known.clients.iter().map(|client| client.view()).collect())
+    pub fn statuses(&self) -> Option<Vec<ClientStatus>> {
+        let mut known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.reload_if_changed(&mut known);
+        known.is_readable.then(|| known.clients.iter().map(|client| client.status()).collect())
     }
 
     /// Writes down what has been used: the daemon ends.
-    pub fn settle(&self) {
-        let known = self.0.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub fn flush(&self) {
+        let known = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_known = |id: &str| {
-            !known.is_readable || known.clients.iter().any(|client| client.kept.id == id)
+            !known.is_readable || known.clients.iter().any(|client| client.stored.id == id)
         };
-        if let Err(error) = self.0.shared.counts.settle(is_known) {
+        if let Err(error) = self.0.shared.counter.flush(is_known) {
             tracing::warn!(%error, "could not write down what clients have used");
         }
     }
 
     /// Reads the file if it is another than before.
-    fn look(&self, known: &mut Known) {
-        let stamp = Stamp::of(&file::path(&self.0.directory));
+    fn reload_if_changed(&self, known: &mut CachedClients) {
+        let stamp = FileStamp::from_path(&store::store_path(&self.0.directory));
         if known.stamp.as_ref() == Some(&stamp) {
             return;
         }
@@ -283,7 +283,12 @@ impl Clients {
                         let usage = before.get(&kept.id).cloned().unwrap_or_default();
                         known.usage.insert(kept.id.clone(), usage.clone());
                         let name = kept.name.as_str().into();
-                        Arc::new(Client { name, kept, usage, shared: self.0.shared.clone() })
+                        Arc::new(Client {
+                            name,
+                            stored: kept,
+                            usage,
+                            shared: self.0.shared.clone(),
+                        })
                     })
                     .collect();
             }
@@ -305,12 +310,12 @@ impl Client {
 
     /// Returns what tells it from every other client, also from one of the same name before it.
     pub fn id(&self) -> &str {
-        &self.kept.id
+        &self.stored.id
     }
 
     /// Returns how far it may go.
-    pub fn limits(&self) -> &Limits {
-        &self.kept.limits
+    pub fn policy(&self) -> &ClientPolicy {
+        &self.stored.limits
     }
 
     /// Takes one request from its rate and its count.
@@ -318,25 +323,25 @@ impl Client {
     /// # Errors
     ///
     /// Which of the two is used up.
-    pub fn spend(&self) -> Result<(), Spent> {
+    pub fn consume(&self) -> Result<(), QuotaError> {
         let now = self.shared.clock.now();
-        let limits = &self.kept.limits;
+        let limits = &self.stored.limits;
         let spent = (|| {
             if let Some(rate) = limits.rate {
-                self.usage.pace(rate, now.boot).map_err(Spent::Rate)?;
+                self.usage.acquire(rate, now.boot).map_err(QuotaError::Rate)?;
             }
             let Some(most) = limits.max_requests else { return Ok(()) };
-            match self.shared.counts.take(&self.kept.id, most) {
+            match self.shared.counter.consume(&self.stored.id, most) {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(Spent::Exhausted),
+                Ok(false) => Err(QuotaError::Exhausted),
                 Err(error) => {
                     tracing::error!(%error, "could not write down what clients have used");
-                    Err(Spent::Uncounted)
+                    Err(QuotaError::Uncounted)
                 }
             }
         })();
         match spent {
-            Ok(()) => self.usage.passed(milliseconds(now.wall)),
+            Ok(()) => self.usage.record_request(to_unix_millis(now.wall)),
             Err(_) => {
                 self.usage.refused.fetch_add(1, Ordering::Relaxed);
             }
@@ -344,17 +349,17 @@ impl Client {
         spent
     }
 
-    fn view(&self) -> View {
+    fn status(&self) -> ClientStatus {
         let now = self.shared.clock.now().wall;
-        let last = self.usage.last.load(Ordering::Relaxed);
-        let since = |last| Duration::from_millis(milliseconds(now).saturating_sub(last));
-        let limits = self.kept.limits.clone();
-        let counted = limits.max_requests.map(|_| self.shared.counts.used(&self.kept.id));
-        View {
-            name: self.kept.name.clone(),
-            is_over: limits.is_over(now),
+        let last = self.usage.last_request_ms.load(Ordering::Relaxed);
+        let since = |last| Duration::from_millis(to_unix_millis(now).saturating_sub(last));
+        let limits = self.stored.limits.clone();
+        let counted = limits.max_requests.map(|_| self.shared.counter.used(&self.stored.id));
+        ClientStatus {
+            name: self.stored.name.clone(),
+            is_expired: limits.is_expired(now),
             limits,
-            created: self.kept.created,
+            created: self.stored.created,
             requests: self.usage.requests.load(Ordering::Relaxed),
             refused: self.usage.refused.load(Ordering::Relaxed),
             idle: (last != 0).then(|| since(last)),
@@ -364,29 +369,29 @@ impl Client {
 }
 
 /// How soon a key that is revoked, or whose time is over, ends what goes on under it.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const KEY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-fn milliseconds(time: SystemTime) -> u64 {
+fn to_unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What tells one version of the file from the next: a replaced file is another inode.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp(Option<(u64, u64, i64, i64, u64)>);
+struct FileStamp(Option<(u64, u64, i64, i64, u64)>);
 
-impl Stamp {
+impl FileStamp {
     #[cfg(unix)]
-    fn of(path: &Path) -> Self {
+    fn from_path(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         let found = std::fs::metadata(path).ok();
         Self(found.map(|it| (it.dev(), it.ino(), it.ctime(), it.ctime_nsec(), it.size())))
     }
 
     #[cfg(not(unix))]
-    fn of(path: &Path) -> Self {
+    fn from_path(path: &Path) -> Self {
         let found = std::fs::metadata(path).ok();
-        let changed = found.as_ref().and_then(|it| it.modified().ok()).map_or(0, milliseconds);
+        let changed = found.as_ref().and_then(|it| it.modified().ok()).map_or(0, to_unix_millis);
         Self(found.map(|it| (changed, 0, 0, 0, it.len())))
     }
 }

@@ -4,7 +4,7 @@
 //! The shape is the prefix and at least as many letters as a key has, in any case, where no letter,
 //! digit, `_` or `-` stands before it: inside a random token the same bytes are no key. A longer run
 //! of letters counts too. Percent-encoding is undone however often it was applied, `%u0041` included;
-//! other encodings are not, but for Basic, which `gateway/caller.rs` undoes. Nothing here allocates.
+//! other encodings are not, but for Basic, which `gateway/client_auth.rs` undoes. Nothing here allocates.
 
 use memchr::memchr2_iter;
 
@@ -17,9 +17,9 @@ pub fn contains_key(text: &[u8]) -> bool {
 }
 
 /// Says the same, or that it may be so, as soon as undoing the percent-encoding of `text` takes more
-/// work than is `left` (at first `MOST_UNDONE`).
+/// work than is `left` (at first `MAX_DECODED_BYTES`).
 pub fn contains_key_within(text: &[u8], left: &mut usize) -> bool {
-    contains(text, |before| !is_word(before), LENGTH - PREFIX.len(), left)
+    contains(text, |before| !is_token_byte(before), LENGTH - PREFIX.len(), left)
 }
 
 /// Says whether a credential in `text`, the value of an authorization field, begins as a key does:
@@ -63,7 +63,7 @@ fn contains(
         let Some(start) = (at + 1).checked_sub(prefix.len()) else { continue };
         let is_it = text[start..=at].eq_ignore_ascii_case(prefix)
             && start.checked_sub(1).is_none_or(|before| may_precede(text[before]))
-            && text[at + 1..].iter().take_while(|byte| is_letter(**byte)).count() >= letters;
+            && text[at + 1..].iter().take_while(|byte| is_base32(**byte)).count() >= letters;
         if is_it {
             return true;
         }
@@ -82,13 +82,13 @@ fn contains_decoded(
     let (mut at, mut matched, mut can_start) = (0, 0, true);
     while at < text.len() {
         let byte;
-        (byte, at) = decoded(text, at, DEPTH, left);
+        (byte, at) = decoded(text, at, MAX_NESTED_ENCODING, left);
         if *left == 0 {
             return true;
         }
         let goes_on = match prefix.get(matched) {
             Some(expected) => (matched > 0 || can_start) && byte.eq_ignore_ascii_case(expected),
-            None => is_letter(byte),
+            None => is_base32(byte),
         };
         // A prefix cannot begin inside another: its bytes are letters and `_`.
         matched = if goes_on { matched + 1 } else { 0 };
@@ -141,22 +141,22 @@ fn digits(
 }
 
 /// Says whether a byte before the prefix makes it a part of something else.
-fn is_word(byte: u8) -> bool {
+fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
 /// Base 32, in any case (RFC 4648 §6).
-fn is_letter(byte: u8) -> bool {
+fn is_base32(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'2'..=b'7')
 }
 
 /// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server undoes more
 /// layers, and each costs time.
-const DEPTH: usize = 4;
+const MAX_NESTED_ENCODING: usize = 4;
 
 /// The bytes and digits that are looked at to undo the percent-encoding in one head: less than a
 /// millisecond, and more than the whole of a usual cookie.
-pub const MOST_UNDONE: usize = 64 << 10;
+pub const MAX_DECODED_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -258,13 +258,13 @@ mod tests {
     fn what_costs_too_much_to_decode_may_be_a_key() {
         let looks = |text: &str, left: &mut usize| contains_key_within(text.as_bytes(), left);
         for piece in ["%%32%35", "%25%32%35", "%2%35"] {
-            let mut left = MOST_UNDONE;
+            let mut left = MAX_DECODED_BYTES;
             assert!(looks(&piece.repeat((128 << 10) / piece.len()), &mut left), "{piece}");
             assert_eq!(left, 0);
         }
-        let mut left = MOST_UNDONE;
+        let mut left = MAX_DECODED_BYTES;
         assert!((0..90).any(|_| looks(&"%25".repeat(400), &mut left)));
-        let mut left = MOST_UNDONE;
+        let mut left = MAX_DECODED_BYTES;
         assert!(!looks(&"%7B%22a%22%3A1%7D".repeat(400), &mut left) && left > 0);
         // What is plain costs nothing.
         let mut left = 1;
@@ -289,7 +289,7 @@ mod tests {
             before in "[ -~]{0,20}", after in "[ -~]{0,20}",
         ) {
             let text = format!("{before}{KEY}{after}");
-            let is_word = before.bytes().next_back().is_some_and(is_word);
+            let is_word = before.bytes().next_back().is_some_and(is_token_byte);
             if !before.contains('%') && !after.contains('%') {
                 prop_assert_eq!(contains_key(text.as_bytes()), !is_word, "{}", text);
             }

@@ -6,19 +6,19 @@ use crate::clock::Clock;
 #[test]
 fn a_key_is_good_until_it_is_revoked() {
     let (directory, clients) = clients();
-    let key = add(directory.path(), "agent", Limits::default()).unwrap();
+    let key = add(directory.path(), "agent", ClientPolicy::default()).unwrap();
     assert_eq!(&**recognised(&clients, &key).unwrap().name(), "agent");
 
     revoke(directory.path(), "agent").unwrap();
 
-    assert_eq!(recognised(&clients, &key).unwrap_err(), Refused::Unknown);
+    assert_eq!(recognised(&clients, &key).unwrap_err(), KeyError::Unknown);
     assert!(matches!(revoke(directory.path(), "agent"), Err(Error::Missing { .. })));
 }
 
 #[test]
 fn nothing_of_a_key_but_its_hash_is_at_rest_and_only_the_owner_reads_that() {
     let (directory, _) = clients();
-    let key = add(directory.path(), "agent", Limits::default()).unwrap();
+    let key = add(directory.path(), "agent", ClientPolicy::default()).unwrap();
 
     let file = directory.path().join("clients.json");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -34,42 +34,43 @@ fn nothing_of_a_key_but_its_hash_is_at_rest_and_only_the_owner_reads_that() {
 #[test]
 fn limits_are_read_as_they_were_written() {
     let (directory, clients) = clients();
-    let limits = Limits {
+    let limits = ClientPolicy {
         read_only: true,
-        allow: vec![Rule::read("GET /api/spaces/**").unwrap()],
-        deny: vec![Rule::read("* /api/sys/**").unwrap()],
+        allow: vec![Rule::parse("GET /api/spaces/**").unwrap()],
+        deny: vec![Rule::parse("* /api/sys/**").unwrap()],
         expires: Some(UNIX_EPOCH + Duration::from_secs(4_000_000_000)),
-        rate: Some(Pace::Fixed { count: 5, per: Duration::from_secs(1) }),
+        rate: Some(Rate::Fixed { count: 5, per: Duration::from_secs(1) }),
         max_requests: Some(7),
     };
     let key = add(directory.path(), "agent", limits.clone()).unwrap();
 
-    assert_eq!(*recognised(&clients, &key).unwrap().limits(), limits);
+    assert_eq!(*recognised(&clients, &key).unwrap().policy(), limits);
 }
 
 #[test]
 fn a_key_expires_and_its_name_is_free_again() {
-    let (clock, hand) = Clock::by_hand();
+    let (clock, hand) = Clock::manual();
     let directory = tempfile::tempdir().unwrap();
     let clients = Clients::new(directory.path(), clock.clone());
     let expires = Some(clock.now().wall + Duration::from_secs(60));
-    let key = add(directory.path(), "agent", Limits { expires, ..Limits::default() }).unwrap();
+    let key = add(directory.path(), "agent", ClientPolicy { expires, ..ClientPolicy::default() })
+        .unwrap();
     assert!(recognised(&clients, &key).is_ok());
 
     hand.advance(Duration::from_secs(60));
 
-    assert_eq!(recognised(&clients, &key).unwrap_err(), Refused::Expired);
+    assert_eq!(recognised(&clients, &key).unwrap_err(), KeyError::Expired);
 }
 
 #[test]
 fn a_name_is_given_once_and_must_be_plain() {
     let (directory, _) = clients();
-    add(directory.path(), "agent", Limits::default()).unwrap();
+    add(directory.path(), "agent", ClientPolicy::default()).unwrap();
 
-    let again = add(directory.path(), "agent", Limits::default());
+    let again = add(directory.path(), "agent", ClientPolicy::default());
     assert!(matches!(again, Err(Error::Exists { .. })));
     for name in ["", "a b", "-a", "a/b", "é", &"a".repeat(65)] {
-        let refused = add(directory.path(), name, Limits::default());
+        let refused = add(directory.path(), name, ClientPolicy::default());
         assert!(matches!(refused, Err(Error::Name { .. })), "{name}");
     }
 }
@@ -77,7 +78,7 @@ fn a_name_is_given_once_and_must_be_plain() {
 #[test]
 fn a_damaged_file_is_told_kept_and_lets_no_key_through() {
     let (directory, clients) = clients();
-    let key = add(directory.path(), "agent", Limits::default()).unwrap();
+    let key = add(directory.path(), "agent", ClientPolicy::default()).unwrap();
     let path = directory.path().join("clients.json");
     let good = std::fs::read_to_string(&path).unwrap();
     let newer = good.replace("\"version\": 1", "\"version\": 2");
@@ -85,8 +86,8 @@ fn a_damaged_file_is_told_kept_and_lets_no_key_through() {
     for damage in ["", "{}", &good[..good.len() / 2], &newer, &odd] {
         std::fs::write(&path, damage).unwrap();
 
-        assert_eq!(recognised(&clients, &key).unwrap_err(), Refused::Unreadable);
-        let refused = add(directory.path(), "other", Limits::default());
+        assert_eq!(recognised(&clients, &key).unwrap_err(), KeyError::Unreadable);
+        let refused = add(directory.path(), "other", ClientPolicy::default());
         assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), *damage);
     }
@@ -97,38 +98,39 @@ fn a_damaged_file_is_told_kept_and_lets_no_key_through() {
 #[test]
 fn a_client_with_a_count_is_counted_across_restarts_and_a_new_one_of_its_name_starts_over() {
     let (directory, clients) = clients();
-    let limits = Limits { max_requests: Some(2), ..Limits::default() };
+    let limits = ClientPolicy { max_requests: Some(2), ..ClientPolicy::default() };
     let key = add(directory.path(), "agent", limits.clone()).unwrap();
-    assert_eq!(recognised(&clients, &key).unwrap().spend(), Ok(()));
-    clients.settle();
+    assert_eq!(recognised(&clients, &key).unwrap().consume(), Ok(()));
+    clients.flush();
 
     let restarted = Clients::new(directory.path(), Clock::system());
     let client = recognised(&restarted, &key).unwrap();
-    assert_eq!(client.spend(), Ok(()));
-    assert_eq!(client.spend(), Err(Spent::Exhausted));
-    let view = restarted.view().unwrap().remove(0);
+    assert_eq!(client.consume(), Ok(()));
+    assert_eq!(client.consume(), Err(QuotaError::Exhausted));
+    let view = restarted.statuses().unwrap().remove(0);
     assert_eq!((view.requests, view.refused, view.counted), (1, 1, Some(2)));
 
     revoke(directory.path(), "agent").unwrap();
     let key = add(directory.path(), "agent", limits).unwrap();
-    assert_eq!(recognised(&restarted, &key).unwrap().spend(), Ok(()));
+    assert_eq!(recognised(&restarted, &key).unwrap().consume(), Ok(()));
 }
 
 #[test]
 fn a_client_keeps_to_its_rate_also_when_the_file_changes() {
-    let (clock, hand) = Clock::by_hand();
+    let (clock, hand) = Clock::manual();
     let directory = tempfile::tempdir().unwrap();
     let clients = Clients::new(directory.path(), clock);
-    let rate = Some(Pace::Fixed { count: 1, per: Duration::from_secs(1) });
-    let key = add(directory.path(), "agent", Limits { rate, ..Limits::default() }).unwrap();
-    assert_eq!(recognised(&clients, &key).unwrap().spend(), Ok(()));
+    let rate = Some(Rate::Fixed { count: 1, per: Duration::from_secs(1) });
+    let key =
+        add(directory.path(), "agent", ClientPolicy { rate, ..ClientPolicy::default() }).unwrap();
+    assert_eq!(recognised(&clients, &key).unwrap().consume(), Ok(()));
 
-    add(directory.path(), "other", Limits::default()).unwrap();
+    add(directory.path(), "other", ClientPolicy::default()).unwrap();
 
-    let again = recognised(&clients, &key).unwrap().spend();
-    assert_eq!(again, Err(Spent::Rate(Duration::from_secs(1))));
+    let again = recognised(&clients, &key).unwrap().consume();
+    assert_eq!(again, Err(QuotaError::Rate(Duration::from_secs(1))));
     hand.advance(Duration::from_secs(1));
-    assert_eq!(recognised(&clients, &key).unwrap().spend(), Ok(()));
+    assert_eq!(recognised(&clients, &key).unwrap().consume(), Ok(()));
 }
 
 fn clients() -> (tempfile::TempDir, Clients) {
@@ -137,6 +139,6 @@ fn clients() -> (tempfile::TempDir, Clients) {
     (directory, clients)
 }
 
-fn recognised(clients: &Clients, key: &crate::secret::Secret) -> Result<Arc<Client>, Refused> {
-    clients.recognise(key.expose().as_bytes())
+fn recognised(clients: &Clients, key: &crate::secret::Secret) -> Result<Arc<Client>, KeyError> {
+    clients.authenticate(key.expose().as_bytes())
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::file;
-use crate::config::Pace;
-use crate::private;
+use super::store;
+use crate::config::Rate;
+use crate::secure_fs;
 
 /// What one client has used.
 #[derive(Debug, Default)]
@@ -25,14 +25,14 @@ pub(super) struct Usage {
     /// Requests refused for one of its limits since then.
     pub(super) refused: AtomicU64,
     /// When it last called, in milliseconds since 1970; 0: never.
-    pub(super) last: AtomicU64,
+    pub(super) last_request_ms: AtomicU64,
     recent: Mutex<VecDeque<Duration>>,
 }
 
 impl Usage {
     /// Takes one of `count` in any span of `per`, or says how long to wait for one.
-    pub(super) fn pace(&self, pace: Pace, now: Duration) -> Result<(), Duration> {
-        let Pace::Fixed { count, per } = pace else { return Ok(()) };
+    pub(super) fn acquire(&self, pace: Rate, now: Duration) -> Result<(), Duration> {
+        let Rate::Fixed { count, per } = pace else { return Ok(()) };
         let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         while recent.front().is_some_and(|then| now.saturating_sub(*then) >= per) {
             recent.pop_front();
@@ -48,35 +48,35 @@ impl Usage {
         }
     }
 
-    pub(super) fn passed(&self, milliseconds: u64) {
+    pub(super) fn record_request(&self, milliseconds: u64) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.last.store(milliseconds, Ordering::Relaxed);
+        self.last_request_ms.store(milliseconds, Ordering::Relaxed);
     }
 }
 
 /// The counts of all clients that have a limit.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct UsageCounter {
     path: PathBuf,
-    known: Mutex<Option<BTreeMap<String, Count>>>,
+    counts: Mutex<Option<BTreeMap<String, RequestCount>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
+struct RequestCount {
     used: u64,
     /// What the file says.
     reserved: u64,
 }
 
-impl Counts {
+impl UsageCounter {
     pub(super) fn new(directory: &std::path::Path) -> Self {
-        Self { path: directory.join(NAME), known: Mutex::new(None) }
+        Self { path: directory.join(FILE_NAME), counts: Mutex::new(None) }
     }
 
     /// Takes one of `most`; `false` when they are used up.
-    pub(super) fn take(&self, id: &str, most: u64) -> io::Result<bool> {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts = self.loaded(&mut known)?;
+    pub(super) fn consume(&self, id: &str, most: u64) -> io::Result<bool> {
+        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let counts = self.load(&mut known)?;
         let count = counts.entry(id.to_owned()).or_default();
         if count.used >= most {
             return Ok(false);
@@ -97,53 +97,55 @@ impl Counts {
 
     /// Returns how many have been taken.
     pub(super) fn used(&self, id: &str) -> io::Result<u64> {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(self.loaded(&mut known)?.get(id).map_or(0, |count| count.used))
+        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(self.load(&mut known)?.get(id).map_or(0, |count| count.used))
     }
 
     /// Gives back what was reserved and not used, and forgets clients that are no more.
-    pub(super) fn settle(&self, is_known: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub(super) fn flush(&self, is_known: impl Fn(&str) -> bool) -> io::Result<()> {
+        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Some(counts) = known.as_mut() else { return Ok(()) };
         counts.retain(|id, _| is_known(id));
         counts.values_mut().for_each(|count| count.reserved = count.used);
         self.write(counts, |count| count.used)
     }
 
-    fn loaded<'a>(
+    fn load<'a>(
         &self,
-        known: &'a mut Option<BTreeMap<String, Count>>,
-    ) -> io::Result<&'a mut BTreeMap<String, Count>> {
+        known: &'a mut Option<BTreeMap<String, RequestCount>>,
+    ) -> io::Result<&'a mut BTreeMap<String, RequestCount>> {
         if known.is_none() {
-            let written: Written = match file::read(&self.path) {
+            let written: UsageFile = match store::read_private_file(&self.path) {
                 Ok(text) => serde_json::from_str(&text)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Written::default(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => UsageFile::default(),
                 Err(error) => return Err(error),
             };
             let counts = written.used.into_iter();
-            *known = Some(counts.map(|(id, used)| (id, Count { used, reserved: used })).collect());
+            *known = Some(
+                counts.map(|(id, used)| (id, RequestCount { used, reserved: used })).collect(),
+            );
         }
         Ok(known.get_or_insert_default())
     }
 
     fn write(
         &self,
-        counts: &BTreeMap<String, Count>,
-        number: impl Fn(&Count) -> u64,
+        counts: &BTreeMap<String, RequestCount>,
+        number: impl Fn(&RequestCount) -> u64,
     ) -> io::Result<()> {
         let used = counts.iter().map(|(id, count)| (id.clone(), number(count))).collect();
-        let text = serde_json::to_string(&Written { used })?;
-        private::replace_soon(&self.path, text.as_bytes())
+        let text = serde_json::to_string(&UsageFile { used })?;
+        secure_fs::atomic_write_nosync(&self.path, text.as_bytes())
     }
 }
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct UsageFile {
     used: BTreeMap<String, u64>,
 }
 
-const NAME: &str = "clients-used.json";
+const FILE_NAME: &str = "clients-used.json";
 
 #[cfg(test)]
 mod tests {
@@ -152,54 +154,54 @@ mod tests {
     #[test]
     fn no_span_holds_more_than_the_pace_allows() {
         let (usage, second) = (Usage::default(), Duration::from_secs(1));
-        let pace = Pace::Fixed { count: 2, per: second };
+        let pace = Rate::Fixed { count: 2, per: second };
         let at = Duration::from_millis;
 
-        assert_eq!(usage.pace(pace, at(1_000)), Ok(()));
-        assert_eq!(usage.pace(pace, at(1_400)), Ok(()));
-        assert_eq!(usage.pace(pace, at(1_500)), Err(at(500)));
-        assert_eq!(usage.pace(pace, at(2_000)), Ok(()));
-        assert_eq!(usage.pace(pace, at(2_100)), Err(at(300)));
+        assert_eq!(usage.acquire(pace, at(1_000)), Ok(()));
+        assert_eq!(usage.acquire(pace, at(1_400)), Ok(()));
+        assert_eq!(usage.acquire(pace, at(1_500)), Err(at(500)));
+        assert_eq!(usage.acquire(pace, at(2_000)), Ok(()));
+        assert_eq!(usage.acquire(pace, at(2_100)), Err(at(300)));
     }
 
     #[test]
     fn a_count_outlives_the_process_and_is_never_exceeded() {
         let directory = tempfile::tempdir().unwrap();
-        let counts = || Counts::new(directory.path());
+        let counts = || UsageCounter::new(directory.path());
         let first = counts();
         for _ in 0..3 {
-            assert!(first.take("a", 5).unwrap());
+            assert!(first.consume("a", 5).unwrap());
         }
         // Killed: nothing is settled.
         let second = counts();
         assert_eq!(second.used("a").unwrap(), 3);
-        assert!(second.take("a", 5).unwrap());
-        assert!(second.take("a", 5).unwrap());
-        assert!(!second.take("a", 5).unwrap());
-        assert!(second.take("b", 1).unwrap());
+        assert!(second.consume("a", 5).unwrap());
+        assert!(second.consume("a", 5).unwrap());
+        assert!(!second.consume("a", 5).unwrap());
+        assert!(second.consume("b", 1).unwrap());
     }
 
     #[test]
     fn what_was_reserved_and_not_used_comes_back_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
-        let counts = Counts::new(directory.path());
-        assert!(counts.take("a", 1_000).unwrap());
-        assert!(counts.take("gone", 1_000).unwrap());
-        assert_eq!(Counts::new(directory.path()).used("a").unwrap(), 62);
+        let counts = UsageCounter::new(directory.path());
+        assert!(counts.consume("a", 1_000).unwrap());
+        assert!(counts.consume("gone", 1_000).unwrap());
+        assert_eq!(UsageCounter::new(directory.path()).used("a").unwrap(), 62);
 
-        counts.settle(|id| id == "a").unwrap();
+        counts.flush(|id| id == "a").unwrap();
 
-        assert_eq!(Counts::new(directory.path()).used("a").unwrap(), 1);
-        assert_eq!(Counts::new(directory.path()).used("gone").unwrap(), 0);
+        assert_eq!(UsageCounter::new(directory.path()).used("a").unwrap(), 1);
+        assert_eq!(UsageCounter::new(directory.path()).used("gone").unwrap(), 0);
     }
 
     #[test]
     fn a_damaged_file_lets_nobody_through_and_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(NAME);
+        let path = directory.path().join(FILE_NAME);
         std::fs::write(&path, "garbage").unwrap();
 
-        assert!(Counts::new(directory.path()).take("a", 5).is_err());
+        assert!(UsageCounter::new(directory.path()).consume("a", 5).is_err());
         assert_eq!(std::fs::read_to_string(path).unwrap(), "garbage");
     }
 }

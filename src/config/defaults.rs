@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Admin, Anonymous, Config, Credentials, Daemon, Format, Key, Limits, Listen, Log, Notify,
-    Origin, Pace, Policy, Proxy, Session, Source, Store, Throttle, UnixSocket, Upstream,
+    Admin, AnonymousAccess, Config, Credentials, Daemon, KeyStore, Limits, Listen, Log, LogFormat,
+    LoginSource, Notify, Origin, Policy, Proxy, Rate, Session, SessionStore, Throttle, UnixSocket,
+    Upstream,
 };
 
 impl Default for Config {
@@ -16,12 +17,12 @@ impl Default for Config {
             hosts: vec![],
             listen: Listen::default(),
             admin: Admin { listen: None, users: vec![] },
-            credentials: Credentials { source: Source::Auto, email: None, command: vec![] },
+            credentials: Credentials { source: LoginSource::Auto, email: None, command: vec![] },
             session: Session::default(),
-            policy: Policy { anonymous: Anonymous::Full, deny: vec![], cookies: false },
+            policy: Policy { anonymous: AnonymousAccess::Full, deny: vec![], cookies: false },
             throttle: Throttle::default(),
             limits: Limits::default(),
-            log: Log { level: "info".to_owned(), format: Format::Auto, server_timing: false },
+            log: Log { level: "info".to_owned(), format: LogFormat::Auto, server_timing: false },
             // Above what a page takes; systemd is asked for more when it is, launchd's agent has 60 s.
             daemon: Daemon { drain: Duration::from_secs(5) },
             notify: Notify { command: vec![] },
@@ -70,8 +71,8 @@ impl Default for Listen {
 impl Default for Session {
     fn default() -> Self {
         Self {
-            store: Store::Auto,
-            key: Key::Auto,
+            store: SessionStore::Auto,
+            key: KeyStore::Auto,
             key_command: vec![],
             client_id: None,
             // One login with a lost packet or two; longer and the caller should hear of it.
@@ -84,7 +85,7 @@ impl Default for Throttle {
     fn default() -> Self {
         // Under the 30 s after which many clients give up, so that they see our answer and not
         // their own timeout.
-        Self { wait: Duration::from_secs(20), reads: Pace::Auto, writes: Pace::Auto }
+        Self { wait: Duration::from_secs(20), reads: Rate::Auto, writes: Rate::Auto }
     }
 }
 

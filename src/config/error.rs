@@ -5,29 +5,29 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::Place;
+use super::ValueSource;
 
 /// Everything that is wrong, in the order in which it was found; never empty.
 #[derive(Debug)]
-pub struct Error(pub Vec<Problem>);
+pub struct Error(pub Vec<Diagnostic>);
 
 /// One thing that is wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum Diagnostic {
     /// There is no home directory.
     #[error("could not tell where the home directory is")]
-    Homeless,
+    NoHome,
     /// A profile has a name that cannot be part of a file name.
     #[error("{place}: `{name}` is not a name for a profile")]
-    Profile {
+    ProfileName {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The name.
         name: String,
     },
     /// A file that was asked for does not exist.
     #[error("there is no configuration file {}", .0.display())]
-    Absent(PathBuf),
+    NotFound(PathBuf),
     /// The file is there, and cannot be read.
     #[error("could not read the configuration file {}", path.display())]
     Unreadable {
@@ -41,22 +41,22 @@ pub enum Problem {
     #[error("{place}: not valid UTF-8")]
     Encoding {
         /// The first byte that is not.
-        place: Place,
+        place: ValueSource,
     },
     /// The file is not TOML.
     #[error("{place}: not valid TOML")]
     Syntax {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// What the parser says.
         #[source]
-        source: Message,
+        source: ParserMessage,
     },
     /// A section that does not exist.
     #[error("{place}: unknown section [{name}]")]
     UnknownSection {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// Its name.
         name: String,
         /// What may have been meant.
@@ -66,7 +66,7 @@ pub enum Problem {
     #[error("{place}: unknown key `{name}`")]
     UnknownKey {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// Its name, with the section.
         name: String,
         /// What may have been meant, with the section.
@@ -84,12 +84,12 @@ pub enum Problem {
     },
     /// An environment variable that is not text.
     #[error("{0}: not valid UTF-8")]
-    Variable(String),
+    VariableEncoding(String),
     /// A section is written as a value.
     #[error("{place}: expected a section [{name}]")]
     Section {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// Its name.
         name: String,
     },
@@ -97,7 +97,7 @@ pub enum Problem {
     #[error("{place}: {key}: expected {expected}, found {found}")]
     Shape {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: String,
         /// What the key takes.
@@ -107,17 +107,17 @@ pub enum Problem {
     },
     /// An origin that is not https.
     #[error("{place}: {key}: must be https: over http:// anybody on the way could read the token")]
-    Plain {
+    PlainHttp {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: String,
     },
     /// An origin with more than scheme, host and port.
     #[error("{place}: {key}: an origin is scheme, host and port, without {what}")]
-    Extra {
+    ExtraPart {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: String,
         /// What is too much.
@@ -127,7 +127,7 @@ pub enum Problem {
     #[error("{place}: {key}: {address} can be reached from other machines")]
     Exposed {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: String,
         /// The address.
@@ -135,9 +135,9 @@ pub enum Problem {
     },
     /// An address that two hosts listen on.
     #[error("{place}: {key}: {address} is listened on already")]
-    Twice {
+    DuplicateAddress {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: String,
         /// The address.
@@ -145,15 +145,15 @@ pub enum Problem {
     },
     /// Neither an address nor a socket.
     #[error("{place}: there is nothing to listen on: listen.tcp is empty, and there is no socket")]
-    Nowhere {
+    NoListener {
         /// Where the addresses are given, or are not.
-        place: Place,
+        place: ValueSource,
     },
     /// A value that makes no sense without another.
     #[error("{place}: {key} = \"command\" needs {needs}")]
-    Needs {
+    MissingCommand {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The key.
         key: String,
         /// The key that is empty.
@@ -161,9 +161,9 @@ pub enum Problem {
     },
     /// Trust anchors that cannot be read.
     #[error("{place}: could not read the CA file {}", path.display())]
-    Anchors {
+    CaFile {
         /// Where.
-        place: Place,
+        place: ValueSource,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -172,16 +172,16 @@ pub enum Problem {
     },
 }
 
-impl Problem {
+impl Diagnostic {
     /// Returns the way out.
     pub fn hint(&self) -> Option<String> {
         let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
         let said = match self {
-            Self::Homeless => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
-            Self::Profile { .. } => {
+            Self::NoHome => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
+            Self::ProfileName { .. } => {
                 "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
             }
-            Self::Absent(_) => {
+            Self::NotFound(_) => {
                 "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
             }
             Self::Unreadable { .. } => {
@@ -203,7 +203,7 @@ impl Problem {
             | Self::UnknownVariable { .. } => {
                 "`nexudus-proxy config show` lists every key.".to_owned()
             }
-            Self::Plain { .. } => "Write https://; for a certificate of your own, name its CA with \
+            Self::PlainHttp { .. } => "Write https://; for a certificate of your own, name its CA with \
                 upstream.ca_file."
                 .to_owned(),
             Self::Exposed { key, .. } if key != "admin.listen" => {
@@ -212,48 +212,48 @@ impl Problem {
                     .to_owned()
             }
             Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
-            Self::Twice { .. } => "Give each host a port of its own.".to_owned(),
-            Self::Nowhere { .. } => match cfg!(unix) {
+            Self::DuplicateAddress { .. } => "Give each host a port of its own.".to_owned(),
+            Self::NoListener { .. } => match cfg!(unix) {
                 true => "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \
                          \"auto\".",
                 false => "Give listen.tcp an address such as \"localhost:6398\".",
             }
             .to_owned(),
-            Self::Anchors { .. } => {
+            Self::CaFile { .. } => {
                 "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
             }
-            Self::Variable(_)
+            Self::VariableEncoding(_)
             | Self::Syntax { .. }
             | Self::Section { .. }
             | Self::Shape { .. }
-            | Self::Extra { .. }
-            | Self::Needs { .. } => return None,
+            | Self::ExtraPart { .. }
+            | Self::MissingCommand { .. } => return None,
         };
         Some(said)
     }
 
     /// Returns where the problem is, if it is at a place.
-    pub(super) fn place(&self) -> Option<&Place> {
+    pub(super) fn place(&self) -> Option<&ValueSource> {
         match self {
-            Self::Homeless
-            | Self::Absent(_)
+            Self::NoHome
+            | Self::NotFound(_)
             | Self::Unreadable { .. }
             | Self::UnknownVariable { .. }
-            | Self::Variable(_) => None,
-            Self::Profile { place, .. }
+            | Self::VariableEncoding(_) => None,
+            Self::ProfileName { place, .. }
             | Self::Encoding { place }
             | Self::Syntax { place, .. }
             | Self::UnknownSection { place, .. }
             | Self::UnknownKey { place, .. }
             | Self::Section { place, .. }
             | Self::Shape { place, .. }
-            | Self::Plain { place, .. }
-            | Self::Extra { place, .. }
+            | Self::PlainHttp { place, .. }
+            | Self::ExtraPart { place, .. }
             | Self::Exposed { place, .. }
-            | Self::Twice { place, .. }
-            | Self::Nowhere { place }
-            | Self::Needs { place, .. }
-            | Self::Anchors { place, .. } => Some(place),
+            | Self::DuplicateAddress { place, .. }
+            | Self::NoListener { place }
+            | Self::MissingCommand { place, .. }
+            | Self::CaFile { place, .. } => Some(place),
         }
     }
 }
@@ -261,10 +261,10 @@ impl Problem {
 /// What a parser says, in its own words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Message(pub(super) String);
+pub struct ParserMessage(pub(super) String);
 
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
+impl From<Diagnostic> for Error {
+    fn from(problem: Diagnostic) -> Self {
         Self(vec![problem])
     }
 }

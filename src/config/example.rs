@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::keys::Entry;
-use super::table::{KEYS, SECTIONS};
+use super::key::Key;
+use super::keys::{KEYS, SECTIONS};
 
 /// Returns the text of the example file.
 pub fn example() -> String {
@@ -12,7 +12,8 @@ pub fn example() -> String {
     for (section, doc) in SECTIONS {
         let keys = KEYS.iter().filter(|entry| entry.section == *section);
         let lines: Vec<_> = keys.map(|entry| (line(entry), comment(entry))).collect();
-        let widths = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= WIDEST);
+        let widths =
+            lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= MAX_ALIGNED_WIDTH);
         let width = widths.max().unwrap_or_default();
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\n# {doc}\n[{section}]");
@@ -51,14 +52,14 @@ const TAIL: &str = r#"
 "#;
 
 /// Longer lines do not push the comments of their section to the right.
-const WIDEST: usize = 46;
+const MAX_ALIGNED_WIDTH: usize = 46;
 
-fn line(entry: &Entry) -> String {
+fn line(entry: &Key) -> String {
     format!("{} = {}", entry.name, entry.default())
 }
 
-fn comment(entry: &Entry) -> String {
-    let unit = match entry.kind.bounds() {
+fn comment(entry: &Key) -> String {
+    let unit = match entry.value_type.range() {
         Some((least, most)) if least == "0" => format!("; at most {most}"),
         Some((least, most)) => format!("; {least} to {most}"),
         None => String::new(),

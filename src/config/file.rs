@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Message, Problem};
-use super::place::Place;
+use super::error::{Diagnostic, ParserMessage};
+use super::source::ValueSource;
 
 /// A configuration file.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct ConfigFile {
     path: PathBuf,
     text: String,
     /// What it says.
@@ -22,17 +22,19 @@ pub(super) struct File {
 
 /// Largest file that is read. The commented example has 10 KiB; what is a hundred times larger is
 /// some other file.
-const LARGEST: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-impl File {
+impl ConfigFile {
     /// Reads the file; `None` if there is none.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, Problem> {
-        let unreadable = |source| Problem::Unreadable { path: path.to_owned(), source };
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Diagnostic> {
+        let unreadable = |source| Diagnostic::Unreadable { path: path.to_owned(), source };
         let mut bytes = vec![];
-        match fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)) {
+        match fs::File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
-            Ok(_) if bytes.len() as u64 > LARGEST => {
+            Ok(_) if bytes.len() as u64 > MAX_FILE_BYTES => {
                 return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
             }
             Ok(_) => {}
@@ -42,19 +44,19 @@ impl File {
             Err(error) => {
                 let end = error.utf8_error().valid_up_to();
                 let valid = String::from_utf8_lossy(&error.as_bytes()[..end]).into_owned();
-                Err(Problem::Encoding { place: place(path, &valid, end) })
+                Err(Diagnostic::Encoding { place: place(path, &valid, end) })
             }
         }
     }
 
     /// Reads the text of a file.
-    pub(super) fn parse(path: &Path, text: String) -> Result<Self, Problem> {
+    pub(super) fn parse(path: &Path, text: String) -> Result<Self, Diagnostic> {
         // Some editors write a byte order mark.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         // Only the message: the parser's own rendering quotes the line, which may hold a secret.
-        let syntax = |error: toml::de::Error| Problem::Syntax {
+        let syntax = |error: toml::de::Error| Diagnostic::Syntax {
             place: place(path, &text, error.span().map_or(text.len(), |span| span.start)),
-            source: Message(error.message().lines().collect::<Vec<_>>().join(", ")),
+            source: ParserMessage(error.message().lines().collect::<Vec<_>>().join(", ")),
         };
         let table = text.parse::<toml::Table>().map_err(syntax)?;
         let mut offsets = BTreeMap::new();
@@ -68,7 +70,7 @@ impl File {
     }
 
     /// Returns where a key is written; its nearest table where the key itself has no position.
-    pub(super) fn place(&self, keys: &[&str]) -> Place {
+    pub(super) fn place(&self, keys: &[&str]) -> ValueSource {
         let offset = (1..=keys.len()).rev().find_map(|length| {
             let path: Vec<String> = keys[..length].iter().map(|&key| key.to_owned()).collect();
             self.offsets.get(&path).copied()
@@ -89,10 +91,10 @@ fn collect(table: &DeTable<'_>, above: &[String], offsets: &mut BTreeMap<Vec<Str
 }
 
 /// Returns the line and column of a byte.
-fn place(path: &Path, text: &str, offset: usize) -> Place {
+fn place(path: &Path, text: &str, offset: usize) -> ValueSource {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place::File {
+    ValueSource::File {
         path: path.to_owned(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
@@ -103,8 +105,8 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<File, Problem> {
-        File::parse(Path::new("/c.toml"), text.to_owned())
+    fn parse(text: &str) -> Result<ConfigFile, Diagnostic> {
+        ConfigFile::parse(Path::new("/c.toml"), text.to_owned())
     }
 
     #[test]

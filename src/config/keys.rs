@@ -1,356 +1,201 @@
-//! What is known of one key: its names, its kind, and whether this version can do it.
+//! Every key there is: the one list that the rest is made from.
 
-use serde_json::{Value as Json, json};
+use super::key::{HOST, Key, ValueType, key};
+use super::value::ConfigValue;
 
-use super::field::{Field, Wrong};
-use super::{Config, notation};
+/// Every key of the configuration, in the order of the file.
+pub static KEYS: &[Key] = &[
+    key!(upstream.origin, ValueType::Origin, "Where requests go; https only").shorthand("upstream"),
+    key!(upstream.ca_file, ValueType::File, "Extra trust anchors beside the system's, PEM")
+        .shorthand("ca-file"),
+    key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
+    key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
+    key!(upstream.user_agent, ValueType::Text, "Replaces the client's User-Agent; \"\": let it be"),
+    key!(
+        upstream.trace,
+        ValueType::Bool,
+        "Send the caller's traceparent and tracestate on; the log has the trace either way"
+    ),
+    key!(
+        upstream.connect_timeout,
+        POSITIVE_DURATION,
+        "Longest time for name resolution, TCP and TLS together"
+    ),
+    key!(
+        upstream.header_timeout,
+        POSITIVE_DURATION,
+        "Longest wait for the head of an answer, and for more of its body"
+    ),
+    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for callers who may write"),
+    HOST,
+    key!(
+        listen.tcp,
+        ValueType::Addresses,
+        "IP:PORT or localhost:PORT (both families); port 0 picks one"
+    )
+    .shorthand("listen"),
+    key!(
+        listen.unix,
+        ValueType::Socket,
+        "auto (proxy.sock in the runtime directory), off, or a path (its directory is made, 0700)"
+    )
+    .shorthand("socket"),
+    key!(listen.users, ValueType::Strings, "Other local users let in, by name or number"),
+    key!(listen.groups, ValueType::Strings, "Other local groups let in, by name or number"),
+    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact"),
+    key!(
+        listen.expose,
+        ValueType::Bool,
+        "Allow addresses beyond loopback; every request then needs a key"
+    ),
+    key!(
+        admin.listen,
+        ValueType::Address,
+        "Health, metrics and events over loopback TCP: off or IP:PORT"
+    ),
+    key!(admin.users, ValueType::Strings, "Other local users let in to admin.sock"),
+    key!(
+        credentials.source,
+        ValueType::Choice(&["auto", "systemd", "command", "env", "keychain"]),
+        "auto, systemd, command, env or keychain"
+    )
+    .shorthand("credentials"),
+    key!(credentials.email, ValueType::Text, "E-mail, for sources that hold only the password"),
+    key!(
+        credentials.command,
+        ValueType::Argv,
+        "Prints the password: [\"op\", \"read\", \"op://Private/Nexudus/password\"]"
+    ),
+    key!(
+        session.store,
+        ValueType::Choice(&["auto", "file", "memory"]),
+        "The rotating session, encrypted at rest: auto, file or memory"
+    )
+    .shorthand("store"),
+    key!(
+        session.key,
+        ValueType::Choice(&["auto", "keychain", "systemd", "command", "kernel"]),
+        "The key of its file: auto, keychain, systemd, command or kernel"
+    ),
+    key!(session.key_command, ValueType::Argv, "Prints that key"),
+    key!(
+        session.client_id,
+        ValueType::Text,
+        "The client_id header; \"\": a GUID per installation, profile and account"
+    ),
+    key!(
+        session.wait,
+        ValueType::Duration { zero: true },
+        "Longest time a request waits for a first token"
+    ),
+    key!(
+        policy.anonymous,
+        ValueType::Choice(&["full", "read-only", "none"]),
+        "Callers without a client key may: full, read-only or none"
+    ),
+    key!(
+        policy.deny,
+        ValueType::Rules,
+        "Rules that nobody passes, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
+    ),
+    key!(
+        policy.cookies,
+        ValueType::Bool,
+        "Relay Cookie and Set-Cookie, but not for callers with limits"
+    ),
+    key!(
+        throttle.wait,
+        ValueType::Duration { zero: true },
+        "Longest time a request waits for its turn"
+    ),
+    key!(
+        throttle.reads,
+        ValueType::Rate,
+        "auto: unpaced until Nexudus throttles, then learned; or 10/100ms"
+    ),
+    key!(throttle.writes, ValueType::Rate, "The same for writes"),
+    key!(
+        limits.header_bytes,
+        ValueType::Size { least: 8 << 10, most: 1 << 20 },
+        "Largest request head"
+    ),
+    key!(
+        limits.headers,
+        ValueType::Integer { least: 1, most: 10_000 },
+        "Most header fields of a request"
+    ),
+    key!(
+        limits.target_bytes,
+        ValueType::Size { least: 1, most: 65_534 },
+        "Longest request target, path and query together"
+    ),
+    key!(
+        limits.replay_body,
+        ValueType::Size { least: 0, most: 1 << 30 },
+        "Largest request body read whole before it goes up, so that it can be sent again"
+    ),
+    key!(
+        limits.body_bytes,
+        ValueType::Size { least: 0, most: u64::MAX },
+        "Largest request body; 0: no bound"
+    ),
+    key!(
+        limits.connections,
+        ValueType::Integer { least: 1, most: 1_000_000 },
+        "Most local connections at once; three quarters are the owner's"
+    ),
+    key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive"),
+    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body"),
+    key!(
+        limits.keep_alive,
+        POSITIVE_DURATION,
+        "Longest time a local connection stays open without a request"
+    ),
+    key!(
+        log.level,
+        ValueType::Level,
+        "A level (off, error, warn, info, debug, trace) or directives"
+    ),
+    key!(
+        log.format,
+        ValueType::Choice(&["auto", "human", "json", "journald"]),
+        "auto: human on a terminal, journald under systemd, else json"
+    ),
+    key!(
+        log.server_timing,
+        ValueType::Bool,
+        "true: answers say in Server-Timing how long token, queue and upstream took"
+    ),
+    key!(
+        daemon.drain,
+        ValueType::Duration { zero: true },
+        "How long requests in flight may take to end after a stop"
+    ),
+    key!(
+        notify.command,
+        ValueType::Argv,
+        "Run when a person is needed: refused login, 2FA, degraded store"
+    ),
+];
 
-/// One key of the configuration.
-pub struct Entry {
-    /// The section; empty for `host`, which is an array of sections.
-    pub section: &'static str,
-    /// The name within the section.
-    pub name: &'static str,
-    /// What it takes.
-    pub kind: Kind,
-    /// One sentence for the reader of the file and of `--help`.
-    pub doc: &'static str,
-    /// A shorter flag than the one made from section and name.
-    pub shorthand: Option<&'static str>,
-    pub(super) read: fn(&mut Config, &toml::Value, &Kind) -> Result<(), Wrong>,
-    pub(super) write: fn(&Config, &Kind) -> toml::Value,
-}
+const POSITIVE_DURATION: ValueType = ValueType::Duration { zero: false };
 
-/// What a key takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `true` or `false`.
-    Switch,
-    /// Text that fits into a header field.
-    Text,
-    /// A log level or directives.
-    Level,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// A list of words.
-    Words,
-    /// A list of rules.
-    Rules,
-    /// A program and its arguments.
-    Command,
-    /// A list of host names.
-    Names,
-    /// An `https` origin.
-    Origin,
-    /// A file.
-    File,
-    /// How to reach the internet.
-    Proxy,
-    /// Local addresses.
-    Addresses,
-    /// One local address, or `off`.
-    Address,
-    /// A unix socket.
-    Socket,
-    /// Other hosts, each on addresses of its own.
-    Hosts,
-    /// A duration; `zero` where no waiting at all makes sense.
-    Duration {
-        /// Whether `0s` is taken.
-        zero: bool,
-    },
-    /// A number of bytes.
-    Size {
-        /// The smallest.
-        least: u64,
-        /// The largest.
-        most: u64,
-    },
-    /// A number of things.
-    Count {
-        /// The smallest.
-        least: u64,
-        /// The largest.
-        most: u64,
-    },
-    /// A pace.
-    Pace,
-}
+/// The sections, each with its sentence, in the order of the file.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("upstream", "The API host."),
+    ("listen", "The local side."),
+    ("admin", "The control surface."),
+    ("credentials", "Where the login is read."),
+    ("session", "The token."),
+    ("policy", "What may be asked."),
+    ("throttle", "Pacing."),
+    ("limits", "Bounds on what local callers send."),
+    ("log", "What is logged."),
+    ("daemon", "The process."),
+    ("notify", "Telling a person."),
+];
 
-impl Entry {
-    /// Returns `section.name`.
-    pub fn path(&self) -> String {
-        match self.section {
-            "" => self.name.to_owned(),
-            section => format!("{section}.{}", self.name),
-        }
-    }
-
-    /// Returns the flag without its dashes: `throttle-reads`.
-    pub fn flag(&self) -> String {
-        self.path().replace(['.', '_'], "-")
-    }
-
-    /// Returns the environment variable: `NEXUDUS_PROXY_THROTTLE_READS`.
-    pub fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.path().replace('.', "_").to_uppercase())
-    }
-
-    /// Returns the default.
-    pub fn default(&self) -> toml::Value {
-        self.value(&Config::default())
-    }
-
-    /// Returns the value that a configuration has for this key, as the file would have it.
-    ///
-    /// May hold the password of a proxy; [`Entry::shown`] does not.
-    pub(super) fn value(&self, config: &Config) -> toml::Value {
-        (self.write)(config, &self.kind)
-    }
-
-    /// Returns the value of this key for the eyes of a person, without passwords.
-    pub fn shown(&self, config: &Config) -> toml::Value {
-        match self.kind {
-            Kind::Proxy => config.upstream.proxy.redacted().into(),
-            Kind::Switch
-            | Kind::Text
-            | Kind::Level
-            | Kind::Choice(_)
-            | Kind::Words
-            | Kind::Rules
-            | Kind::Command
-            | Kind::Names
-            | Kind::Origin
-            | Kind::File
-            | Kind::Addresses
-            | Kind::Address
-            | Kind::Socket
-            | Kind::Hosts
-            | Kind::Duration { .. }
-            | Kind::Size { .. }
-            | Kind::Count { .. }
-            | Kind::Pace => self.value(config),
-        }
-    }
-
-    /// Sets this key, unless the value is wrong.
-    pub(super) fn set(&self, config: &mut Config, value: &toml::Value) -> Result<(), Wrong> {
-        (self.read)(config, value, &self.kind)
-    }
-
-    /// Says whether two configurations have another value for this key.
-    pub fn differs(&self, one: &Config, other: &Config) -> bool {
-        self.value(one) != self.value(other)
-    }
-
-    /// Gives this key the value that it has in `from`.
-    pub fn copy(&self, from: &Config, to: &mut Config) {
-        // What was written can be read again: `roundtrip.rs` proves it.
-        let _ = (self.read)(to, &self.value(from), &self.kind);
-    }
-
-    pub(super) const fn shorthand(mut self, flag: &'static str) -> Self {
-        self.shorthand = Some(flag);
-        self
-    }
-}
-
-/// What every environment variable of ours begins with.
-pub(super) const PREFIX: &str = "NEXUDUS_PROXY_";
-
-impl Kind {
-    /// Says what is expected, with an example.
-    pub fn expected(&self) -> String {
-        match self {
-            Self::Switch => "true or false".to_owned(),
-            Self::Text => "text of visible ASCII characters and spaces".to_owned(),
-            Self::Level => "a level such as \"info\", or directives such as \
-                \"info,nexudus_proxy::session=debug\""
-                .to_owned(),
-            Self::Choice(words) => match words.split_last() {
-                Some((last, [])) => format!("\"{last}\""),
-                Some((last, words)) => format!("\"{}\" or \"{last}\"", words.join("\", \"")),
-                None => "nothing".to_owned(),
-            },
-            Self::Words => "a list such as [\"one\", \"two\"]".to_owned(),
-            Self::Rules => "a list of rules such as [\"DELETE /**\"]".to_owned(),
-            Self::Command => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
-            Self::Names => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
-            Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
-            Self::File => "the path of a file".to_owned(),
-            Self::Proxy => {
-                "\"none\", \"system\" or a URL such as \"http://proxy.example:3128\"".to_owned()
-            }
-            Self::Addresses => {
-                "a list of addresses such as [\"127.0.0.1:6398\", \"[::1]:6398\"]".to_owned()
-            }
-            Self::Address => "\"off\" or an address such as \"127.0.0.1:6390\"".to_owned(),
-            Self::Socket => "\"auto\", \"off\" or an absolute path of at most 103 bytes".to_owned(),
-            Self::Hosts => "[[host]] tables with `origin` and `listen`".to_owned(),
-            Self::Duration { zero: true } => "a duration such as \"30s\"".to_owned(),
-            Self::Duration { zero: false } => {
-                "a duration such as \"30s\", longer than zero".to_owned()
-            }
-            Self::Size { .. } => format!("a size such as \"64KiB\"{}", self.span()),
-            Self::Count { .. } => format!("a whole number{}", self.span()),
-            Self::Pace => "\"auto\" or a pace such as \"10/100ms\"".to_owned(),
-        }
-    }
-
-    /// Returns the word that stands for the value in `--help`.
-    pub fn placeholder(&self) -> &'static str {
-        match self {
-            Self::Switch => "BOOL",
-            Self::Text => "TEXT",
-            Self::Level => "LEVEL",
-            Self::Choice(_) => "WORD",
-            Self::Words => "WORD",
-            Self::Rules => "RULE",
-            Self::Command => "ARRAY",
-            Self::Names => "NAME",
-            Self::Origin => "URL",
-            Self::File => "FILE",
-            Self::Proxy => "URL",
-            Self::Addresses | Self::Address => "ADDR",
-            Self::Socket => "PATH",
-            Self::Hosts => "TABLE",
-            Self::Duration { .. } => "DURATION",
-            Self::Size { .. } => "SIZE",
-            Self::Count { .. } => "N",
-            Self::Pace => "PACE",
-        }
-    }
-
-    /// Says whether the value is a list.
-    pub fn is_list(&self) -> bool {
-        matches!(
-            self,
-            Self::Words | Self::Rules | Self::Command | Self::Names | Self::Addresses | Self::Hosts
-        )
-    }
-
-    /// Returns the smallest and the largest number, as they are written.
-    pub(super) fn bounds(&self) -> Option<(String, String)> {
-        let (Self::Size { least, most } | Self::Count { least, most }) = self else { return None };
-        let written = |number: u64| match matches!(self, Self::Size { .. }) && number > 0 {
-            true => notation::write_size(number),
-            false => number.to_string(),
-        };
-        (*most != u64::MAX).then(|| (written(*least), written(*most)))
-    }
-
-    fn span(&self) -> String {
-        let bounds = self.bounds();
-        bounds.map(|(least, most)| format!(" from {least} to {most}")).unwrap_or_default()
-    }
-
-    /// Returns the JSON schema of the value.
-    pub(super) fn schema(&self) -> Json {
-        match self {
-            Self::Switch => json!({ "type": "boolean" }),
-            Self::Choice(words) => json!({ "enum": words }),
-            Self::Words | Self::Rules | Self::Command | Self::Names | Self::Addresses => {
-                json!({ "type": "array", "items": { "type": "string" } })
-            }
-            Self::Hosts => json!({
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "origin": Self::Origin.schema(),
-                        "listen": Self::Addresses.schema(),
-                    },
-                    "required": ["origin", "listen"],
-                    "additionalProperties": false,
-                },
-            }),
-            Self::Origin => {
-                json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^/?#@]+/?$" })
-            }
-            Self::Size { .. } => json!({ "type": ["string", "integer"] }),
-            Self::Count { least, most } => {
-                json!({ "type": "integer", "minimum": least, "maximum": most })
-            }
-            Self::Pace => json!({ "type": "string", "pattern": "^(auto|[0-9]+/.+)$" }),
-            Self::Text
-            | Self::Level
-            | Self::File
-            | Self::Proxy
-            | Self::Address
-            | Self::Socket
-            | Self::Duration { .. } => json!({ "type": "string" }),
-        }
-    }
-
-    /// Reads what a flag or an environment variable says: the bare text of a value, or TOML.
-    pub(super) fn read_text(&self, texts: &[String]) -> Result<toml::Value, Wrong> {
-        let parsed = |text: &str| {
-            let document = format!("value = {text}");
-            document.parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"))
-        };
-        let wrong = || Wrong::Shape(format!("`{}`", texts.join(" ")));
-        if self.is_list() {
-            if let [one] = texts {
-                if one.trim().is_empty() {
-                    return Ok(toml::Value::Array(vec![]));
-                }
-                if let Some(list) = parsed(one).filter(toml::Value::is_array) {
-                    return Ok(list);
-                }
-                // A command line in one word would be looked up as the name of a program.
-                if *self == Self::Command && one.contains(char::is_whitespace) {
-                    return Err(wrong());
-                }
-            }
-            let items = texts.iter().map(|text| match *self == Self::Hosts {
-                true => parsed(text).filter(toml::Value::is_table).ok_or_else(wrong),
-                false => Ok(toml::Value::String(text.clone())),
-            });
-            return items.collect::<Result<_, _>>().map(toml::Value::Array);
-        }
-        let text = texts.last().map(String::as_str).unwrap_or_default();
-        match matches!(self, Self::Switch | Self::Count { .. }) {
-            true => parsed(text).filter(|value| !value.is_str()).ok_or_else(wrong),
-            false => Ok(toml::Value::String(text.to_owned())),
-        }
-    }
-}
-
-/// Makes the two functions of a row for a field of the configuration.
-macro_rules! entry {
-    ($section:ident.$name:ident, $kind:expr, $doc:expr) => {
-        Entry {
-            section: stringify!($section),
-            name: stringify!($name),
-            kind: $kind,
-            doc: $doc,
-            shorthand: None,
-            read: |config, value, kind| {
-                config.$section.$name = Field::read(value, kind)?;
-                Ok(())
-            },
-            write: |config, kind| config.$section.$name.write(kind),
-        }
-    };
-}
-pub(super) use entry;
-
-/// `[[host]]`, the one key outside a section.
-pub(super) const HOST: Entry = Entry {
-    section: "",
-    name: "host",
-    kind: Kind::Hosts,
-    doc: "Other hosts that take the same bearer, each on addresses of its own",
-    shorthand: None,
-    read: |config, value, kind| {
-        config.hosts = Field::read(value, kind)?;
-        Ok(())
-    },
-    write: |config, kind| config.hosts.write(kind),
-};
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.path())
-    }
+/// Finds a key by its section and name.
+pub(super) fn find_key(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|entry| entry.section == section && entry.name == name)
 }

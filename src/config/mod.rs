@@ -5,42 +5,42 @@
 //! environment names, the example file, the JSON schema and `config show` are made from it.
 //! A test builds its own: `Config { limits: …, ..Config::default() }`.
 
-mod check;
 mod defaults;
+mod effective;
 mod error;
 mod example;
-mod field;
 mod file;
+mod key;
 mod keys;
 mod load;
-mod notation;
 mod origin;
 mod paths;
-mod place;
 #[cfg(test)]
 mod roundtrip;
 mod rule;
 mod schema;
-mod table;
+mod source;
 #[cfg(test)]
 mod tests;
-mod told;
+mod units;
+mod validate;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use error::{Error, Problem};
+pub use error::{Diagnostic, Error};
 pub use example::example;
-pub use keys::{Entry, Kind};
-pub use load::{Environment, Given, Loaded, Setting, Sources};
-pub use notation::{read_duration, read_pace, write_duration, write_pace};
+pub use key::{Key, ValueType};
+pub use keys::KEYS;
+pub use load::{EffectiveKey, Environment, LoadedConfig, Override, Sources};
 pub use origin::{Origin, Proxy};
-pub use paths::{Paths, in_profile};
-pub use place::Place;
-pub use rule::{Flaw, Rule, fold};
+pub use paths::{Paths, with_profile_flag};
+pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
-pub use table::KEYS;
+pub use source::ValueSource;
+pub use units::{format_duration, format_rate, parse_duration, parse_rate};
 
 /// Everything the daemon is told. Built once, before anything starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Which source.
-    pub source: Source,
+    pub source: LoginSource,
     /// For sources that hold only the password.
     pub email: Option<String>,
     /// Prints the password.
@@ -155,7 +155,7 @@ pub struct Credentials {
 
 /// `credentials.source`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum LoginSource {
     /// The most explicit one that has a login.
     Auto,
     /// Credentials handed over by systemd.
@@ -172,9 +172,9 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Where the rotating session is kept.
-    pub store: Store,
+    pub store: SessionStore,
     /// Where the key of its file is kept.
-    pub key: Key,
+    pub key: KeyStore,
     /// Prints the key.
     pub key_command: Vec<String>,
     /// The `client_id` header; `None`: one GUID per installation, profile and account.
@@ -185,7 +185,7 @@ pub struct Session {
 
 /// `session.store`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum SessionStore {
     /// A file when a key can be had, else memory.
     Auto,
     /// An encrypted file.
@@ -196,7 +196,7 @@ pub enum Store {
 
 /// `session.key`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum KeyStore {
     /// The most explicit one there is.
     Auto,
     /// The OS keychain.
@@ -213,7 +213,7 @@ pub enum Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Callers without a client key.
-    pub anonymous: Anonymous,
+    pub anonymous: AnonymousAccess,
     /// Rules that nobody may pass.
     pub deny: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
@@ -222,7 +222,7 @@ pub struct Policy {
 
 /// `policy.anonymous`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anonymous {
+pub enum AnonymousAccess {
     /// Everything.
     Full,
     /// Reading.
@@ -237,14 +237,14 @@ pub struct Throttle {
     /// Longest time a request waits for its turn.
     pub wait: Duration,
     /// Pacing of reads.
-    pub reads: Pace,
+    pub reads: Rate,
     /// Pacing of writes.
-    pub writes: Pace,
+    pub writes: Rate,
 }
 
 /// `throttle.reads`, `throttle.writes`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum Rate {
     /// Unpaced until Nexudus throttles, then learned.
     Auto,
     /// At most `count` in any span of `per`.
@@ -285,14 +285,14 @@ pub struct Log {
     /// A level, or directives such as `info,nexudus_proxy::session=debug`.
     pub level: String,
     /// The shape of a line.
-    pub format: Format,
+    pub format: LogFormat,
     /// Whether answers say in `Server-Timing` where the time went.
     pub server_timing: bool,
 }
 
 /// `log.format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// `human` on a terminal, `journald` under systemd, else `json`.
     Auto,
     /// For eyes.

@@ -24,11 +24,11 @@ pub enum Proxy {
 
 /// Why a text is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum OriginError {
     /// It says `http://`.
-    Plain,
+    PlainHttp,
     /// It has something that does not belong into an origin.
-    Extra(&'static str),
+    ExtraPart(&'static str),
     /// It is not a URL at all.
     Shape,
 }
@@ -70,36 +70,36 @@ impl Origin {
     }
 
     /// Reads `https://HOST[:PORT]`; one slash at the end is what a browser copies, and is let be.
-    pub(super) fn read(text: &str) -> Result<Self, Flaw> {
-        let (scheme, rest) = text.split_once("://").ok_or(Flaw::Shape)?;
+    pub(super) fn read(text: &str) -> Result<Self, OriginError> {
+        let (scheme, rest) = text.split_once("://").ok_or(OriginError::Shape)?;
         if scheme.eq_ignore_ascii_case("http") {
-            return Err(Flaw::Plain);
+            return Err(OriginError::PlainHttp);
         }
         if !scheme.eq_ignore_ascii_case("https") {
-            return Err(Flaw::Shape);
+            return Err(OriginError::Shape);
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         for (mark, what) in
             [('@', "a user name"), ('?', "a query"), ('#', "a fragment"), ('/', "a path")]
         {
             if authority.contains(mark) {
-                return Err(Flaw::Extra(what));
+                return Err(OriginError::ExtraPart(what));
             }
         }
-        let (host, port) = split(authority).ok_or(Flaw::Shape)?;
+        let (host, port) = split_authority(authority).ok_or(OriginError::Shape)?;
         // One spelling for one address: origins are compared, and sessions bound to them.
         if let Ok(address) = host.parse::<std::net::Ipv6Addr>() {
             return Ok(Self::new(address.to_string(), port));
         }
         match ServerName::try_from(host) {
             Ok(_) if !host.ends_with('.') => Ok(Self::new(host.to_ascii_lowercase(), port)),
-            Ok(_) | Err(_) => Err(Flaw::Shape),
+            Ok(_) | Err(_) => Err(OriginError::Shape),
         }
     }
 }
 
 /// Splits `HOST[:PORT]` or `[IPv6][:PORT]`.
-fn split(authority: &str) -> Option<(&str, u16)> {
+fn split_authority(authority: &str) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
@@ -139,12 +139,12 @@ impl Proxy {
     }
 
     /// Reads what [`Proxy::redacted`] wrote: good for saying that there is one.
-    pub fn of(redacted: &str) -> Self {
+    pub fn from_redacted(redacted: &str) -> Self {
         Self::read(redacted).unwrap_or(Self::None)
     }
 
     /// Returns the value as the file has it, password included.
-    pub(super) fn written(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         match self {
             Self::None => "none",
             Self::System => "system",
@@ -154,7 +154,7 @@ impl Proxy {
 
     /// Returns the value without the user name and password that a URL may hold.
     pub fn redacted(&self) -> String {
-        let text = self.written();
+        let text = self.as_str();
         let hidden = text.split_once("://").and_then(|(scheme, rest)| {
             let (_, host) = rest.rsplit_once('@')?;
             Some(format!("{scheme}://***@{host}"))
@@ -204,27 +204,27 @@ mod tests {
     #[test]
     fn what_is_not_an_https_origin_is_refused() {
         for (text, flaw) in [
-            ("http://spaces.nexudus.com", Flaw::Plain),
-            ("HTTP://localhost", Flaw::Plain),
-            ("spaces.nexudus.com", Flaw::Shape),
-            ("ftp://spaces.nexudus.com", Flaw::Shape),
-            ("https://", Flaw::Shape),
-            ("https://:443", Flaw::Shape),
-            ("https://host:0", Flaw::Shape),
-            ("https://host:", Flaw::Shape),
-            ("https://host:+443", Flaw::Shape),
-            ("https://host:65536", Flaw::Shape),
-            ("https://host.", Flaw::Shape),
-            ("https://bücher.example", Flaw::Shape),
-            ("https://ho st", Flaw::Shape),
-            ("https://ho\\st", Flaw::Shape),
-            ("https://[::1", Flaw::Shape),
-            ("https://[host]", Flaw::Shape),
-            ("https://me:secret@host", Flaw::Extra("a user name")),
-            ("https://host/api", Flaw::Extra("a path")),
-            ("https://host//", Flaw::Extra("a path")),
-            ("https://host?x", Flaw::Extra("a query")),
-            ("https://host#x", Flaw::Extra("a fragment")),
+            ("http://spaces.nexudus.com", OriginError::PlainHttp),
+            ("HTTP://localhost", OriginError::PlainHttp),
+            ("spaces.nexudus.com", OriginError::Shape),
+            ("ftp://spaces.nexudus.com", OriginError::Shape),
+            ("https://", OriginError::Shape),
+            ("https://:443", OriginError::Shape),
+            ("https://host:0", OriginError::Shape),
+            ("https://host:", OriginError::Shape),
+            ("https://host:+443", OriginError::Shape),
+            ("https://host:65536", OriginError::Shape),
+            ("https://host.", OriginError::Shape),
+            ("https://bücher.example", OriginError::Shape),
+            ("https://ho st", OriginError::Shape),
+            ("https://ho\\st", OriginError::Shape),
+            ("https://[::1", OriginError::Shape),
+            ("https://[host]", OriginError::Shape),
+            ("https://me:secret@host", OriginError::ExtraPart("a user name")),
+            ("https://host/api", OriginError::ExtraPart("a path")),
+            ("https://host//", OriginError::ExtraPart("a path")),
+            ("https://host?x", OriginError::ExtraPart("a query")),
+            ("https://host#x", OriginError::ExtraPart("a fragment")),
         ] {
             assert_eq!(Origin::read(text), Err(flaw), "{text}");
         }

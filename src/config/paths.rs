@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::defaults::DEFAULT_PROFILE;
-use super::error::Problem;
+use super::error::Diagnostic;
 
 /// Where things live for one profile. Nothing is created here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,14 +29,15 @@ impl Paths {
     ///
     /// # Errors
     ///
-    /// [`Problem::Homeless`] when a directory is needed that only the home directory can give.
-    pub fn find(profile: &str, var: impl Fn(&str) -> Option<OsString>) -> Result<Self, Problem> {
+    /// [`Diagnostic::NoHome`] when a directory is needed that only the home directory can give.
+    pub fn find(profile: &str, var: impl Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostic> {
         let home = |below: &str| {
-            let home = absolute(&var, "HOME").or_else(|| absolute(&var, "USERPROFILE"));
-            home.map(|home| home.join(below)).ok_or(Problem::Homeless)
+            let home = absolute_path(&var, "HOME").or_else(|| absolute_path(&var, "USERPROFILE"));
+            home.map(|home| home.join(below)).ok_or(Diagnostic::NoHome)
         };
         let own = |systemd: &str, user: &[&str]| {
-            let user = || Some(user.iter().find_map(|name| absolute(&var, name))?.join(OURS));
+            let user =
+                || Some(user.iter().find_map(|name| absolute_path(&var, name))?.join(APP_NAME));
             from_systemd(&var, systemd).or_else(user)
         };
         // Windows has APPDATA; elsewhere it means nothing, even where Wine or a script sets it.
@@ -46,11 +47,11 @@ impl Paths {
         };
         let config = match own("CONFIGURATION_DIRECTORY", config) {
             Some(directory) => directory,
-            None => home(".config")?.join(OURS),
+            None => home(".config")?.join(APP_NAME),
         };
         let state = match own("STATE_DIRECTORY", state) {
             Some(directory) => directory,
-            None => home(".local/state")?.join(OURS),
+            None => home(".local/state")?.join(APP_NAME),
         };
         let runtime = own("RUNTIME_DIRECTORY", &["XDG_RUNTIME_DIR"]);
         Ok(Self {
@@ -62,7 +63,7 @@ impl Paths {
     }
 
     /// Puts everything below one directory: for `demo` and for tests.
-    pub fn below(directory: &Path) -> Self {
+    pub fn rooted_at(directory: &Path) -> Self {
         Self {
             config: directory.join("config.toml"),
             state: directory.join("state"),
@@ -106,21 +107,21 @@ impl Paths {
 
 /// Names the profile in every command that a sentence advises, unless it is the one that is meant
 /// when none is named, or has been named already: the daemon and its commands both say this.
-pub fn in_profile(said: &str, profile: &str) -> String {
+pub fn with_profile_flag(said: &str, profile: &str) -> String {
     if profile == DEFAULT_PROFILE {
         return said.to_owned();
     }
-    let named = said.replace(COMMAND, &format!("{COMMAND}--profile {profile} "));
+    let named = said.replace(COMMAND_PREFIX, &format!("{COMMAND_PREFIX}--profile {profile} "));
     named.replace(&format!("--profile {profile} --profile "), "--profile ")
 }
 
 /// How a command begins in a sentence.
-const COMMAND: &str = "`nexudus-proxy ";
+const COMMAND_PREFIX: &str = "`nexudus-proxy ";
 
-const OURS: &str = "nexudus-proxy";
+const APP_NAME: &str = "nexudus-proxy";
 
 /// Returns the directory a variable names; the XDG specification says to ignore a relative one.
-fn absolute(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
+fn absolute_path(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<PathBuf> {
     var(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
@@ -130,7 +131,7 @@ fn from_systemd(var: impl Fn(&str) -> Option<OsString>, name: &str) -> Option<Pa
     let list = var(name)?;
     let mut listed = std::env::split_paths(&list).filter(|path| path.is_absolute());
     let named = |part: std::path::Component<'_>| {
-        part.as_os_str().to_str().is_some_and(|part| part.starts_with(OURS))
+        part.as_os_str().to_str().is_some_and(|part| part.starts_with(APP_NAME))
     };
     let started = var("SYSTEMD_EXEC_PID").filter(|pid| !pid.is_empty());
     let is_for_another = started.is_some_and(|pid| pid != *std::process::id().to_string());
@@ -149,7 +150,7 @@ pub(super) fn is_profile(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn paths(profile: &str, vars: &[(&str, &str)]) -> Result<Paths, Problem> {
+    fn paths(profile: &str, vars: &[(&str, &str)]) -> Result<Paths, Diagnostic> {
         Paths::find(profile, |name| {
             vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         })
@@ -242,8 +243,8 @@ mod tests {
 
     #[test]
     fn without_any_directory_it_says_so() {
-        assert!(matches!(paths("default", &[]), Err(Problem::Homeless)));
-        assert!(matches!(paths("default", &[("HOME", "")]), Err(Problem::Homeless)));
+        assert!(matches!(paths("default", &[]), Err(Diagnostic::NoHome)));
+        assert!(matches!(paths("default", &[("HOME", "")]), Err(Diagnostic::NoHome)));
     }
 
     #[test]
@@ -262,9 +263,9 @@ mod tests {
         let work = "Run `nexudus-proxy --profile work login`, or `nexudus-proxy --profile work \
                     unlock`.";
 
-        assert_eq!(in_profile(said, DEFAULT_PROFILE), said);
-        assert_eq!(in_profile(said, "work"), work);
-        assert_eq!(in_profile(work, "work"), work);
-        assert_eq!(in_profile("Send one key.", "work"), "Send one key.");
+        assert_eq!(with_profile_flag(said, DEFAULT_PROFILE), said);
+        assert_eq!(with_profile_flag(said, "work"), work);
+        assert_eq!(with_profile_flag(work, "work"), work);
+        assert_eq!(with_profile_flag("Send one key.", "work"), "Send one key.");
     }
 }

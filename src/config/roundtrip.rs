@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::table::KEYS;
+use super::keys::KEYS;
 use super::tests::{load, sources};
 use super::*;
 
@@ -14,7 +14,7 @@ fn words() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn durations() -> impl Strategy<Value = Duration> {
-    (1..=notation::LONGEST.as_millis()).prop_map(|ms| Duration::from_millis(ms as u64))
+    (1..=units::MAX_DURATION.as_millis()).prop_map(|ms| Duration::from_millis(ms as u64))
 }
 
 prop_compose! {
@@ -47,18 +47,18 @@ prop_compose! {
         config.listen.hosts = vec![host];
         config.listen.users = command.clone();
         config.listen.expose = choice == 1;
-        config.policy.anonymous = [Anonymous::Full, Anonymous::ReadOnly, Anonymous::None][choice];
-        config.policy.deny = vec![Rule::read("DELETE /a/**").unwrap()];
+        config.policy.anonymous = [AnonymousAccess::Full, AnonymousAccess::ReadOnly, AnonymousAccess::None][choice];
+        config.policy.deny = vec![Rule::parse("DELETE /a/**").unwrap()];
         config.credentials.command = command.clone();
-        config.credentials.source = [Source::Auto, Source::Systemd, Source::Env][choice];
-        config.session.store = [Store::Auto, Store::File, Store::Memory][choice];
+        config.credentials.source = [LoginSource::Auto, LoginSource::Systemd, LoginSource::Env][choice];
+        config.session.store = [SessionStore::Auto, SessionStore::File, SessionStore::Memory][choice];
         config.session.key_command = command;
         config.session.wait = durations[2];
         config.limits.header_bytes = sizes.0;
         config.limits.headers = sizes.1;
         config.limits.body_bytes = sizes.2;
         config.limits.keep_alive = durations[3];
-        config.log.format = [Format::Human, Format::Json, Format::Journald][choice];
+        config.log.format = [LogFormat::Human, LogFormat::Json, LogFormat::Journald][choice];
         config.daemon.drain = durations[4];
         config
     }

@@ -10,7 +10,7 @@ use std::fmt;
 /// A compiled rule. Matching allocates nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rule {
-    text: String,
+    as_str: String,
     /// `None` is `*`.
     method: Option<String>,
     segments: Vec<Segment>,
@@ -27,7 +27,7 @@ enum Segment {
 /// Why a text is not a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Flaw(&'static str);
+pub struct ParseError(&'static str);
 
 impl Rule {
     /// Reads `METHOD /path`.
@@ -35,33 +35,33 @@ impl Rule {
     /// # Errors
     ///
     /// What is wrong with the text.
-    pub fn read(text: &str) -> Result<Self, Flaw> {
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut words = text.split_whitespace();
         let (Some(method), Some(path), None) = (words.next(), words.next(), words.next()) else {
-            return Err(Flaw("a rule is a method and a path, such as `GET /api/spaces/**`"));
+            return Err(ParseError("a rule is a method and a path, such as `GET /api/spaces/**`"));
         };
         let method = match method {
             "*" => None,
             name if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
                 Some(name.to_ascii_uppercase())
             }
-            _ => return Err(Flaw("the method of a rule is a name, or `*` for all of them")),
+            _ => return Err(ParseError("the method of a rule is a name, or `*` for all of them")),
         };
         if !path.starts_with('/') {
-            return Err(Flaw("the path of a rule begins with `/`"));
+            return Err(ParseError("the path of a rule begins with `/`"));
         }
         let segments = path.split('/').filter(|segment| !segment.is_empty());
         let segments = segments.map(|segment| match segment {
             "**" => Segment::Any,
-            glob => Segment::One(fold(glob)),
+            glob => Segment::One(normalize_case(glob)),
         });
         let segments = segments.collect();
-        Ok(Self { text: text.trim().to_owned(), method, segments })
+        Ok(Self { as_str: text.trim().to_owned(), method, segments })
     }
 
     /// Returns the rule as it was written.
-    pub fn text(&self) -> &str {
-        &self.text
+    pub fn as_str(&self) -> &str {
+        &self.as_str
     }
 
     /// Says whether the rule is about this request; `path` is one reading of its path.
@@ -142,14 +142,14 @@ impl Rule {
     }
 
     /// Says why no request can ever match, if that is so.
-    pub fn never(&self) -> Option<&'static str> {
+    pub fn why_unmatchable(&self) -> Option<&'static str> {
         let has = |part: &dyn Fn(&str) -> bool| {
             self.segments.iter().any(|segment| match segment {
                 Segment::One(glob) => part(glob),
                 Segment::Any => false,
             })
         };
-        if self.method.as_deref().is_some_and(|method| !FORWARDED.contains(&method)) {
+        if self.method.as_deref().is_some_and(|method| !FORWARDED_METHODS.contains(&method)) {
             return Some("its method is never forwarded");
         }
         if has(&|glob| glob == "." || glob == "..") {
@@ -169,7 +169,7 @@ impl Rule {
         let is_about_one = [&["api", "token"][..], &["api", "sys", "users", "token"]]
             .iter()
             .any(|path| self.segments.len() == path.len() && self.ends_with(path));
-        (self.text.ends_with("/token") && is_about_one)
+        (self.as_str.ends_with("/token") && is_about_one)
             .then_some("the daemon itself answers at a token endpoint")
     }
 
@@ -179,7 +179,7 @@ impl Rule {
         let method = self.method.as_deref().is_none_or(|method| reads.contains(&method));
         let below = match self.segments.first() {
             Some(Segment::One(glob)) => {
-                READABLE.iter().any(|name| glob_matches(glob.as_bytes(), name.as_bytes()))
+                READABLE_ROOTS.iter().any(|name| glob_matches(glob.as_bytes(), name.as_bytes()))
             }
             Some(Segment::Any) => true,
             None => false,
@@ -206,15 +206,15 @@ impl Rule {
 }
 
 /// Where readers may read.
-const READABLE: [&str; 2] = ["api", "contentdownload"];
+const READABLE_ROOTS: [&str; 2] = ["api", "contentdownload"];
 
 /// The methods that are forwarded at all.
-const FORWARDED: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
+const FORWARDED_METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
 
 /// Writes letters the way rules and readings of paths are compared: through upper case, because a
 /// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of
 /// plain letters.
-pub fn fold(text: &str) -> String {
+pub fn normalize_case(text: &str) -> String {
     match text.is_ascii() {
         true => text.to_ascii_lowercase(),
         false => text.to_uppercase().to_lowercase(),
@@ -259,13 +259,13 @@ fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rule({})", self.text)
+        write!(f, "Rule({})", self.as_str)
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.as_str)
     }
 }
 
@@ -294,7 +294,7 @@ mod tests {
             ),
             ("GET /*a*b", &["/xaxb", "/ab", "/aab"], &["/ba", "/a"]),
         ] {
-            let rule = Rule::read(text).unwrap();
+            let rule = Rule::parse(text).unwrap();
             yes.iter().for_each(|path| assert!(rule.matches("GET", path), "{text} {path}"));
             no.iter().for_each(|path| assert!(!rule.matches("GET", path), "{text} {path}"));
         }
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn get_includes_head_and_a_star_every_method() {
-        let rule = |text| Rule::read(text).unwrap();
+        let rule = |text| Rule::parse(text).unwrap();
         assert!(rule("get /a").matches("HEAD", "/a"));
         assert!(!rule("HEAD /a").matches("GET", "/a"));
         assert!(!rule("GET /a").matches("POST", "/a"));
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn an_extension_hides_no_segment_from_a_rule_that_forbids() {
-        let rule = Rule::read("GET /api/users/*").unwrap();
+        let rule = Rule::parse("GET /api/users/*").unwrap();
         for path in
             ["/api/users/5", "/api/users.json/5", "/api/Users.x.JSON/5.xml", "/api.v1/users/5"]
         {
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn what_is_no_rule_is_refused() {
         for text in ["", "/a", "GET", "GET a", "GET /a /b", "GE/T /a"] {
-            assert!(Rule::read(text).is_err(), "{text}");
+            assert!(Rule::parse(text).is_err(), "{text}");
         }
     }
 
@@ -342,16 +342,16 @@ mod tests {
             "* /api/token",
             "POST /api/sys/users/token",
         ] {
-            assert!(Rule::read(text).unwrap().never().is_some(), "{text}");
+            assert!(Rule::parse(text).unwrap().why_unmatchable().is_some(), "{text}");
         }
         for text in ["* /**", "GET /api/tokens", "DELETE /x/api/token", "GET /a.b/*"] {
-            assert_eq!(Rule::read(text).unwrap().never(), None, "{text}");
+            assert_eq!(Rule::parse(text).unwrap().why_unmatchable(), None, "{text}");
         }
     }
 
     #[test]
     fn a_wider_rule_covers_a_narrower_one() {
-        let covers = |one, other| Rule::read(one).unwrap().covers(&Rule::read(other).unwrap());
+        let covers = |one, other| Rule::parse(one).unwrap().covers(&Rule::parse(other).unwrap());
         assert!(covers("* /**", "GET /a"));
         assert!(covers("GET /a/**", "HEAD /A/b"));
         assert!(covers("GET /a/**", "GET /a"));
@@ -364,7 +364,7 @@ mod tests {
         fn matching_agrees_with_the_plain_definition(
             glob in "(/(\\*\\*|[ab*]{1,3})){0,4}", path in "(/[abAB]{0,3}){0,5}"
         ) {
-            let rule = Rule::read(&format!("GET /{glob}")).unwrap();
+            let rule = Rule::parse(&format!("GET /{glob}")).unwrap();
             let segments: Vec<_> = path.split('/').filter(|it| !it.is_empty()).collect();
             prop_assert_eq!(rule.matches("GET", &path), plainly(&rule.segments, &segments));
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::table::{KEYS, SECTIONS};
+use super::keys::{KEYS, SECTIONS};
 
 /// Returns the JSON schema of the configuration file.
 pub fn schema() -> Json {
@@ -44,7 +44,7 @@ pub fn schema() -> Json {
 
 fn object(section: &str) -> Json {
     let keys = KEYS.iter().filter(|entry| entry.section == section).map(|entry| {
-        let mut schema = entry.kind.schema();
+        let mut schema = entry.value_type.schema();
         schema["description"] = json!(entry.doc);
         schema["default"] = json!(entry.default());
         (entry.name.to_owned(), schema)

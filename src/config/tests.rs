@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::table::{KEYS, SECTIONS, find};
+use super::keys::{KEYS, SECTIONS, find_key};
 use super::*;
 
 /// Sources with a file of this text, in a directory that goes away with the first part.
@@ -27,10 +27,10 @@ fn problems(text: &str) -> Vec<String> {
     problems.iter().map(|problem| problem.to_string().replace(&path, "")).collect()
 }
 
-fn given(section: &str, name: &str, texts: &[&str]) -> Given {
-    let entry = find(section, name).unwrap();
+fn given(section: &str, name: &str, texts: &[&str]) -> Override {
+    let entry = find_key(section, name).unwrap();
     let texts = texts.iter().map(|&text| text.to_owned()).collect();
-    Given { entry, texts, flag: format!("--{}", entry.flag()) }
+    Override { entry, values: texts, flag: format!("--{}", entry.flag()) }
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn the_commented_parts_of_the_example_are_valid_too() {
 
 #[test]
 fn every_key_belongs_to_a_section_and_has_one_name_of_each_sort() {
-    let mut flags: Vec<_> = KEYS.iter().map(Entry::flag).collect();
+    let mut flags: Vec<_> = KEYS.iter().map(Key::flag).collect();
     flags.extend(KEYS.iter().filter_map(|entry| entry.shorthand).map(str::to_owned));
     flags.sort();
     let count = flags.len();
@@ -84,7 +84,7 @@ fn every_key_belongs_to_a_section_and_has_one_name_of_each_sort() {
 #[test]
 fn every_word_of_a_choice_is_a_value() {
     for entry in KEYS {
-        let Kind::Choice(words) = entry.kind else { continue };
+        let ValueType::Choice(words) = entry.value_type else { continue };
         for word in words {
             let set = entry.set(&mut Config::default(), &(*word).into());
             assert_eq!(set, Ok(()), "{} = {word}", entry.path());
@@ -117,7 +117,12 @@ fn a_later_source_overrides_an_earlier_one_key_by_key() {
     assert_eq!(config.limits.headers, 11);
     assert_eq!(config.log.level, "info");
     let place = |path: &str| {
-        loaded.settings().find(|setting| setting.entry.path() == path).unwrap().place.to_string()
+        loaded
+            .effective_keys()
+            .find(|setting| setting.key.path() == path)
+            .unwrap()
+            .source
+            .to_string()
     };
     let file = format!("{}/config.toml", directory.path().display());
     assert_eq!(place("throttle.wait"), "--throttle-wait");
@@ -138,24 +143,24 @@ fn one_profile_does_not_touch_another() {
 fn every_key_can_be_given_in_the_environment_and_as_a_flag() {
     for entry in KEYS {
         let text = other_than_default(entry);
-        let named = [("HOME", "/nowhere"), (&entry.variable(), text)];
+        let named = [("HOME", "/nowhere"), (&entry.env_variable(), text)];
         let flags = vec![given(entry.section, entry.name, &[text])];
         let by_variable = Sources { environment: named.into(), ..Sources::default() };
         let environment = [("HOME", "/nowhere")].into();
         let by_flag = Sources { flags, environment, ..Sources::default() };
 
         for (sources, place) in
-            [(by_variable, entry.variable()), (by_flag, format!("--{}", entry.flag()))]
+            [(by_variable, entry.env_variable()), (by_flag, format!("--{}", entry.flag()))]
         {
             match sources.load() {
                 Ok(loaded) => {
-                    let mut settings = loaded.settings();
-                    let setting = settings.find(|row| row.entry.path() == entry.path()).unwrap();
+                    let mut settings = loaded.effective_keys();
+                    let setting = settings.find(|row| row.key.path() == entry.path()).unwrap();
                     assert_ne!(setting.value, entry.default(), "{entry:?}");
-                    assert_eq!(setting.place.to_string(), place);
+                    assert_eq!(setting.source.to_string(), place);
                 }
                 Err(Error(problems)) => match &problems[..] {
-                    [Problem::Anchors { .. }] => assert_eq!(entry.name, "ca_file"),
+                    [Diagnostic::CaFile { .. }] => assert_eq!(entry.name, "ca_file"),
                     problems => panic!("{entry:?}: {problems:?}"),
                 },
             }
@@ -164,25 +169,25 @@ fn every_key_can_be_given_in_the_environment_and_as_a_flag() {
 }
 
 /// A value that is valid for the key and not its default.
-fn other_than_default(entry: &Entry) -> &'static str {
-    match entry.kind {
-        Kind::Switch => "true",
-        Kind::Text => "text",
-        Kind::Level => "debug",
-        Kind::Choice(words) => words[1],
-        Kind::Words | Kind::Command | Kind::Names => "[\"word\"]",
-        Kind::Origin => "https://localhost:8443",
-        Kind::File => "/nowhere/ca.pem",
-        Kind::Proxy => "system",
-        Kind::Addresses => "localhost:0",
-        Kind::Address => "127.0.0.1:6390",
-        Kind::Socket => "off",
-        Kind::Hosts => "{ origin = \"https://localhost\", listen = [\"127.0.0.1:0\"] }",
-        Kind::Duration { .. } => "1m30s",
-        Kind::Size { .. } => "32KiB",
-        Kind::Count { .. } => "42",
-        Kind::Pace => "10/100ms",
-        Kind::Rules => "[\"DELETE /**\"]",
+fn other_than_default(entry: &Key) -> &'static str {
+    match entry.value_type {
+        ValueType::Bool => "true",
+        ValueType::Text => "text",
+        ValueType::Level => "debug",
+        ValueType::Choice(words) => words[1],
+        ValueType::Strings | ValueType::Argv | ValueType::Hostnames => "[\"word\"]",
+        ValueType::Origin => "https://localhost:8443",
+        ValueType::File => "/nowhere/ca.pem",
+        ValueType::Proxy => "system",
+        ValueType::Addresses => "localhost:0",
+        ValueType::Address => "127.0.0.1:6390",
+        ValueType::Socket => "off",
+        ValueType::Hosts => "{ origin = \"https://localhost\", listen = [\"127.0.0.1:0\"] }",
+        ValueType::Duration { .. } => "1m30s",
+        ValueType::Size { .. } => "32KiB",
+        ValueType::Integer { .. } => "42",
+        ValueType::Rate => "10/100ms",
+        ValueType::Rules => "[\"DELETE /**\"]",
     }
 }
 
@@ -247,9 +252,9 @@ fn a_mistyped_name_is_answered_with_the_nearest_one() {
         let (_directory, sources) = sources(text);
         let Error(problems) = sources.load().unwrap_err();
         match problems.into_iter().next() {
-            Some(Problem::UnknownKey { nearest, .. } | Problem::UnknownSection { nearest, .. }) => {
-                nearest
-            }
+            Some(
+                Diagnostic::UnknownKey { nearest, .. } | Diagnostic::UnknownSection { nearest, .. },
+            ) => nearest,
             other => panic!("{other:?}"),
         }
     };
@@ -279,7 +284,7 @@ fn a_mistyped_variable_is_refused_and_other_peoples_are_not_ours() {
 
     let Error(problems) = load("NEXUDUS_PROXY_THROTLE_WAIT").unwrap_err();
 
-    assert!(matches!(&problems[..], [Problem::UnknownVariable { nearest: Some(nearest), .. }]
+    assert!(matches!(&problems[..], [Diagnostic::UnknownVariable { nearest: Some(nearest), .. }]
         if nearest == "NEXUDUS_PROXY_THROTTLE_WAIT"));
     assert!(load("NEXUDUS_PASSWORD").is_ok());
 }
@@ -349,8 +354,8 @@ fn a_file_that_was_asked_for_must_exist_and_be_one() {
     let Error(unreadable) = sources.load().unwrap_err();
     sources.file = None;
 
-    assert!(matches!(missing[..], [Problem::Absent(_)]));
-    assert!(matches!(unreadable[..], [Problem::Unreadable { .. }]));
+    assert!(matches!(missing[..], [Diagnostic::NotFound(_)]));
+    assert!(matches!(unreadable[..], [Diagnostic::Unreadable { .. }]));
     assert_eq!(sources.load().unwrap().config, Config::default());
 }
 

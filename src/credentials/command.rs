@@ -33,8 +33,8 @@ pub(super) enum Error {
         status: std::process::ExitStatus,
     },
     /// It did not end in time.
-    #[error("`{program}` did not end within {} s", LIMIT.as_secs())]
-    Slow {
+    #[error("`{program}` did not end within {} s", COMMAND_TIMEOUT.as_secs())]
+    Timeout {
         /// Its first word.
         program: String,
     },
@@ -52,7 +52,7 @@ pub(super) enum Error {
 ///
 /// One variant per way in which a command can fail; none contains what it printed.
 pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
-    let printed = printed(argv).await?;
+    let printed = output(argv).await?;
     let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
     let program = argv.first().cloned().unwrap_or_default();
     line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
@@ -63,10 +63,10 @@ pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
 /// # Errors
 ///
 /// As [`first_line`].
-pub(super) async fn printed(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
-    super::SECRET_VARIABLES.iter().for_each(|name| {
+    super::SECRET_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let mut child = command
@@ -80,13 +80,13 @@ pub(super) async fn printed(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error
     let mut stdout = child.stdout.take().expect("it is piped");
     let ended = async {
         // With room from the start: into a full buffer it would be read by way of the stack.
-        let mut printed = Zeroizing::new(Vec::with_capacity(ROOM));
+        let mut printed = Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
         stdout.read_to_end(&mut printed).await?;
         Ok((printed, child.wait().await?))
     };
-    let (printed, status) = tokio::time::timeout(LIMIT, ended)
+    let (printed, status) = tokio::time::timeout(COMMAND_TIMEOUT, ended)
         .await
-        .map_err(|_| Error::Slow { program: program.clone() })?
+        .map_err(|_| Error::Timeout { program: program.clone() })?
         .map_err(|source| Error::Start { program: program.clone(), source })?;
     if !status.success() {
         return Err(Error::Failed { program, status });
@@ -98,10 +98,10 @@ pub(super) async fn printed(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error
 }
 
 /// More than any secret has.
-const ROOM: usize = 4 << 10;
+const OUTPUT_CAPACITY: usize = 4 << 10;
 
 /// Longest run of the command. A password manager may wait for a person's finger.
-const LIMIT: Duration = Duration::from_secs(120);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(all(test, unix))]
 mod tests {

@@ -1,6 +1,6 @@
 //! The login in environment variables, under every name in use.
 
-use super::{Error, Login, Origin, SecondFactor};
+use super::{CredentialSource, Error, Login, SecondFactor};
 use crate::secret::Secret;
 
 /// Reads the login from the variables that `var` looks up; `email` is the configured address.
@@ -16,11 +16,15 @@ pub(super) fn read(
     let address = named("NEXUDUS_EMAIL").or_else(|| named("NEXUDUS_USERNAME"));
     let password = named("NEXUDUS_PASSWORD");
     // What `run` gives to its command: it is no login, and Nexudus must never see it.
-    if password.as_ref().is_some_and(|password| password.starts_with(LOCAL_KEY)) {
+    if password.as_ref().is_some_and(|password| password.starts_with(CLIENT_KEY_PREFIX)) {
         return Ok(None);
     }
     let password = password.map(Secret::new);
-    let half = |present, absent| Error::Incomplete { origin: Origin::Environment, present, absent };
+    let half = |present, absent| Error::Incomplete {
+        origin: CredentialSource::Environment,
+        present,
+        absent,
+    };
     match (address, password) {
         (None, None) => Ok(None),
         (Some(_), None) => Err(half("NEXUDUS_EMAIL", "NEXUDUS_PASSWORD")),
@@ -35,7 +39,7 @@ pub(super) fn read(
 }
 
 /// How the keys of named clients begin.
-const LOCAL_KEY: &str = "nxp_";
+const CLIENT_KEY_PREFIX: &str = "nxp_";
 
 /// Six to eight digits are a code, anything else is a shared secret.
 fn second_factor(text: String) -> SecondFactor {
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_local_key_is_no_login() {
-        assert_eq!(LOCAL_KEY, crate::clients::PREFIX);
+        assert_eq!(CLIENT_KEY_PREFIX, crate::clients::PREFIX);
         let of_run = [("NEXUDUS_EMAIL", "run@localhost"), ("NEXUDUS_PASSWORD", "nxp_k")];
         assert!(read_from(&of_run).unwrap().is_none());
     }

@@ -10,21 +10,21 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::{Credentials, Error, Kind, command};
-use crate::config::{self, Key, Store};
+use super::{Backend, Credentials, Error, command};
+use crate::config::{self, KeyStore, SessionStore};
 
 /// What the key of the session file is made of, and where that was found.
 #[derive(Clone)]
-pub struct FileKey {
+pub struct SessionKey {
     /// The material, any bytes; how long it must be is decided by who derives the key.
     pub material: Zeroizing<Vec<u8>>,
     /// Where it was found.
-    pub origin: KeyOrigin,
+    pub source: KeySource,
 }
 
 /// The place a key came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyOrigin {
+pub enum KeySource {
     /// The systemd credential `nexudus-key`.
     Systemd,
     /// What `session.key_command` printed.
@@ -35,7 +35,7 @@ pub enum KeyOrigin {
     Kernel,
 }
 
-impl KeyOrigin {
+impl KeySource {
     /// Says whether the key is gone after a reboot.
     pub fn is_volatile(self) -> bool {
         match self {
@@ -45,7 +45,7 @@ impl KeyOrigin {
     }
 }
 
-impl fmt::Display for KeyOrigin {
+impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Systemd => "the systemd credential `nexudus-key`",
@@ -61,23 +61,24 @@ impl fmt::Display for KeyOrigin {
 }
 
 /// Says whether the key of the session file is found without a keychain, or there is no file.
-pub fn is_key_elsewhere(session: &config::Session) -> bool {
+pub fn is_key_outside_keychain(session: &config::Session) -> bool {
     let handed = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    session.store == Store::Memory
+    session.store == SessionStore::Memory
         || match session.key {
-            Key::Auto => {
+            KeyStore::Auto => {
                 !session.key_command.is_empty()
-                    || handed().is_some_and(|directory| directory.join(CREDENTIAL).exists())
+                    || handed().is_some_and(|directory| directory.join(CREDENTIAL_NAME).exists())
             }
-            Key::Keychain => false,
-            Key::Systemd | Key::Command | Key::Kernel => true,
+            KeyStore::Keychain => false,
+            KeyStore::Systemd | KeyStore::Command | KeyStore::Kernel => true,
         }
 }
 
 impl Credentials {
     /// Says whether anything is read from the keychain: the login, or the session's key.
     pub fn needs_keychain(&self, session: &config::Session) -> bool {
-        (self.uses_keychain() && self.beside_keychain().is_empty()) || !is_key_elsewhere(session)
+        (self.uses_keychain() && self.sources_beside_keychain().is_empty())
+            || !is_key_outside_keychain(session)
     }
 
     /// Returns the key of the session file. `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
@@ -86,80 +87,80 @@ impl Credentials {
     ///
     /// [`Error::Missing`] when no place has one, [`Error::Locked`] and [`Error::Unavailable`] when
     /// a place that may have it cannot be read.
-    pub async fn file_key(
+    pub async fn session_key(
         &self,
         config: &config::Session,
         handed: Option<PathBuf>,
-    ) -> Result<FileKey, Error> {
-        let asked = |place| config.key == Key::Auto || config.key == place;
-        if asked(Key::Systemd)
-            && let Some(path) = handed.map(|directory| directory.join(CREDENTIAL))
+    ) -> Result<SessionKey, Error> {
+        let asked = |place| config.key == KeyStore::Auto || config.key == place;
+        if asked(KeyStore::Systemd)
+            && let Some(path) = handed.map(|directory| directory.join(CREDENTIAL_NAME))
             && path.exists()
         {
             let read = std::fs::read(&path).map(Zeroizing::new);
             let material = read.map_err(|error| Error::Unavailable(Box::new(error)))?;
-            return Ok(FileKey { material, origin: KeyOrigin::Systemd });
+            return Ok(SessionKey { material, source: KeySource::Systemd });
         }
-        if asked(Key::Command) && !config.key_command.is_empty() {
-            let printed = command::printed(&config.key_command).await;
+        if asked(KeyStore::Command) && !config.key_command.is_empty() {
+            let printed = command::output(&config.key_command).await;
             let mut material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
             // Password managers print notes below what was asked for.
             let first = std::str::from_utf8(&material).ok().and_then(|text| text.lines().next());
             if let Some(length) = first.map(str::len) {
                 material.truncate(length);
             }
-            return Ok(FileKey { material, origin: KeyOrigin::Command });
+            return Ok(SessionKey { material, source: KeySource::Command });
         }
-        if asked(Key::Keychain)
-            && let Kind::Configured(_, keychain) = &self.0
+        if asked(KeyStore::Keychain)
+            && let Backend::Configured(_, keychain) = &self.0
         {
-            let found = match keychain.file_key().await? {
+            let found = match keychain.session_key().await? {
                 Some(found) => found,
-                None => keychain.make_file_key().await?,
+                None => keychain.create_session_key().await?,
             };
-            return Ok(FileKey::text(&found, KeyOrigin::Keychain));
+            return Ok(SessionKey::from_text(&found, KeySource::Keychain));
         }
-        if config.key == Key::Kernel
-            && let Kind::Configured(_, keychain) = &self.0
+        if config.key == KeyStore::Kernel
+            && let Backend::Configured(_, keychain) = &self.0
         {
-            return kernel(keychain.profile());
+            return from_kernel(keychain.profile());
         }
         Err(Error::Missing(None))
     }
 }
 
 #[cfg(target_os = "linux")]
-fn kernel(profile: &str) -> Result<FileKey, Error> {
-    let key = super::kernel::key(profile).map_err(|error| Error::Unavailable(Box::new(error)))?;
-    Ok(FileKey::text(&key, KeyOrigin::Kernel))
+fn from_kernel(profile: &str) -> Result<SessionKey, Error> {
+    let key = super::keyutils::key(profile).map_err(|error| Error::Unavailable(Box::new(error)))?;
+    Ok(SessionKey::from_text(&key, KeySource::Kernel))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn kernel(_: &str) -> Result<FileKey, Error> {
-    Err(super::Trouble::NoStore.into())
+fn from_kernel(_: &str) -> Result<SessionKey, Error> {
+    Err(super::KeychainError::NoStore.into())
 }
 
 /// The systemd credential that holds the key.
-const CREDENTIAL: &str = "nexudus-key";
+const CREDENTIAL_NAME: &str = "nexudus-key";
 
-impl FileKey {
+impl SessionKey {
     /// Returns the key itself: text without the newline that an editor or `echo` leaves at its end,
     /// or else all the bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         match std::str::from_utf8(&self.material) {
             Ok(text) => text.trim_ascii_end().as_bytes(),
             Err(_) => &self.material,
         }
     }
 
-    fn text(secret: &crate::secret::Secret, origin: KeyOrigin) -> Self {
-        Self { material: Zeroizing::new(secret.expose().as_bytes().to_vec()), origin }
+    fn from_text(secret: &crate::secret::Secret, source: KeySource) -> Self {
+        Self { material: Zeroizing::new(secret.expose().as_bytes().to_vec()), source }
     }
 }
 
-impl fmt::Debug for FileKey {
+impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileKey({:?}, ..)", self.origin)
+        write!(f, "FileKey({:?}, ..)", self.source)
     }
 }
 
@@ -167,35 +168,36 @@ impl fmt::Debug for FileKey {
 mod tests {
     use std::time::Duration;
 
-    use super::super::keychain::tests::{Memory, State};
-    use super::super::{Keychain, Trouble};
+    use super::super::keychain::tests::{MemoryStore, StoreState};
+    use super::super::{Keychain, KeychainError};
     use super::*;
-    use crate::config::Source;
+    use crate::config::LoginSource;
 
     #[tokio::test]
     async fn auto_takes_the_most_explicit_place() {
         let handed = tempfile::tempdir().unwrap();
         std::fs::write(handed.path().join("nexudus-key"), "from systemd").unwrap();
         let handed = || Some(handed.path().to_owned());
-        let credentials = credentials(Memory::default());
+        let credentials = credentials(MemoryStore::default());
 
-        let printed = session(Key::Auto, &["printf", "printed"]);
-        let made = session(Key::Auto, &[]);
+        let printed = session(KeyStore::Auto, &["printf", "printed"]);
+        let made = session(KeyStore::Auto, &[]);
 
         let origin = async |config, handed| {
-            credentials.file_key(&config, handed).await.map(|key| key.origin).unwrap()
+            credentials.session_key(&config, handed).await.map(|key| key.source).unwrap()
         };
-        assert_eq!(origin(printed.clone(), handed()).await, KeyOrigin::Systemd);
-        assert_eq!(origin(printed, None).await, KeyOrigin::Command);
-        assert_eq!(origin(made.clone(), None).await, KeyOrigin::Keychain);
-        let of_keychain = session(Key::Keychain, &["printf", "printed"]);
-        assert_eq!(origin(of_keychain, handed()).await, KeyOrigin::Keychain);
+        assert_eq!(origin(printed.clone(), handed()).await, KeySource::Systemd);
+        assert_eq!(origin(printed, None).await, KeySource::Command);
+        assert_eq!(origin(made.clone(), None).await, KeySource::Keychain);
+        let of_keychain = session(KeyStore::Keychain, &["printf", "printed"]);
+        assert_eq!(origin(of_keychain, handed()).await, KeySource::Keychain);
     }
 
     #[tokio::test]
     async fn the_keychains_key_is_made_once() {
-        let credentials = credentials(Memory::default());
-        let key = async || credentials.file_key(&session(Key::Auto, &[]), None).await.unwrap();
+        let credentials = credentials(MemoryStore::default());
+        let key =
+            async || credentials.session_key(&session(KeyStore::Auto, &[]), None).await.unwrap();
 
         let first = key().await;
 
@@ -205,27 +207,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_locked_or_absent_keychain_is_no_reason_to_take_another_place() {
-        let store = Memory::default();
+        let store = MemoryStore::default();
         let credentials = credentials(store.clone());
 
-        store.set(State::Locked);
-        let locked = credentials.file_key(&session(Key::Auto, &[]), None).await;
-        store.set(State::Absent);
-        let absent = credentials.file_key(&session(Key::Auto, &[]), None).await;
+        store.set(StoreState::Locked);
+        let locked = credentials.session_key(&session(KeyStore::Auto, &[]), None).await;
+        store.set(StoreState::Absent);
+        let absent = credentials.session_key(&session(KeyStore::Auto, &[]), None).await;
 
         assert!(matches!(locked, Err(Error::Locked)));
         let Err(Error::Unavailable(trouble)) = absent else { panic!("{absent:?}") };
-        assert_eq!(trouble.to_string(), Trouble::NoProvider.to_string());
+        assert_eq!(trouble.to_string(), KeychainError::NoProvider.to_string());
     }
 
-    fn credentials(store: Memory) -> Credentials {
-        let config = config::Credentials { source: Source::Auto, email: None, command: Vec::new() };
-        Credentials(Kind::Configured(config, Keychain::of(store, "default")))
+    fn credentials(store: MemoryStore) -> Credentials {
+        let config =
+            config::Credentials { source: LoginSource::Auto, email: None, command: Vec::new() };
+        Credentials(Backend::Configured(config, Keychain::with_store(store, "default")))
     }
 
-    fn session(key: Key, command: &[&str]) -> config::Session {
+    fn session(key: KeyStore, command: &[&str]) -> config::Session {
         config::Session {
-            store: Store::Auto,
+            store: SessionStore::Auto,
             key,
             key_command: command.iter().map(|word| (*word).to_owned()).collect(),
             client_id: None,

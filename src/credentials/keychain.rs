@@ -31,14 +31,14 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{Error, Login, Origin, SecondFactor};
+use super::{CredentialSource, Error, Login, SecondFactor};
 use crate::config;
 use crate::secret::Secret;
 
 /// The entries of one profile. Clones take turns with each other.
 #[derive(Clone, Debug)]
 pub struct Keychain {
-    store: Arc<dyn Store>,
+    store: Arc<dyn EntryStore>,
     profile: Arc<str>,
     /// Whose login is meant; `None`: the default origin's.
     origin: Option<Arc<str>>,
@@ -47,36 +47,39 @@ pub struct Keychain {
 
 /// What is kept, one entry each: Windows bounds an entry at 2,560 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
+pub(super) enum EntryName {
     Email,
     Password,
     TotpSecret,
-    FileKey,
+    SessionKey,
     Canary,
 }
 
 /// One change: the name of an entry, and a value to keep, or `None` to remove it.
-pub(super) type Change = (String, Option<Secret>);
+pub(super) type EntryChange = (String, Option<Secret>);
 
 /// What a store promises; boxed, since it is chosen at run time.
-pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub(super) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// A place that keeps secrets.
-pub(super) trait Store: fmt::Debug + Send + Sync {
+pub(super) trait EntryStore: fmt::Debug + Send + Sync {
     /// Reads entries; a missing one is `None`. Never opens a dialog.
-    fn read<'a>(&'a self, profile: &'a str, names: &'a [String])
-    -> Answer<'a, Vec<Option<Secret>>>;
+    fn read<'a>(
+        &'a self,
+        profile: &'a str,
+        names: &'a [String],
+    ) -> StoreFuture<'a, Vec<Option<Secret>>>;
 
     /// Makes changes. Never opens a dialog where the store can tell that it would.
-    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()>;
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<EntryChange>) -> StoreFuture<'a, ()>;
 
     /// Asks the person to open it, if it is locked, and says whether it was.
-    fn unlock(&self) -> Answer<'_, bool>;
+    fn unlock(&self) -> StoreFuture<'_, bool>;
 }
 
 /// Why a keychain cannot be used, in our own words: what a store says is unbounded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum KeychainError {
     /// There is no session bus.
     #[error("there is no D-Bus session bus")]
     NoBus,
@@ -91,13 +94,13 @@ pub enum Trouble {
     NoStore,
     /// It did not answer.
     #[error("the keychain did not answer within {} s", .0.as_secs())]
-    Slow(Duration),
+    Timeout(Duration),
     /// An entry is larger than it takes.
     #[error("the keychain takes at most {0} bytes per entry")]
     TooLong(u32),
     /// What it gave back is not what was written.
     #[error("the keychain gave back something else than was written")]
-    Forgetful,
+    ReadBackMismatch,
     /// The person closed the dialog.
     #[error("the dialog to unlock it was closed")]
     Dismissed,
@@ -106,53 +109,53 @@ pub enum Trouble {
     Other(String),
 }
 
-impl Trouble {
+impl KeychainError {
     /// Says whether there is none at all, rather than one that fails.
-    pub(super) fn is_absence(&self) -> bool {
+    pub(super) fn is_absent(&self) -> bool {
         match self {
             Self::NoBus | Self::NoProvider | Self::NoCollection | Self::NoStore => true,
-            Self::Slow(_)
+            Self::Timeout(_)
             | Self::TooLong(_)
-            | Self::Forgetful
+            | Self::ReadBackMismatch
             | Self::Dismissed
             | Self::Other(_) => false,
         }
     }
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
+impl From<KeychainError> for Error {
+    fn from(trouble: KeychainError) -> Self {
         Self::Unavailable(Box::new(trouble))
     }
 }
 
 impl Keychain {
     /// Returns the system's keychain, for the login at `origin`. Nothing is opened before it is used.
-    pub fn of_system(profile: &str, origin: &config::Origin) -> Self {
+    pub fn system(profile: &str, origin: &config::Origin) -> Self {
         #[cfg(target_os = "linux")]
         let store = secret_service::SecretService;
         #[cfg(any(target_os = "macos", windows))]
         let store = native::Native::default();
         #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-        let store = Nowhere;
-        Self::of(store, profile).at(origin)
+        let store = NoKeychain;
+        Self::with_store(store, profile).with_origin(origin)
     }
 
-    pub(super) fn of(store: impl Store + 'static, profile: &str) -> Self {
+    pub(super) fn with_store(store: impl EntryStore + 'static, profile: &str) -> Self {
         let (store, turn) = (Arc::new(store), Arc::default());
         Self { store, profile: profile.into(), origin: None, turn }
     }
 
     /// Returns the same for the login at `origin`.
     #[must_use]
-    pub fn at(&self, origin: &config::Origin) -> Self {
+    pub fn with_origin(&self, origin: &config::Origin) -> Self {
         let named = *origin != config::Origin::nexudus();
         let origin = named.then(|| origin.to_string().into());
         Self { origin, ..self.clone() }
     }
 
     /// Says whether this is the login at the default origin.
-    pub(super) fn is_usual(&self) -> bool {
+    pub(super) fn is_default_origin(&self) -> bool {
         self.origin.is_none()
     }
 
@@ -162,7 +165,7 @@ impl Keychain {
     }
 
     /// Returns what people call it.
-    pub fn name() -> &'static str {
+    pub fn product_name() -> &'static str {
         match () {
             () if cfg!(target_os = "macos") => "macOS Keychain",
             () if cfg!(windows) => "Windows Credential Manager",
@@ -177,9 +180,12 @@ impl Keychain {
     /// [`Error::Locked`], [`Error::Unavailable`], and [`Error::Incomplete`] when half is missing.
     pub async fn login(&self) -> Result<Option<Login>, Error> {
         let [email, password, totp] =
-            self.read([Name::Email, Name::Password, Name::TotpSecret]).await?;
-        let half =
-            |present, absent| Error::Incomplete { origin: Origin::Keychain, present, absent };
+            self.read([EntryName::Email, EntryName::Password, EntryName::TotpSecret]).await?;
+        let half = |present, absent| Error::Incomplete {
+            origin: CredentialSource::Keychain,
+            present,
+            absent,
+        };
         match (email, password) {
             // A 2FA secret alone logs nobody in.
             (None, None) => Ok(None),
@@ -198,15 +204,15 @@ impl Keychain {
     /// # Errors
     ///
     /// [`Error::Locked`] and [`Error::Unavailable`].
-    pub async fn keep_login(&self, login: &Login) -> Result<(), Error> {
+    pub async fn store_login(&self, login: &Login) -> Result<(), Error> {
         let totp = match &login.second_factor {
             Some(SecondFactor::Shared(secret)) => Some(secret.clone()),
             Some(SecondFactor::Code(_)) | None => None,
         };
         self.write(vec![
-            (Name::Email, Some(Secret::new(login.email.clone()))),
-            (Name::Password, Some(login.password.clone())),
-            (Name::TotpSecret, totp),
+            (EntryName::Email, Some(Secret::new(login.email.clone()))),
+            (EntryName::Password, Some(login.password.clone())),
+            (EntryName::TotpSecret, totp),
         ])
         .await
     }
@@ -215,14 +221,14 @@ impl Keychain {
     ///
     /// # Errors
     ///
-    /// As [`Keychain::keep_login`].
+    /// As [`Keychain::store_login`].
     pub async fn remove_login(&self) -> Result<bool, Error> {
         let [email, password, totp] =
-            self.read([Name::Email, Name::Password, Name::TotpSecret]).await?;
+            self.read([EntryName::Email, EntryName::Password, EntryName::TotpSecret]).await?;
         let names = [
-            (Name::Email, email.is_some()),
-            (Name::Password, password.is_some()),
-            (Name::TotpSecret, totp.is_some()),
+            (EntryName::Email, email.is_some()),
+            (EntryName::Password, password.is_some()),
+            (EntryName::TotpSecret, totp.is_some()),
         ];
         let there: Vec<_> = names.into_iter().filter(|(_, is_there)| *is_there).collect();
         let any = !there.is_empty();
@@ -236,9 +242,9 @@ impl Keychain {
     ///
     /// # Errors
     ///
-    /// As [`Keychain::keep_login`].
-    pub async fn file_key(&self) -> Result<Option<Secret>, Error> {
-        let [key] = self.read([Name::FileKey]).await?;
+    /// As [`Keychain::store_login`].
+    pub async fn session_key(&self) -> Result<Option<Secret>, Error> {
+        let [key] = self.read([EntryName::SessionKey]).await?;
         Ok(key)
     }
 
@@ -246,21 +252,21 @@ impl Keychain {
     ///
     /// # Errors
     ///
-    /// As [`Keychain::keep_login`]; [`Trouble::Forgetful`] when it was not kept.
-    pub async fn make_file_key(&self) -> Result<Secret, Error> {
-        self.write(vec![(Name::FileKey, Some(random_key()))]).await?;
+    /// As [`Keychain::store_login`]; [`KeychainError::ReadBackMismatch`] when it was not kept.
+    pub async fn create_session_key(&self) -> Result<Secret, Error> {
+        self.write(vec![(EntryName::SessionKey, Some(random_key()))]).await?;
         // Read back, on a connection of its own: another process may have been faster.
-        self.file_key().await?.ok_or_else(|| Trouble::Forgetful.into())
+        self.session_key().await?.ok_or_else(|| KeychainError::ReadBackMismatch.into())
     }
 
     /// Removes the key of the session file.
     ///
     /// # Errors
     ///
-    /// As [`Keychain::keep_login`].
-    pub async fn remove_file_key(&self) -> Result<(), Error> {
-        match self.file_key().await? {
-            Some(_) => self.write(vec![(Name::FileKey, None)]).await,
+    /// As [`Keychain::store_login`].
+    pub async fn remove_session_key(&self) -> Result<(), Error> {
+        match self.session_key().await? {
+            Some(_) => self.write(vec![(EntryName::SessionKey, None)]).await,
             None => Ok(()),
         }
     }
@@ -269,15 +275,15 @@ impl Keychain {
     ///
     /// # Errors
     ///
-    /// As [`Keychain::make_file_key`].
-    pub async fn prove(&self) -> Result<(), Error> {
+    /// As [`Keychain::create_session_key`].
+    pub async fn self_test(&self) -> Result<(), Error> {
         let canary = random_key();
-        self.write(vec![(Name::Canary, Some(canary.clone()))]).await?;
-        let [read] = self.read([Name::Canary]).await?;
-        self.write(vec![(Name::Canary, None)]).await?;
-        let [left] = self.read([Name::Canary]).await?;
+        self.write(vec![(EntryName::Canary, Some(canary.clone()))]).await?;
+        let [read] = self.read([EntryName::Canary]).await?;
+        self.write(vec![(EntryName::Canary, None)]).await?;
+        let [left] = self.read([EntryName::Canary]).await?;
         if read != Some(canary) || left.is_some() {
-            return Err(Trouble::Forgetful.into());
+            return Err(KeychainError::ReadBackMismatch.into());
         }
         Ok(())
     }
@@ -289,50 +295,55 @@ impl Keychain {
     ///
     /// [`Error::Locked`] when it stays locked.
     pub async fn unlock(&self) -> Result<bool, Error> {
-        self.in_turn(PROMPT_LIMIT, self.store.unlock()).await
+        self.serialized(PROMPT_TIMEOUT, self.store.unlock()).await
     }
 
-    async fn read<const N: usize>(&self, names: [Name; N]) -> Result<[Option<Secret>; N], Error> {
+    async fn read<const N: usize>(
+        &self,
+        names: [EntryName; N],
+    ) -> Result<[Option<Secret>; N], Error> {
         let names = names.map(|name| self.entry(name));
-        let read = self.in_turn(LIMIT, self.store.read(&self.profile, &names)).await?;
-        read.try_into().map_err(|_| Trouble::Forgetful.into())
+        let read = self.serialized(CALL_TIMEOUT, self.store.read(&self.profile, &names)).await?;
+        read.try_into().map_err(|_| KeychainError::ReadBackMismatch.into())
     }
 
-    async fn write(&self, changes: Vec<(Name, Option<Secret>)>) -> Result<(), Error> {
+    async fn write(&self, changes: Vec<(EntryName, Option<Secret>)>) -> Result<(), Error> {
         let changes = changes.into_iter().map(|(name, value)| (self.entry(name), value)).collect();
-        self.in_turn(LIMIT, self.store.write(&self.profile, changes)).await
+        self.serialized(CALL_TIMEOUT, self.store.write(&self.profile, changes)).await
     }
 
     /// Returns the name of an entry: a login is an origin's, the rest the profile's.
-    fn entry(&self, name: Name) -> String {
+    fn entry(&self, name: EntryName) -> String {
         match (&self.origin, name) {
-            (Some(origin), Name::Email | Name::Password | Name::TotpSecret) => {
-                format!("{}@{origin}", name.word())
+            (Some(origin), EntryName::Email | EntryName::Password | EntryName::TotpSecret) => {
+                format!("{}@{origin}", name.as_str())
             }
-            (None, _) | (Some(_), Name::FileKey | Name::Canary) => name.word().to_owned(),
+            (None, _) | (Some(_), EntryName::SessionKey | EntryName::Canary) => {
+                name.as_str().to_owned()
+            }
         }
     }
 
-    async fn in_turn<T>(&self, limit: Duration, call: Answer<'_, T>) -> Result<T, Error> {
+    async fn serialized<T>(&self, limit: Duration, call: StoreFuture<'_, T>) -> Result<T, Error> {
         let take_turn = async {
             let _turn = self.turn.lock().await;
             call.await
         };
         match tokio::time::timeout(limit, take_turn).await {
             Ok(answer) => answer,
-            Err(_) => Err(Trouble::Slow(limit).into()),
+            Err(_) => Err(KeychainError::Timeout(limit).into()),
         }
     }
 }
 
-impl Name {
+impl EntryName {
     /// Returns what its name begins with.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
             Self::Password => "password",
             Self::TotpSecret => "totp-secret",
-            Self::FileKey => "file-key",
+            Self::SessionKey => "file-key",
             Self::Canary => "canary",
         }
     }
@@ -349,28 +360,29 @@ pub(super) fn random_key() -> Secret {
 pub(super) const SERVICE: &str = "nexudus-proxy";
 
 /// Longest call that needs no person. macOS may show a dialog of its own after an upgrade.
-const LIMIT: Duration = Duration::from_secs(if cfg!(target_os = "linux") { 15 } else { 120 });
+const CALL_TIMEOUT: Duration =
+    Duration::from_secs(if cfg!(target_os = "linux") { 15 } else { 120 });
 
 /// Longest call that waits for a person to type.
-const PROMPT_LIMIT: Duration = Duration::from_secs(180);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A system whose keychain is not known.
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 #[derive(Debug)]
-struct Nowhere;
+struct NoKeychain;
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-impl Store for Nowhere {
-    fn read<'a>(&'a self, _: &'a str, _: &'a [String]) -> Answer<'a, Vec<Option<Secret>>> {
-        Box::pin(async { Err(Trouble::NoStore.into()) })
+impl EntryStore for NoKeychain {
+    fn read<'a>(&'a self, _: &'a str, _: &'a [String]) -> StoreFuture<'a, Vec<Option<Secret>>> {
+        Box::pin(async { Err(KeychainError::NoStore.into()) })
     }
 
-    fn write<'a>(&'a self, _: &'a str, _: Vec<Change>) -> Answer<'a, ()> {
-        Box::pin(async { Err(Trouble::NoStore.into()) })
+    fn write<'a>(&'a self, _: &'a str, _: Vec<EntryChange>) -> StoreFuture<'a, ()> {
+        Box::pin(async { Err(KeychainError::NoStore.into()) })
     }
 
-    fn unlock(&self) -> Answer<'_, bool> {
-        Box::pin(async { Err(Trouble::NoStore.into()) })
+    fn unlock(&self) -> StoreFuture<'_, bool> {
+        Box::pin(async { Err(KeychainError::NoStore.into()) })
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Login, Origin, SecondFactor};
+use super::{CredentialSource, Error, Login, SecondFactor};
 use crate::secret::Secret;
 
 /// Reads the login from `directory`, systemd's `$CREDENTIALS_DIRECTORY`.
@@ -16,7 +16,8 @@ use crate::secret::Secret;
 pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login>, Error> {
     let address = text(directory, "nexudus-email")?;
     let password = text(directory, "nexudus-password")?;
-    let half = |present, absent| Error::Incomplete { origin: Origin::Systemd, present, absent };
+    let half =
+        |present, absent| Error::Incomplete { origin: CredentialSource::Systemd, present, absent };
     match (address, password) {
         (None, None) => Ok(None),
         (Some(_), None) => Err(half("nexudus-email", "nexudus-password")),

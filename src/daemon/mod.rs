@@ -7,24 +7,24 @@
 //! The caller's runtime is the control runtime: session and name resolution run there. The data
 //! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
 
-pub mod life;
 #[cfg(target_os = "linux")]
-pub mod ports;
+pub mod landlock;
 pub mod process;
+pub mod run_loop;
 #[cfg(unix)]
-mod relay;
+mod run_proxy;
 
-mod alert;
-mod control;
-mod data;
-mod direct;
-mod forward;
-mod lock;
-mod notify;
-mod reload;
-mod start;
+mod builder;
+mod control_plane;
+mod data_plane;
 #[cfg(unix)]
-mod turn;
+mod handover;
+mod notify_command;
+mod profile_lock;
+mod reload;
+mod route;
+mod sd_notify;
+mod standalone;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,26 +33,26 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use self::control::Control;
-use self::data::Data;
-use self::reload::Live;
-use self::start::Parts;
-use crate::admin::{Now, Order, Pulse, wire};
+use self::builder::DaemonBuilder;
+use self::control_plane::ControlPlane;
+use self::data_plane::DataPlane;
+use self::reload::ReloadState;
+use crate::admin::{DaemonCommand, Heartbeat, RuntimeState, api};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
-use crate::listen::{self, Drain};
+use crate::listen::{self, DrainController};
 use crate::session::Session;
 use crate::throttle::Throttle;
 use crate::upstream;
 
-pub use self::direct::{Direct, reach};
-pub use self::lock::{Lock, hold};
 #[cfg(unix)]
-pub use self::relay::Relay;
+pub use self::handover::{ProfileLeader, start};
+pub use self::profile_lock::{ProfileLock, lock_profile};
 #[cfg(unix)]
-pub use self::turn::{Turn, start};
+pub use self::run_proxy::RunProxy;
+pub use self::standalone::{StandaloneSession, token_client};
 
 /// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
 #[derive(Debug)]
@@ -64,40 +64,40 @@ pub struct Daemon {
     session: Session,
     clients: Clients,
     throttle: Throttle,
-    drain: Drain,
-    data: Option<Data>,
-    live: Option<Live>,
-    now: watch::Sender<Now>,
-    orders: mpsc::Receiver<Order>,
-    pulse: Pulse,
+    drain: DrainController,
+    data: Option<DataPlane>,
+    reload_state: Option<ReloadState>,
+    runtime_state: watch::Sender<RuntimeState>,
+    commands: mpsc::Receiver<DaemonCommand>,
+    heartbeat: Heartbeat,
     is_activated: bool,
-    control: Control,
+    control: ControlPlane,
     keeper: tokio::task::JoinHandle<()>,
     alert: Option<tokio::task::JoinHandle<()>>,
     #[cfg(target_os = "linux")]
-    _reserved: Vec<listen::Reserved>,
-    _lock: Lock,
+    _reserved: Vec<listen::PortReservation>,
+    _lock: ProfileLock,
 }
 
 /// What may be other than the configuration says: time, and the login.
 #[derive(Debug)]
-pub struct Setting {
+pub struct Deps {
     /// What time it is.
     pub clock: Clock,
     /// Who logs in.
     pub credentials: Credentials,
 }
 
-impl Setting {
+impl Deps {
     /// Takes both as the system and the configuration have them.
-    pub fn of(config: &Config, paths: &Paths) -> Self {
+    pub fn from_config(config: &Config, paths: &Paths) -> Self {
         Self { clock: Clock::system(), credentials: credentials(config, paths) }
     }
 }
 
 /// Returns where the login for the configured origin is read.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
-    Credentials::configured(&config.credentials, &config.upstream.origin, &paths.profile)
+    Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
 }
 
 /// Says whether a daemon would start with this configuration, as far as that can be told without
@@ -107,7 +107,7 @@ pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
 ///
 /// As [`Daemon::start`].
 pub fn check(config: &Config) -> Result<(), Error> {
-    start::Made::of(config).map(drop)
+    builder::Prepared::from_config(config).map(drop)
 }
 
 /// Why the daemon did not start.
@@ -121,14 +121,14 @@ pub enum Error {
     },
     /// Whoever serves this profile cannot be called.
     #[error("the daemon that serves the profile `{profile}` cannot be called: {why}")]
-    Unheard {
+    Unreachable {
         /// The profile.
         profile: String,
         /// Why.
         why: &'static str,
     },
     /// The process that serves this profile asks another upstream.
-    #[error("{} asks {serving}, and {wanted} is configured here", server(profile, *run))]
+    #[error("{} asks {serving}, and {wanted} is configured here", describe_server(profile, *run))]
     OtherUpstream {
         /// The profile.
         profile: String,
@@ -153,7 +153,7 @@ pub enum Error {
     },
     /// Nobody can be believed.
     #[error(transparent)]
-    Trust(#[from] upstream::TrustError),
+    Trust(#[from] upstream::TlsConfigError),
     /// A place could not be listened on.
     #[error(transparent)]
     Listen(#[from] listen::Error),
@@ -168,22 +168,22 @@ pub enum Error {
     },
     /// Neither an address nor a socket is configured.
     #[error("there is nothing to listen on")]
-    Nowhere,
+    NoListeners,
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
     /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
     #[error("could not use the proxy of upstream.proxy")]
-    Proxy(#[from] upstream::ViaError),
+    Proxy(#[from] upstream::HttpProxyError),
     /// The daemon's own HTTP client could not be made.
     #[error("could not make the client for the token endpoint")]
     Client(#[source] reqwest::Error),
     /// The system gave no thread, or no runtime for it.
     #[error("could not start the data path")]
-    Data(#[source] io::Error),
+    DataPlane(#[source] io::Error),
 }
 
-fn server(profile: &str, run: Option<u32>) -> String {
+fn describe_server(profile: &str, run: Option<u32>) -> String {
     match run {
         Some(pid) => format!("the `run` (pid {pid}) that serves the profile `{profile}`"),
         None => format!("the daemon that serves the profile `{profile}`"),
@@ -196,8 +196,8 @@ impl Daemon {
     /// # Errors
     ///
     /// Everything that only a person can repair; nothing is left running then.
-    pub async fn start(config: &Config, paths: &Paths, setting: Setting) -> Result<Self, Error> {
-        Parts::new(config, paths, setting)?.run(config, paths)
+    pub async fn start(config: &Config, paths: &Paths, setting: Deps) -> Result<Self, Error> {
+        DaemonBuilder::new(config, paths, setting)?.start(config, paths)
     }
 
     /// Returns the TCP addresses of the API, at least one unless only the socket is listened on.
@@ -242,22 +242,22 @@ impl Daemon {
 
     /// Stops: lets requests in flight finish for `limit`, then answers them with a 503, then ends.
     pub async fn stop(mut self, limit: Duration) {
-        self.now.send_modify(|now| now.phase = wire::Phase::Draining);
+        self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
         // Nothing can be reloaded any more; what is held for that would keep the drain waiting.
-        self.live = None;
+        self.reload_state = None;
         self.drain.begin();
-        if !self.drain.finished(limit).await {
+        if !self.drain.wait_closed(limit).await {
             tracing::warn!(in_flight = self.in_flight(), "requests did not finish in time");
             self.drain.end();
-            self.drain.finished(LAST_WORDS).await;
+            self.drain.wait_closed(FINAL_RESPONSE_TIMEOUT).await;
         }
         if let Some(data) = self.data.take() {
-            data.join().await;
+            data.stop().await;
         }
-        self.clients.settle();
-        self.session.settle().await;
+        self.clients.flush();
+        self.session.flush().await;
         self.keeper.abort();
-        self.control.end().await;
+        self.control.stop().await;
     }
 }
 
@@ -269,4 +269,4 @@ impl Drop for Daemon {
 }
 
 /// How long a 503 may take to be written, once the time to finish is over.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);

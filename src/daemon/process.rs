@@ -9,23 +9,24 @@ pub fn harden() {
     #[cfg(unix)]
     {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
-        warn_of("core dumps stay possible", setrlimit(Resource::RLIMIT_CORE, 0, 0));
+        warn_on_error("core dumps stay possible", setrlimit(Resource::RLIMIT_CORE, 0, 0));
         let files = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| {
-            let files = if cfg!(target_os = "macos") { most.min(MACOS_FILES) } else { most };
+            let files =
+                if cfg!(target_os = "macos") { most.min(MACOS_MAX_OPEN_FILES) } else { most };
             setrlimit(Resource::RLIMIT_NOFILE, files, most)
         });
-        warn_of("the bound on open files stays low", files);
+        warn_on_error("the bound on open files stays low", files);
     }
     #[cfg(target_os = "linux")]
-    warn_of("debuggers can attach", nix::sys::prctl::set_dumpable(false));
+    warn_on_error("debuggers can attach", nix::sys::prctl::set_dumpable(false));
 }
 
 /// How many files macOS lets a process open (`OPEN_MAX`), though it calls the bound unlimited.
 #[cfg(unix)]
-const MACOS_FILES: u64 = 10_240;
+const MACOS_MAX_OPEN_FILES: u64 = 10_240;
 
 #[cfg(unix)]
-fn warn_of(consequence: &'static str, outcome: nix::Result<()>) {
+fn warn_on_error(consequence: &'static str, outcome: nix::Result<()>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, consequence, "could not harden the process");
     }
@@ -89,19 +90,19 @@ impl Signals {
 
 /// The signals that a program is to pass on to the one that it runs.
 #[derive(Debug)]
-pub struct Passing {
+pub struct ForwardedSignals {
     #[cfg(unix)]
     watched: Vec<(nix::sys::signal::Signal, tokio::signal::unix::Signal)>,
 }
 
 /// A signal that has arrived.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrived {
+pub struct ReceivedSignal {
     #[cfg(unix)]
     signal: nix::sys::signal::Signal,
 }
 
-impl Passing {
+impl ForwardedSignals {
     /// Catches them from now on.
     ///
     /// # Errors
@@ -123,7 +124,7 @@ impl Passing {
     }
 
     /// Waits for the next one.
-    pub async fn next(&mut self) -> Arrived {
+    pub async fn next(&mut self) -> ReceivedSignal {
         #[cfg(unix)]
         {
             let signal = std::future::poll_fn(|cx| {
@@ -134,21 +135,21 @@ impl Passing {
                 }
                 std::task::Poll::Pending
             });
-            Arrived { signal: signal.await }
+            ReceivedSignal { signal: signal.await }
         }
         #[cfg(not(unix))]
         std::future::pending().await
     }
 }
 
-impl Arrived {
+impl ReceivedSignal {
     /// Sends it to another process, unless a terminal that both have has done so.
-    pub fn pass_on(self, pid: u32, has_terminal: bool) {
+    pub fn forward(self, pid: u32, has_terminal: bool) {
         #[cfg(unix)]
         {
             use nix::sys::signal::Signal::{SIGINT, SIGQUIT, SIGWINCH};
             let typed = [SIGINT, SIGQUIT, SIGWINCH].contains(&self.signal);
-            if let Some(pid) = raw(pid).filter(|_| !(typed && has_terminal))
+            if let Some(pid) = to_pid(pid).filter(|_| !(typed && has_terminal))
                 && let Err(error) = nix::sys::signal::kill(pid, self.signal)
             {
                 tracing::debug!(%error, "the signal found nobody");
@@ -162,7 +163,7 @@ impl Arrived {
 /// Says whether a process of this number exists.
 pub fn is_alive(pid: u32) -> bool {
     #[cfg(unix)]
-    return raw(pid)
+    return to_pid(pid)
         .is_some_and(|pid| nix::sys::signal::kill(pid, None) != Err(nix::errno::Errno::ESRCH));
     #[cfg(not(unix))]
     {
@@ -172,6 +173,6 @@ pub fn is_alive(pid: u32) -> bool {
 }
 
 #[cfg(unix)]
-fn raw(pid: u32) -> Option<nix::unistd::Pid> {
+fn to_pid(pid: u32) -> Option<nix::unistd::Pid> {
     i32::try_from(pid).ok().filter(|pid| *pid > 0).map(nix::unistd::Pid::from_raw)
 }

@@ -8,38 +8,38 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::forward::{Callers, gateway};
+use super::route::{AccessSources, build_gateway};
 use super::{Daemon, Error};
-use crate::admin::wire::Reloaded;
-use crate::config::{Config, Entry, KEYS};
-use crate::gateway::{Connections, Gateway};
-use crate::telemetry::{self, Outage};
+use crate::admin::api::ReloadResult;
+use crate::config::{Config, KEYS, Key};
+use crate::gateway::{Gateway, Server};
+use crate::telemetry::{self, UpstreamErrors};
 use crate::throttle::Throttle;
 use crate::upstream::Upstream;
 
 /// What a reload needs.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct ReloadState {
     /// What is in effect.
     pub(super) config: Config,
-    pub(super) callers: Callers,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) connections: Arc<ArcSwap<Connections>>,
+    pub(super) access: AccessSources,
+    pub(super) routes: Vec<Route>,
+    pub(super) connections: Arc<ArcSwap<Server>>,
 }
 
 /// One origin, its local addresses, and what answers there at the moment.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Route {
     pub(super) throttle: Throttle,
     pub(super) upstream: Upstream,
     pub(super) addresses: Vec<SocketAddr>,
-    pub(super) outage: Arc<Outage>,
+    pub(super) outage: Arc<UpstreamErrors>,
     pub(super) gateway: Arc<ArcSwap<Gateway>>,
 }
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum ReloadError {
     /// A value cannot be used.
     #[error(transparent)]
     Daemon(#[from] Error),
@@ -54,48 +54,48 @@ pub(super) enum Refused {
 impl Daemon {
     /// Takes over what can be changed of `config`, and says what cannot. On an error all is as it
     /// was.
-    pub(super) fn reload(&mut self, config: &Config) -> Result<Reloaded, Refused> {
-        let live = self.live.as_mut().ok_or(Refused::Stopping)?;
+    pub(super) fn reload(&mut self, config: &Config) -> Result<ReloadResult, ReloadError> {
+        let live = self.reload_state.as_mut().ok_or(ReloadError::Stopping)?;
         // What takes a restart must not end with it.
         super::check(config)?;
         let changed = KEYS.iter().filter(|entry| entry.differs(&live.config, config));
-        let (applied, restart): (Vec<&Entry>, Vec<&Entry>) =
-            changed.partition(|entry| LIVE.contains(&entry.path().as_str()));
+        let (applied, restart): (Vec<&Key>, Vec<&Key>) =
+            changed.partition(|entry| RELOADABLE_KEYS.contains(&entry.path().as_str()));
         let mut next = live.config.clone();
         applied.iter().for_each(|entry| entry.copy(config, &mut next));
 
-        let level = telemetry::Level::read(&next.log.level)?;
-        let made = live.lanes.iter().map(|lane| {
+        let level = telemetry::LogFilter::parse(&next.log.level)?;
+        let made = live.routes.iter().map(|lane| {
             let to = (&lane.throttle, &lane.upstream);
-            let gateway = gateway(&next, &self.session, &live.callers, to, &lane.addresses)?;
-            Ok(gateway.knowing(lane.outage.clone()))
+            let gateway = build_gateway(&next, &self.session, &live.access, to, &lane.addresses)?;
+            Ok(gateway.with_outage(lane.outage.clone()))
         });
         let gateways = made.collect::<Result<Vec<_>, Error>>()?;
-        let connections = live.connections.load().renewed(&next.limits);
+        let connections = live.connections.load().with_limits(&next.limits);
 
         // From here on nothing can fail.
         if next.log.level != live.config.log.level {
             telemetry::set_level(level);
         }
-        for (lane, gateway) in live.lanes.iter().zip(gateways) {
+        for (lane, gateway) in live.routes.iter().zip(gateways) {
             lane.gateway.store(Arc::new(gateway));
-            lane.throttle.adopt(&next.throttle);
+            lane.throttle.reconfigure(&next.throttle);
         }
         live.connections.store(Arc::new(connections));
-        let settings = next.told();
+        let settings = next.export();
         live.config = next;
-        let paths = |entries: Vec<&Entry>| entries.into_iter().map(Entry::path).collect::<Vec<_>>();
+        let paths = |entries: Vec<&Key>| entries.into_iter().map(Key::path).collect::<Vec<_>>();
         let (applied, restart_needed) = (paths(applied), paths(restart));
-        self.now.send_modify(|now| {
+        self.runtime_state.send_modify(|now| {
             now.settings = settings;
             now.restart_needed.clone_from(&restart_needed);
         });
-        Ok(Reloaded { applied, restart_needed })
+        Ok(ReloadResult { applied, restart_needed })
     }
 }
 
 /// The keys that a reload can change. `limits.connections` counts what is open already.
-const LIVE: &[&str] = &[
+const RELOADABLE_KEYS: &[&str] = &[
     "upstream.user_agent",
     "upstream.trace",
     "upstream.upgrade",
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_a_reload_changes_are_keys() {
-        for name in LIVE {
+        for name in RELOADABLE_KEYS {
             assert!(KEYS.iter().any(|entry| entry.path() == *name), "{name}");
         }
     }

@@ -6,61 +6,61 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::connection::Answering;
-use crate::upstream::{Broken, Far, Relayed};
+use super::connection::InFlightRequest;
+use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
 
 /// The body of an answer. While it lives, its request is in flight.
 #[derive(Debug)]
-pub struct Body {
+pub struct ProxyBody {
     content: Content,
-    answering: Option<Answering>,
+    in_flight: Option<InFlightRequest>,
 }
 
 #[derive(Debug)]
 enum Content {
     Full(Option<Bytes>),
-    Relayed(Relayed),
+    Upstream(ResponseBody),
 }
 
-impl Body {
+impl ProxyBody {
     pub(super) fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full((!bytes.is_empty()).then_some(bytes)), answering: None }
+        Self { content: Content::Full((!bytes.is_empty()).then_some(bytes)), in_flight: None }
     }
 
-    pub(super) fn relayed(body: Relayed) -> Self {
-        Self { content: Content::Relayed(body), answering: None }
+    pub(super) fn from_upstream(body: ResponseBody) -> Self {
+        Self { content: Content::Upstream(body), in_flight: None }
     }
 
     /// Takes the connection that an answer with this body has switched, if it has.
-    pub(super) fn take_far(&mut self) -> Option<Box<Far>> {
+    pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         match &mut self.content {
             Content::Full(_) => None,
-            Content::Relayed(body) => body.take_far(),
+            Content::Upstream(body) => body.take_upgraded(),
         }
     }
 
-    /// Keeps `answering` until this body has been sent or thrown away.
-    pub(super) fn during(mut self, answering: Answering) -> Self {
-        self.answering = Some(answering);
+    /// Keeps `in_flight` until this body has been sent or thrown away.
+    pub(super) fn with_in_flight(mut self, answering: InFlightRequest) -> Self {
+        self.in_flight = Some(answering);
         self
     }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for ProxyBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = ConnectionError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionError>>> {
         let this = self.get_mut();
         let polled = match &mut this.content {
             Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Relayed(body) => Pin::new(body).poll_frame(cx),
+            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(answering)) = (&polled, &mut this.answering) {
-            answering.sent(frame.data_ref().map_or(0, Bytes::len));
+        if let (Poll::Ready(Some(Ok(frame))), Some(answering)) = (&polled, &mut this.in_flight) {
+            answering.record_sent(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }
@@ -68,7 +68,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Full(bytes) => bytes.is_none(),
-            Content::Relayed(body) => body.is_end_stream(),
+            Content::Upstream(body) => body.is_end_stream(),
         }
     }
 
@@ -77,7 +77,7 @@ impl http_body::Body for Body {
             Content::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Relayed(body) => body.size_hint(),
+            Content::Upstream(body) => body.size_hint(),
         }
     }
 }

@@ -15,50 +15,50 @@ use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-use super::contain::contain;
-use super::tunnel::Switch;
-use super::visitor::Visitor;
-use super::{Body, Error, Gateway, respond};
+use super::catch_panic::catch_panic;
+use super::peer_identity::ConnectionPeer;
+use super::websocket::PendingUpgrade;
+use super::{Error, Gateway, ProxyBody, error_response};
 use crate::clients::loggable_path;
 use crate::config::Limits;
 use crate::listen::{
-    Canned, ConnectionLimiter, ConnectionPermit, Draining, InFlight, Patience, Peer, Phase,
-    Standing, Stream, Wire,
+    ConnectionLimiter, ConnectionPermit, ConnectionState, DrainSignal, InFlightGuard, Peer,
+    PeerAccess, Rejections, ServerIo, Stream, Timeouts,
 };
-use crate::telemetry::{Access, Record, Spent};
+use crate::telemetry::{AccessEntry, RequestTiming, Telemetry};
 
 /// Serves the connections of one or more listeners. Clones share the bounds.
 #[derive(Clone, Debug)]
-pub struct Connections {
+pub struct Server {
     http: http1::Builder,
-    patience: Patience,
-    canned: Arc<Canned>,
+    timeouts: Timeouts,
+    rejections: Arc<Rejections>,
     limiter: ConnectionLimiter,
-    draining: Draining,
-    record: Arc<Record>,
+    draining: DrainSignal,
+    record: Arc<Telemetry>,
 }
 
-impl Connections {
+impl Server {
     /// Serves at most `limits.connections` at once, until `draining`.
-    pub fn new(limits: &Limits, draining: Draining, record: Arc<Record>) -> Self {
+    pub fn new(limits: &Limits, draining: DrainSignal, record: Arc<Telemetry>) -> Self {
         let mut http = http1::Builder::new();
         // Answers wait in memory for a slow reader up to this size, whatever their length.
-        let most = limits.header_bytes.max(MOST_BUFFERED);
+        let most = limits.header_bytes.max(WRITE_BUFFER_CAPACITY);
         // The wire sees by itself when a caller leaves.
         http.max_header_size(limits.header_bytes).max_buf_size(most).half_close(true);
         // Asked for by number, its own bound too costs hyper a table that is filled per request.
-        if limits.headers != HYPERS_HEADERS {
+        if limits.headers != HYPER_MAX_HEADERS {
             http.max_headers(limits.headers);
         }
         Self {
             http,
-            patience: Patience {
-                first: limits.keep_alive,
+            timeouts: Timeouts {
+                first_byte: limits.keep_alive,
                 head: limits.header_timeout,
                 idle: limits.keep_alive,
-                whole: None,
+                single_request: None,
             },
-            canned: Arc::new(respond::canned(limits)),
+            rejections: Arc::new(error_response::prebuilt(limits)),
             limiter: ConnectionLimiter::new(limits.connections),
             draining,
             record,
@@ -67,15 +67,15 @@ impl Connections {
 
     /// Returns the same with other bounds for the connections to come; those on how many there
     /// are stay.
-    pub fn renewed(&self, limits: &Limits) -> Self {
+    pub fn with_limits(&self, limits: &Limits) -> Self {
         let fresh = Self::new(limits, self.draining.clone(), self.record.clone());
         Self { limiter: self.limiter.clone(), ..fresh }
     }
 
     /// Logs what happens too often for a line each, for ever.
-    pub fn report(&self) -> impl Future<Output = ()> + use<> {
+    pub fn log_repeats(&self) -> impl Future<Output = ()> + use<> {
         let record = self.record.clone();
-        async move { record.report().await }
+        async move { record.report_repeats().await }
     }
 
     /// Finds a place for a connection; without one it is closed. What is returned serves it to its
@@ -83,7 +83,7 @@ impl Connections {
     ///
     /// Who calls is known before anything is kept for the connection: another user takes no place of
     /// the owner's.
-    pub fn open(
+    pub fn accept(
         &self,
         gateway: &Arc<ArcSwap<Gateway>>,
         stream: Stream,
@@ -94,31 +94,31 @@ impl Connections {
         let (this, gateway) = (self.clone(), gateway.clone());
         Some(async move {
             let (mut permit, mut standing) = (permit, standing);
-            if let Standing::Unsettled(uid) = standing {
-                standing = gateway.load_full().settle(uid).await;
+            if let PeerAccess::Unresolved(uid) = standing {
+                standing = gateway.load_full().resolve_standing(uid).await;
                 let Some(settled) = this.acquire(&peer, standing) else { return };
                 permit = settled;
             }
-            if standing == Standing::Guest {
-                stream.end_as_usual();
+            if standing == PeerAccess::Guest {
+                stream.disable_reset();
             }
-            let may_stay = permit.may_stay();
-            let visitor = Visitor::new(peer, standing, this.record.clone());
+            let may_stay = permit.can_keep_alive();
+            let visitor = ConnectionPeer::new(peer, standing, this.record.clone());
             let mut serving = pin!(this.serve(gateway, stream, visitor, permit));
             match may_stay {
                 true => serving.await,
                 // However slowly a refusal is read, or the body that it leaves unread is sent.
                 false => {
-                    tokio::time::timeout(LONGEST_REFUSAL, &mut serving).await.ok();
+                    tokio::time::timeout(REJECTION_TIMEOUT, &mut serving).await.ok();
                 }
             }
         })
     }
 
-    fn acquire(&self, peer: &Peer, standing: Standing) -> Option<ConnectionPermit> {
+    fn acquire(&self, peer: &Peer, standing: PeerAccess) -> Option<ConnectionPermit> {
         let acquired = self.limiter.acquire(peer, standing);
         if let Err(limit) = &acquired
-            && self.record.turned_away.is_first(limit)
+            && self.record.rejected_connections.is_first(limit)
         {
             // Of the first connection in a minute.
             let uid = peer.uid();
@@ -134,37 +134,40 @@ impl Connections {
         self,
         gateway: Arc<ArcSwap<Gateway>>,
         stream: Stream,
-        visitor: Visitor,
+        visitor: ConnectionPeer,
         permit: ConnectionPermit,
     ) {
-        let _open = self.record.tally.connection();
-        let phase = Arc::new(Phase::new());
-        let (canned, record) = (self.canned.clone(), self.record.clone());
+        let _open = self.record.metrics.open_connection();
+        let phase = Arc::new(ConnectionState::new());
+        let (canned, record) = (self.rejections.clone(), self.record.clone());
         let mut http = self.http.clone();
-        let patience = match (permit.may_stay(), visitor.standing) {
+        let patience = match (permit.can_keep_alive(), visitor.standing) {
             (false, _) => {
                 http.keep_alive(false);
-                BRIEF
+                REJECTION_TIMEOUTS
             }
             // Whose key nobody has seen yet.
-            (true, Standing::Remote) => Patience { first: self.patience.head, ..self.patience },
-            (true, _) => self.patience,
+            (true, PeerAccess::Remote) => {
+                Timeouts { first_byte: self.timeouts.head, ..self.timeouts }
+            }
+            (true, _) => self.timeouts,
         };
         // What a stranger does wrong is counted, and not a line each.
-        let is_logged = visitor.is_let_in();
-        let wire = Wire::new(stream, phase.clone(), patience, canned, record);
+        let is_logged = visitor.is_allowed();
+        let wire = ServerIo::new(stream, phase.clone(), patience, canned, record);
         let (has_room, draining) = (permit.has_room(), self.draining.clone());
-        let met = Arc::new(Met { gateway, visitor, phase, draining, has_room });
-        let switch = Switch::default();
+        let met = Arc::new(ConnectionContext { gateway, visitor, phase, draining, has_room });
+        let switch = PendingUpgrade::default();
         let answer = service_fn(|request: Request<Incoming>| {
-            met.phase.busy();
-            let who = || met.visitor.who_to_log();
-            let access = Access::begin(&self.record, &request, loggable_path, who);
-            let in_flight = met.draining.enter();
-            let answering = Answering { met: met.clone(), access, _in_flight: in_flight };
-            let failed = || Ok::<_, Infallible>(respond::render(&Error::Internal));
+            met.phase.begin_request();
+            let who = || met.visitor.identity_to_log();
+            let access = AccessEntry::begin(&self.record, &request, loggable_path, who);
+            let in_flight = met.draining.track();
+            let answering =
+                InFlightRequest { connection: met.clone(), access, _in_flight: in_flight };
+            let failed = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
             // hyper has room for one per connection, so that none is allocated per request.
-            contain(answering.answer(request, &switch), failed)
+            catch_panic(answering.handle(request, &switch), failed)
         });
         let mut connection = http.serve_connection(TokioIo::new(wire), answer);
         let mut draining = self.draining.clone();
@@ -172,11 +175,11 @@ impl Connections {
             // What has arrived is read before the end is looked at.
             biased;
             ended = &mut connection => ended,
-            () = end_of(&mut draining, &met.phase) => {
+            () = wait_for_drain(&mut draining, &met.phase) => {
                 Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
                     ended = &mut connection => ended,
-                    () = draining.over() => (&mut connection).await,
+                    () = draining.wait_end() => (&mut connection).await,
                 }
             }
         };
@@ -191,7 +194,7 @@ impl Connections {
                     tracing::debug!(%error, "a local connection ended early");
                 }
                 let Parts { io, read_buf, .. } = connection.into_parts();
-                Box::pin(io.into_inner().explain(&error, &read_buf)).await;
+                Box::pin(io.into_inner().send_rejection(&error, &read_buf)).await;
             }
         }
     }
@@ -199,106 +202,111 @@ impl Connections {
 
 /// A connection and whoever is at its other end: what its requests share.
 #[derive(Debug)]
-struct Met {
+struct ConnectionContext {
     gateway: Arc<ArcSwap<Gateway>>,
-    visitor: Visitor,
-    phase: Arc<Phase>,
-    draining: Draining,
+    visitor: ConnectionPeer,
+    phase: Arc<ConnectionState>,
+    draining: DrainSignal,
     has_room: bool,
 }
 
 /// A request that is being answered: its connection is busy, and it counts as in flight.
 #[derive(Debug)]
-pub(super) struct Answering {
-    met: Arc<Met>,
-    access: Access,
-    _in_flight: InFlight,
+pub(super) struct InFlightRequest {
+    connection: Arc<ConnectionContext>,
+    access: AccessEntry,
+    _in_flight: InFlightGuard,
 }
 
-impl Answering {
-    async fn answer(
+impl InFlightRequest {
+    async fn handle(
         mut self,
         request: Request<Incoming>,
-        switch: &Switch,
-    ) -> Result<Response<Body>, Infallible> {
-        let mut spent = Spent::default();
-        let mut response = match self.met.has_room {
+        switch: &PendingUpgrade,
+    ) -> Result<Response<ProxyBody>, Infallible> {
+        let mut spent = RequestTiming::default();
+        let mut response = match self.connection.has_room {
             true => {
-                let gateway = self.met.gateway.load_full();
+                let gateway = self.connection.gateway.load_full();
                 let mut client = None;
                 let answered = {
-                    let Met { visitor, draining, .. } = &*self.met;
-                    let answer = pin!(gateway.answer(request, visitor, &mut spent, &mut client));
-                    unless_over(draining, answer).await
+                    let ConnectionContext { visitor, draining, .. } = &*self.connection;
+                    let answer = pin!(gateway.handle(request, visitor, &mut spent, &mut client));
+                    unless_drained(draining, answer).await
                 };
                 match answered {
-                    Some(answered) => gateway.respond(answered, client, &spent),
-                    None => respond::render(&Error::Draining),
+                    Some(answered) => gateway.finish_response(answered, client, &spent),
+                    None => error_response::render(&Error::Draining),
                 }
             }
-            false => respond::render(&Error::Overloaded),
+            false => error_response::render(&Error::Overloaded),
         };
-        if self.met.visitor.must_leave(&response) {
+        if self.connection.visitor.must_close(&response) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.access.answered(&response, &spent);
-        if let Some(far) = response.body_mut().take_far() {
+        self.access.record_response(&response, &spent);
+        if let Some(far) = response.body_mut().take_upgraded() {
             switch.set(far, self, response.extensions_mut().remove());
             return Ok(response);
         }
-        Ok(response.map(|body| body.during(self)))
+        Ok(response.map(|body| body.with_in_flight(self)))
     }
 
     /// Counts a part of the answer's body.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.access.sent(bytes);
+    pub(super) fn record_sent(&mut self, bytes: usize) {
+        self.access.add_bytes(bytes);
     }
 }
 
-impl Drop for Answering {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
-        self.met.phase.idle();
+        self.connection.phase.end_response();
     }
 }
 
 /// Waits until this connection is to end. Whoever has just connected may still ask: only on a
 /// connection that was used before does a client expect to find it closed.
-async fn end_of(draining: &mut Draining, phase: &Phase) {
-    draining.begun().await;
+async fn wait_for_drain(draining: &mut DrainSignal, phase: &ConnectionState) {
+    draining.wait_begin().await;
     // What arrives wakes the connection, and with it this.
     let asked = poll_fn(|_| if phase.is_new() { Poll::Pending } else { Poll::Ready(()) });
-    tokio::time::timeout(FIRST_WORDS, asked).await.ok();
+    tokio::time::timeout(FIRST_REQUEST_TIMEOUT, asked).await.ok();
 }
 
 /// Waits for an answer, but not once the time to finish is over. Costs a read per wake-up, not a
 /// wait: the connection that carries this request is woken at that moment.
-fn unless_over<F: Future>(
-    draining: &Draining,
+fn unless_drained<F: Future>(
+    draining: &DrainSignal,
     mut answer: Pin<&mut F>,
 ) -> impl Future<Output = Option<F::Output>> {
-    poll_fn(move |cx| match draining.is_over() {
+    poll_fn(move |cx| match draining.has_ended() {
         true => Poll::Ready(None),
         false => answer.as_mut().poll(cx).map(Some),
     })
 }
 
 /// How long a client may take from connecting to asking, when a stop comes in between.
-const FIRST_WORDS: Duration = Duration::from_secs(1);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// For whoever only hears that the daemon is not for it: a local caller sends its head at once.
-const BRIEF: Patience = {
+const REJECTION_TIMEOUTS: Timeouts = {
     let seconds = Duration::from_secs(2);
-    Patience { first: seconds, head: seconds, idle: Duration::ZERO, whole: Some(seconds) }
+    Timeouts {
+        first_byte: seconds,
+        head: seconds,
+        idle: Duration::ZERO,
+        single_request: Some(seconds),
+    }
 };
 
 /// Longest time from connecting to the end of a refusal.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What hyper takes unless told otherwise.
-const HYPERS_HEADERS: usize = 100;
+const HYPER_MAX_HEADERS: usize = 100;
 
 /// What is buffered of one answer before its upstream is asked to wait: a few TLS records.
-const MOST_BUFFERED: usize = 64 << 10;
+const WRITE_BUFFER_CAPACITY: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -307,10 +315,12 @@ mod tests {
     /// It is moved once for each request, and wiped when it is given back.
     #[test]
     fn the_future_of_a_request_is_small() {
-        fn size<'a, F>(_: fn(Answering, Request<Incoming>, &'a Switch) -> F) -> usize {
+        fn size<'a, F>(
+            _: fn(InFlightRequest, Request<Incoming>, &'a PendingUpgrade) -> F,
+        ) -> usize {
             size_of::<F>()
         }
 
-        assert!(size(Answering::answer) <= 2_800, "{} bytes", size(Answering::answer));
+        assert!(size(InFlightRequest::handle) <= 2_800, "{} bytes", size(InFlightRequest::handle));
     }
 }

@@ -14,31 +14,31 @@ use zeroize::Zeroizing;
 
 use super::policy::Allowed;
 use crate::config::Origin;
-use crate::listen::sandbox;
+use crate::listen::insert_sandbox_headers;
 use crate::session::Bearer;
-use crate::upstream::{MAX_OPTIONS, Upstream};
+use crate::upstream::{MAX_CONNECTION_OPTIONS, Upstream};
 
-/// Says whether a caller's field goes to the upstream. `nominating` are all its fields, if there is
+/// Says whether a caller's field goes to the upstream. `with_connection_options` are all its fields, if there is
 /// a `Connection` among them.
-pub(super) fn goes_up(
+pub(super) fn forwards_request_header(
     name: &HeaderName,
     nominating: Option<&HeaderMap>,
     has_cookies: bool,
 ) -> bool {
     if has_cookies && name == COOKIE {
-        return !nominating.is_some_and(|all| is_nominated(name.as_str(), all));
+        return !nominating.is_some_and(|all| is_connection_option(name.as_str(), all));
     }
     let name = &*with_dashes(name.as_str());
     !is_hop_by_hop(name)
-        && !belongs_to_us(name)
-        && !nominating.is_some_and(|all| is_nominated(name, all))
+        && !is_reserved(name)
+        && !nominating.is_some_and(|all| is_connection_option(name, all))
 }
 
 /// Says whether a field is the caller's trace (W3C Trace Context). Never its baggage, which may hold
 /// anything.
-pub(super) fn is_trace(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
+pub(super) fn is_trace_header(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
     matches!(name.as_str(), "traceparent" | "tracestate")
-        && !nominating.is_some_and(|all| is_nominated(name.as_str(), all))
+        && !nominating.is_some_and(|all| is_connection_option(name.as_str(), all))
 }
 
 /// Fields that say something about this connection, or that the daemon sets itself.
@@ -64,7 +64,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Fields that would speak for the caller in our name, or change what was judged.
-fn belongs_to_us(name: &str) -> bool {
+fn is_reserved(name: &str) -> bool {
     matches!(
         name,
         "authorization"
@@ -79,7 +79,7 @@ fn belongs_to_us(name: &str) -> bool {
             | "x-host"
             | "x-envoy-external-address"
             | "cloudfront-viewer-address"
-            // For our log: they say more of the caller than Nexudus needs. See `is_trace`.
+            // For our log: they say more of the caller than Nexudus needs. See `is_trace_header`.
             | "traceparent"
             | "tracestate"
             | "baggage"
@@ -87,14 +87,14 @@ fn belongs_to_us(name: &str) -> bool {
         || is_target_override(name)
         || name.starts_with("sec-fetch-")
         || name.starts_with("access-control-request-")
-        || names_an_origin(name)
+        || is_forwarding_header(name)
 }
 
 /// Says whether a field tells a server where a request came from before a proxy took it. Only a proxy
 /// that the server knows may say so, and Nexudus does not know us: in a field of the caller's a server
 /// would find an address to trust, to limit or to log. Content networks and clouds have many names for
 /// the same; what is common to them counts, so that one more of them is no news.
-fn names_an_origin(name: &str) -> bool {
+fn is_forwarding_header(name: &str) -> bool {
     // The address: `X-Real-IP`, `CF-Connecting-IP`, `X-ProxyUser-Ip`, `X-Azure-SocketIP`, …
     let is_address = || {
         ["ip", "ipv4", "ipv6", "addr"].iter().any(|end| {
@@ -119,7 +119,7 @@ fn names_an_origin(name: &str) -> bool {
 
 /// Says whether some server takes another method or target from this field than those that were
 /// judged.
-pub(super) fn overrides(name: &HeaderName) -> bool {
+pub(super) fn overrides_request(name: &HeaderName) -> bool {
     let name = &*with_dashes(name.as_str());
     is_method_override(name) || is_target_override(name)
 }
@@ -166,24 +166,24 @@ fn with_dashes(name: &str) -> Cow<'_, str> {
 }
 
 /// Returns the fields if a `Connection` among them names any that is not dropped anyway.
-pub(super) fn nominating(all: &HeaderMap) -> Option<&HeaderMap> {
-    if !has(all, &CONNECTION) {
+pub(super) fn with_connection_options(all: &HeaderMap) -> Option<&HeaderMap> {
+    if !has_header(all, &CONNECTION) {
         return None;
     }
     let is_usual = |option: &[u8]| {
         option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
     };
-    let is_nominating = options(all).any(|option| !is_usual(option));
+    let is_nominating = connection_options(all).any(|option| !is_usual(option));
     is_nominating.then_some(all)
 }
 
 /// Says whether a `Connection` field names it (RFC 9110 §7.6.1).
-fn is_nominated(name: &str, all: &HeaderMap) -> bool {
-    options(all).any(|option| is_same(option, name.as_bytes()))
+fn is_connection_option(name: &str, all: &HeaderMap) -> bool {
+    connection_options(all).any(|option| is_same_name(option, name.as_bytes()))
 }
 
 /// Compares two names as servers do that cannot tell `_` from `-`.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
+fn is_same_name(one: &[u8], other: &[u8]) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| folded(*one) == folded(*other))
@@ -192,61 +192,66 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// Says whether `Connection` names more than anybody has reason to. Each name is compared with each
 /// field: 29,000 of them took 11 ms of the thread that all callers share.
 pub(super) fn has_too_many_options(all: &HeaderMap) -> bool {
-    has(all, &CONNECTION) && options(all).nth(MAX_OPTIONS).is_some()
+    has_header(all, &CONNECTION) && connection_options(all).nth(MAX_CONNECTION_OPTIONS).is_some()
 }
 
 /// Says whether a field is there: a walk over the few names costs less than to look one up.
-fn has(all: &HeaderMap, name: &HeaderName) -> bool {
+fn has_header(all: &HeaderMap, name: &HeaderName) -> bool {
     all.keys().any(|it| it == name)
 }
 
-fn options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+fn connection_options(all: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let fields = all.get_all(CONNECTION).iter();
     let options = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     options.map(<[u8]>::trim_ascii)
 }
 
 /// Makes the head of an upstream answer fit for the caller: same status, our connection.
-pub(super) fn clean(head: &mut Parts, allowed: &Allowed, upstream: &Upstream, bearer: &Bearer) {
+pub(super) fn sanitize_response(
+    head: &mut Parts,
+    allowed: &Allowed,
+    upstream: &Upstream,
+    bearer: &Bearer,
+) {
     // Neither side's version is the other's business: hyper answers in the caller's.
     head.version = http::Version::HTTP_11;
     // RFC 9112 §6.3: beside a transfer coding a length says nothing.
     // RFC 9110 §8.6: nor where there is no content.
-    if is_bare(head.status) || has(&head.headers, &TRANSFER_ENCODING) {
+    if is_bodiless(head.status) || has_header(&head.headers, &TRANSFER_ENCODING) {
         head.headers.remove(CONTENT_LENGTH);
     }
-    let nominating = nominating(&head.headers);
+    let nominating = with_connection_options(&head.headers);
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()
         .filter(|(name, value)| {
             let is_kept_back = *name == SET_COOKIE && !allowed.has_cookies();
-            is_kept_back || !comes_down(name, value, nominating, bearer)
+            is_kept_back || !forwards_response_header(name, value, nominating, bearer)
         })
         .map(|(name, _)| name.clone())
         .collect();
     for name in unwanted {
         head.headers.remove(name);
     }
-    if has(&head.headers, &LOCATION)
+    if has_header(&head.headers, &LOCATION)
         && let Some(location) = head.headers.get(LOCATION)
-        && let Some(local) = localized(location, allowed, upstream)
+        && let Some(local) = rewrite_location(location, allowed, upstream)
     {
         head.headers.insert(LOCATION, local);
     }
     let reason = head.extensions.get::<ReasonPhrase>();
-    if reason.is_some_and(|reason| echoes(reason.as_bytes(), bearer)) {
+    if reason.is_some_and(|reason| contains_token(reason.as_bytes(), bearer)) {
         head.extensions.remove::<ReasonPhrase>();
     }
-    sandbox(&mut head.headers);
+    insert_sandbox_headers(&mut head.headers);
 }
 
 /// Says whether an answer of this status ends with its head, whatever its fields say.
-fn is_bare(status: StatusCode) -> bool {
+fn is_bodiless(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn comes_down(
+fn forwards_response_header(
     name: &HeaderName,
     value: &HeaderValue,
     nominating: Option<&HeaderMap>,
@@ -260,9 +265,9 @@ fn comes_down(
         && text != "alt-svc"
         && !text.starts_with("access-control-")
         && !is_for_browsers(text)
-        && (is_length || !nominating.is_some_and(|all| is_nominated(text, all)))
-        && !echoes(value.as_bytes(), bearer)
-        && !echoes(text.as_bytes(), bearer)
+        && (is_length || !nominating.is_some_and(|all| is_connection_option(text, all)))
+        && !contains_token(value.as_bytes(), bearer)
+        && !contains_token(text.as_bytes(), bearer)
 }
 
 /// Fields that have a browser do something beyond showing the answer: report to others, register,
@@ -288,14 +293,14 @@ fn is_for_browsers(name: &str) -> bool {
 
 /// Says whether a text holds the token itself, in whatever case: names of fields have lost theirs.
 /// A shorter one cannot, so most cost a comparison; a longer one costs no more than its length.
-fn echoes(text: &[u8], bearer: &Bearer) -> bool {
+fn contains_token(text: &[u8], bearer: &Bearer) -> bool {
     let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-    !token.is_empty() && text.len() >= token.len() && contains(text, token)
+    !token.is_empty() && text.len() >= token.len() && contains_ignoring_case(text, token)
 }
 
 /// Says whether `text` holds `part`, in whatever case, in time proportional to both: what a host
 /// writes into a field could hold nearly all of the token at each of its bytes.
-fn contains(text: &[u8], part: &[u8]) -> bool {
+fn contains_ignoring_case(text: &[u8], part: &[u8]) -> bool {
     // The standard library searches text in that time, and bytes not at all.
     let lower = |bytes: &[u8]| {
         let letters = bytes.iter().map(|byte| char::from(byte.to_ascii_lowercase()));
@@ -305,7 +310,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 /// An address on the upstream becomes the same address here; any other is relayed.
-fn localized(
+fn rewrite_location(
     location: &HeaderValue,
     allowed: &Allowed,
     upstream: &Upstream,
@@ -396,7 +401,10 @@ mod tests {
             "te",
             "expect",
         ] {
-            assert!(!goes_up(&HeaderName::from_static(name), None, false), "{name}");
+            assert!(
+                !forwards_request_header(&HeaderName::from_static(name), None, false),
+                "{name}"
+            );
         }
         for name in [
             "accept",
@@ -411,7 +419,7 @@ mod tests {
             "max-forwards",
             "ip",
         ] {
-            assert!(goes_up(&HeaderName::from_static(name), None, false), "{name}");
+            assert!(forwards_request_header(&HeaderName::from_static(name), None, false), "{name}");
         }
     }
 
@@ -450,11 +458,11 @@ mod tests {
             has_too_many_options(&values.collect())
         };
         assert!(!options(&["keep-alive, Upgrade, HTTP2-Settings", "close"]));
-        assert!(!options(&[&["x"; MAX_OPTIONS].join(",")]));
-        assert!(options(&[&["x"; MAX_OPTIONS + 1].join(",")]));
-        assert!(options(&["x"; MAX_OPTIONS + 1]));
+        assert!(!options(&[&["x"; MAX_CONNECTION_OPTIONS].join(",")]));
+        assert!(options(&[&["x"; MAX_CONNECTION_OPTIONS + 1].join(",")]));
+        assert!(options(&["x"; MAX_CONNECTION_OPTIONS + 1]));
         // Empty ones are looked at too.
-        assert!(options(&[&",".repeat(MAX_OPTIONS)]));
+        assert!(options(&[&",".repeat(MAX_CONNECTION_OPTIONS)]));
     }
 
     /// With a comparison at each byte this would take minutes.
@@ -462,8 +470,8 @@ mod tests {
     fn a_value_that_nearly_holds_the_token_everywhere_costs_no_more_than_its_length() {
         let nearly = [&[b'a'; 200_000][..], b"b"].concat();
 
-        assert!(!contains(&[b'A'; 1 << 20], &nearly));
-        assert!(contains(&[&[b'A'; 1 << 20][..], b"B", &[0xff]].concat(), &nearly));
+        assert!(!contains_ignoring_case(&[b'A'; 1 << 20], &nearly));
+        assert!(contains_ignoring_case(&[&[b'A'; 1 << 20][..], b"B", &[0xff]].concat(), &nearly));
     }
 
     #[test]
@@ -472,13 +480,16 @@ mod tests {
         all.append(CONNECTION, HeaderValue::from_static("close, X-One"));
         all.append(CONNECTION, HeaderValue::from_static("x-two"));
 
-        assert!(!goes_up(&HeaderName::from_static("x-one"), Some(&all), true));
-        assert!(!goes_up(&HeaderName::from_static("x-two"), Some(&all), true));
-        assert!(goes_up(&HeaderName::from_static("x-three"), Some(&all), true));
-        assert!(!goes_up(&HeaderName::from_static("x_one"), Some(&all), true));
+        assert!(!forwards_request_header(&HeaderName::from_static("x-one"), Some(&all), true));
+        assert!(!forwards_request_header(&HeaderName::from_static("x-two"), Some(&all), true));
+        assert!(forwards_request_header(&HeaderName::from_static("x-three"), Some(&all), true));
+        assert!(!forwards_request_header(&HeaderName::from_static("x_one"), Some(&all), true));
         all.append(CONNECTION, HeaderValue::from_static("X_Four"));
         for name in ["x-four", "x_four"] {
-            assert!(!goes_up(&HeaderName::from_static(name), Some(&all), true), "{name}");
+            assert!(
+                !forwards_request_header(&HeaderName::from_static(name), Some(&all), true),
+                "{name}"
+            );
         }
     }
 }

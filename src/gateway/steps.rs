@@ -1,25 +1,25 @@
 //! The steps of a request one by one, to be timed and counted: `benches/steps.rs`.
 //!
-//! No request goes through here. The order is that of `Gateway::answer`, and so are the proofs.
+//! No request goes through here. The order is that of `Gateway::handle`, and so are the proofs.
 
 use std::sync::Arc;
 
 use http::{Request, response};
 
-use super::authorize::{self, Manners, To};
 use super::guard::{self, Admitted, Guard};
 use super::headers;
-use super::policy::{self, Allowed, Policy, Verdict};
-use super::visitor::Visitor;
-use crate::listen::{Peer, Standing};
+use super::outbound::{self, Destination, HeaderPolicy};
+use super::peer_identity::ConnectionPeer;
+use super::policy::{self, Allowed, Decision, Policy};
+use crate::listen::{Peer, PeerAccess};
 use crate::session::Bearer;
-use crate::upstream::{Ask as _, Kept, Upstream};
+use crate::upstream::{ReplayBody, Upstream, UpstreamRequest as _};
 
 /// What the steps compare with.
 #[derive(Debug)]
 pub struct Steps {
     guard: Guard,
-    visitor: Visitor,
+    visitor: ConnectionPeer,
     policy: Policy,
     upstream: Upstream,
     bearer: Bearer,
@@ -42,7 +42,7 @@ impl Steps {
         bearer: Bearer,
         peer: Peer,
     ) -> Self {
-        let visitor = Visitor::new(peer, Standing::Owner, Arc::default());
+        let visitor = ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default());
         Self { guard, visitor, policy, upstream, bearer }
     }
 
@@ -53,25 +53,27 @@ impl Steps {
 
     /// Allows it, unless it is a login.
     pub fn allow(&self, In(admitted): In) -> Option<On> {
-        match policy::allow(admitted, &self.policy) {
-            Ok(Verdict::Forward(allowed, ())) => Some(On(allowed)),
-            Ok(Verdict::Login(..)) | Err(_) => None,
+        match policy::decide(admitted, &self.policy) {
+            Ok(Decision::Forward(allowed, ())) => Some(On(allowed)),
+            Ok(Decision::TokenEndpoint(..)) | Err(_) => None,
         }
     }
 
     /// Writes the fields of the request that goes out.
     pub fn compose(&self, On(allowed): &On, head: &mut Vec<u8>) {
-        let manners = Manners::default();
-        let to = To { upstream: &self.upstream, manners: &manners };
-        authorize::with(allowed, &mut Kept::Empty, &self.bearer, to).fields(|name, value| {
-            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                head.extend_from_slice(piece);
-            }
-        });
+        let manners = HeaderPolicy::default();
+        let to = Destination { upstream: &self.upstream, header_policy: &manners };
+        outbound::build(allowed, &mut ReplayBody::Empty, &self.bearer, to).for_each_header(
+            |name, value| {
+                for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                    head.extend_from_slice(piece);
+                }
+            },
+        );
     }
 
     /// Makes the head of an answer fit for the caller.
     pub fn clean(&self, On(allowed): &On, head: &mut response::Parts) {
-        headers::clean(head, allowed, &self.upstream, &self.bearer);
+        headers::sanitize_response(head, allowed, &self.upstream, &self.bearer);
     }
 }

@@ -10,7 +10,7 @@ use super::{Peer, Stream, User};
 use super::{
     lookup::Lookup,
     orphans::Orphans,
-    owner::{Owners, is_strange, owner},
+    socket_owner::{OwnerSource, is_other_user, socket_owner},
 };
 
 /// A TCP listener whose connections come with their callers.
@@ -18,7 +18,7 @@ use super::{
 pub struct TcpAcceptor {
     listener: TcpListener,
     #[cfg(target_os = "linux")]
-    owners: Owners,
+    owners: OwnerSource,
     /// What is asked beside the data thread.
     #[cfg(target_os = "linux")]
     lookup: Lookup,
@@ -36,7 +36,7 @@ impl TcpAcceptor {
         let listener = TcpListener::from_std(listener)?;
         Ok(Self {
             #[cfg(target_os = "linux")]
-            owners: Owners::new(listener.local_addr()?),
+            owners: OwnerSource::new(listener.local_addr()?),
             #[cfg(target_os = "linux")]
             lookup: Lookup::default(),
             #[cfg(target_os = "linux")]
@@ -53,13 +53,13 @@ impl TcpAcceptor {
     /// `accept(2)` says.
     #[cfg(target_os = "linux")]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
-        let Owners::Diag(diag) = &self.owners else {
+        let OwnerSource::Diag(diag) = &self.owners else {
             return self.lookup.accept(&self.listener, &self.orphans).await;
         };
         let (stream, remote) = self.listener.accept().await?;
         let ask = |local| match self.orphans.contains(remote) {
             true => None,
-            false => owner(diag.find(remote, local).as_slice(), &stream),
+            false => socket_owner(diag.find(remote, local).as_slice(), &stream),
         };
         let peer = identify(&stream, remote, ask);
         finish(stream, peer)
@@ -69,7 +69,7 @@ impl TcpAcceptor {
     #[cfg(not(target_os = "linux"))]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         let (stream, remote) = self.listener.accept().await?;
-        let peer = identify(&stream, remote, |_| Some(User::Untold));
+        let peer = identify(&stream, remote, |_| Some(User::Unsupported));
         finish(stream, peer)
     }
 }
@@ -90,8 +90,8 @@ pub(super) fn identify(
 /// Makes a connection ready to be served, if it has a caller still.
 pub(super) fn finish(stream: TcpStream, peer: Option<Peer>) -> io::Result<(Stream, Peer)> {
     #[cfg(target_os = "linux")]
-    if is_strange(peer.as_ref()) {
-        Stream::end_by_reset(&stream, true);
+    if is_other_user(peer.as_ref()) {
+        Stream::set_reset_on_close(&stream, true);
     }
     let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
     // Responses are written whole: never wait for more. A connection that has ended meanwhile may
@@ -143,7 +143,7 @@ mod tests {
             // The tables drop them without a word.
             assert!(matches!(
                 (&acceptor.owners, dropped),
-                (Owners::Diag(_), 4) | (Owners::Table, 0)
+                (OwnerSource::Diag(_), 4) | (OwnerSource::Table, 0)
             ));
         }
     }
@@ -164,19 +164,19 @@ mod tests {
             let (_, peer) = acceptor.accept().await.unwrap();
             assert!(matches!(peer, Peer::Tcp { user: User::Known { .. }, .. }), "{peer:?}");
         }
-        assert_eq!(acceptor.lookup.readings(), 1);
+        assert_eq!(acceptor.lookup.table_reads(), 1);
     }
 
     fn by_diag() -> TcpAcceptor {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let acceptor = TcpAcceptor::new(listener).unwrap();
-        assert!(matches!(acceptor.owners, Owners::Diag(_)));
+        assert!(matches!(acceptor.owners, OwnerSource::Diag(_)));
         acceptor
     }
 
     fn by_table() -> TcpAcceptor {
-        TcpAcceptor { owners: Owners::Table, ..by_diag() }
+        TcpAcceptor { owners: OwnerSource::Table, ..by_diag() }
     }
 
     /// Connects, sends a request, and resets the connection when it is dropped.

@@ -10,7 +10,7 @@ use std::fmt;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, UPGRADE_INSECURE_REQUESTS};
 use http::header::{HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
-/// The headers of a request that only browsers send: a set of `NAMES`.
+/// The headers of a request that only browsers send: a set of `FLAG_NAMES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrowserHeaders(u32);
 
@@ -25,7 +25,7 @@ impl BrowserHeaders {
 /// Lists them: `Origin, Sec-Fetch-Site`.
 impl fmt::Display for BrowserHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = NAMES.iter().enumerate().filter(|(at, _)| self.0 & (1 << at) != 0);
+        let found = BROWSER_HEADERS.iter().enumerate().filter(|(at, _)| self.0 & (1 << at) != 0);
         for (nth, (_, name)) in found.enumerate() {
             f.write_str(if nth == 0 { "" } else { ", " })?;
             f.write_str(name)?;
@@ -48,13 +48,13 @@ pub fn is_navigation(headers: &HeaderMap) -> bool {
 
 /// Forbids a browser to run, frame or embed a response, as HTML or as anything else. Replaces what
 /// Nexudus says of it, and tells our responses from hyper's own.
-pub fn sandbox(headers: &mut HeaderMap) {
+pub fn insert_sandbox_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
     headers.insert(CONTENT_SECURITY_POLICY, SANDBOX);
 }
 
-/// Returns which of [`NAMES`] this is. Servers behind CGI-like layers cannot tell `_` from `-`, and
+/// Returns which of [`FLAG_NAMES`] this is. Servers behind CGI-like layers cannot tell `_` from `-`, and
 /// neither do we.
 fn position(name: &HeaderName) -> Option<usize> {
     let name = name.as_str().as_bytes();
@@ -76,7 +76,7 @@ fn position(name: &HeaderName) -> Option<usize> {
                 known.to_ascii_lowercase() == if *byte == b'_' { b'-' } else { *byte }
             })
     };
-    NAMES.iter().position(|known| match known.strip_suffix('*') {
+    BROWSER_HEADERS.iter().position(|known| match known.strip_suffix('*') {
         Some(family) => {
             name.get(..family.len()).is_some_and(|start| is_same(family, start))
                 && !is_same(SEC_FETCH_MODE.as_str(), name)
@@ -87,7 +87,7 @@ fn position(name: &HeaderName) -> Option<usize> {
 
 /// What only browsers send, families after their known members. Fetch forbids scripts to set
 /// most of them, so no program has a library that does.
-const NAMES: [&str; 18] = [
+const BROWSER_HEADERS: [&str; 18] = [
     "Origin",
     "Sec-Fetch-Site",
     "Sec-Fetch-Dest",
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_header_that_only_a_browser_sends_is_found_however_it_is_written() {
-        for known in NAMES {
+        for known in BROWSER_HEADERS {
             let name = known.to_ascii_lowercase().replace('*', "something-new");
             for name in [name.replace('-', "_"), name] {
                 for value in ["", "none", "?1", "\u{e9}"] {

@@ -8,67 +8,67 @@ use tokio::sync::watch;
 
 /// Starts the end, and sees when everything has ended.
 #[derive(Debug)]
-pub struct Drain {
-    stage: watch::Sender<Stage>,
-    shared: Arc<Shared>,
+pub struct DrainController {
+    stage: watch::Sender<DrainStage>,
+    shared: Arc<DrainState>,
 }
 
 /// What every connection holds: it sees the end coming.
 #[derive(Clone, Debug)]
-pub struct Draining {
-    stage: watch::Receiver<Stage>,
-    shared: Arc<Shared>,
+pub struct DrainSignal {
+    stage: watch::Receiver<DrainStage>,
+    shared: Arc<DrainState>,
 }
 
 /// What requests look at: without the lock of the stage.
 #[derive(Debug, Default)]
-struct Shared {
+struct DrainState {
     in_flight: AtomicUsize,
-    is_over: AtomicBool,
+    has_ended: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum DrainStage {
     /// Requests come and go.
     Serving,
     /// Each connection ends after its request.
     Draining,
     /// Requests that have no answer yet get a 503.
-    Over,
+    Ended,
 }
 
 /// One request in flight, until dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Shared>);
+pub struct InFlightGuard(Arc<DrainState>);
 
 /// Counts the requests in flight.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<Shared>);
+pub struct InFlightCounter(Arc<DrainState>);
 
-impl Counter {
+impl InFlightCounter {
     /// Returns how many there are.
-    pub fn read(&self) -> usize {
+    pub fn get(&self) -> usize {
         self.0.in_flight.load(Ordering::Relaxed)
     }
 }
 
-impl Drain {
+impl DrainController {
     /// Makes the two ends.
-    pub fn new() -> (Self, Draining) {
-        let (stage, seen) = watch::channel(Stage::Serving);
-        let shared = Arc::<Shared>::default();
-        (Self { stage, shared: shared.clone() }, Draining { stage: seen, shared })
+    pub fn new() -> (Self, DrainSignal) {
+        let (stage, seen) = watch::channel(DrainStage::Serving);
+        let shared = Arc::<DrainState>::default();
+        (Self { stage, shared: shared.clone() }, DrainSignal { stage: seen, shared })
     }
 
     /// Tells every connection to end after its current request.
     pub fn begin(&self) {
-        self.stage.send_replace(Stage::Draining);
+        self.stage.send_replace(DrainStage::Draining);
     }
 
     /// Tells every request that waits for its answer to stop waiting.
     pub fn end(&self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
-        self.stage.send_replace(Stage::Over);
+        self.shared.has_ended.store(true, Ordering::Relaxed);
+        self.stage.send_replace(DrainStage::Ended);
     }
 
     /// Returns how many requests are in flight.
@@ -77,45 +77,45 @@ impl Drain {
     }
 
     /// Returns a count of the requests in flight that keeps nothing from ending.
-    pub fn counter(&self) -> Counter {
-        Counter(self.shared.clone())
+    pub fn counter(&self) -> InFlightCounter {
+        InFlightCounter(self.shared.clone())
     }
 
     /// Waits until every connection is gone, at most `limit`. Says whether all went by themselves.
-    pub async fn finished(&self, limit: Duration) -> bool {
+    pub async fn wait_closed(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.stage.closed()).await.is_ok()
     }
 }
 
-impl Draining {
+impl DrainSignal {
     /// Waits until the end begins.
-    pub async fn begun(&mut self) {
-        self.reached(Stage::Draining).await;
+    pub async fn wait_begin(&mut self) {
+        self.wait_for(DrainStage::Draining).await;
     }
 
     /// Waits until the time to finish is over.
-    pub async fn over(&mut self) {
-        self.reached(Stage::Over).await;
+    pub async fn wait_end(&mut self) {
+        self.wait_for(DrainStage::Ended).await;
     }
 
     /// Says whether the time to finish is over.
-    pub fn is_over(&self) -> bool {
-        self.shared.is_over.load(Ordering::Relaxed)
+    pub fn has_ended(&self) -> bool {
+        self.shared.has_ended.load(Ordering::Relaxed)
     }
 
     /// Counts one more request in flight.
-    pub fn enter(&self) -> InFlight {
+    pub fn track(&self) -> InFlightGuard {
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.shared.clone())
+        InFlightGuard(self.shared.clone())
     }
 
-    async fn reached(&mut self, wanted: Stage) {
+    async fn wait_for(&mut self, wanted: DrainStage) {
         // An error means that the daemon is gone, which is every stage at once.
         self.stage.wait_for(|stage| *stage >= wanted).await.ok();
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -12,11 +12,11 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 use raunch::Error;
 
-use super::Bound;
-use super::inherited::{tcp, unix};
+use super::BoundSocket;
+use super::activation::{tcp_socket, unix_socket};
 
 /// Takes the sockets of this name; none where launchd has not started this process.
-pub(super) fn take(name: &str) -> io::Result<Vec<Bound>> {
+pub(super) fn take(name: &str) -> io::Result<Vec<BoundSocket>> {
     match raunch::activate_socket(name) {
         Ok(numbers) => numbers.into_iter().map(bound).collect(),
         Err(Error::NotManaged | Error::NotInPlist) => Ok(vec![]),
@@ -27,14 +27,14 @@ pub(super) fn take(name: &str) -> io::Result<Vec<Bound>> {
 }
 
 #[expect(unsafe_code, reason = "launchd hands over bare numbers")]
-fn bound(number: RawFd) -> io::Result<Bound> {
+fn bound(number: RawFd) -> io::Result<BoundSocket> {
     let family = getsockname::<SockaddrStorage>(number)?.family();
     // SAFETY: launchd opened it for this process, and gives each number out once.
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     // A command that we run must not keep it open.
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     match family {
-        Some(AddressFamily::Unix) => unix(UnixListener::from(socket)),
-        Some(_) | None => tcp(TcpListener::from(socket)),
+        Some(AddressFamily::Unix) => unix_socket(UnixListener::from(socket)),
+        Some(_) | None => tcp_socket(TcpListener::from(socket)),
     }
 }

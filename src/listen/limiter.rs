@@ -7,19 +7,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Peer, Standing};
+use super::{Peer, PeerAccess};
 
 /// Counts connections by who has opened them. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
-    most: usize,
-    strangers: Bound,
-    open: Arc<Mutex<Open>>,
+    max: usize,
+    denied: DeniedLimits,
+    open: Arc<Mutex<OpenConnections>>,
 }
 
 /// How many connections users who are not let in may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bound {
+struct DeniedLimits {
     all: usize,
     each: usize,
 }
@@ -27,55 +27,55 @@ struct Bound {
 /// The right to have one connection, until dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    kind: Kind,
-    open: Arc<Mutex<Open>>,
+    kind: ConnectionClass,
+    open: Arc<Mutex<OpenConnections>>,
 }
 
 /// Which limit a connection counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ConnectionClass {
     Owner {
         is_unix: bool,
     },
     Guest,
     Remote,
-    Stranger(Option<u32>),
-    Unsettled(u32),
+    Denied(Option<u32>),
+    Unresolved(u32),
     /// One too many, which is told so.
     Overflow,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     owner_tcp: usize,
     owner_unix: usize,
     guests: usize,
     remote: usize,
-    strangers: ByUser,
-    unsettled: ByUser,
+    denied: CountsByUser,
+    unresolved: CountsByUser,
     overflow: usize,
 }
 
 /// Connections of users who are not let in, or not yet.
 #[derive(Debug, Default)]
-struct ByUser {
+struct CountsByUser {
     all: usize,
     /// Without a user: those of whom the kernel says nothing.
     each: BTreeMap<Option<u32>, usize>,
 }
 
 impl ConnectionLimiter {
-    /// Lets `most` connections be open at once.
+    /// Lets `max` connections be open at once.
     pub fn new(most: usize) -> Self {
-        Self::with_files(most, most_files())
+        Self::with_files(most, max_open_files())
     }
 
     /// The same in a process that may have so many files open. A stranger's connection takes one of
     /// them, and so leaves the owner most of them.
-    fn with_files(most: usize, files: usize) -> Self {
-        let all = STRANGERS.min(files / 8).max(1);
-        let strangers = Bound { all, each: STRANGERS_EACH.min(all.div_ceil(2)) };
-        Self { most, strangers, open: Arc::default() }
+    fn with_files(max: usize, files: usize) -> Self {
+        let all = MAX_DENIED.min(files / 8).max(1);
+        let denied = DeniedLimits { all, each: MAX_DENIED_PER_USER.min(all.div_ceil(2)) };
+        Self { max, denied, open: Arc::default() }
     }
 
     /// Takes a place for a connection of `peer`.
@@ -86,46 +86,49 @@ impl ConnectionLimiter {
     pub fn acquire(
         &self,
         peer: &Peer,
-        standing: Standing,
+        standing: PeerAccess,
     ) -> Result<ConnectionPermit, &'static str> {
         let is_unix = match peer {
             Peer::Unix { .. } => true,
             Peer::Tcp { .. } => false,
         };
         let kind = match standing {
-            Standing::Owner => Kind::Owner { is_unix },
-            Standing::Guest => Kind::Guest,
-            Standing::Remote => Kind::Remote,
-            Standing::Stranger(uid) => Kind::Stranger(uid),
-            Standing::Unsettled(uid) => Kind::Unsettled(uid),
+            PeerAccess::Owner => ConnectionClass::Owner { is_unix },
+            PeerAccess::Guest => ConnectionClass::Guest,
+            PeerAccess::Remote => ConnectionClass::Remote,
+            PeerAccess::Denied(uid) => ConnectionClass::Denied(uid),
+            PeerAccess::Unresolved(uid) => ConnectionClass::Unresolved(uid),
         };
-        self.take(kind).or_else(|limit| match standing.is_let_in() {
-            true => self.take(Kind::Overflow).map_err(|_| limit),
+        self.try_acquire(kind).or_else(|limit| match standing.is_allowed() {
+            true => self.try_acquire(ConnectionClass::Overflow).map_err(|_| limit),
             false => Err(limit),
         })
     }
 
-    fn take(&self, kind: Kind) -> Result<ConnectionPermit, &'static str> {
+    fn try_acquire(&self, kind: ConnectionClass) -> Result<ConnectionPermit, &'static str> {
         let mut open = self.open();
         let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
         let others = open.guests + open.remote;
-        let (for_unix, for_others) = (UNIX.min(self.most / 4), self.most / 4);
+        let (for_unix, for_others) = (RESERVED_FOR_UNIX.min(self.max / 4), self.max / 4);
         // What the unix socket has not taken of its own part is kept free for it.
         let kept = for_unix.saturating_sub(open.owner_unix);
         let reached = match kind {
-            Kind::Owner { is_unix: true } => (served >= self.most).then_some(ALL),
-            Kind::Owner { is_unix: false } | Kind::Guest | Kind::Remote
-                if served + kept >= self.most =>
+            ConnectionClass::Owner { is_unix: true } => (served >= self.max).then_some(LIMIT_NAME),
+            ConnectionClass::Owner { is_unix: false }
+            | ConnectionClass::Guest
+            | ConnectionClass::Remote
+                if served + kept >= self.max =>
             {
-                Some(ALL)
+                Some(LIMIT_NAME)
             }
-            Kind::Guest => (others >= for_others).then_some("users beside the owner"),
-            Kind::Remote => (others >= for_others || open.remote >= for_others.div_ceil(2))
-                .then_some("other machines"),
-            Kind::Stranger(uid) => open.strangers.reached(uid, self.strangers),
-            Kind::Unsettled(uid) => open.unsettled.reached(Some(uid), self.strangers),
-            Kind::Overflow => (open.overflow >= OVERFLOW).then_some(ALL),
-            Kind::Owner { is_unix: false } => None,
+            ConnectionClass::Guest => (others >= for_others).then_some("users beside the owner"),
+            ConnectionClass::Remote => (others >= for_others
+                || open.remote >= for_others.div_ceil(2))
+            .then_some("other machines"),
+            ConnectionClass::Denied(uid) => open.denied.reached(uid, self.denied),
+            ConnectionClass::Unresolved(uid) => open.unresolved.reached(Some(uid), self.denied),
+            ConnectionClass::Overflow => (open.overflow >= MAX_OVERFLOW).then_some(LIMIT_NAME),
+            ConnectionClass::Owner { is_unix: false } => None,
         };
         if let Some(limit) = reached {
             return Err(limit);
@@ -134,7 +137,7 @@ impl ConnectionLimiter {
         Ok(ConnectionPermit { kind, open: self.open.clone() })
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -142,12 +145,15 @@ impl ConnectionLimiter {
 impl ConnectionPermit {
     /// Says whether requests are answered on it, rather than told that there are too many.
     pub fn has_room(&self) -> bool {
-        self.kind != Kind::Overflow
+        self.kind != ConnectionClass::Overflow
     }
 
     /// Says whether the connection may stay between two requests.
-    pub fn may_stay(&self) -> bool {
-        matches!(self.kind, Kind::Owner { .. } | Kind::Guest | Kind::Remote)
+    pub fn can_keep_alive(&self) -> bool {
+        matches!(
+            self.kind,
+            ConnectionClass::Owner { .. } | ConnectionClass::Guest | ConnectionClass::Remote
+        )
     }
 }
 
@@ -158,24 +164,24 @@ impl Drop for ConnectionPermit {
     }
 }
 
-impl Open {
+impl OpenConnections {
     /// Changes what a connection of this kind counts for.
-    fn count(&mut self, kind: Kind, change: impl Fn(&mut usize)) {
+    fn count(&mut self, kind: ConnectionClass, change: impl Fn(&mut usize)) {
         match kind {
-            Kind::Owner { is_unix: true } => change(&mut self.owner_unix),
-            Kind::Owner { is_unix: false } => change(&mut self.owner_tcp),
-            Kind::Guest => change(&mut self.guests),
-            Kind::Remote => change(&mut self.remote),
-            Kind::Stranger(uid) => self.strangers.count(uid, change),
-            Kind::Unsettled(uid) => self.unsettled.count(Some(uid), change),
-            Kind::Overflow => change(&mut self.overflow),
+            ConnectionClass::Owner { is_unix: true } => change(&mut self.owner_unix),
+            ConnectionClass::Owner { is_unix: false } => change(&mut self.owner_tcp),
+            ConnectionClass::Guest => change(&mut self.guests),
+            ConnectionClass::Remote => change(&mut self.remote),
+            ConnectionClass::Denied(uid) => self.denied.count(uid, change),
+            ConnectionClass::Unresolved(uid) => self.unresolved.count(Some(uid), change),
+            ConnectionClass::Overflow => change(&mut self.overflow),
         }
     }
 }
 
-impl ByUser {
+impl CountsByUser {
     /// Returns the limit that one more connection of this user would exceed.
-    fn reached(&self, uid: Option<u32>, most: Bound) -> Option<&'static str> {
+    fn reached(&self, uid: Option<u32>, most: DeniedLimits) -> Option<&'static str> {
         match self.each.get(&uid) {
             _ if self.all >= most.all => Some("all other users"),
             Some(each) if *each >= most.each => Some("one other user"),
@@ -194,13 +200,13 @@ impl ByUser {
 }
 
 /// How the log names `limits.connections`.
-const ALL: &str = "limits.connections";
+const LIMIT_NAME: &str = "limits.connections";
 
 /// Places of the unix socket that no other connection takes.
-const UNIX: usize = 64;
+const RESERVED_FOR_UNIX: usize = 64;
 
 /// Returns how many files this process may have open.
-fn most_files() -> usize {
+fn max_open_files() -> usize {
     #[cfg(unix)]
     if let Ok((files, _)) =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
@@ -212,11 +218,11 @@ fn most_files() -> usize {
 
 /// Most connections at once of all users who are not let in, and of one of them, where the process
 /// may have files enough.
-const STRANGERS: usize = 256;
-const STRANGERS_EACH: usize = 32;
+const MAX_DENIED: usize = 256;
+const MAX_DENIED_PER_USER: usize = 32;
 
 /// Most connections beyond their limit that are told so.
-const OVERFLOW: usize = 64;
+const MAX_OVERFLOW: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -227,7 +233,7 @@ mod tests {
         let limiter = ConnectionLimiter::with_files(4096, MANY);
         let mut held = vec![];
         let mut take =
-            |uid| limiter.acquire(&tcp(), Standing::Stranger(uid)).map(|it| held.push(it));
+            |uid| limiter.acquire(&tcp(), PeerAccess::Denied(uid)).map(|it| held.push(it));
 
         for uid in [None, Some(1)] {
             assert_eq!((0..40).filter(|_| take(uid).is_ok()).count(), 32, "{uid:?}");
@@ -236,10 +242,10 @@ mod tests {
         assert_eq!((2..1_000).filter(|uid| take(Some(*uid)).is_ok()).count(), 256 - 64);
         assert_eq!(take(Some(7_000)), Err("all other users"));
 
-        assert!(limiter.acquire(&tcp(), Standing::Owner).unwrap().has_room());
+        assert!(limiter.acquire(&tcp(), PeerAccess::Owner).unwrap().has_room());
         held.clear();
-        assert!(limiter.open().strangers.each.is_empty());
-        assert!(limiter.acquire(&tcp(), Standing::Stranger(Some(1))).is_ok());
+        assert!(limiter.open().denied.each.is_empty());
+        assert!(limiter.acquire(&tcp(), PeerAccess::Denied(Some(1))).is_ok());
     }
 
     #[test]
@@ -250,34 +256,34 @@ mod tests {
             places.take_while(ConnectionPermit::has_room).collect::<Vec<_>>()
         };
 
-        let remote = fill(&tcp(), Standing::Remote);
-        let guests = fill(&unix(), Standing::Guest);
+        let remote = fill(&tcp(), PeerAccess::Remote);
+        let guests = fill(&unix(), PeerAccess::Guest);
         assert_eq!((remote.len(), guests.len()), (512, 512));
-        let owner = fill(&tcp(), Standing::Owner);
+        let owner = fill(&tcp(), PeerAccess::Owner);
         assert_eq!(owner.len(), 4096 - 1024 - 64);
         // Nor does TCP ever take what is the socket's.
-        assert_eq!(fill(&unix(), Standing::Owner).len(), 64);
+        assert_eq!(fill(&unix(), PeerAccess::Owner).len(), 64);
     }
 
     #[test]
     fn the_owner_alone_has_all_places_and_a_few_more_are_told() {
         let limiter = ConnectionLimiter::new(2);
-        let take = || limiter.acquire(&tcp(), Standing::Owner);
+        let take = || limiter.acquire(&tcp(), PeerAccess::Owner);
         let held: Vec<_> = std::iter::from_fn(|| take().ok()).take(1_000).collect();
 
         assert_eq!(held.iter().filter(|place| place.has_room()).count(), 2);
         assert_eq!(held.len(), 2 + 64);
-        assert_eq!(take().err(), Some(ALL));
+        assert_eq!(take().err(), Some(LIMIT_NAME));
     }
 
     #[test]
     fn users_who_wait_for_the_user_database_take_no_place_of_others() {
         let limiter = ConnectionLimiter::with_files(4096, MANY);
-        let waiting = |uid| limiter.acquire(&tcp(), Standing::Unsettled(uid));
+        let waiting = |uid| limiter.acquire(&tcp(), PeerAccess::Unresolved(uid));
         let held: Vec<_> = (0..300).filter_map(|uid| waiting(uid).ok()).collect();
 
         assert_eq!(held.len(), 256);
-        for standing in [Standing::Owner, Standing::Guest, Standing::Stranger(Some(300))] {
+        for standing in [PeerAccess::Owner, PeerAccess::Guest, PeerAccess::Denied(Some(300))] {
             assert!(limiter.acquire(&tcp(), standing).unwrap().has_room(), "{standing:?}");
         }
     }
@@ -287,14 +293,14 @@ mod tests {
         for (files, all, each) in [(40, 5, 3), (1, 1, 1), (256, 32, 16), (1_024, 128, 32)] {
             let limiter = ConnectionLimiter::with_files(4096, files);
             let mut held = vec![];
-            let mut fill = |standing: fn(u32) -> Standing, uid: u32| {
+            let mut fill = |standing: fn(u32) -> PeerAccess, uid: u32| {
                 held.extend((0..50).map_while(|_| limiter.acquire(&tcp(), standing(uid)).ok()));
                 held.len()
             };
-            let stranger = |uid| Standing::Stranger(Some(uid));
+            let stranger = |uid| PeerAccess::Denied(Some(uid));
             assert_eq!(fill(stranger, 1), each, "{files}");
             assert_eq!((2..300).map(|uid| fill(stranger, uid)).last(), Some(all), "{files}");
-            let unsettled = Standing::Unsettled;
+            let unsettled = PeerAccess::Unresolved;
             assert_eq!((0..300).map(|uid| fill(unsettled, uid)).last(), Some(2 * all), "{files}");
         }
     }

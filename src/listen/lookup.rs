@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::acceptor::{finish, identify};
 use super::orphans::Orphans;
-use super::owner::owner;
+use super::socket_owner::socket_owner;
 use super::socket_table::SocketTable;
 use super::{Peer, Stream};
 
@@ -25,7 +25,7 @@ pub(super) struct Lookup {
     reading: Option<JoinHandle<SocketTable>>,
     identified: VecDeque<(Stream, Peer)>,
     #[cfg(test)]
-    readings: usize,
+    table_reads: usize,
 }
 
 impl Lookup {
@@ -58,12 +58,12 @@ impl Lookup {
             self.reading = None;
             #[cfg(test)]
             {
-                self.readings += 1;
+                self.table_reads += 1;
             }
             for (stream, remote) in self.accepted.drain(..) {
                 let peer = identify(&stream, remote, |local| match orphans.contains(remote) {
                     true => None,
-                    false => owner(table.find(remote, local), &stream),
+                    false => socket_owner(table.find(remote, local), &stream),
                 });
                 self.identified.extend(finish(stream, peer));
             }
@@ -72,8 +72,8 @@ impl Lookup {
 
     /// Returns how often the tables were read.
     #[cfg(test)]
-    pub(super) fn readings(&self) -> usize {
-        self.readings
+    pub(super) fn table_reads(&self) -> usize {
+        self.table_reads
     }
 
     /// Accepts what is in the queue already.

@@ -4,34 +4,34 @@
 //! half of it. Accepting happens on the data path's runtime.
 
 mod acceptor;
+mod activation;
 mod browser;
 mod drain;
-mod holder;
-mod inherited;
+mod group_members;
 #[cfg(target_os = "macos")]
 mod launchd;
 mod limiter;
 #[cfg(target_os = "linux")]
 mod lookup;
-mod members;
 #[cfg(target_os = "linux")]
 mod orphans;
-#[cfg(target_os = "linux")]
-mod owner;
 mod peer;
 #[cfg(target_os = "linux")]
-mod reserve;
+mod port_reservation;
+mod process_info;
 mod sandbox_io;
+mod server_io;
 #[cfg(target_os = "linux")]
 mod sock_diag;
+#[cfg(target_os = "linux")]
+mod socket_owner;
 #[cfg(target_os = "linux")]
 mod socket_table;
 mod stream;
 mod tcp;
 #[cfg(unix)]
 mod unix;
-mod users;
-mod wire;
+mod user_acl;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,21 +40,21 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use self::acceptor::TcpAcceptor;
-pub use self::browser::{BrowserHeaders, is_navigation, sandbox};
-pub use self::drain::{Counter, Drain, Draining, InFlight};
-pub use self::holder::Holder;
-pub use self::inherited::{Inherited, inherited};
+pub use self::activation::{Inherited, inherited};
+pub use self::browser::{BrowserHeaders, insert_sandbox_headers, is_navigation};
+pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
-pub use self::peer::{Peer, User, tells_callers};
+pub use self::peer::{Peer, User, can_identify_peers};
 #[cfg(target_os = "linux")]
-pub use self::reserve::{Reserved, reserve};
+pub use self::port_reservation::{PortReservation, reserve_other_family};
+pub use self::process_info::ProcessInfo;
 pub use self::sandbox_io::SandboxIo;
+pub use self::server_io::{ConnectionState, Rejection, Rejections, ServerIo, Timeouts};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{Bound as UnixBound, Opening, bind as bind_unix, shut};
-pub use self::users::{Standing, Users};
-pub use self::wire::{Canned, Patience, Phase, Refusal, Wire};
+pub use self::unix::{SocketAccess, SocketFile as UnixBound, bind as bind_unix, restrict_dir};
+pub use self::user_acl::{PeerAccess, UserAcl};
 
 /// Why a place could not be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
         /// Who it is, where that can be found out.
-        holder: Option<Holder>,
+        holder: Option<ProcessInfo>,
     },
     /// The system refused the address.
     #[error("could not listen on {address}")]
@@ -142,7 +142,7 @@ pub enum Listener {
 
 /// A bound place before there is a runtime to watch it.
 #[derive(Debug)]
-pub enum Bound {
+pub enum BoundSocket {
     /// A TCP address.
     Tcp(std::net::TcpListener),
     /// A unix socket.
@@ -150,7 +150,7 @@ pub enum Bound {
     Unix(std::os::unix::net::UnixListener, UnixBound),
 }
 
-impl Bound {
+impl BoundSocket {
     /// Returns the TCP address, with the port that was chosen.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -174,7 +174,7 @@ impl Bound {
     /// # Errors
     ///
     /// When the runtime cannot watch it.
-    pub fn watch(self) -> io::Result<Listener> {
+    pub fn into_listener(self) -> io::Result<Listener> {
         Ok(match self {
             Self::Tcp(listener) => Listener::Tcp(TcpAcceptor::new(listener)?),
             #[cfg(unix)]
@@ -188,32 +188,32 @@ impl Bound {
 impl Listener {
     /// Waits for the next connection. Never fails: a connection that was lost before it could be
     /// said whose it is is nobody's, and without free descriptors it waits for some.
-    pub async fn next(&mut self) -> (Stream, Peer) {
+    pub async fn accept(&mut self) -> (Stream, Peer) {
         loop {
-            match self.accept().await {
+            match self.try_accept().await {
                 Ok(connection) => return connection,
                 Err(error) if is_lost_connection(&error) => {
-                    if let Some(count) = LOST.count() {
+                    if let Some(count) = LOST_CONNECTIONS.record() {
                         tracing::debug!(count, "callers were gone before they could be asked for");
                     }
                 }
                 Err(error) => {
-                    if let Some(failed) = STARVED.count() {
+                    if let Some(failed) = FAILED_ACCEPTS.record() {
                         tracing::warn!(error = %error, failed, "could not accept a connection");
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
     }
 
-    async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+    async fn try_accept(&mut self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(acceptor) => acceptor.accept().await,
             #[cfg(unix)]
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                let peer = Peer::unix(&stream)?;
+                let peer = Peer::from_unix_stream(&stream)?;
                 Ok((Stream::Unix(stream), peer))
             }
         }
@@ -226,29 +226,29 @@ fn is_lost_connection(error: &io::Error) -> bool {
 }
 
 /// Out of descriptors or memory, accepting fails at once and for ever: wait for connections to end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// They are the whole process's: one line for all listeners.
-static STARVED: Failures = Failures::new(Duration::from_secs(60));
+static FAILED_ACCEPTS: FailureCounter = FailureCounter::new(Duration::from_secs(60));
 
 /// Connections that were reset before it was known whose they are: whoever makes them pays nothing
 /// for one.
-static LOST: Failures = Failures::new(Duration::from_secs(1));
+static LOST_CONNECTIONS: FailureCounter = FailureCounter::new(Duration::from_secs(1));
 
 /// Failures that can come as often as others like: one line in each `period`.
-struct Failures {
+struct FailureCounter {
     period: Duration,
     /// When the last line was, and how many there were since.
     since: Mutex<(Option<Instant>, u64)>,
 }
 
-impl Failures {
+impl FailureCounter {
     const fn new(period: Duration) -> Self {
         Self { period, since: Mutex::new((None, 0)) }
     }
 
     /// Counts one; returns how many there were since the last line, if it is time for one.
-    fn count(&self) -> Option<u64> {
+    fn record(&self) -> Option<u64> {
         let mut state = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, failed) = &mut *state;
         *failed += 1;
@@ -266,11 +266,11 @@ mod tests {
 
     #[test]
     fn failures_that_others_cause_are_one_line_in_a_period_and_none_is_lost() {
-        let failures = Failures::new(Duration::from_secs(3_600));
-        let lines: Vec<_> = (0..1_000).filter_map(|_| failures.count()).collect();
+        let failures = FailureCounter::new(Duration::from_secs(3_600));
+        let lines: Vec<_> = (0..1_000).filter_map(|_| failures.record()).collect();
         assert_eq!(lines, [1]);
 
-        let failures = Failures::new(Duration::ZERO);
-        assert_eq!((failures.count(), failures.count()), (Some(1), Some(1)));
+        let failures = FailureCounter::new(Duration::ZERO);
+        assert_eq!((failures.record(), failures.record()), (Some(1), Some(1)));
     }
 }

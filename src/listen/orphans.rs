@@ -1,14 +1,14 @@
 //! Sockets of other users that are connected to a listener's address and have lost their other end.
 //!
-//! What such a socket sends reaches the next connection from its address (`owner.rs`). Our own
+//! What such a socket sends reaches the next connection from its address (`socket_owner.rs`). Our own
 //! connections leave none behind; a listener that another user had there before us may have.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use super::owner::{ESTABLISHED, TIME_WAIT};
 use super::sock_diag::SocketEntry;
+use super::socket_owner::{ESTABLISHED, TIME_WAIT};
 use super::socket_table::SocketTable;
 
 /// The addresses of the orphans before one listener. The first connection begins the search, so that
@@ -41,12 +41,12 @@ impl Orphans {
 /// Reads the tables twice. A connection that begins or ends meanwhile may show one end alone, but not
 /// twice.
 fn search(listening: SocketAddr) -> HashSet<SocketAddr> {
-    let [first, second] = [(); 2].map(|()| find(&SocketTable::read(), listening));
+    let [first, second] = [(); 2].map(|()| find_orphans(&SocketTable::read(), listening));
     first.intersection(&second).map(|(from, _)| *from).collect()
 }
 
 /// Returns address and number of each socket that seems to be an orphan.
-fn find(table: &SocketTable, listening: SocketAddr) -> HashSet<(SocketAddr, u32)> {
+fn find_orphans(table: &SocketTable, listening: SocketAddr) -> HashSet<(SocketAddr, u32)> {
     let own = nix::unistd::geteuid().as_raw();
     let is_ours = |to: SocketAddr| {
         let is_there = listening.ip().is_unspecified() || to.ip() == listening.ip().to_canonical();
@@ -88,7 +88,7 @@ mod tests {
             .concat(),
         );
 
-        let found = find(&table, SocketAddr::from(([127, 0, 0, 1], 99)));
+        let found = find_orphans(&table, SocketAddr::from(([127, 0, 0, 1], 99)));
 
         assert_eq!(Vec::from_iter(found), [(SocketAddr::from(([127, 0, 0, 1], 1)), 7)]);
     }

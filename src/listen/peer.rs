@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 #[cfg(target_os = "linux")]
-use super::owner::{Owners, owner};
+use super::socket_owner::{OwnerSource, socket_owner};
 #[cfg(target_os = "linux")]
 use super::socket_table::SocketTable;
 
@@ -40,14 +40,14 @@ pub enum User {
     /// On this machine, but nobody is found who holds that end.
     Unknown,
     /// On this machine, which cannot tell.
-    Untold,
+    Unsupported,
     /// On another machine, or in a container with a network of its own.
     Remote,
 }
 
 /// Says whether this system tells whose process is at the other end of a loopback connection, by
 /// making one.
-pub fn tells_callers() -> bool {
+pub fn can_identify_peers() -> bool {
     #[cfg(target_os = "linux")]
     {
         let seen = || -> std::io::Result<bool> {
@@ -55,9 +55,13 @@ pub fn tells_callers() -> bool {
             let _caller = std::net::TcpStream::connect(listener.local_addr()?)?;
             let (stream, remote) = listener.accept()?;
             let local = stream.local_addr()?;
-            let user = match Owners::new(local) {
-                Owners::Diag(diag) => owner(diag.find(remote, local).as_slice(), &stream),
-                Owners::Table => owner(SocketTable::read().find(remote, local), &stream),
+            let user = match OwnerSource::new(local) {
+                OwnerSource::Diag(diag) => {
+                    socket_owner(diag.find(remote, local).as_slice(), &stream)
+                }
+                OwnerSource::Table => {
+                    socket_owner(SocketTable::read().find(remote, local), &stream)
+                }
             };
             let us = nix::unistd::geteuid().as_raw();
             Ok(matches!(user, Some(User::Known { uid, .. }) if uid == us))
@@ -80,7 +84,7 @@ impl fmt::Display for Peer {
 
 impl Peer {
     #[cfg(unix)]
-    pub(super) fn unix(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
+    pub(super) fn from_unix_stream(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
         Ok(Self::Unix { uid: credentials.uid(), pid: credentials.pid() })
     }
@@ -89,7 +93,7 @@ impl Peer {
     pub fn uid(&self) -> Option<u32> {
         match self {
             Self::Tcp { user: User::Known { uid, .. }, .. } | Self::Unix { uid, .. } => Some(*uid),
-            Self::Tcp { user: User::Unknown | User::Untold | User::Remote, .. } => None,
+            Self::Tcp { user: User::Unknown | User::Unsupported | User::Remote, .. } => None,
         }
     }
 
@@ -101,11 +105,11 @@ impl Peer {
         }
     }
 
-    /// Returns the socket at the other end of a TCP connection, for [`super::Holder`].
-    pub fn socket(&self) -> Option<u32> {
+    /// Returns the socket at the other end of a TCP connection, for [`super::ProcessInfo`].
+    pub fn socket_inode(&self) -> Option<u32> {
         match self {
             Self::Tcp { user: User::Known { socket, .. }, .. } => Some(*socket),
-            Self::Tcp { user: User::Unknown | User::Untold | User::Remote, .. }
+            Self::Tcp { user: User::Unknown | User::Unsupported | User::Remote, .. }
             | Self::Unix { .. } => None,
         }
     }

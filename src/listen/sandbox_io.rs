@@ -1,6 +1,6 @@
 //! hyper's own refusals, with the headers that keep a browser from making anything of a response.
 //!
-//! For listeners that have no [`Wire`](super::Wire), which words such a refusal anew. Only the first
+//! For listeners that have no [`ServerIo`](super::Wire), which words such a refusal anew. Only the first
 //! write of a connection is looked at: it begins with a head, while a later one may be a part of a
 //! body that looks like a refusal. A browser gets no further, since what it sends ends the
 //! connection.
@@ -13,7 +13,7 @@ use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::browser::sandbox;
+use super::browser::insert_sandbox_headers;
 
 /// A connection whose refusals are sandboxed.
 #[derive(Debug)]
@@ -21,22 +21,22 @@ pub struct SandboxIo<S> {
     stream: S,
     is_new: bool,
     /// What is written instead of a refusal.
-    instead: Bytes,
+    replacement: Bytes,
 }
 
 impl<S> SandboxIo<S> {
     /// Wraps a connection on which nothing has been written.
     pub fn new(stream: S) -> Self {
-        Self { stream, is_new: true, instead: Bytes::new() }
+        Self { stream, is_new: true, replacement: Bytes::new() }
     }
 }
 
 impl<S: AsyncWrite + Unpin> SandboxIo<S> {
-    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.instead.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.instead))? {
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.replacement.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.replacement))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.instead.advance(written),
+                written => self.replacement.advance(written),
             }
         }
         Poll::Ready(Ok(()))
@@ -48,7 +48,7 @@ fn sandboxed(refusal: &[u8]) -> Option<Bytes> {
     let head = refusal.strip_suffix(b"\r\n").filter(|head| head.ends_with(b"\r\n"))?;
     let is_bare = head.starts_with(b"HTTP/1.1 4") && head.len() < 200;
     let mut headers = HeaderMap::new();
-    sandbox(&mut headers);
+    insert_sandbox_headers(&mut headers);
     let has = |name: &[u8]| head.windows(name.len()).any(|window| window == name);
     if !is_bare || headers.keys().any(|name| has(name.as_str().as_bytes())) {
         return None;
@@ -76,12 +76,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SandboxIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if std::mem::take(&mut self.is_new) {
-            self.instead = sandboxed(bytes).unwrap_or_default();
+            self.replacement = sandboxed(bytes).unwrap_or_default();
         }
-        if self.instead.is_empty() {
+        if self.replacement.is_empty() {
             return Pin::new(&mut self.stream).poll_write(cx, bytes);
         }
-        ready!(self.poll_instead(cx))?;
+        ready!(self.poll_replacement(cx))?;
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -90,7 +90,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SandboxIo<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_new || !self.instead.is_empty() {
+        if self.is_new || !self.replacement.is_empty() {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return self.poll_write(cx, first.map_or(&[], |slice| &**slice));
         }

@@ -21,23 +21,23 @@ pub enum Stream {
 
 impl Stream {
     /// Ends the connection as usual after all: its caller is let in.
-    pub fn end_as_usual(&self) {
+    pub fn disable_reset(&self) {
         #[cfg(target_os = "linux")]
         if let Self::Tcp(stream) = self {
-            Self::end_by_reset(stream, false);
+            Self::set_reset_on_close(stream, false);
         }
     }
 
     /// Has the kernel reset the connection when it ends, whatever ends it (`SO_LINGER` 0).
     #[cfg(target_os = "linux")]
-    pub(super) fn end_by_reset(stream: &TcpStream, is_reset: bool) {
+    pub(super) fn set_reset_on_close(stream: &TcpStream, is_reset: bool) {
         let linger = nix::libc::linger { l_onoff: is_reset.into(), l_linger: 0 };
         // Fails for no open socket.
         nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger).ok();
     }
 
     /// Says whether the other end will send no more; wakes the task when there is more to know.
-    pub(super) fn has_left(&self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn is_peer_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::Tcp(stream) => {
                 stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
@@ -56,7 +56,7 @@ fn is_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     matches!(known, Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
-macro_rules! each {
+macro_rules! delegate {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
             Stream::Tcp($inner) => {
@@ -78,7 +78,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(self, inner => inner.poll_read(cx, buffer))
+        delegate!(self, inner => inner.poll_read(cx, buffer))
     }
 }
 
@@ -88,7 +88,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        each!(self, inner => inner.poll_write(cx, bytes))
+        delegate!(self, inner => inner.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -96,7 +96,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, inner => inner.poll_write_vectored(cx, slices))
+        delegate!(self, inner => inner.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -104,10 +104,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, inner => inner.poll_flush(cx))
+        delegate!(self, inner => inner.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, inner => inner.poll_shutdown(cx))
+        delegate!(self, inner => inner.poll_shutdown(cx))
     }
 }

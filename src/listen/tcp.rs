@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use super::{Bound, Error, Holder};
+use super::{BoundSocket, Error, ProcessInfo};
 
 /// Binds `addresses`. Port 0 is chosen once and shared by all that ask for it. A family that this
 /// machine does not have is left out, as long as one address remains.
@@ -11,8 +11,8 @@ use super::{Bound, Error, Holder};
 /// # Errors
 ///
 /// [`Error::InUse`] with who holds the port, [`Error::Bind`] for everything else.
-pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<Bound>, Error> {
-    for _ in 0..PORT_TRIES {
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<BoundSocket>, Error> {
+    for _ in 0..MAX_PORT_ATTEMPTS {
         match bind_once(addresses) {
             // The port that was free on one family is taken on the other: choose again.
             Err(Error::InUse { .. }) if addresses.iter().all(|address| address.port() == 0) => {}
@@ -22,7 +22,7 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<Bound>, Error> {
     bind_once(addresses)
 }
 
-fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<Bound>, Error> {
+fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<BoundSocket>, Error> {
     let mut bound = vec![];
     let mut chosen = None;
     let mut left_out = None;
@@ -36,10 +36,10 @@ fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<Bound>, Error> {
                 if wanted.port() == 0 {
                     chosen = listener.local_addr().ok().map(|address| address.port());
                 }
-                bound.push(Bound::Tcp(listener));
+                bound.push(BoundSocket::Tcp(listener));
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(Error::InUse { address, holder: Holder::of(address) });
+                return Err(Error::InUse { address, holder: ProcessInfo::listening_on(address) });
             }
             Err(source) if is_missing_family(&source) => {
                 tracing::warn!(%address, error = %source, "this address is not available here");
@@ -70,7 +70,7 @@ fn is_missing_family(error: &io::Error) -> bool {
 }
 
 /// Tries to find a port that is free on every family.
-const PORT_TRIES: usize = 16;
+const MAX_PORT_ATTEMPTS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +99,7 @@ mod tests {
         drop(holder);
     }
 
-    fn port(bound: &Bound) -> u16 {
+    fn port(bound: &BoundSocket) -> u16 {
         bound.address().unwrap().port()
     }
 }

@@ -10,12 +10,12 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::{Bound as Place, Error};
-use crate::private;
+use super::{BoundSocket as Place, Error};
+use crate::secure_fs;
 
 /// Remembers which file is ours; dropping it removes that file.
 #[derive(Debug)]
-pub struct Bound {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode; none if the service manager made it.
     file: Option<(u64, u64)>,
@@ -24,13 +24,13 @@ pub struct Bound {
 /// Who may open a socket's file, and go through its directory if that is ours. Who is then served is
 /// another question, which the kernel answers for each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum SocketAccess {
     /// Our own user.
-    Own,
+    Owner,
     /// Members of this group too.
     Group(u32),
     /// Every user of this machine.
-    Everybody,
+    AllUsers,
 }
 
 /// Binds `path`, making its directory (0700) where it is missing.
@@ -38,21 +38,21 @@ pub enum Opening {
 /// # Errors
 ///
 /// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
-pub fn bind(path: &Path, opening: Opening) -> Result<Place, Error> {
-    if path.as_os_str().len() > PATH_MAX {
-        return Err(Error::SocketPath { path: path.to_owned(), limit: PATH_MAX });
+pub fn bind(path: &Path, opening: SocketAccess) -> Result<Place, Error> {
+    if path.as_os_str().len() > MAX_PATH_BYTES {
+        return Err(Error::SocketPath { path: path.to_owned(), limit: MAX_PATH_BYTES });
     }
     let unsafe_place = |what, source| Error::SocketPlace { path: path.to_owned(), what, source };
     let directory = path.parent().ok_or_else(|| unsafe_place("it has no directory", None))?;
-    prepare(directory).map_err(|(what, source)| unsafe_place(what, source))?;
-    clear_stale(path)?;
-    open_to(directory, opening)
+    prepare_dir(directory).map_err(|(what, source)| unsafe_place(what, source))?;
+    remove_stale(path)?;
+    grant_traversal(directory, opening)
         .map_err(|source| unsafe_place("its group cannot be let in", Some(source)))?;
     let listener = listen(directory, path, opening)
         .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
     let file = std::fs::symlink_metadata(path)
         .map_err(|source| unsafe_place("it is gone", Some(source)))?;
-    let bound = Bound { path: path.to_owned(), file: Some((file.dev(), file.ino())) };
+    let bound = SocketFile { path: path.to_owned(), file: Some((file.dev(), file.ino())) };
     Ok(Place::Unix(listener, bound))
 }
 
@@ -61,9 +61,9 @@ pub fn bind(path: &Path, opening: Opening) -> Result<Place, Error> {
 /// # Errors
 ///
 /// When it cannot be read or changed.
-pub fn shut(directory: &Path) -> io::Result<()> {
+pub fn restrict_dir(directory: &Path) -> io::Result<()> {
     let found = std::fs::metadata(directory)?;
-    if !is_ours(&found) {
+    if !is_private_dir(&found) {
         return Ok(());
     }
     let mut passing = 0;
@@ -71,22 +71,22 @@ pub fn shut(directory: &Path) -> io::Result<()> {
         // Another profile's may be gone meanwhile.
         let Ok(file) = entry?.metadata() else { continue };
         passing |= match file.file_type().is_socket() {
-            true if file.mode() & 0o006 != 0 => EVERYBODY_PASSES,
-            true if file.mode() & 0o060 != 0 => GROUP_PASSES,
+            true if file.mode() & 0o006 != 0 => TRAVERSABLE_BY_ALL,
+            true if file.mode() & 0o060 != 0 => TRAVERSABLE_BY_GROUP,
             true | false => 0,
         };
     }
     let mode = found.mode() & 0o7777;
-    let needed = mode & (!EVERYBODY_PASSES | passing);
+    let needed = mode & (!TRAVERSABLE_BY_ALL | passing);
     match needed == mode {
         true => Ok(()),
         false => std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed)),
     }
 }
 
-impl Bound {
+impl SocketFile {
     /// Names a socket that somebody else has made and removes.
-    pub(super) fn inherited(path: &Path) -> Self {
+    pub(super) fn without_cleanup(path: &Path) -> Self {
         Self { path: path.to_owned(), file: None }
     }
 
@@ -96,7 +96,7 @@ impl Bound {
     }
 }
 
-impl Drop for Bound {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|file| self.file == Some((file.dev(), file.ino())));
@@ -110,7 +110,7 @@ impl Drop for Bound {
 /// Binds inside a directory that only we can enter and moves the socket to its place once its mode
 /// is right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
 /// meanwhile.
-fn listen(directory: &Path, path: &Path, opening: Opening) -> io::Result<UnixListener> {
+fn listen(directory: &Path, path: &Path, opening: SocketAccess) -> io::Result<UnixListener> {
     let random = uuid::Uuid::new_v4().simple().to_string();
     // As long as the usual file names, so that what fits at the end fits here.
     let staging = directory.join(format!(".{}", &random[..7]));
@@ -119,9 +119,9 @@ fn listen(directory: &Path, path: &Path, opening: Opening) -> io::Result<UnixLis
         let socket = staging.join("s");
         let listener = UnixListener::bind(&socket)?;
         let (group, mode) = match opening {
-            Opening::Own => (None, 0o600),
-            Opening::Group(group) => (Some(group), 0o660),
-            Opening::Everybody => (None, 0o666),
+            SocketAccess::Owner => (None, 0o600),
+            SocketAccess::Group(group) => (Some(group), 0o660),
+            SocketAccess::AllUsers => (None, 0o666),
         };
         std::os::unix::fs::chown(&socket, None, group)?;
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
@@ -134,8 +134,8 @@ fn listen(directory: &Path, path: &Path, opening: Opening) -> io::Result<UnixLis
 }
 
 /// Makes the directory, or checks that nobody else can put things into it.
-fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
-    private::directory(directory)
+fn prepare_dir(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
+    secure_fs::create_dir(directory)
         .map_err(|source| ("its directory cannot be made", Some(source)))?;
     let found = std::fs::metadata(directory)
         .map_err(|source| ("its directory cannot be read", Some(source)))?;
@@ -151,14 +151,14 @@ fn prepare(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
 
 /// Lets others go through a directory of ours that nobody else can read, whoever went through it
 /// before: another socket's callers, or those of an earlier configuration.
-fn open_to(directory: &Path, opening: Opening) -> io::Result<()> {
+fn grant_traversal(directory: &Path, opening: SocketAccess) -> io::Result<()> {
     let (group, passing) = match opening {
-        Opening::Own => return Ok(()),
-        Opening::Group(group) => (Some(group), GROUP_PASSES),
-        Opening::Everybody => (None, EVERYBODY_PASSES),
+        SocketAccess::Owner => return Ok(()),
+        SocketAccess::Group(group) => (Some(group), TRAVERSABLE_BY_GROUP),
+        SocketAccess::AllUsers => (None, TRAVERSABLE_BY_ALL),
     };
     let found = std::fs::metadata(directory)?;
-    if !is_ours(&found) || found.mode() & EVERYBODY_PASSES == EVERYBODY_PASSES {
+    if !is_private_dir(&found) || found.mode() & TRAVERSABLE_BY_ALL == TRAVERSABLE_BY_ALL {
         return Ok(());
     }
     std::os::unix::fs::chown(directory, None, group)?;
@@ -167,12 +167,12 @@ fn open_to(directory: &Path, opening: Opening) -> io::Result<()> {
 }
 
 /// Says whether a directory is our own user's, and not one that a person lets others read.
-fn is_ours(directory: &std::fs::Metadata) -> bool {
+fn is_private_dir(directory: &std::fs::Metadata) -> bool {
     directory.uid() == nix::unistd::geteuid().as_raw() && directory.mode() & 0o066 == 0
 }
 
 /// Removes a socket file that nobody answers on.
-fn clear_stale(path: &Path) -> Result<(), Error> {
+fn remove_stale(path: &Path) -> Result<(), Error> {
     let unsafe_place = |what, source| Error::SocketPlace { path: path.to_owned(), what, source };
     let file = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -197,11 +197,11 @@ fn clear_stale(path: &Path) -> Result<(), Error> {
 
 /// Longest socket path, in bytes: macOS has 104 in `sun_path`, Linux 108, and one of them is the
 /// final NUL.
-const PATH_MAX: usize = 103;
+const MAX_PATH_BYTES: usize = 103;
 
 /// The mode bits with which every user, or the group, may go through a directory.
-const EVERYBODY_PASSES: u32 = 0o011;
-const GROUP_PASSES: u32 = 0o010;
+const TRAVERSABLE_BY_ALL: u32 = 0o011;
+const TRAVERSABLE_BY_GROUP: u32 = 0o010;
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +212,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("run/proxy.sock");
 
-        let bound = bind(&path, Opening::Own).unwrap();
+        let bound = bind(&path, SocketAccess::Owner).unwrap();
 
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
@@ -226,7 +226,7 @@ mod tests {
         let path = home.path().join("run/proxy.sock");
         let own = nix::unistd::getegid().as_raw();
 
-        let _bound = bind(&path, Opening::Group(own)).unwrap();
+        let _bound = bind(&path, SocketAccess::Group(own)).unwrap();
 
         let file = std::fs::metadata(&path).unwrap();
         assert_eq!((file.mode() & 0o777, file.gid()), (0o660, own));
@@ -246,13 +246,17 @@ mod tests {
             (directory.mode() & 0o777, directory.gid())
         };
 
-        assert_eq!(passes(Opening::Group(own)), (0o710, own));
-        assert_eq!(passes(Opening::Group(other)), (0o710, other));
-        assert_eq!(passes(Opening::Everybody), (0o711, other));
-        assert_eq!(passes(Opening::Group(own)), (0o711, other), "everybody goes through still");
+        assert_eq!(passes(SocketAccess::Group(own)), (0o710, own));
+        assert_eq!(passes(SocketAccess::Group(other)), (0o710, other));
+        assert_eq!(passes(SocketAccess::AllUsers), (0o711, other));
+        assert_eq!(
+            passes(SocketAccess::Group(own)),
+            (0o711, other),
+            "everybody goes through still"
+        );
         let readable = std::fs::Permissions::from_mode(0o750);
         std::fs::set_permissions(path.parent().unwrap(), readable).unwrap();
-        assert_eq!(passes(Opening::Everybody), (0o750, other), "as a person has set it");
+        assert_eq!(passes(SocketAccess::AllUsers), (0o750, other), "as a person has set it");
     }
 
     #[test]
@@ -261,11 +265,11 @@ mod tests {
         let directory = home.path().join("run");
         let own = nix::unistd::getegid().as_raw();
         let bound = |name, opening| bind(&directory.join(name), opening).unwrap();
-        let _private = bound("1.sock", Opening::Own);
-        let group = bound("2.sock", Opening::Group(own));
-        let everybody = bound("3.sock", Opening::Everybody);
+        let _private = bound("1.sock", SocketAccess::Owner);
+        let group = bound("2.sock", SocketAccess::Group(own));
+        let everybody = bound("3.sock", SocketAccess::AllUsers);
         let shut = || {
-            shut(&directory).unwrap();
+            restrict_dir(&directory).unwrap();
             std::fs::metadata(&directory).unwrap().mode() & 0o777
         };
 
@@ -283,18 +287,18 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
         let live = UnixListener::bind(&path).unwrap();
-        assert!(matches!(bind(&path, Opening::Own), Err(Error::SocketInUse { .. })));
+        assert!(matches!(bind(&path, SocketAccess::Owner), Err(Error::SocketInUse { .. })));
 
         drop(live);
 
-        bind(&path, Opening::Own).unwrap();
+        bind(&path, SocketAccess::Owner).unwrap();
     }
 
     #[test]
     fn a_successors_socket_is_not_removed() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("proxy.sock");
-        let bound = bind(&path, Opening::Own).unwrap();
+        let bound = bind(&path, SocketAccess::Owner).unwrap();
         std::fs::remove_file(&path).unwrap();
         let _successor = UnixListener::bind(&path).unwrap();
 
@@ -307,12 +311,12 @@ mod tests {
     fn a_path_that_no_system_takes_and_a_file_in_the_way_are_refused() {
         let home = tempfile::tempdir().unwrap();
         assert!(matches!(
-            bind(&home.path().join("x".repeat(104)), Opening::Own).map(drop),
+            bind(&home.path().join("x".repeat(104)), SocketAccess::Owner).map(drop),
             Err(Error::SocketPath { limit: 103, .. })
         ));
         let path = home.path().join("proxy.sock");
         std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(bind(&path, Opening::Own), Err(Error::SocketPlace { .. })));
+        assert!(matches!(bind(&path, SocketAccess::Owner), Err(Error::SocketPlace { .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 }

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Error, Line, Place, State, Subject, Tell, own_uid, remove, write};
-use crate::private;
+use super::{
+    Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, own_uid, remove_file,
+    write_file,
+};
+use crate::secure_fs;
 
 /// The agent of one profile.
 #[derive(Debug)]
@@ -14,13 +17,13 @@ pub(super) struct Launchd {
     home: PathBuf,
     domain: String,
     /// How long an end may take.
-    patience: Duration,
+    stop_timeout: Duration,
 }
 
 const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
 
 impl Launchd {
-    pub(super) fn of(subject: &Subject) -> Self {
+    pub(super) fn new(subject: &ServiceSpec) -> Self {
         let label = match &subject.profile {
             Some(profile) => format!("nexudus-proxy.{profile}"),
             None => "nexudus-proxy".to_owned(),
@@ -29,17 +32,17 @@ impl Launchd {
             label,
             home: subject.home.clone(),
             domain: format!("gui/{}", own_uid()),
-            patience: subject.drain.saturating_add(AFTER_DRAIN).max(SHORTEST_PATIENCE),
+            stop_timeout: subject.drain.saturating_add(STOP_MARGIN).max(MIN_STOP_TIMEOUT),
         }
     }
 
-    pub(super) fn install(&self, subject: &Subject, tell: Tell<'_>) -> Result<(), Error> {
+    pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
         // launchd makes neither.
-        for directory in [&subject.runtime, &self.home.join("Library/Logs")] {
-            private::directory(directory)
+        for directory in [&subject.runtime_dir, &self.home.join("Library/Logs")] {
+            secure_fs::create_dir(directory)
                 .map_err(|source| Error::File { path: directory.clone(), source })?;
         }
-        let is_other = write(&self.path(), &self.render(subject), tell)?;
+        let is_other = write_file(&self.path(), &self.render(subject), tell)?;
         if is_other {
             self.stop(tell)?;
         }
@@ -48,13 +51,13 @@ impl Launchd {
         self.start(tell)
     }
 
-    pub(super) fn uninstall(&self, tell: Tell<'_>) -> Result<(), Error> {
+    pub(super) fn uninstall(&self, tell: Reporter<'_>) -> Result<(), Error> {
         self.stop(tell)?;
-        remove(&self.path(), tell)
+        remove_file(&self.path(), tell)
     }
 
-    pub(super) fn start(&self, tell: Tell<'_>) -> Result<(), Error> {
-        if self.loaded()?.is_none() {
+    pub(super) fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        if self.print_loaded()?.is_none() {
             let path = self.path().display().to_string();
             self.launchctl(["bootstrap", &self.domain, &path]).run(tell)?;
         }
@@ -62,40 +65,42 @@ impl Launchd {
     }
 
     /// Unloads it: as long as launchd has its sockets, a request would start it again.
-    pub(super) fn stop(&self, tell: Tell<'_>) -> Result<(), Error> {
-        if self.loaded()?.is_none() {
+    pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        if self.print_loaded()?.is_none() {
             return Ok(());
         }
         self.launchctl(["bootout", &self.target()]).run(tell)?;
         // It returns before the process has ended, and until then nothing of the name can be loaded.
-        let deadline = Instant::now() + self.patience;
-        while self.loaded()?.is_some() && Instant::now() < deadline {
-            std::thread::sleep(LOOK_AGAIN);
+        let deadline = Instant::now() + self.stop_timeout;
+        while self.print_loaded()?.is_some() && Instant::now() < deadline {
+            std::thread::sleep(UNLOAD_POLL_INTERVAL);
         }
         Ok(())
     }
 
-    pub(super) fn state(&self) -> Result<State, Error> {
-        let Some(printed) = self.loaded()? else {
-            return Ok(State { state: "stopped".to_owned(), ..State::default() });
+    pub(super) fn status(&self) -> Result<ServiceStatus, Error> {
+        let Some(printed) = self.print_loaded()? else {
+            return Ok(ServiceStatus { state: "stopped".to_owned(), ..ServiceStatus::default() });
         };
         let of = |name: &str| {
             let line = printed.lines().find_map(|line| line.trim().strip_prefix(name));
             line.and_then(|rest| rest.strip_prefix(" = ")).map(str::to_owned)
         };
-        Ok(State {
+        Ok(ServiceStatus {
             enabled: true,
             listening: true,
             state: of("state").unwrap_or_default(),
             pid: of("pid").and_then(|pid| pid.parse().ok()),
             result: of("last exit code").filter(|code| !code.starts_with(['0', '('])),
-            ..State::default()
+            ..ServiceStatus::default()
         })
     }
 
-    pub(super) fn logs(&self, lines: u32, follow: bool) -> Line {
+    pub(super) fn logs(&self, lines: u32, follow: bool) -> ServiceCommand {
         let (lines, log) = (lines.to_string(), self.log().display().to_string());
-        Line::new(["tail", "-n", &lines]).and(follow.then_some("-F")).and([log.as_str()])
+        ServiceCommand::new(["tail", "-n", &lines])
+            .args(follow.then_some("-F"))
+            .args([log.as_str()])
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -103,8 +108,8 @@ impl Launchd {
     }
 
     /// Returns what launchd knows of it, if it is loaded.
-    fn loaded(&self) -> Result<Option<String>, Error> {
-        let (is_loaded, printed) = self.launchctl(["print", &self.target()]).ask()?;
+    fn print_loaded(&self) -> Result<Option<String>, Error> {
+        let (is_loaded, printed) = self.launchctl(["print", &self.target()]).output()?;
         Ok(is_loaded.then_some(printed))
     }
 
@@ -116,72 +121,73 @@ impl Launchd {
         format!("{}/{}", self.domain, self.label)
     }
 
-    fn launchctl<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Line {
-        Line::new(["launchctl"]).and(words)
+    fn launchctl<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> ServiceCommand {
+        ServiceCommand::new(["launchctl"]).args(words)
     }
 
     /// Puts into the agent what is this installation's own.
-    fn render(&self, subject: &Subject) -> String {
+    fn render(&self, subject: &ServiceSpec) -> String {
         let program = subject.program.display().to_string();
         let words = std::iter::once(program.as_str())
             .chain(subject.arguments.iter().map(String::as_str))
             .chain(["serve"]);
-        let words: Vec<_> = words.map(|word| format!("\t{}", string(word))).collect();
+        let words: Vec<_> = words.map(|word| format!("\t{}", plist_string(word))).collect();
         let suffix = subject.profile.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
-        let socket = |stem: &str| unix(&subject.runtime.join(format!("{stem}{suffix}.sock")));
+        let socket =
+            |stem: &str| unix_socket(&subject.runtime_dir.join(format!("{stem}{suffix}.sock")));
         let own = match &subject.unix {
-            Place::Usual => Some(socket("proxy")),
-            Place::At(path) => Some(unix(path)),
-            Place::Off => None,
+            SocketPath::Default => Some(socket("proxy")),
+            SocketPath::At(path) => Some(unix_socket(path)),
+            SocketPath::Off => None,
         };
-        let places = subject.tcp.iter().map(tcp).chain(own).map(indented).collect::<Vec<_>>();
-        let log = string(&self.log().display().to_string());
-        let text = replaced(SHIPPED, "Label", &string(&self.label));
-        let text = replaced(&text, "ProgramArguments", &array(&words));
-        let patience = self.patience.as_secs();
-        let text = replaced(&text, "ExitTimeOut", &format!("<integer>{patience}</integer>"));
-        let text = replaced(&text, "StandardErrorPath", &log);
-        let text = replaced(&text, "data", &array(&places));
-        replaced(&text, "admin", &socket("admin"))
+        let places = subject.tcp.iter().map(tcp_socket).chain(own).map(indent).collect::<Vec<_>>();
+        let log = plist_string(&self.log().display().to_string());
+        let text = replace_value(SHIPPED, "Label", &plist_string(&self.label));
+        let text = replace_value(&text, "ProgramArguments", &plist_array(&words));
+        let patience = self.stop_timeout.as_secs();
+        let text = replace_value(&text, "ExitTimeOut", &format!("<integer>{patience}</integer>"));
+        let text = replace_value(&text, "StandardErrorPath", &log);
+        let text = replace_value(&text, "data", &plist_array(&places));
+        replace_value(&text, "admin", &socket("admin"))
     }
 }
 
-fn tcp(address: &SocketAddr) -> String {
+fn tcp_socket(address: &SocketAddr) -> String {
     let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
     let (node, port) = (address.ip().to_string(), address.port().to_string());
-    dict(&[
-        ("SockNodeName", string(&node)),
-        ("SockServiceName", string(&port)),
-        ("SockFamily", string(family)),
+    plist_dict(&[
+        ("SockNodeName", plist_string(&node)),
+        ("SockServiceName", plist_string(&port)),
+        ("SockFamily", plist_string(family)),
     ])
 }
 
-fn unix(path: &Path) -> String {
-    let path = string(&path.display().to_string());
-    dict(&[("SockPathName", path), ("SockPathMode", "<integer>384</integer>".to_owned())])
+fn unix_socket(path: &Path) -> String {
+    let path = plist_string(&path.display().to_string());
+    plist_dict(&[("SockPathName", path), ("SockPathMode", "<integer>384</integer>".to_owned())])
 }
 
-fn dict(pairs: &[(&str, String)]) -> String {
+fn plist_dict(pairs: &[(&str, String)]) -> String {
     let pair = |(key, value): &(&str, String)| format!("\t<key>{key}</key>\n\t{value}\n");
     format!("<dict>\n{}</dict>", pairs.iter().map(pair).collect::<String>())
 }
 
-fn array(items: &[String]) -> String {
+fn plist_array(items: &[String]) -> String {
     format!("<array>\n{}\n</array>", items.join("\n"))
 }
 
-fn string(text: &str) -> String {
+fn plist_string(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!("<string>{text}</string>")
 }
 
-fn indented(text: String) -> String {
+fn indent(text: String) -> String {
     text.lines().map(|line| format!("\t{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Puts `value` in the place of what follows a key: a line of its own, or all up to the line that
 /// closes it, which stands as far to the right.
-fn replaced(text: &str, key: &str, value: &str) -> String {
+fn replace_value(text: &str, key: &str, value: &str) -> String {
     let key = format!("<key>{key}</key>");
     let mut out = String::with_capacity(text.len());
     let mut lines = text.lines();
@@ -204,11 +210,11 @@ fn replaced(text: &str, key: &str, value: &str) -> String {
 }
 
 /// What comes after the drain: a token request under way (30 s) and its write, with room.
-const AFTER_DRAIN: Duration = Duration::from_secs(40);
+const STOP_MARGIN: Duration = Duration::from_secs(40);
 
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(60);
+const MIN_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const UNLOAD_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -221,9 +227,9 @@ mod tests {
 
     #[test]
     fn what_is_shipped_is_what_is_installed() {
-        let subject = Subject::shipped(None);
+        let subject = ServiceSpec::shipped(None);
 
-        assert_eq!(Launchd::of(&subject).render(&subject), SHIPPED);
+        assert_eq!(Launchd::new(&subject).render(&subject), SHIPPED);
     }
 
     #[test]
@@ -262,15 +268,15 @@ mod tests {
 
     #[test]
     fn an_agent_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
-        let subject = Subject {
+        let subject = ServiceSpec {
             program: "/Users/ana/R & D/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
             home: "/Users/ana".into(),
             tcp: vec!["[::1]:7000".parse().unwrap()],
-            unix: Place::At("/Users/ana/np.sock".into()),
-            runtime: "/Users/ana/run".into(),
+            unix: SocketPath::At("/Users/ana/np.sock".into()),
+            runtime_dir: "/Users/ana/run".into(),
             drain: Duration::from_secs(30),
-            ..Subject::shipped(Some("work"))
+            ..ServiceSpec::shipped(Some("work"))
         };
 
         let mut expected = parsed(SHIPPED);
@@ -287,7 +293,7 @@ mod tests {
             "admin": socket("/Users/ana/run/admin-work.sock"),
         });
 
-        assert_eq!(parsed(&Launchd::of(&subject).render(&subject)), expected);
+        assert_eq!(parsed(&Launchd::new(&subject).render(&subject)), expected);
     }
 
     /// Reads it with Python's own parser, which refuses what is no property list.

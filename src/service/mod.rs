@@ -4,8 +4,8 @@
 //! What is installed are the very files of `systemd/` and `launchd/`, with the program's path, the
 //! profile and the addresses of the configuration put in. Everything that is done is told.
 
+mod command;
 mod launchd;
-mod line;
 mod systemd;
 
 use std::fs;
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::command::ServiceCommand;
 use self::launchd::Launchd;
-use self::line::Line;
 use self::systemd::Systemd;
 
 /// What is run as a service.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct ServiceSpec {
     /// The program, absolute.
     pub program: PathBuf,
     /// What stands before `serve`: `--profile`, `--config`.
@@ -33,22 +33,22 @@ pub struct Subject {
     /// The user's home directory.
     pub home: PathBuf,
     /// The directory of the user's configurations, such as `~/.config`.
-    pub configurations: PathBuf,
+    pub config_dir: PathBuf,
     /// Where requests come in.
     pub tcp: Vec<SocketAddr>,
     /// Where requests come in too; a path that the configuration names comes as it is.
-    pub unix: Place,
+    pub unix: SocketPath,
     /// The directory of the sockets.
-    pub runtime: PathBuf,
+    pub runtime_dir: PathBuf,
     /// How long requests under way may take at its end.
     pub drain: Duration,
 }
 
 /// Where the unix socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SocketPath {
     /// Beside the control socket.
-    Usual,
+    Default,
     /// Here.
     At(PathBuf),
     /// Nowhere.
@@ -58,7 +58,7 @@ pub enum Place {
 /// A service that may be installed or not.
 #[derive(Debug)]
 pub struct Service {
-    subject: Subject,
+    spec: ServiceSpec,
     manager: Manager,
 }
 
@@ -71,7 +71,7 @@ enum Manager {
 /// Something that was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Deed {
+pub enum ServiceEvent {
     /// A file was written.
     Wrote(PathBuf),
     /// A file was as it should be.
@@ -84,7 +84,7 @@ pub enum Deed {
 
 /// How an installed service is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct State {
+pub struct ServiceStatus {
     /// The installed files.
     pub files: Vec<PathBuf>,
     /// Whether it starts with the machine or with the user's login.
@@ -168,7 +168,7 @@ pub enum Error {
 }
 
 /// Told of each thing that is done.
-pub type Tell<'a> = &'a mut dyn FnMut(Deed);
+pub type Reporter<'a> = &'a mut dyn FnMut(ServiceEvent);
 
 impl Service {
     /// Finds the service manager of this system.
@@ -176,14 +176,14 @@ impl Service {
     /// # Errors
     ///
     /// [`Error::NoSystem`] and [`Error::SystemProfile`]: what is asked for does not exist.
-    pub fn of(subject: Subject, system: bool) -> Result<Self, Error> {
+    pub fn new(subject: ServiceSpec, system: bool) -> Result<Self, Error> {
         let manager = match (cfg!(target_os = "macos"), system) {
             (true, true) => return Err(Error::NoSystem),
-            (true, false) => Manager::Launchd(Launchd::of(&subject)),
+            (true, false) => Manager::Launchd(Launchd::new(&subject)),
             (false, true) if subject.profile.is_some() => return Err(Error::SystemProfile),
-            (false, system) => Manager::Systemd(Systemd::of(&subject, system)),
+            (false, system) => Manager::Systemd(Systemd::new(&subject, system)),
         };
-        Ok(Self { subject, manager })
+        Ok(Self { spec: subject, manager })
     }
 
     /// Writes the files and starts the service; what is right already stays as it is.
@@ -191,14 +191,14 @@ impl Service {
     /// # Errors
     ///
     /// All but [`Error::NotInstalled`].
-    pub fn install(&self, tell: Tell<'_>) -> Result<(), Error> {
-        let nowhere = self.subject.tcp.iter().find(|address| address.port() == 0);
+    pub fn install(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        let nowhere = self.spec.tcp.iter().find(|address| address.port() == 0);
         if let Some(address) = nowhere {
             return Err(Error::NoPort { address: *address });
         }
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.install(&self.subject, tell),
-            Manager::Launchd(launchd) => launchd.install(&self.subject, tell),
+            Manager::Systemd(systemd) => systemd.install(&self.spec, tell),
+            Manager::Launchd(launchd) => launchd.install(&self.spec, tell),
         }
     }
 
@@ -206,8 +206,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], and what the service manager's commands end with.
-    pub fn uninstall(&self, tell: Tell<'_>) -> Result<bool, Error> {
+    /// [`Error::ConfigFile`], and what the service manager's commands end with.
+    pub fn uninstall(&self, tell: Reporter<'_>) -> Result<bool, Error> {
         if !self.is_installed() {
             return Ok(false);
         }
@@ -223,8 +223,8 @@ impl Service {
     /// # Errors
     ///
     /// [`Error::NotInstalled`], and what the service manager's commands end with.
-    pub fn start(&self, tell: Tell<'_>) -> Result<(), Error> {
-        self.needs_files()?;
+    pub fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        self.require_installed()?;
         match &self.manager {
             Manager::Systemd(systemd) => systemd.start(tell),
             Manager::Launchd(launchd) => launchd.start(tell),
@@ -236,8 +236,8 @@ impl Service {
     /// # Errors
     ///
     /// As [`Service::start`].
-    pub fn stop(&self, tell: Tell<'_>) -> Result<(), Error> {
-        self.needs_files()?;
+    pub fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        self.require_installed()?;
         match &self.manager {
             Manager::Systemd(systemd) => systemd.stop(tell),
             Manager::Launchd(launchd) => launchd.stop(tell),
@@ -249,14 +249,14 @@ impl Service {
     /// # Errors
     ///
     /// As [`Service::start`].
-    pub fn state(&self) -> Result<State, Error> {
-        self.needs_files()?;
+    pub fn status(&self) -> Result<ServiceStatus, Error> {
+        self.require_installed()?;
         let files = self.paths().into_iter().filter(|path| path.exists()).collect();
         let state = match &self.manager {
-            Manager::Systemd(systemd) => systemd.state()?,
-            Manager::Launchd(launchd) => launchd.state()?,
+            Manager::Systemd(systemd) => systemd.status()?,
+            Manager::Launchd(launchd) => launchd.status()?,
         };
-        Ok(State { files, ..state })
+        Ok(ServiceStatus { files, ..state })
     }
 
     /// Shows its log on this terminal: the last `lines`, and with `follow` what comes.
@@ -265,24 +265,24 @@ impl Service {
     ///
     /// As [`Service::start`].
     pub fn logs(&self, lines: u32, follow: bool, json: bool) -> Result<(), Error> {
-        self.needs_files()?;
+        self.require_installed()?;
         let command = match &self.manager {
             Manager::Systemd(systemd) => systemd.logs(lines, follow, json),
             Manager::Launchd(launchd) => launchd.logs(lines, follow),
         };
         let mut shown = command.clone().command();
-        let status = shown.status().map_err(|source| command.unrunnable(source))?;
+        let status = shown.status().map_err(|source| command.spawn_error(source))?;
         // Ctrl-C ends what follows, and is no failure.
         match status.success() || status.code().is_none() {
             true => Ok(()),
-            false => Err(Error::Failed { line: command.line(), status }),
+            false => Err(Error::Failed { line: command.text(), status }),
         }
     }
 
     /// Says whether it goes on when its user logs out, where somebody knows.
-    pub fn lingers(&self) -> Option<bool> {
+    pub fn has_linger(&self) -> Option<bool> {
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.lingers(),
+            Manager::Systemd(systemd) => systemd.has_linger(),
             Manager::Launchd(_) => None,
         }
     }
@@ -299,13 +299,13 @@ impl Service {
         }
     }
 
-    fn needs_files(&self) -> Result<(), Error> {
+    fn require_installed(&self) -> Result<(), Error> {
         if self.is_installed() { Ok(()) } else { Err(Error::NotInstalled) }
     }
 }
 
 /// Writes a file unless it has that content already; says whether it was another one before.
-fn write(path: &Path, content: &str, tell: Tell<'_>) -> Result<bool, Error> {
+fn write_file(path: &Path, content: &str, tell: Reporter<'_>) -> Result<bool, Error> {
     let wrong = |source| Error::File { path: path.to_owned(), source };
     let before = match fs::read(path) {
         Ok(before) => Some(before),
@@ -313,20 +313,20 @@ fn write(path: &Path, content: &str, tell: Tell<'_>) -> Result<bool, Error> {
         Err(error) => return Err(wrong(error)),
     };
     if before.as_deref() == Some(content.as_bytes()) {
-        tell(Deed::Kept(path.to_owned()));
+        tell(ServiceEvent::Kept(path.to_owned()));
         return Ok(false);
     }
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(wrong)?;
     }
     fs::write(path, content).map_err(wrong)?;
-    tell(Deed::Wrote(path.to_owned()));
+    tell(ServiceEvent::Wrote(path.to_owned()));
     Ok(before.is_some())
 }
 
-fn remove(path: &Path, tell: Tell<'_>) -> Result<(), Error> {
+fn remove_file(path: &Path, tell: Reporter<'_>) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Ok(()) => tell(Deed::Removed(path.to_owned())),
+        Ok(()) => tell(ServiceEvent::Removed(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::File { path: path.to_owned(), source }),
     }
@@ -344,7 +344,7 @@ fn own_uid() -> u32 {
 }
 
 #[cfg(test)]
-impl Subject {
+impl ServiceSpec {
     /// What the shipped files are made for.
     fn shipped(profile: Option<&str>) -> Self {
         Self {
@@ -352,10 +352,10 @@ impl Subject {
             arguments: vec![],
             profile: profile.map(str::to_owned),
             home: "/Users/you".into(),
-            configurations: "/Users/you/.config".into(),
+            config_dir: "/Users/you/.config".into(),
             tcp: vec!["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()],
-            unix: Place::Usual,
-            runtime: "/Users/you/.local/state/nexudus-proxy/run".into(),
+            unix: SocketPath::Default,
+            runtime_dir: "/Users/you/.local/state/nexudus-proxy/run".into(),
             drain: Duration::from_secs(5),
         }
     }

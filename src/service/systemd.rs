@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Error, Line, Place, State, Subject, Tell, own_uid, remove, write};
+use super::{
+    Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, own_uid, remove_file,
+    write_file,
+};
 
 /// The units of one profile, of this user or of the machine.
 #[derive(Debug)]
@@ -41,23 +44,23 @@ const ADMIN: Unit = Unit {
 };
 
 impl Systemd {
-    pub(super) fn of(subject: &Subject, system: bool) -> Self {
+    pub(super) fn new(subject: &ServiceSpec, system: bool) -> Self {
         let directory = match system {
             true => PathBuf::from("/etc/systemd/system"),
-            false => subject.configurations.join("systemd/user"),
+            false => subject.config_dir.join("systemd/user"),
         };
         let instance = subject.profile.as_ref().map(|profile| format!("@{profile}"));
         Self { system, directory, instance: instance.unwrap_or_default() }
     }
 
-    pub(super) fn install(&self, subject: &Subject, tell: Tell<'_>) -> Result<(), Error> {
-        self.check(subject)?;
-        self.is_here()?;
+    pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
+        self.validate(subject)?;
+        self.require_systemd()?;
         let sockets = [
-            write(&self.path(&DATA), &self.render(&DATA, subject), tell)?,
-            write(&self.path(&ADMIN), &self.render(&ADMIN, subject), tell)?,
+            write_file(&self.path(&DATA), &self.render(&DATA, subject), tell)?,
+            write_file(&self.path(&ADMIN), &self.render(&ADMIN, subject), tell)?,
         ];
-        let is_other = write(&self.path(&SERVICE), &self.render(&SERVICE, subject), tell)?;
+        let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, subject), tell)?;
         self.systemctl(["daemon-reload"]).run(tell)?;
         if sockets.contains(&true) {
             // An open socket cannot be moved under a daemon that uses it.
@@ -65,32 +68,32 @@ impl Systemd {
         } else if is_other {
             self.systemctl(["try-restart", &self.name(&SERVICE)]).run(tell)?;
         }
-        self.all(&["enable", "--quiet", "--now"]).run(tell)
+        self.systemctl_all(&["enable", "--quiet", "--now"]).run(tell)
     }
 
-    pub(super) fn uninstall(&self, tell: Tell<'_>) -> Result<(), Error> {
-        self.is_here()?;
-        self.all(&["disable", "--quiet", "--now"]).run(tell)?;
+    pub(super) fn uninstall(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        self.require_systemd()?;
+        self.systemctl_all(&["disable", "--quiet", "--now"]).run(tell)?;
         for path in self.paths() {
-            remove(&path, tell)?;
+            remove_file(&path, tell)?;
         }
         self.systemctl(["daemon-reload"]).run(tell)
     }
 
-    pub(super) fn start(&self, tell: Tell<'_>) -> Result<(), Error> {
-        self.is_here()?;
-        self.all(&["start"]).run(tell)
+    pub(super) fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        self.require_systemd()?;
+        self.systemctl_all(&["start"]).run(tell)
     }
 
-    pub(super) fn stop(&self, tell: Tell<'_>) -> Result<(), Error> {
-        self.is_here()?;
-        self.all(&["stop"]).run(tell)
+    pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+        self.require_systemd()?;
+        self.systemctl_all(&["stop"]).run(tell)
     }
 
-    pub(super) fn state(&self) -> Result<State, Error> {
-        self.is_here()?;
+    pub(super) fn status(&self) -> Result<ServiceStatus, Error> {
+        self.require_systemd()?;
         let wanted = "--property=ActiveState,UnitFileState,MainPID,StatusText,Result";
-        let show = |unit| Ok(self.systemctl(["show", wanted, &self.name(unit)]).ask()?.1);
+        let show = |unit| Ok(self.systemctl(["show", wanted, &self.name(unit)]).output()?.1);
         let (service, data) = (show(&SERVICE)?, show(&DATA)?);
         let of = |shown: &str, name: &str| {
             let found = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -98,7 +101,7 @@ impl Systemd {
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
         let pid = of(&service, "MainPID").parse().ok().filter(|pid| *pid > 0);
-        Ok(State {
+        Ok(ServiceStatus {
             files: vec![],
             enabled: of(&service, "UnitFileState") == "enabled",
             listening: of(&data, "ActiveState") == "active",
@@ -110,25 +113,26 @@ impl Systemd {
         })
     }
 
-    pub(super) fn logs(&self, lines: u32, follow: bool, json: bool) -> Line {
+    pub(super) fn logs(&self, lines: u32, follow: bool, json: bool) -> ServiceCommand {
         let (lines, name) = (lines.to_string(), self.name(&SERVICE));
         let user = (!self.system).then_some("--user");
         let output = if json { "--output=json" } else { "--output=short" };
-        Line::new(["journalctl"])
-            .and(user)
-            .and(["--no-pager", output, "--lines", &lines])
-            .and(follow.then_some("--follow"))
-            .and(["--unit", &name])
+        ServiceCommand::new(["journalctl"])
+            .args(user)
+            .args(["--no-pager", output, "--lines", &lines])
+            .args(follow.then_some("--follow"))
+            .args(["--unit", &name])
     }
 
-    pub(super) fn lingers(&self) -> Option<bool> {
+    pub(super) fn has_linger(&self) -> Option<bool> {
         if self.system {
             return None;
         }
         let uid = own_uid().to_string();
-        let asked = Line::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
+        let asked =
+            ServiceCommand::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
         // A user who is not logged in has none to show, unless they linger.
-        asked.ask().ok().map(|(_, said)| said.trim() == "yes")
+        asked.output().ok().map(|(_, said)| said.trim() == "yes")
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
@@ -136,10 +140,10 @@ impl Systemd {
     }
 
     /// Says whether systemd answers, the user's own where that is what is meant.
-    fn is_here(&self) -> Result<(), Error> {
+    fn require_systemd(&self) -> Result<(), Error> {
         // As `sd_booted(3)` tells it; the answer below is the same for two different causes.
         let is_booted = || Path::new("/run/systemd/system").is_dir();
-        let (_, said) = self.systemctl(["is-system-running"]).ask()?;
+        let (_, said) = self.systemctl(["is-system-running"]).output()?;
         match said.trim() {
             "" | "offline" | "unknown" if !self.system && is_booted() => Err(Error::NoUserManager),
             "" | "offline" | "unknown" => Err(Error::NoManager),
@@ -148,10 +152,10 @@ impl Systemd {
     }
 
     /// Says whether what is put into a unit can stand there, and whether it can run the program.
-    fn check(&self, subject: &Subject) -> Result<(), Error> {
+    fn validate(&self, subject: &ServiceSpec) -> Result<(), Error> {
         let program = &subject.program;
         let wrong = |why| Err(Error::Path { path: program.clone(), why });
-        if !program.to_str().is_some_and(is_plain) {
+        if !program.to_str().is_some_and(is_literal) {
             return wrong("it has characters that mean something to systemd");
         }
         let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
@@ -159,38 +163,38 @@ impl Systemd {
             return wrong("the system service sees no home and no temporary directory");
         }
         let socket = match &subject.unix {
-            Place::At(path) => Some(path.to_string_lossy()),
-            Place::Usual | Place::Off => None,
+            SocketPath::At(path) => Some(path.to_string_lossy()),
+            SocketPath::Default | SocketPath::Off => None,
         };
         let words = subject.arguments.iter().map(|word| word.as_str().into()).chain(socket);
-        match words.into_iter().find(|word| !is_plain(word)) {
+        match words.into_iter().find(|word| !is_literal(word)) {
             Some(word) => Err(Error::Word { word: word.into_owned() }),
             None => Ok(()),
         }
     }
 
     /// Puts into a unit what is this installation's own. Comments stay as they are.
-    fn render(&self, unit: &Unit, subject: &Subject) -> String {
+    fn render(&self, unit: &Unit, subject: &ServiceSpec) -> String {
         let text = if self.system { unit.system } else { unit.user };
         let mut rendered = String::with_capacity(text.len());
         let mut listens = Some(subject);
         for line in text.lines() {
             if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
                 // The first of them stands for all.
-                let listens = listens.take().map(|subject| self.listens(subject, text));
+                let listens = listens.take().map(|subject| self.listen_lines(subject, text));
                 rendered.push_str(&listens.unwrap_or_default());
                 continue;
             }
             match line.starts_with('#') {
                 true => rendered.push_str(line),
-                false => rendered.push_str(&self.personal(line, subject)),
+                false => rendered.push_str(&self.personalize(line, subject)),
             }
             rendered.push('\n');
         }
         rendered
     }
 
-    fn personal(&self, line: &str, subject: &Subject) -> String {
+    fn personalize(&self, line: &str, subject: &ServiceSpec) -> String {
         let program = subject.program.display().to_string();
         let arguments = subject.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
         let mut line = line.to_owned();
@@ -215,12 +219,14 @@ impl Systemd {
     }
 
     /// The places of the configuration, as lines of the unit.
-    fn listens(&self, subject: &Subject, shipped: &str) -> String {
+    fn listen_lines(&self, subject: &ServiceSpec, shipped: &str) -> String {
         let usual = shipped.lines().find(|line| line.ends_with("/proxy.sock"));
         let unix = match &subject.unix {
-            Place::Usual => usual.map(|line| line.replace("proxy.sock", &self.socket("proxy"))),
-            Place::At(path) => Some(format!("ListenStream={}", path.display())),
-            Place::Off => None,
+            SocketPath::Default => {
+                usual.map(|line| line.replace("proxy.sock", &self.socket("proxy")))
+            }
+            SocketPath::At(path) => Some(format!("ListenStream={}", path.display())),
+            SocketPath::Off => None,
         };
         let tcp = subject.tcp.iter().map(|address| format!("ListenStream={address}"));
         tcp.chain(unix).map(|line| format!("{line}\n")).collect()
@@ -238,20 +244,20 @@ impl Systemd {
         self.directory.join(self.name(unit))
     }
 
-    fn systemctl<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Line {
-        Line::new(["systemctl"]).and((!self.system).then_some("--user")).and(words)
+    fn systemctl<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> ServiceCommand {
+        ServiceCommand::new(["systemctl"]).args((!self.system).then_some("--user")).args(words)
     }
 
     /// An act on all units; the sockets first, or one of them would start what is being stopped.
-    fn all(&self, words: &[&str]) -> Line {
+    fn systemctl_all(&self, words: &[&str]) -> ServiceCommand {
         let names = [&DATA, &ADMIN, &SERVICE].map(|unit| self.name(unit));
         let words = words.iter().copied();
-        self.systemctl(words).and(names.iter().map(String::as_str))
+        self.systemctl(words).args(names.iter().map(String::as_str))
     }
 }
 
 /// Says whether systemd reads it as it is: no space parts it, no `%` or `$` stands for more.
-fn is_plain(word: &str) -> bool {
+fn is_literal(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-@:,=~".contains(c))
 }
 
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_shipped_is_what_is_installed() {
         for system in [false, true] {
-            let systemd = Systemd::of(&subject(None), system);
+            let systemd = Systemd::new(&subject(None), system);
             for unit in [SERVICE, DATA, ADMIN] {
                 let shipped = if system { unit.system } else { unit.user };
                 assert_eq!(systemd.render(&unit, &subject(None)), shipped);
@@ -275,13 +281,13 @@ mod tests {
 
     #[test]
     fn a_unit_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
-        let subject = Subject {
+        let subject = ServiceSpec {
             program: "/opt/np/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
             tcp: vec!["127.0.0.1:7000".parse().unwrap()],
             ..subject(Some("work"))
         };
-        let systemd = Systemd::of(&subject, false);
+        let systemd = Systemd::new(&subject, false);
 
         let changed = |unit: &Unit| {
             let (rendered, shipped) = (systemd.render(unit, &subject), unit.user);
@@ -312,15 +318,15 @@ mod tests {
     #[test]
     fn a_program_beside_the_shipped_one_is_put_in_once() {
         let program = "/usr/local/bin/nexudus-proxy-0.1.0";
-        let subject = Subject {
+        let subject = ServiceSpec {
             program: program.into(),
             arguments: ["--config".to_owned(), "/etc/nexudus-proxy.socket/c.toml".to_owned()]
                 .into(),
             ..subject(Some("work"))
         };
-        let systemd = Systemd::of(&subject, false);
+        let systemd = Systemd::new(&subject, false);
 
-        let put_in = |line: &str| systemd.personal(line, &subject);
+        let put_in = |line: &str| systemd.personalize(line, &subject);
 
         assert_eq!(
             put_in("ExecStart=/usr/local/bin/nexudus-proxy serve"),
@@ -334,12 +340,12 @@ mod tests {
 
     #[test]
     fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
-        let own = Systemd::of(&subject(None), false);
-        let system = Systemd::of(&subject(None), true);
+        let own = Systemd::new(&subject(None), false);
+        let system = Systemd::new(&subject(None), true);
 
         let is_good = |systemd: &Systemd, program: &str| {
-            let subject = Subject { program: program.into(), ..subject(None) };
-            systemd.check(&subject).is_ok()
+            let subject = ServiceSpec { program: program.into(), ..subject(None) };
+            systemd.validate(&subject).is_ok()
         };
         assert!(is_good(&own, "/home/ana/.cargo/bin/nexudus-proxy"));
         assert!(!is_good(&own, "/home/ana/my programs/nexudus-proxy"));
@@ -353,10 +359,10 @@ mod tests {
         for system in [false, true] {
             let refused = |path: &str| {
                 let arguments = ["--config".to_owned(), path.to_owned()].to_vec();
-                let argument = Subject { arguments, ..subject(None) };
-                let socket = Subject { unix: Place::At(path.into()), ..subject(None) };
+                let argument = ServiceSpec { arguments, ..subject(None) };
+                let socket = ServiceSpec { unix: SocketPath::At(path.into()), ..subject(None) };
                 [argument, socket].map(|subject| {
-                    match Systemd::of(&subject, system).check(&subject) {
+                    match Systemd::new(&subject, system).validate(&subject) {
                         Err(Error::Word { word }) => Some(word),
                         other => other.map(|()| None).unwrap(),
                     }
@@ -370,7 +376,7 @@ mod tests {
         }
     }
 
-    fn subject(profile: Option<&str>) -> Subject {
-        Subject::shipped(profile)
+    fn subject(profile: Option<&str>) -> ServiceSpec {
+        ServiceSpec::shipped(profile)
     }
 }

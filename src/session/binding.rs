@@ -17,7 +17,7 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::seal;
+use super::crypto;
 use crate::config::Origin;
 
 /// The origin that issues a session, and the profile that keeps it.
@@ -30,7 +30,7 @@ pub(super) struct Binding {
 
 /// What stands in the clear before a sealed record, and is authenticated with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Header {
+pub(super) struct EnvelopeHeader {
     pub(super) origin: String,
     pub(super) profile: String,
     /// Grows with each new pair. A plain number: a fence may take its place.
@@ -47,12 +47,12 @@ pub(super) struct Envelope<'a> {
     /// The nonce and what is sealed.
     pub(super) sealed: &'a [u8],
     /// `None`: version 1.
-    pub(super) header: Option<Header>,
+    pub(super) header: Option<EnvelopeHeader>,
 }
 
 /// Why a record is not this profile's or not of this origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Foreign {
+pub(super) enum BindingError {
     /// Another origin has issued it.
     #[error("was issued by {0} and is used nowhere else")]
     Origin(String),
@@ -68,9 +68,9 @@ impl Binding {
     }
 
     /// Returns the header of a record.
-    pub(super) fn header(&self, generation: u64, epoch: u64) -> Header {
+    pub(super) fn header(&self, generation: u64, epoch: u64) -> EnvelopeHeader {
         let Self { origin, profile } = self.clone();
-        Header { origin, profile, generation, epoch }
+        EnvelopeHeader { origin, profile, generation, epoch }
     }
 
     /// Checks that a record with this header may be used here.
@@ -78,14 +78,14 @@ impl Binding {
     /// # Errors
     ///
     /// What it is bound to.
-    pub(super) fn check(&self, header: Option<&Header>) -> Result<(), Foreign> {
+    pub(super) fn verify(&self, header: Option<&EnvelopeHeader>) -> Result<(), BindingError> {
         let issued_by = issued_by(header);
         if issued_by != self.origin {
-            return Err(Foreign::Origin(issued_by));
+            return Err(BindingError::Origin(issued_by));
         }
         match header {
             Some(header) if header.profile != self.profile => {
-                Err(Foreign::Profile(header.profile.clone()))
+                Err(BindingError::Profile(header.profile.clone()))
             }
             Some(_) | None => Ok(()),
         }
@@ -97,10 +97,10 @@ pub(super) fn parked_name(origin: &str) -> String {
     // A host name alone may be as long as a file name.
     let hash = digest::digest(&digest::SHA256, origin.as_bytes());
     let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
-    format!("{NAME}.{}", hash.collect::<String>())
+    format!("{FILE_NAME}.{}", hash.collect::<String>())
 }
 
-impl Header {
+impl EnvelopeHeader {
     /// Returns what stands before the nonce.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("strings and numbers are valid JSON");
@@ -113,16 +113,16 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     ///
-    /// [`seal::Error::Unknown`] for another version, [`seal::Error::Closed`] for half a header.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, seal::Error> {
+    /// [`seal::Error::UnknownVersion`] for another version, [`seal::Error::CannotDecrypt`] for half a header.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, crypto::Error> {
         if let Some(sealed) = bytes.strip_prefix(MAGIC_1) {
             return Ok(Self { clear: MAGIC_1, sealed, header: None });
         }
-        let rest = bytes.strip_prefix(MAGIC).ok_or(seal::Error::Unknown)?;
-        let end = rest.iter().take(LONGEST).position(|byte| *byte == b'\n');
-        let end = end.ok_or(seal::Error::Closed)?;
+        let rest = bytes.strip_prefix(MAGIC).ok_or(crypto::Error::UnknownVersion)?;
+        let end = rest.iter().take(MAX_HEADER_LENGTH).position(|byte| *byte == b'\n');
+        let end = end.ok_or(crypto::Error::CannotDecrypt)?;
         let (json, _) = rest.split_at(end);
-        let header = serde_json::from_slice(json).map_err(|_| seal::Error::Closed)?;
+        let header = serde_json::from_slice(json).map_err(|_| crypto::Error::CannotDecrypt)?;
         let (clear, sealed) = bytes.split_at(MAGIC.len() + end + 1);
         Ok(Self { clear, sealed, header: Some(header) })
     }
@@ -133,12 +133,12 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn issued_by(header: Option<&Header>) -> String {
+fn issued_by(header: Option<&EnvelopeHeader>) -> String {
     header.map_or_else(|| Origin::nexudus().to_string(), |header| header.origin.clone())
 }
 
 /// The file of the configured origin, and how the names of the others begin.
-pub(super) const NAME: &str = "session.sealed";
+pub(super) const FILE_NAME: &str = "session.sealed";
 
 /// What a record of version 2 begins with.
 const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
@@ -147,7 +147,7 @@ const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
 const MAGIC_1: &[u8] = b"nexudus-proxy session 1\n";
 
 /// Longest header, in bytes: a host name has at most 253, the name of a profile is one of a file.
-const LONGEST: usize = 4 << 10;
+const MAX_HEADER_LENGTH: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -178,11 +178,11 @@ mod tests {
     fn what_has_no_origin_counts_as_issued_by_nexudus() {
         let old = [MAGIC_1, b"x"].concat();
         let envelope = Envelope::parse(&old).unwrap();
-        let check = |origin: &str| Binding::new(origin, "any").check(envelope.header.as_ref());
+        let check = |origin: &str| Binding::new(origin, "any").verify(envelope.header.as_ref());
 
         assert_eq!(envelope.issued_by(), "https://spaces.nexudus.com");
         assert_eq!(check("https://spaces.nexudus.com"), Ok(()));
-        let nexudus = Foreign::Origin("https://spaces.nexudus.com".to_owned());
+        let nexudus = BindingError::Origin("https://spaces.nexudus.com".to_owned());
         assert_eq!(check("https://b.example"), Err(nexudus));
     }
 
@@ -192,21 +192,24 @@ mod tests {
 
         for (origin, profile, expected) in [
             ("https://a.example", "work", Ok(())),
-            ("https://b.example", "work", Err(Foreign::Origin("https://a.example".into()))),
-            ("https://a.example", "home", Err(Foreign::Profile("work".into()))),
+            ("https://b.example", "work", Err(BindingError::Origin("https://a.example".into()))),
+            ("https://a.example", "home", Err(BindingError::Profile("work".into()))),
         ] {
-            assert_eq!(Binding::new(origin, profile).check(Some(&header)), expected);
+            assert_eq!(Binding::new(origin, profile).verify(Some(&header)), expected);
         }
     }
 
     #[test]
     fn what_is_of_no_known_version_is_not_taken_apart() {
         for (bytes, error) in [
-            (b"".as_slice(), seal::Error::Unknown),
-            (b"nexudus-proxy session 3\nx", seal::Error::Unknown),
-            (b"nexudus-proxy session 2\n", seal::Error::Closed),
-            (b"nexudus-proxy session 2\n{}\n", seal::Error::Closed),
-            (b"nexudus-proxy session 2\n{\"origin\":\"https://a.example\"", seal::Error::Closed),
+            (b"".as_slice(), crypto::Error::UnknownVersion),
+            (b"nexudus-proxy session 3\nx", crypto::Error::UnknownVersion),
+            (b"nexudus-proxy session 2\n", crypto::Error::CannotDecrypt),
+            (b"nexudus-proxy session 2\n{}\n", crypto::Error::CannotDecrypt),
+            (
+                b"nexudus-proxy session 2\n{\"origin\":\"https://a.example\"",
+                crypto::Error::CannotDecrypt,
+            ),
         ] {
             assert_eq!(Envelope::parse(bytes), Err(error));
         }

@@ -27,23 +27,23 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, wall_millis};
-use crate::private;
+use super::record::{StoredSession, wall_millis};
+use crate::secure_fs;
 
 /// The epoch of one profile.
 #[derive(Debug)]
 pub(super) struct Epochs {
     directory: Option<PathBuf>,
-    kept: Mutex<Kept>,
+    state: Mutex<EpochFile>,
     /// Whether the file was read or written: without that nothing is known of logouts.
     is_known: AtomicBool,
     /// The highest epoch of a record that was set aside for that.
-    set_aside: AtomicU64,
+    quarantined: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Kept {
+struct EpochFile {
     epoch: u64,
     /// The highest generation of a session that has ended: the next one goes on from there.
     generation: u64,
@@ -68,29 +68,29 @@ impl Epochs {
     pub(super) fn new(directory: Option<&Path>) -> Self {
         Self {
             directory: directory.map(Path::to_owned),
-            kept: Mutex::default(),
+            state: Mutex::default(),
             is_known: AtomicBool::new(directory.is_none()),
-            set_aside: AtomicU64::new(0),
+            quarantined: AtomicU64::new(0),
         }
     }
 
     /// Reads the file. A missing or damaged one leaves what is known; so does one with epoch 0, which
     /// is never written.
-    pub(super) fn read(&self) {
+    pub(super) fn load(&self) {
         let text = self.path().and_then(|path| std::fs::read(path).ok());
-        let read = text.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+        let read = text.and_then(|text| serde_json::from_slice::<EpochFile>(&text).ok());
         if let Some(read) = read.filter(|read| read.epoch > 0) {
-            self.kept().merge(read);
+            self.state().merge(read);
             self.is_known.store(true, Ordering::Relaxed);
         }
     }
 
     /// Says whether the file is lost beside this record, which was found at rest: it is written before
     /// any record that has an epoch. A logout may have withdrawn the record, and so it is not used.
-    pub(super) fn is_lost_beside(&self, record: &Record) -> bool {
+    pub(super) fn is_missing_beside(&self, record: &StoredSession) -> bool {
         let is_lost = record.epoch > 0 && !self.is_known.load(Ordering::Relaxed);
         if is_lost {
-            self.set_aside.fetch_max(record.epoch, Ordering::Relaxed);
+            self.quarantined.fetch_max(record.epoch, Ordering::Relaxed);
         }
         is_lost
     }
@@ -99,11 +99,11 @@ impl Epochs {
     ///
     /// # Errors
     ///
-    /// As [`Epochs::begin`]; the error names the file.
-    pub(super) fn prepare(&self) -> io::Result<()> {
+    /// As [`Epochs::record_login`]; the error names the file.
+    pub(super) fn ensure_file(&self) -> io::Result<()> {
         match self.is_known.load(Ordering::Relaxed) {
             true => Ok(()),
-            false => self.change(|_| {}).map_err(|error| {
+            false => self.update(|_| {}).map_err(|error| {
                 let path = self.path().unwrap_or_default();
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
             }),
@@ -112,27 +112,27 @@ impl Epochs {
 
     /// Returns the epoch. The first one is 1: 0 is that of records of version 1.
     pub(super) fn current(&self) -> u64 {
-        self.kept().epoch.max(self.floor())
+        self.state().epoch.max(self.min_epoch())
     }
 
     /// Returns the first epoch that no record has which was set aside.
-    fn floor(&self) -> u64 {
-        self.set_aside.load(Ordering::Relaxed).saturating_add(1)
+    fn min_epoch(&self) -> u64 {
+        self.quarantined.load(Ordering::Relaxed).saturating_add(1)
     }
 
     /// Returns the highest generation that is known of.
     pub(super) fn generation(&self) -> u64 {
-        self.kept().generation
+        self.state().generation
     }
 
     /// Returns the origins at which a login is stored.
     pub(super) fn logins(&self) -> Vec<String> {
-        self.kept().logins.iter().cloned().collect()
+        self.state().logins.iter().cloned().collect()
     }
 
     /// Says whether no login and no logout has taken the place of this record of `origin`.
-    pub(super) fn admits(&self, record: &Record, origin: &str) -> bool {
-        let kept = self.kept();
+    pub(super) fn is_current(&self, record: &StoredSession, origin: &str) -> bool {
+        let kept = self.state();
         let begun = kept.begun.get(origin).copied().unwrap_or_default();
         let floor = if begun.epoch < kept.ended.epoch { kept.ended } else { begun };
         match record.epoch {
@@ -142,8 +142,8 @@ impl Epochs {
     }
 
     /// Notes a record that is known to be genuine: whatever comes next is above it.
-    pub(super) fn note(&self, epoch: u64, generation: u64) {
-        let mut kept = self.kept();
+    pub(super) fn observe(&self, epoch: u64, generation: u64) {
+        let mut kept = self.state();
         kept.epoch = kept.epoch.max(epoch);
         kept.generation = kept.generation.max(generation);
     }
@@ -153,8 +153,8 @@ impl Epochs {
     /// # Errors
     ///
     /// When it could not be written; it holds in memory all the same.
-    pub(super) fn begin(&self, origin: &str, epoch: u64, now: SystemTime) -> io::Result<()> {
-        self.change(|kept| {
+    pub(super) fn record_login(&self, origin: &str, epoch: u64, now: SystemTime) -> io::Result<()> {
+        self.update(|kept| {
             kept.epoch = kept.epoch.max(epoch);
             kept.begun.insert(origin.to_owned(), Mark { epoch, at: wall_millis(now) });
             kept.logins.insert(origin.to_owned());
@@ -165,9 +165,9 @@ impl Epochs {
     ///
     /// # Errors
     ///
-    /// As [`Epochs::begin`].
-    pub(super) fn begin_without_record(&self, origin: &str) -> io::Result<()> {
-        self.change(|kept| {
+    /// As [`Epochs::record_login`].
+    pub(super) fn record_login_without_session(&self, origin: &str) -> io::Result<()> {
+        self.update(|kept| {
             kept.epoch = kept.epoch.saturating_add(1);
             kept.logins.insert(origin.to_owned());
         })
@@ -177,9 +177,9 @@ impl Epochs {
     ///
     /// # Errors
     ///
-    /// As [`Epochs::begin`].
-    pub(super) fn end(&self, origin: Option<&str>, now: SystemTime) -> io::Result<()> {
-        self.change(|kept| {
+    /// As [`Epochs::record_login`].
+    pub(super) fn record_logout(&self, origin: Option<&str>, now: SystemTime) -> io::Result<()> {
+        self.update(|kept| {
             kept.epoch = kept.epoch.saturating_add(1);
             let mark = Mark { epoch: kept.epoch, at: wall_millis(now) };
             match origin {
@@ -200,50 +200,50 @@ impl Epochs {
     ///
     /// # Errors
     ///
-    /// As [`Epochs::begin`].
-    pub(super) fn raise(&self) -> io::Result<()> {
-        self.change(|kept| kept.epoch = kept.epoch.saturating_add(1))
+    /// As [`Epochs::record_login`].
+    pub(super) fn increment(&self) -> io::Result<()> {
+        self.update(|kept| kept.epoch = kept.epoch.saturating_add(1))
     }
 
     /// Changes what is in the file, in turn with other processes: no number that one of them has
     /// written is lost.
-    fn change(&self, change: impl FnOnce(&mut Kept)) -> io::Result<()> {
-        let turn = self.turn();
-        self.read();
+    fn update(&self, change: impl FnOnce(&mut EpochFile)) -> io::Result<()> {
+        let turn = self.lock();
+        self.load();
         let json = {
-            let mut kept = self.kept();
-            kept.epoch = kept.epoch.max(self.floor());
+            let mut kept = self.state();
+            kept.epoch = kept.epoch.max(self.min_epoch());
             // What was set aside once is not used later either.
-            if self.floor() > 1 && kept.ended.epoch < self.floor() {
-                kept.ended.epoch = self.floor();
+            if self.min_epoch() > 1 && kept.ended.epoch < self.min_epoch() {
+                kept.ended.epoch = self.min_epoch();
             }
             change(&mut kept);
             serde_json::to_vec(&*kept).expect("numbers and words are valid JSON")
         };
         let _turn = turn?;
-        self.path().map_or(Ok(()), |path| private::replace(&path, &json))?;
+        self.path().map_or(Ok(()), |path| secure_fs::atomic_write(&path, &json))?;
         self.is_known.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    fn turn(&self) -> io::Result<Option<File>> {
+    fn lock(&self) -> io::Result<Option<File>> {
         let Some(directory) = &self.directory else { return Ok(None) };
-        private::directory(directory)?;
-        let file = private::open(&directory.join("epoch.lock"))?;
+        secure_fs::create_dir(directory)?;
+        let file = secure_fs::open_lock_file(&directory.join("epoch.lock"))?;
         file.lock()?;
         Ok(Some(file))
     }
 
     fn path(&self) -> Option<PathBuf> {
-        self.directory.as_ref().map(|directory| directory.join(FILE))
+        self.directory.as_ref().map(|directory| directory.join(FILE_NAME))
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, EpochFile> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl EpochFile {
     /// Takes over what was read: numbers only grow, and of two marks the later one counts.
     fn merge(&mut self, read: Self) {
         self.epoch = self.epoch.max(read.epoch);
@@ -262,7 +262,7 @@ impl Kept {
 }
 
 /// Its name in the profile's state directory.
-pub(super) const FILE: &str = "epoch.json";
+pub(super) const FILE_NAME: &str = "epoch.json";
 
 #[cfg(test)]
 #[path = "epoch/tests.rs"]

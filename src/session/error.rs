@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::credentials::Origin;
+use crate::credentials::CredentialSource;
 
 /// Why no token could be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,22 +18,22 @@ pub enum Error {
     Locked,
     /// Nobody has logged in on this machine, or the login was cleared.
     #[error("not logged in")]
-    NotLoggedIn(#[source] Option<Lack>),
+    NotLoggedIn(#[source] Option<MissingLogin>),
     /// Nexudus refused the e-mail address or the password that was read there.
     #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
-    Refused(Origin),
+    Refused(CredentialSource),
     /// The account has a second factor and no usable code is at hand.
     #[error("unauthorized: the account needs a 2FA code")]
     TotpRequired {
         /// Where the login was read.
-        origin: Origin,
+        origin: CredentialSource,
         /// What is wrong with the code that there is.
         #[source]
         cause: Option<Cause>,
     },
     /// The account must set a new password first.
     #[error("unauthorized: Nexudus wants a new password set for this account")]
-    PasswordReset(Origin),
+    PasswordReset(CredentialSource),
     /// The saved session has ended, and there is no password to start another with.
     #[error("the saved session has ended and no password is stored")]
     Expired,
@@ -71,10 +71,10 @@ pub enum Error {
 
 /// Why nobody counts as logged in, where more is known than that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Lack {
+pub enum MissingLogin {
     /// A source has one half of a login.
     #[error("{told}")]
-    Half {
+    Incomplete {
         /// Which source, and which half.
         told: Cause,
         /// The other half.
@@ -85,7 +85,7 @@ pub enum Lack {
     Keychain(Cause),
     /// A login is stored, and another origin has accepted it. It stays as it is.
     #[error("the stored login is for {there}, not for {here}")]
-    Elsewhere {
+    OtherOrigin {
         /// Which.
         there: Cause,
         /// `upstream.origin`.
@@ -95,13 +95,13 @@ pub enum Lack {
     },
     /// The one source that may be asked has no login.
     #[error("no source but the {0} is asked (credentials.source), and it has none")]
-    Only(Origin),
+    ExclusiveSource(CredentialSource),
     /// There is a session, which cannot be used.
     #[error("{0}")]
-    Session(Cause),
+    UnusableSession(Cause),
     /// There is a session from before the last login or logout, which is never used again.
     #[error("{0}")]
-    Superseded(Cause),
+    SupersededSession(Cause),
 }
 
 /// The reason behind an [`Error`], in our own words.
@@ -127,15 +127,15 @@ impl Error {
     /// Returns what a person can do about it.
     pub fn hint(&self) -> Cow<'static, str> {
         let said = match self {
-            Self::NotLoggedIn(Some(Lack::Half { absent, .. })) => {
+            Self::NotLoggedIn(Some(MissingLogin::Incomplete { absent, .. })) => {
                 return format!("Give {absent} too, or run `nexudus-proxy login`.").into();
             }
-            Self::NotLoggedIn(Some(Lack::Keychain(_))) => {
+            Self::NotLoggedIn(Some(MissingLogin::Keychain(_))) => {
                 "Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
-            Self::NotLoggedIn(Some(Lack::Elsewhere { there, here, .. })) => {
+            Self::NotLoggedIn(Some(MissingLogin::OtherOrigin { there, here, .. })) => {
                 return format!(
                     "Run `nexudus-proxy login` to log in to {here} as well (without a keychain: \
                      `login --session-only`); or set upstream.origin back to {there}: that login is \
@@ -143,22 +143,24 @@ impl Error {
                 )
                 .into();
             }
-            Self::NotLoggedIn(Some(Lack::Only(origin))) => {
-                let give = to_log_in(*origin);
+            Self::NotLoggedIn(Some(MissingLogin::ExclusiveSource(origin))) => {
+                let give = login_hint(*origin);
                 return format!(
                     "{give}, or set credentials.source = \"auto\" and run `nexudus-proxy login`."
                 )
                 .into();
             }
-            Self::NotLoggedIn(Some(Lack::Session(_))) => {
+            Self::NotLoggedIn(Some(MissingLogin::UnusableSession(_))) => {
                 "Repair that, or run `nexudus-proxy login`; nothing was removed."
             }
-            Self::NotLoggedIn(Some(Lack::Superseded(_)) | None) => "Run `nexudus-proxy login`.",
+            Self::NotLoggedIn(Some(MissingLogin::SupersededSession(_)) | None) => {
+                "Run `nexudus-proxy login`."
+            }
             Self::Locked => "Run `nexudus-proxy unlock`.",
-            Self::Refused(origin) => after_refusal(*origin),
-            Self::TotpRequired { origin, .. } => for_a_code(*origin),
+            Self::Refused(origin) => refused_hint(*origin),
+            Self::TotpRequired { origin, .. } => totp_hint(*origin),
             Self::PasswordReset(origin) => {
-                let then = with_new_password(*origin);
+                let then = password_reset_hint(*origin);
                 return format!("Set a new password at https://spaces.nexudus.com, then {then}.")
                     .into();
             }
@@ -177,17 +179,17 @@ impl Error {
     }
 
     /// Says whether the next attempt may find it gone without anybody telling.
-    pub(super) fn may_pass(&self) -> bool {
-        self.retry_after().is_some() || self.is_of_store()
+    pub(super) fn is_transient(&self) -> bool {
+        self.retry_after().is_some() || self.is_credential_store()
     }
 
     /// Says whether it lies with the credential store.
-    pub(super) fn is_of_store(&self) -> bool {
+    pub(super) fn is_credential_store(&self) -> bool {
         match self {
             Self::CredentialsLocked { .. }
             | Self::CredentialsUnavailable { .. }
             | Self::NotLoggedIn(Some(
-                Lack::Keychain(_) | Lack::Elsewhere { keychain: Some(_), .. },
+                MissingLogin::Keychain(_) | MissingLogin::OtherOrigin { keychain: Some(_), .. },
             )) => true,
             Self::Locked
             | Self::NotLoggedIn(_)
@@ -217,7 +219,7 @@ impl Error {
     }
 
     /// Returns the same error with the time that is left until the next attempt.
-    pub(super) fn due_in(self, left: Duration) -> Self {
+    pub(super) fn with_retry_after(self, left: Duration) -> Self {
         match self {
             Self::CredentialsLocked { .. } => Self::CredentialsLocked { retry_after: left },
             Self::CredentialsUnavailable { cause, .. } => {
@@ -235,12 +237,14 @@ impl Error {
     }
 }
 
-fn to_log_in(origin: Origin) -> &'static str {
+fn login_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        Origin::Keychain | Origin::Memory => "Run `nexudus-proxy login`",
-        Origin::Systemd => "Give it as the systemd credentials nexudus-email and nexudus-password",
-        Origin::Command => "Have credentials.command print the password",
-        Origin::Environment => {
+        CredentialSource::Keychain | CredentialSource::Memory => "Run `nexudus-proxy login`",
+        CredentialSource::Systemd => {
+            "Give it as the systemd credentials nexudus-email and nexudus-password"
+        }
+        CredentialSource::Command => "Have credentials.command print the password",
+        CredentialSource::Environment => {
             "Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started"
         }
     }
@@ -248,52 +252,56 @@ fn to_log_in(origin: Origin) -> &'static str {
 
 /// Says what to do where the login was refused. It is read again before each attempt, but what
 /// systemd and the environment hold is that of the start.
-fn after_refusal(origin: Origin) -> &'static str {
+fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        Origin::Keychain | Origin::Memory => {
+        CredentialSource::Keychain | CredentialSource::Memory => {
             "Run `nexudus-proxy login` with the right password; this one is not tried again."
         }
-        Origin::Systemd => {
+        CredentialSource::Systemd => {
             "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
              service; this login is not tried again."
         }
-        Origin::Command => {
+        CredentialSource::Command => {
             "Have credentials.command print the right password, then run `nexudus-proxy refresh`; \
              another credentials.email takes a restart. This login is not tried again."
         }
-        Origin::Environment => {
+        CredentialSource::Environment => {
             "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started; this login \
              is not tried again."
         }
     }
 }
 
-fn for_a_code(origin: Origin) -> &'static str {
+fn totp_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        Origin::Keychain | Origin::Memory => {
+        CredentialSource::Keychain | CredentialSource::Memory => {
             "Run `nexudus-proxy login --totp CODE`, or store the 2FA secret with \
              `--totp-secret-stdin`."
         }
-        Origin::Systemd => {
+        CredentialSource::Systemd => {
             "Give the 2FA secret as the systemd credential nexudus-totp-secret, then restart the \
              service."
         }
-        Origin::Command => {
+        CredentialSource::Command => {
             "credentials.command gives no 2FA code: run `nexudus-proxy login --session-only --totp \
              CODE`, or keep the login where the 2FA secret has a place too, as in the keychain."
         }
-        Origin::Environment => {
+        CredentialSource::Environment => {
             "Set NEXUDUS_TOTP to the 2FA secret, or to a new code, where the program is started."
         }
     }
 }
 
-fn with_new_password(origin: Origin) -> &'static str {
+fn password_reset_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        Origin::Keychain | Origin::Memory => "run `nexudus-proxy login`",
-        Origin::Systemd => "renew the systemd credential nexudus-password and restart the service",
-        Origin::Command => "have credentials.command print it, and run `nexudus-proxy refresh`",
-        Origin::Environment => "set NEXUDUS_PASSWORD to it where the program is started",
+        CredentialSource::Keychain | CredentialSource::Memory => "run `nexudus-proxy login`",
+        CredentialSource::Systemd => {
+            "renew the systemd credential nexudus-password and restart the service"
+        }
+        CredentialSource::Command => {
+            "have credentials.command print it, and run `nexudus-proxy refresh`"
+        }
+        CredentialSource::Environment => "set NEXUDUS_PASSWORD to it where the program is started",
     }
 }
 
@@ -304,7 +312,7 @@ impl Cause {
     }
 
     /// Returns the sentence.
-    pub fn sentence(&self) -> &str {
+    pub fn message(&self) -> &str {
         &self.0
     }
 }
@@ -332,10 +340,10 @@ mod tests {
         let passing = Error::Unavailable { retry_after: Duration::ZERO, cause: None };
 
         assert_eq!(
-            passing.due_in(Duration::from_secs(3)).retry_after(),
+            passing.with_retry_after(Duration::from_secs(3)).retry_after(),
             Some(Duration::from_secs(3))
         );
-        let refused = Error::Refused(Origin::Keychain);
-        assert_eq!(refused.due_in(Duration::from_secs(3)).retry_after(), None);
+        let refused = Error::Refused(CredentialSource::Keychain);
+        assert_eq!(refused.with_retry_after(Duration::from_secs(3)).retry_after(), None);
     }
 }

@@ -1,10 +1,10 @@
 //! What can happen to a session, and what follows from it: the words that the pure decision
-//! (`state.rs`) and the task around it (`keeper.rs`) exchange.
+//! (`state.rs`) and the task around it (`task.rs`) exchange.
 
 use std::time::Duration;
 
 use super::error::Error;
-use super::pace::Token;
+use super::schedule::Token;
 
 /// What can happen to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub enum Event {
         store: bool,
     },
     /// An attempt found that the login is another account's than what is held.
-    Disowned,
+    AccountChanged,
     /// An attempt found that the changed login belongs to the account whose token is held.
-    Kept,
+    Unchanged,
     /// An attempt ended without a pair.
     Failed {
         /// Why. One that says when to come back passes by itself.
@@ -33,40 +33,40 @@ pub enum Event {
         wait: Option<Duration>,
     },
     /// That attempt could not read a login that has changed.
-    Unread,
+    CredentialsUnreadable,
     /// The newest pair is durable.
     Stored,
     /// The newest pair could not be written.
-    NotStored,
+    StoreFailed,
     /// The saved session is gone, as asked.
     Erased,
     /// The probe says that this token is dead.
-    Rejected {
+    TokenRejected {
         /// Whose.
         generation: u64,
         /// Whether the API ever answered to it with something else than 401.
         proven: bool,
     },
     /// The probe says that this token is alive.
-    Alive {
+    TokenConfirmed {
         /// Whose.
         generation: u64,
     },
     /// A time asked for has come, or a request found no valid token.
-    Look,
+    Tick,
     /// The machine was suspended since the last event.
     Resumed,
     /// A body that cannot be sent twice waits, and this token is about to expire.
-    Needed {
+    RenewalRequested {
         /// Whose.
         generation: u64,
     },
     /// A person wants a new token now.
-    Forced,
+    RefreshRequested,
     /// The stored login has changed.
-    Changed,
+    CredentialsChanged,
     /// A person has logged out.
-    Forgotten,
+    LoggedOut,
     /// A person has locked the session.
     Locked,
     /// A person has unlocked the session.
@@ -79,26 +79,26 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Find a pair: read it, renew it or log in.
-    Fetch(Fetch),
+    Fetch(FetchRequest),
     /// Write the newest pair.
     Store,
     /// Remove the saved session.
     Erase,
-    /// Send [`Event::Look`] at this reading of the boot clock.
+    /// Send [`Event::Tick`] at this reading of the boot clock.
     WakeAt(Duration),
 }
 
 /// What an attempt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetch {
+pub struct FetchRequest {
     /// A saved token of this generation or an older one is not good enough.
-    pub above: Option<u64>,
+    pub newer_than: Option<u64>,
     /// Whether a person asked, so that what only a person can repair is tried once more.
-    pub asked: bool,
+    pub user_requested: bool,
     /// Whether the stored login has changed.
-    pub changed: bool,
+    pub credentials_changed: bool,
     /// How many attempts have failed in a row.
     pub failures: u32,
     /// Whether a valid token is held meanwhile.
-    pub valid: bool,
+    pub has_valid_token: bool,
 }

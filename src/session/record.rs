@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Issued;
-use super::binding::Header;
-use super::pace::Token;
-use crate::clock::Moment;
+use super::binding::EnvelopeHeader;
+use super::schedule::Token;
+use super::token_response::TokenGrant;
+use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 /// Everything that a restart needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct StoredSession {
     /// That of the profile when the pair was received (`epoch.rs`); 0 in records of version 1.
     pub(super) epoch: u64,
     /// Grows by one with each new pair.
@@ -25,27 +25,27 @@ pub(super) struct Record {
     /// The account's e-mail address, if it is known.
     pub(super) account: Option<String>,
     /// The tokens; `None` before the first login.
-    pub(super) pair: Option<Pair>,
+    pub(super) pair: Option<TokenPair>,
 }
 
 /// The tokens of one answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pair {
+pub(super) struct TokenPair {
     /// The bearer text.
     pub(super) access: Secret,
     /// When it was received.
-    pub(super) received: Stamp,
+    pub(super) received: ReceivedAt,
     /// How long it works.
-    pub(super) lasts: Duration,
+    pub(super) lifetime: Duration,
     /// What to offer next.
     pub(super) refresh: Option<Secret>,
     /// When that was received.
-    pub(super) refresh_received: Stamp,
+    pub(super) refresh_received: ReceivedAt,
 }
 
 /// A moment that can be read again after a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stamp {
+pub(super) struct ReceivedAt {
     /// Milliseconds since 1970.
     wall: u64,
     /// Which boot this is, where the system can tell.
@@ -54,9 +54,9 @@ pub(super) struct Stamp {
     boot: u64,
 }
 
-impl Stamp {
+impl ReceivedAt {
     /// Notes `now`.
-    pub(super) fn of(now: Moment) -> Self {
+    pub(super) fn new(now: Timestamp) -> Self {
         let boot = now.boot.as_millis().try_into().unwrap_or(u64::MAX);
         Self { wall: wall_millis(now.wall), boot_id: boot_id(), boot }
     }
@@ -68,7 +68,7 @@ impl Stamp {
 
     /// Returns the time since then: on the boot clock within one boot, on the wall clock across
     /// boots. `None` when the wall clock was set back meanwhile.
-    fn age(&self, now: Moment) -> Option<Duration> {
+    fn age(&self, now: Timestamp) -> Option<Duration> {
         let boot = Duration::from_millis(self.boot);
         if self.boot_id.is_some() && self.boot_id == boot_id() && boot <= now.boot {
             return Some(now.boot - boot);
@@ -77,34 +77,40 @@ impl Stamp {
     }
 }
 
-impl Pair {
+impl TokenPair {
     /// Makes a pair of an answer received `now`. A refresh token that is absent from it stays the
     /// one that was `offered`.
-    pub(super) fn new(issued: Issued, offered: Option<&Self>, now: Moment) -> Self {
-        let received = Stamp::of(now);
+    pub(super) fn new(issued: TokenGrant, offered: Option<&Self>, now: Timestamp) -> Self {
+        let received = ReceivedAt::new(now);
         let (refresh, refresh_received) = match (issued.refresh, offered) {
             (Some(refresh), _) => (Some(refresh), received.clone()),
             (None, Some(old)) => (old.refresh.clone(), old.refresh_received.clone()),
             (None, None) => (None, received.clone()),
         };
-        Self { access: issued.access, received, lasts: issued.lasts, refresh, refresh_received }
+        Self {
+            access: issued.access,
+            received,
+            lifetime: issued.lifetime,
+            refresh,
+            refresh_received,
+        }
     }
 
     /// Returns how long the refresh token still works by our own record.
-    pub(super) fn refresh_left(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn refresh_left(&self, now: Timestamp) -> Option<Duration> {
         self.refresh.as_ref()?;
         let age = self.refresh_received.age(now).unwrap_or_default();
-        Some(REFRESH_LIFE.saturating_sub(age))
+        Some(REFRESH_TOKEN_LIFETIME.saturating_sub(age))
     }
 }
 
-impl Record {
+impl StoredSession {
     /// Returns what the session's decision needs to know of the access token.
-    pub(super) fn token(&self, now: Moment) -> Option<Token> {
+    pub(super) fn token(&self, now: Timestamp) -> Option<Token> {
         let pair = self.pair.as_ref()?;
         // With a clock set back its age is unknown: it is used, and renewed at once.
-        let age = pair.received.age(now).unwrap_or(pair.lasts * 4 / 5);
-        Some(Token { generation: self.generation, seen: now.boot, age, lasts: pair.lasts })
+        let age = pair.received.age(now).unwrap_or(pair.lifetime * 4 / 5);
+        Some(Token { generation: self.generation, seen: now.boot, age, lifetime: pair.lifetime })
     }
 
     /// Says whether it takes the place of `other`: it is of a later login, or of a later pair.
@@ -113,7 +119,7 @@ impl Record {
     }
 
     /// Says whether it belongs to the account with this address; an unknown one matches.
-    pub(super) fn is_of(&self, account: Option<&str>) -> bool {
+    pub(super) fn belongs_to(&self, account: Option<&str>) -> bool {
         match (self.account.as_deref(), account) {
             (Some(own), Some(other)) => own.trim().eq_ignore_ascii_case(other.trim()),
             (None, _) | (_, None) => true,
@@ -122,25 +128,28 @@ impl Record {
 
     /// Returns what of it is sealed, as JSON.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        let pair = self.pair.as_ref().map(|pair| WrittenPair {
+        let pair = self.pair.as_ref().map(|pair| SerializedPair {
             access: pair.access.expose(),
             received: &pair.received,
-            lasts: pair.lasts.as_millis().try_into().unwrap_or(u64::MAX),
+            lasts: pair.lifetime.as_millis().try_into().unwrap_or(u64::MAX),
             refresh: pair.refresh.as_ref().map(Secret::expose),
             refresh_received: &pair.refresh_received,
         });
-        let written =
-            Written { client_id: &self.client_id, account: self.account.as_deref(), pair };
+        let written = SerializedSession {
+            client_id: &self.client_id,
+            account: self.account.as_deref(),
+            pair,
+        };
         serde_json::to_vec(&written).expect("a struct of strings and numbers is valid JSON")
     }
 
-    /// Reads what [`Record::to_json`] wrote, and its header; version 1 had the generation sealed.
-    pub(super) fn from_json(json: &[u8], header: Option<&Header>) -> Option<Self> {
-        let read: Read = serde_json::from_slice(json).ok()?;
-        let pair = read.pair.map(|pair| Pair {
+    /// Reads what [`StoredSession::to_json`] wrote, and its header; version 1 had the generation sealed.
+    pub(super) fn from_json(json: &[u8], header: Option<&EnvelopeHeader>) -> Option<Self> {
+        let read: DeserializedSession = serde_json::from_slice(json).ok()?;
+        let pair = read.pair.map(|pair| TokenPair {
             access: Secret::new(pair.access),
             received: pair.received,
-            lasts: Duration::from_millis(pair.lasts),
+            lifetime: Duration::from_millis(pair.lasts),
             refresh: pair.refresh.map(Secret::new),
             refresh_received: pair.refresh_received,
         });
@@ -155,37 +164,37 @@ impl Record {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct SerializedSession<'a> {
     client_id: &'a str,
     account: Option<&'a str>,
-    pair: Option<WrittenPair<'a>>,
+    pair: Option<SerializedPair<'a>>,
 }
 
 #[derive(Serialize)]
-struct WrittenPair<'a> {
+struct SerializedPair<'a> {
     access: &'a str,
-    received: &'a Stamp,
+    received: &'a ReceivedAt,
     lasts: u64,
     refresh: Option<&'a str>,
-    refresh_received: &'a Stamp,
+    refresh_received: &'a ReceivedAt,
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct DeserializedSession {
     #[serde(default)]
     generation: u64,
     client_id: String,
     account: Option<String>,
-    pair: Option<ReadPair>,
+    pair: Option<DeserializedPair>,
 }
 
 #[derive(Deserialize)]
-struct ReadPair {
+struct DeserializedPair {
     access: String,
-    received: Stamp,
+    received: ReceivedAt,
     lasts: u64,
     refresh: Option<String>,
-    refresh_received: Stamp,
+    refresh_received: ReceivedAt,
 }
 
 /// Returns milliseconds since 1970; a clock before that shows 0.
@@ -201,7 +210,7 @@ fn boot_id() -> Option<String> {
 }
 
 /// 15 days by Nexudus's documentation; no answer tells.
-pub(super) const REFRESH_LIFE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+pub(super) const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -211,21 +220,21 @@ mod tests {
 
     #[test]
     fn a_record_survives_being_written() {
-        let (clock, _) = Clock::by_hand();
+        let (clock, _) = Clock::manual();
         let whole = record(clock.now());
-        let empty = Record { pair: None, account: None, ..whole.clone() };
+        let empty = StoredSession { pair: None, account: None, ..whole.clone() };
 
         for record in [whole, empty] {
             let header = Binding::new("https://a.example", "default");
             let header = header.header(record.generation, record.epoch);
-            assert_eq!(Record::from_json(&record.to_json(), Some(&header)), Some(record));
+            assert_eq!(StoredSession::from_json(&record.to_json(), Some(&header)), Some(record));
         }
-        assert_eq!(Record::from_json(b"{}", None), None);
+        assert_eq!(StoredSession::from_json(b"{}", None), None);
     }
 
     #[test]
     fn within_a_boot_the_boot_clock_counts_and_the_wall_clock_may_jump() {
-        let (clock, hand) = Clock::by_hand();
+        let (clock, hand) = Clock::manual();
         let record = record(clock.now());
 
         hand.advance(Duration::from_secs(30));
@@ -236,11 +245,11 @@ mod tests {
 
     #[test]
     fn across_boots_the_wall_clock_counts() {
-        let (clock, hand) = Clock::by_hand();
+        let (clock, hand) = Clock::manual();
         let mut record = record(clock.now());
         record.pair.as_mut().unwrap().received.boot_id = Some("another boot".into());
         hand.advance(Duration::from_secs(45));
-        let left = |now: Moment| record.token(now).unwrap().left(now.boot).as_secs();
+        let left = |now: Timestamp| record.token(now).unwrap().left(now.boot).as_secs();
         assert_eq!(left(clock.now()), 15);
 
         hand.set_wall(SystemTime::UNIX_EPOCH);
@@ -249,44 +258,50 @@ mod tests {
 
     #[test]
     fn a_reply_without_a_refresh_token_keeps_the_old_one_and_its_age() {
-        let (clock, hand) = Clock::by_hand();
+        let (clock, hand) = Clock::manual();
         let old = record(clock.now()).pair.unwrap();
         hand.advance(Duration::from_secs(60));
-        let issued =
-            |refresh| Issued { access: Secret::new("a2"), refresh, lasts: Duration::from_secs(60) };
+        let issued = |refresh| TokenGrant {
+            access: Secret::new("a2"),
+            refresh,
+            lifetime: Duration::from_secs(60),
+        };
 
-        let kept = Pair::new(issued(None), Some(&old), clock.now());
-        let replaced = Pair::new(issued(Some(Secret::new("r2"))), Some(&old), clock.now());
+        let kept = TokenPair::new(issued(None), Some(&old), clock.now());
+        let replaced = TokenPair::new(issued(Some(Secret::new("r2"))), Some(&old), clock.now());
 
         assert_eq!(kept.refresh, old.refresh);
-        assert_eq!(kept.refresh_left(clock.now()), Some(REFRESH_LIFE - Duration::from_secs(60)));
-        assert_eq!(replaced.refresh_left(clock.now()), Some(REFRESH_LIFE));
-        let none = Pair::new(issued(None), None, clock.now());
+        assert_eq!(
+            kept.refresh_left(clock.now()),
+            Some(REFRESH_TOKEN_LIFETIME - Duration::from_secs(60))
+        );
+        assert_eq!(replaced.refresh_left(clock.now()), Some(REFRESH_TOKEN_LIFETIME));
+        let none = TokenPair::new(issued(None), None, clock.now());
         assert_eq!(none.refresh_left(clock.now()), None);
     }
 
     #[test]
     fn an_account_is_recognised_in_any_casing() {
-        let (clock, _) = Clock::by_hand();
+        let (clock, _) = Clock::manual();
         let record = record(clock.now());
 
-        assert!(record.is_of(Some("ADA@example.test ")));
-        assert!(record.is_of(None));
-        assert!(!record.is_of(Some("bob@example.test")));
+        assert!(record.belongs_to(Some("ADA@example.test ")));
+        assert!(record.belongs_to(None));
+        assert!(!record.belongs_to(Some("bob@example.test")));
     }
 
-    fn record(now: Moment) -> Record {
-        let issued = Issued {
+    fn record(now: Timestamp) -> StoredSession {
+        let issued = TokenGrant {
             access: Secret::new("a1"),
             refresh: Some(Secret::new("r1")),
-            lasts: Duration::from_secs(60),
+            lifetime: Duration::from_secs(60),
         };
-        Record {
+        StoredSession {
             epoch: 2,
             generation: 3,
             client_id: "c".into(),
             account: Some("ada@example.test".into()),
-            pair: Some(Pair::new(issued, None, now)),
+            pair: Some(TokenPair::new(issued, None, now)),
         }
     }
 }

@@ -6,108 +6,112 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
-use super::binding::NAME;
-use super::error::{Cause, Lack};
-use super::flight::{Flight, Miss};
-use super::home::{self, Home};
-use super::issuer::Issuer;
-use super::keeper::blocking;
-use super::record::Record;
-use super::saved;
-use crate::credentials::Trouble;
+use super::binding::FILE_NAME;
+use super::endpoint::Issuer;
+use super::error::{Cause, MissingLogin};
+use super::record::StoredSession;
+use super::sealed_file;
+use super::task::run_blocking;
+use super::token_fetch::{FetchError, TokenFetch};
+use super::token_store::{self, TokenStore};
+use crate::credentials::KeychainError;
 
-impl<I: Issuer> Flight<I> {
+impl<I: Issuer> TokenFetch<I> {
     /// Finds where the pair is kept. A file stays found until a person logs in or out, which may
     /// change its key; memory is looked at each time, for a keychain may open late.
-    pub(super) async fn find_home(&mut self) -> Result<(), Miss> {
-        let is_file = matches!(self.landing.home, Some((Home::File(_), _)));
-        if is_file && !self.fetch.changed {
+    pub(super) async fn find_store(&mut self) -> Result<(), FetchError> {
+        let is_file = matches!(self.outcome.store, Some((TokenStore::File(_), _)));
+        if is_file && !self.request.credentials_changed {
             return Ok(());
         }
-        let desk = &self.desk;
+        let desk = &self.context;
         let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let (config, directory) = (&desk.config, desk.directory.as_deref());
-        let home = home::find(config, directory, &desk.binding, &desk.credentials, handed).await;
-        self.landing.home = Some(home.map_err(|error| (error, None))?);
+        let home =
+            token_store::open(config, directory, &desk.binding, &desk.credentials, handed).await;
+        self.outcome.store = Some(home.map_err(|error| (error, None))?);
         Ok(())
     }
 
     /// Reads the saved session; what is in memory wins unless the saved one is newer.
-    pub(super) async fn read(&mut self) {
-        let desk = self.desk.clone();
-        blocking(move || desk.epochs.read()).await;
-        let Some((Home::File(saved), _)) = &self.landing.home else {
+    pub(super) async fn load_saved(&mut self) {
+        let desk = self.context.clone();
+        run_blocking(move || desk.epochs.load()).await;
+        let Some((TokenStore::File(saved), _)) = &self.outcome.store else {
             return;
         };
         let saved = saved.clone();
-        match blocking(move || saved.read()).await {
+        match run_blocking(move || saved.read()).await {
             Ok(Some(record)) => self.adopt(record),
-            Ok(None) => self.tell_elsewhere().await,
-            Err(error) => self.landing.problem = Some(error.to_string()),
+            Ok(None) => self.log_other_origins().await,
+            Err(error) => self.outcome.problem = Some(error.to_string()),
         }
     }
 
-    fn adopt(&mut self, record: Record) {
-        let desk = &self.desk;
-        if desk.epochs.is_lost_beside(&record) {
-            warn!("{NAME} {UNKNOWN}");
-            self.landing.problem = Some(format!("{NAME} {UNKNOWN}"));
+    fn adopt(&mut self, record: StoredSession) {
+        let desk = &self.context;
+        if desk.epochs.is_missing_beside(&record) {
+            warn!("{FILE_NAME} {UNKNOWN}");
+            self.outcome.problem = Some(format!("{FILE_NAME} {UNKNOWN}"));
             return;
         }
-        if !desk.epochs.admits(&record, &desk.binding.origin) {
-            self.landing.problem = Some(format!("{NAME} {SUPERSEDED}"));
-            self.landing.superseded = true;
+        if !desk.epochs.is_current(&record, &desk.binding.origin) {
+            self.outcome.problem = Some(format!("{FILE_NAME} {SUPERSEDED}"));
+            self.outcome.is_superseded = true;
             return;
         }
-        desk.epochs.note(record.epoch, record.generation);
-        if self.landing.held.as_ref().is_none_or(|held| record.is_newer_than(held)) {
-            self.landing.held = Some(record);
+        desk.epochs.observe(record.epoch, record.generation);
+        if self.outcome.record.as_ref().is_none_or(|held| record.is_newer_than(held)) {
+            self.outcome.record = Some(record);
         }
     }
 
     /// Drops what is held if a person has logged in or out since: it must not be renewed.
     pub(super) async fn drop_if_superseded(&mut self) {
-        let desk = self.desk.clone();
-        blocking(move || desk.epochs.read()).await;
-        let (epochs, origin) = (&self.desk.epochs, &self.desk.binding.origin);
-        let superseded = |held: &Record| !epochs.admits(held, origin);
-        if self.landing.held.as_ref().is_some_and(superseded) {
+        let desk = self.context.clone();
+        run_blocking(move || desk.epochs.load()).await;
+        let (epochs, origin) = (&self.context.epochs, &self.context.binding.origin);
+        let superseded = |held: &StoredSession| !epochs.is_current(held, origin);
+        if self.outcome.record.as_ref().is_some_and(superseded) {
             warn!("a session from before the last login or logout is not renewed");
-            self.landing.held = None;
-            self.landing.disowned = true;
+            self.outcome.record = None;
+            self.outcome.account_changed = true;
         }
     }
 
-    pub(super) fn own(&self, account: Option<&str>) -> Option<&Record> {
-        self.landing.held.as_ref().filter(|record| record.is_of(account))
+    pub(super) fn own_record(&self, account: Option<&str>) -> Option<&StoredSession> {
+        self.outcome.record.as_ref().filter(|record| record.belongs_to(account))
     }
 
     /// Says whether what is held is good enough: this account's, newer than what was rejected or
     /// is about to expire, and valid.
-    pub(super) fn has_newer(&self, account: Option<&str>) -> bool {
-        let now = self.desk.clock.now();
-        let newer = |generation| self.fetch.above.is_none_or(|above| above < generation);
-        self.own(account)
+    pub(super) fn has_fresh(&self, account: Option<&str>) -> bool {
+        let now = self.context.clock.now();
+        let newer = |generation| self.request.newer_than.is_none_or(|above| above < generation);
+        self.own_record(account)
             .and_then(|record| record.token(now))
             .is_some_and(|token| newer(token.generation) && token.is_valid(now.boot))
     }
 
     /// Says once in the log that a session of another origin is there and stays where it is.
-    async fn tell_elsewhere(&self) {
-        if self.desk.told_elsewhere.swap(true, Ordering::Relaxed) {
+    async fn log_other_origins(&self) {
+        if self.context.other_origins_logged.swap(true, Ordering::Relaxed) {
             return;
         }
-        for other in self.elsewhere().await {
-            let origin = &self.desk.binding.origin;
+        for other in self.other_origins().await {
+            let origin = &self.context.binding.origin;
             warn!(issued_by = other, origin, "a session of another origin is left alone");
         }
     }
 
     /// Returns the other origins for which a session or a login is stored.
-    async fn elsewhere(&self) -> Vec<String> {
-        let desk = self.desk.clone();
-        blocking(move || {
-            let saved = desk.directory.as_deref().map(|path| saved::elsewhere(path, &desk.binding));
+    async fn other_origins(&self) -> Vec<String> {
+        let desk = self.context.clone();
+        run_blocking(move || {
+            let saved = desk
+                .directory
+                .as_deref()
+                .map(|path| sealed_file::other_origins(path, &desk.binding));
             let logins = desk.epochs.logins().into_iter();
             let mut found = saved.unwrap_or_default();
             found.extend(logins.filter(|origin| *origin != desk.binding.origin));
@@ -118,17 +122,20 @@ impl<I: Issuer> Flight<I> {
 
     /// Says for which origins there is a login, where there is none for this one. `absence` is why no
     /// keychain can be read, if that is so.
-    pub(super) async fn login_elsewhere(&self, absence: Option<&Trouble>) -> Option<Lack> {
-        let mut others = self.elsewhere().await;
+    pub(super) async fn login_at_other_origin(
+        &self,
+        absence: Option<&KeychainError>,
+    ) -> Option<MissingLogin> {
+        let mut others = self.other_origins().await;
         if others.is_empty() {
-            others.extend(self.desk.credentials.login_without_origin().await);
+            others.extend(self.context.credentials.default_origin_login().await);
         }
         if others.is_empty() {
             return None;
         }
-        let here = Cause::new(self.desk.binding.origin.clone());
+        let here = Cause::new(self.context.binding.origin.clone());
         let keychain = absence.map(|trouble| Cause::new(trouble.to_string()));
-        Some(Lack::Elsewhere { there: Cause::new(others.join(" and ")), here, keychain })
+        Some(MissingLogin::OtherOrigin { there: Cause::new(others.join(" and ")), here, keychain })
     }
 }
 

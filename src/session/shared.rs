@@ -8,104 +8,108 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Bearer;
-use super::asked::{Asked, Remembered};
 use super::error::Error;
-use super::pace::Token;
-use super::probes::{Judged, Rejection};
-use super::view::Keeping;
+use super::permission_cache::{PermissionCache, RequestKey};
+use super::probe::{ProbeVerdict, RejectedToken};
+use super::schedule::Token;
+use super::status::StoreInfo;
 use crate::clock::Clock;
-use crate::credentials::Origin;
+use crate::credentials::CredentialSource;
 
 /// What a handle asks of the keeper.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum SessionCommand {
     /// A request found no valid token.
-    Look,
+    Tick,
     /// A body that cannot be sent twice waits near the end of this token's life. The answer says
     /// whether an attempt is under way.
-    Needed { generation: u64, reply: oneshot::Sender<bool> },
+    RenewalRequested { generation: u64, reply: oneshot::Sender<bool> },
     /// What was a 401 to this token about?
-    Judge { rejection: Rejection, asked: Option<Asked>, reply: oneshot::Sender<Judged> },
+    ClassifyUnauthorized {
+        rejection: RejectedToken,
+        asked: Option<RequestKey>,
+        reply: oneshot::Sender<ProbeVerdict>,
+    },
     /// Renew now.
     Refresh(oneshot::Sender<Result<(), Error>>),
     /// The stored login has changed.
-    Changed(oneshot::Sender<()>),
+    CredentialsChanged(oneshot::Sender<()>),
     /// Log out.
-    Forget(oneshot::Sender<()>),
+    LogOut(oneshot::Sender<()>),
     /// Lock or unlock.
     Lock { locked: bool, reply: oneshot::Sender<()> },
     /// Start nothing new and answer when all is at rest.
-    Settle(oneshot::Sender<()>),
+    Flush(oneshot::Sender<()>),
 }
 
 /// The state as requests see it.
 #[derive(Clone, Debug)]
-pub(super) struct Latest {
+pub(super) struct Snapshot {
     pub(super) bearer: Option<Bearer>,
     pub(super) token: Option<Token>,
-    pub(super) busy: bool,
-    pub(super) due: Option<Duration>,
+    pub(super) is_busy: bool,
+    pub(super) next_attempt: Option<Duration>,
     pub(super) error: Option<Error>,
     pub(super) lacks_access: bool,
     /// How many attempts have ended.
-    pub(super) flights: u64,
+    pub(super) fetches_ended: u64,
     pub(super) account: Option<String>,
-    pub(super) origin: Option<Origin>,
-    pub(super) keeping: Option<Keeping>,
+    pub(super) login_source: Option<CredentialSource>,
+    pub(super) store: Option<StoreInfo>,
     pub(super) refresh_deadline: Option<Duration>,
     pub(super) degraded: Option<String>,
-    pub(super) saved: bool,
+    pub(super) is_saved: bool,
 }
 
 /// Shared by all handles and the keeper.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedSession {
     pub(super) clock: Clock,
     /// Longest wait of a request.
     pub(super) wait: Duration,
-    latest: ArcSwap<Latest>,
+    latest: ArcSwap<Snapshot>,
     changes: watch::Sender<u64>,
-    remembered: Mutex<Remembered>,
-    proven: AtomicU64,
-    probes: AtomicU64,
+    permission_cache: Mutex<PermissionCache>,
+    newest_valid: AtomicU64,
+    probes_started: AtomicU64,
 }
 
 /// A handle's end of the commands; the keeper ends when the last one is gone.
-pub(super) type Commands = mpsc::UnboundedSender<Command>;
+pub(super) type CommandSender = mpsc::UnboundedSender<SessionCommand>;
 
-impl Shared {
+impl SharedSession {
     pub(super) fn new(clock: Clock, wait: Duration) -> Self {
-        let starting = Latest {
+        let starting = Snapshot {
             bearer: None,
             token: None,
-            busy: true,
-            due: None,
+            is_busy: true,
+            next_attempt: None,
             error: None,
             lacks_access: false,
-            flights: 0,
+            fetches_ended: 0,
             account: None,
-            origin: None,
-            keeping: None,
+            login_source: None,
+            store: None,
             refresh_deadline: None,
             degraded: None,
-            saved: false,
+            is_saved: false,
         };
         Self {
             clock,
             wait,
             latest: ArcSwap::from_pointee(starting),
             changes: watch::channel(0).0,
-            remembered: Mutex::default(),
-            proven: AtomicU64::new(0),
-            probes: AtomicU64::new(0),
+            permission_cache: Mutex::default(),
+            newest_valid: AtomicU64::new(0),
+            probes_started: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn latest(&self) -> Guard<std::sync::Arc<Latest>> {
+    pub(super) fn latest(&self) -> Guard<std::sync::Arc<Snapshot>> {
         self.latest.load()
     }
 
-    pub(super) fn publish(&self, latest: Latest) {
+    pub(super) fn publish(&self, latest: Snapshot) {
         self.latest.store(latest.into());
         self.changes.send_modify(|revision| *revision += 1);
     }
@@ -114,38 +118,38 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    pub(super) fn remembered(&self) -> MutexGuard<'_, Remembered> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn permission_cache(&self) -> MutexGuard<'_, PermissionCache> {
+        self.permission_cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn forget_permissions(&self) {
-        self.remembered().clear();
+    pub(super) fn clear_permissions(&self) {
+        self.permission_cache().clear();
     }
 
     /// Returns how many probes have begun.
-    pub(super) fn probes(&self) -> u64 {
-        self.probes.load(Ordering::Acquire)
+    pub(super) fn probes_started(&self) -> u64 {
+        self.probes_started.load(Ordering::Acquire)
     }
 
-    pub(super) fn have_begun(&self, probes: u64) {
-        self.probes.store(probes, Ordering::Release);
+    pub(super) fn set_probes_started(&self, probes: u64) {
+        self.probes_started.store(probes, Ordering::Release);
     }
 
-    pub(super) fn prove(&self, generation: u64) {
+    pub(super) fn mark_valid(&self, generation: u64) {
         // Read first: the line is shared by all requests, and almost never changes.
-        if self.proven.load(Ordering::Relaxed) < generation {
-            self.proven.fetch_max(generation, Ordering::Relaxed);
+        if self.newest_valid.load(Ordering::Relaxed) < generation {
+            self.newest_valid.fetch_max(generation, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn is_proven(&self, generation: u64) -> bool {
-        generation <= self.proven.load(Ordering::Relaxed)
+    pub(super) fn is_marked_valid(&self, generation: u64) -> bool {
+        generation <= self.newest_valid.load(Ordering::Relaxed)
     }
 }
 
 /// What a request that looks for a token does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outlook {
+pub(super) enum Availability {
     /// There is a valid one.
     Ready,
     /// One will be there, or a reason why not; `nudge`: the keeper has not noticed yet.
@@ -154,23 +158,25 @@ pub(super) enum Outlook {
     Fail(Error),
 }
 
-impl Latest {
+impl Snapshot {
     pub(super) fn is_valid(&self, now: Duration) -> bool {
         self.token.is_some_and(|token| token.is_valid(now))
     }
 
     /// Says what a request does that can wait until `deadline`.
-    pub(super) fn outlook(&self, now: Duration, deadline: Duration) -> Outlook {
+    pub(super) fn availability(&self, now: Duration, deadline: Duration) -> Availability {
         if self.is_valid(now) {
-            return Outlook::Ready;
+            return Availability::Ready;
         }
-        match self.due {
-            _ if self.busy => Outlook::Wait { nudge: false },
-            Some(due) if due <= now => Outlook::Wait { nudge: true },
+        match self.next_attempt {
+            _ if self.is_busy => Availability::Wait { nudge: false },
+            Some(due) if due <= now => Availability::Wait { nudge: true },
             // A login that is not there is not waited for, though it is looked for again.
-            Some(due) if due <= deadline && !self.lacks_login() => Outlook::Wait { nudge: false },
-            Some(due) => Outlook::Fail(self.trouble(due - now)),
-            None => Outlook::Fail(self.trouble(Duration::ZERO)),
+            Some(due) if due <= deadline && !self.lacks_login() => {
+                Availability::Wait { nudge: false }
+            }
+            Some(due) => Availability::Fail(self.unavailable_error(due - now)),
+            None => Availability::Fail(self.unavailable_error(Duration::ZERO)),
         }
     }
 
@@ -179,14 +185,14 @@ impl Latest {
     }
 
     /// Returns why there is no token, when the next attempt is `left` away.
-    pub(super) fn trouble(&self, left: Duration) -> Error {
-        let left = left.max(LEAST);
+    pub(super) fn unavailable_error(&self, left: Duration) -> Error {
+        let left = left.max(MIN_RETRY_AFTER);
         match &self.error {
-            Some(error) => error.clone().due_in(left),
+            Some(error) => error.clone().with_retry_after(left),
             None => Error::Unavailable { retry_after: left, cause: None },
         }
     }
 }
 
 /// Shortest time after which a client is asked to come back.
-const LEAST: Duration = Duration::from_secs(1);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);

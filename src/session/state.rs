@@ -1,7 +1,7 @@
 //! The token's life as a pure function: no clock, no I/O, no task.
 //!
-//! [`State::step`] takes what happened and the time, and says what to do next. The keeper
-//! (`keeper.rs`) owns one `State`, performs the actions and feeds the results back. Every event
+//! [`LimiterState::step`] takes what happened and the time, and says what to do next. The keeper
+//! (`task.rs`) owns one `LimiterState`, performs the actions and feeds the results back. Every event
 //! only changes what is known and when the next attempt is due; one gate at the end of each step
 //! decides whether it may start:
 //!
@@ -47,13 +47,13 @@
 use std::time::Duration;
 
 use super::error::{Cause, Error};
-pub use super::event::{Action, Event, Fetch};
-use super::pace::{Budget, backoff};
-pub use super::pace::{Jitter, Token};
+pub use super::event::{Action, Event, FetchRequest};
+pub use super::schedule::{Jitter, Token};
+use super::schedule::{RefreshBudget, backoff};
 
 /// Whether the newest pair is at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum Durability {
     /// It is, or there is none.
     Durable,
     /// It is being written.
@@ -69,7 +69,7 @@ pub enum Store {
 
 /// Everything a session remembers.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct StateMachine {
     token: Option<Token>,
     renewal: Duration,
     due: Option<Duration>,
@@ -79,9 +79,9 @@ pub struct State {
     in_flight: bool,
     failures: u32,
     error: Option<Error>,
-    store: Store,
+    store: Durability,
     write_failures: u32,
-    budget: Budget,
+    budget: RefreshBudget,
     reactive: bool,
     replaced_rejected: bool,
     no_access: bool,
@@ -91,8 +91,8 @@ pub struct State {
     stopping: bool,
 }
 
-impl State {
-    /// Creates a session that holds nothing and waits for [`Event::Started`].
+impl StateMachine {
+    /// Creates a session that holds nothing and waits for [`Event::LogState`].
     pub fn new() -> Self {
         Self {
             token: None,
@@ -104,9 +104,9 @@ impl State {
             in_flight: false,
             failures: 0,
             error: None,
-            store: Store::Durable,
+            store: Durability::Durable,
             write_failures: 0,
-            budget: Budget::full(),
+            budget: RefreshBudget::full(),
             reactive: false,
             replaced_rejected: false,
             no_access: false,
@@ -125,7 +125,8 @@ impl State {
     /// Says whether a request for a token should wait: one is being asked for, or will be as soon
     /// as the write in progress has ended.
     pub fn is_busy(&self, now: Duration) -> bool {
-        self.in_flight || (self.due.is_some_and(|due| due <= now) && self.store == Store::Writing)
+        self.in_flight
+            || (self.due.is_some_and(|due| due <= now) && self.store == Durability::Writing)
     }
 
     /// Returns when the next attempt is planned.
@@ -143,7 +144,7 @@ impl State {
     }
 
     /// Says whether the newest pair is at rest.
-    pub fn store(&self) -> Store {
+    pub fn store(&self) -> Durability {
         self.store
     }
 
@@ -154,11 +155,11 @@ impl State {
 
     /// Says whether nothing is under way that a stop would lose.
     pub fn is_settled(&self) -> bool {
-        !self.in_flight && self.store != Store::Writing
+        !self.in_flight && self.store != Durability::Writing
     }
 
     /// Says whether a person has logged out.
-    pub fn is_forgotten(&self) -> bool {
+    pub fn is_logged_out(&self) -> bool {
         self.forgotten
     }
 
@@ -184,18 +185,18 @@ impl State {
                 self.in_flight = false;
                 self.issued(token, jitter);
                 if store && !self.forgotten {
-                    self.store = Store::Writing;
+                    self.store = Durability::Writing;
                     actions.push(Action::Store);
                 }
             }
-            Event::Kept => {
+            Event::Unchanged => {
                 self.in_flight = false;
                 self.error = None;
                 self.failures = 0;
                 let at_once = self.changed || self.token.is_none();
                 self.due = Some(if at_once { now } else { self.renewal });
             }
-            Event::Disowned => {
+            Event::AccountChanged => {
                 self.token = None;
                 self.above = None;
             }
@@ -203,39 +204,39 @@ impl State {
                 self.in_flight = false;
                 self.failed(error, wait, now, jitter);
             }
-            Event::Unread => (self.changed, self.asked) = (true, true),
+            Event::CredentialsUnreadable => (self.changed, self.asked) = (true, true),
             Event::Stored => {
-                self.store = Store::Durable;
+                self.store = Durability::Durable;
                 self.write_failures = 0;
             }
-            Event::NotStored => {
+            Event::StoreFailed => {
                 self.write_failures = self.write_failures.saturating_add(1);
                 let again = now + backoff(self.write_failures, jitter);
-                self.store = Store::Failed { times: self.write_failures, again };
+                self.store = Durability::Failed { times: self.write_failures, again };
             }
-            Event::Erased => self.store = Store::Durable,
-            Event::Rejected { generation, proven } => self.rejected(generation, proven, now),
-            Event::Alive { generation } => {
+            Event::Erased => self.store = Durability::Durable,
+            Event::TokenRejected { generation, proven } => self.rejected(generation, proven, now),
+            Event::TokenConfirmed { generation } => {
                 self.no_access &= self.token.is_none_or(|token| token.generation != generation);
             }
-            Event::Look => {}
+            Event::Tick => {}
             Event::Resumed => self.resumed(now, jitter),
-            Event::Needed { generation } => {
+            Event::RenewalRequested { generation } => {
                 if self.failures == 0 && self.holds(generation) {
                     self.due = self.due.map(|due| due.min(now));
                 }
             }
-            Event::Forced => {
+            Event::RefreshRequested => {
                 self.asked = true;
                 self.due = Some(now);
             }
-            Event::Changed => {
+            Event::CredentialsChanged => {
                 self.forgotten = false;
                 self.asked = true;
                 self.changed = true;
                 self.due = Some(now);
             }
-            Event::Forgotten => {
+            Event::LoggedOut => {
                 self.token = None;
                 self.above = None;
                 self.error = None;
@@ -268,7 +269,7 @@ impl State {
         self.failures = 0;
         self.error = None;
         self.above = Some(token.generation);
-        self.renewal = token.renewal(jitter);
+        self.renewal = token.renewal_time(jitter);
         self.token = Some(token).filter(|_| !self.locked);
         // A login that changed while this token was on its way may be another account's.
         if !self.changed {
@@ -279,9 +280,9 @@ impl State {
 
     // A failed refresh never takes away a token that still works.
     fn failed(&mut self, error: Error, wait: Option<Duration>, now: Duration, jitter: Jitter) {
-        let passes = error.may_pass();
+        let passes = error.is_transient();
         // A person who opens a keyring should not wait a minute for the daemon to see it.
-        let most = if error.is_of_store() { STORE_AGAIN } else { Duration::MAX };
+        let most = if error.is_credential_store() { MAX_STORE_BACKOFF } else { Duration::MAX };
         self.error = Some(error);
         if self.changed || self.asked {
             return;
@@ -295,7 +296,7 @@ impl State {
         let Some(token) = self.token.filter(|token| token.generation == generation) else {
             return;
         };
-        let brand_new = self.replaced_rejected && !proven && token.age(now) < BRAND_NEW;
+        let brand_new = self.replaced_rejected && !proven && token.age(now) < MAX_NEW_TOKEN_AGE;
         if self.no_access || brand_new {
             self.no_access = true;
             return;
@@ -305,7 +306,7 @@ impl State {
         if self.in_flight || (self.failures > 0 && self.due.is_some()) {
             return;
         }
-        let due = self.budget.draw(now);
+        let due = self.budget.take(now);
         if now < due {
             self.error = Some(Error::Unavailable {
                 retry_after: due - now,
@@ -318,32 +319,32 @@ impl State {
     // The network of a machine that has just woken up is rarely there yet.
     fn resumed(&mut self, now: Duration, jitter: Jitter) {
         if let Some(token) = self.token.filter(|token| token.is_valid(now)) {
-            let quiet = (now + QUIET + jitter.of(QUIET)).min(token.expiry());
+            let quiet = (now + RESUME_DELAY + jitter.scale(RESUME_DELAY)).min(token.expires_at());
             self.due = self.due.map(|due| due.max(quiet));
         }
     }
 
     fn gate(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if let Store::Failed { again, .. } = self.store
+        if let Durability::Failed { again, .. } = self.store
             && again <= now
             && !self.forgotten
         {
-            self.store = Store::Writing;
+            self.store = Durability::Writing;
             actions.push(Action::Store);
         }
         if self.erase && self.is_settled() {
             self.erase = false;
-            self.store = Store::Writing;
+            self.store = Durability::Writing;
             actions.push(Action::Erase);
         }
         if self.may_fetch(now) {
             self.in_flight = true;
-            actions.push(Action::Fetch(Fetch {
-                above: self.above,
-                asked: std::mem::take(&mut self.asked),
-                changed: std::mem::take(&mut self.changed),
+            actions.push(Action::Fetch(FetchRequest {
+                newer_than: self.above,
+                user_requested: std::mem::take(&mut self.asked),
+                credentials_changed: std::mem::take(&mut self.changed),
                 failures: self.failures,
-                valid: self.valid(now).is_some(),
+                has_valid_token: self.valid(now).is_some(),
             }));
         } else {
             actions.extend(self.wake(now).map(Action::WakeAt));
@@ -353,11 +354,11 @@ impl State {
     fn may_fetch(&self, now: Duration) -> bool {
         let is_due = self.due.is_some_and(|due| due <= now);
         let durable = match self.store {
-            Store::Durable => true,
-            Store::Writing => false,
+            Durability::Durable => true,
+            Durability::Writing => false,
             // The pair at rest is spent either way: going dark would protect nothing, and a changed
             // login is not looked at by spending anything.
-            Store::Failed { .. } => self.changed || self.valid(now).is_none(),
+            Durability::Failed { .. } => self.changed || self.valid(now).is_none(),
         };
         is_due && durable && !self.in_flight && !self.is_shut() && !self.stopping
     }
@@ -365,11 +366,11 @@ impl State {
     /// Returns the next time at which something changes by itself.
     fn wake(&self, now: Duration) -> Option<Duration> {
         let again = match self.store {
-            Store::Failed { again, .. } => Some(again),
-            Store::Durable | Store::Writing => None,
+            Durability::Failed { again, .. } => Some(again),
+            Durability::Durable | Durability::Writing => None,
         };
         let due = self.due().filter(|_| !self.in_flight);
-        let expiry = self.token.map(|token| token.expiry());
+        let expiry = self.token.map(|token| token.expires_at());
         [again, due, expiry].into_iter().flatten().filter(|time| now < *time).min()
     }
 
@@ -382,7 +383,7 @@ impl State {
     }
 }
 
-impl Default for State {
+impl Default for StateMachine {
     fn default() -> Self {
         Self::new()
     }
@@ -390,18 +391,18 @@ impl Default for State {
 
 /// A token that replaced a rejected one and was never accepted is refused from birth only while
 /// it is this young.
-const BRAND_NEW: Duration = Duration::from_secs(5 * 60);
+const MAX_NEW_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// Longest time until a locked or missing credential store is looked at again.
-const STORE_AGAIN: Duration = Duration::from_secs(30);
+const MAX_STORE_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Shortest time between a resume and a renewal that can wait.
-const QUIET: Duration = Duration::from_secs(5);
+const RESUME_DELAY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::Origin;
+    use crate::credentials::CredentialSource;
 
     #[test]
     fn started_asks_at_once_and_once() {
@@ -410,7 +411,7 @@ mod tests {
         assert_eq!(session.at(0, Event::Started { locked: false }), [first()]);
         assert!(session.0.is_busy(secs(0)));
         assert!(!session.0.is_settled());
-        assert_eq!(session.at(1, Event::Look), []);
+        assert_eq!(session.at(1, Event::Tick), []);
     }
 
     #[test]
@@ -433,14 +434,14 @@ mod tests {
 
         assert_eq!(actions, [Action::Store, Action::WakeAt(secs(800))]);
         assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
-        assert_eq!(session.0.store(), Store::Writing);
+        assert_eq!(session.0.store(), Durability::Writing);
         assert!(!session.0.is_settled());
         assert_eq!(session.at(1, Event::Stored), [Action::WakeAt(secs(800))]);
         assert!(session.0.is_settled());
-        assert_eq!(session.at(799, Event::Look), [Action::WakeAt(secs(800))]);
+        assert_eq!(session.at(799, Event::Tick), [Action::WakeAt(secs(800))]);
         assert_eq!(
-            session.at(800, Event::Look),
-            [Action::Fetch(Fetch { above: Some(1), valid: true, ..plain() })]
+            session.at(800, Event::Tick),
+            [Action::Fetch(FetchRequest { newer_than: Some(1), has_valid_token: true, ..plain() })]
         );
     }
 
@@ -452,7 +453,7 @@ mod tests {
         let actions = session.at(0, Event::Issued { token: token(7, 0, 1_000), store: false });
 
         assert_eq!(actions, [Action::WakeAt(secs(800))]);
-        assert_eq!(session.0.store(), Store::Durable);
+        assert_eq!(session.0.store(), Durability::Durable);
         assert!(session.0.is_settled());
     }
 
@@ -461,15 +462,15 @@ mod tests {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
         session.at(0, passing(None));
-        session.at(1, Event::Look);
+        session.at(1, Event::Tick);
 
         session.at(1, issued(1, 1, 1_000));
         session.at(1, Event::Stored);
 
         assert_eq!(session.0.error(), None);
         assert_eq!(
-            session.at(900, Event::Look),
-            [Action::Fetch(Fetch { above: Some(1), valid: true, ..plain() })]
+            session.at(900, Event::Tick),
+            [Action::Fetch(FetchRequest { newer_than: Some(1), has_valid_token: true, ..plain() })]
         );
     }
 
@@ -477,15 +478,19 @@ mod tests {
     fn issued_after_forget_is_dropped() {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
-        assert_eq!(session.at(0, Event::Forgotten), []);
+        assert_eq!(session.at(0, Event::LoggedOut), []);
 
         assert_eq!(session.at(0, issued(1, 0, 1_000)), [Action::Erase]);
 
         assert_eq!(session.0.token(), None);
         assert_eq!(session.at(1, Event::Erased), []);
         assert_eq!(
-            session.at(1, Event::Changed),
-            [Action::Fetch(Fetch { asked: true, changed: true, ..plain() })]
+            session.at(1, Event::CredentialsChanged),
+            [Action::Fetch(FetchRequest {
+                user_requested: true,
+                credentials_changed: true,
+                ..plain()
+            })]
         );
     }
 
@@ -505,47 +510,59 @@ mod tests {
     #[test]
     fn a_login_of_the_same_account_keeps_the_token_and_opens_latches() {
         let mut session = holding(1_000);
-        session.at(1, Event::Changed);
+        session.at(1, Event::CredentialsChanged);
 
-        assert_eq!(session.at(2, Event::Kept), [Action::WakeAt(secs(800))]);
+        assert_eq!(session.at(2, Event::Unchanged), [Action::WakeAt(secs(800))]);
 
         assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
         session.at(800, Event::Failed { error: refused(), wait: None });
-        session.at(801, Event::Changed);
-        assert_eq!(session.at(801, Event::Kept), [first_above(1, true)]);
+        session.at(801, Event::CredentialsChanged);
+        assert_eq!(session.at(801, Event::Unchanged), [first_above(1, true)]);
         assert_eq!(session.0.error(), None);
     }
 
     #[test]
     fn a_token_that_died_while_the_login_was_compared_is_replaced() {
         let mut session = holding(1_000);
-        session.at(1, Event::Changed);
+        session.at(1, Event::CredentialsChanged);
         session.at(1, rejected(1));
 
-        assert_eq!(session.at(2, Event::Kept), [first_above(1, false)]);
+        assert_eq!(session.at(2, Event::Unchanged), [first_above(1, false)]);
     }
 
     #[test]
     fn a_login_that_changed_again_is_read_again() {
         let mut session = holding(1_000);
-        session.at(1, Event::Changed);
-        session.at(1, Event::Changed);
+        session.at(1, Event::CredentialsChanged);
+        session.at(1, Event::CredentialsChanged);
 
-        let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 0 };
-        assert_eq!(session.at(2, Event::Kept), [Action::Fetch(again)]);
+        let again = FetchRequest {
+            user_requested: true,
+            credentials_changed: true,
+            newer_than: Some(1),
+            has_valid_token: true,
+            failures: 0,
+        };
+        assert_eq!(session.at(2, Event::Unchanged), [Action::Fetch(again)]);
     }
 
     #[test]
     fn a_login_that_changed_during_an_attempt_is_tried_after_its_success() {
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
-        session.at(800, Event::Changed);
+        session.at(800, Event::Tick);
+        session.at(800, Event::CredentialsChanged);
 
         session.at(801, issued(2, 801, 1_000));
 
-        let again = Fetch { asked: true, changed: true, above: Some(2), valid: true, failures: 0 };
+        let again = FetchRequest {
+            user_requested: true,
+            credentials_changed: true,
+            newer_than: Some(2),
+            has_valid_token: true,
+            failures: 0,
+        };
         assert_eq!(session.at(801, Event::Stored), [Action::Fetch(again)]);
     }
 
@@ -554,42 +571,57 @@ mod tests {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 1_000));
-        session.at(0, Event::NotStored);
+        session.at(0, Event::StoreFailed);
 
-        let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 0 };
-        assert_eq!(session.at(0, Event::Changed), [Action::Fetch(again)]);
+        let again = FetchRequest {
+            user_requested: true,
+            credentials_changed: true,
+            newer_than: Some(1),
+            has_valid_token: true,
+            failures: 0,
+        };
+        assert_eq!(session.at(0, Event::CredentialsChanged), [Action::Fetch(again)]);
     }
 
     #[test]
     fn a_changed_login_that_cannot_be_read_is_looked_at_again_and_nothing_is_spent_meanwhile() {
         let mut session = holding(1_000);
-        session.at(1, Event::Changed);
+        session.at(1, Event::CredentialsChanged);
         let error = Error::CredentialsUnavailable { retry_after: secs(0), cause: None };
 
         session.at(1, Event::Failed { error: error.clone(), wait: None });
-        session.at(1, Event::Unread);
+        session.at(1, Event::CredentialsUnreadable);
 
         assert_eq!((session.0.token(), session.0.error()), (Some(token(1, 0, 1_000)), Some(error)));
-        let again = Fetch { asked: true, changed: true, above: Some(1), valid: true, failures: 1 };
-        assert_eq!(session.at(2, Event::Look), [Action::Fetch(again)]);
+        let again = FetchRequest {
+            user_requested: true,
+            credentials_changed: true,
+            newer_than: Some(1),
+            has_valid_token: true,
+            failures: 1,
+        };
+        assert_eq!(session.at(2, Event::Tick), [Action::Fetch(again)]);
     }
 
     #[test]
     fn another_accounts_token_is_withdrawn() {
         let mut session = holding(1_000);
-        session.at(1, Event::Changed);
+        session.at(1, Event::CredentialsChanged);
 
-        assert_eq!(session.at(2, Event::Disowned), []);
+        assert_eq!(session.at(2, Event::AccountChanged), []);
         session.at(2, passing(None));
 
         assert_eq!(session.0.token(), None);
-        assert_eq!(session.at(3, Event::Look), [Action::Fetch(Fetch { failures: 1, ..plain() })]);
+        assert_eq!(
+            session.at(3, Event::Tick),
+            [Action::Fetch(FetchRequest { failures: 1, ..plain() })]
+        );
     }
 
     #[test]
     fn a_failed_refresh_keeps_a_token_that_still_works() {
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
 
         assert_eq!(session.at(800, passing(None)), [Action::WakeAt(secs(801))]);
 
@@ -611,8 +643,8 @@ mod tests {
             waits.push(due - now);
             now = due;
             assert_eq!(
-                session.at(now, Event::Look),
-                [Action::Fetch(Fetch { failures, ..plain() })]
+                session.at(now, Event::Tick),
+                [Action::Fetch(FetchRequest { failures, ..plain() })]
             );
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
@@ -625,33 +657,42 @@ mod tests {
 
         assert_eq!(session.at(0, passing(Some(secs(900)))), [Action::WakeAt(secs(900))]);
 
-        session.at(900, Event::Look);
+        session.at(900, Event::Tick);
         assert_eq!(session.at(900, passing(Some(secs(1)))), [Action::WakeAt(secs(902))]);
     }
 
     #[test]
     fn a_person_is_needed_and_nothing_is_planned() {
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
 
         let actions = session.at(800, Event::Failed { error: refused(), wait: Some(secs(1)) });
 
         assert_eq!(actions, [Action::WakeAt(secs(1_000))], "only the expiry is looked at");
         assert_eq!(session.0.token(), Some(token(1, 0, 1_000)));
-        assert_eq!(session.at(1_000, Event::Look), []);
+        assert_eq!(session.at(1_000, Event::Tick), []);
         assert_eq!(session.0.error(), Some(refused()));
     }
 
     #[test]
     fn a_failure_is_tried_again_at_once_if_the_login_changed_meanwhile() {
-        for (event, changed) in [(Event::Changed, true), (Event::Forced, false)] {
+        for (event, changed) in
+            [(Event::CredentialsChanged, true), (Event::RefreshRequested, false)]
+        {
             let mut session = Session::new();
             session.at(0, Event::Started { locked: false });
             assert_eq!(session.at(1, event), []);
 
             let actions = session.at(2, Event::Failed { error: refused(), wait: None });
 
-            assert_eq!(actions, [Action::Fetch(Fetch { asked: true, changed, ..plain() })]);
+            assert_eq!(
+                actions,
+                [Action::Fetch(FetchRequest {
+                    user_requested: true,
+                    credentials_changed: changed,
+                    ..plain()
+                })]
+            );
             let again = session.at(3, Event::Failed { error: refused(), wait: None });
             assert_eq!(again, [], "the second failure counts");
         }
@@ -663,9 +704,9 @@ mod tests {
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 100));
 
-        assert_eq!(session.at(80, Event::Look), [Action::WakeAt(secs(100))]);
+        assert_eq!(session.at(80, Event::Tick), [Action::WakeAt(secs(100))]);
         assert!(session.0.is_busy(secs(80)), "a request waits for the write");
-        assert_eq!(session.at(100, Event::Look), []);
+        assert_eq!(session.at(100, Event::Tick), []);
         assert_eq!(session.at(110, Event::Stored), [first_above(1, false)]);
     }
 
@@ -675,17 +716,17 @@ mod tests {
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 100));
 
-        assert_eq!(session.at(0, Event::NotStored), [Action::WakeAt(secs(1))]);
+        assert_eq!(session.at(0, Event::StoreFailed), [Action::WakeAt(secs(1))]);
         assert!(session.0.is_settled());
-        assert_eq!(session.0.store(), Store::Failed { times: 1, again: secs(1) });
-        assert_eq!(session.at(1, Event::Look), [Action::Store, Action::WakeAt(secs(80))]);
-        assert_eq!(session.at(1, Event::NotStored), [Action::WakeAt(secs(3))]);
-        assert_eq!(session.at(82, Event::Look), [Action::Store, Action::WakeAt(secs(100))]);
-        assert_eq!(session.at(82, Event::NotStored), [Action::WakeAt(secs(86))]);
+        assert_eq!(session.0.store(), Durability::Failed { times: 1, again: secs(1) });
+        assert_eq!(session.at(1, Event::Tick), [Action::Store, Action::WakeAt(secs(80))]);
+        assert_eq!(session.at(1, Event::StoreFailed), [Action::WakeAt(secs(3))]);
+        assert_eq!(session.at(82, Event::Tick), [Action::Store, Action::WakeAt(secs(100))]);
+        assert_eq!(session.at(82, Event::StoreFailed), [Action::WakeAt(secs(86))]);
         assert!(!session.0.is_busy(secs(82)));
-        assert_eq!(session.at(86, Event::Look), [Action::Store, Action::WakeAt(secs(100))]);
+        assert_eq!(session.at(86, Event::Tick), [Action::Store, Action::WakeAt(secs(100))]);
         assert_eq!(session.at(86, Event::Stored), [first_above(1, true)]);
-        assert_eq!(session.0.store(), Store::Durable);
+        assert_eq!(session.0.store(), Durability::Durable);
     }
 
     #[test]
@@ -693,18 +734,18 @@ mod tests {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 100));
-        session.at(99, Event::NotStored);
+        session.at(99, Event::StoreFailed);
         session.at(99, Event::Locked);
         session.at(99, Event::Unlocked);
 
         let mut expired = Session::new();
         expired.at(0, Event::Started { locked: false });
         expired.at(0, issued(1, 0, 100));
-        expired.at(99, Event::NotStored);
-        let actions = expired.at(100, Event::Look);
+        expired.at(99, Event::StoreFailed);
+        let actions = expired.at(100, Event::Tick);
 
         assert_eq!(actions, [Action::Store]);
-        assert_eq!(expired.at(101, Event::NotStored), [first_above(1, false)]);
+        assert_eq!(expired.at(101, Event::StoreFailed), [first_above(1, false)]);
     }
 
     #[test]
@@ -712,13 +753,13 @@ mod tests {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 1_000));
-        session.at(0, Event::NotStored);
-        session.at(1, Event::Look);
+        session.at(0, Event::StoreFailed);
+        session.at(1, Event::Tick);
         session.at(1, Event::Stored);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
         session.at(800, issued(2, 800, 1_000));
 
-        assert_eq!(session.at(800, Event::NotStored), [Action::WakeAt(secs(801))]);
+        assert_eq!(session.at(800, Event::StoreFailed), [Action::WakeAt(secs(801))]);
     }
 
     #[test]
@@ -745,7 +786,7 @@ mod tests {
     #[test]
     fn rejections_draw_on_a_budget() {
         let mut session = holding(1_000_000);
-        let revoked = |generation| Event::Rejected { generation, proven: true };
+        let revoked = |generation| Event::TokenRejected { generation, proven: true };
         for generation in 1..=3 {
             let actions = session.at(generation, revoked(generation));
             assert_eq!(actions, [first_above(generation, false)]);
@@ -757,20 +798,20 @@ mod tests {
 
         assert_eq!(session.0.error().unwrap().retry_after(), Some(secs(297)));
         assert!(!session.0.is_busy(secs(4)));
-        assert_eq!(session.at(301, Event::Look), [first_above(4, false)]);
+        assert_eq!(session.at(301, Event::Tick), [first_above(4, false)]);
     }
 
     #[test]
     fn a_rejection_during_an_attempt_or_a_back_off_starts_nothing() {
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
         assert_eq!(session.at(801, rejected(1)), []);
         assert_eq!(session.0.token(), None);
 
         assert_eq!(session.at(801, passing(Some(secs(30)))), [Action::WakeAt(secs(831))]);
 
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
         session.at(800, passing(Some(secs(30))));
         assert_eq!(session.at(801, rejected(1)), [Action::WakeAt(secs(830))]);
         assert_eq!(session.0.token(), None);
@@ -779,10 +820,10 @@ mod tests {
     #[test]
     fn a_rejection_after_a_failure_that_planned_nothing_asks_again() {
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
         session.at(800, Event::Failed { error: refused(), wait: None });
 
-        let fetch = Fetch { above: Some(1), failures: 1, ..plain() };
+        let fetch = FetchRequest { newer_than: Some(1), failures: 1, ..plain() };
         assert_eq!(session.at(801, rejected(1)), [Action::Fetch(fetch)]);
     }
 
@@ -801,7 +842,7 @@ mod tests {
     #[test]
     fn a_token_that_worked_or_is_older_was_revoked() {
         let mut session = replaced();
-        let proven = Event::Rejected { generation: 2, proven: true };
+        let proven = Event::TokenRejected { generation: 2, proven: true };
         assert_eq!(session.at(2, proven), [first_above(2, false)]);
         assert!(!session.0.lacks_access());
 
@@ -814,7 +855,7 @@ mod tests {
         session.at(1, rejected(1));
         session.at(1, issued(2, 1, 1_000));
         session.at(1, Event::Stored);
-        session.at(801, Event::Look);
+        session.at(801, Event::Tick);
         session.at(801, issued(3, 801, 1_000));
         session.at(801, Event::Stored);
         assert_eq!(session.at(802, rejected(3)), [first_above(3, false)]);
@@ -825,9 +866,9 @@ mod tests {
         let mut session = replaced();
         session.at(2, rejected(2));
 
-        session.at(3, Event::Alive { generation: 1 });
+        session.at(3, Event::TokenConfirmed { generation: 1 });
         assert!(session.0.lacks_access());
-        session.at(3, Event::Alive { generation: 2 });
+        session.at(3, Event::TokenConfirmed { generation: 2 });
         assert!(!session.0.lacks_access());
     }
 
@@ -835,7 +876,7 @@ mod tests {
     fn a_new_token_starts_without_the_latch() {
         let mut session = replaced();
         session.at(2, rejected(2));
-        session.at(801, Event::Look);
+        session.at(801, Event::Tick);
 
         session.at(801, issued(3, 801, 1_000));
 
@@ -846,12 +887,12 @@ mod tests {
     fn a_due_renewal_waits_a_little_after_a_resume() {
         let mut session = holding(1_000);
         assert_eq!(session.at(810, Event::Resumed), [Action::WakeAt(secs(815))]);
-        assert_eq!(session.at(815, Event::Look), [first_above(1, true)]);
+        assert_eq!(session.at(815, Event::Tick), [first_above(1, true)]);
 
         let mut session = holding(1_000);
         assert_eq!(session.at(100, Event::Resumed), [Action::WakeAt(secs(800))]);
         assert_eq!(session.at(998, Event::Resumed), [Action::WakeAt(secs(1_000))]);
-        assert_eq!(session.at(1_000, Event::Look), [first_above(1, false)]);
+        assert_eq!(session.at(1_000, Event::Tick), [first_above(1, false)]);
     }
 
     #[test]
@@ -873,51 +914,62 @@ mod tests {
     #[test]
     fn a_body_that_cannot_be_sent_twice_brings_the_renewal_forward() {
         let mut session = holding(1_000);
-        assert_eq!(session.at(10, Event::Needed { generation: 2 }), [Action::WakeAt(secs(800))]);
-        assert_eq!(session.at(10, Event::Needed { generation: 1 }), [first_above(1, true)]);
+        assert_eq!(
+            session.at(10, Event::RenewalRequested { generation: 2 }),
+            [Action::WakeAt(secs(800))]
+        );
+        assert_eq!(
+            session.at(10, Event::RenewalRequested { generation: 1 }),
+            [first_above(1, true)]
+        );
 
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
+        session.at(800, Event::Tick);
         session.at(800, passing(Some(secs(60))));
-        let needed = Event::Needed { generation: 1 };
+        let needed = Event::RenewalRequested { generation: 1 };
         assert_eq!(session.at(810, needed), [Action::WakeAt(secs(860))], "a back-off is kept");
     }
 
     #[test]
     fn forced_asks_at_once_whatever_was_planned() {
         let mut session = holding(1_000);
-        let fetch = Fetch { above: Some(1), asked: true, valid: true, ..plain() };
-        assert_eq!(session.at(10, Event::Forced), [Action::Fetch(fetch)]);
+        let fetch = FetchRequest {
+            newer_than: Some(1),
+            user_requested: true,
+            has_valid_token: true,
+            ..plain()
+        };
+        assert_eq!(session.at(10, Event::RefreshRequested), [Action::Fetch(fetch)]);
 
         session.at(11, issued(2, 11, 1_000));
         session.at(11, Event::Stored);
-        assert_eq!(session.at(811, Event::Look), [first_above(2, true)], "asked only once");
+        assert_eq!(session.at(811, Event::Tick), [first_above(2, true)], "asked only once");
     }
 
     #[test]
     fn forced_during_an_attempt_is_answered_by_its_success() {
         let mut session = holding(1_000);
-        session.at(800, Event::Look);
-        session.at(800, Event::Forced);
+        session.at(800, Event::Tick);
+        session.at(800, Event::RefreshRequested);
 
         session.at(800, issued(2, 800, 1_000));
 
         assert_eq!(session.at(800, Event::Stored), [Action::WakeAt(secs(1_600))]);
-        assert_eq!(session.at(1_600, Event::Look), [first_above(2, true)]);
+        assert_eq!(session.at(1_600, Event::Tick), [first_above(2, true)]);
     }
 
     #[test]
     fn forgotten_holds_nothing_and_is_erased_when_nothing_is_in_flight() {
         let mut session = holding(1_000);
 
-        assert_eq!(session.at(1, Event::Forgotten), [Action::Erase]);
+        assert_eq!(session.at(1, Event::LoggedOut), [Action::Erase]);
 
         assert_eq!(session.0.token(), None);
-        assert!(session.0.is_forgotten() && session.0.is_shut());
+        assert!(session.0.is_logged_out() && session.0.is_shut());
         assert_eq!(session.0.error(), Some(Error::NotLoggedIn(None)));
         assert_eq!(session.0.due(), None);
-        assert_eq!(session.at(1, Event::Changed), [], "not before it is erased");
-        let fetch = Fetch { asked: true, changed: true, ..plain() };
+        assert_eq!(session.at(1, Event::CredentialsChanged), [], "not before it is erased");
+        let fetch = FetchRequest { user_requested: true, credentials_changed: true, ..plain() };
         assert_eq!(session.at(2, Event::Erased), [Action::Fetch(fetch)]);
     }
 
@@ -926,20 +978,20 @@ mod tests {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 1_000));
-        session.at(0, Event::NotStored);
+        session.at(0, Event::StoreFailed);
 
-        assert_eq!(session.at(5, Event::Forgotten), [Action::Erase]);
+        assert_eq!(session.at(5, Event::LoggedOut), [Action::Erase]);
         assert_eq!(session.at(5, Event::Erased), []);
-        assert_eq!(session.at(9, Event::Look), []);
+        assert_eq!(session.at(9, Event::Tick), []);
     }
 
     #[test]
     fn forced_after_forget_asks_nothing() {
         let mut session = holding(1_000);
-        session.at(1, Event::Forgotten);
+        session.at(1, Event::LoggedOut);
         session.at(1, Event::Erased);
 
-        assert_eq!(session.at(2, Event::Forced), []);
+        assert_eq!(session.at(2, Event::RefreshRequested), []);
         assert!(!session.0.is_busy(secs(2)));
     }
 
@@ -950,8 +1002,8 @@ mod tests {
         assert_eq!(session.at(1, Event::Locked), []);
 
         assert_eq!(session.0.token(), None);
-        assert!(session.0.is_shut() && !session.0.is_forgotten());
-        assert_eq!(session.at(900, Event::Look), []);
+        assert!(session.0.is_shut() && !session.0.is_logged_out());
+        assert_eq!(session.at(900, Event::Tick), []);
         assert_eq!(session.0.error(), Some(Error::Locked));
         assert_eq!(session.at(901, Event::Unlocked), [first()]);
     }
@@ -961,19 +1013,19 @@ mod tests {
         let mut session = Session::new();
         session.at(0, Event::Started { locked: false });
         session.at(0, issued(1, 0, 1_000));
-        session.at(0, Event::NotStored);
+        session.at(0, Event::StoreFailed);
 
         assert_eq!(session.at(0, Event::Stopping), [Action::WakeAt(secs(1))]);
 
-        assert_eq!(session.at(1, Event::Look), [Action::Store, Action::WakeAt(secs(1_000))]);
+        assert_eq!(session.at(1, Event::Tick), [Action::Store, Action::WakeAt(secs(1_000))]);
         session.at(1, Event::Stored);
-        assert_eq!(session.at(900, Event::Look), [Action::WakeAt(secs(1_000))]);
+        assert_eq!(session.at(900, Event::Tick), [Action::WakeAt(secs(1_000))]);
         assert_eq!(session.0.due(), None);
     }
 
     #[test]
     fn a_fresh_session_holds_nothing() {
-        let state = State::default();
+        let state = StateMachine::default();
 
         assert!(state.is_settled() && !state.is_shut() && !state.lacks_access());
         assert_eq!((state.token(), state.due(), state.error()), (None, None, None));
@@ -981,11 +1033,11 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct Session(State);
+    struct Session(StateMachine);
 
     impl Session {
         fn new() -> Self {
-            Self(State::new())
+            Self(StateMachine::new())
         }
 
         fn at(&mut self, now: u64, event: Event) -> Vec<Action> {
@@ -1012,11 +1064,17 @@ mod tests {
     }
 
     fn refused() -> Error {
-        Error::Refused(Origin::Keychain)
+        Error::Refused(CredentialSource::Keychain)
     }
 
-    fn plain() -> Fetch {
-        Fetch { above: None, asked: false, changed: false, failures: 0, valid: false }
+    fn plain() -> FetchRequest {
+        FetchRequest {
+            newer_than: None,
+            user_requested: false,
+            credentials_changed: false,
+            failures: 0,
+            has_valid_token: false,
+        }
     }
 
     fn first() -> Action {
@@ -1024,7 +1082,11 @@ mod tests {
     }
 
     fn first_above(generation: u64, valid: bool) -> Action {
-        Action::Fetch(Fetch { above: Some(generation), valid, ..plain() })
+        Action::Fetch(FetchRequest {
+            newer_than: Some(generation),
+            has_valid_token: valid,
+            ..plain()
+        })
     }
 
     fn issued(generation: u64, now: u64, lasts: u64) -> Event {
@@ -1032,7 +1094,7 @@ mod tests {
     }
 
     fn rejected(generation: u64) -> Event {
-        Event::Rejected { generation, proven: false }
+        Event::TokenRejected { generation, proven: false }
     }
 
     fn passing(wait: Option<Duration>) -> Event {
@@ -1041,7 +1103,7 @@ mod tests {
     }
 
     fn token(generation: u64, now: u64, lasts: u64) -> Token {
-        Token { generation, seen: secs(now), age: Duration::ZERO, lasts: secs(lasts) }
+        Token { generation, seen: secs(now), age: Duration::ZERO, lifetime: secs(lasts) }
     }
 
     fn secs(seconds: u64) -> Duration {

@@ -11,13 +11,13 @@ use crate::secret::Secret;
 
 /// A code, or why there is none now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(super) enum TotpCode {
     /// The account has no second factor that we know of.
     None,
     /// One that was typed.
     Typed(Secret),
     /// One made for this step.
-    Made {
+    Generated {
         /// The digits.
         code: Secret,
         /// Number of the step since 1970.
@@ -26,12 +26,12 @@ pub(super) enum Code {
     /// The code of this step has been offered already.
     Wait(Duration),
     /// The shared secret is not base32.
-    Unreadable,
+    Invalid,
 }
 
-impl Code {
+impl TotpCode {
     /// Returns what answers for `factor` at `now`, when `last` is the newest step offered so far.
-    pub(super) fn of(factor: Option<&SecondFactor>, last: u64, now: SystemTime) -> Self {
+    pub(super) fn new(factor: Option<&SecondFactor>, last: u64, now: SystemTime) -> Self {
         let shared = match factor {
             None => return Self::None,
             Some(SecondFactor::Code(code)) => return Self::Typed(code.clone()),
@@ -47,7 +47,7 @@ impl Code {
         let plain = Secret::new(plain);
         let secret = match totp_rs::Secret::try_from_base32(plain.expose()) {
             Ok(secret) if !plain.is_empty() => secret,
-            Ok(_) | Err(_) => return Self::Unreadable,
+            Ok(_) | Err(_) => return Self::Invalid,
         };
         let millis = wall_millis(now);
         let step = millis / STEP_MILLIS;
@@ -56,14 +56,14 @@ impl Code {
             return Self::Wait(Duration::from_millis(STEP_MILLIS - millis % STEP_MILLIS));
         }
         let totp = totp_rs::Builder::new().with_secret(secret).build_noncompliant();
-        Self::Made { code: Secret::new(totp.generate(millis / 1_000).to_string()), step }
+        Self::Generated { code: Secret::new(totp.generate(millis / 1_000).to_string()), step }
     }
 
     /// Returns the digits to offer.
     pub(super) fn digits(&self) -> Option<&Secret> {
         match self {
-            Self::Typed(code) | Self::Made { code, .. } => Some(code),
-            Self::None | Self::Wait(_) | Self::Unreadable => None,
+            Self::Typed(code) | Self::Generated { code, .. } => Some(code),
+            Self::None | Self::Wait(_) | Self::Invalid => None,
         }
     }
 }
@@ -84,7 +84,11 @@ mod tests {
             "GEZDGNBV-GY3TQOJQ-GEZDGNBV-GY3TQOJQ====",
         ] {
             let code = shared(secret, 0, 59_000);
-            assert_eq!(code, Code::Made { code: Secret::new("287082"), step: 1 }, "{secret}");
+            assert_eq!(
+                code,
+                TotpCode::Generated { code: Secret::new("287082"), step: 1 },
+                "{secret}"
+            );
         }
         assert_eq!(
             shared("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", 0, 1_111_111_109_000)
@@ -99,21 +103,21 @@ mod tests {
     fn a_step_is_offered_once() {
         let secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-        assert_eq!(shared(secret, 1, 59_000), Code::Wait(Duration::from_secs(1)));
-        assert!(matches!(shared(secret, 1, 60_000), Code::Made { step: 2, .. }));
-        assert!(matches!(shared(secret, 9, 60_000), Code::Made { step: 2, .. }));
+        assert_eq!(shared(secret, 1, 59_000), TotpCode::Wait(Duration::from_secs(1)));
+        assert!(matches!(shared(secret, 1, 60_000), TotpCode::Generated { step: 2, .. }));
+        assert!(matches!(shared(secret, 9, 60_000), TotpCode::Generated { step: 2, .. }));
     }
 
     #[test]
     fn what_is_not_base32_makes_no_code() {
         for secret in ["", " ", "not base 32!", "189"] {
-            assert_eq!(shared(secret, 0, 59_000), Code::Unreadable, "{secret:?}");
+            assert_eq!(shared(secret, 0, 59_000), TotpCode::Invalid, "{secret:?}");
         }
-        assert_eq!(Code::of(None, 0, SystemTime::UNIX_EPOCH).digits(), None);
+        assert_eq!(TotpCode::new(None, 0, SystemTime::UNIX_EPOCH).digits(), None);
     }
 
-    fn shared(secret: &str, last: u64, millis: u64) -> Code {
+    fn shared(secret: &str, last: u64, millis: u64) -> TotpCode {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
-        Code::of(Some(&SecondFactor::Shared(Secret::new(secret))), last, now)
+        TotpCode::new(Some(&SecondFactor::Shared(Secret::new(secret))), last, now)
     }
 }

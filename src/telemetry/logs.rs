@@ -10,21 +10,21 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-use super::human::Human;
-use super::writer::Writer;
+use super::format::HumanFormat;
+use super::nonblocking::NonBlockingWriter;
 
 /// The log of this process. Dropping it waits for its last lines.
 #[derive(Debug)]
-pub struct Log(&'static Started);
+pub struct LogGuard(&'static LogState);
 
 #[derive(Debug)]
-struct Started {
-    writer: Writer,
+struct LogState {
+    writer: NonBlockingWriter,
     level: reload::Handle<Targets, Registry>,
 }
 
 /// There is one log per process, as `tracing` has it.
-static STARTED: OnceLock<Started> = OnceLock::new();
+static LOG_STATE: OnceLock<LogState> = OnceLock::new();
 
 /// Why the log could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +45,11 @@ pub enum Error {
 
 /// A level that was understood.
 #[derive(Debug)]
-pub struct Level(Targets);
+pub struct LogFilter(Targets);
 
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum LineFormat {
     /// For eyes.
     Human,
     /// For programs: one JSON object a line.
@@ -58,9 +58,9 @@ pub enum Shape {
     Journald,
 }
 
-impl Shape {
+impl LineFormat {
     /// Returns what suits the place that standard error goes to.
-    pub fn suitable() -> Self {
+    pub fn detect() -> Self {
         match (std::env::var_os("JOURNAL_STREAM"), stderr().is_terminal()) {
             (Some(_), _) => Self::Journald,
             (None, true) => Self::Human,
@@ -73,28 +73,28 @@ impl Shape {
 ///
 /// # Errors
 ///
-/// [`Error::Level`] when `level` cannot be understood, [`Error::Thread`].
-pub fn start(level: &str, shape: Shape, colour: bool) -> Result<Log, Error> {
-    let Level(filter) = Level::read(level)?;
-    if let Some(log) = STARTED.get() {
-        return Ok(Log(log));
+/// [`Error::LogFilter`] when `level` cannot be understood, [`Error::Thread`].
+pub fn start(level: &str, shape: LineFormat, colour: bool) -> Result<LogGuard, Error> {
+    let LogFilter(filter) = LogFilter::parse(level)?;
+    if let Some(log) = LOG_STATE.get() {
+        return Ok(LogGuard(log));
     }
-    let writer = Writer::start(stderr()).map_err(Error::Thread)?;
+    let writer = NonBlockingWriter::start(stderr()).map_err(Error::Thread)?;
     let (filter, level) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer.clone());
     let lines = match shape {
-        Shape::Json => lines.json().flatten_event(true).with_target(false).boxed(),
-        Shape::Journald => lines.event_format(Human::Journal).boxed(),
-        Shape::Human => lines.event_format(Human::Terminal { colour }).boxed(),
+        LineFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+        LineFormat::Journald => lines.event_format(HumanFormat::Journal).boxed(),
+        LineFormat::Human => lines.event_format(HumanFormat::Terminal { colour }).boxed(),
     };
     // An error means that somebody else, such as a test, has started a log.
     let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    Ok(Log(STARTED.get_or_init(|| Started { writer, level })))
+    Ok(LogGuard(LOG_STATE.get_or_init(|| LogState { writer, level })))
 }
 
 /// Changes what is logged from now on.
-pub fn set_level(Level(filter): Level) {
-    if let Some(started) = STARTED.get() {
+pub fn set_level(LogFilter(filter): LogFilter) {
+    if let Some(started) = LOG_STATE.get() {
         // An error means that somebody else has started the log: it is theirs to change.
         let _ = started.level.reload(filter);
     }
@@ -102,22 +102,22 @@ pub fn set_level(Level(filter): Level) {
 
 /// Returns how many lines were lost because nobody read them.
 pub fn dropped() -> u64 {
-    STARTED.get().map_or(0, |started| started.writer.dropped())
+    LOG_STATE.get().map_or(0, |started| started.writer.dropped())
 }
 
-impl Drop for Log {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.0.writer.flush();
     }
 }
 
-impl Level {
+impl LogFilter {
     /// Reads a level or directives. A bare level speaks of us alone.
     ///
     /// # Errors
     ///
-    /// [`Error::Level`].
-    pub fn read(level: &str) -> Result<Self, Error> {
+    /// [`Error::LogFilter`].
+    pub fn parse(level: &str) -> Result<Self, Error> {
         let is_bare = level.bytes().all(|byte| byte.is_ascii_alphabetic());
         let directives = match is_bare {
             true => format!("warn,nexudus_proxy={level},nexudus_simulator={level}"),
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn a_bare_level_and_directives_are_understood_and_nonsense_is_not() {
         for level in ["info", "debug", "info,nexudus_proxy::session=trace"] {
-            assert!(Level::read(level).is_ok(), "{level}");
+            assert!(LogFilter::parse(level).is_ok(), "{level}");
         }
-        assert!(Level::read("nexudus_proxy=loud").is_err());
+        assert!(LogFilter::parse("nexudus_proxy=loud").is_err());
     }
 }

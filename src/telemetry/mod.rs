@@ -4,23 +4,27 @@
 //! client code trace_id generation attempt retry_in address origin signal in_flight error cause
 //! failed count limit`. `path` is without its query.
 
-mod access;
-mod feed;
-mod human;
+mod access_log;
+mod broadcast;
+mod format;
 mod logs;
-mod outage;
+mod metrics;
+mod nonblocking;
 mod repeats;
-mod spent;
-mod tally;
-mod trace;
+mod timing;
+mod traceparent;
 mod truncate;
-mod writer;
+mod upstream_errors;
 
-pub use self::access::{Access, Noted, Process, Record, TARGET as ACCESS, Who};
-pub use self::feed::{Feed, Listener, News, Request};
-pub use self::logs::{Error, Level, Log, Shape, dropped, set_level, start};
-pub use self::outage::Outage;
+pub use self::access_log::{
+    ACCESS_TARGET as ACCESS, AccessEntry, PeerInfo, Process, ResponseInfo, Telemetry,
+};
+pub use self::broadcast::{BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord};
+pub use self::logs::{Error, LineFormat, LogFilter, LogGuard, dropped, set_level, start};
+pub use self::metrics::{
+    BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
+};
 pub use self::repeats::Repeats;
-pub use self::spent::{PARTS, Part, Spent};
-pub use self::tally::{BOUNDS, CLASSES, KINDS, Open, Tally, Took};
+pub use self::timing::{RequestTiming, STAGES, Stage};
 pub use self::truncate::{escape_truncated, truncate};
+pub use self::upstream_errors::UpstreamErrors;

@@ -12,41 +12,41 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub struct Repeats<K> {
     period: Duration,
-    counts: Mutex<Counts<K>>,
+    counts: Mutex<RepeatCounts<K>>,
     /// Told when there is something to report in the end.
-    begun: Notify,
+    period_started: Notify,
 }
 
 #[derive(Debug)]
-struct Counts<K> {
+struct RepeatCounts<K> {
     /// Repeats since the last line, by key.
-    known: BTreeMap<K, u64>,
+    by_key: BTreeMap<K, u64>,
     /// Events that found no room for their key.
-    beyond: u64,
+    overflow: u64,
 }
 
 impl<K: Ord + Clone> Repeats<K> {
     /// Lets one event of a kind be logged in each `period`.
     pub fn new(period: Duration) -> Self {
-        let counts = Mutex::new(Counts { known: BTreeMap::new(), beyond: 0 });
-        Self { period, counts, begun: Notify::new() }
+        let counts = Mutex::new(RepeatCounts { by_key: BTreeMap::new(), overflow: 0 });
+        Self { period, counts, period_started: Notify::new() }
     }
 
     /// Counts an event, and says whether it is to be logged by itself.
     pub fn is_first(&self, key: K) -> bool {
         let mut counts = self.counts();
-        if let Some(count) = counts.known.get_mut(&key) {
+        if let Some(count) = counts.by_key.get_mut(&key) {
             *count += 1;
             return false;
         }
-        if counts.known.is_empty() {
-            self.begun.notify_one();
+        if counts.by_key.is_empty() {
+            self.period_started.notify_one();
         }
-        if counts.known.len() >= MAX_KEYS {
-            counts.beyond += 1;
+        if counts.by_key.len() >= MAX_KEYS {
+            counts.overflow += 1;
             return false;
         }
-        counts.known.insert(key, 0);
+        counts.by_key.insert(key, 0);
         true
     }
 
@@ -54,8 +54,8 @@ impl<K: Ord + Clone> Repeats<K> {
     /// have no key.
     pub async fn report(&self, log: impl Fn(Option<&K>, u64)) {
         loop {
-            self.begun.notified().await;
-            while self.is_under_way() {
+            self.period_started.notified().await;
+            while self.has_keys() {
                 tokio::time::sleep(self.period).await;
                 self.report_once(&log);
             }
@@ -66,14 +66,14 @@ impl<K: Ord + Clone> Repeats<K> {
         let mut repeated = vec![];
         let beyond = {
             let mut counts = self.counts();
-            counts.known.retain(|key, count| {
+            counts.by_key.retain(|key, count| {
                 let repeats = std::mem::take(count);
                 if repeats > 0 {
                     repeated.push((key.clone(), repeats));
                 }
                 repeats > 0
             });
-            std::mem::take(&mut counts.beyond)
+            std::mem::take(&mut counts.overflow)
         };
         repeated.iter().for_each(|(key, count)| log(Some(key), *count));
         if beyond > 0 {
@@ -81,11 +81,11 @@ impl<K: Ord + Clone> Repeats<K> {
         }
     }
 
-    fn is_under_way(&self) -> bool {
-        !self.counts().known.is_empty()
+    fn has_keys(&self) -> bool {
+        !self.counts().by_key.is_empty()
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts<K>> {
+    fn counts(&self) -> MutexGuard<'_, RepeatCounts<K>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

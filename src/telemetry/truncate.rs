@@ -8,7 +8,7 @@ pub fn truncate(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let end = (0..=MAX_BYTES).rev().find(|at| text.is_char_boundary(*at));
-    Cow::Owned(format!("{}{CUT}", &text[..end.unwrap_or(0)]))
+    Cow::Owned(format!("{}{ELLIPSIS}", &text[..end.unwrap_or(0)]))
 }
 
 /// Escapes what is not printable ASCII and cuts the outcome after `MAX_BYTES` bytes, between two
@@ -18,7 +18,7 @@ pub fn escape_truncated(value: &[u8]) -> String {
     for byte in value {
         let escaped = std::ascii::escape_default(*byte);
         if text.len() + escaped.len() > MAX_BYTES {
-            text.push_str(CUT);
+            text.push_str(ELLIPSIS);
             break;
         }
         text.extend(escaped.map(char::from));
@@ -31,7 +31,7 @@ pub fn escape_truncated(value: &[u8]) -> String {
 const MAX_BYTES: usize = 200;
 
 /// What stands for the rest.
-const CUT: &str = "…";
+const ELLIPSIS: &str = "…";
 
 #[cfg(test)]
 mod tests {
@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(truncate("/api/x"), "/api/x");
         let long = format!("/{}", "é".repeat(40_000));
         let cut = truncate(&long);
-        assert_eq!(cut.len(), 199 + CUT.len());
+        assert_eq!(cut.len(), 199 + ELLIPSIS.len());
         assert!(cut.ends_with("éé…"));
     }
 
@@ -50,6 +50,6 @@ mod tests {
     fn an_escaped_value_is_cut_between_escapes() {
         assert_eq!(escape_truncated(b"a\x1b"), "a\\x1b");
         let cut = escape_truncated(&[b"xxx", &[0xff; 30_000][..]].concat());
-        assert_eq!(cut, format!("xxx{}{CUT}", "\\xff".repeat(49)));
+        assert_eq!(cut, format!("xxx{}{ELLIPSIS}", "\\xff".repeat(49)));
     }
 }

@@ -5,7 +5,7 @@
 //! first the shape of the path that was throttled, and the whole kind (reads or writes) once a
 //! second shape is. A throttle answer pauses the scope for its `Retry-After`. Then one request
 //! goes alone; once it has passed, the sliding windows that explain what was seen
-//! (`learn.rs`) are kept: lowered when they turn out too wide, raised again slowly while they
+//! (`window_inference.rs`) are kept: lowered when they turn out too wide, raised again slowly while they
 //! hold callers back. A day without a throttle answer forgets all of it.
 //!
 //! Published figures, none of which is built in because they contradict each other and Nexudus
@@ -19,19 +19,19 @@
 
 use std::time::Duration;
 
-use super::history::{Log, Sent};
-use super::learn::{self, Window, Witness};
-use super::trial::Learned;
+use super::adaptive_window::AdaptiveWindow;
+use super::history::{History, SentRequest};
+use super::window_inference::{self, Observation, Window};
 
 /// What one kind of requests may send.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     fixed: Option<Window>,
     scope: Scope,
-    log: Log,
-    learned: Vec<Learned>,
+    history: History,
+    learned: Vec<AdaptiveWindow>,
     pause: Option<Pause>,
-    throttled_at: Duration,
+    last_throttled: Duration,
 }
 
 /// What is paced.
@@ -48,18 +48,18 @@ pub(super) enum Scope {
 
 /// When the next request in scope may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextSend {
     /// Now.
     Now,
     /// Not before this time.
     At(Duration),
     /// When the single probe under way has its answer, or at this time.
-    Probed(Duration),
+    AfterProbe(Duration),
 }
 
 /// A throttle answer, with what is needed to draw conclusions from it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct ThrottleSignal<'a> {
     /// The request's number.
     pub(super) number: u64,
     /// When it was sent.
@@ -67,7 +67,7 @@ pub(super) struct Told<'a> {
     /// The shape of its path.
     pub(super) shape: &'a str,
     /// Its `Retry-After`.
-    pub(super) wait: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// Spreads growing waits; in thousandths.
     pub(super) jitter: u16,
 }
@@ -79,7 +79,7 @@ struct Pause {
     probe_at: Duration,
     probe: Option<(u64, Duration)>,
     /// The throttle answers that each round began with.
-    witnesses: Vec<Witness>,
+    observations: Vec<Observation>,
 }
 
 impl Budget {
@@ -90,7 +90,7 @@ impl Budget {
     }
 
     /// Paces at `fixed` from now on, or at what will be learned. A pause holds on.
-    pub(super) fn fix(&mut self, fixed: Option<Window>) {
+    pub(super) fn reconfigure(&mut self, fixed: Option<Window>) {
         if self.fixed == fixed {
             return;
         }
@@ -98,7 +98,7 @@ impl Budget {
         self.learned.clear();
         let is_paced = fixed.is_some() || self.pause.is_some();
         self.scope = if is_paced { Scope::All } else { Scope::Nothing };
-        self.log.count_all();
+        self.history.count_all();
     }
 
     /// Says whether anything is paced at all.
@@ -106,7 +106,7 @@ impl Budget {
         self.scope != Scope::Nothing
     }
 
-    /// Says whether a request for a path of this shape must look at [`Budget::next`].
+    /// Says whether a request for a path of this shape must look at [`Budget::next_send`].
     pub(super) fn covers(&self, shape: &str) -> bool {
         match &self.scope {
             Scope::Nothing => false,
@@ -136,57 +136,66 @@ impl Budget {
     }
 
     /// Takes over what was sent while nothing was paced.
-    pub(super) fn recall(&mut self, log: Log) {
-        self.log = log;
+    pub(super) fn set_history(&mut self, log: History) {
+        self.history = log;
     }
 
     /// Says when the next request in scope may go.
-    pub(super) fn next(&mut self, now: Duration) -> Next {
-        self.settle(now);
+    pub(super) fn next_send(&mut self, now: Duration) -> NextSend {
+        self.expire_probe(now);
         if let Some(pause) = &self.pause {
             if let Some((_, sent)) = pause.probe {
-                return Next::Probed(sent + learn::ARRIVAL);
+                return NextSend::AfterProbe(sent + window_inference::MAX_ARRIVAL_DELAY);
             }
             if now < pause.until {
-                return Next::At(pause.until);
+                return NextSend::At(pause.until);
             }
         }
         if let Some(window) = self.fixed {
-            return when(window.free_at(&self.log, window.slack(), now), now);
+            return when(window.next_free(&self.history, window.slack(), now), now);
         }
-        let free = |learned: &Learned| learned.window.free_at(&self.log, learned.slack, now);
+        let free =
+            |learned: &AdaptiveWindow| learned.window.next_free(&self.history, learned.slack, now);
         let frees = self.learned.iter().map(free).enumerate();
-        let Some((index, free)) = frees.max_by_key(|(_, free)| *free) else { return Next::Now };
-        self.learned[index].pressed |= free > now;
+        let Some((index, free)) = frees.max_by_key(|(_, free)| *free) else { return NextSend::Now };
+        self.learned[index].has_delayed |= free > now;
         when(free, now)
     }
 
     /// Says whether one request may go alone into a pause that is longer than anybody waits.
-    pub(super) fn may_probe(&self, now: Duration) -> bool {
+    pub(super) fn can_probe(&self, now: Duration) -> bool {
         self.pause.as_ref().is_some_and(|pause| pause.probe.is_none() && now >= pause.probe_at)
     }
 
     /// Notes that a request goes out; `counts`: it is in scope.
-    pub(super) fn sent(&mut self, number: u64, counts: bool, now: Duration) {
-        if let Some(start) = now.checked_sub(learn::LONGEST + learn::LONGEST / 10) {
-            self.log.forget_before(start);
+    pub(super) fn record_sent(&mut self, number: u64, counts: bool, now: Duration) {
+        if let Some(start) = now.checked_sub(
+            window_inference::MAX_WINDOW_PERIOD + window_inference::MAX_WINDOW_PERIOD / 10,
+        ) {
+            self.history.forget_before(start);
         }
-        self.log.push(Sent { number, at: now, answered: None, counts, throttled: false });
+        self.history.push(SentRequest {
+            number,
+            at: now,
+            answered: None,
+            in_scope: counts,
+            throttled: false,
+        });
         if let Some(pause) = self.pause.as_mut().filter(|_| counts) {
             pause.probe.get_or_insert((number, now));
         }
     }
 
     /// Notes an answer that was no throttle answer.
-    pub(super) fn answered(&mut self, number: u64, now: Duration) {
-        self.log.answered(number, false, now);
+    pub(super) fn record_response(&mut self, number: u64, now: Duration) {
+        self.history.record_response(number, false, now);
         if self.probe() == Some(number) {
             self.resume(now);
         }
         self.learned.iter_mut().for_each(|learned| learned.raise(now));
         if self.is_learned()
             && self.pause.is_none()
-            && now.saturating_sub(self.throttled_at) > MEMORY
+            && now.saturating_sub(self.last_throttled) > LEARNED_LIFETIME
         {
             *self = Self::new(self.fixed);
         }
@@ -194,45 +203,45 @@ impl Budget {
 
     /// Notes that no answer came, or that nobody waited for it. It stays in the log: it may have
     /// been counted, and who knows when it arrived.
-    pub(super) fn lost(&mut self, number: u64) {
+    pub(super) fn record_loss(&mut self, number: u64) {
         self.forget_probe(number);
     }
 
     /// Notes that a request was not sent after all.
-    pub(super) fn withdrawn(&mut self, number: u64) {
-        self.log.remove(number);
+    pub(super) fn withdraw(&mut self, number: u64) {
+        self.history.remove(number);
         self.forget_probe(number);
     }
 
     /// Notes a throttle answer.
-    pub(super) fn throttled(&mut self, told: &Told<'_>, now: Duration) {
-        self.throttled_at = now;
+    pub(super) fn record_throttle(&mut self, told: &ThrottleSignal<'_>, now: Duration) {
+        self.last_throttled = now;
         self.widen(told.shape);
-        self.log.answered(told.number, true, now);
+        self.history.record_response(told.number, true, now);
         let is_probe = self.probe() == Some(told.number);
-        let witness = Witness { sent: told.sent, answered: now, told: told.wait };
+        let witness = Observation { sent: told.sent, answered: now, retry_after: told.retry_after };
         match &mut self.pause {
             // Sent before the pause began: it tells what is known already.
             Some(pause) if !is_probe => {
-                let until = told.wait.map_or(pause.until, |wait| now + wait);
+                let until = told.retry_after.map_or(pause.until, |wait| now + wait);
                 pause.until = pause.until.max(until);
             }
             Some(pause) => {
-                let wait = growing(pause.witnesses.len(), told.jitter);
+                let wait = backoff(pause.observations.len(), told.jitter);
                 pause.probe = None;
-                pause.until = now + told.wait.unwrap_or(wait);
+                pause.until = now + told.retry_after.unwrap_or(wait);
                 pause.probe_at = now + wait;
-                if pause.witnesses.len() < MOST_WITNESSES {
-                    pause.witnesses.push(witness);
+                if pause.observations.len() < MAX_OBSERVATIONS {
+                    pause.observations.push(witness);
                 }
             }
             None => {
-                let wait = growing(0, told.jitter);
+                let wait = backoff(0, told.jitter);
                 self.pause = Some(Pause {
-                    until: now + told.wait.unwrap_or(wait),
+                    until: now + told.retry_after.unwrap_or(wait),
                     probe_at: now + wait,
                     probe: None,
-                    witnesses: vec![witness],
+                    observations: vec![witness],
                 });
             }
         }
@@ -245,7 +254,7 @@ impl Budget {
             Scope::Nothing => self.scope = Scope::Shape(shape.to_owned()),
             Scope::Shape(_) => {
                 self.scope = Scope::All;
-                self.log.count_all();
+                self.history.count_all();
                 // What was learned of a part does not hold for the whole.
                 self.learned.clear();
             }
@@ -267,9 +276,9 @@ impl Budget {
     }
 
     /// Throttle answers come fast: a probe that has none after a while is being worked on.
-    fn settle(&mut self, now: Duration) {
+    fn expire_probe(&mut self, now: Duration) {
         let sent = self.pause.as_ref().and_then(|pause| pause.probe).map(|(_, sent)| sent);
-        if sent.is_some_and(|sent| now >= sent + learn::ARRIVAL) {
+        if sent.is_some_and(|sent| now >= sent + window_inference::MAX_ARRIVAL_DELAY) {
             self.resume(now);
         }
     }
@@ -280,15 +289,15 @@ impl Budget {
         if self.fixed.is_some() {
             return;
         }
-        for window in learn::explanations(&self.log, &pause.witnesses) {
+        for window in window_inference::infer_windows(&self.history, &pause.observations) {
             match self.learned.iter_mut().find(|known| known.window.per == window.per) {
-                None => return self.learned.push(Learned::new(window, now)),
+                None => return self.learned.push(AdaptiveWindow::new(window, now)),
                 Some(known) if window.count < known.window.count => {
                     return known.lower(window.count, now);
                 }
                 // Within what was thought to be the limit: most likely the network has pushed
                 // requests together, else somebody else draws on it too.
-                Some(known) if known.slack < window.most_slack() => return known.loosen(now),
+                Some(known) if known.slack < window.max_slack() => return known.loosen(now),
                 Some(known) if known.window.count > 1 => {
                     let less = (known.window.count / 8).max(1);
                     return known.lower(known.window.count - less, now);
@@ -305,26 +314,26 @@ impl Budget {
     }
 }
 
-fn when(time: Duration, now: Duration) -> Next {
-    if time > now { Next::At(time) } else { Next::Now }
+fn when(time: Duration, now: Duration) -> NextSend {
+    if time > now { NextSend::At(time) } else { NextSend::Now }
 }
 
 /// Returns the wait after so many throttle answers in a row without a `Retry-After`: 1 s, 2 s,
-/// 4 s, … up to [`MOST_GROWN`], and up to a quarter less.
-fn growing(rounds: usize, jitter: u16) -> Duration {
+/// 4 s, … up to [`MAX_BACKOFF`], and up to a quarter less.
+fn backoff(rounds: usize, jitter: u16) -> Duration {
     let doublings = u32::try_from(rounds).unwrap_or(u32::MAX).min(4);
-    let wait = MOST_GROWN.min(Duration::from_secs(1 << doublings));
+    let wait = MAX_BACKOFF.min(Duration::from_secs(1 << doublings));
     wait - wait / 4 * u32::from(jitter.min(1_000)) / 1_000
 }
 
 /// What clients that know of no `Retry-After` fall back to (5, 10 and 15 s in four of them).
-const MOST_GROWN: Duration = Duration::from_secs(15);
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
 /// How long a limit is believed in without being met again: the longest published window.
-const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+const LEARNED_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Enough to refute every window but the right one.
-const MOST_WITNESSES: usize = 64;
+const MAX_OBSERVATIONS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -334,16 +343,16 @@ mod tests {
         Duration::from_secs(1_000) + Duration::from_millis(millis)
     }
 
-    fn told(number: u64, sent: u64, wait: Option<u64>) -> Told<'static> {
+    fn told(number: u64, sent: u64, wait: Option<u64>) -> ThrottleSignal<'static> {
         let wait = wait.map(Duration::from_millis);
-        Told { number, sent: ms(sent), shape: "/a", wait, jitter: 0 }
+        ThrottleSignal { number, sent: ms(sent), shape: "/a", retry_after: wait, jitter: 0 }
     }
 
     /// A budget whose request 1 was throttled at 0 ms.
     fn paused(wait: Option<u64>) -> Budget {
         let mut budget = Budget::default();
-        budget.sent(1, true, ms(0));
-        budget.throttled(&told(1, 0, wait), ms(0));
+        budget.record_sent(1, true, ms(0));
+        budget.record_throttle(&told(1, 0, wait), ms(0));
         budget
     }
 
@@ -351,9 +360,9 @@ mod tests {
     fn nothing_is_paced_before_the_first_throttle_answer() {
         let mut budget = Budget::default();
         for number in 0..1_000 {
-            assert_eq!(budget.next(ms(0)), Next::Now);
-            budget.sent(number, true, ms(0));
-            budget.answered(number, ms(1));
+            assert_eq!(budget.next_send(ms(0)), NextSend::Now);
+            budget.record_sent(number, true, ms(0));
+            budget.record_response(number, ms(1));
         }
         assert!(!budget.is_pacing());
     }
@@ -362,9 +371,9 @@ mod tests {
     fn a_throttle_answer_pauses_for_its_retry_after() {
         let mut budget = paused(Some(2_500));
 
-        assert_eq!(budget.next(ms(1)), Next::At(ms(2_500)));
+        assert_eq!(budget.next_send(ms(1)), NextSend::At(ms(2_500)));
         assert_eq!(budget.paused_until(ms(1)), Some(ms(2_500)));
-        assert_eq!(budget.next(ms(2_500)), Next::Now);
+        assert_eq!(budget.next_send(ms(2_500)), NextSend::Now);
         assert_eq!(budget.paused_until(ms(2_500)), None);
     }
 
@@ -373,29 +382,29 @@ mod tests {
         let mut budget = paused(None);
         let (mut at, mut waits) = (0, vec![]);
         for number in 2..8 {
-            let Next::At(until) = budget.next(ms(at)) else { panic!("not paused") };
+            let NextSend::At(until) = budget.next_send(ms(at)) else { panic!("not paused") };
             waits.push((until - ms(at)).as_millis());
             at = u64::try_from((until - ms(0)).as_millis()).unwrap();
-            budget.sent(number, true, until);
-            budget.throttled(&told(number, at, None), until);
+            budget.record_sent(number, true, until);
+            budget.record_throttle(&told(number, at, None), until);
         }
         assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
     }
 
     #[test]
     fn jitter_takes_up_to_a_quarter() {
-        assert_eq!(growing(0, 1_000), Duration::from_millis(750));
-        assert_eq!(growing(9, 500), Duration::from_millis(13_125));
+        assert_eq!(backoff(0, 1_000), Duration::from_millis(750));
+        assert_eq!(backoff(9, 500), Duration::from_millis(13_125));
     }
 
     #[test]
     fn what_was_sent_before_the_pause_and_is_throttled_too_only_lengthens_it() {
         let mut budget = Budget::default();
-        budget.sent(1, true, ms(0));
-        budget.sent(2, true, ms(0));
-        budget.throttled(&told(1, 0, Some(1_000)), ms(10));
-        budget.throttled(&told(2, 0, Some(1_500)), ms(20));
-        assert_eq!(budget.next(ms(30)), Next::At(ms(1_520)));
+        budget.record_sent(1, true, ms(0));
+        budget.record_sent(2, true, ms(0));
+        budget.record_throttle(&told(1, 0, Some(1_000)), ms(10));
+        budget.record_throttle(&told(2, 0, Some(1_500)), ms(20));
+        assert_eq!(budget.next_send(ms(30)), NextSend::At(ms(1_520)));
     }
 
     #[test]
@@ -403,8 +412,8 @@ mod tests {
         let mut budget = paused(Some(1_000));
         assert!(budget.covers("/a") && !budget.covers("/b"));
 
-        budget.sent(2, false, ms(5));
-        budget.throttled(&Told { shape: "/b", ..told(2, 5, Some(1_000)) }, ms(6));
+        budget.record_sent(2, false, ms(5));
+        budget.record_throttle(&ThrottleSignal { shape: "/b", ..told(2, 5, Some(1_000)) }, ms(6));
 
         assert!(budget.covers("/a") && budget.covers("/b") && budget.covers("/c"));
     }
@@ -412,44 +421,44 @@ mod tests {
     #[test]
     fn after_a_pause_one_goes_alone() {
         let mut budget = paused(Some(1_000));
-        budget.sent(2, true, ms(1_000));
+        budget.record_sent(2, true, ms(1_000));
 
-        assert_eq!(budget.next(ms(1_001)), Next::Probed(ms(2_000)));
-        budget.answered(2, ms(1_002));
-        assert!(matches!(budget.next(ms(1_200)), Next::Now | Next::At(_)));
+        assert_eq!(budget.next_send(ms(1_001)), NextSend::AfterProbe(ms(2_000)));
+        budget.record_response(2, ms(1_002));
+        assert!(matches!(budget.next_send(ms(1_200)), NextSend::Now | NextSend::At(_)));
     }
 
     #[test]
     fn a_probe_that_takes_long_has_passed() {
         let mut budget = paused(Some(1_000));
-        budget.sent(2, true, ms(1_000));
-        assert!(!matches!(budget.next(ms(2_000)), Next::Probed(_)));
+        budget.record_sent(2, true, ms(1_000));
+        assert!(!matches!(budget.next_send(ms(2_000)), NextSend::AfterProbe(_)));
     }
 
     #[test]
     fn a_probe_that_was_never_sent_or_got_no_answer_leaves_its_place_to_another() {
-        for lose in [Budget::withdrawn, Budget::lost as fn(&mut Budget, u64)] {
+        for lose in [Budget::withdraw, Budget::record_loss as fn(&mut Budget, u64)] {
             let mut budget = paused(Some(1_000));
-            budget.sent(2, true, ms(1_000));
+            budget.record_sent(2, true, ms(1_000));
             lose(&mut budget, 2);
-            assert_eq!(budget.next(ms(1_002)), Next::Now);
+            assert_eq!(budget.next_send(ms(1_002)), NextSend::Now);
         }
     }
 
     #[test]
     fn a_pause_longer_than_anybody_waits_is_probed_now_and_then() {
         let mut budget = paused(Some(3_600_000));
-        assert!(!budget.may_probe(ms(999)));
-        assert!(budget.may_probe(ms(1_000)));
+        assert!(!budget.can_probe(ms(999)));
+        assert!(budget.can_probe(ms(1_000)));
 
-        budget.sent(2, true, ms(1_000));
-        assert!(!budget.may_probe(ms(1_001)), "one at a time");
-        budget.throttled(&told(2, 1_000, Some(3_599_000)), ms(1_010));
-        assert!(!budget.may_probe(ms(3_009)));
-        assert!(budget.may_probe(ms(3_010)));
+        budget.record_sent(2, true, ms(1_000));
+        assert!(!budget.can_probe(ms(1_001)), "one at a time");
+        budget.record_throttle(&told(2, 1_000, Some(3_599_000)), ms(1_010));
+        assert!(!budget.can_probe(ms(3_009)));
+        assert!(budget.can_probe(ms(3_010)));
 
-        budget.sent(3, true, ms(3_010));
-        budget.answered(3, ms(3_020));
+        budget.record_sent(3, true, ms(3_010));
+        budget.record_response(3, ms(3_020));
         assert_eq!(budget.paused_until(ms(3_021)), None);
     }
 
@@ -457,12 +466,12 @@ mod tests {
     fn a_window_lets_as_many_through_as_it_says() {
         let mut budget = Budget::new(Some(Window { count: 2, per: Duration::from_secs(10) }));
         for number in 1..3 {
-            assert_eq!(budget.next(ms(0)), Next::Now);
-            budget.sent(number, true, ms(0));
-            budget.answered(number, ms(5));
+            assert_eq!(budget.next_send(ms(0)), NextSend::Now);
+            budget.record_sent(number, true, ms(0));
+            budget.record_response(number, ms(5));
         }
-        assert_eq!(budget.next(ms(10)), Next::At(ms(10_000)));
-        assert_eq!(budget.next(ms(10_000)), Next::Now);
+        assert_eq!(budget.next_send(ms(10)), NextSend::At(ms(10_000)));
+        assert_eq!(budget.next_send(ms(10_000)), NextSend::Now);
     }
 
     #[test]
@@ -483,11 +492,11 @@ mod tests {
         let mut budget = Budget::new(Some(Window { count: 1, per: Duration::from_millis(100) }));
         let freed = |(number, (took, _))| {
             let sent = number * 1_000;
-            budget.sent(number, true, ms(sent));
-            budget.answered(number, ms(sent + took));
-            match budget.next(ms(sent + took)) {
-                Next::At(time) => (took, (time - ms(sent)).as_millis()),
-                other @ (Next::Now | Next::Probed(_)) => panic!("{other:?}"),
+            budget.record_sent(number, true, ms(sent));
+            budget.record_response(number, ms(sent + took));
+            match budget.next_send(ms(sent + took)) {
+                NextSend::At(time) => (took, (time - ms(sent)).as_millis()),
+                other @ (NextSend::Now | NextSend::AfterProbe(_)) => panic!("{other:?}"),
             }
         };
         (1..).zip(answers).map(freed).collect()
@@ -497,10 +506,10 @@ mod tests {
     fn a_fixed_pace_is_never_changed_by_an_answer() {
         let window = Window { count: 5, per: Duration::from_secs(1) };
         let mut budget = Budget::new(Some(window));
-        budget.sent(1, true, ms(0));
-        budget.throttled(&told(1, 0, Some(1_000)), ms(1));
-        budget.sent(2, true, ms(1_001));
-        budget.answered(2, ms(1_002));
+        budget.record_sent(1, true, ms(0));
+        budget.record_throttle(&told(1, 0, Some(1_000)), ms(1));
+        budget.record_sent(2, true, ms(1_001));
+        budget.record_response(2, ms(1_002));
         assert_eq!(budget.windows().collect::<Vec<_>>(), [window]);
     }
 
@@ -508,10 +517,10 @@ mod tests {
     fn a_day_without_a_throttle_answer_is_forgotten() {
         let mut budget = paused(Some(1_000));
         let day = 86_400_000;
-        budget.sent(2, true, ms(1_000));
-        budget.answered(2, ms(1_001));
-        budget.sent(3, true, ms(day + 1));
-        budget.answered(3, ms(day + 2));
+        budget.record_sent(2, true, ms(1_000));
+        budget.record_response(2, ms(1_001));
+        budget.record_sent(3, true, ms(day + 1));
+        budget.record_response(3, ms(day + 2));
         assert!(!budget.is_pacing());
     }
 }

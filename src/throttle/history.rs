@@ -1,7 +1,7 @@
 //! What was sent when, and what became of it.
 //!
-//! [`Ring`] is written by requests that nobody holds back: two atomic stores, no lock. At the
-//! first throttle answer it becomes the beginning of a [`Log`], so that what was sent before
+//! [`SendRing`] is written by requests that nobody holds back: two atomic stores, no lock. At the
+//! first throttle answer it becomes the beginning of a [`History`], so that what was sent before
 //! already teaches something.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// One request that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct SentRequest {
     /// Its number: grows in the order of sending.
     pub(super) number: u64,
     /// When its turn came, on the boot clock.
@@ -18,30 +18,30 @@ pub(super) struct Sent {
     /// When its answer came, or at the latest came.
     pub(super) answered: Option<Duration>,
     /// Whether it belongs to the scope that is paced.
-    pub(super) counts: bool,
+    pub(super) in_scope: bool,
     /// Whether its answer was a throttle answer.
     pub(super) throttled: bool,
 }
 
-impl Sent {
+impl SentRequest {
     /// Returns how long it took from our turn to the answer.
-    pub(super) fn took(&self) -> Option<Duration> {
+    pub(super) fn latency(&self) -> Option<Duration> {
         self.answered.map(|end| end.saturating_sub(self.at))
     }
 }
 
 /// The latest requests of one kind, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    sent: VecDeque<Sent>,
+pub(super) struct History {
+    sent: VecDeque<SentRequest>,
     /// The shortest time in which anything was answered, most often a throttle answer: the way
     /// there and back, and hardly any work.
     fastest: Option<Duration>,
 }
 
-impl Log {
-    pub(super) fn push(&mut self, sent: Sent) {
-        if self.sent.len() >= MOST {
+impl History {
+    pub(super) fn push(&mut self, sent: SentRequest) {
+        if self.sent.len() >= HISTORY_CAPACITY {
             self.sent.pop_front();
         }
         // Numbers are given before the lock is taken, so a neighbour may have been faster.
@@ -50,18 +50,18 @@ impl Log {
     }
 
     /// Notes when the answer came, and whether it was a throttle answer.
-    pub(super) fn answered(&mut self, number: u64, throttled: bool, now: Duration) {
+    pub(super) fn record_response(&mut self, number: u64, throttled: bool, now: Duration) {
         let Ok(place) = self.sent.binary_search_by_key(&number, |sent| sent.number) else { return };
         let sent = &mut self.sent[place];
         sent.answered.get_or_insert(now);
         sent.throttled |= throttled;
-        let took = sent.took();
+        let took = sent.latency();
         self.fastest = self.fastest.into_iter().chain(took).min();
     }
 
     /// Returns how much later than the quickest ones this request may have arrived: at most as
     /// much as its answer came later than theirs, or will come if it is not here `now`.
-    pub(super) fn lateness(&self, sent: &Sent, now: Duration) -> Duration {
+    pub(super) fn lateness(&self, sent: &SentRequest, now: Duration) -> Duration {
         let took = sent.answered.unwrap_or(now).saturating_sub(sent.at);
         took.saturating_sub(self.fastest.unwrap_or_default())
     }
@@ -74,9 +74,9 @@ impl Log {
 
     /// Returns how long Nexudus works on a request that it lets through: as much longer as its
     /// answer takes than a throttle answer does.
-    pub(super) fn work(&self) -> Duration {
-        let way = median(self.throttled().filter_map(Sent::took));
-        median(self.passed().filter_map(Sent::took)).saturating_sub(way)
+    pub(super) fn service_time(&self) -> Duration {
+        let way = median(self.throttled().filter_map(SentRequest::latency));
+        median(self.passed().filter_map(SentRequest::latency)).saturating_sub(way)
     }
 
     pub(super) fn remove(&mut self, number: u64) {
@@ -94,58 +94,58 @@ impl Log {
 
     /// Makes all requests count: the scope has grown to the whole kind.
     pub(super) fn count_all(&mut self) {
-        self.sent.iter_mut().for_each(|sent| sent.counts = true);
+        self.sent.iter_mut().for_each(|sent| sent.in_scope = true);
     }
 
     /// Returns what let itself be counted by Nexudus, newest first: everything in scope that was
     /// not throttled.
-    pub(super) fn passed(&self) -> impl Iterator<Item = &Sent> {
-        self.sent.iter().rev().filter(|sent| sent.counts && !sent.throttled)
+    pub(super) fn passed(&self) -> impl Iterator<Item = &SentRequest> {
+        self.sent.iter().rev().filter(|sent| sent.in_scope && !sent.throttled)
     }
 
     /// Returns what was throttled, newest first.
-    pub(super) fn throttled(&self) -> impl Iterator<Item = &Sent> {
-        self.sent.iter().rev().filter(|sent| sent.counts && sent.throttled)
+    pub(super) fn throttled(&self) -> impl Iterator<Item = &SentRequest> {
+        self.sent.iter().rev().filter(|sent| sent.in_scope && sent.throttled)
     }
 }
 
 /// Returns the middle one of the first few; zero of none.
 fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut latest: Vec<Duration> = times.take(LATEST).collect();
+    let mut latest: Vec<Duration> = times.take(MEDIAN_SAMPLES).collect();
     let middle = latest.len() / 2;
     if latest.is_empty() { Duration::ZERO } else { *latest.select_nth_unstable(middle).1 }
 }
 
 /// The sending times of the latest requests, written without a lock.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(super) struct SendRing {
     next: AtomicU64,
-    cells: Box<[Cell]>,
+    cells: Box<[RingCell]>,
 }
 
 #[derive(Debug, Default)]
-struct Cell {
+struct RingCell {
     /// The low 16 bits of the number, and 48 bits of microseconds on the boot clock.
     sent: AtomicU64,
     /// The number that the next request had when the answer came; 0: not answered.
     until: AtomicU64,
 }
 
-impl Ring {
+impl SendRing {
     pub(super) fn new() -> Self {
-        let cells = (0..CELLS).map(|_| Cell::default()).collect();
+        let cells = (0..RING_CAPACITY).map(|_| RingCell::default()).collect();
         // From 1: a cell full of zeros is never mistaken for a request.
         Self { next: AtomicU64::new(1), cells }
     }
 
     /// Takes the next number without leaving a trace.
-    pub(super) fn number(&self) -> u64 {
+    pub(super) fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes the next number and notes the time.
-    pub(super) fn note(&self, now: Duration) -> u64 {
-        let number = self.number();
+    pub(super) fn record_sent(&self, now: Duration) -> u64 {
+        let number = self.next_number();
         let cell = self.cell(number);
         cell.until.store(0, Ordering::Relaxed);
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
@@ -155,14 +155,14 @@ impl Ring {
 
     /// Notes that the answer came before the next request is sent: as good as a time while
     /// requests are dense, and cheaper than a look at the clock.
-    pub(super) fn answered(&self, number: u64) {
+    pub(super) fn record_response(&self, number: u64) {
         self.cell(number).until.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Reads what is still there, oldest first.
-    pub(super) fn read(&self, now: Duration) -> Log {
+    pub(super) fn to_history(&self, now: Duration) -> History {
         let end = self.next.load(Ordering::Relaxed);
-        let start = end.saturating_sub(CELLS as u64).max(1);
+        let start = end.saturating_sub(RING_CAPACITY as u64).max(1);
         let sent = |number: u64| {
             let cell = self.cell(number).sent.load(Ordering::Relaxed);
             (cell & 0xffff == number & 0xffff && cell != 0)
@@ -172,26 +172,26 @@ impl Ring {
             let at = sent(number)?;
             let until = self.cell(number).until.load(Ordering::Relaxed);
             let answered = (until > 0).then(|| sent(until).unwrap_or(now).max(at));
-            Some(Sent { number, at, answered, counts: true, throttled: false })
+            Some(SentRequest { number, at, answered, in_scope: true, throttled: false })
         };
         let sent: VecDeque<_> = (start..end).filter_map(read).collect();
-        Log { fastest: sent.iter().filter_map(Sent::took).min(), sent }
+        History { fastest: sent.iter().filter_map(SentRequest::latency).min(), sent }
     }
 
-    fn cell(&self, number: u64) -> &Cell {
-        &self.cells[usize::try_from(number % CELLS as u64).unwrap_or_default()]
+    fn cell(&self, number: u64) -> &RingCell {
+        &self.cells[usize::try_from(number % RING_CAPACITY as u64).unwrap_or_default()]
     }
 }
 
 /// 64 KiB for each kind; 4,096 requests are the better part of the largest hourly figure that
 /// Nexudus publishes (5,000).
-const CELLS: usize = 4_096;
+const RING_CAPACITY: usize = 4_096;
 
 /// Requests that show what is usual.
-const LATEST: usize = 32;
+const MEDIAN_SAMPLES: usize = 32;
 
 /// Most requests remembered while pacing: above 5,000 an hour, and 320 KiB.
-const MOST: usize = 8_192;
+const HISTORY_CAPACITY: usize = 8_192;
 
 #[cfg(test)]
 mod tests {
@@ -199,12 +199,12 @@ mod tests {
 
     #[test]
     fn the_ring_remembers_the_latest_with_their_times() {
-        let ring = Ring::new();
-        let first = ring.note(Duration::from_millis(10));
-        ring.answered(first);
-        ring.note(Duration::from_millis(12));
+        let ring = SendRing::new();
+        let first = ring.record_sent(Duration::from_millis(10));
+        ring.record_response(first);
+        ring.record_sent(Duration::from_millis(12));
 
-        let log = ring.read(Duration::from_millis(20));
+        let log = ring.to_history(Duration::from_millis(20));
 
         let seen: Vec<_> = log.sent.iter().map(|sent| (sent.at, sent.answered)).collect();
         let ms = Duration::from_millis;
@@ -213,23 +213,23 @@ mod tests {
 
     #[test]
     fn the_ring_forgets_the_oldest() {
-        let ring = Ring::new();
-        for n in 0..2 * CELLS as u64 {
-            ring.note(Duration::from_millis(n));
+        let ring = SendRing::new();
+        for n in 0..2 * RING_CAPACITY as u64 {
+            ring.record_sent(Duration::from_millis(n));
         }
 
-        let log = ring.read(Duration::from_secs(60));
+        let log = ring.to_history(Duration::from_secs(60));
 
-        assert_eq!(log.sent.len(), CELLS);
-        assert_eq!(log.sent[0].at, Duration::from_millis(CELLS as u64));
+        assert_eq!(log.sent.len(), RING_CAPACITY);
+        assert_eq!(log.sent[0].at, Duration::from_millis(RING_CAPACITY as u64));
     }
 
     #[test]
     fn numbers_that_come_late_find_their_place() {
-        let mut log = Log::default();
+        let mut log = History::default();
         for number in [2, 1, 3] {
             let at = Duration::ZERO;
-            log.push(Sent { number, at, answered: None, counts: true, throttled: false });
+            log.push(SentRequest { number, at, answered: None, in_scope: true, throttled: false });
         }
 
         assert_eq!(log.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 3]);

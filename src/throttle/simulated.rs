@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::budget::{Budget, Next, Told};
-use super::history::Ring;
+use super::budget::{Budget, NextSend, ThrottleSignal};
+use super::history::SendRing;
 
 /// What Nexudus does.
 #[derive(Clone, Copy)]
@@ -150,7 +150,7 @@ fn over_an_hour_nearly_nothing_is_lost_to_looking_for_more() {
 /// Lets `callers` ask without pause and returns what happened within `span` (milliseconds).
 fn run(upstream: Upstream, callers: usize, span: std::ops::Range<u64>) -> Outcome {
     let ms = |millis: u64| Duration::from_secs(1_000) + Duration::from_millis(millis);
-    let ring = Ring::new();
+    let ring = SendRing::new();
     let mut budget = Budget::default();
     let mut waiting = callers;
     let mut flying: Vec<Flying> = Vec::new();
@@ -170,15 +170,21 @@ fn run(upstream: Upstream, callers: usize, span: std::ops::Range<u64>) -> Outcom
             let counted = span.contains(&now);
             let (verdict, _) = one.verdict.unwrap();
             match verdict {
-                Ok(()) if budget.is_pacing() => budget.answered(one.number, ms(now)),
-                Ok(()) => ring.answered(one.number),
+                Ok(()) if budget.is_pacing() => budget.record_response(one.number, ms(now)),
+                Ok(()) => ring.record_response(one.number),
                 Err(left) => {
                     if !budget.is_pacing() {
-                        budget.recall(ring.read(ms(now)));
+                        budget.set_history(ring.to_history(ms(now)));
                     }
                     let (number, sent, wait) = (one.number, ms(one.sent), upstream.told.of(left));
-                    let told = Told { number, sent, shape: "/a", wait, jitter: 300 };
-                    budget.throttled(&told, ms(now));
+                    let told = ThrottleSignal {
+                        number,
+                        sent,
+                        shape: "/a",
+                        retry_after: wait,
+                        jitter: 300,
+                    };
+                    budget.record_throttle(&told, ms(now));
                     outcome.throttled += u64::from(counted);
                 }
             }
@@ -186,18 +192,18 @@ fn run(upstream: Upstream, callers: usize, span: std::ops::Range<u64>) -> Outcom
         }
         while waiting > 0 && ms(now) >= look_again {
             if budget.is_pacing()
-                && let Next::At(time) | Next::Probed(time) = budget.next(ms(now))
+                && let NextSend::At(time) | NextSend::AfterProbe(time) = budget.next_send(ms(now))
             {
                 look_again = time + Duration::from_millis(upstream.some(&mut dice) / 5);
                 break;
             }
             waiting -= 1;
             let number = if budget.is_pacing() {
-                let number = ring.number();
-                budget.sent(number, true, ms(now));
+                let number = ring.next_number();
+                budget.record_sent(number, true, ms(now));
                 number
             } else {
-                ring.note(ms(now))
+                ring.record_sent(ms(now))
             };
             let arrives = now + upstream.there + upstream.some(&mut dice);
             flying.push(Flying { number, sent: now, arrives, verdict: None });

@@ -8,16 +8,16 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use super::message::{Chunk, MAX_OPTIONS, Malformed, Rest};
+use super::h1_codec::{BodyDecoder, ChunkState, MAX_CONNECTION_OPTIONS, Malformed};
 
 /// Writes the one length that the fields of an answer give as it was understood, in the place of
 /// however often and in whatever form it was written: two readers could see two lengths in it.
-pub(super) fn rewrite_length(fields: &mut HeaderMap) -> Result<(), Malformed> {
+pub(super) fn normalize_content_length(fields: &mut HeaderMap) -> Result<(), Malformed> {
     let mut framing = Framing::default();
     for value in fields.get_all(CONTENT_LENGTH) {
-        framing.note(&CONTENT_LENGTH, value)?;
+        framing.record(&CONTENT_LENGTH, value)?;
     }
-    framing.rewrite(fields);
+    framing.normalize(fields);
     Ok(())
 }
 
@@ -35,8 +35,12 @@ pub(super) struct Framing {
 
 impl Framing {
     /// Takes note of one field.
-    pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Malformed> {
-        let text = || value.to_str().map_err(|_| Malformed::Length);
+    pub(super) fn record(
+        &mut self,
+        name: &HeaderName,
+        value: &HeaderValue,
+    ) -> Result<(), Malformed> {
+        let text = || value.to_str().map_err(|_| Malformed::ContentLength);
         match *name {
             CONTENT_LENGTH => {
                 let text = text()?;
@@ -45,16 +49,17 @@ impl Framing {
                 self.is_odd |= self.length.is_some() || !is_plain || has_zeros;
                 // A list of the same number is one number (RFC 9112 §6.3).
                 for one in text.split(',') {
-                    let one = number(one.trim_matches([' ', '\t'])).ok_or(Malformed::Length)?;
+                    let one = parse_length(one.trim_matches([' ', '\t']))
+                        .ok_or(Malformed::ContentLength)?;
                     if self.length.replace(one).is_some_and(|other| other != one) {
-                        return Err(Malformed::Length);
+                        return Err(Malformed::ContentLength);
                     }
                 }
             }
             TRANSFER_ENCODING => {
                 let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
                 if !is_chunked || std::mem::replace(&mut self.is_chunked, true) {
-                    return Err(Malformed::Coding);
+                    return Err(Malformed::TransferEncoding);
                 }
             }
             CONNECTION => {
@@ -63,8 +68,8 @@ impl Framing {
                     self.options += 1;
                 }
                 // Each is compared with each field.
-                if self.options > MAX_OPTIONS {
-                    return Err(Malformed::Options);
+                if self.options > MAX_CONNECTION_OPTIONS {
+                    return Err(Malformed::ConnectionOptions);
                 }
             }
             _ => {}
@@ -73,36 +78,36 @@ impl Framing {
     }
 
     /// Replaces a length that was written oddly.
-    pub(super) fn rewrite(&self, fields: &mut HeaderMap) {
+    pub(super) fn normalize(&self, fields: &mut HeaderMap) {
         if let Some(length) = self.length.filter(|_| self.is_odd) {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
     }
 
     /// Returns what follows the head (RFC 9112 §6.3).
-    pub(super) fn rest(
+    pub(super) fn body_decoder(
         &self,
         method: &Method,
         status: StatusCode,
         version: Version,
-    ) -> Result<Rest, Malformed> {
+    ) -> Result<BodyDecoder, Malformed> {
         if self.is_chunked && version == Version::HTTP_10 {
-            return Err(Malformed::Coding);
+            return Err(Malformed::TransferEncoding);
         }
         let is_bare = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match self.length {
-            _ if is_bare || method == Method::HEAD => Rest::Nothing,
-            _ if self.is_chunked => Rest::Chunks(Chunk::Size),
-            Some(0) => Rest::Nothing,
-            Some(length) => Rest::Length(length),
-            None => Rest::UntilTheEnd,
+            _ if is_bare || method == Method::HEAD => BodyDecoder::Done,
+            _ if self.is_chunked => BodyDecoder::Chunked(ChunkState::Size),
+            Some(0) => BodyDecoder::Done,
+            Some(length) => BodyDecoder::Length(length),
+            None => BodyDecoder::UntilClose,
         })
     }
 }
 
 /// RFC 9110 §8.6: digits and nothing else.
-fn number(text: &str) -> Option<u64> {
+fn parse_length(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
@@ -121,15 +126,15 @@ mod tests {
             (&[" 5"], Ok(Some("5"))),
             (&["0", "0"], Ok(Some("0"))),
             (&[], Ok(None)),
-            (&["5", "6"], Err(Malformed::Length)),
-            (&["x"], Err(Malformed::Length)),
-            (&["+5"], Err(Malformed::Length)),
+            (&["5", "6"], Err(Malformed::ContentLength)),
+            (&["x"], Err(Malformed::ContentLength)),
+            (&["+5"], Err(Malformed::ContentLength)),
         ] {
             let mut fields = HeaderMap::new();
             for value in values {
                 fields.append(CONTENT_LENGTH, HeaderValue::from_static(value));
             }
-            let found = rewrite_length(&mut fields).map(|()| {
+            let found = normalize_content_length(&mut fields).map(|()| {
                 let all: Vec<_> = fields.get_all(CONTENT_LENGTH).iter().collect();
                 assert!(all.len() <= 1, "{all:?}");
                 all.first().map(|value| value.to_str().unwrap())

@@ -33,27 +33,27 @@ impl Resolver {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        match self.ask(host.to_owned(), port).await {
+        match self.lookup(host.to_owned(), port).await {
             Ok(found) => {
-                self.learned().insert(host.to_owned(), found.clone());
+                self.cache().insert(host.to_owned(), found.clone());
                 Ok(found)
             }
-            Err(error) => self.remembered(host, port).ok_or(error),
+            Err(error) => self.cached(host, port).ok_or(error),
         }
     }
 
     /// Returns the last good answer. Whoever asked for it may have wanted another port, or none.
-    fn remembered(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-        let mut found = self.learned().get(host).cloned()?;
+    fn cached(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let mut found = self.cache().get(host).cloned()?;
         found.iter_mut().for_each(|address| address.set_port(port));
         Some(found)
     }
 
-    async fn ask(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    async fn lookup(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         let asked = self.control.spawn(async move {
             tokio::net::lookup_host((host, port)).await.map(Iterator::collect::<Vec<_>>)
         });
-        let found = tokio::time::timeout(DEADLINE, asked)
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, asked)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer"))?
             .map_err(io::Error::other)??;
@@ -63,7 +63,7 @@ impl Resolver {
         }
     }
 
-    fn learned(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
+    fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
         self.last_good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,7 +86,7 @@ pub struct Unresolved(#[source] io::Error);
 
 /// glibc's resolver gives up after 5 s a server by default; a request should not wait for its
 /// second try while an older answer is at hand.
-const DEADLINE: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -95,12 +95,12 @@ mod tests {
     #[tokio::test]
     async fn what_one_has_learned_serves_another_on_its_own_port() {
         let resolver = Resolver::new(Handle::current());
-        assert_eq!(resolver.remembered("localhost", 443), None);
+        assert_eq!(resolver.cached("localhost", 443), None);
 
         // As the client of the token endpoint asks.
         let found = resolver.resolve("localhost", 0).await.unwrap();
 
-        let again = resolver.remembered("localhost", 443).unwrap();
+        let again = resolver.cached("localhost", 443).unwrap();
         assert_eq!(again.len(), found.len());
         assert!(again.iter().all(|address| address.port() == 443), "{again:?}");
     }

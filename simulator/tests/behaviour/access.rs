@@ -1,6 +1,6 @@
 //! What a token opens, and how a refusal looks.
 
-use nexudus_simulator::{Account, DEMO_EMAIL, PORTAL_TOKEN_MARK, Refusal, Simulator};
+use nexudus_simulator::{Account, DEMO_EMAIL, PORTAL_TOKEN_MARK, Simulator, UnauthorizedStyle};
 
 use crate::client::{access, ask, get};
 
@@ -16,8 +16,8 @@ fn me_is_the_flat_user_object_with_its_secret() {
         assert_eq!(me["DefaultSimpleTimeZoneId"], 2_023);
         assert!(me["AccessToken"].as_str().unwrap().contains(PORTAL_TOKEN_MARK));
     }
-    assert_eq!(simulator.seen()[1].account.as_deref(), Some(DEMO_EMAIL));
-    assert_eq!(simulator.seen()[1].bearer.as_deref(), Some(token.as_str()));
+    assert_eq!(simulator.requests()[1].account.as_deref(), Some(DEMO_EMAIL));
+    assert_eq!(simulator.requests()[1].bearer.as_deref(), Some(token.as_str()));
 }
 
 #[test]
@@ -27,20 +27,20 @@ fn a_missing_token_is_refused_as_chosen() {
 
     assert_eq!((ask().status, ask().body.len(), ask().header("www-authenticate")), (401, 0, None));
     let ways = [
-        (Refusal::Json, 401, "{"),
-        (Refusal::Html, 401, "<"),
-        (Refusal::Redirect, 302, "<"),
-        (Refusal::LoginPage, 200, "<"),
+        (UnauthorizedStyle::Json, 401, "{"),
+        (UnauthorizedStyle::Html, 401, "<"),
+        (UnauthorizedStyle::Redirect, 302, "<"),
+        (UnauthorizedStyle::LoginPage, 200, "<"),
     ];
     for (refusal, status, start) in ways {
         simulator.set(|knobs| knobs.access.refusal = refusal);
         let answer = ask();
         assert_eq!(answer.status, status);
         assert!(answer.text().starts_with(start));
-        assert_eq!(answer.header("location").is_some(), refusal == Refusal::Redirect);
+        assert_eq!(answer.header("location").is_some(), refusal == UnauthorizedStyle::Redirect);
     }
     simulator.set(|knobs| {
-        knobs.access.refusal = Refusal::Empty;
+        knobs.access.refusal = UnauthorizedStyle::Empty;
         knobs.access.www_authenticate = Some("Basic realm=\"x\"".to_owned());
     });
     assert_eq!(ask().header("www-authenticate"), Some("Basic realm=\"x\""));

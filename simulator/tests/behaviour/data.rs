@@ -53,7 +53,7 @@ fn raw_brackets_get_a_batch() {
     let batch = client.get(&target).json();
 
     assert_eq!(batch["TotalItems"], 2);
-    assert_eq!(client.simulator.seen().last().unwrap().target, target);
+    assert_eq!(client.simulator.requests().last().unwrap().target, target);
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use nexudus_simulator::{Deed, Fault, Route, Simulator};
+use nexudus_simulator::{Fault, FaultAction, Route, Simulator};
 
 use crate::client::{Answer, Connection, access, bearer, get};
 
 const LONG: Duration = Duration::from_secs(5);
 
 /// Asks once for the list of bookings under a fault.
-fn met(deed: Deed) -> Answer {
+fn met(deed: FaultAction) -> Answer {
     let simulator = Simulator::start().unwrap();
     let token = access(&simulator);
     simulator.fault(Fault::on("/api/spaces", deed).times(1));
@@ -20,7 +20,9 @@ fn met(deed: Deed) -> Answer {
 
 #[test]
 fn an_answer_can_be_missing() {
-    for deed in [Deed::Close, Deed::CloseUnread, Deed::Reset, Deed::ResetUnread] {
+    for deed in
+        [FaultAction::Close, FaultAction::CloseUnread, FaultAction::Reset, FaultAction::ResetUnread]
+    {
         assert_eq!(met(deed).status, 0);
     }
 }
@@ -28,9 +30,9 @@ fn an_answer_can_be_missing() {
 #[test]
 fn an_answer_can_be_cut() {
     for deed in [
-        Deed::Truncate { after: 100 },
-        Deed::TruncateChunked { after: 100 },
-        Deed::ResetInBody { after: 0 },
+        FaultAction::Truncate { after: 100 },
+        FaultAction::TruncateChunked { after: 100 },
+        FaultAction::ResetInBody { after: 0 },
     ] {
         let answer = met(deed.clone());
         assert_eq!((answer.status, answer.whole), (200, false), "{deed:?}");
@@ -43,42 +45,45 @@ fn framing_can_lie() {
         answer.headers.iter().filter(|(name, _)| name == "Content-Length").count()
     };
 
-    let double = met(Deed::DoubleLength);
-    let both = met(Deed::LengthAndChunked);
+    let double = met(FaultAction::DoubleLength);
+    let both = met(FaultAction::LengthAndChunked);
 
     assert_eq!(lengths(&double), 2);
     assert_eq!((lengths(&both), both.header("transfer-encoding")), (1, Some("chunked")));
-    assert_eq!(lengths(&met(Deed::UntilClose)), 0);
-    assert!(met(Deed::Chunked).whole);
-    assert_eq!(met(Deed::MalformedHead).status, 0);
-    assert_eq!(met(Deed::SwitchProtocols).status, 101);
+    assert_eq!(lengths(&met(FaultAction::UntilClose)), 0);
+    assert!(met(FaultAction::Chunked).whole);
+    assert_eq!(met(FaultAction::MalformedHead).status, 0);
+    assert_eq!(met(FaultAction::SwitchProtocols).status, 101);
 }
 
 #[test]
 fn bodies_can_be_other_than_expected() {
-    assert_eq!(met(Deed::LoginPage).header("content-type"), Some("text/html; charset=utf-8"));
-    assert_eq!(met(Deed::Blocked).header("server"), Some("CloudFront"));
-    assert!(met(Deed::HtmlError(503)).text().contains("503"));
-    assert_eq!(met(Deed::Conflict).header("retry-after"), None);
-    assert_eq!(met(Deed::BusinessError).status, 500);
-    assert_eq!(met(Deed::BusinessFailure).json()["WasSuccessful"], false);
-    assert_eq!(met(Deed::Huge(300_000)).body.len(), 300_000);
-    let zipped = met(Deed::Gzip);
+    assert_eq!(
+        met(FaultAction::LoginPage).header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(met(FaultAction::Blocked).header("server"), Some("CloudFront"));
+    assert!(met(FaultAction::HtmlError(503)).text().contains("503"));
+    assert_eq!(met(FaultAction::Conflict).header("retry-after"), None);
+    assert_eq!(met(FaultAction::BusinessError).status, 500);
+    assert_eq!(met(FaultAction::BusinessFailure).json()["WasSuccessful"], false);
+    assert_eq!(met(FaultAction::Huge(300_000)).body.len(), 300_000);
+    let zipped = met(FaultAction::Gzip);
     assert_eq!(zipped.header("content-encoding"), Some("gzip"));
     assert_eq!(zipped.body[..2], [0x1f, 0x8b]);
-    assert!(met(Deed::Trailers).whole);
+    assert!(met(FaultAction::Trailers).whole);
 }
 
 #[test]
 fn headers_can_be_added_and_filled_in() {
     let header = |value: &str| vec![("X-Echo".to_owned(), value.to_owned())];
 
-    let token = met(Deed::Headers(header("{token}")));
-    let redirect = met(Deed::Redirect("{origin}/login".to_owned()));
+    let token = met(FaultAction::Headers(header("{token}")));
+    let redirect = met(FaultAction::Redirect("{origin}/login".to_owned()));
 
     assert!(token.header("x-echo").unwrap().starts_with("simulated-access-"));
     assert!(redirect.header("location").unwrap().starts_with("https://localhost:"));
-    let answer = Deed::Answer { status: 418, headers: header("1"), body: "tea".to_owned() };
+    let answer = FaultAction::Answer { status: 418, headers: header("1"), body: "tea".to_owned() };
     assert_eq!((met(answer.clone()).status, met(answer).text().as_str()), (418, "tea"));
 }
 
@@ -86,7 +91,7 @@ fn headers_can_be_added_and_filled_in() {
 fn hints_come_before_the_answer() {
     let simulator = Simulator::start().unwrap();
     let token = access(&simulator);
-    simulator.fault(Fault::on("/", Deed::EarlyHints));
+    simulator.fault(Fault::on("/", FaultAction::EarlyHints));
     let mut connection = Connection::to(&simulator);
 
     assert_eq!(connection.ask("GET", "/api/auth/me", &bearer(&token), "").status, 103);
@@ -97,8 +102,8 @@ fn hints_come_before_the_answer() {
 fn a_write_can_be_carried_out_and_its_answer_lost() {
     let simulator = Simulator::start().unwrap();
     let token = access(&simulator);
-    simulator.fault(Fault::on("/api/spaces", Deed::Close).times(1));
-    simulator.fault(Fault::on("/api/spaces", Deed::Reset).executed().times(1));
+    simulator.fault(Fault::on("/api/spaces", FaultAction::Close).times(1));
+    simulator.fault(Fault::on("/api/spaces", FaultAction::Reset).executed().times(1));
     let post = || {
         let body = r#"{"Name":"Attic"}"#;
         crate::client::ask(&simulator, "POST", "/api/spaces/resources", &bearer(&token), body)
@@ -112,13 +117,13 @@ fn a_write_can_be_carried_out_and_its_answer_lost() {
 #[test]
 fn a_refusal_can_come_before_the_body_is_read() {
     let simulator = Simulator::start().unwrap();
-    simulator.fault(Fault::on("/up", Deed::AnswerUnread { status: 413 }));
+    simulator.fault(Fault::on("/up", FaultAction::AnswerUnread { status: 413 }));
     let mut connection = Connection::to(&simulator);
 
     connection.send("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome");
 
     assert_eq!(connection.read("POST").status, 413);
-    assert!(!simulator.seen()[0].complete);
+    assert!(!simulator.requests()[0].complete);
 }
 
 #[test]
@@ -140,7 +145,7 @@ fn held_requests_are_judged_when_released() {
 fn held_answers_belong_to_requests_already_carried_out() {
     let simulator = Simulator::start().unwrap();
     let token = access(&simulator);
-    let hold = simulator.hold_answers(Route::All);
+    let hold = simulator.hold_responses(Route::All);
     let mut connection = Connection::to(&simulator);
     connection.send(format!(
         "POST /en/basket/CreateInvoice HTTP/1.1\r\nHost: x\r\n{}Content-Length: 0\r\n\r\n",
@@ -150,7 +155,7 @@ fn held_answers_belong_to_requests_already_carried_out() {
     assert!(simulator.wait_until(|view| view.held() == 1, LONG));
     assert_eq!(simulator.executed_writes().len(), 1);
     drop(connection);
-    assert!(simulator.wait_until(|view| view.seen().any(|seen| seen.client_left), LONG));
+    assert!(simulator.wait_until(|view| view.requests().any(|seen| seen.client_left), LONG));
     drop(hold);
     assert!(simulator.wait_until(|view| view.held() == 0 && view.connections().open == 0, LONG));
 }
@@ -158,10 +163,10 @@ fn held_answers_belong_to_requests_already_carried_out() {
 #[test]
 fn a_hang_ends_when_the_client_leaves() {
     let simulator = Simulator::start().unwrap();
-    simulator.fault(Fault::on("/", Deed::Hang));
+    simulator.fault(Fault::on("/", FaultAction::Hang));
     let mut connection = Connection::to(&simulator);
     connection.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(simulator.wait_until(|view| view.seen().any(|seen| seen.complete), LONG));
+    assert!(simulator.wait_until(|view| view.requests().any(|seen| seen.complete), LONG));
 
     drop(connection);
 
@@ -171,5 +176,5 @@ fn a_hang_ends_when_the_client_leaves() {
 #[test]
 fn a_slow_body_arrives_whole() {
     let pause = Duration::from_millis(1);
-    assert!(met(Deed::SlowBody { chunk: 4_000, pause }).whole);
+    assert!(met(FaultAction::SlowBody { chunk: 4_000, pause }).whole);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexudus_simulator::{Key, RetryAfter, Scope, Simulator, Window};
+use nexudus_simulator::{CounterKey, RetryAfter, Scope, Simulator, Window};
 
 use crate::client::{access, get, log_in};
 
@@ -27,7 +27,7 @@ fn windows_fill_and_empty_by_the_simulated_clock() {
     let per = Duration::from_secs(5);
     simulator.set(|knobs| {
         knobs.throttle.windows =
-            vec![Window { limit: 2, per, scope: Scope::Reads, key: Key::Token }];
+            vec![Window { limit: 2, per, scope: Scope::Reads, key: CounterKey::Token }];
         knobs.throttle.status = 429;
     });
     let ask = || get(&simulator, "/api/auth/me", &token).status;

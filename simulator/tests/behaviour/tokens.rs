@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::client::{access, ask, field, get, log_in, refresh, token};
 use nexudus_simulator::{
-    Account, Case, DEMO_EMAIL, Deed, ErrorBody, ExpiresIn, Fault, Placement, Simulator, WrongTotp,
+    Account, DEMO_EMAIL, ErrorBody, ErrorCase, ErrorPlacement, ExpiresIn, Fault, FaultAction,
+    Simulator, WrongTotp,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -138,8 +139,9 @@ fn a_just_used_refresh_token_can_be_given_grace() {
 fn a_rotation_can_lose_its_reply() {
     let simulator = simulator();
     let old = field(&log_in(&simulator, Some("a")), "refresh_token");
-    simulator
-        .fault(Fault::on("/api/token", Deed::Close).grant("refresh_token").executed().times(1));
+    simulator.fault(
+        Fault::on("/api/token", FaultAction::Close).grant("refresh_token").executed().times(1),
+    );
 
     let lost = refresh(&simulator, Some("a"), &old);
 
@@ -203,8 +205,8 @@ fn codes_can_stand_in_the_description_and_in_capitals() {
 
     assert_eq!(field(&token(&simulator, None, form), "error"), "must_reset_password");
     simulator.set(|knobs| {
-        knobs.token.code_placement = Placement::Description;
-        knobs.token.code_case = Case::Title;
+        knobs.token.code_placement = ErrorPlacement::Description;
+        knobs.token.code_case = ErrorCase::Title;
     });
     let answer = token(&simulator, None, form);
     assert_eq!(field(&answer, "error"), "invalid_grant");
@@ -260,7 +262,9 @@ fn replies_can_differ_in_shape() {
     });
     assert!(log_in(&simulator, Some("a")).json().get("refresh_token").is_none());
 
-    for (deed, body) in [(Deed::Empty, ""), (Deed::Nonsense, "{\"access_token\": oops")] {
+    for (deed, body) in
+        [(FaultAction::Empty, ""), (FaultAction::Nonsense, "{\"access_token\": oops")]
+    {
         simulator.fault(Fault::on("/api/token", deed).times(1));
         let answer = log_in(&simulator, Some("a"));
         assert_eq!((answer.status, answer.text().as_str()), (200, body));

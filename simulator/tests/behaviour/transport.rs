@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use nexudus_simulator::{Accept, Alpn, Certificate, Deed, Fault, Simulator};
+use nexudus_simulator::{AcceptMode, Alpn, Certificate, Fault, FaultAction, Simulator};
 use rustls::pki_types::ServerName;
 
 use crate::client::{Connection, access, ask, bearer, trust};
@@ -34,11 +34,11 @@ fn both_loopback_families_share_the_port() {
 #[test]
 fn connections_can_be_refused_in_several_ways() {
     let simulator = Simulator::start().unwrap();
-    for accept in [Accept::Close, Accept::Reset, Accept::Nonsense] {
+    for accept in [AcceptMode::Close, AcceptMode::Reset, AcceptMode::Nonsense] {
         simulator.set(|knobs| knobs.transport.accept = accept);
         assert!(Connection::with(&simulator, trust(&simulator)).is_err());
     }
-    simulator.set(|knobs| knobs.transport.accept = Accept::Serve);
+    simulator.set(|knobs| knobs.transport.accept = AcceptMode::Serve);
     simulator.stop_listening();
     assert!(std::net::TcpStream::connect(simulator.address()).is_err());
     simulator.resume_listening();
@@ -122,16 +122,16 @@ async fn http2_is_served_with_the_same_answers() {
     let answer = sender.send_request(request(form)).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
     assert!(answer.into_body().collect().await.unwrap().to_bytes().len() > 432);
-    let seen = simulator.seen();
+    let seen = simulator.requests();
     assert_eq!(
         (seen[0].version.as_str(), seen[0].target.as_str()),
         ("HTTP/2.0", "/api/token?a=[1]")
     );
     assert_eq!(simulator.token_calls()[0].client_id.as_deref(), Some("h2"));
 
-    simulator.fault(Fault::on("/", Deed::Close).times(1));
+    simulator.fault(Fault::on("/", FaultAction::Close).times(1));
     assert!(sender.send_request(request(form)).await.is_err());
-    simulator.fault(Fault::on("/", Deed::Truncate { after: 5 }).times(1));
+    simulator.fault(Fault::on("/", FaultAction::Truncate { after: 5 }).times(1));
     let cut = sender.send_request(request(form)).await.unwrap();
     assert!(cut.into_body().collect().await.is_err());
     assert!(simulator.wait_until_async(|view| view.answered() == 1, LONG).await);

@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Finding, RESTART, fail, failed, ok, skip, warn};
-use crate::admin::wire::Session;
-use crate::cli::running::Other;
+use super::{CheckOutcome, CliError, RESTART_HINT, fail, ok, outcome_of, skip, warn};
+use crate::admin::api::SessionStatus;
+use crate::cli::daemon_client::OtherOrigin;
 use crate::clock::Clock;
-use crate::config::{self, Anonymous, Config, Loaded, Paths};
-use crate::credentials::{self, Credentials, Error, Keychain, Origin};
+use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
+use crate::credentials::{self, CredentialSource, Credentials, Error, Keychain};
 use crate::{daemon, listen, session};
 
-pub(super) fn config(loaded: &Loaded) -> Finding {
-    let Loaded { config, paths, warnings, .. } = loaded;
+pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
+    let LoadedConfig { config, paths, warnings, .. } = loaded;
     if let Err(error) = daemon::check(config) {
-        return failed(&Failure::Daemon(error));
+        return outcome_of(&CliError::Daemon(error));
     }
     let file = paths.config.display();
     match (warnings.as_slice(), paths.config.exists()) {
@@ -29,23 +29,23 @@ pub(super) async fn store(
     config: &Config,
     paths: &Paths,
     credentials: &Credentials,
-    daemon: Option<&Session>,
-) -> Finding {
-    let has_key = credentials::is_key_elsewhere(&config.session);
+    daemon: Option<&SessionStatus>,
+) -> CheckOutcome {
+    let has_key = credentials::is_key_outside_keychain(&config.session);
     let wanted = credentials.uses_keychain() || !has_key;
     let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
         return skip("no keychain is configured");
     };
-    match session::prove(keychain, &paths.profile_state(), &Clock::system()).await {
+    match session::self_test_keychain(keychain, &paths.profile_state(), &Clock::system()).await {
         Ok(()) => ok(format!(
             "{}: an entry was written, read on another connection and deleted",
-            Keychain::name()
+            Keychain::product_name()
         )),
         Err(error) => {
             let source = daemon.and_then(|session| session.source.as_ref());
-            let has_login = source.is_some_and(|source| source != Keychain::name())
-                || !credentials.beside_keychain().is_empty();
-            let told = failed(&Failure::Credentials(error));
+            let has_login = source.is_some_and(|source| source != Keychain::product_name())
+                || !credentials.sources_beside_keychain().is_empty();
+            let told = outcome_of(&CliError::Credentials(error));
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",
                 (true, false) => "the login is read elsewhere; each start logs in anew",
@@ -59,10 +59,10 @@ pub(super) async fn store(
 }
 
 /// Says what to do where another origin is served than is configured.
-fn onward(other: &Other) -> String {
-    match other.run {
+fn other_origin_fix(other: &OtherOrigin) -> String {
+    match other.run_pid {
         Some(_) => other.hint(),
-        None => format!("{RESTART}."),
+        None => format!("{RESTART_HINT}."),
     }
 }
 
@@ -71,33 +71,39 @@ fn onward(other: &Other) -> String {
 pub(super) async fn login(
     credentials: &Credentials,
     own: &config::Origin,
-    other: Option<&Other>,
+    other: Option<&OtherOrigin>,
     paths: &Paths,
-    daemon: Option<&Session>,
-) -> Finding {
+    daemon: Option<&SessionStatus>,
+) -> CheckOutcome {
     let daemons = daemon.and_then(|session| session.account.as_ref().zip(session.source.as_ref()));
     match credentials.load().await {
         Ok(found) => {
             let told = format!(
                 "{} from the {}, the most explicit source that has one",
-                found.login.email, found.origin
+                found.login.email, found.source
             );
             if let Some(other) = other {
-                return warn(format!("{told}; it is for {own}, and {other}"), onward(other));
+                return warn(
+                    format!("{told}; it is for {own}, and {other}"),
+                    other_origin_fix(other),
+                );
             }
-            if let Some(trouble) = daemon.and_then(unread) {
-                return warn(format!("{told}; the daemon that runs: {trouble}"), BRING_BACK);
+            if let Some(trouble) = daemon.and_then(unreadable_login) {
+                return warn(format!("{told}; the daemon that runs: {trouble}"), KEYCHAIN_FIX);
             }
-            if let Some(half) = credentials.halves().first() {
+            if let Some(half) = credentials.incomplete_sources().first() {
                 return warn(format!("{told}; {half}"), "Complete that half, or take it away.");
             }
-            match found.origin {
-                Origin::Environment => warn(
+            match found.source {
+                CredentialSource::Environment => warn(
                     told,
                     "Any program of this user can read it there: prefer `nexudus-proxy login`, or \
                      a systemd credential.",
                 ),
-                Origin::Systemd | Origin::Command | Origin::Keychain | Origin::Memory => ok(told),
+                CredentialSource::Systemd
+                | CredentialSource::Command
+                | CredentialSource::Keychain
+                | CredentialSource::Memory => ok(told),
             }
         }
         Err(Error::Missing(_)) => match daemons {
@@ -109,13 +115,13 @@ pub(super) async fn login(
             | Error::Command(_)
             | Error::Locked
             | Error::Unavailable(_)),
-        ) => failed(&Failure::Credentials(error)),
+        ) => outcome_of(&CliError::Credentials(error)),
     }
 }
 
 /// Whether a session alone is kept is seen when a token is asked for.
-fn without_password(own: &config::Origin, paths: &Paths) -> Finding {
-    let logins = session::logins(&paths.profile_state());
+fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
+    let logins = session::origins_with_login(&paths.profile_state());
     match logins.is_empty() || logins.contains(own) {
         true => warn(
             "no password is stored: not logged in, or with --session-only",
@@ -136,13 +142,13 @@ fn without_password(own: &config::Origin, paths: &Paths) -> Finding {
 }
 
 /// Returns why a daemon that runs cannot read what a person has stored.
-fn unread(daemon: &Session) -> Option<String> {
+fn unreadable_login(daemon: &SessionStatus) -> Option<String> {
     let trouble = daemon.error.as_ref().filter(|error| error.code.starts_with("credentials."))?;
     let cause = trouble.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
     Some(format!("{}{cause}", trouble.sentence))
 }
 
-const BRING_BACK: &str = "Start the daemon again from a session where the keychain runs; it looks \
+const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keychain runs; it looks \
     again by itself where that comes back.";
 
 /// `keys` are those that a running daemon was given other values for than are configured here;
@@ -151,9 +157,9 @@ pub(super) async fn daemon(
     is_there: bool,
     profile: &str,
     keys: &[&str],
-    other: Option<&Other>,
+    other: Option<&OtherOrigin>,
     own: &config::Origin,
-) -> Finding {
+) -> CheckOutcome {
     let counts = match keys {
         [] => String::new(),
         keys => format!(
@@ -164,14 +170,14 @@ pub(super) async fn daemon(
     match (is_there, other) {
         (_, Some(other)) => warn(
             format!("{other}, and {own} is configured here (profile {profile}){counts}"),
-            onward(other),
+            other_origin_fix(other),
         ),
         (true, None) => ok(format!("one serves the profile {profile}{counts}")),
         (false, None) => warn("none runs", "Start one: `nexudus-proxy serve`."),
     }
 }
 
-pub(super) async fn port(config: &Config, is_there: bool) -> Finding {
+pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
     if config.listen.tcp.is_empty() {
         return skip("no TCP address is configured");
     }
@@ -182,24 +188,24 @@ pub(super) async fn port(config: &Config, is_there: bool) -> Finding {
     }
     match listen::bind_tcp(&config.listen.tcp) {
         Ok(_) => ok(format!("{addresses}: free")),
-        Err(error) => failed(&Failure::Daemon(daemon::Error::Listen(error))),
+        Err(error) => outcome_of(&CliError::Daemon(daemon::Error::Listen(error))),
     }
 }
 
 /// Says whether the TCP port is ours alone.
-pub(super) async fn callers(config: &Config) -> Finding {
+pub(super) async fn callers(config: &Config) -> CheckOutcome {
     if config.listen.tcp.is_empty() {
         return skip("no TCP address is configured: the unix socket knows its callers");
     }
-    let needs_key = config.listen.expose || config.policy.anonymous == Anonymous::None;
-    match (listen::tells_callers(), needs_key) {
+    let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
+    match (listen::can_identify_peers(), needs_key) {
         (true, _) => {
             let here = if config.listen.expose { " here" } else { "" };
             let elsewhere = match config.listen.expose {
                 true => "; from elsewhere each needs a key",
                 false => "",
             };
-            let named = let_in(config);
+            let named = allowed_others(config);
             ok(format!(
                 "the system tells whose process calls over TCP: other users{here} are \
                  refused{named}{elsewhere}"
@@ -220,7 +226,7 @@ pub(super) async fn callers(config: &Config) -> Finding {
 }
 
 /// Says which other users are not refused.
-fn let_in(config: &Config) -> String {
+fn allowed_others(config: &Config) -> String {
     let named = |key: &str, names: &[String]| {
         (!names.is_empty()).then(|| format!("{key} ({})", names.join(", ")))
     };
@@ -234,7 +240,7 @@ fn let_in(config: &Config) -> String {
 }
 
 /// Looks for the unit or agent, wherever a person or a package would put it.
-pub(super) async fn service(paths: &Paths) -> Finding {
+pub(super) async fn service(paths: &Paths) -> CheckOutcome {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let configuration = paths.config.parent().and_then(|ours| ours.parent());
     let places = [

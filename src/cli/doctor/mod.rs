@@ -12,27 +12,27 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::json;
 
-use super::exit::Report;
-use super::running::{Other, RESTART, Running, in_use};
-use super::status::token as token_of;
-use super::{Code, Failure, Globals, Print, flags::AlsoKeys, serve, whoami};
-use crate::admin::wire::Session;
-use crate::config::{Config, Loaded, Origin, Paths, in_profile};
+use super::daemon_client::{DaemonClient, OtherOrigin, RESTART_HINT, effective_config};
+use super::error::Report;
+use super::status::format_token as token_of;
+use super::{CliError, ExitCode, GlobalArgs, Printer, flags::ConfigOverrides, serve, whoami};
+use crate::admin::api::SessionStatus;
+use crate::config::{Config, LoadedConfig, Origin, Paths, with_profile_flag};
 use crate::daemon::{self, process};
 use crate::session;
 
 /// What `doctor` takes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(super) struct DoctorArgs {
     #[command(flatten)]
-    keys: AlsoKeys,
+    keys: ConfigOverrides,
 }
 
 /// One line of the report.
 #[derive(Debug, Serialize)]
-struct Line {
+struct CheckResult {
     check: &'static str,
-    verdict: Verdict,
+    verdict: CheckStatus,
     finding: String,
     fix: Option<String>,
     elapsed_ms: u64,
@@ -41,7 +41,7 @@ struct Line {
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+enum CheckStatus {
     Ok,
     Warn,
     Fail,
@@ -50,31 +50,35 @@ enum Verdict {
 
 /// What a check found.
 #[derive(Debug)]
-struct Finding {
-    verdict: Verdict,
+struct CheckOutcome {
+    verdict: CheckStatus,
     finding: String,
     fix: Option<String>,
 }
 
 /// Checks everything.
-pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(), Failure> {
+pub(super) fn run(
+    options: DoctorArgs,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
     process::harden();
-    let loaded = globals.load(options.keys.given());
+    let loaded = globals.load(options.keys.into_overrides());
     let lines = match loaded {
         // Without a configuration there is nothing to check by; its problems are the report.
-        Err(failure) => vec![Line::of("config", failed(&failure), Duration::ZERO)],
+        Err(failure) => vec![CheckResult::new("config", outcome_of(&failure), Duration::ZERO)],
         Ok(loaded) => {
-            let mut lines = serve::control()?.block_on(all(&loaded, print));
-            onward(&mut lines);
+            let mut lines = serve::control_runtime()?.block_on(run_checks(&loaded, print));
+            refine_fixes(&mut lines);
             let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
-            fixes.for_each(|fix| *fix = in_profile(fix, &loaded.paths.profile));
+            fixes.for_each(|fix| *fix = with_profile_flag(fix, &loaded.paths.profile));
             lines
         }
     };
     if !globals.json {
-        show(&lines, print)?;
+        print_results(&lines, print)?;
     }
-    let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail).count();
+    let failed = lines.iter().filter(|line| line.verdict == CheckStatus::Fail).count();
     let shown = json!({ "passed": failed == 0, "checks": lines });
     let sentence = match failed {
         0 if globals.json => return print.json(&shown),
@@ -82,16 +86,16 @@ pub(super) fn run(options: Options, globals: &Globals, print: Print) -> Result<(
         1 => "one check failed".to_owned(),
         _ => format!("{failed} checks failed"),
     };
-    let failure = Failure::Other { sentence, code: Code::Failed, hint: None };
-    Err(Failure::Shown { shown, failure: Box::new(failure) })
+    let failure = CliError::Other { sentence, code: ExitCode::Failed, hint: None };
+    Err(CliError::WithOutput { shown, failure: Box::new(failure) })
 }
 
 /// Whoever is here has asked `doctor` already.
-fn onward(lines: &mut [Line]) {
-    let sends_here = |line: &&mut Line| {
+fn refine_fixes(lines: &mut [CheckResult]) {
+    let sends_here = |line: &&mut CheckResult| {
         line.fix.as_ref().is_some_and(|fix| fix.contains("`nexudus-proxy doctor`"))
     };
-    let failed = lines.iter().filter(|line| line.verdict == Verdict::Fail);
+    let failed = lines.iter().filter(|line| line.verdict == CheckStatus::Fail);
     let failed: Vec<_> = failed.map(|line| line.check).collect();
     for line in lines.iter_mut().filter(sends_here) {
         let others = failed.iter().copied().filter(|check| *check != line.check);
@@ -104,27 +108,27 @@ fn onward(lines: &mut [Line]) {
     }
 }
 
-async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
-    let Loaded { config, paths, .. } = loaded;
+async fn run_checks(loaded: &LoadedConfig, print: Printer) -> Vec<CheckResult> {
+    let LoadedConfig { config, paths, .. } = loaded;
     let own = &config.upstream.origin;
     let credentials = daemon::credentials(config, paths);
-    let serving = Running::of(config, paths).status().await;
-    let other = serving.as_ref().and_then(|status| Other::of(status, own, paths));
+    let serving = DaemonClient::new(config, paths).status().await;
+    let other = serving.as_ref().and_then(|status| OtherOrigin::detect(status, own, paths));
     let other = other.as_ref();
     let (config, keys) = match &serving {
-        Some(status) => in_use(config, paths, status),
+        Some(status) => effective_config(config, paths, status),
         None => (config.clone(), vec![]),
     };
     let config = &config;
-    let running = Running::of(config, paths);
-    let mut lines = vec![Line::of("config", local::config(loaded), Duration::ZERO)];
+    let running = DaemonClient::new(config, paths);
+    let mut lines = vec![CheckResult::new("config", local::config(loaded), Duration::ZERO)];
     let stored = async {
         let daemon = serving.as_ref().map(|status| &status.session);
         let store = timed("store", local::store(config, paths, &credentials, daemon)).await;
         [store, timed("login", local::login(&credentials, own, other, paths, daemon)).await]
     };
     let here = async {
-        let is_there = serving.is_some() || running.is_there().await;
+        let is_there = serving.is_some() || running.is_listening().await;
         [
             timed("daemon", local::daemon(is_there, &paths.profile, &keys, other, own)).await,
             timed("port", local::port(config, is_there)).await,
@@ -138,8 +142,10 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
     lines.extend(there);
     if let Some(status) = running.status().await {
         // It has seen more than the one answer above.
-        let known = lines.iter_mut().find(|line| line.check == network::THROTTLE);
-        known.into_iter().for_each(|line| line.tell(network::paced(&status.throttle)));
+        let known = lines.iter_mut().find(|line| line.check == network::THROTTLE_CHECK);
+        known
+            .into_iter()
+            .for_each(|line| line.update(network::throttle_from_daemon(&status.throttle)));
     }
     let daemon = serving.as_ref().map(|status| &status.session);
     lines.extend(token(config, (own, other), paths, daemon, print).await);
@@ -149,13 +155,13 @@ async fn all(loaded: &Loaded, print: Print) -> Vec<Line> {
 /// Asks who is logged in, as everything else will: the token and what it may do.
 async fn token(
     config: &Config,
-    (own, other): (&Origin, Option<&Other>),
+    (own, other): (&Origin, Option<&OtherOrigin>),
     paths: &Paths,
-    daemon: Option<&Session>,
-    print: Print,
-) -> [Line; 2] {
+    daemon: Option<&SessionStatus>,
+    print: Printer,
+) -> [CheckResult; 2] {
     let began = Instant::now();
-    let asked = whoami::ask(config, own, other, paths, print).await;
+    let asked = whoami::fetch_user(config, own, other, paths, print).await;
     let elapsed = began.elapsed();
     let (token, access) = match asked {
         Ok((me, through)) => {
@@ -172,18 +178,21 @@ async fn token(
         Err(failure) => match (&failure, daemon) {
             // It let nobody in without a key, and this command has no login of its own for there.
             (
-                Failure::Session(session::Error::NotLoggedIn(_))
-                | Failure::Whoami(whoami::Error::OtherUpstream { .. }),
+                CliError::Session(session::Error::NotLoggedIn(_))
+                | CliError::Whoami(whoami::WhoamiError::OtherUpstream { .. }),
                 Some(daemon),
-            ) => secondhand(daemon),
-            (_, _) => (failed(&failure), skip("there is no token to ask with")),
+            ) => outcomes_from_daemon(daemon),
+            (_, _) => (outcome_of(&failure), skip("there is no token to ask with")),
         },
     };
-    [Line::of("token", token, elapsed), Line::of("api access", access, Duration::ZERO)]
+    [
+        CheckResult::new("token", token, elapsed),
+        CheckResult::new("api access", access, Duration::ZERO),
+    ]
 }
 
 /// Tells of the token what a daemon says that cannot be asked for more.
-fn secondhand(daemon: &Session) -> (Finding, Finding) {
+fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) {
     match (&daemon.error, daemon.expires_in_s) {
         (None, Some(_)) => (
             ok(format!("{}, says the daemon", token_of(daemon))),
@@ -207,20 +216,20 @@ fn secondhand(daemon: &Session) -> (Finding, Finding) {
     }
 }
 
-async fn timed(check: &'static str, work: impl Future<Output = Finding>) -> Line {
+async fn timed(check: &'static str, work: impl Future<Output = CheckOutcome>) -> CheckResult {
     let began = Instant::now();
     let finding = work.await;
-    Line::of(check, finding, began.elapsed())
+    CheckResult::new(check, finding, began.elapsed())
 }
 
-fn show(lines: &[Line], print: Print) -> Result<(), Failure> {
+fn print_results(lines: &[CheckResult], print: Printer) -> Result<(), CliError> {
     let mut rows = vec![];
     for line in lines {
         let verdict = match line.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "FAIL",
-            Verdict::Skip => "skip",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "FAIL",
+            CheckStatus::Skip => "skip",
         };
         let elapsed = format!("{} ms", line.elapsed_ms);
         rows.push([verdict.to_owned(), line.check.to_owned(), elapsed, line.finding.clone()]);
@@ -236,38 +245,38 @@ fn show(lines: &[Line], print: Print) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Line {
-    fn of(check: &'static str, finding: Finding, elapsed: Duration) -> Self {
-        let Finding { verdict, finding, fix } = finding;
+impl CheckResult {
+    fn new(check: &'static str, finding: CheckOutcome, elapsed: Duration) -> Self {
+        let CheckOutcome { verdict, finding, fix } = finding;
         let elapsed_ms = elapsed.as_millis().try_into().unwrap_or(u64::MAX);
         Self { check, verdict, finding, fix, elapsed_ms }
     }
 
-    fn tell(&mut self, told: Finding) {
+    fn update(&mut self, told: CheckOutcome) {
         (self.verdict, self.finding, self.fix) = (told.verdict, told.finding, told.fix);
     }
 }
 
-fn ok(finding: impl Into<String>) -> Finding {
-    Finding { verdict: Verdict::Ok, finding: finding.into(), fix: None }
+fn ok(finding: impl Into<String>) -> CheckOutcome {
+    CheckOutcome { verdict: CheckStatus::Ok, finding: finding.into(), fix: None }
 }
 
-fn warn(finding: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding { verdict: Verdict::Warn, finding: finding.into(), fix: Some(fix.into()) }
+fn warn(finding: impl Into<String>, fix: impl Into<String>) -> CheckOutcome {
+    CheckOutcome { verdict: CheckStatus::Warn, finding: finding.into(), fix: Some(fix.into()) }
 }
 
-fn fail(finding: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding { verdict: Verdict::Fail, finding: finding.into(), fix: Some(fix.into()) }
+fn fail(finding: impl Into<String>, fix: impl Into<String>) -> CheckOutcome {
+    CheckOutcome { verdict: CheckStatus::Fail, finding: finding.into(), fix: Some(fix.into()) }
 }
 
-fn skip(finding: impl Into<String>) -> Finding {
-    Finding { verdict: Verdict::Skip, finding: finding.into(), fix: None }
+fn skip(finding: impl Into<String>) -> CheckOutcome {
+    CheckOutcome { verdict: CheckStatus::Skip, finding: finding.into(), fix: None }
 }
 
 /// Tells a failure in one line.
-fn failed(failure: &Failure) -> Finding {
+fn outcome_of(failure: &CliError) -> CheckOutcome {
     let first = failure.reports().into_iter().next();
-    let first = first.unwrap_or(Report { sentence: String::new(), causes: vec![], hint: None });
-    let parts: Vec<_> = std::iter::once(first.sentence).chain(first.causes).collect();
-    Finding { verdict: Verdict::Fail, finding: parts.join(": "), fix: first.hint }
+    let first = first.unwrap_or(Report { message: String::new(), causes: vec![], hint: None });
+    let parts: Vec<_> = std::iter::once(first.message).chain(first.causes).collect();
+    CheckOutcome { verdict: CheckStatus::Fail, finding: parts.join(": "), fix: first.hint }
 }

@@ -16,32 +16,32 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Failure, Finding, Line, fail, failed, ok, skip, warn};
-use crate::admin::wire::{Pace, Throttle};
+use super::{CheckOutcome, CheckResult, CliError, fail, ok, outcome_of, skip, warn};
+use crate::admin::api::{LimiterStatus, ThrottleStatus};
 use crate::config::{Config, Origin};
-use crate::upstream::Via;
+use crate::upstream::HttpProxy;
 use crate::{daemon, upstream};
 
 /// Checks one after the other, for each needs the one before it.
-pub(super) async fn all(config: &Config) -> Vec<Line> {
+pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
     let origin = &config.upstream.origin;
-    let via = match Via::configured(&config.upstream.proxy, origin) {
+    let via = match HttpProxy::from_config(&config.upstream.proxy, origin) {
         Ok(via) => via,
         Err(error) => {
-            let finding = failed(&Failure::Daemon(error.into()));
-            return vec![Line::of("proxy", finding, Duration::ZERO)];
+            let finding = outcome_of(&CliError::Daemon(error.into()));
+            return vec![CheckResult::new("proxy", finding, Duration::ZERO)];
         }
     };
-    let way = Way::new(origin, via);
+    let way = NetworkRoute::new(origin, via);
     let shown = || ok(format!("{} (upstream.proxy)", config.upstream.proxy.redacted()));
     let proxy = way.via.as_ref().map_or_else(proxy, |_| shown());
-    let mut lines = vec![Line::of("proxy", proxy, Duration::ZERO)];
+    let mut lines = vec![CheckResult::new("proxy", proxy, Duration::ZERO)];
 
     let (began, (finding, addresses)) = (Instant::now(), way.resolve().await);
-    lines.push(Line::of("name", finding, began.elapsed()));
+    lines.push(CheckResult::new("name", finding, began.elapsed()));
 
     let (began, (finding, stream)) = (Instant::now(), way.connect(&addresses).await);
-    lines.push(Line::of("tcp", finding, began.elapsed()));
+    lines.push(CheckResult::new("tcp", finding, began.elapsed()));
 
     let began = Instant::now();
     let (finding, stream) = match stream {
@@ -51,43 +51,43 @@ pub(super) async fn all(config: &Config) -> Vec<Line> {
             Err(finding) => (finding, None),
         },
     };
-    lines.push(Line::of("tls", finding, began.elapsed()));
+    lines.push(CheckResult::new("tls", finding, began.elapsed()));
 
     let began = Instant::now();
     let answer = match stream {
         None => None,
-        Some(stream) => ask(origin.host(), stream).await,
+        Some(stream) => fetch_response(origin.host(), stream).await,
     };
     let elapsed = began.elapsed();
     let (clock, throttle) = match answer {
         None => (skip("Nexudus did not answer"), skip("Nexudus did not answer")),
         Some((status, headers)) => (clock(&headers), throttled(status, &headers)),
     };
-    lines.push(Line::of("clock", clock, elapsed));
-    lines.push(Line::of(THROTTLE, throttle, Duration::ZERO));
+    lines.push(CheckResult::new("clock", clock, elapsed));
+    lines.push(CheckResult::new(THROTTLE_CHECK, throttle, Duration::ZERO));
     lines
 }
 
 /// Where the first connection goes: to Nexudus, or to the proxy on the way there.
-struct Way<'a> {
+struct NetworkRoute<'a> {
     origin: &'a Origin,
-    via: Option<Via>,
+    via: Option<HttpProxy>,
     host: String,
     port: u16,
     /// What to look at when it ends here.
     fix: &'static str,
 }
 
-impl<'a> Way<'a> {
-    fn new(origin: &'a Origin, via: Option<Via>) -> Self {
+impl<'a> NetworkRoute<'a> {
+    fn new(origin: &'a Origin, via: Option<HttpProxy>) -> Self {
         let (host, port, fix) = match &via {
-            Some(via) => (via.host(), via.port(), PROXY),
-            None => (origin.host(), origin.port(), NETWORK),
+            Some(via) => (via.host(), via.port(), PROXY_FIX),
+            None => (origin.host(), origin.port(), NETWORK_FIX),
         };
         Self { host: host.to_owned(), port, fix, origin, via }
     }
 
-    async fn resolve(&self) -> (Finding, Vec<SocketAddr>) {
+    async fn resolve(&self) -> (CheckOutcome, Vec<SocketAddr>) {
         let host = &self.host;
         match resolve(host, self.port).await {
             Ok(addresses) => {
@@ -99,7 +99,7 @@ impl<'a> Way<'a> {
     }
 
     /// Connects, and asks the proxy for a way through, if there is one.
-    async fn connect(&self, addresses: &[SocketAddr]) -> (Finding, Option<TcpStream>) {
+    async fn connect(&self, addresses: &[SocketAddr]) -> (CheckOutcome, Option<TcpStream>) {
         let Self { host, port, origin, fix, .. } = self;
         if addresses.is_empty() {
             return (skip("there is no address"), None);
@@ -113,25 +113,25 @@ impl<'a> Way<'a> {
         let Some(via) = &self.via else {
             return (ok(format!("connected to {address}")), Some(stream));
         };
-        if via.url().contains(UNKNOWN_LOGIN) {
+        if via.url().contains(REDACTED_LOGIN) {
             let told = "connected to the proxy; what lies behind it needs a login that only the \
                         daemon knows";
             return (ok(told), None);
         }
-        let tunnel = tokio::time::timeout(LIMIT, via.tunnel(stream, origin)).await;
+        let tunnel = tokio::time::timeout(STEP_TIMEOUT, via.connect_tunnel(stream, origin)).await;
         let why = match tunnel {
             Ok(Ok(stream)) => {
                 return (ok(format!("connected to {origin} through {address}")), Some(stream));
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => LATE.to_owned(),
+            Err(_) => TIMED_OUT.to_owned(),
         };
         (fail(format!("no way through the proxy to {origin}: {why}"), *fix), None)
     }
 }
 
 /// The environment's proxies are a trap: other tools heed them.
-fn proxy() -> Finding {
+fn proxy() -> CheckOutcome {
     let set: Vec<_> = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
         .into_iter()
         .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
@@ -146,19 +146,19 @@ fn proxy() -> Finding {
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let looked_up = tokio::time::timeout(LIMIT, tokio::net::lookup_host((host, port))).await;
+    let looked_up = tokio::time::timeout(STEP_TIMEOUT, tokio::net::lookup_host((host, port))).await;
     let addresses: Vec<_> =
-        looked_up.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?.collect();
+        looked_up.map_err(|_| TIMED_OUT.to_owned())?.map_err(|error| error.to_string())?.collect();
     if addresses.is_empty() { Err("none was found".to_owned()) } else { Ok(addresses) }
 }
 
 async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
     let mut why = String::new();
     for address in addresses {
-        match tokio::time::timeout(LIMIT, TcpStream::connect(address)).await {
+        match tokio::time::timeout(STEP_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(error)) => why = error.to_string(),
-            Err(_) => why = LATE.to_owned(),
+            Err(_) => why = TIMED_OUT.to_owned(),
         }
     }
     Err(why)
@@ -168,29 +168,32 @@ async fn handshake(
     config: &Config,
     host: &str,
     stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Finding> {
-    let trust = upstream::tls(config.upstream.ca_file.as_deref());
+) -> Result<TlsStream<TcpStream>, CheckOutcome> {
+    let trust = upstream::load_tls_config(config.upstream.ca_file.as_deref());
     let trust: Arc<_> =
-        trust.map_err(|error| failed(&Failure::Daemon(daemon::Error::Trust(error))))?;
+        trust.map_err(|error| outcome_of(&CliError::Daemon(daemon::Error::Trust(error))))?;
     let name = ServerName::try_from(host.to_owned());
-    let name = name.map_err(|_| fail("the host has no name for TLS", NETWORK))?;
+    let name = name.map_err(|_| fail("the host has no name for TLS", NETWORK_FIX))?;
     let shaken = TlsConnector::from(trust).connect(name, stream);
-    match tokio::time::timeout(LIMIT, shaken).await {
+    match tokio::time::timeout(STEP_TIMEOUT, shaken).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => {
-            Err(fail(format!("the connection broke in the handshake: {error}"), NETWORK))
+            Err(fail(format!("the connection broke in the handshake: {error}"), NETWORK_FIX))
         }
         Ok(Err(error)) => Err(fail(
             format!("the certificate or the handshake failed: {error}"),
             "A firewall that opens TLS needs its CA in upstream.ca_file; a wrong clock makes every \
              certificate invalid.",
         )),
-        Err(_) => Err(fail(LATE, NETWORK)),
+        Err(_) => Err(fail(TIMED_OUT, NETWORK_FIX)),
     }
 }
 
 /// Asks without a login: any answer tells the time, and whether we are throttled.
-async fn ask(host: &str, stream: TlsStream<TcpStream>) -> Option<(StatusCode, HeaderMap)> {
+async fn fetch_response(
+    host: &str,
+    stream: TlsStream<TcpStream>,
+) -> Option<(StatusCode, HeaderMap)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     let request = Request::builder()
         .uri("/api/auth/me")
@@ -207,11 +210,11 @@ async fn ask(host: &str, stream: TlsStream<TcpStream>) -> Option<(StatusCode, He
             _ = &mut connection => answer.await,
         }
     };
-    let response = tokio::time::timeout(LIMIT, answered).await.ok()?.ok()?;
+    let response = tokio::time::timeout(STEP_TIMEOUT, answered).await.ok()?.ok()?;
     Some((response.status(), response.headers().clone()))
 }
 
-fn clock(headers: &HeaderMap) -> Finding {
+fn clock(headers: &HeaderMap) -> CheckOutcome {
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
         return skip("Nexudus does not tell the time");
@@ -220,12 +223,12 @@ fn clock(headers: &HeaderMap) -> Finding {
     let off = ours.duration_since(theirs).unwrap_or_else(|error| error.duration());
     let told = format!("{} s from the server's", off.as_secs());
     match off {
-        off if off < TOTP_STEP => ok(told),
+        off if off < MAX_CLOCK_OFFSET => ok(told),
         _ => fail(told, "Set the clock (NTP): 2FA codes and certificates depend on it."),
     }
 }
 
-fn throttled(status: StatusCode, headers: &HeaderMap) -> Finding {
+fn throttled(status: StatusCode, headers: &HeaderMap) -> CheckOutcome {
     let slow = matches!(status, StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS);
     let wait = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok());
     match (slow, wait) {
@@ -238,10 +241,10 @@ fn throttled(status: StatusCode, headers: &HeaderMap) -> Finding {
 }
 
 /// Tells what a running daemon knows of it.
-pub(super) fn paced(throttle: &Throttle) -> Finding {
+pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
     let kinds =
         [("reads", &throttle.reads), ("writes", &throttle.writes), ("tokens", &throttle.own)];
-    let told = |(name, pace): &(&str, &Pace)| format!("{name} {}", pace.state);
+    let told = |(name, pace): &(&str, &LimiterStatus)| format!("{name} {}", pace.state);
     let told: Vec<_> = kinds.iter().filter(|(_, pace)| pace.paced != "nothing").map(told).collect();
     let today = kinds.iter().find(|(_, pace)| pace.above_published);
     match (told.as_slice(), today) {
@@ -258,17 +261,17 @@ pub(super) fn paced(throttle: &Throttle) -> Finding {
 }
 
 /// The name of the check.
-pub(super) const THROTTLE: &str = "throttle";
+pub(super) const THROTTLE_CHECK: &str = "throttle";
 
-const LATE: &str = "no answer within 10 s";
-const NETWORK: &str = "Check the network, the firewall and upstream.origin.";
-const PROXY: &str = "Check the proxy that upstream.proxy names, and its login.";
+const TIMED_OUT: &str = "no answer within 10 s";
+const NETWORK_FIX: &str = "Check the network, the firewall and upstream.origin.";
+const PROXY_FIX: &str = "Check the proxy that upstream.proxy names, and its login.";
 
 /// What a running daemon tells in the place of a proxy's login.
-const UNKNOWN_LOGIN: &str = "//***@";
+const REDACTED_LOGIN: &str = "//***@";
 
 /// Longest time for each step.
-const LIMIT: Duration = Duration::from_secs(10);
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A clock that is off by more makes every 2FA code a wrong one.
-const TOTP_STEP: Duration = Duration::from_secs(30);
+const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);

@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use super::Attempt;
+use super::LoginFlow;
+use crate::admin::api::SessionStatus;
 use crate::admin::client as admin;
-use crate::admin::wire::Session;
-use crate::cli::Failure;
-use crate::cli::me::Me;
-use crate::config::in_profile;
+use crate::cli::CliError;
+use crate::cli::user::CurrentUser;
+use crate::config::with_profile_flag;
 use crate::credentials::{Login, SecondFactor, verb};
-use crate::session::Visit;
+use crate::session::OfflineSession;
 
-impl Attempt {
-    pub(super) fn warn_of_sources(&self, visit: &Visit, login: &Login) {
-        for origin in self.credentials.beside_keychain() {
+impl LoginFlow {
+    pub(super) fn warn_of_sources(&self, visit: &OfflineSession, login: &Login) {
+        for origin in self.credentials.sources_beside_keychain() {
             let source = origin.to_string();
             let (holds, is) = (verb(&source, "holds", "hold"), verb(&source, "is", "are"));
             self.print.warning(&format!(
@@ -21,7 +21,7 @@ impl Attempt {
             ));
         }
         let code = matches!(login.second_factor, Some(SecondFactor::Code(_)));
-        if code && visit.keeping().volatile {
+        if code && visit.store_info().is_volatile {
             self.print.warning(
                 "the session is kept in memory only, so the daemon needs a 2FA code of its own: \
                  store the 2FA secret with --totp-secret-stdin",
@@ -29,11 +29,11 @@ impl Attempt {
         }
     }
 
-    pub(super) fn say(
+    pub(super) fn print_result(
         &self,
-        me: &Me,
-        told: Result<Option<Session>, admin::Error>,
-    ) -> Result<(), Failure> {
+        me: &CurrentUser,
+        told: Result<Option<SessionStatus>, admin::Error>,
+    ) -> Result<(), CliError> {
         let profile = &self.paths.profile;
         let kept = match self.session_only() {
             true => "the session",
@@ -45,10 +45,10 @@ impl Attempt {
         }
         self.print.line(&format!("logged in as {} (profile {profile})", me.title()))?;
         let used = match &told {
-            Ok(Some(session)) if in_use_of(session, me) => {
+            Ok(Some(session)) if is_used_by_daemon(session, me) => {
                 "; the running daemon uses it from now on"
             }
-            Ok(None) => &in_profile("; `nexudus-proxy serve` uses it from now on", profile),
+            Ok(None) => &with_profile_flag("; `nexudus-proxy serve` uses it from now on", profile),
             Ok(Some(_)) | Err(_) => "",
         };
         self.print.note(&format!("kept {kept}{used}"));
@@ -56,10 +56,14 @@ impl Attempt {
     }
 
     /// Says why the daemon that runs does not use this login now.
-    pub(super) fn warn_of_daemon(&self, told: &Result<Option<Session>, admin::Error>, me: &Me) {
+    pub(super) fn warn_of_daemon(
+        &self,
+        told: &Result<Option<SessionStatus>, admin::Error>,
+        me: &CurrentUser,
+    ) {
         let warning = match told {
             Err(why) => format!("the running daemon does not know of it yet: {why}"),
-            Ok(Some(session)) if !in_use_of(session, me) => {
+            Ok(Some(session)) if !is_used_by_daemon(session, me) => {
                 match (&session.error, &session.account) {
                     (Some(error), _) => {
                         let cause = error.cause.iter().map(|cause| format!(": {cause}"));
@@ -86,7 +90,7 @@ impl Attempt {
 }
 
 /// Says whether the daemon serves as this user now.
-fn in_use_of(session: &Session, me: &Me) -> bool {
+fn is_used_by_daemon(session: &SessionStatus, me: &CurrentUser) -> bool {
     let same = |(own, other): (&String, &String)| own.trim().eq_ignore_ascii_case(other.trim());
     session.error.is_none() && session.account.as_ref().zip(me.email.as_ref()).is_none_or(same)
 }

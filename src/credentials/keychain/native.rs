@@ -9,33 +9,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keyring_core::Entry;
 use keyring_core::api::CredentialStoreApi;
 
-use super::{Answer, Change, Error, Name, SERVICE, Store, Trouble};
+use super::{EntryChange, EntryName, EntryStore, Error, KeychainError, SERVICE, StoreFuture};
 use crate::secret::Secret;
 
 /// The system's keychain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Native(Arc<Mutex<()>>);
 
-impl Store for Native {
+impl EntryStore for Native {
     fn read<'a>(
         &'a self,
         profile: &'a str,
         names: &'a [String],
-    ) -> Answer<'a, Vec<Option<Secret>>> {
+    ) -> StoreFuture<'a, Vec<Option<Secret>>> {
         let (profile, names) = (profile.to_owned(), names.to_owned());
         self.blocking(false, move || names.iter().map(|name| read(&profile, name)).collect())
     }
 
-    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<EntryChange>) -> StoreFuture<'a, ()> {
         let profile = profile.to_owned();
         self.blocking(false, move || {
             changes.iter().try_for_each(|(name, value)| change(&profile, name, value.as_ref()))
         })
     }
 
-    fn unlock(&self) -> Answer<'_, bool> {
+    fn unlock(&self) -> StoreFuture<'_, bool> {
         // There is nothing to open: a read that may ask is enough to make the system ask.
-        self.blocking(true, || read("default", Name::Canary.word()).map(|_| false))
+        self.blocking(true, || read("default", EntryName::Canary.as_str()).map(|_| false))
     }
 }
 
@@ -44,7 +44,7 @@ impl Native {
         &self,
         may_ask: bool,
         call: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Answer<'a, T> {
+    ) -> StoreFuture<'a, T> {
         let one_at_a_time = self.0.clone();
         Box::pin(async move {
             let call = move || {
@@ -53,7 +53,7 @@ impl Native {
                 call()
             };
             let joined = tokio::task::spawn_blocking(call).await;
-            joined.unwrap_or_else(|_| Err(Trouble::Other("its thread ended".into()).into()))
+            joined.unwrap_or_else(|_| Err(KeychainError::Other("its thread ended".into()).into()))
         })
     }
 }
@@ -73,17 +73,17 @@ fn read(profile: &str, name: &str) -> Result<Option<Secret>, Error> {
     match entry(profile, name)?.get_password() {
         Ok(text) => Ok(Some(Secret::new(text))),
         Err(keyring_core::Error::NoEntry) => Ok(None),
-        Err(error) => Err(told(error)),
+        Err(error) => Err(from_keyring(error)),
     }
 }
 
 fn change(profile: &str, name: &str, value: Option<&Secret>) -> Result<(), Error> {
     let entry = entry(profile, name)?;
     match value {
-        Some(value) => entry.set_password(value.expose()).map_err(told),
+        Some(value) => entry.set_password(value.expose()).map_err(from_keyring),
         None => match entry.delete_credential() {
             Ok(()) | Err(keyring_core::Error::NoEntry) => Ok(()),
-            Err(error) => Err(told(error)),
+            Err(error) => Err(from_keyring(error)),
         },
     }
 }
@@ -91,26 +91,28 @@ fn change(profile: &str, name: &str, value: Option<&Secret>) -> Result<(), Error
 fn entry(profile: &str, name: &str) -> Result<Entry, Error> {
     #[cfg(target_os = "macos")]
     let (store, modifiers) =
-        (apple_native_keyring_store::keychain::Store::new().map_err(told)?, None);
+        (apple_native_keyring_store::keychain::Store::new().map_err(from_keyring)?, None);
     // The default would roam with the Windows profile to other machines.
     #[cfg(windows)]
     let (store, modifiers) = (
-        windows_native_keyring_store::Store::new().map_err(told)?,
+        windows_native_keyring_store::Store::new().map_err(from_keyring)?,
         Some(HashMap::from([("persistence", "Local")])),
     );
     let modifiers: Option<HashMap<&str, &str>> = modifiers;
     let user = format!("{profile}/{name}");
-    store.build(SERVICE, &user, modifiers.as_ref()).map_err(told)
+    store.build(SERVICE, &user, modifiers.as_ref()).map_err(from_keyring)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
-fn told(error: keyring_core::Error) -> Error {
+fn from_keyring(error: keyring_core::Error) -> Error {
     use keyring_core::Error as Fault;
     match error {
         Fault::NoStorageAccess(_) => Error::Locked,
-        Fault::TooLong(_, most) => Trouble::TooLong(most).into(),
-        Fault::BadEncoding(_) | Fault::BadDataFormat(_, _) => Trouble::Forgetful.into(),
-        Fault::NoDefaultStore => Trouble::NoStore.into(),
-        _ => Trouble::Other("the system's call".into()).into(),
+        Fault::TooLong(_, most) => KeychainError::TooLong(most).into(),
+        Fault::BadEncoding(_) | Fault::BadDataFormat(_, _) => {
+            KeychainError::ReadBackMismatch.into()
+        }
+        Fault::NoDefaultStore => KeychainError::NoStore.into(),
+        _ => KeychainError::Other("the system's call".into()).into(),
     }
 }

@@ -6,19 +6,19 @@
 use oo7::Secret as Kept;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
 
-use super::{Answer, Change, Error, SERVICE, Store, Trouble};
+use super::{EntryChange, EntryStore, Error, KeychainError, SERVICE, StoreFuture};
 use crate::secret::Secret;
 
 /// The Secret Service of this user's session.
 #[derive(Debug)]
 pub(super) struct SecretService;
 
-impl Store for SecretService {
+impl EntryStore for SecretService {
     fn read<'a>(
         &'a self,
         profile: &'a str,
         names: &'a [String],
-    ) -> Answer<'a, Vec<Option<Secret>>> {
+    ) -> StoreFuture<'a, Vec<Option<Secret>>> {
         Box::pin(async move {
             let collection = open().await?;
             let mut found = Vec::with_capacity(names.len());
@@ -29,7 +29,7 @@ impl Store for SecretService {
         })
     }
 
-    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<EntryChange>) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let collection = open().await?;
             for (name, value) in changes {
@@ -42,15 +42,15 @@ impl Store for SecretService {
         })
     }
 
-    fn unlock(&self) -> Answer<'_, bool> {
+    fn unlock(&self) -> StoreFuture<'_, bool> {
         Box::pin(async {
             let collection = default().await?;
-            if !collection.is_locked().await.map_err(told)? {
+            if !collection.is_locked().await.map_err(from_dbus)? {
                 return Ok(false);
             }
             // A dialog that was closed, or could not be shown, is seen by what comes of it.
             let _ = collection.unlock(None).await;
-            match collection.is_locked().await.map_err(told)? {
+            match collection.is_locked().await.map_err(from_dbus)? {
                 true => Err(Error::Locked),
                 false => Ok(true),
             }
@@ -61,7 +61,7 @@ impl Store for SecretService {
 /// Returns the default collection, unless it is locked.
 async fn open() -> Result<Collection, Error> {
     let collection = default().await?;
-    match collection.is_locked().await.map_err(told)? {
+    match collection.is_locked().await.map_err(from_dbus)? {
         true => Err(Error::Locked),
         false => Ok(collection),
     }
@@ -69,16 +69,16 @@ async fn open() -> Result<Collection, Error> {
 
 async fn default() -> Result<Collection, Error> {
     // Without an address D-Bus would look for a display to start a bus for, or guess a socket.
-    let service = Service::new().await.map_err(told)?;
-    let collection = service.with_alias(Service::DEFAULT_COLLECTION).await.map_err(told)?;
-    collection.ok_or_else(|| Trouble::NoCollection.into())
+    let service = Service::new().await.map_err(from_dbus)?;
+    let collection = service.with_alias(Service::DEFAULT_COLLECTION).await.map_err(from_dbus)?;
+    collection.ok_or_else(|| KeychainError::NoCollection.into())
 }
 
 async fn read(collection: &Collection, profile: &str, name: &str) -> Result<Option<Secret>, Error> {
-    let items = collection.search_items(&attributes(profile, name)).await.map_err(told)?;
+    let items = collection.search_items(&attributes(profile, name)).await.map_err(from_dbus)?;
     let Some(item) = items.first() else { return Ok(None) };
-    let kept = item.secret().await.map_err(told)?;
-    let text = std::str::from_utf8(kept.as_bytes()).map_err(|_| Trouble::Forgetful)?;
+    let kept = item.secret().await.map_err(from_dbus)?;
+    let text = std::str::from_utf8(kept.as_bytes()).map_err(|_| KeychainError::ReadBackMismatch)?;
     Ok(Some(Secret::new(text)))
 }
 
@@ -91,13 +91,13 @@ async fn write(
     let label = format!("{SERVICE} {name} ({profile})");
     let kept = Kept::text(value.expose());
     let attributes = attributes(profile, name);
-    collection.create_item(&label, &attributes, kept, true, None).await.map_err(told)?;
+    collection.create_item(&label, &attributes, kept, true, None).await.map_err(from_dbus)?;
     Ok(())
 }
 
 async fn erase(collection: &Collection, profile: &str, name: &str) -> Result<(), Error> {
-    for item in collection.search_items(&attributes(profile, name)).await.map_err(told)? {
-        item.delete(None).await.map_err(told)?;
+    for item in collection.search_items(&attributes(profile, name)).await.map_err(from_dbus)? {
+        item.delete(None).await.map_err(from_dbus)?;
     }
     Ok(())
 }
@@ -108,41 +108,43 @@ fn attributes<'a>(profile: &'a str, name: &'a str) -> [(&'static str, &'a str); 
 }
 
 /// Says it in our words. Of what the bus said only the name of the error is kept.
-fn told(fault: Fault) -> Error {
+fn from_dbus(fault: Fault) -> Error {
     let wire = match fault {
         Fault::Service(ServiceError::IsLocked(_)) => return Error::Locked,
         Fault::Service(ServiceError::ZBus(wire)) | Fault::ZBus(wire) => wire,
         Fault::Service(ServiceError::NoSession(_) | ServiceError::NoSuchObject(_))
         | Fault::Deleted
-        | Fault::NotFound(_) => return Trouble::Other("it was restarted meanwhile".into()).into(),
+        | Fault::NotFound(_) => {
+            return KeychainError::Other("it was restarted meanwhile".into()).into();
+        }
         Fault::Dismissed => return Error::Locked,
-        Fault::IO(_) => return Trouble::NoBus.into(),
-        Fault::Crypto(_) => return Trouble::Other("the exchange of keys".into()).into(),
+        Fault::IO(_) => return KeychainError::NoBus.into(),
+        Fault::Crypto(_) => return KeychainError::Other("the exchange of keys".into()).into(),
     };
-    on_the_wire(&wire).into()
+    from_zbus(&wire).into()
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "zbus may add errors; each is one of a bus")]
-fn on_the_wire(error: &oo7::zbus::Error) -> Trouble {
+fn from_zbus(error: &oo7::zbus::Error) -> KeychainError {
     use oo7::zbus::Error as Wire;
     match error {
-        Wire::Address(_) | Wire::InputOutput(_) | Wire::Handshake(_) => Trouble::NoBus,
-        Wire::MethodError(name, _, _) => named(name.as_str()),
+        Wire::Address(_) | Wire::InputOutput(_) | Wire::Handshake(_) => KeychainError::NoBus,
+        Wire::MethodError(name, _, _) => from_error_name(name.as_str()),
         Wire::FDO(error) => {
             use oo7::zbus::DBusError as _;
-            named(error.name().as_str())
+            from_error_name(error.name().as_str())
         }
-        _ => Trouble::NoBus,
+        _ => KeychainError::NoBus,
     }
 }
 
 /// Understands the name of a D-Bus error.
-fn named(name: &str) -> Trouble {
+fn from_error_name(name: &str) -> KeychainError {
     match name.rsplit('.').next().unwrap_or_default() {
         "ServiceUnknown" | "NameHasNoOwner" | "SpawnChildExited" | "UnixProcessIdUnknown" => {
-            Trouble::NoProvider
+            KeychainError::NoProvider
         }
-        _ if name.contains(".Spawn.") => Trouble::NoProvider,
-        _ => Trouble::Other(name.to_owned()),
+        _ if name.contains(".Spawn.") => KeychainError::NoProvider,
+        _ => KeychainError::Other(name.to_owned()),
     }
 }

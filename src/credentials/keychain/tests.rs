@@ -8,14 +8,14 @@ use crate::config;
 
 /// A store for tests. It is compiled into nothing else.
 #[derive(Clone, Debug, Default)]
-pub(in crate::credentials) struct Memory {
+pub(in crate::credentials) struct MemoryStore {
     kept: Arc<Mutex<HashMap<(String, String), Secret>>>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StoreState>>,
 }
 
 /// How it behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::credentials) enum State {
+pub(in crate::credentials) enum StoreState {
     #[default]
     Open,
     Locked,
@@ -24,31 +24,31 @@ pub(in crate::credentials) enum State {
     Stuck,
 }
 
-impl Memory {
-    pub(in crate::credentials) fn set(&self, state: State) {
+impl MemoryStore {
+    pub(in crate::credentials) fn set(&self, state: StoreState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> StoreState {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self) -> Result<(), Error> {
         match self.state() {
-            State::Open | State::Forgetful => Ok(()),
-            State::Locked => Err(Error::Locked),
-            State::Absent => Err(Trouble::NoProvider.into()),
-            State::Stuck => std::future::pending().await,
+            StoreState::Open | StoreState::Forgetful => Ok(()),
+            StoreState::Locked => Err(Error::Locked),
+            StoreState::Absent => Err(KeychainError::NoProvider.into()),
+            StoreState::Stuck => std::future::pending().await,
         }
     }
 }
 
-impl Store for Memory {
+impl EntryStore for MemoryStore {
     fn read<'a>(
         &'a self,
         profile: &'a str,
         names: &'a [String],
-    ) -> Answer<'a, Vec<Option<Secret>>> {
+    ) -> StoreFuture<'a, Vec<Option<Secret>>> {
         Box::pin(async move {
             self.ask().await?;
             let kept = self.kept.lock().unwrap();
@@ -59,14 +59,14 @@ impl Store for Memory {
         })
     }
 
-    fn write<'a>(&'a self, profile: &'a str, changes: Vec<Change>) -> Answer<'a, ()> {
+    fn write<'a>(&'a self, profile: &'a str, changes: Vec<EntryChange>) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.ask().await?;
             let mut kept = self.kept.lock().unwrap();
             for (name, value) in changes {
                 let place = (profile.to_owned(), name);
                 match value {
-                    Some(value) if self.state() != State::Forgetful => {
+                    Some(value) if self.state() != StoreState::Forgetful => {
                         kept.insert(place, value);
                     }
                     Some(_) => {}
@@ -79,7 +79,7 @@ impl Store for Memory {
         })
     }
 
-    fn unlock(&self) -> Answer<'_, bool> {
+    fn unlock(&self) -> StoreFuture<'_, bool> {
         Box::pin(async { self.ask().await.map(|()| false) })
     }
 }
@@ -94,11 +94,12 @@ fn login() -> Login {
 
 #[tokio::test]
 async fn a_login_is_kept_per_profile_until_it_is_removed() {
-    let store = Memory::default();
-    let (usual, work) = (Keychain::of(store.clone(), "default"), Keychain::of(store, "work"));
+    let store = MemoryStore::default();
+    let (usual, work) =
+        (Keychain::with_store(store.clone(), "default"), Keychain::with_store(store, "work"));
     assert_eq!(usual.login().await.unwrap(), None);
 
-    usual.keep_login(&login()).await.unwrap();
+    usual.store_login(&login()).await.unwrap();
 
     assert_eq!(usual.login().await.unwrap(), Some(login()));
     assert_eq!(work.login().await.unwrap(), None);
@@ -109,16 +110,16 @@ async fn a_login_is_kept_per_profile_until_it_is_removed() {
 
 #[tokio::test]
 async fn a_login_is_given_to_the_origin_that_accepted_it_and_to_no_other() {
-    let store = Memory::default();
-    let usual = Keychain::of(store.clone(), "default");
-    let other = usual.at(&config::Origin::new("b.example", 8443));
-    usual.keep_login(&login()).await.unwrap();
-    let key = usual.make_file_key().await.unwrap();
+    let store = MemoryStore::default();
+    let usual = Keychain::with_store(store.clone(), "default");
+    let other = usual.with_origin(&config::Origin::new("b.example", 8443));
+    usual.store_login(&login()).await.unwrap();
+    let key = usual.create_session_key().await.unwrap();
 
     assert_eq!(other.login().await.unwrap(), None);
-    assert_eq!(other.file_key().await.unwrap(), Some(key), "the key is the profile's");
+    assert_eq!(other.session_key().await.unwrap(), Some(key), "the key is the profile's");
     let elsewhere = Login { email: "bob@example.test".into(), ..login() };
-    other.keep_login(&elsewhere).await.unwrap();
+    other.store_login(&elsewhere).await.unwrap();
 
     assert_eq!(usual.login().await.unwrap(), Some(login()));
     assert_eq!(other.login().await.unwrap(), Some(elsewhere));
@@ -144,65 +145,68 @@ async fn a_login_is_given_to_the_origin_that_accepted_it_and_to_no_other() {
 
 #[tokio::test]
 async fn a_login_without_a_second_factor_removes_the_old_one_and_a_code_is_never_kept() {
-    let keychain = Keychain::of(Memory::default(), "default");
-    keychain.keep_login(&login()).await.unwrap();
+    let keychain = Keychain::with_store(MemoryStore::default(), "default");
+    keychain.store_login(&login()).await.unwrap();
 
     let code = Some(SecondFactor::Code(Secret::new("123456")));
-    keychain.keep_login(&Login { second_factor: code, ..login() }).await.unwrap();
+    keychain.store_login(&Login { second_factor: code, ..login() }).await.unwrap();
 
     assert_eq!(keychain.login().await.unwrap().unwrap().second_factor, None);
 }
 
 #[tokio::test]
 async fn half_a_login_is_named_as_what_it_is() {
-    let keychain = Keychain::of(Memory::default(), "default");
-    let name = Keychain::name();
+    let keychain = Keychain::with_store(MemoryStore::default(), "default");
+    let name = Keychain::product_name();
     for (half, said) in [
-        (Name::Email, format!("the {name} has an e-mail address but not a password")),
-        (Name::Password, format!("the {name} has a password but not an e-mail address")),
+        (EntryName::Email, format!("the {name} has an e-mail address but not a password")),
+        (EntryName::Password, format!("the {name} has a password but not an e-mail address")),
     ] {
         keychain.write(vec![(half, Some(Secret::new("half")))]).await.unwrap();
 
         let error = keychain.login().await.unwrap_err();
 
-        assert!(matches!(error, Error::Incomplete { origin: Origin::Keychain, .. }), "{error:?}");
+        assert!(
+            matches!(error, Error::Incomplete { origin: CredentialSource::Keychain, .. }),
+            "{error:?}"
+        );
         assert_eq!(error.to_string(), said);
         assert!(keychain.remove_login().await.unwrap(), "half of one is removed too");
     }
-    keychain.write(vec![(Name::TotpSecret, Some(Secret::new("JBSWY3DP")))]).await.unwrap();
+    keychain.write(vec![(EntryName::TotpSecret, Some(Secret::new("JBSWY3DP")))]).await.unwrap();
     assert_eq!(keychain.login().await.unwrap(), None, "a 2FA secret alone is no login");
 }
 
 #[tokio::test]
 async fn a_canary_tells_a_store_that_forgets() {
-    let store = Memory::default();
-    let keychain = Keychain::of(store.clone(), "default");
-    keychain.prove().await.unwrap();
+    let store = MemoryStore::default();
+    let keychain = Keychain::with_store(store.clone(), "default");
+    keychain.self_test().await.unwrap();
 
-    store.set(State::Forgetful);
+    store.set(StoreState::Forgetful);
 
-    let error = keychain.prove().await.unwrap_err();
+    let error = keychain.self_test().await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
-    assert!(keychain.make_file_key().await.is_err());
+    assert!(keychain.create_session_key().await.is_err());
 }
 
 #[tokio::test]
 async fn a_key_is_256_random_bits_as_text() {
-    let keychain = Keychain::of(Memory::default(), "default");
+    let keychain = Keychain::with_store(MemoryStore::default(), "default");
 
-    let key = keychain.make_file_key().await.unwrap();
+    let key = keychain.create_session_key().await.unwrap();
 
     assert_eq!(key.expose().len(), 64);
-    assert_eq!(keychain.file_key().await.unwrap(), Some(key.clone()));
-    assert_ne!(keychain.make_file_key().await.unwrap(), key);
+    assert_eq!(keychain.session_key().await.unwrap(), Some(key.clone()));
+    assert_ne!(keychain.create_session_key().await.unwrap(), key);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_left_after_a_while() {
-    let store = Memory::default();
-    store.set(State::Stuck);
+    let store = MemoryStore::default();
+    store.set(StoreState::Stuck);
 
-    let error = Keychain::of(store, "default").login().await.unwrap_err();
+    let error = Keychain::with_store(store, "default").login().await.unwrap_err();
 
     let Error::Unavailable(trouble) = error else { panic!("{error:?}") };
     assert!(trouble.to_string().starts_with("the keychain did not answer within"), "{trouble}");

@@ -102,13 +102,13 @@ fn methods_that_would_hand_out_the_token_are_refused() {
 fn a_websocket_is_refused_and_other_offers_are_not() {
     let offer =
         |protocol| [("host", "localhost"), ("connection", "upgrade"), ("upgrade", protocol)];
-    assert_eq!(checked("GET", "/", &offer("WebSocket")), Err(Error::Upgrade(SWITCHED_OFF)));
+    assert_eq!(checked("GET", "/", &offer("WebSocket")), Err(Error::Upgrade(UPGRADE_DISABLED)));
     assert_eq!(checked("GET", "/", &offer("h2c")), Ok(()));
 }
 
 #[test]
 fn where_websockets_are_let_through_they_must_be_well_formed() {
-    let guard = guard().switching(true);
+    let guard = guard().with_websockets(true);
     let checked = |method, version, without: &str, with: &[(&str, &str)]| {
         let usual = HANDSHAKE.into_iter().filter(|(name, _)| *name != without);
         let headers: Vec<_> = usual.chain(with.iter().copied()).collect();
@@ -118,7 +118,8 @@ fn where_websockets_are_let_through_they_must_be_well_formed() {
     };
     let with = |name, value| checked("GET", Version::HTTP_11, name, &[(name, value)]);
     let and = |name, value| checked("GET", Version::HTTP_11, "", &[(name, value)]);
-    let is_refused = |checked| matches!(checked, Err(Error::Upgrade(why)) if why != SWITCHED_OFF);
+    let is_refused =
+        |checked| matches!(checked, Err(Error::Upgrade(why)) if why != UPGRADE_DISABLED);
 
     assert_eq!(and("x-other", ""), Ok(true));
     // It must be offered, and other offers may stand beside it.
@@ -178,7 +179,7 @@ fn odd_transfer_encodings_are_refused() {
 #[test]
 fn another_users_process_is_refused() {
     let (head, ()) = request("GET", "/", &[("host", "localhost")]).into_parts();
-    let visitor = Visitor::new(visitor().peer, Standing::Stranger(Some(1)), Arc::default());
+    let visitor = ConnectionPeer::new(visitor().peer, PeerAccess::Denied(Some(1)), Arc::default());
     assert_eq!(check(&head, &visitor, &guard()).map(drop), Err(Error::User));
 }
 
@@ -216,12 +217,12 @@ fn a_key_that_is_not_good_is_refused_wherever_it_is_shown() {
 
 #[test]
 fn where_a_key_is_needed_only_the_login_may_come_without() {
-    let guard = with_keys(Keys::needing);
+    let guard = with_keys(ClientAuthenticator::with_required_key);
     let checked = |method, path| {
         let (head, ()) = request(method, path, &[("host", "localhost")]).into_parts();
         check(&head, &visitor(), &guard).map(drop)
     };
-    let needed = Err(Error::Client(caller::Error::Needed));
+    let needed = Err(Error::Client(client_auth::Error::KeyRequired));
     assert_eq!(checked("GET", "/"), needed);
     assert_eq!(checked("POST", "/api/token"), Ok(()));
     assert_eq!(checked("POST", "/api/sys/users/token"), Ok(()));
@@ -248,14 +249,14 @@ fn guard() -> Guard {
     with_keys(|keys| keys)
 }
 
-fn with_keys(set: impl FnOnce(Keys) -> Keys) -> Guard {
-    let users = Users::new(&[], &[], false).unwrap();
+fn with_keys(set: impl FnOnce(ClientAuthenticator) -> ClientAuthenticator) -> Guard {
+    let users = UserAcl::new(&[], &[], false).unwrap();
     // A directory that does not exist has no clients.
     let clients = Clients::new(Path::new("/nonexistent"), Clock::system());
-    let keys = set(Keys::new(clients, false));
+    let keys = set(ClientAuthenticator::new(clients, false));
     Guard::new(&[SocketAddr::from(([127, 0, 0, 1], 6398))], &[], 64, users, keys)
 }
 
-fn visitor() -> Visitor {
-    Visitor::new(Peer::Unix { uid: 0, pid: None }, Standing::Owner, Arc::default())
+fn visitor() -> ConnectionPeer {
+    ConnectionPeer::new(Peer::Unix { uid: 0, pid: None }, PeerAccess::Owner, Arc::default())
 }

@@ -3,15 +3,15 @@
 use std::sync::LazyLock;
 
 use crate::config::Rule;
-use crate::gateway::target::Readings;
+use crate::gateway::path_interpretations::PathInterpretations;
 
 /// How a path relates to the daemon's own endpoints.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum Endpoint {
+pub(in crate::gateway) enum TokenPathMatch {
     /// The path is exactly `/api/token` or `/api/sys/users/token`.
     Exact,
     /// A server could take it for one of them.
-    Odd,
+    Ambiguous,
     /// It has more readings than are looked at.
     Unknown,
     /// It is something else.
@@ -19,50 +19,60 @@ pub(in crate::gateway) enum Endpoint {
 }
 
 /// Compares a path with the daemon's own endpoints.
-pub(in crate::gateway) fn endpoint(path: &str, readings: &Readings<'_>) -> Endpoint {
+pub(in crate::gateway) fn match_token_path(
+    path: &str,
+    readings: &PathInterpretations<'_>,
+) -> TokenPathMatch {
     // Most paths have another last segment, and are told by that.
     let is_near = |reading: &str| {
         let segment = reading.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        segment.get(..WORD.len()).is_some_and(|it| it.eq_ignore_ascii_case(WORD))
+        segment
+            .get(..TOKEN_SEGMENT_PREFIX.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(TOKEN_SEGMENT_PREFIX))
     };
     let is_it = |reading: &str| {
         is_near(reading)
             && TOKEN_RULES.iter().any(|it| it.matches_ignoring_extensions("POST", reading))
     };
     match is_token_endpoint(path) {
-        true => Endpoint::Exact,
-        false if readings.any(is_it) => Endpoint::Odd,
-        false if readings.is_endless() => Endpoint::Unknown,
-        false => Endpoint::Other,
+        true => TokenPathMatch::Exact,
+        false if readings.any(is_it) => TokenPathMatch::Ambiguous,
+        false if readings.is_over_limit() => TokenPathMatch::Unknown,
+        false => TokenPathMatch::Other,
     }
 }
 
 /// Says whether a path is one of the daemon's own endpoints, as it is documented.
 pub(in crate::gateway) fn is_token_endpoint(path: &str) -> bool {
-    TOKENS.contains(&path)
+    TOKEN_ENDPOINTS.contains(&path)
 }
 
 /// What would let a limited caller become an unlimited one.
-pub(super) struct Material {
-    pub(super) words: &'static str,
-    paths: Rule,
-    begins: &'static [&'static str],
-    ends: &'static [&'static str],
+pub(super) struct SensitivePath {
+    pub(super) label: &'static str,
+    rule: Rule,
+    first_segments: &'static [&'static str],
+    last_segments: &'static [&'static str],
 }
 
-impl Material {
-    pub(super) fn is(&self, path: &str) -> bool {
-        self.paths.matches_ignoring_extensions("*", path)
+impl SensitivePath {
+    pub(super) fn matches(&self, path: &str) -> bool {
+        self.rule.matches_ignoring_extensions("*", path)
     }
 
     /// A rule that only happens to be wide enough does not count.
     pub(super) fn is_named_by(&self, rule: &Rule) -> bool {
-        rule.begins_with(self.begins) && rule.ends_with(self.ends)
+        rule.begins_with(self.first_segments) && rule.ends_with(self.last_segments)
     }
 }
 
-pub(super) static LOGIN_MATERIAL: LazyLock<[Material; 3]> = LazyLock::new(|| {
-    let material = |words, path, begins, ends| Material { words, paths: rule(path), begins, ends };
+pub(super) static LOGIN_MATERIAL: LazyLock<[SensitivePath; 3]> = LazyLock::new(|| {
+    let material = |words, path, begins, ends| SensitivePath {
+        label: words,
+        rule: rule(path),
+        first_segments: begins,
+        last_segments: ends,
+    };
     [
         material(
             "/api/sys/refreshtokens",
@@ -76,7 +86,7 @@ pub(super) static LOGIN_MATERIAL: LazyLock<[Material; 3]> = LazyLock::new(|| {
 });
 
 /// Answers that carry the user's own token.
-pub(super) static WITH_TOKENS: LazyLock<[Rule; 2]> =
+pub(super) static TOKEN_BEARING: LazyLock<[Rule; 2]> =
     LazyLock::new(|| [rule("* /api/auth/me"), rule("* /**/user/me")]);
 
 pub(super) static READABLE: LazyLock<[Rule; 2]> =
@@ -96,7 +106,7 @@ static INDIRECT: LazyLock<[Rule; 6]> = LazyLock::new(|| {
 });
 
 /// Returns what of it a path can be read as.
-pub(super) fn indirect(path: &Readings<'_>) -> Option<&'static str> {
+pub(super) fn find_indirect(path: &PathInterpretations<'_>) -> Option<&'static str> {
     // Most paths have no segment that begins so, and are told by that.
     let begins = |segment: &str, word: &str| {
         segment.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word))
@@ -110,18 +120,18 @@ pub(super) fn indirect(path: &Readings<'_>) -> Option<&'static str> {
     }
     let is_it = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions("*", path));
     let rule = INDIRECT.iter().find(is_it)?;
-    Some(rule.text().trim_start_matches("* ").trim_end_matches("/**"))
+    Some(rule.as_str().trim_start_matches("* ").trim_end_matches("/**"))
 }
 
 static TOKEN_RULES: LazyLock<[Rule; 2]> =
-    LazyLock::new(|| TOKENS.map(|path| rule(&format!("* {path}"))));
+    LazyLock::new(|| TOKEN_ENDPOINTS.map(|path| rule(&format!("* {path}"))));
 
 fn rule(text: &str) -> Rule {
-    Rule::read(text).expect("the rules above are well-formed")
+    Rule::parse(text).expect("the rules above are well-formed")
 }
 
 /// Where Nexudus hands out tokens.
-const TOKENS: [&str; 2] = ["/api/token", "/api/sys/users/token"];
+const TOKEN_ENDPOINTS: [&str; 2] = ["/api/token", "/api/sys/users/token"];
 
 /// How the last segment of both begins.
-const WORD: &str = "token";
+const TOKEN_SEGMENT_PREFIX: &str = "token";

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn the_token_endpoint_is_known_in_every_spelling() {
     for path in ["/api/token", "/api/sys/users/token"] {
-        assert_eq!(endpoint_of(path), Endpoint::Exact, "{path}");
+        assert_eq!(endpoint_of(path), TokenPathMatch::Exact, "{path}");
     }
     for path in [
         "/API/token",
@@ -29,32 +29,34 @@ fn the_token_endpoint_is_known_in_every_spelling() {
         "/api/(S(x))/sys/users/token",
         "/api/sys/users/x/../token",
     ] {
-        assert_eq!(endpoint_of(path), Endpoint::Odd, "{path}");
+        assert_eq!(endpoint_of(path), TokenPathMatch::Ambiguous, "{path}");
     }
     for path in ["/", "/api", "/api/tokens", "/api/token/x", "/a/pi/token", "/apitoken"]
         .into_iter()
         .chain(["/api/sys/users", "/api/sys/users/5/token", "/api/sys/token"])
     {
-        assert_eq!(endpoint_of(path), Endpoint::Other, "{path}");
+        assert_eq!(endpoint_of(path), TokenPathMatch::Other, "{path}");
     }
 }
 
 #[test]
 fn a_rule_that_forbids_holds_in_every_spelling_and_for_everybody() {
-    let policy = Policy::new(rules(["DELETE /**", "* /api/sys/users/**"]), Anonymous::Full);
-    let judged = |method, path: &str| policy.judge(method, &Readings::of(path), Reach::Full);
+    let policy = Policy::new(rules(["DELETE /**", "* /api/sys/users/**"]), AnonymousAccess::Full);
+    let judged = |method, path: &str| {
+        policy.check_rules(method, &PathInterpretations::new(path), AccessLevel::Full)
+    };
     let users = Err(Error::Denied("* /api/sys/users/**".to_owned()));
     for path in ["/api/sys/users", "/API/SYS/USERS/1", "/api/sys/x/../users", "/api/sys%2fusers/1"]
     {
         assert_eq!(judged("GET", path), users, "{path}");
     }
     assert_eq!(judged("DELETE", "/x"), Err(Error::Denied("DELETE /**".to_owned())));
-    assert_eq!(judged("GET", "/api/sys/usersettings"), Ok(Ground::Free));
+    assert_eq!(judged("GET", "/api/sys/usersettings"), Ok(MatchedRule::None));
 }
 
 #[test]
 fn a_rule_that_forbids_holds_whatever_iis_makes_of_a_path() {
-    let policy = Policy::new(rules(["DELETE /api/spaces/invoices/*"]), Anonymous::Full);
+    let policy = Policy::new(rules(["DELETE /api/spaces/invoices/*"]), AnonymousAccess::Full);
     for path in [
         "/api/spaces/(S(x))/invoices/1",
         "/api/spaces/inv/(S(x))oices/1",
@@ -71,20 +73,25 @@ fn a_rule_that_forbids_holds_whatever_iis_makes_of_a_path() {
         "/api/spaces/invoices/1;x",
         "/api/spaces/invoices/1::$DATA",
     ] {
-        for reach in [Reach::Full, Reach::Client(&none())] {
-            let refused = policy.judge("DELETE", &Readings::of(path), reach);
+        for reach in [AccessLevel::Full, AccessLevel::Client(&none())] {
+            let refused = policy.check_rules("DELETE", &PathInterpretations::new(path), reach);
             assert!(matches!(refused, Err(Error::Denied(_))), "{path}: {refused:?}");
         }
     }
     for path in ["/api/spaces/invoices", "/api/spaces/invoices/1/lines", "/api/spaces/invoice(1)"] {
-        assert!(policy.judge("DELETE", &Readings::of(path), Reach::Full).is_ok(), "{path}");
+        assert!(
+            policy
+                .check_rules("DELETE", &PathInterpretations::new(path), AccessLevel::Full)
+                .is_ok(),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn a_limited_caller_gets_nothing_that_stands_for_something_else() {
-    let everything = Limits { allow: rules(["* /**"]), ..none() };
-    for reach in [Reach::ReadOnly, Reach::Client(&everything)] {
+    let everything = ClientPolicy { allow: rules(["* /**"]), ..none() };
+    for reach in [AccessLevel::ReadOnly, AccessLevel::Client(&everything)] {
         for path in [
             "/api/$batch",
             "/api/%24batch",
@@ -107,7 +114,7 @@ fn a_limited_caller_gets_nothing_that_stands_for_something_else() {
             for method in ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
                 let refused = judged(method, path, reach);
                 // A dot at the end vanishes: that is `me` itself, and its token is taken out.
-                let is_me = path == "/api/auth/me." && refused == Ok(Ground::Free);
+                let is_me = path == "/api/auth/me." && refused == Ok(MatchedRule::None);
                 let is_refused = matches!(refused, Err(Error::Indirect(_) | Error::Ambiguous));
                 assert!(is_refused || is_me, "{method} {path}: {refused:?}");
             }
@@ -116,13 +123,13 @@ fn a_limited_caller_gets_nothing_that_stands_for_something_else() {
             assert!(judged("GET", path, reach).is_ok(), "{path}");
         }
     }
-    assert!(judged("POST", "/api/$batch", Reach::Full).is_ok());
+    assert!(judged("POST", "/api/$batch", AccessLevel::Full).is_ok());
 }
 
 #[test]
 fn a_limited_caller_overrides_neither_method_nor_target() {
-    let limits = Limits { allow: rules(["* /**"]), ..none() };
-    let policy = Policy::new(vec![], Anonymous::Full);
+    let limits = ClientPolicy { allow: rules(["* /**"]), ..none() };
+    let policy = Policy::new(vec![], AnonymousAccess::Full);
     let head = |target: &str, field: Option<&str>| {
         let request = Request::post(target);
         let request = field.into_iter().fold(request, |it, name| it.header(name, "DELETE"));
@@ -155,8 +162,8 @@ fn a_limited_caller_overrides_neither_method_nor_target() {
 
 #[test]
 fn who_am_i_is_without_its_token_under_every_reading() {
-    let limits = Limits { allow: rules(["* /**"]), ..none() };
-    let policy = Policy::new(vec![], Anonymous::Full);
+    let limits = ClientPolicy { allow: rules(["* /**"]), ..none() };
+    let policy = Policy::new(vec![], AnonymousAccess::Full);
     for path in
         ["/api/auth/me", "/API/auth/ME/", "/en/user/me", "/api/auth/m%C3%AB", "/api/%61uth/me"]
     {
@@ -168,7 +175,9 @@ fn who_am_i_is_without_its_token_under_every_reading() {
 
 #[test]
 fn a_reader_reads_the_api_and_its_files_and_nothing_else() {
-    for reach in [Reach::ReadOnly, Reach::Client(&Limits { read_only: true, ..none() })] {
+    for reach in
+        [AccessLevel::ReadOnly, AccessLevel::Client(&ClientPolicy { read_only: true, ..none() })]
+    {
         for path in ["/api/spaces/coworkers", "/api", "/ContentDownload/x", "/CONTENTDOWNLOAD/x"] {
             for method in ["GET", "HEAD", "OPTIONS"] {
                 assert!(judged(method, path, reach).is_ok(), "{method} {path}");
@@ -183,26 +192,26 @@ fn a_reader_reads_the_api_and_its_files_and_nothing_else() {
 
 #[test]
 fn a_limited_caller_writes_paths_plainly() {
-    for reach in [Reach::ReadOnly, Reach::Client(&none())] {
+    for reach in [AccessLevel::ReadOnly, AccessLevel::Client(&none())] {
         for path in ["/api/a/../b", "/api/a%2fb", "/api/a%5cb", "/api/%00", "/api/%0a", "/api/%ff"]
         {
             assert_eq!(judged("GET", path, reach), Err(Error::Ambiguous), "{path}");
         }
         assert!(judged("GET", "/api/a%20b", reach).is_ok());
     }
-    assert!(judged("GET", "/api/a%2fb", Reach::Full).is_ok());
+    assert!(judged("GET", "/api/a%2fb", AccessLevel::Full).is_ok());
 }
 
 #[test]
 fn a_client_gets_what_its_rules_allow_and_none_denies() {
-    let limits = Limits {
+    let limits = ClientPolicy {
         allow: rules(["GET /api/spaces/**", "POST /api/spaces/visitors"]),
         deny: rules(["* /api/spaces/coworkers/**"]),
         ..none()
     };
-    let judged = |method, path| judged(method, path, Reach::Client(&limits));
-    assert_eq!(judged("HEAD", "/API/spaces/tariffs"), Ok(Ground::Rule(&limits.allow[0])));
-    assert_eq!(judged("POST", "/api/spaces/visitors"), Ok(Ground::Rule(&limits.allow[1])));
+    let judged = |method, path| judged(method, path, AccessLevel::Client(&limits));
+    assert_eq!(judged("HEAD", "/API/spaces/tariffs"), Ok(MatchedRule::Rule(&limits.allow[0])));
+    assert_eq!(judged("POST", "/api/spaces/visitors"), Ok(MatchedRule::Rule(&limits.allow[1])));
     assert_eq!(judged("PUT", "/api/spaces/visitors"), Err(Error::NotAllowed));
     assert_eq!(judged("GET", "/api/billing"), Err(Error::NotAllowed));
     assert!(matches!(judged("GET", "/api/spaces/coworkers/1"), Err(Error::Denied(_))));
@@ -224,15 +233,15 @@ fn a_limited_caller_gets_no_login_material_unless_it_is_named() {
     ];
     for path in paths {
         for allow in [rules([]), rules(["* /**"]), rules(["GET /api/sys/**", "GET /**/refresh"])] {
-            let limits = Limits { allow, ..none() };
-            let refused = judged("GET", path, Reach::Client(&limits));
+            let limits = ClientPolicy { allow, ..none() };
+            let refused = judged("GET", path, AccessLevel::Client(&limits));
             assert!(matches!(refused, Err(Error::LoginMaterial(_))), "{path}: {refused:?}");
         }
-        assert!(matches!(judged("GET", path, Reach::ReadOnly), Err(Error::LoginMaterial(_))));
-        assert!(judged("GET", path, Reach::Full).is_ok());
+        assert!(matches!(judged("GET", path, AccessLevel::ReadOnly), Err(Error::LoginMaterial(_))));
+        assert!(judged("GET", path, AccessLevel::Full).is_ok());
     }
-    let named = Limits { allow: rules(["GET /api/sys/users/**"]), ..none() };
-    let judged = |path| judged("GET", path, Reach::Client(&named));
+    let named = ClientPolicy { allow: rules(["GET /api/sys/users/**"]), ..none() };
+    let judged = |path| judged("GET", path, AccessLevel::Client(&named));
     assert!(judged("/api/sys/users/1").is_ok());
     assert!(matches!(judged("/api/sys/refreshtokens"), Err(Error::LoginMaterial(_))));
     assert!(matches!(judged("/api/sys/users/1/token/refresh"), Err(Error::LoginMaterial(_))));
@@ -272,42 +281,46 @@ fn respelled() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_spelling_of_a_path_gets_around_a_rule(path in respelled()) {
-        let readings = Readings::of(&path);
-        prop_assert_ne!(endpoint(&path, &readings), Endpoint::Other, "{}", path);
-        let limits = Limits { deny: rules(["* /api/token"]), ..none() };
-        let refused = judged("GET", &path, Reach::Client(&limits));
+        let readings = PathInterpretations::new(&path);
+        prop_assert_ne!(match_token_path(&path, &readings), TokenPathMatch::Other, "{}", path);
+        let limits = ClientPolicy { deny: rules(["* /api/token"]), ..none() };
+        let refused = judged("GET", &path, AccessLevel::Client(&limits));
         prop_assert!(matches!(refused, Err(Error::Denied(_) | Error::Ambiguous)), "{path}");
-        let allowed = Limits { allow: rules(["* /api/spaces/**"]), ..none() };
-        prop_assert!(judged("GET", &path, Reach::Client(&allowed)).is_err(), "{path}");
+        let allowed = ClientPolicy { allow: rules(["* /api/spaces/**"]), ..none() };
+        prop_assert!(judged("GET", &path, AccessLevel::Client(&allowed)).is_err(), "{path}");
     }
 
     #[test]
     fn judging_never_fails(path in "/[ -~]{0,40}") {
-        let _ = judged("GET", &path, Reach::Client(&none()));
+        let _ = judged("GET", &path, AccessLevel::Client(&none()));
     }
 }
 
-fn endpoint_of(path: &str) -> Endpoint {
-    endpoint(path, &Readings::of(path))
+fn endpoint_of(path: &str) -> TokenPathMatch {
+    match_token_path(path, &PathInterpretations::new(path))
 }
 
-fn judged<'a>(method: &str, path: &str, reach: Reach<'a>) -> Result<Ground<'a>, Error> {
-    Policy::new(vec![], Anonymous::Full).judge(method, &Readings::of(path), reach)
+fn judged<'a>(method: &str, path: &str, reach: AccessLevel<'a>) -> Result<MatchedRule<'a>, Error> {
+    Policy::new(vec![], AnonymousAccess::Full).check_rules(
+        method,
+        &PathInterpretations::new(path),
+        reach,
+    )
 }
 
-fn none() -> Limits {
-    Limits::default()
+fn none() -> ClientPolicy {
+    ClientPolicy::default()
 }
 
 fn rules<const N: usize>(texts: [&str; N]) -> Vec<Rule> {
-    texts.into_iter().map(|text| Rule::read(text).unwrap()).collect()
+    texts.into_iter().map(|text| Rule::parse(text).unwrap()).collect()
 }
 
 /// Measured with `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib judging_costs`, the bound
 /// set to nothing.
 #[test]
 fn judging_costs_less_than_a_microsecond() {
-    let limits = Limits {
+    let limits = ClientPolicy {
         read_only: true,
         allow: rules(["GET /api/billing/**", "GET /api/spaces/**"]),
         deny: rules(["* /api/spaces/tariffs/**"]),
@@ -316,11 +329,11 @@ fn judging_costs_less_than_a_microsecond() {
     let rounds = 100_000;
     let started = std::time::Instant::now();
     for _ in 0..rounds {
-        let path = Readings::of(std::hint::black_box("/api/spaces/coworkers/1"));
-        assert_eq!(endpoint("/api/spaces/coworkers/1", &path), Endpoint::Other);
+        let path = PathInterpretations::new(std::hint::black_box("/api/spaces/coworkers/1"));
+        assert_eq!(match_token_path("/api/spaces/coworkers/1", &path), TokenPathMatch::Other);
         assert!(
-            Policy::new(vec![], Anonymous::Full)
-                .judge("GET", &path, Reach::Client(&limits))
+            Policy::new(vec![], AnonymousAccess::Full)
+                .check_rules("GET", &path, AccessLevel::Client(&limits))
                 .is_ok()
         );
     }

@@ -1,0 +1,155 @@
+//! How far a caller may go, as flags: for `client add` and for `run`.
+
+use std::time::{Duration, SystemTime};
+
+use super::{CliError, ExitCode, Printer};
+use crate::clients::ClientPolicy;
+use crate::config::{AnonymousAccess, Config, ParseError, Rate, Rule, parse_duration, parse_rate};
+
+/// The limits of a client.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitArgs {
+    /// Only GET, HEAD and OPTIONS, under /api/ and /ContentDownload/
+    #[arg(long)]
+    read_only: bool,
+    /// Only what one of these rules is about, e.g. 'GET /api/spaces/**'; may be repeated
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    allow: Vec<Rule>,
+    /// Nothing that one of these rules is about; may be repeated
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    deny: Vec<Rule>,
+    /// The key stops working after this time, e.g. 8h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    expires: Option<Duration>,
+    /// At most so many requests in any such span, e.g. 5/s or 100/10m
+    #[arg(long, value_name = "N/TIME", value_parser = rate)]
+    rate: Option<Rate>,
+    /// So many requests in all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_requests: Option<u64>,
+}
+
+impl LimitArgs {
+    /// Returns the limits, from `now` on.
+    pub(super) fn limits(self, now: SystemTime) -> ClientPolicy {
+        ClientPolicy {
+            read_only: self.read_only,
+            allow: self.allow,
+            deny: self.deny,
+            expires: self.expires.map(|after| now + after),
+            rate: self.rate,
+            max_requests: self.max_requests,
+        }
+    }
+}
+
+/// Warns of each rule of a client that has no effect.
+///
+/// # Errors
+///
+/// When none of those that allow something has one: the key would be good for nothing.
+pub(super) fn check_rules(
+    limits: &ClientPolicy,
+    config: &Config,
+    print: Printer,
+) -> Result<(), CliError> {
+    let idle: Vec<_> =
+        limits.allow.iter().map(|rule| ineffective_allow(rule, limits, config)).collect();
+    let unheard = limits.deny.iter().map(never_matches);
+    let warnings = idle.iter().cloned().chain(unheard);
+    warnings.flatten().for_each(|warning| print.warning(&warning));
+    match !idle.is_empty() && idle.iter().all(Option::is_some) {
+        true => Err(CliError::Other {
+            sentence: "with these rules nothing is allowed: the key would be good for nothing"
+                .into(),
+            code: ExitCode::Usage,
+            hint: Some("Correct what the warnings are about; no key was made.".to_owned()),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Says what a caller without a key may do that these limits forbid, if there is such: limits bind
+/// only a caller that shows its key.
+pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
+    let only_reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
+    match config.policy.anonymous {
+        _ if *limits == ClientPolicy::default() || config.listen.expose => None,
+        AnonymousAccess::Full => Some("do everything"),
+        AnonymousAccess::ReadOnly if *limits == only_reads => None,
+        AnonymousAccess::ReadOnly => Some("read everything"),
+        AnonymousAccess::None => None,
+    }
+}
+
+/// Says why a rule allows nothing, if that is so.
+fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Option<String> {
+    let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
+    let denied =
+        || Some(format!("the rule `{rule}` allows nothing: `{}` is asked first", wider()?));
+    let unread = || {
+        (limits.read_only && !rule.can_read()).then(|| {
+            format!("the rule `{rule}` allows nothing: with --read-only there is only reading")
+        })
+    };
+    let unspelt = || {
+        (!rule.as_str().is_ascii()).then(|| {
+            format!("the rule `{rule}` allows nothing: write `*` for its letters beyond ASCII")
+        })
+    };
+    never_matches(rule).or_else(unspelt).or_else(denied).or_else(unread)
+}
+
+/// Says why no request can match a rule, if that is so.
+fn never_matches(rule: &Rule) -> Option<String> {
+    rule.why_unmatchable().map(|why| format!("the rule `{rule}` can never match: {why}"))
+}
+
+fn rule(text: &str) -> Result<Rule, ParseError> {
+    Rule::parse(text)
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let found = parse_duration(text).filter(|duration| !duration.is_zero());
+    found.ok_or("a duration is written 30m, 8h or 15d")
+}
+
+fn rate(text: &str) -> Result<Rate, &'static str> {
+    match parse_rate(text) {
+        Some(pace @ Rate::Fixed { count, .. }) if count <= MAX_RATE_COUNT => Ok(pace),
+        Some(_) | None => Err("a rate is written 5/s, 100/m or 10/500ms, with at most 10000"),
+    }
+}
+
+/// Each is remembered until its span is over.
+const MAX_RATE_COUNT: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_gone_round_where_callers_without_a_key_may_do_more() {
+        let nothing = ClientPolicy::default();
+        let reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
+        let some =
+            ClientPolicy { allow: vec![Rule::parse("GET /api/x").unwrap()], ..reads.clone() };
+        let counted = ClientPolicy { max_requests: Some(1), ..ClientPolicy::default() };
+        for (anonymous, limits, wider) in [
+            (AnonymousAccess::Full, &nothing, None),
+            (AnonymousAccess::Full, &reads, Some("do everything")),
+            (AnonymousAccess::Full, &counted, Some("do everything")),
+            (AnonymousAccess::ReadOnly, &reads, None),
+            (AnonymousAccess::ReadOnly, &some, Some("read everything")),
+            (AnonymousAccess::ReadOnly, &counted, Some("read everything")),
+            (AnonymousAccess::None, &some, None),
+        ] {
+            let mut config = Config::default();
+            config.policy.anonymous = anonymous;
+            assert_eq!(access_without_key(limits, &config), wider, "{anonymous:?} {limits}");
+            config.listen.expose = true;
+            assert_eq!(access_without_key(limits, &config), None);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `stop`, `reload`, `refresh`, `lock` and `unlock`: ask the daemon, and wait for the effect.
+
+use serde_json::json;
+
+use super::reach::{DaemonReply, admin_sockets, post_or_lock, with_daemon};
+use super::{CliError, ExitCode, GlobalArgs, Printer, serve, status};
+use crate::admin::api::{ReloadResult, SessionStatus, StopResult};
+use crate::admin::client::Error;
+use crate::admin::format::pluralize;
+use crate::clock::Clock;
+use crate::config::{LoadedConfig, Paths};
+use crate::credentials::Keychain;
+use crate::{daemon, session};
+
+/// Stops the daemon: returns when it has ended.
+pub(super) fn stop(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let stopping: StopResult = with_daemon(globals, async |daemon| {
+        // Whoever listens before the end begins sees when it is over.
+        let mut events = daemon.events("ready").await?;
+        let stopping = daemon.post("/v1/stop").await?;
+        while events.next().await.is_some() {}
+        Ok(stopping)
+    })?;
+    if stopping.run {
+        print.note("it was a `run`: its command goes on, and gets 503 until somebody else serves");
+    }
+    match (globals.json, stopping.in_flight) {
+        (true, in_flight) => print.json(&json!({ "stopped": true, "in_flight": in_flight })),
+        (false, 0) => print.line("stopped"),
+        (false, in_flight) => {
+            print.line(&format!("stopped, with {} in flight", pluralize(in_flight, "request")))
+        }
+    }
+}
+
+/// Has the configuration read again.
+pub(super) fn reload(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let reloaded: ReloadResult =
+        with_daemon(globals, async |daemon| Ok(daemon.post("/v1/reload").await?))?;
+    if globals.json {
+        return print.json(&json!(reloaded));
+    }
+    if !reloaded.restart_needed.is_empty() {
+        let keys = reloaded.restart_needed.join(", ");
+        print.warning(&format!("these keys take a restart: {keys}"));
+    }
+    match reloaded.applied.is_empty() {
+        true => print.line("reloaded: nothing else has changed"),
+        false => print.line(&format!("reloaded: {}", reloaded.applied.join(", "))),
+    }
+}
+
+/// Has the token renewed.
+pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let session = with_daemon(globals, async |daemon| Ok(daemon.post("/v1/refresh").await?))?;
+    print_session(&session, "renewed", globals, print)
+}
+
+/// Has the token dropped, until unlocked.
+pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    set_locked(true, globals, print)
+}
+
+/// Has it asked for again. A keychain that is locked is opened first: the daemon may not ask.
+pub(super) fn unlock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let keychain = open_keychain(globals, print);
+    set_locked(false, globals, print)?;
+    keychain
+}
+
+/// Asks the person to open the keychain, where this profile reads one and it is locked.
+fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let LoadedConfig { config, paths, .. } = globals.load(vec![])?;
+    let credentials = daemon::credentials(&config, &paths);
+    let Some(keychain) =
+        credentials.keychain().filter(|_| credentials.needs_keychain(&config.session))
+    else {
+        return Ok(());
+    };
+    match serve::control_runtime()?.block_on(keychain.unlock()) {
+        Ok(true) => print.note(&format!("the {} is open now", Keychain::product_name())),
+        Ok(false) => {}
+        Err(error) if error.keychain_absence().is_some() => {}
+        Err(error) => return Err(CliError::Credentials(error)),
+    }
+    Ok(())
+}
+
+/// Has whoever serves do it; where nobody does, it is so from the next start on.
+fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let paths = globals.sources(vec![]).paths()?;
+    let sockets = admin_sockets(globals)?;
+    let (path, done) = match locked {
+        true => ("/v1/lock", "locked"),
+        false => ("/v1/unlock", "unlocked"),
+    };
+    serve::control_runtime()?.block_on(async {
+        match post_or_lock(&sockets, &paths, path).await? {
+            DaemonReply::Daemon(session) => print_session(&session, done, globals, print),
+            DaemonReply::NoProfile => Err(Error::NotRunning.into()),
+            DaemonReply::NotRunning(_alone) => {
+                persist_lock(locked, &paths).await?;
+                match globals.json {
+                    true => print.json(&json!({ "locked": locked, "daemon": false })),
+                    false => print.line(&format!("{done}; no daemon runs")),
+                }
+            }
+        }
+    })
+}
+
+async fn persist_lock(locked: bool, paths: &Paths) -> Result<(), CliError> {
+    let kept = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
+    kept.map_err(|cause| CliError::Other {
+        sentence: format!("could not keep whether the session is locked: {cause}"),
+        code: ExitCode::Failed,
+        hint: Some("Make that directory writable for this user, and say it again.".to_owned()),
+    })
+}
+
+fn print_session(
+    session: &SessionStatus,
+    done: &str,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    if globals.json {
+        return print.json(&json!(session));
+    }
+    print.line(&format!("{done}; token: {}", status::format_token(session)))?;
+    if let Some(degraded) = &session.degraded {
+        print.warning(degraded);
+    }
+    match &session.error {
+        Some(trouble) if trouble.code != "session.locked" => {
+            print.warning(&format!("{}. {}", trouble.sentence, trouble.hint));
+        }
+        Some(_) | None => {}
+    }
+    Ok(())
+}

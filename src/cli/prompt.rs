@@ -1,0 +1,137 @@
+//! What a command takes from a person: typed at a terminal, or on standard input.
+//!
+//! Never as an argument: arguments are shown to every user of the machine.
+
+use std::io::{self, IsTerminal as _, Read as _};
+
+use zeroize::Zeroizing;
+
+use super::Printer;
+use crate::secret::Secret;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// Nobody can be asked.
+    #[error("there is no terminal to ask for {what}")]
+    NoTerminal {
+        /// What would have been asked for.
+        what: &'static str,
+        /// How to give it instead.
+        instead: &'static str,
+    },
+    /// Nothing was given.
+    #[error("{what} is missing on standard input")]
+    Missing {
+        /// What was expected.
+        what: &'static str,
+    },
+    /// What was typed is empty.
+    #[error("{what} is empty")]
+    Empty {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// It could not be read.
+    #[error("could not read {what}")]
+    Unreadable {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Something that can be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prompt {
+    what: &'static str,
+    prompt: &'static str,
+    instead: &'static str,
+}
+
+pub(super) const EMAIL: Prompt = Prompt {
+    what: "the e-mail address",
+    prompt: "E-mail: ",
+    instead: "Give it with --email ADDRESS.",
+};
+
+pub(super) const PASSWORD: Prompt = Prompt {
+    what: "the password",
+    prompt: "Password: ",
+    instead: "Give it on standard input with --password-stdin.",
+};
+
+pub(super) const CODE: Prompt = Prompt {
+    what: "the 2FA code",
+    prompt: "2FA code: ",
+    instead: "Give it with --totp CODE, or store the 2FA secret with --totp-secret-stdin.",
+};
+
+impl Prompt {
+    /// Asks for something that may be seen.
+    pub(super) fn ask(self, print: Printer) -> Result<String, PromptError> {
+        self.can_ask()?;
+        print.prompt(self.prompt);
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(|source| self.unreadable(source))?;
+        self.checked(line.trim().to_owned())
+    }
+
+    /// Asks for something that must not be seen.
+    pub(super) fn ask_hidden(self) -> Result<Secret, PromptError> {
+        self.can_ask()?;
+        let typed = rpassword::prompt_password(self.prompt);
+        let typed = typed.map_err(|source| self.unreadable(source))?;
+        self.checked(typed).map(Secret::new)
+    }
+
+    fn can_ask(self) -> Result<(), PromptError> {
+        match io::stdin().is_terminal() {
+            true => Ok(()),
+            false => Err(PromptError::NoTerminal { what: self.what, instead: self.instead }),
+        }
+    }
+
+    /// Returns what was given, unless that is nothing.
+    pub(super) fn checked(self, answer: String) -> Result<String, PromptError> {
+        match answer.is_empty() {
+            true => Err(PromptError::Empty { what: self.what }),
+            false => Ok(answer),
+        }
+    }
+
+    fn unreadable(self, source: io::Error) -> PromptError {
+        PromptError::Unreadable { what: self.what, source }
+    }
+}
+
+/// The lines of standard input, for as many secrets as are read from it.
+pub(super) struct StdinLines(Zeroizing<String>, usize);
+
+impl StdinLines {
+    /// Reads them all.
+    pub(super) fn read() -> Result<Self, PromptError> {
+        let mut text = Zeroizing::new(String::with_capacity(MAX_STDIN_BYTES));
+        let read = io::stdin().lock().take(MAX_STDIN_BYTES as u64).read_to_string(&mut text);
+        let what = "standard input";
+        read.map_err(|source| PromptError::Unreadable { what, source })?;
+        Ok(Self(text, 0))
+    }
+
+    /// Returns the next line.
+    pub(super) fn next_line(&mut self, what: &'static str) -> Result<Secret, PromptError> {
+        let line = self.0.lines().nth(self.1).filter(|line| !line.is_empty());
+        self.1 += 1;
+        line.map(Secret::new).ok_or(PromptError::Missing { what })
+    }
+
+    /// Returns everything.
+    pub(super) fn all(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Most that is read, in bytes, so that the buffer is made once and wiped once.
+const MAX_STDIN_BYTES: usize = 16 * 1024;

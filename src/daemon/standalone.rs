@@ -1,0 +1,118 @@
+//! The session without a daemon: for a command that a person runs while none serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::Error;
+use crate::clock::Clock;
+use crate::config::{Config, Paths};
+use crate::credentials::Credentials;
+use crate::session::{self, Bearer, BodyKind, Session, endpoint};
+use crate::throttle::Throttle;
+use crate::upstream::{self, HttpProxy, Resolver};
+
+/// A session of its own, in step with the daemon's through the lock across processes.
+#[derive(Debug)]
+pub struct StandaloneSession {
+    session: Session,
+    keeper: JoinHandle<()>,
+}
+
+impl StandaloneSession {
+    /// Starts it: the saved session is resumed, or renewed, or a login is made.
+    pub fn start(
+        config: &Config,
+        paths: &Paths,
+        credentials: Credentials,
+        issuer: endpoint::HttpIssuer,
+    ) -> Self {
+        // A person waits as long as an attempt may take, but not for another one.
+        let patient = crate::config::Session { wait: TOKEN_WAIT_TIMEOUT, ..config.session.clone() };
+        let directory = Some(paths.profile_state());
+        let clock = Clock::system();
+        let (session, keeper) = Session::new(&patient, directory, credentials, issuer, clock);
+        Self { session, keeper: tokio::spawn(keeper.run()) }
+    }
+
+    /// Returns a token, or why the first attempt brought none: a person asks again, a daemon waits.
+    /// Only the next 2FA code is waited for, since it is sure to come; `waits` is told for how long.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn bearer(&self, waits: impl Fn(Duration)) -> Result<Bearer, session::Error> {
+        tokio::select! {
+            ready = self.session.wait_ready(BodyKind::Replayable) => ready?,
+            () = self.wait_failed(waits) => {}
+        }
+        self.session.bearer()
+    }
+
+    /// Waits until an attempt has ended without a token.
+    async fn wait_failed(&self, waits: impl Fn(Duration)) {
+        let mut changes = self.session.subscribe();
+        let mut told = false;
+        loop {
+            let view = self.session.status();
+            if view.error.is_some() && !view.renewing {
+                let Err(session::Error::NextCode { retry_after }) = self.session.bearer() else {
+                    return;
+                };
+                if !std::mem::replace(&mut told, true) {
+                    waits(retry_after);
+                }
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns the session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Ends it once the newest pair is durable.
+    pub async fn stop(self) {
+        self.session.flush().await;
+        self.keeper.abort();
+    }
+}
+
+/// Makes what asks Nexudus for tokens and for the user, as the daemon has it.
+///
+/// # Errors
+///
+/// [`Error::Trust`], [`Error::Client`], and a proxy that cannot be used.
+pub fn token_client(config: &Config) -> Result<endpoint::HttpIssuer, Error> {
+    let tls = upstream::load_tls_config(config.upstream.ca_file.as_deref())?;
+    let resolver = Resolver::new(Handle::current());
+    let throttle = Throttle::new(&config.throttle, Clock::system());
+    let client = http_client(config, &tls, &resolver)?;
+    Ok(endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle))
+}
+
+/// Makes the daemon's own HTTP client.
+pub(super) fn http_client(
+    config: &Config,
+    tls: &rustls::ClientConfig,
+    resolver: &Resolver,
+) -> Result<reqwest::Client, Error> {
+    let mut client = endpoint::configure_client(reqwest::Client::builder());
+    if let Some(via) = HttpProxy::from_config(&config.upstream.proxy, &config.upstream.origin)? {
+        client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
+    }
+    client
+        .tls_backend_preconfigured(tls.clone())
+        .dns_resolver(Arc::new(resolver.clone()))
+        .connect_timeout(config.upstream.connect_timeout)
+        .build()
+        .map_err(Error::Client)
+}
+
+/// Longest wait for a token: an attempt ends within 30 s, one of another process before it too.
+const TOKEN_WAIT_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,0 +1,109 @@
+//! Every request as it ends, for whoever watches. Costs a load when nobody does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+/// A request that has ended: never its query, its headers or its bodies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// When it ended, as RFC 3339 writes it.
+    pub time: String,
+    /// Its number since the start of the daemon, as in the log.
+    pub request_id: u64,
+    /// The method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// The status; `None`: the caller left before it was answered.
+    pub status: Option<u16>,
+    /// The code, if the answer is the daemon's own.
+    pub code: Option<String>,
+    /// From the head of the request to the last byte of the answer.
+    pub elapsed_ms: u64,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// The named client whose key was presented.
+    pub client: Option<String>,
+    /// Who called: an address, or the user and the process.
+    pub peer: String,
+    /// The caller's user, where the kernel vouches for it.
+    pub uid: Option<u32>,
+    /// The caller's process, where it is known.
+    pub pid: Option<u32>,
+    /// What that process calls itself.
+    pub program: Option<String>,
+    /// The caller's trace.
+    pub trace_id: Option<String>,
+}
+
+/// Where requests are told of.
+#[derive(Debug)]
+pub struct RequestBroadcast {
+    sender: broadcast::Sender<Arc<RequestRecord>>,
+    subscribers: Arc<AtomicUsize>,
+}
+
+/// One who watches.
+#[derive(Debug)]
+pub struct RequestReceiver {
+    receiver: broadcast::Receiver<Arc<RequestRecord>>,
+    subscribers: Arc<AtomicUsize>,
+}
+
+/// What a listener gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BroadcastItem {
+    /// A request has ended.
+    Request(Arc<RequestRecord>),
+    /// The listener was too slow for this many.
+    Lagged(u64),
+    /// There will be no more.
+    Closed,
+}
+
+impl RequestBroadcast {
+    /// Says whether anybody watches.
+    pub fn has_subscribers(&self) -> bool {
+        self.subscribers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Starts to watch.
+    pub fn subscribe(&self) -> RequestReceiver {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+        RequestReceiver { receiver: self.sender.subscribe(), subscribers: self.subscribers.clone() }
+    }
+
+    pub(super) fn send(&self, request: RequestRecord) {
+        // An error means that nobody watches any more.
+        let _ = self.sender.send(Arc::new(request));
+    }
+}
+
+impl Default for RequestBroadcast {
+    fn default() -> Self {
+        Self { sender: broadcast::Sender::new(BROADCAST_CAPACITY), subscribers: Arc::default() }
+    }
+}
+
+impl RequestReceiver {
+    /// Waits for the next one.
+    pub async fn recv(&mut self) -> BroadcastItem {
+        match self.receiver.recv().await {
+            Ok(request) => BroadcastItem::Request(request),
+            Err(broadcast::error::RecvError::Lagged(count)) => BroadcastItem::Lagged(count),
+            Err(broadcast::error::RecvError::Closed) => BroadcastItem::Closed,
+        }
+    }
+}
+
+impl Drop for RequestReceiver {
+    fn drop(&mut self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Most requests that a slow listener may be behind.
+const BROADCAST_CAPACITY: usize = 1024;

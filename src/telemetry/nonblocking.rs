@@ -1,0 +1,144 @@
+//! Log lines on their way to standard error: nobody waits for a slow terminal or a full pipe.
+//!
+//! A thread writes; the way to it is bounded, and a line that finds it full is counted and lost.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The way to the thread. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct NonBlockingWriter {
+    sender: SyncSender<LogMessage>,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum LogMessage {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+impl NonBlockingWriter {
+    /// Starts the thread that writes to `out`.
+    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE_CAPACITY);
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || write(&receiver, out))?;
+        Ok(Self { sender, dropped: Arc::default() })
+    }
+
+    /// Returns how many lines were lost.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until what was said so far is written, for a moment at most.
+    pub(super) fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        // Nobody can be told that the log is stuck.
+        if self.sender.try_send(LogMessage::Flush(done)).is_ok() {
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
+
+impl Write for &NonBlockingWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.sender.try_send(LogMessage::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for NonBlockingWriter {
+    type Writer = &'a NonBlockingWriter;
+
+    fn make_writer(&'a self) -> &'a NonBlockingWriter {
+        self
+    }
+}
+
+/// Writes what has come in one go: a system call per burst, not per line.
+fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
+    let mut burst = vec![];
+    while let Ok(message) = receiver.recv() {
+        let mut flushed = vec![];
+        let more = std::iter::from_fn(|| receiver.try_recv().ok());
+        for message in std::iter::once(message).chain(more.take(QUEUE_CAPACITY)) {
+            match message {
+                LogMessage::Line(line) => burst.extend_from_slice(&line),
+                LogMessage::Flush(done) => flushed.push(done),
+            }
+        }
+        // A closed standard error leaves nobody to tell.
+        let _ = out.write_all(&burst).and_then(|()| out.flush());
+        burst.clear();
+        for done in flushed {
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Most lines on their way: a second of debug lines under load.
+const QUEUE_CAPACITY: usize = 8192;
+
+/// Longest wait for the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_written_in_order_and_flushed() {
+        let out = Shared::default();
+        let writer = NonBlockingWriter::start(out.clone()).unwrap();
+
+        (&writer).write_all(b"one\n").unwrap();
+        (&writer).write_all(b"two\n").unwrap();
+        writer.flush();
+
+        assert_eq!(*out.0.lock().unwrap(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_stuck_terminal_loses_lines_and_keeps_nobody_waiting() {
+        let out = Shared::default();
+        let stuck = out.0.lock().unwrap();
+        let writer = NonBlockingWriter::start(out.clone()).unwrap();
+
+        for _ in 0..3 * QUEUE_CAPACITY {
+            (&writer).write_all(b"line\n").unwrap();
+        }
+        drop(stuck);
+
+        let dropped = writer.dropped();
+        assert!(dropped >= QUEUE_CAPACITY as u64 - 1, "{dropped}");
+    }
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A learned window in use: when it has room, and how its limit is tried upwards and taken back.
+//!
+//! Additive increase, quicker while it goes well; multiplicative decrease. What is lowered first is
+//! not the count, which was seen to pass, but the trust in the network's punctuality.
+
+use std::time::Duration;
+
+use super::history::{History, SentRequest};
+use super::window_inference::{MAX_ARRIVAL_DELAY, Window};
+
+impl Window {
+    /// Returns when one more fits; a time that has passed if it does now.
+    ///
+    /// A request may have arrived as much later than the quickest ones do as its answer came
+    /// later than theirs: so two that leave in different windows do not arrive in one. Where
+    /// answers usually take longer than `slack`, it is their work that takes so long, and no more
+    /// than `slack` is allowed for.
+    pub(super) fn next_free(&self, log: &History, slack: Duration, now: Duration) -> Duration {
+        let most = if log.usual_lateness(now) <= slack { self.max_slack() } else { slack };
+        let late = |sent: &SentRequest| {
+            let least = if sent.answered.is_some() { Duration::ZERO } else { slack };
+            log.lateness(sent, now).clamp(least, most)
+        };
+        let recent = log.passed().take_while(|sent| sent.at + self.per + most > now);
+        let ends = recent.map(|sent| sent.at + late(sent) + self.per);
+        let mut ends: Vec<Duration> = ends.filter(|end| *end > now).collect();
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX).max(1);
+        let Some(place) = ends.len().checked_sub(count) else { return Duration::ZERO };
+        *ends.select_nth_unstable(place).1
+    }
+
+    /// Returns how late a request may arrive at first: a twelfth of the span, so that with timers
+    /// and turns no more than a tenth of the limit is lost.
+    pub(super) fn slack(&self) -> Duration {
+        (self.per / 12).min(MAX_ARRIVAL_DELAY)
+    }
+
+    /// Returns how late one may arrive at all.
+    pub(super) fn max_slack(&self) -> Duration {
+        self.per.min(MAX_ARRIVAL_DELAY)
+    }
+}
+
+/// A window that was learned, and how its count is tried upwards.
+#[derive(Debug)]
+pub(super) struct AdaptiveWindow {
+    pub(super) window: Window,
+    /// The count before it was last raised.
+    last_good: u32,
+    step: u32,
+    /// How late a request may arrive: [`Window::slack`], more where that has not been enough.
+    pub(super) slack: Duration,
+    /// Whether the last change was an attempt to send faster.
+    is_trial: bool,
+    raise_at: Duration,
+    raise_interval: Duration,
+    /// Whether it has held anybody back since it was last changed.
+    pub(super) has_delayed: bool,
+}
+
+impl AdaptiveWindow {
+    pub(super) fn new(window: Window, now: Duration) -> Self {
+        let raise_interval = RAISE_INTERVAL.max(window.per * 10);
+        let (last_good, slack, raise_at) = (window.count, window.slack(), now + raise_interval);
+        let (is_trial, has_delayed) = (false, false);
+        Self { window, last_good, step: 1, slack, is_trial, raise_at, raise_interval, has_delayed }
+    }
+
+    /// Sends faster if this window has been in the way for long enough: takes back the slack, then
+    /// raises the count; sooner again while that goes well.
+    pub(super) fn raise(&mut self, now: Duration) {
+        if !self.has_delayed || now < self.raise_at {
+            return;
+        }
+        self.last_good = self.window.count;
+        if self.slack > self.window.slack() {
+            self.slack = (self.slack / 2).max(self.window.slack());
+        } else {
+            self.window.count += self.step.min(self.last_good.div_ceil(2));
+            self.step *= 2;
+        }
+        self.is_trial = true;
+        self.raise_at = now + NEXT_RAISE_INTERVAL.max(self.window.per * 2);
+        self.has_delayed = false;
+    }
+
+    /// Lowers the count, to no more than the last one that was good.
+    pub(super) fn lower(&mut self, count: u32, now: Duration) {
+        self.window.count = count.min(self.last_good).max(1);
+        self.end_trial(now);
+    }
+
+    /// Expects requests to arrive later than so far; a count that was tried is taken back instead.
+    pub(super) fn loosen(&mut self, now: Duration) {
+        if self.last_good < self.window.count {
+            return self.lower(self.last_good, now);
+        }
+        self.slack = (self.slack * 2).min(self.window.max_slack());
+        self.end_trial(now);
+    }
+
+    /// The next attempt comes later if this one has failed.
+    fn end_trial(&mut self, now: Duration) {
+        if std::mem::take(&mut self.is_trial) {
+            self.raise_interval =
+                self.raise_interval.max((self.raise_interval * 2).min(MAX_RAISE_INTERVAL));
+        }
+        self.last_good = self.window.count;
+        self.step = 1;
+        self.raise_at = now + self.raise_interval;
+        self.has_delayed = false;
+    }
+}
+
+/// A raise that fails costs a pause, most often of one second: once a minute that is 2 %. For long windows
+/// ten spans: they take many throttle answers to be proven wrong.
+const RAISE_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_RAISE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// From one raise that went well to the next.
+const NEXT_RAISE_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_secs(1_000) + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_limit_that_is_in_the_way_is_tried_upwards_and_believed_longer_each_time_it_holds() {
+        let mut learned =
+            AdaptiveWindow::new(Window { count: 10, per: Duration::from_millis(100) }, ms(0));
+        learned.raise(ms(60_000));
+        assert_eq!(learned.window.count, 10, "it held nobody back");
+
+        learned.has_delayed = true;
+        learned.raise(ms(59_999));
+        assert_eq!(learned.window.count, 10);
+        learned.raise(ms(60_000));
+        assert_eq!(learned.window.count, 11);
+
+        learned.lower(11, ms(60_500));
+        assert_eq!((learned.window.count, learned.raise_interval), (10, 2 * RAISE_INTERVAL));
+    }
+
+    #[test]
+    fn requests_pushed_together_cost_slack_before_they_cost_count() {
+        let per = Duration::from_millis(120);
+        let mut learned = AdaptiveWindow::new(Window { count: 10, per }, ms(0));
+        for slack in [20, 40, 80, 120] {
+            learned.loosen(ms(0));
+            assert_eq!((learned.slack.as_millis(), learned.window.count), (slack, 10));
+        }
+
+        learned.has_delayed = true;
+        learned.raise(ms(60_000));
+        assert_eq!((learned.slack.as_millis(), learned.window.count), (60, 10));
+        learned.loosen(ms(60_001));
+        assert_eq!((learned.slack, learned.raise_interval), (per, 2 * RAISE_INTERVAL));
+    }
+
+    #[test]
+    fn raising_goes_faster_while_it_goes_well() {
+        let mut learned =
+            AdaptiveWindow::new(Window { count: 1, per: Duration::from_millis(100) }, ms(0));
+        let mut counts = vec![];
+        for seconds in (60..110).step_by(10) {
+            learned.has_delayed = true;
+            learned.raise(ms(seconds * 1_000));
+            counts.push(learned.window.count);
+        }
+        assert_eq!(counts, [2, 3, 5, 8, 12]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Whom we believe: the system's trust anchors and the configured ones, nothing less.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
+
+/// Why no TLS configuration could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file with extra trust anchors could not be used.
+    #[error("could not read the certificates in {}", path.display())]
+    CaFile {
+        /// `upstream.ca_file`.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The file with extra trust anchors holds none.
+    #[error("{} holds no PEM certificate", path.display())]
+    NoCertificate {
+        /// `upstream.ca_file`.
+        path: PathBuf,
+    },
+    /// There is nobody to believe, or an anchor is broken.
+    #[error("could not load the trust anchors")]
+    Anchors(#[source] rustls::Error),
+}
+
+/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always verified.
+///
+/// # Errors
+///
+/// When `ca_file` cannot be read or holds no certificate, and when the system has no trust
+/// anchors and no file was given.
+pub fn load_tls_config(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, Error> {
+    let provider = provider();
+    let verifier = match ca_file.map(load_certificates).transpose()? {
+        Some(extra) => Verifier::new_with_extra_roots(extra, provider.clone()),
+        None => Verifier::new(provider.clone()),
+    };
+    let verifier = verifier.map_err(Error::Anchors)?;
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Anchors)?
+        .dangerous() // The platform's verifier with our anchors; it is no weaker than rustls' own.
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The one place that chooses the cryptography.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let failed = |source| Error::CaFile { path: path.to_owned(), source };
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    if found.is_empty() {
+        return Err(Error::NoCertificate { path: path.to_owned() });
+    }
+    Ok(found)
+}

@@ -1,0 +1,197 @@
+//! Every key of the configuration and every flag has a test that it does something. The table names
+//! it, and here is checked that the table is whole and that the test is about what it is said to be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use nexudus_proxy::config::{KEYS, Key};
+
+use crate::support::home;
+
+/// Each key, and a test that fails when it does nothing.
+const OF_KEYS: &[(&str, &str)] = &[
+    ("upstream.origin", "why_there_is_no_token_is_said_in_the_answer_and_in_the_status"),
+    ("upstream.ca_file", "without_the_ca_file_nobody_is_believed"),
+    ("upstream.proxy", "everything_goes_through_the_proxy_that_is_configured"),
+    ("upstream.http2", "http2_is_spoken_where_it_is_asked_for"),
+    ("upstream.user_agent", "the_user_agent_takes_the_place_of_the_clients"),
+    ("upstream.trace", "a_trace_goes_on_only_where_that_is_configured"),
+    ("upstream.connect_timeout", "a_connection_that_takes_too_long_is_given_up"),
+    ("upstream.header_timeout", "an_answer_that_takes_too_long_is_given_up"),
+    ("upstream.upgrade", "the_log_tells_of_a_websocket_and_of_no_token"),
+    ("host", "another_configured_host_gets_the_same_token_on_its_own_port"),
+    ("listen.tcp", "an_exposed_daemon_serves_nobody_without_a_key"),
+    ("listen.unix", "the_socket_is_where_it_was_wanted_or_nowhere"),
+    ("listen.users", "a_named_user_comes_over_tcp_and_a_member_of_a_named_group_by_the_socket_too"),
+    (
+        "listen.groups",
+        "a_named_user_comes_over_tcp_and_a_member_of_a_named_group_by_the_socket_too",
+    ),
+    ("listen.hosts", "another_name_for_this_machine_is_answered_to"),
+    ("listen.expose", "an_exposed_daemon_serves_nobody_without_a_key"),
+    ("admin.listen", "over_tcp_there_is_reading_only_and_no_web_page"),
+    ("admin.users", "whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else"),
+    ("credentials.source", "a_login_that_would_not_be_read_is_refused"),
+    ("credentials.email", "the_login_comes_from_the_command_with_the_email_beside_it"),
+    ("credentials.command", "the_login_comes_from_the_command_with_the_email_beside_it"),
+    ("session.store", "the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named"),
+    ("session.key", "the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named"),
+    ("session.key_command", "the_session_is_kept_where_it_was_wanted_under_the_key_that_was_named"),
+    ("session.client_id", "the_client_id_is_the_one_that_was_given"),
+    ("session.wait", "a_request_waits_for_the_first_login_as_long_as_configured"),
+    ("policy.anonymous", "a_key_opens_the_door_wherever_it_is_shown_and_goes_no_further"),
+    ("policy.deny", "no_spelling_of_a_denied_path_reaches_nexudus"),
+    ("policy.cookies", "cookies_are_relayed_where_that_is_wanted_and_never_for_a_limited_caller"),
+    ("throttle.wait", "writes_keep_a_pace_of_their_own_and_wait_no_longer_than_configured"),
+    ("throttle.reads", "a_configured_pace_is_kept_from_the_first_request_on"),
+    ("throttle.writes", "writes_keep_a_pace_of_their_own_and_wait_no_longer_than_configured"),
+    ("limits.header_bytes", "an_answer_to_what_never_became_a_request_is_counted_too"),
+    ("limits.headers", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.target_bytes", "a_head_that_is_too_large_is_told_so"),
+    ("limits.replay_body", "a_body_is_sent_again_only_up_to_its_bound"),
+    ("limits.body_bytes", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.connections", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.header_timeout", "an_answer_to_what_never_became_a_request_is_counted_too"),
+    ("limits.body_idle", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.keep_alive", "a_connection_without_requests_is_closed_after_a_while"),
+    ("log.level", "a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection"),
+    ("log.format", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
+    ("log.server_timing", "who_asks_is_told_where_the_time_went"),
+    ("daemon.drain", "a_second_signal_ends_it_at_once"),
+    ("notify.command", "a_person_is_called_once_per_cause_and_gets_no_secret"),
+];
+
+/// Each flag that is no key, with its command, and a test that fails when it does nothing.
+const OF_FLAGS: &[(&str, &str)] = &[
+    ("--color", "colour_is_for_terminals_and_for_those_who_ask"),
+    ("--config", "the_path_follows_the_file_that_is_asked_for"),
+    ("--json", "whoami_as_json_has_the_names_of_nexudus_and_no_token"),
+    ("--profile", "a_profile_has_a_service_of_its_own"),
+    ("--quiet", "quiet_says_only_what_went_wrong"),
+    ("--verbose", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
+    ("client add --allow", "the_verdict_names_the_rule"),
+    ("client add --deny", "a_key_may_not_do_what_it_is_denied"),
+    ("client add --expires", "a_key_may_not_do_what_it_is_denied"),
+    (
+        "client add --max-requests",
+        "a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked",
+    ),
+    ("client add --rate", "a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked"),
+    ("client add --read-only", "a_rule_without_effect_is_warned_of"),
+    ("config init --force", "a_file_is_replaced_only_by_force"),
+    ("demo --token-life", "its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice"),
+    ("login --email", "a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens"),
+    ("login --import-stdin", "a_session_of_somebody_else_is_taken_over_with_its_client_id"),
+    ("login --password-stdin", "a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens"),
+    ("login --session-only", "a_session_only_login_keeps_no_password"),
+    ("login --totp", "a_code_that_is_needed_is_asked_for_or_named"),
+    ("login --totp-secret-stdin", "the_2fa_secret_is_the_second_line"),
+    ("policy explain --client", "a_key_may_not_do_what_it_is_denied"),
+    ("run --allow", "the_limits_of_a_run_are_obeyed"),
+    ("run --deny", "the_limits_of_a_run_are_obeyed"),
+    ("run --expires", "the_limits_of_a_run_are_obeyed"),
+    ("run --max-requests", "the_limits_of_a_run_are_obeyed"),
+    ("run --rate", "the_limits_of_a_run_are_obeyed"),
+    ("run --read-only", "with_a_daemon_its_own_limits_hold_as_well"),
+    ("serve --read-only", "read_only_serves_reading"),
+    ("service --system", "root_installs_the_service_of_the_machine_and_whom_it_names_operates_it"),
+    ("service logs --follow", "it_is_started_looked_at_read_stopped_and_removed"),
+    ("service logs --lines", "it_is_started_looked_at_read_stopped_and_removed"),
+    ("tail --client", "tail_shows_one_client_alone"),
+    ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
+    ("wait --timeout", "a_daemon_is_waited_for_looked_at_and_stopped"),
+];
+
+#[test]
+fn every_key_has_a_test_that_it_does_something() {
+    let known: BTreeSet<_> = KEYS.iter().map(Key::path).collect();
+    let listed: BTreeSet<_> = OF_KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(known, listed, "name a test of each key in OF_KEYS");
+
+    let tests = tests();
+    for (key, name) in OF_KEYS {
+        let body = tests.get(*name).unwrap_or_else(|| panic!("{key}: there is no test {name}"));
+        let entry = KEYS.iter().find(|entry| entry.path() == *key).unwrap();
+        let flags = [entry.flag(), entry.shorthand.unwrap_or_default().to_owned()];
+        let mut spellings = vec![format!("config.{key}"), entry.env_variable()];
+        spellings.extend(flags.iter().filter(|flag| !flag.is_empty()).map(|it| format!("--{it}")));
+        spellings.push(format!("[{}]\\n{} = ", entry.section, entry.name));
+        spellings.push(format!("config.{key}s = "));
+        let is_about = spellings.iter().any(|spelling| body.contains(spelling));
+        assert!(is_about, "{name} says nothing of {key}: none of {spellings:?}");
+    }
+}
+
+#[test]
+fn every_flag_has_a_test_that_it_does_something() {
+    let listed: BTreeSet<_> = OF_FLAGS.iter().map(|(flag, _)| (*flag).to_owned()).collect();
+    assert_eq!(flags(), listed, "name a test of each flag in OF_FLAGS");
+
+    let tests = tests();
+    for (flag, name) in OF_FLAGS {
+        let body = tests.get(*name).unwrap_or_else(|| panic!("{flag}: there is no test {name}"));
+        let (_, long) = flag.rsplit_once(' ').unwrap_or(("", flag));
+        let short = match long {
+            "--verbose" => "-v",
+            "--quiet" => "-q",
+            _ => long,
+        };
+        assert!(body.contains(long) || body.contains(short), "{name} says nothing of {flag}");
+    }
+}
+
+/// Every test, by its name, with its text.
+fn tests() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for suite in ["cli", "integration", "system"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(suite);
+        for file in fs::read_dir(directory).unwrap() {
+            let Ok(text) = fs::read_to_string(file.unwrap().path()) else { continue };
+            for marked in
+                text.split("\n#[test]\n").skip(1).chain(text.split("\n#[tokio::test]\n").skip(1))
+            {
+                let Some((_, rest)) = marked.split_once("fn ") else { continue };
+                let name = rest.split('(').next().unwrap().to_owned();
+                let body = rest.split("\n}\n").next().unwrap().to_owned();
+                found.insert(name, body);
+            }
+        }
+    }
+    found
+}
+
+/// Every flag of every command as its help has it; keys of the configuration are flags too, and
+/// have their own table.
+fn flags() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut commands = vec![String::new()];
+    while let Some(command) = commands.pop() {
+        let help = home().run(&format!("{command} --help"));
+        let mut in_commands = false;
+        for line in help.lines() {
+            in_commands = (in_commands || line == "Commands:") && !line.is_empty();
+            let word = line.split_whitespace().next().unwrap_or_default();
+            if in_commands && line.starts_with("  ") && !line.starts_with("   ") {
+                commands.push(format!("{command} {word}").trim().to_owned());
+            }
+            let words = line.split_whitespace().map(|word| word.trim_end_matches("..."));
+            let Some(name) = words.filter_map(|word| word.strip_prefix("--")).next() else {
+                continue;
+            };
+            let name = name.split('[').next().unwrap();
+            let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            let is_flag = line.trim_start().starts_with('-') && is_name;
+            let is_key = command == "serve"
+                && KEYS.iter().any(|entry| entry.flag() == name || entry.shorthand == Some(name));
+            // The command above has it too, and was looked at before.
+            let above = command.rsplit_once(' ').map_or("", |(above, _)| above);
+            let inherited = [above, ""].map(|above| format!("{above} --{name}").trim().to_owned());
+            let is_inherited = !command.is_empty() && inherited.iter().any(|it| found.contains(it));
+            if is_flag && !is_key && !is_inherited && !["help", "version"].contains(&name) {
+                found.insert(format!("{command} --{name}").trim().to_owned());
+            }
+        }
+    }
+    found
+}

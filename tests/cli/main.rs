@@ -1,0 +1,33 @@
+//! The command line as a person meets it: what is typed, what is printed, how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+#[cfg(unix)]
+mod account_changes;
+mod cli_errors;
+mod clients;
+mod config;
+mod coverage;
+#[cfg(unix)]
+mod daemon_env;
+mod demo;
+#[cfg(target_os = "linux")]
+mod disk_errors;
+mod doctor;
+mod effective_config;
+mod flags;
+mod lifecycle;
+mod login;
+#[cfg(unix)]
+mod origin_binding;
+mod output;
+#[cfg(unix)]
+mod run;
+#[cfg(target_os = "linux")]
+mod secrets;
+#[cfg(target_os = "linux")]
+mod service;
+#[cfg(unix)]
+#[path = "../shared/mod.rs"]
+mod shared;
+mod support;

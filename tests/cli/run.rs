@@ -1,0 +1,473 @@
+//! `run`: a command with a listener and a key of its own, with and without a daemon.
+
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use nexudus_simulator::{Account, Simulator};
+
+use crate::support::{Home, home};
+
+#[test]
+fn without_a_daemon_one_runs_for_as_long_as_the_command_does() {
+    let (upstream, home) = stage();
+    let mut run = script(&home, "run --read-only", READ_AND_WRITE);
+
+    assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
+
+    assert!(upstream.requests().iter().all(|seen| !format!("{seen:?}").contains("nxp_")));
+    assert_eq!(clients(&home), "[]");
+}
+
+#[test]
+fn with_a_daemon_its_own_limits_hold_as_well() {
+    let (upstream, home) = stage();
+    let daemon = serving(&home, "serve");
+
+    let mut run = script(&home, "run --read-only", READ_AND_WRITE);
+    assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
+    let mut run = script(
+        &home,
+        "run",
+        "for n in 1 2; do curl -s -o /dev/null -w '%{http_code} ' -H \"Host: evil.example\" $NEXUDUS_BASE_URL/; done",
+    );
+    assert_eq!(home.transcript(&mut run), "421 421 => 0\n");
+
+    let tokens = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token");
+    assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
+    drop(daemon);
+    assert_eq!(clients(&home), "[]");
+}
+
+/// A flag of `serve` is known to the daemon alone.
+#[test]
+fn a_daemon_with_a_socket_of_its_own_choice_is_found() {
+    let (upstream, home) = stage();
+    let _daemon = serving(&home, "serve --socket elsewhere/api.sock");
+
+    let mut run = script(&home, "run --read-only", READ_AND_WRITE);
+
+    assert_eq!(home.transcript(&mut run), "200 403\n=> 0\n");
+    let tokens = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token");
+    assert_eq!(tokens.count(), 1, "the daemon's own login and no other");
+}
+
+/// The first serves both, on a socket that nobody else is told of; then the second takes over.
+#[test]
+fn a_run_beside_a_run_goes_through_it_and_outlives_it() {
+    let (upstream, home) = stage();
+    let mut first = Talk::begin(script(&home, "run --read-only", TALK));
+    let mut second = Talk::begin(script(&home, "run", TALK));
+
+    assert_eq!((first.ask(), second.ask()), ("200 403".into(), "200 200".into()));
+    let logins = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    assert_eq!(logins, 1, "one session for both");
+    assert_eq!(first.end(), Some(0));
+    assert_eq!(second.ask(), "200 200");
+    assert_eq!(second.end(), Some(0));
+    assert_eq!(clients(&home), "[]");
+}
+
+#[test]
+fn a_daemon_takes_over_from_a_run_that_goes_on_through_it() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run --read-only", TALK));
+    assert_eq!(run.ask(), "200 403");
+
+    let daemon = serving(&home, "serve");
+    assert_eq!(run.ask(), "200 403");
+    let status: serde_json::Value = {
+        let said = home.run("status --json");
+        serde_json::from_str(said.strip_suffix("=> 0\n").unwrap()).unwrap()
+    };
+    assert_eq!(status["requests"]["total"], 2, "{status}");
+    drop(daemon);
+
+    assert_eq!(run.ask(), "200 403");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn a_daemon_gives_its_place_to_nobody() {
+    let (_upstream, home) = stage();
+    let _daemon = serving(&home, "serve");
+
+    let asked = Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "--unix-socket"])
+        .arg(home.path(".local/state/nexudus-proxy/run/admin.sock"))
+        .arg("http://localhost/v1/handover")
+        .output()
+        .unwrap();
+
+    assert_eq!(String::from_utf8(asked.stdout).unwrap(), "409");
+    assert!(home.run("status").ends_with("=> 0\n"));
+}
+
+/// Whoever stopped it means it: nothing that its command asks for begins it anew.
+#[test]
+fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
+    let (upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    assert_eq!(
+        home.run("stop"),
+        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until somebody else serves\n\
+         => 0\n"
+    );
+
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+    assert_eq!(problem["detail"], "no daemon serves this command now: it was stopped");
+    assert!(home.run("status").ends_with("=> 6\n"));
+    let logins = upstream.requests().into_iter().filter(|seen| seen.path() == "/api/token").count();
+    assert_eq!(logins, 1);
+    let daemon = serving(&home, "serve");
+    assert_eq!(run.ask(), "200", "another may serve it");
+    drop(daemon);
+    assert_eq!(run.ask(), "503");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn where_no_daemon_can_be_called_the_command_is_told_why() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    let _daemon = serving_at(&home, "serve --socket off", "listening");
+
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+    assert_eq!(
+        problem["detail"],
+        "no daemon serves this command now: the daemon that serves the profile `default` cannot be \
+         called: it has no unix socket (listen.unix)"
+    );
+    assert_eq!(problem["hint"], "Give that daemon a unix socket, or stop it.");
+    assert_eq!(run.end(), Some(0));
+}
+
+#[test]
+fn a_lock_finds_whoever_serves_while_a_daemon_takes_over() {
+    let (_upstream, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+
+    let taking_over = std::thread::scope(|scope| {
+        let taking_over = scope.spawn(|| serving(&home, "serve"));
+        while !taking_over.is_finished() {
+            let said = home.run("lock");
+            assert!(said.starts_with("locked; ") && said.ends_with("=> 0\n"), "{said}");
+        }
+        taking_over.join().unwrap()
+    });
+
+    assert_eq!(run.ask(), "423");
+    assert_eq!(run.end(), Some(0));
+    drop(taking_over);
+}
+
+#[test]
+fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
+    let (_upstream, home) = stage();
+    let _daemon = serving_at(&home, "serve --socket off", "listening");
+
+    assert_eq!(
+        home.transcript(&mut script(&home, "run", "echo no")),
+        "! error: the daemon that serves the profile `default` cannot be called: it has no unix \
+         socket (listen.unix)\n\
+         ! hint: See `nexudus-proxy status`; give it a socket, stop it, or choose another \
+         --profile.\n\
+         => 125\n"
+    );
+}
+
+#[test]
+fn limits_that_the_command_can_go_round_are_warned_of() {
+    let (upstream, home) = stage();
+    let warned = |line: &str| {
+        let told = script(&home, line, "echo '{}'").output().unwrap();
+        // The command's output is a program's to read.
+        assert_eq!((told.status.code(), told.stdout.as_slice()), (Some(0), &b"{}\n"[..]), "{line}");
+        let told = String::from_utf8(told.stderr).unwrap();
+        assert!(!told.contains("bind only"), "{told}");
+        let socket = home.path(".local/state/nexudus-proxy/run/run.sock");
+        for beside in [
+            format!("the socket {}", socket.display()),
+            "a socket or an address of the daemon's own".into(),
+        ] {
+            let said = format!(
+                "these limits bind what goes through `$NEXUDUS_BASE_URL` or shows its key; at \
+                 {beside}, without that key, the command and every other process of this user may \
+                 still "
+            );
+            if told.contains(&said) {
+                return true;
+            }
+        }
+        assert!(!told.contains("these limits bind"), "{told}");
+        false
+    };
+
+    // The test's own configuration refuses callers without a key.
+    assert!(!warned("run --read-only"));
+    home.configure(configuration(&upstream, &home, "full"));
+    for (line, expected) in [
+        ("run --read-only", true),
+        ("run --read-only --json", true),
+        ("run --max-requests 5", true),
+        ("run --read-only -q", false),
+        ("run", false),
+    ] {
+        assert_eq!(warned(line), expected, "{line}");
+    }
+    // A daemon has its own policy.
+    home.configure(configuration(&upstream, &home, "none"));
+    let _daemon = serving(&home, "serve --policy-anonymous read-only");
+    assert!(!warned("run --read-only"));
+    assert!(warned("run --read-only --rate 5/s"));
+}
+
+/// What the warning says: past the listener of its own there is the socket, and nobody asks for a key.
+#[test]
+fn what_goes_through_the_listener_of_a_run_is_bound_without_a_key_and_its_socket_is_not() {
+    let (upstream, home) = stage();
+    home.configure(configuration(&upstream, &home, "full"));
+    let ask = "curl -s -o /dev/null -w '%{http_code} ' -H 'Content-Type: application/json' \
+               -d '{\"FullName\":\"x\",\"Email\":\"x@example.test\"}'";
+    let socket = home.path(".local/state/nexudus-proxy/run/run.sock");
+    let text = format!(
+        "{ask} $NEXUDUS_BASE_URL/api/spaces/coworkers; \
+         {ask} --unix-socket {} http://localhost/api/spaces/coworkers",
+        socket.display()
+    );
+
+    let told = home.transcript(&mut script(&home, "run --read-only -q", &text));
+
+    assert_eq!(told, "403 200 => 0\n");
+}
+
+/// Its own flags are those of the limits; `login` has others, and clap would pass on what it takes for
+/// a word of the command.
+#[test]
+fn a_flag_that_a_run_does_not_take_is_answered_with_the_variable() {
+    let (_upstream, home) = stage();
+    for line in
+        ["run --upstream https://b.example -- true", "run --upstream=https://b.example -- true"]
+    {
+        assert_eq!(
+            home.run(line),
+            "! error: unexpected argument '--upstream' found\n\
+             ! hint: This command takes no keys of the configuration as flags: set \
+             NEXUDUS_PROXY_UPSTREAM_ORIGIN in its environment.\n\
+             => 125\n"
+        );
+    }
+}
+
+#[test]
+fn a_tool_that_insists_on_logging_in_does_so_with_the_key() {
+    let (_upstream, home) = stage();
+    let mut run = script(
+        &home,
+        "run",
+        "curl -s -d grant_type=password -d username=$NEXUDUS_EMAIL -d password=$NEXUDUS_PASSWORD \
+         $NEXUDUS_BASE_URL/api/token | grep -c \"$NEXUDUS_PROXY_KEY\"",
+    );
+
+    assert_eq!(home.transcript(&mut run), "1\n=> 0\n");
+}
+
+#[test]
+fn it_ends_as_the_command_does() {
+    let (_upstream, home) = stage();
+    for (text, code) in [("exit 7", 7), ("kill -TERM $$", 143), ("exec /nonexistent", 127)] {
+        let status = script(&home, "run", text).output().unwrap().status;
+        assert_eq!(status.code(), Some(code), "{text}");
+    }
+    let code = |line: &str| home.command(line).env("NEXUDUS_EMAIL", "a@b.c").output().unwrap();
+    assert_eq!(code("run -- no-such-command").status.code(), Some(127));
+    assert_eq!(code("run -- /etc/passwd").status.code(), Some(126));
+    assert_eq!(code("run --rate often -- true").status.code(), Some(125));
+    assert_eq!(code("run").status.code(), Some(125));
+    home.configure("[nonsense]\n");
+    assert_eq!(code("run -- true").status.code(), Some(125));
+}
+
+/// Up to its start nobody else writes there; from then on all of stdout is the command's.
+#[test]
+fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
+    let (_upstream, home) = stage();
+    let told = |line: &str| {
+        let told = with_login(&home, line).output().unwrap();
+        (told.status.code(), String::from_utf8(told.stdout).unwrap())
+    };
+
+    let (code, said) = told("run --json -- no-such-command");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["exit_code"]), (Some(127), &127.into()));
+    assert_eq!(json["errors"][0]["sentence"], "could not run `no-such-command`");
+    assert_eq!(told("run --json -- false"), (Some(1), String::new()));
+    home.configure("[nonsense]\n");
+    let (code, said) = told("--json run -- true");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["exit_code"]), (Some(125), &125.into()));
+}
+
+/// Whoever takes the key away while the command runs has said so.
+#[test]
+fn a_run_whose_key_was_revoked_ends_without_a_warning() {
+    let (_upstream, home) = stage();
+    let text = "name=$(cd; $PROGRAM client list --json -q | grep -o 'run-[0-9]*'); \
+                $PROGRAM client revoke $name >/dev/null; \
+                curl -s -o /dev/null -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me";
+    let mut run = script(&home, "run", text);
+    run.env("PROGRAM", env!("CARGO_BIN_EXE_nexudus-proxy"));
+
+    assert_eq!(home.transcript(&mut run), "403\n=> 0\n");
+}
+
+#[test]
+fn the_limits_of_a_run_are_obeyed() {
+    let (_upstream, home) = stage();
+    let asked = |line: &str, rules: &[&str], paths: &str| {
+        let mut run = with_login(&home, line);
+        let ask = format!(
+            "for path in {paths}; do curl -s -o /dev/null -w '%{{http_code}} ' \
+             $NEXUDUS_BASE_URL/api/$path; done"
+        );
+        home.transcript(run.args(rules).args(["--", "/bin/bash", "-c", &ask]))
+    };
+
+    let rules = ["--allow", "GET /api/auth/**", "--deny", "GET /api/auth/x"];
+    let paths = "auth/me auth/x spaces/coworkers auth/me auth/me";
+    let said = asked("run --max-requests 2 --expires 8h", &rules, paths);
+    assert_eq!(said, "200 403 403 200 403 => 0\n");
+    assert_eq!(asked("run --rate 1/1h", &[], "auth/me auth/me"), "200 429 => 0\n");
+    // Over before it begins.
+    let said = asked("run --expires 1ms", &[], "auth/me");
+    assert_eq!(said, "403 => 0\n");
+}
+
+#[test]
+fn a_signal_is_passed_on() {
+    let (_upstream, home) = stage();
+    let text = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut run = script(&home, "run", text);
+    let mut run = run.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(run.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+
+    let pid = nix::unistd::Pid::from_raw(run.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+
+    assert_eq!(run.wait().unwrap().code(), Some(9));
+    assert_eq!(clients(&home), "[]");
+}
+
+/// Asks once for each line that it reads.
+const TALK: &str = "while read -r _; do \
+    curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
+    curl -s -o /dev/null -w '%{http_code}\\n' -H 'Content-Type: application/json' \
+    -d '{\"FullName\":\"x\",\"Email\":\"x@example.test\"}' $NEXUDUS_BASE_URL/api/spaces/coworkers; done";
+
+/// Asks once for each line that it reads, and leaves the answer where the test finds it.
+const WHY: &str = "while read -r _; do \
+    curl -s -o answer.json -w '%{http_code}\\n' $NEXUDUS_BASE_URL/api/auth/me; done";
+
+fn problem(home: &Home) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(home.path("answer.json")).unwrap()).unwrap()
+}
+
+/// A `run` that is told when to ask.
+struct Talk {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Talk {
+    fn begin(mut run: Command) -> Self {
+        let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, stdin, lines }
+    }
+
+    fn ask(&mut self) -> String {
+        self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.lines.next().unwrap().unwrap()
+    }
+
+    fn end(mut self) -> Option<i32> {
+        drop(self.stdin.take());
+        self.child.wait().unwrap().code()
+    }
+}
+
+const READ_AND_WRITE: &str = "curl -s -o /dev/null -w '%{http_code} ' $NEXUDUS_BASE_URL/api/auth/me; \
+    curl -s -o /dev/null -w '%{http_code}\\n' -d '{}' $NEXUDUS_BASE_URL/api/spaces/coworkers";
+
+fn stage() -> (Simulator, Home) {
+    let account = Account::new("ada@example.test", "marker-password-7f3a");
+    let upstream = Simulator::builder().account(account).start().unwrap();
+    let home = home();
+    upstream.write_ca(&home.path("ca.pem")).unwrap();
+    home.configure(configuration(&upstream, &home, "none"));
+    (upstream, home)
+}
+
+/// Callers without a key may do as much as `anonymous` says.
+fn configuration(upstream: &Simulator, home: &Home, anonymous: &str) -> String {
+    format!(
+        "[upstream]\norigin = 'https://localhost:{}'\nca_file = '{}'\n[session]\nstore = 'memory'\n\
+         [listen]\ntcp = ['localhost:0']\n[policy]\nanonymous = '{anonymous}'\n",
+        upstream.address().port(),
+        home.path("ca.pem").display(),
+    )
+}
+
+fn script(home: &Home, line: &str, text: &str) -> Command {
+    let mut command = with_login(home, line);
+    command.args(["--", "/bin/bash", "-c", text]);
+    command
+}
+
+fn with_login(home: &Home, line: &str) -> Command {
+    let mut command = home.command(line);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("NEXUDUS_EMAIL", "ada@example.test");
+    command.env("NEXUDUS_PASSWORD", "marker-password-7f3a");
+    command
+}
+
+fn clients(home: &Home) -> String {
+    let listed = home.run("client list --json -q");
+    listed.strip_suffix("\n=> 0\n").unwrap().to_owned()
+}
+
+/// A daemon that ends with the test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn serving(home: &Home, line: &str) -> Serving {
+    // The socket is the last to be told.
+    serving_at(home, line, ".sock")
+}
+
+fn serving_at(home: &Home, line: &str, said: &str) -> Serving {
+    let mut child = with_login(home, line).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(said)));
+    std::thread::spawn(move || lines.for_each(drop));
+    Serving(child)
+}

@@ -1,0 +1,216 @@
+//! Known secrets, every command and every error: found in no output, file, log, argument or
+//! environment of a child; and the daemon's memory is closed to its own user.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+
+use nexudus_simulator::{Account, DEMO_EMAIL, Simulator};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::daemon_env::{Serving, files};
+use crate::shared::eventually;
+use crate::support::{Home, home};
+
+#[test]
+fn no_child_inherits_a_secret_in_its_environment_or_arguments() {
+    let home = home();
+    let simulator = upstream(&home);
+    let daemon = serve(&home, command(&home, "serve"));
+    eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
+    let mut run = command(&home, "run -- sh -c");
+    // What TOML would have read.
+    run.arg(witness(&home, "run").replace("\\\\", "\\"));
+    let told = home.transcript(&mut run);
+    assert!(told.ends_with("=> 0\n"), "{told}");
+    // The password that is stored is refused from now on: somebody is called.
+    simulator.change_password(DEMO_EMAIL, "marker-another-password");
+    simulator.revoke_access_tokens();
+    simulator.revoke_refresh_tokens();
+    eventually("somebody is called", || {
+        said(&home, "whoami");
+        home.path("seen-notify").exists()
+    });
+    drop(daemon);
+
+    let secrets = secrets(&simulator);
+    for child in ["password", "key", "notify", "run"] {
+        let seen = fs::read_to_string(home.path(&format!("seen-{child}"))).unwrap();
+        assert!(seen.contains("PATH=") && seen.contains("NEXUDUS_TOTP_LOOKALIKE="), "{child}");
+        let password = seen.lines().find_map(|line| line.strip_prefix("NEXUDUS_PASSWORD="));
+        // The one that `run` gives is a key of its own, for this machine and this command.
+        assert!(password.is_none_or(|key| key.starts_with("nxp_")), "{child}");
+        without(&seen, &secrets, &child);
+    }
+}
+
+#[test]
+fn no_command_and_no_error_shows_a_secret() {
+    let home = home();
+    let simulator = upstream(&home);
+    let mut texts = vec![];
+    let mut say = |line: &str| texts.push((line.to_owned(), said(&home, line)));
+    let daemon = serve(&home, command(&home, "serve"));
+    eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
+    for line in [
+        "whoami",
+        "whoami --json",
+        "status",
+        "status --json",
+        "doctor",
+        "doctor --json",
+        "client add one --json --rate 5/s",
+        "client list",
+        "policy explain GET /api/x",
+        "refresh",
+        "lock",
+        "whoami -vv",
+        "unlock",
+        "reload",
+        "wait",
+        "config show",
+        "config check",
+        "login --session-only",
+        "login --email ada@example.test --credentials env",
+    ] {
+        say(line);
+    }
+    let environment = fs::read(format!("/proc/{}/cmdline", daemon.0.id())).unwrap();
+    simulator.change_password(DEMO_EMAIL, "marker-another-password");
+    simulator.revoke_access_tokens();
+    simulator.revoke_refresh_tokens();
+    eventually("it is refused", || said(&home, "whoami").ends_with("=> 4\n"));
+    for line in ["whoami", "status", "doctor", "refresh", "wait", "stop"] {
+        say(line);
+    }
+    simulator.stop_listening();
+    for line in ["logout", "whoami", "doctor", "logout --json"] {
+        say(line);
+    }
+    drop(daemon);
+    texts.push(("cmdline".to_owned(), String::from_utf8(environment).unwrap()));
+
+    // The client's key is printed on purpose, once; it is not among these.
+    let secrets = secrets(&simulator);
+    for (line, text) in &texts {
+        without(text, &secrets, line);
+    }
+    let log = fs::read_to_string(home.path("serve.log")).unwrap();
+    assert!(log.contains("DEBUG"), "the log says all it can");
+    for path in files(home.path(".local")).into_iter().chain([home.path("serve.log")]) {
+        without(&String::from_utf8_lossy(&fs::read(&path).unwrap()), &secrets, &path.display());
+    }
+}
+
+#[test]
+fn the_memory_of_the_daemon_is_closed_to_other_processes_of_its_user_and_never_dumped() {
+    let home = home();
+    let _simulator = upstream(&home);
+    let mut other = unprivileged("sleep");
+    other.arg("60");
+    let other = Serving(other.spawn().unwrap());
+    // A core dump of any size would be allowed.
+    let mut daemon = unprivileged("sh");
+    daemon.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"]);
+    let plain = command(&home, "serve");
+    daemon.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    daemon.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut daemon = serve(&home, daemon);
+    eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
+
+    let reads = |pid: u32, what: &str| {
+        let mut reader = unprivileged("head");
+        reader.args(["-c", "0"]).arg(format!("/proc/{pid}/{what}"));
+        reader.stderr(Stdio::null()).status().unwrap().success()
+    };
+    for what in ["mem", "environ", "maps"] {
+        assert!(reads(other.0.id(), what), "another process of the user's is open: {what}");
+        assert!(!reads(daemon.0.id(), what), "{what} of the daemon can be read");
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.0.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"]);
+
+    kill(Pid::from_raw(daemon.0.id().try_into().unwrap()), Signal::SIGABRT).unwrap();
+    let status = daemon.0.wait().unwrap();
+    assert!(status.signal() == Some(6) && !status.core_dumped(), "{status}");
+}
+
+const PASSWORD: &str = "marker-password-of-the-environment";
+const KEY: &str = "marker-key-of-the-session-file";
+
+/// The daemon reads its key and the address by commands, and the password from the environment.
+fn upstream(home: &Home) -> Simulator {
+    let account = Account::new(DEMO_EMAIL, PASSWORD);
+    let simulator = Simulator::builder().account(account).start().unwrap();
+    simulator.write_ca(&home.path("ca.pem")).unwrap();
+    home.write("the-key", KEY);
+    home.write("the-password", PASSWORD);
+    let argv =
+        |child: &str, then: &str| format!("[\"sh\", \"-c\", \"{}; {then}\"]", witness(home, child));
+    let path = |name: &str| home.path(name).display().to_string();
+    home.configure(format!(
+        "[upstream]\norigin = \"{}\"\nca_file = \"{}\"\n[listen]\ntcp = [\"127.0.0.1:0\"]\n\
+         [log]\nlevel = \"trace\"\nformat = \"human\"\n\
+         [credentials]\nemail = \"{DEMO_EMAIL}\"\ncommand = {}\n\
+         [session]\nkey_command = {}\n\
+         [notify]\ncommand = {}\n",
+        simulator.origin(),
+        path("ca.pem"),
+        argv("password", &format!("cat {}", path("the-password"))),
+        argv("key", &format!("cat {}", path("the-key"))),
+        argv("notify", "true"),
+    ));
+    simulator
+}
+
+/// A script, as TOML has it, that writes down what it inherited.
+fn witness(home: &Home, child: &str) -> String {
+    let seen = home.path(&format!("seen-{child}")).display().to_string();
+    ["environ", "cmdline"]
+        .map(|what| format!("tr '\\\\0' '\\\\n' </proc/$$/{what} >>{seen}"))
+        .join("; ")
+}
+
+fn command(home: &Home, line: &str) -> Command {
+    let mut command = home.command(line);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("NEXUDUS_PASSWORD", PASSWORD).env("NEXUDUS_TOTP_LOOKALIKE", "1");
+    command
+}
+
+fn said(home: &Home, line: &str) -> String {
+    home.transcript(&mut command(home, line))
+}
+
+fn serve(home: &Home, mut command: Command) -> Serving {
+    let log = fs::File::create(home.path("serve.log")).unwrap();
+    Serving(command.stdin(Stdio::null()).stderr(log).spawn().unwrap())
+}
+
+/// The passwords, the key of the file, and every token that was issued.
+fn secrets(simulator: &Simulator) -> Vec<String> {
+    let mut secrets = [PASSWORD, KEY, "marker-another-password"].map(str::to_owned).to_vec();
+    for call in simulator.token_calls() {
+        secrets.extend(call.issued.into_iter().chain(call.issued_refresh));
+    }
+    assert!(secrets.len() > 4);
+    secrets
+}
+
+fn without(text: &str, secrets: &[String], place: &impl std::fmt::Display) {
+    for secret in secrets {
+        assert!(!text.contains(secret.as_str()), "{place} shows a secret");
+    }
+}
+
+/// A program without the powers that root has over every process.
+fn unprivileged(program: &str) -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", program]);
+    command
+}

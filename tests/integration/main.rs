@@ -1,0 +1,44 @@
+//! What the daemon promises to its user, a file per promise, against the simulated Nexudus.
+//!
+//! Most tests run the real daemon in this process, on ports of its own, and a client that knows
+//! nothing of it; where a process must die, they run the real program.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+mod support;
+
+mod access_control;
+mod backpressure;
+mod browser_attacks;
+mod browsers;
+mod config_keys;
+mod connect_errors;
+mod connections;
+mod dead_connections;
+mod diagnostics;
+mod draining;
+mod forwarding;
+mod framing;
+mod fuzz_corpus;
+mod headers;
+mod http_conformance;
+mod load;
+mod login_failures;
+mod memory_erasure;
+mod misplaced_keys;
+mod notify;
+mod observability;
+mod other_users;
+mod path_normalization;
+mod peer_identity;
+mod rejections;
+mod response_framing;
+mod restarts;
+mod secret_leaks;
+mod throttling;
+mod token_responses;
+mod tokens;
+mod unauthorized;
+mod uploads;
+mod websocket;

@@ -1,0 +1,121 @@
+//! Passwords and tokens stay where they belong.
+
+use std::process::Command;
+
+use nexudus_proxy::credentials::{Credentials, Login, SecondFactor};
+use nexudus_proxy::secret::Secret;
+
+use crate::support::{EMAIL, PASSWORD, SESSION_KEY, daemon, upstream};
+
+#[tokio::test]
+async fn a_caller_never_sees_a_secret_in_an_answer_of_ours() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    let token = upstream.live_access_tokens().remove(0);
+    let (_, refresh) = upstream.live_refresh_tokens().remove(0);
+
+    let grant = daemon.request("POST", "/api/token").body("grant_type=password").send();
+    let mut said = format!("{:?}", grant.await.unwrap().text().await.unwrap());
+    for request in
+        ["GET / HTTP/1.1\r\n\r\n", "TRACE / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"]
+    {
+        said.push_str(&daemon.raw(request).await);
+    }
+    said.push_str(&format!("{:?}", daemon.running));
+
+    for secret in [PASSWORD, &token, &refresh] {
+        assert!(!said.contains(secret), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_keeps_its_session_in_memory_writes_no_secret() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+    let token = upstream.live_access_tokens().remove(0);
+
+    let home = daemon.stop().await;
+
+    for file in files(home.path()) {
+        let bytes = std::fs::read(&file).unwrap_or_default();
+        for secret in [PASSWORD, &token] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{} holds a secret", file.display());
+        }
+    }
+}
+
+#[test]
+fn a_panic_that_names_all_there_is_shows_no_secret() {
+    let name = "secrets::a_panic_that_names_all_there_is_shows_no_secret";
+    if let Ok(place) = std::env::var("NEXUDUS_PANIC_INTO") {
+        return panicking(&place);
+    }
+    let place = tempfile::tempdir().unwrap();
+    let secrets = place.path().join("secrets");
+    // With a backtrace the whole message is shown, and every frame.
+    for backtrace in [None, Some("full")] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name, "--nocapture"]).env("NEXUDUS_PANIC_INTO", &secrets);
+        child.env_remove("RUST_BACKTRACE").envs(backtrace.map(|value| ("RUST_BACKTRACE", value)));
+
+        let output = child.output().unwrap();
+
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!output.status.success() && said.contains("forced"), "{said}");
+        assert_eq!(said.contains("Daemon {"), backtrace.is_some(), "{said}");
+        let secrets = std::fs::read_to_string(&secrets).unwrap();
+        assert_eq!(secrets.lines().count(), 6);
+        for secret in secrets.lines() {
+            assert!(!said.contains(secret), "a panic shows a secret");
+        }
+    }
+}
+
+/// Panics as the program does, with everything that holds a secret in its message.
+fn panicking(place: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let upstream = upstream().start().unwrap();
+        let key_file = format!("{place}.key");
+        std::fs::write(&key_file, SESSION_KEY).unwrap();
+        // The command is configuration, and may be shown; what it prints is not.
+        let setup = daemon(&upstream).stored().set(|config| {
+            config.session.key_command = vec!["cat".to_owned(), key_file];
+        });
+        let daemon = setup.run().await;
+        assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
+        let token = upstream.live_access_tokens().remove(0);
+        let (refresh, _) = upstream.live_refresh_tokens().remove(0);
+        let shared = "JBSWY3DPEHPK3PXP";
+        let login = Login {
+            email: EMAIL.to_owned(),
+            password: Secret::new(PASSWORD),
+            second_factor: Some(SecondFactor::Shared(Secret::new(shared))),
+        };
+        let key = nexudus_proxy::clients::add(daemon.home(), "client", Default::default()).unwrap();
+        let credentials = Credentials::in_memory(Some(login.clone()));
+        let secrets = [PASSWORD, shared, SESSION_KEY, &token, &refresh, key.expose()].join("\n");
+        std::fs::write(place, secrets).unwrap();
+        let file_key = credentials.session_key(&daemon.config.session, None).await.unwrap();
+        let bearer = daemon.running.session().bearer().unwrap();
+
+        // From here on panics are told as the program tells them.
+        nexudus_proxy::cli::main(["nexudus-proxy", "--version"].map(Into::into));
+        let everything =
+            (&daemon.running, login, credentials, file_key, bearer, key, upstream.address());
+        panic!("forced\n{everything:?}");
+    });
+}
+
+fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}

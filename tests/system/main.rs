@@ -1,0 +1,23 @@
+//! The program on real ground: the clients that people use, a browser, a Secret Service on a private
+//! bus, a machine with systemd.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod browser;
+mod documents;
+mod http_clients;
+mod keyring;
+mod keyring_login;
+mod keyring_prompter;
+mod keyring_prompts;
+mod machine;
+mod name_resolution;
+mod restarts;
+mod sandbox;
+mod service_install;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod support;
+mod system_units;
+mod user_units;
