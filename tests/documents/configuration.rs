@@ -56,7 +56,7 @@ fn tables() -> String {
             "| `{}` | `{}` | {} | {}.{} |",
             key.name,
             key.default(),
-            cell(&key.kind.expected()),
+            cell(&key.value_type.expected()),
             cell(key.doc),
             flag.unwrap_or_default(),
         );
