@@ -35,6 +35,29 @@ fn every_source_file_that_a_page_names_exists() {
 }
 
 #[test]
+fn every_function_in_the_diagrams_of_the_map_exists() {
+    let sources =
+        files(&root().join("src")).into_iter().filter(|path| name_of(path).ends_with(".rs"));
+    let sources: String = sources.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let blocks = Page::read("ARCHITECTURE.md").blocks();
+    let diagrams = blocks.iter().filter(|block| block.marker.as_deref() == Some("names functions"));
+
+    let words = diagrams.flat_map(|block| {
+        block.text.split(|c: char| !c.is_ascii_alphanumeric() && !"_:.".contains(c))
+    });
+    // `module::function` and `value.method`.
+    let named: BTreeSet<&str> = words
+        .filter_map(|word| Some(word.rsplit_once([':', '.'])?.1))
+        .filter(|it| !it.is_empty())
+        .collect();
+    let exists =
+        |name: &str| ["(", "<"].iter().any(|it| sources.contains(&format!("fn {name}{it}")));
+    let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
+
+    assert!(named.len() > 5 && missing.is_empty(), "of {named:?} these are missing: {missing:?}");
+}
+
+#[test]
 fn the_table_of_contents_names_every_page_below_docs_once() {
     let mut listed = Page::read("docs/SUMMARY.md").links();
     listed.retain(|link| !link.starts_with("../"));
