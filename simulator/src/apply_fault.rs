@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::crc32::Crc32;
 use crate::fault::FaultAction;
 use crate::response::{self, Framing, Outcome, ResponseBody, SimulatedResponse};
 
-/// What header values can be filled with.
+/// Values that a fault may put into its headers.
 pub(crate) struct Placeholders<'a> {
     pub(crate) token: &'a str,
     pub(crate) origin: &'a str,
@@ -104,7 +103,7 @@ pub(crate) fn apply_fault(
         FaultAction::BusinessFailure => answer = business(200),
         FaultAction::BusinessError => answer = business(500),
         FaultAction::Conflict => {
-            let body = json!({"Message": "This record was changed by somebody else."});
+            let body = json!({"Message": "This record was changed by another user."});
             answer = SimulatedResponse::json(409, &body);
         }
         FaultAction::Invalid => answer = response::invalid("Name"),
@@ -150,9 +149,7 @@ fn gzip(plain: &[u8]) -> Bytes {
     if blocks.is_empty() {
         out.extend([1, 0, 0, 0xff, 0xff]);
     }
-    let mut crc32 = Crc32::default();
-    crc32.update(plain);
-    out.extend(crc32.value().to_le_bytes());
+    out.extend(crc32fast::hash(plain).to_le_bytes());
     out.extend((plain.len() as u32).to_le_bytes());
     out.into()
 }

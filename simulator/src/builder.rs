@@ -1,4 +1,4 @@
-//! What must be known before a simulator starts.
+//! The settings of a simulator before its start, and the start.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::account::Account;
 use crate::clock::Clock;
 use crate::data::Store;
+use crate::failed_logins::FailedLogins;
 use crate::recorder::{RecordedRequest, Recording};
 use crate::rng::Rng;
 use crate::settings::Settings;
@@ -20,11 +21,27 @@ use crate::tls::{self, Alpn, Certificate, TlsError};
 use crate::tokens::TokenStore;
 use crate::{control, server};
 
+impl Simulator {
+    /// Returns a builder with the demo account.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts one with the defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub fn start() -> Result<Self, StartError> {
+        Self::builder().start()
+    }
+}
+
 /// Builds a [`Simulator`].
 #[derive(Default)]
 pub struct Builder {
     accounts: Vec<Account>,
-    knobs: Settings,
+    settings: Settings,
     certificate: Certificate,
     alpn: Alpn,
     names: Vec<String>,
@@ -32,7 +49,7 @@ pub struct Builder {
     control: Option<SocketAddr>,
     seed: u64,
     frozen: bool,
-    witness: Option<Observer>,
+    observer: Option<Observer>,
 }
 
 impl std::fmt::Debug for Builder {
@@ -62,9 +79,9 @@ impl Builder {
         self
     }
 
-    /// Turns knobs before the start.
+    /// Turns settings before the start.
     pub fn set(mut self, turn: impl FnOnce(&mut Settings)) -> Self {
-        turn(&mut self.knobs);
+        turn(&mut self.settings);
         self
     }
 
@@ -113,9 +130,9 @@ impl Builder {
     /// Is called with every request once it is over, on the simulator's thread.
     pub fn on_request(
         mut self,
-        witness: impl Fn(&RecordedRequest) + Send + Sync + 'static,
+        observer: impl Fn(&RecordedRequest) + Send + Sync + 'static,
     ) -> Self {
-        self.witness = Some(Box::new(witness));
+        self.observer = Some(Box::new(observer));
         self
     }
 
@@ -127,14 +144,14 @@ impl Builder {
     pub fn start(self) -> Result<Simulator, StartError> {
         let identity = tls::make_certificate(self.certificate, self.alpn, &self.names)?;
         let mut state = SimulatorState {
-            knobs: self.knobs,
+            settings: self.settings,
             accounts: Vec::new(),
             tokens: TokenStore::new(),
-            logins: crate::token_endpoint::FailedLogins::default(),
+            logins: FailedLogins::default(),
             throttle: crate::throttle::Throttle::default(),
             store: Store::new(self.seed),
-            dice: Rng::from_seed(self.seed),
-            view: Recording::default(),
+            rng: Rng::from_seed(self.seed),
+            recording: Recording::default(),
             holds: Vec::new(),
             origin: String::new(),
             listeners: 0,
@@ -145,7 +162,7 @@ impl Builder {
             state.put_account(Account::default());
         }
         self.accounts.into_iter().for_each(|account| state.put_account(account));
-        let shared = Arc::new(SharedState::new(Clock::new(self.frozen), self.witness, state));
+        let shared = Arc::new(SharedState::new(Clock::new(self.frozen), self.observer, state));
         let (stop, stopped) = oneshot::channel();
         let (report, reported) = mpsc::channel();
         let (inner, config) = (Arc::clone(&shared), identity.server);

@@ -17,6 +17,13 @@ pub(crate) struct Clock {
     skipped: Mutex<Duration>,
 }
 
+/// The time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestTime {
+    pub(crate) time: Duration,
+    pub(crate) wall: SystemTime,
+}
+
 impl Clock {
     pub(crate) fn new(frozen: bool) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The control address: plain HTTP on loopback, so that shell scripts can turn every knob.
+//! The control address: plain HTTP on loopback, so that shell scripts can turn every setting.
 
 use std::sync::Arc;
 
@@ -49,31 +49,32 @@ fn handle(shared: &SharedState, head: &RequestHead, body: &[u8]) -> SimulatedRes
     };
     let done = match (head.method.as_str(), path) {
         ("GET", "/") => return SimulatedResponse::text(200, overview()),
-        ("GET", "/knobs") => to_json(shared.read(|state| serde_json::to_value(&state.knobs))),
+        ("GET", "/knobs") => to_json(shared.read(|state| serde_json::to_value(&state.settings))),
         ("PATCH" | "POST", "/knobs") => asked().and_then(|patch| change_settings(shared, &patch)),
         ("DELETE", "/knobs") => {
-            shared.change(|state| state.knobs = Settings::default());
+            shared.change(|state| state.settings = Settings::default());
             Ok(json!({}))
         }
         ("GET", "/seen") => {
             let after = path::value(&path::pairs(query), "after").and_then(|a| a.parse().ok());
             to_json(shared.read(|state| {
-                let seen = state.view.requests.iter().filter(|seen| seen.id > after.unwrap_or(0));
+                let seen =
+                    state.recording.requests.iter().filter(|seen| seen.id > after.unwrap_or(0));
                 serde_json::to_value(seen.collect::<Vec<_>>())
             }))
         }
         ("DELETE", "/seen") => {
-            shared.change(|state| state.view.clear());
+            shared.change(|state| state.recording.clear());
             Ok(json!({}))
         }
         ("GET", "/token-calls") => {
-            to_json(shared.read(|state| serde_json::to_value(&state.view.token_calls)))
+            to_json(shared.read(|state| serde_json::to_value(&state.recording.token_calls)))
         }
         ("GET", "/writes") => {
-            to_json(shared.read(|state| serde_json::to_value(&state.view.writes)))
+            to_json(shared.read(|state| serde_json::to_value(&state.recording.writes)))
         }
         ("GET", "/connections") => {
-            to_json(shared.read(|state| serde_json::to_value(state.view.connections)))
+            to_json(shared.read(|state| serde_json::to_value(state.recording.connections)))
         }
         ("GET" | "POST", "/accounts") => match head.method.as_str() {
             "GET" => to_json(shared.read(|state| serde_json::to_value(&state.accounts))),
@@ -85,7 +86,7 @@ fn handle(shared: &SharedState, head: &RequestHead, body: &[u8]) -> SimulatedRes
         },
         ("POST", "/faults") => asked().and_then(|fault| {
             let fault = serde_json::from_value(fault).map_err(|error| error.to_string())?;
-            shared.change(|state| state.knobs.faults.push(fault));
+            shared.change(|state| state.settings.faults.push(fault));
             Ok(json!({}))
         }),
         ("POST", "/advance") => asked().and_then(|by| advance(shared, &by)),
@@ -113,8 +114,8 @@ fn to_json(value: serde_json::Result<Value>) -> Result<Value, String> {
 
 fn change_settings(shared: &SharedState, patch: &Value) -> Result<Value, String> {
     shared.change(|state| {
-        state.knobs = state.knobs.merged(patch)?;
-        to_json(serde_json::to_value(&state.knobs))
+        state.settings = state.settings.merged(patch)?;
+        to_json(serde_json::to_value(&state.settings))
     })
 }
 
@@ -154,7 +155,7 @@ fn password(shared: &SharedState, change: &Value) -> Result<Value, String> {
     shared.change(|state| {
         let account = state.accounts.iter_mut().find(|account| account.goes_by(email));
         account.ok_or("no such account")?.password = new.to_owned();
-        if state.knobs.token.revoke_on_password_change {
+        if state.settings.token.revoke_on_password_change {
             state.tokens.revoke_account(email);
         }
         Ok(json!({}))
@@ -172,7 +173,7 @@ fn overview() -> String {
 const USAGE: &str = "\
 Nexudus simulator, control address
 
-GET    /knobs             every knob and its value
+GET    /knobs             every setting and its value
 PATCH  /knobs             turn some: {\"token\": {\"access_life\": \"20s\"}}
 DELETE /knobs             all back to their defaults
 POST   /faults            add a fault: {\"path\": \"/api/x\", \"times\": 1, \"deed\": \"reset\"}

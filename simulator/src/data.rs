@@ -36,7 +36,7 @@ impl Table {
     }
 }
 
-/// What is known about an entity.
+/// An entity: its path, required fields and records.
 struct EntityKind {
     path: &'static str,
     count: u64,
@@ -88,7 +88,7 @@ fn fill(path: &str, seed: u64) -> Table {
     let (count, fields) = kind.map_or((3, plain as fn(&mut Rng, u64) -> Value), |index| {
         (KINDS[index].count, KINDS[index].fields)
     });
-    let mut dice =
+    let mut rng =
         Rng::from_seed(seed ^ path.bytes().fold(7, |sum, b| sum * 31 % 65_521 + u64::from(b)));
     let base = if path == "sys/businesses" {
         1_400_000_010
@@ -97,13 +97,13 @@ fn fill(path: &str, seed: u64) -> Table {
     };
     let mut table = Table { rows: BTreeMap::new(), next: base };
     for index in 0..count {
-        let changed = FIRST_RECORD_AT + dice.below(YEAR);
+        let changed = FIRST_RECORD_AT + rng.below(YEAR);
         let mut record = json!({
-            "UniqueId": dice.guid(), "CreatedOn": format_utc(FIRST_RECORD_AT - dice.below(YEAR)),
+            "UniqueId": rng.guid(), "CreatedOn": format_utc(FIRST_RECORD_AT - rng.below(YEAR)),
             "UpdatedOn": format_utc(changed), "UpdatedBy": "ada@example.test",
             "IsNew": false, "SystemId": null, "LocalizationDetails": null,
         });
-        let own = fields(&mut dice, index);
+        let own = fields(&mut rng, index);
         if let (Some(record), Some(own)) = (record.as_object_mut(), own.as_object()) {
             record.extend(own.clone());
             let name = ["FullName", "Name", "Description"].iter().find_map(|f| own.get(*f));
@@ -142,71 +142,71 @@ const LAST: &[&str] = &[
     "Wirth",
 ];
 
-fn person(dice: &mut Rng, index: u64) -> (String, String) {
-    let (first, last) = (dice.pick(FIRST), dice.pick(LAST));
+fn person(rng: &mut Rng, index: u64) -> (String, String) {
+    let (first, last) = (rng.pick(FIRST), rng.pick(LAST));
     let plain = last.chars().filter(char::is_ascii_alphabetic).collect::<String>();
     let email = format!("{}.{}{index}@example.test", first.replace('ë', "e"), plain);
     (format!("{first} {last}"), email.to_ascii_lowercase())
 }
 
-fn coworker(dice: &mut Rng, index: u64) -> Value {
-    let (name, email) = person(dice, index);
+fn coworker(rng: &mut Rng, index: u64) -> Value {
+    let (name, email) = person(rng, index);
     json!({
-        "FullName": name, "Email": email, "CoworkerType": 1 + dice.below(2),
-        "Active": dice.below(10) > 0, "CompanyName": format!("{} Ltd", dice.pick(LAST)),
-        "MobilePhone": format!("+44 7700 900{:03}", dice.below(1_000)),
-        "InvoicingBusinessId": 1_400_000_010, "TariffName": dice.pick(TARIFFS),
+        "FullName": name, "Email": email, "CoworkerType": 1 + rng.below(2),
+        "Active": rng.below(10) > 0, "CompanyName": format!("{} Ltd", rng.pick(LAST)),
+        "MobilePhone": format!("+44 7700 900{:03}", rng.below(1_000)),
+        "InvoicingBusinessId": 1_400_000_010, "TariffName": rng.pick(TARIFFS),
         "CountryId": 1_221, "SimpleTimeZoneId": 2_023, "Notes": null,
     })
 }
 
-fn booking(dice: &mut Rng, index: u64) -> Value {
-    let from = FIRST_RECORD_AT + dice.below(YEAR) / 1_800 * 1_800;
-    let (name, _) = person(dice, index);
+fn booking(rng: &mut Rng, index: u64) -> Value {
+    let from = FIRST_RECORD_AT + rng.below(YEAR) / 1_800 * 1_800;
+    let (name, _) = person(rng, index);
     json!({
-        "ResourceId": 1_400_120_000 + dice.below(12), "ResourceName": dice.pick(ROOMS),
-        "CoworkerId": 1_400_100_000 + dice.below(137), "CoworkerFullName": name,
-        "FromTime": format_utc(from), "ToTime": format_utc(from + 1_800 * (1 + dice.below(6))),
-        "Description": format!("Booking {}", index + 1), "Tentative": dice.below(8) == 0,
+        "ResourceId": 1_400_120_000 + rng.below(12), "ResourceName": rng.pick(ROOMS),
+        "CoworkerId": 1_400_100_000 + rng.below(137), "CoworkerFullName": name,
+        "FromTime": format_utc(from), "ToTime": format_utc(from + 1_800 * (1 + rng.below(6))),
+        "Description": format!("Booking {}", index + 1), "Tentative": rng.below(8) == 0,
     })
 }
 
-fn resource(dice: &mut Rng, index: u64) -> Value {
+fn resource(rng: &mut Rng, index: u64) -> Value {
     json!({
-        "Name": format!("{} {}", dice.pick(ROOMS), index + 1), "BusinessId": 1_400_000_010,
-        "Allocation": 1 + dice.below(20), "Visible": true, "ResourceTypeName": "Meeting room",
+        "Name": format!("{} {}", rng.pick(ROOMS), index + 1), "BusinessId": 1_400_000_010,
+        "Allocation": 1 + rng.below(20), "Visible": true, "ResourceTypeName": "Meeting room",
     })
 }
 
-fn product(dice: &mut Rng, index: u64) -> Value {
-    let name = format!("{} {}", dice.pick(&["Coffee", "Locker", "Printing", "Parking"]), index + 1);
-    json!({"Name": name, "Price": money(dice), "CurrencyCode": "GBP", "Archived": false})
+fn product(rng: &mut Rng, index: u64) -> Value {
+    let name = format!("{} {}", rng.pick(&["Coffee", "Locker", "Printing", "Parking"]), index + 1);
+    json!({"Name": name, "Price": money(rng), "CurrencyCode": "GBP", "Archived": false})
 }
 
-fn visitor(dice: &mut Rng, index: u64) -> Value {
-    let (name, email) = person(dice, index);
-    json!({"FullName": name, "Email": email, "ExpectedArrival": format_utc(FIRST_RECORD_AT + dice.below(YEAR))})
+fn visitor(rng: &mut Rng, index: u64) -> Value {
+    let (name, email) = person(rng, index);
+    json!({"FullName": name, "Email": email, "ExpectedArrival": format_utc(FIRST_RECORD_AT + rng.below(YEAR))})
 }
 
-fn invoice(dice: &mut Rng, index: u64) -> Value {
-    let (name, _) = person(dice, index);
+fn invoice(rng: &mut Rng, index: u64) -> Value {
+    let (name, _) = person(rng, index);
     json!({
         "InvoiceNumber": format!("INV-{:05}", index + 1), "CoworkerBillingName": name,
-        "CoworkerId": 1_400_100_000 + dice.below(137), "TotalAmount": money(dice),
-        "CurrencyCode": "GBP", "Paid": dice.below(3) > 0, "DueDate": format_utc(FIRST_RECORD_AT + dice.below(YEAR)),
+        "CoworkerId": 1_400_100_000 + rng.below(137), "TotalAmount": money(rng),
+        "CurrencyCode": "GBP", "Paid": rng.below(3) > 0, "DueDate": format_utc(FIRST_RECORD_AT + rng.below(YEAR)),
     })
 }
 
-fn charge(dice: &mut Rng, index: u64) -> Value {
+fn charge(rng: &mut Rng, index: u64) -> Value {
     json!({
-        "Description": format!("Charge {}", index + 1), "TotalAmount": money(dice),
-        "CoworkerId": 1_400_100_000 + dice.below(137), "Invoiced": dice.below(2) == 0,
+        "Description": format!("Charge {}", index + 1), "TotalAmount": money(rng),
+        "CoworkerId": 1_400_100_000 + rng.below(137), "Invoiced": rng.below(2) == 0,
     })
 }
 
-fn tariff(dice: &mut Rng, index: u64) -> Value {
+fn tariff(rng: &mut Rng, index: u64) -> Value {
     let name = TARIFFS.get(index as usize).copied().unwrap_or("Custom");
-    json!({"Name": name, "Price": money(dice), "CurrencyCode": "GBP", "Visible": true})
+    json!({"Name": name, "Price": money(rng), "CurrencyCode": "GBP", "Visible": true})
 }
 
 fn business(_: &mut Rng, index: u64) -> Value {
@@ -219,8 +219,8 @@ fn plain(_: &mut Rng, index: u64) -> Value {
     json!({"Name": format!("Record {}", index + 1)})
 }
 
-fn money(dice: &mut Rng) -> f64 {
-    dice.below(50_000) as f64 / 100.0
+fn money(rng: &mut Rng) -> f64 {
+    rng.below(50_000) as f64 / 100.0
 }
 
 const ROOMS: &[&str] = &["Boardroom", "Focus booth", "Hot desk", "Studio", "Terrace"];

@@ -1,28 +1,22 @@
-//! Durations in knobs: `"100ms"`, `"20s"`, `"15d"`, or a plain number of seconds.
+//! Durations in settings: `"100ms"`, `"20s"`, `"15d"`, or a plain number of seconds.
 
 use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Reads a duration: a number with `ms`, `s`, `m`, `h` or `d`; without a unit, seconds.
+/// Reads a duration: `100ms`, `20s`, `15d`; without a unit, seconds.
 ///
 /// # Errors
 ///
 /// A sentence that names the text, when it is not a duration.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let scale = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        unknown => return Err(format!("unknown unit {unknown:?} in {text:?}")),
+    let parsed = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
     };
-    let number: f64 = digits.trim().parse().map_err(|_| format!("not a duration: {text:?}"))?;
-    Duration::try_from_secs_f64(number * scale).map_err(|_| format!("not a duration: {text:?}"))
+    parsed.ok_or_else(|| format!("not a duration: {text:?}"))
 }
 
 /// Writes a duration so that [`parse`] reads it back.
@@ -59,7 +53,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration
     Written::deserialize(from)?.span().map_err(D::Error::custom)
 }
 
-/// The same for a knob that may be off (`null`).
+/// The same for a setting that may be off (`null`).
 pub(crate) mod option {
     use super::{Deserialize, Deserializer, Duration, Serializer, Written};
     use serde::de::Error as _;

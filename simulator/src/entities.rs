@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::clock::{format_utc, unix_seconds};
+use crate::clock::{RequestTime, format_utc, unix_seconds};
 use crate::data::{Record, Store};
 use crate::path;
 use crate::request::ReceivedRequest;
 use crate::response::{SimulatedResponse, envelope, invalid};
-use crate::routes;
-use crate::state::{RequestTime, SimulatorState};
+use crate::state::SimulatorState;
+use crate::user_object::user_object;
 
 /// Answers a request below `/api`; `parts` are the rest of the path in lower case.
 pub(crate) fn handle(
@@ -238,7 +238,7 @@ fn run_command(state: &mut SimulatorState, request: &ReceivedRequest) -> Simulat
 fn refresh_system_tables(state: &mut SimulatorState, table: &str, now: RequestTime) {
     let rows: Vec<Record> = match table {
         "sys/users" => {
-            state.accounts.iter().filter_map(|a| routes::me(a, now).as_object().cloned()).collect()
+            state.accounts.iter().filter_map(|a| user_object(a, now).as_object().cloned()).collect()
         }
         "sys/refreshtokens" => {
             let began = now.wall - now.time;

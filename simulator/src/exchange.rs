@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::apply_fault::{self, Placeholders};
+use crate::clock::RequestTime;
 use crate::clock::unix_seconds;
 use crate::fault::{self, Fault};
 use crate::recorder::{RecordedRequest, TokenCall};
 use crate::request::{ReceivedBody, ReceivedRequest, RequestHead};
 use crate::response::{Outcome, SimulatedResponse};
-use crate::state::{HoldStage, RequestTime, SharedState, SimulatorState};
+use crate::state::{HoldStage, SharedState, SimulatorState};
 use crate::throttle::{self, RetryAfter};
 use crate::{path, routes};
 
@@ -23,7 +24,7 @@ pub(crate) struct Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.token_call {
-            self.shared.change(|state| state.view.token_calls_in_flight -= 1);
+            self.shared.change(|state| state.recording.token_calls_in_flight -= 1);
         }
     }
 }
@@ -36,12 +37,12 @@ impl Exchange {
         let id = shared.change(|state| {
             state.last_id += 1;
             let id = state.last_id;
-            let limit = state.knobs.transport.log_limit.max(1);
-            let view = &mut state.view;
-            while view.requests.len() >= limit {
-                view.requests.pop_front();
+            let limit = state.settings.transport.log_limit.max(1);
+            let recording = &mut state.recording;
+            while recording.requests.len() >= limit {
+                recording.requests.pop_front();
             }
-            view.requests.push_back(RecordedRequest {
+            recording.requests.push_back(RecordedRequest {
                 id,
                 connection,
                 method: head.method.clone(),
@@ -61,10 +62,11 @@ impl Exchange {
                 note: None,
             });
             if token_call {
-                view.token_calls_in_flight += 1;
-                let concurrent = view.token_calls_in_flight;
-                view.max_concurrent_token_calls = view.max_concurrent_token_calls.max(concurrent);
-                view.token_calls.push(TokenCall {
+                recording.token_calls_in_flight += 1;
+                let concurrent = recording.token_calls_in_flight;
+                recording.max_concurrent_token_calls =
+                    recording.max_concurrent_token_calls.max(concurrent);
+                recording.token_calls.push(TokenCall {
                     id,
                     grant: None,
                     client_id: head.header("client_id").map(str::to_owned),
@@ -86,7 +88,7 @@ impl Exchange {
     pub(crate) fn respond_before_body(&self, head: &RequestHead) -> Option<Outcome> {
         let asked = fault_subject(head, None, true);
         let fault = self.shared.change(|state| {
-            let picked = fault::take_matching(&mut state.knobs.faults, &asked, &mut state.dice)?;
+            let picked = fault::take_matching(&mut state.settings.faults, &asked, &mut state.rng)?;
             state.record_note(self.id, &describe_fault(&picked));
             Some(picked)
         })?;
@@ -104,15 +106,15 @@ impl Exchange {
         let grant = self.grant_type(&request);
         let asked = fault_subject(&request.head, grant.as_deref(), false);
         let (fault, wait) = self.shared.change(|state| {
-            let fault = fault::take_matching(&mut state.knobs.faults, &asked, &mut state.dice);
-            let transport = &state.knobs.transport;
+            let fault = fault::take_matching(&mut state.settings.faults, &asked, &mut state.rng);
+            let transport = &state.settings.transport;
             let (mut wait, mut jitter) = (transport.latency, transport.jitter);
             if let Some(fault) = &fault {
                 state.record_note(self.id, &describe_fault(fault));
                 wait += fault.delay;
                 jitter += fault.jitter;
             }
-            (fault, wait + jitter.mul_f64(state.dice.fraction()))
+            (fault, wait + jitter.mul_f64(state.rng.fraction()))
         });
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -151,42 +153,42 @@ impl Exchange {
     /// Logs that the last byte of the answer was written.
     pub(crate) fn finish(&self) {
         let finished = self.shared.change(|state| {
-            let seen = state.view.find(self.id)?;
+            let seen = state.recording.find(self.id)?;
             seen.answered = true;
-            self.shared.witness.is_some().then(|| seen.clone())
+            self.shared.observer.is_some().then(|| seen.clone())
         });
         self.notify_observer(finished);
     }
 
     /// Logs that the request was left without a whole answer.
     pub(crate) fn abandon(&self) {
-        self.notify_observer(self.shared.change(|state| state.view.find(self.id).cloned()));
+        self.notify_observer(self.shared.change(|state| state.recording.find(self.id).cloned()));
     }
 
     /// Logs that the client did not wait for the answer.
     pub(crate) fn client_left(&self) {
         self.shared.change(|state| {
-            if let Some(seen) = state.view.find(self.id) {
+            if let Some(seen) = state.recording.find(self.id) {
                 seen.client_left = true;
             }
         });
     }
 
     fn notify_observer(&self, seen: Option<RecordedRequest>) {
-        if let (Some(witness), Some(seen)) = (&self.shared.witness, seen) {
-            witness(&seen);
+        if let (Some(observer), Some(seen)) = (&self.shared.observer, seen) {
+            observer(&seen);
         }
     }
 
-    /// The status is logged before the answer is written, so that whoever has read the answer
+    /// The status is logged before the answer is written, so that a client which has read the answer
     /// finds it in the log.
     fn record_status(&self, reply: &Outcome) {
         let Outcome::Answer(answer) = reply else { return };
         self.shared.change(|state| {
-            if let Some(seen) = state.view.find(self.id) {
+            if let Some(seen) = state.recording.find(self.id) {
                 seen.status = Some(answer.status);
             }
-            if let Some(call) = state.view.find_token_call(self.id) {
+            if let Some(call) = state.recording.find_token_call(self.id) {
                 call.status = Some(answer.status);
             }
         });
@@ -194,7 +196,7 @@ impl Exchange {
 
     fn record_body(&self, request: &ReceivedRequest) {
         self.shared.change(|state| {
-            if let Some(seen) = state.view.find(self.id) {
+            if let Some(seen) = state.recording.find(self.id) {
                 seen.body = request.body.to_vec();
                 seen.body_length = request.body_length;
                 seen.complete = true;
@@ -209,7 +211,7 @@ impl Exchange {
         let form = path::pairs(&String::from_utf8_lossy(&request.body));
         let field = |name: &str| path::value(&form, name).map(str::to_owned);
         self.shared.change(|state| {
-            if let Some(call) = state.view.find_token_call(self.id) {
+            if let Some(call) = state.recording.find_token_call(self.id) {
                 call.grant = field("grant_type");
                 call.username = field("username");
                 call.totp = field("totp");
@@ -240,14 +242,14 @@ struct HeldRequest<'a>(&'a SharedState);
 
 impl<'a> HeldRequest<'a> {
     fn new(shared: &'a SharedState) -> Self {
-        shared.change(|state| state.view.held += 1);
+        shared.change(|state| state.recording.held += 1);
         Self(shared)
     }
 }
 
 impl Drop for HeldRequest<'_> {
     fn drop(&mut self) {
-        self.0.change(|state| state.view.held -= 1);
+        self.0.change(|state| state.recording.held -= 1);
     }
 }
 
@@ -269,13 +271,13 @@ fn respond(
     request: &ReceivedRequest,
     now: RequestTime,
 ) -> SimulatedResponse {
-    if !request.is_token_call() || state.knobs.throttle.token_calls {
+    if !request.is_token_call() || state.settings.throttle.token_calls {
         let asked = throttle::ThrottledRequest {
             write: !request.is_read(),
             path: request.path(),
             token: request.bearer().unwrap_or_default(),
         };
-        if let Err(wait) = state.throttle.admit(&mut state.knobs.throttle, &asked, now.time) {
+        if let Err(wait) = state.throttle.admit(&mut state.settings.throttle, &asked, now.time) {
             state.record_note(request.id, "throttled");
             return throttled_response(state, wait, now);
         }
@@ -288,20 +290,20 @@ fn throttled_response(
     wait: Duration,
     now: RequestTime,
 ) -> SimulatedResponse {
-    let knobs = &state.knobs.throttle;
+    let settings = &state.settings.throttle;
     let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let told = match knobs.retry_after {
+    let told = match settings.retry_after {
         RetryAfter::Seconds => Some(whole.to_string()),
         RetryAfter::Fraction => Some(format!("{:.3}", wait.as_secs_f64())),
         RetryAfter::Date => Some(httpdate::fmt_http_date(now.wall + Duration::from_secs(whole))),
         RetryAfter::Missing => None,
     };
-    let mut answer = match knobs.body.as_str() {
-        "" => SimulatedResponse::empty(knobs.status),
-        body => SimulatedResponse::text(knobs.status, body.to_owned()),
+    let mut answer = match settings.body.as_str() {
+        "" => SimulatedResponse::empty(settings.status),
+        body => SimulatedResponse::text(settings.status, body.to_owned()),
     };
     answer.headers.extend(told.map(|told| ("Retry-After".to_owned(), told)));
-    if knobs.status == 409 {
+    if settings.status == 409 {
         answer.reason = Some("You must wait before accessing this url again.");
     }
     answer
@@ -309,14 +311,14 @@ fn throttled_response(
 
 /// Adds what every answer carries.
 fn add_standard_headers(state: &SimulatorState, answer: &mut SimulatedResponse, now: RequestTime) {
-    let transport = &state.knobs.transport;
+    let transport = &state.settings.transport;
     if transport.date {
         let shown = unix_seconds(now.wall).saturating_add_signed(transport.date_skew);
         let shown = std::time::UNIX_EPOCH + Duration::from_secs(shown);
         answer.headers.push(("Date".to_owned(), httpdate::fmt_http_date(shown)));
     }
     if answer.status == 401 {
-        let challenge = state.knobs.access.www_authenticate.clone();
+        let challenge = state.settings.access.www_authenticate.clone();
         answer.headers.extend(challenge.map(|value| ("WWW-Authenticate".to_owned(), value)));
     }
     answer.headers.extend(transport.headers.iter().cloned());

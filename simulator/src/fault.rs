@@ -39,11 +39,11 @@ pub struct Fault {
     /// Further delay, random from 0 to this. Default 0.
     #[serde(with = "duration_serde")]
     pub jitter: Duration,
-    /// What is done. Default nothing but the delay.
+    /// The action. Default: only the delay.
     pub deed: FaultAction,
 }
 
-/// What is done to a request or to its answer.
+/// An action on a request or on its response.
 ///
 /// Over HTTP/2 a deed that only HTTP/1.1 can commit (framing, raw bytes) resets the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ pub enum FaultAction {
     DoubleLength,
     /// `Content-Length` and `Transfer-Encoding` together.
     LengthAndChunked,
-    /// `101 Switching Protocols` nobody asked for.
+    /// `101 Switching Protocols` that the client did not ask for.
     SwitchProtocols,
     /// `103 Early Hints` before the genuine answer.
     EarlyHints,
@@ -249,7 +249,7 @@ impl FaultAction {
     }
 }
 
-/// What faults look at.
+/// The parts of a request that faults are matched against.
 pub(crate) struct FaultSubject<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -261,7 +261,7 @@ pub(crate) struct FaultSubject<'a> {
 pub(crate) fn take_matching(
     faults: &mut Vec<Fault>,
     asked: &FaultSubject<'_>,
-    dice: &mut Rng,
+    rng: &mut Rng,
 ) -> Option<Fault> {
     let mut picked = None;
     for fault in faults.iter_mut().filter(|fault| fault.matches(asked)) {
@@ -269,7 +269,7 @@ pub(crate) fn take_matching(
             fault.skip -= 1;
             continue;
         }
-        if fault.chance < 1.0 && dice.fraction() >= fault.chance {
+        if fault.chance < 1.0 && rng.fraction() >= fault.chance {
             continue;
         }
         fault.times = fault.times.map(|left| left - 1);
@@ -288,9 +288,9 @@ mod tests {
     fn a_fault_skips_then_meets_then_is_over() {
         let mut faults =
             vec![Fault::on("/API/x", FaultAction::Close).skip(1).times(2).method("get")];
-        let mut dice = Rng::from_seed(1);
+        let mut rng = Rng::from_seed(1);
         let asked = FaultSubject { method: "GET", path: "/api/x/1", grant: None, unread: false };
-        let mut met = || take_matching(&mut faults, &asked, &mut dice).is_some();
+        let mut met = || take_matching(&mut faults, &asked, &mut rng).is_some();
 
         assert_eq!([met(), met(), met(), met()], [false, true, true, false]);
         assert!(faults.is_empty());
@@ -301,9 +301,9 @@ mod tests {
         let asked = FaultSubject { method: "GET", path: "/", grant: None, unread: false };
         let run = |seed| {
             let mut faults = vec![Fault::on("", FaultAction::Close).chance(0.5)];
-            let mut dice = Rng::from_seed(seed);
+            let mut rng = Rng::from_seed(seed);
             (0..64)
-                .map(|_| take_matching(&mut faults, &asked, &mut dice).is_some())
+                .map(|_| take_matching(&mut faults, &asked, &mut rng).is_some())
                 .collect::<Vec<_>>()
         };
 

@@ -17,7 +17,7 @@ pub(crate) struct Http1Stream<S> {
     ahead: BytesMut,
 }
 
-/// What becomes of the connection after an answer.
+/// The fate of the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterResponse {
     KeepAlive,

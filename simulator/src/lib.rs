@@ -1,17 +1,17 @@
 //! A faithful local Nexudus: tokens, lists, throttling, and every way an API can misbehave.
 //!
-//! It runs inside a test ([`Simulator`]) or on its own (`nexudus-simulator --help`). Everything
-//! about it can be turned while it runs ([`Settings`]), misbehaviour is given as [`Fault`]s, and all
+//! The simulator runs inside a test ([`Simulator`]) or on its own (`nexudus-simulator --help`). Every
+//! setting can change while it runs ([`Settings`]), misbehaviour is given as [`Fault`]s, and all
 //! it has seen can be read back ([`Simulator::requests`]) or waited for ([`Simulator::wait_until`]).
 //!
 //! ```
-//! use nexudus_simulator::{Account, Deed, Fault, Simulator};
+//! use nexudus_simulator::{Account, FaultAction, Fault, Simulator};
 //!
 //! let simulator = Simulator::builder()
 //!     .account(Account::new("ada@example.test", "secret"))
-//!     .set(|knobs| knobs.token.access_life = std::time::Duration::from_secs(20))
+//!     .set(|settings| settings.token.access_life = std::time::Duration::from_secs(20))
 //!     .start()?;
-//! simulator.fault(Fault::on("/api/spaces", Deed::Reset).times(1));
+//! simulator.fault(Fault::on("/api/spaces", FaultAction::Reset).times(1));
 //! # Ok::<(), nexudus_simulator::StartError>(())
 //! ```
 //!
@@ -24,11 +24,11 @@ mod apply_fault;
 mod builder;
 mod clock;
 mod control;
-mod crc32;
 mod data;
 pub mod duration_serde;
 mod entities;
 mod exchange;
+mod failed_logins;
 mod fault;
 mod http1;
 mod http2;
@@ -49,13 +49,14 @@ mod tls;
 mod token_endpoint;
 mod tokens;
 mod totp;
+mod tracked_stream;
+mod user_object;
 
 pub use account::{Account, DEMO_EMAIL, DEMO_PASSWORD};
 pub use builder::{Builder, StartError};
 pub use fault::{Fault, FaultAction};
 pub use recorder::{ConnectionCounts, ExecutedWrite, RecordedRequest, Recording, TokenCall};
 pub use response::pattern_byte;
-pub use routes::PORTAL_TOKEN_MARK;
 pub use settings::{
     AcceptMode, AccessSettings, ErrorBody, ErrorCase, ErrorPlacement, ExpiresIn, Settings,
     TokenSettings, TransportSettings, UnauthorizedStyle, WrongTotp,
@@ -65,6 +66,7 @@ pub use state::Route;
 pub use throttle::{CounterKey, RetryAfter, Scope, ThrottleSettings, Window};
 pub use tls::{Alpn, Certificate, TlsError};
 pub use totp::code as totp_code;
+pub use user_object::PORTAL_TOKEN_MARK;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -14,7 +14,7 @@ use nexudus_simulator::{
 
 /// A local Nexudus with invented data, to try scripts against.
 ///
-/// It speaks HTTPS with a certificate from an authority made at start; tell your client to trust
+/// The server speaks HTTPS with a certificate from an authority made at start; tell your client to trust
 /// the file it names. Everything can be turned while it runs, over the control address.
 #[derive(Parser)]
 #[command(version, after_long_help = EXAMPLES)]
@@ -22,7 +22,7 @@ struct Arguments {
     /// Address to listen on; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6443")]
     listen: SocketAddr,
-    /// Address for turning knobs over plain HTTP (`GET /` lists it all), or `off`
+    /// Address for turning settings over plain HTTP (`GET /` lists it all), or `off`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6444")]
     control: String,
     /// E-mail of the account
@@ -43,10 +43,10 @@ struct Arguments {
     /// Where to write the certificate authority to trust [default: a file in the temporary directory]
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
-    /// Turn a knob, e.g. `throttle.next=3`; repeatable
+    /// Turn a setting, e.g. `throttle.next=3`; repeatable
     #[arg(long, value_name = "KNOB=VALUE")]
     set: Vec<String>,
-    /// What is wrong with the certificate
+    /// Fault of the certificate
     #[arg(long, value_name = "KIND", default_value = "good",
           value_parser = ["good", "expired", "wrong-name", "unknown-ca"])]
     certificate: String,
@@ -77,7 +77,7 @@ Examples:
       --set 'throttle.windows=[{\"limit\": 10, \"per\": \"5s\"}]'
 
   While it runs:
-    curl localhost:6444/                                     # every knob
+    curl localhost:6444/                                     # every setting
     curl localhost:6444/seen                                 # what arrived
     curl -d '{\"seconds\": 604800}' localhost:6444/advance      # a week later
     curl -d '\"access\"' localhost:6444/revoke                  # kill the tokens
@@ -111,12 +111,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Error> {
-    let mut knobs = Settings::default();
+    let mut settings = Settings::default();
     if let Some(life) = arguments.access_token_life {
-        knobs.token.access_life = life;
+        settings.token.access_life = life;
     }
     for assignment in &arguments.set {
-        knobs = knobs.with(assignment).map_err(Error::Usage)?;
+        settings = settings.with(assignment).map_err(Error::Usage)?;
     }
     let mut account = Account::new(&arguments.email, &arguments.password);
     account.totp_secret = arguments.totp_secret;
@@ -128,7 +128,7 @@ fn run(arguments: Arguments) -> Result<(), Error> {
     }
     let mut builder = Simulator::builder()
         .account(account)
-        .set(|initial| *initial = knobs)
+        .set(|initial| *initial = settings)
         .listen(arguments.listen)
         .seed(arguments.data_seed)
         .certificate(match arguments.certificate.as_str() {
@@ -162,7 +162,7 @@ fn print_startup(simulator: &Simulator, email: &str, password: &str, ca: &std::p
     let (origin, ca) = (simulator.origin(), ca.display());
     print_line(&format!("listening on {origin}"));
     if let Some(control) = simulator.control_address() {
-        print_line(&format!("knobs on     http://{control}"));
+        print_line(&format!("settings on  http://{control}"));
     }
     print_line(&format!("trust        {ca}"));
     print_line(&format!("log in as    {email} / {password}"));

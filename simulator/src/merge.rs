@@ -1,22 +1,22 @@
-//! Turning knobs from the outside: JSON merge and `path.to.knob=value`.
+//! Turning settings from the outside: JSON merge and `path.to.setting=value`.
 
 use serde_json::{Map, Value};
 
 use crate::settings::Settings;
 
 impl Settings {
-    /// Returns these knobs with a JSON merge patch applied (RFC 7396, but `null` is a value).
+    /// Returns these settings with a JSON merge patch applied (RFC 7396, but `null` is a value).
     ///
     /// # Errors
     ///
-    /// A sentence that names the knob, when there is none of that name or the value does not fit.
+    /// A sentence that names the setting, when there is none of that name or the value does not fit.
     pub fn merged(&self, patch: &Value) -> Result<Self, String> {
         let mut value = serde_json::to_value(self).map_err(|error| error.to_string())?;
         merge(&mut value, patch);
         serde_json::from_value(value).map_err(|error| error.to_string())
     }
 
-    /// Returns these knobs with one turned, as `--set token.access_life=20s` does. The value is
+    /// Returns these settings with one turned, as `--set token.access_life=20s` does. The value is
     /// JSON, or else a string.
     ///
     /// # Errors
@@ -52,18 +52,18 @@ mod tests {
 
     #[test]
     fn one_knob_can_be_turned_by_name() {
-        let knobs = Settings::default().with("token.access_life=20s").unwrap();
-        let knobs = knobs.with("token.expires_in={\"fixed\": 5}").unwrap();
+        let settings = Settings::default().with("token.access_life=20s").unwrap();
+        let settings = settings.with("token.expires_in={\"fixed\": 5}").unwrap();
 
-        assert_eq!(knobs.token.access_life, Duration::from_secs(20));
-        assert_eq!(knobs.token.expires_in, crate::ExpiresIn::Fixed(5));
-        assert!(knobs.with("token.acess_life=20s").unwrap_err().contains("acess_life"));
+        assert_eq!(settings.token.access_life, Duration::from_secs(20));
+        assert_eq!(settings.token.expires_in, crate::ExpiresIn::Fixed(5));
+        assert!(settings.with("token.acess_life=20s").unwrap_err().contains("acess_life"));
     }
 
     #[test]
     fn every_knob_is_in_the_reference() {
-        let knobs = serde_json::to_value(Settings::default()).unwrap();
-        for (section, fields) in knobs.as_object().unwrap() {
+        let settings = serde_json::to_value(Settings::default()).unwrap();
+        for (section, fields) in settings.as_object().unwrap() {
             let names = fields.as_object().map(|fields| fields.keys().collect::<Vec<_>>());
             for name in names.unwrap_or_default() {
                 let line = format!("\n{section}.{name} ");

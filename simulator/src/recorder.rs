@@ -1,4 +1,4 @@
-//! What the simulator has seen: every request, every token call, every write it carried out.
+//! The record of what the simulator did: every request, every token call, every write it carried out.
 
 use std::collections::VecDeque;
 

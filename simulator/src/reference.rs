@@ -1,6 +1,6 @@
-//! The knobs in words, for people who write scripts.
+//! The settings in words, for people who write scripts.
 
-/// One line for every knob; a test keeps it complete.
+/// One line for every setting; a test keeps it complete.
 pub(crate) const SETTINGS_REFERENCE: &str = "\
 Durations are \"100ms\", \"20s\", \"15d\" or a number of seconds.
 
@@ -18,7 +18,7 @@ token.revoke_on_password_change   a new password kills the account's tokens
 token.per_host                    a token works only on the Host it was issued for
 token.bad_login_status            400, 401 or 500
 token.bad_login_body              json, empty, html
-token.unknown_account_status      status for an e-mail nobody has
+token.unknown_account_status      status for an unknown e-mail
 token.code_placement              error, description: where two_factor_auth_check stands
 token.code_case                   lower, upper, title
 token.wrong_totp                  invalid_grant, two_factor
@@ -34,7 +34,7 @@ access.no_permission_status       401 or 403
 access.www_authenticate           value on every 401; null: none
 access.basic                      accept Basic
 access.basic_with_totp            accept Basic for accounts with a second factor
-access.forbidden                  path prefixes nobody may use
+access.forbidden                  path prefixes that no account may use
 throttle.windows                  [{\"limit\": 10, \"per\": \"5s\", \"scope\": \"all|reads|writes\",
                                   \"key\": \"global|path|token\"}]
 throttle.next                     throttle that many requests, whatever the windows say

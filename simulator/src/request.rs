@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::crc32::Crc32;
 use crate::path;
+use crc32fast::Hasher;
 
 /// The head of a request, as it came.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl RequestHead {
 /// A whole request.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {
-    /// Its number in the log.
+    /// The number of the request in the recording.
     pub(crate) id: u64,
     pub(crate) head: RequestHead,
     /// The kept part of the body.
@@ -66,18 +66,18 @@ pub(crate) struct ReceivedRequest {
     pub(crate) crc32: Option<u32>,
 }
 
-/// What is kept of a body while it arrives.
+/// The part of a body that is kept while the rest arrives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceivedBody {
     kept: BytesMut,
     length: u64,
-    crc32: Option<Crc32>,
+    crc32: Option<Hasher>,
 }
 
 impl ReceivedBody {
     /// The checksum costs time on large uploads, so only an echo computes it.
     pub(crate) fn for_head(head: &RequestHead) -> Self {
-        Self { crc32: head.is_echo().then(Crc32::default), ..Self::default() }
+        Self { crc32: head.is_echo().then(Hasher::new), ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
@@ -100,7 +100,7 @@ impl std::ops::Deref for ReceivedRequest {
 
 impl ReceivedRequest {
     pub(crate) fn new(id: u64, head: RequestHead, intake: ReceivedBody) -> Self {
-        let crc32 = intake.crc32.map(Crc32::value);
+        let crc32 = intake.crc32.map(Hasher::finalize);
         Self { id, head, body: intake.kept.freeze(), body_length: intake.length, crc32 }
     }
 

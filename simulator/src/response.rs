@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// What a request is met with.
+/// The outcome of a request.
 pub(crate) enum Outcome {
     Answer(SimulatedResponse),
     /// Bytes that may not be HTTP, then the end of the connection.

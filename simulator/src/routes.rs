@@ -1,14 +1,16 @@
 //! Which answer belongs to which path, once the request has got that far.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use crate::account::Account;
-use crate::clock::{format_utc, unix_seconds};
+use crate::clock::RequestTime;
 use crate::recorder::ExecutedWrite;
 use crate::request::ReceivedRequest;
 use crate::response::{self, ResponseBody, SimulatedResponse, envelope};
 use crate::settings::UnauthorizedStyle;
-use crate::state::{RequestTime, SimulatorState};
+use crate::state::SimulatorState;
+use crate::user_object::{portal_token, user_object};
 use crate::{entities, path, token_endpoint};
 
 /// Answers a request, changing the state when it is a write.
@@ -26,16 +28,16 @@ pub(crate) fn route(
     }
     let Some(account) = authenticate(state, request, now) else {
         state.record_note(request.id, "no valid token");
-        return unauthorized(state.knobs.access.refusal, request);
+        return unauthorized(state.settings.access.refusal, request);
     };
     state.record_account(request.id, &account.email);
     if !has_permission(state, &account, &lower) {
         state.record_note(request.id, "no permission");
-        return SimulatedResponse::empty(state.knobs.access.no_permission_status);
+        return SimulatedResponse::empty(state.settings.access.no_permission_status);
     }
     let answer = serve_account(state, request, &account, &lower, now);
     if !request.is_read() && answer.status < 300 {
-        state.view.writes.push(ExecutedWrite {
+        state.recording.writes.push(ExecutedWrite {
             id: request.id,
             method: request.method.clone(),
             target: request.target.clone(),
@@ -85,27 +87,27 @@ fn authenticate(
     now: RequestTime,
 ) -> Option<Account> {
     if let Some(token) = request.bearer() {
-        let host = state.knobs.token.per_host.then(|| request.host());
+        let host = state.settings.token.per_host.then(|| request.host());
         let email = state.tokens.account(token, host, now.time)?;
         return state.account(email).cloned();
     }
     let (scheme, encoded) = request.header("authorization")?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") || !state.knobs.access.basic {
+    if !scheme.eq_ignore_ascii_case("basic") || !state.settings.access.basic {
         return None;
     }
-    let decoded = base64(encoded.trim())?;
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (email, password) = decoded.split_once(':')?;
     let account = state.account(email)?;
-    let allowed = account.totp_secret.is_none() || state.knobs.access.basic_with_totp;
+    let allowed = account.totp_secret.is_none() || state.settings.access.basic_with_totp;
     (allowed && account.password == password && !account.suspended).then(|| account.clone())
 }
 
 fn has_permission(state: &SimulatorState, account: &Account, lower: &str) -> bool {
     let is_me = lower == "/api/auth/me" || lower.ends_with("/user/me");
     if is_me {
-        return account.api_access || state.knobs.access.me_without_api_access;
+        return account.api_access || state.settings.access.me_without_api_access;
     }
-    let forbidden = account.forbidden.iter().chain(&state.knobs.access.forbidden);
+    let forbidden = account.forbidden.iter().chain(&state.settings.access.forbidden);
     let mut forbidden = forbidden.filter(|prefix| path::starts_with(lower, prefix));
     let needs_access = lower.starts_with("/api/") && !lower.starts_with("/api/public/");
     forbidden.next().is_none() && (account.api_access || !needs_access)
@@ -133,7 +135,7 @@ fn serve_account(
     now: RequestTime,
 ) -> SimulatedResponse {
     if lower == "/api/auth/me" || lower.ends_with("/user/me") {
-        return SimulatedResponse::json(200, &me(account, now));
+        return SimulatedResponse::json(200, &user_object(account, now));
     }
     if request.is_echo() {
         return echo(request);
@@ -142,7 +144,8 @@ fn serve_account(
         return download(request);
     }
     if lower == "/api/public/coworkers/profiles" {
-        let body = json!({"User": me(account, now), "DefaultBusiness": null, "Profiles": []});
+        let body =
+            json!({"User": user_object(account, now), "DefaultBusiness": null, "Profiles": []});
         return SimulatedResponse::json(200, &body);
     }
     let parts = lower.split('/').skip(1).collect::<Vec<_>>();
@@ -166,51 +169,6 @@ fn serve_account(
     }
 }
 
-/// The user object of `/api/auth/me`, with a secret in it as on the real service.
-pub(crate) fn me(account: &Account, now: RequestTime) -> Value {
-    let named = account.default_business_id != 0;
-    let currency = account.default_currency_code.as_str();
-    json!({
-        "Id": account.id, "UniqueId": format!("00000000-0000-4000-8000-{:012}", account.id),
-        "FullName": account.full_name, "Email": account.email,
-        "AccessToken": portal_token(account, now),
-        "DefaultBusinessId": account.default_business_id,
-        "DefaultBusinessName": named.then_some(&account.default_business_name),
-        "DefaultCurrencyId": account.default_currency_id,
-        "DefaultCurrencyName": (currency == "GBP").then_some("UK Pound Sterling (GBP)"),
-        "DefaultCurrencyCode": (account.default_currency_id != 0).then_some(currency),
-        "DefaultCountryId": account.default_country_id,
-        "DefaultCountryName": (account.default_country_id == 1_221).then_some("United Kingdom"),
-        "DefaultSimpleTimeZoneId": account.default_simple_time_zone_id,
-        "DefaultSimpleTimeZoneName":
-            (account.default_simple_time_zone_id == 2_023).then_some("GMT Standard Time"),
-        "DefaultSimpleTimeZoneNameIana":
-            (account.default_simple_time_zone_id == 2_023).then_some("Europe/London"),
-        "PreferredLanguageId": 1_400_000_020,
-        "Active": !account.suspended, "IsAdmin": account.is_admin, "APIAccess": account.api_access,
-        "Validated": true, "MustResetPassword": account.must_reset_password,
-        "LastAccess": format_utc(unix_seconds(now.wall)),
-        "Businesses": [1_400_000_010, 1_400_000_011], "UserRoles": [1_400_000_030],
-        "OnNewEmail": true, "OnHelpDeskMsg": true, "ReceiveCommunityDigest": false,
-        "NewPassword": null, "OldPassword": null, "NewPasswordConfirm": null,
-        "NewAvatarUrl": null, "AvatarFileName": null, "ClearAvatarFile": false,
-        "UpdatedOn": "2026-01-02T03:04:05Z", "CreatedOn": "2020-01-02T03:04:05Z",
-        "UpdatedBy": account.email, "IsNew": false, "SystemId": null,
-        "ToStringText": format!("{} - {}", account.full_name, account.email),
-        "LocalizationDetails": null,
-    })
-}
-
-/// A login token shaped like a JWT. Its last part is [`PORTAL_TOKEN_MARK`] and the account's id,
-/// so that a test can look for it anywhere.
-fn portal_token(account: &Account, now: RequestTime) -> String {
-    let header = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
-    format!("{header}.{:x}.{PORTAL_TOKEN_MARK}{}", unix_seconds(now.wall), account.id)
-}
-
-/// Begins the signature of every one-time login token the simulator hands out.
-pub const PORTAL_TOKEN_MARK: &str = "simulated-portal-token-";
-
 fn validate(
     state: &mut SimulatorState,
     request: &ReceivedRequest,
@@ -221,7 +179,7 @@ fn validate(
     let account = state.account(given("Email")).filter(|a| a.password == given("Password"));
     match account {
         Some(account) => {
-            let user = me(account, now);
+            let user = user_object(account, now);
             SimulatedResponse::json(
                 200,
                 &envelope(200, "User was successfully validated.", user, true),
@@ -296,26 +254,4 @@ fn download(request: &ReceivedRequest) -> SimulatedResponse {
         answer.delivery.pause = std::time::Duration::from_secs_f64(piece / rate as f64);
     }
     answer
-}
-
-fn base64(text: &str) -> Option<String> {
-    let (mut held, mut bits, mut bytes) = (0_u32, 0_u32, Vec::new());
-    for letter in text.bytes().filter(|b| *b != b'=') {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        held = (held << 6) | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    String::from_utf8(bytes).ok()
 }

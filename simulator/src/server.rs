@@ -1,18 +1,15 @@
 //! Listeners and connections: accept, TLS, then one of the two versions of HTTP.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::exchange::Exchange;
 use crate::http1::{AfterResponse, Http1Stream};
@@ -20,6 +17,7 @@ use crate::http2;
 use crate::response::Outcome;
 use crate::settings::AcceptMode;
 use crate::state::SharedState;
+use crate::tracked_stream::TrackedStream;
 
 /// Serves one address for ever, closing and reopening the listener when told to.
 pub(crate) async fn listen(shared: Arc<SharedState>, tls: Arc<ServerConfig>, first: TcpListener) {
@@ -60,7 +58,7 @@ struct OpenConnection(Arc<SharedState>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.change(|state| state.view.connections.open -= 1);
+        self.0.change(|state| state.recording.connections.open -= 1);
     }
 }
 
@@ -71,9 +69,9 @@ async fn connection(
     _: SocketAddr,
 ) {
     let (number, accept) = shared.change(|state| {
-        state.view.connections.accepted += 1;
-        state.view.connections.open += 1;
-        (state.view.connections.accepted, state.knobs.transport.accept)
+        state.recording.connections.accepted += 1;
+        state.recording.connections.open += 1;
+        (state.recording.connections.accepted, state.settings.transport.accept)
     });
     let _open = OpenConnection(Arc::clone(&shared));
     match accept {
@@ -94,7 +92,7 @@ async fn connection(
     }
     let _ = stream.set_nodelay(true);
     let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else {
-        shared.change(|state| state.view.connections.tls_failures += 1);
+        shared.change(|state| state.recording.connections.tls_failures += 1);
         return;
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -114,7 +112,7 @@ async fn serve(shared: &Arc<SharedState>, lane: TrackedStream, number: u64) {
     let mut sweep = shared.sweep.subscribe();
     let mut served = 0_u32;
     loop {
-        let idle = shared.read(|state| state.knobs.transport.idle_close);
+        let idle = shared.read(|state| state.settings.transport.idle_close);
         let patience = async {
             match idle {
                 Some(idle) => tokio::time::sleep(idle).await,
@@ -153,7 +151,7 @@ async fn serve(shared: &Arc<SharedState>, lane: TrackedStream, number: u64) {
         let then = match reply {
             Outcome::Answer(mut answer) => {
                 let (last, announce) = shared.read(|state| {
-                    let transport = &state.knobs.transport;
+                    let transport = &state.settings.transport;
                     let limit = transport.requests_per_connection;
                     (limit.is_some_and(|limit| served >= limit), transport.announce_close)
                 });
@@ -212,45 +210,3 @@ async fn serve(shared: &Arc<SharedState>, lane: TrackedStream, number: u64) {
 
 /// Longest time the rest of an unread request is drained, in real time.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A TLS connection that can end in a TCP reset.
-pub(crate) struct TrackedStream {
-    stream: TlsStream<TcpStream>,
-    reset: Arc<AtomicBool>,
-}
-
-impl Drop for TrackedStream {
-    fn drop(&mut self) {
-        if self.reset.load(Ordering::Relaxed) {
-            let _ = self.stream.get_ref().0.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for TrackedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for TrackedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}

@@ -1,7 +1,7 @@
 //! Everything about the simulator that a test or a script can turn while it runs.
 //!
 //! The defaults are Nexudus as documented, or as seen live where the documentation is silent.
-//! Each knob says which open question of the API it stands for.
+//! Each setting says which open question of the API it stands for.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::duration_serde;
 use crate::fault::Fault;
 use crate::throttle::ThrottleSettings;
 
-/// All knobs. In JSON and for `--set` they are `snake_case`, and durations read `"20s"`.
+/// All settings. In JSON and for `--set` they are `snake_case`, and durations read `"20s"`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The token endpoint.
     pub token: TokenSettings,
-    /// What a token opens, and how a refusal looks.
+    /// Paths that a token opens, and the form of a refusal.
     pub access: AccessSettings,
     /// Throttling; off by default.
     pub throttle: ThrottleSettings,
@@ -63,13 +63,13 @@ pub struct TokenSettings {
     pub bad_login_status: u16,
     /// Body for a wrong password (A1). Default JSON.
     pub bad_login_body: ErrorBody,
-    /// Status for an e-mail nobody has (A1). Default 500, as seen live.
+    /// Status for an unknown e-mail (A1). Default 500, as seen live.
     pub unknown_account_status: u16,
     /// Where `two_factor_auth_check` and `must_reset_password` are put (A2). Default `error`.
     pub code_placement: ErrorPlacement,
     /// How those two codes are written (A2). Default lower.
     pub code_case: ErrorCase,
-    /// What a wrong or re-used one-time code is answered with (A3). Default invalid_grant.
+    /// Response to a wrong or re-used one-time code (A3). Default invalid_grant.
     pub wrong_totp: WrongTotp,
     /// Failed logins after which the account is locked out (A4); `null`: never (default).
     pub lockout_after: Option<u32>,
@@ -185,7 +185,7 @@ impl Default for TokenSettings {
     }
 }
 
-/// What a token opens.
+/// Paths that a token opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessSettings {
@@ -239,7 +239,7 @@ impl Default for AccessSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransportSettings {
-    /// What happens to new connections. Default they are served.
+    /// Treatment of new connections. Default: they are served.
     pub accept: AcceptMode,
     /// Real time after which an idle connection is closed; `null`: never (default).
     #[serde(with = "duration_serde::option")]
@@ -264,7 +264,7 @@ pub struct TransportSettings {
     pub log_limit: usize,
 }
 
-/// What happens to a new connection.
+/// Treatment of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AcceptMode {

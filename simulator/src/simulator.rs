@@ -11,7 +11,6 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::account::Account;
-use crate::builder::Builder;
 use crate::fault::Fault;
 use crate::recorder::{ConnectionCounts, ExecutedWrite, RecordedRequest, Recording, TokenCall};
 use crate::settings::Settings;
@@ -24,7 +23,7 @@ use crate::{clock, totp};
 /// use nexudus_simulator::{Route, Simulator};
 ///
 /// let simulator = Simulator::start()?;
-/// simulator.set(|knobs| knobs.token.access_life = std::time::Duration::from_secs(20));
+/// simulator.set(|settings| settings.token.access_life = std::time::Duration::from_secs(20));
 /// assert!(simulator.origin().starts_with("https://localhost:"));
 /// # Ok::<(), nexudus_simulator::StartError>(())
 /// ```
@@ -56,20 +55,6 @@ impl Drop for Simulator {
 }
 
 impl Simulator {
-    /// Returns a builder with the demo account.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// Starts one with the defaults.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::start`].
-    pub fn start() -> Result<Self, crate::StartError> {
-        Self::builder().start()
-    }
-
     /// Returns `https://localhost:PORT`.
     pub fn origin(&self) -> String {
         format!("https://localhost:{}", self.address.port())
@@ -99,24 +84,24 @@ impl Simulator {
         std::fs::write(path, &self.ca_pem)
     }
 
-    /// Turns knobs; requests judged from now on see the change.
+    /// Turns settings; requests judged from now on see the change.
     pub fn set(&self, turn: impl FnOnce(&mut Settings)) {
-        self.shared.change(|state| turn(&mut state.knobs));
+        self.shared.change(|state| turn(&mut state.settings));
     }
 
-    /// Returns the knobs as they are, faults with what is left of them.
+    /// Returns the settings as they are, faults with what is left of them.
     pub fn settings(&self) -> Settings {
-        self.shared.read(|state| state.knobs.clone())
+        self.shared.read(|state| state.settings.clone())
     }
 
     /// Adds a fault behind those already there.
     pub fn fault(&self, fault: Fault) {
-        self.set(|knobs| knobs.faults.push(fault));
+        self.set(|settings| settings.faults.push(fault));
     }
 
     /// Throttles the next `count` requests.
     pub fn throttle_next(&self, count: u32) {
-        self.set(|knobs| knobs.throttle.next = count);
+        self.set(|settings| settings.throttle.next = count);
     }
 
     /// Moves the simulator's clock forward: tokens, windows and one-time codes age.
@@ -163,7 +148,7 @@ impl Simulator {
     pub fn change_password(&self, email: &str, new: &str) -> bool {
         let found = self.change_account(email, |account| account.password = new.to_owned());
         self.shared.change(|state| {
-            if found && state.knobs.token.revoke_on_password_change {
+            if found && state.settings.token.revoke_on_password_change {
                 state.tokens.revoke_account(email);
             }
         });
@@ -178,37 +163,37 @@ impl Simulator {
 
     /// Returns every request so far, oldest first.
     pub fn requests(&self) -> Vec<RecordedRequest> {
-        self.shared.read(|state| state.view.requests.iter().cloned().collect())
+        self.shared.read(|state| state.recording.requests.iter().cloned().collect())
     }
 
     /// Returns every call of `/api/token`.
     pub fn token_calls(&self) -> Vec<TokenCall> {
-        self.shared.read(|state| state.view.token_calls.clone())
+        self.shared.read(|state| state.recording.token_calls.clone())
     }
 
     /// Returns the most token calls that were ever in flight together.
     pub fn max_concurrent_token_calls(&self) -> u32 {
-        self.shared.read(|state| state.view.max_concurrent_token_calls)
+        self.shared.read(|state| state.recording.max_concurrent_token_calls)
     }
 
     /// Returns every write that was carried out, whether or not its answer arrived.
     pub fn executed_writes(&self) -> Vec<ExecutedWrite> {
-        self.shared.read(|state| state.view.writes.clone())
+        self.shared.read(|state| state.recording.writes.clone())
     }
 
     /// Returns the connections so far.
     pub fn connections(&self) -> ConnectionCounts {
-        self.shared.read(|state| state.view.connections)
+        self.shared.read(|state| state.recording.connections)
     }
 
     /// Forgets all that was recorded: requests, token calls, writes, the concurrency mark.
     pub fn clear_recording(&self) {
-        self.shared.change(|state| state.view.clear());
+        self.shared.change(|state| state.recording.clear());
     }
 
     /// Forgets failed logins, so that a lock-out ends.
     pub fn forget_failed_logins(&self) {
-        self.shared.change(|state| state.logins.forget_failures());
+        self.shared.change(|state| state.logins.forget_all());
     }
 
     /// Returns the access tokens that are accepted now.
@@ -227,7 +212,7 @@ impl Simulator {
     }
 
     /// Lets matching requests arrive and wait, unjudged, until the guard is released or dropped.
-    /// What happens meanwhile (a revoked token, a knob) is seen by them.
+    /// They see what changes meanwhile (a revoked token, a setting).
     #[must_use = "requests wait only while the guard lives"]
     pub fn hold(&self, route: Route) -> HoldGuard {
         self.hold_at(route, HoldStage::Before)
@@ -272,7 +257,7 @@ impl Simulator {
         mut condition: impl FnMut(&Recording) -> bool,
         timeout: Duration,
     ) -> bool {
-        self.shared.wait(timeout, |state| condition(&state.view))
+        self.shared.wait(timeout, |state| condition(&state.recording))
     }
 
     /// The same without blocking the thread. Its timeout is real time even where the caller's
@@ -286,13 +271,13 @@ impl Simulator {
         let mut timer = self.runtime.spawn(tokio::time::sleep(timeout));
         async move {
             loop {
-                if self.shared.read(|state| condition(&state.view)) {
+                if self.shared.read(|state| condition(&state.recording)) {
                     timer.abort();
                     return true;
                 }
                 tokio::select! {
                     _ = changes.changed() => {}
-                    _ = &mut timer => return self.shared.read(|state| condition(&state.view)),
+                    _ = &mut timer => return self.shared.read(|state| condition(&state.recording)),
                 }
             }
         }

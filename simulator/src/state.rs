@@ -1,31 +1,31 @@
 //! Everything the simulator knows, behind one lock, and the way to wait for it to change.
 
 use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::account::Account;
-use crate::clock::Clock;
+use crate::clock::{Clock, RequestTime};
 use crate::data::Store;
+use crate::failed_logins::FailedLogins;
 use crate::lock;
 use crate::recorder::{RecordedRequest, Recording};
 use crate::rng::Rng;
 use crate::settings::Settings;
 use crate::throttle::Throttle;
-use crate::token_endpoint::FailedLogins;
 use crate::tokens::TokenStore;
 
-/// What requests read and change.
+/// The state that requests read and change.
 pub(crate) struct SimulatorState {
-    pub(crate) knobs: Settings,
+    pub(crate) settings: Settings,
     pub(crate) accounts: Vec<Account>,
     pub(crate) tokens: TokenStore,
     pub(crate) logins: FailedLogins,
     pub(crate) throttle: Throttle,
     pub(crate) store: Store,
-    pub(crate) dice: Rng,
-    pub(crate) view: Recording,
+    pub(crate) rng: Rng,
+    pub(crate) recording: Recording,
     pub(crate) holds: Vec<Hold>,
     pub(crate) origin: String,
     /// Listeners open now.
@@ -77,13 +77,6 @@ impl Route {
     }
 }
 
-/// The time, on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RequestTime {
-    pub(crate) time: Duration,
-    pub(crate) wall: SystemTime,
-}
-
 impl SimulatorState {
     pub(crate) fn account(&self, email: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.goes_by(email))
@@ -91,14 +84,14 @@ impl SimulatorState {
 
     /// Writes down whom a request is made as.
     pub(crate) fn record_account(&mut self, id: u64, email: &str) {
-        if let Some(seen) = self.view.find(id) {
+        if let Some(seen) = self.recording.find(id) {
             seen.account = Some(email.to_owned());
         }
     }
 
     /// Writes down why a request fared as it did.
     pub(crate) fn record_note(&mut self, id: u64, note: &str) {
-        if let Some(seen) = self.view.find(id) {
+        if let Some(seen) = self.recording.find(id) {
             seen.note = Some(note.to_owned());
         }
     }
@@ -110,7 +103,7 @@ pub(crate) type Observer = Box<dyn Fn(&RecordedRequest) + Send + Sync>;
 /// The state, its clock, and the bell that rings at every change.
 pub(crate) struct SharedState {
     pub(crate) clock: Clock,
-    pub(crate) witness: Option<Observer>,
+    pub(crate) observer: Option<Observer>,
     /// Whether the listeners should be open.
     pub(crate) listening: watch::Sender<bool>,
     /// Rings to close idle connections.
@@ -121,10 +114,10 @@ pub(crate) struct SharedState {
 }
 
 impl SharedState {
-    pub(crate) fn new(clock: Clock, witness: Option<Observer>, state: SimulatorState) -> Self {
+    pub(crate) fn new(clock: Clock, observer: Option<Observer>, state: SimulatorState) -> Self {
         Self {
             clock,
-            witness,
+            observer,
             listening: watch::Sender::new(true),
             sweep: watch::Sender::new(0),
             state: Mutex::new(state),
@@ -142,7 +135,7 @@ impl SharedState {
         look(&lock(&self.state))
     }
 
-    /// Changes the state and wakes whoever waits for a change.
+    /// Changes the state and wakes those that wait for a change.
     pub(crate) fn change<R>(&self, edit: impl FnOnce(&mut SimulatorState) -> R) -> R {
         let result = edit(&mut lock(&self.state));
         self.changed.notify_all();

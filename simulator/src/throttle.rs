@@ -57,7 +57,7 @@ pub struct Window {
     /// Which requests count. Default all.
     #[serde(default)]
     pub scope: Scope,
-    /// What is counted apart (B8). Default nothing: one window for everybody.
+    /// The key of a window (B8). Default: one window for all requests.
     #[serde(default)]
     pub key: CounterKey,
 }
@@ -75,11 +75,11 @@ pub enum Scope {
     Writes,
 }
 
-/// What gets a window of its own.
+/// The key by which requests share a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CounterKey {
-    /// One window for everybody.
+    /// One window for all requests.
     #[default]
     Global,
     /// One per path ("before accessing this url again").
@@ -103,7 +103,7 @@ pub enum RetryAfter {
     Missing,
 }
 
-/// What the throttle looks at.
+/// The parts of a request that the throttle counts by.
 pub(crate) struct ThrottledRequest<'a> {
     pub(crate) write: bool,
     pub(crate) path: &'a str,
@@ -121,16 +121,16 @@ impl Throttle {
     /// window.
     pub(crate) fn admit(
         &mut self,
-        knobs: &mut ThrottleSettings,
+        settings: &mut ThrottleSettings,
         asked: &ThrottledRequest<'_>,
         now: Duration,
     ) -> Result<(), Duration> {
-        if knobs.next > 0 && crate::path::starts_with(asked.path, &knobs.next_path) {
-            knobs.next -= 1;
-            return Err(knobs.next_wait);
+        if settings.next > 0 && crate::path::starts_with(asked.path, &settings.next_path) {
+            settings.next -= 1;
+            return Err(settings.next_wait);
         }
         let mut counted = Vec::new();
-        for (index, window) in knobs.windows.iter().enumerate() {
+        for (index, window) in settings.windows.iter().enumerate() {
             let applies = match window.scope {
                 Scope::All => true,
                 Scope::Reads => !asked.write,
@@ -165,7 +165,7 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    fn knobs(windows: Vec<Window>) -> ThrottleSettings {
+    fn settings(windows: Vec<Window>) -> ThrottleSettings {
         ThrottleSettings { windows, ..ThrottleSettings::default() }
     }
 
@@ -182,14 +182,14 @@ mod tests {
     #[test]
     fn a_full_window_says_how_long_to_wait() {
         let mut throttle = Throttle::default();
-        let mut knobs = knobs(vec![window(2, 10)]);
+        let mut settings = settings(vec![window(2, 10)]);
         let at = Duration::from_secs;
 
-        assert_eq!(throttle.admit(&mut knobs, &READ, at(0)), Ok(()));
-        assert_eq!(throttle.admit(&mut knobs, &READ, at(4)), Ok(()));
-        assert_eq!(throttle.admit(&mut knobs, &READ, at(5)), Err(at(5)));
-        assert_eq!(throttle.admit(&mut knobs, &READ, at(10)), Ok(()));
-        assert_eq!(throttle.admit(&mut knobs, &READ, at(10)), Err(at(4)));
+        assert_eq!(throttle.admit(&mut settings, &READ, at(0)), Ok(()));
+        assert_eq!(throttle.admit(&mut settings, &READ, at(4)), Ok(()));
+        assert_eq!(throttle.admit(&mut settings, &READ, at(5)), Err(at(5)));
+        assert_eq!(throttle.admit(&mut settings, &READ, at(10)), Ok(()));
+        assert_eq!(throttle.admit(&mut settings, &READ, at(10)), Err(at(4)));
     }
 
     #[test]
@@ -197,22 +197,25 @@ mod tests {
         let mut throttle = Throttle::default();
         let reads = Window { scope: Scope::Reads, ..window(1, 10) };
         let paths = Window { key: CounterKey::Path, ..window(2, 10) };
-        let mut knobs = knobs(vec![reads, paths]);
+        let mut settings = settings(vec![reads, paths]);
         let now = Duration::ZERO;
 
-        assert!(throttle.admit(&mut knobs, &READ, now).is_ok());
-        assert!(throttle.admit(&mut knobs, &READ, now).is_err());
-        assert!(throttle.admit(&mut knobs, &WRITE, now).is_ok());
-        assert!(throttle.admit(&mut knobs, &WRITE, now).is_ok());
-        assert!(throttle.admit(&mut knobs, &WRITE, now).is_err());
+        assert!(throttle.admit(&mut settings, &READ, now).is_ok());
+        assert!(throttle.admit(&mut settings, &READ, now).is_err());
+        assert!(throttle.admit(&mut settings, &WRITE, now).is_ok());
+        assert!(throttle.admit(&mut settings, &WRITE, now).is_ok());
+        assert!(throttle.admit(&mut settings, &WRITE, now).is_err());
     }
 
     #[test]
     fn the_next_requests_can_be_throttled_by_order() {
         let mut throttle = Throttle::default();
-        let mut knobs = ThrottleSettings { next: 1, ..ThrottleSettings::default() };
+        let mut settings = ThrottleSettings { next: 1, ..ThrottleSettings::default() };
 
-        assert_eq!(throttle.admit(&mut knobs, &READ, Duration::ZERO), Err(Duration::from_secs(1)));
-        assert_eq!(throttle.admit(&mut knobs, &READ, Duration::ZERO), Ok(()));
+        assert_eq!(
+            throttle.admit(&mut settings, &READ, Duration::ZERO),
+            Err(Duration::from_secs(1))
+        );
+        assert_eq!(throttle.admit(&mut settings, &READ, Duration::ZERO), Ok(()));
     }
 }

@@ -10,21 +10,21 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What is wrong with the server's certificate.
+/// The fault of the server's certificate, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Certificate {
     /// Nothing.
     #[default]
     Good,
-    /// It expired yesterday.
+    /// Expired yesterday.
     Expired,
-    /// It is for `elsewhere.example.test` only.
+    /// Valid for `elsewhere.example.test` only.
     WrongName,
-    /// It was signed by another authority than [`ca_pem`](crate::Simulator::ca_pem).
+    /// Signed by another authority than [`ca_pem`](crate::Simulator::ca_pem).
     UnknownCa,
 }
 
-/// What clients are offered in the TLS handshake.
+/// Protocols that clients are offered in the TLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Alpn {
     /// HTTP/2 and HTTP/1.1.

@@ -1,32 +1,18 @@
 //! `POST /api/token`: the password grant and the refresh grant.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::account::Account;
-use crate::clock::unix_seconds;
+use crate::clock::{RequestTime, unix_seconds};
 use crate::path;
 use crate::request::ReceivedRequest;
 use crate::response::{SimulatedResponse, error_page};
 use crate::settings::{ErrorBody, ErrorCase, ErrorPlacement, ExpiresIn, TokenSettings, WrongTotp};
-use crate::state::{RequestTime, SimulatorState};
+use crate::state::SimulatorState;
 use crate::tokens::{IssuedPair, TokenOwner};
 use crate::totp;
-
-/// What the token endpoint remembers about logins.
-#[derive(Debug, Default)]
-pub(crate) struct FailedLogins {
-    failed: HashMap<String, (u32, Duration)>,
-    used_steps: HashMap<String, u64>,
-}
-
-impl FailedLogins {
-    pub(crate) fn forget_failures(&mut self) {
-        self.failed.clear();
-    }
-}
 
 /// Answers a token call.
 pub(crate) fn handle_token_request(
@@ -60,23 +46,22 @@ fn grant_password(
     form: &Form,
     now: RequestTime,
 ) -> SimulatedResponse {
-    let knobs = state.knobs.token.clone();
+    let settings = state.settings.token.clone();
     let email = path::value(form, "username").unwrap_or_default().trim().to_owned();
     let key = email.to_ascii_lowercase();
     state.record_account(request.id, &email);
-    if let Some(left) = locked_out(&state.logins, &knobs, &key, now.time) {
+    if let Some(left) = state.logins.lockout_left(&settings, &key, now.time) {
         state.record_note(request.id, "locked out after failed logins");
-        return locked_response(&knobs, left);
+        return locked_response(&settings, left);
     }
     let Some(account) = state.account(&email).cloned() else {
         state.record_note(request.id, "no such account");
-        return password_error(&knobs, knobs.unknown_account_status);
+        return password_error(&settings, settings.unknown_account_status);
     };
     if account.password != path::value(form, "password").unwrap_or_default() {
         state.record_note(request.id, "wrong password");
-        let failed = state.logins.failed.entry(key).or_default();
-        *failed = (failed.0 + 1, now.time);
-        return password_error(&knobs, knobs.bad_login_status);
+        state.logins.record_failure(&key, now.time);
+        return password_error(&settings, settings.bad_login_status);
     }
     if account.suspended {
         state.record_note(request.id, "account suspended");
@@ -87,49 +72,47 @@ fn grant_password(
         );
     }
     if account.must_reset_password {
-        return error_with_code(&knobs, "must_reset_password");
+        return error_with_code(&settings, "must_reset_password");
     }
     let code = path::value(form, "totp").unwrap_or_default();
-    if let Some(refused) = second_factor(state, &account, code, &knobs, now) {
+    if let Some(refused) = second_factor(state, &account, code, &settings, now) {
         state.record_note(
             request.id,
             if code.is_empty() { "code needed" } else { "wrong or used code" },
         );
         if !code.is_empty() {
-            let failed = state.logins.failed.entry(key).or_default();
-            *failed = (failed.0 + 1, now.time);
+            state.logins.record_failure(&key, now.time);
         }
         return refused;
     }
-    state.logins.failed.remove(&key);
-    let in_form = knobs.client_id_in_form.then(|| path::value(form, "client_id")).flatten();
+    state.logins.forget(&key);
+    let in_form = settings.client_id_in_form.then(|| path::value(form, "client_id")).flatten();
     let client_id = request.header("client_id").or(in_form).unwrap_or(&key);
     let host = request.host().to_owned();
     let holder = TokenOwner { account: key.clone(), client_id: client_id.to_owned(), host };
-    let pair = state.tokens.log_in(&holder, &knobs, now.time);
-    token_response(state, request, &knobs, &pair)
+    let pair = state.tokens.log_in(&holder, &settings, now.time);
+    token_response(state, request, &settings, &pair)
 }
 
 fn second_factor(
     state: &mut SimulatorState,
     account: &Account,
     code: &str,
-    knobs: &TokenSettings,
+    settings: &TokenSettings,
     now: RequestTime,
 ) -> Option<SimulatedResponse> {
     let secret = account.totp_secret.as_deref()?;
     if code.is_empty() {
-        return Some(error_with_code(knobs, "two_factor_auth_check"));
+        return Some(error_with_code(settings, "two_factor_auth_check"));
     }
-    let last = state.logins.used_steps.entry(account.email.to_ascii_lowercase()).or_default();
-    if let Some(step) = totp::step(secret, code, unix_seconds(now.wall)).filter(|step| step > last)
-    {
-        *last = step;
+    let account = account.email.to_ascii_lowercase();
+    let step = totp::step(secret, code, unix_seconds(now.wall));
+    if step.is_some_and(|step| state.logins.use_step(&account, step)) {
         return None;
     }
-    Some(match knobs.wrong_totp {
-        WrongTotp::InvalidGrant => password_error(knobs, knobs.bad_login_status),
-        WrongTotp::TwoFactor => error_with_code(knobs, "two_factor_auth_check"),
+    Some(match settings.wrong_totp {
+        WrongTotp::InvalidGrant => password_error(settings, settings.bad_login_status),
+        WrongTotp::TwoFactor => error_with_code(settings, "two_factor_auth_check"),
     })
 }
 
@@ -139,14 +122,14 @@ fn grant_refresh(
     form: &Form,
     now: RequestTime,
 ) -> SimulatedResponse {
-    let knobs = state.knobs.token.clone();
+    let settings = state.settings.token.clone();
     let presented = path::value(form, "refresh_token").unwrap_or_default();
-    let in_form = knobs.client_id_in_form.then(|| path::value(form, "client_id")).flatten();
+    let in_form = settings.client_id_in_form.then(|| path::value(form, "client_id")).flatten();
     let client_id = request.header("client_id").or(in_form);
-    match state.tokens.renew(presented, client_id, request.host(), &knobs, now.time) {
+    match state.tokens.renew(presented, client_id, request.host(), &settings, now.time) {
         Ok((holder, pair)) => {
             state.record_account(request.id, &holder.account);
-            token_response(state, request, &knobs, &pair)
+            token_response(state, request, &settings, &pair)
         }
         Err(refused) => {
             state.record_note(request.id, refused.message());
@@ -158,31 +141,31 @@ fn grant_refresh(
 fn token_response(
     state: &mut SimulatorState,
     request: &ReceivedRequest,
-    knobs: &TokenSettings,
+    settings: &TokenSettings,
     pair: &IssuedPair,
 ) -> SimulatedResponse {
-    if let Some(call) = state.view.find_token_call(request.id) {
+    if let Some(call) = state.recording.find_token_call(request.id) {
         call.issued = Some(pair.access.clone());
         call.issued_refresh = pair.refresh.clone();
     }
     let mut reply = Map::new();
     let mut put = |snake: &str, pascal: &str, value: Value| {
-        reply.insert(if knobs.pascal_case { pascal } else { snake }.to_owned(), value);
+        reply.insert(if settings.pascal_case { pascal } else { snake }.to_owned(), value);
     };
     put("access_token", "AccessToken", pair.access.as_str().into());
     put("token_type", "TokenType", "bearer".into());
-    if let Some(value) = expires_in(knobs) {
+    if let Some(value) = expires_in(settings) {
         put("expires_in", "ExpiresIn", value);
     }
-    if let Some(refresh) = pair.refresh.as_deref().filter(|_| !knobs.omit_refresh_token) {
+    if let Some(refresh) = pair.refresh.as_deref().filter(|_| !settings.omit_refresh_token) {
         put("refresh_token", "RefreshToken", refresh.into());
     }
     SimulatedResponse::json(200, &Value::Object(reply))
 }
 
-fn expires_in(knobs: &TokenSettings) -> Option<Value> {
-    let seconds = knobs.access_life.as_secs();
-    Some(match knobs.expires_in {
+fn expires_in(settings: &TokenSettings) -> Option<Value> {
+    let seconds = settings.access_life.as_secs();
+    Some(match settings.expires_in {
         ExpiresIn::Seconds => seconds.into(),
         ExpiresIn::Text => seconds.to_string().into(),
         ExpiresIn::Minutes => (seconds / 60).into(),
@@ -196,28 +179,17 @@ fn expires_in(knobs: &TokenSettings) -> Option<Value> {
     })
 }
 
-fn locked_out(
-    logins: &FailedLogins,
-    knobs: &TokenSettings,
-    key: &str,
-    now: Duration,
-) -> Option<Duration> {
-    let (count, last) = logins.failed.get(key)?;
-    let until = *last + knobs.lockout_life;
-    (*count >= knobs.lockout_after? && now < until).then(|| until - now)
-}
-
-fn locked_response(knobs: &TokenSettings, left: Duration) -> SimulatedResponse {
-    match knobs.lockout_status {
-        400 => password_error(knobs, 400),
+fn locked_response(settings: &TokenSettings, left: Duration) -> SimulatedResponse {
+    match settings.lockout_status {
+        400 => password_error(settings, 400),
         status => SimulatedResponse::empty(status)
             .with_header("Retry-After", left.as_secs().max(1).to_string()),
     }
 }
 
-fn password_error(knobs: &TokenSettings, status: u16) -> SimulatedResponse {
+fn password_error(settings: &TokenSettings, status: u16) -> SimulatedResponse {
     let reason = "The user name or password is incorrect.";
-    match knobs.bad_login_body {
+    match settings.bad_login_body {
         ErrorBody::Json if status >= 500 => {
             SimulatedResponse::json(status, &json!({"Message": "An error has occurred."}))
         }
@@ -230,13 +202,13 @@ fn password_error(knobs: &TokenSettings, status: u16) -> SimulatedResponse {
     }
 }
 
-fn error_with_code(knobs: &TokenSettings, code: &str) -> SimulatedResponse {
-    let code = match knobs.code_case {
+fn error_with_code(settings: &TokenSettings, code: &str) -> SimulatedResponse {
+    let code = match settings.code_case {
         ErrorCase::Lower => code.to_owned(),
         ErrorCase::Upper => code.to_ascii_uppercase(),
         ErrorCase::Title => code.split('_').map(capitalize).collect::<Vec<_>>().join("_"),
     };
-    let body = match knobs.code_placement {
+    let body = match settings.code_placement {
         ErrorPlacement::Error => json!({"error": code}),
         ErrorPlacement::Description => json!({"error": "invalid_grant", "error_description": code}),
     };

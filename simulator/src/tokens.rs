@@ -11,7 +11,7 @@ use crate::settings::TokenSettings;
 pub(crate) struct TokenStore {
     access: HashMap<String, AccessToken>,
     refresh: Vec<RefreshToken>,
-    dice: Rng,
+    rng: Rng,
     issued: u64,
 }
 
@@ -71,23 +71,23 @@ impl GrantError {
 
 impl TokenStore {
     pub(crate) fn new() -> Self {
-        Self { access: HashMap::new(), refresh: Vec::new(), dice: Rng::from_entropy(), issued: 0 }
+        Self { access: HashMap::new(), refresh: Vec::new(), rng: Rng::from_entropy(), issued: 0 }
     }
 
     /// Issues a pair for a password. The client id's older refresh token dies.
     pub(crate) fn log_in(
         &mut self,
         holder: &TokenOwner,
-        knobs: &TokenSettings,
+        settings: &TokenSettings,
         now: Duration,
     ) -> IssuedPair {
         self.forget_expired(now);
-        if knobs.revoke_access_on_login {
+        if settings.revoke_access_on_login {
             self.access.retain(|_, access| !access.holder.is_client_of(holder));
         }
         self.refresh.retain(|refresh| !refresh.holder.is_client_of(holder));
-        let refresh = Some(self.add_refresh(holder, now, knobs));
-        IssuedPair { access: self.add_access(holder, knobs, now), refresh }
+        let refresh = Some(self.add_refresh(holder, now, settings));
+        IssuedPair { access: self.add_access(holder, settings, now), refresh }
     }
 
     /// Issues a pair for a refresh token, which is then spent.
@@ -96,10 +96,10 @@ impl TokenStore {
         token: &str,
         client_id: Option<&str>,
         host: &str,
-        knobs: &TokenSettings,
+        settings: &TokenSettings,
         now: Duration,
     ) -> Result<(TokenOwner, IssuedPair), GrantError> {
-        if client_id.is_none() && knobs.refresh_needs_client_id {
+        if client_id.is_none() && settings.refresh_needs_client_id {
             return Err(GrantError::NoClientId);
         }
         let index =
@@ -112,25 +112,28 @@ impl TokenStore {
         if now >= found.expires {
             return Err(GrantError::Expired);
         }
-        if found.spent.is_some_and(|at| now >= at + knobs.rotation_grace) {
+        if found.spent.is_some_and(|at| now >= at + settings.rotation_grace) {
             return Err(GrantError::Spent);
         }
         self.forget_expired(now);
         let holder = TokenOwner { host: host.to_owned(), ..found.holder };
-        if knobs.revoke_access_on_refresh {
+        if settings.revoke_access_on_refresh {
             self.access.retain(|_, access| !access.holder.is_client_of(&holder));
         }
-        let refresh = knobs.rotate.then(|| {
+        let refresh = settings.rotate.then(|| {
             self.refresh.retain(|r| {
                 r.spent.is_some() || !r.holder.is_client_of(&holder) || r.token == token
             });
             for spent in self.refresh.iter_mut().filter(|r| r.token == token) {
                 spent.spent.get_or_insert(now);
             }
-            let began = if knobs.sliding_refresh { now } else { found.chain_began };
-            self.add_refresh(&holder, began, knobs)
+            let began = if settings.sliding_refresh { now } else { found.chain_began };
+            self.add_refresh(&holder, began, settings)
         });
-        Ok((holder.clone(), IssuedPair { access: self.add_access(&holder, knobs, now), refresh }))
+        Ok((
+            holder.clone(),
+            IssuedPair { access: self.add_access(&holder, settings, now), refresh },
+        ))
     }
 
     /// Returns the account an access token speaks for.
@@ -173,10 +176,15 @@ impl TokenStore {
         self.access.iter().filter(move |(_, a)| now < a.expires).map(|(token, _)| token.as_str())
     }
 
-    fn add_access(&mut self, holder: &TokenOwner, knobs: &TokenSettings, now: Duration) -> String {
+    fn add_access(
+        &mut self,
+        holder: &TokenOwner,
+        settings: &TokenSettings,
+        now: Duration,
+    ) -> String {
         let prefix = "simulated-access-";
-        let token = format!("{prefix}{}", self.dice.hex(ACCESS_TOKEN_LENGTH - prefix.len()));
-        let access = AccessToken { holder: holder.clone(), expires: now + knobs.access_life };
+        let token = format!("{prefix}{}", self.rng.hex(ACCESS_TOKEN_LENGTH - prefix.len()));
+        let access = AccessToken { holder: holder.clone(), expires: now + settings.access_life };
         self.access.insert(token.clone(), access);
         token
     }
@@ -185,15 +193,15 @@ impl TokenStore {
         &mut self,
         holder: &TokenOwner,
         began: Duration,
-        knobs: &TokenSettings,
+        settings: &TokenSettings,
     ) -> String {
         self.issued += 1;
-        let token = self.dice.hex(REFRESH_TOKEN_LENGTH);
+        let token = self.rng.hex(REFRESH_TOKEN_LENGTH);
         self.refresh.push(RefreshToken {
             id: 1_400_900_000 + self.issued,
             token: token.clone(),
             holder: holder.clone(),
-            expires: began + knobs.refresh_life,
+            expires: began + settings.refresh_life,
             chain_began: began,
             spent: None,
         });

@@ -1,6 +1,6 @@
 //! The page of the configuration keys: its tables are made from the list in `src/config`.
 //!
-//! `UPDATE_DOCS=1 cargo nextest run --test documents configuration` writes them anew.
+//! `UPDATE_DOCS=1 cargo test --test documents configuration` writes them anew.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,14 +18,7 @@ fn the_page_lists_every_key_as_the_program_has_it() {
 
     let made = format!("{head}{BEGIN}\n{}\n{END}{tail}", tables());
 
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(path, made).unwrap();
-    } else {
-        assert!(
-            page == made,
-            "docs/configuration.md is out of date: run this test with UPDATE_DOCS=1"
-        );
-    }
+    crate::check("configuration.md", &made);
 }
 
 const BEGIN: &str = "<!-- The tables are generated: see tests/documents/configuration.rs. -->";

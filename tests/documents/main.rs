@@ -9,3 +9,16 @@ mod markdown;
 #[cfg(target_os = "linux")]
 mod reader;
 mod shell_blocks;
+
+/// Compares a page of `docs/` with what is generated, or replaces it where `UPDATE_DOCS` is set.
+fn check(page: &str, generated: &str) {
+    let path = markdown::root().join("docs").join(page);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, generated).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == generated,
+        "docs/{page} is not what the code says: UPDATE_DOCS=1 cargo test --test documents"
+    );
+}

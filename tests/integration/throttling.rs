@@ -31,12 +31,10 @@ async fn thirty_clients_share_what_nexudus_allows_and_see_no_throttle_answer() {
     });
     join_all(clients).await;
 
+    // How close this comes to the limit is a matter of time: the next test asks that of a clock of
+    // its own, which no busy machine slows down.
     let pace = Figures::since(&Kind::Read.seen(&upstream), 2_000);
     assert!(pace.throttled * 20 <= pace.passed, "{pace:?}");
-    // In real time a busy machine takes its share of every 100 ms, and each throttle answer that
-    // comes of it costs a second: it is the best two seconds that must come near the limit. The
-    // next test holds the whole run to it, by a clock that waits for everybody.
-    assert!(pace.best_2_s >= 180, "{pace:?}");
 }
 
 #[tokio::test]
@@ -493,7 +491,6 @@ struct Figures {
     passed: u64,
     throttled: u64,
     span_ms: u64,
-    best_2_s: u64,
 }
 
 impl Pace {
@@ -506,16 +503,12 @@ impl Pace {
 impl Figures {
     fn since(seen: &[(u64, u16)], millis: u64) -> Self {
         let start = seen[0].0 + millis;
-        let (passed, throttled): (Vec<_>, Vec<_>) =
+        let (passed, throttled): (Vec<&(u64, u16)>, Vec<_>) =
             seen.iter().filter(|(at, _)| *at >= start).partition(|(_, status)| *status == 200);
-        let within = |(at, _): &(u64, u16)| {
-            passed.iter().filter(|(other, _)| (*at..at + 2_000).contains(other)).count() as u64
-        };
         Self {
             passed: passed.len() as u64,
             throttled: throttled.len() as u64,
             span_ms: seen.last().unwrap().0 - start,
-            best_2_s: passed.iter().map(within).max().unwrap_or_default(),
         }
     }
 }

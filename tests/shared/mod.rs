@@ -1,12 +1,21 @@
-//! What the tests of the commands and those on real ground share.
+//! Helpers that the tests of the commands and those on a real system share.
 
 use std::time::{Duration, Instant};
 
-/// Waits until something is so that nobody announces.
+/// Waits for a condition of which no event tells.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within a minute");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Says whether this kernel can restrict TCP connections by port (Landlock, Linux 6.7), asked without
+/// the daemon.
+#[cfg(target_os = "linux")]
+pub(crate) fn kernel_restricts_ports() -> bool {
+    use landlock::{AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    ruleset.handle_access(AccessNet::ConnectTcp).and_then(|it| it.create()).is_ok()
 }

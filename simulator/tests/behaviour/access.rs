@@ -33,15 +33,15 @@ fn a_missing_token_is_refused_as_chosen() {
         (UnauthorizedStyle::LoginPage, 200, "<"),
     ];
     for (refusal, status, start) in ways {
-        simulator.set(|knobs| knobs.access.refusal = refusal);
+        simulator.set(|settings| settings.access.refusal = refusal);
         let answer = ask();
         assert_eq!(answer.status, status);
         assert!(answer.text().starts_with(start));
         assert_eq!(answer.header("location").is_some(), refusal == UnauthorizedStyle::Redirect);
     }
-    simulator.set(|knobs| {
-        knobs.access.refusal = UnauthorizedStyle::Empty;
-        knobs.access.www_authenticate = Some("Basic realm=\"x\"".to_owned());
+    simulator.set(|settings| {
+        settings.access.refusal = UnauthorizedStyle::Empty;
+        settings.access.www_authenticate = Some("Basic realm=\"x\"".to_owned());
     });
     assert_eq!(ask().header("www-authenticate"), Some("Basic realm=\"x\""));
 }
@@ -55,7 +55,7 @@ fn a_member_gets_401_from_the_api_and_200_from_me() {
     let refused = get(&simulator, "/api/spaces/coworkers", &token);
     assert_eq!((refused.status, refused.body.len()), (401, 0));
     assert_eq!(get(&simulator, "/api/auth/me", &token).status, 200);
-    simulator.set(|knobs| knobs.access.me_without_api_access = false);
+    simulator.set(|settings| settings.access.me_without_api_access = false);
     assert_eq!(get(&simulator, "/api/auth/me", &token).status, 401);
 }
 
@@ -69,7 +69,7 @@ fn single_paths_can_be_forbidden() {
 
     assert_eq!(get(&simulator, "/API/Billing/charges", &token).status, 401);
     assert_eq!(get(&simulator, "/api/spaces/bookings", &token).status, 200);
-    simulator.set(|knobs| knobs.access.no_permission_status = 403);
+    simulator.set(|settings| settings.access.no_permission_status = 403);
     assert_eq!(get(&simulator, "/api/billing/charges", &token).status, 403);
 }
 
@@ -83,8 +83,8 @@ fn basic_is_accepted_without_a_second_factor_only() {
     assert_eq!(me(), 200);
     simulator.change_account(DEMO_EMAIL, |a| a.totp_secret = Some("GEZDGNBVGY3TQOJQ".to_owned()));
     assert_eq!(me(), 401);
-    simulator.set(|knobs| knobs.access.basic_with_totp = true);
+    simulator.set(|settings| settings.access.basic_with_totp = true);
     assert_eq!(me(), 200);
-    simulator.set(|knobs| knobs.access.basic = false);
+    simulator.set(|settings| settings.access.basic = false);
     assert_eq!(me(), 401);
 }

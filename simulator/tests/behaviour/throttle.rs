@@ -25,10 +25,10 @@ fn windows_fill_and_empty_by_the_simulated_clock() {
     let simulator = Simulator::builder().frozen_clock().start().unwrap();
     let token = access(&simulator);
     let per = Duration::from_secs(5);
-    simulator.set(|knobs| {
-        knobs.throttle.windows =
+    simulator.set(|settings| {
+        settings.throttle.windows =
             vec![Window { limit: 2, per, scope: Scope::Reads, key: CounterKey::Token }];
-        knobs.throttle.status = 429;
+        settings.throttle.status = 429;
     });
     let ask = || get(&simulator, "/api/auth/me", &token).status;
 
@@ -42,10 +42,10 @@ fn retry_after_comes_in_every_notation() {
     let simulator = Simulator::start().unwrap();
     let token = access(&simulator);
     let ask = |notation| {
-        simulator.set(|knobs| {
-            knobs.throttle.next = 1;
-            knobs.throttle.next_wait = Duration::from_millis(1500);
-            knobs.throttle.retry_after = notation;
+        simulator.set(|settings| {
+            settings.throttle.next = 1;
+            settings.throttle.next_wait = Duration::from_millis(1500);
+            settings.throttle.retry_after = notation;
         });
         get(&simulator, "/x", &token).header("retry-after").map(str::to_owned)
     };
@@ -62,7 +62,7 @@ fn token_calls_are_throttled_only_when_asked() {
     simulator.throttle_next(1);
     assert_eq!(log_in(&simulator, None).status, 200);
 
-    simulator.set(|knobs| knobs.throttle.token_calls = true);
+    simulator.set(|settings| settings.throttle.token_calls = true);
     let throttled = log_in(&simulator, None);
     assert_eq!((throttled.status, throttled.header("retry-after")), (409, Some("1")));
     assert_eq!(simulator.live_access_tokens().len(), 1);

@@ -125,7 +125,7 @@ fn the_refresh_life_can_be_absolute() {
 #[test]
 fn a_just_used_refresh_token_can_be_given_grace() {
     let simulator = simulator();
-    simulator.set(|knobs| knobs.token.rotation_grace = Duration::from_secs(60));
+    simulator.set(|settings| settings.token.rotation_grace = Duration::from_secs(60));
     let old = field(&log_in(&simulator, Some("a")), "refresh_token");
     refresh(&simulator, Some("a"), &old);
 
@@ -164,9 +164,9 @@ fn a_wrong_password_looks_as_chosen() {
 
     for (status, body) in [(401, ErrorBody::Json), (500, ErrorBody::Html), (400, ErrorBody::Empty)]
     {
-        simulator.set(|knobs| {
-            knobs.token.bad_login_status = status;
-            knobs.token.bad_login_body = body;
+        simulator.set(|settings| {
+            settings.token.bad_login_status = status;
+            settings.token.bad_login_body = body;
         });
         let answer = token(&simulator, None, wrong);
         assert_eq!(answer.status, status);
@@ -192,7 +192,7 @@ fn a_second_factor_is_asked_for_and_each_code_works_once() {
     simulator.advance(Duration::from_secs(60));
     let next = simulator.totp_code("eve@example.test").unwrap();
     assert_eq!(login(&next).status, 200);
-    simulator.set(|knobs| knobs.token.wrong_totp = WrongTotp::TwoFactor);
+    simulator.set(|settings| settings.token.wrong_totp = WrongTotp::TwoFactor);
     assert_eq!(field(&login("000000"), "error"), "two_factor_auth_check");
 }
 
@@ -204,9 +204,9 @@ fn codes_can_stand_in_the_description_and_in_capitals() {
     let form = "grant_type=password&username=eve@example.test&password=pw";
 
     assert_eq!(field(&token(&simulator, None, form), "error"), "must_reset_password");
-    simulator.set(|knobs| {
-        knobs.token.code_placement = ErrorPlacement::Description;
-        knobs.token.code_case = ErrorCase::Title;
+    simulator.set(|settings| {
+        settings.token.code_placement = ErrorPlacement::Description;
+        settings.token.code_case = ErrorCase::Title;
     });
     let answer = token(&simulator, None, form);
     assert_eq!(field(&answer, "error"), "invalid_grant");
@@ -216,7 +216,7 @@ fn codes_can_stand_in_the_description_and_in_capitals() {
 #[test]
 fn failed_logins_can_lock_the_account_out() {
     let simulator = simulator();
-    simulator.set(|knobs| knobs.token.lockout_after = Some(2));
+    simulator.set(|settings| settings.token.lockout_after = Some(2));
     let wrong = "grant_type=password&username=ADA@example.test&password=no";
 
     assert_eq!(token(&simulator, None, wrong).status, 400);
@@ -243,7 +243,7 @@ fn expires_in_can_be_written_in_every_way() {
         (ExpiresIn::Fixed(5), Some("5")),
     ];
     for (way, expected) in ways {
-        simulator.set(|knobs| knobs.token.expires_in = way);
+        simulator.set(|settings| settings.token.expires_in = way);
         let reply = log_in(&simulator, Some("a")).json();
         let found = reply.get("expires_in").map(ToString::to_string);
         assert_eq!(found.as_deref(), expected, "{way:?}");
@@ -253,12 +253,12 @@ fn expires_in_can_be_written_in_every_way() {
 #[test]
 fn replies_can_differ_in_shape() {
     let simulator = simulator();
-    simulator.set(|knobs| knobs.token.pascal_case = true);
+    simulator.set(|settings| settings.token.pascal_case = true);
     assert!(!field(&log_in(&simulator, Some("a")), "AccessToken").is_empty());
 
-    simulator.set(|knobs| {
-        knobs.token.pascal_case = false;
-        knobs.token.omit_refresh_token = true;
+    simulator.set(|settings| {
+        settings.token.pascal_case = false;
+        settings.token.omit_refresh_token = true;
     });
     assert!(log_in(&simulator, Some("a")).json().get("refresh_token").is_none());
 
@@ -302,16 +302,16 @@ fn a_new_password_kills_the_accounts_tokens() {
 #[test]
 fn a_login_or_a_refresh_can_revoke_access_tokens_and_tokens_can_be_per_host() {
     let simulator = simulator();
-    simulator.set(|knobs| knobs.token.revoke_access_on_login = true);
+    simulator.set(|settings| settings.token.revoke_access_on_login = true);
     let first = access(&simulator);
     let second = log_in(&simulator, Some("test"));
     assert_eq!(get(&simulator, "/api/auth/me", &first).status, 401);
 
-    simulator.set(|knobs| knobs.token.revoke_access_on_refresh = true);
+    simulator.set(|settings| settings.token.revoke_access_on_refresh = true);
     let third = refresh(&simulator, Some("test"), &field(&second, "refresh_token"));
     assert_eq!(get(&simulator, "/api/auth/me", &field(&second, "access_token")).status, 401);
 
-    simulator.set(|knobs| knobs.token.per_host = true);
+    simulator.set(|settings| settings.token.per_host = true);
     let third = crate::client::bearer(&field(&third, "access_token"));
     let mut connection = crate::client::Connection::to(&simulator);
     assert_eq!(connection.ask("GET", "/api/auth/me", &third, "").status, 200);

@@ -35,10 +35,10 @@ fn both_loopback_families_share_the_port() {
 fn connections_can_be_refused_in_several_ways() {
     let simulator = Simulator::start().unwrap();
     for accept in [AcceptMode::Close, AcceptMode::Reset, AcceptMode::Nonsense] {
-        simulator.set(|knobs| knobs.transport.accept = accept);
+        simulator.set(|settings| settings.transport.accept = accept);
         assert!(Connection::with(&simulator, trust(&simulator)).is_err());
     }
-    simulator.set(|knobs| knobs.transport.accept = AcceptMode::Serve);
+    simulator.set(|settings| settings.transport.accept = AcceptMode::Serve);
     simulator.stop_listening();
     assert!(std::net::TcpStream::connect(simulator.address()).is_err());
     simulator.resume_listening();
@@ -53,12 +53,12 @@ fn connections_can_be_closed_while_idle_or_after_some_requests() {
     simulator.close_idle_connections();
     assert_eq!(connection.rest(), "");
 
-    simulator.set(|knobs| knobs.transport.idle_close = Some(Duration::from_millis(1)));
+    simulator.set(|settings| settings.transport.idle_close = Some(Duration::from_millis(1)));
     assert_eq!(Connection::to(&simulator).rest(), "");
 
-    simulator.set(|knobs| {
-        knobs.transport.idle_close = None;
-        knobs.transport.requests_per_connection = Some(2);
+    simulator.set(|settings| {
+        settings.transport.idle_close = None;
+        settings.transport.requests_per_connection = Some(2);
     });
     let mut connection = Connection::to(&simulator);
     assert_eq!(connection.ask("GET", "/", "", "").header("connection"), None);
@@ -71,9 +71,9 @@ fn connections_can_be_closed_while_idle_or_after_some_requests() {
 fn every_answer_can_carry_more_headers_and_a_wrong_date() {
     let simulator = Simulator::start().unwrap();
     let honest = ask(&simulator, "GET", "/", "", "").header("date").map(str::to_owned);
-    simulator.set(|knobs| {
-        knobs.transport.headers = vec![("Set-Cookie".to_owned(), "a=b".to_owned())];
-        knobs.transport.date_skew = 86_400;
+    simulator.set(|settings| {
+        settings.transport.headers = vec![("Set-Cookie".to_owned(), "a=b".to_owned())];
+        settings.transport.date_skew = 86_400;
     });
 
     let answer = ask(&simulator, "GET", "/", "", "");

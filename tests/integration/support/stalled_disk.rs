@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
@@ -33,33 +34,43 @@ impl StalledDisk {
         Self { path: path.to_owned(), content }
     }
 
-    /// Lets the write that waits, or the first one to come, go on.
+    /// Lets the write that waits, and every later one, go on.
     pub async fn recover(self) {
-        let (path, content) = (self.path.clone(), self.content.clone());
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut other_end = OpenOptions::new().write(true).open(path).unwrap();
-            other_end.write_all(&content).unwrap();
-        });
-        writing.await.unwrap();
+        tokio::task::spawn_blocking(move || drop(self)).await.unwrap();
     }
 
     /// Puts back what was there, as a restart after a crash would find it.
     pub fn put_back(self) {
-        std::fs::remove_file(&self.path).unwrap();
+        self.restore();
+    }
+
+    /// Replaces the pipe by the file that was there, so that no later write waits.
+    fn restore(&self) {
+        let beside = self.path.with_extension("restored");
         let mut options = OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.write(true).create_new(true).open(&self.path).unwrap();
+        let mut file = options.mode(0o600).write(true).create_new(true).open(&beside).unwrap();
         file.write_all(&self.content).unwrap();
+        std::fs::rename(&beside, &self.path).unwrap();
     }
 }
 
 impl Drop for StalledDisk {
+    /// Ends the stall also where a test fails: a thread that waits for ever would hang the test.
     fn drop(&mut self) {
-        use std::os::unix::fs::FileTypeExt as _;
-        let is_pipe = |path: &Path| path.metadata().is_ok_and(|meta| meta.file_type().is_fifo());
-        // A test that fails must not leave a thread behind that waits for ever.
-        if is_pipe(&self.path) {
-            let _ = OpenOptions::new().read(true).write(true).open(&self.path);
+        let is_pipe = |meta: std::fs::Metadata| meta.file_type().is_fifo();
+        if !self.path.symlink_metadata().is_ok_and(is_pipe) {
+            return;
         }
+        // The pipe keeps a name, by which its waiting reader is found.
+        let pipe = self.path.with_extension("stalled");
+        std::fs::hard_link(&self.path, &pipe).unwrap();
+        self.restore();
+        // Fails with ENXIO where no write waits.
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+        if let Ok(mut other_end) = options.open(&pipe) {
+            other_end.write_all(&self.content).unwrap();
+        }
+        std::fs::remove_file(&pipe).unwrap();
     }
 }

@@ -6,7 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
-use std::collections::BTreeSet;
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,6 +89,39 @@ fn the_crate_declares_its_floors_in_order_and_re_exports_nothing() {
 }
 
 #[test]
+fn the_imports_of_files_form_no_circle() {
+    let mut wrong = vec![];
+    for root in [src(), root().join("simulator/src")] {
+        let imports = imports::Imports::read(&root);
+        wrong.extend(imports::circles(&imports.arrows()));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// A reader who meets a type must not ask which of many it is. `Error` alone may stand in every
+/// module: it is the field's word for the errors of that module.
+#[test]
+fn a_type_name_stands_in_at_most_two_modules() {
+    let mut defined: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for root in [src(), root().join("simulator/src")] {
+        for path in rust_files(&root) {
+            let source = Source::read(&path, &root);
+            for name in source.defined_types().filter(|_| !source.is_test()) {
+                defined.entry(name).or_default().insert(path.display().to_string());
+            }
+        }
+    }
+    let wrong: Vec<String> = defined
+        .iter()
+        .filter(|(name, files)| files.len() > 2 && *name != "Error")
+        .map(|(name, files)| {
+            format!("{name}: {}", files.iter().cloned().collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn a_file_opens_with_its_purpose() {
     let wrong = complaints(|source, wrong| {
         if !source.text.starts_with("//! ") {
@@ -159,8 +194,9 @@ struct Source {
 }
 
 impl Source {
-    fn read(path: &Path) -> Self {
-        let name = path.strip_prefix(src()).unwrap().to_str().unwrap().replace('\\', "/");
+    /// Reads the file at `path`, which stands below `root`.
+    fn read(path: &Path, root: &Path) -> Self {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
         let text = fs::read_to_string(path).unwrap();
         let before_tests = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
         let before_tests = before_tests.split("\n#[cfg(all(test").next().unwrap();
@@ -169,10 +205,39 @@ impl Source {
         Self { name, code: code.join("\n"), text }
     }
 
+    /// Says whether the file holds only tests.
+    fn is_test(&self) -> bool {
+        self.name.split('/').any(|part| matches!(part, "tests" | "tests.rs"))
+    }
+
+    /// `gateway/guard.rs` → `[gateway, guard]`; `gateway/mod.rs` → `[gateway]`; `lib.rs` → `[]`.
+    fn module_path(&self) -> Vec<String> {
+        let mut parts: Vec<String> =
+            self.name.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+        if parts.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main")) {
+            parts.pop();
+        }
+        parts
+    }
+
     /// `gateway/guard.rs` → `gateway`; `secret.rs` → `secret`; `lib.rs` and `main.rs` → none.
     fn module(&self) -> Option<String> {
         let module = self.name.split('/').next()?.trim_end_matches(".rs");
         (module != "lib" && module != "main").then(|| module.to_owned())
+    }
+
+    /// The names of the types that the file defines.
+    fn defined_types(&self) -> impl Iterator<Item = String> {
+        // An indented one belongs to a trait or a function.
+        self.code.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| {
+            let line = line.strip_prefix("pub").map_or(line, |rest| match rest.strip_prefix('(') {
+                Some(rest) => rest.split_once(") ").map_or(rest, |(_, rest)| rest),
+                None => rest.trim_start(),
+            });
+            let (word, rest) = line.split_once(' ')?;
+            let name = first_word(rest);
+            matches!(word, "struct" | "enum" | "trait" | "type").then_some(name)
+        })
     }
 
     /// Every `x` of `crate::x` and of `crate::{x, y::z}`.
@@ -228,7 +293,7 @@ fn floor(module: &str) -> usize {
 fn complaints(look: impl Fn(&Source, &mut Vec<String>)) -> String {
     let mut all = String::new();
     for path in rust_files(&src()) {
-        let source = Source::read(&path);
+        let source = Source::read(&path, &src());
         let mut wrong = vec![];
         look(&source, &mut wrong);
         for complaint in wrong {
