@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs supply-chain tests check-platforms check-mutants
+.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint:  ## Formatting and clippy, warnings denied
 
 docs:  ## rustdoc, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+site:  ## The documents as a site with search: target/site/html
+	@scripts/site.sh
 
 supply-chain:  ## Licences, bans and sources of every dependency
 	@scripts/supply-chain.sh

@@ -162,7 +162,7 @@ fn print_startup(simulator: &Simulator, email: &str, password: &str, ca: &std::p
     let (origin, ca) = (simulator.origin(), ca.display());
     print_line(&format!("listening on {origin}"));
     if let Some(control) = simulator.control_address() {
-        print_line(&format!("settings on     http://{control}"));
+        print_line(&format!("settings on  http://{control}"));
     }
     print_line(&format!("trust        {ca}"));
     print_line(&format!("log in as    {email} / {password}"));
