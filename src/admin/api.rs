@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Report;
+use crate::session::SessionStatus;
 pub use crate::telemetry::RequestRecord;
 pub use crate::throttle::{LimiterStatus, ThrottleStatus};
 
@@ -49,7 +50,7 @@ pub struct Status {
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// The token.
-    pub session: SessionStatus,
+    pub session: SessionReport,
     /// New tokens since the start of the daemon.
     #[serde(default)]
     pub renewals: u64,
@@ -155,62 +156,19 @@ pub struct HostListener {
     pub tcp: Vec<SocketAddr>,
 }
 
-/// The session with Nexudus. Also the event `session`.
+/// The session with Nexudus, and what the daemon's sources of a login hold. Also the event
+/// `session`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionStatus {
-    /// The state: `starting`, `ready`, `waiting`, `locked`, `not-logged-in`, `refused`,
-    /// `totp-required`, `password-reset`, `expired`, `credentials-unavailable`.
-    pub state: String,
-    /// Whether a renewal or a login is in flight.
-    pub renewing: bool,
-    /// The number of the token: grows by one with each new token pair.
-    pub generation: u64,
-    /// The account, by its e-mail address.
-    pub account: Option<String>,
-    /// The source of the login when it was last read; after a resumed session, its source now.
-    pub source: Option<String>,
+pub struct SessionReport {
+    /// The session itself. After a resumed session, `source` is its source now.
+    #[serde(flatten)]
+    pub status: SessionStatus,
     /// Every source beside the keychain in which this daemon finds a login.
     #[serde(default)]
     pub sources: Vec<String>,
     /// The missing part of each source that holds half a login and is skipped.
     #[serde(default)]
     pub halves: Vec<String>,
-    /// Whether the saved session was resumed, without that login.
-    #[serde(default)]
-    pub resumed: bool,
-    /// Where the token pair is stored: `file` or `memory`.
-    pub store: String,
-    /// Why the token pair is stored there.
-    pub store_reason: String,
-    /// Time since the newest token was received, valid or not.
-    pub age_s: Option<u64>,
-    /// Time until the token expires.
-    pub expires_in_s: Option<u64>,
-    /// Time until the next renewal or attempt.
-    pub renews_in_s: Option<u64>,
-    /// Time until the refresh token expires, by the daemon's own record.
-    pub refresh_token_expires_in_s: Option<u64>,
-    /// The last failure since the last success.
-    pub error: Option<LastError>,
-    /// An error that is handled and limits the daemon.
-    pub degraded: Option<String>,
-    /// `false`: the API refuses even a new token.
-    pub api_access: Option<bool>,
-    /// The next step for a person, if there is one.
-    pub advice: Option<String>,
-}
-
-/// The last failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastError {
-    /// The stable code.
-    pub code: String,
-    /// One sentence.
-    pub sentence: String,
-    /// Why, where more is known.
-    pub cause: Option<String>,
-    /// A way out.
-    pub hint: String,
 }
 
 /// Requests since the start of the daemon.
@@ -301,7 +259,7 @@ pub enum Event {
     /// At the beginning and after each change.
     Ready(Readiness),
     /// At the beginning and after each change.
-    Session(Box<SessionStatus>),
+    Session(Box<SessionReport>),
     /// A request has ended.
     Request(Box<RequestRecord>),
     /// This many requests were lost because the reader was too slow.

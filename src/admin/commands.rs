@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::api::{ReloadResult, SessionStatus, StopResult};
+use super::api::{ReloadResult, SessionReport, StopResult};
 use super::context::{AdminContext, DaemonCommand, Reply};
 use super::problem::AdminError;
 
@@ -48,9 +48,9 @@ async fn dispatch<T>(
 
 pub(super) async fn refresh(
     State(context): State<Arc<AdminContext>>,
-) -> Result<Json<SessionStatus>, Response> {
+) -> Result<Json<SessionReport>, Response> {
     match context.session.refresh().await {
-        Ok(()) => Ok(Json(context.session_status())),
+        Ok(()) => Ok(Json(context.session_report())),
         Err(error) => Err(context.error_response(&error)),
     }
 }
@@ -66,7 +66,7 @@ pub(super) struct LoginParams {
 pub(super) async fn login(
     State(context): State<Arc<AdminContext>>,
     params: Result<Query<LoginParams>, QueryRejection>,
-) -> Result<Json<SessionStatus>, Response> {
+) -> Result<Json<SessionReport>, Response> {
     let own = &context.server.upstream;
     let origin = match params {
         Ok(Query(params)) => params.upstream,
@@ -77,23 +77,23 @@ pub(super) async fn login(
         return Err(context.error_response(&error));
     }
     context.session.credentials_changed().await;
-    Ok(Json(context.session_status()))
+    Ok(Json(context.session_report()))
 }
 
-pub(super) async fn forget(State(context): State<Arc<AdminContext>>) -> Json<SessionStatus> {
+pub(super) async fn forget(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
     context.session.log_out().await;
-    Json(context.session_status_with_sources().await)
+    Json(context.session_report_with_sources().await)
 }
 
-pub(super) async fn lock(State(context): State<Arc<AdminContext>>) -> Json<SessionStatus> {
+pub(super) async fn lock(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
     context.session.lock().await;
-    Json(context.session_status())
+    Json(context.session_report())
 }
 
-pub(super) async fn unlock(State(context): State<Arc<AdminContext>>) -> Json<SessionStatus> {
+pub(super) async fn unlock(State(context): State<Arc<AdminContext>>) -> Json<SessionReport> {
     let mut changes = context.session.subscribe();
     context.session.unlock().await;
     // The effect is a token, or the reason why there is none.
     while context.session.status().renewing && changes.changed().await.is_ok() {}
-    Json(context.session_status())
+    Json(context.session_report())
 }

@@ -11,18 +11,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::AccessControl;
 use super::api::{
-    Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionStatus, StopResult,
+    Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionReport, StopResult,
 };
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
 use super::problem::{render, response_for_profile};
-use super::session_status;
 use crate::clients::Clients;
 use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
-use crate::session::Session;
+use crate::session::{Session, SessionStatus};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 
@@ -137,25 +136,25 @@ impl AdminContext {
     }
 
     /// Returns the status of the session.
-    pub(super) fn session_status(&self) -> SessionStatus {
-        let mut session = session_status::from_session(&self.session.status());
-        let hints = session.error.iter_mut().map(|error| &mut error.hint);
-        hints.chain(&mut session.advice).for_each(|hint| *hint = self.in_profile(hint));
-        session
+    pub(super) fn session_report(&self) -> SessionReport {
+        let mut status = SessionStatus::clone(&self.session.status());
+        let hints = status.error.iter_mut().map(|error| &mut error.hint);
+        hints.chain(&mut status.advice).for_each(|hint| *hint = self.in_profile(hint));
+        SessionReport { status, sources: vec![], halves: vec![] }
     }
 
     /// Returns the same with what the sources of the login hold now: only this process sees its
     /// environment.
-    pub(super) async fn session_status_with_sources(&self) -> SessionStatus {
-        let mut session = self.session_status();
+    pub(super) async fn session_report_with_sources(&self) -> SessionReport {
+        let mut session = self.session_report();
         session.sources =
             self.credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
         session.halves =
             self.credentials.incomplete_sources().iter().map(ToString::to_string).collect();
-        if session.resumed {
+        if session.status.resumed {
             let source = self.credentials.active_source();
             let source = tokio::time::timeout(CREDENTIALS_TIMEOUT, source).await;
-            session.source = source.ok().flatten().map(|origin| origin.to_string());
+            session.status.source = source.ok().flatten().map(|origin| origin.to_string());
         }
         session
     }

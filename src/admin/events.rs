@@ -17,11 +17,12 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::api::{Readiness, SessionStatus};
+use super::api::{Readiness, SessionReport};
 use super::connection_slots::EndlessBody;
 use super::context::{AdminContext, RuntimeState};
 use super::problem::AdminError;
 use crate::peer::Peer;
+use crate::session::SessionStatus;
 use crate::telemetry::{BroadcastItem, RequestReceiver};
 
 /// The query of `GET /v1/events`.
@@ -87,7 +88,7 @@ struct EventSource {
     /// The last readiness that was sent, to see changes.
     readiness: Option<Readiness>,
     /// The last status that was sent, without its times.
-    session: Option<SessionStatus>,
+    session: Option<SessionReport>,
     pending: VecDeque<Event>,
     _permit: OwnedSemaphorePermit,
 }
@@ -143,12 +144,17 @@ impl EventSource {
             }
         }
         if self.kinds.session {
-            let session = self.context.session_status();
-            let without_times = SessionStatus {
-                age_s: None,
-                expires_in_s: None,
-                renews_in_s: None,
-                refresh_token_expires_in_s: None,
+            let session = self.context.session_report();
+            let without_times = SessionReport {
+                status: SessionStatus {
+                    saved: false,
+                    renewals: 0,
+                    age: None,
+                    expires_in: None,
+                    renews_in: None,
+                    refresh_token_expires_in: None,
+                    ..session.status.clone()
+                },
                 ..session.clone()
             };
             if self.session.as_ref() != Some(&without_times) {

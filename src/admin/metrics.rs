@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::context::AdminContext;
 use super::health::readiness;
-use super::session_status::{SESSION_STATES, state_name};
+use crate::session::SessionState;
 use crate::telemetry::{self, BUCKET_BOUNDS, Histogram};
 use crate::throttle::{LimiterStatus, ThrottleStatus};
 
@@ -62,9 +62,9 @@ fn requests(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
 fn session(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     let status = context.session.status();
     to.family("session_state", "gauge", "1 for the state that the session is in.")?;
-    for state in SESSION_STATES {
+    for state in SessionState::ALL {
         let is_current = u8::from(status.state == state);
-        to.labelled("session_state", &[("state", state_name(state))], is_current)?;
+        to.labelled("session_state", &[("state", state.as_str())], is_current)?;
     }
     let renewals = context.telemetry.metrics.renewals();
     to.single("token_renewals_total", "counter", "New tokens.", renewals)?;

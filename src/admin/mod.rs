@@ -17,7 +17,6 @@ mod health;
 mod metrics;
 mod problem;
 mod queries;
-mod session_status;
 mod status;
 
 use std::convert::Infallible;

@@ -40,7 +40,7 @@ pub(super) async fn metrics(State(context): State<Arc<AdminContext>>) -> impl In
 
 /// Answers `GET /v1/status`.
 pub(super) async fn status(State(context): State<Arc<AdminContext>>) -> Json<Status> {
-    let session = context.session_status_with_sources().await;
+    let session = context.session_report_with_sources().await;
     Json(Status { session, ..daemon_status::status(&context) })
 }
 

@@ -23,7 +23,7 @@ pub(super) fn status(context: &AdminContext) -> Status {
         upstream: server.upstream.clone(),
         proxy: Some(server.proxy.clone()),
         ca_file: server.ca_file.clone(),
-        session: context.session_status(),
+        session: context.session_report(),
         renewals: context.telemetry.metrics.renewals(),
         requests: requests(context),
         clients: context.clients.statuses().map(|clients| clients.iter().map(client).collect()),

@@ -5,13 +5,14 @@ use serde_json::json;
 use super::daemon_client::{DaemonReply, admin_sockets, post_or_lock, with_daemon};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve, status};
-use crate::admin::api::{ReloadResult, SessionStatus, StopResult};
+use crate::admin::api::{ReloadResult, StopResult};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::clock::Clock;
 use crate::config::{LoadedConfig, Paths};
 use crate::credentials::Keychain;
 use crate::problem::{ExitCode, ProblemKind};
+use crate::session::SessionStatus;
 use crate::{daemon, session};
 
 /// Stops the daemon: returns when it has ended.

@@ -24,10 +24,11 @@ pub(super) use self::effective::{
 };
 use super::globals::GlobalArgs;
 use super::{CliError, serve};
-use crate::admin::api::{self, SessionStatus, Status, UPSTREAM_PARAM};
+use crate::admin::api::{self, Status, UPSTREAM_PARAM};
 use crate::admin::client::{self as admin, AdminClient};
 use crate::config::{Config, Origin, Paths, UnixSocket};
 use crate::daemon;
+use crate::session::SessionStatus;
 
 /// The sockets of the daemon of one profile.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use super::daemon_client::{DaemonReply, post_or_lock};
 use super::flags::ConfigOverrides;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve};
-use crate::admin::api::SessionStatus;
+use crate::admin::api::SessionReport;
 use crate::admin::client as admin;
 use crate::clock::Clock;
 use crate::config::{LoadedConfig, Origin, Override, Paths};
@@ -90,8 +90,8 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
 /// Has a running daemon forget its session; returns its status then, and the lock where none runs.
 async fn forget(
     paths: &Paths,
-) -> (Result<Option<SessionStatus>, admin::Error>, Option<daemon::ProfileLock>) {
-    match post_or_lock::<SessionStatus>(&[paths.admin_socket()], paths, "/v1/forget").await {
+) -> (Result<Option<SessionReport>, admin::Error>, Option<daemon::ProfileLock>) {
+    match post_or_lock::<SessionReport>(&[paths.admin_socket()], paths, "/v1/forget").await {
         Ok(DaemonReply::Daemon(session)) => (Ok(Some(session)), None),
         Ok(DaemonReply::NotRunning(lock)) => (Ok(None), lock),
         Ok(DaemonReply::NoProfile) => (Ok(None), None),
@@ -100,7 +100,7 @@ async fn forget(
 }
 
 /// Returns the sources that a restart would read a login from: this process's and the daemon's.
-fn remaining_sources(credentials: &Credentials, daemon: Option<&SessionStatus>) -> Vec<String> {
+fn remaining_sources(credentials: &Credentials, daemon: Option<&SessionReport>) -> Vec<String> {
     let mut still: Vec<_> =
         credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
     if let Some(daemon) = daemon {

@@ -5,10 +5,9 @@ use serde_json::Value as Json;
 use super::daemon_client::with_daemon;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
-use crate::admin::api::{
-    ClientStatus, LastError, LimiterStatus, RequestCounts, SessionStatus, Status, ThrottleStatus,
-};
+use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
+use crate::session::{LastError, SessionStatus};
 
 /// Prints it.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
@@ -50,18 +49,18 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     let mut rows = vec![("state", state(status, print))];
     let hints = status.readiness.reasons.iter().map(|reason| &reason.hint);
     rows.extend(hints.map(|hint| ("", print.style("2", hint))));
-    rows.push(("account", account(session)));
+    rows.push(("account", account(&session.status)));
     rows.extend(session.halves.iter().map(|half| ("passed by", print.style("33", half))));
-    rows.push(("token", format_token(session)));
-    rows.push(("kept", format!("{}: {}", session.store, session.store_reason)));
-    if let Some(degraded) = &session.degraded {
+    rows.push(("token", format_token(&session.status)));
+    rows.push(("kept", format!("{}: {}", session.status.store.kind, session.status.store.reason)));
+    if let Some(degraded) = &session.status.degraded {
         rows.push(("degraded", print.style("33", degraded)));
     }
-    let is_told = |trouble: &&LastError| {
-        let told = status.readiness.reasons.iter().any(|reason| reason.code == trouble.code);
-        !told || trouble.cause.is_some()
+    let is_listed = |error: &&LastError| {
+        let listed = status.readiness.reasons.iter().any(|reason| reason.code == error.code);
+        !listed || error.cause.is_some()
     };
-    if let Some(error) = session.error.as_ref().filter(is_told) {
+    if let Some(error) = session.status.error.as_ref().filter(is_listed) {
         let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
         rows.push(("trouble", print.style("33", &format!("{}{cause}", error.sentence))));
     }
@@ -150,20 +149,23 @@ fn account(session: &SessionStatus) -> String {
 
 /// Returns what there is of a token, in a line.
 pub(super) fn format_token(session: &SessionStatus) -> String {
-    let left = session.expires_in_s;
+    let left = session.expires_in.map(|left| left.as_secs());
     let mut text =
         left.map_or_else(|| "none".to_owned(), |left| format!("valid {}", format_duration(left)));
-    if let Some(age) = session.age_s {
-        text.push_str(&format!(", last refresh {} ago", format_duration(age)));
+    if let Some(age) = session.age {
+        text.push_str(&format!(", last refresh {} ago", format_duration(age.as_secs())));
     }
     if left.is_none() {
-        let next =
-            session.renews_in_s.map(|next| format!(", next attempt in {}", format_duration(next)));
+        let next = session
+            .renews_in
+            .map(|next| format!(", next attempt in {}", format_duration(next.as_secs())));
         return text + &next.unwrap_or_default();
     }
-    match (session.renewing, session.renews_in_s) {
+    match (session.renewing, session.renews_in) {
         (true, _) => text.push_str(", the next is on its way"),
-        (false, Some(next)) => text.push_str(&format!(", next in {}", format_duration(next))),
+        (false, Some(next)) => {
+            text.push_str(&format!(", next in {}", format_duration(next.as_secs())))
+        }
         (false, None) => {}
     }
     text

@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nexudus_proxy::admin::api::{Event, Problem, Readiness, RequestRecord, SessionStatus, Status};
+use nexudus_proxy::admin::api::{Event, Problem, Readiness, RequestRecord, Status};
 use nexudus_proxy::admin::client::{AdminClient, Error, EventStream};
 use nexudus_proxy::config::Paths;
+use nexudus_proxy::session::{SessionState, SessionStatus};
 use nexudus_simulator::{Account, Fault, FaultAction, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -58,8 +59,8 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
     held.release();
     let after = status_until(&daemon, |status| status.readiness.ready).await;
 
-    let SessionStatus { state, renewing, expires_in_s, error, .. } = status.session;
-    assert_eq!((state.as_str(), renewing, expires_in_s), ("starting", true, None));
+    let SessionStatus { state, renewing, expires_in, error, .. } = status.session.status;
+    assert_eq!((state, renewing, expires_in), (SessionState::Starting, true, None));
     assert!(error.is_none(), "nothing has gone wrong: {error:?}");
     let reason = &status.readiness.reasons[0];
     assert_eq!(
@@ -72,7 +73,7 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
     );
     assert!(readyz.starts_with("HTTP/1.1 503") && readyz.contains(&reason.sentence), "{readyz}");
     assert!(metrics.contains("nexudus_proxy_session_state{state=\"starting\"} 1\n"), "{metrics}");
-    assert_eq!(after.session.state, "ready");
+    assert_eq!(after.session.status.state, SessionState::Ready);
 }
 
 #[tokio::test]
@@ -90,7 +91,7 @@ async fn readiness_names_the_reason_in_each_state() {
     assert!(get(&daemon, "/readyz").await.starts_with("HTTP/1.1 200"));
     let admin = daemon.admin().await;
     let locked: SessionStatus = admin.post("/v1/lock").await.unwrap();
-    assert_eq!(locked.state, "locked");
+    assert_eq!(locked.state, SessionState::Locked);
     assert_eq!(reason(&daemon).await, "session.locked");
     let _: SessionStatus = admin.post("/v1/unlock").await.unwrap();
     daemon.session_until(|view| view.expires_in.is_some()).await;
@@ -163,7 +164,7 @@ async fn the_status_counts_what_was_asked() {
     assert_eq!(status.requests.by_status, counts([("2xx", 1), ("4xx", 2)]));
     assert_eq!(status.requests.by_code, counts([("guard.host", 1)]));
     assert_eq!(status.requests.in_flight, 0);
-    assert!(status.readiness.ready && status.session.expires_in_s.is_some());
+    assert!(status.readiness.ready && status.session.status.expires_in.is_some());
 }
 
 #[tokio::test]

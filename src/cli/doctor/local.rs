@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
-use crate::admin::api::SessionStatus;
 use crate::cli::daemon_client::{OtherOrigin, RESTART_HINT};
 use crate::clock::Clock;
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{self, CredentialSource, Credentials, Error, Keychain};
+use crate::session::SessionStatus;
 use crate::{daemon, listen, peer, session};
 
 pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {

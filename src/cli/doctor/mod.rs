@@ -20,11 +20,10 @@ use super::globals::GlobalArgs;
 use super::status::format_token as token_of;
 use super::whoami::{self, WhoamiError};
 use super::{CliError, Printer, serve};
-use crate::admin::api::SessionStatus;
 use crate::config::{Config, LoadedConfig, Origin, Paths, with_profile_flag};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
-use crate::session;
+use crate::session::{self, SessionStatus};
 
 /// Runs every check.
 pub(super) fn run(
@@ -92,7 +91,7 @@ async fn run_checks(loaded: &LoadedConfig, print: Printer) -> Vec<CheckResult> {
     let running = DaemonClient::new(config, paths);
     let mut lines = vec![CheckResult::new("config", local::config(loaded), Duration::ZERO)];
     let stored = async {
-        let daemon = serving.as_ref().map(|status| &status.session);
+        let daemon = serving.as_ref().map(|status| &status.session.status);
         let store = timed("store", local::store(config, paths, &credentials, daemon)).await;
         [store, timed("login", local::login(&credentials, own, other, paths, daemon)).await]
     };
@@ -116,7 +115,7 @@ async fn run_checks(loaded: &LoadedConfig, print: Printer) -> Vec<CheckResult> {
             .into_iter()
             .for_each(|line| line.update(network::throttle_from_daemon(&status.throttle)));
     }
-    let daemon = serving.as_ref().map(|status| &status.session);
+    let daemon = serving.as_ref().map(|status| &status.session.status);
     lines.extend(token(config, (own, other), paths, daemon, print).await);
     lines
 }
@@ -162,7 +161,7 @@ async fn token(
 
 /// Returns what the status of a daemon says of the token, where the daemon answers nothing more.
 fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) {
-    match (&daemon.error, daemon.expires_in_s) {
+    match (&daemon.error, daemon.expires_in) {
         (None, Some(_)) => (
             ok(format!("{}, says the daemon", token_of(daemon))),
             match daemon.api_access {

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use crate::admin::api::SessionStatus;
 use crate::admin::client as admin;
 use crate::cli::user::CurrentUser;
 use crate::cli::{CliError, Printer};
 use crate::config::with_profile_flag;
 use crate::credentials::{Credentials, Login, SecondFactor, verb};
+use crate::session::SessionStatus;
 
 /// Warns of sources that are read before the keychain, and of a 2FA code that a daemon will miss.
 pub(super) fn warn_of_sources(
