@@ -308,7 +308,7 @@ fn a_missing_home_directory_is_an_error_and_is_not_created() {
         home.transcript(&mut run),
         "! error: could not write the clients to ~/missing/.local/state/nexudus-proxy/clients.json\n\
          !   caused by: the home directory ~/missing does not exist: create it, or set HOME\n\
-         ! hint: Make it readable and writable for this user, and for nobody else.\n\
+         ! hint: Make it readable and writable for this user, and for no other.\n\
          => 125\n"
     );
     assert!(!missing.exists());

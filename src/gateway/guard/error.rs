@@ -49,41 +49,59 @@ pub enum Error {
 }
 
 impl Problem for Error {
+    /// Returns the kind without its hint, which takes memory: every rejection is counted by its code.
+    fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Framing(_) => ProblemKind::MalformedRequest,
+            Self::Target(_) => ProblemKind::MalformedTarget,
+            Self::Host => ProblemKind::MalformedHost,
+            // RFC 6585 §5: the status is also right where a single header is at fault.
+            Self::TooManyOptions => ProblemKind::HeadTooLarge,
+            Self::TargetTooLong(_) => ProblemKind::TargetTooLong,
+            Self::ForeignHost => ProblemKind::ForeignHost,
+            Self::Browser { .. } => ProblemKind::Browser,
+            Self::User => ProblemKind::ForeignUser,
+            Self::Method => ProblemKind::MethodNotForwarded,
+            Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded,
+            Self::Client(error) => error.kind(),
+        }
+    }
+
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::Framing(_) => ProblemKind::MalformedRequest.into(),
-            Self::Target(why) if *why == NON_ASCII_TARGET => ProblemKind::MalformedTarget
-                .with_hint(
-                    "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
-                     --data-urlencode 'Name=José'.",
-                ),
-            Self::Target(_) => ProblemKind::MalformedTarget.into(),
-            Self::Host => ProblemKind::MalformedHost.into(),
-            // RFC 6585 §5: the status is also right where a single field is at fault.
-            Self::TooManyOptions => ProblemKind::HeadTooLarge
-                .with_hint("Name in Connection only the header fields that are hop-by-hop."),
-            Self::TargetTooLong(_) => ProblemKind::TargetTooLong.into(),
-            Self::ForeignHost => ProblemKind::ForeignHost.into(),
-            Self::Browser { headers, .. } => ProblemKind::Browser.with_hint(format!(
+            Self::Target(why) if *why == NON_ASCII_TARGET => self.kind().with_hint(
+                "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
+                 --data-urlencode 'Name=José'.",
+            ),
+            Self::TooManyOptions => {
+                self.kind().with_hint("Name in Connection only the headers that are hop-by-hop.")
+            }
+            Self::Browser { headers, .. } => self.kind().with_hint(format!(
                 "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
-                 passes a page's requests on must drop them (README)."
+                 passes a page's requests on must drop them (docs/tools.md)."
             )),
-            Self::User => ProblemKind::ForeignUser.into(),
-            Self::Method => ProblemKind::MethodNotForwarded.into(),
-            Self::Upgrade(why) if *why == UPGRADE_DISABLED => ProblemKind::UpgradeNotForwarded
-                .with_hint("Ask without Upgrade, or set upstream.upgrade."),
-            Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded.into(),
+            Self::Upgrade(why) if *why == UPGRADE_DISABLED => {
+                self.kind().with_hint("Send it without Upgrade, or set upstream.upgrade.")
+            }
             Self::Client(error) => error.details(),
+            Self::Framing(_)
+            | Self::Target(_)
+            | Self::Host
+            | Self::TargetTooLong(_)
+            | Self::ForeignHost
+            | Self::User
+            | Self::Method
+            | Self::Upgrade(_) => self.kind().into(),
         }
     }
 }
 
-/// Why most malformed targets are.
+/// The reason why most malformed targets are refused.
 pub(in crate::gateway) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
 
-/// Why no WebSocket is let through at all.
+/// The reason where no WebSocket is forwarded at all.
 pub(in crate::gateway) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
 
-/// Why one of another version is not.
+/// The reason where the WebSocket has another version.
 pub(in crate::gateway) const UNSUPPORTED_WEBSOCKET_VERSION: &str =
     "Sec-WebSocket-Version is not 13";
