@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs site supply-chain tests check-platforms
+.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,3 +36,6 @@ supply-chain:  ## Licences, bans and sources of every dependency
 
 check-platforms:  ## What this machine does not run: macOS and Windows types, Wine, musl (minutes)
 	@scripts/check-platforms.sh
+
+check-mutants:  ## Mutation test of the session's state machine: no mutant survives (minutes)
+	@scripts/check-mutants.sh

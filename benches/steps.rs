@@ -1,4 +1,4 @@
-//! What a small request pays for each step of its way: `cargo bench --bench steps`.
+//! The cost of each step of a small request: `cargo bench --bench steps`.
 //!
 //! Prints the time and the allocations of one call. Sockets, TLS and hyper are not in it; the whole
 //! way is counted by `tests/allocations.rs` and measured by `compare.py`. The promise is less than a
@@ -9,6 +9,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, response};
@@ -16,12 +17,17 @@ use nexudus_proxy::clients::{self, Clients};
 use nexudus_proxy::clock::Clock;
 use nexudus_proxy::config::{self, AnonymousAccess, Limits, Origin, Rule, SessionStore};
 use nexudus_proxy::credentials::{Credentials, Login};
-use nexudus_proxy::gateway::{ClientAuthenticator, Guard, Policy, Steps};
-use nexudus_proxy::listen::{Peer, User, UserAcl};
+use nexudus_proxy::gateway::{
+    self, Admitted, Allowed, ClientAuthenticator, ConnectionPeer, Decision, Destination, Guard,
+    HeaderPolicy, Policy,
+};
+use nexudus_proxy::peer::{Peer, PeerAccess, User, UserAcl};
 use nexudus_proxy::secret::Secret;
 use nexudus_proxy::session::endpoint::{Grant, Issuer, Probe, TokenError, TokenGrant};
 use nexudus_proxy::session::{Bearer, BodyKind, Session};
-use nexudus_proxy::upstream::{self, Resolver, Upstream, UpstreamOptions};
+use nexudus_proxy::upstream::{
+    self, ReplayBody, Resolver, Upstream, UpstreamOptions, UpstreamRequest as _,
+};
 use tokio::runtime::Builder;
 
 fn main() {
@@ -33,22 +39,57 @@ fn main() {
     let keyed = || request(&[("nexudus-proxy-key", key.expose())]);
     let page = || request(&[("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")]);
     let admitted = || steps.admit(plain()).unwrap();
-    let on = steps.allow(admitted()).unwrap();
+    let allowed = steps.decide(admitted());
 
     show("admit", plain, |request| steps.admit(request).unwrap());
     show("admit, with a key", keyed, |request| steps.admit(request).unwrap());
     show("refuse a web page", page, |request| assert!(steps.admit(request).is_none()));
-    show("allow, two rules", admitted, |admitted| steps.allow(admitted).unwrap());
+    show("allow, two rules", admitted, |admitted| steps.decide(admitted));
     // Into the buffer of its connection, which is large enough after the first request.
     let buffer = || Vec::with_capacity(1 << 10);
     show("compose", buffer, |mut head| {
-        steps.compose(&on, &mut head);
+        steps.build(&allowed, &mut head);
         head
     });
     show("clean", answer, |mut head| {
-        steps.clean(&on, &mut head);
+        gateway::sanitize_response(&mut head, &allowed, &steps.upstream, &steps.bearer);
         head
     });
+}
+
+/// What the steps need.
+struct Steps {
+    guard: Guard,
+    sender: ConnectionPeer,
+    policy: Policy,
+    upstream: Upstream,
+    bearer: Bearer,
+}
+
+impl Steps {
+    fn admit(&self, request: Request<()>) -> Option<Admitted<()>> {
+        gateway::admit(request, &self.sender, &self.guard).ok()
+    }
+
+    fn decide(&self, admitted: Admitted<()>) -> Allowed {
+        match gateway::decide(admitted, &self.policy) {
+            Ok(Decision::Forward(allowed, ())) => allowed,
+            Ok(Decision::Options | Decision::TokenEndpoint(..)) | Err(_) => panic!("not allowed"),
+        }
+    }
+
+    /// Writes the headers of the upstream request.
+    fn build(&self, allowed: &Allowed, head: &mut Vec<u8>) {
+        let header_policy = &HeaderPolicy::default();
+        let destination = Destination { upstream: &self.upstream, header_policy };
+        let mut body = ReplayBody::Empty;
+        let request = gateway::build_request(allowed, &mut body, &self.bearer, destination);
+        request.for_each_header(|name, value| {
+            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(piece);
+            }
+        });
+    }
 }
 
 async fn steps(home: &std::path::Path) -> Steps {
@@ -66,12 +107,13 @@ async fn steps(home: &std::path::Path) -> Steps {
     let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
     let address: SocketAddr = "127.0.0.1:6398".parse().unwrap();
     let keys = ClientAuthenticator::new(Clients::new(home, clock), false);
-    let users = UserAcl::new(&[], &[], true).unwrap();
+    let users = UserAcl::new(vec![], vec![], true);
     let guard = Guard::new(&[address], &[], Limits::default().target_bytes, users, keys);
     let peer = Peer::Tcp { remote: address, user: User::Remote };
     let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::parse(rule).unwrap());
     let policy = Policy::new(deny.to_vec(), AnonymousAccess::ReadOnly);
-    Steps::new(guard, policy, upstream, bearer().await, peer)
+    let sender = ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default());
+    Steps { guard, sender, policy, upstream, bearer: bearer().await }
 }
 
 async fn bearer() -> Bearer {

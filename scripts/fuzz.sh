@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Lets libFuzzer look for bytes that break what fuzz/stage/mod.rs and fuzz/policy/mod.rs assert. Needs
-# a C++ compiler.
+# Lets libFuzzer look for bytes that break what fuzz/stage/mod.rs, fuzz/policy/mod.rs and
+# h1/tests/fuzzed/mod.rs assert. Needs a C++ compiler.
 #
-# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer, policy)
+# usage: scripts/fuzz.sh TARGET [SECONDS [libFuzzer's own options]]     (targets: request, answer, h1, policy)
 #
 # On the stable toolchain: what cargo-fuzz asks a nightly one for is an address sanitizer, and there
 # is no unsafe code here for it to watch. `cargo +nightly fuzz run TARGET` works as well.
 set -euo pipefail
-target=${1:?which target: request, answer or policy?}
+target=${1:?which target: request, answer, h1 or policy?}
 seconds=${2:-600}
 shift $(($# > 2 ? 2 : $#))
 cd "$(dirname "$0")/../fuzz"
+
+# Both read a response, so that they share their seeds.
+seeds=$target
+if [ "$target" = h1 ]; then seeds=answer; fi
 
 triple=$(rustc -vV | sed -n 's/^host: //p')
 flags=(
@@ -25,6 +29,6 @@ flags=(
 RUSTFLAGS="${flags[*]}" cargo build --release --locked --target "$triple" --bin "$target"
 
 mkdir -p "corpus/$target" "artifacts/$target"
-exec "target/$triple/release/$target" "corpus/$target" "seeds/$target" \
+exec "target/$triple/release/$target" "corpus/$target" "seeds/$seeds" \
   -dict=http.dict -max_len=4096 -timeout=60 -max_total_time="$seconds" \
   -artifact_prefix="artifacts/$target/" "$@"

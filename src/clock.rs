@@ -1,4 +1,4 @@
-//! What time it is, on two clocks at once, and waiting for a time to come.
+//! The time on two clocks at once, and waiting for a time to come.
 //!
 //! The boot clock runs on while a laptop sleeps and never jumps: ages are measured on it. The wall
 //! clock survives a reboot but may be set back or forth: stored times are written with it. tokio's
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-/// One instant, on both clocks.
+/// One instant on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     /// Time since boot, suspend included.
@@ -25,7 +25,7 @@ impl Timestamp {
         self.boot.saturating_sub(earlier.boot)
     }
 
-    /// Returns this moment moved `by` into the future on both clocks.
+    /// Returns the time `by` later, on both clocks.
     pub fn after(self, by: Duration) -> Self {
         Self { boot: self.boot.saturating_add(by), wall: self.wall + by }
     }
@@ -47,16 +47,17 @@ impl Clock {
         Self(ClockSource::System)
     }
 
-    /// Returns a clock that stands still, and the hand that moves it.
+    /// Returns a clock that stands still, and what moves it.
     pub fn manual() -> (Self, ManualClock) {
         let start = Timestamp { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
         let (sender, receiver) = watch::channel(start);
-        let asleep = Arc::new(Mutex::new(Duration::ZERO));
-        let hand = ManualClock { moment: Arc::new(Mutex::new(sender)), asleep: asleep.clone() };
-        (Self(ClockSource::Manual(receiver, asleep)), hand)
+        let suspended = Arc::new(Mutex::new(Duration::ZERO));
+        let manual =
+            ManualClock { moment: Arc::new(Mutex::new(sender)), suspended: suspended.clone() };
+        (Self(ClockSource::Manual(receiver, suspended)), manual)
     }
 
-    /// Returns the present moment.
+    /// Returns the present time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             ClockSource::System => Timestamp { boot: since_boot(), wall: SystemTime::now() },
@@ -77,13 +78,13 @@ impl Clock {
     pub fn suspended(&self) -> Duration {
         match &self.0 {
             ClockSource::System => suspended(),
-            ClockSource::Manual(_, asleep) => {
-                *asleep.lock().unwrap_or_else(PoisonError::into_inner)
+            ClockSource::Manual(_, suspended) => {
+                *suspended.lock().unwrap_or_else(PoisonError::into_inner)
             }
         }
     }
 
-    /// Waits until the boot clock shows `boot`. Returns at once when it already does.
+    /// Waits until the boot clock shows `boot`. Returns at once if that time has passed.
     pub async fn wait_until(&self, boot: Duration) {
         match &self.0 {
             ClockSource::System => {
@@ -95,7 +96,7 @@ impl Clock {
             ClockSource::Manual(moment, _) => {
                 let mut moment = moment.clone();
                 if moment.wait_for(|now| now.boot >= boot).await.is_err() {
-                    // The hand is gone: this clock will never move again.
+                    // Nothing moves this clock any more.
                     std::future::pending::<()>().await;
                 }
             }
@@ -107,7 +108,7 @@ impl Clock {
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     moment: Arc<Mutex<watch::Sender<Timestamp>>>,
-    asleep: Arc<Mutex<Duration>>,
+    suspended: Arc<Mutex<Duration>>,
 }
 
 impl ManualClock {
@@ -118,7 +119,7 @@ impl ManualClock {
 
     /// Lets `by` pass on both clocks while the machine is suspended.
     pub fn suspend(&self, by: Duration) {
-        *self.asleep.lock().unwrap_or_else(PoisonError::into_inner) += by;
+        *self.suspended.lock().unwrap_or_else(PoisonError::into_inner) += by;
         self.advance(by);
     }
 
@@ -138,7 +139,7 @@ fn since_boot() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
-    // macOS: CLOCK_MONOTONIC counts the time asleep.
+    // macOS: CLOCK_MONOTONIC counts suspended time.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
     clock_gettime(BOOT).map(Duration::from).unwrap_or_default()
@@ -174,39 +175,39 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_wait_ends_when_the_hand_has_moved_far_enough() {
-        let (clock, hand) = Clock::manual();
+    async fn a_wait_ends_when_the_manual_clock_reaches_its_time() {
+        let (clock, manual) = Clock::manual();
         let target = clock.now().boot + Duration::from_secs(60);
         let waiting = tokio::spawn({
             let clock = clock.clone();
             async move { clock.wait_until(target).await }
         });
 
-        hand.advance(Duration::from_secs(59));
+        manual.advance(Duration::from_secs(59));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        hand.advance(Duration::from_secs(1));
+        manual.advance(Duration::from_secs(1));
 
         waiting.await.unwrap();
     }
 
     #[test]
-    fn a_set_wall_clock_does_not_age_anything() {
-        let (clock, hand) = Clock::manual();
+    fn setting_the_wall_clock_ages_nothing() {
+        let (clock, manual) = Clock::manual();
         let before = clock.now();
 
-        hand.set_wall(SystemTime::UNIX_EPOCH);
+        manual.set_wall(SystemTime::UNIX_EPOCH);
 
         assert_eq!(clock.now().since(before), Duration::ZERO);
     }
 
     #[test]
-    fn suspended_time_passes_and_is_counted_apart() {
-        let (clock, hand) = Clock::manual();
+    fn suspended_time_passes_and_is_counted_separately() {
+        let (clock, manual) = Clock::manual();
         let before = clock.now();
 
-        hand.advance(Duration::from_secs(1));
-        hand.suspend(Duration::from_secs(2));
+        manual.advance(Duration::from_secs(1));
+        manual.suspend(Duration::from_secs(2));
 
         assert_eq!(clock.now().since(before), Duration::from_secs(3));
         assert_eq!(clock.suspended(), Duration::from_secs(2));

@@ -1,11 +1,15 @@
 //! A local authenticating reverse proxy for Nexudus.
 
+pub mod problem;
+
 pub mod clock;
 pub mod config;
 pub mod path_template;
 pub mod secret;
 pub mod secure_fs;
 pub mod telemetry;
+
+pub mod peer;
 
 pub mod credentials;
 pub mod listen;
@@ -21,5 +25,8 @@ pub mod admin;
 pub mod gateway;
 
 pub mod daemon;
+
+#[cfg(unix)]
+pub mod run;
 
 pub mod cli;

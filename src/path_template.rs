@@ -1,7 +1,7 @@
-//! The shape of a path: what is left of it once the objects it names are taken out.
+//! The template of a path: the path without the identifiers in it.
 
-/// Reduces a path: the query goes, letters become lower case, and segments that look like
-/// identifiers (digits, GUIDs, long hexadecimal) become `*`.
+/// Returns the path without its query, in lower case, and with `*` for every segment that looks like
+/// an identifier (digits, GUIDs, long hexadecimal).
 pub fn from_path(path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     path.split('/')
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_of_one_kind_have_one_shape() {
+    fn paths_of_one_kind_of_object_have_one_template() {
         assert_eq!(from_path("/api/spaces/Coworkers/1400000001?size=1"), "/api/spaces/coworkers/*");
         assert_eq!(from_path("/a/00000000-0000-4000-8000-000000000001/b"), "/a/*/b");
         assert_eq!(from_path("/a/0123456789abcdef"), "/a/*");

@@ -14,12 +14,12 @@ impl Secret {
         Self(Zeroizing::new(value.into()))
     }
 
-    /// Returns the text. Call it only where the value leaves the process or is sealed.
+    /// Returns the text. Only for places where the value leaves the process or is sealed.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Says whether there is nothing in it.
+    /// Says whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,20 +1,32 @@
-//! Files that only their owner may read: made so from their first instant, and replaced whole.
+//! Files that only their owner may read, from their first instant on, and that are replaced whole.
 //!
 //! A crash at any point of a replacement leaves either the old file or the new one: the temporary
-//! file is complete, and on disk where that is asked for, before it takes the name. One that was
-//! left over is overwritten by the next write.
+//! file is complete (and on disk, if the caller wants durability) before it takes the name. The next
+//! write overwrites a temporary file that was left over.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Makes a directory, and those above it, that only its owner can enter. One that is there stays
-/// as it is.
+/// Creates a directory, and its missing parents, that only the owner can enter. An existing directory
+/// stays as it is. The user's home directory (`$HOME`) is never created.
 ///
 /// # Errors
 ///
-/// When it cannot be made.
+/// When a directory cannot be created, or the home directory above it does not exist.
 pub fn create_dir(path: &Path) -> io::Result<()> {
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
+    create_dir_below(home.as_deref().map(Path::new), path)
+}
+
+/// A user without a home directory, such as a system user, must not get one at `/nonexistent`.
+fn create_dir_below(home: Option<&Path>, path: &Path) -> io::Result<()> {
+    let home = home.filter(|home| home.is_absolute() && path.starts_with(home));
+    if let Some(home) = home.filter(|home| !home.is_dir()) {
+        let error =
+            format!("the home directory {} does not exist: create it, or set HOME", home.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, error));
+    }
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -22,34 +34,35 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Opens a file to lock it, made if it is not there.
+/// Opens a file to lock it. Creates the file if necessary, and keeps its content.
 ///
 /// # Errors
 ///
-/// When it can be neither made nor opened.
+/// When the file can be neither created nor opened.
 pub fn open_lock_file(path: &Path) -> io::Result<File> {
     options().create(true).truncate(false).open(path)
 }
 
-/// Makes a file that is not there yet.
+/// Creates a file.
 ///
 /// # Errors
 ///
-/// When there is one, or it cannot be written; nothing is left of it then.
+/// When the file exists, or cannot be written; no partial file is left.
 pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_new(path, bytes, false)
 }
 
-/// Replaces a file, and returns once it is on disk.
+/// Replaces a file, and returns once the new content is on disk.
 ///
 /// # Errors
 ///
-/// When it cannot be written; what was there before is still there.
+/// When the new content cannot be written; the old file is still there.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_and_rename(path, bytes, true)
 }
 
-/// Replaces a file without waiting for the disk: what is lost with the power is made again.
+/// Replaces a file without waiting for the disk, for content that can be made again after a power
+/// cut.
 ///
 /// # Errors
 ///
@@ -58,11 +71,11 @@ pub fn atomic_write_nosync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_and_rename(path, bytes, false)
 }
 
-/// Waits until the names in a directory are on disk.
+/// Waits until the entries of a directory are on disk.
 ///
 /// # Errors
 ///
-/// When the system cannot tell.
+/// When the system reports a failure.
 pub fn fsync_dir(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(directory)?.sync_all()?;
@@ -75,7 +88,7 @@ fn write_and_rename(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
-    // A left-over of a crash may have other permissions than a file made now.
+    // A file left over from a crash may have other permissions than a new one.
     match std::fs::remove_file(beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -88,15 +101,13 @@ fn write_and_rename(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> 
     }
 }
 
-/// Makes a file with these bytes, or none.
+/// Creates a file with these bytes, or leaves none.
 fn write_new(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let mut file = options().create_new(true).open(path)?;
-    let filled = file.write_all(bytes).and_then(|()| match durable {
-        true => file.sync_all(),
-        false => Ok(()),
-    });
+    let written = file.write_all(bytes);
+    let filled = if durable { written.and_then(|()| file.sync_all()) } else { written };
     filled.inspect_err(|_| {
-        // The first failure is the one to tell; what is half written would only fill the disk.
+        // The first failure is the one to report; a partial file would only fill the disk.
         let _ = std::fs::remove_file(path);
     })
 }
@@ -117,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_directories_are_their_owners_alone() {
+    fn files_and_directories_belong_to_their_owner_alone() {
         let home = tempfile::tempdir().unwrap();
         let below = home.path().join("a/b");
         create_dir(&below).unwrap();
@@ -137,7 +148,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_made_again() {
+    fn a_missing_home_directory_is_not_created() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home");
+        let below = home.join(".local/state");
+
+        let error = create_dir_below(Some(&home), &below).unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!home.exists());
+        std::fs::create_dir(&home).unwrap();
+        create_dir_below(Some(&home), &below).unwrap();
+        assert!(below.is_dir());
+        create_dir_below(Some(&root.path().join("other")), &home.join("elsewhere")).unwrap();
+    }
+
+    #[test]
+    fn an_existing_file_is_not_created_again() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("file");
         create_new(&path, b"1").unwrap();
@@ -148,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_keeps_what_the_file_holds() {
+    fn opening_a_lock_file_keeps_its_content() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("file");
         create_new(&path, b"1").unwrap();

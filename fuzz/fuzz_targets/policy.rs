@@ -1,4 +1,4 @@
-//! Any target and header fields of any caller.
+//! Any target and any headers of any client.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes from a caller.
+//! Any bytes from a client.
 
 #![no_main]
 

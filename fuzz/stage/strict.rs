@@ -1,32 +1,32 @@
-//! HTTP/1.1 as the narrowest reader has it: what could be read in two ways is wrong.
+//! The strictest reader of HTTP/1.1: bytes that could be read in two ways are an error.
 
-/// A message, whole.
+/// A whole message.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub start: String,
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Bytes that it took.
+    /// Length of the message in bytes.
     pub length: usize,
 }
 
-/// What some bytes begin with.
+/// The beginning of some bytes.
 #[derive(Debug)]
 pub enum Read {
     Message(Message),
-    /// As far as it goes it is right.
+    /// A message without an error so far, and not complete.
     Partial,
     Wrong(&'static str),
 }
 
 impl Message {
-    /// Returns the values of a field.
+    /// Returns the values of a header.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let named = self.fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Returns the value of a field that is there once.
+    /// Returns the value of a header that is there once.
     pub fn one(&self, name: &str) -> Option<&str> {
         match self.all(name)[..] {
             [value] => Some(value),
@@ -45,7 +45,7 @@ impl Message {
     }
 }
 
-/// Reads requests for as long as they are right and whole.
+/// Reads requests as long as they are well-formed and whole.
 pub fn requests(bytes: &[u8]) -> Vec<Message> {
     let mut left = bytes;
     let mut all = vec![];
@@ -75,7 +75,7 @@ pub fn request(bytes: &[u8]) -> Read {
     body(bytes, head, Some(0))
 }
 
-/// Reads an answer. Whether it is one to HEAD may not be known: then it has a body if one follows.
+/// Reads a response. Without knowing whether it is one to HEAD, it has a body if one follows.
 pub fn response(bytes: &[u8], to_head: Option<bool>) -> Read {
     let head = match head(bytes) {
         Ok(Some(head)) => head,
@@ -96,13 +96,10 @@ pub fn response(bytes: &[u8], to_head: Option<bool>) -> Read {
     let rest = &bytes[head.length..];
     let follows = to_head.map_or(!rest.is_empty() && !rest.starts_with(b"HTTP/1."), |it| !it);
     let has_none = *a == b'1' || matches!([*a, *b, *c], [b'2', b'0', b'4'] | [b'3', b'0', b'4']);
-    match has_none || !follows {
-        true => Read::Message(head),
-        false => body(bytes, head, None),
-    }
+    if has_none || !follows { Read::Message(head) } else { body(bytes, head, None) }
 }
 
-/// Reads the body that a head announces; without a length it is as long as `otherwise`, or ends
+/// Reads the body that a head announces. Without a length the body is as long as `otherwise`, or ends
 /// with the connection.
 fn body(bytes: &[u8], mut head: Message, otherwise: Option<usize>) -> Read {
     let (lengths, codings) = (head.all("content-length"), head.all("transfer-encoding"));

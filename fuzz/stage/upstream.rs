@@ -1,36 +1,35 @@
-//! The upstream: reads strictly, remembers what arrived, answers with its number.
+//! The upstream: reads strictly, records what arrived, and answers each request with its number.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::self_signed::self_signed;
 use super::strict::{self, Message, Read};
 
-/// What it gives to who logs in, and wants to see ever after.
+/// The token that a login receives and that every later request must carry.
 pub const TOKEN: &str = "marker-token-2b91";
 
-/// It runs on the current runtime.
+/// An upstream on the current runtime.
 pub struct Upstream {
     pub port: u16,
     pub ca: String,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<UpstreamRecord>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct UpstreamRecord {
     arrived: Vec<Message>,
     is_logged_in: bool,
     wild: Vec<u8>,
     is_broken: bool,
 }
 
-/// Tells of a task that panics, which tokio keeps to itself.
-struct Watch(Arc<Mutex<Shared>>);
+/// Records that a task panicked, which tokio does not report.
+struct Watch(Arc<Mutex<UpstreamRecord>>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -41,26 +40,18 @@ impl Drop for Watch {
 }
 
 /// Locks, whatever a panic has left behind.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+fn lock(shared: &Mutex<UpstreamRecord>) -> MutexGuard<'_, UpstreamRecord> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Upstream {
-    /// Starts it.
+    /// Starts the upstream.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key.into())
-            .unwrap();
+        let (config, ca) = self_signed();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let shared = Arc::<Mutex<Shared>>::default();
+        let shared = Arc::<Mutex<UpstreamRecord>>::default();
         let kept = shared.clone();
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
@@ -73,7 +64,7 @@ impl Upstream {
                 });
             }
         });
-        Self { port, ca: made.cert.pem(), shared }
+        Self { port, ca, shared }
     }
 
     /// Returns every request that has arrived whole.
@@ -87,12 +78,12 @@ impl Upstream {
         shared.arrived.clone()
     }
 
-    /// Takes every login from now on for a breach.
+    /// Fails the test at every login from now on.
     pub fn logged_in(&self) {
         lock(&self.shared).is_logged_in = true;
     }
 
-    /// Answers the next requests for `/wild` with these bytes.
+    /// Responds to the next requests for `/wild` with these bytes.
     pub fn answers_with(&self, bytes: &[u8]) {
         let mut shared = lock(&self.shared);
         shared.wild = bytes.to_vec();
@@ -100,7 +91,7 @@ impl Upstream {
     }
 }
 
-async fn serve(mut tls: TlsStream<TcpStream>, shared: &Mutex<Shared>, port: u16) {
+async fn serve(mut tls: TlsStream<TcpStream>, shared: &Mutex<UpstreamRecord>, port: u16) {
     let mut buffer = vec![];
     loop {
         let request = loop {
@@ -109,7 +100,7 @@ async fn serve(mut tls: TlsStream<TcpStream>, shared: &Mutex<Shared>, port: u16)
                 Read::Partial => {}
                 Read::Wrong(why) => panic!("{why}: {:?}", String::from_utf8_lossy(&buffer)),
             }
-            // What is cut off is not a request.
+            // A truncated message is not a request.
             if !matches!(tls.read_buf(&mut buffer).await, Ok(1..)) {
                 return;
             }
@@ -126,15 +117,15 @@ async fn serve(mut tls: TlsStream<TcpStream>, shared: &Mutex<Shared>, port: u16)
     }
 }
 
-fn answer(request: &Message, shared: &mut Shared, port: u16) -> Vec<u8> {
+fn answer(request: &Message, shared: &mut UpstreamRecord, port: u16) -> Vec<u8> {
     if request.one("authorization").is_none() && request.start.starts_with("POST /api/token ") {
-        assert!(!shared.is_logged_in, "a login that nobody asked for");
+        assert!(!shared.is_logged_in, "an unexpected login");
         let token = format!(
             r#"{{"access_token":"{TOKEN}","token_type":"bearer","expires_in":604799,"refresh_token":"r"}}"#
         );
         return format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{token}", token.len()).into();
     }
-    // The daemon looks itself whether its token is alive.
+    // The daemon probes whether its token is alive.
     if request.target() == "/api/auth/me" && request.one("via").is_none() {
         return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".into();
     }
@@ -161,7 +152,7 @@ fn check(request: &Message, port: u16) {
     let bearer = format!("Bearer {TOKEN}");
     assert_eq!(request.one("authorization"), Some(bearer.as_str()), "{request:?}");
     assert_eq!(request.one("via"), Some("1.1 nexudus-proxy"), "{request:?}");
-    // What asks for a WebSocket asks for nothing else, and as RFC 6455 says.
+    // A request for a WebSocket is exactly what RFC 6455 wants.
     let switches = request.one("upgrade") == Some("websocket");
     if switches {
         assert_eq!(request.one("connection"), Some("Upgrade"), "{request:?}");

@@ -1,21 +1,24 @@
-//! Who may use the control surface.
+//! Which processes may use the control surface.
 //!
 //! Over the socket: our own user, those of `admin.users`, and root, who could stop the daemon
-//! anyway. Over TCP any local user, as the configuration asks for, but no web page: what a browser
-//! sends says so itself.
+//! anyway. Over TCP: every local user, as the configuration asks for, but no web page: a browser
+//! names itself by the headers that it sends.
 
 use std::net::SocketAddr;
 
-use axum::body::Body;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use http::header::HOST;
-use http::{Request, StatusCode};
 
-use super::api::Problem;
-use super::problem;
-use crate::listen::{BrowserHeaders, Peer, UserAcl};
+use super::problem::problem_response;
+use crate::listen::BrowserHeaders;
+use crate::peer::{Peer, UserAcl};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-/// What callers are compared with.
+/// The users and hosts that are allowed.
 #[derive(Clone, Debug)]
 pub struct AccessControl {
     operators: UserAcl,
@@ -23,87 +26,74 @@ pub struct AccessControl {
     port: Option<u16>,
 }
 
-/// Why a caller is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a peer is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessError {
+    #[error("the calling process belongs to another user")]
     User,
+    #[error("the Host header names another host")]
     Host,
+    #[error("web browsers are refused, and only they send {0}")]
     Browser(BrowserHeaders),
 }
 
+impl Problem for AccessError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::User => ProblemKind::ForeignUser
+                .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
+            Self::Host => ProblemKind::ForeignHost
+                .with_hint("Use http://localhost with the port of admin.listen."),
+            Self::Browser(_) => ProblemKind::Browser.into(),
+        }
+    }
+}
+
+/// Refuses requests of peers without access, before any handler runs.
+pub(super) async fn require_access(
+    State(access): State<AccessControl>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, AccessError> {
+    access.check(request.headers(), &peer)?;
+    Ok(next.run(request).await)
+}
+
 impl AccessControl {
-    /// Lets in root and `operators`, our own user among them; over TCP what names `address`.
+    /// Allows root and `operators`, our own user among them; over TCP, requests that name `address`.
     pub fn new(operators: UserAcl, address: Option<SocketAddr>) -> Self {
         Self { operators, port: address.map(|address| address.port()) }
     }
 
-    /// Says whether the kernel vouches that this caller's user may act, if not in this way.
+    /// Returns whether the kernel vouches that the peer's user is an operator, over either socket.
     pub(super) fn is_operator(&self, peer: &Peer) -> bool {
         peer.uid().is_some_and(|uid| uid == ROOT_UID || self.operators.contains(uid))
     }
 
-    /// Says whether the kernel vouches that this caller may act.
-    pub(super) fn can_control(&self, peer: &Peer) -> bool {
+    fn check(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), AccessError> {
         match peer {
-            Peer::Unix { uid, .. } => *uid == ROOT_UID || self.operators.contains(*uid),
-            Peer::Tcp { .. } => false,
-        }
-    }
-
-    pub(super) fn check<B>(
-        &self,
-        request: &Request<B>,
-        peer: &Peer,
-        is_tcp: bool,
-    ) -> Result<(), AccessError> {
-        let headers = request.headers();
-        if is_tcp {
-            let mut hosts = headers.get_all(HOST).iter();
-            let is_ours = match (hosts.next(), hosts.next()) {
-                (Some(host), None) => self.is_own_host(host.as_bytes()),
-                (None | Some(_), _) => false,
-            };
-            if !is_ours {
-                return Err(AccessError::Host);
-            }
-        } else if !self.can_control(peer) {
-            return Err(AccessError::User);
+            Peer::Tcp { .. } if !self.is_own_host(headers) => return Err(AccessError::Host),
+            Peer::Unix { .. } if !self.is_operator(peer) => return Err(AccessError::User),
+            Peer::Tcp { .. } | Peer::Unix { .. } => {}
         }
         BrowserHeaders::find(headers).map_or(Ok(()), |found| Err(AccessError::Browser(found)))
     }
 
-    fn is_own_host(&self, host: &[u8]) -> bool {
-        let with_port = |name: &str| self.port.map(|port| format!("{name}:{port}"));
-        LOOPBACK_NAMES.iter().any(|name| {
-            host.eq_ignore_ascii_case(name.as_bytes())
-                || with_port(name).is_some_and(|name| host.eq_ignore_ascii_case(name.as_bytes()))
-        })
+    /// Returns whether the one `Host` names the loopback interface, without a port or with ours.
+    fn is_own_host(&self, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        let is = |name: &str| host.as_bytes().eq_ignore_ascii_case(name.as_bytes());
+        LOOPBACK_NAMES
+            .iter()
+            .any(|name| is(name) || self.port.is_some_and(|port| is(&format!("{name}:{port}"))))
     }
 }
 
 impl IntoResponse for AccessError {
-    fn into_response(self) -> Response<Body> {
-        let problem = match self {
-            Self::User => Problem::new(
-                StatusCode::FORBIDDEN,
-                "guard.user",
-                "the calling process belongs to another user",
-            )
-            .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
-            Self::Host => Problem::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "guard.host",
-                "the Host header names another host",
-            )
-            .with_hint("Use http://localhost with the port of admin.listen."),
-            Self::Browser(found) => Problem::new(
-                StatusCode::FORBIDDEN,
-                "guard.origin",
-                format!("web browsers are refused, and only they send {found}"),
-            )
-            .with_hint("Call from a program."),
-        };
-        problem::render(&problem)
+    fn into_response(self) -> Response {
+        problem_response(&self)
     }
 }
 
@@ -113,14 +103,17 @@ const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
+
     use super::*;
+    use crate::peer::User;
 
     #[cfg(unix)]
     #[test]
-    fn our_own_user_root_and_those_who_are_named_may_use_the_socket() {
-        let named = UserAcl::new(&["1000".to_owned()], &[], false).unwrap();
-        let shield = AccessControl::new(named, None);
-        let check = |uid| shield.check(&request(&[]), &Peer::Unix { uid, pid: None }, false);
+    fn our_own_user_root_and_named_users_may_use_the_socket() {
+        let named = UserAcl::new(vec![1000], vec![], false);
+        let access = AccessControl::new(named, None);
+        let check = |uid| access.check(&HeaderMap::new(), &Peer::Unix { uid, pid: None });
 
         let own = nix::unistd::geteuid().as_raw();
         assert_eq!((check(own), check(0), check(1000)), (Ok(()), Ok(()), Ok(())));
@@ -128,8 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn no_web_page_may_use_either() {
-        let shield = at(6390);
+    fn web_pages_may_use_neither_socket() {
+        let access = at(6390);
         let unix = Peer::Unix { uid: 0, pid: None };
         for (name, value) in [
             ("origin", "http://localhost:6390"),
@@ -141,21 +134,20 @@ mod tests {
             ("upgrade-insecure-requests", "1"),
             ("access-control-request-method", "POST"),
         ] {
-            let request = request(&[("host", "localhost:6390"), (name, value)]);
-            for is_tcp in [false, true] {
-                let refused = shield.check(&request, &unix, is_tcp);
-                assert!(matches!(refused, Err(AccessError::Browser(_))), "{name}: {value}");
+            let headers = headers(&[("host", "localhost:6390"), (name, value)]);
+            for peer in [&unix, &tcp()] {
+                let checked = access.check(&headers, peer);
+                assert!(matches!(checked, Err(AccessError::Browser(_))), "{name}: {value}");
             }
         }
-        let nodes_fetch = request(&[("host", "localhost:6390"), ("sec-fetch-mode", "cors")]);
-        assert_eq!(shield.check(&nodes_fetch, &unix, true), Ok(()));
+        let nodes_fetch = headers(&[("host", "localhost:6390"), ("sec-fetch-mode", "cors")]);
+        assert_eq!(access.check(&nodes_fetch, &tcp()), Ok(()));
     }
 
     #[test]
-    fn over_tcp_only_loopback_names_are_answered() {
-        let shield = at(6390);
-        let peer = Peer::Unix { uid: 0, pid: None };
-        let check = |host: &str| shield.check(&request(&[("host", host)]), &peer, true);
+    fn over_tcp_only_loopback_names_are_accepted() {
+        let access = at(6390);
+        let check = |host: &str| access.check(&headers(&[("host", host)]), &tcp());
 
         for host in ["localhost:6390", "127.0.0.1", "[::1]:6390"] {
             assert_eq!(check(host), Ok(()), "{host}");
@@ -163,19 +155,23 @@ mod tests {
         for host in ["evil.example", "localhost:6398", "localhost.evil", ""] {
             assert_eq!(check(host), Err(AccessError::Host), "{host}");
         }
-        assert_eq!(shield.check(&request(&[]), &peer, true), Err(AccessError::Host));
+        assert_eq!(access.check(&HeaderMap::new(), &tcp()), Err(AccessError::Host));
     }
 
     fn at(port: u16) -> AccessControl {
-        let own = UserAcl::new(&[], &[], false).unwrap();
+        let own = UserAcl::new(vec![], vec![], false);
         AccessControl::new(own, Some(SocketAddr::from(([127, 0, 0, 1], port))))
     }
 
-    fn request(headers: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::builder();
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(()).unwrap()
+    fn tcp() -> Peer {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 50_000));
+        Peer::Tcp { remote, user: User::Unknown }
+    }
+
+    fn headers(headers: &[(&'static str, &str)]) -> HeaderMap {
+        let headers = headers.iter().map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        });
+        headers.collect()
     }
 }

@@ -1,7 +1,7 @@
-//! What goes over the admin socket: the same shapes for the daemon and for its commands.
+//! The JSON of the admin socket: the same types for the daemon and for its commands.
 //!
-//! Fields are added, never renamed or removed, within one [`API_VERSION`]; readers ignore what they do not
-//! know. Durations are whole numbers, and end in their unit.
+//! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore unknown
+//! ones. Durations are whole numbers, and their names end in the unit.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,101 +9,100 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::Report;
 pub use crate::telemetry::RequestRecord;
+pub use crate::throttle::{LimiterStatus, ThrottleStatus};
 
-/// The version of these shapes: the `1` of `/v1/`.
+/// The version of these types: the `1` of `/v1/`.
 pub const API_VERSION: u32 = 1;
 
-/// In the query of `POST /v1/login`: the origin that has accepted the login. A daemon that serves
-/// another one refuses with [`ORIGIN_MISMATCH_CODE`].
+/// The parameter of `POST /v1/login` that names the origin that has accepted the login. A daemon of
+/// another origin refuses with `session.origin`.
 pub const UPSTREAM_PARAM: &str = "upstream";
 
-/// The code of that refusal.
-pub const ORIGIN_MISMATCH_CODE: &str = "session.origin";
-
-/// `GET /v1/status`: what the daemon knows of itself.
+/// `GET /v1/status`: the state of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// [`API_VERSION`].
     pub api: u32,
     /// The daemon's version.
     pub version: String,
-    /// Its process.
+    /// The process of the daemon.
     pub pid: u32,
-    /// Its profile.
+    /// The profile of the daemon.
     pub profile: String,
-    /// What it is doing.
+    /// Whether the daemon serves, reloads or drains.
     pub phase: Lifecycle,
     /// Whether a request could be served now, and why not.
     #[serde(flatten)]
     pub readiness: Readiness,
-    /// Time since its start.
+    /// Time since the start of the daemon.
     pub uptime_s: u64,
-    /// Where it listens.
+    /// Where the daemon listens.
     pub listening: Listening,
     /// Where requests go.
     pub upstream: String,
-    /// The proxy on the way there, without its password; `none`: there is none.
+    /// The proxy on the way there, without its password; `none` without a proxy.
     #[serde(default)]
     pub proxy: Option<String>,
-    /// Who is believed there, beside whom the system believes.
+    /// The certificates that are trusted there beside the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// The token.
     pub session: SessionStatus,
-    /// New tokens since its start.
+    /// New tokens since the start of the daemon.
     #[serde(default)]
     pub renewals: u64,
-    /// What was asked of it.
+    /// Requests since the start of the daemon.
     pub requests: RequestCounts,
-    /// The named clients, in the order in which they were made; `None`: their file cannot be read,
-    /// and every key is refused.
+    /// The named clients, in the order of their creation; `None`: their file cannot be read, and
+    /// every key is refused.
     #[serde(default = "no_clients")]
     pub clients: Option<Vec<ClientStatus>>,
-    /// How fast the API may be asked.
+    /// The pace of requests to the API.
     pub throttle: ThrottleStatus,
-    /// The same for each `[[host]]`, in order: each counts for itself.
+    /// The same for each `[[host]]`, in order, with counters of its own.
     pub host_throttles: Vec<ThrottleStatus>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
-    /// The keys that decide what is let through, as they are in effect.
+    /// The effective configuration keys that decide which requests are let through.
     #[serde(default)]
     pub settings: BTreeMap<String, serde_json::Value>,
-    /// Keys that were changed by a reload and take a restart.
+    /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
-    /// Log lines that were lost because nobody read them.
+    /// Log lines that were lost because standard error was full.
     pub log_dropped: u64,
 }
 
 impl Status {
-    /// Returns the process, if it is a `run_pid` that serves, on the socket at `run_socket`, and no daemon.
+    /// Returns the process if a `run` serves, on the socket at `run_socket`, and no daemon.
     pub fn run_pid(&self, run_socket: &Path) -> Option<u32> {
         (self.listening.unix.as_deref() == Some(run_socket)).then_some(self.pid)
     }
 }
 
-/// A daemon of an older version tells of nobody.
+/// Returns the clients of a daemon of an older version, which does not list them.
 #[allow(clippy::unnecessary_wraps, reason = "as serde wants it")]
 fn no_clients() -> Option<Vec<ClientStatus>> {
     Some(vec![])
 }
 
-/// `GET /v1/upstream`: what a `run_pid` asks before each connection, so that it takes no time.
+/// `GET /v1/upstream`: small, because `run` requests it before each connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamInfo {
     /// Where requests go.
     pub upstream: String,
 }
 
-/// What the daemon is doing.
+/// A phase of the daemon's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lifecycle {
-    /// It answers requests.
+    /// The daemon answers requests.
     Serving,
-    /// It reads its configuration again, and answers requests.
+    /// The daemon reads its configuration again, and answers requests.
     Reloading,
-    /// It is stopping: requests in flight may finish.
+    /// The daemon is stopping: requests in flight may finish.
     Draining,
 }
 
@@ -116,17 +115,17 @@ pub struct Readiness {
     pub reasons: Vec<Reason>,
 }
 
-/// Why no request could be served.
+/// Why no request can be served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// The stable code, that of the answer a request would get.
+    /// The stable code, that of the response to a request.
     pub code: String,
     /// One sentence.
     pub sentence: String,
     /// Why, where more is known.
     #[serde(default)]
     pub cause: Option<String>,
-    /// What to do.
+    /// A way out.
     pub hint: String,
 }
 
@@ -152,154 +151,108 @@ pub struct Listening {
 pub struct HostListener {
     /// Where its requests go.
     pub upstream: String,
-    /// Its addresses.
+    /// The addresses of the listener.
     pub tcp: Vec<SocketAddr>,
 }
 
-/// The token, and what it takes to have one. Also the event `session`.
+/// The session with Nexudus. Also the event `session`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// In a word: `starting`, `ready`, `waiting`, `locked`, `not-logged-in`, `refused`,
+    /// The state: `starting`, `ready`, `waiting`, `locked`, `not-logged-in`, `refused`,
     /// `totp-required`, `password-reset`, `expired`, `credentials-unavailable`.
     pub state: String,
     /// Whether a renewal or a login is in flight.
     pub renewing: bool,
-    /// Number of the token: grows by one with each new pair.
+    /// The number of the token: grows by one with each new token pair.
     pub generation: u64,
     /// The account, by its e-mail address.
     pub account: Option<String>,
-    /// Where the login was last read; after a resumed session, where it would be read now.
+    /// The source of the login when it was last read; after a resumed session, its source now.
     pub source: Option<String>,
-    /// Every source beside the keychain that holds a login, as this daemon sees it.
+    /// Every source beside the keychain in which this daemon finds a login.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// What each source lacks that has half a login, and is passed over.
+    /// The missing part of each source that holds half a login and is skipped.
     #[serde(default)]
     pub halves: Vec<String>,
-    /// Whether that login was not needed: the saved session was resumed.
+    /// Whether the saved session was resumed, without that login.
     #[serde(default)]
     pub resumed: bool,
-    /// Where the pair is kept: `file` or `memory`.
+    /// Where the token pair is stored: `file` or `memory`.
     pub store: String,
-    /// Why there.
+    /// Why the token pair is stored there.
     pub store_reason: String,
     /// Time since the newest token was received, valid or not.
     pub age_s: Option<u64>,
-    /// Time that it has left.
+    /// Time until the token expires.
     pub expires_in_s: Option<u64>,
     /// Time until the next renewal or attempt.
     pub renews_in_s: Option<u64>,
-    /// Time until the refresh token lapses, by the daemon's own record.
+    /// Time until the refresh token expires, by the daemon's own record.
     pub refresh_token_expires_in_s: Option<u64>,
     /// The last failure since the last success.
     pub error: Option<LastError>,
-    /// What is handled, but wrong.
+    /// An error that is handled and limits the daemon.
     pub degraded: Option<String>,
-    /// `false`: even a new token is refused by the API.
+    /// `false`: the API refuses even a new token.
     pub api_access: Option<bool>,
-    /// What a person should do, if anything.
+    /// The next step for a person, if there is one.
     pub advice: Option<String>,
 }
 
-/// A failure that passed or will.
+/// The last failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// The stable code.
     pub code: String,
-    /// What is wrong.
+    /// One sentence.
     pub sentence: String,
     /// Why, where more is known.
     pub cause: Option<String>,
-    /// What to do.
+    /// A way out.
     pub hint: String,
 }
 
-/// What was asked of the daemon since its start.
+/// Requests since the start of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
-    /// Being answered now.
+    /// Requests in flight.
     pub in_flight: u64,
     /// Open connections.
     pub connections: u64,
-    /// Answered.
+    /// Requests that have ended.
     pub total: u64,
-    /// By class of status: `2xx`, …; `none`: the caller left first.
+    /// Requests by class of status: `2xx`, …; `none`: the client left first.
     pub by_status: BTreeMap<String, u64>,
-    /// Answers of the daemon's own, by code.
+    /// Responses of the daemon's own, by code.
     pub by_code: BTreeMap<String, u64>,
 }
 
 /// A named client: never its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientStatus {
-    /// Its name.
+    /// The name of the client.
     pub name: String,
-    /// What it may ask for, in short: `read only, +GET /api/spaces/**`.
+    /// The allowed requests, in short: `read only, +GET /api/spaces/**`.
     pub may: String,
-    /// How often it may call, such as `5/s`.
+    /// The allowed rate, such as `5/s`.
     pub rate: Option<String>,
-    /// When its key stops working (RFC 3339).
+    /// When the key expires (RFC 3339).
     pub expires: Option<String>,
-    /// Whether it has.
+    /// Whether the key has expired.
     pub expired: bool,
-    /// How often it may call in all.
+    /// The allowed number of requests in all.
     pub max_requests: Option<u64>,
-    /// How often it has, across restarts; counted only where that is limited.
+    /// Requests so far, across restarts; counted only where their number is limited.
     pub used: Option<u64>,
-    /// How often it still may.
+    /// Requests that are left of the allowed number.
     pub left: Option<u64>,
-    /// Requests let through since the daemon's start.
+    /// Requests let through since the start of the daemon.
     pub requests: u64,
-    /// Requests refused for its rate or its count since then.
+    /// Requests refused since then, because of the rate or the number.
     pub refused: u64,
     /// Time since the last request that was let through.
     pub idle_s: Option<u64>,
-}
-
-/// How fast a host may be asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThrottleStatus {
-    /// GET, HEAD and OPTIONS.
-    pub reads: LimiterStatus,
-    /// Everything else.
-    pub writes: LimiterStatus,
-    /// The daemon's own calls, for tokens.
-    pub own: LimiterStatus,
-}
-
-/// How fast one kind of requests may be sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimiterStatus {
-    /// For people: `unpaced`, `10/100ms (learned)`, `paused 0.8 s by Nexudus, 14 waiting`.
-    pub state: String,
-    /// What is paced: `nothing`, `shape` or `all`.
-    pub paced: String,
-    /// The shape of the paths that are paced, if it is not all.
-    pub path: Option<String>,
-    /// Time until which Nexudus has asked to wait.
-    pub paused_ms: Option<u64>,
-    /// Requests waiting for their turn.
-    pub waiting: u64,
-    /// Callers that they belong to.
-    pub callers: u64,
-    /// What may be sent, such as `10/100ms`; all of them hold at once.
-    pub windows: Vec<String>,
-    /// Whether those were learned, and not configured.
-    pub learned: bool,
-    /// Requests sent this minute.
-    pub minute: u64,
-    /// Requests sent today (UTC).
-    pub day: u64,
-    /// Whether today's reach a figure that Nexudus has published. It warns, and blocks nothing.
-    pub above_published: bool,
-    /// Throttle answers since the start.
-    pub throttled: u64,
-    /// Requests sent again since the start.
-    pub replayed: u64,
-    /// Requests refused here since the start.
-    pub refused: u64,
-    /// Time that requests have waited since the start.
-    pub waited_ms: u64,
 }
 
 /// `POST /v1/reload`.
@@ -307,7 +260,7 @@ pub struct LimiterStatus {
 pub struct ReloadResult {
     /// Keys whose new value is in effect.
     pub applied: Vec<String>,
-    /// Keys whose new value takes a restart.
+    /// Keys whose new value needs a restart.
     pub restart_needed: Vec<String>,
 }
 
@@ -316,18 +269,18 @@ pub struct ReloadResult {
 pub struct StopResult {
     /// Requests that may still finish.
     pub in_flight: u64,
-    /// Whether it is a `run_pid`, whose command goes on.
+    /// Whether the process is a `run`, whose command goes on.
     #[serde(default)]
     pub run: bool,
 }
 
-/// Every answer that is an error (RFC 9457).
+/// Every error response (RFC 9457).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// `urn:nexudus-proxy:CODE`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// In a few words.
+    /// The reason phrase of the status.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
@@ -335,23 +288,11 @@ pub struct Problem {
     pub detail: String,
     /// The stable code.
     pub code: String,
-    /// What to do.
+    /// A way out.
     pub hint: Option<String>,
-    /// More than one thing that is wrong, each with its causes.
+    /// Several errors, each with its causes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<ErrorDetail>,
-}
-
-/// One of several things that are wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorDetail {
-    /// One sentence.
-    pub sentence: String,
-    /// Why, outermost first.
-    pub causes: Vec<String>,
-    /// What to do.
-    #[serde(default)]
-    pub hint: Option<String>,
+    pub problems: Vec<Report>,
 }
 
 /// The events of `GET /v1/events`; `?kinds=ready,session,request` chooses.
@@ -363,6 +304,6 @@ pub enum Event {
     Session(Box<SessionStatus>),
     /// A request has ended.
     Request(Box<RequestRecord>),
-    /// This many requests were not told, because the reader was too slow.
+    /// This many requests were lost because the reader was too slow.
     Lost(u64),
 }

@@ -1,11 +1,10 @@
-//! The other end of `admin.sock`, for our own commands.
+//! The client of `admin.sock`, for our own commands.
 //!
-//! One connection per question: a command asks one or two.
+//! Each request has a connection of its own: a command sends one or two.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::HOST;
@@ -21,17 +20,18 @@ use tokio::net::TcpStream as UnixStream;
 use tokio::net::UnixStream;
 
 use super::api::{Event, Problem};
+use crate::problem::{self, ProblemDetails, ProblemKind, Report};
 
-/// A daemon that answers.
+/// A running daemon.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     socket: PathBuf,
 }
 
-/// Why there is no answer, or a bad one.
+/// Why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens on the socket.
+    /// No process listens on the socket.
     #[error("the daemon is not running")]
     NotRunning,
     /// The socket is another user's.
@@ -49,23 +49,53 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The daemon ended while it was asked.
+    /// The daemon ended during the request.
     #[error("the daemon has ended")]
     ConnectionClosed(#[source] Option<hyper::Error>),
-    /// The daemon refused.
+    /// The daemon refused the request.
     #[error("{}", .0.detail)]
     Problem(Box<Problem>),
-    /// The answer is not of this version.
-    #[error("the daemon's answer was not understood: it is of another version")]
+    /// The response is one of another version.
+    #[error("the daemon is of another version, and its response is not understood")]
     VersionMismatch,
 }
 
+impl problem::Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::NotRunning | Self::ConnectionClosed(_) => ProblemKind::DaemonNotRunning.into(),
+            Self::Forbidden { .. } => {
+                ProblemKind::CommandFailed.with_hint("Ask as the user who runs it.")
+            }
+            Self::VersionMismatch => ProblemKind::CommandFailed
+                .with_hint("Restart the daemon, so that both are of one version."),
+            Self::Unreachable { .. } => ProblemKind::CommandFailed.into(),
+            Self::Problem(problem) => {
+                let kind = ProblemKind::from_code(&problem.code);
+                let details = ProblemDetails::from(kind.unwrap_or(ProblemKind::CommandFailed));
+                ProblemDetails { hint: problem.hint.clone().map(Into::into), ..details }
+            }
+        }
+    }
+
+    /// Returns each thing that is wrong, the way out with the last.
+    fn parts(&self) -> Vec<Report> {
+        let Self::Problem(problem) = self else { return vec![] };
+        let mut parts = problem.problems.clone();
+        if let Some(last) = parts.last_mut() {
+            let hints: Vec<_> = last.hint.take().into_iter().chain(problem.hint.clone()).collect();
+            last.hint = (!hints.is_empty()).then(|| hints.join(" "));
+        }
+        parts
+    }
+}
+
 impl AdminClient {
-    /// Finds the first of these sockets that a daemon answers on.
+    /// Finds the first of these sockets on which a daemon listens.
     ///
     /// # Errors
     ///
-    /// [`Error::NotRunning`] when there is none; else why the first one cannot be used.
+    /// [`Error::NotRunning`] when there is none; else why the first socket cannot be used.
     pub async fn find(sockets: &[PathBuf]) -> Result<Self, Error> {
         for socket in sockets {
             match connect(socket).await {
@@ -77,16 +107,16 @@ impl AdminClient {
         Err(Error::NotRunning)
     }
 
-    /// Asks for what is at `path`.
+    /// Sends a GET request and parses the response.
     ///
     /// # Errors
     ///
-    /// [`Error`] says it.
+    /// [`Error`] when there is no response, or none that is understood.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.request(Method::GET, path).await
     }
 
-    /// Asks for an act and waits for its effect.
+    /// Sends a command and waits for its effect.
     ///
     /// # Errors
     ///
@@ -95,34 +125,31 @@ impl AdminClient {
         self.request(Method::POST, path).await
     }
 
-    /// Starts to listen to events of these kinds, such as `ready,session`.
+    /// Opens a stream of events of these kinds, such as `ready,session`.
     ///
     /// # Errors
     ///
     /// As [`AdminClient::get`].
     pub async fn events(&self, kinds: &str) -> Result<EventStream, Error> {
-        let (response, line) = self.send(Method::GET, &format!("/v1/events?kinds={kinds}")).await?;
-        match response.status().is_success() {
-            true => Ok(EventStream {
-                connection: line,
-                body: response.into_body(),
-                buf: BytesMut::new(),
-            }),
-            false => Err(Error::VersionMismatch),
+        let path = format!("/v1/events?kinds={kinds}");
+        let (response, connection) = self.send(Method::GET, &path).await?;
+        if !response.status().is_success() {
+            return Err(Error::VersionMismatch);
         }
+        Ok(EventStream { connection, body: response.into_body(), buf: BytesMut::new() })
     }
 
     async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
-        let (response, mut line) = self.send(method, path).await?;
+        let (response, mut connection) = self.send(method, path).await?;
         let status = response.status();
-        let body = line.drive(response.into_body().collect()).await;
+        let body = connection.drive(response.into_body().collect()).await;
         let body = body.map_err(|error| Error::ConnectionClosed(Some(error)))?.to_bytes();
-        match status.is_success() {
-            true => serde_json::from_slice(&body).map_err(|_| Error::VersionMismatch),
-            false => match serde_json::from_slice(&body) {
-                Ok(problem) => Err(Error::Problem(Box::new(problem))),
-                Err(_) => Err(Error::VersionMismatch),
-            },
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|_| Error::VersionMismatch);
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(Error::Problem(Box::new(problem))),
+            Err(_) => Err(Error::VersionMismatch),
         }
     }
 
@@ -135,11 +162,11 @@ impl AdminClient {
         let ended = |error| Error::ConnectionClosed(Some(error));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(ended)?;
-        let mut line = ClientConnection(Some(Box::pin(connection)));
+        let mut connection = ClientConnection(Some(Box::pin(connection)));
         let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
         let request = request.body(Empty::new()).expect("the paths are our own");
-        let response = line.drive(sender.send_request(request)).await.map_err(ended)?;
-        Ok((response, line))
+        let response = connection.drive(sender.send_request(request)).await.map_err(ended)?;
+        Ok((response, connection))
     }
 }
 
@@ -158,13 +185,13 @@ async fn connect(socket: &Path) -> Result<UnixStream, Error> {
     })
 }
 
-/// There is no admin socket yet on a system without unix sockets.
+/// Fails: there is no admin socket yet on a system without unix sockets.
 #[cfg(not(unix))]
 async fn connect(_: &Path) -> Result<UnixStream, Error> {
     Err(Error::NotRunning)
 }
 
-/// A connection that moves while its answer is waited for.
+/// A connection that is polled together with the request on it.
 struct ClientConnection(Option<Pin<Box<HyperConnection>>>);
 
 type HyperConnection = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
@@ -173,22 +200,19 @@ impl ClientConnection {
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| {
-            // What it ends with, its requests end with too.
+            // When the connection ends, its requests end too.
             if let Some(connection) = &mut self.0
                 && connection.as_mut().poll(cx).is_ready()
             {
                 self.0 = None;
             }
-            match work.as_mut().poll(cx) {
-                Poll::Ready(done) => Poll::Ready(done),
-                Poll::Pending => Poll::Pending,
-            }
+            work.as_mut().poll(cx)
         })
         .await
     }
 }
 
-/// Events as they come.
+/// A stream of events.
 pub struct EventStream {
     connection: ClientConnection,
     body: Incoming,
@@ -211,7 +235,7 @@ impl EventStream {
         }
     }
 
-    /// Takes what stands before the next empty line.
+    /// Takes the text before the next empty line.
     fn take_block(&mut self) -> Option<String> {
         let end = self.buf.windows(2).position(|pair| pair == b"\n\n")?;
         let block = self.buf.split_to(end + 2);
@@ -219,7 +243,7 @@ impl EventStream {
     }
 }
 
-/// Reads one event. Kinds that this version does not know are passed over.
+/// Parses one event; `None` for kinds that this version does not know.
 fn parse(block: &str) -> Option<Event> {
     let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
     let data = field("data: ")?;
@@ -243,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_read_and_what_is_not_known_is_passed_over() {
+    fn known_events_are_parsed_and_unknown_ones_are_skipped() {
         let ready = "event: ready\ndata: {\"ready\":true,\"reasons\":[],\"later\":1}\n\n";
 
         assert!(matches!(parse(ready), Some(Event::Ready(readiness)) if readiness.ready));

@@ -1,84 +1,99 @@
-//! What a person or a service manager asks the daemon to do: each answers once the effect is there.
+//! Commands of a person or a service manager. Each response comes once the effect is there.
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{RawQuery, State};
-use axum::response::Response;
-use http::StatusCode;
-use serde::Serialize;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{AdminContext, DaemonCommand, Reply, json, origin, problem, problem_response};
+use super::api::{ReloadResult, SessionStatus, StopResult};
+use super::context::{AdminContext, DaemonCommand, Reply};
+use super::problem::AdminError;
 
-pub(super) async fn stop(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    dispatch(&shared, DaemonCommand::Stop).await
+pub(super) async fn stop(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<StopResult>, Response> {
+    dispatch(&context, DaemonCommand::Stop).await
 }
 
-pub(super) async fn hand_over(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    dispatch(&shared, DaemonCommand::HandOver).await
+pub(super) async fn hand_over(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<StopResult>, Response> {
+    dispatch(&context, DaemonCommand::HandOver).await
 }
 
-pub(super) async fn reload(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    dispatch(&shared, DaemonCommand::Reload).await
+pub(super) async fn reload(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<ReloadResult>, Response> {
+    dispatch(&context, DaemonCommand::Reload).await
 }
 
-/// Passes an order on and waits until it was taken.
-async fn dispatch<T: Serialize>(
-    shared: &AdminContext,
-    order: impl FnOnce(Reply<T>) -> DaemonCommand,
-) -> Response<Body> {
-    let (reply, answer) = oneshot::channel();
-    // An order that cannot be sent drops its reply, which is an answer too.
-    let _ = shared.commands.send(order(reply)).await;
-    match answer.await {
-        Ok(Ok(done)) => json(StatusCode::OK, &done),
-        Ok(Err(refused)) => shared.problem_response(*refused),
-        Err(_) => problem_response(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "daemon.draining",
-            "the daemon is stopping already",
-        ),
+/// Sends a command to the daemon and waits for its result.
+async fn dispatch<T>(
+    context: &AdminContext,
+    command: impl FnOnce(Reply<T>) -> DaemonCommand,
+) -> Result<Json<T>, Response> {
+    let (reply, result) = oneshot::channel();
+    // A command that cannot be sent drops its reply, which ends `result`.
+    let _ = context.commands.send(command(reply)).await;
+    match result.await {
+        Ok(Ok(result)) => Ok(Json(result)),
+        Ok(Err(problem)) => Err(context.problem_response(*problem)),
+        Err(_) => Err(AdminError::Stopping.into_response()),
     }
 }
 
-pub(super) async fn refresh(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    match shared.session.refresh().await {
-        Ok(()) => session_response(&shared),
-        Err(error) => problem::session_error_response(&error, &shared),
+pub(super) async fn refresh(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<SessionStatus>, Response> {
+    match context.session.refresh().await {
+        Ok(()) => Ok(Json(context.session_status())),
+        Err(error) => Err(context.error_response(&error)),
     }
 }
 
-/// The stored login has changed. One that another origin has accepted is none of ours.
+/// The query of `POST /v1/login`.
+#[derive(Debug, Deserialize)]
+pub(super) struct LoginParams {
+    /// The origin that has accepted the login; a command of an earlier version does not name it.
+    upstream: Option<String>,
+}
+
+/// Reads the stored login again, if it is one of the daemon's own upstream.
 pub(super) async fn login(
-    State(shared): State<Arc<AdminContext>>,
-    RawQuery(query): RawQuery,
-) -> Response<Body> {
-    if let Err(refusal) = origin::check(&shared, query.as_deref()) {
-        return *refusal;
+    State(context): State<Arc<AdminContext>>,
+    params: Result<Query<LoginParams>, QueryRejection>,
+) -> Result<Json<SessionStatus>, Response> {
+    let own = &context.server.upstream;
+    let origin = match params {
+        Ok(Query(params)) => params.upstream,
+        Err(_) => Some("more than one".to_owned()),
+    };
+    if let Some(given) = origin.filter(|origin| origin != own) {
+        let error = AdminError::OtherOrigin { own: own.clone(), given };
+        return Err(context.error_response(&error));
     }
-    shared.session.credentials_changed().await;
-    session_response(&shared)
+    context.session.credentials_changed().await;
+    Ok(Json(context.session_status()))
 }
 
-pub(super) async fn forget(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    shared.session.log_out().await;
-    json(StatusCode::OK, &shared.session_status_with_sources().await)
+pub(super) async fn forget(State(context): State<Arc<AdminContext>>) -> Json<SessionStatus> {
+    context.session.log_out().await;
+    Json(context.session_status_with_sources().await)
 }
 
-pub(super) async fn lock(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    shared.session.lock().await;
-    session_response(&shared)
+pub(super) async fn lock(State(context): State<Arc<AdminContext>>) -> Json<SessionStatus> {
+    context.session.lock().await;
+    Json(context.session_status())
 }
 
-pub(super) async fn unlock(State(shared): State<Arc<AdminContext>>) -> Response<Body> {
-    let mut changes = shared.session.subscribe();
-    shared.session.unlock().await;
+pub(super) async fn unlock(State(context): State<Arc<AdminContext>>) -> Json<SessionStatus> {
+    let mut changes = context.session.subscribe();
+    context.session.unlock().await;
     // The effect is a token, or the reason why there is none.
-    while shared.session.status().renewing && changes.changed().await.is_ok() {}
-    session_response(&shared)
-}
-
-fn session_response(shared: &AdminContext) -> Response<Body> {
-    json(StatusCode::OK, &shared.session_status())
+    while context.session.status().renewing && changes.changed().await.is_ok() {}
+    Json(context.session_status())
 }

@@ -1,18 +1,18 @@
 //! How many connections there may be, so that a command always gets through.
 //!
-//! Connections that wait for a request, and readers of events, have bounds of their own; a new
-//! connection is worth more than the one that has waited longest, which is closed.
+//! Idle connections and event streams have limits of their own. A new connection is worth more than
+//! the one that has been idle longest, which is closed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// The places of one kind of callers: those who may act, or everybody else.
+/// The connections of one class of peers: operators, or all others.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
     idle: Mutex<IdleConnections>,
-    events: Arc<Semaphore>,
+    event_streams: Arc<Semaphore>,
 }
 
 /// Connections that wait for a request, the longest first.
@@ -26,36 +26,34 @@ struct IdleConnections {
 #[derive(Debug)]
 pub(super) struct ConnectionSlot<'a> {
     slots: &'a ConnectionSlots,
-    /// Its number, while it waits.
+    /// The connection's number among the idle ones, while it is idle.
     number: Mutex<Option<u64>>,
     evicted: Arc<Notify>,
 }
 
-/// Marks an answer that goes on for as long as its reader wants, and whose connection does not wait.
+/// Marks a response that lasts as long as its reader wants: its connection is never idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EndlessBody;
 
-/// Says of a request whether its caller's user may act.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct IsOperator(pub(super) bool);
-
 impl ConnectionSlots {
-    /// Makes them; all are free.
     pub(super) fn new() -> Self {
-        Self { idle: Mutex::default(), events: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)) }
+        let event_streams = Arc::new(Semaphore::new(MAX_EVENT_STREAMS));
+        Self { idle: Mutex::default(), event_streams }
     }
 
-    /// Takes a place for a connection, which waits for its first request.
+    /// Adds a connection, which is idle until its first request.
     pub(super) fn acquire(&self) -> ConnectionSlot<'_> {
-        let place =
+        let slot =
             ConnectionSlot { slots: self, number: Mutex::new(None), evicted: Arc::default() };
-        place.mark_idle();
-        place
+        slot.mark_idle();
+        slot
     }
 
-    /// Takes a place for a reader of events, if one is free.
+    /// Adds an event stream, unless there are [`MAX_EVENT_STREAMS`].
+    ///
+    /// No tower layer does this: theirs release the permit with the head of the response.
     pub(super) fn acquire_event_stream(&self) -> Option<OwnedSemaphorePermit> {
-        self.events.clone().try_acquire_owned().ok()
+        self.event_streams.clone().try_acquire_owned().ok()
     }
 
     fn idle(&self) -> MutexGuard<'_, IdleConnections> {
@@ -64,21 +62,22 @@ impl ConnectionSlots {
 }
 
 impl ConnectionSlot<'_> {
-    /// Begins to wait for a request. Beyond the bound, the connection that has waited longest ends.
+    /// Begins to wait for a request. Beyond [`MAX_IDLE`], the connection that has been idle longest
+    /// ends.
     pub(super) fn mark_idle(&self) {
-        let mut waiting = self.slots.idle();
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.connections.insert(number, self.evicted.clone());
+        let mut idle = self.slots.idle();
+        let number = idle.next;
+        idle.next += 1;
+        idle.connections.insert(number, self.evicted.clone());
         *self.number() = Some(number);
-        if waiting.connections.len() > MAX_IDLE
-            && let Some((_, longest)) = waiting.connections.pop_first()
+        if idle.connections.len() > MAX_IDLE
+            && let Some((_, longest)) = idle.connections.pop_first()
         {
             longest.notify_one();
         }
     }
 
-    /// Waits no longer: a request is there.
+    /// Ends the wait: a request is there.
     pub(super) fn mark_busy(&self) {
         if let Some(number) = self.number().take() {
             self.slots.idle().connections.remove(&number);
@@ -101,10 +100,10 @@ impl Drop for ConnectionSlot<'_> {
     }
 }
 
-/// Most connections that wait for a request: monitoring, and a command or two.
+/// Most idle connections: monitoring, and a command or two.
 const MAX_IDLE: usize = 64;
 
-/// Most readers of events.
+/// Most event streams.
 const MAX_EVENT_STREAMS: usize = 64;
 
 #[cfg(test)]
@@ -112,23 +111,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_has_waited_longest_makes_room_and_whoever_asks_does_not() {
-        let places = ConnectionSlots::new();
-        let asks = places.acquire();
-        asks.mark_busy();
-        let waits: Vec<_> = (0..MAX_IDLE).map(|_| places.acquire()).collect();
-        waits[0].mark_busy();
-        waits[0].mark_idle();
+    async fn the_longest_idle_connection_makes_room_and_a_busy_one_does_not() {
+        let slots = ConnectionSlots::new();
+        let busy = slots.acquire();
+        busy.mark_busy();
+        let idle: Vec<_> = (0..MAX_IDLE).map(|_| slots.acquire()).collect();
+        idle[0].mark_busy();
+        idle[0].mark_idle();
 
-        let _new = places.acquire();
+        let _new = slots.acquire();
 
-        waits[1].evicted().await;
-        let others = waits.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, place)| place);
-        for place in others.chain([&asks]) {
-            let evicted = tokio::time::timeout(std::time::Duration::ZERO, place.evicted());
+        idle[1].evicted().await;
+        let others = idle.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, slot)| slot);
+        for slot in others.chain([&busy]) {
+            let evicted = tokio::time::timeout(std::time::Duration::ZERO, slot.evicted());
             assert!(evicted.await.is_err());
         }
-        drop(waits);
-        assert_eq!(places.idle().connections.len(), 1);
+        drop(idle);
+        assert_eq!(slots.idle().connections.len(), 1);
     }
 }

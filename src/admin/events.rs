@@ -4,47 +4,51 @@
 //! and is told how many.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::Body;
-use axum::extract::State;
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode, Uri};
-use http_body::Frame;
-use serde::Serialize;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
 
 use super::api::{Readiness, SessionStatus};
-use super::connection_slots::{EndlessBody, IsOperator};
-use super::{AdminContext, RuntimeState, problem_response};
+use super::connection_slots::EndlessBody;
+use super::context::{AdminContext, RuntimeState};
+use super::problem::AdminError;
+use crate::peer::Peer;
 use crate::telemetry::{BroadcastItem, RequestReceiver};
 
-/// Answers with the events from now on.
+/// The query of `GET /v1/events`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct EventParams {
+    kinds: Option<String>,
+}
+
+/// Answers `GET /v1/events` with the events from now on.
 pub(super) async fn stream(
-    State(shared): State<Arc<AdminContext>>,
-    Extension(IsOperator(is_operator)): Extension<IsOperator>,
-    uri: Uri,
-) -> Response<Body> {
-    let Some(kinds) = EventKinds::parse(uri.query()) else {
-        let detail = "kinds are ready, session and request";
-        return problem_response(StatusCode::BAD_REQUEST, "admin.kinds", detail);
-    };
-    let Some(place) = shared.operator_slots(is_operator).acquire_event_stream() else {
-        let detail = "too many readers follow the events";
-        return problem_response(StatusCode::SERVICE_UNAVAILABLE, "daemon.overloaded", detail);
-    };
-    let events = EventSource::new(shared, kinds, place);
-    let mut response = Response::new(Body::new(Unfold::new(events)));
-    let kind = HeaderValue::from_static("text/event-stream");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    State(context): State<Arc<AdminContext>>,
+    Extension(peer): Extension<Peer>,
+    params: Result<Query<EventParams>, QueryRejection>,
+) -> Result<Response, AdminError> {
+    let Query(params) = params.map_err(|_| AdminError::UnknownEvents)?;
+    let kinds = EventKinds::parse(params.kinds.as_deref()).ok_or(AdminError::UnknownEvents)?;
+    let permit = context.slots(&peer).acquire_event_stream();
+    let permit = permit.ok_or(AdminError::TooManyReaders)?;
+    let source = EventSource::new(context, kinds, permit);
+    let events = stream::unfold(source, async |mut source| {
+        let event = source.next().await?;
+        Some((Ok::<_, Infallible>(event), source))
+    });
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE_INTERVAL).text("alive");
+    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
     response.extensions_mut().insert(EndlessBody);
-    response
+    Ok(response)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +59,14 @@ struct EventKinds {
 }
 
 impl EventKinds {
-    fn parse(query: Option<&str>) -> Option<Self> {
-        let pairs = query.into_iter().flat_map(|query| query.split('&'));
-        let Some(chosen) = pairs.filter_map(|pair| pair.strip_prefix("kinds=")).next_back() else {
+    /// Parses the names of kinds with commas between; without names, all kinds are chosen.
+    fn parse(names: Option<&str>) -> Option<Self> {
+        let Some(names) = names else {
             return Some(Self { ready: true, session: true, request: true });
         };
         let mut kinds = Self { ready: false, session: false, request: false };
-        for kind in chosen.split(',') {
-            match kind {
+        for name in names.split(',') {
+            match name {
                 "ready" => kinds.ready = true,
                 "session" => kinds.session = true,
                 "request" => kinds.request = true,
@@ -73,143 +77,107 @@ impl EventKinds {
     }
 }
 
-/// One reader's events.
+/// The events of one reader.
 struct EventSource {
-    shared: Arc<AdminContext>,
+    context: Arc<AdminContext>,
     kinds: EventKinds,
     session_changes: watch::Receiver<u64>,
     runtime: watch::Receiver<RuntimeState>,
     requests: Option<RequestReceiver>,
+    /// The last readiness that was sent, to see changes.
     readiness: Option<Readiness>,
+    /// The last status that was sent, without its times.
     session: Option<SessionStatus>,
-    pending: VecDeque<Bytes>,
-    quiet_since: Instant,
-    _place: OwnedSemaphorePermit,
+    pending: VecDeque<Event>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl EventSource {
-    fn new(shared: Arc<AdminContext>, kinds: EventKinds, place: OwnedSemaphorePermit) -> Self {
-        // Everything is subscribed to before the first look, so that nothing falls in between.
-        let mut events = Self {
+    fn new(context: Arc<AdminContext>, kinds: EventKinds, permit: OwnedSemaphorePermit) -> Self {
+        // All subscriptions come before the first look, so that no event falls in between.
+        let mut source = Self {
             kinds,
-            session_changes: shared.session.subscribe(),
-            runtime: shared.runtime.clone(),
-            requests: kinds.request.then(|| shared.telemetry.requests.subscribe()),
+            session_changes: context.session.subscribe(),
+            runtime: context.runtime.clone(),
+            requests: kinds.request.then(|| context.telemetry.requests.subscribe()),
             readiness: None,
             session: None,
             pending: VecDeque::new(),
-            quiet_since: Instant::now(),
-            _place: place,
-            shared,
+            _permit: permit,
+            context,
         };
-        events.runtime.mark_unchanged();
-        events.detect_changes();
-        events
+        source.runtime.mark_unchanged();
+        source.detect_changes();
+        source
     }
 
     /// Waits for the next event; `None` when the daemon ends.
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.pending.pop_front() {
-                self.quiet_since = Instant::now();
                 return Some(event);
             }
-            let silence = self.quiet_since + KEEP_ALIVE;
             tokio::select! {
                 changed = self.session_changes.changed() => changed.ok()?,
                 changed = self.runtime.changed() => changed.ok()?,
-                news = next(&mut self.requests) => match news {
+                item = recv(&mut self.requests) => match item {
                     BroadcastItem::Request(request) => self.enqueue("request", &*request),
                     BroadcastItem::Lagged(count) => self.enqueue("lost", &count),
                     BroadcastItem::Closed => return None,
                 },
-                // A token expires without anybody saying so.
+                // A token expires without a change of the session.
                 () = tokio::time::sleep(READINESS_POLL_INTERVAL), if self.kinds.ready => {}
-                () = tokio::time::sleep_until(silence) => self.pending.push_back(ALIVE),
             }
             self.detect_changes();
         }
     }
 
-    /// Tells what has changed since the last look.
+    /// Enqueues what has changed since the last call.
     fn detect_changes(&mut self) {
         if self.kinds.ready {
-            let phase = self.runtime.borrow().lifecycle;
-            let readiness = self.shared.readiness(phase);
+            let lifecycle = self.runtime.borrow().lifecycle;
+            let readiness = self.context.readiness(lifecycle);
             if self.readiness.as_ref() != Some(&readiness) {
                 self.enqueue("ready", &readiness);
                 self.readiness = Some(readiness);
             }
         }
         if self.kinds.session {
-            let session = self.shared.session_status();
-            let settled = SessionStatus {
+            let session = self.context.session_status();
+            let without_times = SessionStatus {
                 age_s: None,
                 expires_in_s: None,
                 renews_in_s: None,
                 refresh_token_expires_in_s: None,
                 ..session.clone()
             };
-            if self.session.as_ref() != Some(&settled) {
+            if self.session.as_ref() != Some(&without_times) {
                 self.enqueue("session", &session);
-                self.session = Some(settled);
+                self.session = Some(without_times);
             }
         }
     }
 
     fn enqueue(&mut self, name: &str, value: &impl Serialize) {
-        // JSON on one line, as server-sent events want it.
-        let data = serde_json::to_string(value).unwrap_or_default();
-        self.pending.push_back(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
+        // A value that is no JSON would be a bug: structs of strings and numbers always are.
+        if let Ok(event) = Event::default().event(name).json_data(value) {
+            self.pending.push_back(event);
+        }
     }
 }
 
-async fn next(listener: &mut Option<RequestReceiver>) -> BroadcastItem {
-    match listener {
-        Some(listener) => listener.recv().await,
+async fn recv(requests: &mut Option<RequestReceiver>) -> BroadcastItem {
+    match requests {
+        Some(requests) => requests.recv().await,
         None => std::future::pending().await,
     }
 }
 
-/// A body made of a function that waits for the next part.
-struct Unfold(Pin<Box<dyn Future<Output = Step> + Send>>);
+/// Longest silence: proxies and readers take a longer one for a dead connection.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-type Step = Option<(Bytes, EventSource)>;
-
-impl Unfold {
-    fn new(events: EventSource) -> Self {
-        Self(Box::pin(Self::step(events)))
-    }
-
-    async fn step(mut events: EventSource) -> Step {
-        let event = events.next().await?;
-        Some((event, events))
-    }
-}
-
-impl http_body::Body for Unfold {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let step = ready!(self.0.as_mut().poll(cx));
-        Poll::Ready(step.map(|(event, events)| {
-            self.0 = Box::pin(Self::step(events));
-            Ok(Frame::data(event))
-        }))
-    }
-}
-
-/// Longest silence: proxies and readers take a longer one for death.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// How often readiness is looked at without being told of a change.
+/// How often readiness is looked at without a change.
 const READINESS_POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
 
 #[cfg(test)]
 mod tests {
@@ -217,10 +185,10 @@ mod tests {
 
     #[test]
     fn kinds_are_chosen_by_name() {
-        let kinds = |query| EventKinds::parse(query).map(|it| (it.ready, it.session, it.request));
+        let kinds = |names| EventKinds::parse(names).map(|it| (it.ready, it.session, it.request));
 
         assert_eq!(kinds(None), Some((true, true, true)));
-        assert_eq!(kinds(Some("kinds=ready,request")), Some((true, false, true)));
-        assert_eq!(kinds(Some("kinds=all")), None);
+        assert_eq!(kinds(Some("ready,request")), Some((true, false, true)));
+        assert_eq!(kinds(Some("all")), None);
     }
 }

@@ -1,26 +1,27 @@
-//! How things are said to a person, here and by the commands.
+//! Formats numbers and durations for people.
 
-/// Says a duration in its two largest units: `6d 3h`, `2m 5s`, `0s`.
+/// Formats a duration in its two largest units: `6d 3h`, `2m 5s`, `0s`.
 pub fn format_duration(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let first = units.iter().position(|(_, size)| seconds >= *size).unwrap_or(units.len() - 1);
     let mut rest = seconds;
-    let mut said = vec![];
+    let mut parts = vec![];
     for (at, (name, size)) in units.iter().enumerate().skip(first).take(2) {
         let count = rest / size;
         rest %= size;
         if count > 0 || at == first {
-            said.push(format!("{count}{name}"));
+            parts.push(format!("{count}{name}"));
         }
     }
-    said.join(" ")
+    parts.join(" ")
 }
 
-/// Says how many there are of what has an `s` when it is not one: `1 request`, `0 requests`.
-pub fn pluralize(number: u64, what: &str) -> String {
+/// Formats a count with its noun, which takes an `s` unless the count is one: `1 request`,
+/// `0 requests`.
+pub fn pluralize(number: u64, noun: &str) -> String {
     match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
     }
 }
 
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_told_as_one() {
+    fn one_has_the_singular() {
         assert_eq!(
             [0, 1, 2].map(|number| pluralize(number, "request")),
             ["0 requests", "1 request", "2 requests"]
@@ -37,8 +38,8 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_said_in_its_two_largest_units() {
-        for (seconds, said) in [
+    fn a_duration_has_its_two_largest_units() {
+        for (seconds, formatted) in [
             (0, "0s"),
             (59, "59s"),
             (60, "1m"),
@@ -47,7 +48,7 @@ mod tests {
             (529_200, "6d 3h"),
             (86_400, "1d"),
         ] {
-            assert_eq!(format_duration(seconds), said);
+            assert_eq!(format_duration(seconds), formatted);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Alive: the data path answers. Ready: a request could be served now.
+//! Liveness: the data path responds. Readiness: a request can be served now.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::api::{Lifecycle, Readiness, Reason};
 use crate::session::{Error, Session};
 
-/// Asks the data path whether it still runs.
+/// Checks whether the data path still runs.
 #[derive(Clone, Debug)]
 pub struct Heartbeat(mpsc::Sender<oneshot::Sender<()>>);
 
@@ -18,34 +18,34 @@ pub struct HeartbeatResponder(mpsc::Receiver<oneshot::Sender<()>>);
 impl Heartbeat {
     /// Makes the two ends.
     pub fn new() -> (Self, HeartbeatResponder) {
-        let (ask, asked) = mpsc::channel(1);
-        (Self(ask), HeartbeatResponder(asked))
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), HeartbeatResponder(receiver))
     }
 
-    /// Says whether the data path answers within `limit`. Costs nothing between two calls.
+    /// Returns whether the data path responds within `limit`. Costs nothing between two calls.
     pub async fn responds_within(&self, limit: Duration) -> bool {
-        let ask = async {
-            let (answer, answered) = oneshot::channel();
-            self.0.send(answer).await.is_ok() && answered.await.is_ok()
+        let response = async {
+            let (respond, responded) = oneshot::channel();
+            self.0.send(respond).await.is_ok() && responded.await.is_ok()
         };
-        tokio::time::timeout(limit, ask).await.unwrap_or(false)
+        tokio::time::timeout(limit, response).await.unwrap_or(false)
     }
 }
 
 impl HeartbeatResponder {
-    /// Answers until nobody can ask any more.
+    /// Responds until the last [`Heartbeat`] is dropped.
     pub async fn run(mut self) {
-        while let Some(answer) = self.0.recv().await {
-            // Whoever asked may have lost patience.
-            let _ = answer.send(());
+        while let Some(respond) = self.0.recv().await {
+            // The receiver may have stopped waiting.
+            let _ = respond.send(());
         }
     }
 }
 
-/// Says whether a request could be served now, and why not.
-pub fn readiness(session: &Session, phase: Lifecycle) -> Readiness {
+/// Returns whether a request can be served now, and why not.
+pub fn readiness(session: &Session, lifecycle: Lifecycle) -> Readiness {
     let mut reasons = vec![];
-    if phase == Lifecycle::Draining {
+    if lifecycle == Lifecycle::Draining {
         reasons.push(Reason {
             code: "daemon.draining".to_owned(),
             sentence: "the daemon is stopping".to_owned(),
@@ -66,7 +66,7 @@ fn reason(error: &Error) -> Reason {
     }
 }
 
-/// How long a data path may take to answer before it counts as stuck.
+/// How long the data path may take to respond before it counts as stuck.
 pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -74,16 +74,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_data_path_that_does_not_run_has_no_pulse() {
-        let (pulse, heart) = Heartbeat::new();
-        let beating = tokio::spawn(heart.run());
-        assert!(pulse.responds_within(LIVENESS_TIMEOUT).await);
+    async fn a_data_path_that_does_not_run_does_not_respond() {
+        let (heartbeat, responder) = Heartbeat::new();
+        let running = tokio::spawn(responder.run());
+        assert!(heartbeat.responds_within(LIVENESS_TIMEOUT).await);
 
-        beating.abort();
-        let _ = beating.await;
+        running.abort();
+        let _ = running.await;
 
-        assert!(!pulse.responds_within(LIVENESS_TIMEOUT).await);
-        let (stuck, _heart) = Heartbeat::new();
+        assert!(!heartbeat.responds_within(LIVENESS_TIMEOUT).await);
+        let (stuck, _responder) = Heartbeat::new();
         assert!(!stuck.responds_within(Duration::from_millis(10)).await);
     }
 }

@@ -1,77 +1,116 @@
-//! What is refused here, as `application/problem+json` (RFC 9457).
+//! Every refusal of the admin surface as `application/problem+json` (RFC 9457).
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::AdminContext;
-use super::api::{ErrorDetail, Problem};
-use crate::session;
+use super::api;
+use crate::config::with_profile_flag;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-impl Problem {
-    /// Makes a problem.
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+/// Why the admin surface itself refuses a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AdminError {
+    /// No route has this path.
+    #[error("no such path")]
+    UnknownPath,
+    /// The path takes another method.
+    #[error("this path takes another method")]
+    WrongMethod,
+    /// `?kinds=` names a kind of events that does not exist.
+    #[error("kinds are ready, session and request")]
+    UnknownEvents,
+    /// More clients follow the events than allowed.
+    #[error("too many readers follow the events")]
+    TooManyReaders,
+    /// The data path missed its heartbeat.
+    #[error("the data path does not answer")]
+    DaemonStuck,
+    /// A handler panicked.
+    #[error("the request could not be handled: this is a bug")]
+    Panic,
+    /// The daemon takes no command any more.
+    #[error("the daemon is stopping already")]
+    Stopping,
+    /// The login is for another upstream than the daemon's.
+    #[error("this daemon serves {own}, and the login is for {given}")]
+    OtherOrigin {
+        /// The upstream of the daemon.
+        own: String,
+        /// The upstream of the login.
+        given: String,
+    },
+}
+
+impl Problem for AdminError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::UnknownPath => ProblemKind::UnknownPath.into(),
+            Self::WrongMethod => ProblemKind::WrongMethod.into(),
+            Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
+            Self::TooManyReaders => ProblemKind::TooManyReaders.into(),
+            Self::DaemonStuck => ProblemKind::DaemonStuck.into(),
+            Self::Panic => ProblemKind::InternalError.into(),
+            Self::Stopping => ProblemKind::DaemonStopping.into(),
+            Self::OtherOrigin { .. } => ProblemKind::OtherOrigin.into(),
+        }
+    }
+}
+
+impl IntoResponse for AdminError {
+    fn into_response(self) -> Response<Body> {
+        problem_response(&self)
+    }
+}
+
+impl api::Problem {
+    /// Describes an error; `problems` lists what is wrong in particular.
+    pub fn new(error: &(impl Problem + ?Sized)) -> Self {
+        let ProblemDetails { kind, hint, .. } = error.details();
+        let status = kind.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
-            kind: format!("urn:nexudus-proxy:{code}"),
-            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            kind: format!("urn:nexudus-proxy:{}", kind.code()),
+            title: kind.title().to_owned(),
             status: status.as_u16(),
-            detail: detail.into(),
-            code: code.to_owned(),
-            hint: None,
-            problems: vec![],
+            detail: error.to_string(),
+            code: kind.code().to_owned(),
+            hint: hint.map(Into::into),
+            problems: error.parts(),
         }
     }
 
-    /// Adds the way out.
-    pub fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
-    }
-
-    /// Adds what is wrong in particular.
-    pub fn with_details(self, problems: Vec<ErrorDetail>) -> Self {
-        Self { problems, ..self }
+    /// Names the profile in the commands that the hints advise.
+    pub(super) fn for_profile(mut self, profile: &str) -> Self {
+        let hints = self.problems.iter_mut().filter_map(|report| report.hint.as_mut());
+        hints.chain(&mut self.hint).for_each(|hint| *hint = with_profile_flag(hint, profile));
+        self
     }
 }
 
-/// Answers with a problem.
-pub(super) fn problem_response(status: StatusCode, code: &str, detail: &str) -> Response<Body> {
-    render(&Problem::new(status, code, detail))
+/// Renders an error whose hint advises no command.
+pub(super) fn problem_response(error: &impl Problem) -> Response<Body> {
+    render(&api::Problem::new(error))
 }
 
-/// Answers with the reason why there is no token.
-pub(super) fn session_error_response(
-    error: &session::Error,
-    shared: &AdminContext,
-) -> Response<Body> {
-    let status = match error {
-        session::Error::Locked => StatusCode::LOCKED,
-        session::Error::NotLoggedIn(_)
-        | session::Error::Refused(_)
-        | session::Error::TotpRequired { .. }
-        | session::Error::PasswordReset(_)
-        | session::Error::Expired
-        | session::Error::CredentialsLocked { .. }
-        | session::Error::CredentialsUnavailable { .. }
-        | session::Error::NextCode { .. }
-        | session::Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let problem = Problem::new(status, error.code(), error.to_string()).with_hint(error.hint());
-    let mut response = shared.problem_response(problem);
-    if let Some(after) = error.retry_after() {
+/// Renders an error, the commands in its hint for those who use the daemon of `profile`.
+pub(super) fn response_for_profile(error: &impl Problem, profile: &str) -> Response<Body> {
+    let mut response = render(&api::Problem::new(error).for_profile(profile));
+    if let Some(after) = error.details().retry_after {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-/// Writes a problem.
-pub(super) fn render(problem: &Problem) -> Response<Body> {
+/// Renders a problem.
+pub(super) fn render(problem: &api::Problem) -> Response<Body> {
     // A struct of strings always is JSON.
     let text = serde_json::to_string(problem).unwrap_or_default();
     let mut response = Response::new(Body::from(format!("{text}\n")));
     *response.status_mut() =
         StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let kind = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let content_type = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

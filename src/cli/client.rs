@@ -1,5 +1,5 @@
-//! `client`: named local keys. Works on the profile's file, whether a daemon runs or not; one that
-//! does sees the change with the next request.
+//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or not;
+//! a running daemon sees the change with the next request.
 
 use std::time::SystemTime;
 
@@ -7,12 +7,13 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::daemon_client::load_effective_config;
-use super::{CliError, GlobalArgs, Printer, client_limits};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, client_limits};
 use crate::clients::{self, ClientPolicy, ClientStatus, Clients};
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Rule, format_rate, with_profile_flag};
 
-/// What `client` takes.
+/// The arguments of `client`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ClientArgs {
     #[command(subcommand)]
@@ -23,21 +24,21 @@ pub(super) struct ClientArgs {
 enum ClientAction {
     /// Make a key for one tool and print it, once
     Add {
-        /// What to call it, in logs and in `client list`
+        /// The name in logs and in `client list`
         name: String,
         #[command(flatten)]
         limits: client_limits::LimitArgs,
     },
-    /// Show every client, its limits and what it has used of them
+    /// Show every client, its limits and its use of them
     List,
     /// Make a client's key worthless, at once
     Revoke {
-        /// Which
+        /// The name of the client
         name: String,
     },
 }
 
-/// Runs one of them.
+/// Runs the action.
 pub(super) fn run(
     options: ClientArgs,
     globals: &GlobalArgs,
@@ -58,30 +59,31 @@ fn add(
 ) -> Result<(), CliError> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    // What the daemon lets through is known to it alone, where one runs.
+    // A running daemon alone knows what it lets through.
     let (config, _) = load_effective_config(&loaded)?;
     client_limits::check_rules(&limits, &config, print)?;
-    let (expires, gone_round) = (limits.expires, bypass_note(&limits, &config));
+    let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
-    // The one place where a key is shown, and the only time.
-    match globals.json {
-        true => print.json(&json!({
+    // The key is shown here alone, and once.
+    if globals.json {
+        print.json(&json!({
             "name": name,
             "key": key.expose(),
             "expires": expires.map(format_time),
-        }))?,
-        false => print.line(key.expose())?,
+        }))?;
+    } else {
+        print.line(key.expose())?;
     }
     if !globals.quiet {
         print.note(&anonymous_access_note(&config));
-        if let Some(said) = gone_round {
-            print.note(&said);
+        if let Some(note) = bypass {
+            print.note(&note);
         }
     }
     Ok(())
 }
 
-/// Says what a limited key does not keep anybody from.
+/// Returns what clients without a key may still do.
 fn anonymous_access_note(config: &Config) -> String {
     if config.listen.expose {
         return "Callers without a key are refused: listen.expose is set.".to_owned();
@@ -97,12 +99,12 @@ fn anonymous_access_note(config: &Config) -> String {
     .to_owned()
 }
 
-/// Says what limits are worth on one machine, if there are any.
+/// Returns how limits can be bypassed on one machine, if there are any.
 fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
     if *limits == ClientPolicy::default() {
         return None;
     }
-    // Where callers without a key may do no more, leaving it out is no way round.
+    // Where clients without a key may do no more, leaving the key out bypasses nothing.
     let (leave_out, set_none) = match client_limits::access_without_key(limits, config) {
         Some(_) => ("leave the key out, or ", ", where policy.anonymous = \"none\""),
         None => ("", ""),
@@ -117,7 +119,7 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
 fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let directory = paths.profile_state();
-    // Whatever is wrong with the file is told here; the view below only says that something is.
+    // An unreadable file is reported here; the status below says only that it is unreadable.
     clients::list(&directory)?;
     let views = Clients::new(&directory, Clock::system()).statuses().unwrap_or_default();
     if globals.json {
@@ -139,21 +141,16 @@ fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
         ]
     });
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    match views.is_empty() {
-        true => {
-            let said = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
-            print.note(&with_profile_flag(said, &paths.profile));
-            Ok(())
-        }
-        false => print.table(&rows, ""),
+    if views.is_empty() {
+        let note = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
+        print.note(&with_profile_flag(note, &paths.profile));
+        return Ok(());
     }
+    print.table(&rows, "")
 }
 
 fn format_expiry(view: &ClientStatus, at: SystemTime) -> String {
-    match view.is_expired {
-        true => "expired".to_owned(),
-        false => format_time(at),
-    }
+    if view.is_expired { "expired".to_owned() } else { format_time(at) }
 }
 
 fn client_json(view: &ClientStatus) -> serde_json::Value {
@@ -177,13 +174,14 @@ fn client_json(view: &ClientStatus) -> serde_json::Value {
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let directory = globals.sources(vec![]).paths()?.profile_state();
     clients::revoke(&directory, name)?;
-    match globals.json {
-        true => print.json(&json!({ "name": name, "revoked": true })),
-        false => print.line(&format!("revoked {name}")),
+    if globals.json {
+        print.json(&json!({ "name": name, "revoked": true }))
+    } else {
+        print.line(&format!("revoked {name}"))
     }
 }
 
-/// Writes a time as RFC 3339 wants it.
+/// Formats a time as RFC 3339 wants it.
 fn format_time(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }

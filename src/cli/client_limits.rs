@@ -1,10 +1,11 @@
-//! How far a caller may go, as flags: for `client add` and for `run`.
+//! The limits of a client as flags: for `client add` and for `run`.
 
 use std::time::{Duration, SystemTime};
 
-use super::{CliError, ExitCode, Printer};
+use super::{CliError, Printer};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config, ParseError, Rate, Rule, parse_duration, parse_rate};
+use crate::problem::ExitCode;
 
 /// The limits of a client.
 #[derive(clap::Args, Clone, Debug)]
@@ -59,19 +60,18 @@ pub(super) fn check_rules(
     let unheard = limits.deny.iter().map(never_matches);
     let warnings = idle.iter().cloned().chain(unheard);
     warnings.flatten().for_each(|warning| print.warning(&warning));
-    match !idle.is_empty() && idle.iter().all(Option::is_some) {
-        true => Err(CliError::Other {
-            sentence: "with these rules nothing is allowed: the key would be good for nothing"
-                .into(),
-            code: ExitCode::Usage,
-            hint: Some("Correct what the warnings are about; no key was made.".to_owned()),
-        }),
-        false => Ok(()),
+    if !idle.is_empty() && idle.iter().all(Option::is_some) {
+        return Err(CliError::message(
+            ExitCode::Usage,
+            "with these rules nothing is allowed: the key would be good for nothing",
+            Some("Correct what the warnings are about; no key was made."),
+        ));
     }
+    Ok(())
 }
 
-/// Says what a caller without a key may do that these limits forbid, if there is such: limits bind
-/// only a caller that shows its key.
+/// Returns what a client without a key may do that these limits forbid: limits bind only a client that
+/// shows its key.
 pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
     let only_reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     match config.policy.anonymous {
@@ -83,7 +83,7 @@ pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Opti
     }
 }
 
-/// Says why a rule allows nothing, if that is so.
+/// Returns why a rule allows nothing, if that is so.
 fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Option<String> {
     let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
     let denied =
@@ -101,7 +101,7 @@ fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Opt
     never_matches(rule).or_else(unspelt).or_else(denied).or_else(unread)
 }
 
-/// Says why no request can match a rule, if that is so.
+/// Returns why no request can match a rule, if that is so.
 fn never_matches(rule: &Rule) -> Option<String> {
     rule.why_unmatchable().map(|why| format!("the rule `{rule}` can never match: {why}"))
 }
@@ -111,8 +111,8 @@ fn rule(text: &str) -> Result<Rule, ParseError> {
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
-    let found = parse_duration(text).filter(|duration| !duration.is_zero());
-    found.ok_or("a duration is written 30m, 8h or 15d")
+    let duration = parse_duration(text).filter(|duration| !duration.is_zero());
+    duration.ok_or("a duration is written 30m, 8h or 15d")
 }
 
 fn rate(text: &str) -> Result<Rate, &'static str> {
@@ -122,7 +122,7 @@ fn rate(text: &str) -> Result<Rate, &'static str> {
     }
 }
 
-/// Each is remembered until its span is over.
+/// Largest number of requests in a rate: each request is remembered until its span is over.
 const MAX_RATE_COUNT: u32 = 10_000;
 
 #[cfg(test)]

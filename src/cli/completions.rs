@@ -2,13 +2,14 @@
 
 use std::io::{self, Write as _};
 
-use clap::CommandFactory as _;
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, CliError, ExitCode, Printer};
+use super::{CliError, Printer};
+use crate::problem::ExitCode;
 
-/// What `completions` takes.
+/// The arguments of `completions`.
 #[derive(clap::Args, Debug)]
 pub(super) struct CompletionsArgs {
     /// The shell
@@ -16,22 +17,25 @@ pub(super) struct CompletionsArgs {
 }
 
 /// Prints the completions.
-pub(super) fn run(options: &CompletionsArgs, print: Printer) -> Result<(), CliError> {
+pub(super) fn run(
+    args: &CompletionsArgs,
+    mut command: Command,
+    print: Printer,
+) -> Result<(), CliError> {
     let mut text = vec![];
-    clap_complete::generate(options.shell, &mut Cli::command(), "nexudus-proxy", &mut text);
+    clap_complete::generate(args.shell, &mut command, "nexudus-proxy", &mut text);
     print.raw(&text)
 }
 
 /// Prints the manual page: one for all commands, so that there is one to install.
-pub(super) fn man(print: Printer) -> Result<(), CliError> {
+pub(super) fn man(mut command: Command, print: Printer) -> Result<(), CliError> {
     let mut text = vec![];
-    let mut command = Cli::command();
     command.build();
     page(&command, &mut text).map_err(CliError::Output)?;
     print.raw(&text)
 }
 
-fn page(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+fn page(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
     let man = Man::new(command.clone());
     man.render_title(text)?;
     man.render_name_section(text)?;
@@ -43,14 +47,14 @@ fn page(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
     }
     writeln!(text, ".SH \"EXIT STATUS\"")?;
     for code in ExitCode::ALL {
-        writeln!(text, ".TP\n{}\n{}", i32::from(code), code.meaning())?;
+        writeln!(text, ".TP\n{}\n{}", code.number(), code.meaning())?;
     }
     writeln!(text, ".SH FILES\n.TP\n~/.config/nexudus\\-proxy/config.toml")?;
     writeln!(text, "the configuration; see \\fBnexudus\\-proxy config init\\fR")
 }
 
 /// Renders a command and those below it, without the options that all have.
-fn section(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+fn section(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
     let command = command.clone().mut_args(|arg| {
         let everywhere = arg.is_global_set() || arg.get_id() == "help";
         let hidden = arg.is_hide_set() || everywhere;
@@ -60,7 +64,7 @@ fn section(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
     writeln!(text, ".SH \"{}\"", name.to_uppercase())?;
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     writeln!(text, "{}", about.replace('-', "\\-"))?;
-    // Its own heading would read as one of the whole page.
+    // The heading of the options would read as one of the whole page.
     let mut options = vec![];
     Man::new(command.clone()).render_options_section(&mut options)?;
     let options = String::from_utf8_lossy(&options);

@@ -1,17 +1,19 @@
 //! `config`: write, check and show the configuration.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::flags::ConfigOverrides;
-use super::{CliError, GlobalArgs, Printer};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::config::{self, EffectiveKey};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::{daemon, secure_fs};
 
-/// What `config` takes.
+/// The arguments of `config`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ConfigCommandArgs {
     #[command(subcommand)]
@@ -36,7 +38,7 @@ enum ConfigAction {
     Schema,
 }
 
-/// Runs one of them.
+/// Runs the action.
 pub(super) fn run(
     options: ConfigCommandArgs,
     globals: &GlobalArgs,
@@ -53,14 +55,38 @@ pub(super) fn run(
     }
 }
 
+/// Why the example cannot be written.
+#[derive(Debug, thiserror::Error)]
+enum ConfigFileError {
+    #[error("there is a configuration file already: {}", .0.display())]
+    Exists(PathBuf),
+    #[error("could not write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Problem for ConfigFileError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Exists(_) => {
+                ProblemKind::CommandFailed.with_hint("Edit it, or replace it with --force.")
+            }
+            Self::Write { .. } => ProblemKind::CommandFailed.into(),
+        }
+    }
+}
+
 fn init(path: &Path, force: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     match write_example(path, force) {
         Ok(()) if globals.json => print.json(&json!({ "path": path })),
         Ok(()) => print.line(&format!("wrote {}", path.display())),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(CliError::ConfigExists(path.to_owned()))
+            Err(ConfigFileError::Exists(path.to_owned()).into())
         }
-        Err(source) => Err(CliError::WriteFile { path: path.to_owned(), source }),
+        Err(source) => Err(ConfigFileError::Write { path: path.to_owned(), source }.into()),
     }
 }
 
@@ -68,25 +94,18 @@ fn init(path: &Path, force: bool, globals: &GlobalArgs, print: Printer) -> Resul
 fn write_example(path: &Path, force: bool) -> io::Result<()> {
     path.parent().map_or(Ok(()), secure_fs::create_dir)?;
     let example = config::example();
-    match force {
+    if force {
         // Whole or not at all, so that a full disk does not take the old file away.
-        true => secure_fs::atomic_write(path, example.as_bytes()),
-        false => secure_fs::create_new(path, example.as_bytes()),
+        secure_fs::atomic_write(path, example.as_bytes())
+    } else {
+        secure_fs::create_new(path, example.as_bytes())
     }
 }
 
 fn check(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let loaded = globals.load(keys.into_overrides());
+    let loaded = globals.load(keys.into_overrides()).map_err(CliError::from);
     let usable = loaded.and_then(|loaded| Ok(daemon::check(&loaded.config).map(|()| loaded)?));
-    let loaded = match usable {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            return Err(CliError::WithOutput {
-                shown: json!({ "valid": false }),
-                failure: Box::new(failure),
-            });
-        }
-    };
+    let loaded = usable.map_err(|error| error.with_output(json!({ "valid": false })))?;
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     let file = &loaded.paths.config;
     let read = file.exists();
@@ -102,8 +121,7 @@ fn check(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<
 }
 
 fn show(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let loaded = globals.load(keys.into_overrides())?;
-    loaded.warnings.iter().for_each(|warning| print.warning(warning));
+    let loaded = globals.load_and_warn(keys.into_overrides(), print)?;
     let settings: Vec<EffectiveKey<'_>> = loaded.effective_keys().collect();
     if globals.json {
         let rows = settings.iter().map(|setting| {

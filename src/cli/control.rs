@@ -1,28 +1,31 @@
-//! `stop`, `reload`, `refresh`, `lock` and `unlock`: ask the daemon, and wait for the effect.
+//! `stop`, `reload`, `refresh`, `lock` and `unlock`: command the daemon, and wait for the effect.
 
 use serde_json::json;
 
-use super::reach::{DaemonReply, admin_sockets, post_or_lock, with_daemon};
-use super::{CliError, ExitCode, GlobalArgs, Printer, serve, status};
+use super::daemon_client::{DaemonReply, admin_sockets, post_or_lock, with_daemon};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, serve, status};
 use crate::admin::api::{ReloadResult, SessionStatus, StopResult};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::clock::Clock;
 use crate::config::{LoadedConfig, Paths};
 use crate::credentials::Keychain;
+use crate::problem::{ExitCode, ProblemKind};
 use crate::{daemon, session};
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let stopping: StopResult = with_daemon(globals, async |daemon| {
-        // Whoever listens before the end begins sees when it is over.
+        // A listener from before the stop sees when it is over.
         let mut events = daemon.events("ready").await?;
         let stopping = daemon.post("/v1/stop").await?;
         while events.next().await.is_some() {}
         Ok(stopping)
     })?;
     if stopping.run {
-        print.note("it was a `run`: its command goes on, and gets 503 until somebody else serves");
+        print
+            .note("it was a `run`: its command goes on, and gets 503 until another process serves");
     }
     match (globals.json, stopping.in_flight) {
         (true, in_flight) => print.json(&json!({ "stopped": true, "in_flight": in_flight })),
@@ -33,7 +36,7 @@ pub(super) fn stop(globals: &GlobalArgs, print: Printer) -> Result<(), CliError>
     }
 }
 
-/// Has the configuration read again.
+/// Has the daemon read its configuration again.
 pub(super) fn reload(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let reloaded: ReloadResult =
         with_daemon(globals, async |daemon| Ok(daemon.post("/v1/reload").await?))?;
@@ -44,24 +47,26 @@ pub(super) fn reload(globals: &GlobalArgs, print: Printer) -> Result<(), CliErro
         let keys = reloaded.restart_needed.join(", ");
         print.warning(&format!("these keys take a restart: {keys}"));
     }
-    match reloaded.applied.is_empty() {
-        true => print.line("reloaded: nothing else has changed"),
-        false => print.line(&format!("reloaded: {}", reloaded.applied.join(", "))),
+    if reloaded.applied.is_empty() {
+        print.line("reloaded: nothing else has changed")
+    } else {
+        print.line(&format!("reloaded: {}", reloaded.applied.join(", ")))
     }
 }
 
-/// Has the token renewed.
+/// Has the daemon renew its token.
 pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let session = with_daemon(globals, async |daemon| Ok(daemon.post("/v1/refresh").await?))?;
     print_session(&session, "renewed", globals, print)
 }
 
-/// Has the token dropped, until unlocked.
+/// Has the daemon drop its token until it is unlocked.
 pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     set_locked(true, globals, print)
 }
 
-/// Has it asked for again. A keychain that is locked is opened first: the daemon may not ask.
+/// Has the daemon get a token again. A locked keychain is opened first: only a command may show a
+/// dialog.
 pub(super) fn unlock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let keychain = open_keychain(globals, print);
     set_locked(false, globals, print)?;
@@ -81,28 +86,26 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
         Ok(true) => print.note(&format!("the {} is open now", Keychain::product_name())),
         Ok(false) => {}
         Err(error) if error.keychain_absence().is_some() => {}
-        Err(error) => return Err(CliError::Credentials(error)),
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }
 
-/// Has whoever serves do it; where nobody does, it is so from the next start on.
+/// Locks or unlocks the daemon that serves; where none does, the next one starts so.
 fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;
-    let (path, done) = match locked {
-        true => ("/v1/lock", "locked"),
-        false => ("/v1/unlock", "unlocked"),
-    };
+    let (path, done) = if locked { ("/v1/lock", "locked") } else { ("/v1/unlock", "unlocked") };
     serve::control_runtime()?.block_on(async {
         match post_or_lock(&sockets, &paths, path).await? {
             DaemonReply::Daemon(session) => print_session(&session, done, globals, print),
             DaemonReply::NoProfile => Err(Error::NotRunning.into()),
-            DaemonReply::NotRunning(_alone) => {
+            DaemonReply::NotRunning(_lock) => {
                 persist_lock(locked, &paths).await?;
-                match globals.json {
-                    true => print.json(&json!({ "locked": locked, "daemon": false })),
-                    false => print.line(&format!("{done}; no daemon runs")),
+                if globals.json {
+                    print.json(&json!({ "locked": locked, "daemon": false }))
+                } else {
+                    print.line(&format!("{done}; no daemon runs"))
                 }
             }
         }
@@ -111,10 +114,10 @@ fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), 
 
 async fn persist_lock(locked: bool, paths: &Paths) -> Result<(), CliError> {
     let kept = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
-    kept.map_err(|cause| CliError::Other {
-        sentence: format!("could not keep whether the session is locked: {cause}"),
-        code: ExitCode::Failed,
-        hint: Some("Make that directory writable for this user, and say it again.".to_owned()),
+    kept.map_err(|cause| {
+        let message = format!("could not keep whether the session is locked: {cause}");
+        let hint = "Make that directory writable for this user, and run the command again.";
+        CliError::message(ExitCode::Failed, message, Some(hint))
     })
 }
 
@@ -132,8 +135,8 @@ fn print_session(
         print.warning(degraded);
     }
     match &session.error {
-        Some(trouble) if trouble.code != "session.locked" => {
-            print.warning(&format!("{}. {}", trouble.sentence, trouble.hint));
+        Some(error) if error.code != ProblemKind::SessionLocked.code() => {
+            print.warning(&format!("{}. {}", error.sentence, error.hint));
         }
         Some(_) | None => {}
     }

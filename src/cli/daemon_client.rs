@@ -1,8 +1,9 @@
-//! A daemon that runs already, asked over its sockets.
+//! The daemon that serves, called over its sockets.
 //!
-//! The API is asked as any tool would; what it must be told goes to its control socket.
+//! The API is called as any tool would call it; commands go to the admin socket.
 
-use std::fmt;
+mod effective;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,16 +14,22 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+pub(super) use self::effective::{
+    OtherOrigin, RESTART_HINT, effective_config, load_effective_config,
+};
+use super::globals::GlobalArgs;
 use super::{CliError, serve};
-use crate::admin::api::{SessionStatus, Status, UPSTREAM_PARAM};
+use crate::admin::api::{self, SessionStatus, Status, UPSTREAM_PARAM};
 use crate::admin::client::{self as admin, AdminClient};
-use crate::config::{Config, LoadedConfig, Origin, Paths, Proxy, UnixSocket};
+use crate::config::{Config, Origin, Paths, UnixSocket};
+use crate::daemon;
 
-/// Where a daemon of this profile would answer.
+/// The sockets of the daemon of one profile.
 #[derive(Clone, Debug)]
 pub(super) struct DaemonClient {
     api: ApiEndpoint,
@@ -37,75 +44,26 @@ enum ApiEndpoint {
     Unavailable,
 }
 
-/// What was answered.
+/// A response of the API.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
-/// What the daemon itself has to say, in the place of Nexudus.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct ReceivedProblem {
-    pub(super) code: String,
-    pub(super) detail: String,
-    #[serde(default)]
-    pub(super) hint: Option<String>,
-}
-
-/// A process that serves another origin than the one that is configured here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherOrigin {
-    /// The one that it serves.
-    pub(super) serving: String,
-    /// The process, if it is a `run_pid` and no daemon.
-    pub(super) run_pid: Option<u32>,
-}
-
-impl OtherOrigin {
-    pub(super) fn detect(status: &Status, own: &Origin, paths: &Paths) -> Option<Self> {
-        let serving = status.upstream.clone();
-        let run = status.run_pid(&paths.run_socket());
-        (Origin::parse(&serving).as_ref() != Some(own)).then_some(Self { serving, run_pid: run })
-    }
-
-    /// Says what to do about it, in a command that takes the flags of `serve`.
-    pub(super) fn hint(&self) -> String {
-        match self.run_pid {
-            Some(_) => "Wait until it has ended, or end what it serves with `nexudus-proxy stop`."
-                .to_owned(),
-            None => format!("{RESTART_HINT}; or give this command --upstream {}.", self.serving),
-        }
-    }
-}
-
-/// Says who serves what.
-impl fmt::Display for OtherOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.run_pid {
-            Some(pid) => write!(f, "a `run` (pid {pid}) serves {}", self.serving),
-            None => write!(f, "the running daemon serves {}", self.serving),
-        }
-    }
-}
-
-/// The way out where a daemon was started before the origin changed.
-pub(super) const RESTART_HINT: &str =
-    "Restart the daemon, so that it serves the upstream.origin that is configured now";
-
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    /// Nobody listens.
+    /// No process listens.
     #[error("the daemon is not running")]
     NotRunning,
-    /// Somebody listens, and does not answer.
+    /// A process listens, and does not answer.
     #[error("the daemon did not answer")]
     NoResponse(#[source] io::Error),
 }
 
 impl DaemonClient {
-    /// Knows where to look; asks nothing yet.
+    /// Returns where the daemon of this configuration would listen; connects to nothing yet.
     pub(super) fn new(config: &Config, paths: &Paths) -> Self {
         let tcp = || {
             let known = config.listen.tcp.iter().find(|address| address.port() != 0);
@@ -124,7 +82,7 @@ impl DaemonClient {
         Self { api, admin_socket }
     }
 
-    /// Asks the API through the daemon.
+    /// Requests a path of the API through the daemon.
     pub(super) async fn get(&self, path: &str) -> Result<ApiResponse, ClientError> {
         request(&self.api, path).await
     }
@@ -134,28 +92,28 @@ impl DaemonClient {
         OtherOrigin::detect(&self.status().await?, own, paths)
     }
 
-    /// Tells the daemon that the login stored for `origin` has changed and waits for the effect, which is what is
-    /// so of the session then; `None`: there is nobody to tell.
+    /// Tells the daemon that the login stored for `origin` has changed, and waits for the effect.
+    /// Returns the status of its session, or `None` where no daemon runs.
     ///
     /// # Errors
     ///
-    /// Why a daemon that runs does not know of it.
+    /// Why a running daemon does not know of the change.
     pub(super) async fn notify_login(
         &self,
         origin: &Origin,
     ) -> Result<Option<SessionStatus>, admin::Error> {
-        let told = async {
+        let notified = async {
             let daemon = AdminClient::find(std::slice::from_ref(&self.admin_socket)).await?;
             daemon.post(&format!("/v1/login?{UPSTREAM_PARAM}={origin}")).await
         };
-        match told.await {
+        match notified.await {
             Ok(session) => Ok(Some(session)),
             Err(admin::Error::NotRunning) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Returns what the daemon says of itself, if one runs and tells.
+    /// Returns the status of the daemon, if one runs.
     pub(super) async fn status(&self) -> Option<Status> {
         AdminClient::find(std::slice::from_ref(&self.admin_socket))
             .await
@@ -165,7 +123,7 @@ impl DaemonClient {
             .ok()
     }
 
-    /// Says whether somebody answers for this profile.
+    /// Returns whether a process listens for this profile.
     pub(super) async fn is_listening(&self) -> bool {
         match &self.api {
             #[cfg(unix)]
@@ -176,70 +134,66 @@ impl DaemonClient {
     }
 }
 
-/// Returns what a daemon was started with where it is not what is `configured` here, its keys by
-/// name: its flags and its environment are known to nobody else.
-pub(super) fn effective_config(
-    configured: &Config,
+/// Finds the daemon that serves, and calls `action` with it.
+pub(super) fn with_daemon<T>(
+    globals: &GlobalArgs,
+    action: impl AsyncFnOnce(AdminClient) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let sockets = admin_sockets(globals)?;
+    serve::control_runtime()?.block_on(async { action(AdminClient::find(&sockets).await?).await })
+}
+
+/// The reply to a command that a daemon need not be there for.
+pub(super) enum DaemonReply<T> {
+    /// The daemon replied.
+    Daemon(T),
+    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where the
+    /// lock could not be had.
+    NotRunning(Option<daemon::ProfileLock>),
+    /// No daemon runs, and the profile has no state.
+    NoProfile,
+}
+
+/// Posts a command that may be repeated, also while one daemon gives its place to another. A daemon
+/// that starts to serve meanwhile is not missed.
+pub(super) async fn post_or_lock<T: DeserializeOwned>(
+    sockets: &[PathBuf],
     paths: &Paths,
-    daemon: &Status,
-) -> (Config, Vec<&'static str>) {
-    let mut config = configured.clone();
-    let mut keys = vec![];
-    let origin = Origin::parse(&daemon.upstream);
-    if let Some(origin) = origin.filter(|origin| *origin != configured.upstream.origin) {
-        config.upstream.origin = origin;
-        keys.push("upstream.origin");
-    }
-    // One of another version does not tell.
-    if let Some(proxy) = &daemon.proxy {
-        if *proxy != configured.upstream.proxy.redacted() {
-            config.upstream.proxy = Proxy::from_redacted(proxy);
-            keys.push("upstream.proxy");
+    path: &str,
+) -> Result<DaemonReply<T>, admin::Error> {
+    let deadline = Instant::now() + SOCKET_OPEN_TIMEOUT;
+    loop {
+        let posted = async { AdminClient::find(sockets).await?.post(path).await };
+        match posted.await {
+            Err(admin::Error::NotRunning | admin::Error::ConnectionClosed(_)) => {}
+            replied => return replied.map(DaemonReply::Daemon),
         }
-        if daemon.ca_file != configured.upstream.ca_file {
-            config.upstream.ca_file.clone_from(&daemon.ca_file);
-            keys.push("upstream.ca_file");
+        if !paths.profile_state().is_dir() {
+            return Ok(DaemonReply::NoProfile);
+        }
+        match daemon::lock_profile(paths) {
+            Err(daemon::Error::AlreadyRunning { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_POLL_INTERVAL).await;
+            }
+            Err(daemon::Error::AlreadyRunning { .. }) => {
+                let source = io::ErrorKind::TimedOut.into();
+                return Err(admin::Error::Unreachable { socket: paths.admin_socket(), source });
+            }
+            held @ (Ok(_) | Err(_)) => return Ok(DaemonReply::NotRunning(held.ok())),
         }
     }
-    if !matches_bound(&configured.listen.tcp, &daemon.listening.tcp) {
-        keys.push("listen.tcp");
-    }
-    config.listen.tcp.clone_from(&daemon.listening.tcp);
-    let unix = match &configured.listen.unix {
-        UnixSocket::Auto => Some(paths.proxy_socket()),
-        UnixSocket::Path(path) => Some(path.clone()),
-        UnixSocket::Off => None,
-    };
-    if cfg!(unix) && daemon.listening.unix != unix {
-        config.listen.unix =
-            daemon.listening.unix.clone().map_or(UnixSocket::Off, UnixSocket::Path);
-        keys.push("listen.unix");
-    }
-    keys.extend(config.import(&daemon.settings));
-    (config, keys)
 }
 
-/// Returns what the profile's daemon goes by; where none runs, what is configured, and `false`.
-pub(super) fn load_effective_config(loaded: &LoadedConfig) -> Result<(Config, bool), CliError> {
-    let LoadedConfig { config, paths, .. } = loaded;
-    let daemon = serve::control_runtime()?.block_on(DaemonClient::new(config, paths).status());
-    Ok(match daemon {
-        Some(daemon) => (effective_config(config, paths, &daemon).0, true),
-        None => (config.clone(), false),
-    })
-}
-
-/// Says whether these addresses are what was asked for; port 0 asks for any.
-fn matches_bound(asked: &[SocketAddr], bound: &[SocketAddr]) -> bool {
-    let fits = |(asked, bound): (&SocketAddr, &SocketAddr)| {
-        asked.ip() == bound.ip() && [0, bound.port()].contains(&asked.port())
-    };
-    asked.len() == bound.len() && asked.iter().zip(bound).all(fits)
+/// Returns where a daemon may listen: the user's own first, then the system's.
+pub(super) fn admin_sockets(globals: &GlobalArgs) -> Result<Vec<PathBuf>, CliError> {
+    let own = globals.sources(vec![]).paths()?.admin_socket();
+    let system = own.file_name().map(|name| PathBuf::from(SYSTEM_RUNTIME_DIR).join(name));
+    Ok(std::iter::once(own).chain(system).collect())
 }
 
 impl ApiResponse {
-    /// Returns what the daemon itself says, if this is not an answer of Nexudus.
-    pub(super) fn problem(&self) -> Option<ReceivedProblem> {
+    /// Returns the problem of the daemon itself, if this is not a response of Nexudus.
+    pub(super) fn problem(&self) -> Option<api::Problem> {
         if self.status.is_success() {
             return None;
         }
@@ -247,9 +201,9 @@ impl ApiResponse {
     }
 }
 
-async fn request(place: &ApiEndpoint, path: &str) -> Result<ApiResponse, ClientError> {
-    let asked = async {
-        match place {
+async fn request(endpoint: &ApiEndpoint, path: &str) -> Result<ApiResponse, ClientError> {
+    let response = async {
+        match endpoint {
             #[cfg(unix)]
             ApiEndpoint::Socket(socket) => {
                 let stream =
@@ -264,35 +218,36 @@ async fn request(place: &ApiEndpoint, path: &str) -> Result<ApiResponse, ClientE
             ApiEndpoint::Unavailable => Err(ClientError::NotRunning),
         }
     };
-    let slow = |_| ClientError::NoResponse(io::ErrorKind::TimedOut.into());
-    tokio::time::timeout(RESPONSE_TIMEOUT, asked).await.map_err(slow)?
+    let timed_out = |_| ClientError::NoResponse(io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(RESPONSE_TIMEOUT, response).await.map_err(timed_out)?
 }
 
 async fn send_request(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
 ) -> Result<ApiResponse, ClientError> {
-    let mute = |error: hyper::Error| ClientError::NoResponse(io::Error::other(error));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(mute)?;
+    let no_response = |error: hyper::Error| ClientError::NoResponse(io::Error::other(error));
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(no_response)?;
     let request = Request::builder()
         .uri(path)
         .header(HOST, "localhost")
         .header(ACCEPT, "application/json")
         .body(Empty::<bytes::Bytes>::new())
         .expect("the paths are our own");
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(mute)?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(no_response)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         let body = body.map_err(|error| ClientError::NoResponse(io::Error::other(error)))?;
         Ok(ApiResponse { status, body: Zeroizing::new(body.to_bytes().to_vec()) })
     };
     let mut connection = std::pin::pin!(connection);
-    let mut answered = std::pin::pin!(answered);
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
-        answer = &mut answered => answer,
+        response = &mut exchange => response,
         // The last bytes may lie ready when the other side closes.
-        _ = &mut connection => answered.await,
+        _ = &mut connection => exchange.await,
     }
 }
 
@@ -305,8 +260,17 @@ fn connect_error(error: io::Error) -> ClientError {
     }
 }
 
-/// Longer than the daemon makes anybody wait by itself.
+/// Longest wait for a response: longer than the daemon itself makes a client wait.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Largest answer read, in bytes: a user object has 2 KiB.
+/// Largest response that is read, in bytes: a user object has 2 KiB.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
+
+/// The runtime directory of the system unit.
+const SYSTEM_RUNTIME_DIR: &str = "/run/nexudus-proxy";
+
+/// Longest wait for the process that serves the profile to open its socket.
+const SOCKET_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the profile is tried again until then.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);

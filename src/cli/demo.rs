@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
-use super::flags::duration;
+use super::flags::parse_duration_flag;
 use super::{CliError, Printer, serve};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, Origin, Paths, SessionStore};
 use crate::credentials::{Credentials, Login};
 use crate::daemon::{self, Daemon, Deps, process, run_loop};
 use crate::listen;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::Secret;
 
-/// What `demo` takes.
+/// The arguments of `demo`.
 #[derive(clap::Args, Debug)]
 pub(super) struct DemoArgs {
     /// How long a token lives; short enough to see two renewals in a minute
@@ -27,11 +28,18 @@ pub(super) struct DemoArgs {
 
 /// Nexudus tells a life in whole seconds: less would be none at all.
 fn token_life(text: &str) -> Result<Duration, &'static str> {
-    match duration(text)? {
+    match parse_duration_flag(text)? {
         life if life < Duration::from_secs(1) => {
             Err("tokens live for whole seconds, and at least for 1s")
         }
         life => Ok(life),
+    }
+}
+
+/// The simulator belongs to another crate, so its error gets its kind here.
+impl Problem for nexudus_simulator::StartError {
+    fn details(&self) -> ProblemDetails {
+        ProblemKind::CommandFailed.into()
     }
 }
 
@@ -42,8 +50,7 @@ pub(super) fn run(options: &DemoArgs, print: Printer) -> Result<(), CliError> {
     let simulator = Simulator::builder()
         .account(Account::new(DEMO_EMAIL, DEMO_PASSWORD))
         .set(|knobs| knobs.token.access_life = options.token_life)
-        .start()
-        .map_err(CliError::Simulator)?;
+        .start()?;
     let ca_file = home.path().join("simulator-ca.pem");
     simulator.write_ca(&ca_file).map_err(CliError::Runtime)?;
 

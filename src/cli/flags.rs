@@ -7,12 +7,12 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::{KEYS, Key, Override, ValueType, parse_duration};
 
-/// The keys that were given on the command line.
+/// The keys of the configuration that were given as flags.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigArgs(Vec<Override>);
 
 impl ConfigArgs {
-    /// Returns them.
+    /// Returns the keys that were given.
     pub(super) fn into_overrides(self) -> Vec<Override> {
         self.0
     }
@@ -59,13 +59,13 @@ impl Args for ConfigArgs {
     }
 }
 
-/// The same keys for a command that is about something else: they work, and the help does not list
-/// them a second time.
+/// The same keys for a command that is about something else: the flags work, and the help does not
+/// list them a second time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigOverrides(ConfigArgs);
 
 impl ConfigOverrides {
-    /// Returns those that were given.
+    /// Returns the keys that were given.
     pub(super) fn into_overrides(self) -> Vec<Override> {
         self.0.into_overrides()
     }
@@ -128,13 +128,14 @@ fn flag(names: &'static FlagNames) -> Arg {
             .help(help),
         None => arg.help(help),
     };
-    match entry.value_type == ValueType::Bool {
-        true => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        false => arg,
+    if entry.value_type == ValueType::Bool {
+        arg.num_args(0..=1).require_equals(true).default_missing_value("true")
+    } else {
+        arg
     }
 }
 
-/// Returns the default as one would type it; nothing for what is empty.
+/// Returns the default as a person would type it, or `None` for an empty one.
 fn format_default(entry: &Key) -> Option<String> {
     let typed = |value: &toml::Value| match value.as_str() {
         Some(text) => text.to_owned(),
@@ -154,7 +155,7 @@ impl FromArgMatches for ConfigArgs {
             .iter()
             .filter_map(|names| {
                 let texts = matches.get_many::<String>(&names.id)?.cloned().collect();
-                // Which of its two spellings was used is not kept.
+                // The spelling that was used is not kept, where there are two.
                 Some(Override {
                     entry: names.entry,
                     values: texts,
@@ -190,7 +191,7 @@ fn override_for(path: &str, text: &str, flag: &str) -> Option<Override> {
 }
 
 /// Reads a duration that a command takes for itself.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn parse_duration_flag(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("a duration is written 500ms, 30s or 8h")
 }
 

@@ -1,25 +1,31 @@
-//! `login`: asks for a login, proves it, shows who it is, and only then keeps it.
+//! `login`: asks for a login, verifies it, and only then stores it.
 
-mod said;
+mod error;
+mod report;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::daemon_client::{DaemonClient, OtherOrigin};
+use self::error::LoginError;
+pub(super) use self::error::{NETWORK_HINT, session_details};
+use self::report::{StoredLogin, warn_of_sources};
+use super::daemon_client::DaemonClient;
+use super::flags::ConfigOverrides;
+use super::globals::GlobalArgs;
 use super::prompt::{self, CODE, EMAIL, PASSWORD, StdinLines};
 use super::user::CurrentUser;
-use super::{CliError, GlobalArgs, Printer, flags::ConfigOverrides, serve};
+use super::{CliError, Printer, serve};
 use crate::clock::Clock;
-use crate::config::{Config, LoadedConfig, LoginSource, Origin, Paths, SessionStore};
+use crate::config::{Config, LoadedConfig, LoginSource, Paths, SessionStore};
 use crate::credentials::{self, Credentials, Keychain, Login, SecondFactor};
 use crate::daemon::{self, process};
 use crate::secret::Secret;
 use crate::session::endpoint::{Grant, HttpIssuer, Issuer as _, TokenError as Refusal, TokenGrant};
 use crate::session::{self, Cause, LoginRejection, OfflineSession};
 
-/// What `login` takes. No secret is among it: arguments are shown to every user.
+/// The arguments of `login`. No secret is among them: every user can see arguments.
 #[derive(clap::Args, Debug)]
 pub(super) struct LoginArgs {
     /// E-mail address of the account
@@ -46,83 +52,14 @@ pub(super) struct LoginArgs {
     keys: ConfigOverrides,
 }
 
-/// Why nobody was logged in. Nothing was stored then, unless it says so.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// A person had to be asked, or standard input lacks something.
-    #[error(transparent)]
-    Ask(#[from] prompt::PromptError),
-    /// `credentials.source` names another place.
-    #[error(
-        "a login in the {} would not be read: credentials.source is another",
-        Keychain::product_name()
-    )]
-    SourceNotRead,
-    /// Whoever serves this profile asks another upstream.
-    #[error("{other}, and this login would be for {own}")]
-    OtherUpstream {
-        /// Who, and which.
-        other: OtherOrigin,
-        /// The configured one.
-        own: Origin,
-    },
-    /// What was given to be taken over is not a session.
-    #[error("standard input is not a session to take over")]
-    InvalidImport,
-    /// The 2FA secret is not base32.
-    #[error("the 2FA secret is not base32")]
-    InvalidTotpSecret,
-    /// A 2FA code that cannot be one.
-    #[error("a 2FA code is 6 to 8 digits")]
-    InvalidCode,
-    /// The address or the password is wrong.
-    #[error("unauthorized: Nexudus refused this e-mail address or password")]
-    Refused,
-    /// What was given to be taken over is not accepted.
-    #[error("unauthorized: Nexudus refused this refresh token")]
-    ImportRefused,
-    /// A code is needed.
-    #[error("unauthorized: the account needs a 2FA code")]
-    CodeNeeded,
-    /// A code was offered, and something is wrong.
-    #[error("unauthorized: Nexudus rejected the 2FA code or the password")]
-    CodeRejected,
-    /// A new password is needed.
-    #[error("unauthorized: Nexudus wants a new password set for this account")]
-    PasswordReset,
-    /// The account may not use the API.
-    #[error("forbidden: {0} has no API access")]
-    Forbidden(String),
-    /// Nexudus cannot be asked.
-    #[error("could not reach Nexudus")]
-    Unreachable(#[source] Cause),
-    /// Nexudus answers, but not whether the login is right.
-    #[error("Nexudus gave no clear answer")]
-    Ambiguous(#[source] Cause),
-    /// The keychain cannot be used.
-    #[error("could not use the {}", Keychain::product_name())]
-    Store(#[source] credentials::Error),
-    /// The session alone cannot be kept.
-    #[error("the session cannot be kept across a reboot, and there would be nothing else")]
-    NotLasting(#[source] Cause),
-    /// The session file cannot be used.
-    #[error("could not keep the session")]
-    Session(#[source] session::Error),
-    /// The session file cannot be written.
-    #[error("could not keep the session")]
-    NotStored(#[source] Cause),
-}
-
 /// Logs in.
 pub(super) fn run(
     options: LoginArgs,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let LoginArgs { keys, .. } = &options;
-    let LoadedConfig { config, paths, warnings, .. } =
-        globals.load(keys.clone().into_overrides())?;
-    warnings.iter().for_each(|warning| print.warning(warning));
+    let overrides = options.keys.clone().into_overrides();
+    let LoadedConfig { config, paths, .. } = globals.load_and_warn(overrides, print)?;
     process::harden();
     serve::control_runtime()?.block_on(async {
         let credentials = daemon::credentials(&config, &paths);
@@ -139,7 +76,7 @@ pub(super) fn run(
     })
 }
 
-/// Everything that one login needs.
+/// One login, with all that it needs.
 struct LoginFlow {
     options: LoginArgs,
     config: Config,
@@ -150,7 +87,7 @@ struct LoginFlow {
     print: Printer,
 }
 
-/// A pair, and whose it is.
+/// A token pair that Nexudus has issued, and its owner.
 struct Verified {
     issued: TokenGrant,
     client_id: String,
@@ -159,19 +96,22 @@ struct Verified {
 
 impl LoginFlow {
     async fn run(mut self) -> Result<(), CliError> {
-        // What cannot be kept need not be asked for.
+        // A login that cannot be stored need not be asked for.
         self.prepare().await?;
-        let me = match self.options.import_stdin {
-            true => self.import().await?,
-            false => self.log_in().await?,
-        };
+        let user =
+            if self.options.import_stdin { self.import().await } else { self.log_in().await }?;
         let origin = &self.config.upstream.origin;
-        let told = DaemonClient::new(&self.config, &self.paths).notify_login(origin).await;
-        self.warn_of_daemon(&told, &me);
-        self.print_result(&me, told)
+        let daemon = DaemonClient::new(&self.config, &self.paths).notify_login(origin).await;
+        let stored = StoredLogin {
+            profile: &self.paths.profile,
+            user: &user,
+            is_session_only: self.session_only(),
+            daemon,
+        };
+        stored.print(self.json, self.print)
     }
 
-    /// Whether only the session is kept.
+    /// Returns whether only the session is stored.
     fn session_only(&self) -> bool {
         self.options.session_only || self.options.import_stdin
     }
@@ -216,10 +156,10 @@ impl LoginFlow {
 
     async fn log_in(&mut self) -> Result<CurrentUser, LoginError> {
         let mut login = self.prompt_login()?;
-        let mut visit = self.open_session().await?;
-        let client_id = visit.client_id(&login.email);
+        let mut session = self.open_session().await?;
+        let client_id = session.client_id(&login.email);
         let waits = note_code_wait(self.print);
-        let issued = match visit.log_in(&self.issuer, &login, &client_id, &waits).await {
+        let issued = match session.log_in(&self.issuer, &login, &client_id, &waits).await {
             Err(LoginRejection::Token(Refusal::TotpRequired)) if login.second_factor.is_none() => {
                 let code = match CODE.ask(self.print) {
                     Ok(code) => parse_code(&code)?,
@@ -229,31 +169,32 @@ impl LoginFlow {
                     Err(error) => return Err(error.into()),
                 };
                 login.second_factor = Some(SecondFactor::Code(code));
-                visit.log_in(&self.issuer, &login, &client_id, &waits).await
+                session.log_in(&self.issuer, &login, &client_id, &waits).await
             }
             answer => answer,
         };
         let issued = issued.map_err(|denied| login_error(denied, login.second_factor.is_some()))?;
-        let proof = Verified { issued, client_id, email: Some(login.email.clone()) };
-        let me = match self.fetch_user(&proof.issued).await {
+        let verified = Verified { issued, client_id, email: Some(login.email.clone()) };
+        let me = match self.fetch_user(&verified.issued).await {
             Ok(me) => me,
             Err(error) => {
-                // The pair that was here before is dead by now: this one takes its place.
-                if visit.has_session_of(&login.email) {
-                    store_session(&mut visit, proof).await?;
+                // The stored pair is dead by now: the new one takes its place.
+                if session.has_session_of(&login.email) {
+                    store_session(&mut session, verified).await?;
                 }
                 return Err(error);
             }
         };
         if self.session_only() {
-            store_session(&mut visit, proof).await?;
+            store_session(&mut session, verified).await?;
             self.drop_password().await?;
         } else {
             self.keychain().store_login(&login).await.map_err(LoginError::Store)?;
-            self.warn_of_sources(&visit, &login);
-            if let Err(error) = store_session(&mut visit, proof).await {
+            let is_volatile = session.store_info().is_volatile;
+            warn_of_sources(&self.credentials, is_volatile, &login, self.print);
+            if let Err(error) = store_session(&mut session, verified).await {
                 self.print.warning(&format!(
-                    "the login is stored, the session of now is not: {error}; the daemon logs in \
+                    "the login is stored, its first session is not: {error}; the daemon logs in \
                      by itself"
                 ));
             }
@@ -273,7 +214,7 @@ impl LoginFlow {
         if client_id.is_empty() || !client_id.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(LoginError::InvalidImport);
         }
-        let mut visit = self.open_session().await?;
+        let mut session = self.open_session().await?;
         let grant = Grant::Refresh(Secret::new(refresh_token));
         let issued = self.issuer.issue(&grant, &client_id).await;
         let issued = issued.map_err(|refusal| match refusal {
@@ -283,17 +224,18 @@ impl LoginFlow {
             | Refusal::Ambiguous(_)
             | Refusal::Transient { .. }) => login_error(LoginRejection::Token(other), false),
         })?;
-        // The token that was given is spent: its successor is kept whatever comes next.
+        // The given token is spent now: its successor is stored whatever comes next.
         let unnamed =
             Verified { issued: issued.clone(), client_id: client_id.clone(), email: None };
-        store_session(&mut visit, unnamed).await?;
+        store_session(&mut session, unnamed).await?;
         let me = self.fetch_user(&issued).await?;
-        store_session(&mut visit, Verified { issued, client_id, email: me.email.clone() }).await?;
+        store_session(&mut session, Verified { issued, client_id, email: me.email.clone() })
+            .await?;
         self.drop_password().await?;
         Ok(me)
     }
 
-    /// Asks for what was not given.
+    /// Asks for the parts of the login that were not given.
     fn prompt_login(&self) -> Result<Login, LoginError> {
         let options = &self.options;
         let email = options.email.clone().or_else(|| self.config.credentials.email.clone());
@@ -302,10 +244,8 @@ impl LoginFlow {
             None => EMAIL.ask(self.print)?,
         };
         let code = options.totp.as_deref().map(parse_code).transpose()?;
-        let mut lines = match options.password_stdin || options.totp_secret_stdin {
-            true => Some(StdinLines::read()?),
-            false => None,
-        };
+        let reads_stdin = options.password_stdin || options.totp_secret_stdin;
+        let mut lines = reads_stdin.then(StdinLines::read).transpose()?;
         let password = match &mut lines {
             Some(lines) if options.password_stdin => lines.next_line("the password")?,
             Some(_) | None => PASSWORD.ask_hidden()?,
@@ -324,12 +264,12 @@ impl LoginFlow {
         let directory: PathBuf = self.paths.profile_state();
         let (origin, clock) = (&self.config.upstream.origin, Clock::system());
         let (config, credentials) = (&self.config.session, &self.credentials);
-        let visit = OfflineSession::open(config, origin, &directory, credentials, clock);
-        let visit = visit.await.map_err(LoginError::Session)?;
-        if self.session_only() && visit.store_info().is_volatile {
-            return Err(not_lasting(&visit.store_info().reason));
+        let session = OfflineSession::open(config, origin, &directory, credentials, clock);
+        let session = session.await.map_err(LoginError::Session)?;
+        if self.session_only() && session.store_info().is_volatile {
+            return Err(not_lasting(&session.store_info().reason));
         }
-        Ok(visit)
+        Ok(session)
     }
 
     async fn fetch_user(&self, issued: &TokenGrant) -> Result<CurrentUser, LoginError> {
@@ -350,7 +290,7 @@ impl LoginFlow {
         }
     }
 
-    /// A login of before would be used again once the session ends.
+    /// Removes an earlier login, which would be used again once the session ends.
     async fn drop_password(&self) -> Result<(), LoginError> {
         match self.keychain().remove_login().await {
             Ok(_) | Err(credentials::Error::Unavailable(_)) => Ok(()),
@@ -359,13 +299,13 @@ impl LoginFlow {
     }
 }
 
-/// Reads a 2FA code that was typed; what Nexudus would refuse in any case is not sent.
+/// Reads a 2FA code. A text that Nexudus would refuse in any case is not sent.
 fn parse_code(typed: &str) -> Result<Secret, LoginError> {
     let is_code = (6..=8).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit());
     if is_code { Ok(Secret::new(typed)) } else { Err(LoginError::InvalidCode) }
 }
 
-/// Says why nothing happens for up to half a minute.
+/// Prints why nothing happens for up to half a minute.
 pub(super) fn note_code_wait(print: Printer) -> impl Fn(Duration) {
     move |left| {
         let seconds = left.as_secs() + 1;
@@ -373,8 +313,8 @@ pub(super) fn note_code_wait(print: Printer) -> impl Fn(Duration) {
     }
 }
 
-async fn store_session(visit: &mut OfflineSession, proof: Verified) -> Result<(), LoginError> {
-    let kept = visit.save(proof.issued, proof.email.as_deref(), &proof.client_id).await;
+async fn store_session(session: &mut OfflineSession, verified: Verified) -> Result<(), LoginError> {
+    let kept = session.save(verified.issued, verified.email.as_deref(), &verified.client_id).await;
     kept.map_err(LoginError::NotStored)
 }
 

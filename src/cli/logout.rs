@@ -1,100 +1,141 @@
-//! `logout`: removes every entry and file of the profile, here and in a running daemon, whichever
-//! origin they are for.
+//! `logout`: removes every entry and file of the profile, here and in a running daemon, for every
+//! origin.
 
 use serde_json::json;
 
-use super::reach::{DaemonReply, post_or_lock};
-use super::{CliError, ExitCode, GlobalArgs, Printer, flags::ConfigOverrides, serve};
+use super::daemon_client::{DaemonReply, post_or_lock};
+use super::flags::ConfigOverrides;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, serve};
 use crate::admin::api::SessionStatus;
+use crate::admin::client as admin;
 use crate::clock::Clock;
-use crate::config::LoadedConfig;
-use crate::credentials::verb;
+use crate::config::{LoadedConfig, Origin, Override, Paths};
+use crate::credentials::{self, Credentials, verb};
 use crate::daemon::{self, process};
+use crate::problem::ExitCode;
 use crate::session;
-
-/// What `logout` takes.
-#[derive(clap::Args, Debug)]
-pub(super) struct LogoutArgs {
-    #[command(flatten)]
-    keys: ConfigOverrides,
-}
 
 /// Logs out.
 pub(super) fn run(
-    options: LogoutArgs,
+    overrides: ConfigOverrides,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let keys = options.keys.into_overrides();
-    if let Some(given) = keys.iter().find(|given| given.entry.path() == "upstream.origin") {
-        return Err(CliError::Other {
-            sentence: format!(
-                "logout clears the logins of every origin, and {} names one",
-                given.flag
-            ),
-            code: ExitCode::Usage,
-            hint: Some("Leave it out; the login at one origin cannot be cleared alone.".to_owned()),
-        });
-    }
-    let LoadedConfig { config, paths, warnings, .. } = globals.load(keys)?;
-    warnings.iter().for_each(|warning| print.warning(warning));
+    let overrides = overrides.into_overrides();
+    refuse_origin(&overrides)?;
+    let loaded = globals.load_and_warn(overrides, print)?;
     process::harden();
-    serve::control_runtime()?.block_on(async {
-        let credentials = daemon::credentials(&config, &paths);
-        let others = session::origins_with_login(&paths.profile_state());
-        // First the daemon: it would write its session again.
-        let daemon =
-            post_or_lock::<SessionStatus>(&[paths.admin_socket()], &paths, "/v1/forget").await;
-        let (told, _alone) = match daemon {
-            Ok(DaemonReply::Daemon(session)) => (Ok(Some(session)), None),
-            Ok(DaemonReply::NotRunning(alone)) => (Ok(None), alone),
-            Ok(DaemonReply::NoProfile) => (Ok(None), None),
-            Err(error) => (Err(error), None),
-        };
-        let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
-        let cleared = credentials.clear(&others).await;
-        let mut still: Vec<_> =
-            credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
-        if let Ok(Some(daemon)) = &told {
-            let own: Vec<_> =
-                daemon.sources.iter().filter(|name| !still.contains(name)).cloned().collect();
-            still.extend(own);
-        }
+    let done = serve::control_runtime()?.block_on(clear(&loaded, print))?;
+    if globals.json {
+        return print.json(&done.to_json());
+    }
+    done.print(print)
+}
 
-        files.map_err(|cause| CliError::Other {
-            sentence: format!("could not remove the session: {cause}"),
-            code: ExitCode::Failed,
-            hint: Some("Make that directory writable for this user, and log out again.".to_owned()),
-        })?;
-        let had_login = match cleared {
-            Ok(had_login) => had_login,
-            Err(error) => match error.keychain_absence() {
-                Some(trouble) => {
-                    print.warning(&format!("no keychain was looked into: {trouble}"));
-                    false
-                }
-                None => return Err(CliError::Credentials(error)),
-            },
-        };
-        let mut origins = others;
-        if had_login && origins.is_empty() {
-            // From before origins were noted.
-            origins.push(config.upstream.origin.clone());
+/// `upstream.origin` would promise to clear the login at one origin alone.
+fn refuse_origin(overrides: &[Override]) -> Result<(), CliError> {
+    match overrides.iter().find(|given| given.entry.path() == "upstream.origin") {
+        None => Ok(()),
+        Some(given) => Err(CliError::message(
+            ExitCode::Usage,
+            format!("logout clears the logins of every origin, and {} names one", given.flag),
+            Some("Leave it out; the login at one origin cannot be cleared alone."),
+        )),
+    }
+}
+
+/// The result of a logout.
+struct LogoutResult {
+    profile: String,
+    had_login: bool,
+    /// The origins whose login was cleared.
+    cleared: Vec<String>,
+    /// The sources that still hold a login.
+    still: Vec<String>,
+    daemon_knows: bool,
+}
+
+async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, CliError> {
+    let LoadedConfig { config, paths, .. } = loaded;
+    let credentials = daemon::credentials(config, paths);
+    let mut origins = session::origins_with_login(&paths.profile_state());
+    // First the daemon: it would write its session again. The lock keeps another from starting.
+    let (daemon, _lock) = forget(paths).await;
+    let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
+    let keychain = credentials.clear(&origins).await;
+    let still = remaining_sources(&credentials, daemon.as_ref().ok().and_then(Option::as_ref));
+    files.map_err(|cause| {
+        let message = format!("could not remove the session: {cause}");
+        let hint = "Make that directory writable for this user, and log out again.";
+        CliError::message(ExitCode::Failed, message, Some(hint))
+    })?;
+    let had_login = had_login(keychain, print)?;
+    if had_login && origins.is_empty() {
+        // A login from before origins were recorded.
+        origins.push(config.upstream.origin.clone());
+    }
+    if let Err(why) = &daemon {
+        print.warning(&format!("the running daemon could not be told: {why}; restart it"));
+    }
+    Ok(LogoutResult {
+        profile: paths.profile.clone(),
+        had_login,
+        cleared: origins.iter().map(Origin::to_string).collect(),
+        still,
+        daemon_knows: daemon.is_ok(),
+    })
+}
+
+/// Has a running daemon forget its session; returns its status then, and the lock where none runs.
+async fn forget(
+    paths: &Paths,
+) -> (Result<Option<SessionStatus>, admin::Error>, Option<daemon::ProfileLock>) {
+    match post_or_lock::<SessionStatus>(&[paths.admin_socket()], paths, "/v1/forget").await {
+        Ok(DaemonReply::Daemon(session)) => (Ok(Some(session)), None),
+        Ok(DaemonReply::NotRunning(lock)) => (Ok(None), lock),
+        Ok(DaemonReply::NoProfile) => (Ok(None), None),
+        Err(error) => (Err(error), None),
+    }
+}
+
+/// Returns the sources that a restart would read a login from: this process's and the daemon's.
+fn remaining_sources(credentials: &Credentials, daemon: Option<&SessionStatus>) -> Vec<String> {
+    let mut still: Vec<_> =
+        credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
+    if let Some(daemon) = daemon {
+        let own: Vec<_> =
+            daemon.sources.iter().filter(|name| !still.contains(name)).cloned().collect();
+        still.extend(own);
+    }
+    still
+}
+
+/// Returns whether the keychain held a login; where there is no keychain, it held none.
+fn had_login(
+    cleared: Result<bool, credentials::Error>,
+    print: Printer,
+) -> Result<bool, credentials::Error> {
+    cleared.or_else(|error| match error.keychain_absence() {
+        Some(why) => {
+            print.warning(&format!("no keychain was looked into: {why}"));
+            Ok(false)
         }
-        let origins: Vec<_> = origins.iter().map(ToString::to_string).collect();
-        let knows = told.is_ok();
-        if let Err(why) = told {
-            print.warning(&format!("the running daemon could not be told: {why}; restart it"));
-        }
-        let profile = &paths.profile;
-        if globals.json {
-            return print.json(&json!({
-                "profile": profile, "had_login": had_login, "cleared": origins, "still": still,
-                "daemon_knows": knows,
-            }));
-        }
-        print.line(&format!("logged out (profile {profile})"))?;
-        match origins.as_slice() {
+        None => Err(error),
+    })
+}
+
+impl LogoutResult {
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "profile": self.profile, "had_login": self.had_login, "cleared": self.cleared,
+            "still": self.still, "daemon_knows": self.daemon_knows,
+        })
+    }
+
+    fn print(&self, print: Printer) -> Result<(), CliError> {
+        print.line(&format!("logged out (profile {})", self.profile))?;
+        match self.cleared.as_slice() {
             [] => print.note("no login was stored"),
             [one] => print.note(&format!("cleared the login at {one}")),
             several => print.note(&format!("cleared the logins at {}", several.join(" and "))),
@@ -103,10 +144,10 @@ pub(super) fn run(
             "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
              administrator deletes them under /api/sys/refreshtokens.",
         );
-        for origin in still {
-            let holds = verb(&origin, "holds", "hold");
-            print.warning(&format!("the {origin} still {holds} a login: a restart uses it again"));
+        for source in &self.still {
+            let holds = verb(source, "holds", "hold");
+            print.warning(&format!("the {source} still {holds} a login: a restart uses it again"));
         }
         Ok(())
-    })
+    }
 }

@@ -11,35 +11,36 @@ mod demo;
 mod doctor;
 mod error;
 mod flags;
-mod hint;
+mod globals;
+mod help;
 mod login;
 mod logout;
 mod policy;
 mod print;
 mod prompt;
-mod reach;
 #[cfg(unix)]
 mod run;
 mod serve;
 mod service;
 mod status;
 mod tail;
-mod usage;
 mod user;
 mod wait;
 mod whoami;
 
 use std::ffi::OsString;
 use std::panic;
-use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-pub use error::{CliError, ExitCode};
+pub use error::CliError;
 pub use print::Printer;
 
-use crate::config::{Environment, LoadedConfig, Override, Paths, Sources};
+use self::flags::ConfigOverrides;
+use self::globals::GlobalArgs;
+use crate::config::Paths;
+use crate::problem::ExitCode;
 
 /// Log in to Nexudus once; every local tool then talks to it through localhost.
 #[derive(Debug, Parser)]
@@ -54,40 +55,16 @@ struct Cli {
     command: Command,
 }
 
-/// What every command takes.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Global options")]
-struct GlobalArgs {
-    /// Use the credentials, state and sockets of this profile
-    #[arg(long, global = true, value_name = "NAME")]
-    profile: Option<String>,
-    /// Read this configuration file
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Print data as JSON
-    #[arg(long, global = true)]
-    json: bool,
-    /// Say more; twice for everything
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
-    verbose: u8,
-    /// Say only what went wrong
-    #[arg(short, long, global = true)]
-    quiet: bool,
-    /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: print::ColorWhen,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Log in, once: prove e-mail and password, and store them
     Login(login::LoginArgs),
     /// Remove the stored login and the session
-    Logout(logout::LogoutArgs),
+    Logout(ConfigOverrides),
     /// Show who is logged in, and the account's defaults
-    Whoami(whoami::WhoamiArgs),
+    Whoami(ConfigOverrides),
     /// Check everything that a request needs, and say how to repair what fails
-    Doctor(doctor::DoctorArgs),
+    Doctor(ConfigOverrides),
     /// Run the daemon in the foreground
     Serve(serve::ServeArgs),
     /// Try it without an account: a simulated Nexudus and the proxy in front of it
@@ -143,33 +120,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     let run = || match run(args, when, print) {
         Ok(()) => ExitCode::Done,
-        Err(failure) => print.error(&failure, is_json),
+        Err(error) => print.error(&error, is_json),
     };
-    // The hook has said what there is to say.
+    // The hook has printed the panic.
     panic::catch_unwind(panic::AssertUnwindSafe(run)).unwrap_or(ExitCode::Failed)
 }
 
 fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<(), CliError> {
     let is_run = is_run_command(&args);
-    let matches = Cli::command().color(when.into()).try_get_matches_from(args);
-    let matches = matches.map_err(|error| match is_run && error.exit_code() != 0 {
-        // What runs another command keeps the low codes for that one.
-        true => CliError::Run(Box::new(error.into())),
-        false => error.into(),
+    let command = help::with_examples(Cli::command());
+    let matches = command.color(when.into()).try_get_matches_from(args).map_err(|error| {
+        let is_help = error.exit_code() == 0;
+        let error = CliError::from(error);
+        // The low exit codes belong to the command of `run`.
+        if is_run && !is_help { CliError::Run(Box::new(error)) } else { error }
     })?;
-    let line = Cli::from_arg_matches(&matches)?;
-    let globals = line.globals;
-    dispatch(line.command, &globals, print).map_err(|failure| {
-        match globals.sources(vec![]).paths() {
-            Ok(Paths { profile, .. }) => {
-                CliError::InProfile { profile, failure: Box::new(failure) }
-            }
-            Err(_) => failure,
-        }
+    let cli = Cli::from_arg_matches(&matches)?;
+    let globals = cli.globals;
+    dispatch(cli.command, &globals, print).map_err(|error| match globals.sources(vec![]).paths() {
+        Ok(Paths { profile, .. }) => CliError::InProfile { profile, error: Box::new(error) },
+        Err(_) => error,
     })
 }
 
-/// Says whether the command is `run`, before anything is parsed.
+/// Returns whether the command is `run`, before anything is parsed.
 fn is_run_command(args: &[OsString]) -> bool {
     let command = args.iter().skip(1).find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
     command.is_some_and(|command| command == "run")
@@ -177,52 +151,31 @@ fn is_run_command(args: &[OsString]) -> bool {
 
 fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     match command {
-        Command::Login(options) => login::run(options, globals, print),
-        Command::Logout(options) => logout::run(options, globals, print),
-        Command::Whoami(options) => whoami::run(options, globals, print),
-        Command::Doctor(options) => doctor::run(options, globals, print),
-        Command::Serve(options) => {
-            let sources = globals.sources(options.keys.into_overrides());
-            let LoadedConfig { config, paths, warnings, .. } = sources.load()?;
-            warnings.iter().for_each(|warning| print.warning(warning));
-            serve::run(&config, &paths, &sources, print)
-        }
+        Command::Login(args) => login::run(args, globals, print),
+        Command::Logout(overrides) => logout::run(overrides, globals, print),
+        Command::Whoami(overrides) => whoami::run(overrides, globals, print),
+        Command::Doctor(overrides) => doctor::run(overrides, globals, print),
+        Command::Serve(args) => serve::run(args, globals, print),
         #[cfg(feature = "demo")]
-        Command::Demo(options) => demo::run(&options, print),
-        Command::Client(options) => client::run(options, globals, print),
-        Command::Policy(options) => policy::run(options, globals, print),
+        Command::Demo(args) => demo::run(&args, print),
+        Command::Client(args) => client::run(args, globals, print),
+        Command::Policy(args) => policy::run(args, globals, print),
         #[cfg(unix)]
-        Command::Run(options) => run::run(options, globals, print),
+        Command::Run(args) => run::run(args, globals, print),
         Command::Status => status::run(globals, print),
-        Command::Wait(options) => wait::run(&options, globals, print),
+        Command::Wait(args) => wait::run(&args, globals, print),
         Command::Stop => control::stop(globals, print),
         Command::Reload => control::reload(globals, print),
         Command::Refresh => control::refresh(globals, print),
         Command::Lock => control::lock(globals, print),
         Command::Unlock => control::unlock(globals, print),
-        Command::Tail(options) => tail::run(&options, globals, print),
-        Command::Service(options) => service::run(&options, globals, print),
-        Command::Config(options) => config::run(options, globals, print),
-        Command::Completions(options) => completions::run(&options, print),
-        Command::Man => completions::man(print),
-    }
-}
-
-impl GlobalArgs {
-    /// Merges these keys with the environment and the file.
-    fn load(&self, flags: Vec<Override>) -> Result<LoadedConfig, CliError> {
-        Ok(self.sources(flags).load()?)
-    }
-
-    fn sources(&self, flags: Vec<Override>) -> Sources {
-        let verbosity = flags::verbosity(self.verbose, self.quiet);
-        Sources {
-            profile: self.profile.clone(),
-            file: self.config.clone(),
-            environment: Environment::from_process(),
-            // A key that is given by name is meant more than `-v`.
-            flags: verbosity.into_iter().chain(flags).collect(),
+        Command::Tail(args) => tail::run(&args, globals, print),
+        Command::Service(args) => service::run(&args, globals, print),
+        Command::Config(args) => config::run(args, globals, print),
+        Command::Completions(args) => {
+            completions::run(&args, help::with_examples(Cli::command()), print)
         }
+        Command::Man => completions::man(help::with_examples(Cli::command()), print),
     }
 }
 

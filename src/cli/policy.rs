@@ -1,4 +1,4 @@
-//! `policy explain`: what would happen to a request, and which rule says so.
+//! `policy explain`: whether a request would be let through, and which rule decides.
 
 use std::time::SystemTime;
 
@@ -6,11 +6,13 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::daemon_client::load_effective_config;
-use super::{CliError, GlobalArgs, Printer};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::clients;
 use crate::gateway::explain;
+use crate::problem::ProblemKind;
 
-/// What `policy` takes.
+/// The arguments of `policy`.
 #[derive(clap::Args, Debug)]
 pub(super) struct PolicyArgs {
     #[command(subcommand)]
@@ -52,7 +54,7 @@ pub(super) fn run(
     let mut explained = explain(&method, &path, limits, &config);
     if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
-        explained.code = Some("guard.client");
+        explained.code = Some(ProblemKind::KeyRefused.code());
         explained.rule = None;
         explained.reason = clients::KeyError::Expired.to_string();
     }
@@ -74,9 +76,10 @@ pub(super) fn run(
     };
     print.line(&verdict)?;
     if !globals.quiet {
-        print.note(match is_daemon {
-            true => "Judged by what the running daemon goes by.",
-            false => "Judged by the configuration: no daemon of this profile runs.",
+        print.note(if is_daemon {
+            "Judged by the configuration of the running daemon."
+        } else {
+            "Judged by the configuration: no daemon of this profile runs."
         });
     }
     Ok(())

@@ -1,8 +1,7 @@
 //! The only printing: results to stdout, everything else to stderr, colour where it is wanted.
 //!
-//! A reader that went away (`| head`) is no failure: what nobody reads need not be written.
+//! A reader that went away (`| head`) is no failure.
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
@@ -11,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ColorChoice;
 use serde_json::Value as Json;
 
-use super::error::{CliError, ExitCode, Report};
+use super::error::CliError;
+use crate::problem::{ExitCode, Report};
 
 /// `--color`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,7 +25,7 @@ pub(super) enum ColorWhen {
 }
 
 impl ColorWhen {
-    /// Finds `--color` before anything is parsed: what is wrong with the rest is coloured too.
+    /// Finds `--color` before anything is parsed, so that errors of parsing are coloured too.
     pub(super) fn from_args(args: &[OsString]) -> Self {
         let words: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
         let words: Vec<_> = words.into_iter().take_while(|word| *word != "--").collect();
@@ -59,7 +59,7 @@ impl From<ColorWhen> for ColorChoice {
     }
 }
 
-/// Says whether `--json` is among the arguments, before anything is parsed.
+/// Returns whether `--json` is among the arguments, before anything is parsed.
 pub(super) fn wants_json(args: &[OsString]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
 }
@@ -75,7 +75,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Says whether the log may be coloured.
+    /// Returns whether the log may be coloured.
     pub(super) fn is_stderr_coloured(self) -> bool {
         self.stderr_colour
     }
@@ -110,7 +110,7 @@ impl Printer {
         }
     }
 
-    /// Prints a line of a result that has no end; says whether anybody still reads it.
+    /// Prints a line of a result that has no end; returns whether stdout is still read.
     ///
     /// # Errors
     ///
@@ -159,40 +159,38 @@ impl Printer {
         self.raw(text.as_bytes())
     }
 
-    /// Tells a person something that is no failure.
+    /// Warns of something that is no failure.
     pub fn warning(self, text: &str) {
         self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
     }
 
-    /// Tells a person what goes without saying for a program.
+    /// Prints a remark that a program does not need.
     pub fn note(self, text: &str) {
         self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
-    /// Asks; the answer is typed on the same line.
+    /// Prints a question; the answer is typed on the same line.
     pub(super) fn prompt(self, text: &str) {
         self.write_stderr(text);
     }
 
-    /// Says what went wrong, why, and the way out; for a program too, where it has got nothing yet.
-    pub(super) fn error(self, failure: &CliError, is_json: bool) -> ExitCode {
+    /// Prints a failure for a person; as JSON too, where a program has got no result yet.
+    pub(super) fn error(self, error: &CliError, is_json: bool) -> ExitCode {
         // Help and version are results, and clap knows where they go.
-        if let CliError::Usage(error) = failure
-            && (error.exit_code() == 0 || super::usage::is_help(error))
-        {
-            let _ = error.print();
-            return failure.exit_code();
+        if let Some(help) = error.help() {
+            let _ = help.print();
+            return error.exit_code();
         }
-        if let Some(json) = failure.to_json().filter(|_| is_json)
+        if let Some(json) = error.to_json().filter(|_| is_json)
             && !HAS_RESULT.load(Ordering::Relaxed)
         {
-            // Who cannot be told here is told below.
+            // Where stdout is closed, stderr still says what happened.
             let _ = self.json(&json);
         }
-        let reports = failure.reports();
-        let texts: Vec<_> = reports.iter().map(|report| self.format_report(report)).collect();
+        let texts: Vec<_> =
+            error.reports().iter().map(|report| self.format_report(report)).collect();
         self.write_stderr(&texts.join("\n"));
-        failure.exit_code()
+        error.exit_code()
     }
 
     fn format_report(self, report: &Report) -> String {
@@ -207,37 +205,25 @@ impl Printer {
         text
     }
 
-    /// Says that the program itself is wrong, in one line.
+    /// Prints a panic in one line.
     pub(super) fn panic(self, info: &PanicHookInfo<'_>) {
         let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
         let place = place.unwrap_or_else(|| "an unknown place".to_owned());
         let text = info.payload().downcast_ref::<&str>().copied();
         let text = text.or_else(|| info.payload().downcast_ref::<String>().map(String::as_str));
-        let said = text.and_then(|text| text.lines().next()).unwrap_or("no message");
+        let message = text.and_then(|text| text.lines().next()).unwrap_or("no message");
         let label = paint(self.stderr_colour, "1;31", "error:");
-        self.write_stderr(&format!("{label} a fault of nexudus-proxy itself at {place}: {said}\n"));
+        self.write_stderr(&format!(
+            "{label} a fault of nexudus-proxy itself at {place}: {message}\n"
+        ));
     }
 
     fn write_stderr(self, text: &str) {
-        // Nobody is left to be told that stderr is closed.
+        // A closed stderr leaves no place to report this.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
 
 fn paint(wanted: bool, code: &str, text: &str) -> String {
-    match wanted {
-        true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-        false => text.to_owned(),
-    }
-}
-
-/// Returns the causes of an error, outermost first, without the error itself.
-pub(super) fn causes(error: &dyn Error) -> Vec<String> {
-    let mut causes = vec![];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes
+    if wanted { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }

@@ -1,41 +1,42 @@
-//! What a command takes from a person: typed at a terminal, or on standard input.
+//! Secrets and addresses from a person: typed at a terminal, or on standard input.
 //!
-//! Never as an argument: arguments are shown to every user of the machine.
+//! No secret is an argument: every user of the machine can see arguments.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
 use zeroize::Zeroizing;
 
 use super::Printer;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::Secret;
 
-/// Why there is no answer.
+/// Why a prompt has no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum PromptError {
-    /// Nobody can be asked.
+pub(super) enum PromptError {
+    /// No person can be asked.
     #[error("there is no terminal to ask for {what}")]
     NoTerminal {
-        /// What would have been asked for.
+        /// The thing that is needed.
         what: &'static str,
         /// How to give it instead.
         instead: &'static str,
     },
-    /// Nothing was given.
+    /// Standard input ends too early.
     #[error("{what} is missing on standard input")]
     Missing {
-        /// What was expected.
+        /// The thing that is missing.
         what: &'static str,
     },
-    /// What was typed is empty.
+    /// The typed text is empty.
     #[error("{what} is empty")]
     Empty {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: &'static str,
     },
-    /// It could not be read.
+    /// The answer could not be read.
     #[error("could not read {what}")]
     Unreadable {
-        /// What was asked for.
+        /// The thing that was asked for.
         what: &'static str,
         /// Why.
         #[source]
@@ -43,7 +44,20 @@ pub enum PromptError {
     },
 }
 
-/// Something that can be asked for.
+impl Problem for PromptError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::NoTerminal { instead, .. } => ProblemKind::CommandUsage.with_hint(*instead),
+            Self::Missing { .. } => ProblemKind::CommandUsage.with_hint(
+                "One line each: the password, then the 2FA secret if --totp-secret-stdin is given.",
+            ),
+            Self::Empty { .. } => ProblemKind::CommandUsage.into(),
+            Self::Unreadable { .. } => ProblemKind::CommandFailed.into(),
+        }
+    }
+}
+
+/// One thing that a command asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prompt {
     what: &'static str,
@@ -70,7 +84,7 @@ pub(super) const CODE: Prompt = Prompt {
 };
 
 impl Prompt {
-    /// Asks for something that may be seen.
+    /// Asks, and shows what is typed.
     pub(super) fn ask(self, print: Printer) -> Result<String, PromptError> {
         self.can_ask()?;
         print.prompt(self.prompt);
@@ -79,7 +93,7 @@ impl Prompt {
         self.checked(line.trim().to_owned())
     }
 
-    /// Asks for something that must not be seen.
+    /// Asks, and hides what is typed.
     pub(super) fn ask_hidden(self) -> Result<Secret, PromptError> {
         self.can_ask()?;
         let typed = rpassword::prompt_password(self.prompt);
@@ -88,18 +102,16 @@ impl Prompt {
     }
 
     fn can_ask(self) -> Result<(), PromptError> {
-        match io::stdin().is_terminal() {
-            true => Ok(()),
-            false => Err(PromptError::NoTerminal { what: self.what, instead: self.instead }),
+        if io::stdin().is_terminal() {
+            Ok(())
+        } else {
+            Err(PromptError::NoTerminal { what: self.what, instead: self.instead })
         }
     }
 
-    /// Returns what was given, unless that is nothing.
+    /// Returns the answer, unless it is empty.
     pub(super) fn checked(self, answer: String) -> Result<String, PromptError> {
-        match answer.is_empty() {
-            true => Err(PromptError::Empty { what: self.what }),
-            false => Ok(answer),
-        }
+        if answer.is_empty() { Err(PromptError::Empty { what: self.what }) } else { Ok(answer) }
     }
 
     fn unreadable(self, source: io::Error) -> PromptError {
@@ -111,7 +123,7 @@ impl Prompt {
 pub(super) struct StdinLines(Zeroizing<String>, usize);
 
 impl StdinLines {
-    /// Reads them all.
+    /// Reads all lines.
     pub(super) fn read() -> Result<Self, PromptError> {
         let mut text = Zeroizing::new(String::with_capacity(MAX_STDIN_BYTES));
         let read = io::stdin().lock().take(MAX_STDIN_BYTES as u64).read_to_string(&mut text);
@@ -127,11 +139,11 @@ impl StdinLines {
         line.map(Secret::new).ok_or(PromptError::Missing { what })
     }
 
-    /// Returns everything.
+    /// Returns the whole text.
     pub(super) fn all(&self) -> &str {
         &self.0
     }
 }
 
-/// Most that is read, in bytes, so that the buffer is made once and wiped once.
+/// Most that is read, in bytes: the buffer is made once and wiped once.
 const MAX_STDIN_BYTES: usize = 16 * 1024;

@@ -5,24 +5,32 @@ use std::net::SocketAddr;
 use tokio::runtime::{Builder, Runtime};
 
 use super::flags::ConfigArgs;
+use super::globals::GlobalArgs;
 use super::{CliError, Printer};
-use crate::config::{self, Config, LogFormat, Paths, Sources};
+use crate::config::{self, Config, LoadedConfig, LogFormat, Paths, Sources};
 #[cfg(target_os = "linux")]
 use crate::daemon::landlock;
 use crate::daemon::{self, process, run_loop};
 use crate::telemetry::{self, LineFormat};
 
-/// What `serve` takes: every key of the configuration.
+/// The arguments of `serve`: every key of the configuration.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Every key of the configuration is a flag: see --help.")]
 #[command(after_long_help = "Lists are given by repeating the flag, or as a TOML array.")]
 pub(super) struct ServeArgs {
     #[command(flatten)]
-    pub(super) keys: ConfigArgs,
+    keys: ConfigArgs,
 }
 
-/// Runs the daemon until it is told to stop. `sources` are read again at a reload.
-pub(super) fn run(
+/// Runs the daemon until a signal or a command stops it. A reload reads the same sources again.
+pub(super) fn run(args: ServeArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let sources = globals.sources(args.keys.into_overrides());
+    let LoadedConfig { config, paths, warnings, .. } = sources.load()?;
+    warnings.iter().for_each(|warning| print.warning(warning));
+    serve(&config, &paths, &sources, print)
+}
+
+fn serve(
     config: &Config,
     paths: &Paths,
     sources: &Sources,
@@ -56,7 +64,7 @@ pub(super) fn run(
     })
 }
 
-/// Says what it means that other machines can call.
+/// Logs what it means that other machines can call.
 fn log_exposure(config: &Config, addresses: &[SocketAddr]) {
     let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
     let Some(address) = addresses.iter().find(exposed) else { return };

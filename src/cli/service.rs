@@ -1,17 +1,19 @@
-//! `service`: the daemon as a unit of systemd or an agent of launchd. Says each thing that it does.
+//! `service`: the daemon as a unit of systemd or an agent of launchd. Prints each step.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{CliError, ExitCode, GlobalArgs, Printer, reach, serve};
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, daemon_client, serve};
 use crate::admin::api::Status;
 use crate::admin::client::AdminClient;
 use crate::config::{Config, Diagnostic, Environment, LoadedConfig, Paths, Sources, UnixSocket};
+use crate::problem::ExitCode;
 use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
 
-/// What `service` takes.
+/// The arguments of `service`.
 #[derive(clap::Args, Debug)]
 pub(super) struct ServiceArgs {
     #[command(subcommand)]
@@ -44,7 +46,7 @@ enum ServiceAction {
     },
 }
 
-/// Does it.
+/// Changes or shows the service.
 pub(super) fn run(
     options: &ServiceArgs,
     globals: &GlobalArgs,
@@ -53,12 +55,12 @@ pub(super) fn run(
     let LoadedConfig { config, paths, .. } = sources(options.system, globals).load()?;
     let subject = service_spec(&config, &paths, globals)?;
     let service = Service::new(subject, options.system)?;
-    let mut deeds = vec![];
-    let mut tell = |deed: ServiceEvent| {
+    let mut events = vec![];
+    let mut tell = |event: ServiceEvent| {
         if !globals.json {
-            print.line(&format_event(&deed)).ok();
+            print.line(&format_event(&event)).ok();
         }
-        deeds.push(deed);
+        events.push(event);
     };
     match options.action {
         ServiceAction::Install => {
@@ -80,7 +82,7 @@ pub(super) fn run(
         }
     }
     if globals.json {
-        print.json(&json!({ "did": deeds }))?;
+        print.json(&json!({ "did": events }))?;
     }
     if matches!(options.action, ServiceAction::Install) && service.has_linger() == Some(false) {
         print.note(LINGER_NOTE);
@@ -88,7 +90,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// The system's service reads what it will find there, not what its installer has.
+/// Returns where the service reads its configuration: the system's has its own environment, not that
+/// of its installer.
 fn sources(system: bool, globals: &GlobalArgs) -> Sources {
     let mut sources = globals.sources(vec![]);
     if system {
@@ -132,29 +135,27 @@ fn service_spec(
     })
 }
 
-/// A daemon that somebody has started by hand holds the addresses that the service needs.
+/// Fails where a daemon that was started by hand holds the addresses that the service needs.
 fn ensure_no_daemon(system: bool, globals: &GlobalArgs) -> Result<(), CliError> {
-    let sockets = match system {
-        true => vec![sources(true, globals).paths()?.admin_socket()],
-        false => reach::admin_sockets(globals)?.into_iter().take(1).collect(),
+    let sockets = if system {
+        vec![sources(true, globals).paths()?.admin_socket()]
+    } else {
+        daemon_client::admin_sockets(globals)?.into_iter().take(1).collect()
     };
     let running: Option<Status> = serve::control_runtime()?
         .block_on(async { AdminClient::find(&sockets).await.ok()?.get("/v1/status").await.ok() });
     match running {
         None => Ok(()),
-        Some(status) => Err(CliError::Other {
-            sentence: format!(
-                "a daemon runs already, and not as a service: process {}",
-                status.pid
-            ),
-            code: ExitCode::Failed,
-            hint: Some("Stop it first: `nexudus-proxy stop`.".to_owned()),
-        }),
+        Some(status) => Err(CliError::message(
+            ExitCode::Failed,
+            format!("a daemon runs already, and not as a service: process {}", status.pid),
+            Some("Stop it first: `nexudus-proxy stop`."),
+        )),
     }
 }
 
-fn format_event(deed: &ServiceEvent) -> String {
-    match deed {
+fn format_event(event: &ServiceEvent) -> String {
+    match event {
         ServiceEvent::Wrote(path) => format!("wrote {}", path.display()),
         ServiceEvent::Kept(path) => format!("unchanged {}", path.display()),
         ServiceEvent::Removed(path) => format!("removed {}", path.display()),
@@ -164,17 +165,15 @@ fn format_event(deed: &ServiceEvent) -> String {
 
 fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if !service.is_installed() {
-        return Err(CliError::WithOutput {
-            shown: json!({ "installed": false, "state": "not-installed" }),
-            failure: Box::new(Error::NotInstalled.into()),
-        });
+        let output = json!({ "installed": false, "state": "not-installed" });
+        return Err(CliError::from(Error::NotInstalled).with_output(output));
     }
     let state = service.status()?;
     let lingers = service.has_linger();
     let is_up = state.listening || state.pid.is_some();
     if !globals.json {
         print.raw(format_status(&state, lingers, print).as_bytes())?;
-        // What is to be said is said.
+        // The status is printed; only the exit code is left.
         return if is_up { Ok(()) } else { Err(CliError::AlreadyPrinted(ExitCode::NotRunning)) };
     }
     let mut shown = json!(state);
@@ -183,12 +182,12 @@ fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Resu
     if is_up {
         return print.json(&shown);
     }
-    let failure = CliError::Other {
-        sentence: "the service neither runs nor listens".to_owned(),
-        code: ExitCode::NotRunning,
-        hint: Some("Run `nexudus-proxy service start`.".to_owned()),
-    };
-    Err(CliError::WithOutput { shown, failure: Box::new(failure) })
+    let error = CliError::message(
+        ExitCode::NotRunning,
+        "the service neither runs nor listens",
+        Some("Run `nexudus-proxy service start`."),
+    );
+    Err(error.with_output(shown))
 }
 
 fn format_status(state: &ServiceStatus, lingers: Option<bool>, print: Printer) -> String {
@@ -215,23 +214,7 @@ fn format_status(state: &ServiceStatus, lingers: Option<bool>, print: Printer) -
     rows.into_iter().map(row).collect()
 }
 
-/// Returns how to exit.
-pub(super) fn code(error: &Error) -> ExitCode {
-    match error {
-        Error::NoSystem | Error::SystemProfile | Error::NoPort { .. } | Error::Word { .. } => {
-            ExitCode::Usage
-        }
-        Error::NotInstalled => ExitCode::NotRunning,
-        Error::NoManager
-        | Error::NoUserManager
-        | Error::Path { .. }
-        | Error::File { .. }
-        | Error::Command { .. }
-        | Error::Failed { .. } => ExitCode::Failed,
-    }
-}
-
-/// Where the system unit has what is its own.
+/// The directories of the system unit.
 const SYSTEM_ENVIRONMENT: [(&str, &str); 3] = [
     ("CONFIGURATION_DIRECTORY", "/etc/nexudus-proxy"),
     ("STATE_DIRECTORY", "/var/lib/nexudus-proxy"),

@@ -1,9 +1,10 @@
-//! `status`: what the daemon knows.
+//! `status`: everything that the daemon knows.
 
 use serde_json::Value as Json;
 
-use super::reach::with_daemon;
-use super::{CliError, GlobalArgs, Printer};
+use super::daemon_client::with_daemon;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::admin::api::{
     ClientStatus, LastError, LimiterStatus, RequestCounts, SessionStatus, Status, ThrottleStatus,
 };
@@ -12,7 +13,7 @@ use crate::admin::format::{format_duration, pluralize};
 /// Prints it.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
-        // As it came: a newer daemon may know more than this command.
+        // Unparsed: a newer daemon may know more than this command.
         let status: Json =
             with_daemon(globals, async |daemon| Ok(daemon.get("/v1/status").await?))?;
         return print.json(&status);
@@ -21,7 +22,7 @@ pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> 
     print.raw(format_status(&status, print).as_bytes())
 }
 
-/// A name and what there is to say of it; without a name it goes on with the row above.
+/// A name and its value; an empty name continues the row above.
 type Row = (&'static str, String);
 
 fn format_status(status: &Status, print: Printer) -> String {
@@ -43,7 +44,7 @@ fn format_status(status: &Status, print: Printer) -> String {
     text
 }
 
-/// Whether it can serve, as whom, and what is in the way.
+/// Whether the daemon can serve, as whom, and what is in the way.
 fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     let session = &status.session;
     let mut rows = vec![("state", state(status, print))];
@@ -67,7 +68,7 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows
 }
 
-/// Where it listens, and where requests go.
+/// The addresses of the daemon and of its upstreams.
 fn address_rows(status: &Status) -> Vec<Row> {
     let mut rows = vec![("listening", listening(status))];
     rows.extend(status.listening.hosts.iter().map(|host| {
@@ -81,7 +82,7 @@ fn address_rows(status: &Status) -> Vec<Row> {
     rows
 }
 
-/// What was asked of it, by whom, and how fast that may go on.
+/// Requests, clients and pace.
 fn traffic_rows(status: &Status, print: Printer) -> Vec<Row> {
     let mut rows = vec![("requests", requests(&status.requests))];
     match &status.clients {
@@ -107,7 +108,7 @@ fn traffic_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows
 }
 
-/// What a person may want to do about it.
+/// Things that need a person: restarts, lost log lines.
 fn maintenance_rows(status: &Status, print: Printer) -> Vec<Row> {
     let mut rows = vec![];
     if !status.restart_needed.is_empty() {
@@ -147,7 +148,7 @@ fn account(session: &SessionStatus) -> String {
     }
 }
 
-/// Says what there is of a token, in a line.
+/// Returns what there is of a token, in a line.
 pub(super) fn format_token(session: &SessionStatus) -> String {
     let left = session.expires_in_s;
     let mut text =
@@ -168,7 +169,7 @@ pub(super) fn format_token(session: &SessionStatus) -> String {
     text
 }
 
-/// What it may, and what is left of that: `agent: read only, 5/s; 12 of 100 used, last 3m ago`.
+/// The limits of a client, and what is left of them: `agent: read only, 5/s; 12 of 100 used, last 3m ago`.
 fn format_client(client: &ClientStatus, print: Printer) -> String {
     let name = &client.name;
     if client.expired {
@@ -193,7 +194,7 @@ fn format_client(client: &ClientStatus, print: Printer) -> String {
     text
 }
 
-/// The daemon's own calls are of interest only while they are held back.
+/// The limiters to show: the one of the daemon's own requests only while it holds them back.
 fn paces(throttle: &ThrottleStatus) -> Vec<(&'static str, &LimiterStatus)> {
     let own = Some(("tokens", &throttle.own)).filter(|(_, pace)| is_paced(pace));
     [("reads", &throttle.reads), ("writes", &throttle.writes)].into_iter().chain(own).collect()
@@ -222,9 +223,10 @@ fn listening(status: &Status) -> String {
     let tcp = listening.tcp.iter().map(ToString::to_string);
     let unix = listening.unix.iter().map(|path| path.display().to_string());
     let places: Vec<_> = tcp.chain(unix).collect();
-    match listening.activated {
-        true => format!("{} (opened by the service manager)", places.join("  ")),
-        false => places.join("  "),
+    if listening.activated {
+        format!("{} (opened by the service manager)", places.join("  "))
+    } else {
+        places.join("  ")
     }
 }
 
@@ -234,10 +236,8 @@ fn requests(requests: &RequestCounts) -> String {
         class => format!("{count} {class}"),
     });
     let classes: Vec<_> = classes.collect();
-    let classes = match classes.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", classes.join(", ")),
-    };
+    let classes =
+        if classes.is_empty() { String::new() } else { format!(" ({})", classes.join(", ")) };
     let RequestCounts { total, in_flight, connections, .. } = requests;
     format!(
         "{total}{classes}, {in_flight} in flight, {} open",

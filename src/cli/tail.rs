@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use super::reach::with_daemon;
-use super::{CliError, GlobalArgs, Printer};
+use super::daemon_client::with_daemon;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer};
 use crate::admin::api::{Event, RequestRecord};
 use crate::admin::client::Error;
 
-/// What `tail` takes.
+/// The arguments of `tail`.
 #[derive(clap::Args, Debug)]
 pub(super) struct TailArgs {
     /// Only these statuses: 404, or a class such as 4xx
@@ -18,7 +19,7 @@ pub(super) struct TailArgs {
     client: Option<String>,
 }
 
-/// Prints until the daemon ends, the reader has gone or somebody presses Ctrl-C.
+/// Prints until the daemon ends, the reader has gone or Ctrl-C is pressed.
 pub(super) fn run(
     options: &TailArgs,
     globals: &GlobalArgs,
@@ -28,10 +29,13 @@ pub(super) fn run(
         let mut events = daemon.events("request").await?;
         while let Some(event) = events.next().await {
             let line = match event {
-                Event::Request(request) if options.wants(&request) => match globals.json {
-                    true => json!(request).to_string(),
-                    false => format_request(&request, print),
-                },
+                Event::Request(request) if options.wants(&request) => {
+                    if globals.json {
+                        json!(request).to_string()
+                    } else {
+                        format_request(&request, print)
+                    }
+                }
                 Event::Lost(count) => {
                     print.warning(&format!("{count} requests came too fast and are not shown"));
                     continue;

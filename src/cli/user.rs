@@ -1,6 +1,6 @@
-//! Who is logged in, as `/api/auth/me` tells it: only what is safe to show.
+//! The logged-in user, from `/api/auth/me`: only the fields that are safe to show.
 //!
-//! The answer also holds a token that logs into the portal as this user. It is not read.
+//! The response also holds a token that logs into the portal as this user. That token is not read.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,10 @@ pub(super) struct CurrentUser {
 }
 
 impl CurrentUser {
-    /// Reads an answer.
+    /// Parses a response.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let me: Self = serde_json::from_slice(body).ok()?;
-        // An object without an address is not a user: `{}` would parse.
+        // `{}` would parse: an object without an address is no user.
         me.email.is_some().then_some(me)
     }
 
@@ -85,7 +85,7 @@ impl CurrentUser {
     }
 }
 
-/// Drops what could steer a terminal: others choose these words.
+/// Drops control characters, which could steer a terminal: other people choose these words.
 fn strip_control(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).collect()
 }

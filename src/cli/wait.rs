@@ -4,30 +4,28 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::flags::duration;
-use super::reach::admin_sockets;
-use super::{CliError, ExitCode, GlobalArgs, Printer, error, serve};
+use super::daemon_client::admin_sockets;
+use super::flags::parse_duration_flag;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, error, serve};
 use crate::admin::api::{Event, Reason};
 use crate::admin::client::{AdminClient, Error};
+use crate::problem::{ExitCode, Report};
 
-/// What `wait` takes.
+/// The arguments of `wait`.
 #[derive(clap::Args, Debug)]
 pub(super) struct WaitArgs {
     /// Give up after this long
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration_flag)]
     timeout: Duration,
 }
 
-/// Waits.
-pub(super) fn run(
-    options: &WaitArgs,
-    globals: &GlobalArgs,
-    print: Printer,
-) -> Result<(), CliError> {
+/// Waits until the daemon can serve.
+pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let sockets = admin_sockets(globals)?;
     serve::control_runtime()?.block_on(async {
         let start = Instant::now();
-        let deadline = start + options.timeout;
+        let deadline = start + args.timeout;
         let mut last = None;
         loop {
             match AdminClient::find(&sockets).await {
@@ -37,15 +35,15 @@ pub(super) fn run(
                     }
                     Ok(Ok(WaitOutcome::Ready)) => return Ok(()),
                     Ok(Ok(WaitOutcome::Permanent(reason))) => return Err(permanent_error(reason)),
-                    // It ended or is about to: another may follow.
+                    // The daemon ended or is about to: another may follow.
                     Ok(
                         Ok(WaitOutcome::Ended)
                         | Err(Error::ConnectionClosed(_) | Error::NotRunning),
                     ) => {}
                     Ok(Err(error)) => return Err(error.into()),
-                    Err(_) => return Err(timed_out(options.timeout, last)),
+                    Err(_) => return Err(timed_out(args.timeout, last)),
                 },
-                // One that is being started has its socket within moments.
+                // A daemon that is being started has its socket within moments.
                 Err(Error::NotRunning)
                     if Instant::now() < deadline.min(start + STARTUP_TIMEOUT) => {}
                 Err(error) => return Err(error.into()),
@@ -70,8 +68,7 @@ async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOu
         if readiness.ready {
             return Ok(WaitOutcome::Ready);
         }
-        let is_hopeless = |reason: &&Reason| PERMANENT_CODES.contains(&reason.code.as_str());
-        if let Some(reason) = readiness.reasons.iter().find(is_hopeless) {
+        if let Some(reason) = readiness.reasons.iter().find(|reason| is_permanent(reason)) {
             return Ok(WaitOutcome::Permanent(reason.clone()));
         }
         *last = readiness.reasons.into_iter().next();
@@ -80,27 +77,34 @@ async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOu
 }
 
 fn permanent_error(reason: Reason) -> CliError {
-    let code = error::exit_code_of(&reason.code);
-    CliError::NotReady { sentence: reason.sentence.clone(), code, reason: Some(reason.into()) }
+    let exit_code = error::exit_code_of(&reason.code);
+    not_ready(exit_code, reason.sentence.clone(), Some(reason))
 }
 
 fn timed_out(limit: Duration, last: Option<Reason>) -> CliError {
     let limit = humantime::format_duration(limit);
     let why = last.as_ref().map_or("it has not said why", |reason| &reason.sentence);
-    let sentence = format!("the daemon is not ready after {limit}: {why}");
-    CliError::NotReady { sentence, code: ExitCode::Failed, reason: last.map(Box::new) }
+    let message = format!("the daemon is not ready after {limit}: {why}");
+    not_ready(ExitCode::Failed, message, last)
 }
 
-/// What does not pass by itself: waiting is of no use.
-const PERMANENT_CODES: &[&str] = &[
-    "session.not-logged-in",
-    "session.refused",
-    "session.totp-required",
-    "session.password-reset",
-    "session.expired",
-];
+/// Reports that the daemon is not ready, with what it says of that, if it has said anything.
+fn not_ready(exit_code: ExitCode, message: String, reason: Option<Reason>) -> CliError {
+    let (cause, hint) = match reason {
+        Some(reason) => (reason.cause, reason.hint),
+        None => (None, "Look at its log; `nexudus-proxy doctor` may tell more.".to_owned()),
+    };
+    let report = Report { message, causes: cause.into_iter().collect(), hint: Some(hint) };
+    CliError::Message { report, exit_code }
+}
+
+/// Returns whether a reason does not pass by itself: waiting is of no use.
+fn is_permanent(reason: &Reason) -> bool {
+    matches!(error::exit_code_of(&reason.code), ExitCode::NotLoggedIn | ExitCode::Unauthorized)
+}
 
 /// How long a daemon may take to open its socket.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often a daemon is looked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);

@@ -1,66 +1,77 @@
-//! `whoami`: the user behind the token, asked through the daemon that runs, or directly.
+//! `whoami`: the user behind the token, fetched through the running daemon, or directly.
 
 use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
-use super::daemon_client::{
-    ApiResponse, ClientError, DaemonClient, OtherOrigin, ReceivedProblem, effective_config,
-};
-use super::login::note_code_wait;
+use super::daemon_client::{ApiResponse, ClientError, DaemonClient, OtherOrigin, effective_config};
+use super::flags::ConfigOverrides;
+use super::globals::GlobalArgs;
+use super::login::{NETWORK_HINT, note_code_wait, session_details};
 use super::user::CurrentUser;
-use super::{CliError, GlobalArgs, Printer, flags::ConfigOverrides, serve};
+use super::{CliError, Printer, serve};
+use crate::admin::api;
 use crate::config::{Config, LoadedConfig, Origin, Paths};
 use crate::daemon::{self, StandaloneSession, process};
-use crate::session::{Cause, UnauthorizedCause, endpoint};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::session::{self, Cause, UnauthorizedCause, endpoint};
 
-/// What `whoami` takes.
-#[derive(clap::Args, Debug)]
-pub(super) struct WhoamiArgs {
-    #[command(flatten)]
-    keys: ConfigOverrides,
-}
-
-/// Why it cannot be told who is logged in, where the session itself is well.
+/// Why `whoami` cannot say who is logged in.
 #[derive(Debug, thiserror::Error)]
-pub enum WhoamiError {
-    /// Whoever serves this profile asks another upstream, and lets this command ask nothing.
+pub(super) enum WhoamiError {
+    /// The process that serves this profile asks another upstream, and does not let this command ask.
     #[error("{other}, and {own} is configured here")]
     OtherUpstream {
-        /// Who, and which.
+        /// The process, and its upstream.
         other: OtherOrigin,
-        /// The configured one.
+        /// The configured upstream.
         own: Origin,
     },
     /// Even a good token is refused.
     #[error("forbidden: the account has no API access")]
     Forbidden,
-    /// Nexudus cannot be asked.
+    /// Nexudus cannot be reached.
     #[error("could not reach Nexudus")]
     Unreachable(#[source] Cause),
-    /// What answered is not what was asked for.
+    /// The response is not a user.
     #[error("Nexudus did not say who is logged in")]
     Ambiguous(#[source] Cause),
-    /// The daemon that runs gives its own reason.
-    #[error("{detail}")]
-    Daemon {
-        /// Its stable code.
-        code: String,
-        /// What it says.
-        detail: String,
-        /// What it advises.
-        hint: Option<String>,
-    },
+    /// There is no token.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// The configuration does not lead to Nexudus.
+    #[error(transparent)]
+    Setup(#[from] daemon::Error),
+    /// The running daemon gives its own reason.
+    #[error("{}", .0.detail)]
+    Daemon(Box<api::Problem>),
 }
 
-/// Tells who is logged in; exits as `login` does where that account may not use the API.
+impl Problem for WhoamiError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
+            Self::Forbidden => ProblemKind::NoApiAccess.into(),
+            Self::Unreachable(_) => ProblemKind::UpstreamUnreachable.with_hint(NETWORK_HINT),
+            Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(NETWORK_HINT),
+            Self::Session(error) => session_details(error),
+            Self::Setup(error) => error.details(),
+            Self::Daemon(problem) => {
+                let kind = ProblemKind::from_code(&problem.code);
+                let details = ProblemDetails::from(kind.unwrap_or(ProblemKind::CommandFailed));
+                ProblemDetails { hint: problem.hint.clone().map(Into::into), ..details }
+            }
+        }
+    }
+}
+
+/// Prints who is logged in; exits as `login` does where that account may not use the API.
 pub(super) fn run(
-    options: WhoamiArgs,
+    overrides: ConfigOverrides,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let LoadedConfig { config, paths, warnings, .. } =
-        globals.load(options.keys.into_overrides())?;
-    warnings.iter().for_each(|warning| print.warning(warning));
+    let LoadedConfig { config, paths, .. } =
+        globals.load_and_warn(overrides.into_overrides(), print)?;
     process::harden();
     let own = config.upstream.origin.clone();
     let (me, through, upstream, other) = serve::control_runtime()?.block_on(async {
@@ -71,7 +82,7 @@ pub(super) fn run(
             None => config,
         };
         let (me, through) = fetch_user(&config, &own, other.as_ref(), &paths, print).await?;
-        Ok::<_, CliError>((me, through, config.upstream.origin, other))
+        Ok::<_, WhoamiError>((me, through, config.upstream.origin, other))
     })?;
     if let Some(other) = &other {
         print.warning(&format!("{other}; {own} is configured here"));
@@ -81,58 +92,58 @@ pub(super) fn run(
         me.print(&paths.profile, &upstream, print)?;
         return if has_access { Ok(()) } else { Err(WhoamiError::Forbidden.into()) };
     }
-    let mut said = json!({
+    let mut output = json!({
         "profile": paths.profile, "through": through, "upstream": upstream.to_string(),
     });
-    if let (Json::Object(said), Ok(Json::Object(fields))) = (&mut said, serde_json::to_value(&me)) {
-        said.extend(fields);
+    if let (Json::Object(output), Ok(Json::Object(fields))) =
+        (&mut output, serde_json::to_value(&me))
+    {
+        output.extend(fields);
     }
-    match has_access {
-        true => print.json(&said),
-        false => Err(CliError::WithOutput {
-            shown: said,
-            failure: Box::new(WhoamiError::Forbidden.into()),
-        }),
+    if has_access {
+        print.json(&output)
+    } else {
+        Err(CliError::from(WhoamiError::Forbidden).with_output(output))
     }
 }
 
-/// Asks as `config` says, which may be what the daemon goes by, and says through what. `own` is the
-/// origin that is configured here: a login is given to no `other` one.
+/// Fetches the user with `config`, which may be the daemon's, and returns through what. `own` is the
+/// origin that is configured here: no `other` origin gets a login.
 pub(super) async fn fetch_user(
     config: &Config,
     own: &Origin,
     other: Option<&OtherOrigin>,
     paths: &Paths,
     print: Printer,
-) -> Result<(CurrentUser, &'static str), CliError> {
+) -> Result<(CurrentUser, &'static str), WhoamiError> {
     match DaemonClient::new(config, paths).get(ME_PATH).await {
-        // A daemon may let nobody in without a key; this command has the login itself.
-        Ok(answer) => {
-            if let Some(me) = parse_daemon_response(&answer)? {
+        // A daemon may refuse every client without a key; this command has the login itself.
+        Ok(response) => {
+            if let Some(me) = parse_daemon_response(&response)? {
                 return Ok((me, "daemon"));
             }
         }
         Err(ClientError::NotRunning | ClientError::NoResponse(_)) => {}
     }
     if let Some(other) = other {
-        return Err(WhoamiError::OtherUpstream { other: other.clone(), own: own.clone() }.into());
+        return Err(WhoamiError::OtherUpstream { other: other.clone(), own: own.clone() });
     }
     Ok((fetch_directly(config, paths, print).await?, "login"))
 }
 
-fn parse_daemon_response(answer: &ApiResponse) -> Result<Option<CurrentUser>, WhoamiError> {
-    if let Some(ReceivedProblem { code, detail, hint }) = answer.problem() {
-        let closed = code.starts_with("guard.") || code.starts_with("policy.");
-        return if closed { Ok(None) } else { Err(WhoamiError::Daemon { code, detail, hint }) };
+fn parse_daemon_response(response: &ApiResponse) -> Result<Option<CurrentUser>, WhoamiError> {
+    if let Some(problem) = response.problem() {
+        let is_closed = problem.code.starts_with("guard.") || problem.code.starts_with("policy.");
+        return if is_closed { Ok(None) } else { Err(WhoamiError::Daemon(Box::new(problem))) };
     }
-    parse_response(answer.status.as_u16(), &answer.body).map(Some)
+    parse_response(response.status.as_u16(), &response.body).map(Some)
 }
 
 async fn fetch_directly(
     config: &Config,
     paths: &Paths,
     print: Printer,
-) -> Result<CurrentUser, CliError> {
+) -> Result<CurrentUser, WhoamiError> {
     let issuer = daemon::token_client(config)?;
     let credentials = daemon::credentials(config, paths);
     let direct = StandaloneSession::start(config, paths, credentials, issuer.clone());
@@ -141,37 +152,37 @@ async fn fetch_directly(
     me
 }
 
-/// Asks with the token at hand, and once more with another if it turns out to be dead.
+/// Fetches the user with the token at hand, and once more with another if that token is dead.
 async fn fetch_with_retry(
     direct: &StandaloneSession,
     issuer: &endpoint::HttpIssuer,
     print: Printer,
-) -> Result<CurrentUser, CliError> {
-    let bearer = direct.bearer(note_code_wait(print)).await.map_err(CliError::Session)?;
+) -> Result<CurrentUser, WhoamiError> {
+    let bearer = direct.bearer(note_code_wait(print)).await?;
     let (mut status, mut body) =
         issuer.me(bearer.header()).await.map_err(WhoamiError::Unreachable)?;
     if status == StatusCode::UNAUTHORIZED {
         match direct.session().classify_unauthorized(&bearer, &Method::GET, ME_PATH).await {
             UnauthorizedCause::TokenReplaced => {
-                let bearer = direct.session().bearer().map_err(CliError::Session)?;
+                let bearer = direct.session().bearer()?;
                 (status, body) =
                     issuer.me(bearer.header()).await.map_err(WhoamiError::Unreachable)?;
             }
             UnauthorizedCause::MissingPermission => {}
-            UnauthorizedCause::Unavailable(error) => return Err(CliError::Session(error)),
+            UnauthorizedCause::Unavailable(error) => return Err(error.into()),
         }
     }
-    Ok(parse_response(status.as_u16(), &body)?)
+    parse_response(status.as_u16(), &body)
 }
 
 fn parse_response(status: u16, body: &[u8]) -> Result<CurrentUser, WhoamiError> {
-    let unclear = |why: String| WhoamiError::Ambiguous(Cause::new(why));
+    let ambiguous = |why: String| WhoamiError::Ambiguous(Cause::new(why));
     match status {
         200 => {
-            CurrentUser::parse(body).ok_or_else(|| unclear("its answer is not a user".to_owned()))
+            CurrentUser::parse(body).ok_or_else(|| ambiguous("its answer is not a user".to_owned()))
         }
         401 | 403 => Err(WhoamiError::Forbidden),
-        status => Err(unclear(format!("it answered {status}"))),
+        status => Err(ambiguous(format!("it answered {status}"))),
     }
 }
 

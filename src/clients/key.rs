@@ -1,22 +1,22 @@
 //! A client's key: `nxp_`, 32 random characters, 6 of checksum.
 //!
-//! The prefix and the checksum let a secret scanner know one without asking anybody, and let us
-//! turn away a mistyped one without a look-up. At rest there is only its SHA-256: with 160 random
-//! bits there is nothing to guess, so that a slow password hash would cost time and add nothing.
+//! With the prefix and the checksum, a secret scanner recognizes a key offline, and we refuse a
+//! mistyped key without a look-up. Only the SHA-256 of a key is stored: 160 random bits cannot be
+//! guessed, so a slow password hash would cost time and add nothing.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, rand};
 
 use crate::secret::Secret;
 
-/// What every key begins with.
+/// The beginning of every key.
 pub const PREFIX: &str = "nxp_";
 
-/// What is kept of a key.
+/// The SHA-256 of a key.
 #[derive(Clone, Debug)]
 pub(super) struct KeyHash([u8; 32]);
 
-/// Makes a new key.
+/// Generates a key.
 pub(super) fn generate() -> Secret {
     let mut random = [0; 20];
     rand::fill(&mut random).expect("the system has random numbers, or TLS would not work either");
@@ -25,13 +25,13 @@ pub(super) fn generate() -> Secret {
     Secret::new(format!("{body}{check}"))
 }
 
-/// Says whether this is written as a key is, its checksum included; whose it is, is not asked.
+/// Says whether this has the form of a key, with a correct checksum. Looks up no client.
 pub fn is_well_formed(presented: &[u8]) -> bool {
     KeyHash::from_key(presented).is_some()
 }
 
 impl KeyHash {
-    /// Hashes what was presented, if it can be a key at all.
+    /// Hashes a presented key; `None` if its form or its checksum is wrong.
     pub(super) fn from_key(presented: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(presented).ok()?;
         let (body, check) = text.split_at_checked(PREFIX.len() + RANDOM_LENGTH)?;
@@ -39,7 +39,7 @@ impl KeyHash {
         well_formed.then(|| Self(sha256(presented)))
     }
 
-    /// Compares in a time that does not depend on where they differ.
+    /// Compares in constant time.
     pub(super) fn matches(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
@@ -82,13 +82,13 @@ fn base32(bytes: &[u8]) -> String {
     text
 }
 
-/// How long every key is, in bytes.
+/// Length of every key, in bytes.
 pub const LENGTH: usize = PREFIX.len() + RANDOM_LENGTH + CHECKSUM_LENGTH;
 
-/// 20 bytes in base 32.
+/// Characters of the random part: 20 bytes in base 32.
 const RANDOM_LENGTH: usize = 32;
 
-/// 30 bits: one mistyped key in a thousand million looks well-formed.
+/// Characters of the checksum, 30 bits: one mistyped key in a thousand million looks well-formed.
 const CHECKSUM_LENGTH: usize = 6;
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_its_prefix_and_is_another_each_time() {
+    fn each_key_has_the_prefix_and_is_different() {
         let (one, other) = (generate(), generate());
         assert_eq!(one.expose().len(), 42);
         assert!(one.expose().starts_with("nxp_"));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_key_is_none() {
+    fn a_mistyped_key_is_not_accepted() {
         let key = generate();
         for at in 0..key.expose().len() {
             let mut typed = key.expose().as_bytes().to_vec();

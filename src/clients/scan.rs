@@ -10,7 +10,7 @@ use memchr::memchr2_iter;
 
 use super::key::{LENGTH, PREFIX};
 
-/// Says whether `text` contains what has the shape of a key, as it stands or percent-encoded.
+/// Says whether `text` contains the shape of a key, plain or percent-encoded.
 pub fn contains_key(text: &[u8]) -> bool {
     let mut left = usize::MAX;
     contains_key_within(text, &mut left)
@@ -22,29 +22,29 @@ pub fn contains_key_within(text: &[u8], left: &mut usize) -> bool {
     contains(text, |before| !is_token_byte(before), LENGTH - PREFIX.len(), left)
 }
 
-/// Says whether a credential in `text`, the value of an authorization field, begins as a key does:
-/// at its start, or where a parameter of it starts.
+/// Says whether a credential in `text`, the value of an authorization header, begins as a key does:
+/// at its start, or at the start of a parameter.
 pub fn contains_key_start(text: &[u8]) -> bool {
     let mut left = usize::MAX;
     contains_key_start_within(text, &mut left)
 }
 
-/// Says the same as `contains_key_start` as `contains_key_within` does.
+/// As [`contains_key_start`], within the budget of [`contains_key_within`].
 pub fn contains_key_start_within(text: &[u8], left: &mut usize) -> bool {
     let separates = |before: u8| before.is_ascii_whitespace() || b"\"'=,:;<([{".contains(&before);
     contains(text, separates, 0, left)
 }
 
-/// Returns `path` as it may be logged: without a key.
+/// Returns `path` as it may be logged: redacted if it contains a key.
 pub fn loggable_path(path: &str) -> String {
     if contains_key(path.as_bytes()) { REDACTED.to_owned() } else { path.to_owned() }
 }
 
-/// What is logged in the place of a text that contains a key.
+/// Stands in the log for a text that contains a key.
 pub const REDACTED: &str = "[redacted]";
 
-/// Looks for the prefix and so many letters behind it, at the start or behind a byte that may
-/// precede them.
+/// Looks for the prefix followed by so many letters, at the start or after a byte that may precede
+/// them.
 fn contains(
     text: &[u8],
     may_precede: impl Fn(u8) -> bool,
@@ -71,7 +71,7 @@ fn contains(
     false
 }
 
-/// The same, of what `text` is once its percent-encoding is undone.
+/// As [`contains`], in the percent-decoded `text`.
 fn contains_decoded(
     text: &[u8],
     may_precede: impl Fn(u8) -> bool,
@@ -90,7 +90,7 @@ fn contains_decoded(
             Some(expected) => (matched > 0 || can_start) && byte.eq_ignore_ascii_case(expected),
             None => is_base32(byte),
         };
-        // A prefix cannot begin inside another: its bytes are letters and `_`.
+        // No prefix begins inside another: its bytes are letters and `_`.
         matched = if goes_on { matched + 1 } else { 0 };
         if matched == whole {
             return true;
@@ -100,8 +100,8 @@ fn contains_decoded(
     false
 }
 
-/// Returns the byte that stands at `at` once every layer of percent-encoding is undone, and where the
-/// next one begins. Digits may be encoded themselves, to a `depth`.
+/// Returns the byte at `at` with every layer of percent-encoding decoded, and where the next one
+/// begins. Digits may be encoded themselves, to a `depth`.
 fn decoded(text: &[u8], at: usize, depth: usize, left: &mut usize) -> (u8, usize) {
     let mut next = at + 1;
     *left = left.saturating_sub(1);
@@ -110,9 +110,10 @@ fn decoded(text: &[u8], at: usize, depth: usize, left: &mut usize) -> (u8, usize
     }
     loop {
         let is_wide = text.get(next).is_some_and(|byte| byte.eq_ignore_ascii_case(&b'u'));
-        let code = match is_wide {
-            true => digits(text, next + 1, 4, depth, left),
-            false => digits(text, next, 2, depth, left),
+        let code = if is_wide {
+            digits(text, next + 1, 4, depth, left)
+        } else {
+            digits(text, next, 2, depth, left)
         };
         match code {
             // An encoded `%` may begin another encoded byte.
@@ -140,22 +141,22 @@ fn digits(
     Some((code, at))
 }
 
-/// Says whether a byte before the prefix makes it a part of something else.
+/// Says whether a byte before the prefix makes the prefix part of a longer token.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
-/// Base 32, in any case (RFC 4648 §6).
+/// Base 32, in upper or lower case (RFC 4648 §6).
 fn is_base32(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'2'..=b'7')
 }
 
-/// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server undoes more
+/// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server decodes more
 /// layers, and each costs time.
 const MAX_NESTED_ENCODING: usize = 4;
 
-/// The bytes and digits that are looked at to undo the percent-encoding in one head: less than a
-/// millisecond, and more than the whole of a usual cookie.
+/// Bytes and digits that are read to decode the percent-encoding in one head: less than a
+/// millisecond, and more than a whole usual cookie.
 pub const MAX_DECODED_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
@@ -167,7 +168,7 @@ mod tests {
     const KEY: &str = "nxp_abcdefghijklmnopqrstuvwxyz234567abcdef";
 
     #[test]
-    fn a_key_is_found_in_whatever_surrounds_it_and_however_it_is_written() {
+    fn a_key_is_found_in_any_surroundings_and_spelling() {
         let upper = KEY.to_uppercase();
         for text in [
             KEY,
@@ -179,11 +180,11 @@ mod tests {
             &format!("Digest username={KEY}"),
             &format!("me:{KEY}:x"),
             &format!("x,{KEY},y"),
-            // More letters, a digit that no key has, and a byte that is no text.
+            // More letters, a digit that no key has, and a letter beyond ASCII.
             &format!("{KEY}abc"),
             &format!("{KEY}0189"),
             &format!("é{KEY}"),
-            // The first is none.
+            // The first two are not keys.
             &format!("nxp_ nxp_x {KEY}"),
         ] {
             assert!(contains_key(text.as_bytes()), "{text}");
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_reminds_of_a_key_is_none() {
+    fn text_that_only_resembles_a_key_is_not_one() {
         let short = &KEY[..KEY.len() - 1];
         for text in [
             "",
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_that_begins_as_a_key_does_is_meant_as_one() {
+    fn a_credential_that_begins_like_a_key_counts_as_one() {
         for text in ["nxp_", "NXP_x", "\"nxp_x\"", "Digest username=nxp_x", "a:nxp_x", "%6exp_x"] {
             assert!(contains_key_start(text.as_bytes()), "{text}");
         }
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_percent_signs_costs_no_more_than_its_length() {
+    fn percent_signs_cost_no_more_time_than_their_length() {
         for piece in ["%", "%25", "%%", "%2%35", "%u0025", "n%", "%25%32%35"] {
             let text = piece.repeat((1 << 20) / piece.len());
             assert!(!contains_key(text.as_bytes()));
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_too_much_to_decode_may_be_a_key() {
+    fn text_that_costs_too_much_to_decode_counts_as_a_key() {
         let looks = |text: &str, left: &mut usize| contains_key_within(text.as_bytes(), left);
         for piece in ["%%32%35", "%25%32%35", "%2%35"] {
             let mut left = MAX_DECODED_BYTES;
@@ -266,15 +267,15 @@ mod tests {
         assert!((0..90).any(|_| looks(&"%25".repeat(400), &mut left)));
         let mut left = MAX_DECODED_BYTES;
         assert!(!looks(&"%7B%22a%22%3A1%7D".repeat(400), &mut left) && left > 0);
-        // What is plain costs nothing.
+        // Plain text costs nothing.
         let mut left = 1;
         assert!(!looks(&"a=b; ".repeat(400), &mut left) && left == 1);
     }
 
     proptest! {
-        /// The stream sees what undoing layer after layer sees.
+        /// Decoding while reading finds the same as decoding layer after layer.
         #[test]
-        fn layers_of_encoding_are_undone_in_any_order(
+        fn layers_of_encoding_are_decoded_in_any_order(
             layers in proptest::collection::vec(proptest::collection::vec(any::<bool>(), 180), 1..3),
         ) {
             let mut text = format!("/api?x= {KEY}").into_bytes();
@@ -285,7 +286,7 @@ mod tests {
         }
 
         #[test]
-        fn a_key_without_encoding_is_found_where_no_letter_is_before_it(
+        fn a_plain_key_is_found_where_no_letter_precedes_it(
             before in "[ -~]{0,20}", after in "[ -~]{0,20}",
         ) {
             let text = format!("{before}{KEY}{after}");
@@ -298,10 +299,12 @@ mod tests {
 
     fn encoded(text: &[u8], which: &[bool]) -> Vec<u8> {
         let each = text.iter().zip(which.iter().cycle());
-        let each = each.map(|(&byte, &is_encoded)| match is_encoded {
-            true => format!("%{byte:02X}").into_bytes(),
-            false => vec![byte],
-        });
+        let each =
+            each.map(
+                |(&byte, &is_encoded)| {
+                    if is_encoded { format!("%{byte:02X}").into_bytes() } else { vec![byte] }
+                },
+            );
         each.flatten().collect()
     }
 }

@@ -1,8 +1,8 @@
-//! The clients at rest: `clients.json` in the profile's state directory.
+//! The file of the clients: `clients.json` in the profile's state directory.
 //!
-//! Written by commands, under a lock and replaced whole; read by the daemon whenever the file is
-//! another than before. A file that cannot be read is an error, and stays as it is: nothing is
-//! written over what might still be somebody's clients.
+//! Commands replace the file as a whole, under a lock. The daemon reads the file whenever it was
+//! replaced. A file that cannot be read is an error, and is never overwritten: it might still hold
+//! clients that a person wants back.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,21 +17,21 @@ use crate::config::{Rule, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
 
-/// A client as it is kept.
+/// A client as the file has it.
 #[derive(Clone, Debug)]
 pub struct StoredClient {
-    /// Another for each client, also of the same name: its use is counted under it.
+    /// Unique, also among clients of the same name: requests are counted under this identifier.
     pub(super) id: String,
-    /// Its name.
+    /// The client's name.
     pub name: String,
     pub(super) hash: KeyHash,
-    /// When it was made.
+    /// When the client was added.
     pub created: SystemTime,
-    /// How far it may go.
+    /// The requests that the client may send.
     pub limits: ClientPolicy,
 }
 
-/// Returns the clients; none when there is no file.
+/// Returns the clients; none if there is no file.
 ///
 /// # Errors
 ///
@@ -47,18 +47,16 @@ pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
     let written: ClientsFile =
         serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
     if written.version != VERSION {
-        return Err(damaged(format!("it is of version {}, not {VERSION}", written.version)));
+        return Err(damaged(format!("the file has version {}, not {VERSION}", written.version)));
     }
     let kept = written.clients.into_iter().map(|record| {
         let name = record.name.clone();
-        record
-            .into_client()
-            .ok_or_else(|| damaged(format!("its entry for `{name}` makes no sense")))
+        record.into_client().ok_or_else(|| damaged(format!("the entry of `{name}` is not valid")))
     });
     kept.collect()
 }
 
-/// Adds a client and returns its key, which is nowhere else.
+/// Adds a client and returns its key, which is stored nowhere.
 ///
 /// # Errors
 ///
@@ -72,7 +70,7 @@ pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret,
         .expect("a key that was just made is well-formed");
     update(directory, |clients| {
         let now = SystemTime::now();
-        // One that has expired only stands in the way of its own successor.
+        // An expired client makes room for a new one of its name.
         clients.retain(|client| client.name != name || !client.limits.is_expired(now));
         if clients.iter().any(|client| client.name == name) {
             return Err(Error::Exists { name: name.to_owned() });
@@ -88,15 +86,15 @@ pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret,
 ///
 /// # Errors
 ///
-/// [`Error::Missing`], and whatever keeps the file from being read or written.
+/// [`Error::Missing`], and those of reading and writing the file.
 pub fn revoke(directory: &Path, name: &str) -> Result<(), Error> {
     update(directory, |clients| {
         let before = clients.len();
         clients.retain(|client| client.name != name);
-        match clients.len() < before {
-            true => Ok(()),
-            false => Err(Error::Missing { name: name.to_owned() }),
+        if clients.len() == before {
+            return Err(Error::Missing { name: name.to_owned() });
         }
+        Ok(())
     })
 }
 
@@ -108,7 +106,7 @@ fn update(
     let failed = |source| Error::Write { path: path.clone(), source };
     secure_fs::create_dir(directory).map_err(failed)?;
     let lock = secure_fs::open_lock_file(&directory.join("clients.lock")).map_err(failed)?;
-    // Held for a few milliseconds by whoever else changes the clients now; closing releases it.
+    // Another command holds the lock for a few milliseconds; closing the file releases it.
     lock.lock().map_err(failed)?;
     let mut clients = list(directory)?;
     change(&mut clients)?;
@@ -120,14 +118,14 @@ fn update(
     secure_fs::atomic_write(&path, format!("{text}\n").as_bytes()).map_err(failed)
 }
 
-/// Reads a file that only its owner may read or write.
+/// Reads a file that only its owner may write.
 pub(super) fn read_private_file(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions());
         if mode & 0o022 != 0 {
-            let what = "others can write it: chmod 600 it";
+            let what = "other users can write the file: chmod 600 it";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
     }
@@ -136,7 +134,7 @@ pub(super) fn read_private_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Names are written into log lines and on command lines.
+/// Says whether a name can stand in log lines and on command lines.
 fn is_valid_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-')
@@ -191,8 +189,14 @@ impl ClientEntry {
             read_only: self.read_only,
             allow: rules(self.allow)?,
             deny: rules(self.deny)?,
-            expires: self.expires.map(from_unix_seconds).transpose_some()?,
-            rate: self.rate.map(|text| parse_rate(&text)).transpose_some()?,
+            expires: match self.expires {
+                Some(seconds) => Some(from_unix_seconds(seconds)?),
+                None => None,
+            },
+            rate: match self.rate {
+                Some(text) => Some(parse_rate(&text)?),
+                None => None,
+            },
             max_requests: self.max_requests,
         };
         let hash = KeyHash::from_hex(&self.key_sha256)?;
@@ -206,21 +210,6 @@ impl ClientEntry {
     }
 }
 
-/// `Option<Option<T>>`, where the inner `None` is a failure.
-trait TransposeSome<T> {
-    fn transpose_some(self) -> Option<Option<T>>;
-}
-
-impl<T> TransposeSome<T> for Option<Option<T>> {
-    fn transpose_some(self) -> Option<Option<T>> {
-        match self {
-            None => Some(None),
-            Some(None) => None,
-            Some(some) => Some(some),
-        }
-    }
-}
-
 fn to_unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -229,7 +218,7 @@ fn from_unix_seconds(seconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// Where the clients of a profile are.
+/// Returns the path of the file.
 pub(super) fn store_path(directory: &Path) -> PathBuf {
     directory.join(FILE_NAME)
 }
@@ -238,5 +227,5 @@ const FILE_NAME: &str = "clients.json";
 
 const VERSION: u32 = 1;
 
-/// Largest file read, in bytes: room for ten thousand clients.
+/// Longest file that is read, in bytes: room for ten thousand clients.
 const MAX_FILE_BYTES: u64 = 4 << 20;

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Clock;
 
 #[test]
-fn a_key_is_good_until_it_is_revoked() {
+fn a_key_is_valid_until_its_client_is_revoked() {
     let (directory, clients) = clients();
     let key = add(directory.path(), "agent", ClientPolicy::default()).unwrap();
     assert_eq!(&**recognised(&clients, &key).unwrap().name(), "agent");
@@ -16,7 +16,7 @@ fn a_key_is_good_until_it_is_revoked() {
 }
 
 #[test]
-fn nothing_of_a_key_but_its_hash_is_at_rest_and_only_the_owner_reads_that() {
+fn the_file_holds_only_the_hash_of_a_key_and_only_its_owner_reads_it() {
     let (directory, _) = clients();
     let key = add(directory.path(), "agent", ClientPolicy::default()).unwrap();
 
@@ -32,7 +32,7 @@ fn nothing_of_a_key_but_its_hash_is_at_rest_and_only_the_owner_reads_that() {
 }
 
 #[test]
-fn limits_are_read_as_they_were_written() {
+fn a_policy_is_read_as_it_was_written() {
     let (directory, clients) = clients();
     let limits = ClientPolicy {
         read_only: true,
@@ -63,7 +63,7 @@ fn a_key_expires_and_its_name_is_free_again() {
 }
 
 #[test]
-fn a_name_is_given_once_and_must_be_plain() {
+fn a_name_is_used_once_and_has_plain_characters() {
     let (directory, _) = clients();
     add(directory.path(), "agent", ClientPolicy::default()).unwrap();
 
@@ -76,7 +76,7 @@ fn a_name_is_given_once_and_must_be_plain() {
 }
 
 #[test]
-fn a_damaged_file_is_told_kept_and_lets_no_key_through() {
+fn a_damaged_file_is_reported_and_kept_and_admits_no_key() {
     let (directory, clients) = clients();
     let key = add(directory.path(), "agent", ClientPolicy::default()).unwrap();
     let path = directory.path().join("clients.json");
@@ -96,7 +96,7 @@ fn a_damaged_file_is_told_kept_and_lets_no_key_through() {
 }
 
 #[test]
-fn a_client_with_a_count_is_counted_across_restarts_and_a_new_one_of_its_name_starts_over() {
+fn requests_are_counted_across_restarts_and_a_new_client_of_the_same_name_starts_at_zero() {
     let (directory, clients) = clients();
     let limits = ClientPolicy { max_requests: Some(2), ..ClientPolicy::default() };
     let key = add(directory.path(), "agent", limits.clone()).unwrap();
@@ -116,7 +116,7 @@ fn a_client_with_a_count_is_counted_across_restarts_and_a_new_one_of_its_name_st
 }
 
 #[test]
-fn a_client_keeps_to_its_rate_also_when_the_file_changes() {
+fn a_rate_holds_also_when_the_file_changes() {
     let (clock, hand) = Clock::manual();
     let directory = tempfile::tempdir().unwrap();
     let clients = Clients::new(directory.path(), clock);

@@ -1,8 +1,8 @@
-//! What each client has used: its pace, and its count, which outlives the daemon.
+//! The use of each client: its rate, and its total count, which outlives the daemon.
 //!
-//! Counts are reserved ahead in the file and handed out from memory: a daemon that is killed may
-//! forget up to a reservation's worth, to the client's loss and never beyond its limit. Power cuts
-//! are not waited for; only clients with a limit cost a write at all.
+//! Requests are reserved ahead in the file and then counted in memory. So a daemon that is killed
+//! loses at most one reservation, at the client's expense and never beyond its limit. No write waits
+//! for the disk, and only clients with a total limit cost a write at all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,22 +17,22 @@ use super::store;
 use crate::config::Rate;
 use crate::secure_fs;
 
-/// What one client has used.
+/// The use of one client since the daemon started.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     /// Requests let through since the daemon started.
     pub(super) requests: AtomicU64,
     /// Requests refused for one of its limits since then.
     pub(super) refused: AtomicU64,
-    /// When it last called, in milliseconds since 1970; 0: never.
+    /// Time of the last request, in milliseconds since 1970; 0: none yet.
     pub(super) last_request_ms: AtomicU64,
     recent: Mutex<VecDeque<Duration>>,
 }
 
 impl Usage {
-    /// Takes one of `count` in any span of `per`, or says how long to wait for one.
-    pub(super) fn acquire(&self, pace: Rate, now: Duration) -> Result<(), Duration> {
-        let Rate::Fixed { count, per } = pace else { return Ok(()) };
+    /// Takes one request of a rate, or returns how long to wait for one.
+    pub(super) fn acquire(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
+        let Rate::Fixed { count, per } = rate else { return Ok(()) };
         let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         while recent.front().is_some_and(|then| now.saturating_sub(*then) >= per) {
             recent.pop_front();
@@ -64,7 +64,7 @@ pub(super) struct UsageCounter {
 #[derive(Clone, Copy, Debug, Default)]
 struct RequestCount {
     used: u64,
-    /// What the file says.
+    /// The number in the file: at least `used`.
     reserved: u64,
 }
 
@@ -73,10 +73,10 @@ impl UsageCounter {
         Self { path: directory.join(FILE_NAME), counts: Mutex::new(None) }
     }
 
-    /// Takes one of `most`; `false` when they are used up.
+    /// Consumes one of `most` requests; `false` when they are used up.
     pub(super) fn consume(&self, id: &str, most: u64) -> io::Result<bool> {
-        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts = self.load(&mut known)?;
+        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let counts = self.load(&mut loaded)?;
         let count = counts.entry(id.to_owned()).or_default();
         if count.used >= most {
             return Ok(false);
@@ -95,16 +95,16 @@ impl UsageCounter {
         Ok(true)
     }
 
-    /// Returns how many have been taken.
+    /// Returns how many requests a client has used.
     pub(super) fn used(&self, id: &str) -> io::Result<u64> {
-        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(self.load(&mut known)?.get(id).map_or(0, |count| count.used))
+        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(self.load(&mut loaded)?.get(id).map_or(0, |count| count.used))
     }
 
-    /// Gives back what was reserved and not used, and forgets clients that are no more.
+    /// Gives back unused reservations, and removes clients that no longer exist.
     pub(super) fn flush(&self, is_known: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut known = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(counts) = known.as_mut() else { return Ok(()) };
+        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(counts) = loaded.as_mut() else { return Ok(()) };
         counts.retain(|id, _| is_known(id));
         counts.values_mut().for_each(|count| count.reserved = count.used);
         self.write(counts, |count| count.used)
@@ -112,20 +112,20 @@ impl UsageCounter {
 
     fn load<'a>(
         &self,
-        known: &'a mut Option<BTreeMap<String, RequestCount>>,
+        loaded: &'a mut Option<BTreeMap<String, RequestCount>>,
     ) -> io::Result<&'a mut BTreeMap<String, RequestCount>> {
-        if known.is_none() {
+        if loaded.is_none() {
             let written: UsageFile = match store::read_private_file(&self.path) {
                 Ok(text) => serde_json::from_str(&text)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => UsageFile::default(),
                 Err(error) => return Err(error),
             };
             let counts = written.used.into_iter();
-            *known = Some(
+            *loaded = Some(
                 counts.map(|(id, used)| (id, RequestCount { used, reserved: used })).collect(),
             );
         }
-        Ok(known.get_or_insert_default())
+        Ok(loaded.get_or_insert_default())
     }
 
     fn write(
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_span_holds_more_than_the_pace_allows() {
+    fn no_span_holds_more_requests_than_the_rate_allows() {
         let (usage, second) = (Usage::default(), Duration::from_secs(1));
         let pace = Rate::Fixed { count: 2, per: second };
         let at = Duration::from_millis;
@@ -172,7 +172,7 @@ mod tests {
         for _ in 0..3 {
             assert!(first.consume("a", 5).unwrap());
         }
-        // Killed: nothing is settled.
+        // The first was killed: nothing was flushed.
         let second = counts();
         assert_eq!(second.used("a").unwrap(), 3);
         assert!(second.consume("a", 5).unwrap());
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_reserved_and_not_used_comes_back_at_the_end() {
+    fn unused_reservations_are_given_back_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let counts = UsageCounter::new(directory.path());
         assert!(counts.consume("a", 1_000).unwrap());
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_lets_nobody_through_and_stays() {
+    fn a_damaged_file_admits_no_request_and_stays() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
         std::fs::write(&path, "garbage").unwrap();

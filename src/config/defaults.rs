@@ -42,7 +42,7 @@ impl Default for Upstream {
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
             user_agent: None,
-            // It says more of the caller than Nexudus needs.
+            // A trace tells more of the client than Nexudus needs.
             trace: false,
             // Three lost SYNs (1 s, 2 s, 4 s) and a handshake.
             connect_timeout: Duration::from_secs(10),
@@ -75,7 +75,7 @@ impl Default for Session {
             key: KeyStore::Auto,
             key_command: vec![],
             client_id: None,
-            // One login with a lost packet or two; longer and the caller should hear of it.
+            // One login with a lost packet or two; beyond that the client should get an error.
             wait: Duration::from_secs(10),
         }
     }
@@ -83,7 +83,7 @@ impl Default for Session {
 
 impl Default for Throttle {
     fn default() -> Self {
-        // Under the 30 s after which many clients give up, so that they see our answer and not
+        // Under the 30 s after which many clients give up, so that they see our response and not
         // their own timeout.
         Self { wait: Duration::from_secs(20), reads: Rate::Auto, writes: Rate::Auto }
     }
@@ -93,19 +93,19 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             // Above what servers take (nginx 4 × 8 KiB, Node and HAProxy 16 KiB): we are never the
-            // narrower one.
+            // narrower limit.
             header_bytes: 64 << 10,
             // hyper and Apache stop here too.
             headers: 100,
-            // Twice the 8000 octets that RFC 9110 §4.1 recommends everybody to support.
+            // Twice the 8000 octets that RFC 9110 §4.1 recommends to support.
             target_bytes: 16 << 10,
             // Every JSON write of the API fits; an upload is streamed instead.
             replay_body: 1 << 20,
-            // Uploads are the caller's own business, and are streamed, never held.
+            // Uploads are streamed, never held in memory.
             body_bytes: 0,
             // Far above a machine's scripts, far below the file descriptors we ask for.
             connections: 4096,
-            // A local caller sends its head at once; a slow one is slowloris or a typing person.
+            // A local client sends its head at once; a slow one is slowloris or a typing person.
             header_timeout: Duration::from_secs(10),
             // nginx's `client_body_timeout`.
             body_idle: Duration::from_secs(60),

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, in the user's terms.
+//! The errors of a configuration, in the user's terms.
 
 use std::fmt;
 use std::io;
@@ -6,19 +6,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::ValueSource;
+use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 
-/// Everything that is wrong, in the order in which it was found; never empty.
+/// All errors, in the order of their places; never empty.
 #[derive(Debug)]
 pub struct Error(pub Vec<Diagnostic>);
 
-/// One thing that is wrong.
+/// A single error.
 #[derive(Debug, thiserror::Error)]
 pub enum Diagnostic {
-    /// There is no home directory.
-    #[error("could not tell where the home directory is")]
+    /// The home directory is unknown.
+    #[error("could not find the home directory")]
     NoHome,
     /// A profile has a name that cannot be part of a file name.
-    #[error("{place}: `{name}` is not a name for a profile")]
+    #[error("{place}: `{name}` is not a valid profile name")]
     ProfileName {
         /// Where.
         place: ValueSource,
@@ -48,7 +49,7 @@ pub enum Diagnostic {
     Syntax {
         /// Where.
         place: ValueSource,
-        /// What the parser says.
+        /// The message of the parser.
         #[source]
         source: ParserMessage,
     },
@@ -57,9 +58,9 @@ pub enum Diagnostic {
     UnknownSection {
         /// Where.
         place: ValueSource,
-        /// Its name.
+        /// The name.
         name: String,
-        /// What may have been meant.
+        /// The nearest known name.
         nearest: Option<String>,
     },
     /// A key that does not exist.
@@ -67,19 +68,19 @@ pub enum Diagnostic {
     UnknownKey {
         /// Where.
         place: ValueSource,
-        /// Its name, with the section.
+        /// The name, with the section.
         name: String,
-        /// What may have been meant, with the section.
+        /// The nearest known key, with the section.
         nearest: Option<String>,
         /// The keys that the section has.
         known: Vec<&'static str>,
     },
-    /// An environment variable that looks like ours and is not.
+    /// An environment variable with our prefix that is no key.
     #[error("unknown environment variable {name}")]
     UnknownVariable {
-        /// Its name.
+        /// The name.
         name: String,
-        /// What may have been meant.
+        /// The nearest known name.
         nearest: Option<String>,
     },
     /// An environment variable that is not text.
@@ -90,7 +91,7 @@ pub enum Diagnostic {
     Section {
         /// Where.
         place: ValueSource,
-        /// Its name.
+        /// The name.
         name: String,
     },
     /// A value of the wrong shape.
@@ -100,13 +101,15 @@ pub enum Diagnostic {
         place: ValueSource,
         /// The key.
         key: String,
-        /// What the key takes.
+        /// The values that the key takes.
         expected: String,
-        /// What it was given.
+        /// The given value.
         found: String,
     },
     /// An origin that is not https.
-    #[error("{place}: {key}: must be https: over http:// anybody on the way could read the token")]
+    #[error(
+        "{place}: {key}: must be https: with http:// others on the network could read the token"
+    )]
     PlainHttp {
         /// Where.
         place: ValueSource,
@@ -120,7 +123,7 @@ pub enum Diagnostic {
         place: ValueSource,
         /// The key.
         key: String,
-        /// What is too much.
+        /// The part too many.
         what: &'static str,
     },
     /// An address that others can reach.
@@ -134,7 +137,7 @@ pub enum Diagnostic {
         address: SocketAddr,
     },
     /// An address that two hosts listen on.
-    #[error("{place}: {key}: {address} is listened on already")]
+    #[error("{place}: {key}: {address} is already used by another listener")]
     DuplicateAddress {
         /// Where.
         place: ValueSource,
@@ -144,7 +147,7 @@ pub enum Diagnostic {
         address: SocketAddr,
     },
     /// Neither an address nor a socket.
-    #[error("{place}: there is nothing to listen on: listen.tcp is empty, and there is no socket")]
+    #[error("{place}: nothing to listen on: listen.tcp is empty and there is no unix socket")]
     NoListener {
         /// Where the addresses are given, or are not.
         place: ValueSource,
@@ -173,9 +176,9 @@ pub enum Diagnostic {
 }
 
 impl Diagnostic {
-    /// Returns the way out.
+    /// Returns what a person can do about the error.
     pub fn hint(&self) -> Option<String> {
-        let meant = |nearest: &String| format!("Did you mean `{nearest}`?");
+        let did_you_mean = |nearest: &String| format!("Did you mean `{nearest}`?");
         let said = match self {
             Self::NoHome => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
             Self::ProfileName { .. } => {
@@ -191,9 +194,9 @@ impl Diagnostic {
             Self::UnknownSection { nearest: Some(nearest), .. } => {
                 format!("Did you mean [{nearest}]?")
             }
-            Self::UnknownKey { nearest: Some(nearest), .. } => meant(nearest),
+            Self::UnknownKey { nearest: Some(nearest), .. } => did_you_mean(nearest),
             Self::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
-                format!("It has {}.", known.join(", "))
+                format!("The section has {}.", known.join(", "))
             }
             Self::UnknownVariable { nearest: Some(nearest), .. } => {
                 format!("Did you mean {nearest}?")
@@ -213,12 +216,12 @@ impl Diagnostic {
             }
             Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
             Self::DuplicateAddress { .. } => "Give each host a port of its own.".to_owned(),
-            Self::NoListener { .. } => match cfg!(unix) {
-                true => "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \
-                         \"auto\".",
-                false => "Give listen.tcp an address such as \"localhost:6398\".",
+            Self::NoListener { .. } if cfg!(unix) => "Give listen.tcp an address such as \
+                \"localhost:6398\", or set listen.unix = \"auto\"."
+                .to_owned(),
+            Self::NoListener { .. } => {
+                "Give listen.tcp an address such as \"localhost:6398\".".to_owned()
             }
-            .to_owned(),
             Self::CaFile { .. } => {
                 "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
             }
@@ -232,7 +235,7 @@ impl Diagnostic {
         Some(said)
     }
 
-    /// Returns where the problem is, if it is at a place.
+    /// Returns the place of the error, if it has one.
     pub(super) fn place(&self) -> Option<&ValueSource> {
         match self {
             Self::NoHome
@@ -258,7 +261,27 @@ impl Diagnostic {
     }
 }
 
-/// What a parser says, in its own words.
+impl Problem for Diagnostic {
+    fn details(&self) -> ProblemDetails {
+        let details = ProblemDetails::from(ProblemKind::ConfigInvalid);
+        match self.hint() {
+            Some(hint) => details.with_hint(hint),
+            None => details,
+        }
+    }
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        ProblemKind::ConfigInvalid.into()
+    }
+
+    fn parts(&self) -> Vec<Report> {
+        self.0.iter().map(Report::new).collect()
+    }
+}
+
+/// The message of a parser, in its own words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ParserMessage(pub(super) String);

@@ -60,8 +60,8 @@ fn line(entry: &Key) -> String {
 
 fn comment(entry: &Key) -> String {
     let unit = match entry.value_type.range() {
-        Some((least, most)) if least == "0" => format!("; at most {most}"),
-        Some((least, most)) => format!("; {least} to {most}"),
+        Some((min, max)) if min == "0" => format!("; at most {max}"),
+        Some((min, max)) => format!("; {min} to {max}"),
         None => String::new(),
     };
     format!("{}{unit}", entry.doc)

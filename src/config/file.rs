@@ -1,4 +1,4 @@
-//! What the user wrote: the file as TOML, with the position of every key.
+//! The configuration file as TOML, with the position of every key.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,13 +15,13 @@ use super::source::ValueSource;
 pub(super) struct ConfigFile {
     path: PathBuf,
     text: String,
-    /// What it says.
+    /// The content.
     pub(super) table: toml::Table,
     offsets: BTreeMap<Vec<String>, usize>,
 }
 
-/// Largest file that is read. The commented example has 10 KiB; what is a hundred times larger is
-/// some other file.
+/// Largest file that is read. The commented example has 10 KiB; a file a hundred times as large is
+/// another one.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl ConfigFile {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_let_be() {
+    fn a_byte_order_mark_is_ignored() {
         assert!(parse("\u{feff}[log]\n").unwrap().table.contains_key("log"));
     }
 }

@@ -1,7 +1,9 @@
-//! Every key there is: the one list that the rest is made from.
+//! The table of all keys: flags, environment, example, schema and help are made from it.
 
-use super::key::{HOST, Key, ValueType, key};
+use super::key::{HOST, Key, key};
 use super::value::ConfigValue;
+use super::value_type::ValueType;
+use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore};
 
 /// Every key of the configuration, in the order of the file.
 pub static KEYS: &[Key] = &[
@@ -10,11 +12,15 @@ pub static KEYS: &[Key] = &[
         .shorthand("ca-file"),
     key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
     key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
-    key!(upstream.user_agent, ValueType::Text, "Replaces the client's User-Agent; \"\": let it be"),
+    key!(
+        upstream.user_agent,
+        ValueType::Text,
+        "Replaces the client's User-Agent; empty: keep the client's"
+    ),
     key!(
         upstream.trace,
         ValueType::Bool,
-        "Send the caller's traceparent and tracestate on; the log has the trace either way"
+        "Forward the client's traceparent and tracestate; the log has the trace either way"
     ),
     key!(
         upstream.connect_timeout,
@@ -24,9 +30,9 @@ pub static KEYS: &[Key] = &[
     key!(
         upstream.header_timeout,
         POSITIVE_DURATION,
-        "Longest wait for the head of an answer, and for more of its body"
+        "Longest wait for the head of a response, and for more of its body"
     ),
-    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for callers who may write"),
+    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write"),
     HOST,
     key!(
         listen.tcp,
@@ -56,7 +62,7 @@ pub static KEYS: &[Key] = &[
     key!(admin.users, ValueType::Strings, "Other local users let in to admin.sock"),
     key!(
         credentials.source,
-        ValueType::Choice(&["auto", "systemd", "command", "env", "keychain"]),
+        ValueType::Choice(LoginSource::WORDS),
         "auto, systemd, command, env or keychain"
     )
     .shorthand("credentials"),
@@ -68,80 +74,76 @@ pub static KEYS: &[Key] = &[
     ),
     key!(
         session.store,
-        ValueType::Choice(&["auto", "file", "memory"]),
+        ValueType::Choice(SessionStore::WORDS),
         "The rotating session, encrypted at rest: auto, file or memory"
     )
     .shorthand("store"),
     key!(
         session.key,
-        ValueType::Choice(&["auto", "keychain", "systemd", "command", "kernel"]),
+        ValueType::Choice(KeyStore::WORDS),
         "The key of its file: auto, keychain, systemd, command or kernel"
     ),
     key!(session.key_command, ValueType::Argv, "Prints that key"),
     key!(
         session.client_id,
         ValueType::Text,
-        "The client_id header; \"\": a GUID per installation, profile and account"
+        "The client_id header; empty: a GUID per installation, profile and account"
     ),
     key!(
         session.wait,
-        ValueType::Duration { zero: true },
+        ValueType::Duration { allow_zero: true },
         "Longest time a request waits for a first token"
     ),
     key!(
         policy.anonymous,
-        ValueType::Choice(&["full", "read-only", "none"]),
-        "Callers without a client key may: full, read-only or none"
+        ValueType::Choice(AnonymousAccess::WORDS),
+        "Access of clients without a key: full, read-only or none"
     ),
     key!(
         policy.deny,
         ValueType::Rules,
-        "Rules that nobody passes, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
+        "Denied for all clients, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
     ),
     key!(
         policy.cookies,
         ValueType::Bool,
-        "Relay Cookie and Set-Cookie, but not for callers with limits"
+        "Relay Cookie and Set-Cookie, but not for clients with limits"
     ),
     key!(
         throttle.wait,
-        ValueType::Duration { zero: true },
+        ValueType::Duration { allow_zero: true },
         "Longest time a request waits for its turn"
     ),
     key!(
         throttle.reads,
         ValueType::Rate,
-        "auto: unpaced until Nexudus throttles, then learned; or 10/100ms"
+        "auto: unlimited until Nexudus throttles, then learned; or 10/100ms"
     ),
     key!(throttle.writes, ValueType::Rate, "The same for writes"),
     key!(
         limits.header_bytes,
-        ValueType::Size { least: 8 << 10, most: 1 << 20 },
+        ValueType::Size { min: 8 << 10, max: 1 << 20 },
         "Largest request head"
     ),
-    key!(
-        limits.headers,
-        ValueType::Integer { least: 1, most: 10_000 },
-        "Most header fields of a request"
-    ),
+    key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request"),
     key!(
         limits.target_bytes,
-        ValueType::Size { least: 1, most: 65_534 },
+        ValueType::Size { min: 1, max: 65_534 },
         "Longest request target, path and query together"
     ),
     key!(
         limits.replay_body,
-        ValueType::Size { least: 0, most: 1 << 30 },
+        ValueType::Size { min: 0, max: 1 << 30 },
         "Largest request body read whole before it goes up, so that it can be sent again"
     ),
     key!(
         limits.body_bytes,
-        ValueType::Size { least: 0, most: u64::MAX },
+        ValueType::Size { min: 0, max: u64::MAX },
         "Largest request body; 0: no bound"
     ),
     key!(
         limits.connections,
-        ValueType::Integer { least: 1, most: 1_000_000 },
+        ValueType::Integer { min: 1, max: 1_000_000 },
         "Most local connections at once; three quarters are the owner's"
     ),
     key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive"),
@@ -158,17 +160,17 @@ pub static KEYS: &[Key] = &[
     ),
     key!(
         log.format,
-        ValueType::Choice(&["auto", "human", "json", "journald"]),
+        ValueType::Choice(LogFormat::WORDS),
         "auto: human on a terminal, journald under systemd, else json"
     ),
     key!(
         log.server_timing,
         ValueType::Bool,
-        "true: answers say in Server-Timing how long token, queue and upstream took"
+        "Add Server-Timing to responses: time for token, queue and upstream"
     ),
     key!(
         daemon.drain,
-        ValueType::Duration { zero: true },
+        ValueType::Duration { allow_zero: true },
         "How long requests in flight may take to end after a stop"
     ),
     key!(
@@ -178,21 +180,21 @@ pub static KEYS: &[Key] = &[
     ),
 ];
 
-const POSITIVE_DURATION: ValueType = ValueType::Duration { zero: false };
+const POSITIVE_DURATION: ValueType = ValueType::Duration { allow_zero: false };
 
-/// The sections, each with its sentence, in the order of the file.
+/// The sections, each with its description, in the order of the file.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("upstream", "The API host."),
     ("listen", "The local side."),
     ("admin", "The control surface."),
     ("credentials", "Where the login is read."),
     ("session", "The token."),
-    ("policy", "What may be asked."),
-    ("throttle", "Pacing."),
-    ("limits", "Bounds on what local callers send."),
-    ("log", "What is logged."),
+    ("policy", "The requests that are allowed."),
+    ("throttle", "Rate limits."),
+    ("limits", "Bounds on what local clients send."),
+    ("log", "The log."),
     ("daemon", "The process."),
-    ("notify", "Telling a person."),
+    ("notify", "Notifications for a person."),
 ];
 
 /// Finds a key by its section and name.

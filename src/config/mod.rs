@@ -1,18 +1,20 @@
-//! What the configuration means: one typed value per key, already checked.
+//! The configuration: one typed value per key, already validated.
 //!
-//! [`Sources::load`] merges the flags, the environment and the file into one [`Config`], and tells
-//! where each value came from. [`KEYS`] is the one list of what can be configured: the flags, the
-//! environment names, the example file, the JSON schema and `config show` are made from it.
+//! [`Sources::load`] merges the flags, the environment and the file into one [`Config`], and notes the
+//! source of each value. [`KEYS`] is the one list of all keys: the flags, the environment names, the
+//! example file, the JSON schema and `config show` are made from it.
 //! A test builds its own: `Config { limits: …, ..Config::default() }`.
 
 mod defaults;
 mod effective;
+mod environment;
 mod error;
 mod example;
 mod file;
 mod key;
 mod keys;
 mod load;
+mod merge;
 mod origin;
 mod paths;
 #[cfg(test)]
@@ -25,27 +27,31 @@ mod tests;
 mod units;
 mod validate;
 mod value;
+mod value_type;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
-pub use key::{Key, ValueType};
+pub use key::Key;
 pub use keys::KEYS;
-pub use load::{EffectiveKey, Environment, LoadedConfig, Override, Sources};
+pub use load::{EffectiveKey, LoadedConfig, Sources};
+pub use merge::Override;
 pub use origin::{Origin, Proxy};
 pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};
+pub use value_type::ValueType;
 
-/// Everything the daemon is told. Built once, before anything starts.
+/// All settings of the daemon. Built once, before anything starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The account's own name for this set of keys: `default`, `work`, ….
+    /// The name of this set of values: `default`, `work`, ….
     pub profile: String,
     /// The API host.
     pub upstream: Upstream,
@@ -59,17 +65,17 @@ pub struct Config {
     pub credentials: Credentials,
     /// The token.
     pub session: Session,
-    /// What may be asked.
+    /// The requests that are allowed.
     pub policy: Policy,
-    /// Pacing.
+    /// Rate limits.
     pub throttle: Throttle,
-    /// Bounds.
+    /// Bounds on local requests and connections.
     pub limits: Limits,
-    /// What is logged.
+    /// The log.
     pub log: Log,
     /// The process.
     pub daemon: Daemon,
-    /// Telling a person.
+    /// Notifications for a person.
     pub notify: Notify,
 }
 
@@ -86,11 +92,11 @@ pub struct Upstream {
     pub http2: bool,
     /// Replaces the client's `User-Agent`.
     pub user_agent: Option<String>,
-    /// Send the caller's trace on.
+    /// Forward the client's trace headers.
     pub trace: bool,
     /// Longest time for name, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// Longest time from the request's last byte to the answer's head.
+    /// Longest time from the last byte of a request to the head of its response.
     pub header_timeout: Duration,
     /// Let WebSocket through.
     pub upgrade: bool,
@@ -156,7 +162,7 @@ pub struct Credentials {
 /// `credentials.source`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginSource {
-    /// The most explicit one that has a login.
+    /// The most explicit source that has a login.
     Auto,
     /// Credentials handed over by systemd.
     Systemd,
@@ -197,7 +203,7 @@ pub enum SessionStore {
 /// `session.key`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyStore {
-    /// The most explicit one there is.
+    /// The most explicit source that has a key.
     Auto,
     /// The OS keychain.
     Keychain,
@@ -212,9 +218,9 @@ pub enum KeyStore {
 /// `[policy]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Callers without a client key.
+    /// Access of clients without a key.
     pub anonymous: AnonymousAccess,
-    /// Rules that nobody may pass.
+    /// Rules whose requests are denied for all clients.
     pub deny: Vec<Rule>,
     /// Relay `Cookie` and `Set-Cookie`.
     pub cookies: bool,
@@ -245,7 +251,7 @@ pub struct Throttle {
 /// `throttle.reads`, `throttle.writes`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
-    /// Unpaced until Nexudus throttles, then learned.
+    /// Unlimited until Nexudus throttles, then learned.
     Auto,
     /// At most `count` in any span of `per`.
     Fixed {
@@ -261,7 +267,7 @@ pub enum Rate {
 pub struct Limits {
     /// Largest request head, in bytes.
     pub header_bytes: usize,
-    /// Most header fields.
+    /// Most headers.
     pub headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
@@ -286,7 +292,7 @@ pub struct Log {
     pub level: String,
     /// The shape of a line.
     pub format: LogFormat,
-    /// Whether answers say in `Server-Timing` where the time went.
+    /// Add a `Server-Timing` header to responses.
     pub server_timing: bool,
 }
 
@@ -306,13 +312,13 @@ pub enum LogFormat {
 /// `[daemon]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
-    /// How long requests in flight may take to end after a stop was asked for.
+    /// How long requests in flight may take to end after a stop.
     pub drain: Duration,
 }
 
 /// `[notify]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
-    /// Run when a person is needed.
+    /// The command to run when a person is needed.
     pub command: Vec<String>,
 }

@@ -16,7 +16,7 @@ pub struct Origin {
 pub enum Proxy {
     /// Connect directly, whatever the environment says.
     None,
-    /// What `HTTPS_PROXY` and `NO_PROXY` say.
+    /// As `HTTPS_PROXY` and `NO_PROXY` say.
     System,
     /// This one; may hold a password.
     Url(String),
@@ -25,11 +25,11 @@ pub enum Proxy {
 /// Why a text is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OriginError {
-    /// It says `http://`.
+    /// The scheme is `http`.
     PlainHttp,
-    /// It has something that does not belong into an origin.
+    /// A part does not belong into an origin.
     ExtraPart(&'static str),
-    /// It is not a URL at all.
+    /// The text is no URL.
     Shape,
 }
 
@@ -45,9 +45,9 @@ impl Origin {
         Self::new("spaces.nexudus.com", 443)
     }
 
-    /// Reads what [`Origin`] writes.
+    /// Reads an origin as [`Origin`] writes it.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::read(text).ok()
+        Self::try_parse(text).ok()
     }
 
     /// Returns the host name, or the IP address without brackets.
@@ -60,17 +60,15 @@ impl Origin {
         self.port
     }
 
-    /// Returns what belongs into a `Host` header: the port only where it is not 443.
+    /// Returns the value of a `Host` header: the port is left out where it is 443.
     pub fn authority(&self) -> String {
-        let host = match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.clone(),
-        };
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == 443 { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// Reads `https://HOST[:PORT]`; one slash at the end is what a browser copies, and is let be.
-    pub(super) fn read(text: &str) -> Result<Self, OriginError> {
+    /// Reads `https://HOST[:PORT]`; a slash at the end, as browsers copy it, is ignored.
+    pub(super) fn try_parse(text: &str) -> Result<Self, OriginError> {
         let (scheme, rest) = text.split_once("://").ok_or(OriginError::Shape)?;
         if scheme.eq_ignore_ascii_case("http") {
             return Err(OriginError::PlainHttp);
@@ -125,7 +123,7 @@ impl fmt::Display for Origin {
 
 impl Proxy {
     /// Reads `none`, `system` or a URL.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "none" => Some(Self::None),
             "system" => Some(Self::System),
@@ -138,9 +136,9 @@ impl Proxy {
         }
     }
 
-    /// Reads what [`Proxy::redacted`] wrote: good for saying that there is one.
+    /// Reads a value that [`Proxy::redacted`] wrote: enough to show that there is a proxy.
     pub fn from_redacted(redacted: &str) -> Self {
-        Self::read(redacted).unwrap_or(Self::None)
+        Self::parse(redacted).unwrap_or(Self::None)
     }
 
     /// Returns the value as the file has it, password included.
@@ -195,15 +193,15 @@ mod tests {
                 "https://spaces.nexudus.com",
             ),
         ] {
-            let origin = Origin::read(text).unwrap();
+            let origin = Origin::try_parse(text).unwrap();
             assert_eq!((origin.host(), origin.port()), (host, port));
             assert_eq!(origin.to_string(), shown);
         }
     }
 
     #[test]
-    fn what_is_not_an_https_origin_is_refused() {
-        for (text, flaw) in [
+    fn a_text_that_is_not_an_https_origin_is_refused() {
+        for (text, error) in [
             ("http://spaces.nexudus.com", OriginError::PlainHttp),
             ("HTTP://localhost", OriginError::PlainHttp),
             ("spaces.nexudus.com", OriginError::Shape),
@@ -226,13 +224,13 @@ mod tests {
             ("https://host?x", OriginError::ExtraPart("a query")),
             ("https://host#x", OriginError::ExtraPart("a fragment")),
         ] {
-            assert_eq!(Origin::read(text), Err(flaw), "{text}");
+            assert_eq!(Origin::try_parse(text), Err(error), "{text}");
         }
     }
 
     #[test]
     fn a_proxy_never_prints_its_password() {
-        let proxy = Proxy::read("http://me:p@ss@proxy.example:3128").unwrap();
+        let proxy = Proxy::parse("http://me:p@ss@proxy.example:3128").unwrap();
 
         assert_eq!(proxy.redacted(), "http://***@proxy.example:3128");
         assert_eq!(format!("{proxy:?}"), "Proxy(http://***@proxy.example:3128)");

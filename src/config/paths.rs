@@ -1,4 +1,4 @@
-//! Where things live: the XDG directories (on macOS too), or those that systemd hands over.
+//! The directories of the daemon: XDG (on macOS too), or those that systemd hands over.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::defaults::DEFAULT_PROFILE;
 use super::error::Diagnostic;
 
-/// Where things live for one profile. Nothing is created here.
+/// The files and directories of one profile. Nothing is created here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
     /// The configuration file, whether it exists or not. All profiles share it.
     pub config: PathBuf,
-    /// The directory of what must survive a restart.
+    /// The directory of the state that survives a restart.
     pub state: PathBuf,
     /// The directory of the sockets.
     pub runtime: PathBuf,
@@ -41,9 +41,10 @@ impl Paths {
             from_systemd(&var, systemd).or_else(user)
         };
         // Windows has APPDATA; elsewhere it means nothing, even where Wine or a script sets it.
-        let (config, state) = match cfg!(windows) {
-            true => (&["XDG_CONFIG_HOME", "APPDATA"][..], &["XDG_STATE_HOME", "LOCALAPPDATA"][..]),
-            false => (&["XDG_CONFIG_HOME"][..], &["XDG_STATE_HOME"][..]),
+        let (config, state) = if cfg!(windows) {
+            (&["XDG_CONFIG_HOME", "APPDATA"][..], &["XDG_STATE_HOME", "LOCALAPPDATA"][..])
+        } else {
+            (&["XDG_CONFIG_HOME"][..], &["XDG_STATE_HOME"][..])
         };
         let config = match own("CONFIGURATION_DIRECTORY", config) {
             Some(directory) => directory,
@@ -87,7 +88,7 @@ impl Paths {
         self.runtime.join(self.named("admin.sock"))
     }
 
-    /// Returns the directory of what this profile keeps across restarts.
+    /// Returns the state directory of this profile.
     pub fn profile_state(&self) -> PathBuf {
         match self.profile.as_str() {
             DEFAULT_PROFILE => self.state.clone(),
@@ -105,8 +106,8 @@ impl Paths {
     }
 }
 
-/// Names the profile in every command that a sentence advises, unless it is the one that is meant
-/// when none is named, or has been named already: the daemon and its commands both say this.
+/// Names the profile in every command that a sentence advises, unless it is the default one or is
+/// named already. The daemon and its commands share these sentences.
 pub fn with_profile_flag(said: &str, profile: &str) -> String {
     if profile == DEFAULT_PROFILE {
         return said.to_owned();
@@ -115,7 +116,7 @@ pub fn with_profile_flag(said: &str, profile: &str) -> String {
     named.replace(&format!("--profile {profile} --profile "), "--profile ")
 }
 
-/// How a command begins in a sentence.
+/// The beginning of a command in a sentence.
 const COMMAND_PREFIX: &str = "`nexudus-proxy ";
 
 const APP_NAME: &str = "nexudus-proxy";
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_of_another_service_keeps_its_hands_off_that_services_state() {
+    fn a_script_of_another_service_does_not_use_the_state_of_that_service() {
         let vars = [
             ("HOME", "/home/ana"),
             ("STATE_DIRECTORY", "/var/lib/backup"),
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_directory_it_says_so() {
+    fn without_any_directory_there_is_an_error() {
         assert!(matches!(paths("default", &[]), Err(Diagnostic::NoHome)));
         assert!(matches!(paths("default", &[("HOME", "")]), Err(Diagnostic::NoHome)));
     }

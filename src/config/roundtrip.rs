@@ -1,4 +1,4 @@
-//! What is written down is read again, and no text makes the reader fall over.
+//! A written configuration can be read again, and no text makes the reader panic.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,7 +68,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_down_is_read_again(config in configs()) {
+    fn a_written_configuration_is_read_again(config in configs()) {
         prop_assert_eq!(load(&to_toml(&config)), config);
     }
 

@@ -1,9 +1,9 @@
-//! A rule: `METHOD /path/**`, for what may be asked or may not.
+//! A rule for requests that are allowed or denied: `METHOD /path/**`.
 //!
 //! The method is a name or `*`; GET includes HEAD. In the path `*` stands for any part of one
 //! segment and `**` for any number of segments, none included, so that `/a/**` is also `/a`. Case
-//! and empty segments do not count. A rule is written decoded; which readings of a request's path
-//! it is held against is the gateway's business.
+//! and empty segments do not count. A rule is written decoded. The gateway chooses the
+//! interpretations of a request's path that the rule is matched against.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl Rule {
     ///
     /// # Errors
     ///
-    /// What is wrong with the text.
+    /// The reason why the text is no rule.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut words = text.split_whitespace();
         let (Some(method), Some(path), None) = (words.next(), words.next(), words.next()) else {
@@ -153,10 +153,10 @@ impl Rule {
             return Some("its method is never forwarded");
         }
         if has(&|glob| glob == "." || glob == "..") {
-            return Some("dot segments are resolved before rules are asked");
+            return Some("dot segments are resolved before rules are matched");
         }
         if has(&|glob| glob.contains(['?', '#'])) {
-            return Some("rules are asked about the path alone, without the query");
+            return Some("rules are matched against the path alone, without the query");
         }
         if has(&|glob| glob.contains('%')) {
             return Some("a rule is written decoded, without `%`");
@@ -205,20 +205,17 @@ impl Rule {
     }
 }
 
-/// Where readers may read.
+/// The first path segments below which readers may read.
 const READABLE_ROOTS: [&str; 2] = ["api", "contentdownload"];
 
 /// The methods that are forwarded at all.
 const FORWARDED_METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
 
-/// Writes letters the way rules and readings of paths are compared: through upper case, because a
-/// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of
-/// plain letters.
+/// Folds the case of a text, for the comparison of rules and paths: through upper case, because a
+/// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of plain
+/// letters.
 pub fn normalize_case(text: &str) -> String {
-    match text.is_ascii() {
-        true => text.to_ascii_lowercase(),
-        false => text.to_uppercase().to_lowercase(),
-    }
+    if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_uppercase().to_lowercase() }
 }
 
 fn is_dot(byte: &u8) -> bool {
@@ -325,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused() {
+    fn a_text_that_is_no_rule_is_refused() {
         for text in ["", "/a", "GET", "GET a", "GET /a /b", "GE/T /a"] {
             assert!(Rule::parse(text).is_err(), "{text}");
         }

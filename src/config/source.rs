@@ -1,12 +1,12 @@
-//! Where a value came from.
+//! The source of a value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from, as it is shown to a person; weaker sources and earlier lines are less.
+/// The source of a value, as it is shown to a person; weaker sources and earlier lines are less.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueSource {
-    /// Nobody said anything.
+    /// No source has set the key.
     Default,
     /// A line of the file; both numbers count from 1, columns in characters.
     File {

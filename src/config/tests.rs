@@ -201,7 +201,7 @@ fn a_rule_that_can_never_match_is_warned_of() {
         sources.load().unwrap().warnings,
         [
             "policy.deny: `TRACE /a` can never match: its method is never forwarded",
-            "policy.deny: `GET /a?b` can never match: rules are asked about the path alone, \
+            "policy.deny: `GET /a?b` can never match: rules are matched against the path alone, \
              without the query",
             "policy.deny: `GET /api/x` can never match first: `* /api/**` covers it",
         ]
@@ -230,7 +230,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         found,
         [
             "1:2: unknown section [upstrem]",
-            "3:1: upstream.origin: must be https: over http:// anybody on the way could read \
+            "3:1: upstream.origin: must be https: with http:// others on the network could read \
          the token",
             "4:1: unknown key `upstream.header_timeuot`",
             "5:1: upstream.connect_timeout: expected a duration such as \"30s\", longer than zero, \
@@ -296,7 +296,7 @@ fn values_of_the_wrong_shape_are_told_what_is_expected() {
         ("profile = 1", "1:1: expected a section [profile.NAME]"),
         ("[profile]\nwork = 1", "2:1: expected a section [profile.work]"),
         ("[[log]]", "1:3: expected a section [log]"),
-        ("[profile.'../x'.log]", "1:10: `../x` is not a name for a profile"),
+        ("[profile.'../x'.log]", "1:10: `../x` is not a valid profile name"),
         (
             "[upstream]\norigin = 'https://a/b'",
             "2:1: upstream.origin: an origin is scheme, host and port, without a path",
@@ -325,7 +325,7 @@ fn values_of_the_wrong_shape_are_told_what_is_expected() {
         ),
         (
             "[[host]]\norigin = 'https://a'\nlisten = ['127.0.0.1:6398']",
-            "1:3: host: 127.0.0.1:6398 is listened on already",
+            "1:3: host: 127.0.0.1:6398 is already used by another listener",
         ),
     ] {
         assert_eq!(problems(text), [said], "{text}");

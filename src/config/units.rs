@@ -1,12 +1,12 @@
-//! How durations, sizes, addresses and paces are written. Each is read and written here, nowhere
-//! else, so that what is written can be read again.
+//! Durations, sizes, addresses and rates as text. Each is read and written only here, so that a written
+//! value can be read again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Rate;
 
-/// Longest duration that is accepted: a year. Longer ones are slips, and would overflow the clock
+/// Longest duration that is accepted: a year. Longer ones are mistakes, and would overflow the clock
 /// arithmetic of the daemon.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -79,9 +79,9 @@ pub fn parse_rate(text: &str) -> Option<Rate> {
     Some(Rate::Fixed { count, per })
 }
 
-/// Writes a pace, per unit where that is its span: `5/s`.
-pub fn format_rate(pace: Rate) -> String {
-    match pace {
+/// Writes a rate, per unit where that is its span: `5/s`.
+pub fn format_rate(rate: Rate) -> String {
+    match rate {
         Rate::Auto => "auto".to_owned(),
         Rate::Fixed { count, per } => {
             let unit = ["s", "m", "h", "d"]
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_is_written_as_people_write_it() {
+    fn a_rate_is_written_as_people_write_it() {
         for text in ["5/s", "100/m", "7/h", "1/d", "10/100ms", "3/2s", "auto"] {
             assert_eq!(format_rate(parse_rate(text).unwrap()), text);
         }
@@ -145,12 +145,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(nanos in 0..MAX_DURATION.as_nanos(), bytes: u64, count in 1u32..) {
+        fn a_written_value_is_read_again(nanos in 0..MAX_DURATION.as_nanos(), bytes: u64, count in 1u32..) {
             let duration = Duration::from_nanos(u64::try_from(nanos).unwrap());
             prop_assert_eq!(parse_duration(&format_duration(duration)), Some(duration));
             prop_assert_eq!(parse_size(&format_size(bytes)), Some(bytes));
-            let pace = Rate::Fixed { count, per: duration + Duration::from_nanos(1) };
-            prop_assert_eq!(parse_rate(&format_rate(pace)), Some(pace));
+            let rate = Rate::Fixed { count, per: duration + Duration::from_nanos(1) };
+            prop_assert_eq!(parse_rate(&format_rate(rate)), Some(rate));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What one key alone cannot say: values that contradict each other or the world around them.
+//! Checks across keys: values that contradict each other or the machine.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use super::keys::KEYS;
 use super::source::ValueSource;
 use super::{Config, KeyStore, LoginSource, Rule, UnixSocket};
 
-/// Finds what is wrong with the configuration as a whole.
+/// Finds the errors of the configuration as a whole.
 pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut Vec<Diagnostic>) {
     let place = |key: &str| {
         let row = KEYS.iter().position(|entry| entry.path() == key);
@@ -25,10 +25,10 @@ pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut V
         ("host", config.hosts.iter().flat_map(|host| host.listen.clone()).collect()),
         ("admin.listen", config.admin.listen.into_iter().collect()),
     ] {
-        // The admin surface has no client keys, so that nothing can let it out.
-        let let_out = config.listen.expose && key != "admin.listen";
+        // The admin surface has no client keys, so that it can never be exposed.
+        let is_exposed = config.listen.expose && key != "admin.listen";
         for address in addresses {
-            if !let_out && !address.ip().to_canonical().is_loopback() {
+            if !is_exposed && !address.ip().to_canonical().is_loopback() {
                 problems.push(Diagnostic::Exposed {
                     place: place(key),
                     key: key.to_owned(),
@@ -97,10 +97,7 @@ fn check_ca_file(path: &Path) -> Result<(), io::Error> {
         let certificate = certificate.map_err(|_| wrong("it is not valid PEM"))?;
         store.add(certificate).map_err(|_| wrong("it holds a certificate that is malformed"))?;
     }
-    match store.is_empty() {
-        true => Err(wrong("it holds no PEM certificate")),
-        false => Ok(()),
-    }
+    if store.is_empty() { Err(wrong("it holds no PEM certificate")) } else { Ok(()) }
 }
 
 /// Warns of rules that no request can match, and of those that another one makes superfluous.
@@ -109,7 +106,7 @@ pub(super) fn warn_useless_rules(rules: &[Rule]) -> Vec<String> {
         if let Some(why) = rule.why_unmatchable() {
             return Some(format!("policy.deny: `{rule}` can never match: {why}"));
         }
-        // Of two that say the same, the second is the one too many.
+        // Of two equal rules, the second is superfluous.
         let wider = rules.iter().enumerate().find(|(other, wider)| {
             wider.covers(rule) && *other != at && (*other < at || !rule.covers(wider))
         });

@@ -7,50 +7,23 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 
 use super::origin::OriginError;
+use super::value_type::{InvalidValue, ValueType};
 use super::{
     AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
-    SessionStore, UnixSocket, ValueType, units,
+    SessionStore, UnixSocket, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
 pub(super) trait ConfigValue: Sized {
-    fn from_toml(value: &toml::Value, kind: &ValueType) -> Result<Self, InvalidValue>;
-    fn to_toml(&self, kind: &ValueType) -> toml::Value;
-}
-
-/// Why a value does not fit its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum InvalidValue {
-    /// It is not what the kind expects; what was found instead.
-    Shape(String),
-    /// An origin with `http://`.
-    PlainHttp,
-    /// An origin with something behind or before the host.
-    ExtraPart(&'static str),
-    /// A `[[host]]` table with a key that is not known.
-    UnknownKey(String),
-}
-
-impl InvalidValue {
-    /// Describes what was found; lists and tables by their type only, they may hold secrets.
-    fn found(value: &toml::Value) -> Self {
-        Self::Shape(match value {
-            toml::Value::Table(_) => "a table".to_owned(),
-            toml::Value::Array(_) => "a list".to_owned(),
-            toml::Value::String(_)
-            | toml::Value::Integer(_)
-            | toml::Value::Float(_)
-            | toml::Value::Boolean(_)
-            | toml::Value::Datetime(_) => value.to_string(),
-        })
-    }
+    fn from_toml(value: &toml::Value, value_type: &ValueType) -> Result<Self, InvalidValue>;
+    fn to_toml(&self, value_type: &ValueType) -> toml::Value;
 }
 
 fn text(value: &toml::Value) -> Result<&str, InvalidValue> {
     value.as_str().ok_or_else(|| InvalidValue::found(value))
 }
 
-/// Reads a text with a function that has no more to say than "no".
+/// Reads a text with a function that gives no reason for a refusal.
 fn parse_with<T>(value: &toml::Value, read: impl Fn(&str) -> Option<T>) -> Result<T, InvalidValue> {
     value.as_str().and_then(read).ok_or_else(|| InvalidValue::found(value))
 }
@@ -70,8 +43,8 @@ impl ConfigValue for bool {
 }
 
 impl ConfigValue for Duration {
-    fn from_toml(value: &toml::Value, kind: &ValueType) -> Result<Self, InvalidValue> {
-        let zero = *kind == ValueType::Duration { zero: true };
+    fn from_toml(value: &toml::Value, value_type: &ValueType) -> Result<Self, InvalidValue> {
+        let zero = *value_type == ValueType::Duration { allow_zero: true };
         parse_with(value, |text| {
             units::parse_duration(text).filter(|duration| zero || !duration.is_zero())
         })
@@ -83,21 +56,21 @@ impl ConfigValue for Duration {
 }
 
 impl ConfigValue for u64 {
-    fn from_toml(value: &toml::Value, kind: &ValueType) -> Result<Self, InvalidValue> {
+    fn from_toml(value: &toml::Value, value_type: &ValueType) -> Result<Self, InvalidValue> {
         let plain = value.as_integer().and_then(|number| Self::try_from(number).ok());
         let size = || value.as_str().and_then(units::parse_size);
-        let (ValueType::Size { least, most } | ValueType::Integer { least, most }) = kind else {
+        let (ValueType::Size { min, max } | ValueType::Integer { min, max }) = value_type else {
             return Err(InvalidValue::found(value));
         };
         let number =
-            if matches!(kind, ValueType::Size { .. }) { plain.or_else(size) } else { plain };
+            if matches!(value_type, ValueType::Size { .. }) { plain.or_else(size) } else { plain };
         number
-            .filter(|number| (least..=most).contains(&number))
+            .filter(|number| (min..=max).contains(&number))
             .ok_or_else(|| InvalidValue::found(value))
     }
 
-    fn to_toml(&self, kind: &ValueType) -> toml::Value {
-        let plain = *self == 0 || matches!(kind, ValueType::Integer { .. });
+    fn to_toml(&self, value_type: &ValueType) -> toml::Value {
+        let plain = *self == 0 || matches!(value_type, ValueType::Integer { .. });
         match i64::try_from(*self) {
             Ok(number) if plain => number.into(),
             Ok(_) | Err(_) => units::format_size(*self).into(),
@@ -106,22 +79,22 @@ impl ConfigValue for u64 {
 }
 
 impl ConfigValue for usize {
-    fn from_toml(value: &toml::Value, kind: &ValueType) -> Result<Self, InvalidValue> {
-        Self::try_from(u64::from_toml(value, kind)?).map_err(|_| InvalidValue::found(value))
+    fn from_toml(value: &toml::Value, value_type: &ValueType) -> Result<Self, InvalidValue> {
+        Self::try_from(u64::from_toml(value, value_type)?).map_err(|_| InvalidValue::found(value))
     }
 
-    fn to_toml(&self, kind: &ValueType) -> toml::Value {
-        u64::try_from(*self).unwrap_or(u64::MAX).to_toml(kind)
+    fn to_toml(&self, value_type: &ValueType) -> toml::Value {
+        u64::try_from(*self).unwrap_or(u64::MAX).to_toml(value_type)
     }
 }
 
 impl ConfigValue for String {
-    fn from_toml(value: &toml::Value, kind: &ValueType) -> Result<Self, InvalidValue> {
+    fn from_toml(value: &toml::Value, value_type: &ValueType) -> Result<Self, InvalidValue> {
         let text = text(value)?;
-        match *kind == ValueType::Level && !is_level(text) {
-            true => Err(InvalidValue::found(value)),
-            false => Ok(text.to_owned()),
+        if *value_type == ValueType::Level && !is_level(text) {
+            return Err(InvalidValue::found(value));
         }
+        Ok(text.to_owned())
     }
 
     fn to_toml(&self, _: &ValueType) -> toml::Value {
@@ -133,9 +106,12 @@ impl ConfigValue for String {
 /// itself takes `inof` for the name of a module, and logs nothing.
 fn is_level(text: &str) -> bool {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    text.split(',').map(str::trim).all(|part| match part.contains('=') {
-        true => part.parse::<tracing_subscriber::filter::Targets>().is_ok(),
-        false => levels.iter().any(|level| level.eq_ignore_ascii_case(part)),
+    text.split(',').map(str::trim).all(|part| {
+        if part.contains('=') {
+            part.parse::<tracing_subscriber::filter::Targets>().is_ok()
+        } else {
+            levels.iter().any(|level| level.eq_ignore_ascii_case(part))
+        }
     })
 }
 
@@ -156,12 +132,12 @@ impl ConfigValue for Option<String> {
 }
 
 impl ConfigValue for Vec<String> {
-    fn from_toml(value: &toml::Value, kind: &ValueType) -> Result<Self, InvalidValue> {
+    fn from_toml(value: &toml::Value, value_type: &ValueType) -> Result<Self, InvalidValue> {
         let words = list(value)?.iter().map(|word| Ok(text(word)?.to_owned()));
         let words = words.collect::<Result<Self, InvalidValue>>()?;
         let wrong =
             |word: &String| InvalidValue::Shape(toml::Value::from(word.as_str()).to_string());
-        if *kind == ValueType::Hostnames {
+        if *value_type == ValueType::Hostnames {
             let host = |name: &String| match ServerName::try_from(name.as_str()) {
                 Ok(_) => Ok(name.to_ascii_lowercase()),
                 Err(_) => Err(wrong(name)),
@@ -170,7 +146,7 @@ impl ConfigValue for Vec<String> {
         }
         match words.iter().position(|word| word.trim().is_empty()) {
             // Later arguments of a command may be empty.
-            Some(at) if at == 0 || *kind != ValueType::Argv => Err(wrong(&words[at])),
+            Some(at) if at == 0 || *value_type != ValueType::Argv => Err(wrong(&words[at])),
             Some(_) | None => Ok(words),
         }
     }
@@ -210,7 +186,7 @@ fn written(path: &Path) -> String {
 
 impl ConfigValue for Origin {
     fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
-        Self::read(text(value)?).map_err(|flaw| match flaw {
+        Self::try_parse(text(value)?).map_err(|error| match error {
             OriginError::PlainHttp => InvalidValue::PlainHttp,
             OriginError::ExtraPart(what) => InvalidValue::ExtraPart(what),
             OriginError::Shape => InvalidValue::found(value),
@@ -226,7 +202,7 @@ impl ConfigValue for Proxy {
     fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
         // What was found is not shown: it may hold a password.
         let other = || InvalidValue::Shape("something else".to_owned());
-        value.as_str().and_then(Self::read).ok_or_else(other)
+        value.as_str().and_then(Self::parse).ok_or_else(other)
     }
 
     fn to_toml(&self, _: &ValueType) -> toml::Value {
@@ -344,6 +320,11 @@ impl ConfigValue for Rate {
 /// Gives the words of a choice their meaning.
 macro_rules! words {
     ($type:ident { $($word:literal => $variant:ident),+ $(,)? }) => {
+        impl $type {
+            /// The words, as they are written.
+            pub(super) const WORDS: &[&str] = &[$($word),+];
+        }
+
         impl ConfigValue for $type {
             fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
                 parse_with(value, |text| match text {

@@ -1,7 +1,7 @@
 //! A password or a key as printed by an external command: `op read …`, `pass show …`, `age -d …`.
 //!
-//! No shell, no input, and what it says on its standard error is never kept: password managers
-//! echo secrets there.
+//! The command gets no shell and no input. Its standard error is never kept: password managers echo
+//! secrets there.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,42 +15,42 @@ use crate::secret::Secret;
 /// Why a command gave no secret.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It could not be started.
+    /// The command could not be started.
     #[error("could not start `{program}`")]
     Start {
-        /// Its first word.
+        /// The first word of the command.
         program: String,
         /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// It said that it failed.
+    /// The command failed.
     #[error("`{program}` failed ({status})")]
     Failed {
-        /// Its first word.
+        /// The first word of the command.
         program: String,
-        /// How it ended.
+        /// The exit status.
         status: std::process::ExitStatus,
     },
-    /// It did not end in time.
+    /// The command did not end in time.
     #[error("`{program}` did not end within {} s", COMMAND_TIMEOUT.as_secs())]
     Timeout {
-        /// Its first word.
+        /// The first word of the command.
         program: String,
     },
-    /// It ended well, but printed nothing, or no text where a password is text.
+    /// The command succeeded, but printed nothing, or no text where a password must be text.
     #[error("`{program}` printed no text")]
     Empty {
-        /// Its first word.
+        /// The first word of the command.
         program: String,
     },
 }
 
-/// Runs `argv` and returns the first line that it prints.
+/// Runs `argv` and returns the first line of its output.
 ///
 /// # Errors
 ///
-/// One variant per way in which a command can fail; none contains what it printed.
+/// A variant for each way in which a command can fail; none contains its output.
 pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
     let printed = output(argv).await?;
     let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
@@ -58,7 +58,7 @@ pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
     line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
 }
 
-/// Runs `argv` and returns all that it prints: text or any bytes.
+/// Runs `argv` and returns its whole output: text or any bytes.
 ///
 /// # Errors
 ///
@@ -91,13 +91,13 @@ pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error>
     if !status.success() {
         return Err(Error::Failed { program, status });
     }
-    match printed.is_empty() {
-        true => Err(Error::Empty { program }),
-        false => Ok(printed),
+    if printed.is_empty() {
+        return Err(Error::Empty { program });
     }
+    Ok(printed)
 }
 
-/// More than any secret has.
+/// More bytes than any secret has.
 const OUTPUT_CAPACITY: usize = 4 << 10;
 
 /// Longest run of the command. A password manager may wait for a person's finger.

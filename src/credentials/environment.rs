@@ -1,4 +1,4 @@
-//! The login in environment variables, under every name in use.
+//! The login in environment variables.
 
 use super::{CredentialSource, Error, Login, SecondFactor};
 use crate::secret::Secret;
@@ -7,7 +7,7 @@ use crate::secret::Secret;
 ///
 /// # Errors
 ///
-/// [`Error::Incomplete`] when there is a password but no address, or the reverse.
+/// [`Error::Incomplete`] when there is a password but no address, or an address but no password.
 pub(super) fn read(
     email: Option<&str>,
     var: impl Fn(&str) -> Option<String>,
@@ -15,7 +15,7 @@ pub(super) fn read(
     let named = |name| var(name).filter(|value| !value.is_empty());
     let address = named("NEXUDUS_EMAIL").or_else(|| named("NEXUDUS_USERNAME"));
     let password = named("NEXUDUS_PASSWORD");
-    // What `run` gives to its command: it is no login, and Nexudus must never see it.
+    // The key that `run` gives to its command is no login, and Nexudus must never see it.
     if password.as_ref().is_some_and(|password| password.starts_with(CLIENT_KEY_PREFIX)) {
         return Ok(None);
     }
@@ -38,7 +38,7 @@ pub(super) fn read(
     }
 }
 
-/// How the keys of named clients begin.
+/// The beginning of a client key.
 const CLIENT_KEY_PREFIX: &str = "nxp_";
 
 /// Six to eight digits are a code, anything else is a shared secret.
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_key_is_no_login() {
+    fn a_client_key_is_no_login() {
         assert_eq!(CLIENT_KEY_PREFIX, crate::clients::PREFIX);
         let of_run = [("NEXUDUS_EMAIL", "run@localhost"), ("NEXUDUS_PASSWORD", "nxp_k")];
         assert!(read_from(&of_run).unwrap().is_none());

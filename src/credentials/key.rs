@@ -1,33 +1,33 @@
 //! The key of the session file: one static secret, read once.
 //!
-//! `auto` takes the most explicit place that has one: the systemd credential `nexudus-key`, then
-//! `session.key_command`, then the keychain, where it is made if there is none. The kernel's
-//! keyring is never taken by itself: its key is gone after a reboot, and a file that nobody can
-//! open any more is a choice for a person to make.
+//! `auto` takes the most explicit source that has a key: the systemd credential `nexudus-key`, then
+//! `session.key_command`, then the keychain, where a key is made if there is none. The kernel's
+//! keyring must be chosen by a person: its key is gone after a reboot, and with it the session.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::{Backend, Credentials, Error, command};
+use super::resolver::{Backend, Credentials};
+use super::{Error, command};
 use crate::config::{self, KeyStore, SessionStore};
 
-/// What the key of the session file is made of, and where that was found.
+/// The key material of the session file, and its source.
 #[derive(Clone)]
 pub struct SessionKey {
-    /// The material, any bytes; how long it must be is decided by who derives the key.
+    /// Any bytes; the code that derives the key decides how many are needed.
     pub material: Zeroizing<Vec<u8>>,
-    /// Where it was found.
+    /// The source of the material.
     pub source: KeySource,
 }
 
-/// The place a key came from.
+/// The source of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// The systemd credential `nexudus-key`.
     Systemd,
-    /// What `session.key_command` printed.
+    /// The output of `session.key_command`.
     Command,
     /// The OS keychain.
     Keychain,
@@ -60,14 +60,14 @@ impl fmt::Display for KeySource {
     }
 }
 
-/// Says whether the key of the session file is found without a keychain, or there is no file.
+/// Says whether the session file needs no keychain: its key is elsewhere, or there is no file.
 pub fn is_key_outside_keychain(session: &config::Session) -> bool {
-    let handed = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let directory = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     session.store == SessionStore::Memory
         || match session.key {
             KeyStore::Auto => {
                 !session.key_command.is_empty()
-                    || handed().is_some_and(|directory| directory.join(CREDENTIAL_NAME).exists())
+                    || directory().is_some_and(|directory| directory.join(CREDENTIAL_NAME).exists())
             }
             KeyStore::Keychain => false,
             KeyStore::Systemd | KeyStore::Command | KeyStore::Kernel => true,
@@ -81,20 +81,21 @@ impl Credentials {
             || !is_key_outside_keychain(session)
     }
 
-    /// Returns the key of the session file. `handed` is systemd's `$CREDENTIALS_DIRECTORY`.
+    /// Returns the key of the session file. `directory` is systemd's
+    /// `$CREDENTIALS_DIRECTORY`.
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when no place has one, [`Error::Locked`] and [`Error::Unavailable`] when
-    /// a place that may have it cannot be read.
+    /// [`Error::Missing`] when no source has a key, [`Error::Locked`] and [`Error::Unavailable`] when
+    /// a source that may have one cannot be read.
     pub async fn session_key(
         &self,
         config: &config::Session,
-        handed: Option<PathBuf>,
+        directory: Option<PathBuf>,
     ) -> Result<SessionKey, Error> {
         let asked = |place| config.key == KeyStore::Auto || config.key == place;
         if asked(KeyStore::Systemd)
-            && let Some(path) = handed.map(|directory| directory.join(CREDENTIAL_NAME))
+            && let Some(path) = directory.map(|directory| directory.join(CREDENTIAL_NAME))
             && path.exists()
         {
             let read = std::fs::read(&path).map(Zeroizing::new);
@@ -104,7 +105,7 @@ impl Credentials {
         if asked(KeyStore::Command) && !config.key_command.is_empty() {
             let printed = command::output(&config.key_command).await;
             let mut material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
-            // Password managers print notes below what was asked for.
+            // Password managers print notes below the secret.
             let first = std::str::from_utf8(&material).ok().and_then(|text| text.lines().next());
             if let Some(length) = first.map(str::len) {
                 material.truncate(length);
@@ -168,13 +169,13 @@ impl fmt::Debug for SessionKey {
 mod tests {
     use std::time::Duration;
 
-    use super::super::keychain::tests::{MemoryStore, StoreState};
-    use super::super::{Keychain, KeychainError};
     use super::*;
     use crate::config::LoginSource;
+    use crate::credentials::keychain::tests::{MemoryStore, StoreState};
+    use crate::credentials::{Keychain, KeychainError};
 
     #[tokio::test]
-    async fn auto_takes_the_most_explicit_place() {
+    async fn auto_takes_the_most_explicit_source() {
         let handed = tempfile::tempdir().unwrap();
         std::fs::write(handed.path().join("nexudus-key"), "from systemd").unwrap();
         let handed = || Some(handed.path().to_owned());
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_locked_or_absent_keychain_is_no_reason_to_take_another_place() {
+    async fn a_locked_or_absent_keychain_is_no_reason_to_take_another_source() {
         let store = MemoryStore::default();
         let credentials = credentials(store.clone());
 
@@ -216,8 +217,8 @@ mod tests {
         let absent = credentials.session_key(&session(KeyStore::Auto, &[]), None).await;
 
         assert!(matches!(locked, Err(Error::Locked)));
-        let Err(Error::Unavailable(trouble)) = absent else { panic!("{absent:?}") };
-        assert_eq!(trouble.to_string(), KeychainError::NoProvider.to_string());
+        let Err(Error::Unavailable(error)) = absent else { panic!("{absent:?}") };
+        assert_eq!(error.to_string(), KeychainError::NoProvider.to_string());
     }
 
     fn credentials(store: MemoryStore) -> Credentials {

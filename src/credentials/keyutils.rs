@@ -1,21 +1,21 @@
 //! The kernel's keyring: memory of the kernel, gone after a reboot.
 //!
-//! The key lies in the *user* keyring, which all sessions and services of a user share. A process
-//! may read it only once it possesses it, which a login shell does and a service or `su` does not:
-//! so the user keyring is linked into this process's own first.
+//! The key lies in the *user* keyring, which all sessions and services of a user share. A process may
+//! read a key only once it possesses that key. A login shell does; a service or `su` does not. So the
+//! user keyring is first linked into the keyring of this process.
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
 
 use super::keychain::random_key;
 use crate::secret::Secret;
 
-/// Why the kernel has no key for us.
+/// Why the kernel gives no key.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It refused.
+    /// The kernel refused a call.
     #[error("the kernel keyring refused: {0}")]
     Refused(KeyError),
-    /// What lies there is not ours.
+    /// The key there is not ours.
     #[error("the key in the kernel keyring is not text")]
     NotText,
 }
@@ -30,7 +30,7 @@ pub(super) fn key(profile: &str) -> Result<Secret, Error> {
     let description = description(profile);
     let key = match keyring.search(&description) {
         Ok(key) => key,
-        // Reading it back tells which key there is now: another process may have been faster.
+        // Read back: another process may have been faster with its key.
         Err(KeyError::KeyDoesNotExist | KeyError::KeyExpired | KeyError::KeyRevoked) => {
             let made = random_key();
             keyring.add_key(&description, made.expose()).map_err(Error::Refused)?;

@@ -1,4 +1,4 @@
-//! Files that systemd hands over: `LoadCredential=` and its encrypted kin.
+//! The login in files that systemd hands over (`LoadCredential=`, `LoadCredentialEncrypted=`).
 
 use std::ffi::OsString;
 use std::io;
@@ -11,8 +11,8 @@ use crate::secret::Secret;
 ///
 /// # Errors
 ///
-/// [`Error::Incomplete`] when one half is missing, [`Error::Unavailable`] when a file that is
-/// there cannot be read.
+/// [`Error::Incomplete`] when the address or the password is missing, [`Error::Unavailable`] when a
+/// file that exists cannot be read.
 pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login>, Error> {
     let address = text(directory, "nexudus-email")?;
     let password = text(directory, "nexudus-password")?;

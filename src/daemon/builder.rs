@@ -1,6 +1,6 @@
-//! The start: what a daemon is made of, put together before any of it runs, then set going.
+//! The start of a daemon: all parts are built before any of them runs, then all are started.
 //!
-//! What only a person can repair ends it while nothing runs yet.
+//! So an error that only a person can repair ends the start while nothing runs yet.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,30 +9,34 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::control_plane::{self, ControlPlane};
+use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
 use super::data_plane::{DataListener, DataPlane};
-use super::reload::{ReloadState, Route};
-use super::route::{AccessSources, Listeners, RouteBuilder, tcp_addresses, unix_path};
-use super::{Daemon, Deps, Error, notify_command, profile_lock, standalone};
-use crate::admin::{AccessControl, Admin, AdminState, Heartbeat, RuntimeState, ServerInfo, api};
+use super::profile_lock::ProfileLock;
+use super::reload::ReloadState;
+use super::route::{AccessSources, Listeners, Route, RouteBuilder, tcp_addresses, unix_path};
+use super::{Daemon, Deps, Error, notify_command, standalone};
+use crate::admin::{
+    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+};
 use crate::clients::Clients;
-use crate::config::{Config, Paths};
+use crate::config::{Config, Host, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
-use crate::listen::{self, DrainController, UserAcl};
+use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
+use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 use crate::upstream::{self, HttpProxy, Resolver};
 
-/// A daemon that does not run yet.
+/// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
-    lock: profile_lock::ProfileLock,
-    facts: ServerInfo,
-    admin: control_plane::AdminListeners,
-    shield: AccessControl,
+    lock: ProfileLock,
+    server: ServerInfo,
+    admin_listeners: AdminListeners,
+    operators: UserAcl,
     session: Session,
-    keeper: SessionTask<endpoint::HttpIssuer>,
+    session_task: SessionTask<endpoint::HttpIssuer>,
     credentials: Credentials,
     clients: Clients,
     throttle: Throttle,
@@ -40,10 +44,10 @@ pub(super) struct DaemonBuilder {
     data_listeners: Vec<DataListener>,
     routes: Vec<Route>,
     #[cfg(target_os = "linux")]
-    reserved: Vec<listen::PortReservation>,
+    port_reservations: Vec<listen::PortReservation>,
 }
 
-/// What is made of the configuration alone: what cannot be, only a person can repair.
+/// Everything that is built from the configuration alone.
 pub(super) struct Prepared {
     tls: Arc<rustls::ClientConfig>,
     users: UserAcl,
@@ -51,30 +55,35 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Makes it; opens nothing and changes nothing.
+    /// Checks the configuration. Opens and changes nothing.
     pub(super) fn from_config(config: &Config) -> Result<Self, Error> {
-        let listen = &config.listen;
+        let allowed = &config.listen;
         let hosts = config.hosts.iter().map(|host| &host.origin);
         for origin in hosts.chain([&config.upstream.origin]) {
             HttpProxy::from_config(&config.upstream.proxy, origin)?;
         }
         Ok(Self {
-            users: UserAcl::new(&listen.users, &listen.groups, listen.expose)?,
-            operators: UserAcl::new(&config.admin.users, &[], false)?,
+            users: listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?,
+            operators: listen::user_acl(&config.admin.users, &[], false)?,
             tls: upstream::load_tls_config(config.upstream.ca_file.as_deref())?,
         })
     }
 }
 
 impl DaemonBuilder {
-    /// Puts them together.
-    pub(super) fn new(config: &Config, paths: &Paths, setting: Deps) -> Result<Self, Error> {
-        let Deps { clock, credentials } = setting;
-        let Prepared { tls, users, operators } = Prepared::from_config(config)?;
-        let lock = profile_lock::lock_profile(paths)?;
+    /// Opens the sockets and builds the parts.
+    pub(super) fn new(
+        prepared: Prepared,
+        lock: ProfileLock,
+        config: &Config,
+        paths: &Paths,
+        deps: Deps,
+    ) -> Result<Self, Error> {
+        let Prepared { tls, users, operators } = prepared;
+        let Deps { clock, credentials } = deps;
         let resolver = Resolver::new(Handle::current());
-        let (places, admin, is_activated) = bind_listeners(config, paths, &users)?;
-        let facts = server_info(config, paths, &places, &admin, is_activated);
+        let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
+        let server = server_info(config, paths, &listeners, &admin, is_activated);
 
         let client = standalone::http_client(config, &tls, &resolver)?;
         let throttle = Throttle::new(&config.throttle, clock.clone());
@@ -82,152 +91,155 @@ impl DaemonBuilder {
             endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle.clone());
         let state = paths.profile_state();
         let clients = Clients::new(&state, clock.clone());
-        let (session, keeper) =
+        let (session, session_task) =
             Session::new(&config.session, Some(state), credentials.clone(), issuer, clock.clone());
 
-        let callers = AccessSources { users, clients: clients.clone() };
-        let forward = RouteBuilder {
+        let access = AccessSources { users, clients: clients.clone() };
+        let builder = RouteBuilder {
             config,
             session: &session,
-            callers: &callers,
+            access: &access,
             throttle: &throttle,
             tls,
             resolver,
             clock,
         };
-        let (routes, lanes) = forward.build(places.own, places.hosts)?;
+        let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
         Ok(Self {
             lock,
-            shield: AccessControl::new(operators, admin.address()),
-            facts,
-            admin,
+            operators,
+            server,
+            admin_listeners: admin,
             session,
-            keeper,
+            session_task,
             credentials,
             clients,
             throttle,
-            access: callers,
-            data_listeners: routes,
-            routes: lanes,
+            access,
+            data_listeners,
+            routes,
             #[cfg(target_os = "linux")]
-            reserved: places.reserved,
+            port_reservations: listeners.port_reservations,
         })
     }
 
-    /// Sets them going. When it returns, requests are answered.
+    /// Starts the parts. When this returns, every request gets a response.
     pub(super) fn start(self, config: &Config, paths: &Paths) -> Result<Daemon, Error> {
-        let (drain, draining) = DrainController::new();
-        let record = Arc::<Telemetry>::default();
-        let connections = Server::new(&config.limits, draining.clone(), record.clone());
-        let connections = Arc::new(ArcSwap::from_pointee(connections));
-        let (now, seen) = watch::channel(RuntimeState {
+        let (drain, drain_signal) = DrainController::new();
+        let telemetry = Arc::<Telemetry>::default();
+        let server = Server::new(&config.limits, drain_signal.clone(), telemetry.clone());
+        let server = Arc::new(ArcSwap::from_pointee(server));
+        let (runtime_state, runtime) = watch::channel(RuntimeState {
             lifecycle: api::Lifecycle::Serving,
             settings: config.export(),
             restart_needed: vec![],
         });
-        let (order, orders) = mpsc::channel(1);
-        let (pulse, heart) = Heartbeat::new();
-        let listening = self.facts.listening.clone();
-        let others = self.routes.iter().skip(1);
-        let surface = Admin::new(
-            self.facts,
-            AdminState {
-                session: self.session.clone(),
-                credentials: self.credentials.clone(),
-                throttle: self.throttle.clone(),
-                host_throttles: others.map(|lane| lane.throttle.clone()).collect(),
-                clients: self.clients.clone(),
-                telemetry: record.clone(),
-                in_flight: drain.counter(),
-                runtime: seen,
-                heartbeat: pulse.clone(),
-                commands: order,
-                access: self.shield,
-            },
-        );
+        let (sender, commands) = mpsc::channel(1);
+        let (heartbeat, responder) = Heartbeat::new();
+        let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
+        let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
-        let upstreams: Vec<_> = self.routes.iter().map(|lane| lane.upstream.clone()).collect();
-        let data = DataPlane::start(
-            self.data_listeners,
-            upstreams.clone(),
-            connections.clone(),
-            draining,
-            heart,
-        )
-        .map_err(Error::DataPlane)?;
-        let control = ControlPlane::start(self.admin, &surface, &self.session, upstreams, &record)
+        let upstreams: Vec<_> = self.routes.iter().map(|route| route.upstream.clone()).collect();
+        let (listeners, others) = (self.data_listeners, upstreams.clone());
+        let data = DataPlane::start(listeners, others, server.clone(), drain_signal, responder)
             .map_err(Error::DataPlane)?;
-        for half in self.credentials.incomplete_sources() {
-            tracing::warn!(error = %half, "a source with half a login is passed over");
+        let control =
+            ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
+                .map_err(Error::DataPlane)?;
+        for source in self.credentials.incomplete_sources() {
+            tracing::warn!(error = %source, "a source with an incomplete login is skipped");
         }
-        // Last, as nobody would end them after an error; what they are told meanwhile waits.
-        let keeper = tokio::spawn(self.keeper.run());
+        // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
+        let session_task = tokio::spawn(self.session_task.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
-        let Self { access: callers, routes: lanes, .. } = self;
+        let Self { access, routes, .. } = self;
         Ok(Daemon {
-            is_activated: listening.activated,
-            addresses: listening.tcp,
-            host_addresses: listening.hosts.into_iter().map(|host| host.tcp).collect(),
-            socket: listening.unix,
-            admin_address: listening.admin_tcp,
+            listening: self.server.listening,
             session: self.session,
             clients: self.clients,
             throttle: self.throttle,
             drain,
             data: Some(data),
-            reload_state: Some(ReloadState {
-                config: config.clone(),
-                access: callers,
-                routes: lanes,
-                connections,
-            }),
-            runtime_state: now,
-            commands: orders,
-            heartbeat: pulse,
+            reload_state: Some(ReloadState { config: config.clone(), access, routes, server }),
+            runtime_state,
+            commands,
+            heartbeat,
             control,
-            keeper,
+            session_task,
             alert,
             #[cfg(target_os = "linux")]
-            _reserved: self.reserved,
+            _port_reservations: self.port_reservations,
             _lock: self.lock,
         })
     }
+
+    /// Builds the admin surface.
+    fn admin(
+        &self,
+        telemetry: Arc<Telemetry>,
+        in_flight: InFlightCounter,
+        channels: AdminChannels,
+    ) -> Admin {
+        let hosts = self.routes.iter().skip(1);
+        let state = AdminState {
+            session: self.session.clone(),
+            credentials: self.credentials.clone(),
+            throttle: self.throttle.clone(),
+            host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
+            clients: self.clients.clone(),
+            telemetry,
+            in_flight,
+            runtime: channels.runtime,
+            heartbeat: channels.heartbeat,
+            commands: channels.commands,
+            access: AccessControl::new(self.operators.clone(), self.admin_listeners.address()),
+        };
+        Admin::new(self.server.clone(), state)
+    }
 }
 
-/// Binds every place, or takes those that the service manager has opened; says which it was.
+/// The admin surface's ends of its channels to the daemon.
+struct AdminChannels {
+    runtime: watch::Receiver<RuntimeState>,
+    heartbeat: Heartbeat,
+    commands: mpsc::Sender<DaemonCommand>,
+}
+
+/// Opens every socket, or takes those that the service manager has opened; returns which it was.
 fn bind_listeners(
     config: &Config,
     paths: &Paths,
     users: &UserAcl,
-) -> Result<(Listeners, control_plane::AdminListeners, bool), Error> {
-    let (tcp, unix, admin) = control_plane::split_inherited(listen::inherited()?);
+) -> Result<(Listeners, AdminListeners, bool), Error> {
+    let (tcp, unix, admin) = split_inherited(listen::inherited()?);
     let is_activated = !tcp.is_empty() || !unix.is_empty();
-    let admin = control_plane::AdminListeners::bind(config, paths, admin)?;
-    let places = Listeners::bind(config, paths, users, tcp, unix)?;
+    let admin = AdminListeners::bind(config, paths, admin)?;
+    let listeners = Listeners::bind(config, paths, users, tcp, unix)?;
     #[cfg(unix)]
     if let Err(error) = listen::restrict_dir(&paths.runtime)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        tracing::warn!(%error, "the sockets' directory may be open to more users than named");
+        tracing::warn!(%error, "could not restrict access to the directory of the sockets");
     }
-    Ok((places, admin, is_activated))
+    Ok((listeners, admin, is_activated))
 }
 
-/// What the admin surface tells of us for as long as we run.
+/// Returns what the admin surface reports unchanged for as long as the daemon runs.
 fn server_info(
     config: &Config,
     paths: &Paths,
-    places: &Listeners,
-    admin: &control_plane::AdminListeners,
+    listeners: &Listeners,
+    admin: &AdminListeners,
     activated: bool,
 ) -> ServerInfo {
-    let host = |(host, places): (&crate::config::Host, &Vec<listen::BoundSocket>)| {
-        api::HostListener { upstream: host.origin.to_string(), tcp: tcp_addresses(places) }
+    let host = |(host, sockets): (&Host, &Vec<BoundSocket>)| api::HostListener {
+        upstream: host.origin.to_string(),
+        tcp: tcp_addresses(sockets),
     };
     let listening = api::Listening {
-        tcp: tcp_addresses(&places.own),
-        unix: places.own.iter().find_map(unix_path),
-        hosts: config.hosts.iter().zip(&places.hosts).map(host).collect(),
+        tcp: tcp_addresses(&listeners.api),
+        unix: listeners.api.iter().find_map(unix_path),
+        hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
         admin: admin.socket(),
         admin_tcp: admin.address(),
         activated,

@@ -1,8 +1,8 @@
-//! The admin surface's places and tasks, and the counting that goes on beside requests.
+//! The admin surface's sockets and tasks, and the tasks that watch the session.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -14,14 +14,14 @@ use crate::session::{Session, SessionState};
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
 
-/// Where the admin surface listens.
+/// The sockets of the admin surface.
 #[derive(Debug)]
 pub(super) struct AdminListeners {
     bound: Vec<BoundSocket>,
 }
 
 impl AdminListeners {
-    /// Binds them, or takes those that the service manager has opened.
+    /// Opens the sockets, or takes those that the service manager has opened.
     pub(super) fn bind(
         config: &Config,
         paths: &Paths,
@@ -29,16 +29,17 @@ impl AdminListeners {
     ) -> Result<Self, Error> {
         let mut bound = inherited;
         #[cfg(unix)]
-        if !bound.iter().any(|place| place.path().is_some()) {
-            let opening = match config.admin.users.is_empty() {
-                true => listen::SocketAccess::Owner,
-                false => listen::SocketAccess::AllUsers,
+        if !bound.iter().any(|socket| socket.path().is_some()) {
+            let access = if config.admin.users.is_empty() {
+                listen::SocketAccess::Owner
+            } else {
+                listen::SocketAccess::AllUsers
             };
-            match listen::bind_unix(&paths.admin_socket(), opening) {
-                Ok(place) => bound.push(place),
-                // Requests can be served without it, and no key names another place for it.
+            match listen::bind_unix(&paths.admin_socket(), access) {
+                Ok(socket) => bound.push(socket),
+                // Requests can be served without the admin socket, and no key configures its path.
                 Err(error @ listen::Error::SocketPath { .. }) => {
-                    tracing::warn!(%error, "there is no admin socket: commands will not find us");
+                    tracing::warn!(%error, "there is no admin socket: commands will not find this daemon");
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -53,8 +54,8 @@ impl AdminListeners {
         Ok(Self { bound })
     }
 
-    pub(super) fn socket(&self) -> Option<std::path::PathBuf> {
-        self.bound.iter().find_map(|place| place.path().map(std::path::Path::to_owned))
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        self.bound.iter().find_map(|socket| socket.path().map(Path::to_owned))
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
@@ -62,36 +63,36 @@ impl AdminListeners {
     }
 }
 
-/// Serves the admin surface, until dropped.
+/// The tasks of the control plane, until dropped.
 #[derive(Debug)]
 pub(super) struct ControlPlane(JoinSet<()>);
 
 impl ControlPlane {
-    /// Starts on the runtime that this is called on.
+    /// Starts the tasks on the current runtime.
     pub(super) fn start(
-        places: AdminListeners,
+        listeners: AdminListeners,
         admin: &Admin,
         session: &Session,
         upstreams: Vec<Upstream>,
-        record: &Arc<Telemetry>,
+        telemetry: &Arc<Telemetry>,
     ) -> std::io::Result<Self> {
         let mut tasks = JoinSet::new();
-        for place in places.bound {
-            tasks.spawn(accept(place.into_listener()?, admin.clone()));
+        for socket in listeners.bound {
+            tasks.spawn(accept(socket.into_listener()?, admin.clone()));
         }
-        tasks.spawn(count_renewals(session.clone(), record.clone()));
+        tasks.spawn(count_renewals(session.clone(), telemetry.clone()));
         tasks.spawn(close_on_logout(session.clone(), upstreams));
         Ok(Self(tasks))
     }
 
-    /// Ends every connection (what watches sees the daemon's end) and removes the socket.
+    /// Closes every connection, so that their clients see the daemon's end, and removes the socket.
     pub(super) async fn stop(&mut self) {
         self.0.shutdown().await;
     }
 }
 
 async fn accept(mut listener: listen::Listener, admin: Admin) {
-    // Dropped with this task, and its connections with it.
+    // Connections end with this task.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -103,21 +104,18 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
     }
 }
 
-async fn count_renewals(session: Session, record: Arc<Telemetry>) {
+async fn count_renewals(session: Session, telemetry: Arc<Telemetry>) {
     let mut changes = session.subscribe();
-    let mut known = 0;
+    let mut counted = 0;
     while changes.changed().await.is_ok() {
-        let view = session.status();
-        // The first one may be the saved one.
-        let is_new = known > 0 || view.age.is_some_and(|age| age < MAX_NEW_TOKEN_AGE);
-        if view.generation > known && is_new {
-            record.metrics.count_renewal();
-        }
-        known = known.max(view.generation);
+        let renewals = session.status().renewals;
+        (counted..renewals).for_each(|_| telemetry.metrics.count_renewal());
+        counted = renewals;
     }
 }
 
-/// Closes the connections that have carried a token once a person wants it gone.
+/// Closes upstream connections that have carried a token after a logout, a lock or a change of the
+/// account.
 async fn close_on_logout(session: Session, upstreams: Vec<Upstream>) {
     let mut changes = session.subscribe();
     let mut owner = TokenOwner::default();
@@ -132,7 +130,7 @@ async fn close_on_logout(session: Session, upstreams: Vec<Upstream>) {
     }
 }
 
-/// Whose token it is that connections carry.
+/// The account of the token that connections carry.
 #[derive(Debug, Default)]
 struct TokenOwner {
     is_closed: bool,
@@ -140,7 +138,7 @@ struct TokenOwner {
 }
 
 impl TokenOwner {
-    /// Says whether the token has just become nobody's, or another's.
+    /// Says whether the session was just closed, or the account changed.
     fn has_changed(&mut self, state: SessionState, account: Option<&str>) -> bool {
         let is_shut = matches!(state, SessionState::Locked | SessionState::NotLoggedIn);
         let was_shut = std::mem::replace(&mut self.is_closed, is_shut);
@@ -150,7 +148,7 @@ impl TokenOwner {
     }
 }
 
-/// Splits what was handed over by kind: sockets of one kind replace what is configured of it.
+/// Splits the inherited sockets by kind: those of one kind replace the configured ones.
 pub(super) fn split_inherited(
     inherited: Inherited,
 ) -> (Vec<BoundSocket>, Vec<BoundSocket>, Vec<BoundSocket>) {
@@ -158,15 +156,12 @@ pub(super) fn split_inherited(
     (tcp, unix, inherited.admin)
 }
 
-/// The age of a token that was not read from the file.
-const MAX_NEW_TOKEN_AGE: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_closed_when_their_token_is_nobodys_or_anothers() {
+    fn connections_are_closed_when_the_session_closes_or_the_account_changes() {
         let mut owner = TokenOwner::default();
         for (state, account, has_left) in [
             (SessionState::Starting, None, false),

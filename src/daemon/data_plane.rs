@@ -1,4 +1,4 @@
-//! The data path: its thread, its runtime, and the word that ends it.
+//! The data plane: the thread and the runtime that serve requests.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::gateway::{Gateway, Server};
 use crate::listen::{BoundSocket, DrainSignal, Listener};
 use crate::upstream::Upstream;
 
-/// A place to listen on, and who answers there at the moment.
+/// A socket, and the gateway that serves it at the moment.
 pub(super) type DataListener = (BoundSocket, Arc<ArcSwap<Gateway>>);
 
-/// The running data path.
+/// The running data plane.
 #[derive(Debug)]
 pub(super) struct DataPlane {
     thread: JoinHandle<()>,
@@ -23,52 +23,52 @@ pub(super) struct DataPlane {
 }
 
 impl DataPlane {
-    /// Starts the thread and waits until it listens.
+    /// Starts the thread; its sockets are open already.
     pub(super) fn start(
-        routes: Vec<DataListener>,
+        listeners: Vec<DataListener>,
         upstreams: Vec<Upstream>,
-        connections: Arc<ArcSwap<Server>>,
-        draining: DrainSignal,
-        heart: HeartbeatResponder,
+        server: Arc<ArcSwap<Server>>,
+        drain: DrainSignal,
+        heartbeat: HeartbeatResponder,
     ) -> io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        // Five of them at most ask the user database, on behalf of whoever connects.
+        // At most five of them read the user database, on behalf of connecting peers.
         let runtime = runtime.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
-        let watched = {
+        let listeners = {
             let _inside = runtime.enter();
-            routes
+            listeners
                 .into_iter()
-                .map(|(place, gateway)| Ok((place.into_listener()?, gateway)))
+                .map(|(socket, gateway)| Ok((socket.into_listener()?, gateway)))
                 .collect::<io::Result<Vec<_>>>()?
         };
         let (end, ended) = oneshot::channel::<()>();
         let serve = move || {
             runtime.block_on(async move {
-                tokio::spawn(heart.run());
-                tokio::spawn(connections.load().log_repeats());
+                tokio::spawn(heartbeat.run());
+                tokio::spawn(server.load().log_repeats());
                 for upstream in upstreams {
                     tokio::spawn(upstream.keep_warm());
                 }
-                for (listener, gateway) in watched {
-                    tokio::spawn(accept(listener, gateway, connections.clone(), draining.clone()));
+                for (listener, gateway) in listeners {
+                    tokio::spawn(accept(listener, gateway, server.clone(), drain.clone()));
                 }
-                drop((connections, draining));
-                // Dropped or told: either way this path is over.
+                drop((server, drain));
+                // A message or a dropped sender: both end the data plane.
                 ended.await.ok();
             });
-            // What still runs is aborted with its runtime; a stuck name look-up is not waited for.
+            // Tasks end with their runtime, without waiting for a stuck name look-up.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("data".to_owned()).spawn(serve)?;
         Ok(Self { thread, end })
     }
 
-    /// Ends it and waits for that.
+    /// Ends the thread, and waits for its end.
     pub(super) async fn stop(self) {
         self.end.send(()).ok();
         let joined = tokio::task::spawn_blocking(move || self.thread.join());
         if !matches!(joined.await, Ok(Ok(()))) {
-            tracing::error!("the data path ended with a panic");
+            tracing::error!("the data plane ended with a panic");
         }
     }
 }
@@ -76,22 +76,22 @@ impl DataPlane {
 async fn accept(
     mut listener: Listener,
     gateway: Arc<ArcSwap<Gateway>>,
-    connections: Arc<ArcSwap<Server>>,
-    mut draining: DrainSignal,
+    server: Arc<ArcSwap<Server>>,
+    mut drain: DrainSignal,
 ) {
     let serve = async {
         loop {
             let (stream, peer) = listener.accept().await;
-            if let Some(serving) = connections.load().accept(&gateway, stream, peer) {
+            if let Some(serving) = server.load().accept(&gateway, stream, peer) {
                 tokio::spawn(serving);
             }
         }
     };
     tokio::select! {
-        () = draining.wait_begin() => {}
+        () = drain.wait_begin() => {}
         () = serve => {}
     }
 }
 
-/// The service unit allows 64 tasks in all.
+/// Most blocking threads: the service unit allows 64 threads in all.
 const MAX_BLOCKING_THREADS: usize = 8;

@@ -1,8 +1,8 @@
-//! Which ports the daemon can still connect to: those of the configuration, and a name server's.
+//! Confines outgoing connections to the configured ports and to DNS.
 //!
-//! The kernel holds it (Landlock, Linux 6.7), for the thread that asks and every later one, so that
-//! not even code that has taken the daemon over can call elsewhere with the token. A program that
-//! the daemon runs would inherit it and cannot live with it (`op` calls its own servers): where one
+//! The kernel enforces this (Landlock, Linux 6.7), for the current thread and every later one. So not
+//! even code that has taken over the daemon can send the token to another port. A program that the
+//! daemon runs would inherit the limit and could not work (`op` connects to its own servers): if one
 //! is configured, nothing is confined.
 
 use std::collections::BTreeSet;
@@ -15,21 +15,21 @@ use landlock::{
 use crate::config::Config;
 use crate::upstream::HttpProxy;
 
-/// What came of it, to be told once there is a log.
+/// The outcome, to be logged once there is a log.
 #[derive(Debug)]
 #[must_use]
 pub enum Confinement {
-    /// To these ports.
+    /// Confined to these ports.
     Ports(BTreeSet<u16>),
-    /// Not at all: a configured program needs its own.
+    /// Not confined: a configured program may need other ports.
     Disabled,
-    /// Not at all: the kernel is too old.
+    /// Not confined: the kernel is too old.
     Unsupported,
-    /// Not at all: the kernel refused.
+    /// Not confined: the kernel refused.
     Failed(RulesetError),
 }
 
-/// Confines this thread and those that it starts. An older kernel confines nothing.
+/// Confines this thread and those that it starts, if the kernel can.
 pub fn confine(config: &Config) -> Confinement {
     let Some(ports) = allowed_ports(config) else { return Confinement::Disabled };
     match restrict(&ports) {
@@ -42,12 +42,14 @@ pub fn confine(config: &Config) -> Confinement {
 }
 
 impl Confinement {
-    /// Writes it to the log.
+    /// Logs the outcome.
     pub fn log(&self) {
         match self {
             Self::Ports(ports) => tracing::debug!(?ports, "connections are confined"),
             Self::Disabled => {
-                tracing::debug!("connections are not confined: a configured program needs its own");
+                tracing::debug!(
+                    "connections are not confined: a configured program may need other ports"
+                );
             }
             Self::Unsupported => {
                 tracing::debug!("connections are not confined: this kernel cannot")
@@ -57,7 +59,7 @@ impl Confinement {
     }
 }
 
-/// Returns the ports that the daemon calls, unless a program is configured that calls others.
+/// Returns the ports that the daemon connects to; `None` if a configured program may need others.
 fn allowed_ports(config: &Config) -> Option<BTreeSet<u16>> {
     let commands =
         [&config.credentials.command, &config.session.key_command, &config.notify.command];
@@ -66,7 +68,7 @@ fn allowed_ports(config: &Config) -> Option<BTreeSet<u16>> {
     }
     let origins = config.hosts.iter().map(|host| &host.origin).chain([&config.upstream.origin]);
     let places = origins.flat_map(|origin| {
-        // A proxy that cannot be used ends the start by itself.
+        // An unusable proxy makes the start fail elsewhere.
         let via = HttpProxy::from_config(&config.upstream.proxy, origin).ok().flatten();
         [Some(origin.port()), via.map(|via| via.port())]
     });
@@ -80,7 +82,7 @@ fn restrict(ports: &BTreeSet<u16>) -> Result<RulesetStatus, RulesetError> {
     Ok(ruleset.add_rules(rules)?.restrict_self()?.ruleset)
 }
 
-/// Long answers of name servers come over TCP.
+/// DNS uses TCP for long responses.
 const DNS_PORT: u16 = 53;
 
 #[cfg(test)]
@@ -99,7 +101,7 @@ mod tests {
         let mut config = Config::default();
         config.upstream.origin = Origin::new("localhost", configured.port());
 
-        // A thread of its own: it is not to be undone.
+        // In a thread of its own: the limit cannot be removed again.
         let (held, to_configured, to_other, later) = std::thread::spawn(move || {
             let held = restrict(&allowed_ports(&config).unwrap()).unwrap();
             let later = std::thread::spawn(move || TcpStream::connect(other).map(drop));
@@ -110,7 +112,7 @@ mod tests {
         .unwrap();
 
         to_configured.unwrap();
-        // A kernel before 6.7 says that it cannot.
+        // A kernel before 6.7 does not support it.
         let expected =
             (held == RulesetStatus::FullyEnforced).then_some(ErrorKind::PermissionDenied);
         assert_eq!(to_other.err().map(|error| error.kind()), expected);
@@ -126,6 +128,6 @@ mod tests {
         assert_eq!(allowed_ports(&config), Some([53, 443, 3128, 8443].into()));
 
         config.notify.command = vec!["notify-send".to_owned()];
-        assert_eq!(allowed_ports(&config), None, "a program calls whom it wants");
+        assert_eq!(allowed_ports(&config), None, "a program may need any port");
     }
 }

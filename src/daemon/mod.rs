@@ -1,30 +1,29 @@
-//! From a configuration to a running daemon and back: what starts first, what stops last.
+//! From a configuration to a running daemon and back: the order of start and stop.
 //!
-//! Start: the profile's lock, the trust anchors, the listeners (a port in use ends it here), the
-//! session's keeper, the data path. Stop: no new connections, requests in flight, the data path,
-//! the keeper once the newest token pair is durable, the lock.
+//! Start: the trust anchors, the profile's lock, the listeners (a port in use is an error here), the
+//! data plane, the control plane, the session's task. Stop: no new connections, the requests in
+//! flight, the data plane, the session's task once the newest token pair is durable, the admin
+//! surface, the lock.
 //!
-//! The caller's runtime is the control runtime: session and name resolution run there. The data
-//! path has a thread and a runtime of its own, so that nothing slow stands between two bytes.
+//! The session, name resolution and the admin surface run on the runtime that starts the daemon. The
+//! data plane has a thread and a runtime of its own, so that nothing slow delays a request.
 
 #[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod process;
 pub mod run_loop;
-#[cfg(unix)]
-mod run_proxy;
 
 mod builder;
 mod control_plane;
 mod data_plane;
-#[cfg(unix)]
-mod handover;
 mod notify_command;
 mod profile_lock;
 mod reload;
 mod route;
 mod sd_notify;
 mod standalone;
+#[cfg(unix)]
+mod takeover;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,8 +31,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use self::builder::DaemonBuilder;
+use self::builder::{DaemonBuilder, Prepared};
 use self::control_plane::ControlPlane;
 use self::data_plane::DataPlane;
 use self::reload::ReloadState;
@@ -43,24 +43,20 @@ use crate::clock::Clock;
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::listen::{self, DrainController};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::session::Session;
 use crate::throttle::Throttle;
 use crate::upstream;
 
-#[cfg(unix)]
-pub use self::handover::{ProfileLeader, start};
-pub use self::profile_lock::{ProfileLock, lock_profile};
-#[cfg(unix)]
-pub use self::run_proxy::RunProxy;
+pub use self::profile_lock::{ProfileLock, StartLock, lock_profile};
 pub use self::standalone::{StandaloneSession, token_client};
+#[cfg(unix)]
+pub use self::takeover::start;
 
-/// A running daemon. Dropping it aborts what it is doing; [`Daemon::stop`] lets it finish.
+/// A running daemon. Dropping it aborts requests in flight; [`Daemon::stop`] lets them finish.
 #[derive(Debug)]
 pub struct Daemon {
-    addresses: Vec<SocketAddr>,
-    host_addresses: Vec<Vec<SocketAddr>>,
-    socket: Option<PathBuf>,
-    admin_address: Option<SocketAddr>,
+    listening: api::Listening,
     session: Session,
     clients: Clients,
     throttle: Throttle,
@@ -70,44 +66,42 @@ pub struct Daemon {
     runtime_state: watch::Sender<RuntimeState>,
     commands: mpsc::Receiver<DaemonCommand>,
     heartbeat: Heartbeat,
-    is_activated: bool,
     control: ControlPlane,
-    keeper: tokio::task::JoinHandle<()>,
-    alert: Option<tokio::task::JoinHandle<()>>,
+    session_task: JoinHandle<()>,
+    alert: Option<JoinHandle<()>>,
     #[cfg(target_os = "linux")]
-    _reserved: Vec<listen::PortReservation>,
+    _port_reservations: Vec<listen::PortReservation>,
     _lock: ProfileLock,
 }
 
-/// What may be other than the configuration says: time, and the login.
+/// The dependencies that tests replace: the clock and the login.
 #[derive(Debug)]
 pub struct Deps {
-    /// What time it is.
+    /// The source of time.
     pub clock: Clock,
-    /// Who logs in.
+    /// The source of the login.
     pub credentials: Credentials,
 }
 
 impl Deps {
-    /// Takes both as the system and the configuration have them.
+    /// Takes the system's clock and the configured login.
     pub fn from_config(config: &Config, paths: &Paths) -> Self {
         Self { clock: Clock::system(), credentials: credentials(config, paths) }
     }
 }
 
-/// Returns where the login for the configured origin is read.
+/// Returns the sources of the login for the configured origin.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
     Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
 }
 
-/// Says whether a daemon would start with this configuration, as far as that can be told without
-/// starting one: its users, its trust anchors, its proxy.
+/// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.
 ///
 /// # Errors
 ///
 /// As [`Daemon::start`].
 pub fn check(config: &Config) -> Result<(), Error> {
-    builder::Prepared::from_config(config).map(drop)
+    Prepared::from_config(config).map(drop)
 }
 
 /// Why the daemon did not start.
@@ -119,16 +113,16 @@ pub enum Error {
         /// The profile.
         profile: String,
     },
-    /// Whoever serves this profile cannot be called.
-    #[error("the daemon that serves the profile `{profile}` cannot be called: {why}")]
+    /// The process that serves this profile cannot be connected to.
+    #[error("could not connect to the daemon that serves the profile `{profile}`: {why}")]
     Unreachable {
         /// The profile.
         profile: String,
         /// Why.
         why: &'static str,
     },
-    /// The process that serves this profile asks another upstream.
-    #[error("{} asks {serving}, and {wanted} is configured here", describe_server(profile, *run))]
+    /// The process that serves this profile has another upstream.
+    #[error("{} has the upstream {serving}, but {wanted} is configured here", describe_server(profile, *run))]
     OtherUpstream {
         /// The profile.
         profile: String,
@@ -139,7 +133,7 @@ pub enum Error {
         /// The process, if it is a `run`.
         run: Option<u32>,
     },
-    /// A person has stopped what this process serves.
+    /// A person has stopped the daemon of this `run`.
     #[error("it was stopped")]
     Stopped,
     /// The state directory cannot be used.
@@ -151,14 +145,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// Nobody can be believed.
+    /// The trust anchors cannot be used.
     #[error(transparent)]
     Trust(#[from] upstream::TlsConfigError),
-    /// A place could not be listened on.
+    /// A socket could not be opened.
     #[error(transparent)]
     Listen(#[from] listen::Error),
-    /// Nor what another key than `listen.tcp` names.
-    #[error("could not listen where {key} says")]
+    /// An address of another key than `listen.tcp` could not be opened.
+    #[error("could not listen on the address of {key}")]
     ListenAt {
         /// The key.
         key: &'static str,
@@ -167,20 +161,65 @@ pub enum Error {
         source: listen::Error,
     },
     /// Neither an address nor a socket is configured.
-    #[error("there is nothing to listen on")]
+    #[error("no address and no socket to listen on is configured")]
     NoListeners,
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
-    /// `upstream.proxy`, or the environment that it points to, names no usable proxy.
+    /// The client key of a `run` cannot be sent.
+    #[error("the client key of this command cannot be sent in a header")]
+    ClientKey(#[source] http::header::InvalidHeaderValue),
+    /// `upstream.proxy`, or the environment variable that it selects, names no usable proxy.
     #[error("could not use the proxy of upstream.proxy")]
     Proxy(#[from] upstream::HttpProxyError),
-    /// The daemon's own HTTP client could not be made.
-    #[error("could not make the client for the token endpoint")]
+    /// The daemon's own HTTP client could not be created.
+    #[error("could not create the HTTP client for the token endpoint")]
     Client(#[source] reqwest::Error),
-    /// The system gave no thread, or no runtime for it.
+    /// The system provided no thread or no runtime.
     #[error("could not start the data path")]
     DataPlane(#[source] io::Error),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let failed = |hint| ProblemKind::CommandFailed.with_hint(hint);
+        match self {
+            Self::AlreadyRunning { .. } => {
+                failed("Use the daemon that runs, stop it first, or choose another --profile.")
+            }
+            Self::Unreachable { .. } => failed(
+                "See `nexudus-proxy status`; give it a socket, stop it, or choose another \
+                 --profile.",
+            ),
+            Self::OtherUpstream { run: Some(_), .. } => ProblemKind::OtherOrigin.with_hint(
+                "Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose \
+                 another --profile.",
+            ),
+            Self::OtherUpstream { run: None, .. } => ProblemKind::OtherOrigin.with_hint(
+                "Restart the daemon, so that it serves the upstream.origin that is configured now; \
+                 or set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another \
+                 --profile.",
+            ),
+            Self::State { .. } => failed(
+                "Make it writable for this user, or set XDG_STATE_HOME to a directory that is.",
+            ),
+            Self::Trust(error) => error.details(),
+            Self::Listen(error) => error.details(),
+            Self::ListenAt { key: "admin.listen", .. } => failed(
+                "Give admin.listen another port, or leave it off. A profile takes the file's, \
+                 unless [profile.NAME.admin] has a `listen` of its own.",
+            ),
+            Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
+            Self::NoListeners => {
+                ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
+            }
+            Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
+            Self::Proxy(error) => error.details(),
+            Self::Stopped | Self::ClientKey(_) | Self::Client(_) | Self::DataPlane(_) => {
+                ProblemKind::CommandFailed.into()
+            }
+        }
+    }
 }
 
 fn describe_server(profile: &str, run: Option<u32>) -> String {
@@ -191,33 +230,50 @@ fn describe_server(profile: &str, run: Option<u32>) -> String {
 }
 
 impl Daemon {
-    /// Starts everything. When it returns, requests are answered, if only with a 503.
+    /// Starts a daemon. When this returns, every request gets a response, if only a 503.
     ///
     /// # Errors
     ///
-    /// Everything that only a person can repair; nothing is left running then.
-    pub async fn start(config: &Config, paths: &Paths, setting: Deps) -> Result<Self, Error> {
-        DaemonBuilder::new(config, paths, setting)?.start(config, paths)
+    /// Everything that only a person can repair; nothing is left running.
+    pub async fn start(config: &Config, paths: &Paths, deps: Deps) -> Result<Self, Error> {
+        let prepared = Prepared::from_config(config)?;
+        let lock = lock_profile(paths)?;
+        DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
     }
 
-    /// Returns the TCP addresses of the API, at least one unless only the socket is listened on.
+    /// Starts a daemon as [`Daemon::start`] does, with a lock that was taken already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::start`], but for [`Error::AlreadyRunning`].
+    pub async fn start_with_lock(
+        lock: ProfileLock,
+        config: &Config,
+        paths: &Paths,
+        deps: Deps,
+    ) -> Result<Self, Error> {
+        let prepared = Prepared::from_config(config)?;
+        DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
+    }
+
+    /// Returns the TCP addresses of the API; none if only the unix socket is configured.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.listening.tcp
     }
 
     /// Returns the TCP addresses of each `[[host]]`, in the order of the configuration.
-    pub fn host_addresses(&self) -> &[Vec<SocketAddr>] {
-        &self.host_addresses
+    pub fn host_addresses(&self) -> Vec<&[SocketAddr]> {
+        self.listening.hosts.iter().map(|host| host.tcp.as_slice()).collect()
     }
 
     /// Returns the unix socket, if there is one.
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref()
+        self.listening.unix.as_deref()
     }
 
-    /// Returns the TCP address of the admin surface, if it has one.
+    /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_address
+        self.listening.admin_tcp
     }
 
     /// Returns the session.
@@ -225,7 +281,7 @@ impl Daemon {
         &self.session
     }
 
-    /// Returns the budget of the API.
+    /// Returns the throttle of the API.
     pub fn throttle(&self) -> &Throttle {
         &self.throttle
     }
@@ -235,15 +291,24 @@ impl Daemon {
         &self.clients
     }
 
-    /// Returns how many requests are being answered.
+    /// Returns the number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.drain.in_flight()
     }
 
-    /// Stops: lets requests in flight finish for `limit`, then answers them with a 503, then ends.
+    /// Waits for the next command from the admin surface.
+    pub async fn next_command(&mut self) -> DaemonCommand {
+        match self.commands.recv().await {
+            Some(command) => command,
+            // The admin surface has ended: no command comes any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops the daemon. Requests in flight may take `limit` to finish; the others get a 503.
     pub async fn stop(mut self, limit: Duration) {
         self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
-        // Nothing can be reloaded any more; what is held for that would keep the drain waiting.
+        // There are no reloads any more, and what a reload needs would keep the drain from ending.
         self.reload_state = None;
         self.drain.begin();
         if !self.drain.wait_closed(limit).await {
@@ -256,17 +321,17 @@ impl Daemon {
         }
         self.clients.flush();
         self.session.flush().await;
-        self.keeper.abort();
+        self.session_task.abort();
         self.control.stop().await;
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.keeper.abort();
-        self.alert.iter().for_each(tokio::task::JoinHandle::abort);
+        self.session_task.abort();
+        self.alert.iter().for_each(JoinHandle::abort);
     }
 }
 
-/// How long a 503 may take to be written, once the time to finish is over.
+/// Longest time to write a 503 after the drain's limit.
 const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,7 +1,8 @@
-//! `[notify] command`: calls a person when the daemon cannot help itself.
+//! `[notify] command`: notifies a person when the daemon cannot help itself.
 //!
-//! Once per cause; a cause may be told again after all has been well in between. The command gets
-//! no secret: not in its arguments, not in its environment, and what it prints goes nowhere.
+//! The command runs once per cause, and again for the same cause only after the session was ready in
+//! between. The command gets no secret, neither in its arguments nor in its environment, and its
+//! output is discarded.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -14,15 +15,15 @@ use crate::config::{Notify, Paths};
 use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
-/// What somebody is called for.
+/// The reason for a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Alert {
-    /// The stable word: `session.refused`, `session.degraded`, ….
+    /// The stable code: `session.refused`, `session.degraded`, ….
     cause: &'static str,
     message: String,
 }
 
-/// Starts to watch the session, where there is a command to call somebody with.
+/// Starts to watch the session, if a command is configured.
 pub(super) fn start(
     config: &Notify,
     paths: &Paths,
@@ -34,25 +35,25 @@ pub(super) fn start(
         .then(|| tokio::spawn(watch(session.clone(), credentials, command, profile)))
 }
 
-/// Watches the session until it is gone.
+/// Watches the session until it ends.
 async fn watch(session: Session, credentials: Credentials, command: Vec<String>, profile: String) {
     let mut changes = session.subscribe();
     let mut told = BTreeSet::new();
     loop {
         let view = session.status();
         let call = match alert_for(&view) {
-            // A login with a password starts a new session by itself.
+            // With a password, the daemon starts a new session by itself.
             Some(call) if call.cause == LAPSING && has_password(&credentials).await => None,
             call => call,
         };
         match call {
             Some(call) if told.insert(call.cause) => run_command(&command, &call, &profile).await,
             Some(_) => {}
-            // While an attempt is under way nothing is known to be well.
+            // During an attempt it is not known whether the cause is gone.
             None if view.state == SessionState::Ready => told.clear(),
             None => {}
         }
-        // A session lapses without any event.
+        // The end of a session comes without an event.
         match tokio::time::timeout(SESSION_POLL_INTERVAL, changes.changed()).await {
             Ok(Ok(())) | Err(_) => {}
             Ok(Err(_)) => return,
@@ -86,7 +87,7 @@ fn alert_for(view: &SessionStatus) -> Option<Alert> {
     Some(Alert { cause: LAPSING, message })
 }
 
-/// Says whether a password may be stored. A command is not run for that: it may ask a person.
+/// Says whether a password may be stored. Runs no credential command: it may prompt a person.
 async fn has_password(credentials: &Credentials) -> bool {
     !credentials.sources_beside_keychain().is_empty()
         || !matches!(credentials.load().await, Err(credentials::Error::Missing(_)))
@@ -94,7 +95,7 @@ async fn has_password(credentials: &Credentials) -> bool {
 
 async fn run_command(argv: &[String], call: &Alert, profile: &str) {
     let Some((program, arguments)) = argv.split_first() else { return };
-    tracing::warn!(cause = call.cause, error = call.message, "a person is needed");
+    tracing::warn!(cause = call.cause, error = call.message, "the session needs a person");
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -114,20 +115,22 @@ async fn run_command(argv: &[String], call: &Alert, profile: &str) {
             Ok(Ok(status)) if status.success() => None,
             Ok(Ok(status)) => Some(status.to_string()),
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("it did not end within {} s", COMMAND_TIMEOUT.as_secs())),
+            Err(_) => {
+                Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs()))
+            }
         },
     };
     if let Some(error) = failed {
-        tracing::error!(program, error, "nobody could be told: notify.command failed");
+        tracing::error!(program, error, "notify.command failed");
     }
 }
 
 const LAPSING: &str = "session.lapsing";
 
-/// How long before its end a session-only login is told about: over a weekend.
+/// How long before its end a session without a stored password is reported: over a weekend.
 const LAPSING_THRESHOLD: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 const SESSION_POLL_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// Longest run of the command.
+/// Longest time that the command may run.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);

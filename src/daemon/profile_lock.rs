@@ -1,38 +1,156 @@
-//! One daemon per profile.
+//! The two locks of a profile: one process serves it, and one process at a time starts to.
+//!
+//! A process that wants to serve takes the start lock first, and keeps it until its sockets answer.
+//! So the holder of the start lock knows: the profile's lock is free, or its holder answers on the
+//! admin socket, or its holder is ending and will release it. Each of these is an event to wait
+//! for. The kernel releases both locks with their process, however that ends.
 
 use std::fs::{File, TryLockError};
+use std::io;
+use std::thread;
+
+use tokio::sync::oneshot;
 
 use super::Error;
 use crate::config::Paths;
 use crate::secure_fs;
 
-/// Held while a daemon serves a profile, or nobody is to.
+/// Held while a process serves a profile, or keeps it from being served.
 #[derive(Debug)]
-pub struct ProfileLock(File);
+pub struct ProfileLock {
+    _file: LockedFile,
+}
 
-impl Drop for ProfileLock {
+/// Held while a process starts to serve a profile, or waits until it can.
+#[derive(Debug)]
+pub struct StartLock {
+    _file: LockedFile,
+}
+
+/// Takes the profile's lock.
+///
+/// # Errors
+///
+/// [`Error::AlreadyRunning`] if another process holds the lock, [`Error::State`] if the lock file
+/// cannot be used.
+pub fn lock_profile(paths: &Paths) -> Result<ProfileLock, Error> {
+    let file = open(paths, PROFILE_LOCK)?;
+    match file.try_lock() {
+        Ok(()) => Ok(ProfileLock { _file: LockedFile(file) }),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::AlreadyRunning { profile: paths.profile.clone() })
+        }
+        Err(TryLockError::Error(source)) => Err(unusable(paths, source)),
+    }
+}
+
+impl ProfileLock {
+    /// Waits until no other process serves the profile, and takes its lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] if the lock file cannot be used.
+    pub async fn wait(paths: &Paths) -> Result<Self, Error> {
+        Ok(Self { _file: wait(paths, PROFILE_LOCK).await? })
+    }
+}
+
+impl StartLock {
+    /// Waits until no other process is starting to serve the profile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] if the lock file cannot be used.
+    pub async fn wait(paths: &Paths) -> Result<Self, Error> {
+        Ok(Self { _file: wait(paths, START_LOCK).await? })
+    }
+}
+
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Closing would not do: a command that is just being started has a copy of the descriptor.
+        // Closing the file would not do: a child process that is just being started has a copy of
+        // the descriptor.
         let _ = self.0.unlock();
     }
 }
 
-/// Takes the profile's lock: the kernel releases it with the process, however that ends.
-///
-/// # Errors
-///
-/// [`Error::AlreadyRunning`] where somebody serves it, [`Error::LimiterState`] where there is no lock to
-/// be had.
-pub fn lock_profile(paths: &Paths) -> Result<ProfileLock, Error> {
+fn open(paths: &Paths, name: &str) -> Result<File, Error> {
     let directory = paths.profile_state();
-    let failed = |source| Error::State { path: directory.clone(), source };
-    secure_fs::create_dir(&directory).map_err(failed)?;
-    let file = secure_fs::open_lock_file(&directory.join("daemon.lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(ProfileLock(file)),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::AlreadyRunning { profile: paths.profile.clone() })
-        }
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    secure_fs::create_dir(&directory)
+        .and_then(|()| secure_fs::open_lock_file(&directory.join(name)))
+        .map_err(|source| unusable(paths, source))
+}
+
+async fn wait(paths: &Paths, name: &str) -> Result<LockedFile, Error> {
+    let file = open(paths, name)?;
+    let locked = match file.try_lock() {
+        Ok(()) => Ok(LockedFile(file)),
+        Err(TryLockError::WouldBlock) => lock_on_thread(file).await,
+        Err(TryLockError::Error(source)) => Err(source),
+    };
+    locked.map_err(|source| unusable(paths, source))
+}
+
+/// Waits on a thread of its own: the system call cannot be cancelled, and a runtime that ends would
+/// wait for a blocking task.
+async fn lock_on_thread(file: File) -> io::Result<LockedFile> {
+    let (sender, locked) = oneshot::channel();
+    let lock = move || {
+        // If the wait was given up meanwhile, the lock is dropped here, and so released.
+        let _ = sender.send(file.lock().map(|()| LockedFile(file)));
+    };
+    thread::Builder::new().name("lock".to_owned()).spawn(lock)?;
+    locked.await.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+}
+
+fn unusable(paths: &Paths, source: io::Error) -> Error {
+    Error::State { path: paths.profile_state(), source }
+}
+
+const PROFILE_LOCK: &str = "daemon.lock";
+
+const START_LOCK: &str = "start.lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_with_the_release_of_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::rooted_at(directory.path());
+        let held = lock_profile(&paths).unwrap();
+        let waiting = wait_in_task(&paths).await;
+
+        drop(held);
+
+        let _held = waiting.await.unwrap().unwrap();
+        assert!(matches!(lock_profile(&paths), Err(Error::AlreadyRunning { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_was_given_up_keeps_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::rooted_at(directory.path());
+        let held = lock_profile(&paths).unwrap();
+        let waiting = wait_in_task(&paths).await;
+
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        drop(held);
+
+        let _held = ProfileLock::wait(&paths).await.unwrap();
+    }
+
+    /// Returns a task that waits for the profile's lock, which is held.
+    async fn wait_in_task(paths: &Paths) -> tokio::task::JoinHandle<Result<ProfileLock, Error>> {
+        let paths = paths.clone();
+        let waiting = tokio::spawn(async move { ProfileLock::wait(&paths).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        waiting
     }
 }

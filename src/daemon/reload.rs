@@ -1,40 +1,28 @@
-//! What changes while the daemon runs: validated as a whole, then swapped at once.
+//! The reload: a new configuration is validated as a whole, then swapped in at once.
 //!
-//! Connections, the token and the upstream's connections stay. A key that cannot be changed keeps
-//! its old value, and is named.
+//! Local connections, the token and upstream connections stay. A key that cannot be changed keeps
+//! its old value, and is reported.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::route::{AccessSources, build_gateway};
+use super::route::{AccessSources, Route, build_gateway};
 use super::{Daemon, Error};
 use crate::admin::api::ReloadResult;
 use crate::config::{Config, KEYS, Key};
-use crate::gateway::{Gateway, Server};
-use crate::telemetry::{self, UpstreamErrors};
-use crate::throttle::Throttle;
-use crate::upstream::Upstream;
+use crate::gateway::Server;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::telemetry;
 
-/// What a reload needs.
+/// Everything that a reload needs.
 #[derive(Debug)]
 pub(super) struct ReloadState {
-    /// What is in effect.
+    /// The configuration in effect.
     pub(super) config: Config,
     pub(super) access: AccessSources,
     pub(super) routes: Vec<Route>,
-    pub(super) connections: Arc<ArcSwap<Server>>,
-}
-
-/// One origin, its local addresses, and what answers there at the moment.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) throttle: Throttle,
-    pub(super) upstream: Upstream,
-    pub(super) addresses: Vec<SocketAddr>,
-    pub(super) outage: Arc<UpstreamErrors>,
-    pub(super) gateway: Arc<ArcSwap<Gateway>>,
+    pub(super) server: Arc<ArcSwap<Server>>,
 }
 
 /// Why a reload changed nothing.
@@ -43,7 +31,7 @@ pub(super) enum ReloadError {
     /// A value cannot be used.
     #[error(transparent)]
     Daemon(#[from] Error),
-    /// The level is none.
+    /// The log level is not valid.
     #[error(transparent)]
     Log(#[from] telemetry::Error),
     /// The daemon is stopping.
@@ -51,40 +39,50 @@ pub(super) enum ReloadError {
     Stopping,
 }
 
+impl Problem for ReloadError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Daemon(error) => error.details(),
+            Self::Log(error) => error.details(),
+            Self::Stopping => ProblemKind::DaemonStopping.into(),
+        }
+    }
+}
+
 impl Daemon {
-    /// Takes over what can be changed of `config`, and says what cannot. On an error all is as it
-    /// was.
+    /// Applies the keys of `config` that can be changed, and returns those that cannot. An error
+    /// changes nothing.
     pub(super) fn reload(&mut self, config: &Config) -> Result<ReloadResult, ReloadError> {
-        let live = self.reload_state.as_mut().ok_or(ReloadError::Stopping)?;
-        // What takes a restart must not end with it.
+        let state = self.reload_state.as_mut().ok_or(ReloadError::Stopping)?;
+        // A key that needs a restart must not make that restart fail.
         super::check(config)?;
-        let changed = KEYS.iter().filter(|entry| entry.differs(&live.config, config));
+        let changed = KEYS.iter().filter(|key| key.differs(&state.config, config));
         let (applied, restart): (Vec<&Key>, Vec<&Key>) =
-            changed.partition(|entry| RELOADABLE_KEYS.contains(&entry.path().as_str()));
-        let mut next = live.config.clone();
-        applied.iter().for_each(|entry| entry.copy(config, &mut next));
+            changed.partition(|key| RELOADABLE_KEYS.contains(&key.path().as_str()));
+        let mut next = state.config.clone();
+        applied.iter().for_each(|key| key.copy(config, &mut next));
 
         let level = telemetry::LogFilter::parse(&next.log.level)?;
-        let made = live.routes.iter().map(|lane| {
-            let to = (&lane.throttle, &lane.upstream);
-            let gateway = build_gateway(&next, &self.session, &live.access, to, &lane.addresses)?;
-            Ok(gateway.with_outage(lane.outage.clone()))
+        let gateways = state.routes.iter().map(|route| {
+            let to = (&route.throttle, &route.upstream);
+            let gateway = build_gateway(&next, &self.session, &state.access, to, &route.addresses)?;
+            Ok(gateway.with_outage(route.errors.clone()))
         });
-        let gateways = made.collect::<Result<Vec<_>, Error>>()?;
-        let connections = live.connections.load().with_limits(&next.limits);
+        let gateways = gateways.collect::<Result<Vec<_>, Error>>()?;
+        let server = state.server.load().with_limits(&next.limits);
 
         // From here on nothing can fail.
-        if next.log.level != live.config.log.level {
+        if next.log.level != state.config.log.level {
             telemetry::set_level(level);
         }
-        for (lane, gateway) in live.routes.iter().zip(gateways) {
-            lane.gateway.store(Arc::new(gateway));
-            lane.throttle.reconfigure(&next.throttle);
+        for (route, gateway) in state.routes.iter().zip(gateways) {
+            route.gateway.store(Arc::new(gateway));
+            route.throttle.reconfigure(&next.throttle);
         }
-        live.connections.store(Arc::new(connections));
+        state.server.store(Arc::new(server));
         let settings = next.export();
-        live.config = next;
-        let paths = |entries: Vec<&Key>| entries.into_iter().map(Key::path).collect::<Vec<_>>();
+        state.config = next;
+        let paths = |keys: Vec<&Key>| keys.into_iter().map(Key::path).collect::<Vec<_>>();
         let (applied, restart_needed) = (paths(applied), paths(restart));
         self.runtime_state.send_modify(|now| {
             now.settings = settings;
@@ -94,7 +92,7 @@ impl Daemon {
     }
 }
 
-/// The keys that a reload can change. `limits.connections` counts what is open already.
+/// The keys that a reload can change. `limits.connections` is not one: it counts open connections.
 const RELOADABLE_KEYS: &[&str] = &[
     "upstream.user_agent",
     "upstream.trace",
@@ -124,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reload_changes_are_keys() {
+    fn every_reloadable_key_exists() {
         for name in RELOADABLE_KEYS {
             assert!(KEYS.iter().any(|entry| entry.path() == *name), "{name}");
         }

@@ -1,5 +1,6 @@
-//! From the configuration to what answers: the places to listen on, and a gateway for each origin.
+//! The routes of the data plane: the sockets, and a gateway for each upstream origin.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,27 +10,27 @@ use http::HeaderValue;
 
 use super::Error;
 use super::data_plane::DataListener;
-use super::reload::Route;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Origin, Paths};
 use crate::gateway::{ClientAuthenticator, Gateway, Guard, HeaderPolicy, Policy};
-use crate::listen::{self, BoundSocket, UserAcl};
+use crate::listen::{self, BoundSocket};
+use crate::peer::UserAcl;
 use crate::session::Session;
 use crate::telemetry::UpstreamErrors;
 use crate::throttle::Throttle;
 use crate::upstream::{BodyBuffer, HttpProxy, Resolver, Upstream, UpstreamOptions};
 
-/// Everything that is listened on, bound before anything runs.
+/// The sockets of the data plane, opened before anything runs.
 pub(super) struct Listeners {
-    pub(super) own: Vec<BoundSocket>,
+    pub(super) api: Vec<BoundSocket>,
     pub(super) hosts: Vec<Vec<BoundSocket>>,
     #[cfg(target_os = "linux")]
-    pub(super) reserved: Vec<listen::PortReservation>,
+    pub(super) port_reservations: Vec<listen::PortReservation>,
 }
 
 impl Listeners {
-    /// Binds what is configured, but takes `tcp` and `unix`, where there are any, in its place.
+    /// Opens the configured sockets. `tcp` and `unix`, unless empty, take the place of those.
     pub(super) fn bind(
         config: &Config,
         paths: &Paths,
@@ -37,15 +38,13 @@ impl Listeners {
         tcp: Vec<BoundSocket>,
         unix: Vec<BoundSocket>,
     ) -> Result<Self, Error> {
-        let mut own = match tcp.is_empty() {
-            true => listen::bind_tcp(&config.listen.tcp)?,
-            false => tcp,
-        };
-        match unix.is_empty() {
-            true => own.extend(bind_unix_socket(config, paths, users)?),
-            false => own.extend(unix),
+        let mut api = if tcp.is_empty() { listen::bind_tcp(&config.listen.tcp)? } else { tcp };
+        if unix.is_empty() {
+            api.extend(bind_unix_socket(config, paths, users)?);
+        } else {
+            api.extend(unix);
         }
-        if own.is_empty() {
+        if api.is_empty() {
             return Err(Error::NoListeners);
         }
         let hosts = config.hosts.iter().map(|host| {
@@ -54,12 +53,13 @@ impl Listeners {
         });
         let hosts: Vec<Vec<BoundSocket>> = hosts.collect::<Result<_, _>>()?;
         #[cfg(target_os = "linux")]
-        let reserved = listen::reserve_other_family(own.iter().chain(hosts.iter().flatten()))?;
+        let port_reservations =
+            listen::reserve_other_family(api.iter().chain(hosts.iter().flatten()))?;
         Ok(Self {
-            own,
+            api,
             hosts,
             #[cfg(target_os = "linux")]
-            reserved,
+            port_reservations,
         })
     }
 }
@@ -76,7 +76,7 @@ fn bind_unix_socket(
         UnixSocket::Path(path) => path.clone(),
         UnixSocket::Off => return Ok(None),
     };
-    Ok(Some(listen::bind_unix(&path, users.socket_access())?))
+    Ok(Some(listen::bind_unix(&path, listen::SocketAccess::for_users(users))?))
 }
 
 #[cfg(not(unix))]
@@ -84,28 +84,38 @@ fn bind_unix_socket(_: &Config, _: &Paths, _: &UserAcl) -> Result<Option<BoundSo
     Ok(None)
 }
 
-pub(super) fn tcp_addresses(places: &[BoundSocket]) -> Vec<SocketAddr> {
-    places.iter().filter_map(BoundSocket::address).collect()
+pub(super) fn tcp_addresses(sockets: &[BoundSocket]) -> Vec<SocketAddr> {
+    sockets.iter().filter_map(BoundSocket::address).collect()
 }
 
-pub(super) fn unix_path(place: &BoundSocket) -> Option<PathBuf> {
-    place.path().map(Path::to_owned)
+pub(super) fn unix_path(socket: &BoundSocket) -> Option<PathBuf> {
+    socket.path().map(Path::to_owned)
 }
 
-/// Who may call: what a reload leaves as it is.
+/// The users and clients with access: a reload changes neither.
 #[derive(Debug)]
 pub(super) struct AccessSources {
     pub(super) users: UserAcl,
     pub(super) clients: Clients,
 }
 
-/// What every route is made of.
+/// One upstream origin, its local addresses, and the gateway that serves them at the moment.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) throttle: Throttle,
+    pub(super) upstream: Upstream,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) errors: Arc<UpstreamErrors>,
+    pub(super) gateway: Arc<ArcSwap<Gateway>>,
+}
+
+/// The parts that every route is built from.
 pub(super) struct RouteBuilder<'a> {
     pub(super) config: &'a Config,
     pub(super) session: &'a Session,
-    pub(super) callers: &'a AccessSources,
-    /// The budget of the API. Another host has one of its own: its throttle answers hold up
-    /// nobody here.
+    pub(super) access: &'a AccessSources,
+    /// The throttle of the API. Every `[[host]]` has one of its own, so that its throttle responses
+    /// delay no other requests.
     pub(super) throttle: &'a Throttle,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) resolver: Resolver,
@@ -113,84 +123,86 @@ pub(super) struct RouteBuilder<'a> {
 }
 
 impl RouteBuilder<'_> {
-    /// Makes what answers at these places: our own, and those of each other host.
+    /// Builds a route for the sockets of the API, and one for those of each `[[host]]`.
     pub(super) fn build(
         &self,
-        own: Vec<BoundSocket>,
-        others: Vec<Vec<BoundSocket>>,
+        api: Vec<BoundSocket>,
+        hosts: Vec<Vec<BoundSocket>>,
     ) -> Result<(Vec<DataListener>, Vec<Route>), Error> {
+        let mut listeners = vec![];
         let mut routes = vec![];
-        let mut lanes = vec![];
-        let hosts = self.config.hosts.iter().map(|host| &host.origin);
-        let origins = std::iter::once(&self.config.upstream.origin).chain(hosts);
-        for (origin, places) in origins.zip(std::iter::once(own).chain(others)) {
-            let throttle = match lanes.is_empty() {
-                true => self.throttle.clone(),
-                false => Throttle::new(&self.config.throttle, self.clock.clone()),
+        let origins = self.config.hosts.iter().map(|host| &host.origin);
+        let origins = iter::once(&self.config.upstream.origin).chain(origins);
+        for (origin, sockets) in origins.zip(iter::once(api).chain(hosts)) {
+            let throttle = if routes.is_empty() {
+                self.throttle.clone()
+            } else {
+                Throttle::new(&self.config.throttle, self.clock.clone())
             };
-            let lane = self.build_route(origin, throttle, &places)?;
-            routes.extend(places.into_iter().map(|place| (place, lane.gateway.clone())));
-            lanes.push(lane);
+            let route = self.build_route(origin, throttle, &sockets)?;
+            listeners.extend(sockets.into_iter().map(|socket| (socket, route.gateway.clone())));
+            routes.push(route);
         }
-        Ok((routes, lanes))
+        Ok((listeners, routes))
     }
 
     fn build_route(
         &self,
         origin: &Origin,
         throttle: Throttle,
-        places: &[BoundSocket],
+        sockets: &[BoundSocket],
     ) -> Result<Route, Error> {
         let config = self.config;
-        let terms = UpstreamOptions {
+        let options = UpstreamOptions {
             http2: config.upstream.http2,
             proxy: HttpProxy::from_config(&config.upstream.proxy, origin)?,
             connect_timeout: config.upstream.connect_timeout,
             header_timeout: config.upstream.header_timeout,
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
-        let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &terms, clock);
-        let addresses = tcp_addresses(places);
+        let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);
+        let addresses = tcp_addresses(sockets);
         let gateway =
-            build_gateway(config, self.session, self.callers, (&throttle, &upstream), &addresses)?;
-        let outage = Arc::new(UpstreamErrors::new(origin.to_string()));
-        let gateway = gateway.with_outage(outage.clone());
+            build_gateway(config, self.session, self.access, (&throttle, &upstream), &addresses)?;
+        let errors = Arc::new(UpstreamErrors::new(origin.to_string()));
+        let gateway = gateway.with_outage(errors.clone());
         let gateway = Arc::new(ArcSwap::from_pointee(gateway));
-        Ok(Route { throttle, upstream, addresses, outage, gateway })
+        Ok(Route { throttle, upstream, addresses, errors, gateway })
     }
 }
 
-/// Makes what answers at `tcp_addresses`; each reload makes it again.
+/// Builds the gateway for `addresses`; each reload builds a new one.
 pub(super) fn build_gateway(
     config: &Config,
     session: &Session,
-    callers: &AccessSources,
+    access: &AccessSources,
     (throttle, upstream): (&Throttle, &Upstream),
     addresses: &[SocketAddr],
 ) -> Result<Gateway, Error> {
     let limits = &config.limits;
-    let keep =
+    let body_buffer =
         BodyBuffer::new(limits.replay_body, zero_as_unlimited(limits.body_bytes), limits.body_idle);
     let is_key_needed = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
-    let keys = ClientAuthenticator::new(callers.clients.clone(), is_key_needed);
-    let users = callers.users.clone();
+    let keys = ClientAuthenticator::new(access.clients.clone(), is_key_needed);
+    let users = access.users.clone();
     let guard = Guard::new(addresses, &config.listen.hosts, limits.target_bytes, users, keys)
         .with_websockets(config.upstream.upgrade);
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous)
         .with_cookies(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    let manners = HeaderPolicy { user_agent, forwards_trace: config.upstream.trace };
-    let session = match *upstream.origin() == config.upstream.origin {
-        true => session.clone(),
-        false => session.with_host(&upstream.origin().to_string()),
+    let headers = HeaderPolicy { user_agent, forwards_trace: config.upstream.trace };
+    let session = if *upstream.origin() == config.upstream.origin {
+        session.clone()
+    } else {
+        session.with_host(&upstream.origin().to_string())
     };
-    let gateway =
-        Gateway::new(guard, policy, keep, session, throttle.clone(), upstream.clone(), manners);
+    let (throttle, upstream) = (throttle.clone(), upstream.clone());
+    let gateway = Gateway::new(guard, policy, body_buffer, session, throttle, upstream, headers);
     Ok(gateway.with_server_timing(config.log.server_timing).with_profile(&config.profile))
 }
 
-/// 0 in the configuration means no bound.
+/// 0 in the configuration means no limit.
 fn zero_as_unlimited(bytes: u64) -> u64 {
     if bytes == 0 { u64::MAX } else { bytes }
 }

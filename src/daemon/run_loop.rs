@@ -1,4 +1,4 @@
-//! A running daemon's days: signals and orders, reloads, its end.
+//! The main loop of a running daemon: signals, commands, reloads, the stop.
 
 use std::time::Duration;
 
@@ -6,42 +6,92 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::process::{Signal, Signals};
+use super::reload::ReloadError;
 use super::{Daemon, DaemonCommand, sd_notify};
-use crate::admin::api::{ErrorDetail, Lifecycle, Problem, ReloadResult, StopResult};
-use crate::config::{Error as Invalid, Sources};
+use crate::admin::api::{self, Lifecycle, ReloadResult, StopResult};
+use crate::config::{self, Sources};
+use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 
-/// A second signal has ended it: requests may have been cut.
+/// A second signal has ended the daemon: requests may have been cut off.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped at once, because {signal} came again")]
+#[error("forced exit on second {signal}")]
 pub struct ForcedExit {
-    /// Its name.
+    /// The signal's name.
     pub signal: &'static str,
 }
 
-/// Lives until a signal or an order ends it; a second signal ends it at once.
+impl Problem for ForcedExit {
+    fn details(&self) -> ProblemDetails {
+        ProblemKind::CommandFailed.into()
+    }
+}
+
+/// Why the daemon refuses a command.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// The configuration is wrong.
+    #[error("the configuration is not valid")]
+    Invalid(#[source] config::Error),
+    /// The configuration is right, and cannot be used on this machine.
+    #[error("the configuration cannot be used")]
+    Unusable(#[source] ReloadError),
+    /// The service manager would start the daemon again.
+    #[error("the service manager holds its sockets: the next request would start it again")]
+    Activated,
+    /// Only a `run` gives its place to a daemon.
+    #[error("this is no `run`: its place is its own")]
+    NotARun,
+}
+
+impl Problem for CommandError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Invalid(_) | Self::Unusable(_) => ProblemKind::ConfigInvalid
+                .with_hint("Nothing has changed: the daemon runs on with what it had."),
+            Self::Activated => ProblemKind::DaemonActivated.into(),
+            Self::NotARun => ProblemKind::DaemonServing.into(),
+        }
+    }
+
+    fn parts(&self) -> Vec<Report> {
+        match self {
+            Self::Invalid(error) => Report::all(error),
+            Self::Unusable(error) => Report::all(error),
+            Self::Activated | Self::NotARun => vec![],
+        }
+    }
+}
+
+impl From<CommandError> for Box<api::Problem> {
+    fn from(error: CommandError) -> Self {
+        Self::new(api::Problem::new(&error))
+    }
+}
+
+/// Runs the daemon until a signal or a command stops it. A second signal ends it at once.
 ///
-/// `sources` is where a reload reads the configuration again.
+/// A reload reads the configuration from `sources`.
 ///
 /// # Errors
 ///
-/// [`ForcedExit`] when it was not let finish.
+/// [`ForcedExit`] if a second signal came before the requests in flight were finished.
 pub async fn run(
     mut daemon: Daemon,
     sources: Option<&Sources>,
     signals: &mut Signals,
 ) -> Result<(), ForcedExit> {
-    // Dropped at the end: the watchdog is fed while requests in flight finish.
-    let mut beside = JoinSet::new();
-    beside.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
-    let words = beside.spawn(sd_notify::watch_status(daemon.session.clone()));
+    // Dropped at the end: the watchdog needs its signal also while requests in flight finish.
+    let mut notifications = JoinSet::new();
+    notifications.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
+    let status = notifications.spawn(sd_notify::watch_status(daemon.session.clone()));
     sd_notify::ready();
 
     let reason = run_until_stop(&mut daemon, sources, signals).await;
-    words.abort();
+    status.abort();
     let in_flight = daemon.in_flight();
     tracing::info!(reason, in_flight, "draining");
     let drain =
-        daemon.reload_state.as_ref().map_or(Duration::ZERO, |live| live.config.daemon.drain);
+        daemon.reload_state.as_ref().map_or(Duration::ZERO, |state| state.config.daemon.drain);
     sd_notify::stopping(in_flight, drain);
     tokio::select! {
         () = daemon.stop(drain) => {
@@ -49,13 +99,13 @@ pub async fn run(
             Ok(())
         }
         signal = second_signal(signals) => {
-            tracing::warn!(signal, "stopped at once");
+            tracing::warn!(signal, "forced exit on a second signal");
             Err(ForcedExit { signal })
         }
     }
 }
 
-/// Does what is asked for; returns the reason to end.
+/// Executes commands until one stops the daemon; returns the reason to stop.
 async fn run_until_stop(
     daemon: &mut Daemon,
     sources: Option<&Sources>,
@@ -65,13 +115,15 @@ async fn run_until_stop(
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::End(name) => return name,
-                // Who sends a signal reads the log.
+                // The result of a reload by signal is in the log.
                 Signal::Reload => drop(reload(daemon, sources)),
             },
-            Some(order) = daemon.commands.recv() => match order {
+            command = daemon.next_command() => match command {
                 DaemonCommand::Reload(reply) => drop(reply.send(reload(daemon, sources))),
-                DaemonCommand::HandOver(reply) => drop(reply.send(Err(no_run()))),
-                DaemonCommand::Stop(reply) if daemon.is_activated => drop(reply.send(Err(activated()))),
+                DaemonCommand::HandOver(reply) => drop(reply.send(Err(CommandError::NotARun.into()))),
+                DaemonCommand::Stop(reply) if daemon.listening.activated => {
+                    drop(reply.send(Err(CommandError::Activated.into())));
+                }
                 DaemonCommand::Stop(reply) => {
                     let in_flight = daemon.in_flight() as u64;
                     drop(reply.send(Ok(StopResult { in_flight, run: false })));
@@ -82,7 +134,7 @@ async fn run_until_stop(
     }
 }
 
-/// Waits for somebody to lose patience.
+/// Waits for a second signal to end.
 async fn second_signal(signals: &mut Signals) -> &'static str {
     let begun = Instant::now();
     loop {
@@ -93,16 +145,19 @@ async fn second_signal(signals: &mut Signals) -> &'static str {
     }
 }
 
-/// Reads the configuration again and takes over what can be changed.
-fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<ReloadResult, Box<Problem>> {
+/// Reads the configuration again and applies what can be changed.
+fn reload(
+    daemon: &mut Daemon,
+    sources: Option<&Sources>,
+) -> Result<ReloadResult, Box<api::Problem>> {
     sd_notify::reloading();
     daemon.runtime_state.send_modify(|now| now.lifecycle = Lifecycle::Reloading);
-    let outcome = match sources.map(Sources::load) {
+    let outcome: Result<_, Box<api::Problem>> = match sources.map(Sources::load) {
         None => Ok(ReloadResult::default()),
-        Some(Err(error)) => Err(invalid(&error)),
+        Some(Err(error)) => Err(CommandError::Invalid(error).into()),
         Some(Ok(loaded)) => {
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            daemon.reload(&loaded.config).map_err(|error| unusable(&error))
+            daemon.reload(&loaded.config).map_err(|error| CommandError::Unusable(error).into())
         }
     };
     daemon.runtime_state.send_modify(|now| now.lifecycle = Lifecycle::Serving);
@@ -114,47 +169,15 @@ fn reload(daemon: &mut Daemon, sources: Option<&Sources>) -> Result<ReloadResult
             "reloaded"
         ),
         Err(problem) => {
-            for ErrorDetail { sentence, causes, hint } in &problem.problems {
+            for Report { message, causes, hint } in &problem.problems {
                 let cause = (!causes.is_empty()).then(|| causes.join(": "));
-                tracing::error!(error = sentence, cause, hint, "not reloaded");
+                tracing::error!(error = message, cause, hint, "not reloaded");
             }
         }
     }
     outcome
 }
 
-fn invalid(Invalid(problems): &Invalid) -> Box<Problem> {
-    let flaws =
-        problems.iter().map(|problem| ErrorDetail { hint: problem.hint(), ..flaw(problem) });
-    Box::new(refused("the configuration is not valid").with_details(flaws.collect()))
-}
-
-fn unusable(error: &super::reload::ReloadError) -> Box<Problem> {
-    Box::new(refused("the configuration cannot be used").with_details(vec![flaw(error)]))
-}
-
-fn refused(detail: &str) -> Problem {
-    Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "config.invalid", detail)
-        .with_hint("Nothing has changed: the daemon runs on with what it had.")
-}
-
-fn flaw(error: &(dyn std::error::Error + 'static)) -> ErrorDetail {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let causes = causes.map(ToString::to_string).collect();
-    ErrorDetail { sentence: error.to_string(), causes, hint: None }
-}
-
-fn activated() -> Box<Problem> {
-    let detail = "the service manager holds its sockets: the next request would start it again";
-    let problem = Problem::new(http::StatusCode::CONFLICT, "daemon.activated", detail);
-    Box::new(problem.with_hint("Run `nexudus-proxy service stop`."))
-}
-
-fn no_run() -> Box<Problem> {
-    let detail = "this is no `run`: its place is its own";
-    Box::new(Problem::new(http::StatusCode::CONFLICT, "daemon.serving", detail))
-}
-
-/// Signals that come as close as this are one: `timeout` signals the process and then its group, and
-/// a terminal and a shell may both pass on one Ctrl-C.
+/// Signals within this time count as one: `timeout` signals the process and then its group, and a
+/// terminal and a shell may both forward one Ctrl-C.
 const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_secs(1);

@@ -1,20 +1,20 @@
-//! What the service manager is told (`sd_notify(3)`): ready, reloading, stopping, in words, alive.
+//! Messages to the service manager (`sd_notify(3)`): ready, reloading, stopping, status, watchdog.
 //!
-//! Without `NOTIFY_SOCKET` nothing is said. READY means that requests are answered, if only with a
-//! 503: a session in trouble is for `readyz`, and no reason to restart anything.
+//! Without `NOTIFY_SOCKET` nothing is sent. READY means that every request gets a response, if only a
+//! 503: `readyz` reports a session that does not work, which is no reason to restart the daemon.
 
 use std::time::Duration;
 
 use crate::admin::{Heartbeat, LIVENESS_TIMEOUT, api::Lifecycle, format, readiness};
 use crate::session::Session;
 
-/// Tells that requests are answered.
+/// Reports that requests are served.
 pub(super) fn ready() {
     #[cfg(unix)]
     send(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Tells that the configuration is being read; [`ready`] ends it.
+/// Reports that the configuration is being read, until [`ready`].
 pub(super) fn reloading() {
     #[cfg(unix)]
     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
@@ -22,8 +22,8 @@ pub(super) fn reloading() {
     }
 }
 
-/// Tells that the end has begun, and how long it may take: as long as requests may take to finish,
-/// whatever limit the unit has, and then some to settle.
+/// Reports that the daemon stops, and how long that may take, whatever the unit's limit is: the time
+/// for requests in flight, and then [`STOP_MARGIN`].
 pub(super) fn stopping(in_flight: usize, drain: Duration) {
     #[cfg(unix)]
     {
@@ -37,7 +37,7 @@ pub(super) fn stopping(in_flight: usize, drain: Duration) {
     let _ = (in_flight, drain);
 }
 
-/// Says in words how things are, after each change and once a minute.
+/// Reports the status in words, after each change and once a minute.
 pub(super) async fn watch_status(session: Session) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
@@ -65,9 +65,8 @@ pub(super) async fn watch_status(session: Session) {
     }
 }
 
-/// Tells that the data path's loop turns, as often as the service manager wants to hear it.
-///
-/// Asked of the data path and told from the control runtime: both must run.
+/// Sends the watchdog's signal as often as the service manager wants it, while the data plane
+/// responds. The control runtime sends it, so both must run.
 pub(super) async fn watchdog(pulse: Heartbeat) {
     #[cfg(unix)]
     {
@@ -81,7 +80,7 @@ pub(super) async fn watchdog(pulse: Heartbeat) {
             if pulse.responds_within(LIVENESS_TIMEOUT.min(limit / 3)).await {
                 send(&[sd_notify::NotifyState::Watchdog]);
             } else {
-                tracing::warn!("the data path does not answer");
+                tracing::warn!("the data plane does not respond");
             }
         }
     }
@@ -91,15 +90,15 @@ pub(super) async fn watchdog(pulse: Heartbeat) {
 
 #[cfg(unix)]
 fn send(states: &[sd_notify::NotifyState<'_>]) {
-    // A service manager that cannot be told is no reason to stop serving.
+    // A failure is no reason to stop serving.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "could not tell the service manager");
+        tracing::debug!(%error, "could not notify the service manager");
     }
 }
 
-/// At most one token request is under way (30 s), and what it brings is written.
+/// Time after the drain: a token request in flight (30 s), and the write of its result.
 #[cfg(unix)]
 const STOP_MARGIN: Duration = Duration::from_secs(40);
 
-/// How often the words are looked at without being told of a change.
+/// How often the status is built again without a change: the token's remaining time is part of it.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The session without a daemon: for a command that a person runs while none serves.
+//! A session without a daemon, for a command that a person runs while no daemon serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::session::{self, Bearer, BodyKind, Session, endpoint};
 use crate::throttle::Throttle;
 use crate::upstream::{self, HttpProxy, Resolver};
 
-/// A session of its own, in step with the daemon's through the lock across processes.
+/// A session in this process. The lock across processes keeps it in step with a daemon's.
 #[derive(Debug)]
 pub struct StandaloneSession {
     session: Session,
@@ -22,14 +22,14 @@ pub struct StandaloneSession {
 }
 
 impl StandaloneSession {
-    /// Starts it: the saved session is resumed, or renewed, or a login is made.
+    /// Starts the session: resumes the saved one, or renews it, or logs in.
     pub fn start(
         config: &Config,
         paths: &Paths,
         credentials: Credentials,
         issuer: endpoint::HttpIssuer,
     ) -> Self {
-        // A person waits as long as an attempt may take, but not for another one.
+        // A person waits for one attempt, but not for the next one.
         let patient = crate::config::Session { wait: TOKEN_WAIT_TIMEOUT, ..config.session.clone() };
         let directory = Some(paths.profile_state());
         let clock = Clock::system();
@@ -37,12 +37,12 @@ impl StandaloneSession {
         Self { session, keeper: tokio::spawn(keeper.run()) }
     }
 
-    /// Returns a token, or why the first attempt brought none: a person asks again, a daemon waits.
-    /// Only the next 2FA code is waited for, since it is sure to come; `waits` is told for how long.
+    /// Returns a token, or why the first attempt failed: a person tries again, only a daemon retries.
+    /// Waits for the next 2FA code, because that is sure to come; calls `on_wait` with how long.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// Why there is no token.
     pub async fn bearer(&self, waits: impl Fn(Duration)) -> Result<Bearer, session::Error> {
         tokio::select! {
             ready = self.session.wait_ready(BodyKind::Replayable) => ready?,
@@ -51,7 +51,7 @@ impl StandaloneSession {
         self.session.bearer()
     }
 
-    /// Waits until an attempt has ended without a token.
+    /// Waits until an attempt has failed.
     async fn wait_failed(&self, waits: impl Fn(Duration)) {
         let mut changes = self.session.subscribe();
         let mut told = false;
@@ -76,18 +76,18 @@ impl StandaloneSession {
         &self.session
     }
 
-    /// Ends it once the newest pair is durable.
+    /// Ends the session once the newest token pair is durable.
     pub async fn stop(self) {
         self.session.flush().await;
         self.keeper.abort();
     }
 }
 
-/// Makes what asks Nexudus for tokens and for the user, as the daemon has it.
+/// Returns the client for tokens and user data that the daemon uses.
 ///
 /// # Errors
 ///
-/// [`Error::Trust`], [`Error::Client`], and a proxy that cannot be used.
+/// [`Error::Trust`], [`Error::Client`] and [`Error::Proxy`].
 pub fn token_client(config: &Config) -> Result<endpoint::HttpIssuer, Error> {
     let tls = upstream::load_tls_config(config.upstream.ca_file.as_deref())?;
     let resolver = Resolver::new(Handle::current());
@@ -96,7 +96,7 @@ pub fn token_client(config: &Config) -> Result<endpoint::HttpIssuer, Error> {
     Ok(endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle))
 }
 
-/// Makes the daemon's own HTTP client.
+/// Creates the daemon's own HTTP client.
 pub(super) fn http_client(
     config: &Config,
     tls: &rustls::ClientConfig,
@@ -114,5 +114,6 @@ pub(super) fn http_client(
         .map_err(Error::Client)
 }
 
-/// Longest wait for a token: an attempt ends within 30 s, one of another process before it too.
+/// Longest wait for a token: an attempt ends within 30 s, and so does one of another process before
+/// it.
 const TOKEN_WAIT_TIMEOUT: Duration = Duration::from_secs(60);

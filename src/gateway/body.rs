@@ -1,4 +1,4 @@
-//! What an answer carries: nothing, a few bytes of ours, or the upstream's own stream.
+//! The body of a response: empty, a few bytes of ours, or the upstream's stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::connection::InFlightRequest;
+use super::in_flight::InFlightRequest;
 use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
 
-/// The body of an answer. While it lives, its request is in flight.
+/// The body of a response. While the body lives, its request is in flight.
 #[derive(Debug)]
 pub struct ProxyBody {
     content: Content,
@@ -31,7 +31,7 @@ impl ProxyBody {
         Self { content: Content::Upstream(body), in_flight: None }
     }
 
-    /// Takes the connection that an answer with this body has switched, if it has.
+    /// Takes the upgraded connection behind a response with status 101.
     pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         match &mut self.content {
             Content::Full(_) => None,
@@ -39,9 +39,9 @@ impl ProxyBody {
         }
     }
 
-    /// Keeps `in_flight` until this body has been sent or thrown away.
-    pub(super) fn with_in_flight(mut self, answering: InFlightRequest) -> Self {
-        self.in_flight = Some(answering);
+    /// Keeps `in_flight` until this body has been sent or dropped.
+    pub(super) fn with_in_flight(mut self, in_flight: InFlightRequest) -> Self {
+        self.in_flight = Some(in_flight);
         self
     }
 }
@@ -59,8 +59,8 @@ impl http_body::Body for ProxyBody {
             Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(answering)) = (&polled, &mut this.in_flight) {
-            answering.record_sent(frame.data_ref().map_or(0, Bytes::len));
+        if let (Poll::Ready(Some(Ok(frame))), Some(in_flight)) = (&polled, &mut this.in_flight) {
+            in_flight.record_sent(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }

@@ -1,4 +1,4 @@
-//! Keeps a panic inside the request that caused it.
+//! Confines a panic to the request that caused it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -6,28 +6,28 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// Answers with what `instead` makes if the answer panics.
-pub(super) fn catch_panic<F: Future>(answer: F, instead: fn() -> F::Output) -> Contained<F> {
-    Contained { answer, instead }
+/// Returns a future that yields `on_panic()` if the inner future panics.
+pub(super) fn catch_panic<F: Future>(inner: F, on_panic: fn() -> F::Output) -> CatchPanic<F> {
+    CatchPanic { inner, on_panic }
 }
 
 pin_project! {
-    /// An answer whose panics are contained.
-    pub(super) struct Contained<F: Future> {
+    /// A future whose panics are caught.
+    pub(super) struct CatchPanic<F: Future> {
         #[pin]
-        answer: F,
-        instead: fn() -> F::Output,
+        inner: F,
+        on_panic: fn() -> F::Output,
     }
 }
 
-impl<F: Future> Future for Contained<F> {
+impl<F: Future> Future for CatchPanic<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        match catch_unwind(AssertUnwindSafe(|| this.answer.poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| this.inner.poll(cx))) {
             Ok(polled) => polled,
-            Err(_) => Poll::Ready((this.instead)()),
+            Err(_) => Poll::Ready((this.on_panic)()),
         }
     }
 }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_ends_one_answer_only() {
+    async fn a_panic_ends_one_request_only() {
         let answer = async |number| {
             assert_ne!(number, 13, "unlucky");
             number

@@ -1,7 +1,8 @@
-//! Which client is calling: the key it shows, in one of the places that tools are told of.
+//! Authenticates clients by the key in their request.
 //!
-//! Anything else that has the shape of a key is refused: a caller that shows its key wrongly would
-//! otherwise count as a caller without one, who may do more, and its key would travel on.
+//! A key is accepted in the documented places only. Anything else that looks like a key is rejected:
+//! the client would otherwise count as one without a key, which may do more, and its key would be
+//! forwarded.
 
 mod key_location;
 
@@ -16,17 +17,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use memchr::memchr2_iter;
 
 pub(super) use self::key_location::KeyLocation;
+use self::key_location::is_key_header;
 use crate::clients::{
     self, Client, Clients, KEY_LENGTH, MAX_DECODED_BYTES, PREFIX, contains_key, contains_key_start,
     contains_key_start_within, contains_key_within,
 };
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Debug)]
-pub(super) enum ClientIdentity {
-    /// Somebody who has shown no key.
+pub enum ClientIdentity {
+    /// A client without a key.
     Anonymous,
-    /// This client.
+    /// The client to whom the key belongs.
     Client(Arc<Client>),
 }
 
@@ -40,41 +43,54 @@ impl ClientIdentity {
     }
 }
 
-/// Why a caller is not let in.
+/// Why a client is not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// Nobody gets in without a key.
+pub enum Error {
+    /// The daemon admits no client without a key.
     #[error("a client key is needed")]
     KeyRequired,
-    /// Keys of two clients.
+    /// The request carries the keys of two clients.
     #[error("the request carries the keys of two clients")]
     ConflictingKeys,
-    /// A key in a place in which no key is taken.
+    /// A key in a place where keys are not accepted.
     #[error("a client key stands in {0}, where keys are not accepted")]
     Misplaced(KeyLocation),
-    /// What is meant as a key, and is not written as one.
+    /// A key in a form that is not accepted.
     #[error("the client key in {0} is written in a form that is not accepted")]
     Malformed(KeyLocation),
-    /// Nothing, where a key should be.
+    /// The place of a key is empty.
     #[error("there is no client key in {0}: it is empty")]
     Empty(KeyLocation),
-    /// The key is not good.
+    /// The key is unknown, revoked, expired, or could not be checked.
     #[error(transparent)]
     InvalidKey(#[from] clients::KeyError),
 }
 
-impl Error {
-    /// Says of `key`, which stands in `place` and is not known, whether it is written as a key at all:
-    /// with a new one the same would happen.
-    pub(super) fn with_location(self, place: KeyLocation, key: &[u8]) -> Self {
-        if self != Self::InvalidKey(clients::KeyError::Unknown) || clients::is_well_formed(key) {
-            return self;
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::KeyRequired => ProblemKind::KeyNeeded.into(),
+            Self::ConflictingKeys => ProblemKind::ConflictingKeys.into(),
+            Self::Misplaced(_) => ProblemKind::MisplacedKey.into(),
+            Self::Malformed(_) => ProblemKind::MalformedKey.into(),
+            Self::Empty(_) => ProblemKind::EmptyKey.into(),
+            Self::InvalidKey(error) => error.details(),
         }
-        if key.is_empty() { Self::Empty(place) } else { Self::Malformed(place) }
     }
 }
 
-/// Tells clients by their keys.
+impl Error {
+    /// Names the location of an unknown key that is not written as one: a new key would fare no
+    /// better there.
+    pub(super) fn with_location(self, location: KeyLocation, key: &[u8]) -> Self {
+        if self != Self::InvalidKey(clients::KeyError::Unknown) || clients::is_well_formed(key) {
+            return self;
+        }
+        if key.is_empty() { Self::Empty(location) } else { Self::Malformed(location) }
+    }
+}
+
+/// Tells clients apart by their keys.
 #[derive(Clone, Debug)]
 pub struct ClientAuthenticator {
     clients: Clients,
@@ -82,41 +98,41 @@ pub struct ClientAuthenticator {
 }
 
 impl ClientAuthenticator {
-    /// Lets callers without a key in, unless one `is_key_required`.
+    /// Admits clients without a key, unless `is_key_required`.
     pub fn new(clients: Clients, is_key_required: bool) -> Self {
         Self { clients, is_key_required }
     }
 
-    /// Lets nobody in without a key.
+    /// Admits no client without a key.
     #[must_use]
     pub fn with_required_key(self) -> Self {
         Self { is_key_required: true, ..self }
     }
 
-    /// Returns who sends a request with this head.
+    /// Returns the sender of a request with this head.
     pub(super) fn identify(&self, head: &Parts) -> Result<ClientIdentity, Error> {
         let mut left = MAX_DECODED_BYTES;
         reject_key_in_target_within(&head.uri, &mut left)?;
-        let mut caller = ClientIdentity::Anonymous;
-        // One walk over the few fields that there are costs less than a search for each.
+        let mut identity = ClientIdentity::Anonymous;
+        // One walk over the few headers costs less than a search for each name.
         for (name, value) in &head.headers {
             if let Some(key) = key_in_header(name, value, &mut left)? {
-                caller = self
-                    .add_key(caller, &key)
+                identity = self
+                    .add_key(identity, &key)
                     .map_err(|it| it.with_location(KeyLocation::from_header(name), &key))?;
             }
         }
-        Ok(caller)
+        Ok(identity)
     }
 
-    /// Returns who is meant by one more key; two keys must be those of one client.
+    /// Returns the client of one more key. Two keys must belong to one client.
     pub(super) fn add_key(
         &self,
-        caller: ClientIdentity,
+        identity: ClientIdentity,
         key: &[u8],
     ) -> Result<ClientIdentity, Error> {
         let client = self.clients.authenticate(key)?;
-        match caller {
+        match identity {
             ClientIdentity::Client(other) if other.name() != client.name() => {
                 Err(Error::ConflictingKeys)
             }
@@ -126,30 +142,30 @@ impl ClientAuthenticator {
         }
     }
 
-    /// Waits until the key of this caller is not good any more; of one without, for ever.
-    pub(super) async fn revoked(&self, caller: &ClientIdentity) {
-        match caller {
+    /// Waits until the key of this client is no longer valid; for a client without a key, for ever.
+    pub(super) async fn revoked(&self, identity: &ClientIdentity) {
+        match identity {
             ClientIdentity::Client(client) => self.clients.wait_invalid(client).await,
             ClientIdentity::Anonymous => std::future::pending().await,
         }
     }
 
-    /// Refuses a caller without a key where one is needed.
-    pub(super) fn require_key(&self, caller: &ClientIdentity) -> Result<(), Error> {
-        match caller {
+    /// Rejects a client without a key where a key is required.
+    pub(super) fn require_key(&self, identity: &ClientIdentity) -> Result<(), Error> {
+        match identity {
             ClientIdentity::Anonymous if self.is_key_required => Err(Error::KeyRequired),
             ClientIdentity::Anonymous | ClientIdentity::Client(_) => Ok(()),
         }
     }
 }
 
-/// Returns the key that the headers of an admitted request show, if they show one.
+/// Returns the key in the headers of an admitted request, if there is one.
 pub(super) fn extract_key(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
     let mut left = MAX_DECODED_BYTES;
     headers.iter().find_map(|(name, value)| key_in_header(name, value, &mut left).ok().flatten())
 }
 
-/// Refuses a target that contains a key: targets are written into every log on the way.
+/// Rejects a target that contains a key: every log on the way contains the target.
 pub(super) fn reject_key_in_target(uri: &Uri) -> Result<(), Error> {
     let mut left = MAX_DECODED_BYTES;
     reject_key_in_target_within(uri, &mut left)
@@ -157,21 +173,21 @@ pub(super) fn reject_key_in_target(uri: &Uri) -> Result<(), Error> {
 
 fn reject_key_in_target_within(uri: &Uri, left: &mut usize) -> Result<(), Error> {
     let holds = |target: &str, left| contains_key_within(target.as_bytes(), left);
-    match uri.path_and_query().is_some_and(|target| holds(target.as_str(), left)) {
-        true => Err(Error::Misplaced(KeyLocation::from_target(uri))),
-        false => Ok(()),
+    if uri.path_and_query().is_some_and(|target| holds(target.as_str(), left)) {
+        return Err(Error::Misplaced(KeyLocation::from_target(uri)));
     }
+    Ok(())
 }
 
-/// Refuses a field of a login form that contains a key, or begins as one does, and is none.
+/// Rejects a field of a login form that contains a key or the beginning of one.
 pub(super) fn reject_key_in_form_field(text: &str) -> Result<(), Error> {
-    match contains_key(text.as_bytes()) || contains_key_start(text.as_bytes()) {
-        true => Err(Error::Malformed(KeyLocation::LoginForm)),
-        false => Ok(()),
+    if contains_key(text.as_bytes()) || contains_key_start(text.as_bytes()) {
+        return Err(Error::Malformed(KeyLocation::LoginForm));
     }
+    Ok(())
 }
 
-/// Returns the key that a header field shows, good or not.
+/// Returns the key in a header, valid or not.
 fn key_in_header<'a>(
     name: &HeaderName,
     value: &'a HeaderValue,
@@ -181,7 +197,7 @@ fn key_in_header<'a>(
     if *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION {
         return key_in_authorization(name, value, left);
     }
-    // A field of our own holds a key, whatever it looks like.
+    // Our own header contains a key, whatever it looks like.
     if is_key_header(name.as_str()) {
         return Ok(Some(Cow::Borrowed(value)));
     }
@@ -190,13 +206,13 @@ fn key_in_header<'a>(
     }
     let has_key =
         contains_key_within(value, left) || contains_key_within(name.as_str().as_bytes(), left);
-    match has_key || decode_basic(value).is_some_and(|pair| contains_key_within(&pair, left)) {
-        true => Err(Error::Misplaced(KeyLocation::from_header(name))),
-        false => Ok(None),
+    if has_key || decode_basic(value).is_some_and(|pair| contains_key_within(&pair, left)) {
+        return Err(Error::Misplaced(KeyLocation::from_header(name)));
     }
+    Ok(None)
 }
 
-/// Returns the key in the value of an authorization field: a bearer token, or the password of Basic.
+/// Returns the key in an authorization header: a bearer token, or the password of Basic.
 fn key_in_authorization<'a>(
     name: &HeaderName,
     value: &'a [u8],
@@ -222,14 +238,11 @@ fn key_in_authorization<'a>(
         || embedded_basic(value)
             .enumerate()
             .any(|(nth, pair)| nth >= MAX_EMBEDDED_BASIC || is_misplaced(&pair));
-    match is_misplaced {
-        true => Err(Error::Malformed(KeyLocation::from_header(name))),
-        false => Ok(None),
-    }
+    if is_misplaced { Err(Error::Malformed(KeyLocation::from_header(name))) } else { Ok(None) }
 }
 
-/// Returns what each Basic credential encodes that some server may find in a value, however it is
-/// separated from what is before and behind it.
+/// Decodes every Basic credential that some server may find in a value, whatever separates the
+/// credential from the text around it.
 fn embedded_basic(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let scheme = b"basic";
     let ends = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
@@ -240,7 +253,7 @@ fn embedded_basic(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
             && ends(rest.get(scheme.len()))
     };
     let starts = memchr2_iter(b'b', b'B', value).filter(begins);
-    // What comes behind a comma is another credential.
+    // Another credential may follow a comma.
     starts.flat_map(move |at| {
         let encoded = &value[at + scheme.len()..];
         let one = encoded.trim_ascii_start().split(|byte| *byte == b',').next();
@@ -248,32 +261,26 @@ fn embedded_basic(value: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// Says whether a text is meant as a key, good or not.
+/// Says whether a text is meant as a key, valid or not.
 fn has_key_prefix(text: &[u8]) -> bool {
     text.starts_with(PREFIX.as_bytes())
-}
-
-/// Compares with the name of our own field as servers do that cannot tell `_` from `-`.
-fn is_key_header(name: &str) -> bool {
-    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    name.len() == KEY_HEADER.len() && name.bytes().map(dashed).eq(KEY_HEADER.bytes())
 }
 
 /// Returns what follows this scheme in a credential.
 fn after_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     let (begin, rest) = value.split_at_checked(scheme.len())?;
-    let is_it = begin.eq_ignore_ascii_case(scheme) && rest.first()?.is_ascii_whitespace();
-    is_it.then(|| rest.trim_ascii())
+    let is_scheme = begin.eq_ignore_ascii_case(scheme) && rest.first()?.is_ascii_whitespace();
+    is_scheme.then(|| rest.trim_ascii())
 }
 
-/// Returns what a Basic credential encodes: a user, a colon, a password.
+/// Decodes a Basic credential: a user, a colon, a password.
 fn decode_basic(value: &[u8]) -> Option<Vec<u8>> {
     let encoded = after_scheme(value, b"basic")?;
     Some(BASE64.decode(encoded).unwrap_or_else(|_| decode_leniently(encoded)))
 }
 
-/// Decodes what is not quite base64 as the most forgiving servers do: in either alphabet, past
-/// whatever belongs to none.
+/// Decodes broken base64 as the most forgiving servers do: in either alphabet, ignoring all other
+/// bytes.
 fn decode_leniently(encoded: &[u8]) -> Vec<u8> {
     let plain = |byte: &u8| match byte {
         b'-' => Some(b'+'),
@@ -282,12 +289,12 @@ fn decode_leniently(encoded: &[u8]) -> Vec<u8> {
         _ => byte.is_ascii_alphanumeric().then_some(*byte),
     };
     let mut plain: Vec<u8> = encoded.iter().filter_map(plain).collect();
-    // One letter alone is no byte.
+    // A single letter is less than a byte.
     plain.truncate(plain.len() - usize::from(plain.len() % 4 == 1));
     BASE64.decode(plain).unwrap_or_default()
 }
 
-/// As forgiving as servers are.
+/// Base64 as the servers decode it that forgive most.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -295,11 +302,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// How many texts that Basic may hide in one value are looked into, since each costs a walk; no tool
-/// writes more.
+/// How many Basic credentials in one value are decoded, because each costs a walk. No tool writes
+/// more.
 const MAX_EMBEDDED_BASIC: usize = 16;
-
-const KEY_HEADER: &str = "nexudus-proxy-key";
 
 #[cfg(test)]
 mod tests;

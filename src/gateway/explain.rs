@@ -1,117 +1,106 @@
-//! What would happen to a request, without sending it: for people who write rules.
+//! Explains what would happen to a request, without sending it: for people who write rules.
 
 use http::{Method, Uri};
 
 use super::client_auth;
+use super::error::Error;
+use super::error_response::UnparsedRequest;
+use super::guard;
 use super::path_interpretations::PathInterpretations;
-use super::policy::{self, AccessLevel, MatchedRule, Policy, TokenPathMatch};
-use super::{Error, error_response, guard};
+use super::policy::{self, AccessLevel, MatchedRule, Policy};
+use super::token_path::{TokenPathMatch, is_token_endpoint, match_token_path};
 use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Config};
+use crate::problem::Problem;
 
-/// The verdict on a request.
+/// The decision about a request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Whether it would be forwarded, or answered by the daemon itself.
+    /// Whether the request would be forwarded, or answered by the daemon itself.
     pub is_allowed: bool,
-    /// The code of the refusal.
+    /// The code of the error.
     pub code: Option<&'static str>,
-    /// The rule that decided, if it was one of the user's.
+    /// The rule that decided, if one of the user's rules did.
     pub rule: Option<String>,
-    /// In words.
+    /// The reason in words.
     pub reason: String,
 }
 
-/// Judges `method` and `target` under `config`, for a client with `limits`, or for a caller without
-/// a key.
+/// Explains `method` and `target` under `config`, for a client with the policy `client`, or for one
+/// without a key.
 pub fn explain(
     method: &str,
     target: &str,
-    limits: Option<&ClientPolicy>,
+    client: Option<&ClientPolicy>,
     config: &Config,
 ) -> Explanation {
-    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
-    let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
-    let malformed = |code, why: &str| Explanation {
+    let denied = |error: &dyn Problem, rule, reason| Explanation {
         is_allowed: false,
-        code: Some(code),
-        rule: None,
-        reason: why.to_owned(),
+        code: Some(error.kind().code()),
+        rule,
+        reason,
     };
-    let Ok(known) = method.parse::<Method>() else {
-        return malformed(error_response::MALFORMED_REQUEST, error_response::NOT_HTTP);
-    };
-    let Some(uri) = parse_target(target) else {
-        return malformed(error_response::MALFORMED_TARGET, error_response::NOT_A_TARGET);
-    };
-    if let Err(error) = guard::would_admit(&known, &uri, config) {
-        return denied(error.into(), None);
-    }
-    let path = uri.path();
-    let readings = PathInterpretations::new(path);
-    let is_login = method == "POST" && policy::is_token_endpoint(path);
-    if limits.is_none() && needs_key && !is_login {
-        return denied(guard::Error::Client(client_auth::Error::KeyRequired).into(), None);
-    }
-    match policy::match_token_path(path, &readings) {
-        TokenPathMatch::Other => {}
-        TokenPathMatch::Ambiguous => return denied(policy::Error::Reserved.into(), None),
-        TokenPathMatch::Unknown => {
-            return denied(policy::Error::TooManyInterpretations.into(), None);
+    let unparsed = |error: UnparsedRequest| denied(&error, None, error.to_string());
+    let Ok(method) = method.parse::<Method>() else { return unparsed(UnparsedRequest::NotHttp) };
+    let Some(uri) = parse_target(target) else { return unparsed(UnparsedRequest::NotATarget) };
+    match check(&method, &uri, client, config) {
+        Ok((rule, reason)) => Explanation { is_allowed: true, code: None, rule, reason },
+        Err(error) => {
+            let rule = if let Error::Policy(policy::Error::Denied(rule)) = &error {
+                Some(rule.clone())
+            } else {
+                None
+            };
+            denied(&error, rule, error.to_string())
         }
-        TokenPathMatch::Exact if !is_login => {
-            return denied(policy::Error::TokenMethod.into(), None);
+    }
+}
+
+/// Returns the rule that allows a request, if one does, and the reason.
+fn check(
+    method: &Method,
+    uri: &Uri,
+    client: Option<&ClientPolicy>,
+    config: &Config,
+) -> Result<(Option<String>, String), Error> {
+    guard::would_admit(method, uri, config)?;
+    let is_token_request = method == Method::POST && is_token_endpoint(uri.path());
+    let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
+    if client.is_none() && needs_key && !is_token_request {
+        return Err(guard::Error::Client(client_auth::Error::KeyRequired).into());
+    }
+    let path = PathInterpretations::new(uri.path());
+    match match_token_path(uri.path(), &path) {
+        TokenPathMatch::Other => {}
+        TokenPathMatch::Ambiguous => return Err(policy::Error::Reserved.into()),
+        TokenPathMatch::Unknown => return Err(policy::Error::TooManyInterpretations.into()),
+        TokenPathMatch::Exact if !is_token_request => {
+            return Err(policy::Error::TokenMethod.into());
         }
         TokenPathMatch::Exact => {
-            return allowed(None, "it is answered by the daemon itself and never reaches Nexudus");
+            return Ok((None, "the daemon itself answers it; it never reaches Nexudus".to_owned()));
         }
     }
-    let reach = limits.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
-    let judged = policy.check_rules(method, &readings, reach);
-    match judged.and_then(|ground| policy::check_query(uri.query(), reach).map(|()| ground)) {
-        Ok(MatchedRule::Rule(rule)) => {
-            allowed(Some(rule.as_str().to_owned()), &format!("the rule `{rule}` allows it"))
+    let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
+    let level = client.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
+    let matched = policy.check_rules(method.as_str(), &path, level)?;
+    policy::check_query(uri.query(), level)?;
+    Ok(match (matched, level) {
+        (MatchedRule::Rule(rule), _) => {
+            (Some(rule.as_str().to_owned()), format!("rule `{rule}` allows it"))
         }
-        Ok(MatchedRule::None) => allowed(
-            None,
-            match reach {
-                AccessLevel::Full => "no rule is against it",
-                AccessLevel::ReadOnly => "callers without a key may read it",
-                AccessLevel::Client(_) => "none of the client's limits is against it",
-            },
-        ),
-        Err(error) => {
-            let rule = match &error {
-                policy::Error::Denied(rule) => Some(rule.clone()),
-                policy::Error::Reserved
-                | policy::Error::TooManyInterpretations
-                | policy::Error::Indirect(_)
-                | policy::Error::Override(_)
-                | policy::Error::UnreadableForm
-                | policy::Error::TokenMethod
-                | policy::Error::NotAllowed
-                | policy::Error::Ambiguous
-                | policy::Error::LoginMaterial(_)
-                | policy::Error::LoginMaterialInResponse
-                | policy::Error::ReadOnly
-                | policy::Error::Quota(_) => None,
-            };
-            denied(error.into(), rule)
+        (MatchedRule::None, AccessLevel::Full) => (None, "no rule denies it".to_owned()),
+        (MatchedRule::None, AccessLevel::ReadOnly) => {
+            (None, "clients without a key may read it".to_owned())
         }
-    }
+        (MatchedRule::None, AccessLevel::Client(_)) => {
+            (None, "none of the client's rules denies it".to_owned())
+        }
+    })
 }
 
-fn allowed(rule: Option<String>, why: &str) -> Explanation {
-    Explanation { is_allowed: true, code: None, rule, reason: why.to_owned() }
-}
-
-fn denied(error: Error, rule: Option<String>) -> Explanation {
-    let why = error.to_string();
-    Explanation { is_allowed: false, code: Some(error_response::code(&error)), rule, reason: why }
-}
-
-/// Parses what hyper would, which asks httparse first: no spaces and no control characters.
+/// Parses a target as hyper does, which calls httparse first: no spaces and no control characters.
 fn parse_target(target: &str) -> Option<Uri> {
-    let is_word = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    target.parse().ok().filter(|_| is_word)
+    let is_target = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    target.parse().ok().filter(|_| is_target)
 }

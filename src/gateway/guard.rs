@@ -1,11 +1,13 @@
-//! Who may talk to the daemon, and what counts as a request at all.
+//! Admits the requests of the user's own tools, and rejects all others.
 //!
-//! Everything here is decided from the head alone, before a byte of the body is asked for, in the
-//! order of the table in the README: what is malformed, what is too large, whether a browser is
-//! asking, which user, which method.
+//! The guard looks at the head alone, before a byte of the body is requested. Its checks, in order:
+//! framing, target, host, size, browser, user, method, WebSocket, client key.
+
+mod admitted;
+
+mod error;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,73 +19,24 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+pub use self::admitted::Admitted;
+pub(super) use self::error::Error;
+pub(super) use self::error::{NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
-use super::{max_forwards, policy};
+use super::{max_forwards, token_path};
 use crate::clients;
 use crate::config::Config;
-use crate::listen::{BrowserHeaders, Peer, PeerAccess, UserAcl, is_navigation};
+use crate::listen::{BrowserHeaders, is_navigation};
+use crate::peer::UserAcl;
+use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
-use crate::upstream::MAX_CONNECTION_OPTIONS;
 
-/// A request whose sender may use the daemon.
-#[derive(Debug)]
-pub(super) struct Admitted<B> {
-    pub(super) head: Parts,
-    pub(super) body: B,
-    pub(super) client: ClientIdentity,
-    /// It asks for a WebSocket, and may.
-    pub(super) is_websocket: bool,
-}
-
-/// Why a request was turned away at the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// Its framing is not what RFC 9112 allows.
-    #[error("the request's framing is ambiguous: {0}")]
-    Framing(&'static str),
-    /// Its target is not a path.
-    #[error("the request target is not a path on this host: {0}")]
-    Target(&'static str),
-    /// It does not name exactly one host.
-    #[error("the request must have exactly one well-formed Host header")]
-    Host,
-    /// Its `Connection` names too many options.
-    #[error("the Connection header names more than {MAX_CONNECTION_OPTIONS} options")]
-    TooManyOptions,
-    /// Its target is longer than `limits.target_bytes`.
-    #[error("the request target is longer than {0} bytes")]
-    TargetTooLong(usize),
-    /// It is meant for somebody else, as after DNS rebinding.
-    #[error("the Host header names another host")]
-    ForeignHost,
-    /// A browser sent it, on behalf of any page.
-    #[error("web browsers are refused, and only they send {headers}")]
-    Browser {
-        /// What tells.
-        headers: BrowserHeaders,
-        /// The answer is for a person to read.
-        is_navigation: bool,
-    },
-    /// Another user's process sent it.
-    #[error("the calling process belongs to another user")]
-    User,
-    /// A method that Nexudus does not use.
-    #[error("the method is not forwarded")]
-    Method,
-    /// It asks for a WebSocket, and none is let through, or not as RFC 6455 wants it.
-    #[error("this WebSocket connection is not forwarded: {0}")]
-    Upgrade(&'static str),
-    /// It shows no key, or no good one.
-    #[error(transparent)]
-    Client(#[from] client_auth::Error),
-}
-
-/// What the checks compare with: computed once, so that a request costs no allocation.
+/// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Every `Host` that is ours, lower case, with and without a port.
+    /// Our own hosts in lower case, with and without a port.
     hosts: Vec<Box<str>>,
     max_target_bytes: usize,
     users: UserAcl,
@@ -92,8 +45,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address;
-    /// of their users those in `users`, and of those whoever `client_auth` knows.
+    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address.
+    /// Admits the users in `users` whose client key, if any, is valid.
     pub fn new(
         bound: &[SocketAddr],
         extra: &[String],
@@ -105,25 +58,18 @@ impl Guard {
         Self { hosts, max_target_bytes, users, client_auth, has_websockets: false }
     }
 
-    /// Lets WebSockets through, if `is_websocket`.
+    /// Admits requests for a WebSocket, if `is_enabled`.
     #[must_use]
-    pub fn with_websockets(self, switches: bool) -> Self {
-        Self { has_websockets: switches, ..self }
+    pub fn with_websockets(self, is_enabled: bool) -> Self {
+        Self { has_websockets: is_enabled, ..self }
     }
 
-    /// Returns which users are let in.
+    /// Returns the users who may use the daemon.
     pub(super) fn users(&self) -> &UserAcl {
         &self.users
     }
 
-    /// Says of a head from `peer` whether it would be admitted; for measuring what that costs.
-    #[doc(hidden)]
-    pub fn trial(&self, peer: Peer) -> impl Fn(&Parts) -> bool {
-        let visitor = ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default());
-        move |head| check(head, &visitor, self).is_ok()
-    }
-
-    /// Returns what tells clients by their keys.
+    /// Returns the authenticator of client keys.
     pub(super) fn client_auth(&self) -> &ClientAuthenticator {
         &self.client_auth
     }
@@ -147,8 +93,8 @@ fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
     hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
 }
 
-/// Says what [`admit`] would say of this method and target, from a caller who may ask: for people
-/// who write rules.
+/// Makes the checks of [`admit`] that need no more than a method and a target, for an allowed client:
+/// for people who write rules.
 pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
     check_target(method, uri)?;
     check_target_length(uri, config.limits.target_bytes)?;
@@ -161,21 +107,26 @@ pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result
 }
 
 /// Admits a well-formed request that the user's own tool has sent.
-pub(super) fn admit<B>(
+///
+/// # Errors
+///
+/// The first check that the request fails.
+pub fn admit<B>(
     request: Request<B>,
-    visitor: &ConnectionPeer,
+    sender: &ConnectionPeer,
     guard: &Guard,
 ) -> Result<Admitted<B>, Error> {
     let (head, body) = request.into_parts();
     let checked =
-        check(&head, visitor, guard).inspect_err(|error| log_rejection(&head, visitor, error));
-    let (caller, switches) = checked?;
-    Ok(Admitted { head, body, client: caller, is_websocket: switches })
+        check(&head, sender, guard).inspect_err(|error| log_rejection(&head, sender, error));
+    let (client, is_websocket) = checked?;
+    Ok(Admitted::new(head, body, client, is_websocket))
 }
 
+/// Returns the client, and whether the request opens a WebSocket.
 fn check(
     head: &Parts,
-    visitor: &ConnectionPeer,
+    sender: &ConnectionPeer,
     guard: &Guard,
 ) -> Result<(ClientIdentity, bool), Error> {
     check_framing(head)?;
@@ -194,27 +145,26 @@ fn check(
         return Err(Error::ForeignHost);
     }
     check_origin(&head.headers)?;
-    if !visitor.is_allowed() {
+    if !sender.is_allowed() {
         return Err(Error::User);
     }
     check_method(&head.method)?;
-    let switches = check_upgrade(head, guard.has_websockets)?;
-    let caller = guard.client_auth.identify(head)?;
-    // A login may carry its key in its form, which is read where it is answered.
-    if !(head.method == Method::POST && policy::is_token_endpoint(head.uri.path())) {
-        guard.client_auth.require_key(&caller)?;
+    let is_websocket = check_upgrade(head, guard.has_websockets)?;
+    let client = guard.client_auth.identify(head)?;
+    // A request for a token may carry its key in its form, which the token endpoint reads.
+    if !(head.method == Method::POST && token_path::is_token_endpoint(head.uri.path())) {
+        guard.client_auth.require_key(&client)?;
     }
-    Ok((caller, switches))
+    Ok((client, is_websocket))
 }
 
-/// Writes down who was turned away. Not for what is merely malformed: that says nothing of its
-/// sender.
-fn log_rejection(head: &Parts, visitor: &ConnectionPeer, error: &Error) {
+/// Logs who was rejected, once a minute for each user and reason. A malformed request is not logged:
+/// the error says nothing about its sender.
+fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {
-        Error::ForeignHost => "guard.host",
-        Error::Browser { .. } => "guard.origin",
-        Error::User => "guard.user",
-        Error::Client(_) => "guard.client",
+        Error::ForeignHost | Error::Browser { .. } | Error::User | Error::Client(_) => {
+            error.kind().code()
+        }
         Error::Framing(_)
         | Error::Target(_)
         | Error::Host
@@ -223,26 +173,26 @@ fn log_rejection(head: &Parts, visitor: &ConnectionPeer, error: &Error) {
         | Error::Method
         | Error::Upgrade(_) => return,
     };
-    if !visitor.record.rejections.is_first((visitor.peer.uid(), code)) {
+    if !sender.telemetry.rejections.is_first((sender.peer.uid(), code)) {
         return;
     }
-    // Escaped: a control character of a caller's must not reach a terminal.
-    let said = |name| {
+    // Escaped: no control character of a client may reach a terminal.
+    let value = |name| {
         let value = head.headers.get(name)?.as_bytes();
         let is_key = clients::contains_key(value);
         Some(if is_key { clients::REDACTED.to_owned() } else { escape_truncated(value) })
     };
-    let (host, origin) = (said(HOST), said(ORIGIN));
+    let (host, origin) = (value(HOST), value(ORIGIN));
     let (host, origin) = (host.as_deref(), origin.as_deref());
-    let (uid, pid) = (visitor.peer.uid(), visitor.peer.pid());
-    // Behind a TCP connection nobody is looked for: a crowd of them would cost too much.
-    let who = pid.map(|_| visitor.identity());
-    let program = who.as_ref().and_then(|who| Some(who.process.get()?.program.as_str()));
+    let (uid, pid) = (sender.peer.uid(), sender.peer.pid());
+    // No lookup of the process behind a TCP connection: many rejections would cost too much.
+    let info = pid.map(|_| sender.identity());
+    let program = info.as_ref().and_then(|info| Some(info.process.get()?.program.as_str()));
     let program = program.filter(|it| !it.is_empty());
-    tracing::info!(code, uid, pid, program, host, origin, "refused a caller");
+    tracing::info!(code, uid, pid, program, host, origin, "rejected a request");
 }
 
-/// Refuses what hyper lets pass although two servers could read it in two ways.
+/// Rejects framing that hyper accepts although two servers could read it differently.
 fn check_framing(head: &Parts) -> Result<(), Error> {
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
@@ -268,42 +218,31 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), Error> {
         return Err(Error::Target("it holds user information"));
     }
     if !uri.authority().is_none_or(has_valid_port) {
-        return Err(Error::Target("its port is not one"));
+        return Err(Error::Target("its port is not a number up to 65535"));
     }
     let Some(target) = uri.path_and_query() else { return Err(Error::Target("it is empty")) };
     if !target.as_str().starts_with('/') {
         return Err(Error::Target("it does not begin with a slash"));
     }
-    match target.as_str().is_ascii() {
-        true => Ok(()),
-        false => Err(Error::Target(NON_ASCII_TARGET)),
-    }
+    if target.as_str().is_ascii() { Ok(()) } else { Err(Error::Target(NON_ASCII_TARGET)) }
 }
 
-/// Why most malformed targets are.
-pub(super) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
-
-fn check_target_length(uri: &Uri, most: usize) -> Result<(), Error> {
-    match uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
-        true => Err(Error::TargetTooLong(most)),
-        false => Ok(()),
-    }
+fn check_target_length(uri: &Uri, max: usize) -> Result<(), Error> {
+    let is_too_long = uri.path_and_query().is_some_and(|target| target.as_str().len() > max);
+    if is_too_long { Err(Error::TargetTooLong(max)) } else { Ok(()) }
 }
 
-/// RFC 9112 §3.2.2: the target's authority counts, and the Host beside it is no excuse.
+/// RFC 9112 §3.2.2: the authority in the target counts, whatever the Host header says.
 fn has_foreign_authority(method: &Method, uri: &Uri, is_ours: impl Fn(&[u8]) -> bool) -> bool {
     let authority = uri.authority().filter(|_| method != Method::CONNECT);
     authority.is_some_and(|authority| !is_ours(authority.as_str().as_bytes()))
 }
 
 fn check_method(method: &Method) -> Result<(), Error> {
-    match FORWARDED_METHODS.contains(method) {
-        true => Ok(()),
-        false => Err(Error::Method),
-    }
+    if FORWARDED_METHODS.contains(method) { Ok(()) } else { Err(Error::Method) }
 }
 
-/// Returns the one Host, whose form is `name` or `name:port`.
+/// Returns the one Host, in the form `name` or `name:port`.
 fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
@@ -312,19 +251,19 @@ fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], 
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
-    // A comma is how two Host fields look after something has joined them.
-    match !has_valid_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
-        true => Err(Error::Host),
-        false => Ok(host.as_bytes()),
+    // Two joined Host headers have a comma between them.
+    if !has_valid_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
+        return Err(Error::Host);
     }
+    Ok(host.as_bytes())
 }
 
-/// Says whether the host stands alone or with a port that there can be.
+/// Says whether the authority has no port or a possible one.
 fn has_valid_port(authority: &Authority) -> bool {
     authority.port_u16().is_some() || authority.as_str().len() == authority.host().len()
 }
 
-/// Refuses whatever a browser sends: any page that it shows can have it sent.
+/// Rejects every request of a browser: any page in it can send one.
 fn check_origin(headers: &HeaderMap) -> Result<(), Error> {
     match BrowserHeaders::find(headers) {
         Some(found) => {
@@ -334,12 +273,14 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-/// Says whether a WebSocket is asked for. Any other protocol's offer is dropped with the hop-by-hop
-/// headers, and so is every offer in HTTP/1.0 (RFC 9110 §7.8).
+/// Says whether the request opens a WebSocket. An offer of any other protocol is dropped with the
+/// hop-by-hop headers, and so is every offer in HTTP/1.0 (RFC 9110 §7.8).
 fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
     let headers = &head.headers;
-    let is_asked = headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION);
-    if !is_asked || head.version != Version::HTTP_11 || !has_token(headers, &UPGRADE, b"websocket")
+    let is_offered = headers.contains_key(UPGRADE) && headers.contains_key(CONNECTION);
+    if !is_offered
+        || head.version != Version::HTTP_11
+        || !has_token(headers, &UPGRADE, b"websocket")
     {
         return Ok(false);
     }
@@ -352,9 +293,9 @@ fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
         let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
     };
-    // RFC 6455 §4.1, and what a server makes of it in §4.2.1.
+    // RFC 6455 §4.1, and what a server checks in §4.2.1.
     let checks = [
-        (head.method == Method::GET, "it is not asked for by GET"),
+        (head.method == Method::GET, "the method is not GET"),
         (!has_body, "the request has a body"),
         (has_token(headers, &CONNECTION, b"upgrade"), "Connection does not name Upgrade"),
         (
@@ -365,7 +306,7 @@ fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
     ];
     match checks.iter().find(|(holds, _)| !holds) {
         None => Ok(true),
-        Some((_, why)) => Err(Error::Upgrade(why)),
+        Some((_, reason)) => Err(Error::Upgrade(reason)),
     }
 }
 
@@ -373,12 +314,6 @@ fn check_upgrade(head: &Parts, is_allowed: bool) -> Result<bool, Error> {
 fn is_nonce(value: &[u8]) -> bool {
     BASE64.decode(value).is_ok_and(|nonce| nonce.len() == 16)
 }
-
-/// Why no WebSocket is let through at all.
-pub(super) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
-
-/// Why one of another version is not.
-pub(super) const UNSUPPORTED_WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version is not 13";
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let values = headers.get_all(name).iter();
@@ -388,7 +323,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
 
 const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// What Nexudus's own clients use. TRACE would hand the token back to the caller.
+/// The methods that Nexudus's own clients use. TRACE would return the token to the client.
 pub(super) const FORWARDED_METHODS: [Method; 7] = [
     Method::GET,
     Method::POST,

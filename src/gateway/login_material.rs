@@ -1,7 +1,7 @@
-//! Takes tokens out of an answer, for callers who are to get none.
+//! Removes tokens from responses to limited clients.
 //!
-//! Only two small answers have them. They are asked for as plain JSON, held whole, and changed in
-//! nothing but the values of `AccessToken`; what cannot be read that way is not handed on.
+//! Only two small responses contain tokens. They are requested as plain JSON, buffered whole, and
+//! changed in nothing but the values of `AccessToken`. A response in any other form is not forwarded.
 
 use bytes::Bytes;
 use http::Response;
@@ -9,12 +9,14 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::IgnoredAny;
 
-use super::{Error, ProxyBody, policy};
+use super::body::ProxyBody;
+use super::error::Error;
+use super::policy;
 
-/// Empties every `AccessToken` in the answer.
+/// Empties every `AccessToken` in the response.
 pub(super) async fn remove(response: Response<ProxyBody>) -> Result<Response<ProxyBody>, Error> {
     let (mut head, body) = response.into_parts();
-    let refused = || Error::Policy(policy::Error::LoginMaterialInResponse);
+    let rejected = || Error::Policy(policy::Error::LoginMaterialInResponse);
     let is_plain = head.headers.get_all(CONTENT_ENCODING).iter().all(|it| it == "identity");
     let whole = Limited::new(body, MAX_BODY).collect().await.ok().map(|body| body.to_bytes());
     let clean = match whole {
@@ -24,17 +26,17 @@ pub(super) async fn remove(response: Response<ProxyBody>) -> Result<Response<Pro
     };
     let clean = match clean {
         Some(clean) => clean,
-        // An error is told by its status: its words may be missed.
+        // The status of an error response suffices: its text can be dropped.
         None if !head.status.is_success() => Bytes::new(),
-        None => return Err(refused()),
+        None => return Err(rejected()),
     };
-    // Both are about the bytes as they were.
+    // Both describe the bytes before the change.
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(ETAG);
     Ok(Response::from_parts(head, ProxyBody::full(clean)))
 }
 
-/// Empties the values of `AccessToken` in JSON; `None` when it is none.
+/// Empties the values of `AccessToken` in JSON; `None` if the text is no JSON.
 fn remove_from_json(json: &[u8]) -> Option<Vec<u8>> {
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     serde_json::from_slice::<IgnoredAny>(json).ok()?;
@@ -75,7 +77,7 @@ fn parse_value<'a, T: serde::Deserialize<'a>>(json: &'a [u8]) -> Option<(T, usiz
     Some((value, values.byte_offset()))
 }
 
-/// The real ones have less than 8 KiB.
+/// Largest response that is buffered, in bytes: the real ones have less than 8 KiB.
 const MAX_BODY: usize = 256 << 10;
 
 #[cfg(test)]
@@ -93,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_not_read() {
+    fn text_that_is_not_json_is_not_accepted() {
         for text in ["", "<User><AccessToken>secret</AccessToken></User>", "{\"a\":", "{} {}"] {
             assert_eq!(remove_from_json(text.as_bytes()), None, "{text}");
         }
     }
 
     #[tokio::test]
-    async fn an_answer_that_cannot_be_read_is_not_handed_on() {
+    async fn a_response_that_cannot_be_read_is_not_forwarded() {
         for (status, encoding, body, whole) in [
             (200, "identity", "{\"AccessToken\":\"secret\"}", Some("{\"AccessToken\":\"\"}")),
             (200, "gzip", "{}", None),
@@ -112,10 +114,10 @@ mod tests {
             let response =
                 response.body(ProxyBody::full(Bytes::from_static(body.as_bytes()))).unwrap();
 
-            let answer = remove(response).await.ok();
+            let response = remove(response).await.ok();
 
-            let bytes = match answer {
-                Some(answer) => Some(answer.into_body().collect().await.unwrap().to_bytes()),
+            let bytes = match response {
+                Some(response) => Some(response.into_body().collect().await.unwrap().to_bytes()),
                 None => None,
             };
             assert_eq!(bytes.as_deref(), whole.map(str::as_bytes), "{status} {encoding} {body}");
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_is_not_held() {
+    async fn an_endless_response_is_not_buffered() {
         let large = Bytes::from(format!("[\"{}\"]", "x".repeat(MAX_BODY)));
         assert!(remove(Response::new(ProxyBody::full(large))).await.is_err());
     }

@@ -1,13 +1,13 @@
 //! `Max-Forwards`: how many more times an OPTIONS request may be forwarded (RFC 9110 §7.6.2).
 //!
-//! At zero the request is for us and is answered here; above zero one less goes up. RFC 9110 lets a
-//! proxy ignore the field with every other method but TRACE, which is refused.
+//! At zero the proxy answers the request; above zero it forwards the request with one less. RFC 9110
+//! lets a proxy ignore the header with all other methods but TRACE, which is rejected.
 
 use http::Method;
 use http::header::MAX_FORWARDS;
 use http::request::Parts;
 
-/// The field is not one number: two proxies could count differently.
+/// The header is not one number: two proxies could count differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedMaxForwards;
 

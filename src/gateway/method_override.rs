@@ -1,42 +1,41 @@
-//! Where a request can say that it is another one than it looks: `_method`, `X-HTTP-Method-Override`.
+//! Finds method and target overrides: `_method`, `X-HTTP-Method-Override` and the like.
 //!
-//! ASP.NET MVC takes the method of a POST from a header, from the query or from a form. The headers
-//! never go up. What is in a query or a form goes up unchanged, so that a limited caller may not send
-//! it: its rules are about another method. A form is looked through where all of it is here
-//! (`limits.replay_body`), in UTF-8 and not compressed; any other form is not known.
+//! ASP.NET MVC takes the method of a POST from a header, from the query or from a form. Such headers
+//! are never forwarded. Queries and forms are forwarded unchanged, so that a limited client may not
+//! send an override in them: its rules were checked for another method. A form is searched if all of
+//! it is buffered (`limits.replay_body`), in UTF-8 and not compressed; any other form is unknown.
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use memchr::memchr_iter;
 
-use super::headers;
-use super::path_interpretations;
+use super::{headers, path_interpretations};
 use crate::upstream::ReplayBody;
 
-/// What a body says of the method.
+/// Whether a body overrides the method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OverrideScan {
-    /// It is none, or says nothing.
+    /// The body is no form, or names no other method.
     Absent,
-    /// Another one than the request's.
+    /// The body names another method.
     Present,
-    /// Nobody can know.
+    /// The body cannot be searched.
     Unknown,
 }
 
-/// Says whether a header field overrides the method or the target.
+/// Says whether a header overrides the method or the target.
 pub(super) fn in_headers(headers: &HeaderMap) -> bool {
     headers.keys().any(headers::overrides_request)
 }
 
-/// Says whether a query has a field that does.
+/// Says whether a field of a query overrides the method.
 pub(super) fn in_query(query: &str) -> bool {
     let fields = query.split(['&', ';', '?', '#']).map(str::as_bytes);
-    // What costs too much to look through is refused as what it may be.
+    // A query that costs too much to search counts as one with an override.
     scan_names(fields) != OverrideScan::Absent
 }
 
-/// Looks for such a field in the form that a body is.
+/// Searches a form for a field that overrides the method.
 pub(super) fn in_body(headers: &HeaderMap, body: &ReplayBody) -> OverrideScan {
     let types = || headers.get_all(CONTENT_TYPE).iter().map(|value| value.as_bytes());
     let is = |kind: &'static [u8]| {
@@ -54,14 +53,13 @@ pub(super) fn in_body(headers: &HeaderMap, body: &ReplayBody) -> OverrideScan {
     if headers.contains_key(CONTENT_ENCODING) || types().any(has_unknown_charset) {
         return OverrideScan::Unknown;
     }
-    match is_multipart {
-        true if has_encoded_part_name(bytes) => OverrideScan::Unknown,
-        true => scan_multipart(bytes),
-        false => scan_names(bytes.split(|byte| matches!(byte, b'&' | b';'))),
+    if is_multipart {
+        return scan_multipart(bytes);
     }
+    scan_names(bytes.split(|byte| matches!(byte, b'&' | b';')))
 }
 
-/// Looks at the name of each of these fields. All of them together cost a bounded amount of work.
+/// Checks the name of each of these fields. All of them together cost a bounded amount of work.
 fn scan_names<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> OverrideScan {
     let mut left = MAX_DECODING_WORK;
     let found = fields.find_map(|field| {
@@ -75,59 +73,61 @@ fn scan_names<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> OverrideScan {
     found.unwrap_or(OverrideScan::Absent)
 }
 
-/// Says whether a field of a form or a query has such a name, under every decoding, or `None` if
-/// decoding it takes more work than is `left`.
+/// Says whether the name of a field overrides the method under any decoding; `None` if decoding takes
+/// more work than is `left`.
 fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
     let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+' | 0);
     if name.iter().all(is_plain) {
-        // As long as the longest; a name that is longer is another.
+        // The length of the longest override; a longer name is none.
         let mut lower = [0; 24];
         let Some(lower) = lower.get_mut(..name.trim_ascii().len()) else { return Some(false) };
         lower.copy_from_slice(name.trim_ascii());
         lower.make_ascii_lowercase();
         return Some(std::str::from_utf8(lower).is_ok_and(headers::overrides_method));
     }
-    let words = path_interpretations::name_variants(name, left)?;
+    let variants = path_interpretations::name_variants(name, left)?;
     // To some servers a NUL ends a name.
-    let is_it = |name: &str| headers::overrides_method(name.trim());
-    Some(words.iter().any(|name| is_it(name) || name.split('\0').any(is_it)))
+    let overrides = |name: &str| headers::overrides_method(name.trim());
+    Some(variants.iter().any(|name| overrides(name) || name.split('\0').any(overrides)))
 }
 
-/// Says whether a body in parts names such a field anywhere: how its heads are read depends on the
-/// server.
+/// Searches a multipart body for such a name anywhere: servers differ in how they read its heads.
 fn scan_multipart(body: &[u8]) -> OverrideScan {
+    if has_encoded_part_name(body) {
+        return OverrideScan::Unknown;
+    }
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     scan_names(body.split(|byte| !is_part(byte)))
 }
 
-/// Says whether a part's name may be encoded in a way of which servers differ: as in mail (RFC 2047),
-/// as an extended parameter (RFC 8187), with escapes, in percent-encoding.
+/// Says whether the name of a part may be encoded in a way that not all servers decode: as in mail
+/// (RFC 2047), as an extended parameter (RFC 8187), with escapes, in percent-encoding.
 fn has_encoded_part_name(body: &[u8]) -> bool {
     let (before, after) = (&b"content"[..], &b"-disposition"[..]);
-    // A head that was looked through is not looked through again.
+    // No head is searched twice.
     let mut seen = 0;
     memchr_iter(b'-', body).any(|at| {
         let (head, rest) = body.split_at(at);
-        let is_it = at >= seen
+        let is_disposition = at >= seen
             && rest.get(..after.len()).is_some_and(|it| it.eq_ignore_ascii_case(after))
             && head
                 .len()
                 .checked_sub(before.len())
                 .is_some_and(|start| head[start..].eq_ignore_ascii_case(before));
-        if !is_it {
+        if !is_disposition {
             return false;
         }
         let ends = |window: &[u8]| window == b"\n\r\n" || window.starts_with(b"\n\n");
         let end = rest.windows(3).position(ends).unwrap_or(rest.len());
         seen = at + end;
         let fields = &rest[..end];
-        // A `*` belongs to an extended parameter, or to one in pieces.
+        // A `*` marks an extended parameter, or one in pieces.
         fields.iter().any(|byte| matches!(byte, b'\\' | b'%' | b'*'))
             || fields.windows(2).any(|pair| pair == b"=?")
     })
 }
 
-/// Says whether a form may be in letters of which ASCII is not a part, as UTF-16 and EBCDIC.
+/// Says whether a form may be in a charset that does not contain ASCII, such as UTF-16 and EBCDIC.
 fn has_unknown_charset(content_type: &[u8]) -> bool {
     let lower = content_type.to_ascii_lowercase();
     let Some(at) = lower.windows(7).position(|word| word == b"charset") else { return false };
@@ -137,11 +137,11 @@ fn has_unknown_charset(content_type: &[u8]) -> bool {
     let end = value.iter().position(|byte| matches!(byte, b';' | b'"' | b' ' | b'\t'));
     let is_usual = [&b"utf-8"[..], b"utf8", b"us-ascii", b"iso-8859-1", b"windows-1252"]
         .contains(&&value[..end.unwrap_or(value.len())]);
-    // A second one would be as good as the first.
+    // A server may take a second charset as well as the first.
     !is_usual || has_unknown_charset(&lower[at + 7..])
 }
 
-/// The work of decoding the names of one query or form, as `target::words` counts it: a few
+/// The work of decoding the names of one query or form, as `name_variants` counts it: a few
 /// milliseconds. Plain names cost none of it.
 const MAX_DECODING_WORK: usize = 128 << 10;
 
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_looked_through_in_every_spelling_of_a_name() {
+    fn a_query_is_searched_for_every_spelling_of_a_name() {
         for query in [
             "_method=DELETE",
             "a=b&X-HTTP-Method-Override=DELETE",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_looked_through_where_it_can_be() {
+    fn a_form_is_searched_if_that_is_possible() {
         const URLENCODED: &str = "application/x-www-form-urlencoded";
         const PARTS: &str = "multipart/form-data; boundary=x";
         for (kind, body, found) in [
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_whose_name_may_be_encoded_is_not_known() {
+    fn a_part_with_an_encoded_name_is_unknown() {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=x".parse().unwrap());
         let form = |parameters: &str, value: &str| {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_is_compressed_or_too_large_is_not_known() {
+    fn a_form_that_is_compressed_or_too_large_is_unknown() {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "application/x-www-form-urlencoded".parse().unwrap());
         assert_eq!(in_body(&headers, &ReplayBody::Streamed(None)), OverrideScan::Unknown);

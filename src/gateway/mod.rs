@@ -2,16 +2,19 @@
 //!
 //! Read `Gateway::handle` first: one request walks its lines from top to bottom. Each step takes
 //! the proof that the step before it returned, so a request that was not admitted cannot be
-//! allowed, and one that was not allowed cannot be sent.
+//! allowed, and one that was not allowed cannot be sent. The steps are public, so that benchmarks
+//! and fuzz targets call the same functions as the daemon.
 
 mod body;
 mod catch_panic;
 mod client_auth;
 mod connection;
+mod error;
 mod error_response;
 mod explain;
 mod guard;
 mod headers;
+mod in_flight;
 mod login_material;
 mod max_forwards;
 mod method_override;
@@ -19,10 +22,12 @@ mod outbound;
 mod path_interpretations;
 mod peer_identity;
 mod policy;
-mod steps;
+mod response_headers;
 mod token_endpoint;
+mod token_path;
 mod websocket;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,23 +39,21 @@ pub use self::body::ProxyBody;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 pub use self::connection::Server;
+use self::error::Error;
 pub use self::explain::{Explanation, explain};
-pub use self::guard::Guard;
-pub use self::outbound::HeaderPolicy;
-use self::peer_identity::ConnectionPeer;
-pub use self::policy::Policy;
-#[doc(hidden)]
-pub use self::policy::Trial;
-use self::policy::{Allowed, Decision};
-#[doc(hidden)]
-pub use self::steps::Steps;
-use crate::listen::{Peer, PeerAccess};
-use crate::session::{self, Bearer, Session};
+pub use self::guard::{Admitted, Guard, admit};
+pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
+pub use self::peer_identity::ConnectionPeer;
+pub use self::policy::{Allowed, Decision, Policy, decide};
+pub use self::response_headers::sanitize_response;
+use crate::peer::{Peer, PeerAccess};
+use crate::problem::Problem as _;
+use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
-use crate::throttle::{self, Reservation, ResponseHead, Throttle};
-use crate::upstream::{self, BodyBuffer, ReplayBody, ResponseBody, Retry, Upstream};
+use crate::throttle::{FairnessKey, Permit, Reservation, ResponseHead, RetryDecision, Throttle};
+use crate::upstream::{BodyBuffer, ReplayBody, ResponseBody, Retry, Upstream};
 
-/// Answers local requests with the answers of one upstream.
+/// Forwards local requests to one upstream.
 #[derive(Debug)]
 pub struct Gateway {
     guard: Guard,
@@ -61,9 +64,8 @@ pub struct Gateway {
     upstream: Upstream,
     header_policy: HeaderPolicy,
     has_server_timing: bool,
-    /// Requests that got no answer.
-    outage: Arc<UpstreamErrors>,
-    /// Whose commands the hints name.
+    upstream_errors: Arc<UpstreamErrors>,
+    /// The profile whose commands the hints name.
     profile: Arc<str>,
 }
 
@@ -79,7 +81,7 @@ impl Gateway {
         header_policy: HeaderPolicy,
     ) -> Self {
         Self {
-            outage: Arc::new(UpstreamErrors::new(upstream.origin().to_string())),
+            upstream_errors: Arc::new(UpstreamErrors::new(upstream.origin().to_string())),
             guard,
             policy,
             body_buffer,
@@ -92,187 +94,79 @@ impl Gateway {
         }
     }
 
-    /// Says in `Server-Timing` where the time of a request went, if `tells`.
+    /// Adds `Server-Timing`, which says where the time of a request went, if `is_enabled`.
     #[must_use]
-    pub fn with_server_timing(self, tells: bool) -> Self {
-        Self { has_server_timing: tells, ..self }
+    pub fn with_server_timing(self, is_enabled: bool) -> Self {
+        Self { has_server_timing: is_enabled, ..self }
     }
 
-    /// Goes on with what another gateway before the same upstream has known of its failures.
+    /// Continues the record of errors of another gateway to the same upstream.
     #[must_use]
-    pub fn with_outage(self, outage: Arc<UpstreamErrors>) -> Self {
-        Self { outage, ..self }
+    pub fn with_outage(self, upstream_errors: Arc<UpstreamErrors>) -> Self {
+        Self { upstream_errors, ..self }
     }
 
-    /// Names this profile in the commands that its answers advise.
+    /// Names this profile in the commands that error responses advise.
     #[must_use]
     pub fn with_profile(self, profile: &str) -> Self {
         Self { profile: profile.into(), ..self }
     }
 
-    /// Says what whoever has connected is to us, as far as it is known without waiting.
-    fn standing(&self, peer: &Peer) -> PeerAccess {
+    /// Returns the access of a peer, as far as it is known without waiting.
+    fn peer_access(&self, peer: &Peer) -> PeerAccess {
         self.guard.users().classify(peer)
     }
 
-    /// Asks the user database what this user is to us.
-    async fn resolve_standing(&self, uid: u32) -> PeerAccess {
+    /// Looks this user up in the system's user database.
+    async fn resolve_peer_access(&self, uid: u32) -> PeerAccess {
         self.guard.users().resolve(uid).await
     }
 
-    /// Finishes the answer to one local request: every error becomes a response.
-    fn finish_response(
-        &self,
-        answered: Result<Response<ProxyBody>, Error>,
-        client: Option<Arc<str>>,
-        spent: &RequestTiming,
-    ) -> Response<ProxyBody> {
-        let mut response = answered.unwrap_or_else(|error| {
-            if let Error::Upstream(why) | Error::UpstreamRead(why) = &error {
-                self.outage.record_error(
-                    error_response::code(&error),
-                    &error_response::error_chain(&**why),
-                    Instant::now(),
-                );
-            }
-            error_response::render_for_profile(&self.profile, &error)
-        });
-        error_response::record_client(&mut response, client);
-        if self.has_server_timing {
-            error_response::add_server_timing(&mut response, spent);
-        }
-        response
-    }
-
-    /// Answers one local request. `client` is told who asks.
+    /// Handles one local request: every step in its order, each called once.
+    ///
+    /// `client` receives the name of the client once it is known, also where a later step fails.
     async fn handle(
         &self,
         request: Request<Incoming>,
-        visitor: &ConnectionPeer,
-        spent: &mut RequestTiming,
+        sender: &ConnectionPeer,
+        timing: &mut RequestTiming,
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<ProxyBody>, Error> {
-        let (verdict, caller) = self.authorize(request, visitor, client)?;
-        let (allowed, body) = match verdict {
-            Decision::Forward(allowed, _)
-                if max_forwards::remaining(allowed.head()) == Ok(Some(0)) =>
-            {
-                return Ok(error_response::options_response());
-            }
+        let admitted = admit(request, sender, &self.guard)?;
+        *client = admitted.client().name();
+        let (allowed, body) = match decide(admitted, &self.policy)? {
             Decision::Forward(allowed, body) => (allowed, body),
-            Decision::TokenEndpoint(request, caller) => {
-                return Box::pin(token_endpoint::handle(request, caller, self.guard.client_auth()))
-                    .await;
-            }
+            Decision::Options => return Ok(error_response::options_response()),
+            Decision::TokenEndpoint(request, client) => return self.grant(request, client).await,
         };
-
-        let needs = body_kind(self.body_buffer.can_buffer(&body));
-        spent.measure(Stage::Token, self.session.wait_ready(needs)).await?;
-        // Only now is the body asked for (`100 Continue`), and before a turn: a slow caller holds
-        // nobody up.
+        let kind = body_kind(self.body_buffer.can_buffer(&body));
+        timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
+        // Only now `100 Continue` asks for the body, and a slow client holds no permit meanwhile.
         let mut body = self.body_buffer.read_or_stream(body).await.map_err(Error::Body)?;
         self.policy.check_body(&allowed, &body)?;
-
-        let mut turn = self.throttle.reserve(allowed.method(), allowed.path(), caller);
-        let is_without_tokens = allowed.has_login_material();
-        let mut replayed = false;
-        let response = loop {
-            let (response, bearer) =
-                self.send_throttled(&mut turn, &allowed, &mut body, spent).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                break self.map_response(response, allowed, &bearer)?;
+        let mut attempts = Attempts::new(&self.throttle, &allowed, sender);
+        let mut permit = timing.measure(Stage::Queue, attempts.reservation.acquire()).await?;
+        let (response, bearer, cause) = loop {
+            let kind = body_kind(body.is_repeatable());
+            let bearer = timing.measure(Stage::Token, self.session.acquire(kind)).await?;
+            let sending = self.send(&allowed, &mut body, &bearer);
+            let response = timing.measure(Stage::Upstream, sending).await?;
+            match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
+                Next::Respond(cause) => break (response, bearer, cause),
+                Next::SendAgain(another) => permit = another,
             }
-            // 401 is Nexudus's word for a dead token and for missing permission alike.
-            let judging =
-                self.session.classify_unauthorized(&bearer, allowed.method(), allowed.path());
-            match spent.measure(Stage::Token, Box::pin(judging)).await {
-                session::UnauthorizedCause::TokenReplaced if body.is_repeatable() && !replayed => {
-                    spent
-                        .measure(Stage::Upstream, response.into_body().discard(MAX_DISCARDED_BODY))
-                        .await;
-                    replayed = true;
-                }
-                verdict @ (session::UnauthorizedCause::TokenReplaced
-                | session::UnauthorizedCause::MissingPermission) => {
-                    let mut response = self.map_response(response, allowed, &bearer)?;
-                    error_response::annotate_unauthorized(&mut response, &verdict);
-                    break response;
-                }
-                session::UnauthorizedCause::Unavailable(error) => return Err(error.into()),
-            }
+            let rest = response.into_body().discard(MAX_DISCARDED_BODY);
+            timing.measure(Stage::Upstream, rest).await;
         };
-        match is_without_tokens {
-            true => Box::pin(login_material::remove(response)).await,
-            false => Ok(response),
+        let has_login_material = allowed.has_login_material();
+        let response = self.map_response(response, allowed, &bearer, cause)?;
+        if has_login_material {
+            return Box::pin(login_material::remove(response)).await;
         }
+        Ok(response)
     }
 
-    /// Says where a request goes, if it may go anywhere, and whose turns it takes.
-    fn authorize(
-        &self,
-        request: Request<Incoming>,
-        visitor: &ConnectionPeer,
-        client: &mut Option<Arc<str>>,
-    ) -> Result<(Decision<Incoming>, throttle::FairnessKey), Error> {
-        let admitted = guard::admit(request, visitor, &self.guard)?;
-        *client = admitted.client.name();
-        let caller = throttle_key(&admitted.client, &visitor.peer);
-        Ok((policy::decide(admitted, &self.policy)?, caller))
-    }
-
-    /// Makes an answer fit for this caller.
-    fn map_response(
-        &self,
-        response: Response<ResponseBody>,
-        allowed: Allowed,
-        bearer: &Bearer,
-    ) -> Result<Response<ProxyBody>, Error> {
-        let (mut head, mut body) = response.into_parts();
-        headers::sanitize_response(&mut head, &allowed, &self.upstream, bearer);
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // Locked meanwhile: what has been told to end then did not hear of this one.
-            self.session.bearer()?;
-            head.headers.extend(websocket::UPGRADE_HEADERS.clone());
-            head.extensions
-                .insert(websocket::WebSocketOwner::new(self.guard.client_auth(), allowed.client()));
-        }
-        body.recycle_headers(allowed.into_headers());
-        Ok(Response::from_parts(head, ProxyBody::from_upstream(body)))
-    }
-
-    /// Sends in its turn, and again in other turns while Nexudus throttles and the wait allows;
-    /// then the throttle answer is the caller's.
-    async fn send_throttled(
-        &self,
-        turn: &mut Reservation<'_>,
-        allowed: &Allowed,
-        body: &mut ReplayBody,
-        spent: &mut RequestTiming,
-    ) -> Result<(Response<ResponseBody>, Bearer), Error> {
-        let mut slot = spent.measure(Stage::Queue, turn.acquire()).await?;
-        loop {
-            // Again: bodies and turns take their time, and some bodies turn out to be too large.
-            let needs = body_kind(body.is_repeatable());
-            let bearer = spent.measure(Stage::Token, self.session.acquire(needs)).await?;
-            let response =
-                spent.measure(Stage::Upstream, self.send(allowed, body, &bearer)).await?;
-            match slot.observe(&observed_response(&response), body.is_repeatable()) {
-                throttle::RetryDecision::Accept => {
-                    if response.status() != StatusCode::UNAUTHORIZED {
-                        self.session.mark_valid(bearer.generation());
-                    }
-                    return Ok((response, bearer));
-                }
-                throttle::RetryDecision::Forward => return Ok((response, bearer)),
-                throttle::RetryDecision::Retry => {}
-            }
-            let another = spent.measure(Stage::Queue, turn.acquire()).await;
-            let Ok(another) = another else { return Ok((response, bearer)) };
-            spent.measure(Stage::Upstream, response.into_body().discard(MAX_DISCARDED_BODY)).await;
-            slot = another;
-        }
-    }
-
+    /// Sends the request once, with this token.
     async fn send(
         &self,
         allowed: &Allowed,
@@ -280,27 +174,150 @@ impl Gateway {
         bearer: &Bearer,
     ) -> Result<Response<ResponseBody>, Error> {
         let progress = body.progress();
-        let repeat = allowed.idempotency(body);
-        let to =
-            outbound::Destination { upstream: &self.upstream, header_policy: &self.header_policy };
-        let mut ask = outbound::build(allowed, body, bearer, to);
-        let sent = match allowed.is_websocket() {
-            true => Box::pin(self.upstream.upgrade(&mut ask)).await,
-            false => self.upstream.send(repeat, &mut ask).await,
+        let retry = allowed.idempotency(body);
+        let (upstream, header_policy) = (&self.upstream, &self.header_policy);
+        let destination = Destination { upstream, header_policy };
+        let mut request = outbound::build(allowed, body, bearer, destination);
+        let sent = if allowed.is_websocket() {
+            Box::pin(upstream.upgrade(&mut request)).await
+        } else {
+            upstream.send(retry, &mut request).await
         };
         if sent.is_ok() {
-            self.outage.record_success();
+            self.upstream_errors.record_success();
         }
-        // A body that broke off is the caller's doing, not the upstream's.
+        // A body that broke off is an error of the client, not of the upstream.
         sent.map_err(|error| match progress.and_then(|progress| progress.error()) {
-            Some(fault) => Error::Body(fault),
-            None if repeat == Retry::Safe => Error::UpstreamRead(Arc::new(error)),
+            Some(error) => Error::Body(error),
+            None if retry == Retry::Safe => Error::UpstreamRead(Arc::new(error)),
             None => Error::Upstream(Arc::new(error)),
         })
     }
+
+    /// Decides whether the client gets this response or the request is sent again.
+    ///
+    /// A throttled request is sent again as long as the throttle gives another permit; a request
+    /// whose token was replaced is sent again once.
+    async fn review<'a>(
+        &self,
+        permit: Permit<'_>,
+        (response, bearer): (&Response<ResponseBody>, &Bearer),
+        body: &ReplayBody,
+        attempts: &mut Attempts<'a>,
+        timing: &mut RequestTiming,
+    ) -> Result<Next<'a>, Error> {
+        let Attempts { allowed, reservation, is_renewed } = attempts;
+        let decision = permit.observe(&response_head(response), body.is_repeatable());
+        if decision == RetryDecision::Retry {
+            let another = timing.measure(Stage::Queue, reservation.acquire()).await;
+            return Ok(another.map_or(Next::Respond(None), Next::SendAgain));
+        }
+        if response.status() != StatusCode::UNAUTHORIZED {
+            if decision == RetryDecision::Accept {
+                self.session.mark_valid(bearer.generation());
+            }
+            return Ok(Next::Respond(None));
+        }
+        // Nexudus answers 401 for a dead token and for a missing permission alike.
+        let cause = self.session.classify_unauthorized(bearer, allowed.method(), allowed.path());
+        match timing.measure(Stage::Token, Box::pin(cause)).await {
+            UnauthorizedCause::TokenReplaced if body.is_repeatable() && !*is_renewed => {
+                *is_renewed = true;
+                let another = timing.measure(Stage::Queue, reservation.acquire()).await?;
+                Ok(Next::SendAgain(another))
+            }
+            cause @ (UnauthorizedCause::TokenReplaced | UnauthorizedCause::MissingPermission) => {
+                Ok(Next::Respond(Some(cause)))
+            }
+            UnauthorizedCause::Unavailable(error) => Err(error.into()),
+        }
+    }
+
+    /// Turns a response of the upstream into one for this client; `cause` annotates a 401.
+    fn map_response(
+        &self,
+        response: Response<ResponseBody>,
+        allowed: Allowed,
+        bearer: &Bearer,
+        cause: Option<UnauthorizedCause>,
+    ) -> Result<Response<ProxyBody>, Error> {
+        let (mut head, mut body) = response.into_parts();
+        sanitize_response(&mut head, &allowed, &self.upstream, bearer);
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            // The session may have been locked meanwhile: that closed all other WebSockets, and
+            // must close this one.
+            self.session.bearer()?;
+            head.headers.extend(websocket::UPGRADE_HEADERS.clone());
+            head.extensions
+                .insert(websocket::WebSocketOwner::new(self.guard.client_auth(), allowed.client()));
+        }
+        body.recycle_headers(allowed.into_headers());
+        let mut response = Response::from_parts(head, ProxyBody::from_upstream(body));
+        if let Some(cause) = cause {
+            error_response::annotate_unauthorized(&mut response, &cause);
+        }
+        Ok(response)
+    }
+
+    /// Answers a request for a token. Boxed, because few requests come here.
+    fn grant(
+        &self,
+        request: Request<Incoming>,
+        client: ClientIdentity,
+    ) -> Pin<Box<impl Future<Output = Result<Response<ProxyBody>, Error>>>> {
+        Box::pin(token_endpoint::handle(request, client, self.guard.client_auth()))
+    }
+
+    /// Finishes the response to one local request: every error becomes a response.
+    fn finish_response(
+        &self,
+        handled: Result<Response<ProxyBody>, Error>,
+        client: Option<Arc<str>>,
+        timing: &RequestTiming,
+    ) -> Response<ProxyBody> {
+        let mut response = handled.unwrap_or_else(|error| {
+            if let Error::Upstream(cause) | Error::UpstreamRead(cause) = &error {
+                self.upstream_errors.record_error(
+                    error.kind().code(),
+                    &error_response::error_chain(&**cause),
+                    Instant::now(),
+                );
+            }
+            error_response::render_for_profile(&self.profile, &error)
+        });
+        error_response::record_client(&mut response, client);
+        if self.has_server_timing {
+            error_response::add_server_timing(&mut response, timing);
+        }
+        response
+    }
 }
 
-/// Answers in the place of a daemon of `profile` that cannot be called.
+/// The state of one request across its attempts.
+struct Attempts<'a> {
+    allowed: &'a Allowed,
+    reservation: Reservation<'a>,
+    /// Whether the request was sent again with another token.
+    is_renewed: bool,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(throttle: &'a Throttle, allowed: &'a Allowed, sender: &ConnectionPeer) -> Self {
+        let key = fairness_key(allowed.client(), &sender.peer);
+        let reservation = throttle.reserve(allowed.method(), allowed.path(), key);
+        Self { allowed, reservation, is_renewed: false }
+    }
+}
+
+/// The step that follows a response of the upstream.
+enum Next<'a> {
+    /// The client gets it; a 401 with its cause.
+    Respond(Option<UnauthorizedCause>),
+    /// The request is sent again with this permit.
+    SendAgain(Permit<'a>),
+}
+
+/// Makes the response of a command whose daemon, of `profile`, cannot be reached.
 pub fn no_daemon_response(
     profile: &str,
     why: impl std::error::Error + Send + Sync + 'static,
@@ -309,79 +326,28 @@ pub fn no_daemon_response(
     error_response::render_for_profile(profile, &Error::NoDaemon { why: Arc::new(why), hint })
 }
 
-/// Says what token a body needs.
 fn body_kind(is_repeatable: bool) -> session::BodyKind {
     if is_repeatable { session::BodyKind::Replayable } else { session::BodyKind::Streaming }
 }
 
-/// Says between whom turns are shared: clients, else processes as far as the kernel tells them
-/// apart, else connections.
-fn throttle_key(caller: &ClientIdentity, peer: &Peer) -> throttle::FairnessKey {
-    match (caller, peer) {
-        (ClientIdentity::Client(client), _) => {
-            throttle::FairnessKey::ClientKey(client.name().clone())
-        }
-        (ClientIdentity::Anonymous, Peer::Tcp { remote, .. }) => {
-            throttle::FairnessKey::Connection(*remote)
-        }
+/// Returns the key by which permits are shared fairly: the client, else the process as far as the
+/// kernel names it, else the connection.
+fn fairness_key(client: &ClientIdentity, peer: &Peer) -> FairnessKey {
+    match (client, peer) {
+        (ClientIdentity::Client(client), _) => FairnessKey::ClientKey(client.name().clone()),
+        (ClientIdentity::Anonymous, Peer::Tcp { remote, .. }) => FairnessKey::Connection(*remote),
         (ClientIdentity::Anonymous, Peer::Unix { pid: Some(pid), .. }) => {
-            throttle::FairnessKey::Process(*pid)
+            FairnessKey::Process(*pid)
         }
-        (ClientIdentity::Anonymous, Peer::Unix { uid, pid: None }) => {
-            throttle::FairnessKey::User(*uid)
-        }
+        (ClientIdentity::Anonymous, Peer::Unix { uid, pid: None }) => FairnessKey::User(*uid),
     }
 }
 
-fn observed_response(response: &Response<ResponseBody>) -> ResponseHead<'_> {
+fn response_head(response: &Response<ResponseBody>) -> ResponseHead<'_> {
     let (status, headers) = (response.status(), response.headers());
     ResponseHead { status, headers, is_end_of_stream: response.body().is_end_stream() }
 }
 
-/// Why a local request was not forwarded, or got no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// The request is malformed, or its caller may not use this daemon.
-    #[error(transparent)]
-    Guard(#[from] guard::Error),
-    /// The target may not be asked for.
-    #[error(transparent)]
-    Policy(#[from] policy::Error),
-    /// There is no token to send.
-    #[error(transparent)]
-    Session(#[from] session::Error),
-    /// Its turn did not come.
-    #[error(transparent)]
-    Throttle(#[from] throttle::Error),
-    /// The caller's body did not arrive as announced.
-    #[error(transparent)]
-    Body(upstream::BodyError),
-    /// The upstream gave no answer to what may have changed something.
-    #[error(transparent)]
-    Upstream(Arc<upstream::Error>),
-    /// The upstream gave no answer to what is harmless to send again.
-    #[error(transparent)]
-    UpstreamRead(Arc<upstream::Error>),
-    /// More connections than `limits.connections`.
-    #[error("too many local connections are open")]
-    Overloaded,
-    /// The request came after the time to finish was over.
-    #[error("the daemon is stopping")]
-    Draining,
-    /// No daemon could be called, and none be started.
-    #[error("no daemon serves this command now")]
-    NoDaemon {
-        /// Why.
-        #[source]
-        why: Arc<dyn std::error::Error + Send + Sync>,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// A defect of ours.
-    #[error("the daemon failed while it answered this request")]
-    Internal,
-}
-
-/// The body of an answer that nobody wants is read to keep its connection; a longer one costs more
-/// than a handshake.
+/// Largest rest of an unwanted response body that is read to keep its connection: a longer one costs
+/// more than a handshake.
 const MAX_DISCARDED_BODY: usize = 64 << 10;

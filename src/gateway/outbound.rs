@@ -1,4 +1,4 @@
-//! Puts our token where the caller's was.
+//! Builds the upstream request: the client's request with our token.
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, MAX_FORWARDS, RANGE, USER_AGENT,
@@ -7,45 +7,48 @@ use http::header::{
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::headers::{forwards_request_header, is_trace_header, with_connection_options};
 use super::policy::Allowed;
-use super::{headers, max_forwards, websocket};
+use super::{max_forwards, websocket};
 use crate::session::Bearer;
 use crate::upstream::{ReplayBody, Reuse, Upstream, UpstreamRequest};
 
-/// What is said of callers upstream.
+/// Which headers of clients the upstream gets.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderPolicy {
-    /// In the place of theirs.
+    /// Replaces the `User-Agent` of clients.
     pub user_agent: Option<HeaderValue>,
-    /// Whether their trace goes on.
+    /// Whether the trace of clients is forwarded.
     pub forwards_trace: bool,
 }
 
-/// Where a request goes, and in whose name.
+/// Where a request goes, and with which headers.
 #[derive(Clone, Copy)]
-pub(super) struct Destination<'a> {
-    pub(super) upstream: &'a Upstream,
-    pub(super) header_policy: &'a HeaderPolicy,
+pub struct Destination<'a> {
+    /// The upstream.
+    pub upstream: &'a Upstream,
+    /// The rules for headers.
+    pub header_policy: &'a HeaderPolicy,
 }
 
-/// The request that goes out: the caller's method, target bytes and body, our authority.
+/// A request to the upstream: the client's method, target bytes and body, our authority and token.
 ///
-/// It borrows what came in, which can be sent again.
-pub(super) struct Authorized<'a> {
+/// Borrows all of it, so that the request can be sent again.
+pub struct Authorized<'a> {
     allowed: &'a Allowed,
     body: &'a mut ReplayBody,
     bearer: &'a Bearer,
     destination: Destination<'a>,
 }
 
-/// Makes an allowed request one of ours.
-pub(super) fn build<'a>(
+/// Builds the upstream request of an allowed one.
+pub fn build<'a>(
     allowed: &'a Allowed,
     body: &'a mut ReplayBody,
     bearer: &'a Bearer,
-    to: Destination<'a>,
+    destination: Destination<'a>,
 ) -> Authorized<'a> {
-    Authorized { allowed, body, bearer, destination: to }
+    Authorized { allowed, body, bearer, destination }
 }
 
 impl UpstreamRequest for Authorized<'_> {
@@ -58,32 +61,30 @@ impl UpstreamRequest for Authorized<'_> {
     }
 
     fn for_each_header(&self, mut each: impl FnMut(&HeaderName, &HeaderValue)) {
-        let Self { allowed, destination: Destination { upstream, header_policy: manners }, .. } =
-            self;
-        let theirs = &allowed.head().headers;
-        // Asked for as JSON that can be read, and all of it.
-        let is_without_tokens = allowed.has_login_material();
-        let says_json = is_without_tokens || accepts_anything(theirs);
+        let Self { allowed, destination: Destination { upstream, header_policy }, .. } = self;
+        let headers = &allowed.head().headers;
+        // Login material can be removed from complete, plain JSON only.
+        let has_login_material = allowed.has_login_material();
+        let is_json = has_login_material || accepts_anything(headers);
         let is_replaced = |name: &HeaderName| match *name {
-            ACCEPT => says_json,
-            ACCEPT_ENCODING | RANGE => is_without_tokens,
-            USER_AGENT => manners.user_agent.is_some(),
+            ACCEPT => is_json,
+            ACCEPT_ENCODING | RANGE => has_login_material,
+            USER_AGENT => header_policy.user_agent.is_some(),
             _ => false,
         };
 
-        let hops = max_forwards::remaining(allowed.head()).ok().flatten();
-        let hops = hops.map(|left| HeaderValue::from(left.saturating_sub(1)));
+        let max_forwards = max_forwards::remaining(allowed.head()).ok().flatten();
+        let max_forwards = max_forwards.map(|left| HeaderValue::from(left.saturating_sub(1)));
 
         each(&HOST, upstream.authority());
-        let nominating = headers::with_connection_options(theirs);
+        let nominating = with_connection_options(headers);
         let mut has_accept = false;
-        for (name, value) in theirs {
-            let is_wanted_trace =
-                manners.forwards_trace && headers::is_trace_header(name, nominating);
-            let goes_up = headers::forwards_request_header(name, nominating, allowed.has_cookies());
-            if (is_wanted_trace || goes_up) && !is_replaced(name) {
+        for (name, value) in headers {
+            let is_trace = header_policy.forwards_trace && is_trace_header(name, nominating);
+            let is_forwarded = forwards_request_header(name, nominating, allowed.has_cookies());
+            if (is_trace || is_forwarded) && !is_replaced(name) {
                 has_accept |= name == ACCEPT;
-                match &hops {
+                match &max_forwards {
                     Some(fewer) if name == MAX_FORWARDS => each(name, fewer),
                     Some(_) | None => each(name, value),
                 }
@@ -92,15 +93,15 @@ impl UpstreamRequest for Authorized<'_> {
         if !has_accept {
             each(&ACCEPT, &JSON);
         }
-        if is_without_tokens {
+        if has_login_material {
             each(&ACCEPT_ENCODING, &IDENTITY);
         }
-        if let Some(name) = &manners.user_agent {
-            each(&USER_AGENT, name);
+        if let Some(user_agent) = &header_policy.user_agent {
+            each(&USER_AGENT, user_agent);
         }
-        // Nothing is said of the length of a body that is not there, and a server may insist on it.
-        let announces = matches!(*self.method(), Method::POST | Method::PUT | Method::PATCH);
-        if announces && self.body.length() == Some(0) {
+        // A server may demand a length even where there is no body.
+        let needs_length = matches!(*self.method(), Method::POST | Method::PUT | Method::PATCH);
+        if needs_length && self.body.length() == Some(0) {
             each(&CONTENT_LENGTH, &ZERO);
         }
         if allowed.is_websocket() {
@@ -114,20 +115,24 @@ impl UpstreamRequest for Authorized<'_> {
         self.allowed.reuse()
     }
 
-    fn body(&mut self) -> &mut ReplayBody {
+    fn body(&self) -> &ReplayBody {
+        self.body
+    }
+
+    fn body_mut(&mut self) -> &mut ReplayBody {
         self.body
     }
 }
 
-/// Takes the target's bytes as they came, and never its authority.
+/// Returns the bytes of the target as they came, and never its authority.
 fn path_of(uri: &Uri) -> &PathAndQuery {
-    uri.path_and_query().expect("the guard lets nothing in that has no path")
+    uri.path_and_query().expect("the guard admits no request without a path")
 }
 
-/// Says whether a caller takes whatever comes, as most tools say of themselves: Nexudus answers XML
-/// or HTML to those who do not ask for JSON.
-fn accepts_anything(theirs: &HeaderMap) -> bool {
-    let mut lines = theirs.get_all(ACCEPT).iter();
+/// Says whether a client accepts any type, as most tools say by default: Nexudus responds with XML or
+/// HTML to a client that does not ask for JSON.
+fn accepts_anything(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(ACCEPT).iter();
     lines.next().is_some_and(|line| line == "*/*") && lines.next().is_none()
 }
 
@@ -135,7 +140,7 @@ static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 static ZERO: HeaderValue = HeaderValue::from_static("0");
 
-/// RFC 9110 §7.6.3: a gateway says that it passed a request on.
+/// RFC 9110 §7.6.3: a gateway adds itself to every request that it forwards.
 static VIA_VALUE: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
 
 #[cfg(test)]
@@ -157,20 +162,20 @@ mod tests {
         }
 
         #[test]
-        fn no_spelling_of_a_name_speaks_for_the_caller(
+        fn no_spelling_of_a_name_speaks_for_the_client(
             name in "(x[-_]forwarded[-_][a-z]{1,8}|client[-_]id|authorization|cookie|sec[-_]fetch[-_][a-z]{1,6})"
         ) {
             let name = HeaderName::try_from(name).unwrap();
-            prop_assert!(!headers::forwards_request_header(&name, None, false));
+            prop_assert!(!forwards_request_header(&name, None, false));
         }
 
         #[test]
-        fn what_connection_names_stays_here(name in "[a-z][a-z0-9-]{0,12}", pad in "[ \t]{0,2}") {
+        fn headers_that_connection_names_are_not_forwarded(name in "[a-z][a-z0-9-]{0,12}", pad in "[ \t]{0,2}") {
             let mut all = HeaderMap::new();
             let value = format!("close,{pad}{}{pad}", name.to_uppercase());
             all.insert(CONNECTION, HeaderValue::try_from(value).unwrap());
             let name = HeaderName::try_from(name).unwrap();
-            prop_assert!(!headers::forwards_request_header(&name, Some(&all), true));
+            prop_assert!(!forwards_request_header(&name, Some(&all), true));
         }
     }
 }

@@ -1,35 +1,38 @@
-//! What may be asked of the upstream, and by whom.
+//! Which requests the upstream may get, and from whom.
 //!
-//! In order: the daemon's own endpoints, the rules that nobody passes, then what a limited caller
-//! (one with a key, or anybody while callers without one may only read) must not ask. Every test is
-//! put to all readings of the path; the path itself is never changed.
+//! In order: the token endpoint, the rules that hold for all clients, then the rules for a limited
+//! client: one with a key, or any client while anonymous ones may only read. Every rule is applied to
+//! all interpretations of the path; the path itself is never changed.
 
+mod error;
 mod paths;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
+pub(super) use self::error::Error;
 use self::paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
-pub(super) use self::paths::{TokenPathMatch, is_token_endpoint, match_token_path};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
+use super::max_forwards;
 use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
-use crate::clients::{ClientPolicy, QuotaError};
+use super::token_path::{TokenPathMatch, match_token_path};
+use crate::clients::ClientPolicy;
 use crate::config::{AnonymousAccess, Rule};
 use crate::upstream::{ReplayBody, Retry, Reuse};
 
-/// What holds for every request.
+/// The rules that hold for every request.
 #[derive(Clone, Debug)]
 pub struct Policy {
     deny: Vec<Rule>,
     anonymous: AnonymousAccess,
-    cookies: bool,
+    has_cookies: bool,
 }
 
 /// A request that may be sent.
 #[derive(Debug)]
-pub(super) struct Allowed {
+pub struct Allowed {
     head: Parts,
     client: ClientIdentity,
     is_limited: bool,
@@ -38,131 +41,59 @@ pub(super) struct Allowed {
     is_websocket: bool,
 }
 
-/// What would become of a head: see [`Policy::trial`].
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
-    /// The daemon refuses it, or answers it itself.
-    Kept,
-    /// It is forwarded; `without_tokens` if login material is taken out of the answer.
-    Forwarded { without_tokens: bool },
-}
-
-/// Where an admitted request goes.
+/// The decision about an admitted request.
 #[derive(Debug)]
-pub(super) enum Decision<B> {
-    /// To the upstream, with its body.
+pub enum Decision<B> {
+    /// The upstream gets it, with its body.
     Forward(Allowed, B),
-    /// To our own token endpoint.
+    /// The daemon answers it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
+    Options,
+    /// The daemon answers it at its own token endpoint.
     TokenEndpoint(Request<B>, ClientIdentity),
 }
 
-/// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
-    /// A server could read the path as the token endpoint, which the daemon keeps to itself.
-    #[error(
-        "the path can be read as a token endpoint, which is answered here only as it is documented"
-    )]
-    Reserved,
-    /// Nobody can say what a server takes the path for.
-    #[error("the path can be read in more ways than are looked at")]
-    TooManyInterpretations,
-    /// The token endpoint takes POST.
-    #[error("a token endpoint takes POST only")]
-    TokenMethod,
-    /// A rule is against it.
-    #[error("the rule `{0}` is against it")]
-    Denied(String),
-    /// None of the client's rules is for it.
-    #[error("none of the client's rules allows it")]
-    NotAllowed,
-    /// A limited caller wrote a path that can be read in more than one way.
-    #[error("the path can be read in more than one way, and this caller is limited")]
-    Ambiguous,
-    /// A limited caller asked for what stands for other requests.
-    #[error(
-        "`{0}` is refused to limited callers: it may stand for other requests, which no rule can judge"
-    )]
-    Indirect(&'static str),
-    /// A limited caller named another method or target than those that were judged.
-    #[error("{0} names another method or target than the request, and this caller is limited")]
-    Override(&'static str),
-    /// A limited caller sent a form in which another method may be named.
-    #[error("the form cannot be looked through for `_method`, and this caller is limited")]
-    UnreadableForm,
-    /// A limited caller asked for what would make it an unlimited one.
-    #[error("a limited caller gets no login material unless one of its rules allows `{0}` by name")]
-    LoginMaterial(&'static str),
-    /// What came back would have made it one.
-    #[error("the answer could not be freed of login material for a limited caller")]
-    LoginMaterialInResponse,
-    /// A reader asked for more than reading.
-    #[error("this caller may only GET, HEAD and OPTIONS what is under /api/ and /ContentDownload/")]
-    ReadOnly,
-    /// A client has used what it may.
-    #[error(transparent)]
-    Quota(#[from] QuotaError),
-}
-
-/// How far a caller may go.
+/// The requests that a client may send.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum AccessLevel<'a> {
-    /// Wherever the user may.
+    /// All requests.
     Full,
-    /// To what can be read.
+    /// Requests that read.
     ReadOnly,
-    /// As far as its limits.
+    /// The requests that the policy of the client allows.
     Client(&'a ClientPolicy),
 }
 
-/// What lets a request pass.
+/// The reason why a request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MatchedRule<'a> {
-    /// Nothing is against it.
+    /// No rule denies the request.
     None,
-    /// This rule of the client.
+    /// This rule of the client allows the request.
     Rule(&'a Rule),
 }
 
 impl Policy {
-    /// Refuses what `deny` is about to everybody, and lets callers without a key go as far as
-    /// `anonymous` says.
+    /// Denies all clients what `deny` matches, and gives clients without a key the access that
+    /// `anonymous` names.
     pub fn new(deny: Vec<Rule>, anonymous: AnonymousAccess) -> Self {
-        Self { deny, anonymous, cookies: false }
+        Self { deny, anonymous, has_cookies: false }
     }
 
-    /// Relays cookies to and from callers that are not limited: for the others they would be login
-    /// material.
+    /// Forwards the cookies of unlimited clients, if `is_enabled`. To a limited client they would be
+    /// login material.
     #[must_use]
-    pub fn with_cookies(self, cookies: bool) -> Self {
-        Self { cookies, ..self }
+    pub fn with_cookies(self, is_enabled: bool) -> Self {
+        Self { has_cookies: is_enabled, ..self }
     }
 
-    /// Says what would become of this head, if it came from a client with `limits` or from a caller
-    /// without a key; for measuring what that costs, and for fuzzing.
-    #[doc(hidden)]
-    pub fn trial(&self, head: &Parts, limits: Option<&ClientPolicy>) -> Trial {
-        let path = PathInterpretations::new(head.uri.path());
-        let reach = limits.map_or_else(|| self.anonymous_level(), AccessLevel::Client);
-        match self.check_head(head, &path, reach, false) {
-            Ok(without_tokens)
-                if match_token_path(head.uri.path(), &path) == TokenPathMatch::Other =>
-            {
-                Trial::Forwarded { without_tokens }
-            }
-            Ok(_) | Err(_) => Trial::Kept,
-        }
-    }
-
-    fn access_level<'a>(&self, caller: &'a ClientIdentity) -> AccessLevel<'a> {
-        match caller {
+    fn access_level<'a>(&self, client: &'a ClientIdentity) -> AccessLevel<'a> {
+        match client {
             ClientIdentity::Client(client) => AccessLevel::Client(client.policy()),
             ClientIdentity::Anonymous => self.anonymous_level(),
         }
     }
 
-    /// Returns how far callers without a key may go, where they get in at all.
+    /// Returns the access of clients without a key, where they are admitted at all.
     pub(super) fn anonymous_level(&self) -> AccessLevel<'static> {
         match self.anonymous {
             AnonymousAccess::Full => AccessLevel::Full,
@@ -170,44 +101,44 @@ impl Policy {
         }
     }
 
-    /// Judges a head that is not for the token endpoint, and says whether tokens are taken out of the
-    /// answer.
+    /// Checks a head that is not for a token endpoint, and says whether its response contains login
+    /// material, which must be removed.
     fn check_head(
         &self,
         head: &Parts,
         path: &PathInterpretations<'_>,
-        reach: AccessLevel<'_>,
-        switches: bool,
+        level: AccessLevel<'_>,
+        is_websocket: bool,
     ) -> Result<bool, Error> {
-        self.check_rules(head.method.as_str(), path, reach)?;
-        if switches {
-            // What goes through a WebSocket is judged by nobody: who opens one may do anything there.
-            self.check_every_write(path, reach)?;
+        self.check_rules(head.method.as_str(), path, level)?;
+        if is_websocket {
+            // No rule sees what goes through a WebSocket: its client may do anything there.
+            self.check_every_write(path, level)?;
         }
-        if matches!(reach, AccessLevel::Full) {
+        if matches!(level, AccessLevel::Full) {
             return Ok(false);
         }
         if method_override::in_headers(&head.headers) {
             return Err(Error::Override("a header"));
         }
-        check_query(head.uri.query(), reach)?;
-        let is_without_tokens = matching_rule(path, &*TOKEN_BEARING, "GET").is_some();
-        match switches && is_without_tokens {
-            true => Err(Error::LoginMaterialInResponse),
-            false => Ok(is_without_tokens),
+        check_query(head.uri.query(), level)?;
+        let has_login_material = matching_rule(path, &*TOKEN_BEARING, "GET").is_some();
+        if is_websocket && has_login_material {
+            return Err(Error::LoginMaterialInResponse);
         }
+        Ok(has_login_material)
     }
 
     fn check_every_write(
         &self,
         path: &PathInterpretations<'_>,
-        reach: AccessLevel<'_>,
+        level: AccessLevel<'_>,
     ) -> Result<(), Error> {
-        WRITE_METHODS.iter().try_for_each(|method| self.check_rules(method, path, reach).map(drop))
+        WRITE_METHODS.iter().try_for_each(|method| self.check_rules(method, path, level).map(drop))
     }
 
-    /// Looks at the body of a request that is about to be sent. ASP.NET MVC takes the method of a
-    /// POST from a field of its form.
+    /// Checks the body of a request that is about to be sent. ASP.NET MVC takes the method of a POST
+    /// from a field of its form.
     pub(super) fn check_body(&self, allowed: &Allowed, body: &ReplayBody) -> Result<(), Error> {
         if !allowed.is_limited {
             return Ok(());
@@ -215,58 +146,44 @@ impl Policy {
         match method_override::in_body(&allowed.head.headers, body) {
             OverrideScan::Absent => Ok(()),
             OverrideScan::Present => Err(Error::Override("a field of the form")),
-            // Whoever may do everything there may do it this way.
-            OverrideScan::Unknown => self
-                .check_every_write(
-                    &PathInterpretations::new(allowed.path()),
-                    self.access_level(&allowed.client),
-                )
-                .map_err(|_| Error::UnreadableForm),
+            // A client that may write in every way may send any form.
+            OverrideScan::Unknown => {
+                let path = PathInterpretations::new(allowed.path());
+                let level = self.access_level(&allowed.client);
+                self.check_every_write(&path, level).map_err(|_| Error::UnreadableForm)
+            }
         }
     }
 
-    /// Judges a request that is not for the token endpoint.
+    /// Checks a request that is not for a token endpoint.
     pub(super) fn check_rules<'a>(
         &self,
         method: &str,
         path: &PathInterpretations<'_>,
-        reach: AccessLevel<'a>,
+        level: AccessLevel<'a>,
     ) -> Result<MatchedRule<'a>, Error> {
-        let against = |rules: &[Rule]| match matching_rule(path, rules, method) {
-            Some(rule) => Err(Error::Denied(rule.as_str().to_owned())),
-            None => Ok(()),
-        };
-        against(&self.deny)?;
-        let limits = match reach {
+        check_denied(&self.deny, method, path)?;
+        let policy = match level {
             AccessLevel::Full => return Ok(MatchedRule::None),
             AccessLevel::ReadOnly => None,
-            AccessLevel::Client(limits) => Some(limits),
+            AccessLevel::Client(policy) => Some(policy),
         };
         if path.is_ambiguous() {
             return Err(Error::Ambiguous);
         }
-        limits.map_or(Ok(()), |limits| against(&limits.deny))?;
-        if let Some(words) = paths::find_indirect(path) {
-            return Err(Error::Indirect(words));
+        policy.map_or(Ok(()), |policy| check_denied(&policy.deny, method, path))?;
+        if let Some(label) = paths::find_indirect(path) {
+            return Err(Error::Indirect(label));
         }
-        if limits.is_none_or(|limits| limits.read_only) {
-            let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
-            let below = |path: &str| READABLE.iter().any(|rule| rule.matches(method, path));
-            if !reads || !path.all(below) {
+        if policy.is_none_or(|policy| policy.read_only) {
+            let is_read = matches!(method, "GET" | "HEAD" | "OPTIONS");
+            let is_readable = |path: &str| READABLE.iter().any(|rule| rule.matches(method, path));
+            if !is_read || !path.all(is_readable) {
                 return Err(Error::ReadOnly);
             }
         }
-        let allow = limits.map_or(&[][..], |limits| &limits.allow);
-        for material in
-            LOGIN_MATERIAL.iter().filter(|material| path.any(|path| material.matches(path)))
-        {
-            let names = |rule: &&Rule| {
-                material.is_named_by(rule) && path.all(|path| rule.matches(method, path))
-            };
-            if !allow.iter().any(|rule| names(&rule)) {
-                return Err(Error::LoginMaterial(material.label));
-            }
-        }
+        let allow = policy.map_or(&[][..], |policy| &policy.allow);
+        check_login_material(allow, method, path)?;
         if allow.is_empty() {
             return Ok(MatchedRule::None);
         }
@@ -275,54 +192,80 @@ impl Policy {
     }
 }
 
-/// Refuses a limited caller's query that names another method.
-pub(super) fn check_query(query: Option<&str>, reach: AccessLevel<'_>) -> Result<(), Error> {
-    let is_overridden = query.is_some_and(method_override::in_query);
-    match is_overridden && !matches!(reach, AccessLevel::Full) {
-        true => Err(Error::Override("a field of the query")),
-        false => Ok(()),
+/// Denies login material unless a rule in `allow` names its path.
+fn check_login_material(
+    allow: &[Rule],
+    method: &str,
+    path: &PathInterpretations<'_>,
+) -> Result<(), Error> {
+    for material in LOGIN_MATERIAL.iter().filter(|it| path.any(|path| it.matches(path))) {
+        let is_named =
+            |rule: &Rule| material.is_named_by(rule) && path.all(|path| rule.matches(method, path));
+        if !allow.iter().any(is_named) {
+            return Err(Error::LoginMaterial(material.label));
+        }
+    }
+    Ok(())
+}
+
+/// Denies a limited client a query that names another method.
+pub(super) fn check_query(query: Option<&str>, level: AccessLevel<'_>) -> Result<(), Error> {
+    let is_override = query.is_some_and(method_override::in_query);
+    if is_override && !matches!(level, AccessLevel::Full) {
+        return Err(Error::Override("a field of the query"));
+    }
+    Ok(())
+}
+
+fn check_denied(rules: &[Rule], method: &str, path: &PathInterpretations<'_>) -> Result<(), Error> {
+    match matching_rule(path, rules, method) {
+        Some(rule) => Err(Error::Denied(rule.as_str().to_owned())),
+        None => Ok(()),
     }
 }
 
-/// Returns the first of these rules that forbids some reading of a path.
+/// Returns the first of these rules that matches any interpretation of a path.
 fn matching_rule<'a>(
     path: &PathInterpretations<'_>,
     rules: &'a [Rule],
     method: &str,
 ) -> Option<&'a Rule> {
-    let is_against = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions(method, path));
-    rules.iter().find(is_against)
+    let matches = |rule: &&Rule| path.any(|path| rule.matches_ignoring_extensions(method, path));
+    rules.iter().find(matches)
 }
 
-/// Allows what the policy and the caller's limits let pass. The token endpoint never reaches
-/// Nexudus: a grant that went through would hand out real tokens and end our own session.
-pub(super) fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, Error> {
-    let Admitted { head, body, client: caller, is_websocket: switches } = admitted;
+/// Decides what happens to an admitted request.
+///
+/// The token endpoint never reaches Nexudus: a grant that went through would hand out real tokens and
+/// end our own session.
+///
+/// # Errors
+///
+/// The first rule that the request breaks.
+pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, Error> {
+    let (head, body, client, is_websocket) = admitted.into_parts();
     let path = PathInterpretations::new(head.uri.path());
     match match_token_path(head.uri.path(), &path) {
         TokenPathMatch::Other => {}
         TokenPathMatch::Exact if head.method == Method::POST => {
-            return Ok(Decision::TokenEndpoint(Request::from_parts(head, body), caller));
+            return Ok(Decision::TokenEndpoint(Request::from_parts(head, body), client));
         }
         TokenPathMatch::Exact => return Err(Error::TokenMethod),
         TokenPathMatch::Ambiguous => return Err(Error::Reserved),
         TokenPathMatch::Unknown => return Err(Error::TooManyInterpretations),
     }
-    let reach = policy.access_level(&caller);
-    let is_limited = !matches!(reach, AccessLevel::Full);
-    let is_without_tokens = policy.check_head(&head, &path, reach, switches)?;
-    if let ClientIdentity::Client(client) = &caller {
+    let level = policy.access_level(&client);
+    let is_limited = !matches!(level, AccessLevel::Full);
+    let has_login_material = policy.check_head(&head, &path, level, is_websocket)?;
+    if let ClientIdentity::Client(client) = &client {
         client.consume()?;
     }
-    let has_cookies = policy.cookies && !is_limited;
-    let allowed = Allowed {
-        head,
-        client: caller,
-        is_limited,
-        has_login_material: is_without_tokens,
-        has_cookies,
-        is_websocket: switches,
-    };
+    if max_forwards::remaining(&head) == Ok(Some(0)) {
+        return Ok(Decision::Options);
+    }
+    let has_cookies = policy.has_cookies && !is_limited;
+    let allowed =
+        Allowed { head, client, is_limited, has_login_material, has_cookies, is_websocket };
     Ok(Decision::Forward(allowed, body))
 }
 
@@ -337,23 +280,23 @@ impl Allowed {
         self.head.uri.path()
     }
 
-    /// Returns the head as the caller sent it.
+    /// Returns the head as the client sent it.
     pub(super) fn head(&self) -> &Parts {
         &self.head
     }
 
-    /// Gives up the caller's fields.
+    /// Gives up the client's headers.
     pub(super) fn into_headers(self) -> HeaderMap {
         self.head.headers
     }
 
-    /// Returns who sends it.
+    /// Returns the sender.
     pub(super) fn client(&self) -> &ClientIdentity {
         &self.client
     }
 
-    /// Returns with whom the connection may be shared that has carried this request. A limited caller
-    /// must not be able to leave bytes on it that are read as another caller's.
+    /// Returns which requests may later use the connection of this one. A limited client must not be
+    /// able to leave bytes on a connection that are read as the request of another client.
     pub(super) fn reuse(&self) -> Reuse<'_> {
         match &self.client {
             _ if !self.is_limited => Reuse::Shared,
@@ -362,17 +305,17 @@ impl Allowed {
         }
     }
 
-    /// Says whether tokens are taken out of the answer.
-    pub(super) fn has_login_material(&self) -> bool {
+    /// Says whether the response contains login material, which is removed for this client.
+    pub fn has_login_material(&self) -> bool {
         self.has_login_material
     }
 
-    /// Says whether cookies are relayed, both ways.
+    /// Says whether cookies are forwarded, both ways.
     pub(super) fn has_cookies(&self) -> bool {
         self.has_cookies
     }
 
-    /// Says whether it asks for a WebSocket.
+    /// Says whether the request opens a WebSocket.
     pub(super) fn is_websocket(&self) -> bool {
         self.is_websocket
     }
@@ -380,14 +323,11 @@ impl Allowed {
     /// Says whether a second execution would change anything (RFC 9110 §9.2.1).
     pub(super) fn idempotency(&self, body: &ReplayBody) -> Retry {
         let safe = matches!(self.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        match safe && matches!(body, ReplayBody::Empty) {
-            true => Retry::Safe,
-            false => Retry::Never,
-        }
+        if safe && matches!(body, ReplayBody::Empty) { Retry::Safe } else { Retry::Never }
     }
 }
 
-/// What a WebSocket can stand for, beside reading.
+/// The methods that a WebSocket can stand for, beside reading.
 const WRITE_METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
 #[cfg(test)]

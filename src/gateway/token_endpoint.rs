@@ -1,8 +1,8 @@
-//! `POST /api/token` and `POST /api/sys/users/token`, answered here: for clients that insist on logging in.
+//! Our own token endpoint, for clients that insist on logging in.
 //!
-//! What the client sent goes nowhere. If there is a local key in it, that key is what the client
-//! gets as its token, and shows from then on; otherwise it gets a stand-in that means nothing and
-//! is replaced like any other `Authorization`.
+//! The credentials of the client are not forwarded. A client that sends a client key gets that key as
+//! its token and authenticates with the key from then on. Any other client gets a placeholder without
+//! meaning, which is replaced like any other `Authorization`.
 
 use std::borrow::Cow;
 
@@ -12,66 +12,76 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
+use super::body::ProxyBody;
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity, KeyLocation};
-use super::{Error, ProxyBody, error_response, guard};
+use super::error::Error;
+use super::{error_response, guard};
 use crate::clients::PREFIX;
 use crate::listen::insert_sandbox_headers;
 use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
 
-/// Answers a grant of any kind.
+/// Answers a request for a token, of any grant type.
 pub(super) async fn handle(
     request: Request<Incoming>,
-    mut caller: ClientIdentity,
-    keys: &ClientAuthenticator,
+    client: ClientIdentity,
+    client_auth: &ClientAuthenticator,
 ) -> Result<Response<ProxyBody>, Error> {
-    let mut key = client_auth::extract_key(request.headers()).map(Cow::into_owned);
-    let keep = BodyBuffer::new(MAX_GRANT_BYTES, MAX_GRANT_BYTES as u64, GRANT_IDLE_TIMEOUT);
-    let form = match keep.read_or_stream(request.into_body()).await.map_err(Error::Body)? {
+    let key = client_auth::extract_key(request.headers()).map(Cow::into_owned);
+    let buffer = BodyBuffer::new(MAX_GRANT_BYTES, MAX_GRANT_BYTES as u64, GRANT_IDLE_TIMEOUT);
+    let form = match buffer.read_or_stream(request.into_body()).await.map_err(Error::Body)? {
         ReplayBody::Empty => Bytes::new(),
         ReplayBody::Buffered(form, _) => form,
         ReplayBody::Streamed(_) => return Err(Error::Body(BodyError::TooLarge)),
     };
-    let refused = |error| Error::Guard(guard::Error::Client(error));
-    for (name, value) in form_urlencoded::parse(&form) {
-        // A client that renews sends the key back as what it was given it for.
-        let may_be = matches!(&*name, "password" | "refresh_token");
-        if may_be && value.starts_with(PREFIX) {
-            let about =
-                |it: client_auth::Error| it.with_location(KeyLocation::LoginForm, value.as_bytes());
-            caller = keys.add_key(caller, value.as_bytes()).map_err(|it| refused(about(it)))?;
-            key = Some(value.into_owned().into_bytes());
-        } else {
-            let fields = [&name, &value];
-            fields
-                .into_iter()
-                .try_for_each(|it| client_auth::reject_key_in_form_field(it))
-                .map_err(refused)?;
-        }
-    }
-    if let Some(form) = unescape_json(&form) {
-        client_auth::reject_key_in_form_field(&form).map_err(refused)?;
-    }
-    keys.require_key(&caller).map_err(refused)?;
-    let token = |key: &Option<Vec<u8>>| match key {
+    let authenticated = authenticate(&form, client, key, client_auth);
+    let (client, key) = authenticated.map_err(|error| Error::Guard(guard::Error::Client(error)))?;
+    let token = || match &key {
         Some(key) => String::from_utf8_lossy(key).into_owned(),
         None => placeholder_token(),
     };
     let body = json!({
-        "access_token": token(&key),
+        "access_token": token(),
         "token_type": "bearer",
         "expires_in": EXPIRES_IN,
-        "refresh_token": token(&key),
+        "refresh_token": token(),
     });
     let mut response = Response::new(ProxyBody::full(Bytes::from(body.to_string())));
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    insert_sandbox_headers(fields);
-    error_response::record_client(&mut response, caller.name());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert_sandbox_headers(headers);
+    error_response::record_client(&mut response, client.name());
     Ok(response)
 }
 
-/// Undoes the escapes of letters in JSON (`\u005f`), if there are any.
+/// Returns the client and its key, given those from the headers: the form may contain the key too.
+fn authenticate(
+    form: &[u8],
+    mut client: ClientIdentity,
+    mut key: Option<Vec<u8>>,
+    client_auth: &ClientAuthenticator,
+) -> Result<(ClientIdentity, Option<Vec<u8>>), client_auth::Error> {
+    for (name, value) in form_urlencoded::parse(form) {
+        // A client that refreshes sends its key back as the refresh token.
+        let may_be_key = matches!(&*name, "password" | "refresh_token");
+        if may_be_key && value.starts_with(PREFIX) {
+            client = client_auth
+                .add_key(client, value.as_bytes())
+                .map_err(|error| error.with_location(KeyLocation::LoginForm, value.as_bytes()))?;
+            key = Some(value.into_owned().into_bytes());
+        } else {
+            client_auth::reject_key_in_form_field(&name)?;
+            client_auth::reject_key_in_form_field(&value)?;
+        }
+    }
+    if let Some(form) = unescape_json(form) {
+        client_auth::reject_key_in_form_field(&form)?;
+    }
+    client_auth.require_key(&client)?;
+    Ok((client, key))
+}
+
+/// Decodes the escaped letters of JSON (`\u005f`), if there are any.
 fn unescape_json(form: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(form);
     let mut pieces = text.split("\\u");
@@ -82,7 +92,7 @@ fn unescape_json(form: &[u8]) -> Option<String> {
     for piece in pieces {
         let (code, rest) = piece.split_at_checked(4).unwrap_or((piece, ""));
         match u32::from_str_radix(code, 16) {
-            // Half of a letter beyond the first plane is no letter, and none of a key.
+            // Half of a surrogate pair is no letter, and no key contains one.
             Ok(code) => out.extend([char::from_u32(code).unwrap_or('?')]),
             Err(_) => out.push_str(code),
         }
@@ -91,15 +101,15 @@ fn unescape_json(form: &[u8]) -> Option<String> {
     Some(out)
 }
 
-/// Random, so that nobody takes it for something to compare with.
+/// Returns a random token, so that no program comes to compare with it.
 fn placeholder_token() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Seven days less a second, as Nexudus documents for its own.
+/// Seven days less a second, as Nexudus documents for its own tokens.
 const EXPIRES_IN: u32 = 604_799;
 
-/// A grant is a few hundred bytes.
+/// A token request has a few hundred bytes.
 const MAX_GRANT_BYTES: usize = 64 << 10;
 
 /// A client that logs in sends its form at once.

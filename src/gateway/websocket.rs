@@ -1,10 +1,9 @@
-//! A WebSocket, once both ends have agreed on it: bytes both ways, read by nobody.
+//! A WebSocket, once both ends have agreed on it: bytes both ways, which no code here reads.
 //!
-//! Until then it is a request like any other, and it still counts as one in flight. It ends with
-//! either side, when a stop does not wait any longer, and with the session that it speaks for or the
-//! key that has opened it. A pause costs nothing, for WebSocket has its own pings; only bytes that
-//! nobody takes end it. No close frame of ours says why: between which two bytes one could stand is
-//! known only to who reads the frames.
+//! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends with
+//! either side, when a stop waits no longer, and with its session or the key of its client. A pause
+//! does not end it, because WebSocket has pings of its own; an end that takes no bytes does. No close
+//! frame of ours says why: only code that reads the frames knows where one could be inserted.
 
 use std::io;
 use std::pin::Pin;
@@ -20,17 +19,17 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::client_auth::{ClientAuthenticator, ClientIdentity};
-use super::connection::InFlightRequest;
+use super::in_flight::InFlightRequest;
 use crate::listen::{DrainSignal, Stream};
 use crate::upstream::Upgraded;
 
-/// Says to the next hop, either way, that the connection is to become or becomes a WebSocket.
+/// The headers by which either side turns a connection into a WebSocket.
 pub(super) static UPGRADE_HEADERS: [(HeaderName, HeaderValue); 2] = [
     (CONNECTION, HeaderValue::from_static("Upgrade")),
     (UPGRADE, HeaderValue::from_static("websocket")),
 ];
 
-/// Who has opened it: it goes on for as long as that caller may call.
+/// The client that opened a WebSocket, which lasts as long as the key of that client.
 #[derive(Clone, Debug)]
 pub(super) struct WebSocketOwner {
     client_auth: ClientAuthenticator,
@@ -38,12 +37,12 @@ pub(super) struct WebSocketOwner {
 }
 
 impl WebSocketOwner {
-    pub(super) fn new(keys: &ClientAuthenticator, caller: &ClientIdentity) -> Self {
-        Self { client_auth: keys.clone(), client: caller.clone() }
+    pub(super) fn new(client_auth: &ClientAuthenticator, client: &ClientIdentity) -> Self {
+        Self { client_auth: client_auth.clone(), client: client.clone() }
     }
 }
 
-/// Where an answer leaves what its connection does next.
+/// Where a response leaves the WebSocket that its connection continues with.
 #[derive(Debug, Default)]
 pub(super) struct PendingUpgrade(Mutex<Option<UpgradeParts>>);
 
@@ -55,66 +54,61 @@ struct UpgradeParts {
 }
 
 impl PendingUpgrade {
-    /// Goes on with `upstream`, still for the request of `in_flight`, once the answer is written.
+    /// Continues with `upstream` once the response is written; the request stays in flight.
     pub(super) fn set(
         &self,
-        far: Box<Upgraded>,
-        answering: InFlightRequest,
-        held: Option<WebSocketOwner>,
+        upstream: Box<Upgraded>,
+        in_flight: InFlightRequest,
+        owner: Option<WebSocketOwner>,
     ) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(UpgradeParts { upstream: far, in_flight: answering, owner: held });
+            Some(UpgradeParts { upstream, in_flight, owner });
     }
 
-    /// Says whether there is anything to go on with.
+    /// Says whether the connection continues as a WebSocket.
     pub(super) fn is_set(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Joins the two ends until one of them, or the time for both, is over. `said` is what the
-    /// caller has sent ahead.
-    pub(super) async fn run(self, mut near: Stream, said: Bytes, mut draining: DrainSignal) {
-        let switched = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some(UpgradeParts { upstream: far, in_flight: mut answering, owner: held }) = switched
-        else {
-            return;
-        };
-        let (mut far, heard, hung_up) = far.into_parts();
-        let (mut up, mut down) = (CopyDirection::new(said), CopyDirection::new(heard));
-        let ended = std::future::poll_fn(|cx| {
-            let sent = up.poll(cx, &mut near, &mut far);
-            let received = down.poll(cx, &mut far, &mut near);
-            answering.record_sent(std::mem::take(&mut down.copied));
+    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead` is what
+    /// the client has sent already.
+    pub(super) async fn run(self, mut client: Stream, ahead: Bytes, mut drain: DrainSignal) {
+        let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(UpgradeParts { upstream, mut in_flight, owner }) = parts else { return };
+        let (mut upstream, received, session_ended) = upstream.into_parts();
+        let (mut up, mut down) = (CopyDirection::new(ahead), CopyDirection::new(received));
+        let copied = std::future::poll_fn(|cx| {
+            let sent = up.poll(cx, &mut client, &mut upstream);
+            let received = down.poll(cx, &mut upstream, &mut client);
+            in_flight.record_sent(std::mem::take(&mut down.copied));
             match (sent, received) {
                 (Poll::Pending, Poll::Pending) => Poll::Pending,
                 (Poll::Ready(ended), _) | (_, Poll::Ready(ended)) => Poll::Ready(ended),
             }
         });
-        let revoked = async {
-            match &held {
-                Some(WebSocketOwner { client_auth: keys, client: caller }) => {
-                    keys.revoked(caller).await
-                }
+        let key_revoked = async {
+            match &owner {
+                Some(WebSocketOwner { client_auth, client }) => client_auth.revoked(client).await,
                 None => std::future::pending().await,
             }
         };
         let why = tokio::select! {
-            ended = ended => match ended {
+            copied = copied => match copied {
                 Ok(()) => "closed",
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => "stalled",
                 Err(_) => "broken",
             },
-            () = hung_up => "session",
-            () = revoked => "key",
-            () = draining.wait_end() => "stop",
+            () = session_ended => "session",
+            () = key_revoked => "key",
+            () = drain.wait_end() => "stop",
         };
         tracing::debug!(why, "a WebSocket ended");
-        let goodbye = async { tokio::join!(near.shutdown(), far.shutdown()) };
-        drop(tokio::time::timeout(SHUTDOWN_TIMEOUT, goodbye).await);
+        let shutdown = async { tokio::join!(client.shutdown(), upstream.shutdown()) };
+        drop(tokio::time::timeout(SHUTDOWN_TIMEOUT, shutdown).await);
     }
 }
 
-/// One direction: as much as the other end takes, and no more is read meanwhile.
+/// One direction: reads more only when the other end has taken what was read.
 struct CopyDirection {
     buffered: BytesMut,
     copied: usize,
@@ -127,7 +121,7 @@ impl CopyDirection {
         Self { buffered: first.into(), copied: 0, is_flushed: true, stall_timer: None }
     }
 
-    /// Passes on what comes; ready when no more will.
+    /// Copies what arrives; ready when the source has ended.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,7 +138,7 @@ impl CopyDirection {
             ready!(self.poll_flush(cx, to))?;
             return read.map(|_| Ok(()));
         }
-        // There is more, and others want their turn.
+        // There is more to copy, but other tasks must run too.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -180,8 +174,8 @@ impl CopyDirection {
         Poll::Ready(Ok(()))
     }
 
-    /// Nobody reads from an end whose bytes are not taken, so that nobody would see it leave: it
-    /// has until [`WRITE_STALL_TIMEOUT`].
+    /// Bounds the wait for an end that takes no bytes by [`WRITE_STALL_TIMEOUT`]: nothing is read from
+    /// the other end meanwhile, so that its close would not be seen.
     fn poll_stall<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -198,13 +192,13 @@ impl CopyDirection {
     }
 }
 
-/// What is read at a time.
+/// How many bytes are read at a time.
 const READ_SIZE: usize = 8 << 10;
 
-/// How often at once: as much as of a large body, before others are looked at.
+/// Reads before other tasks run: as much as of a large body.
 const MAX_READS_PER_POLL: usize = 32;
 
-/// Longest time in which one end takes nothing of what the other has sent.
+/// Longest time in which one end takes none of the bytes that the other has sent.
 const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Longest time for the last bytes to leave.
@@ -220,8 +214,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_that_takes_nothing_is_given_up_and_one_that_says_nothing_is_not() {
-        let (mut caller, mut from) = duplex(64);
+    async fn an_end_that_takes_nothing_times_out_and_one_that_sends_nothing_does_not() {
+        let (mut client, mut from) = duplex(64);
         let (mut to, mut host) = duplex(64);
         let mut way = CopyDirection::new(Bytes::from_static(b"ahead "));
         let begun = Instant::now();
@@ -229,12 +223,12 @@ mod tests {
         let (taken, ended) = tokio::join!(
             async {
                 tokio::time::sleep(10 * WRITE_STALL_TIMEOUT).await;
-                caller.write_all(b"late").await.unwrap();
+                client.write_all(b"late").await.unwrap();
                 let mut taken = [0; 10];
                 host.read_exact(&mut taken).await.unwrap();
                 // More than fits into what lies between.
-                caller.write_all(&[0; 60]).await.unwrap();
-                caller.write_all(&[0; 60]).await.unwrap();
+                client.write_all(&[0; 60]).await.unwrap();
+                client.write_all(&[0; 60]).await.unwrap();
                 taken
             },
             poll_fn(|cx| way.poll(cx, &mut from, &mut to)),
@@ -247,10 +241,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_torrent_gives_way_to_others() {
-        let (mut caller, mut from) = duplex(8 << 20);
+    async fn a_long_copy_lets_other_tasks_run() {
+        let (mut client, mut from) = duplex(8 << 20);
         let (mut to, _host) = duplex(8 << 20);
-        caller.write_all(&[0; 4 << 20]).await.unwrap();
+        client.write_all(&[0; 4 << 20]).await.unwrap();
         let mut way = CopyDirection::new(Bytes::new());
 
         let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
@@ -261,11 +255,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_end_is_waited_for_and_gets_all_of_it() {
-        let (mut caller, mut from) = duplex(1 << 20);
+    async fn a_slow_end_gets_all_bytes() {
+        let (mut client, mut from) = duplex(1 << 20);
         let (mut to, mut host) = duplex(8);
-        caller.write_all(&[7; 100]).await.unwrap();
-        drop(caller);
+        client.write_all(&[7; 100]).await.unwrap();
+        drop(client);
         let mut way = CopyDirection::new(Bytes::new());
 
         let (taken, ended) = tokio::join!(

@@ -1,29 +1,25 @@
-//! Accepts TCP connections and says of each whose it is, before a byte of it is read.
+//! Accepts TCP connections, each together with its peer.
 
 use std::io;
-use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::{future::poll_fn, task::Poll};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Peer, Stream, User};
+use super::stream::Stream;
+use crate::peer::Peer;
 #[cfg(target_os = "linux")]
-use super::{
-    lookup::Lookup,
-    orphans::Orphans,
-    socket_owner::{OwnerSource, is_other_user, socket_owner},
-};
+use crate::peer::{Identifier, Lookup};
 
-/// A TCP listener whose connections come with their callers.
+/// A TCP listener whose connections come with their peers.
 #[derive(Debug)]
 pub struct TcpAcceptor {
     listener: TcpListener,
     #[cfg(target_os = "linux")]
-    owners: OwnerSource,
-    /// What is asked beside the data thread.
+    identifier: Identifier,
+    /// Connections whose peers are looked up beside the data thread.
     #[cfg(target_os = "linux")]
     lookup: Lookup,
-    #[cfg(target_os = "linux")]
-    orphans: Orphans,
 }
 
 impl TcpAcceptor {
@@ -36,11 +32,9 @@ impl TcpAcceptor {
         let listener = TcpListener::from_std(listener)?;
         Ok(Self {
             #[cfg(target_os = "linux")]
-            owners: OwnerSource::new(listener.local_addr()?),
+            identifier: Identifier::new(listener.local_addr()?),
             #[cfg(target_os = "linux")]
             lookup: Lookup::default(),
-            #[cfg(target_os = "linux")]
-            orphans: Orphans::new(listener.local_addr()?),
             listener,
         })
     }
@@ -49,75 +43,80 @@ impl TcpAcceptor {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::ConnectionAborted`] for a connection whose caller has gone; else what
-    /// `accept(2)` says.
+    /// [`io::ErrorKind::ConnectionAborted`] for a connection whose peer has gone; else the
+    /// error of `accept(2)`.
     #[cfg(target_os = "linux")]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
-        let OwnerSource::Diag(diag) = &self.owners else {
-            return self.lookup.accept(&self.listener, &self.orphans).await;
-        };
-        let (stream, remote) = self.listener.accept().await?;
-        let ask = |local| match self.orphans.contains(remote) {
-            true => None,
-            false => socket_owner(diag.find(remote, local).as_slice(), &stream),
-        };
-        let peer = identify(&stream, remote, ask);
-        finish(stream, peer)
+        if self.identifier.is_immediate() {
+            let (stream, remote) = self.listener.accept().await?;
+            let peer = self.identifier.identify(&stream, remote);
+            return Ok(prepare(stream, peer.ok_or(io::ErrorKind::ConnectionAborted)?));
+        }
+        loop {
+            if let Some((stream, peer)) = self.lookup.next_identified() {
+                return Ok(prepare(stream, peer));
+            }
+            if self.lookup.is_empty() {
+                self.lookup.add(self.listener.accept().await?);
+            }
+            self.accept_waiting().await;
+            self.lookup.read_tables(&self.identifier).await;
+        }
     }
 
-    /// Waits for the next connection. No system but Linux is asked yet; `doctor` says so.
+    /// Accepts what is in the queue already, as far as there is room.
+    #[cfg(target_os = "linux")]
+    async fn accept_waiting(&mut self) {
+        poll_fn(|cx| {
+            while self.lookup.has_room()
+                && let Poll::Ready(Ok(connection)) = self.listener.poll_accept(cx)
+            {
+                self.lookup.add(connection);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Waits for the next connection. Cancelling it loses none.
+    ///
+    /// # Errors
+    ///
+    /// The error of `accept(2)`.
     #[cfg(not(target_os = "linux"))]
     pub(super) async fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         let (stream, remote) = self.listener.accept().await?;
-        let peer = identify(&stream, remote, |_| Some(User::Unsupported));
-        finish(stream, peer)
+        Ok(prepare(stream, Peer::from_address(remote)))
     }
 }
 
-/// Returns the caller of a connection, whose user `ask` knows if it is on this machine.
-pub(super) fn identify(
-    stream: &TcpStream,
-    remote: SocketAddr,
-    ask: impl FnOnce(SocketAddr) -> Option<User>,
-) -> Option<Peer> {
-    let user = match remote.ip().to_canonical().is_loopback() {
-        true => ask(stream.local_addr().ok()?)?,
-        false => User::Remote,
-    };
-    Some(Peer::Tcp { remote, user })
-}
-
-/// Makes a connection ready to be served, if it has a caller still.
-pub(super) fn finish(stream: TcpStream, peer: Option<Peer>) -> io::Result<(Stream, Peer)> {
-    #[cfg(target_os = "linux")]
-    if is_other_user(peer.as_ref()) {
-        Stream::set_reset_on_close(&stream, true);
-    }
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+/// Makes a connection ready to be served.
+fn prepare(stream: TcpStream, peer: Peer) -> (Stream, Peer) {
     // Responses are written whole: never wait for more. A connection that has ended meanwhile may
-    // not take it, which is no trouble of the listener's.
+    // not take the option; its next read says so.
     stream.set_nodelay(true).ok();
-    Ok((Stream::Tcp(stream), peer))
+    (Stream::Tcp(stream), peer)
 }
 
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::net::TcpStream as Caller;
+    use std::net::{SocketAddr, TcpStream as Client};
+    use std::os::fd::AsRawFd as _;
 
     use nix::libc;
     use nix::sys::socket::sockopt::{Linger, ReuseAddr};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage};
     use nix::sys::socket::{bind, connect, setsockopt, socket};
-    use std::os::fd::AsRawFd as _;
 
     use super::*;
+    use crate::peer::User;
 
     #[tokio::test]
-    async fn only_the_last_connection_of_a_pair_of_addresses_has_a_caller() {
-        for way in [by_diag, by_table] {
-            let mut acceptor = way();
+    async fn only_the_last_connection_of_a_pair_of_addresses_has_a_peer() {
+        for acceptor in [by_diag, by_table] {
+            let mut acceptor = acceptor();
             let address = acceptor.listener.local_addr().unwrap();
             let from = connection(address, None).local_addr().unwrap();
             for _ in 0..3 {
@@ -140,27 +139,24 @@ mod tests {
             };
             assert_eq!(remote, from);
             assert!(matches!(user, User::Known { .. }), "{user:?}");
-            // The tables drop them without a word.
-            assert!(matches!(
-                (&acceptor.owners, dropped),
-                (OwnerSource::Diag(_), 4) | (OwnerSource::Table, 0)
-            ));
+            // A reading of the tables leaves them out.
+            assert_eq!(dropped, if acceptor.identifier.is_immediate() { 4 } else { 0 });
         }
     }
 
     #[tokio::test]
-    async fn a_crowd_is_looked_up_in_one_reading_and_none_of_it_is_lost_to_a_cancelled_wait() {
+    async fn waiting_connections_share_one_reading_and_a_cancelled_wait_loses_none() {
         let mut acceptor = by_table();
         let address = acceptor.listener.local_addr().unwrap();
-        let callers: Vec<_> = (0..50).map(|_| Caller::connect(address).unwrap()).collect();
+        let clients: Vec<_> = (0..50).map(|_| Client::connect(address).unwrap()).collect();
 
-        // Given up while the table is read.
+        // Cancelled while the table is read.
         let mut waits = Box::pin(acceptor.accept());
-        let first = std::future::poll_fn(|cx| std::task::Poll::Ready(waits.as_mut().poll(cx)));
+        let first = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx)));
         assert!(first.await.is_pending());
         drop(waits);
 
-        for _ in &callers {
+        for _ in &clients {
             let (_, peer) = acceptor.accept().await.unwrap();
             assert!(matches!(peer, Peer::Tcp { user: User::Known { .. }, .. }), "{peer:?}");
         }
@@ -171,16 +167,18 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let acceptor = TcpAcceptor::new(listener).unwrap();
-        assert!(matches!(acceptor.owners, OwnerSource::Diag(_)));
+        assert!(acceptor.identifier.is_immediate());
         acceptor
     }
 
     fn by_table() -> TcpAcceptor {
-        TcpAcceptor { owners: OwnerSource::Table, ..by_diag() }
+        let acceptor = by_diag();
+        let identifier = Identifier::with_tables(acceptor.listener.local_addr().unwrap());
+        TcpAcceptor { identifier, ..acceptor }
     }
 
     /// Connects, sends a request, and resets the connection when it is dropped.
-    fn connection(to: SocketAddr, from: Option<SocketAddr>) -> Caller {
+    fn connection(to: SocketAddr, from: Option<SocketAddr>) -> Client {
         let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
         let made = socket(family, SockType::Stream, flags, None).unwrap();
         setsockopt(&made, ReuseAddr, &true).unwrap();
@@ -189,8 +187,8 @@ mod tests {
             bind(made.as_raw_fd(), &SockaddrStorage::from(from)).unwrap();
         }
         connect(made.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
-        let mut caller = Caller::from(made);
-        caller.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        caller
+        let mut client = Client::from(made);
+        client.write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        client
     }
 }

@@ -1,12 +1,14 @@
 //! Sockets that the service manager opened for us: systemd's (`sd_listen_fds(3)`) here, launchd's
 //! in `launchd.rs`.
 //!
-//! One named `admin` is the control socket; every other one takes requests. They outlive us: their
-//! files are not ours to remove, and what arrives between two daemons waits in their queue.
+//! A socket named `admin` is the control socket; all others take requests. The sockets outlive us:
+//! their files are not ours to remove, and connections that arrive between two daemons wait in their
+//! queue.
 
-use super::{BoundSocket, Error};
+use super::Error;
+use super::listener::BoundSocket;
 
-/// What was handed over.
+/// The sockets that were handed over.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// For requests.
@@ -15,11 +17,11 @@ pub struct Inherited {
     pub admin: Vec<BoundSocket>,
 }
 
-/// Takes what was handed over to this process; a second call finds nothing.
+/// Takes the sockets that were handed over to this process; a second call finds none.
 ///
 /// # Errors
 ///
-/// [`Error::Inherited`] when one of them is no listening stream socket.
+/// [`Error::Inherited`] when one is no listening stream socket.
 #[cfg(unix)]
 pub fn inherited() -> Result<Inherited, Error> {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,27 +57,12 @@ pub fn inherited() -> Result<Inherited, Error> {
 #[cfg(unix)]
 fn take(sockets: &mut listenfd::ListenFd, index: usize) -> std::io::Result<BoundSocket> {
     if let Ok(Some(listener)) = sockets.take_tcp_listener(index) {
-        return tcp_socket(listener);
+        return BoundSocket::inherited_tcp(listener);
     }
     let listener = sockets.take_unix_listener(index)?;
-    unix_socket(listener.ok_or_else(|| std::io::Error::other("it was taken already"))?)
-}
-
-#[cfg(unix)]
-pub(super) fn tcp_socket(listener: std::net::TcpListener) -> std::io::Result<BoundSocket> {
-    listener.set_nonblocking(true)?;
-    Ok(BoundSocket::Tcp(listener))
-}
-
-#[cfg(unix)]
-pub(super) fn unix_socket(
-    listener: std::os::unix::net::UnixListener,
-) -> std::io::Result<BoundSocket> {
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let path = address.as_pathname().unwrap_or(std::path::Path::new(""));
-    let bound = super::UnixBound::without_cleanup(path);
-    Ok(BoundSocket::Unix(listener, bound))
+    BoundSocket::inherited_unix(
+        listener.ok_or_else(|| std::io::Error::other("it was taken already"))?,
+    )
 }
 
 /// No other system hands sockets over like this.

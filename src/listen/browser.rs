@@ -1,9 +1,9 @@
-//! Which requests come from a web browser, and what makes a response powerless in one.
+//! Recognises requests of web browsers, and makes a response powerless in one.
 //!
-//! A browser sends requests here for every page that it shows. No value tells a page of ours from a
-//! foreign one: a speculative prefetch, and a visit to a foreign address that redirects here, say
-//! `Sec-Fetch-Site: none` without an `Origin`, as a typed address does. So the names alone decide.
-//! `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it, and no browser sends it alone.
+//! A browser sends requests here for every page that it shows. No header value tells our own page from
+//! a foreign one: a speculative prefetch, and a visit to a foreign address that redirects here, send
+//! `Sec-Fetch-Site: none` without an `Origin`, as a typed address does. So the header names alone
+//! decide. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it, and no browser sends it alone.
 
 use std::fmt;
 
@@ -15,14 +15,14 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 pub struct BrowserHeaders(u32);
 
 impl BrowserHeaders {
-    /// Returns those among `headers`, whatever their values, if there are any.
+    /// Finds the headers of a browser among `headers`, whatever their values.
     pub fn find(headers: &HeaderMap) -> Option<Self> {
         let found = headers.keys().filter_map(position).fold(0, |found, at| found | 1 << at);
         (found != 0).then_some(Self(found))
     }
 }
 
-/// Lists them: `Origin, Sec-Fetch-Site`.
+/// Lists the headers: `Origin, Sec-Fetch-Site`.
 impl fmt::Display for BrowserHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = BROWSER_HEADERS.iter().enumerate().filter(|(at, _)| self.0 & (1 << at) != 0);
@@ -34,20 +34,20 @@ impl fmt::Display for BrowserHeaders {
     }
 }
 
-/// Says whether a browser that sends these asks for a page to show.
+/// Says whether a browser with these headers asks for a page to show.
 pub fn is_navigation(headers: &HeaderMap) -> bool {
     let is = |name, value: &[u8]| headers.get(name).is_some_and(|it| it.as_bytes() == value);
     if is(SEC_FETCH_MODE, b"navigate") || is(SEC_FETCH_DEST, b"document") {
         return true;
     }
-    // Older browsers do not say. They send one of these two for pages alone.
+    // Older browsers have no `Sec-Fetch-Mode`, and send one of these two for pages alone.
     !headers.contains_key(SEC_FETCH_MODE)
         && (headers.contains_key(UPGRADE_INSECURE_REQUESTS)
             || headers.get(ACCEPT).is_some_and(|it| it.as_bytes().starts_with(b"text/html")))
 }
 
-/// Forbids a browser to run, frame or embed a response, as HTML or as anything else. Replaces what
-/// Nexudus says of it, and tells our responses from hyper's own.
+/// Forbids a browser to run, frame or embed a response, as HTML or as anything else. Replaces the
+/// headers of Nexudus, and tells our responses from hyper's own.
 pub fn insert_sandbox_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
@@ -85,8 +85,8 @@ fn position(name: &HeaderName) -> Option<usize> {
     })
 }
 
-/// What only browsers send, families after their known members. Fetch forbids scripts to set
-/// most of them, so no program has a library that does.
+/// The headers that only browsers send, families after their known members. Fetch forbids scripts to
+/// set most of them, so that no library of programs sets them.
 const BROWSER_HEADERS: [&str; 18] = [
     "Origin",
     "Sec-Fetch-Site",
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_send_is_none_of_them() {
+    fn the_headers_of_other_programs_are_not_browser_headers() {
         for name in [
             "sec-fetch-mode",
             "sec_fetch_mode",
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_navigation_is_told_from_what_a_page_loads() {
+    fn a_navigation_is_distinguished_from_what_a_page_loads() {
         for navigation in [
             &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")][..],
             &[("sec-fetch-dest", "document")],

@@ -1,4 +1,4 @@
-//! How serving ends: no new connections, requests in flight may finish, then no more.
+//! The end of serving: no new connections, requests in flight may finish, then all ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// Starts the end, and sees when everything has ended.
+/// Starts the drain, and sees when all connections are closed.
 #[derive(Debug)]
 pub struct DrainController {
     stage: watch::Sender<DrainStage>,
     shared: Arc<DrainState>,
 }
 
-/// What every connection holds: it sees the end coming.
+/// Tells a connection that the drain begins or ends. Each connection holds one.
 #[derive(Clone, Debug)]
 pub struct DrainSignal {
     stage: watch::Receiver<DrainStage>,
     shared: Arc<DrainState>,
 }
 
-/// What requests look at: without the lock of the stage.
+/// The part of the state that requests read without the lock of the stage.
 #[derive(Debug, Default)]
 struct DrainState {
     in_flight: AtomicUsize,
@@ -33,11 +33,11 @@ enum DrainStage {
     Serving,
     /// Each connection ends after its request.
     Draining,
-    /// Requests that have no answer yet get a 503.
+    /// Requests that have no response yet get a 503.
     Ended,
 }
 
-/// One request in flight, until dropped.
+/// Counts one request in flight, until dropped.
 #[derive(Debug)]
 pub struct InFlightGuard(Arc<DrainState>);
 
@@ -46,14 +46,14 @@ pub struct InFlightGuard(Arc<DrainState>);
 pub struct InFlightCounter(Arc<DrainState>);
 
 impl InFlightCounter {
-    /// Returns how many there are.
+    /// Returns how many requests are in flight.
     pub fn get(&self) -> usize {
         self.0.in_flight.load(Ordering::Relaxed)
     }
 }
 
 impl DrainController {
-    /// Makes the two ends.
+    /// Makes a controller and its signal.
     pub fn new() -> (Self, DrainSignal) {
         let (stage, seen) = watch::channel(DrainStage::Serving);
         let shared = Arc::<DrainState>::default();
@@ -65,7 +65,7 @@ impl DrainController {
         self.stage.send_replace(DrainStage::Draining);
     }
 
-    /// Tells every request that waits for its answer to stop waiting.
+    /// Tells every request that waits for its response to stop waiting.
     pub fn end(&self) {
         self.shared.has_ended.store(true, Ordering::Relaxed);
         self.stage.send_replace(DrainStage::Ended);
@@ -76,29 +76,29 @@ impl DrainController {
         self.shared.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Returns a count of the requests in flight that keeps nothing from ending.
+    /// Returns a counter of the requests in flight, which holds up no drain.
     pub fn counter(&self) -> InFlightCounter {
         InFlightCounter(self.shared.clone())
     }
 
-    /// Waits until every connection is gone, at most `limit`. Says whether all went by themselves.
+    /// Waits until every connection is closed, at most `limit`. Says whether all closed in time.
     pub async fn wait_closed(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.stage.closed()).await.is_ok()
     }
 }
 
 impl DrainSignal {
-    /// Waits until the end begins.
+    /// Waits until the drain begins.
     pub async fn wait_begin(&mut self) {
         self.wait_for(DrainStage::Draining).await;
     }
 
-    /// Waits until the time to finish is over.
+    /// Waits until the drain ends.
     pub async fn wait_end(&mut self) {
         self.wait_for(DrainStage::Ended).await;
     }
 
-    /// Says whether the time to finish is over.
+    /// Says whether the drain has ended.
     pub fn has_ended(&self) -> bool {
         self.shared.has_ended.load(Ordering::Relaxed)
     }
@@ -110,7 +110,7 @@ impl DrainSignal {
     }
 
     async fn wait_for(&mut self, wanted: DrainStage) {
-        // An error means that the daemon is gone, which is every stage at once.
+        // An error means that the controller is gone, which is every stage at once.
         self.stage.wait_for(|stage| *stage >= wanted).await.ok();
     }
 }

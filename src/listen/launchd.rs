@@ -1,7 +1,7 @@
 //! Sockets that launchd opened for us (`launch_activate_socket(3)`).
 //!
-//! The one place with unsafe code: launchd hands over bare numbers, and somebody has to say that
-//! nobody else holds them.
+//! The one place with unsafe code: launchd hands over bare numbers, and only we can say that no other
+//! code holds them.
 
 use std::io;
 use std::net::TcpListener;
@@ -12,8 +12,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 use raunch::Error;
 
-use super::BoundSocket;
-use super::activation::{tcp_socket, unix_socket};
+use super::listener::BoundSocket;
 
 /// Takes the sockets of this name; none where launchd has not started this process.
 pub(super) fn take(name: &str) -> io::Result<Vec<BoundSocket>> {
@@ -34,7 +33,7 @@ fn bound(number: RawFd) -> io::Result<BoundSocket> {
     // A command that we run must not keep it open.
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     match family {
-        Some(AddressFamily::Unix) => unix_socket(UnixListener::from(socket)),
-        Some(_) | None => tcp_socket(TcpListener::from(socket)),
+        Some(AddressFamily::Unix) => BoundSocket::inherited_unix(UnixListener::from(socket)),
+        Some(_) | None => BoundSocket::inherited_tcp(TcpListener::from(socket)),
     }
 }

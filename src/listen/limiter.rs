@@ -1,15 +1,14 @@
-//! How many connections there may be, and whose: a place is taken once it is known who calls.
+//! Limits the connections at once, for each class of peers: a connection counts once its peer is known.
 //!
-//! Users who are let in share `limits.connections`, three quarters of which are the owner's, and
-//! some of these the unix socket's. All others have small numbers beside that, for as long as a
-//! refusal takes.
+//! Users who are let in share `limits.connections`. Three quarters are the owner's, and some of these
+//! the unix socket's. All other users have small limits beside that, for as long as a refusal takes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Peer, PeerAccess};
+use crate::peer::{Peer, PeerAccess};
 
-/// Counts connections by who has opened them. Clones share the counts.
+/// Counts connections by the class of their peer. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
     max: usize,
@@ -27,7 +26,7 @@ struct DeniedLimits {
 /// The right to have one connection, until dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    kind: ConnectionClass,
+    class: ConnectionClass,
     open: Arc<Mutex<OpenConnections>>,
 }
 
@@ -41,7 +40,7 @@ enum ConnectionClass {
     Remote,
     Denied(Option<u32>),
     Unresolved(u32),
-    /// One too many, which is told so.
+    /// Beyond the limit: its requests get a refusal.
     Overflow,
 }
 
@@ -70,15 +69,15 @@ impl ConnectionLimiter {
         Self::with_files(most, max_open_files())
     }
 
-    /// The same in a process that may have so many files open. A stranger's connection takes one of
-    /// them, and so leaves the owner most of them.
+    /// Limits denied users in a process that may have `files` open: each connection takes a file, and
+    /// most files are left to the owner.
     fn with_files(max: usize, files: usize) -> Self {
         let all = MAX_DENIED.min(files / 8).max(1);
         let denied = DeniedLimits { all, each: MAX_DENIED_PER_USER.min(all.div_ceil(2)) };
         Self { max, denied, open: Arc::default() }
     }
 
-    /// Takes a place for a connection of `peer`.
+    /// Counts a connection of `peer`, if its class has room.
     ///
     /// # Errors
     ///
@@ -86,33 +85,35 @@ impl ConnectionLimiter {
     pub fn acquire(
         &self,
         peer: &Peer,
-        standing: PeerAccess,
+        access: PeerAccess,
     ) -> Result<ConnectionPermit, &'static str> {
         let is_unix = match peer {
             Peer::Unix { .. } => true,
             Peer::Tcp { .. } => false,
         };
-        let kind = match standing {
+        let class = match access {
             PeerAccess::Owner => ConnectionClass::Owner { is_unix },
             PeerAccess::Guest => ConnectionClass::Guest,
             PeerAccess::Remote => ConnectionClass::Remote,
             PeerAccess::Denied(uid) => ConnectionClass::Denied(uid),
             PeerAccess::Unresolved(uid) => ConnectionClass::Unresolved(uid),
         };
-        self.try_acquire(kind).or_else(|limit| match standing.is_allowed() {
-            true => self.try_acquire(ConnectionClass::Overflow).map_err(|_| limit),
-            false => Err(limit),
+        self.try_acquire(class).or_else(|limit| {
+            if !access.is_allowed() {
+                return Err(limit);
+            }
+            self.try_acquire(ConnectionClass::Overflow).map_err(|_| limit)
         })
     }
 
-    fn try_acquire(&self, kind: ConnectionClass) -> Result<ConnectionPermit, &'static str> {
+    fn try_acquire(&self, class: ConnectionClass) -> Result<ConnectionPermit, &'static str> {
         let mut open = self.open();
         let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
         let others = open.guests + open.remote;
         let (for_unix, for_others) = (RESERVED_FOR_UNIX.min(self.max / 4), self.max / 4);
         // What the unix socket has not taken of its own part is kept free for it.
         let kept = for_unix.saturating_sub(open.owner_unix);
-        let reached = match kind {
+        let reached = match class {
             ConnectionClass::Owner { is_unix: true } => (served >= self.max).then_some(LIMIT_NAME),
             ConnectionClass::Owner { is_unix: false }
             | ConnectionClass::Guest
@@ -133,8 +134,8 @@ impl ConnectionLimiter {
         if let Some(limit) = reached {
             return Err(limit);
         }
-        open.count(kind, |count| *count += 1);
-        Ok(ConnectionPermit { kind, open: self.open.clone() })
+        open.count(class, |count| *count += 1);
+        Ok(ConnectionPermit { class, open: self.open.clone() })
     }
 
     fn open(&self) -> MutexGuard<'_, OpenConnections> {
@@ -143,15 +144,15 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
-    /// Says whether requests are answered on it, rather than told that there are too many.
+    /// Says whether requests are handled, rather than refused as too many.
     pub fn has_room(&self) -> bool {
-        self.kind != ConnectionClass::Overflow
+        self.class != ConnectionClass::Overflow
     }
 
     /// Says whether the connection may stay between two requests.
     pub fn can_keep_alive(&self) -> bool {
         matches!(
-            self.kind,
+            self.class,
             ConnectionClass::Owner { .. } | ConnectionClass::Guest | ConnectionClass::Remote
         )
     }
@@ -160,14 +161,14 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.count(self.kind, |count| *count -= 1);
+        open.count(self.class, |count| *count -= 1);
     }
 }
 
 impl OpenConnections {
-    /// Changes what a connection of this kind counts for.
-    fn count(&mut self, kind: ConnectionClass, change: impl Fn(&mut usize)) {
-        match kind {
+    /// Changes what a connection of this class counts for.
+    fn count(&mut self, class: ConnectionClass, change: impl Fn(&mut usize)) {
+        match class {
             ConnectionClass::Owner { is_unix: true } => change(&mut self.owner_unix),
             ConnectionClass::Owner { is_unix: false } => change(&mut self.owner_tcp),
             ConnectionClass::Guest => change(&mut self.guests),
@@ -221,7 +222,7 @@ fn max_open_files() -> usize {
 const MAX_DENIED: usize = 256;
 const MAX_DENIED_PER_USER: usize = 32;
 
-/// Most connections beyond their limit that are told so.
+/// Most connections beyond their limit that get a refusal.
 const MAX_OVERFLOW: usize = 64;
 
 #[cfg(test)]
@@ -297,9 +298,9 @@ mod tests {
                 held.extend((0..50).map_while(|_| limiter.acquire(&tcp(), standing(uid)).ok()));
                 held.len()
             };
-            let stranger = |uid| PeerAccess::Denied(Some(uid));
-            assert_eq!(fill(stranger, 1), each, "{files}");
-            assert_eq!((2..300).map(|uid| fill(stranger, uid)).last(), Some(all), "{files}");
+            let denied = |uid| PeerAccess::Denied(Some(uid));
+            assert_eq!(fill(denied, 1), each, "{files}");
+            assert_eq!((2..300).map(|uid| fill(denied, uid)).last(), Some(all), "{files}");
             let unsettled = PeerAccess::Unresolved;
             assert_eq!((0..300).map(|uid| fill(unsettled, uid)).last(), Some(2 * all), "{files}");
         }
@@ -308,7 +309,7 @@ mod tests {
     const MANY: usize = 1 << 20;
 
     fn tcp() -> Peer {
-        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: crate::listen::User::Unknown }
+        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: crate::peer::User::Unknown }
     }
 
     fn unix() -> Peer {

@@ -1,70 +1,62 @@
-//! Where connections come from, and who is calling.
+//! Listening: sockets are bound or taken over, connections accepted, and in the end drained.
 //!
 //! Binding happens before anything else starts, so that a port in use ends the program instead of
-//! half of it. Accepting happens on the data path's runtime.
+//! half of it. Accepting happens on the data path's runtime; each connection comes with its
+//! [`Peer`](crate::peer::Peer).
 
 mod acceptor;
+mod access;
 mod activation;
 mod browser;
+mod connection_state;
 mod drain;
-mod group_members;
+mod hyper_rejection;
 #[cfg(target_os = "macos")]
 mod launchd;
 mod limiter;
-#[cfg(target_os = "linux")]
-mod lookup;
-#[cfg(target_os = "linux")]
-mod orphans;
-mod peer;
+mod listener;
 #[cfg(target_os = "linux")]
 mod port_reservation;
-mod process_info;
 mod sandbox_io;
 mod server_io;
-#[cfg(target_os = "linux")]
-mod sock_diag;
-#[cfg(target_os = "linux")]
-mod socket_owner;
-#[cfg(target_os = "linux")]
-mod socket_table;
+#[cfg(unix)]
+mod socket_file;
 mod stream;
 mod tcp;
 #[cfg(unix)]
 mod unix;
-mod user_acl;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-pub use self::acceptor::TcpAcceptor;
+pub use self::access::user_acl;
 pub use self::activation::{Inherited, inherited};
 pub use self::browser::{BrowserHeaders, insert_sandbox_headers, is_navigation};
+pub use self::connection_state::{ConnectionState, Timeouts};
 pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
-pub use self::peer::{Peer, User, can_identify_peers};
+pub use self::listener::{BoundSocket, Listener};
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
-pub use self::process_info::ProcessInfo;
 pub use self::sandbox_io::SandboxIo;
-pub use self::server_io::{ConnectionState, Rejection, Rejections, ServerIo, Timeouts};
+pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{SocketAccess, SocketFile as UnixBound, bind as bind_unix, restrict_dir};
-pub use self::user_acl::{PeerAccess, UserAcl};
+pub use self::unix::{SocketAccess, bind as bind_unix, restrict_dir};
+use crate::peer::ProcessInfo;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-/// Why a place could not be listened on.
+/// Why a socket could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else listens there.
+    /// Another process listens on the address.
     #[error("{address} is already in use{}", holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default())]
     InUse {
         /// The address.
         address: SocketAddr,
-        /// Who it is, where that can be found out.
+        /// The process, where the system tells.
         holder: Option<ProcessInfo>,
     },
     /// The system refused the address.
@@ -79,10 +71,10 @@ pub enum Error {
     /// Another user listens on the same port of the other loopback family.
     #[error("another user listens on {address}, where some clients will look for this daemon")]
     OtherFamily {
-        /// That address.
+        /// The address.
         address: SocketAddr,
     },
-    /// `listen.users` names somebody unknown.
+    /// `listen.users` names an unknown user.
     #[error("there is no user `{name}` on this machine")]
     NoSuchUser {
         /// The name.
@@ -97,14 +89,14 @@ pub enum Error {
     /// The service manager handed over something that cannot be listened on.
     #[error("the inherited socket {which} is not a listening stream socket")]
     Inherited {
-        /// Its number, or its name.
+        /// The number or the name of the socket.
         which: String,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// A live daemon answers on the socket.
-    #[error("another daemon answers on {}", path.display())]
+    /// A live daemon accepts connections on the socket.
+    #[error("another daemon listens on {}", path.display())]
     SocketInUse {
         /// The socket.
         path: PathBuf,
@@ -117,160 +109,49 @@ pub enum Error {
         /// The most that every system accepts.
         limit: usize,
     },
-    /// The place of the socket is not safe, or cannot be made so.
+    /// The socket cannot be made safely at this path.
     #[error("could not make the socket {} safely: {what}", path.display())]
     SocketPlace {
         /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         what: &'static str,
         /// The cause, if the system gave one.
         #[source]
         source: Option<io::Error>,
     },
 }
-
-/// A bound place that connections come from.
-#[derive(Debug)]
-pub enum Listener {
-    /// A TCP address.
-    Tcp(TcpAcceptor),
-    /// A unix socket; its file goes with it.
-    #[cfg(unix)]
-    Unix(tokio::net::UnixListener, UnixBound),
-}
-
-/// A bound place before there is a runtime to watch it.
-#[derive(Debug)]
-pub enum BoundSocket {
-    /// A TCP address.
-    Tcp(std::net::TcpListener),
-    /// A unix socket.
-    #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener, UnixBound),
-}
-
-impl BoundSocket {
-    /// Returns the TCP address, with the port that was chosen.
-    pub fn address(&self) -> Option<SocketAddr> {
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let failed = |hint| ProblemKind::CommandFailed.with_hint(hint);
+        let invalid = |hint| ProblemKind::ConfigInvalid.with_hint(hint);
         match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            #[cfg(unix)]
-            Self::Unix(..) => None,
-        }
-    }
-
-    /// Returns the path of a unix socket.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Tcp(_) => None,
-            #[cfg(unix)]
-            Self::Unix(_, bound) => Some(bound.path()),
-        }
-    }
-
-    /// Hands the place to the runtime that this is called on.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime cannot watch it.
-    pub fn into_listener(self) -> io::Result<Listener> {
-        Ok(match self {
-            Self::Tcp(listener) => Listener::Tcp(TcpAcceptor::new(listener)?),
-            #[cfg(unix)]
-            Self::Unix(listener, bound) => {
-                Listener::Unix(tokio::net::UnixListener::from_std(listener)?, bound)
+            Self::InUse { .. } => failed(
+                "Stop the program that holds it, or listen elsewhere: --listen localhost:0 picks a \
+                 free port.",
+            ),
+            Self::SocketInUse { .. } => {
+                failed("Stop that daemon first, or choose another path with --socket.")
             }
-        })
-    }
-}
-
-impl Listener {
-    /// Waits for the next connection. Never fails: a connection that was lost before it could be
-    /// said whose it is is nobody's, and without free descriptors it waits for some.
-    pub async fn accept(&mut self) -> (Stream, Peer) {
-        loop {
-            match self.try_accept().await {
-                Ok(connection) => return connection,
-                Err(error) if is_lost_connection(&error) => {
-                    if let Some(count) = LOST_CONNECTIONS.record() {
-                        tracing::debug!(count, "callers were gone before they could be asked for");
-                    }
-                }
-                Err(error) => {
-                    if let Some(failed) = FAILED_ACCEPTS.record() {
-                        tracing::warn!(error = %error, failed, "could not accept a connection");
-                    }
-                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                }
+            Self::SocketPath { .. } => {
+                failed("Choose a shorter path with --socket, or --socket off.")
+            }
+            Self::SocketPlace { .. } => {
+                failed("Choose a directory of your own with --socket, or --socket off.")
+            }
+            Self::Bind { .. } => failed("Choose an address of this machine with --listen."),
+            Self::OtherFamily { .. } => {
+                failed("Choose another port with --listen, or find out who that is and why.")
+            }
+            Self::NoSuchUser { .. } => invalid(
+                "Write a user of this machine into listen.users or admin.users, by name or number.",
+            ),
+            Self::NoSuchGroup { .. } => {
+                invalid("Write a group of this machine into listen.groups, by name or number.")
+            }
+            Self::Inherited { .. } => {
+                failed("Hand over stream sockets: ListenStream= in the .socket unit.")
             }
         }
-    }
-
-    async fn try_accept(&mut self) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Tcp(acceptor) => acceptor.accept().await,
-            #[cfg(unix)]
-            Self::Unix(listener, _) => {
-                let (stream, _) = listener.accept().await?;
-                let peer = Peer::from_unix_stream(&stream)?;
-                Ok((Stream::Unix(stream), peer))
-            }
-        }
-    }
-}
-
-fn is_lost_connection(error: &io::Error) -> bool {
-    let kind = error.kind();
-    kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
-}
-
-/// Out of descriptors or memory, accepting fails at once and for ever: wait for connections to end.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
-
-/// They are the whole process's: one line for all listeners.
-static FAILED_ACCEPTS: FailureCounter = FailureCounter::new(Duration::from_secs(60));
-
-/// Connections that were reset before it was known whose they are: whoever makes them pays nothing
-/// for one.
-static LOST_CONNECTIONS: FailureCounter = FailureCounter::new(Duration::from_secs(1));
-
-/// Failures that can come as often as others like: one line in each `period`.
-struct FailureCounter {
-    period: Duration,
-    /// When the last line was, and how many there were since.
-    since: Mutex<(Option<Instant>, u64)>,
-}
-
-impl FailureCounter {
-    const fn new(period: Duration) -> Self {
-        Self { period, since: Mutex::new((None, 0)) }
-    }
-
-    /// Counts one; returns how many there were since the last line, if it is time for one.
-    fn record(&self) -> Option<u64> {
-        let mut state = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, failed) = &mut *state;
-        *failed += 1;
-        if last.is_some_and(|last| last.elapsed() < self.period) {
-            return None;
-        }
-        *last = Some(Instant::now());
-        Some(std::mem::take(failed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_that_others_cause_are_one_line_in_a_period_and_none_is_lost() {
-        let failures = FailureCounter::new(Duration::from_secs(3_600));
-        let lines: Vec<_> = (0..1_000).filter_map(|_| failures.record()).collect();
-        assert_eq!(lines, [1]);
-
-        let failures = FailureCounter::new(Duration::ZERO);
-        assert_eq!((failures.record(), failures.record()), (Some(1), Some(1)));
     }
 }

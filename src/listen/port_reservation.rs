@@ -1,4 +1,4 @@
-//! Keeps the other loopback family's port out of other users' hands.
+//! Keeps the other loopback family's port from other users.
 //!
 //! Clients resolve `localhost` to either family and try both. Where only one is listened on, another
 //! user could take the same port on the other one and be handed requests, with bodies and keys, that
@@ -14,13 +14,15 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
-use super::{BoundSocket, Error, ProcessInfo};
+use super::Error;
+use super::listener::BoundSocket;
+use crate::peer::ProcessInfo;
 
 /// A port that is held and not listened on.
 #[derive(Debug)]
 pub struct PortReservation(#[expect(dead_code, reason = "holding it is all it does")] OwnedFd);
 
-/// Holds the other family's port for each loopback address among `places`.
+/// Holds the other family's port for each loopback address among `sockets`.
 ///
 /// # Errors
 ///
@@ -43,7 +45,7 @@ pub fn reserve_other_family<'a>(
                     return Err(Error::OtherFamily { address: other });
                 }
             }
-            // Without that family nobody else can listen on it either.
+            // Without that family no other user can listen on it either.
             Err(error) => {
                 tracing::debug!(address = %other, error = %io::Error::from(error), "not reserved");
             }
@@ -68,7 +70,7 @@ fn wildcard_ip(address: SocketAddr) -> IpAddr {
     }
 }
 
-/// Binds without `SO_REUSEADDR`, so that nobody can bind beside it.
+/// Binds without `SO_REUSEADDR`, so that no other socket can be bound beside it.
 fn bind_without_listening(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -86,11 +88,11 @@ fn bind_without_listening(address: SocketAddr) -> nix::Result<OwnedFd> {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
-    use super::super::bind_tcp;
     use super::*;
+    use crate::listen::bind_tcp;
 
     #[test]
-    fn nobody_can_take_the_other_familys_port() {
+    fn no_other_socket_can_take_the_other_familys_port() {
         let bound = bind_tcp(&["127.0.0.1:0".parse().unwrap()]).unwrap();
         let other = other_family(bound[0].address().unwrap()).unwrap();
 
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listened_on_needs_no_holding() {
+    fn a_port_that_is_listened_on_needs_no_reservation() {
         let both = ["127.0.0.1:0", "[::1]:0"].map(|text| text.parse().unwrap());
         let bound = bind_tcp(&both).unwrap();
 

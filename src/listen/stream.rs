@@ -1,4 +1,4 @@
-//! One local connection, of either kind.
+//! A local connection over TCP or a unix socket.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -20,20 +20,12 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Ends the connection as usual after all: its caller is let in.
+    /// Ends the connection as usual after all: its peer is let in.
     pub fn disable_reset(&self) {
         #[cfg(target_os = "linux")]
         if let Self::Tcp(stream) = self {
-            Self::set_reset_on_close(stream, false);
+            crate::peer::set_reset_on_close(stream, false);
         }
-    }
-
-    /// Has the kernel reset the connection when it ends, whatever ends it (`SO_LINGER` 0).
-    #[cfg(target_os = "linux")]
-    pub(super) fn set_reset_on_close(stream: &TcpStream, is_reset: bool) {
-        let linger = nix::libc::linger { l_onoff: is_reset.into(), l_linger: 0 };
-        // Fails for no open socket.
-        nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger).ok();
     }
 
     /// Says whether the other end will send no more; wakes the task when there is more to know.
@@ -50,7 +42,7 @@ impl Stream {
     }
 }
 
-/// Looks at what is known already: there is nothing to wait for.
+/// Polls a readiness that is known already, so that there is nothing to wait for.
 fn is_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     let known = pin!(ready).poll(&mut Context::from_waker(Waker::noop()));
     matches!(known, Poll::Ready(Ok(ready)) if ready.is_read_closed())

@@ -3,7 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use super::{BoundSocket, Error, ProcessInfo};
+use super::Error;
+use super::listener::BoundSocket;
+use crate::peer::ProcessInfo;
 
 /// Binds `addresses`. Port 0 is chosen once and shared by all that ask for it. A family that this
 /// machine does not have is left out, as long as one address remains.

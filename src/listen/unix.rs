@@ -1,28 +1,23 @@
 //! The unix socket: 0600 from its first instant, in a directory of our own.
 //!
-//! A socket file that nobody answers on is stale and replaced; one that somebody answers on, or
-//! might, is left alone. At the end only our own file is removed, never a successor's.
+//! A socket file that refuses connections is stale, and is replaced. A socket that accepts them, or
+//! might, is left alone. At the end only our own file is removed (`socket_file.rs`).
 
 #![cfg(unix)]
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{BoundSocket as Place, Error};
+use super::Error;
+use super::listener::BoundSocket;
+use super::socket_file::SocketFile;
+use crate::peer::UserAcl;
 use crate::secure_fs;
 
-/// Remembers which file is ours; dropping it removes that file.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    /// Device and inode; none if the service manager made it.
-    file: Option<(u64, u64)>,
-}
-
-/// Who may open a socket's file, and go through its directory if that is ours. Who is then served is
-/// another question, which the kernel answers for each connection.
+/// The users who may open a socket's file, and go through its directory if that is ours.
+/// `UserAcl` decides for each connection whether its user is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketAccess {
     /// Our own user.
@@ -33,12 +28,19 @@ pub enum SocketAccess {
     AllUsers,
 }
 
+impl SocketAccess {
+    /// Returns the access of the users who are let in: besides us the first of their groups.
+    pub fn for_users(users: &UserAcl) -> Self {
+        users.first_group().map_or(Self::Owner, Self::Group)
+    }
+}
+
 /// Binds `path`, making its directory (0700) where it is missing.
 ///
 /// # Errors
 ///
 /// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
-pub fn bind(path: &Path, opening: SocketAccess) -> Result<Place, Error> {
+pub fn bind(path: &Path, access: SocketAccess) -> Result<BoundSocket, Error> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(Error::SocketPath { path: path.to_owned(), limit: MAX_PATH_BYTES });
     }
@@ -46,17 +48,15 @@ pub fn bind(path: &Path, opening: SocketAccess) -> Result<Place, Error> {
     let directory = path.parent().ok_or_else(|| unsafe_place("it has no directory", None))?;
     prepare_dir(directory).map_err(|(what, source)| unsafe_place(what, source))?;
     remove_stale(path)?;
-    grant_traversal(directory, opening)
-        .map_err(|source| unsafe_place("its group cannot be let in", Some(source)))?;
-    let listener = listen(directory, path, opening)
+    grant_traversal(directory, access)
+        .map_err(|source| unsafe_place("its group cannot be given access", Some(source)))?;
+    let listener = listen(directory, path, access)
         .map_err(|source| unsafe_place("the system refused it", Some(source)))?;
-    let file = std::fs::symlink_metadata(path)
-        .map_err(|source| unsafe_place("it is gone", Some(source)))?;
-    let bound = SocketFile { path: path.to_owned(), file: Some((file.dev(), file.ino())) };
-    Ok(Place::Unix(listener, bound))
+    let file = SocketFile::new(path).map_err(|source| unsafe_place("it is gone", Some(source)))?;
+    Ok(BoundSocket::Unix(listener, file))
 }
 
-/// Takes back from a directory of ours what [`bind`] gave to callers of sockets that are gone.
+/// Takes back the access to a directory of ours that [`bind`] gave for sockets that are gone.
 ///
 /// # Errors
 ///
@@ -66,51 +66,28 @@ pub fn restrict_dir(directory: &Path) -> io::Result<()> {
     if !is_private_dir(&found) {
         return Ok(());
     }
-    let mut passing = 0;
+    let mut granted = 0;
     for entry in std::fs::read_dir(directory)? {
         // Another profile's may be gone meanwhile.
         let Ok(file) = entry?.metadata() else { continue };
-        passing |= match file.file_type().is_socket() {
-            true if file.mode() & 0o006 != 0 => TRAVERSABLE_BY_ALL,
-            true if file.mode() & 0o060 != 0 => TRAVERSABLE_BY_GROUP,
-            true | false => 0,
-        };
-    }
-    let mode = found.mode() & 0o7777;
-    let needed = mode & (!TRAVERSABLE_BY_ALL | passing);
-    match needed == mode {
-        true => Ok(()),
-        false => std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed)),
-    }
-}
-
-impl SocketFile {
-    /// Names a socket that somebody else has made and removes.
-    pub(super) fn without_cleanup(path: &Path) -> Self {
-        Self { path: path.to_owned(), file: None }
-    }
-
-    /// Returns where the socket is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|file| self.file == Some((file.dev(), file.ino())));
-        if is_ours {
-            // Failing leaves a stale file, which the next start replaces.
-            std::fs::remove_file(&self.path).ok();
+        if file.file_type().is_socket() && file.mode() & 0o006 != 0 {
+            granted |= TRAVERSABLE_BY_ALL;
+        } else if file.file_type().is_socket() && file.mode() & 0o060 != 0 {
+            granted |= TRAVERSABLE_BY_GROUP;
         }
     }
+    let mode = found.mode() & 0o7777;
+    let needed = mode & (!TRAVERSABLE_BY_ALL | granted);
+    if needed == mode {
+        return Ok(());
+    }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed))
 }
 
 /// Binds inside a directory that only we can enter and moves the socket to its place once its mode
 /// is right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
 /// meanwhile.
-fn listen(directory: &Path, path: &Path, opening: SocketAccess) -> io::Result<UnixListener> {
+fn listen(directory: &Path, path: &Path, access: SocketAccess) -> io::Result<UnixListener> {
     let random = uuid::Uuid::new_v4().simple().to_string();
     // As long as the usual file names, so that what fits at the end fits here.
     let staging = directory.join(format!(".{}", &random[..7]));
@@ -118,7 +95,7 @@ fn listen(directory: &Path, path: &Path, opening: SocketAccess) -> io::Result<Un
     let made = (|| {
         let socket = staging.join("s");
         let listener = UnixListener::bind(&socket)?;
-        let (group, mode) = match opening {
+        let (group, mode) = match access {
             SocketAccess::Owner => (None, 0o600),
             SocketAccess::Group(group) => (Some(group), 0o660),
             SocketAccess::AllUsers => (None, 0o666),
@@ -133,7 +110,7 @@ fn listen(directory: &Path, path: &Path, opening: SocketAccess) -> io::Result<Un
     made.and_then(|listener| removed.map(|()| listener))
 }
 
-/// Makes the directory, or checks that nobody else can put things into it.
+/// Makes the directory, or checks that no other user can put files into it.
 fn prepare_dir(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)> {
     secure_fs::create_dir(directory)
         .map_err(|source| ("its directory cannot be made", Some(source)))?;
@@ -149,10 +126,10 @@ fn prepare_dir(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)
     Ok(())
 }
 
-/// Lets others go through a directory of ours that nobody else can read, whoever went through it
-/// before: another socket's callers, or those of an earlier configuration.
-fn grant_traversal(directory: &Path, opening: SocketAccess) -> io::Result<()> {
-    let (group, passing) = match opening {
+/// Lets other users go through a directory of ours that only we can read. Users of another socket, or
+/// of an earlier configuration, may go through it already.
+fn grant_traversal(directory: &Path, access: SocketAccess) -> io::Result<()> {
+    let (group, passing) = match access {
         SocketAccess::Owner => return Ok(()),
         SocketAccess::Group(group) => (Some(group), TRAVERSABLE_BY_GROUP),
         SocketAccess::AllUsers => (None, TRAVERSABLE_BY_ALL),
@@ -171,7 +148,7 @@ fn is_private_dir(directory: &std::fs::Metadata) -> bool {
     directory.uid() == nix::unistd::geteuid().as_raw() && directory.mode() & 0o066 == 0
 }
 
-/// Removes a socket file that nobody answers on.
+/// Removes a socket file that refuses connections.
 fn remove_stale(path: &Path) -> Result<(), Error> {
     let unsafe_place = |what, source| Error::SocketPlace { path: path.to_owned(), what, source };
     let file = match std::fs::symlink_metadata(path) {
@@ -186,7 +163,7 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
         return Err(unsafe_place("it belongs to another user", None));
     }
     match UnixStream::connect(path) {
-        // Only a refusal proves that nobody is there; a full backlog is somebody who is busy.
+        // Only a refusal proves that no process listens; with a full backlog one does.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
                 .map_err(|source| unsafe_place("the stale one cannot be removed", Some(source)))
@@ -234,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_let_in_later_can_go_through_the_directory_too() {
+    fn a_user_who_is_let_in_later_can_go_through_the_directory_too() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("run/proxy.sock");
         let own = nix::unistd::getegid().as_raw();
         // Only root can give a directory to any group.
         let other = if nix::unistd::geteuid().is_root() { 12345 } else { own };
-        let passes = |opening| {
-            drop(bind(&path, opening).unwrap());
+        let passes = |access| {
+            drop(bind(&path, access).unwrap());
             let directory = std::fs::metadata(path.parent().unwrap()).unwrap();
             (directory.mode() & 0o777, directory.gid())
         };
@@ -252,7 +229,7 @@ mod tests {
         assert_eq!(
             passes(SocketAccess::Group(own)),
             (0o711, other),
-            "everybody goes through still"
+            "all users can go through it still"
         );
         let readable = std::fs::Permissions::from_mode(0o750);
         std::fs::set_permissions(path.parent().unwrap(), readable).unwrap();
@@ -264,17 +241,17 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("run");
         let own = nix::unistd::getegid().as_raw();
-        let bound = |name, opening| bind(&directory.join(name), opening).unwrap();
+        let bound = |name, access| bind(&directory.join(name), access).unwrap();
         let _private = bound("1.sock", SocketAccess::Owner);
         let group = bound("2.sock", SocketAccess::Group(own));
-        let everybody = bound("3.sock", SocketAccess::AllUsers);
+        let all_users = bound("3.sock", SocketAccess::AllUsers);
         let shut = || {
             restrict_dir(&directory).unwrap();
             std::fs::metadata(&directory).unwrap().mode() & 0o777
         };
 
         assert_eq!(shut(), 0o711);
-        drop(everybody);
+        drop(all_users);
         assert_eq!(shut(), 0o710);
         drop(group);
         assert_eq!(shut(), 0o700);

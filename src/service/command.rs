@@ -1,11 +1,11 @@
-//! A command of the service manager's, word by word.
+//! A command of the service manager, such as `systemctl --user start …`.
 
 use std::io;
 use std::process::{Command, Stdio};
 
 use super::{Error, Reporter, ServiceEvent};
 
-/// A command of the service manager's.
+/// The words of a command.
 #[derive(Clone, Debug)]
 pub(super) struct ServiceCommand(Vec<String>);
 
@@ -19,19 +19,19 @@ impl ServiceCommand {
         self
     }
 
-    /// Runs it; what it says of a failure goes to our own standard error.
-    pub(super) fn run(self, tell: Reporter<'_>) -> Result<(), Error> {
+    /// Runs the command. Its error messages go to our standard error.
+    pub(super) fn run(self, report: Reporter<'_>) -> Result<(), Error> {
         let line = self.text();
         let status = self.clone().command().stdout(Stdio::null()).status();
         let status = status.map_err(|source| self.spawn_error(source))?;
         if !status.success() {
             return Err(Error::Failed { line, status });
         }
-        tell(ServiceEvent::Ran(line));
+        report(ServiceEvent::Ran(line));
         Ok(())
     }
 
-    /// Runs it for what it prints; how it ended is part of the answer.
+    /// Runs the command and returns whether it succeeded, and its output.
     pub(super) fn output(self) -> Result<(bool, String), Error> {
         let output = self.clone().command().stderr(Stdio::null()).output();
         let output = output.map_err(|source| self.spawn_error(source))?;
@@ -45,9 +45,10 @@ impl ServiceCommand {
     }
 
     pub(super) fn spawn_error(&self, source: io::Error) -> Error {
-        match source.kind() == io::ErrorKind::NotFound {
-            true => Error::NoManager,
-            false => Error::Command { line: self.text(), source },
+        if source.kind() == io::ErrorKind::NotFound {
+            Error::NoManager
+        } else {
+            Error::Command { line: self.text(), source }
         }
     }
 

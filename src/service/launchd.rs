@@ -1,4 +1,4 @@
-//! launchd: the agent of `launchd/`, and `launchctl`.
+//! launchd: the agent in `launchd/`, and `launchctl`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,61 +16,61 @@ pub(super) struct Launchd {
     label: String,
     home: PathBuf,
     domain: String,
-    /// How long an end may take.
+    /// How long the daemon may take to stop.
     stop_timeout: Duration,
 }
 
 const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
 
 impl Launchd {
-    pub(super) fn new(subject: &ServiceSpec) -> Self {
-        let label = match &subject.profile {
+    pub(super) fn new(spec: &ServiceSpec) -> Self {
+        let label = match &spec.profile {
             Some(profile) => format!("nexudus-proxy.{profile}"),
             None => "nexudus-proxy".to_owned(),
         };
         Self {
             label,
-            home: subject.home.clone(),
+            home: spec.home.clone(),
             domain: format!("gui/{}", own_uid()),
-            stop_timeout: subject.drain.saturating_add(STOP_MARGIN).max(MIN_STOP_TIMEOUT),
+            stop_timeout: spec.drain.saturating_add(STOP_MARGIN).max(MIN_STOP_TIMEOUT),
         }
     }
 
-    pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
-        // launchd makes neither.
-        for directory in [&subject.runtime_dir, &self.home.join("Library/Logs")] {
+    pub(super) fn install(&self, spec: &ServiceSpec, report: Reporter<'_>) -> Result<(), Error> {
+        // launchd creates neither.
+        for directory in [&spec.runtime_dir, &self.home.join("Library/Logs")] {
             secure_fs::create_dir(directory)
                 .map_err(|source| Error::File { path: directory.clone(), source })?;
         }
-        let is_other = write_file(&self.path(), &self.render(subject), tell)?;
+        let is_other = write_file(&self.path(), &self.render(spec), report)?;
         if is_other {
-            self.stop(tell)?;
+            self.stop(report)?;
         }
-        // One that a person has disabled would not be loaded.
-        self.launchctl(["enable", &self.target()]).run(tell)?;
-        self.start(tell)
+        // launchd does not load an agent that a person has disabled.
+        self.launchctl(["enable", &self.target()]).run(report)?;
+        self.start(report)
     }
 
-    pub(super) fn uninstall(&self, tell: Reporter<'_>) -> Result<(), Error> {
-        self.stop(tell)?;
-        remove_file(&self.path(), tell)
+    pub(super) fn uninstall(&self, report: Reporter<'_>) -> Result<(), Error> {
+        self.stop(report)?;
+        remove_file(&self.path(), report)
     }
 
-    pub(super) fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         if self.print_loaded()?.is_none() {
             let path = self.path().display().to_string();
-            self.launchctl(["bootstrap", &self.domain, &path]).run(tell)?;
+            self.launchctl(["bootstrap", &self.domain, &path]).run(report)?;
         }
-        self.launchctl(["kickstart", &self.target()]).run(tell)
+        self.launchctl(["kickstart", &self.target()]).run(report)
     }
 
-    /// Unloads it: as long as launchd has its sockets, a request would start it again.
-    pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    /// Unloads the agent: while launchd has its sockets, a request would start it again.
+    pub(super) fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {
         if self.print_loaded()?.is_none() {
             return Ok(());
         }
-        self.launchctl(["bootout", &self.target()]).run(tell)?;
-        // It returns before the process has ended, and until then nothing of the name can be loaded.
+        self.launchctl(["bootout", &self.target()]).run(report)?;
+        // The command returns before the process has ended. Until then no agent of this label loads.
         let deadline = Instant::now() + self.stop_timeout;
         while self.print_loaded()?.is_some() && Instant::now() < deadline {
             std::thread::sleep(UNLOAD_POLL_INTERVAL);
@@ -107,7 +107,7 @@ impl Launchd {
         self.home.join("Library/LaunchAgents").join(format!("{}.plist", self.label))
     }
 
-    /// Returns what launchd knows of it, if it is loaded.
+    /// Returns what `launchctl print` says of the agent, if the agent is loaded.
     fn print_loaded(&self) -> Result<Option<String>, Error> {
         let (is_loaded, printed) = self.launchctl(["print", &self.target()]).output()?;
         Ok(is_loaded.then_some(printed))
@@ -125,22 +125,22 @@ impl Launchd {
         ServiceCommand::new(["launchctl"]).args(words)
     }
 
-    /// Puts into the agent what is this installation's own.
-    fn render(&self, subject: &ServiceSpec) -> String {
-        let program = subject.program.display().to_string();
+    /// Returns the agent with the paths, arguments and sockets of this installation.
+    fn render(&self, spec: &ServiceSpec) -> String {
+        let program = spec.program.display().to_string();
         let words = std::iter::once(program.as_str())
-            .chain(subject.arguments.iter().map(String::as_str))
+            .chain(spec.arguments.iter().map(String::as_str))
             .chain(["serve"]);
         let words: Vec<_> = words.map(|word| format!("\t{}", plist_string(word))).collect();
-        let suffix = subject.profile.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
+        let suffix = spec.profile.as_ref().map(|name| format!("-{name}")).unwrap_or_default();
         let socket =
-            |stem: &str| unix_socket(&subject.runtime_dir.join(format!("{stem}{suffix}.sock")));
-        let own = match &subject.unix {
+            |stem: &str| unix_socket(&spec.runtime_dir.join(format!("{stem}{suffix}.sock")));
+        let own = match &spec.unix {
             SocketPath::Default => Some(socket("proxy")),
             SocketPath::At(path) => Some(unix_socket(path)),
             SocketPath::Off => None,
         };
-        let places = subject.tcp.iter().map(tcp_socket).chain(own).map(indent).collect::<Vec<_>>();
+        let places = spec.tcp.iter().map(tcp_socket).chain(own).map(indent).collect::<Vec<_>>();
         let log = plist_string(&self.log().display().to_string());
         let text = replace_value(SHIPPED, "Label", &plist_string(&self.label));
         let text = replace_value(&text, "ProgramArguments", &plist_array(&words));
@@ -185,8 +185,8 @@ fn indent(text: String) -> String {
     text.lines().map(|line| format!("\t{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Puts `value` in the place of what follows a key: a line of its own, or all up to the line that
-/// closes it, which stands as far to the right.
+/// Replaces the value after a key: one line, or all lines up to the closing tag with the same
+/// indentation.
 fn replace_value(text: &str, key: &str, value: &str) -> String {
     let key = format!("<key>{key}</key>");
     let mut out = String::with_capacity(text.len());
@@ -209,7 +209,7 @@ fn replace_value(text: &str, key: &str, value: &str) -> String {
     out
 }
 
-/// What comes after the drain: a token request under way (30 s) and its write, with room.
+/// Time after the drain: a token request in flight (30 s) and its write, with room.
 const STOP_MARGIN: Duration = Duration::from_secs(40);
 
 const MIN_STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shipped_is_what_is_installed() {
-        let subject = ServiceSpec::shipped(None);
+    fn the_installed_agent_is_the_shipped_one() {
+        let spec = ServiceSpec::shipped(None);
 
-        assert_eq!(Launchd::new(&subject).render(&subject), SHIPPED);
+        assert_eq!(Launchd::new(&spec).render(&spec), SHIPPED);
     }
 
     #[test]
-    fn the_shipped_agent_is_a_property_list_with_the_keys_that_launchd_knows() {
+    fn the_shipped_agent_is_a_property_list_of_known_keys() {
         let agent = parsed(SHIPPED);
 
         assert_eq!(agent["Label"], "nexudus-proxy");
@@ -267,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
-        let subject = ServiceSpec {
+    fn an_agent_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
+        let spec = ServiceSpec {
             program: "/Users/ana/R & D/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
             home: "/Users/ana".into(),
@@ -293,10 +293,10 @@ mod tests {
             "admin": socket("/Users/ana/run/admin-work.sock"),
         });
 
-        assert_eq!(parsed(&Launchd::new(&subject).render(&subject)), expected);
+        assert_eq!(parsed(&Launchd::new(&spec).render(&spec)), expected);
     }
 
-    /// Reads it with Python's own parser, which refuses what is no property list.
+    /// Reads the agent with Python's parser, which refuses anything but a property list.
     fn parsed(text: &str) -> Value {
         const READ: &str = "import json, plistlib, sys\n\
             print(json.dumps(plistlib.load(sys.stdin.buffer, fmt=plistlib.FMT_XML)))";
@@ -305,7 +305,7 @@ mod tests {
         let mut python = python.spawn().expect("python3 is there");
         python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = python.wait_with_output().unwrap();
-        assert!(output.status.success(), "no property list:\n{text}");
+        assert!(output.status.success(), "not a property list:\n{text}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }

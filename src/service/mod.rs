@@ -1,10 +1,11 @@
-//! The daemon as a service of this machine: systemd's units, launchd's agent, and the commands of
-//! theirs that act on them.
+//! The daemon as a service of this machine: the units of systemd or the agent of launchd, and the
+//! commands that act on them.
 //!
-//! What is installed are the very files of `systemd/` and `launchd/`, with the program's path, the
-//! profile and the addresses of the configuration put in. Everything that is done is told.
+//! The installed files are those of `systemd/` and `launchd/`, with the program's path, the profile
+//! and the configured addresses put in. Every change is reported.
 
 mod command;
+mod error;
 mod launchd;
 mod systemd;
 
@@ -12,50 +13,51 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use self::command::ServiceCommand;
+pub use self::error::Error;
 use self::launchd::Launchd;
 use self::systemd::Systemd;
+use crate::secure_fs;
 
-/// What is run as a service.
+/// The program, its arguments and its sockets, as the service is to run it.
 #[derive(Clone, Debug)]
 pub struct ServiceSpec {
     /// The program, absolute.
     pub program: PathBuf,
-    /// What stands before `serve`: `--profile`, `--config`.
+    /// The arguments before `serve`: `--profile`, `--config`.
     pub arguments: Vec<String>,
-    /// The profile, if it is another than the usual one.
+    /// The profile, unless it is the default one.
     pub profile: Option<String>,
     /// The user's home directory.
     pub home: PathBuf,
     /// The directory of the user's configurations, such as `~/.config`.
     pub config_dir: PathBuf,
-    /// Where requests come in.
+    /// The TCP addresses of the API.
     pub tcp: Vec<SocketAddr>,
-    /// Where requests come in too; a path that the configuration names comes as it is.
+    /// The unix socket of the API.
     pub unix: SocketPath,
     /// The directory of the sockets.
     pub runtime_dir: PathBuf,
-    /// How long requests under way may take at its end.
+    /// How long requests in flight may take when the service stops.
     pub drain: Duration,
 }
 
 /// Where the unix socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocketPath {
-    /// Beside the control socket.
+    /// Beside the admin socket.
     Default,
-    /// Here.
+    /// At this path, as configured.
     At(PathBuf),
-    /// Nowhere.
+    /// There is none.
     Off,
 }
 
-/// A service that may be installed or not.
+/// A service, installed or not.
 #[derive(Debug)]
 pub struct Service {
     spec: ServiceSpec,
@@ -68,13 +70,13 @@ enum Manager {
     Launchd(Launchd),
 }
 
-/// Something that was done.
+/// Something that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceEvent {
     /// A file was written.
     Wrote(PathBuf),
-    /// A file was as it should be.
+    /// A file was up to date already.
     Kept(PathBuf),
     /// A file was removed.
     Removed(PathBuf),
@@ -82,7 +84,7 @@ pub enum ServiceEvent {
     Ran(String),
 }
 
-/// How an installed service is.
+/// The status of an installed service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ServiceStatus {
     /// The installed files.
@@ -91,83 +93,17 @@ pub struct ServiceStatus {
     pub enabled: bool,
     /// Whether the service manager holds the sockets.
     pub listening: bool,
-    /// In the manager's own word: `active`, `inactive`, `failed`, ….
+    /// The service manager's word: `active`, `inactive`, `failed`, ….
     pub state: String,
     /// The process.
     pub pid: Option<u32>,
-    /// What the daemon says of itself.
+    /// The daemon's own status text.
     pub says: Option<String>,
     /// How the last run ended, if it failed.
     pub result: Option<String>,
 }
 
-/// Why nothing was done, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Neither systemd nor launchd is here.
-    #[error("there is no service manager on this machine that nexudus-proxy knows")]
-    NoManager,
-    /// systemd is here, but none of this user's own.
-    #[error("systemd runs no services for this user here")]
-    NoUserManager,
-    /// macOS has no keychain for a service of the machine.
-    #[error("on macOS the service is a person's own: there is no --system")]
-    NoSystem,
-    /// The system unit has one login.
-    #[error("the system service serves the default profile")]
-    SystemProfile,
-    /// It is not installed.
-    #[error("the service is not installed")]
-    NotInstalled,
-    /// A service needs addresses that stay.
-    #[error("{address} names no port: a service needs one that stays")]
-    NoPort {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The path cannot be written into a unit.
-    #[error("the path {} cannot stand in a unit: {why}", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        why: &'static str,
-    },
-    /// A word of the configuration cannot be written into a unit.
-    #[error("{word} cannot stand in a unit: it has characters that mean something to systemd")]
-    Word {
-        /// The word.
-        word: String,
-    },
-    /// A file could not be written or removed.
-    #[error("could not change {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A command could not be run.
-    #[error("could not run `{line}`")]
-    Command {
-        /// The command.
-        line: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A command has failed, and said why itself.
-    #[error("`{line}` failed ({status})")]
-    Failed {
-        /// The command.
-        line: String,
-        /// How it ended.
-        status: ExitStatus,
-    },
-}
-
-/// Told of each thing that is done.
+/// Receives each change.
 pub type Reporter<'a> = &'a mut dyn FnMut(ServiceEvent);
 
 impl Service {
@@ -175,30 +111,30 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSystem`] and [`Error::SystemProfile`]: what is asked for does not exist.
-    pub fn new(subject: ServiceSpec, system: bool) -> Result<Self, Error> {
+    /// [`Error::NoSystem`] and [`Error::SystemProfile`]: the service manager has no such service.
+    pub fn new(spec: ServiceSpec, system: bool) -> Result<Self, Error> {
         let manager = match (cfg!(target_os = "macos"), system) {
             (true, true) => return Err(Error::NoSystem),
-            (true, false) => Manager::Launchd(Launchd::new(&subject)),
-            (false, true) if subject.profile.is_some() => return Err(Error::SystemProfile),
-            (false, system) => Manager::Systemd(Systemd::new(&subject, system)),
+            (true, false) => Manager::Launchd(Launchd::new(&spec)),
+            (false, true) if spec.profile.is_some() => return Err(Error::SystemProfile),
+            (false, system) => Manager::Systemd(Systemd::new(&spec, system)),
         };
-        Ok(Self { spec: subject, manager })
+        Ok(Self { spec, manager })
     }
 
-    /// Writes the files and starts the service; what is right already stays as it is.
+    /// Writes the files and starts the service. Files that are up to date stay as they are.
     ///
     /// # Errors
     ///
     /// All but [`Error::NotInstalled`].
-    pub fn install(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub fn install(&self, report: Reporter<'_>) -> Result<(), Error> {
         let nowhere = self.spec.tcp.iter().find(|address| address.port() == 0);
         if let Some(address) = nowhere {
             return Err(Error::NoPort { address: *address });
         }
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.install(&self.spec, tell),
-            Manager::Launchd(launchd) => launchd.install(&self.spec, tell),
+            Manager::Systemd(systemd) => systemd.install(&self.spec, report),
+            Manager::Launchd(launchd) => launchd.install(&self.spec, report),
         }
     }
 
@@ -207,44 +143,44 @@ impl Service {
     /// # Errors
     ///
     /// [`Error::ConfigFile`], and what the service manager's commands end with.
-    pub fn uninstall(&self, tell: Reporter<'_>) -> Result<bool, Error> {
+    pub fn uninstall(&self, report: Reporter<'_>) -> Result<bool, Error> {
         if !self.is_installed() {
             return Ok(false);
         }
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.uninstall(tell)?,
-            Manager::Launchd(launchd) => launchd.uninstall(tell)?,
+            Manager::Systemd(systemd) => systemd.uninstall(report)?,
+            Manager::Launchd(launchd) => launchd.uninstall(report)?,
         }
         Ok(true)
     }
 
-    /// Starts it and its sockets.
+    /// Starts the service and its sockets.
     ///
     /// # Errors
     ///
-    /// [`Error::NotInstalled`], and what the service manager's commands end with.
-    pub fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    /// [`Error::NotInstalled`], and those of the service manager's commands.
+    pub fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_installed()?;
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.start(tell),
-            Manager::Launchd(launchd) => launchd.start(tell),
+            Manager::Systemd(systemd) => systemd.start(report),
+            Manager::Launchd(launchd) => launchd.start(report),
         }
     }
 
-    /// Stops it and its sockets, so that no request starts it again.
+    /// Stops the service and its sockets, so that no request starts it again.
     ///
     /// # Errors
     ///
     /// As [`Service::start`].
-    pub fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_installed()?;
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.stop(tell),
-            Manager::Launchd(launchd) => launchd.stop(tell),
+            Manager::Systemd(systemd) => systemd.stop(report),
+            Manager::Launchd(launchd) => launchd.stop(report),
         }
     }
 
-    /// Asks the service manager how it is.
+    /// Asks the service manager for the status.
     ///
     /// # Errors
     ///
@@ -259,7 +195,7 @@ impl Service {
         Ok(ServiceStatus { files, ..state })
     }
 
-    /// Shows its log on this terminal: the last `lines`, and with `follow` what comes.
+    /// Shows the log on this terminal: the last `lines`, and with `follow` every new line.
     ///
     /// # Errors
     ///
@@ -272,14 +208,15 @@ impl Service {
         };
         let mut shown = command.clone().command();
         let status = shown.status().map_err(|source| command.spawn_error(source))?;
-        // Ctrl-C ends what follows, and is no failure.
-        match status.success() || status.code().is_none() {
-            true => Ok(()),
-            false => Err(Error::Failed { line: command.text(), status }),
+        // Ctrl-C ends `--follow`, which is not a failure.
+        if status.success() || status.code().is_none() {
+            Ok(())
+        } else {
+            Err(Error::Failed { line: command.text(), status })
         }
     }
 
-    /// Says whether it goes on when its user logs out, where somebody knows.
+    /// Says whether the service runs on when its user logs out; `None` if that is not known.
     pub fn has_linger(&self) -> Option<bool> {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.has_linger(),
@@ -287,7 +224,7 @@ impl Service {
         }
     }
 
-    /// Says whether any of its files is there.
+    /// Says whether any file of the service exists.
     pub fn is_installed(&self) -> bool {
         self.paths().iter().any(|path| path.exists())
     }
@@ -304,8 +241,8 @@ impl Service {
     }
 }
 
-/// Writes a file unless it has that content already; says whether it was another one before.
-fn write_file(path: &Path, content: &str, tell: Reporter<'_>) -> Result<bool, Error> {
+/// Writes a file unless it has that content already; returns whether it had another content before.
+fn write_file(path: &Path, content: &str, report: Reporter<'_>) -> Result<bool, Error> {
     let wrong = |source| Error::File { path: path.to_owned(), source };
     let before = match fs::read(path) {
         Ok(before) => Some(before),
@@ -313,20 +250,20 @@ fn write_file(path: &Path, content: &str, tell: Reporter<'_>) -> Result<bool, Er
         Err(error) => return Err(wrong(error)),
     };
     if before.as_deref() == Some(content.as_bytes()) {
-        tell(ServiceEvent::Kept(path.to_owned()));
+        report(ServiceEvent::Kept(path.to_owned()));
         return Ok(false);
     }
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(wrong)?;
+        secure_fs::create_dir(directory).map_err(wrong)?;
     }
     fs::write(path, content).map_err(wrong)?;
-    tell(ServiceEvent::Wrote(path.to_owned()));
+    report(ServiceEvent::Wrote(path.to_owned()));
     Ok(before.is_some())
 }
 
-fn remove_file(path: &Path, tell: Reporter<'_>) -> Result<(), Error> {
+fn remove_file(path: &Path, report: Reporter<'_>) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Ok(()) => tell(ServiceEvent::Removed(path.to_owned())),
+        Ok(()) => report(ServiceEvent::Removed(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::File { path: path.to_owned(), source }),
     }
@@ -345,7 +282,7 @@ fn own_uid() -> u32 {
 
 #[cfg(test)]
 impl ServiceSpec {
-    /// What the shipped files are made for.
+    /// Returns the installation that the shipped files are written for.
     fn shipped(profile: Option<&str>) -> Self {
         Self {
             program: "/usr/local/bin/nexudus-proxy".into(),

@@ -1,4 +1,4 @@
-//! systemd: the units of `systemd/`, and `systemctl`, `journalctl` and `loginctl`.
+//! systemd: the units in `systemd/`, and `systemctl`, `journalctl` and `loginctl`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,16 @@ use super::{
     write_file,
 };
 
-/// The units of one profile, of this user or of the machine.
+/// The units of one profile, for this user or for the machine.
 #[derive(Debug)]
 pub(super) struct Systemd {
     system: bool,
     directory: PathBuf,
-    /// `@work` for another profile than the usual one, between a unit's name and its kind.
+    /// `@work` for another profile than the default one, between a unit's name and its kind.
     instance: String,
 }
 
-/// A unit as it is shipped, for a person and for the machine.
+/// A unit as shipped, for a user and for the machine.
 struct Unit {
     stem: &'static str,
     kind: &'static str,
@@ -44,50 +44,51 @@ const ADMIN: Unit = Unit {
 };
 
 impl Systemd {
-    pub(super) fn new(subject: &ServiceSpec, system: bool) -> Self {
-        let directory = match system {
-            true => PathBuf::from("/etc/systemd/system"),
-            false => subject.config_dir.join("systemd/user"),
+    pub(super) fn new(spec: &ServiceSpec, system: bool) -> Self {
+        let directory = if system {
+            PathBuf::from("/etc/systemd/system")
+        } else {
+            spec.config_dir.join("systemd/user")
         };
-        let instance = subject.profile.as_ref().map(|profile| format!("@{profile}"));
+        let instance = spec.profile.as_ref().map(|profile| format!("@{profile}"));
         Self { system, directory, instance: instance.unwrap_or_default() }
     }
 
-    pub(super) fn install(&self, subject: &ServiceSpec, tell: Reporter<'_>) -> Result<(), Error> {
-        self.validate(subject)?;
+    pub(super) fn install(&self, spec: &ServiceSpec, report: Reporter<'_>) -> Result<(), Error> {
+        self.validate(spec)?;
         self.require_systemd()?;
         let sockets = [
-            write_file(&self.path(&DATA), &self.render(&DATA, subject), tell)?,
-            write_file(&self.path(&ADMIN), &self.render(&ADMIN, subject), tell)?,
+            write_file(&self.path(&DATA), &self.render(&DATA, spec), report)?,
+            write_file(&self.path(&ADMIN), &self.render(&ADMIN, spec), report)?,
         ];
-        let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, subject), tell)?;
-        self.systemctl(["daemon-reload"]).run(tell)?;
+        let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, spec), report)?;
+        self.systemctl(["daemon-reload"]).run(report)?;
         if sockets.contains(&true) {
             // An open socket cannot be moved under a daemon that uses it.
-            self.stop(tell)?;
+            self.stop(report)?;
         } else if is_other {
-            self.systemctl(["try-restart", &self.name(&SERVICE)]).run(tell)?;
+            self.systemctl(["try-restart", &self.name(&SERVICE)]).run(report)?;
         }
-        self.systemctl_all(&["enable", "--quiet", "--now"]).run(tell)
+        self.systemctl_all(&["enable", "--quiet", "--now"]).run(report)
     }
 
-    pub(super) fn uninstall(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn uninstall(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
-        self.systemctl_all(&["disable", "--quiet", "--now"]).run(tell)?;
+        self.systemctl_all(&["disable", "--quiet", "--now"]).run(report)?;
         for path in self.paths() {
-            remove_file(&path, tell)?;
+            remove_file(&path, report)?;
         }
-        self.systemctl(["daemon-reload"]).run(tell)
+        self.systemctl(["daemon-reload"]).run(report)
     }
 
-    pub(super) fn start(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
-        self.systemctl_all(&["start"]).run(tell)
+        self.systemctl_all(&["start"]).run(report)
     }
 
-    pub(super) fn stop(&self, tell: Reporter<'_>) -> Result<(), Error> {
+    pub(super) fn stop(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
-        self.systemctl_all(&["stop"]).run(tell)
+        self.systemctl_all(&["stop"]).run(report)
     }
 
     pub(super) fn status(&self) -> Result<ServiceStatus, Error> {
@@ -107,7 +108,7 @@ impl Systemd {
             listening: of(&data, "ActiveState") == "active",
             state: of(&service, "ActiveState"),
             pid,
-            // What it said last outlives it.
+            // systemd keeps the last status text of a process that has ended.
             says: some(of(&service, "StatusText")).filter(|_| pid.is_some()),
             result: some(of(&service, "Result")).filter(|result| result != "success"),
         })
@@ -131,7 +132,7 @@ impl Systemd {
         let uid = own_uid().to_string();
         let asked =
             ServiceCommand::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
-        // A user who is not logged in has none to show, unless they linger.
+        // `loginctl` shows no user who is not logged in, unless they linger.
         asked.output().ok().map(|(_, said)| said.trim() == "yes")
     }
 
@@ -139,9 +140,9 @@ impl Systemd {
         [&SERVICE, &DATA, &ADMIN].map(|unit| self.path(unit)).to_vec()
     }
 
-    /// Says whether systemd answers, the user's own where that is what is meant.
+    /// Checks that systemd responds: the user's own, or the machine's.
     fn require_systemd(&self) -> Result<(), Error> {
-        // As `sd_booted(3)` tells it; the answer below is the same for two different causes.
+        // As in `sd_booted(3)`: `systemctl` prints the same for two different causes.
         let is_booted = || Path::new("/run/systemd/system").is_dir();
         let (_, said) = self.systemctl(["is-system-running"]).output()?;
         match said.trim() {
@@ -151,52 +152,54 @@ impl Systemd {
         }
     }
 
-    /// Says whether what is put into a unit can stand there, and whether it can run the program.
-    fn validate(&self, subject: &ServiceSpec) -> Result<(), Error> {
-        let program = &subject.program;
+    /// Checks that the paths and words can be used in a unit, and that the unit can run the program.
+    fn validate(&self, spec: &ServiceSpec) -> Result<(), Error> {
+        let program = &spec.program;
         let wrong = |why| Err(Error::Path { path: program.clone(), why });
         if !program.to_str().is_some_and(is_literal) {
-            return wrong("it has characters that mean something to systemd");
+            return wrong("it has characters that are special to systemd");
         }
         let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
         if self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
-            return wrong("the system service sees no home and no temporary directory");
+            return wrong("the system service sees no home directory and no temporary directory");
         }
-        let socket = match &subject.unix {
+        let socket = match &spec.unix {
             SocketPath::At(path) => Some(path.to_string_lossy()),
             SocketPath::Default | SocketPath::Off => None,
         };
-        let words = subject.arguments.iter().map(|word| word.as_str().into()).chain(socket);
+        let words = spec.arguments.iter().map(|word| word.as_str().into()).chain(socket);
         match words.into_iter().find(|word| !is_literal(word)) {
             Some(word) => Err(Error::Word { word: word.into_owned() }),
             None => Ok(()),
         }
     }
 
-    /// Puts into a unit what is this installation's own. Comments stay as they are.
-    fn render(&self, unit: &Unit, subject: &ServiceSpec) -> String {
+    /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as they
+    /// are.
+    fn render(&self, unit: &Unit, spec: &ServiceSpec) -> String {
         let text = if self.system { unit.system } else { unit.user };
         let mut rendered = String::with_capacity(text.len());
-        let mut listens = Some(subject);
+        let mut listens = Some(spec);
         for line in text.lines() {
             if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
-                // The first of them stands for all.
-                let listens = listens.take().map(|subject| self.listen_lines(subject, text));
+                // All sockets of this installation take the place of the first line.
+                let listens = listens.take().map(|spec| self.listen_lines(spec, text));
                 rendered.push_str(&listens.unwrap_or_default());
                 continue;
             }
-            match line.starts_with('#') {
-                true => rendered.push_str(line),
-                false => rendered.push_str(&self.personalize(line, subject)),
+            if line.starts_with('#') {
+                rendered.push_str(line);
+            } else {
+                rendered.push_str(&self.personalize(line, spec));
             }
             rendered.push('\n');
         }
         rendered
     }
 
-    fn personalize(&self, line: &str, subject: &ServiceSpec) -> String {
-        let program = subject.program.display().to_string();
-        let arguments = subject.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
+    fn personalize(&self, line: &str, spec: &ServiceSpec) -> String {
+        let program = spec.program.display().to_string();
+        let arguments = spec.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
         let mut line = line.to_owned();
         if !self.instance.is_empty() {
             for unit in [&SERVICE, &DATA, &ADMIN] {
@@ -205,7 +208,7 @@ impl Systemd {
             }
             line = line.replace("/admin.sock", &format!("/{}", self.socket("admin")));
         }
-        // Last and once: the installation's own words may hold the shipped ones.
+        // Last and once: the installed path may contain the shipped one.
         let mut parts = line.split(SHIPPED);
         let mut personal = parts.next().unwrap_or_default().to_owned();
         for after in parts {
@@ -218,17 +221,17 @@ impl Systemd {
         personal
     }
 
-    /// The places of the configuration, as lines of the unit.
-    fn listen_lines(&self, subject: &ServiceSpec, shipped: &str) -> String {
+    /// Returns the sockets of the configuration as lines of the unit.
+    fn listen_lines(&self, spec: &ServiceSpec, shipped: &str) -> String {
         let usual = shipped.lines().find(|line| line.ends_with("/proxy.sock"));
-        let unix = match &subject.unix {
+        let unix = match &spec.unix {
             SocketPath::Default => {
                 usual.map(|line| line.replace("proxy.sock", &self.socket("proxy")))
             }
             SocketPath::At(path) => Some(format!("ListenStream={}", path.display())),
             SocketPath::Off => None,
         };
-        let tcp = subject.tcp.iter().map(|address| format!("ListenStream={address}"));
+        let tcp = spec.tcp.iter().map(|address| format!("ListenStream={address}"));
         tcp.chain(unix).map(|line| format!("{line}\n")).collect()
     }
 
@@ -248,7 +251,8 @@ impl Systemd {
         ServiceCommand::new(["systemctl"]).args((!self.system).then_some("--user")).args(words)
     }
 
-    /// An act on all units; the sockets first, or one of them would start what is being stopped.
+    /// Returns a command for all units. The sockets come first, or one of them would start the service
+    /// that is being stopped.
     fn systemctl_all(&self, words: &[&str]) -> ServiceCommand {
         let names = [&DATA, &ADMIN, &SERVICE].map(|unit| self.name(unit));
         let words = words.iter().copied();
@@ -256,7 +260,7 @@ impl Systemd {
     }
 }
 
-/// Says whether systemd reads it as it is: no space parts it, no `%` or `$` stands for more.
+/// Says whether systemd reads a word literally: no space splits it, no `%` or `$` expands in it.
 fn is_literal(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-@:,=~".contains(c))
 }
@@ -269,28 +273,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shipped_is_what_is_installed() {
+    fn the_installed_units_are_the_shipped_ones() {
         for system in [false, true] {
-            let systemd = Systemd::new(&subject(None), system);
+            let systemd = Systemd::new(&spec(None), system);
             for unit in [SERVICE, DATA, ADMIN] {
                 let shipped = if system { unit.system } else { unit.user };
-                assert_eq!(systemd.render(&unit, &subject(None)), shipped);
+                assert_eq!(systemd.render(&unit, &spec(None)), shipped);
             }
         }
     }
 
     #[test]
-    fn a_unit_has_the_program_the_profile_and_the_addresses_put_in_and_nothing_else() {
-        let subject = ServiceSpec {
+    fn a_unit_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
+        let spec = ServiceSpec {
             program: "/opt/np/nexudus-proxy".into(),
             arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
             tcp: vec!["127.0.0.1:7000".parse().unwrap()],
-            ..subject(Some("work"))
+            ..spec(Some("work"))
         };
-        let systemd = Systemd::new(&subject, false);
+        let systemd = Systemd::new(&spec, false);
 
         let changed = |unit: &Unit| {
-            let (rendered, shipped) = (systemd.render(unit, &subject), unit.user);
+            let (rendered, shipped) = (systemd.render(unit, &spec), unit.user);
             let is_new = |line: &&str| !shipped.lines().any(|known| known == *line);
             rendered.lines().filter(is_new).map(str::to_owned).collect::<Vec<_>>()
         };
@@ -316,17 +320,17 @@ mod tests {
     }
 
     #[test]
-    fn a_program_beside_the_shipped_one_is_put_in_once() {
+    fn a_program_path_that_contains_the_shipped_one_is_inserted_once() {
         let program = "/usr/local/bin/nexudus-proxy-0.1.0";
-        let subject = ServiceSpec {
+        let spec = ServiceSpec {
             program: program.into(),
             arguments: ["--config".to_owned(), "/etc/nexudus-proxy.socket/c.toml".to_owned()]
                 .into(),
-            ..subject(Some("work"))
+            ..spec(Some("work"))
         };
-        let systemd = Systemd::new(&subject, false);
+        let systemd = Systemd::new(&spec, false);
 
-        let put_in = |line: &str| systemd.personalize(line, &subject);
+        let put_in = |line: &str| systemd.personalize(line, &spec);
 
         assert_eq!(
             put_in("ExecStart=/usr/local/bin/nexudus-proxy serve"),
@@ -340,12 +344,12 @@ mod tests {
 
     #[test]
     fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
-        let own = Systemd::new(&subject(None), false);
-        let system = Systemd::new(&subject(None), true);
+        let own = Systemd::new(&spec(None), false);
+        let system = Systemd::new(&spec(None), true);
 
         let is_good = |systemd: &Systemd, program: &str| {
-            let subject = ServiceSpec { program: program.into(), ..subject(None) };
-            systemd.validate(&subject).is_ok()
+            let spec = ServiceSpec { program: program.into(), ..spec(None) };
+            systemd.validate(&spec).is_ok()
         };
         assert!(is_good(&own, "/home/ana/.cargo/bin/nexudus-proxy"));
         assert!(!is_good(&own, "/home/ana/my programs/nexudus-proxy"));
@@ -359,24 +363,22 @@ mod tests {
         for system in [false, true] {
             let refused = |path: &str| {
                 let arguments = ["--config".to_owned(), path.to_owned()].to_vec();
-                let argument = ServiceSpec { arguments, ..subject(None) };
-                let socket = ServiceSpec { unix: SocketPath::At(path.into()), ..subject(None) };
-                [argument, socket].map(|subject| {
-                    match Systemd::new(&subject, system).validate(&subject) {
-                        Err(Error::Word { word }) => Some(word),
-                        other => other.map(|()| None).unwrap(),
-                    }
+                let argument = ServiceSpec { arguments, ..spec(None) };
+                let socket = ServiceSpec { unix: SocketPath::At(path.into()), ..spec(None) };
+                [argument, socket].map(|spec| match Systemd::new(&spec, system).validate(&spec) {
+                    Err(Error::Word { word }) => Some(word),
+                    other => other.map(|()| None).unwrap(),
                 })
             };
             for path in ["/home/ana/my configs/np", "/home/%u/np", "/home/ana/$np"] {
                 assert_eq!(refused(path), [(); 2].map(|()| Some(path.to_owned())));
             }
-            // Only the program has to be seen from inside the sandbox.
+            // Only the program must be visible inside the sandbox.
             assert_eq!(refused("/home/ana/np-1.2_3"), [None, None]);
         }
     }
 
-    fn subject(profile: Option<&str>) -> ServiceSpec {
+    fn spec(profile: Option<&str>) -> ServiceSpec {
         ServiceSpec::shipped(profile)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credentials::CredentialSource;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// Why no token could be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,10 +17,10 @@ pub enum Error {
     /// The user has locked the session.
     #[error("the session is locked")]
     Locked,
-    /// Nobody has logged in on this machine, or the login was cleared.
+    /// No login is stored on this machine, or the user has logged out.
     #[error("not logged in")]
     NotLoggedIn(#[source] Option<MissingLogin>),
-    /// Nexudus refused the e-mail address or the password that was read there.
+    /// Nexudus refused the e-mail address or the password that was read from this source.
     #[error("unauthorized: Nexudus refused the stored e-mail address or password")]
     Refused(CredentialSource),
     /// The account has a second factor and no usable code is at hand.
@@ -27,7 +28,7 @@ pub enum Error {
     TotpRequired {
         /// Where the login was read.
         origin: CredentialSource,
-        /// What is wrong with the code that there is.
+        /// Why the code, if there is one, is of no use.
         #[source]
         cause: Option<Cause>,
     },
@@ -37,18 +38,18 @@ pub enum Error {
     /// The saved session has ended, and there is no password to start another with.
     #[error("the saved session has ended and no password is stored")]
     Expired,
-    /// The credential store is locked; a person has to open it.
+    /// The credential store is locked; the user has to open it.
     #[error("the credential store is locked")]
     CredentialsLocked {
-        /// Time until it is tried again.
+        /// Time until the next attempt.
         retry_after: Duration,
     },
     /// The credential store, or the key of the saved session, cannot be read.
     #[error("could not use the stored credentials")]
     CredentialsUnavailable {
-        /// Time until it is tried again.
+        /// Time until the next attempt.
         retry_after: Duration,
-        /// What went wrong.
+        /// The reason.
         #[source]
         cause: Option<Cause>,
     },
@@ -58,48 +59,48 @@ pub enum Error {
         /// Time until the next code.
         retry_after: Duration,
     },
-    /// The token endpoint gave no token, and none is left that works.
+    /// The token endpoint gave no token, and no other token works.
     #[error("no valid token, and Nexudus gave no new one yet")]
     Unavailable {
-        /// Time until it is asked again.
+        /// Time until the next attempt.
         retry_after: Duration,
-        /// What went wrong the last time.
+        /// The reason of the last failure.
         #[source]
         cause: Option<Cause>,
     },
 }
 
-/// Why nobody counts as logged in, where more is known than that.
+/// Why the user does not count as logged in, where the reason is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MissingLogin {
     /// A source has one half of a login.
     #[error("{told}")]
     Incomplete {
-        /// Which source, and which half.
+        /// A sentence: which source, and which half.
         told: Cause,
         /// The other half.
         absent: &'static str,
     },
-    /// There is no keychain to look into. One may come.
+    /// No keychain can be read now; one may be started later.
     #[error("no keychain can be read: {0}")]
     Keychain(Cause),
-    /// A login is stored, and another origin has accepted it. It stays as it is.
+    /// The stored login was accepted by another origin; it stays as it is.
     #[error("the stored login is for {there}, not for {here}")]
     OtherOrigin {
-        /// Which.
+        /// The other origin.
         there: Cause,
         /// `upstream.origin`.
         here: Cause,
-        /// Why no keychain can be read, if that is so. One may come.
+        /// Why no keychain can be read, if that is so; one may be started later.
         keychain: Option<Cause>,
     },
-    /// The one source that may be asked has no login.
-    #[error("no source but the {0} is asked (credentials.source), and it has none")]
+    /// The only source that the configuration allows has no login.
+    #[error("credentials.source allows only the {0}, which holds no login")]
     ExclusiveSource(CredentialSource),
-    /// There is a session, which cannot be used.
+    /// A saved session exists and cannot be used.
     #[error("{0}")]
     UnusableSession(Cause),
-    /// There is a session from before the last login or logout, which is never used again.
+    /// The saved session is from before the last login or logout, and is never used again.
     #[error("{0}")]
     SupersededSession(Cause),
 }
@@ -108,27 +109,44 @@ pub enum MissingLogin {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cause(Arc<str>);
 
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let kind = match self {
+            Self::Locked => ProblemKind::SessionLocked,
+            Self::NotLoggedIn(_) => ProblemKind::NotLoggedIn,
+            Self::Refused(_) => ProblemKind::LoginRefused,
+            Self::TotpRequired { .. } => ProblemKind::TotpRequired,
+            Self::PasswordReset(_) => ProblemKind::PasswordReset,
+            Self::Expired => ProblemKind::SessionExpired,
+            Self::CredentialsLocked { .. } => ProblemKind::CredentialsLocked,
+            Self::CredentialsUnavailable { .. } => ProblemKind::CredentialsUnavailable,
+            Self::NextCode { .. } | Self::Unavailable { .. } => ProblemKind::SessionUnavailable,
+        };
+        let details = ProblemDetails::from(kind);
+        ProblemDetails {
+            hint: self.own_hint().or(details.hint),
+            retry_after: self.retry_after(),
+            ..details
+        }
+    }
+}
+
 impl Error {
     /// Returns the stable code, as in `urn:nexudus-proxy:CODE`.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Locked => "session.locked",
-            Self::NotLoggedIn(_) => "session.not-logged-in",
-            Self::Refused(_) => "session.refused",
-            Self::TotpRequired { .. } => "session.totp-required",
-            Self::PasswordReset(_) => "session.password-reset",
-            Self::Expired => "session.expired",
-            Self::CredentialsLocked { .. } => "credentials.locked",
-            Self::CredentialsUnavailable { .. } => "credentials.unavailable",
-            Self::NextCode { .. } | Self::Unavailable { .. } => "session.unavailable",
-        }
+        self.kind().code()
     }
 
-    /// Returns what a person can do about it.
+    /// Returns what the user can do.
     pub fn hint(&self) -> Cow<'static, str> {
+        self.details().hint.unwrap_or_default()
+    }
+
+    /// Returns a better hint than the kind has.
+    fn own_hint(&self) -> Option<Cow<'static, str>> {
         let said = match self {
             Self::NotLoggedIn(Some(MissingLogin::Incomplete { absent, .. })) => {
-                return format!("Give {absent} too, or run `nexudus-proxy login`.").into();
+                return Some(format!("Give {absent} too, or run `nexudus-proxy login`.").into());
             }
             Self::NotLoggedIn(Some(MissingLogin::Keychain(_))) => {
                 "Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
@@ -136,54 +154,48 @@ impl Error {
                  NEXUDUS_PASSWORD."
             }
             Self::NotLoggedIn(Some(MissingLogin::OtherOrigin { there, here, .. })) => {
-                return format!(
+                let hint = format!(
                     "Run `nexudus-proxy login` to log in to {here} as well (without a keychain: \
                      `login --session-only`); or set upstream.origin back to {there}: that login is \
                      kept."
-                )
-                .into();
+                );
+                return Some(hint.into());
             }
             Self::NotLoggedIn(Some(MissingLogin::ExclusiveSource(origin))) => {
                 let give = login_hint(*origin);
-                return format!(
+                let hint = format!(
                     "{give}, or set credentials.source = \"auto\" and run `nexudus-proxy login`."
-                )
-                .into();
+                );
+                return Some(hint.into());
             }
             Self::NotLoggedIn(Some(MissingLogin::UnusableSession(_))) => {
                 "Repair that, or run `nexudus-proxy login`; nothing was removed."
             }
-            Self::NotLoggedIn(Some(MissingLogin::SupersededSession(_)) | None) => {
-                "Run `nexudus-proxy login`."
-            }
-            Self::Locked => "Run `nexudus-proxy unlock`.",
             Self::Refused(origin) => refused_hint(*origin),
             Self::TotpRequired { origin, .. } => totp_hint(*origin),
             Self::PasswordReset(origin) => {
                 let then = password_reset_hint(*origin);
-                return format!("Set a new password at https://spaces.nexudus.com, then {then}.")
-                    .into();
+                let hint =
+                    format!("Set a new password at https://spaces.nexudus.com, then {then}.");
+                return Some(hint.into());
             }
-            Self::Expired => "Run `nexudus-proxy login --session-only` again.",
-            Self::CredentialsLocked { .. } => {
-                "Run `nexudus-proxy unlock` in a desktop session, or give the login as a systemd \
-                 credential."
-            }
-            Self::CredentialsUnavailable { .. } => "Run `nexudus-proxy doctor`.",
-            Self::NextCode { .. } => "It goes on by itself with the next code.",
-            Self::Unavailable { .. } => {
-                "It is retried by itself; `nexudus-proxy status` shows the last reason."
-            }
+            Self::NextCode { .. } => "Wait: the daemon logs in with the next code.",
+            Self::NotLoggedIn(Some(MissingLogin::SupersededSession(_)) | None)
+            | Self::Locked
+            | Self::Expired
+            | Self::CredentialsLocked { .. }
+            | Self::CredentialsUnavailable { .. }
+            | Self::Unavailable { .. } => return None,
         };
-        said.into()
+        Some(said.into())
     }
 
-    /// Says whether the next attempt may find it gone without anybody telling.
+    /// Says whether the error may pass without the user's help.
     pub(super) fn is_transient(&self) -> bool {
         self.retry_after().is_some() || self.is_credential_store()
     }
 
-    /// Says whether it lies with the credential store.
+    /// Says whether the credential store is the cause.
     pub(super) fn is_credential_store(&self) -> bool {
         match self {
             Self::CredentialsLocked { .. }
@@ -202,7 +214,7 @@ impl Error {
         }
     }
 
-    /// Returns the time after which asking again makes sense; `None` when a person is needed.
+    /// Returns the time after which another attempt makes sense; `None` when the user is needed.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CredentialsLocked { retry_after }
@@ -250,12 +262,12 @@ fn login_hint(origin: CredentialSource) -> &'static str {
     }
 }
 
-/// Says what to do where the login was refused. It is read again before each attempt, but what
-/// systemd and the environment hold is that of the start.
+/// Returns what to do where the login was refused. The daemon reads the login before each attempt,
+/// but systemd's and the environment's values are those of the start.
 fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
         CredentialSource::Keychain | CredentialSource::Memory => {
-            "Run `nexudus-proxy login` with the right password; this one is not tried again."
+            ProblemKind::LoginRefused.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
             "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
@@ -275,8 +287,7 @@ fn refused_hint(origin: CredentialSource) -> &'static str {
 fn totp_hint(origin: CredentialSource) -> &'static str {
     match origin {
         CredentialSource::Keychain | CredentialSource::Memory => {
-            "Run `nexudus-proxy login --totp CODE`, or store the 2FA secret with \
-             `--totp-secret-stdin`."
+            ProblemKind::TotpRequired.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
             "Give the 2FA secret as the systemd credential nexudus-totp-secret, then restart the \

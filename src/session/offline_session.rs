@@ -1,36 +1,35 @@
-//! What a command does with a profile's session: prove a login and put its pair in place, or
-//! remove everything.
+//! A profile's session without the daemon: a command verifies a login and saves its pair, or
+//! removes everything.
 //!
-//! A visit holds the lock across processes from before the login is offered until its pair is
-//! durable, so that a running daemon neither offers a token that the login has just replaced nor
-//! overwrites the new one. The daemon finds the pair when it next looks.
+//! The command holds the lock across processes from before the login is offered until its pair is
+//! durable. So a running daemon neither offers a token that the login has just replaced nor
+//! overwrites the new one; it finds the pair at its next attempt.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::binding::Binding;
-use super::endpoint::{Grant, Issuer};
-use super::epoch::Epochs;
-use super::error::{Cause, Error};
-use super::login_attempts::{self, LoginAttempts};
-use super::record::{StoredSession, TokenPair};
-use super::sealed_file::{self, SessionLock};
-use super::status::StoreInfo;
-use super::task::run_blocking;
-use super::token_response::{TokenError, TokenGrant};
-use super::token_store::{self, TokenStore};
-use super::totp::TotpCode;
 use crate::clock::Clock;
 use crate::config::{self, Origin};
 use crate::credentials::{self, Credentials, Keychain, Login};
+use crate::session::error::{Cause, Error};
+use crate::session::refresh::endpoint::{Grant, Issuer};
+use crate::session::refresh::login_attempts::{self, LoginAttempts};
+use crate::session::refresh::token_response::TokenError;
+use crate::session::refresh::totp::TotpCode;
+use crate::session::spawn::run_blocking;
+use crate::session::store::binding::Binding;
+use crate::session::store::epoch::Epochs;
+use crate::session::store::record::{StoredSession, TokenPair};
+use crate::session::store::sealed_file;
+use crate::session::store::session_lock::SessionLock;
+use crate::session::store::token_store::{StoreInfo, TokenStore, format_write_error};
+use crate::session::token::TokenGrant;
 
 /// The saved session of a profile, while no other process may change it.
 #[derive(Debug)]
 pub struct OfflineSession {
     store: TokenStore,
-    store_info: StoreInfo,
     record: Option<StoredSession>,
     binding: Binding,
     attempts: LoginAttempts,
@@ -43,18 +42,18 @@ pub struct OfflineSession {
 /// Why a login gave no pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginRejection {
-    /// What Nexudus answered, or that it did not.
+    /// Nexudus refused the login, or did not respond.
     Token(TokenError),
     /// The 2FA secret is not base32.
     InvalidTotpSecret,
 }
 
 impl OfflineSession {
-    /// Begins a visit to the session of `origin`, waiting for others who renew it just now.
+    /// Opens the session of `origin`, after waiting for a process that renews it just now.
     ///
     /// # Errors
     ///
-    /// Why the state directory, or the place of the session, cannot be used.
+    /// Why the state directory, or the store of the session, cannot be used.
     pub async fn open(
         config: &config::Session,
         origin: &Origin,
@@ -63,47 +62,34 @@ impl OfflineSession {
         clock: Clock,
     ) -> Result<Self, Error> {
         let binding = Binding::new(origin.to_string(), credentials.profile());
-        let lock = wait_for_lock(directory, &clock, LOCK_TIMEOUT).await.map_err(|cause| {
+        let lock = acquire_lock(directory, &clock, LOCK_TIMEOUT).await.map_err(|cause| {
             let cause = Some(cause);
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
-        // In turn with others too: it may make the key.
-        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let found = token_store::open(config, Some(directory), &binding, credentials, handed).await;
-        let (home, keeping) = found?;
+        // Under the lock too: opening the store may make the key.
+        let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let store =
+            TokenStore::open(config, Some(directory), &binding, credentials, systemd).await?;
         let attempts =
             LoginAttempts::new(Some(directory.join(login_attempts::FILE_NAME)), &binding.origin);
         let epochs = Epochs::new(Some(directory));
         epochs.load();
-        let record = match &home {
-            // One that does not open is moved aside when another takes its place.
-            TokenStore::File(saved) => {
-                let saved = saved.clone();
-                run_blocking(move || saved.read()).await.ok().flatten()
-            }
-            TokenStore::Memory => None,
+        let record = match store.file.clone() {
+            // A file that cannot be decrypted is moved aside when another takes its place.
+            Some(file) => run_blocking(move || file.read()).await.ok().flatten(),
+            None => None,
         };
-        let is_used = |it: &StoredSession| {
-            !epochs.is_missing_beside(it) && epochs.is_current(it, &binding.origin)
+        let is_used = |record: &StoredSession| {
+            !epochs.is_missing_beside(record) && epochs.is_current(record, &binding.origin)
         };
         let record = record.filter(is_used);
         let configured_id = config.client_id.clone();
-        Ok(Self {
-            store: home,
-            store_info: keeping,
-            record,
-            binding,
-            attempts,
-            epochs,
-            configured_id,
-            clock,
-            _lock: lock,
-        })
+        Ok(Self { store, record, binding, attempts, epochs, configured_id, clock, _lock: lock })
     }
 
     /// Returns where the session is kept, and why there.
     pub fn store_info(&self) -> &StoreInfo {
-        &self.store_info
+        &self.store.info
     }
 
     /// Says whether a session of this account is kept here.
@@ -118,13 +104,13 @@ impl OfflineSession {
         let known = own.map(|record| record.client_id.clone());
         self.configured_id.clone().unwrap_or_else(|| {
             self.attempts.load();
-            // What cannot be kept is no reason to keep a person out.
+            // A failed write is no reason to refuse the login.
             self.attempts.client_id(email, known).0
         })
     }
 
-    /// Offers the login, waiting for the next 2FA code if this one was offered already, which
-    /// `waits` is told. A person has asked: what was refused before is offered again.
+    /// Offers the login. If this 2FA code was offered already, waits for the next one and calls
+    /// `waits` with the time. The user has asked: a login that was refused before is offered again.
     ///
     /// # Errors
     ///
@@ -150,31 +136,26 @@ impl OfflineSession {
                 }
             }
         };
-        // What cannot be noted is no reason to keep a person out; the file tells them later.
+        // A failed write is no reason to refuse the login.
         let _ = self.attempts.record_start(login, &code, self.clock.now().wall);
-        let grant = Grant::Password {
-            email: login.email.clone(),
-            password: login.password.clone(),
-            totp: code.digits().cloned(),
-        };
-        let answer = issuer.issue(&grant, client_id).await;
-        let _ = match answer {
+        let response = issuer.issue(&Grant::password(login, &code), client_id).await;
+        let _ = match response {
             Ok(_) => self.attempts.record_success(),
             // A mistyped password must not count against the one that is stored.
             Err(_) => self.attempts.record_unprocessed(login),
         };
-        answer.map_err(LoginRejection::Token)
+        response.map_err(LoginRejection::Token)
     }
 
-    /// Puts a pair in place of what is there. Returns once it is durable, or at once where the
+    /// Saves a pair in place of the old one. Returns once the pair is durable, or at once where the
     /// session is kept in memory only.
     ///
     /// # Errors
     ///
-    /// Why it could not be written; what was there before is still there.
+    /// Why the pair could not be written; the old one is still there.
     pub async fn save(
         &mut self,
-        issued: TokenGrant,
+        grant: TokenGrant,
         email: Option<&str>,
         client_id: &str,
     ) -> Result<(), Cause> {
@@ -186,19 +167,18 @@ impl OfflineSession {
             generation: generation.max(self.epochs.generation()).saturating_add(1),
             client_id: client_id.to_owned(),
             account: email.map(str::to_owned),
-            pair: Some(TokenPair::new(issued, None, self.clock.now())),
+            pair: Some(TokenPair::new(grant, None, self.clock.now())),
         };
         self.record = Some(record.clone());
         let origin = &self.binding.origin;
-        let TokenStore::File(saved) = &self.store else {
-            let begun = self.epochs.record_login_without_session(origin);
-            return begun.map_err(|error| Cause::new(error.to_string()));
+        let Some(file) = self.store.file.clone() else {
+            let recorded = self.epochs.record_login_without_session(origin);
+            return recorded.map_err(|error| Cause::new(error.to_string()));
         };
         self.epochs.ensure_file().map_err(|error| Cause::new(error.to_string()))?;
-        let saved: Arc<_> = saved.clone();
-        let written = run_blocking(move || saved.write(&record)).await;
+        let written = run_blocking(move || file.write(&record)).await;
         written.map_err(|error| Cause::new(error.to_string()))?;
-        // The record is durable and ahead of the epoch: it is used whatever becomes of that.
+        // The record is durable and ahead of the epoch: it is used whether or not that is written.
         if let Err(error) = self.epochs.record_login(origin, epoch, self.clock.now().wall) {
             tracing::warn!(%error, "the epoch of the session could not be saved");
         }
@@ -213,80 +193,74 @@ pub fn origins_with_login(directory: &Path) -> Vec<Origin> {
     epochs.logins().iter().filter_map(|origin| Origin::parse(origin)).collect()
 }
 
-/// Removes every file that this profile keeps of a session, at whatever origin; the locks stay, they
-/// hold nothing. The epoch is first: what a crash leaves of the files is then not used.
+/// Removes the profile's session files of every origin; the lock files stay, they hold nothing. The
+/// epoch is raised first: a file that a crash leaves behind is then not used.
 ///
 /// # Errors
 ///
-/// When one of them is still there.
+/// When a file is still there.
 pub async fn remove_all(directory: &Path, clock: &Clock) -> Result<(), Cause> {
     if !directory.exists() {
         return Ok(());
     }
-    let _lock = wait_for_lock(directory, clock, LOCK_TIMEOUT).await?;
+    let _lock = acquire_lock(directory, clock, LOCK_TIMEOUT).await?;
     let epochs = Epochs::new(Some(directory));
     let ended = epochs.record_logout(None, clock.now().wall);
     sealed_file::remove_all(directory).map_err(|error| write_error(directory, &error))?;
-    // A disk that was full has room now.
+    // A full disk has room now.
     let ended = ended.or_else(|_| epochs.record_logout(None, clock.now().wall));
     ended.map_err(|error| write_error(directory, &error))
 }
 
-/// Notes that a person has locked or unlocked the session of a profile that nobody serves.
+/// Records that the user has locked or unlocked the session of a profile without a running daemon.
 ///
 /// # Errors
 ///
-/// When it could not be noted.
+/// When that could not be written.
 pub async fn set_locked(directory: &Path, locked: bool, clock: &Clock) -> Result<(), Cause> {
-    let _lock = wait_for_lock(directory, clock, LOCK_TIMEOUT).await?;
+    let _lock = acquire_lock(directory, clock, LOCK_TIMEOUT).await?;
     let usual = Origin::nexudus().to_string();
     let attempts = LoginAttempts::new(Some(directory.join(login_attempts::FILE_NAME)), &usual);
     attempts.load();
-    let kept = attempts.set_locked(locked);
-    let raised = if locked { Epochs::new(Some(directory)).increment() } else { Ok(()) };
-    kept.and(raised).map_err(|error| write_error(directory, &error))
+    let flag = attempts.set_locked(locked);
+    let epoch = if locked { Epochs::new(Some(directory)).increment() } else { Ok(()) };
+    flag.and(epoch).map_err(|error| write_error(directory, &error))
 }
 
-/// Proves that the keychain keeps what it is given, in turn with others who do: it is one entry.
+/// Tests that the keychain keeps what it is given. All processes test with the same entry, one
+/// after another; if the lock is busy, the test runs without it.
 ///
 /// # Errors
 ///
-/// As [`Keychain::prove`]. Where no turn is to be had, it is proved out of turn.
+/// As [`Keychain::self_test`].
 pub async fn self_test_keychain(
     keychain: &Keychain,
     directory: &Path,
     clock: &Clock,
 ) -> Result<(), credentials::Error> {
-    let _lock = wait_for_lock(directory, clock, SELF_TEST_LOCK_TIMEOUT).await;
+    let _lock = acquire_lock(directory, clock, SELF_TEST_LOCK_TIMEOUT).await;
     keychain.self_test().await
 }
 
-async fn wait_for_lock(
+async fn acquire_lock(
     directory: &Path,
     clock: &Clock,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<SessionLock, Cause> {
-    let patience = clock.now().boot + patience;
-    loop {
-        match SessionLock::try_acquire(directory) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if clock.now().boot < patience => tokio::time::sleep(LOCK_POLL_INTERVAL).await,
-            Ok(None) => return Err(Cause::new("another process is renewing the session")),
-            Err(error) => return Err(write_error(directory, &error)),
-        }
+    match SessionLock::acquire(directory, clock, timeout).await {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(Cause::new("another process is renewing the session")),
+        Err(error) => Err(write_error(directory, &error)),
     }
 }
 
 fn write_error(directory: &Path, error: &io::Error) -> Cause {
-    Cause::new(token_store::format_write_error(Some(directory), error))
+    Cause::new(format_write_error(Some(directory), error))
 }
 
-/// Longest wait for another process: an attempt of its own ends within 30 s.
+/// Longest wait for another process, whose own attempt ends within 30 s.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// Longest wait for others who prove the keychain: an attempt to renew may be slower, and is not in
-/// the way.
+/// Longest wait for other processes that test the keychain. An attempt to renew may hold the lock
+/// for longer, and does not disturb the test.
 const SELF_TEST_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often the lock is tried.
-const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);

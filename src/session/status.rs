@@ -1,16 +1,20 @@
-//! What a person may know about the session: no secret, and ages instead of clock readings.
+//! The status that the user sees: no secret, and ages instead of clock readings.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::shared::Snapshot;
+use super::refresh::shared::Snapshot;
+use super::store::token_store::StoreInfo;
 
-/// The session at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The session at one moment, as `/v1/status` writes it and the command `status` reads it.
+///
+/// Durations are whole seconds in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// What it is doing, in a word.
+    /// The session's state, in a word.
     pub state: SessionState,
     /// Whether a renewal or a login is in flight.
     pub renewing: bool,
@@ -20,79 +24,79 @@ pub struct SessionStatus {
     pub account: Option<String>,
     /// Where the login was last read; `None` while none was needed.
     pub source: Option<String>,
+    /// Whether no login was needed: the saved session was resumed.
+    #[serde(default)]
+    pub resumed: bool,
     /// Where the pair is kept.
+    #[serde(flatten)]
     pub store: StoreInfo,
-    /// Whether the newest pair is at rest there.
+    /// Whether the newest pair is on disk there.
+    #[serde(skip)]
     pub saved: bool,
+    /// How many new pairs this process has got, by a login or a renewal.
+    #[serde(skip)]
+    pub renewals: u64,
     /// Time since the newest token was received, valid or not.
-    #[serde(serialize_with = "serialize_seconds")]
+    #[serde(rename = "age_s", with = "whole_seconds", default)]
     pub age: Option<Duration>,
     /// Time that the token has left.
-    #[serde(serialize_with = "serialize_seconds")]
+    #[serde(rename = "expires_in_s", with = "whole_seconds", default)]
     pub expires_in: Option<Duration>,
     /// Time until the next renewal or attempt.
-    #[serde(serialize_with = "serialize_seconds")]
+    #[serde(rename = "renews_in_s", with = "whole_seconds", default)]
     pub renews_in: Option<Duration>,
-    /// Time until the refresh token lapses, by our own record: Nexudus does not tell.
-    #[serde(serialize_with = "serialize_seconds")]
+    /// Time until the refresh token lapses, by our own record: Nexudus does not say.
+    #[serde(rename = "refresh_token_expires_in_s", with = "whole_seconds", default)]
     pub refresh_token_expires_in: Option<Duration>,
     /// The last failure since the last success.
     pub error: Option<LastError>,
-    /// Why the session would not survive a restart, or another thing that is handled, but wrong.
+    /// Why the session would not survive a restart, or another problem that the daemon works
+    /// around.
     pub degraded: Option<String>,
-    /// `Some(false)`: even a new token is refused by the API; the account may lack API access.
+    /// `Some(false)`: the API rejects even a new token; the account may lack API access.
     pub api_access: Option<bool>,
-    /// What a person should do, if anything.
+    /// Advice to the user, if any.
     pub advice: Option<String>,
 }
 
-/// What a session is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The state of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionState {
     /// The saved session is being read.
     Starting,
     /// A valid token is at hand.
     Ready,
-    /// There is no valid token; one is being asked for, or will be soon.
-    Waiting,
-    /// Locked by the user.
+    /// The user has locked the session.
     Locked,
-    /// Nobody has logged in.
+    /// The user is not logged in.
     NotLoggedIn,
-    /// The password was refused.
+    /// Nexudus refused the password.
     Refused,
-    /// A 2FA code is needed.
+    /// The login needs a 2FA code.
     TotpRequired,
-    /// A new password is needed.
+    /// The account needs a new password.
     PasswordReset,
     /// The session-only login has lapsed.
     Expired,
     /// The credential store is locked or missing.
     CredentialsUnavailable,
-}
-
-/// Where the pair is kept, and why there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StoreInfo {
-    /// `file` or `memory`.
-    pub kind: &'static str,
-    /// The reason, as a sentence.
-    pub reason: String,
-    /// Whether it is gone after a reboot.
-    pub is_volatile: bool,
+    /// No token is valid; one is being fetched, or will be soon. Also a state that this version
+    /// does not know.
+    #[serde(other)]
+    Waiting,
 }
 
 /// The last failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// The stable code.
-    pub code: &'static str,
-    /// What is wrong.
+    pub code: Cow<'static, str>,
+    /// The error, as a sentence.
     pub sentence: String,
     /// Why, where more is known.
     pub cause: Option<String>,
-    /// What to do.
+    /// Advice to the user.
     pub hint: String,
 }
 
@@ -100,28 +104,27 @@ impl SessionStatus {
     /// Returns what is known at `now`, on the boot clock.
     pub(super) fn new(latest: &Snapshot, now: Duration) -> Self {
         let token = latest.token.filter(|token| token.is_valid(now));
-        let left = latest.next_attempt.map(|due| due.saturating_sub(now));
+        let left = latest.next_attempt.map(|at| at.saturating_sub(now));
         let error =
             latest.error.clone().map(|error| error.with_retry_after(left.unwrap_or_default()));
         let no_access = latest.lacks_access.then(|| {
             "Nexudus refuses even a new token: ask an administrator for API access.".to_owned()
         });
-        let keeping =
-            || StoreInfo { kind: "unknown", reason: "still starting".into(), is_volatile: true };
+        let refresh_deadline = latest.refresh_deadline;
         Self {
             state: session_state(latest, token.is_some(), error.as_ref()),
             renewing: latest.is_busy,
             generation: latest.token.map_or(0, |token| token.generation),
             account: latest.account.clone(),
-            source: latest.login_source.map(|origin| origin.to_string()),
-            store: latest.store.clone().unwrap_or_else(keeping),
+            source: latest.login_source.map(|source| source.to_string()),
+            resumed: latest.login_source.is_none() && token.is_some(),
+            store: latest.store.clone().unwrap_or_else(StoreInfo::unknown),
             saved: latest.is_saved,
+            renewals: latest.renewals,
             age: latest.token.map(|token| token.age(now)),
             expires_in: token.map(|token| token.left(now)),
             renews_in: left,
-            refresh_token_expires_in: latest
-                .refresh_deadline
-                .map(|deadline| deadline.saturating_sub(now)),
+            refresh_token_expires_in: refresh_deadline.map(|at| at.saturating_sub(now)),
             degraded: latest.degraded.clone(),
             api_access: latest.lacks_access.then_some(false),
             advice: no_access.or_else(|| error.as_ref().map(|error| error.hint().into_owned())),
@@ -130,10 +133,42 @@ impl SessionStatus {
     }
 }
 
+impl SessionState {
+    /// Every state, for a metric per state.
+    pub const ALL: [Self; 10] = [
+        Self::Starting,
+        Self::Ready,
+        Self::Waiting,
+        Self::Locked,
+        Self::NotLoggedIn,
+        Self::Refused,
+        Self::TotpRequired,
+        Self::PasswordReset,
+        Self::Expired,
+        Self::CredentialsUnavailable,
+    ];
+
+    /// Returns the word that JSON and metrics have for the state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Waiting => "waiting",
+            Self::Locked => "locked",
+            Self::NotLoggedIn => "not-logged-in",
+            Self::Refused => "refused",
+            Self::TotpRequired => "totp-required",
+            Self::PasswordReset => "password-reset",
+            Self::Expired => "expired",
+            Self::CredentialsUnavailable => "credentials-unavailable",
+        }
+    }
+}
+
 impl LastError {
     fn new(error: &Error) -> Self {
         Self {
-            code: error.code(),
+            code: error.code().into(),
             sentence: error.to_string(),
             cause: std::error::Error::source(error).map(ToString::to_string),
             hint: error.hint().into_owned(),
@@ -141,13 +176,13 @@ impl LastError {
     }
 }
 
-fn session_state(latest: &Snapshot, valid: bool, error: Option<&Error>) -> SessionState {
-    if valid {
+fn session_state(latest: &Snapshot, is_valid: bool, error: Option<&Error>) -> SessionState {
+    if is_valid {
         return SessionState::Ready;
     }
     match error {
         Some(Error::Locked) => SessionState::Locked,
-        // What a person had to do may have been done: an attempt is under way.
+        // The user may have done what was needed: an attempt is under way.
         Some(_) if latest.is_busy => SessionState::Waiting,
         Some(Error::NotLoggedIn(_)) => SessionState::NotLoggedIn,
         Some(Error::Refused(_)) => SessionState::Refused,
@@ -163,7 +198,84 @@ fn session_state(latest: &Snapshot, valid: bool, error: Option<&Error>) -> Sessi
     }
 }
 
-/// Whole seconds: nobody acts on less.
-fn serialize_seconds<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| duration.as_secs()).serialize(to)
+/// Durations as whole seconds: the user needs no finer ones.
+mod whole_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "as serde wants it")]
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| duration.as_secs()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_secs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        for state in SessionState::ALL {
+            let status = SessionStatus { state, ..status() };
+            let json = serde_json::to_value(&status).unwrap();
+
+            assert_eq!(json["state"], state.as_str());
+            assert_eq!(json["expires_in_s"], 90);
+            assert_eq!(json["store"], "memory");
+            assert_eq!(json["store_reason"], "session.store is memory");
+            assert_eq!(serde_json::from_value::<SessionStatus>(json).unwrap(), status);
+        }
+    }
+
+    #[test]
+    fn a_state_of_a_later_version_reads_as_waiting() {
+        let mut json = serde_json::to_value(status()).unwrap();
+        json["state"] = "dreaming".into();
+
+        let status: SessionStatus = serde_json::from_value(json).unwrap();
+
+        assert_eq!(status.state, SessionState::Waiting);
+    }
+
+    fn status() -> SessionStatus {
+        let store = StoreInfo {
+            kind: "memory".into(),
+            reason: "session.store is memory".into(),
+            is_volatile: false,
+        };
+        SessionStatus {
+            state: SessionState::Ready,
+            renewing: false,
+            generation: 3,
+            account: Some("ada@example.test".into()),
+            source: None,
+            resumed: true,
+            store,
+            saved: false,
+            renewals: 0,
+            age: Some(Duration::from_secs(10)),
+            expires_in: Some(Duration::from_secs(90)),
+            renews_in: None,
+            refresh_token_expires_in: None,
+            error: Some(LastError {
+                code: "session.unavailable".into(),
+                sentence: "no valid token".into(),
+                cause: None,
+                hint: "Wait.".into(),
+            }),
+            degraded: None,
+            api_access: Some(false),
+            advice: None,
+        }
+    }
 }

@@ -1,30 +1,33 @@
-//! What each request leaves behind: counts, and a line for whoever reads lines.
+//! Counts each request, and writes a log line about it if one is wanted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{Response, StatusCode};
+use tracing::Span;
 
-use super::{
-    Metrics, Repeats, RequestBroadcast, RequestRecord, RequestTiming, metrics, traceparent,
-    truncate,
-};
+use super::broadcast::{RequestBroadcast, RequestRecord};
+use super::metrics::{self, Metrics};
+use super::repeats::Repeats;
+use super::timing::RequestTiming;
+use super::traceparent;
+use super::truncate::truncate;
 
-/// What requests leave behind, for all of them.
+/// Counters and records of all requests.
 #[derive(Debug)]
 pub struct Telemetry {
-    /// The counts.
+    /// The counters.
     pub metrics: Metrics,
-    /// The requests themselves, for whoever watches.
+    /// Each request as it ends, for subscribers.
     pub requests: RequestBroadcast,
     /// Refused requests, by user and code.
     pub rejections: Repeats<(Option<u32>, &'static str)>,
-    /// Requests of users who are not let in, by user.
+    /// Requests of users who are not allowed, by user.
     pub other_users: Repeats<Option<u32>>,
-    /// Connections that found no place, by the limit that was reached.
+    /// Connections beyond a limit, by that limit.
     pub rejected_connections: Repeats<&'static str>,
-    /// Callers who did not wait for what they were told, by what that was.
+    /// Refused peers that had left before the response, by its code.
     pub disconnects: Repeats<&'static str>,
 }
 
@@ -42,33 +45,33 @@ impl Default for Telemetry {
 }
 
 impl Telemetry {
-    /// Counts an answer to what never became a request: its head was malformed, too large or late.
+    /// Counts a response to a head that was malformed, too large or late, and never became a request.
     pub fn log_unparsed(&self, code: &'static str) {
         self.metrics.count_problem(code);
         tracing::debug!(code, "no request");
     }
 
-    /// Logs how often what was logged once has happened since, for ever.
+    /// Logs how often each event of [`Repeats`] has repeated, for ever.
     pub async fn report_repeats(&self) {
-        let refusals = self.rejections.report(|key, count| {
+        let rejections = self.rejections.report(|key, count| {
             let (uid, code) = key.copied().unzip();
-            tracing::info!(code, uid = uid.flatten(), count, "refused more callers");
+            tracing::info!(code, uid = uid.flatten(), count, "more requests were refused");
         });
-        let strangers = self.other_users.report(|uid, count| {
+        let other_users = self.other_users.report(|uid, count| {
             let uid = uid.copied().flatten();
             tracing::debug!(uid, count, "more requests of another user");
         });
-        let turned_away = self.rejected_connections.report(|limit, count| {
-            tracing::warn!(limit, count, "more connections were turned away");
+        let connections = self.rejected_connections.report(|limit, count| {
+            tracing::warn!(limit, count, "more connections were refused");
         });
-        let gone = self.disconnects.report(|code, count| {
-            tracing::debug!(code, count, "more refused callers were gone already");
+        let disconnects = self.disconnects.report(|code, count| {
+            tracing::debug!(code, count, "more refused clients had left already");
         });
-        tokio::join!(refusals, strangers, turned_away, gone);
+        tokio::join!(rejections, other_users, connections, disconnects);
     }
 }
 
-/// One request, from its head to the last byte of its answer.
+/// One request, from its head to the last byte of its response.
 #[derive(Debug)]
 pub struct AccessEntry {
     telemetry: Arc<Telemetry>,
@@ -76,7 +79,7 @@ pub struct AccessEntry {
     is_write: bool,
     status: Option<StatusCode>,
     bytes: u64,
-    /// Only if somebody reads it: never its query, its headers or its bodies.
+    /// The log line, if one is wanted: never the query, headers or bodies.
     line: Option<Box<AccessLine>>,
 }
 
@@ -90,60 +93,60 @@ struct AccessLine {
     trace_id: Option<String>,
 }
 
-/// Who called.
+/// The peer of a request, for the log.
 #[derive(Debug, Default)]
 pub struct PeerInfo {
     /// An address, or the user and the process.
     pub peer: String,
     /// The user, where the kernel vouches for it.
     pub uid: Option<u32>,
-    /// The process, once it is known.
+    /// The process, once it has been looked up.
     pub process: OnceLock<Process>,
 }
 
-/// A process: its number, and what it calls itself.
+/// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// The number of the process.
     pub pid: u32,
-    /// Its name, which it can choose itself.
+    /// The name of the process, which it can choose itself.
     pub program: String,
 }
 
-/// What is known of an answer beside its status: travels with it as an extension.
+/// Facts for the log beside the status: an extension of the response.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseInfo {
-    /// The code, if the answer is our own.
+    /// The code, if the response is our own.
     pub code: Option<&'static str>,
-    /// The named client that asked.
+    /// The named client that sent the request.
     pub client: Option<Arc<str>>,
 }
 
 impl AccessEntry {
-    /// Begins with the head of a request. If somebody reads it, `peer` is asked, and `loggable` says
-    /// how its method and its path are written; without a caller there is no line.
+    /// Begins with the head of a request. If a line is wanted, `peer` is called, and `loggable` writes
+    /// the method and the path; without a peer there is no line.
     pub fn begin<B>(
-        record: &Arc<Telemetry>,
+        telemetry: &Arc<Telemetry>,
         request: &http::Request<B>,
         loggable: impl Fn(&str) -> String,
-        who: impl FnOnce() -> Option<Arc<PeerInfo>>,
+        peer: impl FnOnce() -> Option<Arc<PeerInfo>>,
     ) -> Self {
         let id = NEXT_REQUEST_ID.fetch_add(1, Ordering::Relaxed);
-        let is_read = record.requests.has_subscribers()
+        let is_wanted = telemetry.requests.has_subscribers()
             || tracing::enabled!(target: ACCESS_TARGET, tracing::Level::DEBUG);
-        let line = is_read.then(who).flatten().map(|who| {
+        let line = is_wanted.then(peer).flatten().map(|peer| {
             Box::new(AccessLine {
                 id,
-                // Cut after a key was taken out: half of one would stay.
+                // Truncated after keys are removed: half a key could stay otherwise.
                 method: truncate(&loggable(request.method().as_str())).into_owned(),
                 path: truncate(&loggable(request.uri().path())).into_owned(),
-                peer: who,
+                peer,
                 info: ResponseInfo::default(),
                 trace_id: traceparent::trace_id(request.headers()).map(str::to_owned),
             })
         });
         Self {
-            telemetry: record.clone(),
+            telemetry: telemetry.clone(),
             started: Instant::now(),
             is_write: metrics::is_write(request.method()),
             status: None,
@@ -152,20 +155,29 @@ impl AccessEntry {
         }
     }
 
-    /// Notes the head of the answer, and where the time until then went.
-    pub fn record_response<B>(&mut self, response: &Response<B>, spent: &RequestTiming) {
-        self.telemetry.metrics.record_timing(spent);
+    /// Records the head of the response, and where the time until then went.
+    pub fn record_response<B>(&mut self, response: &Response<B>, timing: &RequestTiming) {
+        self.telemetry.metrics.record_timing(timing);
         self.status = Some(response.status());
-        let Some(noted) = response.extensions().get::<ResponseInfo>() else { return };
-        if let Some(code) = noted.code {
+        let Some(info) = response.extensions().get::<ResponseInfo>() else { return };
+        if let Some(code) = info.code {
             self.telemetry.metrics.count_problem(code);
         }
         if let Some(line) = &mut self.line {
-            line.info = noted.clone();
+            line.info = info.clone();
         }
     }
 
-    /// Notes a part of the answer's body.
+    /// Returns the span of the request, in which its log lines are; none where no line is wanted, so
+    /// that it costs nothing.
+    pub fn span(&self) -> Span {
+        self.line.as_ref().map_or_else(
+            Span::none,
+            |line| tracing::debug_span!(target: ACCESS_TARGET, "request", request_id = line.id),
+        )
+    }
+
+    /// Records a part of the response body.
     pub fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
@@ -177,15 +189,15 @@ impl Drop for AccessEntry {
         self.telemetry.metrics.count_request(self.is_write, self.status, elapsed);
         self.telemetry.metrics.add_bytes(self.bytes);
         let Some(line) = self.line.take() else { return };
-        let AccessLine { id: request_id, method, path, peer: who, info: noted, trace_id } = *line;
-        let (peer, uid, process) = (who.peer.as_str(), who.uid, who.process.get());
+        let AccessLine { id: request_id, method, path, peer, info, trace_id } = *line;
+        let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let pid = process.map(|process| process.pid);
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
-        let ResponseInfo { code, client } = noted;
+        let ResponseInfo { code, client } = info;
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let (bytes, client) = (self.bytes, client.as_deref());
         match self.status.map(|status| status.as_u16()) {
-            // Without a status the caller left before it was answered.
+            // Without a status the client left before the response.
             None => tracing::debug!(
                 target: ACCESS_TARGET,
                 request_id, method, path, elapsed_ms, peer, uid, pid, program, client, trace_id,
@@ -219,32 +231,32 @@ impl Drop for AccessEntry {
 }
 
 /// The target of request lines, for `log.level` directives.
-pub const ACCESS_TARGET: &str = "nexudus_proxy::access";
+pub(super) const ACCESS_TARGET: &str = "nexudus_proxy::access";
 
 static NEXT_REQUEST_ID: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::BroadcastItem;
     use super::*;
+    use crate::telemetry::broadcast::BroadcastItem;
 
     #[tokio::test]
-    async fn whoever_watches_sees_the_path_and_never_the_query() {
-        let record = Arc::<Telemetry>::default();
-        let mut listener = record.requests.subscribe();
+    async fn a_subscriber_sees_the_path_and_never_the_query() {
+        let telemetry = Arc::<Telemetry>::default();
+        let mut receiver = telemetry.requests.subscribe();
         let request = http::Request::get("/api/x?password=hunter2").body(()).unwrap();
 
         let process = Process { pid: 7, program: "curl".to_owned() };
-        let who =
-            PeerInfo { peer: "somebody".to_owned(), uid: Some(1000), process: process.into() };
-        let mut access = AccessEntry::begin(&record, &request, str::to_owned, || Some(who.into()));
+        let peer = PeerInfo { peer: "a peer".to_owned(), uid: Some(1000), process: process.into() };
+        let mut access =
+            AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer.into()));
         let mut response = Response::new(());
         response.extensions_mut().insert(ResponseInfo { code: Some("guard.user"), client: None });
         access.record_response(&response, &RequestTiming::default());
         access.add_bytes(7);
         drop(access);
 
-        let BroadcastItem::Request(seen) = listener.recv().await else { panic!("not a request") };
+        let BroadcastItem::Request(seen) = receiver.recv().await else { panic!("not a request") };
         assert_eq!((seen.path.as_str(), seen.status, seen.bytes), ("/api/x", Some(200), 7));
         assert_eq!(seen.code.as_deref(), Some("guard.user"));
         assert_eq!(
@@ -252,31 +264,49 @@ mod tests {
             (Some(1000), Some(7), Some("curl"))
         );
         assert!(!serde_json::to_string(&*seen).unwrap().contains("hunter2"));
-        assert_eq!(record.metrics.problems(), [("guard.user", 1)].into());
+        assert_eq!(telemetry.metrics.problems(), [("guard.user", 1)].into());
     }
 
     #[tokio::test]
-    async fn a_key_in_the_place_of_the_method_is_taken_out_as_one_in_the_path_is() {
-        let record = Arc::<Telemetry>::default();
-        let mut listener = record.requests.subscribe();
+    async fn a_key_in_place_of_the_method_is_removed_as_one_in_the_path_is() {
+        let telemetry = Arc::<Telemetry>::default();
+        let mut receiver = telemetry.requests.subscribe();
         let request = http::Request::builder().method("SECRET").uri("/x").body(()).unwrap();
         let loggable = |text: &str| text.replace("SECRET", "[redacted]");
 
-        drop(AccessEntry::begin(&record, &request, loggable, || Some(Arc::default())));
+        drop(AccessEntry::begin(&telemetry, &request, loggable, || Some(Arc::default())));
 
-        let BroadcastItem::Request(seen) = listener.recv().await else { panic!("not a request") };
+        let BroadcastItem::Request(seen) = receiver.recv().await else { panic!("not a request") };
         assert_eq!((seen.method.as_str(), seen.path.as_str()), ("[redacted]", "/x"));
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_for_nobody() {
-        let record = Arc::<Telemetry>::default();
-        drop(record.requests.subscribe());
+    async fn no_line_is_kept_without_a_reader() {
+        let telemetry = Arc::<Telemetry>::default();
+        drop(telemetry.requests.subscribe());
         let request = http::Request::get("/").body(()).unwrap();
 
-        let unread = |_: &str| panic!("nobody reads it");
-        let access = AccessEntry::begin(&record, &request, unread, || panic!("nobody asked"));
+        let loggable = |_: &str| panic!("no line is wanted");
+        let access =
+            AccessEntry::begin(&telemetry, &request, loggable, || panic!("no line is wanted"));
 
         assert!(access.line.is_none());
+    }
+
+    #[test]
+    fn a_request_has_a_span_only_while_its_line_is_wanted() {
+        let span_at = |level: tracing::Level| {
+            let lines = tracing_subscriber::fmt().with_max_level(level);
+            let subscriber = lines.with_writer(std::io::sink).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let (telemetry, peer) = (Arc::default(), Arc::default());
+                let request = http::Request::get("/").body(()).unwrap();
+                let access = AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer));
+                access.span().metadata().map(|metadata| metadata.name())
+            })
+        };
+
+        assert_eq!(span_at(tracing::Level::DEBUG), Some("request"));
+        assert_eq!(span_at(tracing::Level::INFO), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Every request as it ends, for whoever watches. Costs a load when nobody does.
+//! Every request as it ends, for subscribers. Without any, a request costs one relaxed load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,73 +11,73 @@ use tokio::sync::broadcast;
 pub struct RequestRecord {
     /// When it ended, as RFC 3339 writes it.
     pub time: String,
-    /// Its number since the start of the daemon, as in the log.
+    /// The request's number since the start of the daemon, as in the log.
     pub request_id: u64,
     /// The method.
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The status; `None`: the caller left before it was answered.
+    /// The status; `None`: the client left before the response.
     pub status: Option<u16>,
-    /// The code, if the answer is the daemon's own.
+    /// The code, if the response is the daemon's own.
     pub code: Option<String>,
-    /// From the head of the request to the last byte of the answer.
+    /// From the head of the request to the last byte of the response.
     pub elapsed_ms: u64,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub bytes: u64,
     /// The named client whose key was presented.
     pub client: Option<String>,
-    /// Who called: an address, or the user and the process.
+    /// The peer: an address, or the user and the process.
     pub peer: String,
-    /// The caller's user, where the kernel vouches for it.
+    /// The peer's user, where the kernel vouches for it.
     pub uid: Option<u32>,
-    /// The caller's process, where it is known.
+    /// The peer's process, where it is known.
     pub pid: Option<u32>,
-    /// What that process calls itself.
+    /// The name that the process has given itself.
     pub program: Option<String>,
-    /// The caller's trace.
+    /// The client's trace.
     pub trace_id: Option<String>,
 }
 
-/// Where requests are told of.
+/// Sends requests to subscribers.
 #[derive(Debug)]
 pub struct RequestBroadcast {
     sender: broadcast::Sender<Arc<RequestRecord>>,
     subscribers: Arc<AtomicUsize>,
 }
 
-/// One who watches.
+/// A subscriber's end.
 #[derive(Debug)]
 pub struct RequestReceiver {
     receiver: broadcast::Receiver<Arc<RequestRecord>>,
     subscribers: Arc<AtomicUsize>,
 }
 
-/// What a listener gets.
+/// An item that a subscriber receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BroadcastItem {
     /// A request has ended.
     Request(Arc<RequestRecord>),
-    /// The listener was too slow for this many.
+    /// The subscriber was too slow and lost this many requests.
     Lagged(u64),
-    /// There will be no more.
+    /// No more requests will come.
     Closed,
 }
 
 impl RequestBroadcast {
-    /// Says whether anybody watches.
+    /// Returns whether there is a subscriber.
     pub fn has_subscribers(&self) -> bool {
         self.subscribers.load(Ordering::Relaxed) > 0
     }
 
-    /// Starts to watch.
+    /// Subscribes to the requests from now on.
     pub fn subscribe(&self) -> RequestReceiver {
         self.subscribers.fetch_add(1, Ordering::Relaxed);
         RequestReceiver { receiver: self.sender.subscribe(), subscribers: self.subscribers.clone() }
     }
 
     pub(super) fn send(&self, request: RequestRecord) {
-        // An error means that nobody watches any more.
+        // An error means that the last subscriber is gone.
         let _ = self.sender.send(Arc::new(request));
     }
 }
@@ -89,7 +89,7 @@ impl Default for RequestBroadcast {
 }
 
 impl RequestReceiver {
-    /// Waits for the next one.
+    /// Waits for the next item.
     pub async fn recv(&mut self) -> BroadcastItem {
         match self.receiver.recv().await {
             Ok(request) => BroadcastItem::Request(request),
@@ -105,5 +105,5 @@ impl Drop for RequestReceiver {
     }
 }
 
-/// Most requests that a slow listener may be behind.
+/// Most requests that a slow subscriber may be behind.
 const BROADCAST_CAPACITY: usize = 1024;

@@ -1,4 +1,4 @@
-//! A log line for eyes, on a terminal or in the journal.
+//! Log lines for people, on a terminal or in the journal.
 //!
 //! `12:03:22 INFO  listening  address=127.0.0.1:6398`, and one for each request:
 //! `12:03:25 DEBUG GET /api/auth/me → 200  12 ms`.
@@ -11,17 +11,17 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::access_log;
+use super::access_log::ACCESS_TARGET;
 
-/// How a line begins, and whether it is coloured.
+/// The format of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HumanFormat {
-    /// With the local time.
+    /// Begins with the local time.
     Terminal {
-        /// Whether it may be coloured.
+        /// Whether the line is coloured.
         colour: bool,
     },
-    /// With a priority, as `sd-daemon(3)` wants it; the journal knows the time.
+    /// Begins with a priority, as `sd-daemon(3)` wants it; the journal keeps the time.
     Journal,
 }
 
@@ -53,7 +53,7 @@ where
             }
             Self::Journal => write!(to, "<{}>", priority(level))?,
         }
-        let is_request = event.metadata().target() == access_log::ACCESS_TARGET;
+        let is_request = event.metadata().target() == ACCESS_TARGET;
         match is_request.then(|| line.format_request(paint)).flatten() {
             Some(request) => write!(to, "{request}")?,
             None if level <= Level::WARN => write!(to, "{}", paint.apply("1", &line.message))?,
@@ -62,9 +62,10 @@ where
         let mut gap = "  ";
         for (name, value) in &line.fields {
             let name = paint.apply("2", &format!("{name}="));
-            match value.contains(' ') {
-                true => write!(to, "{gap}{name}\"{value}\"")?,
-                false => write!(to, "{gap}{name}{value}")?,
+            if value.contains(' ') {
+                write!(to, "{gap}{name}\"{value}\"")?;
+            } else {
+                write!(to, "{gap}{name}{value}")?;
             }
             gap = " ";
         }
@@ -72,7 +73,7 @@ where
     }
 }
 
-/// What an event says, its values made harmless for a terminal.
+/// The message and the fields of an event, made harmless for a terminal.
 #[derive(Default)]
 struct LogLine {
     message: String,
@@ -85,18 +86,18 @@ impl LogLine {
         Some(self.fields.remove(at).1)
     }
 
-    /// Says what a request was in the order in which one reads it.
+    /// Formats a request: method, path, status, time.
     fn format_request(&mut self, paint: Paint) -> Option<String> {
         let (method, path) = (self.take("method")?, self.take("path")?);
         let took = self.take("elapsed_ms").unwrap_or_default();
         let (bytes, peer) = (self.take("bytes"), self.take("peer"));
         drop((bytes, peer));
-        let answer = match self.take("status") {
+        let outcome = match self.take("status") {
             Some(status) => paint.apply(status_colour(&status), &status),
             None => paint.apply("33", "abandoned"),
         };
         let method = paint.apply("1", &method);
-        Some(format!("{method} {path} → {answer}  {}", paint.apply("2", &format!("{took} ms"))))
+        Some(format!("{method} {path} → {outcome}  {}", paint.apply("2", &format!("{took} ms"))))
     }
 }
 
@@ -104,10 +105,11 @@ impl Visit for LogLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         let mut text = String::with_capacity(value.len());
         for c in value.chars() {
-            match c.is_control() {
-                // A caller or an upstream may have chosen it: it must not move the cursor.
-                true => text.extend(c.escape_default()),
-                false => text.push(c),
+            // The peer or the upstream may have chosen the value: it must not move the cursor.
+            if c.is_control() {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
             }
         }
         match field.name() {
@@ -119,22 +121,19 @@ impl Visit for LogLine {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = String::new();
-        // A String takes whatever is written to it.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{value:?}");
         self.record_str(field, &text);
     }
 }
 
-/// Colours where they are wanted.
+/// Applies colours, or none.
 #[derive(Clone, Copy)]
 struct Paint(bool);
 
 impl Paint {
     fn apply(self, code: &str, text: &str) -> String {
-        match self.0 {
-            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            false => text.to_owned(),
-        }
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 
@@ -175,11 +174,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_when_how_bad_what_and_with_what() {
-        let said = said(HumanFormat::Terminal { colour: false }, || {
+    fn a_line_has_time_level_message_and_fields() {
+        let output = output(HumanFormat::Terminal { colour: false }, || {
             tracing::info!(address = %"127.0.0.1:6398", attempt = 2, why = "as told", "listening");
             tracing::debug!(
-                target: access_log::ACCESS_TARGET,
+                target: ACCESS_TARGET,
                 request_id = 7,
                 method = %"GET",
                 path = "/api/auth/me",
@@ -190,7 +189,7 @@ mod tests {
             );
         });
 
-        let lines: Vec<_> = said.lines().map(|line| &line[8..]).collect();
+        let lines: Vec<_> = output.lines().map(|line| &line[8..]).collect();
         assert_eq!(
             lines,
             [
@@ -198,34 +197,35 @@ mod tests {
                 " DEBUG GET /api/auth/me → 200  12 ms  request_id=7",
             ]
         );
-        assert_eq!(said.as_bytes()[2], b':');
+        assert_eq!(output.as_bytes()[2], b':');
     }
 
     #[test]
-    fn the_journal_gets_a_priority_and_knows_the_time_itself() {
-        let said = said(HumanFormat::Journal, || {
+    fn a_line_for_the_journal_has_a_priority_and_no_time() {
+        let output = output(HumanFormat::Journal, || {
             tracing::warn!("could not renew");
             tracing::info!("ready");
         });
 
-        assert_eq!(said, "<4>could not renew\n<6>ready\n");
+        assert_eq!(output, "<4>could not renew\n<6>ready\n");
     }
 
     #[test]
-    fn nothing_in_a_value_moves_the_cursor_or_begins_a_line() {
-        let said = said(HumanFormat::Journal, || tracing::info!(path = "a\n<0>b\u{1b}[2J", "seen"));
+    fn control_characters_in_values_are_escaped() {
+        let output =
+            output(HumanFormat::Journal, || tracing::info!(path = "a\n<0>b\u{1b}[2J", "seen"));
 
-        assert_eq!(said, "<6>seen  path=a\\n<0>b\\u{1b}[2J\n");
+        assert_eq!(output, "<6>seen  path=a\\n<0>b\\u{1b}[2J\n");
     }
 
     #[test]
-    fn colours_are_for_those_who_ask() {
-        let said = said(HumanFormat::Terminal { colour: true }, || tracing::error!("lost"));
+    fn a_line_is_coloured_on_request() {
+        let output = output(HumanFormat::Terminal { colour: true }, || tracing::error!("lost"));
 
-        assert!(said.contains("\u{1b}[1;31mERROR\u{1b}[0m \u{1b}[1mlost\u{1b}[0m"), "{said:?}");
+        assert!(output.contains("\u{1b}[1;31mERROR\u{1b}[0m \u{1b}[1mlost\u{1b}[0m"), "{output:?}");
     }
 
-    fn said(human: HumanFormat, say: impl FnOnce()) -> String {
+    fn output(human: HumanFormat, say: impl FnOnce()) -> String {
         let out = Out::default();
         let writer = out.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -234,8 +234,8 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, say);
-        let said = out.0.lock().unwrap().clone();
-        String::from_utf8(said).unwrap()
+        let output = out.0.lock().unwrap().clone();
+        String::from_utf8(output).unwrap()
     }
 
     #[derive(Clone, Default)]

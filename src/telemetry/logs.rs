@@ -12,8 +12,9 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::format::HumanFormat;
 use super::nonblocking::NonBlockingWriter;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-/// The log of this process. Dropping it waits for its last lines.
+/// Keeps the log of this process. Dropped, it waits for the last lines.
 #[derive(Debug)]
 pub struct LogGuard(&'static LogState);
 
@@ -23,7 +24,7 @@ struct LogState {
     level: reload::Handle<Targets, Registry>,
 }
 
-/// There is one log per process, as `tracing` has it.
+/// The log of this process: `tracing` allows one.
 static LOG_STATE: OnceLock<LogState> = OnceLock::new();
 
 /// Why the log could not be started.
@@ -32,9 +33,9 @@ pub enum Error {
     /// `log.level` is neither a level nor a list of directives.
     #[error("log.level `{level}` is not a level such as `info`, nor a list of directives")]
     Level {
-        /// What was configured.
+        /// The configured value.
         level: String,
-        /// Why it was not understood.
+        /// Why it could not be parsed.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
@@ -43,14 +44,25 @@ pub enum Error {
     Thread(#[source] io::Error),
 }
 
-/// A level that was understood.
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Level { .. } => {
+                ProblemKind::ConfigInvalid.with_hint("Write error, warn, info, debug or trace.")
+            }
+            Self::Thread(_) => ProblemKind::CommandFailed.into(),
+        }
+    }
+}
+
+/// A parsed `log.level`.
 #[derive(Debug)]
 pub struct LogFilter(Targets);
 
-/// The shape of a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineFormat {
-    /// For eyes.
+    /// For people.
     Human,
     /// For programs: one JSON object a line.
     Json,
@@ -59,7 +71,7 @@ pub enum LineFormat {
 }
 
 impl LineFormat {
-    /// Returns what suits the place that standard error goes to.
+    /// Returns the format that suits the place that standard error goes to.
     pub fn detect() -> Self {
         match (std::env::var_os("JOURNAL_STREAM"), stderr().is_terminal()) {
             (Some(_), _) => Self::Journald,
@@ -73,8 +85,8 @@ impl LineFormat {
 ///
 /// # Errors
 ///
-/// [`Error::LogFilter`] when `level` cannot be understood, [`Error::Thread`].
-pub fn start(level: &str, shape: LineFormat, colour: bool) -> Result<LogGuard, Error> {
+/// [`Error::Level`] when `level` cannot be parsed, [`Error::Thread`].
+pub fn start(level: &str, format: LineFormat, colour: bool) -> Result<LogGuard, Error> {
     let LogFilter(filter) = LogFilter::parse(level)?;
     if let Some(log) = LOG_STATE.get() {
         return Ok(LogGuard(log));
@@ -82,25 +94,29 @@ pub fn start(level: &str, shape: LineFormat, colour: bool) -> Result<LogGuard, E
     let writer = NonBlockingWriter::start(stderr()).map_err(Error::Thread)?;
     let (filter, level) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer.clone());
-    let lines = match shape {
-        LineFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+    let lines = match format {
+        LineFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_target(false);
+            // Only the innermost span: its `request_id` joins the lines of a request.
+            lines.with_span_list(false).boxed()
+        }
         LineFormat::Journald => lines.event_format(HumanFormat::Journal).boxed(),
         LineFormat::Human => lines.event_format(HumanFormat::Terminal { colour }).boxed(),
     };
-    // An error means that somebody else, such as a test, has started a log.
+    // An error means that other code, such as a test, has started a log.
     let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(LogGuard(LOG_STATE.get_or_init(|| LogState { writer, level })))
 }
 
-/// Changes what is logged from now on.
+/// Changes the level from now on.
 pub fn set_level(LogFilter(filter): LogFilter) {
     if let Some(started) = LOG_STATE.get() {
-        // An error means that somebody else has started the log: it is theirs to change.
+        // An error means that other code has started the log: the level is its own.
         let _ = started.level.reload(filter);
     }
 }
 
-/// Returns how many lines were lost because nobody read them.
+/// Returns how many lines were lost because standard error was full.
 pub fn dropped() -> u64 {
     LOG_STATE.get().map_or(0, |started| started.writer.dropped())
 }
@@ -112,16 +128,17 @@ impl Drop for LogGuard {
 }
 
 impl LogFilter {
-    /// Reads a level or directives. A bare level speaks of us alone.
+    /// Parses a level or directives. A bare level holds for this program alone.
     ///
     /// # Errors
     ///
     /// [`Error::LogFilter`].
     pub fn parse(level: &str) -> Result<Self, Error> {
         let is_bare = level.bytes().all(|byte| byte.is_ascii_alphabetic());
-        let directives = match is_bare {
-            true => format!("warn,nexudus_proxy={level},nexudus_simulator={level}"),
-            false => level.to_owned(),
+        let directives = if is_bare {
+            format!("warn,nexudus_proxy={level},nexudus_simulator={level}")
+        } else {
+            level.to_owned()
         };
         let targets = directives.parse::<Targets>();
         targets.map(Self).map_err(|source| Error::Level { level: level.to_owned(), source })
@@ -133,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_level_and_directives_are_understood_and_nonsense_is_not() {
+    fn a_bare_level_and_directives_can_be_parsed() {
         for level in ["info", "debug", "info,nexudus_proxy::session=trace"] {
             assert!(LogFilter::parse(level).is_ok(), "{level}");
         }

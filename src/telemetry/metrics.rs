@@ -1,4 +1,4 @@
-//! Counts: an atomic add each, no lock on the way of a request that Nexudus answers.
+//! Counters: each is an atomic add, and a request that Nexudus answers takes no lock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::{RequestTiming, STAGES};
+use super::timing::{RequestTiming, STAGES};
 
-/// Everything that is counted from the start of the process on.
+/// All counters since the start of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: [[AtomicU64; STATUS_CLASSES.len()]; METHOD_KINDS.len()],
@@ -19,19 +19,19 @@ pub struct Metrics {
     connections: AtomicU64,
     open_connections: AtomicU64,
     renewals: AtomicU64,
-    /// Answers of our own, by code. Taken only when something went wrong.
+    /// Our own responses, by code. The lock is taken only for errors.
     problems: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// How long requests took, in fixed buckets.
+/// Durations in fixed buckets.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One more than [`BUCKET_BOUNDS`]: the last one has no bound.
+    /// One more bucket than [`BUCKET_BOUNDS`]: the last has no bound.
     buckets: [AtomicU64; BUCKET_BOUNDS.len() + 1],
     micros: AtomicU64,
 }
 
-/// Upper bounds of the buckets: from a cached answer to the longest export.
+/// Upper bounds of the buckets: from a cached response to the longest export.
 pub const BUCKET_BOUNDS: [Duration; 14] = [
     Duration::from_millis(1),
     Duration::from_millis(5),
@@ -49,7 +49,7 @@ pub const BUCKET_BOUNDS: [Duration; 14] = [
     Duration::from_secs(120),
 ];
 
-/// Classes of statuses; `none` is a caller that left before its answer.
+/// Classes of statuses; `none` is a client that left before its response.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Kinds of methods.
@@ -57,26 +57,31 @@ pub const METHOD_KINDS: [&str; 2] = ["read", "write"];
 
 impl Metrics {
     /// Counts a request that has ended.
-    pub(super) fn count_request(&self, writes: bool, status: Option<StatusCode>, took: Duration) {
+    pub(super) fn count_request(
+        &self,
+        is_write: bool,
+        status: Option<StatusCode>,
+        duration: Duration,
+    ) {
         let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
-        let kind = &self.requests[usize::from(writes)];
+        let kind = &self.requests[usize::from(is_write)];
         kind[class.min(STATUS_CLASSES.len() - 1)].fetch_add(1, Ordering::Relaxed);
-        self.durations.record(took);
+        self.durations.record(duration);
     }
 
     /// Counts where the time of a request went.
-    pub(super) fn record_timing(&self, spent: &RequestTiming) {
-        let parts = spent.get().into_iter().flatten();
-        self.stages.iter().zip(parts).for_each(|(took, part)| took.record(part));
+    pub(super) fn record_timing(&self, timing: &RequestTiming) {
+        let times = timing.get().into_iter().flatten();
+        self.stages.iter().zip(times).for_each(|(stage, time)| stage.record(time));
     }
 
-    /// Counts an answer of our own by its code.
+    /// Counts a response of our own by its code.
     pub fn count_problem(&self, code: &'static str) {
-        let mut answers = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        *answers.entry(code).or_default() += 1;
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        *problems.entry(code).or_default() += 1;
     }
 
-    /// Counts bytes of answers.
+    /// Counts bytes of response bodies.
     pub(super) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -103,22 +108,22 @@ impl Metrics {
         })
     }
 
-    /// Returns how often each of our own answers was given.
+    /// Returns how often each of our own responses was given, by code.
     pub fn problems(&self) -> BTreeMap<&'static str, u64> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns how long requests took.
+    /// Returns how long requests duration.
     pub fn durations(&self) -> &Histogram {
         &self.durations
     }
 
-    /// Returns how long requests waited for each part.
+    /// Returns how long requests waited in each stage.
     pub fn stages(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
-        STAGES.iter().map(|(part, name)| (*name, &self.stages[*part as usize]))
+        STAGES.iter().map(|(stage, name)| (*name, &self.stages[*stage as usize]))
     }
 
-    /// Returns the bytes of all answers' bodies.
+    /// Returns the bytes of all response bodies.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -146,10 +151,10 @@ impl Drop for OpenConnection<'_> {
 }
 
 impl Histogram {
-    fn record(&self, took: Duration) {
-        let bucket = BUCKET_BOUNDS.partition_point(|bound| *bound < took);
+    fn record(&self, duration: Duration) {
+        let bucket = BUCKET_BOUNDS.partition_point(|bound| *bound < duration);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
@@ -167,7 +172,7 @@ impl Histogram {
     }
 }
 
-/// Says whether a method may change something.
+/// Returns whether a method may change something.
 pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -177,28 +182,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_counted_by_what_they_were_and_what_they_got() {
-        let tally = Metrics::default();
+    fn requests_are_counted_by_method_and_status() {
+        let metrics = Metrics::default();
 
-        tally.count_request(false, Some(StatusCode::OK), Duration::from_millis(3));
-        tally.count_request(true, Some(StatusCode::IM_A_TEAPOT), Duration::from_secs(3_600));
-        tally.count_request(true, None, Duration::ZERO);
+        metrics.count_request(false, Some(StatusCode::OK), Duration::from_millis(3));
+        metrics.count_request(true, Some(StatusCode::IM_A_TEAPOT), Duration::from_secs(3_600));
+        metrics.count_request(true, None, Duration::ZERO);
 
-        let counted: Vec<_> = tally.requests().filter(|(_, _, count)| *count > 0).collect();
+        let counted: Vec<_> = metrics.requests().filter(|(_, _, count)| *count > 0).collect();
         assert_eq!(counted, [("read", "2xx", 1), ("write", "none", 1), ("write", "4xx", 1)]);
-        let (below, all, sum) = tally.durations().read();
+        let (below, all, sum) = metrics.durations().read();
         assert_eq!((below[0], below[1], below[BUCKET_BOUNDS.len() - 1], all), (1, 2, 2, 3));
         assert_eq!(sum, Duration::from_millis(3_600_003));
     }
 
     #[test]
     fn a_connection_is_open_until_it_is_dropped() {
-        let tally = Metrics::default();
+        let metrics = Metrics::default();
 
-        let open = tally.open_connection();
-        assert_eq!(tally.connections(), (1, 1));
+        let open = metrics.open_connection();
+        assert_eq!(metrics.connections(), (1, 1));
         drop(open);
 
-        assert_eq!(tally.connections(), (1, 0));
+        assert_eq!(metrics.connections(), (1, 0));
     }
 }

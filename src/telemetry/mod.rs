@@ -1,4 +1,4 @@
-//! What is told of what happens. Counts, decides nothing.
+//! Logs, metrics and records of requests. Nothing here decides anything.
 //!
 //! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid program
 //! client code trace_id generation attempt retry_in address origin signal in_flight error cause
@@ -16,9 +16,7 @@ mod traceparent;
 mod truncate;
 mod upstream_errors;
 
-pub use self::access_log::{
-    ACCESS_TARGET as ACCESS, AccessEntry, PeerInfo, Process, ResponseInfo, Telemetry,
-};
+pub use self::access_log::{AccessEntry, PeerInfo, Process, ResponseInfo, Telemetry};
 pub use self::broadcast::{BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord};
 pub use self::logs::{Error, LineFormat, LogFilter, LogGuard, dropped, set_level, start};
 pub use self::metrics::{

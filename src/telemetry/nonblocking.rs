@@ -1,6 +1,11 @@
-//! Log lines on their way to standard error: nobody waits for a slow terminal or a full pipe.
+//! Writes log lines to standard error without waiting for a slow terminal or a full pipe.
 //!
-//! A thread writes; the way to it is bounded, and a line that finds it full is counted and lost.
+//! A thread writes; its queue is bounded, and a line that finds the queue full is counted and lost.
+//!
+//! tracing-appender 0.2.5 has such a writer too. With standard error and standard output on one full
+//! pipe, its guard never returns: it reports the full queue with `println!`. Ours gives up after
+//! [`FLUSH_TIMEOUT`]. Theirs also makes a system call per line, ours one per burst; panics if no
+//! thread can be started; and brings eight crates (`time` among them) for these 60 lines.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,7 +15,7 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The way to the thread. Clones share it.
+/// The queue to the thread. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct NonBlockingWriter {
     sender: SyncSender<LogMessage>,
@@ -32,15 +37,15 @@ impl NonBlockingWriter {
         Ok(Self { sender, dropped: Arc::default() })
     }
 
-    /// Returns how many lines were lost.
+    /// Returns how many lines have been lost.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until what was said so far is written, for a moment at most.
+    /// Waits until all lines so far are written, at most [`FLUSH_TIMEOUT`].
     pub(super) fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        // Nobody can be told that the log is stuck.
+        // A stuck log cannot report that it is stuck.
         if self.sender.try_send(LogMessage::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
@@ -68,7 +73,7 @@ impl<'a> MakeWriter<'a> for NonBlockingWriter {
     }
 }
 
-/// Writes what has come in one go: a system call per burst, not per line.
+/// Writes all lines that are there at once: a system call per burst, not per line.
 fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
     let mut burst = vec![];
     while let Ok(message) = receiver.recv() {
@@ -80,7 +85,7 @@ fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
                 LogMessage::Flush(done) => flushed.push(done),
             }
         }
-        // A closed standard error leaves nobody to tell.
+        // When standard error is closed, there is no place to report it.
         let _ = out.write_all(&burst).and_then(|()| out.flush());
         burst.clear();
         for done in flushed {
@@ -89,10 +94,10 @@ fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
     }
 }
 
-/// Most lines on their way: a second of debug lines under load.
+/// Most lines in the queue: a second of debug lines under load.
 const QUEUE_CAPACITY: usize = 8192;
 
-/// Longest wait for the last lines.
+/// Longest wait for the last lines at the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_terminal_loses_lines_and_keeps_nobody_waiting() {
+    fn a_stuck_terminal_loses_lines_and_blocks_no_logger() {
         let out = Shared::default();
         let stuck = out.0.lock().unwrap();
         let writer = NonBlockingWriter::start(out.clone()).unwrap();

@@ -1,6 +1,7 @@
-//! Events that others can cause as often as they like: the first one is logged, the rest counted.
+//! Limits log lines about events that others can cause as often as they like: the first one is
+//! logged, the rest are counted.
 //!
-//! Bounded in memory too: what is beyond `MAX_KEYS` different ones in a period is counted in one.
+//! Memory is bounded too: beyond `MAX_KEYS` different keys in a period, all others share a count.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,31 +9,31 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Counts the repeats of events, each kind of which has a key.
+/// Counts how often events repeat, by key.
 #[derive(Debug)]
 pub struct Repeats<K> {
     period: Duration,
     counts: Mutex<RepeatCounts<K>>,
-    /// Told when there is something to report in the end.
+    /// Notified when the first key of a period is there.
     period_started: Notify,
 }
 
 #[derive(Debug)]
 struct RepeatCounts<K> {
-    /// Repeats since the last line, by key.
+    /// Repeats since the last line.
     by_key: BTreeMap<K, u64>,
-    /// Events that found no room for their key.
+    /// Events whose key found no room.
     overflow: u64,
 }
 
 impl<K: Ord + Clone> Repeats<K> {
-    /// Lets one event of a kind be logged in each `period`.
+    /// Lets one event of each key be logged in each `period`.
     pub fn new(period: Duration) -> Self {
         let counts = Mutex::new(RepeatCounts { by_key: BTreeMap::new(), overflow: 0 });
         Self { period, counts, period_started: Notify::new() }
     }
 
-    /// Counts an event, and says whether it is to be logged by itself.
+    /// Counts an event; returns whether it is to be logged by itself.
     pub fn is_first(&self, key: K) -> bool {
         let mut counts = self.counts();
         if let Some(count) = counts.by_key.get_mut(&key) {
@@ -50,8 +51,8 @@ impl<K: Ord + Clone> Repeats<K> {
         true
     }
 
-    /// Reports the repeats of each period to `log`, for ever. Those of kinds beyond `MAX_KEYS`
-    /// have no key.
+    /// Reports the repeats of each period to `log`, for ever; without a key those that found no
+    /// room.
     pub async fn report(&self, log: impl Fn(Option<&K>, u64)) {
         loop {
             self.period_started.notified().await;
@@ -90,7 +91,7 @@ impl<K: Ord + Clone> Repeats<K> {
     }
 }
 
-/// Most kinds of events that are told apart in a period: each may be a line in it.
+/// Most keys in a period: each may be a line in it.
 const MAX_KEYS: usize = 64;
 
 #[cfg(test)]
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_is_logged_and_the_rest_are_counted_once_a_period() {
+    async fn the_first_event_is_logged_and_the_rest_are_counted_once_a_period() {
         let (repeats, reported) = reporting();
 
         let first: Vec<bool> = (0..1_000).map(|_| repeats.is_first(7)).collect();
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn however_many_kinds_there_are_the_lines_are_few() {
+    async fn many_keys_do_not_make_many_lines() {
         let (repeats, reported) = reporting();
 
         let first = (0..10_000).filter(|key| repeats.is_first(*key)).count();

@@ -1,4 +1,4 @@
-//! The caller's trace (W3C Trace Context): only its id, so that our line joins theirs.
+//! The trace of a client (W3C Trace Context): only its id, so that our log lines join theirs.
 
 use http::HeaderMap;
 
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_known_by_its_id_and_nonsense_is_not() {
+    fn the_id_of_a_well_formed_traceparent_is_found() {
         let trace = "0af7651916cd43dd8448eb211c80319c";
         for good in [
             format!("00-{trace}-b7ad6b7169203331-01"),

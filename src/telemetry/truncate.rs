@@ -1,4 +1,4 @@
-//! Values that a caller chose, made short enough for a line.
+//! Cuts values that a peer chose to the length of a log line.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ pub fn truncate(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{ELLIPSIS}", &text[..end.unwrap_or(0)]))
 }
 
-/// Escapes what is not printable ASCII and cuts the outcome after `MAX_BYTES` bytes, between two
-/// escapes. Costs no more for a longer value.
+/// Escapes all but printable ASCII and cuts the outcome after `MAX_BYTES` bytes, between two
+/// escapes. A longer value costs no more.
 pub fn escape_truncated(value: &[u8]) -> String {
     let mut text = String::new();
     for byte in value {
@@ -30,7 +30,7 @@ pub fn escape_truncated(value: &[u8]) -> String {
 /// known by its beginning.
 const MAX_BYTES: usize = 200;
 
-/// What stands for the rest.
+/// Stands for what was cut off.
 const ELLIPSIS: &str = "…";
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_cut_between_characters_and_says_so() {
+    fn a_long_value_is_cut_between_characters_and_marked() {
         assert_eq!(truncate("/api/x"), "/api/x");
         let long = format!("/{}", "é".repeat(40_000));
         let cut = truncate(&long);

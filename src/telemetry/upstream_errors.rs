@@ -1,45 +1,45 @@
-//! Requests that an upstream did not answer, in the log: the first of a kind at once, then how many
-//! there were, once a minute at most; and that it answers again, after how many more.
+//! Logs requests that an upstream did not answer: the first with a code at once, then how many
+//! there were, once a minute at most; and the first response after them.
 //!
-//! An answer costs one relaxed load. The lock is for failures.
+//! A response costs one relaxed load. Only errors take the lock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is known of one upstream's failures.
+/// The errors of one upstream.
 #[derive(Debug)]
 pub struct UpstreamErrors {
     origin: String,
-    /// Whether a failure has been told since it last answered.
+    /// Whether an error was logged since the last response.
     is_failing: AtomicBool,
-    /// By code.
+    /// The errors of each code.
     by_code: Mutex<BTreeMap<&'static str, ErrorCount>>,
 }
 
 #[derive(Debug)]
 struct ErrorCount {
-    /// When it was last told.
+    /// When the last line was logged.
     logged_at: Instant,
-    /// How many there were since then.
+    /// Errors since then.
     unlogged: u64,
 }
 
 impl UpstreamErrors {
-    /// Knows of none yet.
+    /// Starts without errors.
     pub fn new(origin: String) -> Self {
         Self { origin, is_failing: AtomicBool::new(false), by_code: Mutex::default() }
     }
 
-    /// Notes that a request got no answer, and why: never its path, nor what it carried.
+    /// Records that a request got no response, and why: never its path, nor what it carried.
     pub fn record_error(&self, code: &'static str, cause: &str, now: Instant) {
         if let Some(failed) = self.count(code, now) {
-            tracing::warn!(origin = self.origin, code, cause, failed, "no answer from Nexudus");
+            tracing::warn!(origin = self.origin, code, cause, failed, "no response from Nexudus");
         }
     }
 
-    /// Notes that one was answered.
+    /// Records a response.
     pub fn record_success(&self) {
         if self.is_failing.load(Ordering::Relaxed) && self.is_failing.swap(false, Ordering::Relaxed)
         {
@@ -49,31 +49,30 @@ impl UpstreamErrors {
         }
     }
 
-    /// Returns how many failures have not been told yet. They are from now on.
+    /// Returns how many errors have not been logged yet, and counts them as logged.
     fn take_unlogged(&self) -> u64 {
-        let mut kinds = self.by_code.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.values_mut().map(|kind| std::mem::take(&mut kind.unlogged)).sum()
+        let mut by_code = self.by_code.lock().unwrap_or_else(PoisonError::into_inner);
+        by_code.values_mut().map(|errors| std::mem::take(&mut errors.unlogged)).sum()
     }
 
-    /// Counts a failure; returns how many there were since the last that was told, if this is.
+    /// Counts an error. If it is to be logged, returns how many there were since the last line.
     fn count(&self, code: &'static str, now: Instant) -> Option<u64> {
-        let mut kinds = self.by_code.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kinds.get_mut(code);
-        let failed = match known {
-            Some(kind) if now.saturating_duration_since(kind.logged_at) < MIN_LOG_INTERVAL => {
-                kind.unlogged += 1;
+        let mut by_code = self.by_code.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = match by_code.get_mut(code) {
+            Some(errors) if now.saturating_duration_since(errors.logged_at) < MIN_LOG_INTERVAL => {
+                errors.unlogged += 1;
                 return None;
             }
-            Some(kind) => kind.unlogged + 1,
+            Some(errors) => errors.unlogged + 1,
             None => 1,
         };
-        kinds.insert(code, ErrorCount { logged_at: now, unlogged: 0 });
+        by_code.insert(code, ErrorCount { logged_at: now, unlogged: 0 });
         self.is_failing.store(true, Ordering::Relaxed);
         Some(failed)
     }
 }
 
-/// Shortest time between two lines about one kind.
+/// Shortest time between two lines about one code.
 const MIN_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -81,13 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_a_kind_is_told_and_then_how_many_there_were() {
-        let outage = UpstreamErrors::new("https://spaces.nexudus.com".to_owned());
+    fn the_first_error_of_a_code_is_logged_and_then_their_count() {
+        let errors = UpstreamErrors::new("https://spaces.nexudus.com".to_owned());
         let start = Instant::now();
-        let count = |code, seconds| outage.count(code, start + Duration::from_secs(seconds));
+        let count = |code, seconds| errors.count(code, start + Duration::from_secs(seconds));
 
         assert_eq!(count("upstream.closed", 0), Some(1));
-        assert_eq!(count("upstream.timeout", 1), Some(1), "another kind");
+        assert_eq!(count("upstream.timeout", 1), Some(1), "another code");
         for second in 1..60 {
             assert_eq!(count("upstream.closed", second), None);
         }
@@ -97,35 +96,39 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_told_is_when_it_answers_again() {
-        let outage = UpstreamErrors::new("https://spaces.nexudus.com".to_owned());
+    fn errors_not_yet_logged_are_counted_when_the_upstream_answers_again() {
+        let errors = UpstreamErrors::new("https://spaces.nexudus.com".to_owned());
         let start = Instant::now();
         for code in ["upstream.closed", "upstream.closed", "upstream.timeout", "upstream.closed"] {
-            outage.record_error(code, "a cause", start);
+            errors.record_error(code, "a cause", start);
         }
 
-        assert_eq!(outage.take_unlogged(), 2, "the first of each kind was told");
-        assert_eq!(outage.take_unlogged(), 0);
+        assert_eq!(errors.take_unlogged(), 2, "the first of each code was logged");
+        assert_eq!(errors.take_unlogged(), 0);
         let later = start + Duration::from_secs(60);
-        assert_eq!(outage.count("upstream.closed", later), Some(1), "none is counted twice");
+        assert_eq!(errors.count("upstream.closed", later), Some(1), "none is counted twice");
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_once_a_minute_too() {
-        let outage = UpstreamErrors::new("https://spaces.nexudus.com".to_owned());
+    fn errors_that_come_and_go_are_logged_once_a_minute_too() {
+        let errors = UpstreamErrors::new("https://spaces.nexudus.com".to_owned());
         let start = Instant::now();
-        let is_told = || outage.is_failing.load(Ordering::Relaxed);
-        outage.record_success();
+        let is_failing = || errors.is_failing.load(Ordering::Relaxed);
+        errors.record_success();
 
-        let mut told = 0;
+        let mut logged = 0;
         for second in 0..120 {
             let at = start + Duration::from_secs(second);
-            told += usize::from(outage.count("upstream.closed", at).is_some());
-            assert_eq!(is_told(), second % 60 == 0, "it answers again once, after what was told");
-            outage.record_success();
-            assert!(!is_told());
+            logged += usize::from(errors.count("upstream.closed", at).is_some());
+            assert_eq!(
+                is_failing(),
+                second % 60 == 0,
+                "one response is logged, after an error that was"
+            );
+            errors.record_success();
+            assert!(!is_failing());
         }
 
-        assert_eq!(told, 2);
+        assert_eq!(logged, 2);
     }
 }

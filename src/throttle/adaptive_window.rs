@@ -1,7 +1,8 @@
-//! A learned window in use: when it has room, and how its limit is tried upwards and taken back.
+//! A learned window in use: when it has room, and how its limit is raised on trial and lowered.
 //!
-//! Additive increase, quicker while it goes well; multiplicative decrease. What is lowered first is
-//! not the count, which was seen to pass, but the trust in the network's punctuality.
+//! Additive increase, faster while it succeeds; multiplicative decrease. The first reaction to a
+//! throttle response is not a lower count, which has been seen to pass, but more slack for the
+//! delays of the network.
 
 use std::time::Duration;
 
@@ -9,52 +10,52 @@ use super::history::{History, SentRequest};
 use super::window_inference::{MAX_ARRIVAL_DELAY, Window};
 
 impl Window {
-    /// Returns when one more fits; a time that has passed if it does now.
+    /// Returns when one more request fits; a time in the past if it fits now.
     ///
-    /// A request may have arrived as much later than the quickest ones do as its answer came
-    /// later than theirs: so two that leave in different windows do not arrive in one. Where
-    /// answers usually take longer than `slack`, it is their work that takes so long, and no more
-    /// than `slack` is allowed for.
-    pub(super) fn next_free(&self, log: &History, slack: Duration, now: Duration) -> Duration {
-        let most = if log.usual_lateness(now) <= slack { self.max_slack() } else { slack };
+    /// Arrival times are unknown: a request is taken to be as late as its response was slower than
+    /// the fastest one, so that two requests sent in different windows do not arrive in one. Where
+    /// responses usually take longer than `slack`, Nexudus is working on them, and no more than
+    /// `slack` is added.
+    pub(super) fn next_free(&self, history: &History, slack: Duration, now: Duration) -> Duration {
+        let most = if history.usual_lateness(now) <= slack { self.max_slack() } else { slack };
         let late = |sent: &SentRequest| {
             let least = if sent.answered.is_some() { Duration::ZERO } else { slack };
-            log.lateness(sent, now).clamp(least, most)
+            history.lateness(sent, now).clamp(least, most)
         };
-        let recent = log.passed().take_while(|sent| sent.at + self.per + most > now);
+        let recent = history.passed().take_while(|sent| sent.at + self.per + most > now);
         let ends = recent.map(|sent| sent.at + late(sent) + self.per);
         let mut ends: Vec<Duration> = ends.filter(|end| *end > now).collect();
         let count = usize::try_from(self.count).unwrap_or(usize::MAX).max(1);
-        let Some(place) = ends.len().checked_sub(count) else { return Duration::ZERO };
-        *ends.select_nth_unstable(place).1
+        let Some(index) = ends.len().checked_sub(count) else { return Duration::ZERO };
+        *ends.select_nth_unstable(index).1
     }
 
-    /// Returns how late a request may arrive at first: a twelfth of the span, so that with timers
-    /// and turns no more than a tenth of the limit is lost.
+    /// Returns how late a request may arrive at first: a twelfth of the window, so that with timers
+    /// and scheduling no more than a tenth of the limit is lost.
     pub(super) fn slack(&self) -> Duration {
         (self.per / 12).min(MAX_ARRIVAL_DELAY)
     }
 
-    /// Returns how late one may arrive at all.
+    /// Returns how late a request may arrive at most.
     pub(super) fn max_slack(&self) -> Duration {
         self.per.min(MAX_ARRIVAL_DELAY)
     }
 }
 
-/// A window that was learned, and how its count is tried upwards.
+/// A window that was learned, and the trials to raise its count.
 #[derive(Debug)]
 pub(super) struct AdaptiveWindow {
     pub(super) window: Window,
-    /// The count before it was last raised.
+    /// The count before the last raise.
     last_good: u32,
     step: u32,
-    /// How late a request may arrive: [`Window::slack`], more where that has not been enough.
+    /// How late a request may arrive: [`Window::slack`], or more where that was not enough.
     pub(super) slack: Duration,
-    /// Whether the last change was an attempt to send faster.
+    /// Whether the last change was a trial to send faster.
     is_trial: bool,
     raise_at: Duration,
     raise_interval: Duration,
-    /// Whether it has held anybody back since it was last changed.
+    /// Whether the window has delayed a request since its last change.
     pub(super) has_delayed: bool,
 }
 
@@ -66,8 +67,8 @@ impl AdaptiveWindow {
         Self { window, last_good, step: 1, slack, is_trial, raise_at, raise_interval, has_delayed }
     }
 
-    /// Sends faster if this window has been in the way for long enough: takes back the slack, then
-    /// raises the count; sooner again while that goes well.
+    /// Sends faster if this window has delayed requests for long enough: first reduces the slack, then
+    /// raises the count; sooner again while that succeeds.
     pub(super) fn raise(&mut self, now: Duration) {
         if !self.has_delayed || now < self.raise_at {
             return;
@@ -84,13 +85,13 @@ impl AdaptiveWindow {
         self.has_delayed = false;
     }
 
-    /// Lowers the count, to no more than the last one that was good.
+    /// Lowers the count, to no more than the last good one.
     pub(super) fn lower(&mut self, count: u32, now: Duration) {
         self.window.count = count.min(self.last_good).max(1);
         self.end_trial(now);
     }
 
-    /// Expects requests to arrive later than so far; a count that was tried is taken back instead.
+    /// Expects requests to arrive later than so far; a count on trial is lowered instead.
     pub(super) fn loosen(&mut self, now: Duration) {
         if self.last_good < self.window.count {
             return self.lower(self.last_good, now);
@@ -99,7 +100,7 @@ impl AdaptiveWindow {
         self.end_trial(now);
     }
 
-    /// The next attempt comes later if this one has failed.
+    /// Ends a trial; the next one comes later if this one has failed.
     fn end_trial(&mut self, now: Duration) {
         if std::mem::take(&mut self.is_trial) {
             self.raise_interval =
@@ -112,12 +113,13 @@ impl AdaptiveWindow {
     }
 }
 
-/// A raise that fails costs a pause, most often of one second: once a minute that is 2 %. For long windows
-/// ten spans: they take many throttle answers to be proven wrong.
+/// Time before a raise. A raise that fails costs a pause, most often of one second: once a minute
+/// that is 2 %. Long windows wait for ten of their lengths: they need many throttle responses to be
+/// proven wrong.
 const RAISE_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_RAISE_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// From one raise that went well to the next.
+/// Time from one raise that succeeded to the next.
 const NEXT_RAISE_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -129,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_in_the_way_is_tried_upwards_and_believed_longer_each_time_it_holds() {
+    fn a_limit_that_delays_requests_is_raised_on_trial_and_later_after_each_failure() {
         let mut learned =
             AdaptiveWindow::new(Window { count: 10, per: Duration::from_millis(100) }, ms(0));
         learned.raise(ms(60_000));
-        assert_eq!(learned.window.count, 10, "it held nobody back");
+        assert_eq!(learned.window.count, 10, "the window has delayed no request");
 
         learned.has_delayed = true;
         learned.raise(ms(59_999));
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_pushed_together_cost_slack_before_they_cost_count() {
+    fn requests_pushed_together_raise_the_slack_before_they_lower_the_count() {
         let per = Duration::from_millis(120);
         let mut learned = AdaptiveWindow::new(Window { count: 10, per }, ms(0));
         for slack in [20, 40, 80, 120] {
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn raising_goes_faster_while_it_goes_well() {
+    fn raises_grow_while_they_succeed() {
         let mut learned =
             AdaptiveWindow::new(Window { count: 1, per: Duration::from_millis(100) }, ms(0));
         let mut counts = vec![];

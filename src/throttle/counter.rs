@@ -1,13 +1,13 @@
-//! Counting without a lock: this minute, today, and since the start.
+//! Counters without a lock: this minute, today, and since the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts within the current span of a clock, and starts again with the next one.
+/// Counts within the current period of a clock, and starts again with the next one.
 #[derive(Debug)]
 pub(super) struct PeriodCounter {
     span: u64,
-    /// 40 bits of count below 24 bits of the span's number: for minutes, 31 years.
+    /// 40 bits of count below 24 bits of the period's number: for minutes, 31 years.
     cell: AtomicU64,
 }
 
@@ -16,21 +16,21 @@ impl PeriodCounter {
         Self { span: span.as_secs().max(1), cell: AtomicU64::new(0) }
     }
 
-    /// Counts one and returns how many it were in this span.
+    /// Counts one and returns the count in this period.
     pub(super) fn count(&self, now: Duration) -> u64 {
         let first = self.number(now) << COUNT_BITS | 1;
         let before = self.cell.load(Ordering::Relaxed);
         if before >> COUNT_BITS == first >> COUNT_BITS {
             return (self.cell.fetch_add(1, Ordering::Relaxed) & COUNT_MASK) + 1;
         }
-        // Whoever loses this race counts in the span that the winner has begun.
+        // The loser of this race counts in the period that the winner has begun.
         match self.cell.compare_exchange(before, first, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => 1,
             Err(_) => (self.cell.fetch_add(1, Ordering::Relaxed) & COUNT_MASK) + 1,
         }
     }
 
-    /// Returns how many it are in this span.
+    /// Returns the count in this period.
     pub(super) fn get(&self, now: Duration) -> u64 {
         let cell = self.cell.load(Ordering::Relaxed);
         if cell >> COUNT_BITS == self.number(now) { cell & COUNT_MASK } else { 0 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_span_begins_at_zero() {
+    fn each_period_begins_at_zero() {
         let tally = PeriodCounter::with_period(Duration::from_secs(60));
         let at = Duration::from_secs;
 

@@ -1,38 +1,38 @@
-//! Who waits, and who is next: callers take turns, each caller's requests go in order.
+//! Orders waiting requests: clients take turns, and the requests of each client go in order.
 //!
-//! A bulk export with thousands of requests in line and a person with one are two callers: the
-//! person is at most one turn away.
+//! A bulk export with thousands of queued requests and a person with one are two clients: the person
+//! waits for one other request at most.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who asks, as well as is known.
+/// Identifies a client for fairness, as well as it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FairnessKey {
     /// The holder of a client key, by its name.
     ClientKey(Arc<str>),
     /// A process that came through the unix socket.
     Process(i32),
-    /// A connection, by its other end.
+    /// A connection, by the address of the peer.
     Connection(SocketAddr),
-    /// A connection of which nothing is known but the user.
+    /// A connection of which only the user is known.
     User(u32),
     /// The daemon itself.
     Daemon,
 }
 
-/// A place in line: smaller is earlier.
+/// A position in the queue: smaller is earlier.
 pub(super) type QueuePosition = u64;
 
-/// The requests that wait; `T` is how each is called.
+/// The requests that wait, each with a `T`.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     by_key: HashMap<FairnessKey, BTreeMap<QueuePosition, QueuedRequest<T>>>,
-    /// The callers that have somebody in line, in the order of their turns.
+    /// The clients with queued requests, in the order of their turns.
     rotation: VecDeque<FairnessKey>,
-    /// Whose patience ends when.
+    /// The deadline of each request.
     deadlines: BTreeMap<(Duration, QueuePosition), FairnessKey>,
     last_position: QueuePosition,
 }
@@ -53,7 +53,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Returns how many wait.
+    /// Returns the number of queued requests.
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()
     }
@@ -62,79 +62,79 @@ impl<T> FairQueue<T> {
         self.deadlines.is_empty()
     }
 
-    /// Returns how many callers wait.
-    pub(super) fn by_key(&self) -> usize {
+    /// Returns the number of clients with queued requests.
+    pub(super) fn clients(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Returns a new place behind all others.
+    /// Returns a new position behind all others.
     pub(super) fn next_position(&mut self) -> QueuePosition {
         self.last_position += 1;
         self.last_position
     }
 
-    /// Lets a request wait at its place. Where the line is full, the last one of the caller that
-    /// has most in it has to go, and is returned.
+    /// Adds a request at its position. If the queue is full, removes and returns the last request of
+    /// the client that has most in it.
     pub(super) fn push(
         &mut self,
-        place: QueuePosition,
-        caller: &FairnessKey,
+        position: QueuePosition,
+        key: &FairnessKey,
         deadline: Duration,
-        call: T,
+        value: T,
     ) -> Option<T> {
-        if !self.by_key.contains_key(caller) {
-            self.rotation.push_back(caller.clone());
+        if !self.by_key.contains_key(key) {
+            self.rotation.push_back(key.clone());
         }
-        let tickets = self.by_key.entry(caller.clone()).or_default();
-        tickets.insert(place, QueuedRequest { deadline, value: call });
-        self.deadlines.insert((deadline, place), caller.clone());
+        let requests = self.by_key.entry(key.clone()).or_default();
+        requests.insert(position, QueuedRequest { deadline, value });
+        self.deadlines.insert((deadline, position), key.clone());
         if self.len() <= QUEUE_CAPACITY {
             return None;
         }
-        let longest = self.by_key.iter().max_by_key(|(_, tickets)| tickets.len());
-        let last = longest.and_then(|(caller, tickets)| {
-            tickets.last_key_value().map(|(place, _)| (caller.clone(), *place))
+        let longest = self.by_key.iter().max_by_key(|(_, requests)| requests.len());
+        let last = longest.and_then(|(key, requests)| {
+            requests.last_key_value().map(|(position, _)| (key.clone(), *position))
         });
-        last.and_then(|(caller, place)| self.remove(place, &caller))
+        last.and_then(|(key, position)| self.remove(position, &key))
     }
 
-    /// Takes a request out of the line.
-    pub(super) fn remove(&mut self, place: QueuePosition, caller: &FairnessKey) -> Option<T> {
-        let tickets = self.by_key.get_mut(caller)?;
-        let ticket = tickets.remove(&place)?;
-        if tickets.is_empty() {
-            self.by_key.remove(caller);
-            self.rotation.retain(|other| other != caller);
+    /// Removes a request.
+    pub(super) fn remove(&mut self, position: QueuePosition, key: &FairnessKey) -> Option<T> {
+        let requests = self.by_key.get_mut(key)?;
+        let request = requests.remove(&position)?;
+        if requests.is_empty() {
+            self.by_key.remove(key);
+            self.rotation.retain(|other| other != key);
         }
-        self.deadlines.remove(&(ticket.deadline, place));
-        Some(ticket.value)
+        self.deadlines.remove(&(request.deadline, position));
+        Some(request.value)
     }
 
-    /// Calls the next one: the first request of the caller whose turn it is.
+    /// Removes the next request: the first one of the client whose turn it is.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let caller = self.rotation.front()?.clone();
-        let place = *self.by_key.get(&caller)?.first_key_value()?.0;
-        let call = self.remove(place, &caller);
-        if self.rotation.front() == Some(&caller) {
+        let key = self.rotation.front()?.clone();
+        let position = *self.by_key.get(&key)?.first_key_value()?.0;
+        let value = self.remove(position, &key);
+        if self.rotation.front() == Some(&key) {
             self.rotation.rotate_left(1);
         }
-        call
+        value
     }
 
-    /// Returns when the first patience ends.
+    /// Returns the first deadline.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first_key_value().map(|((end, _), _)| *end)
     }
 
-    /// Takes out one whose patience ends before `time`.
+    /// Removes a request whose deadline is before `time`.
     pub(super) fn pop_expired(&mut self, time: Duration) -> Option<T> {
-        let ((end, place), caller) = self.deadlines.first_key_value()?;
-        let (end, place, caller) = (*end, *place, caller.clone());
-        (end < time).then(|| self.remove(place, &caller)).flatten()
+        let ((end, position), key) = self.deadlines.first_key_value()?;
+        let (end, position, key) = (*end, *position, key.clone());
+        (end < time).then(|| self.remove(position, &key)).flatten()
     }
 }
 
-/// Most requests in one line: more than there are connections by default (4,096), and 2 MiB.
+/// Most requests in one queue: more than there are connections by default (4,096), and 2 MiB.
 const QUEUE_CAPACITY: usize = 8_192;
 
 #[cfg(test)]
@@ -146,78 +146,78 @@ mod tests {
     }
 
     fn join(
-        line: &mut FairQueue<&'static str>,
-        caller: &FairnessKey,
-        call: &'static str,
+        queue: &mut FairQueue<&'static str>,
+        key: &FairnessKey,
+        value: &'static str,
     ) -> QueuePosition {
-        let place = line.next_position();
-        assert_eq!(line.push(place, caller, Duration::from_secs(place), call), None);
-        place
+        let position = queue.next_position();
+        assert_eq!(queue.push(position, key, Duration::from_secs(position), value), None);
+        position
     }
 
-    fn drain(line: &mut FairQueue<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| line.pop()).collect()
+    fn drain(queue: &mut FairQueue<&'static str>) -> Vec<&'static str> {
+        std::iter::from_fn(|| queue.pop()).collect()
     }
 
     #[test]
-    fn callers_take_turns_and_each_ones_requests_go_in_order() {
-        let mut line = FairQueue::new();
-        for call in ["a1", "a2", "a3"] {
-            join(&mut line, &process(1), call);
+    fn clients_take_turns_and_the_requests_of_each_go_in_order() {
+        let mut queue = FairQueue::new();
+        for value in ["a1", "a2", "a3"] {
+            join(&mut queue, &process(1), value);
         }
-        join(&mut line, &process(2), "b1");
-        join(&mut line, &process(3), "c1");
-        join(&mut line, &process(3), "c2");
+        join(&mut queue, &process(2), "b1");
+        join(&mut queue, &process(3), "c1");
+        join(&mut queue, &process(3), "c2");
 
-        assert_eq!(line.by_key(), 3);
-        assert_eq!(drain(&mut line), ["a1", "b1", "c1", "a2", "c2", "a3"]);
-        assert!(line.is_empty());
+        assert_eq!(queue.clients(), 3);
+        assert_eq!(drain(&mut queue), ["a1", "b1", "c1", "a2", "c2", "a3"]);
+        assert!(queue.is_empty());
     }
 
     #[test]
-    fn who_comes_back_takes_the_old_place() {
-        let mut line = FairQueue::new();
-        let place = join(&mut line, &process(1), "first");
-        assert_eq!(line.pop(), Some("first"));
-        join(&mut line, &process(1), "second");
+    fn a_request_that_comes_back_takes_its_old_position() {
+        let mut queue = FairQueue::new();
+        let position = join(&mut queue, &process(1), "first");
+        assert_eq!(queue.pop(), Some("first"));
+        join(&mut queue, &process(1), "second");
 
-        line.push(place, &process(1), Duration::from_secs(9), "again");
+        queue.push(position, &process(1), Duration::from_secs(9), "again");
 
-        assert_eq!(drain(&mut line), ["again", "second"]);
+        assert_eq!(drain(&mut queue), ["again", "second"]);
     }
 
     #[test]
-    fn who_leaves_is_not_called() {
-        let mut line = FairQueue::new();
-        let place = join(&mut line, &process(1), "a");
-        join(&mut line, &process(2), "b");
+    fn a_removed_request_is_not_popped() {
+        let mut queue = FairQueue::new();
+        let position = join(&mut queue, &process(1), "a");
+        join(&mut queue, &process(2), "b");
 
-        assert_eq!(line.remove(place, &process(1)), Some("a"));
-        assert_eq!(line.remove(place, &process(1)), None);
+        assert_eq!(queue.remove(position, &process(1)), Some("a"));
+        assert_eq!(queue.remove(position, &process(1)), None);
 
-        assert_eq!(drain(&mut line), ["b"]);
+        assert_eq!(drain(&mut queue), ["b"]);
     }
 
     #[test]
-    fn those_who_cannot_wait_that_long_give_up_first() {
-        let mut line = FairQueue::new();
-        join(&mut line, &process(1), "1 s");
-        join(&mut line, &process(1), "2 s");
+    fn requests_with_the_earliest_deadline_expire_first() {
+        let mut queue = FairQueue::new();
+        join(&mut queue, &process(1), "1 s");
+        join(&mut queue, &process(1), "2 s");
 
-        assert_eq!(line.next_deadline(), Some(Duration::from_secs(1)));
-        assert_eq!(line.pop_expired(Duration::from_secs(2)), Some("1 s"));
-        assert_eq!(line.pop_expired(Duration::from_secs(2)), None);
-        assert_eq!(line.len(), 1);
+        assert_eq!(queue.next_deadline(), Some(Duration::from_secs(1)));
+        assert_eq!(queue.pop_expired(Duration::from_secs(2)), Some("1 s"));
+        assert_eq!(queue.pop_expired(Duration::from_secs(2)), None);
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]
-    fn a_full_line_costs_the_caller_who_filled_it() {
-        let mut line = FairQueue::new();
+    fn a_full_queue_removes_a_request_of_the_client_that_filled_it() {
+        let mut queue = FairQueue::new();
         for _ in 0..QUEUE_CAPACITY {
-            join(&mut line, &process(1), "bulk");
+            join(&mut queue, &process(1), "bulk");
         }
-        let place = line.next_position();
-        let gone = line.push(place, &process(2), Duration::from_secs(1), "person");
-        assert_eq!((gone, line.len()), (Some("bulk"), QUEUE_CAPACITY));
+        let position = queue.next_position();
+        let gone = queue.push(position, &process(2), Duration::from_secs(1), "person");
+        assert_eq!((gone, queue.len()), (Some("bulk"), QUEUE_CAPACITY));
     }
 }

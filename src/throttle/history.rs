@@ -1,8 +1,8 @@
-//! What was sent when, and what became of it.
+//! Which requests were sent when, and which were throttled.
 //!
-//! [`SendRing`] is written by requests that nobody holds back: two atomic stores, no lock. At the
-//! first throttle answer it becomes the beginning of a [`History`], so that what was sent before
-//! already teaches something.
+//! Requests that are not paced write to [`SendRing`]: two atomic stores, no lock. At the first
+//! throttle response the ring becomes the beginning of a [`History`], so that earlier requests count
+//! too.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +11,20 @@ use std::time::Duration;
 /// One request that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SentRequest {
-    /// Its number: grows in the order of sending.
+    /// The number of the request, in the order of sending.
     pub(super) number: u64,
-    /// When its turn came, on the boot clock.
+    /// When the request was permitted, on the boot clock.
     pub(super) at: Duration,
-    /// When its answer came, or at the latest came.
+    /// When the response came, or the latest time at which it can have come.
     pub(super) answered: Option<Duration>,
-    /// Whether it belongs to the scope that is paced.
+    /// Whether the request belongs to the scope that is paced.
     pub(super) in_scope: bool,
-    /// Whether its answer was a throttle answer.
+    /// Whether the response was a throttle response.
     pub(super) throttled: bool,
 }
 
 impl SentRequest {
-    /// Returns how long it took from our turn to the answer.
+    /// Returns the time from the permit to the response.
     pub(super) fn latency(&self) -> Option<Duration> {
         self.answered.map(|end| end.saturating_sub(self.at))
     }
@@ -34,8 +34,8 @@ impl SentRequest {
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     sent: VecDeque<SentRequest>,
-    /// The shortest time in which anything was answered, most often a throttle answer: the way
-    /// there and back, and hardly any work.
+    /// The shortest latency, most often that of a throttle response: the way there and back, and
+    /// hardly any work.
     fastest: Option<Duration>,
 }
 
@@ -44,72 +44,71 @@ impl History {
         if self.sent.len() >= HISTORY_CAPACITY {
             self.sent.pop_front();
         }
-        // Numbers are given before the lock is taken, so a neighbour may have been faster.
-        let place = self.sent.iter().rposition(|other| other.number < sent.number);
-        self.sent.insert(place.map_or(0, |place| place + 1), sent);
+        // Numbers are given before the lock is taken, so a later number may have come first.
+        let index = self.sent.iter().rposition(|other| other.number < sent.number);
+        self.sent.insert(index.map_or(0, |index| index + 1), sent);
     }
 
-    /// Notes when the answer came, and whether it was a throttle answer.
+    /// Records when the response came, and whether it was a throttle response.
     pub(super) fn record_response(&mut self, number: u64, throttled: bool, now: Duration) {
-        let Ok(place) = self.sent.binary_search_by_key(&number, |sent| sent.number) else { return };
-        let sent = &mut self.sent[place];
+        let Ok(index) = self.sent.binary_search_by_key(&number, |sent| sent.number) else { return };
+        let sent = &mut self.sent[index];
         sent.answered.get_or_insert(now);
         sent.throttled |= throttled;
-        let took = sent.latency();
-        self.fastest = self.fastest.into_iter().chain(took).min();
+        self.fastest = self.fastest.into_iter().chain(sent.latency()).min();
     }
 
-    /// Returns how much later than the quickest ones this request may have arrived: at most as
-    /// much as its answer came later than theirs, or will come if it is not here `now`.
+    /// Returns how much later than the fastest requests this one may have arrived: at most as much as
+    /// its response was slower than theirs; a response that is not here yet comes `now` at the
+    /// earliest.
     pub(super) fn lateness(&self, sent: &SentRequest, now: Duration) -> Duration {
-        let took = sent.answered.unwrap_or(now).saturating_sub(sent.at);
-        took.saturating_sub(self.fastest.unwrap_or_default())
+        let latency = sent.answered.unwrap_or(now).saturating_sub(sent.at);
+        latency.saturating_sub(self.fastest.unwrap_or_default())
     }
 
-    /// Returns how late requests were lately: the median, for one is late now and then.
+    /// Returns how late requests have been lately: the median, because single ones may be late.
     pub(super) fn usual_lateness(&self, now: Duration) -> Duration {
         let latest = self.passed().filter(|sent| sent.answered.is_some());
         median(latest.map(|sent| self.lateness(sent, now)))
     }
 
-    /// Returns how long Nexudus works on a request that it lets through: as much longer as its
-    /// answer takes than a throttle answer does.
+    /// Returns how long Nexudus works on a request that it accepts: the median latency of accepted
+    /// requests less that of throttled ones.
     pub(super) fn service_time(&self) -> Duration {
         let way = median(self.throttled().filter_map(SentRequest::latency));
         median(self.passed().filter_map(SentRequest::latency)).saturating_sub(way)
     }
 
     pub(super) fn remove(&mut self, number: u64) {
-        if let Ok(place) = self.sent.binary_search_by_key(&number, |sent| sent.number) {
-            self.sent.remove(place);
+        if let Ok(index) = self.sent.binary_search_by_key(&number, |sent| sent.number) {
+            self.sent.remove(index);
         }
     }
 
-    /// Forgets what was sent before `time`.
+    /// Forgets requests that were sent before `time`.
     pub(super) fn forget_before(&mut self, time: Duration) {
         while self.sent.front().is_some_and(|sent| sent.at < time) {
             self.sent.pop_front();
         }
     }
 
-    /// Makes all requests count: the scope has grown to the whole kind.
+    /// Puts all requests in scope: the scope has grown to the whole kind.
     pub(super) fn count_all(&mut self) {
         self.sent.iter_mut().for_each(|sent| sent.in_scope = true);
     }
 
-    /// Returns what let itself be counted by Nexudus, newest first: everything in scope that was
-    /// not throttled.
+    /// Returns the requests in scope that were not throttled, newest first: Nexudus has counted them.
     pub(super) fn passed(&self) -> impl Iterator<Item = &SentRequest> {
         self.sent.iter().rev().filter(|sent| sent.in_scope && !sent.throttled)
     }
 
-    /// Returns what was throttled, newest first.
+    /// Returns the requests in scope that were throttled, newest first.
     pub(super) fn throttled(&self) -> impl Iterator<Item = &SentRequest> {
         self.sent.iter().rev().filter(|sent| sent.in_scope && sent.throttled)
     }
 }
 
-/// Returns the middle one of the first few; zero of none.
+/// Returns the median of the first few times; zero if there are none.
 fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut latest: Vec<Duration> = times.take(MEDIAN_SAMPLES).collect();
     let middle = latest.len() / 2;
@@ -127,23 +126,23 @@ pub(super) struct SendRing {
 struct RingCell {
     /// The low 16 bits of the number, and 48 bits of microseconds on the boot clock.
     sent: AtomicU64,
-    /// The number that the next request had when the answer came; 0: not answered.
+    /// The number of the next request when the response came; 0: no response yet.
     until: AtomicU64,
 }
 
 impl SendRing {
     pub(super) fn new() -> Self {
         let cells = (0..RING_CAPACITY).map(|_| RingCell::default()).collect();
-        // From 1: a cell full of zeros is never mistaken for a request.
+        // Starts at 1, so that an empty cell is never mistaken for a request.
         Self { next: AtomicU64::new(1), cells }
     }
 
-    /// Takes the next number without leaving a trace.
+    /// Takes the next number without recording the request.
     pub(super) fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes the next number and notes the time.
+    /// Takes the next number and records the time.
     pub(super) fn record_sent(&self, now: Duration) -> u64 {
         let number = self.next_number();
         let cell = self.cell(number);
@@ -153,13 +152,13 @@ impl SendRing {
         number
     }
 
-    /// Notes that the answer came before the next request is sent: as good as a time while
-    /// requests are dense, and cheaper than a look at the clock.
+    /// Records that the response came before the next request is sent: as good as a time while
+    /// requests are dense, and cheaper than reading the clock.
     pub(super) fn record_response(&self, number: u64) {
         self.cell(number).until.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Reads what is still there, oldest first.
+    /// Returns the requests that are still there, oldest first.
     pub(super) fn to_history(&self, now: Duration) -> History {
         let end = self.next.load(Ordering::Relaxed);
         let start = end.saturating_sub(RING_CAPACITY as u64).max(1);
@@ -187,10 +186,10 @@ impl SendRing {
 /// Nexudus publishes (5,000).
 const RING_CAPACITY: usize = 4_096;
 
-/// Requests that show what is usual.
+/// Requests of which a median is taken.
 const MEDIAN_SAMPLES: usize = 32;
 
-/// Most requests remembered while pacing: above 5,000 an hour, and 320 KiB.
+/// Most requests remembered while pacing: more than 5,000 an hour, and 320 KiB.
 const HISTORY_CAPACITY: usize = 8_192;
 
 #[cfg(test)]
@@ -198,15 +197,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_remembers_the_latest_with_their_times() {
+    fn the_ring_remembers_the_latest_requests_with_their_times() {
         let ring = SendRing::new();
         let first = ring.record_sent(Duration::from_millis(10));
         ring.record_response(first);
         ring.record_sent(Duration::from_millis(12));
 
-        let log = ring.to_history(Duration::from_millis(20));
+        let history = ring.to_history(Duration::from_millis(20));
 
-        let seen: Vec<_> = log.sent.iter().map(|sent| (sent.at, sent.answered)).collect();
+        let seen: Vec<_> = history.sent.iter().map(|sent| (sent.at, sent.answered)).collect();
         let ms = Duration::from_millis;
         assert_eq!(seen, [(ms(10), Some(ms(12))), (ms(12), None)]);
     }
@@ -218,22 +217,28 @@ mod tests {
             ring.record_sent(Duration::from_millis(n));
         }
 
-        let log = ring.to_history(Duration::from_secs(60));
+        let history = ring.to_history(Duration::from_secs(60));
 
-        assert_eq!(log.sent.len(), RING_CAPACITY);
-        assert_eq!(log.sent[0].at, Duration::from_millis(RING_CAPACITY as u64));
+        assert_eq!(history.sent.len(), RING_CAPACITY);
+        assert_eq!(history.sent[0].at, Duration::from_millis(RING_CAPACITY as u64));
     }
 
     #[test]
-    fn numbers_that_come_late_find_their_place() {
-        let mut log = History::default();
+    fn requests_pushed_out_of_order_are_sorted() {
+        let mut history = History::default();
         for number in [2, 1, 3] {
             let at = Duration::ZERO;
-            log.push(SentRequest { number, at, answered: None, in_scope: true, throttled: false });
+            history.push(SentRequest {
+                number,
+                at,
+                answered: None,
+                in_scope: true,
+                throttled: false,
+            });
         }
 
-        assert_eq!(log.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 3]);
-        log.remove(2);
-        assert_eq!(log.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(history.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 2, 3]);
+        history.remove(2);
+        assert_eq!(history.sent.iter().map(|sent| sent.number).collect::<Vec<_>>(), [1, 3]);
     }
 }

@@ -1,9 +1,9 @@
-//! Waiting for a turn: the budget and the line of one kind of requests behind one lock, which
-//! nobody touches while nothing is paced.
+//! Limits one kind of requests: its budget and its queue behind one lock, which is not taken while
+//! nothing is paced.
 //!
-//! While somebody waits, one task looks at the clock and calls whoever is next; it ends with the
-//! line. A caller that goes away drops its place, or the turn it was just given, and neither costs
-//! anything upstream.
+//! While requests are queued, one task watches the clock and grants permits; the task ends with the
+//! queue. A client that disconnects drops its queue entry, or the permit that it was just granted,
+//! and neither costs anything upstream.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use super::window_inference::Window;
 use crate::clock::Clock;
 use crate::path_template;
 
-/// One kind of requests: what it may send, and who waits.
+/// The budget and the queue of one kind of requests.
 #[derive(Debug)]
 pub(super) struct Limiter {
     clock: Clock,
@@ -35,28 +35,28 @@ pub(super) struct Limiter {
 pub(super) struct LimiterState {
     pub(super) budget: Budget,
     pub(super) queue: FairQueue<GrantSender>,
-    /// Whether a task looks after the line.
+    /// Whether a task serves the queue.
     has_driver: bool,
 }
 
-/// What a request needs to get its turn.
+/// A request for a permit.
 #[derive(Debug)]
 pub(super) struct AcquireRequest<'a> {
     pub(super) path: &'a str,
     pub(super) key: &'a FairnessKey,
     pub(super) deadline: Duration,
-    /// Where it stood before, if it has been throttled meanwhile.
+    /// The earlier position in the queue of a request that has been throttled meanwhile.
     pub(super) position: &'a mut Option<QueuePosition>,
 }
 
-/// No turn will come in time.
+/// No permit will come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rejection {
-    /// When one may.
+    /// When a permit may come.
     pub(super) retry_after: Duration,
 }
 
-/// How a waiting request is told that its turn has come, or will not.
+/// Sends a queued request its permit, or the rejection.
 pub(super) type GrantSender = oneshot::Sender<Result<Grant, Rejection>>;
 
 impl Limiter {
@@ -71,7 +71,7 @@ impl Limiter {
         }
     }
 
-    /// Paces at `fixed` from now on, or at what will be learned.
+    /// Paces at `fixed` from now on, or at the windows that will be learned.
     pub(super) fn reconfigure(&self, fixed: Option<Window>) {
         self.update(|budget, now| {
             if !budget.is_pacing() {
@@ -81,56 +81,56 @@ impl Limiter {
         });
     }
 
-    /// Gives a turn at once if nothing is paced; takes no lock.
+    /// Returns a number at once if nothing is paced; takes no lock.
     pub(super) fn try_acquire(&self, now: Duration) -> Option<u64> {
         (!self.is_pacing.load(Ordering::Acquire)).then(|| self.ring.record_sent(now))
     }
 
-    /// Waits for a turn and returns its number.
+    /// Waits for a permit and returns its number.
     pub(super) async fn acquire(
         self: &Arc<Self>,
-        ask: AcquireRequest<'_>,
+        request: AcquireRequest<'_>,
     ) -> Result<u64, Rejection> {
-        let shape = path_template::from_path(ask.path);
-        let (place, called) = {
+        let template = path_template::from_path(request.path);
+        let (position, granted) = {
             let now = self.clock.boot();
             let mut guard = self.state();
             let state = &mut *guard;
-            if !state.budget.covers(&shape) {
+            if !state.budget.covers(&template) {
                 let number = self.ring.record_sent(now);
                 state.budget.record_sent(number, false, now);
                 return Ok(number);
             }
-            let goes = match state.budget.next_send(now) {
+            let may_go = match state.budget.next_send(now) {
                 NextSend::Now => state.queue.is_empty(),
-                NextSend::At(time) if time > ask.deadline && !state.budget.can_probe(now) => {
+                NextSend::At(time) if time > request.deadline && !state.budget.can_probe(now) => {
                     return Err(Rejection { retry_after: time - now });
                 }
-                NextSend::At(time) => time > ask.deadline,
+                NextSend::At(time) => time > request.deadline,
                 NextSend::AfterProbe(_) => false,
             };
-            if goes {
+            if may_go {
                 return Ok(self.send(state, now));
             }
-            let place = *ask.position.get_or_insert_with(|| state.queue.next_position());
-            let (call, called) = oneshot::channel();
-            if let Some(last) = state.queue.push(place, ask.key, ask.deadline, call) {
+            let position = *request.position.get_or_insert_with(|| state.queue.next_position());
+            let (grant, granted) = oneshot::channel();
+            if let Some(last) = state.queue.push(position, request.key, request.deadline, grant) {
                 last.send(Err(Rejection { retry_after: QUEUE_FULL_RETRY_AFTER })).ok();
             }
             if !std::mem::replace(&mut state.has_driver, true) {
                 tokio::spawn(self.clone().serve_queue());
             }
-            (place, called)
+            (position, granted)
         };
         self.changed.notify_one();
-        let _waiting = QueueEntry { limiter: self, position: place, key: ask.key };
-        match called.await {
-            Ok(called) => called.map(Grant::into_number),
+        let _waiting = QueueEntry { limiter: self, position, key: request.key };
+        match granted.await {
+            Ok(granted) => granted.map(Grant::into_number),
             Err(_) => Err(Rejection { retry_after: QUEUE_FULL_RETRY_AFTER }),
         }
     }
 
-    /// Notes an answer that was no throttle answer.
+    /// Records a response that was no throttle response.
     pub(super) fn record_response(&self, number: u64) {
         if !self.is_pacing.load(Ordering::Relaxed) {
             return self.ring.record_response(number);
@@ -138,22 +138,22 @@ impl Limiter {
         self.update(|budget, now| budget.record_response(number, now));
     }
 
-    /// Notes that no answer came.
+    /// Records that no response came.
     pub(super) fn record_loss(&self, number: u64) {
         if self.is_pacing.load(Ordering::Relaxed) {
             self.update(|budget, _| budget.record_loss(number));
         }
     }
 
-    /// Notes a throttle answer.
-    pub(super) fn record_throttle(&self, told: &ThrottleSignal<'_>) {
+    /// Records a throttle response.
+    pub(super) fn record_throttle(&self, signal: &ThrottleSignal<'_>) {
         self.update(|budget, now| {
             if !budget.is_pacing() {
                 budget.set_history(self.ring.to_history(now));
-                let retry_in = told.retry_after.map(|wait| display(format_duration(wait)));
-                tracing::warn!(path = told.shape, retry_in, "throttled: pacing begins");
+                let retry_in = signal.retry_after.map(|wait| display(format_duration(wait)));
+                tracing::warn!(path = signal.template, retry_in, "throttled: pacing begins");
             }
-            budget.record_throttle(told, now);
+            budget.record_throttle(signal, now);
         });
     }
 
@@ -162,9 +162,9 @@ impl Limiter {
         // Read under the lock: times in the budget never run backwards.
         change(&mut state.budget, self.clock.boot());
         self.is_pacing.store(state.budget.is_pacing(), Ordering::Release);
-        let somebody_waits = !state.queue.is_empty();
+        let has_waiting = !state.queue.is_empty();
         drop(state);
-        if somebody_waits {
+        if has_waiting {
             self.changed.notify_one();
         }
     }
@@ -179,61 +179,61 @@ impl Limiter {
         number
     }
 
-    /// Looks after the line until it is empty.
+    /// Serves the queue until it is empty.
     async fn serve_queue(self: Arc<Self>) {
-        let driving = DriverGuard(&self);
+        let guard = DriverGuard(&self);
         while let Some(wake) = self.grant_ready() {
             tokio::select! {
                 () = self.clock.wait_until(wake) => {}
                 () = self.changed.notified() => {}
             }
         }
-        // The line was found empty under the lock, and somebody else may drive by now.
-        std::mem::forget(driving);
+        // The queue was found empty under the lock, and another task may serve it by now.
+        std::mem::forget(guard);
     }
 
-    /// Calls whoever may go now, sends away whoever would wait in vain, and returns when to look
-    /// again.
+    /// Grants the permits that are due, rejects requests that would wait in vain, and returns when to
+    /// look again; `None`: the queue is empty.
     fn grant_ready(self: &Arc<Self>) -> Option<Duration> {
         let now = self.clock.boot();
-        let mut called = Vec::new();
+        let mut granted = Vec::new();
         let mut state = self.state();
         let wake = loop {
             if state.queue.is_empty() {
                 state.has_driver = false;
                 break None;
             }
-            let (time, give_up) = match state.budget.next_send(now) {
+            let (time, expired_at) = match state.budget.next_send(now) {
                 NextSend::Now => {
-                    if let Some(call) = state.queue.pop() {
+                    if let Some(sender) = state.queue.pop() {
                         let number = self.send(&mut state, now);
-                        called.push((call, Ok(Grant(Some((self.clone(), number))))));
+                        granted.push((sender, Ok(Grant(Some((self.clone(), number))))));
                     }
                     continue;
                 }
                 NextSend::At(time) => (time, time),
                 NextSend::AfterProbe(time) => (time, now),
             };
-            let after = time.saturating_sub(now).max(MIN_RETRY_AFTER);
-            while let Some(call) = state.queue.pop_expired(give_up) {
-                called.push((call, Err(Rejection { retry_after: after })));
+            let retry_after = time.saturating_sub(now).max(MIN_RETRY_AFTER);
+            while let Some(sender) = state.queue.pop_expired(expired_at) {
+                granted.push((sender, Err(Rejection { retry_after })));
             }
             match state.queue.next_deadline() {
-                // One more instant, so that its patience is over and not just ending.
+                // One more instant, so that the deadline has passed.
                 Some(end) => break Some(time.min(end + DEADLINE_GRACE)),
                 None => continue,
             }
         };
         drop(state);
-        for (call, result) in called {
-            // Whoever has just gone away gives the turn back by dropping it.
-            call.send(result).ok();
+        for (sender, result) in granted {
+            // A client that has just disconnected gives the permit back by dropping it.
+            sender.send(result).ok();
         }
         wake
     }
 }
 
-/// A turn on its way to a request that waits. Dropped, it was not used.
+/// A permit on its way to a queued request. Dropped, it is withdrawn.
 #[derive(Debug)]
 pub(super) struct Grant(Option<(Arc<Limiter>, u64)>);
 
@@ -245,13 +245,13 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let Some((lane, number)) = self.0.take() {
-            lane.update(|budget, _| budget.withdraw(number));
+        if let Some((limiter, number)) = self.0.take() {
+            limiter.update(|budget, _| budget.withdraw(number));
         }
     }
 }
 
-/// A request in line. Dropped, it leaves.
+/// A request in the queue. Dropped, it leaves the queue.
 struct QueueEntry<'a> {
     limiter: &'a Limiter,
     position: QueuePosition,
@@ -264,7 +264,7 @@ impl Drop for QueueEntry<'_> {
     }
 }
 
-/// Lets another task drive when this one is aborted with its runtime.
+/// Lets another task serve the queue when this one is aborted with its runtime.
 struct DriverGuard<'a>(&'a Limiter);
 
 impl Drop for DriverGuard<'_> {
@@ -273,10 +273,11 @@ impl Drop for DriverGuard<'_> {
     }
 }
 
-/// What a caller is told that had to leave a full line.
+/// The `Retry-After` of a request that had to leave a full queue.
 const QUEUE_FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Least time after which it is worth to come back.
+/// Shortest `Retry-After` of a rejection.
 const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Time after a deadline at which it has certainly passed.
 const DEADLINE_GRACE: Duration = Duration::from_millis(1);

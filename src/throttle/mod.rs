@@ -1,14 +1,15 @@
 //! One fair budget for all tools: when a request may be sent, and whether it may be sent again.
 //!
-//! Nexudus throttles per client, and everybody behind this daemon is one client. Nothing is paced
-//! until it throttles; then requests wait here for their turn (`limiter.rs`), callers in turns
-//! (`fair_queue.rs`), as fast as was learned (`budget.rs`, `window_inference.rs`, `adaptive_window.rs`) or configured.
+//! Nexudus throttles per client, and all tools behind this daemon are one client. Nothing is paced
+//! until Nexudus throttles. Then requests wait for a permit (`limiter.rs`), clients in turns
+//! (`fair_queue.rs`), at the pace that was learned (`budget.rs`, `window_inference.rs`,
+//! `adaptive_window.rs`) or configured.
 //!
-//! A request that was throttled is sent again in a turn of its own, as long as `throttle.wait`
-//! allows. That Nexudus has not executed it is inferred, not documented: the answer comes from a
-//! filter that stands before all work. Reads are sent again on any throttle answer; writes only if
-//! it says when to come back, and only if all of their body is here. An answer that is no throttle
-//! answer, and a connection that broke, lead to nothing here.
+//! A request that was throttled is sent again with a permit of its own, as long as `throttle.wait`
+//! allows. Nexudus does not document that it has not executed such a request; we infer it: the
+//! response comes from a filter before all work. Reads are sent again after any throttle response.
+//! Writes are sent again only if the response says when to come back, and only if their whole body
+//! is here. Other responses and broken connections change nothing here.
 
 mod adaptive_window;
 mod budget;
@@ -28,16 +29,17 @@ use http::Method;
 use humantime::format_duration;
 use tracing::field::display;
 
-use self::budget::{Scope, ThrottleSignal};
+use self::budget::ThrottleSignal;
 use self::counter::{PeriodCounter, TotalCounter};
 pub use self::fair_queue::FairnessKey;
-use self::limiter::{AcquireRequest, Limiter};
+use self::limiter::{AcquireRequest, Limiter, Rejection};
 pub use self::retry_after::ResponseHead;
-pub use self::status::{LimiterStatus, PacedScope, ThrottleStatus};
+pub use self::status::{LimiterStatus, ThrottleStatus};
 pub use self::window_inference::Window;
 use crate::clock::Clock;
 use crate::config::{self, Rate};
 use crate::path_template;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The budget of one host. Clones share it.
 #[derive(Clone, Debug)]
@@ -48,18 +50,18 @@ struct ThrottleInner {
     clock: Clock,
     /// `throttle.wait`, in milliseconds.
     wait_ms: AtomicU64,
-    /// Wall clock less boot clock at the start, so that a day is a day by one look at one clock.
+    /// Wall clock less boot clock at the start: with it, one reading of one clock tells the day.
     wall_offset: Duration,
     reads: CountedLimiter,
     writes: CountedLimiter,
     internal: CountedLimiter,
 }
 
-/// A lane and its counters.
+/// A limiter and its counters.
 #[derive(Debug)]
 struct CountedLimiter {
     limiter: Arc<Limiter>,
-    /// Requests in a day that Nexudus has published as a limit, the least first.
+    /// The daily limits that Nexudus has published, the lowest first.
     daily: &'static [u64],
     minute: PeriodCounter,
     day: PeriodCounter,
@@ -69,7 +71,7 @@ struct CountedLimiter {
     waited_ms: TotalCounter,
 }
 
-/// A request's claim to be sent, as often as it must be.
+/// The right of a request to wait for a permit, as often as it must be sent.
 #[derive(Debug)]
 pub struct Reservation<'a> {
     throttle: &'a ThrottleInner,
@@ -77,16 +79,16 @@ pub struct Reservation<'a> {
     method: &'a Method,
     path: &'a str,
     key: FairnessKey,
-    /// What is left of `throttle.wait`.
+    /// The rest of `throttle.wait`.
     remaining: Duration,
     position: Option<u64>,
     is_sent: bool,
 }
 
-/// Leave to send one request once. [`Permit::observe`] wants to see the answer; dropped without one,
+/// Permits to send one request once. [`Permit::observe`] takes the response; dropped without one,
 /// the request counts as sent.
 #[derive(Debug)]
-#[must_use = "a turn that is not used delays everybody else"]
+#[must_use = "an unused permit delays all other requests"]
 pub struct Permit<'a> {
     throttle: &'a ThrottleInner,
     counted: &'a CountedLimiter,
@@ -97,27 +99,37 @@ pub struct Permit<'a> {
     is_observed: bool,
 }
 
-/// What an answer means.
+/// The consequence of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// It is no throttle answer.
+    /// The response is no throttle response.
     Accept,
-    /// It is a throttle answer, and the request may be sent again once [`Reservation::acquire`] gives
-    /// another slot. If it does not, the answer is the caller's.
+    /// Throttled: the request may be sent again once [`Reservation::acquire`] gives another permit.
+    /// Without one, the response goes to the client.
     Retry,
-    /// It is a throttle answer that only the caller can act upon.
+    /// Throttled, and only the client can send the request again.
     Forward,
 }
 
 /// Why a request was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No turn came within `throttle.wait`, or none can.
-    #[error("Nexudus limits how fast it may be asked, and no turn came in time")]
+    /// No permit came within `throttle.wait`, or none can.
+    #[error("Nexudus limits the rate of requests, and this one could not be sent in time")]
     Queue {
-        /// When one may.
+        /// When a permit may come.
         retry_after: Duration,
     },
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Queue { retry_after } => {
+                ProblemDetails::from(ProblemKind::ThrottleQueue).with_retry_after(*retry_after)
+            }
+        }
+    }
 }
 
 impl Throttle {
@@ -125,7 +137,7 @@ impl Throttle {
     pub fn new(config: &config::Throttle, clock: Clock) -> Self {
         let now = clock.now();
         let wall = now.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let counted = |pace, daily| CountedLimiter::new(clock.clone(), pace, daily);
+        let counted = |rate, daily| CountedLimiter::new(clock.clone(), rate, daily);
         Self(Arc::new(ThrottleInner {
             wait_ms: AtomicU64::new(millis(config.wait)),
             wall_offset: wall.saturating_sub(now.boot),
@@ -136,29 +148,30 @@ impl Throttle {
         }))
     }
 
-    /// Takes over what was configured anew; what was sent stays counted, and a pause holds on.
-    /// Who waits already waits as long as was allowed before.
+    /// Applies a new configuration. Requests sent so far stay counted, and a pause continues.
+    /// Queued requests keep their old deadline.
     pub fn reconfigure(&self, config: &config::Throttle) {
         self.0.wait_ms.store(millis(config.wait), Ordering::Relaxed);
         self.0.reads.limiter.reconfigure(fixed(config.reads));
         self.0.writes.limiter.reconfigure(fixed(config.writes));
     }
 
-    /// Claims to send a local request.
+    /// Makes a reservation for a local request.
     pub fn reserve<'a>(
         &'a self,
         method: &'a Method,
         path: &'a str,
-        caller: FairnessKey,
+        key: FairnessKey,
     ) -> Reservation<'a> {
-        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let counted = if reads { &self.0.reads } else { &self.0.writes };
+        let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let counted = if is_read { &self.0.reads } else { &self.0.writes };
         let wait = Duration::from_millis(self.0.wait_ms.load(Ordering::Relaxed));
-        self.reservation(counted, method, path, caller, wait)
+        self.reservation(counted, method, path, key, wait)
     }
 
-    /// Claims to make one of the daemon's own calls, for which it waits at most `wait`. They are
-    /// paced apart: a throttled token endpoint holds no request back, and no export a renewal.
+    /// Makes a reservation for one of the daemon's own calls, which waits at most `wait`. These have
+    /// a limiter of their own: a throttled token endpoint delays no request, and an export delays no
+    /// renewal.
     pub fn internal<'a>(
         &'a self,
         method: &'a Method,
@@ -168,14 +181,14 @@ impl Throttle {
         self.reservation(&self.0.internal, method, path, FairnessKey::Daemon, wait)
     }
 
-    /// Returns what is paced now, and how much has been sent.
+    /// Returns what is paced now and how much has been sent.
     pub fn status(&self) -> ThrottleStatus {
         let now = self.0.clock.boot();
-        let view = |counted: &CountedLimiter| counted.status(now, self.0.wall_offset);
+        let status = |counted: &CountedLimiter| counted.status(now, self.0.wall_offset);
         ThrottleStatus {
-            reads: view(&self.0.reads),
-            writes: view(&self.0.writes),
-            own: view(&self.0.internal),
+            reads: status(&self.0.reads),
+            writes: status(&self.0.writes),
+            own: status(&self.0.internal),
         }
     }
 
@@ -184,8 +197,8 @@ impl Throttle {
         counted: &'a CountedLimiter,
         method: &'a Method,
         path: &'a str,
-        caller: FairnessKey,
-        left: Duration,
+        key: FairnessKey,
+        remaining: Duration,
     ) -> Reservation<'a> {
         let throttle = &*self.0;
         Reservation {
@@ -193,8 +206,8 @@ impl Throttle {
             counted,
             method,
             path,
-            key: caller,
-            remaining: left,
+            key,
+            remaining,
             position: None,
             is_sent: false,
         }
@@ -202,13 +215,13 @@ impl Throttle {
 }
 
 impl<'a> Reservation<'a> {
-    /// Returns when the request may be sent; at once, and without a lock, while nothing is paced.
+    /// Returns once the request may be sent: at once, and without a lock, while nothing is paced.
     ///
-    /// All calls together wait at most `throttle.wait`. Dropping the future leaves the line.
+    /// All calls together wait at most `throttle.wait`. Dropping the future leaves the queue.
     ///
     /// # Errors
     ///
-    /// [`Error::Queue`] when the wait is over, and at once when it would be in vain.
+    /// [`Error::Queue`] when the wait is over, and at once when no permit can come in time.
     pub async fn acquire(&mut self) -> Result<Permit<'a>, Error> {
         let now = self.throttle.clock.boot();
         let (number, at) = match self.counted.limiter.try_acquire(now) {
@@ -225,52 +238,50 @@ impl<'a> Reservation<'a> {
 
     async fn wait(&mut self, now: Duration) -> Result<(u64, Duration), Error> {
         let deadline = now.saturating_add(self.remaining);
-        let Self { path, key: caller, position: place, .. } = self;
-        let number = self
-            .counted
-            .limiter
-            .acquire(AcquireRequest { path, key: caller, deadline, position: place })
-            .await;
+        let Self { path, key, position, .. } = self;
+        let request = AcquireRequest { path, key, deadline, position };
+        let number = self.counted.limiter.acquire(request).await;
         let then = self.throttle.clock.boot();
         let waited = then.saturating_sub(now);
         self.remaining = self.remaining.saturating_sub(waited);
         self.counted.waited_ms.add(millis(waited));
         match number {
             Ok(number) => Ok((number, then)),
-            Err(refused) => {
+            Err(Rejection { retry_after }) => {
                 self.counted.refused.count();
-                Err(Error::Queue { retry_after: refused.retry_after })
+                Err(Error::Queue { retry_after })
             }
         }
     }
 }
 
 impl Permit<'_> {
-    /// Learns from the answer and says whether the request may be sent again; `whole`: all of its
+    /// Learns from the response and decides whether the request may be sent again; `whole`: its whole
     /// body is here.
-    pub fn observe(mut self, answer: &ResponseHead<'_>, whole: bool) -> RetryDecision {
+    pub fn observe(mut self, response: &ResponseHead<'_>, whole: bool) -> RetryDecision {
         self.is_observed = true;
         let now = || self.throttle.clock.now().wall;
-        let Some(throttled) = answer.throttle_response(self.method, now) else {
+        let Some(throttled) = response.throttle_response(self.method, now) else {
             self.counted.limiter.record_response(self.number);
             return RetryDecision::Accept;
         };
-        let shape = path_template::from_path(self.path);
+        let template = path_template::from_path(self.path);
         let (number, sent, wait) = (self.number, self.at, throttled.retry_after);
         self.counted.throttled.count();
         self.counted.limiter.record_throttle(&ThrottleSignal {
             number,
             sent,
-            shape: &shape,
+            template: &template,
             retry_after: wait,
             jitter: jitter(sent),
         });
         let retry_in = wait.map(|wait| display(format_duration(wait)));
-        tracing::debug!(status = answer.status.as_u16(), path = shape, retry_in, "throttled");
+        tracing::debug!(status = response.status.as_u16(), path = template, retry_in, "throttled");
         let is_read = matches!(*self.method, Method::GET | Method::HEAD);
-        match whole && (is_read || wait.is_some()) {
-            true => RetryDecision::Retry,
-            false => RetryDecision::Forward,
+        if whole && (is_read || wait.is_some()) {
+            RetryDecision::Retry
+        } else {
+            RetryDecision::Forward
         }
     }
 }
@@ -284,9 +295,9 @@ impl Drop for Permit<'_> {
 }
 
 impl CountedLimiter {
-    fn new(clock: Clock, pace: Rate, daily: &'static [u64]) -> Self {
+    fn new(clock: Clock, rate: Rate, daily: &'static [u64]) -> Self {
         Self {
-            limiter: Arc::new(Limiter::new(clock, fixed(pace))),
+            limiter: Arc::new(Limiter::new(clock, fixed(rate))),
             daily,
             minute: PeriodCounter::with_period(Duration::from_secs(60)),
             day: PeriodCounter::with_period(DAY),
@@ -297,29 +308,28 @@ impl CountedLimiter {
         }
     }
 
-    /// Counts a request. The daily figures contradict each other, so they warn and never block.
-    fn count(&self, now: Duration, midnight: Duration) {
+    /// Counts a request. The published daily limits contradict each other, so they warn and never
+    /// block.
+    fn count(&self, now: Duration, wall_offset: Duration) {
         self.minute.count(now);
-        let today = self.day.count(now + midnight);
+        let today = self.day.count(now + wall_offset);
         if self.daily.contains(&today) {
-            tracing::warn!(today, "as many requests today as Nexudus has published as its limit");
+            tracing::warn!(
+                today,
+                "as many requests today as Nexudus has published as its daily limit"
+            );
         }
     }
 
-    fn status(&self, now: Duration, midnight: Duration) -> LimiterStatus {
+    fn status(&self, now: Duration, wall_offset: Duration) -> LimiterStatus {
         let state = self.limiter.state();
-        let path = match state.budget.scope() {
-            Scope::Shape(shape) => Some(shape.clone()),
-            Scope::Nothing | Scope::All => None,
-        };
-        let day = self.day.get(now + midnight);
-        LimiterStatus {
-            paced: PacedScope::from(state.budget.scope()),
-            path,
-            paused: state.budget.paused_until(now).map(|until| until.saturating_sub(now)),
-            waiting: state.queue.len(),
-            callers: state.queue.by_key(),
-            windows: state.budget.windows().collect(),
+        let day = self.day.get(now + wall_offset);
+        let paused = state.budget.paused_until(now).map(|until| until.saturating_sub(now));
+        let status = LimiterStatus {
+            paused_ms: paused.map(millis),
+            waiting: state.queue.len() as u64,
+            callers: state.queue.clients() as u64,
+            windows: state.budget.windows().map(|window| window.to_string()).collect(),
             learned: state.budget.is_learned(),
             minute: self.minute.get(now),
             day,
@@ -327,13 +337,15 @@ impl CountedLimiter {
             throttled: self.throttled.get(),
             replayed: self.replayed.get(),
             refused: self.refused.get(),
-            waited: Duration::from_millis(self.waited_ms.get()),
-        }
+            waited_ms: self.waited_ms.get(),
+            ..LimiterStatus::default()
+        };
+        status.described(state.budget.scope())
     }
 }
 
-fn fixed(pace: Rate) -> Option<Window> {
-    match pace {
+fn fixed(rate: Rate) -> Option<Window> {
+    match rate {
         Rate::Auto => None,
         Rate::Fixed { count, per } => Some(Window { count, per }),
     }
@@ -343,7 +355,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns thousandths that no other machine will have at the same moment.
+/// Returns thousandths that are unlikely to be the same on another machine.
 fn jitter(time: Duration) -> u16 {
     u16::try_from(time.subsec_micros() % 1_000).unwrap_or_default()
 }
@@ -356,7 +368,5 @@ const DAILY_READ_LIMITS: [u64; 1] = [200_000];
 /// help.nexudus.com/v3/docs/service-limits; developers.nexudus.com/reference/api-limitations.
 const DAILY_WRITE_LIMITS: [u64; 2] = [2_500, 5_000];
 
-#[cfg(test)]
-mod simulated;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,6 @@
-//! The handle with a clock moved by hand and answers made by hand.
+//! The handle with a manual clock and made-up responses.
+
+mod simulation;
 
 use std::pin::pin;
 use std::sync::Mutex;
@@ -11,41 +13,43 @@ use super::*;
 use crate::clock::ManualClock;
 
 #[test]
-fn while_nothing_is_paced_nobody_touches_a_lock() {
+fn while_nothing_is_paced_no_lock_is_taken() {
     let (throttle, _hand) = throttle(20, Rate::Auto);
     let _locked = throttle.0.reads.limiter.state();
 
     for _ in 0..3 {
-        let mut turn = read(&throttle, 1);
+        let mut reservation = read(&throttle, 1);
         let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(slot) = pin!(turn.acquire()).poll(&mut context) else { panic!("it waits") };
-        assert_eq!(judge(slot.unwrap(), 200, None), RetryDecision::Accept);
+        let Poll::Ready(permit) = pin!(reservation.acquire()).poll(&mut context) else {
+            panic!("it waits")
+        };
+        assert_eq!(observe(permit.unwrap(), 200, None), RetryDecision::Accept);
     }
 }
 
 #[tokio::test]
-async fn a_throttled_read_goes_again_in_a_turn_of_its_own() {
+async fn a_throttled_read_is_sent_again_with_a_permit_of_its_own() {
     let (throttle, hand) = throttle(20, Rate::Auto);
-    let mut turn = read(&throttle, 1);
-    let slot = turn.acquire().await.unwrap();
-    assert_eq!(judge(slot, 409, Some("1")), RetryDecision::Retry);
-    assert_eq!(throttle.status().reads.to_string(), "paused 1.0 s by Nexudus, for /api/a");
+    let mut reservation = read(&throttle, 1);
+    let permit = reservation.acquire().await.unwrap();
+    assert_eq!(observe(permit, 409, Some("1")), RetryDecision::Retry);
+    assert_eq!(throttle.status().reads.state, "paused 1.0 s by Nexudus, for /api/a");
 
-    let mut again = Box::pin(turn.acquire());
+    let mut again = Box::pin(reservation.acquire());
     assert!(is_pending(&mut again).await);
     assert_eq!(throttle.status().reads.waiting, 1);
     hand.advance(Duration::from_secs(1));
-    let slot = again.await.unwrap();
+    let permit = again.await.unwrap();
 
-    assert_eq!(judge(slot, 200, None), RetryDecision::Accept);
-    let view = throttle.status().reads;
-    assert_eq!((view.throttled, view.replayed, view.waited), (1, 1, Duration::from_secs(1)));
-    assert_eq!((view.minute, view.day), (2, 2));
+    assert_eq!(observe(permit, 200, None), RetryDecision::Accept);
+    let reads = throttle.status().reads;
+    assert_eq!((reads.throttled, reads.replayed, reads.waited_ms), (1, 1, 1_000));
+    assert_eq!((reads.minute, reads.day), (2, 2));
 }
 
 #[tokio::test]
-async fn writes_go_again_only_when_told_when_and_with_all_of_their_body() {
-    for (method, told, whole, verdict) in [
+async fn writes_are_sent_again_only_after_a_retry_after_and_with_their_whole_body() {
+    for (method, retry_after, whole, decision) in [
         (Method::POST, Some("1"), true, RetryDecision::Retry),
         (Method::POST, Some("1"), false, RetryDecision::Forward),
         (Method::POST, None, true, RetryDecision::Forward),
@@ -55,34 +59,38 @@ async fn writes_go_again_only_when_told_when_and_with_all_of_their_body() {
         (Method::GET, None, false, RetryDecision::Forward),
     ] {
         let (throttle, _hand) = throttle(20, Rate::Auto);
-        let slot =
+        let permit =
             throttle.reserve(&method, "/api/a", FairnessKey::Process(1)).acquire().await.unwrap();
-        let headers = headers(told);
-        assert_eq!(slot.observe(&answer(429, &headers), whole), verdict, "{method} {told:?}");
+        let headers = headers(retry_after);
+        assert_eq!(
+            permit.observe(&response(429, &headers), whole),
+            decision,
+            "{method} {retry_after:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_real_conflict_and_every_failure_pause_nothing() {
+async fn a_real_conflict_and_server_errors_pause_nothing() {
     let (throttle, _hand) = throttle(20, Rate::Auto);
     for status in [409, 500, 502, 503, 504] {
-        let slot = read(&throttle, 1).acquire().await.unwrap();
+        let permit = read(&throttle, 1).acquire().await.unwrap();
         let headers = HeaderMap::new();
-        let answer = ResponseHead { is_end_of_stream: false, ..answer(status, &headers) };
-        assert_eq!(slot.observe(&answer, true), RetryDecision::Accept);
+        let response = ResponseHead { is_end_of_stream: false, ..response(status, &headers) };
+        assert_eq!(permit.observe(&response, true), RetryDecision::Accept);
     }
     drop(read(&throttle, 1).acquire().await.unwrap());
-    assert_eq!(throttle.status().reads.paced, PacedScope::Nothing);
+    assert_eq!(throttle.status().reads.paced, "nothing");
 }
 
 #[tokio::test]
-async fn a_retry_after_beyond_the_wait_is_told_at_once_and_probed_now_and_then() {
+async fn a_retry_after_beyond_the_wait_is_returned_at_once_and_probed_now_and_then() {
     let (throttle, hand) = throttle(20, Rate::Auto);
-    let mut turn = read(&throttle, 1);
-    judge(turn.acquire().await.unwrap(), 409, Some("3600"));
+    let mut reservation = read(&throttle, 1);
+    observe(reservation.acquire().await.unwrap(), 409, Some("3600"));
 
     let retry_after = Duration::from_secs(3_600);
-    assert_eq!(turn.acquire().await.unwrap_err(), Error::Queue { retry_after });
+    assert_eq!(reservation.acquire().await.unwrap_err(), Error::Queue { retry_after });
     assert!(read(&throttle, 2).acquire().await.is_err());
 
     hand.advance(Duration::from_secs(1));
@@ -90,34 +98,34 @@ async fn a_retry_after_beyond_the_wait_is_told_at_once_and_probed_now_and_then()
     let mut other = read(&throttle, 3);
     let mut other = Box::pin(other.acquire());
     assert!(is_pending(&mut other).await, "one at a time");
-    judge(probe, 200, None);
+    observe(probe, 200, None);
     assert!(other.await.is_ok());
 }
 
 #[tokio::test]
-async fn one_request_waits_no_longer_than_allowed_in_all() {
+async fn all_waits_of_one_request_together_are_limited() {
     let (throttle, hand) = throttle(5, Rate::Auto);
-    let mut turn = read(&throttle, 1);
+    let mut reservation = read(&throttle, 1);
     for _ in 0..2 {
-        let slot = turn.acquire();
-        let slot = if throttle.status().reads.paused.is_none() {
-            slot.await.unwrap()
+        let permit = reservation.acquire();
+        let permit = if throttle.status().reads.paused_ms.is_none() {
+            permit.await.unwrap()
         } else {
-            let mut slot = Box::pin(slot);
-            assert!(is_pending(&mut slot).await);
+            let mut permit = Box::pin(permit);
+            assert!(is_pending(&mut permit).await);
             hand.advance(Duration::from_secs(3));
-            slot.await.unwrap()
+            permit.await.unwrap()
         };
-        judge(slot, 429, Some("3"));
+        observe(permit, 429, Some("3"));
     }
 
     // Two of five seconds are left, and three would be needed.
     let retry_after = Duration::from_secs(3);
-    assert_eq!(turn.acquire().await.unwrap_err(), Error::Queue { retry_after });
+    assert_eq!(reservation.acquire().await.unwrap_err(), Error::Queue { retry_after });
 }
 
 #[tokio::test]
-async fn five_thousand_requests_of_one_caller_delay_another_by_two_turns_at_most() {
+async fn five_thousand_requests_of_one_client_delay_another_by_two_requests_at_most() {
     let (throttle, hand) = throttle(60, Rate::Fixed { count: 10, per: Duration::from_millis(100) });
     let served = Arc::new(Mutex::new(Vec::new()));
     let bulk: Vec<_> = (0..5_000).map(|_| ask(&throttle, 1, &served)).collect();
@@ -136,7 +144,7 @@ async fn five_thousand_requests_of_one_caller_delay_another_by_two_turns_at_most
 }
 
 #[tokio::test]
-async fn who_goes_away_while_waiting_costs_no_turn() {
+async fn a_client_that_leaves_the_queue_uses_no_permit() {
     let (throttle, hand) = throttle(60, Rate::Fixed { count: 1, per: Duration::from_secs(1) });
     let served = Arc::default();
     ask(&throttle, 1, &served).await.unwrap();
@@ -154,7 +162,7 @@ async fn who_goes_away_while_waiting_costs_no_turn() {
 }
 
 #[tokio::test]
-async fn who_goes_away_when_called_gives_the_turn_back() {
+async fn a_client_that_leaves_with_a_permit_gives_it_back() {
     let (throttle, hand) = throttle(60, Rate::Fixed { count: 1, per: Duration::from_secs(1) });
     let served = Arc::default();
     ask(&throttle, 1, &served).await.unwrap();
@@ -162,7 +170,7 @@ async fn who_goes_away_when_called_gives_the_turn_back() {
     let mut gone = Box::pin(gone.acquire());
     assert!(is_pending(&mut gone).await);
 
-    // Its turn lies ready for it, unread, when it goes.
+    // The permit has been granted and not been received when the client leaves.
     hand.advance(Duration::from_millis(1_100));
     settle().await;
     drop(gone);
@@ -171,9 +179,9 @@ async fn who_goes_away_when_called_gives_the_turn_back() {
 }
 
 #[tokio::test]
-async fn those_who_cannot_get_a_turn_in_time_hear_it_at_once() {
+async fn a_request_that_cannot_get_a_permit_in_time_is_rejected_at_once() {
     let (throttle, _hand) = throttle(20, Rate::Fixed { count: 1, per: Duration::from_secs(60) });
-    judge(read(&throttle, 1).acquire().await.unwrap(), 200, None);
+    observe(read(&throttle, 1).acquire().await.unwrap(), 200, None);
 
     let retry_after = Duration::from_secs(60);
     assert_eq!(read(&throttle, 1).acquire().await.unwrap_err(), Error::Queue { retry_after });
@@ -181,7 +189,7 @@ async fn those_who_cannot_get_a_turn_in_time_hear_it_at_once() {
 }
 
 #[tokio::test]
-async fn who_waited_in_vain_is_sent_away_when_the_time_is_over() {
+async fn a_request_that_waited_in_vain_is_rejected_at_its_deadline() {
     let (throttle, hand) = throttle(2, Rate::Fixed { count: 1, per: Duration::from_secs(1) });
     let served = Arc::default();
     let waiting: Vec<_> = (0..5).map(|_| ask(&throttle, 1, &served)).collect();
@@ -197,12 +205,12 @@ async fn who_waited_in_vain_is_sent_away_when_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_published_daily_figure_is_told_and_blocks_nobody() {
+async fn a_published_daily_limit_is_reported_and_blocks_no_request() {
     let (throttle, hand) = throttle(0, Rate::Auto);
     let write = async || {
-        let slot =
+        let permit =
             throttle.reserve(&Method::POST, "/api/a", FairnessKey::Process(1)).acquire().await;
-        slot.unwrap().judge_ok();
+        permit.unwrap().observe_ok();
         throttle.status().writes
     };
 
@@ -215,13 +223,13 @@ async fn a_published_daily_figure_is_told_and_blocks_nobody() {
 }
 
 #[tokio::test]
-async fn our_own_calls_are_held_apart() {
+async fn our_own_calls_have_a_limiter_of_their_own() {
     let (throttle, _hand) = throttle(20, Rate::Auto);
-    judge(read(&throttle, 1).acquire().await.unwrap(), 409, Some("10"));
+    observe(read(&throttle, 1).acquire().await.unwrap(), 409, Some("10"));
     let (post, wait) = (Method::POST, Duration::from_secs(5));
 
-    let slot = throttle.internal(&post, "/api/token", wait).acquire().await.unwrap();
-    judge(slot, 409, Some("10"));
+    let permit = throttle.internal(&post, "/api/token", wait).acquire().await.unwrap();
+    observe(permit, 409, Some("10"));
 
     assert!(throttle.internal(&post, "/api/token", wait).acquire().await.is_err(), "bounded");
     let writes = throttle.reserve(&post, "/api/a", FairnessKey::Process(1)).acquire().await;
@@ -229,24 +237,24 @@ async fn our_own_calls_are_held_apart() {
 }
 
 #[tokio::test]
-async fn other_shapes_go_on_until_one_of_them_is_throttled_too() {
+async fn other_templates_are_free_until_one_of_them_is_throttled_too() {
     let (throttle, _hand) = throttle(0, Rate::Auto);
     let get = |path| throttle.reserve(&Method::GET, path, FairnessKey::Process(1));
-    judge(get("/api/a/1").acquire().await.unwrap(), 409, Some("10"));
+    observe(get("/api/a/1").acquire().await.unwrap(), 409, Some("10"));
 
     assert!(get("/api/a/2").acquire().await.is_err());
     let other = get("/api/b").acquire().await.unwrap();
-    other.observe(&answer(409, &headers(Some("10"))), true);
+    other.observe(&response(409, &headers(Some("10"))), true);
 
     assert!(get("/api/c").acquire().await.is_err());
-    assert_eq!(throttle.status().reads.paced, PacedScope::All);
+    assert_eq!(throttle.status().reads.paced, "all");
 }
 
 #[tokio::test]
-async fn a_pace_that_is_configured_anew_holds_at_once_and_counts_what_was_sent() {
+async fn a_new_configured_pace_holds_at_once_and_counts_earlier_requests() {
     let (throttle, hand) = throttle(20, Rate::Auto);
     for _ in 0..2 {
-        read(&throttle, 1).acquire().await.unwrap().judge_ok();
+        read(&throttle, 1).acquire().await.unwrap().observe_ok();
     }
 
     throttle.reconfigure(&configured(2, Rate::Fixed { count: 2, per: Duration::from_secs(60) }));
@@ -254,31 +262,34 @@ async fn a_pace_that_is_configured_anew_holds_at_once_and_counts_what_was_sent()
         read(&throttle, 1).acquire().await.is_err(),
         "two have been sent, and 2 s are no minute"
     );
-    assert_eq!(throttle.status().reads.to_string(), "2/60s (configured)");
+    assert_eq!(throttle.status().reads.state, "2/60s (configured)");
 
     throttle.reconfigure(&configured(20, Rate::Fixed { count: 2, per: Duration::from_secs(10) }));
     let mut waiting = read(&throttle, 1);
     let mut waiting = Box::pin(waiting.acquire());
     assert!(is_pending(&mut waiting).await);
     throttle.reconfigure(&configured(20, Rate::Auto));
-    waiting.await.unwrap().judge_ok();
-    assert_eq!(throttle.status().reads.to_string(), "unpaced");
+    waiting.await.unwrap().observe_ok();
+    assert_eq!(throttle.status().reads.state, "unpaced");
 
-    judge(read(&throttle, 1).acquire().await.unwrap(), 409, Some("5"));
+    observe(read(&throttle, 1).acquire().await.unwrap(), 409, Some("5"));
     throttle.reconfigure(&configured(1, Rate::Fixed { count: 9, per: Duration::from_secs(1) }));
     throttle.reconfigure(&configured(1, Rate::Auto));
-    assert!(read(&throttle, 1).acquire().await.is_err(), "what Nexudus asked for holds on");
+    assert!(
+        read(&throttle, 1).acquire().await.is_err(),
+        "the pause that Nexudus asked for continues"
+    );
     hand.advance(Duration::from_secs(5));
-    read(&throttle, 1).acquire().await.unwrap().judge_ok();
+    read(&throttle, 1).acquire().await.unwrap().observe_ok();
 }
 
 #[test]
-fn the_line_is_looked_after_when_the_runtime_that_did_so_is_gone() {
+fn the_queue_is_served_after_the_runtime_that_served_it_is_gone() {
     let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (throttle, hand) = throttle(60, Rate::Fixed { count: 1, per: Duration::from_secs(1) });
     let first = runtime();
     first.block_on(async {
-        read(&throttle, 1).acquire().await.unwrap().judge_ok();
+        read(&throttle, 1).acquire().await.unwrap().observe_ok();
         let served = Arc::default();
         drop(ask(&throttle, 1, &served));
         settle().await;
@@ -295,7 +306,7 @@ fn the_line_is_looked_after_when_the_runtime_that_did_so_is_gone() {
 }
 
 #[test]
-fn the_handle_goes_everywhere() {
+fn the_handle_can_be_sent_to_any_thread() {
     fn goes<T: Send + Sync>() {}
     goes::<Throttle>();
     goes::<Reservation<'_>>();
@@ -303,8 +314,8 @@ fn the_handle_goes_everywhere() {
 }
 
 impl Permit<'_> {
-    fn judge_ok(self) {
-        judge(self, 200, None);
+    fn observe_ok(self) {
+        observe(self, 200, None);
     }
 }
 
@@ -321,30 +332,31 @@ fn read(throttle: &Throttle, pid: i32) -> Reservation<'_> {
     throttle.reserve(&Method::GET, "/api/a", FairnessKey::Process(pid))
 }
 
-/// Sends one request on a task of its own; tells whether it got its turn.
+/// Sends one request on a task of its own; returns whether it got a permit.
 fn ask(throttle: &Throttle, pid: i32, served: &Arc<Mutex<Vec<i32>>>) -> JoinHandle<bool> {
     let (throttle, served) = (throttle.clone(), served.clone());
     tokio::spawn(async move {
-        let slot = read(&throttle, pid).acquire().await;
-        if let Ok(slot) = slot {
+        let permit = read(&throttle, pid).acquire().await;
+        if let Ok(permit) = permit {
             served.lock().unwrap().push(pid);
-            slot.judge_ok();
+            permit.observe_ok();
             return true;
         }
         false
     })
 }
 
-fn judge(slot: Permit<'_>, status: u16, told: Option<&str>) -> RetryDecision {
-    slot.observe(&answer(status, &headers(told)), true)
+fn observe(permit: Permit<'_>, status: u16, retry_after: Option<&str>) -> RetryDecision {
+    permit.observe(&response(status, &headers(retry_after)), true)
 }
 
-fn headers(told: Option<&str>) -> HeaderMap {
-    let told = told.map(|told| (header::RETRY_AFTER, HeaderValue::from_str(told).unwrap()));
-    told.into_iter().collect()
+fn headers(retry_after: Option<&str>) -> HeaderMap {
+    let retry_after = retry_after
+        .map(|retry_after| (header::RETRY_AFTER, HeaderValue::from_str(retry_after).unwrap()));
+    retry_after.into_iter().collect()
 }
 
-fn answer(status: u16, headers: &HeaderMap) -> ResponseHead<'_> {
+fn response(status: u16, headers: &HeaderMap) -> ResponseHead<'_> {
     ResponseHead { status: StatusCode::from_u16(status).unwrap(), headers, is_end_of_stream: true }
 }
 
@@ -357,14 +369,14 @@ async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     pending
 }
 
-/// Lets tasks run until it is so.
+/// Lets tasks run until `condition` holds.
 async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         yield_now().await;
     }
 }
 
-/// Lets every task run until it waits; there are few.
+/// Lets all tasks run until they wait; there are few.
 async fn settle() {
     for _ in 0..20 {
         yield_now().await;

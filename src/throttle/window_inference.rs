@@ -1,11 +1,12 @@
-//! Which sliding window explains what Nexudus let through and what it did not.
+//! Infers which sliding window explains the requests that Nexudus accepted and throttled.
 //!
-//! "At most `count` in any span of `per`" is a hypothesis. A throttle answer refutes every window
-//! that had room; every request that passed refutes the windows that had none. What is left is
-//! tried, shortest first. When a request really arrived is not known, only that it was between its
-//! sending and its answer: each count is therefore a least or a most, whichever does not refute
-//! too much.
+//! "At most `count` in any span of `per`" is a hypothesis. A throttle response refutes every window
+//! that had room; every request that passed refutes the windows that had none. The remaining windows
+//! are tried, shortest first. When a request arrived is unknown, except that it was between its
+//! sending and its response. Each count is therefore a lower or an upper bound, whichever refutes
+//! less.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::history::History;
@@ -13,105 +14,114 @@ use super::history::History;
 /// At most `count` requests in any span of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// How many.
+    /// The number of requests.
     pub count: u32,
-    /// In how long.
+    /// The length of the window.
     pub per: Duration,
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:?}", self.count, self.per)
+    }
 }
 
 /// A request that was throttled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observation {
-    /// When it was sent.
+    /// When the request was sent.
     pub(super) sent: Duration,
-    /// When the throttle answer came.
+    /// When the throttle response came.
     pub(super) answered: Duration,
-    /// How long the answer asked to wait.
+    /// The response's `Retry-After`.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Returns every window that explains why all of `witnesses` were throttled and everything in
-/// `log` that passed was not; the shortest first.
-pub(super) fn infer_windows(log: &History, witnesses: &[Observation]) -> Vec<Window> {
-    let seen = PassedRequests::new(log);
+/// Returns every window that explains why all `observations` were throttled and all requests of
+/// `history` that passed were not; the shortest first.
+pub(super) fn infer_windows(history: &History, observations: &[Observation]) -> Vec<Window> {
+    let passed = PassedRequests::new(history);
     let consistent = |honest: bool| {
         let windows = WINDOW_PERIODS_MS.iter().map(|millis| Duration::from_millis(*millis));
         windows
             .filter(|per| {
-                !honest || witnesses.iter().all(|witness| seen.matches_retry_after(witness, *per))
+                !honest
+                    || observations
+                        .iter()
+                        .all(|observation| passed.matches_retry_after(observation, *per))
             })
-            .filter_map(|per| seen.fit(witnesses, per))
+            .filter_map(|per| passed.fit(observations, per))
             .collect::<Vec<_>>()
     };
-    // `Retry-After` may be a constant that tells nothing: it is one if waiting that long did not
-    // help, or if it refutes everything.
-    let told = if witnesses.len() == 1 { consistent(true) } else { Vec::new() };
-    if told.is_empty() { consistent(false) } else { told }
+    // `Retry-After` may be a meaningless constant: it is one if waiting that long did not help, or if
+    // it refutes every window.
+    let matching = if observations.len() == 1 { consistent(true) } else { Vec::new() };
+    if matching.is_empty() { consistent(false) } else { matching }
 }
 
-/// The spans that are tried, in milliseconds: those that Nexudus has published (100 ms, 5 s, a
-/// minute, an hour) and others that people choose. A limit in between is met by the next longer
-/// span, or by less in a shorter one, at a loss of up to two fifths: 5 per 3 s is kept as 5 per 5 s
-/// or 2 per 2 s. Another rung helps only what stands on it: with one of 3 s, 7 per 4 s loses more.
+/// The windows that are tried, in milliseconds: those that Nexudus has published (100 ms, 5 s, a
+/// minute, an hour) and other usual ones. A limit in between is met by the next longer window, or by
+/// less in a shorter one, at a loss of up to two fifths: 5 per 3 s is kept as 5 per 5 s or 2 per 2 s.
+/// One more window helps only limits of its own length: with one of 3 s, 7 per 4 s loses more.
 const WINDOW_PERIODS_MS: [u64; 13] = [
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 300_000, 900_000, 3_600_000,
 ];
 
-/// The longest span that is tried.
+/// The longest window that is tried.
 pub(super) const MAX_WINDOW_PERIOD: Duration =
     Duration::from_millis(WINDOW_PERIODS_MS[WINDOW_PERIODS_MS.len() - 1]);
 
-/// Requests that passed: the readings between which each arrived, each column sorted.
+/// Requests that passed: the times between which each arrived, each column sorted.
 struct PassedRequests {
     sent: Vec<Duration>,
     answered: Vec<Duration>,
-    /// The best guess: the answer less the work.
+    /// The best guess: the response less the service time.
     arrived: Vec<Duration>,
 }
 
 impl PassedRequests {
-    fn new(log: &History) -> Self {
-        let work = log.service_time();
-        let mut seen = Self { sent: vec![], answered: vec![], arrived: vec![] };
-        for one in log.passed() {
+    fn new(history: &History) -> Self {
+        let service_time = history.service_time();
+        let mut passed = Self { sent: vec![], answered: vec![], arrived: vec![] };
+        for one in history.passed() {
             let latest = one.at + MAX_ARRIVAL_DELAY;
             let answered = one.answered.map_or(latest, |end| end.min(latest));
-            seen.sent.push(one.at);
-            seen.answered.push(answered);
-            seen.arrived.push(answered.saturating_sub(work).max(one.at));
+            passed.sent.push(one.at);
+            passed.answered.push(answered);
+            passed.arrived.push(answered.saturating_sub(service_time).max(one.at));
         }
-        seen.sent.sort_unstable();
-        seen.answered.sort_unstable();
-        seen.arrived.sort_unstable();
-        seen
+        passed.sent.sort_unstable();
+        passed.answered.sort_unstable();
+        passed.arrived.sort_unstable();
+        passed
     }
 
-    fn fit(&self, witnesses: &[Observation], per: Duration) -> Option<Window> {
-        let most = witnesses.iter().map(|witness| self.max_count(witness, per)).min()?;
-        let near = witnesses.iter().map(|witness| self.likely_count(witness, per)).min()?;
+    fn fit(&self, observations: &[Observation], per: Duration) -> Option<Window> {
+        let most = observations.iter().map(|observation| self.max_count(observation, per)).min()?;
+        let near =
+            observations.iter().map(|observation| self.likely_count(observation, per)).min()?;
         let proven = self.proven_count(per);
         let count = most.min(near.max(self.densest_count(per)).max(proven).max(1));
         (most >= proven && most > 0)
             .then(|| Window { count: u32::try_from(count).unwrap_or(u32::MAX), per })
     }
 
-    /// Returns how many may have been in the window when the witness arrived.
-    fn max_count(&self, witness: &Observation, per: Duration) -> usize {
+    /// Returns how many may have been in the window when the throttled request arrived.
+    fn max_count(&self, observation: &Observation, per: Duration) -> usize {
         let gone =
-            witness.sent.checked_sub(per).map_or(0, |start| count_up_to(&self.answered, start));
-        count_up_to(&self.sent, witness.answered).saturating_sub(gone)
+            observation.sent.checked_sub(per).map_or(0, |start| count_up_to(&self.answered, start));
+        count_up_to(&self.sent, observation.answered).saturating_sub(gone)
     }
 
-    /// Returns how many have most likely arrived within the window before the witness was
-    /// answered.
-    fn likely_count(&self, witness: &Observation, per: Duration) -> usize {
-        let start = witness.answered.checked_sub(per);
+    /// Returns how many have most likely arrived within the window before the throttle response.
+    fn likely_count(&self, observation: &Observation, per: Duration) -> usize {
+        let start = observation.answered.checked_sub(per);
         let gone = start.map_or(0, |start| count_up_to(&self.arrived, start));
-        count_up_to(&self.arrived, witness.answered + per / 20).saturating_sub(gone)
+        count_up_to(&self.arrived, observation.answered + per / 20).saturating_sub(gone)
     }
 
-    /// Returns how many have most likely passed within one window at some time: left together and
-    /// arrived together. A little less than the window is looked at, for guesses are not exact.
+    /// Returns how many have most likely passed within one window at some time: sent together and
+    /// arrived together. A little less than the window is considered, because guesses are not exact.
     fn densest_count(&self, per: Duration) -> usize {
         let span = per - per / 10;
         let densest = |times: &[Duration]| {
@@ -131,20 +141,21 @@ impl PassedRequests {
         self.answered.iter().map(within).max().unwrap_or(0)
     }
 
-    /// Says whether the window would have had room again when the witness was told so.
-    fn matches_retry_after(&self, witness: &Observation, per: Duration) -> bool {
-        let Some(told) = witness.retry_after else { return true };
+    /// Returns whether the window would have had room again after the `Retry-After`.
+    fn matches_retry_after(&self, observation: &Observation, per: Duration) -> bool {
+        let Some(retry_after) = observation.retry_after else { return true };
         let gone =
-            witness.sent.checked_sub(per).map_or(0, |start| count_up_to(&self.answered, start));
+            observation.sent.checked_sub(per).map_or(0, |start| count_up_to(&self.answered, start));
         let (Some(sent), Some(answered)) = (self.sent.get(gone), self.answered.get(gone)) else {
             return false;
         };
         let slack = per / 20 + RETRY_AFTER_TOLERANCE;
-        let soonest = (*sent + per).saturating_sub(witness.answered);
-        let latest = (*answered + per).saturating_sub(witness.sent);
-        // Whole seconds are rounded up, fractions are meant.
-        let rounding = if told.subsec_nanos() == 0 { RETRY_AFTER_ROUNDING } else { Duration::ZERO };
-        soonest <= told + slack && latest + slack + rounding >= told
+        let soonest = (*sent + per).saturating_sub(observation.answered);
+        let latest = (*answered + per).saturating_sub(observation.sent);
+        // Whole seconds may have been rounded up; fractions have not.
+        let rounding =
+            if retry_after.subsec_nanos() == 0 { RETRY_AFTER_ROUNDING } else { Duration::ZERO };
+        soonest <= retry_after + slack && latest + slack + rounding >= retry_after
     }
 }
 
@@ -159,7 +170,7 @@ fn count_up_to(times: &[Duration], end: Duration) -> usize {
 }
 
 /// Longest time from our sending to their counting, a new connection included: the filter that
-/// throttles stands before all work.
+/// throttles comes before all service_time.
 pub(super) const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(1);
 
 const RETRY_AFTER_TOLERANCE: Duration = Duration::from_millis(50);
@@ -167,18 +178,18 @@ const RETRY_AFTER_ROUNDING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::SentRequest;
     use super::*;
+    use crate::throttle::history::SentRequest;
 
     fn ms(millis: u64) -> Duration {
         Duration::from_secs(1_000) + Duration::from_millis(millis)
     }
 
-    fn log(times: impl IntoIterator<Item = u64>) -> History {
-        let mut log = History::default();
+    fn history(times: impl IntoIterator<Item = u64>) -> History {
+        let mut history = History::default();
         for (number, time) in (1..).zip(times) {
             let answered = Some(ms(time + 1));
-            log.push(SentRequest {
+            history.push(SentRequest {
                 number,
                 at: ms(time),
                 answered,
@@ -186,59 +197,59 @@ mod tests {
                 throttled: false,
             });
         }
-        log
+        history
     }
 
-    fn witness(millis: u64, told: Option<u64>) -> Observation {
-        let told = told.map(Duration::from_secs);
-        Observation { sent: ms(millis), answered: ms(millis + 1), retry_after: told }
+    fn observation(millis: u64, retry_after: Option<u64>) -> Observation {
+        let retry_after = retry_after.map(Duration::from_secs);
+        Observation { sent: ms(millis), answered: ms(millis + 1), retry_after }
     }
 
-    fn shortest(log: &History, witnesses: &[Observation]) -> Option<(u32, u64)> {
-        let window = infer_windows(log, witnesses).first().copied()?;
+    fn shortest(history: &History, observations: &[Observation]) -> Option<(u32, u64)> {
+        let window = infer_windows(history, observations).first().copied()?;
         Some((window.count, u64::try_from(window.per.as_millis()).unwrap()))
     }
 
     #[test]
-    fn a_burst_that_is_cut_teaches_the_shortest_window() {
-        let log = log((0..10).chain([1_001]));
-        assert_eq!(shortest(&log, &[witness(10, Some(1))]), Some((10, 100)));
-        assert_eq!(shortest(&log, &[witness(10, None)]), Some((10, 100)));
+    fn a_burst_that_is_cut_off_yields_the_shortest_window() {
+        let history = history((0..10).chain([1_001]));
+        assert_eq!(shortest(&history, &[observation(10, Some(1))]), Some((10, 100)));
+        assert_eq!(shortest(&history, &[observation(10, None)]), Some((10, 100)));
     }
 
     #[test]
-    fn an_honest_retry_after_names_the_window_at_once() {
-        let fives = log((0..10).chain([5_001]));
-        assert_eq!(shortest(&fives, &[witness(20, Some(5))]), Some((10, 5_000)));
+    fn a_true_retry_after_yields_the_window_at_once() {
+        let fives = history((0..10).chain([5_001]));
+        assert_eq!(shortest(&fives, &[observation(20, Some(5))]), Some((10, 5_000)));
 
-        let minute = log((0..120).map(|n| n * 100).chain([60_100]));
-        assert_eq!(shortest(&minute, &[witness(12_000, Some(48))]), Some((120, 60_000)));
+        let minute = history((0..120).map(|n| n * 100).chain([60_100]));
+        assert_eq!(shortest(&minute, &[observation(12_000, Some(48))]), Some((120, 60_000)));
     }
 
     #[test]
-    fn without_it_the_probes_that_fail_name_the_window() {
-        let fives = log((0..10).chain([7_001]));
-        let failed = [witness(20, None), witness(1_020, None), witness(3_020, None)];
+    fn without_retry_after_the_probes_that_fail_yield_the_window() {
+        let fives = history((0..10).chain([7_001]));
+        let failed = [observation(20, None), observation(1_020, None), observation(3_020, None)];
         assert_eq!(shortest(&fives, &failed), Some((10, 5_000)));
     }
 
     #[test]
-    fn a_constant_retry_after_is_not_believed_twice() {
-        let fives = log((0..10).chain([5_041]));
-        let failed: Vec<_> = (0..5).map(|n| witness(20 + n * 1_001, Some(1))).collect();
+    fn a_constant_retry_after_is_ignored_once_it_has_failed() {
+        let fives = history((0..10).chain([5_041]));
+        let failed: Vec<_> = (0..5).map(|n| observation(20 + n * 1_001, Some(1))).collect();
         assert_eq!(shortest(&fives, &failed), Some((10, 5_000)));
     }
 
     #[test]
-    fn what_passed_before_is_not_forgotten() {
-        // Ten at once have passed: a limit of three in 100 ms would be a lie, so somebody else
-        // must have asked meanwhile.
-        let log = log((0..10).chain([1_000, 1_001, 1_002, 2_100]));
-        assert_eq!(shortest(&log, &[witness(1_003, Some(1))]), Some((10, 1_000)));
+    fn requests_that_passed_before_still_count() {
+        // Ten at once have passed: the limit cannot be three in 100 ms, so another client must have
+        // sent requests meanwhile.
+        let history = history((0..10).chain([1_000, 1_001, 1_002, 2_100]));
+        assert_eq!(shortest(&history, &[observation(1_003, Some(1))]), Some((10, 1_000)));
     }
 
     #[test]
-    fn a_throttle_answer_out_of_nothing_explains_nothing() {
-        assert_eq!(shortest(&log([]), &[witness(0, None)]), None);
+    fn a_throttle_response_without_history_yields_no_window() {
+        assert_eq!(shortest(&history([]), &[observation(0, None)]), None);
     }
 }

@@ -1,8 +1,10 @@
-//! Request bodies that are kept, so that they can be sent a second time.
+//! Request bodies in memory, so that they can be sent a second time.
 //!
-//! A body is kept when it is small, and when all kept bodies together stay within [`BUFFER_CAPACITY`]:
-//! beyond that requests still work, they are only sent once.
+//! A body is buffered if it is small, and if all buffered bodies together stay within
+//! [`BUFFER_CAPACITY`]. Beyond that, requests still work, but can be sent only once.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,31 +13,32 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{BodyError, Payload, Upload, UploadProgress};
+use super::request_body::{BodyError, Payload, Upload, UploadProgress};
 
-/// What may be kept, and how a body is read. Clones share the total.
+/// The limits within which request bodies are buffered and read. Clones share the memory.
 #[derive(Clone, Debug)]
 pub struct BodyBuffer {
     buffer_limit: usize,
     max_length: u64,
     idle_timeout: Duration,
+    /// One permit for each byte.
     memory: Arc<Semaphore>,
 }
 
-/// A request body after its first look.
+/// A request body, buffered or not.
 #[derive(Debug)]
 pub enum ReplayBody {
     /// There is none.
     Empty,
-    /// All of it is here; it can be sent as often as needed.
+    /// The whole body, which can be sent as often as needed.
     Buffered(Bytes, OwnedSemaphorePermit),
-    /// Too large to keep: it can be sent once, and then is gone.
+    /// A body too large to buffer, which can be sent once and is gone then.
     Streamed(Option<Upload>),
 }
 
 impl BodyBuffer {
-    /// Keeps bodies of up to `buffer_limit` bytes; lets none pass that is longer than `max_length` bytes or
-    /// pauses for longer than `idle_timeout`.
+    /// Buffers bodies of up to `buffer_limit` bytes. Refuses a body that is longer than `max_length` bytes
+    /// or pauses for longer than `idle_timeout`.
     pub fn new(buffer_limit: usize, max_length: u64, idle_timeout: Duration) -> Self {
         Self {
             buffer_limit,
@@ -45,7 +48,7 @@ impl BodyBuffer {
         }
     }
 
-    /// Says whether a body of this announced size will be kept, if memory allows.
+    /// Returns whether a body of this announced size is buffered, if memory allows.
     pub fn can_buffer(&self, body: &impl Body) -> bool {
         body.size_hint().lower() <= self.buffer_limit as u64
     }
@@ -54,7 +57,7 @@ impl BodyBuffer {
     ///
     /// # Errors
     ///
-    /// What the caller did wrong while its body was read.
+    /// When the client did something wrong while its body was read.
     pub async fn read_or_stream(&self, incoming: Incoming) -> Result<ReplayBody, BodyError> {
         if incoming.is_end_stream() {
             return Ok(ReplayBody::Empty);
@@ -64,10 +67,10 @@ impl BodyBuffer {
             return Err(BodyError::TooLarge);
         }
         let upload = Upload::new(incoming, self.idle_timeout, self.max_length);
-        let reserve = hint
+        let size = hint
             .upper()
             .map_or(self.buffer_limit, |size| size.min(self.buffer_limit as u64) as usize);
-        let permits = u32::try_from(reserve).unwrap_or(u32::MAX);
+        let permits = u32::try_from(size).unwrap_or(u32::MAX);
         match self.memory.clone().try_acquire_many_owned(permits) {
             Ok(reserved) if self.buffer_limit as u64 >= hint.lower() => {
                 self.read_whole(upload, reserved).await
@@ -83,22 +86,20 @@ impl BodyBuffer {
     ) -> Result<ReplayBody, BodyError> {
         let mut whole = BytesMut::new();
         loop {
-            let frame =
-                std::future::poll_fn(|cx| std::pin::Pin::new(&mut upload).poll_frame(cx)).await;
-            let Some(frame) = frame else {
+            let Some(frame) = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await else {
                 return Ok(ReplayBody::Buffered(whole.freeze(), reserved));
             };
             let Ok(data) = frame?.into_data() else { continue };
-            let ended = upload.is_end_stream();
-            // The usual case: one piece is all there is, and it is not copied.
-            if ended && whole.is_empty() {
+            let has_ended = upload.is_end_stream();
+            // Most bodies are one piece, which is not copied.
+            if has_ended && whole.is_empty() {
                 return Ok(ReplayBody::Buffered(data, reserved));
             }
             whole.extend_from_slice(&data);
             if whole.len() > self.buffer_limit {
                 return Ok(ReplayBody::Streamed(Some(upload.with_prefix(whole.freeze()))));
             }
-            if ended {
+            if has_ended {
                 return Ok(ReplayBody::Buffered(whole.freeze(), reserved));
             }
         }
@@ -106,7 +107,7 @@ impl BodyBuffer {
 }
 
 impl ReplayBody {
-    /// Says whether the body can be sent again.
+    /// Returns whether the body can be sent again.
     pub fn is_repeatable(&self) -> bool {
         match self {
             Self::Empty | Self::Buffered(..) => true,
@@ -114,7 +115,7 @@ impl ReplayBody {
         }
     }
 
-    /// Returns where the progress of a body that is sent once can be watched.
+    /// Returns the progress of a body that is sent once.
     pub fn progress(&self) -> Option<Arc<UploadProgress>> {
         match self {
             Self::Streamed(Some(upload)) => Some(upload.progress()),
@@ -122,7 +123,7 @@ impl ReplayBody {
         }
     }
 
-    /// Returns how long it is, as far as anybody knows.
+    /// Returns the length, if it is known.
     pub fn length(&self) -> Option<u64> {
         match self {
             Self::Empty | Self::Streamed(None) => Some(0),
@@ -131,14 +132,14 @@ impl ReplayBody {
         }
     }
 
-    /// Takes back what [`StoredClient::payload`] returned: not a byte of it was sent.
+    /// Takes back what [`ReplayBody::payload`] returned, of which no byte was sent.
     pub(super) fn put_back(&mut self, payload: Payload) {
         if let (Self::Streamed(upload), Payload::Streamed(unsent)) = (self, payload) {
             *upload = Some(unsent);
         }
     }
 
-    /// Returns the body to send: the same every time, or the only one there is.
+    /// Returns the body to send: a copy, or the only one.
     pub(super) fn payload(&mut self) -> Payload {
         match self {
             Self::Empty => Payload::Empty,
@@ -148,5 +149,5 @@ impl ReplayBody {
     }
 }
 
-/// All kept bodies together, in bytes: a bound on memory whatever the callers do.
+/// Most bytes of all buffered bodies together: a bound on memory whatever the clients do.
 const BUFFER_CAPACITY: usize = 64 << 20;

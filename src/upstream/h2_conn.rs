@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use h1_client::normalize_content_length;
 use http::header::HOST;
 use http::uri::{Parts, Scheme, Uri};
 use http::{Request, Response, Version};
@@ -11,13 +12,14 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::framing::normalize_content_length;
+use super::ConnectionError;
 use super::h1_conn::SendError;
+use super::request::UpstreamRequest;
+use super::request_body::Payload;
 use super::tls_stream::TlsStream;
-use super::{ConnectionError, Payload, UpstreamRequest};
 use crate::config::Origin;
 
-/// A connection; clones share it.
+/// A connection. Clones share it.
 #[derive(Clone)]
 pub(super) struct Http2Connection(SendRequest<Payload>);
 
@@ -25,12 +27,13 @@ pub(super) struct Http2Connection(SendRequest<Payload>);
 #[derive(Default)]
 pub(super) struct SharedStreams {
     current: Mutex<Option<Http2Connection>>,
-    lock_connecting: tokio::sync::Mutex<()>,
+    /// Held while a connection is opened.
+    connecting: tokio::sync::Mutex<()>,
 }
 
 impl Http2Connection {
-    /// Makes a connection ready for requests; it is asked for a sign of life now and then, for a
-    /// suspend or a router can kill it without a word.
+    /// Makes a connection ready for requests. The connection is pinged from time to time, because a
+    /// suspend or a router can end it without notice.
     pub(super) async fn handshake(stream: TlsStream, origin: &Origin) -> hyper::Result<Self> {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -49,24 +52,25 @@ impl Http2Connection {
         Ok(Self(sender))
     }
 
-    /// Sends a request and waits for its answer; `None` after `limit` without one.
-    pub(super) async fn send(
+    /// Sends a request and waits for the head of its response. Returns `None` once `timeout` has passed
+    /// in which no part of the request went out either.
+    pub(super) async fn send_request(
         &mut self,
-        ask: &mut impl UpstreamRequest,
+        request: &mut impl UpstreamRequest,
         origin: &Origin,
-        limit: Duration,
+        timeout: Duration,
     ) -> Option<Result<Response<Incoming>, SendError>> {
-        let request = build_request(ask, origin);
-        let progress = request.body().progress();
-        let mut answer = std::pin::pin!(self.0.try_send_request(request));
+        let message = build_request(request, origin);
+        let progress = message.body().progress();
+        let mut response = std::pin::pin!(self.0.try_send_request(message));
         loop {
             let before = progress.as_ref().map_or(0, |progress| progress.pieces());
-            if let Ok(outcome) = tokio::time::timeout(limit, answer.as_mut()).await {
-                let outcome = outcome.map_err(|failed| send_error(failed, ask));
-                return Some(outcome.and_then(|mut answer| {
-                    normalize_content_length(answer.headers_mut())
+            if let Ok(outcome) = tokio::time::timeout(timeout, response.as_mut()).await {
+                let outcome = outcome.map_err(|failed| send_error(failed, request));
+                return Some(outcome.and_then(|mut response| {
+                    normalize_content_length(response.headers_mut())
                         .map_err(ConnectionError::from)?;
-                    Ok(answer)
+                    Ok(response)
                 }));
             }
             if progress.as_ref().map_or(0, |progress| progress.pieces()) == before {
@@ -76,54 +80,54 @@ impl Http2Connection {
     }
 }
 
-/// Makes a request say where it goes as HTTP/2 does: in its target, not in a `Host`.
-fn build_request(ask: &mut impl UpstreamRequest, origin: &Origin) -> Request<Payload> {
-    let mut request = Request::new(ask.body().payload());
+/// Builds a request of HTTP/2, which names the host in its target and not in a `Host` header.
+fn build_request(request: &mut impl UpstreamRequest, origin: &Origin) -> Request<Payload> {
+    let mut message = Request::new(request.body_mut().payload());
     let mut target = Parts::default();
     target.scheme = Some(Scheme::HTTPS);
     target.authority = origin.authority().parse().ok();
-    target.path_and_query = Some(ask.target().clone());
-    *request.uri_mut() = Uri::from_parts(target).expect("a host and a path are a complete target");
-    *request.version_mut() = Version::HTTP_2;
-    *request.method_mut() = ask.method().clone();
-    ask.for_each_header(|name, value| {
+    target.path_and_query = Some(request.target().clone());
+    *message.uri_mut() = Uri::from_parts(target).expect("a host and a path are a complete target");
+    *message.version_mut() = Version::HTTP_2;
+    *message.method_mut() = request.method().clone();
+    request.for_each_header(|name, value| {
         if name != HOST {
-            request.headers_mut().append(name, value.clone());
+            message.headers_mut().append(name, value.clone());
         }
     });
-    request
+    message
 }
 
-/// Gives the body back if not a byte was sent.
+/// Gives the body back to the request if no byte of it was sent.
 fn send_error(
     mut failed: TrySendError<Request<Payload>>,
-    ask: &mut impl UpstreamRequest,
+    request: &mut impl UpstreamRequest,
 ) -> SendError {
     let unsent = failed.take_message();
     let is_unsent = unsent.is_some();
-    unsent.into_iter().for_each(|request| ask.body().put_back(request.into_body()));
+    unsent.into_iter().for_each(|message| request.body_mut().put_back(message.into_body()));
     SendError { error: failed.into_error().into(), is_unsent }
 }
 
 impl SharedStreams {
     /// Returns the connection, if it takes requests.
     pub(super) fn get(&self) -> Option<Http2Connection> {
-        self.current().as_ref().filter(|streams| streams.0.is_ready()).cloned()
+        self.current().as_ref().filter(|conn| conn.0.is_ready()).cloned()
     }
 
-    /// Makes `streams` the connection that requests use.
-    pub(super) fn set(&self, streams: Http2Connection) {
-        *self.current() = Some(streams);
+    /// Makes `conn` the connection that requests use.
+    pub(super) fn set(&self, conn: Http2Connection) {
+        *self.current() = Some(conn);
     }
 
-    /// Lets go of it; requests on it go on.
+    /// Drops the connection. Requests that use it go on.
     pub(super) fn clear(&self) {
         *self.current() = None;
     }
 
-    /// Waits until nobody else is dialling.
+    /// Waits until no other task opens a connection.
     pub(super) async fn lock_connecting(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.lock_connecting.lock().await
+        self.connecting.lock().await
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Http2Connection>> {
@@ -131,9 +135,9 @@ impl SharedStreams {
     }
 }
 
-/// Well below the idle time after which home routers forget a connection (RFC 5382: some after
-/// 2 min).
+/// How often a connection is pinged: well below the idle time after which home routers forget one
+/// (RFC 5382: some after 2 min).
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A server on the other side of the world answers within a second.
+/// How long a ping may take: a server on the other side of the world responds within a second.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);

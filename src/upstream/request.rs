@@ -1,44 +1,46 @@
-//! A request to the host before there are bytes of it: it is asked for its parts where they are
-//! written, and never built.
+//! A request to the host before it is bytes: read part by part where it is written, and never built.
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
 
-use super::ReplayBody;
+use super::body_buffer::ReplayBody;
 
-/// With whom a connection may be shared that has carried a request.
+/// Which requests may follow on a connection that has carried this one.
 ///
-/// Whether a server reads the end of a body where its sender meant it cannot be seen from here. What
-/// is left over would be read as the beginning of the next request, so that its sender must not be
-/// able to speak for a caller who may do more (HAProxy: `http-reuse safe`). On HTTP/2 the question
-/// does not arise: a body is framed by its stream, whatever its fields say.
+/// Whether a server sees the end of a body where its sender meant it cannot be seen from here. Bytes
+/// left over would be read as the beginning of the next request, so that their sender must not be able
+/// to speak for a client who may do more (HAProxy: `http-reuse safe`). On HTTP/2 the question does not
+/// arise: a body is framed by its stream, whatever its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse<'a> {
-    /// With every caller.
+    /// Those of every client.
     Shared,
-    /// With the client of this identity, once a body has been sent.
+    /// Those of this client, once a body has been sent.
     Client(&'a str),
-    /// With no other request, once a body has been sent.
+    /// None, once a body has been sent.
     Never,
 }
 
-/// What a request consists of. However often it is asked, it says the same.
+/// The parts of a request. Each call returns the same.
 pub trait UpstreamRequest {
-    /// Returns its method.
+    /// Returns the method.
     fn method(&self) -> &Method;
 
-    /// Returns its path and query. At what host is for the connection to say.
+    /// Returns the path and query; the connection knows the host.
     fn target(&self) -> &PathAndQuery;
 
-    /// Hands over its fields in their order: `Host`, and nothing of the length of a body that there
+    /// Calls `each` with the headers in their order: `Host` too, but no length of a body that there
     /// is.
     fn for_each_header(&self, each: impl FnMut(&HeaderName, &HeaderValue));
 
-    /// Returns with whom its connection may be shared afterwards.
+    /// Returns which requests may follow on the same connection.
     fn reuse(&self) -> Reuse<'_>;
 
-    /// Returns its body, which may be there only once.
-    fn body(&mut self) -> &mut ReplayBody;
+    /// Returns the body.
+    fn body(&self) -> &ReplayBody;
+
+    /// Returns the body, to be taken: it may be there only once.
+    fn body_mut(&mut self) -> &mut ReplayBody;
 }
 
 #[cfg(test)]
@@ -59,7 +61,11 @@ impl UpstreamRequest for http::Request<ReplayBody> {
         Reuse::Shared
     }
 
-    fn body(&mut self) -> &mut ReplayBody {
+    fn body(&self) -> &ReplayBody {
+        self.body()
+    }
+
+    fn body_mut(&mut self) -> &mut ReplayBody {
         self.body_mut()
     }
 }

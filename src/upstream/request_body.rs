@@ -1,7 +1,7 @@
-//! The body of a request on its way up, read with bounds and never held whole.
+//! The body of a request on its way to the host, read within limits and never held whole.
 //!
-//! Trailers are dropped, as they are on the way down: no Nexudus client uses them, and they are a
-//! second place in which a header could hide.
+//! Trailers are dropped, as those of responses are: no Nexudus client uses them, and they are a second
+//! place in which a header could hide.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,19 +16,21 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::coop::{consume_budget, poll_budget};
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-/// A request body on its way to the host.
+/// A request body as it is sent.
 #[derive(Debug)]
 pub enum Payload {
-    /// None.
+    /// No body.
     Empty,
-    /// A copy of a body that is held elsewhere and can be sent again.
+    /// A copy of a buffered body, which can be sent again.
     Buffered(Option<Bytes>),
-    /// The caller's own body, passed on piece by piece; it exists once.
+    /// The client's own body, passed on piece by piece. It exists once.
     Streamed(Upload),
 }
 
 impl Payload {
+    /// Returns the progress of a body that is sent once.
     pub(super) fn progress(&self) -> Option<Arc<UploadProgress>> {
         match self {
             Self::Empty | Self::Buffered(_) => None,
@@ -71,24 +73,35 @@ impl Body for Payload {
     }
 }
 
-/// What the caller did wrong while its body was read.
+/// Why a client's body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It broke the framing, or went away in the middle.
+    /// The client broke the framing, or left in the middle.
     #[error("the request body ended early or was malformed")]
     Incomplete,
-    /// It sent nothing for too long.
+    /// The client paused for too long.
     #[error("the request body stopped arriving")]
     TimedOut,
-    /// It sent more than is allowed.
+    /// The client sent more than is allowed.
     #[error("the request body is too large")]
     TooLarge,
 }
 
-/// What is known about a streamed request body, shared with whoever waits for its answer.
+impl Problem for BodyError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Incomplete => ProblemKind::MalformedBody.into(),
+            Self::TimedOut => ProblemKind::RequestTimeout.into(),
+            Self::TooLarge => ProblemKind::BodyTooLarge.into(),
+        }
+    }
+}
+
+/// The progress of a streamed request body, shared with the task that waits for the response.
 #[derive(Debug, Default)]
 pub struct UploadProgress {
     pieces: AtomicU64,
+    /// 0 without an error, else the number of the [`BodyError`].
     error: AtomicU8,
 }
 
@@ -98,7 +111,7 @@ impl UploadProgress {
         self.pieces.load(Ordering::Relaxed)
     }
 
-    /// Returns what the caller did wrong, if it did.
+    /// Returns what the client did wrong, if it did.
     pub fn error(&self) -> Option<BodyError> {
         match self.error.load(Ordering::Relaxed) {
             0 => None,
@@ -108,21 +121,23 @@ impl UploadProgress {
         }
     }
 
-    fn record_error(&self, fault: BodyError) -> BodyError {
-        let code = match fault {
+    fn record_error(&self, error: BodyError) -> BodyError {
+        let code = match error {
             BodyError::Incomplete => 1,
             BodyError::TimedOut => 2,
             BodyError::TooLarge => 3,
         };
         self.error.store(code, Ordering::Relaxed);
-        fault
+        error
     }
 }
 
-/// A caller's body, read with bounds on its pauses and its length.
+/// A client's body, read with limits on its pauses and its length.
 pub struct Upload {
+    /// Data that was read already.
     prefix: Option<Bytes>,
     incoming: Incoming,
+    /// How many more bytes may come.
     remaining: u64,
     idle_timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -130,26 +145,26 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Bounds `incoming`: no pause longer than `idle_timeout`, no more than `most` bytes in all.
-    pub fn new(incoming: Incoming, idle_timeout: Duration, most: u64) -> Self {
+    /// Limits `incoming` to pauses of `idle_timeout` and to `max_length` bytes in all.
+    pub fn new(incoming: Incoming, idle_timeout: Duration, max_length: u64) -> Self {
         let progress = Arc::default();
-        Self { prefix: None, incoming, remaining: most, idle_timeout, timer: None, progress }
+        Self { prefix: None, incoming, remaining: max_length, idle_timeout, timer: None, progress }
     }
 
-    /// Puts back what was read from it.
-    pub(super) fn with_prefix(mut self, read: Bytes) -> Self {
-        self.prefix = (!read.is_empty()).then_some(read);
+    /// Puts back the data that was read from it.
+    pub(super) fn with_prefix(mut self, prefix: Bytes) -> Self {
+        self.prefix = (!prefix.is_empty()).then_some(prefix);
         self
     }
 
-    /// Returns the place where its progress can be watched.
+    /// Returns its progress, which goes on being updated.
     pub fn progress(&self) -> Arc<UploadProgress> {
         self.progress.clone()
     }
 
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
-        let pause = self.idle_timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        let timeout = self.idle_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         timer.as_mut().poll(cx).map(|()| self.progress.record_error(BodyError::TimedOut))
     }
 }
@@ -169,7 +184,7 @@ impl Body for Upload {
         }
         loop {
             let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
-                Poll::Pending => return this.poll_timeout(cx).map(|fault| Some(Err(fault))),
+                Poll::Pending => return this.poll_timeout(cx).map(|error| Some(Err(error))),
                 Poll::Ready(frame) => frame,
             };
             if let Some(timer) = &mut this.timer {
@@ -180,10 +195,10 @@ impl Body for Upload {
                 return Poll::Ready(Some(Err(this.progress.record_error(BodyError::Incomplete))));
             };
             let Ok(data) = frame.into_data() else { continue };
-            let Some(left) = this.remaining.checked_sub(data.len() as u64) else {
+            let Some(remaining) = this.remaining.checked_sub(data.len() as u64) else {
                 return Poll::Ready(Some(Err(this.progress.record_error(BodyError::TooLarge))));
             };
-            this.remaining = left;
+            this.remaining = remaining;
             consume_budget(cx, data.len());
             this.progress.pieces.fetch_add(1, Ordering::Relaxed);
             return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -195,12 +210,12 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let read = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
+        let prefix = self.prefix.as_ref().map_or(0, Bytes::len) as u64;
         let rest = self.incoming.size_hint();
         let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + read);
+        hint.set_lower(rest.lower() + prefix);
         if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + read);
+            hint.set_upper(upper + prefix);
         }
         hint
     }
@@ -208,6 +223,6 @@ impl Body for Upload {
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("left", &self.remaining).finish_non_exhaustive()
+        f.debug_struct("Upload").field("remaining", &self.remaining).finish_non_exhaustive()
     }
 }

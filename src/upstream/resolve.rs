@@ -1,7 +1,7 @@
-//! Names to addresses: with a deadline, and the last good answer when the resolver fails.
+//! Resolves names with a timeout, and with the last good addresses when the resolver fails.
 //!
-//! `getaddrinfo` blocks a thread for as long as it likes, so it runs on the control runtime's
-//! blocking pool: the data path only waits for a message.
+//! `getaddrinfo` can block a thread for any time, so it runs in the blocking pool of the control
+//! runtime: the data path only waits for a message.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// Resolves names on another runtime. Clones share what was learned.
+/// Resolves names on another runtime. Clones share the addresses found.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     control: Handle,
@@ -42,7 +42,7 @@ impl Resolver {
         }
     }
 
-    /// Returns the last good answer. Whoever asked for it may have wanted another port, or none.
+    /// Returns the last good addresses, with `port` in the place of the port of an earlier lookup.
     fn cached(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         let mut found = self.cache().get(host).cloned()?;
         found.iter_mut().for_each(|address| address.set_port(port));
@@ -50,17 +50,17 @@ impl Resolver {
     }
 
     async fn lookup(&self, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let asked = self.control.spawn(async move {
+        let lookup = self.control.spawn(async move {
             tokio::net::lookup_host((host, port)).await.map(Iterator::collect::<Vec<_>>)
         });
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, asked)
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, lookup)
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer"))?
             .map_err(io::Error::other)??;
-        match found.is_empty() {
-            true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-            false => Ok(found),
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
+        Ok(found)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
@@ -78,30 +78,15 @@ impl reqwest::dns::Resolve for Resolver {
     }
 }
 
-/// A name without an address: told from whatever else keeps the daemon's own client from a
-/// connection.
+/// A name without an address. The type tells this from the other errors that keep the daemon's own
+/// client from connecting.
 #[derive(Debug, thiserror::Error)]
 #[error("the name does not resolve")]
 pub struct Unresolved(#[source] io::Error);
 
-/// glibc's resolver gives up after 5 s a server by default; a request should not wait for its
-/// second try while an older answer is at hand.
+/// Longest lookup. glibc's resolver gives up after 5 s for each server by default, and a request
+/// should not wait for the second server while older addresses are known.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_one_has_learned_serves_another_on_its_own_port() {
-        let resolver = Resolver::new(Handle::current());
-        assert_eq!(resolver.cached("localhost", 443), None);
-
-        // As the client of the token endpoint asks.
-        let found = resolver.resolve("localhost", 0).await.unwrap();
-
-        let again = resolver.cached("localhost", 443).unwrap();
-        assert_eq!(again.len(), found.len());
-        assert!(again.iter().all(|address| address.port() == 443), "{again:?}");
-    }
-}
+mod tests;

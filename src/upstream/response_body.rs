@@ -1,4 +1,4 @@
-//! The body of an answer on its way down, never held whole. Trailers are dropped.
+//! The body of a response on its way to the client, never held whole. Trailers are dropped.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,48 +14,47 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::ConnectionError;
 use super::coop::{consume_budget, poll_budget};
-use super::h1_codec::BodyDecoder;
 use super::pool::PooledConnection;
 use super::upgrade::Upgraded;
 
-/// An answer's body on its way to the caller. Read to its end, it gives its connection back.
+/// The body of a response. Read to its end, the body gives its connection back.
 pub struct ResponseBody {
     source: BodySource,
     stall_timer: StallTimer,
 }
 
-/// How long there may be nothing to read. Costs a timer only where there is nothing. Small, for it
-/// stands in the future of every request.
+/// Limits how long no data may come. There is a timer only once no data came. The struct is small,
+/// because it is part of every request's future.
 struct StallTimer {
     timer: Option<Pin<Box<Sleep>>>,
     limit_ms: u32,
-    /// Something has come since the timer was set.
+    /// Whether data has come since the timer was set.
     has_progressed: bool,
 }
 
 /// Where a body comes from.
 enum BodySource {
-    /// A connection of its own, which this task drives.
+    /// A connection that only this task uses.
     Http1(PooledConnection),
-    /// A connection that others share.
+    /// A stream of a shared connection.
     Http2(Incoming),
-    /// There is no body: what the connection has become is here instead.
+    /// The upgraded connection; there is no body.
     Upgraded(Box<Upgraded>),
-    /// There is no more, but for this.
+    /// An error that is still to be returned.
     Failed(ConnectionError),
-    /// There is no more.
+    /// Nowhere: the body has ended.
     Ended,
 }
 
 impl ResponseBody {
-    /// What comes over `lease`, without a pause that is longer than `limit`.
-    pub(super) fn from_h1(lease: PooledConnection, limit: Duration) -> Self {
-        let mut relayed = Self::new(BodySource::Http1(lease), limit);
-        relayed.release_if_done();
-        relayed
+    /// Makes the body that comes over `conn`, without a pause that is longer than `limit`.
+    pub(super) fn from_h1(conn: PooledConnection, limit: Duration) -> Self {
+        let mut body = Self::new(BodySource::Http1(conn), limit);
+        body.release_if_done();
+        body
     }
 
-    /// The same on a connection that others share.
+    /// Makes the body of an HTTP/2 stream, without a pause that is longer than `limit`.
     pub(super) fn from_h2(incoming: Incoming, limit: Duration) -> Self {
         Self::new(BodySource::Http2(incoming), limit)
     }
@@ -65,15 +64,15 @@ impl ResponseBody {
         Self { source, stall_timer: StallTimer { timer: None, limit_ms, has_progressed: false } }
     }
 
-    /// There is no body: what its connection has become is `far`.
-    pub(super) fn from_upgraded(far: Upgraded) -> Self {
-        Self::new(BodySource::Upgraded(Box::new(far)), Duration::ZERO)
+    /// Makes an empty body that holds the upgraded connection.
+    pub(super) fn from_upgraded(upgraded: Upgraded) -> Self {
+        Self::new(BodySource::Upgraded(Box::new(upgraded)), Duration::ZERO)
     }
 
-    /// Takes what the connection has become, if the answer was that it switches.
+    /// Takes the upgraded connection, if the response has switched protocols.
     pub fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         match std::mem::replace(&mut self.source, BodySource::Ended) {
-            BodySource::Upgraded(far) => Some(far),
+            BodySource::Upgraded(upgraded) => Some(upgraded),
             other @ (BodySource::Http1(_)
             | BodySource::Http2(_)
             | BodySource::Failed(_)
@@ -84,39 +83,41 @@ impl ResponseBody {
         }
     }
 
-    /// Leaves the memory of fields that nobody needs to the next answer on its connection.
-    pub fn recycle_headers(&mut self, fields: HeaderMap) {
-        if let BodySource::Http1(lease) = &mut self.source {
-            lease.conn.recycle_headers(fields);
+    /// Lets the next response on the connection use the memory of these headers.
+    pub fn recycle_headers(&mut self, headers: HeaderMap) {
+        if let BodySource::Http1(pooled) = &mut self.source {
+            pooled.conn.recycle_headers(headers);
         }
     }
 
-    /// Reads at most `most` bytes and throws them away, so that the connection can be used again:
-    /// for no longer than a slow handshake would take.
-    pub async fn discard(mut self, most: usize) {
+    /// Reads at most `limit` bytes and throws them away, so that the connection can be used again. Takes
+    /// [`DISCARD_TIMEOUT`] at most.
+    pub async fn discard(mut self, limit: usize) {
         let reading = async {
-            let mut left = most;
+            let mut left = limit;
             while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
                 && let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len))
             {
                 left = rest;
             }
         };
-        tokio::time::timeout(Duration::from_secs(1), reading).await.ok();
+        tokio::time::timeout(DISCARD_TIMEOUT, reading).await.ok();
     }
 
-    /// hyper does not ask again once it has every byte of a known length.
+    /// Gives the connection back as soon as the body has ended: hyper does not poll again once it has
+    /// every byte of a known length.
     fn release_if_done(&mut self) {
         if self.is_end_stream()
-            && let BodySource::Http1(lease) = std::mem::replace(&mut self.source, BodySource::Ended)
+            && let BodySource::Http1(pooled) =
+                std::mem::replace(&mut self.source, BodySource::Ended)
         {
-            lease.release();
+            pooled.release();
         }
     }
 }
 
 impl StallTimer {
-    /// Waits until a pause has lasted for too long: for at most twice its limit.
+    /// Becomes ready once a pause has lasted too long: after twice the limit at most.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = Duration::from_millis(self.limit_ms.into());
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
@@ -147,7 +148,7 @@ impl Body for ResponseBody {
         }
         ready!(poll_budget(cx));
         let polled = match &mut this.source {
-            BodySource::Http1(lease) => lease.conn.poll_data(cx),
+            BodySource::Http1(pooled) => pooled.conn.poll_data(cx),
             BodySource::Http2(incoming) => poll_h2_data(incoming, cx),
             BodySource::Upgraded(_) | BodySource::Failed(_) | BodySource::Ended => {
                 Poll::Ready(None)
@@ -159,7 +160,7 @@ impl Body for ResponseBody {
                 ready!(this.stall_timer.poll_expired(cx));
                 tracing::debug!(
                     limit_ms = this.stall_timer.limit_ms,
-                    "no more of an answer came in time"
+                    "no more of a response came in time"
                 );
                 Some(Err(ConnectionError::Stalled))
             }
@@ -170,7 +171,7 @@ impl Body for ResponseBody {
             return Poll::Ready(None);
         };
         match data {
-            // hyper throws away what it has not written yet when a body fails: let it write.
+            // When a body fails, hyper throws away what it has not written: first it may write.
             Err(error) => {
                 this.source = BodySource::Failed(error);
                 cx.waker().wake_by_ref();
@@ -186,7 +187,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            BodySource::Http1(lease) => lease.conn.body_decoder() == BodyDecoder::Done,
+            BodySource::Http1(pooled) => pooled.conn.is_end_stream(),
             BodySource::Http2(incoming) => incoming.is_end_stream(),
             BodySource::Failed(_) => false,
             BodySource::Upgraded(_) | BodySource::Ended => true,
@@ -195,11 +196,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            BodySource::Http1(lease) => match lease.conn.body_decoder() {
-                BodyDecoder::Done => SizeHint::with_exact(0),
-                BodyDecoder::Length(length) => SizeHint::with_exact(length),
-                BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => SizeHint::new(),
-            },
+            BodySource::Http1(pooled) => pooled.conn.size_hint(),
             BodySource::Http2(incoming) => incoming.size_hint(),
             BodySource::Upgraded(_) | BodySource::Failed(_) | BodySource::Ended => {
                 SizeHint::with_exact(0)
@@ -208,7 +205,7 @@ impl Body for ResponseBody {
     }
 }
 
-/// Takes the next data off a stream, without its trailers.
+/// Takes the next data of an HTTP/2 stream, without its trailers.
 fn poll_h2_data(
     incoming: &mut Incoming,
     cx: &mut Context<'_>,
@@ -228,6 +225,9 @@ fn poll_h2_data(
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Relayed")
+        f.write_str("ResponseBody")
     }
 }
+
+/// Longest time for reading a body that is thrown away: a slow handshake would take as long.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);

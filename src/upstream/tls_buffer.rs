@@ -2,9 +2,7 @@
 
 use std::io;
 
-use super::tls_stream::MIN_READ;
-
-/// Bytes to be sent. Its buffer only grows while it is used, so that it is cleared once.
+/// Bytes to be sent. The buffer only grows while it is used, so that it is cleared once.
 #[derive(Default)]
 pub(super) struct RecordBuffer {
     buffer: Vec<u8>,
@@ -13,26 +11,29 @@ pub(super) struct RecordBuffer {
 }
 
 impl RecordBuffer {
-    /// Says whether something waits and not a byte of it has gone.
+    /// Returns whether bytes wait and not one of them has gone.
     pub(super) fn is_untouched(&self) -> bool {
         self.start == 0 && self.end > 0
     }
 
+    /// Returns the bytes that wait.
     pub(super) fn unsent(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
+    /// Forgets so many bytes, which have gone.
     pub(super) fn advance(&mut self, count: usize) {
         self.start += count;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.buffer.len() > MIN_READ {
+            if self.buffer.len() > KEPT_CAPACITY {
                 self.buffer = vec![];
             }
         }
     }
 
-    /// Appends what `write` puts into the room that it is given, or asks for.
+    /// Appends what `write` puts into the room that is left. If `write` returns how much room it
+    /// lacks instead, it is called again with that much.
     pub(super) fn fill(
         &mut self,
         mut write: impl FnMut(&mut [u8]) -> io::Result<Result<usize, usize>>,
@@ -48,3 +49,6 @@ impl RecordBuffer {
         }
     }
 }
+
+/// Largest buffer that an idle connection keeps, in bytes: enough for a small request.
+const KEPT_CAPACITY: usize = 8 << 10;

@@ -1,4 +1,4 @@
-//! Whom we believe: the system's trust anchors and the configured ones, nothing less.
+//! The TLS configuration of outgoing connections: the system's trust anchors and the configured ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,22 +18,35 @@ pub enum Error {
     CaFile {
         /// `upstream.ca_file`.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// The file with extra trust anchors holds none.
+    /// The file with extra trust anchors holds no certificate.
     #[error("{} holds no PEM certificate", path.display())]
     NoCertificate {
         /// `upstream.ca_file`.
         path: PathBuf,
     },
-    /// There is nobody to believe, or an anchor is broken.
+    /// The system has no trust anchors, or one is broken.
     #[error("could not load the trust anchors")]
     Anchors(#[source] rustls::Error),
 }
 
-/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always verified.
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::CaFile { .. } | Self::NoCertificate { .. } | Self::Anchors(_) => {
+                ProblemKind::ConfigInvalid.with_hint(
+                    "Install the system's certificates (ca-certificates), or name a PEM file with \
+                     upstream.ca_file.",
+                )
+            }
+        }
+    }
+}
+
+/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always with verification.
 ///
 /// # Errors
 ///
@@ -47,13 +62,13 @@ pub fn load_tls_config(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfi
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Anchors)?
-        .dangerous() // The platform's verifier with our anchors; it is no weaker than rustls' own.
+        .dangerous() // The platform's verifier with our anchors; no weaker than rustls' own.
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-/// The one place that chooses the cryptography.
+/// Chooses the cryptography; no other function does.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

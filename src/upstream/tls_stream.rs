@@ -2,8 +2,11 @@
 //!
 //! rustls' buffered reader takes 4 KiB from the socket at a time, which is four system calls for
 //! each TLS record of a download, and every write passes through buffers of its own. Here one read
-//! takes as much as the socket has, up to [`MAX_READ`], and what is written is encrypted straight
-//! into the bytes that go out.
+//! takes as much as the socket has, up to [`MAX_READ`], and plain text is encrypted straight into the
+//! bytes that go out.
+
+mod io_traits;
+mod plain_text;
 
 use std::io;
 use std::pin::Pin;
@@ -11,52 +14,57 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use rustls::client::UnbufferedClientConnection;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
+use self::plain_text::{PlainText, deliver, take_nothing};
 use super::coop::consume_budget;
 use super::tls_buffer::RecordBuffer;
 
-/// An open connection whose other end has proved who it is.
+/// An open connection to a host that has proved who it is. Dropped, it says `close_notify`.
 pub(super) struct TlsStream {
     tcp: TcpStream,
     tls: UnbufferedClientConnection,
     /// Records as they came, the last one perhaps in part.
     incoming: BytesMut,
-    /// How much the next read asks for.
+    /// Room for the next read, in bytes.
     read_size: usize,
-    /// Plain text that its reader had no room for.
+    /// Plain text for which its reader had no room.
     unread: Bytes,
     /// Records on their way out.
     outgoing: RecordBuffer,
+    /// Whether the host has said that no more data follows.
     is_peer_closed: bool,
-    /// Bytes of the protocol's own since the last plain text.
+    /// Whether we have said so.
+    is_closed: bool,
+    /// Bytes of TLS messages since the last plain text.
     protocol_bytes: usize,
-    /// Those that have not been taken from the turn of a task yet.
+    /// Those of them that have not been charged to a task's budget yet.
     uncharged: usize,
 }
 
-/// What one look at the records of a connection brought.
+/// The outcome of one step through the records of a connection.
 enum TlsEvent {
-    /// Plain text, now in `unread` or with the reader.
+    /// Plain text, now with the reader or in `unread`.
     Read,
-    /// Something of the protocol's own; there may be more.
+    /// A message of TLS itself; more records may follow.
     Protocol,
-    /// The other end will send no more.
+    /// The host's `close_notify`.
     PeerClosed,
-    /// Nothing more without more bytes; application data may be written.
+    /// No more until more bytes come; application data may be written.
     Open,
-    /// Nothing more without more bytes; the handshake is under way.
+    /// No more until more bytes come; the handshake is under way.
     Handshaking,
 }
 
 impl TlsStream {
-    /// Proves the other end of `tcp` to be `name`, and agrees on keys.
+    /// Verifies that the other end of `tcp` is `name`, and agrees on keys.
     pub(super) async fn connect(
         tcp: TcpStream,
         config: Arc<rustls::ClientConfig>,
@@ -71,6 +79,7 @@ impl TlsStream {
             unread: Bytes::new(),
             outgoing: RecordBuffer::default(),
             is_peer_closed: false,
+            is_closed: false,
             protocol_bytes: 0,
             uncharged: 0,
         };
@@ -79,23 +88,29 @@ impl TlsStream {
         Ok(this)
     }
 
-    /// Says whether both sides want to speak HTTP/2.
+    /// Returns whether both ends agreed to speak HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.tls.alpn_protocol() == Some(b"h2")
     }
 
+    /// Waits until bytes have come.
+    #[cfg(test)]
+    pub(super) async fn readable(&self) {
+        self.tcp.readable().await.unwrap();
+    }
+
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let step = match self.process_record(take_nothing) {
-                Ok(step) => step,
+            let event = match self.process_record(take_nothing) {
+                Ok(event) => event,
                 Err(error) => {
-                    // The other end is told why, if it still listens.
+                    // The host learns why, if it still reads.
                     self.process_record(take_nothing).ok();
                     let _ = self.poll_write_records(cx);
                     return Poll::Ready(Err(error));
                 }
             };
-            match step {
+            match event {
                 TlsEvent::Read | TlsEvent::Protocol => {}
                 TlsEvent::Open => return self.poll_write_records(cx),
                 TlsEvent::PeerClosed => {
@@ -111,20 +126,20 @@ impl TlsStream {
         }
     }
 
-    /// Takes one step through the records that have come. Plain text goes to `reader`, which says
-    /// how much of it it has taken, and what it has no room for to `unread`.
+    /// Takes one step through the records that have come. Plain text goes to `reader`, which returns
+    /// how much it takes; the rest goes to `unread`.
     fn process_record(&mut self, reader: impl FnOnce(&[u8]) -> usize) -> io::Result<TlsEvent> {
-        let Self { tls, incoming, unread: rest, outgoing, .. } = self;
+        let Self { tls, incoming, unread, outgoing, .. } = self;
         let UnbufferedStatus { mut discard, state } = tls.process_tls_records(incoming);
         let mut plain = 0;
-        let step = match state.map_err(invalid_data) {
+        let event = match state.map_err(invalid_data) {
             Err(error) => Err(error),
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 if let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid_data)?;
                     discard += record.discard;
                     plain = record.payload.len();
-                    deliver(record.payload, reader, rest);
+                    deliver(record.payload, reader, unread);
                 }
                 Ok(TlsEvent::Read)
             }
@@ -137,7 +152,7 @@ impl TlsStream {
                 Ok(TlsEvent::Protocol)
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
-                // It stands in `outgoing`, which goes out before anything else does.
+                // The message is in `outgoing`, which goes out before anything else does.
                 data.done();
                 Ok(TlsEvent::Protocol)
             }
@@ -150,44 +165,49 @@ impl TlsStream {
         };
         incoming.advance(discard);
         self.count_protocol_bytes(discard, plain)?;
-        step
+        event
     }
 
-    /// Counts what of the other end's bytes were none of the answer's. rustls bounds renewals of
-    /// keys and empty records; it takes in session tickets for ever, and each costs a derived key.
+    /// Counts the host's bytes that are no application data. rustls bounds key updates and empty
+    /// records, but not session tickets, each of which costs a derived key.
     fn count_protocol_bytes(&mut self, taken: usize, plain: usize) -> io::Result<()> {
         self.uncharged += taken.saturating_sub(plain);
         self.protocol_bytes = if plain > 0 { 0 } else { self.protocol_bytes + taken };
-        match self.protocol_bytes > MAX_PROTOCOL_BYTES && !self.tls.is_handshaking() {
-            true => Err(invalid_data("the other end sends TLS messages and no data")),
-            false => Ok(()),
+        if self.protocol_bytes > MAX_PROTOCOL_BYTES && !self.tls.is_handshaking() {
+            return Err(invalid_data("the host sends TLS messages and no data"));
         }
+        Ok(())
     }
 
-    /// Takes the work that was no reader's from the turn of this task.
+    /// Charges the work on TLS messages, which no reader pays for, to the budget of this task.
     fn charge_budget(&mut self, cx: &mut Context<'_>) {
         if self.uncharged > MIN_READ {
             consume_budget(cx, std::mem::take(&mut self.uncharged));
         }
     }
 
-    /// Adds what has come to `plain` and says how much it was: nothing once the other end has said
-    /// that it will send no more.
-    pub(super) fn poll_read_buf(
+    /// Hands the plain text that has come to `reader` and returns how much it was: none once the host
+    /// has said that no more follows.
+    fn poll_read_plain(
         &mut self,
         cx: &mut Context<'_>,
-        plain: &mut BytesMut,
+        reader: &mut impl PlainText,
     ) -> Poll<io::Result<usize>> {
-        let before = plain.len();
-        plain.extend_from_slice(&std::mem::take(&mut self.unread));
+        let mut count = 0;
+        if !self.unread.is_empty() {
+            reader.make_room(self.unread.len());
+            count = reader.put(&self.unread);
+            self.unread.advance(count);
+        }
         loop {
-            // What has come decrypts to less.
-            plain.reserve(self.incoming.len());
-            // With an empty buffer rustls has nothing to say that it has not said.
-            while !self.is_peer_closed && !self.incoming.is_empty() {
-                let take = |record: &[u8]| {
-                    plain.extend_from_slice(record);
-                    record.len()
+            // Decryption makes the bytes fewer.
+            reader.make_room(self.incoming.len());
+            // Without bytes rustls has nothing to report that it has not reported.
+            while reader.room() > 0 && !self.is_peer_closed && !self.incoming.is_empty() {
+                let take = |plain: &[u8]| {
+                    let taken = reader.put(plain);
+                    count += taken;
+                    taken
                 };
                 match self.process_record(take)? {
                     TlsEvent::Read | TlsEvent::Protocol => {}
@@ -196,39 +216,43 @@ impl TlsStream {
                 }
             }
             self.charge_budget(cx);
-            if plain.len() > before || self.is_peer_closed {
-                return Poll::Ready(Ok(plain.len() - before));
+            // Answers to TLS messages of the host. An error ends the next write, not this read.
+            let _ = self.poll_write_records(cx);
+            if count > 0 || self.is_peer_closed {
+                return Poll::Ready(Ok(count));
             }
             if ready!(self.poll_read_records(cx))? == 0 {
-                // Without a farewell anybody could have cut the answer off.
+                // Without `close_notify`, an attacker could have cut the connection.
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
 
-    /// Waits until something has come.
-    #[cfg(test)]
-    pub(super) async fn readable(&self) {
-        self.tcp.readable().await.unwrap();
+    /// Encrypts as much of `plain` as fits in one go, and sends what the socket takes now. The rest
+    /// goes out with the next write or flush.
+    fn poll_write_plain(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_write_records(cx))?;
+        let taken = &plain[..plain.len().min(MAX_WRITE)];
+        self.encrypt(|traffic, room| traffic.encrypt(taken, room))?;
+        match self.poll_write_records(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken.len())),
+        }
     }
 
-    /// Says whether something waits to be sent and not a byte of it has gone.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.outgoing.is_untouched()
-    }
-
-    /// Says whether everything that was written has gone.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.outgoing.unsent().is_empty()
-    }
-
-    /// Encrypts `plain` into `outgoing`.
-    fn encrypt(&mut self, plain: &[u8]) -> io::Result<()> {
+    /// Puts the record that `write` encrypts into `outgoing`.
+    fn encrypt(
+        &mut self,
+        mut write: impl FnMut(
+            &mut WriteTraffic<'_, ClientConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, EncryptError>,
+    ) -> io::Result<()> {
         loop {
-            let Self { tls, incoming, unread: rest, outgoing, .. } = self;
+            let Self { tls, incoming, unread, outgoing, .. } = self;
             let UnbufferedStatus { discard, state } = tls.process_tls_records(incoming);
             if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
-                let done = outgoing.fill(|room| match traffic.encrypt(plain, room) {
+                let done = outgoing.fill(|room| match write(&mut traffic, room) {
                     Ok(written) => Ok(Ok(written)),
                     Err(EncryptError::InsufficientSize(needed)) => Ok(Err(needed.required_size)),
                     Err(error @ EncryptError::EncryptExhausted) => Err(invalid_data(error)),
@@ -236,17 +260,17 @@ impl TlsStream {
                 incoming.advance(discard);
                 return done;
             }
-            // Something has come meanwhile: it is taken in first, and read later.
+            // Records have come meanwhile: they are decrypted first, and read later.
             if let Ok(ConnectionState::ReadTraffic(mut traffic)) = state {
-                let (mut more, mut plain) = (discard, 0);
+                let (mut taken, mut plain) = (discard, 0);
                 if let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid_data)?;
-                    more += record.discard;
+                    taken += record.discard;
                     plain = record.payload.len();
-                    deliver(record.payload, take_nothing, rest);
+                    deliver(record.payload, take_nothing, unread);
                 }
-                incoming.advance(more);
-                self.count_protocol_bytes(more, plain)?;
+                incoming.advance(taken);
+                self.count_protocol_bytes(taken, plain)?;
                 continue;
             }
             drop(state);
@@ -257,6 +281,15 @@ impl TlsStream {
                 TlsEvent::Read | TlsEvent::Protocol | TlsEvent::Open => {}
             }
         }
+    }
+
+    /// Puts `close_notify` into `outgoing`, once (RFC 9112 §9.8: a client must send it before it
+    /// closes the connection).
+    fn encrypt_close_notify(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.is_closed, true) || self.tls.is_handshaking() {
+            return Ok(());
+        }
+        self.encrypt(|traffic, room| traffic.queue_close_notify(room))
     }
 
     fn poll_write_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -270,9 +303,9 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, more at a time while there is more to read.
+    /// Reads once, with more room as long as there is more to read.
     fn poll_read_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // A record can be longer than what was asked for: it must fit whole.
+        // A record can be longer than `read_size`: it must fit whole.
         self.incoming.reserve(self.read_size);
         let room = self.incoming.capacity() - self.incoming.len();
         let read = poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.incoming);
@@ -282,7 +315,7 @@ impl TlsStream {
             }
             Poll::Ready(Ok(read)) if *read < MIN_READ => self.read_size = MIN_READ,
             Poll::Ready(_) => {}
-            // After a download an idle connection gives its memory back.
+            // After a download, an idle connection frees its memory.
             Poll::Pending
                 if self.incoming.is_empty()
                     && self.read_size == MIN_READ
@@ -296,28 +329,18 @@ impl TlsStream {
     }
 }
 
-/// Gives plain text to a reader, and keeps what it has no room for.
-fn deliver(plain: &[u8], reader: impl FnOnce(&[u8]) -> usize, rest: &mut Bytes) {
-    let over = &plain[reader(plain)..];
-    if !over.is_empty() {
-        *rest = match rest.is_empty() {
-            true => Bytes::copy_from_slice(over),
-            false => [&rest[..], over].concat().into(),
-        };
-    }
-}
-
-/// A reader that takes nothing now.
-fn take_nothing(_: &[u8]) -> usize {
-    0
-}
-
-/// A reader that takes what it has room for.
-fn read_into(reader: &mut ReadBufCursor<'_>) -> impl FnOnce(&[u8]) -> usize {
-    |plain| {
-        let fits = plain.len().min(reader.remaining());
-        reader.put_slice(&plain[..fits]);
-        fits
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        // Behind half a record nothing can be said, and what waits may have been sent elsewhere.
+        if !self.outgoing.unsent().is_empty() {
+            return;
+        }
+        // What has come is not decrypted for that.
+        self.incoming.clear();
+        if self.encrypt_close_notify().is_ok() {
+            // An idle socket has room for one record.
+            self.tcp.try_write(self.outgoing.unsent()).ok();
+        }
     }
 }
 
@@ -325,76 +348,16 @@ fn invalid_data(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> i
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-impl Read for TlsStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut reader: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let room = reader.remaining();
-        loop {
-            if !this.unread.is_empty() {
-                let fits = read_into(&mut reader)(&this.unread);
-                this.unread.advance(fits);
-            }
-            // With an empty buffer rustls has nothing to say that it has not said.
-            while reader.remaining() > 0 && !this.is_peer_closed && !this.incoming.is_empty() {
-                match this.process_record(read_into(&mut reader))? {
-                    TlsEvent::Read | TlsEvent::Protocol => {}
-                    TlsEvent::PeerClosed => this.is_peer_closed = true,
-                    TlsEvent::Open | TlsEvent::Handshaking => break,
-                }
-            }
-            this.charge_budget(cx);
-            if reader.remaining() < room || this.is_peer_closed {
-                return Poll::Ready(Ok(()));
-            }
-            if ready!(this.poll_read_records(cx))? == 0 {
-                // Without a farewell anybody could have cut the answer off.
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-        }
-    }
-}
+/// Room for one read, in bytes: enough for a small response.
+const MIN_READ: usize = 8 << 10;
 
-impl Write for TlsStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        plain: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_write_records(cx))?;
-        let taken = &plain[..plain.len().min(MAX_WRITE)];
-        this.encrypt(taken)?;
-        // What the socket does not take now goes out with the next write or flush.
-        match this.poll_write_records(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken.len())),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_write_records(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_write_records(cx))?;
-        Pin::new(&mut this.tcp).poll_shutdown(cx)
-    }
-}
-
-/// Enough for a small answer; a connection that downloads asks for more.
-pub(super) const MIN_READ: usize = 8 << 10;
-
-/// Four records of TLS at a time: beyond that the processor's cache pays for the system calls.
+/// Most room for one read, in bytes: four records of TLS. Beyond that the processor's cache pays for
+/// the system calls.
 const MAX_READ: usize = 68 << 10;
 
-/// Most bytes between two pieces of data: servers send a few tickets of some kilobytes after the
-/// handshake, and then nothing but data.
+/// Most bytes of TLS messages between two pieces of data: servers send a few tickets of some
+/// kilobytes after the handshake, and then only data.
 const MAX_PROTOCOL_BYTES: usize = 64 << 10;
 
-/// What is encrypted at a time: four records.
+/// Most bytes that are encrypted at a time: four records.
 const MAX_WRITE: usize = 64 << 10;

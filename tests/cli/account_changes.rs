@@ -1,4 +1,4 @@
-//! What a running daemon, a login, a logout and the next start have to do with each other.
+//! Login and logout while a daemon runs, and their effect on it and on the next start.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};

@@ -70,7 +70,7 @@ fn a_file_that_is_not_text_is_told_with_line_and_column() {
 fn an_upstream_that_is_not_https_is_refused() {
     assert_eq!(
         home().run("serve --upstream http://spaces.nexudus.com"),
-        "! error: --upstream: upstream.origin: must be https: over http:// anybody on the way could \
+        "! error: --upstream: upstream.origin: must be https: with http:// others on the network could \
          read the token\n\
          ! hint: Write https://; for a certificate of your own, name its CA with \
          upstream.ca_file.\n\
@@ -197,7 +197,7 @@ fn an_address_that_others_can_reach_is_refused() {
 fn nothing_to_listen_on_is_refused_before_anything_starts() {
     let told = |place: &str| {
         format!(
-            "! error: {place}: there is nothing to listen on: listen.tcp is empty, and there is no \
+            "! error: {place}: nothing to listen on: listen.tcp is empty and there is no unix \
              socket\n\
              ! hint: Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \
              \"auto\".\n\
@@ -219,7 +219,7 @@ fn nothing_to_listen_on_is_refused_before_anything_starts() {
 fn a_profile_name_cannot_leave_the_directory() {
     assert_eq!(
         home().run("config path --profile ../work"),
-        "! error: --profile: `../work` is not a name for a profile\n\
+        "! error: --profile: `../work` is not a valid profile name\n\
          ! hint: Use lower-case letters, digits, `-` and `_`, at most 32 of them.\n\
          => 2\n"
     );

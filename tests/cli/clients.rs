@@ -122,7 +122,7 @@ fn a_rule_without_effect_is_warned_of() {
 
     for warning in [
         "! warning: the rule `BREW /api` can never match: its method is never forwarded",
-        "! warning: the rule `GET /a?b` can never match: rules are asked about the path alone",
+        "! warning: the rule `GET /a?b` can never match: rules are matched against the path alone",
         "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is asked first",
         "! warning: the rule `GET /api/caf\u{e9}` allows nothing: write `*` for its letters beyond",
         "! warning: the rule `POST /api/y` allows nothing: with --read-only there is only reading",
@@ -170,20 +170,17 @@ fn the_verdict_names_the_rule() {
     assert!(add.args(["--allow", "GET /api/spaces/**"]).output().unwrap().status.success());
 
     for (line, said) in [
-        ("GET /api/spaces/1", "allowed: callers without a key may read it"),
+        ("GET /api/spaces/1", "allowed: clients without a key may read it"),
         (
             "POST /api/spaces/1",
-            "refused (policy.read-only): this caller may only GET, HEAD and OPTIONS what is under \
-             /api/ and /ContentDownload/",
+            "refused (policy.read-only): this client may only GET, HEAD and OPTIONS paths under /api/ \
+             and /ContentDownload/",
         ),
-        ("GET /API/Sys/x", "refused (policy.denied): the rule `* /api/sys/**` is against it"),
-        (
-            "HEAD /api/spaces/1?a=b --client agent",
-            "allowed: the rule `GET /api/spaces/**` allows it",
-        ),
+        ("GET /API/Sys/x", "refused (policy.denied): denied by rule `* /api/sys/**`"),
+        ("HEAD /api/spaces/1?a=b --client agent", "allowed: rule `GET /api/spaces/**` allows it"),
         (
             "GET /api/billing --client agent",
-            "refused (policy.denied): none of the client's rules allows it",
+            "refused (policy.denied): none of the client's rules allows the request",
         ),
         (
             "GET localhost:6398",
@@ -195,10 +192,7 @@ fn the_verdict_names_the_rule() {
         ("TRACE /", "refused (request.method): the method is not forwarded"),
         // A method is another one in another case (RFC 9110 §9.1), here as in the daemon.
         ("get /api/spaces/1", "refused (request.method): the method is not forwarded"),
-        (
-            "POST /api/token",
-            "allowed: it is answered by the daemon itself and never reaches Nexudus",
-        ),
+        ("POST /api/token", "allowed: the daemon itself answers it; it never reaches Nexudus"),
     ] {
         let answer = home.run(&format!("policy explain {line}"));
         let by = "! note: Judged by the configuration: no daemon of this profile runs.";

@@ -136,7 +136,7 @@ fn two_profiles_serve_side_by_side_each_its_own_account() {
     assert_eq!(simulator.token_calls().len(), 2);
 }
 
-/// It may work the next time, as when its vault is opened: so it is waited for, and told at the end.
+/// A credential command may work the next time, as when its vault is open: the daemon waits for it.
 #[test]
 fn whoever_waits_in_vain_is_told_the_last_known_cause_and_a_way_out() {
     let home = home();
@@ -150,7 +150,7 @@ fn whoever_waits_in_vain_is_told_the_last_known_cause_and_a_way_out() {
     assert_eq!(
         home.run("wait --timeout 100ms"),
         "! error: the daemon is not ready after 100ms: could not use the stored credentials\n\
-         !   caused by: credentials.command gave no password, and no other source is asked: could not \
+         !   caused by: credentials.command gave no password, and no other source is tried: could not \
          start `/nonexistent/op`\n\
          ! hint: Run `nexudus-proxy doctor`.\n\
          => 1\n"
@@ -172,7 +172,7 @@ fn a_person_is_called_once_per_cause_and_gets_no_secret() {
     ];
 
     let _daemon = serve(&home, &wrong);
-    eventually("somebody is called", || called.exists());
+    eventually("the notify command runs", || called.exists());
     eventually("the daemon says so", || home.run("whoami").ends_with("=> 4\n"));
 
     let said = fs::read_to_string(&called).unwrap();

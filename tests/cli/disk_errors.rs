@@ -79,7 +79,7 @@ fn a_daemon_on_a_full_disk_serves_calls_a_person_once_and_saves_when_there_is_ro
 
     // `whoami` would log in by itself while there is no daemon.
     eventually("it serves", || place.run("wait").ends_with("=> 0\n"));
-    eventually("somebody is called", || place.calls("session.degraded") == 1);
+    eventually("the notify command runs", || place.calls("session.degraded") == 1);
     let degraded = place.session()["degraded"].as_str().unwrap().to_owned();
     assert!(degraded.contains("No space left on device"), "{degraded}");
     assert!(place.run("status").contains("\n  degraded   the session could not be saved"));
@@ -96,7 +96,7 @@ fn a_daemon_on_a_full_disk_serves_calls_a_person_once_and_saves_when_there_is_ro
     // Well in between: the same cause is told again.
     place.disk.fill();
     assert!(place.run("refresh").starts_with("renewed; "));
-    eventually("somebody is called again", || place.calls("session.degraded") == 2);
+    eventually("the notify command runs again", || place.calls("session.degraded") == 2);
     place.disk.free();
     eventually("it is saved", || place.is_well());
     drop(daemon);
@@ -177,8 +177,8 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
     assert!(home.transcript(&mut login).ends_with("=> 0\n"));
     let whole = fs::read(&file).unwrap();
 
-    let closed = "~/.local/state/nexudus-proxy/session.sealed does not open with this key: it is \
-                  damaged, or the key is another";
+    let closed = "~/.local/state/nexudus-proxy/session.sealed cannot be decrypted: the file is \
+                  damaged, or the key is wrong";
     let unknown = "~/.local/state/nexudus-proxy/session.sealed is not a session of a known version";
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;

@@ -88,7 +88,7 @@ fn half_a_login_that_is_passed_over_is_warned_of_and_half_of_the_only_one_fails(
     assert_eq!(line(&told, "login")["fix"], "Give nexudus-password too.");
 }
 
-/// What comes next in the order may be another account's, so nobody is logged in there instead.
+/// The next source may hold another account's login, so it is not used instead.
 #[test]
 fn a_command_that_fails_is_named_and_no_other_source_is_asked() {
     let (home, simulator) = stage();
@@ -99,7 +99,7 @@ fn a_command_that_fails_is_named_and_no_other_source_is_asked() {
         command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
         command
     };
-    let said = "credentials.command gave no password, and no other source is asked: \
+    let said = "credentials.command gave no password, and no other source is tried: \
                 `false` failed (exit status: 1)";
 
     let told = home.transcript(&mut whole("whoami"));

@@ -1,4 +1,4 @@
-//! What commands say of a daemon that runs is what that daemon says, not what its file would.
+//! Commands report the running daemon's own configuration, not that of the file.
 
 #![cfg(all(unix, feature = "demo"))]
 
@@ -100,13 +100,13 @@ fn the_policy_is_explained_as_the_daemon_holds_it() {
     assert_eq!(home.run("wait"), "=> 0\n");
     home.configure("[policy]\ndeny = ['GET /api/other']\n");
     let explain = |target: &str| home.run(&format!("policy explain {target}"));
-    let by = "! note: Judged by what the running daemon goes by.\n=> 0\n";
+    let by = "! note: Judged by the configuration of the running daemon.\n=> 0\n";
 
     assert!(explain("POST /api/x").starts_with("refused (policy.read-only): "));
     assert!(explain("GET /api/secret").starts_with("refused (policy.denied): "));
     assert_eq!(
         explain("GET /api/other"),
-        format!("allowed: callers without a key may read it\n{by}")
+        format!("allowed: clients without a key may read it\n{by}")
     );
     let json = home.run("policy explain POST /api/x --json");
     assert!(json.contains("\"judged\": \"daemon\""), "{json}");
@@ -139,7 +139,10 @@ fn the_admin_address_is_told_and_a_taken_one_names_its_key() {
     assert!(status.contains(&format!("\n  admin      {address}: health, ")), "{status}");
     let (said, hint) = second.split_once("! hint: ").expect(&second);
     let cause = format!("\n!   caused by: {address} is already in use");
-    assert!(said.starts_with("! error: could not listen where admin.listen says"), "{second}");
+    assert!(
+        said.starts_with("! error: could not listen on the address of admin.listen"),
+        "{second}"
+    );
     assert!(said.contains(&cause) && second.ends_with("=> 1\n"), "{second}");
     assert!(hint.contains("[profile.NAME.admin]") && !hint.contains("--listen"), "{second}");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));

@@ -82,7 +82,7 @@ fn a_key_may_not_do_what_it_is_denied() {
     let allowed = home.run("policy explain GET /api/sys/users/1 --client agent");
 
     assert!(
-        denied.starts_with("refused (policy.denied): the rule `GET /api/spaces/**`"),
+        denied.starts_with("refused (policy.denied): denied by rule `GET /api/spaces/**`"),
         "{denied}"
     );
     assert!(!allowed.contains("/api/spaces"), "{allowed}");

@@ -29,7 +29,7 @@ fn without_a_daemon_every_command_says_so() {
     assert_eq!(home.run("wait --timeout 50ms"), said);
 }
 
-/// What a locked profile is advised must work where no daemon runs.
+/// The hint for a locked profile must work where no daemon runs.
 #[test]
 fn a_profile_is_locked_and_unlocked_without_a_daemon() {
     let nexudus = Nexudus::start();
@@ -89,7 +89,7 @@ fn a_daemon_is_waited_for_looked_at_and_stopped() {
     assert!(home.run("unlock").starts_with("unlocked; token: "));
     assert_eq!(home.run("wait"), "=> 0\n");
     assert_eq!(home.run("stop"), "stopped\n=> 0\n");
-    // Whoever stops it may start the next at once.
+    // After `stop` returns, the next daemon can start at once.
     let mut next = nexudus.serve(&home, |_| {});
     assert_eq!(home.run("wait"), "=> 0\n");
 
@@ -125,8 +125,7 @@ fn nobody_logged_in_is_told_at_once() {
     assert_eq!(
         home.run("wait"),
         "! error: not logged in\n\
-         !   caused by: no source but the environment is asked (credentials.source), and it has \
-         none\n\
+         !   caused by: credentials.source allows only the environment, which holds no login\n\
          ! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
                 credentials.source = \"auto\" and run `nexudus-proxy login`.\n=> 3\n"
     );
@@ -395,7 +394,7 @@ fn a_second_signal_ends_it_at_once() {
     }
 
     assert!(first.elapsed() >= Duration::from_secs(1), "a repeated signal cut the drain");
-    daemon.log_until("error: stopped at once, because SIGTERM came again");
+    daemon.log_until("error: forced exit on second SIGTERM");
     assert_eq!(daemon.ended(), Some(1));
 }
 

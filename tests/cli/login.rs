@@ -1,10 +1,11 @@
 //! Logging in and out where there is no keychain, as on a server: every message, every exit code.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
+use crate::shared::run_with_input;
 use crate::support::{Home, home};
 
 /// A simulated Nexudus, and a home whose configuration leads to it. The session file's key comes
@@ -39,16 +40,7 @@ impl Place {
 
     /// Runs a command with this on its standard input.
     fn given(&self, line: &str, input: &str) -> String {
-        let mut command = self.home.command(line);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that fails before it reads leaves nobody to write to.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        self.home.format_output(child.wait_with_output().unwrap())
+        self.home.format_output(run_with_input(&mut self.home.command(line), input))
     }
 
     /// Runs a command in a terminal that answers these prompts.
@@ -223,7 +215,7 @@ fn what_cannot_be_a_login_is_not_sent() {
     assert!(place.simulator.token_calls().is_empty());
 }
 
-/// What it prints is whole all the same: whether there is access is a part of it.
+/// The output is complete all the same: API access is a part of it.
 #[test]
 fn whoami_exits_as_login_does_where_there_is_no_api_access() {
     let place = place_of(Account::new(DEMO_EMAIL, DEMO_PASSWORD).member());
@@ -643,7 +635,7 @@ fn whoami_waits_for_the_next_code_where_this_one_was_used_and_says_so() {
     assert!(heard.starts_with("note: this 2FA code was used already: waiting "), "{heard}");
 }
 
-/// What `login` stores would not be read before a login that is given in another way.
+/// A login of another source would be read before the one that `login` stores.
 #[test]
 fn a_login_that_is_turned_down_is_mended_where_it_was_read() {
     let wrong = || place_of(Account::new(DEMO_EMAIL, "another"));
@@ -702,8 +694,7 @@ fn a_source_that_has_nothing_and_is_asked_alone_is_named() {
     assert_eq!(
         place.home.transcript(&mut command),
         "! error: not logged in\n\
-         !   caused by: no source but the environment is asked (credentials.source), and it has \
-         none\n\
+         !   caused by: credentials.source allows only the environment, which holds no login\n\
          ! hint: Set NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started, or set \
          credentials.source = \"auto\" and run `nexudus-proxy login`.\n\
          => 3\n"

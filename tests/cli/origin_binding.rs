@@ -317,7 +317,8 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     let ask =
         "curl -s -o /dev/null -w '%{http_code}' $NEXUDUS_BASE_URL/api/spaces/coworkers?size=1";
     let refused = format!(
-        "! error: the daemon that serves the profile `default` asks {a}, and {b} is configured here\n\
+        "! error: the daemon that serves the profile `default` has the upstream {a}, but {b} is \
+         configured here\n\
          ! hint: Restart the daemon, so that it serves the upstream.origin that is configured now; or \
          set NEXUDUS_PROXY_UPSTREAM_ORIGIN to the one that it serves; or choose another --profile.\n"
     );
@@ -342,7 +343,7 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     let pid: u32 = pid.split_once(')').unwrap().0.parse().unwrap();
     for said in [
         format!(
-            "! error: the `run` (pid {pid}) that serves the profile `default` asks {a}, and {b} is \
+            "! error: the `run` (pid {pid}) that serves the profile `default` has the upstream {a}, but {b} is \
              configured here\n\
              ! hint: Wait until it has ended, end what it serves with `nexudus-proxy stop`, or choose \
              another --profile.\n"
@@ -386,7 +387,7 @@ fn a_run_is_not_served_by_a_daemon_of_another_upstream_that_takes_its_place() {
     let told = place.home.format_output(running.wait_with_output().unwrap());
     assert!(told.starts_with("200 503 "), "{told}");
     let said = std::fs::read_to_string(place.home.path("said")).unwrap();
-    assert!(said.contains(&format!("and {a} is configured here")), "{said}");
+    assert!(said.contains(&format!("but {a} is configured here")), "{said}");
     let hint = "Stop that daemon, or start this `run` again with another --profile.";
     assert!(said.contains(hint), "{said}");
     assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
@@ -461,7 +462,7 @@ fn two_profiles_with_one_key_cannot_exchange_their_sessions() {
 #[test]
 fn a_session_of_an_earlier_version_is_set_aside_under_another_origin_and_that_is_said() {
     let place = place();
-    let old = include_bytes!("../../src/session/sealed_file/version-1.sealed");
+    let old = include_bytes!("../../src/session/store/sealed_file/version-1.sealed");
     let path = place.home.write(".local/state/nexudus-proxy/session.sealed", old);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let said =

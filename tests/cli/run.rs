@@ -111,7 +111,7 @@ fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
 
     assert_eq!(
         home.run("stop"),
-        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until somebody else serves\n\
+        "stopped\n! note: it was a `run`: its command goes on, and gets 503 until another process serves\n\
          => 0\n"
     );
 
@@ -142,8 +142,8 @@ fn where_no_daemon_can_be_called_the_command_is_told_why() {
     assert_eq!(problem["code"], "daemon.draining");
     assert_eq!(
         problem["detail"],
-        "no daemon serves this command now: the daemon that serves the profile `default` cannot be \
-         called: it has no unix socket (listen.unix)"
+        "no daemon serves this command now: could not connect to the daemon that serves the profile \
+         `default`: it has no unix socket (listen.unix)"
     );
     assert_eq!(problem["hint"], "Give that daemon a unix socket, or stop it.");
     assert_eq!(run.end(), Some(0));
@@ -176,7 +176,7 @@ fn a_daemon_that_cannot_be_called_is_named_and_nothing_is_run() {
 
     assert_eq!(
         home.transcript(&mut script(&home, "run", "echo no")),
-        "! error: the daemon that serves the profile `default` cannot be called: it has no unix \
+        "! error: could not connect to the daemon that serves the profile `default`: it has no unix \
          socket (listen.unix)\n\
          ! hint: See `nexudus-proxy status`; give it a socket, stop it, or choose another \
          --profile.\n\
@@ -283,7 +283,8 @@ fn a_tool_that_insists_on_logging_in_does_so_with_the_key() {
 #[test]
 fn it_ends_as_the_command_does() {
     let (_upstream, home) = stage();
-    for (text, code) in [("exit 7", 7), ("kill -TERM $$", 143), ("exec /nonexistent", 127)] {
+    let missing = format!("exec {}", home.path("missing").display());
+    for (text, code) in [("exit 7", 7), ("kill -TERM $$", 143), (&missing, 127)] {
         let status = script(&home, "run", text).output().unwrap().status;
         assert_eq!(status.code(), Some(code), "{text}");
     }
@@ -294,6 +295,23 @@ fn it_ends_as_the_command_does() {
     assert_eq!(code("run").status.code(), Some(125));
     home.configure("[nonsense]\n");
     assert_eq!(code("run -- true").status.code(), Some(125));
+}
+
+#[test]
+fn a_missing_home_directory_is_an_error_and_is_not_created() {
+    let (_upstream, home) = stage();
+    let missing = home.path("missing");
+    let mut run = home.command("run -- true");
+    run.env("HOME", &missing);
+
+    assert_eq!(
+        home.transcript(&mut run),
+        "! error: could not write the clients to ~/missing/.local/state/nexudus-proxy/clients.json\n\
+         !   caused by: the home directory ~/missing does not exist: create it, or set HOME\n\
+         ! hint: Make it readable and writable for this user, and for nobody else.\n\
+         => 125\n"
+    );
+    assert!(!missing.exists());
 }
 
 /// Up to its start nobody else writes there; from then on all of stdout is the command's.
@@ -316,7 +334,7 @@ fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
     assert_eq!((code, &json["exit_code"]), (Some(125), &125.into()));
 }
 
-/// Whoever takes the key away while the command runs has said so.
+/// A person who revokes the key while the command runs means it.
 #[test]
 fn a_run_whose_key_was_revoked_ends_without_a_warning() {
     let (_upstream, home) = stage();

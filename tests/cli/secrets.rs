@@ -24,11 +24,11 @@ fn no_child_inherits_a_secret_in_its_environment_or_arguments() {
     run.arg(witness(&home, "run").replace("\\\\", "\\"));
     let told = home.transcript(&mut run);
     assert!(told.ends_with("=> 0\n"), "{told}");
-    // The password that is stored is refused from now on: somebody is called.
+    // The stored password is refused from now on, so the notify command runs.
     simulator.change_password(DEMO_EMAIL, "marker-another-password");
     simulator.revoke_access_tokens();
     simulator.revoke_refresh_tokens();
-    eventually("somebody is called", || {
+    eventually("the notify command runs", || {
         said(&home, "whoami");
         home.path("seen-notify").exists()
     });

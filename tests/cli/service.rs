@@ -140,7 +140,7 @@ fn what_cannot_be_is_said_with_a_way_out() {
     }
     assert_eq!(
         place.run("--profile work service --system install"),
-        "! error: the system service serves the default profile\n\
+        "! error: the system service serves only the default profile\n\
          ! hint: Leave --system or --profile out: each person may have services for profiles of \
          theirs.\n\
          => 2\n"
@@ -148,15 +148,15 @@ fn what_cannot_be_is_said_with_a_way_out() {
     place.home.configure("[listen]\ntcp = [\"127.0.0.1:0\"]\n");
     assert_eq!(
         place.run("service install"),
-        "! error: 127.0.0.1:0 names no port: a service needs one that stays\n\
+        "! error: 127.0.0.1:0 names no port: a service needs a fixed one\n\
          ! hint: Give listen.tcp a port of its own.\n\
          => 2\n"
     );
     place.home.configure("[listen]\nunix = \"/run/my sockets/np.sock\"\n");
     assert_eq!(
         place.run("service install"),
-        "! error: /run/my sockets/np.sock cannot stand in a unit: it has characters that mean \
-         something to systemd\n\
+        "! error: /run/my sockets/np.sock cannot be used in a unit: it has characters that are \
+         special to systemd\n\
          ! hint: Give the configuration or the socket a path of ASCII letters, digits and \
          `/._+-@:,=~`.\n\
          => 2\n"
@@ -174,7 +174,7 @@ fn what_cannot_be_is_said_with_a_way_out() {
 #[test]
 fn without_systemd_it_says_so_and_writes_nothing() {
     let place = Place::new();
-    let said = "! error: there is no service manager on this machine that nexudus-proxy knows\n\
+    let said = "! error: this machine has no service manager that nexudus-proxy supports\n\
                 ! hint: Have whatever starts programs here run `nexudus-proxy serve`.\n\
                 => 1\n";
 
@@ -191,7 +191,7 @@ fn a_daemon_that_was_started_by_hand_is_in_the_way() {
     let place = Place::new();
     let mut serve = place.home.command("serve --listen 127.0.0.1:0 --credentials env");
     let mut daemon = serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Nobody has logged in: it says so as soon as it runs.
+    // Without a login `wait` ends as soon as the daemon runs.
     assert!(place.run("wait").ends_with("=> 3\n"));
 
     let said = place.run("service install");

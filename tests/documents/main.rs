@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod configuration;
+mod errors;
 mod links;
 mod markdown;
 #[cfg(target_os = "linux")]

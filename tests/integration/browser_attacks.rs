@@ -147,7 +147,7 @@ async fn no_target_chooses_where_a_request_goes() {
     let absolute = request("GET", &format!("http://{own}/api/auth/me"), "Host: HOST\r\n");
     assert!(daemon.raw(&absolute).await.starts_with("HTTP/1.1 200 "));
     let called = tokio::time::timeout(std::time::Duration::from_millis(50), trap.accept()).await;
-    assert!(called.is_err(), "somebody was sent to the trap");
+    assert!(called.is_err(), "a request reached the trap");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use nexudus_proxy::admin::api::Status;
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{Host, Origin, Paths};
-use nexudus_proxy::daemon::{ProfileLeader, RunProxy};
+use nexudus_proxy::run::{ProfileLeader, RunProxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -227,8 +227,7 @@ async fn the_listener_of_a_run_serves_no_browser_either() {
     let daemon = daemon(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", ClientPolicy::default()).unwrap();
     let paths = Paths::rooted_at(daemon.home());
-    let relay =
-        RunProxy::start(ProfileLeader::new(&daemon.config, &paths).into(), &key).await.unwrap();
+    let relay = RunProxy::start(ProfileLeader::new(&daemon.config, &paths).into(), &key).unwrap();
     daemon.get("/api/auth/me").await;
     upstream.clear_recording();
     let ask = async |request: &str| {
@@ -248,7 +247,7 @@ async fn the_listener_of_a_run_serves_no_browser_either() {
     let answer = ask(&get("/api/auth/me", "Sec-Fetch-Mode: cors\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     is_sandboxed(&answer);
-    // Nobody is called any more, and the listener answers for itself.
+    // The listener answers by itself, without the upstream.
     daemon.stop().await;
     is_sandboxed(&ask(&get("/api/auth/me", "")).await);
 }
@@ -320,7 +319,7 @@ const ONLY_BROWSERS_SEND: [&str; 34] = [
     "Upgrade_Insecure_Requests: 0",
 ];
 
-/// What a server can say to browsers alone, some of it twice.
+/// Response headers that only browsers read, some of them twice.
 const SAID_TO_BROWSERS: &str = "Content-Security-Policy: script-src *\r\n\
      Content-Security-Policy: default-src * 'unsafe-inline'\r\n\
      Content-Security-Policy-Report-Only: default-src 'self'; report-uri /x\r\n\

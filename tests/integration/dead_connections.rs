@@ -304,7 +304,7 @@ struct OtherUser {
 
 impl OtherUser {
     fn start(to: SocketAddr) -> Self {
-        // Perl is part of every Debian, and not below somebody's home directory.
+        // Perl is part of every Debian, and other users may run it.
         let mut perl = Command::new("setpriv");
         perl.args([&format!("--reuid={OTHER}"), &format!("--regid={OTHER}"), "--clear-groups"]);
         perl.args(["perl", "-MSocket", "-e", DIES, &to.port().to_string()]);

@@ -1,4 +1,4 @@
-//! What the log, the status and an answer say of what went wrong is enough to repair it.
+//! The log, the status and a response say enough about an error to repair it.
 
 use nexudus_proxy::config::Origin;
 use nexudus_proxy::session::SessionState;
@@ -77,7 +77,7 @@ async fn a_caller_that_is_refused_is_named_as_it_called_itself() {
 
     assert_eq!(program.status_as("evil.example", "/").await, 421);
 
-    let line = program.wait_for_log(|line| line["message"] == "refused a caller").await;
+    let line = program.wait_for_log(|line| line["message"] == "rejected a request").await;
     assert_eq!((&line["host"], &line["code"]), (&"evil.example".into(), &"guard.host".into()));
     assert!(line["origin"].is_null(), "{line}");
 }

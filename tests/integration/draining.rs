@@ -46,7 +46,7 @@ async fn a_request_in_flight_is_answered_and_new_connections_are_not_taken() {
     );
     answer.bytes().await.unwrap();
     stop.await.unwrap();
-    assert_eq!(events.next().await, None, "whoever watches sees the end");
+    assert_eq!(events.next().await, None, "the event stream ends");
 }
 
 #[tokio::test]

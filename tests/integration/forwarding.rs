@@ -42,7 +42,7 @@ async fn path_and_query_arrive_byte_for_byte() {
     }
 }
 
-/// A request target has none (RFC 9112 §3.2). hyper's parser cuts it off before anybody here sees
+/// A request target has none (RFC 9112 §3.2). hyper's parser cuts it off before this code sees
 /// the target, so that rules judge what is forwarded.
 #[tokio::test]
 async fn a_fragment_goes_no_further() {

@@ -1,4 +1,4 @@
-//! What the fuzz targets start from, and every input that has ever broken something.
+//! The seeds of the fuzz targets, and every input that has ever broken something.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 #[path = "../../fuzz/policy/mod.rs"]
 mod policy;
 #[path = "../../fuzz/stage/mod.rs"]
-mod stage;
+pub mod stage;
 
 use self::policy::Judge;
 use self::stage::Stage;
@@ -31,7 +31,7 @@ fn no_head_that_is_let_through_can_be_read_as_what_is_forbidden() {
     replay("policy", |bytes| judge.judge(bytes));
 }
 
-/// The same of paths that are forbidden, with something in them that a server may undo.
+/// The same for forbidden paths, with pieces in them that a server may undo.
 #[test]
 fn no_spelling_of_what_is_forbidden_is_let_through() {
     let judge = Judge::new();

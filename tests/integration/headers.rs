@@ -1,4 +1,4 @@
-//! What stands in a head, up and down, to the byte.
+//! Request and response heads, to the byte.
 
 use nexudus_simulator::Fault;
 use nexudus_simulator::FaultAction;
@@ -22,7 +22,7 @@ async fn a_target_is_a_path_and_arrives_as_it_came() {
         ("//evil.example//x", "//evil.example//x"),
         ("/http://evil.example/", "/http://evil.example/"),
         ("/a\\..\\b", "/a\\..\\b"),
-        // No target has a fragment (RFC 9112 §3.2): it is nobody's business.
+        // No request target has a fragment (RFC 9112 §3.2).
         ("/x?y#z", "/x?y"),
         ("http://HOST/a?b", "/a?b"),
         ("http://HOST", "/"),

@@ -81,7 +81,7 @@ async fn an_options_request_is_counted_down_and_answered_here_at_zero() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     assert!(answer.contains("\r\nallow: GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS\r\n"));
     assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
-    // Nobody who would be refused is told anything.
+    // A client that would be refused learns nothing.
     for (path, fields, code) in [
         ("/api/x", "Nexudus-Proxy-Key: x\r\n", "guard.client"),
         ("/api/x", "Origin: http://evil.example\r\n", "guard.origin"),
@@ -135,7 +135,7 @@ async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_oth
         };
 
         let first = ask(&keys[0], "").await;
-        assert_eq!(ask("", "").await, first, "without a body it is everybody's");
+        assert_eq!(ask("", "").await, first, "without a body the connection is shared");
         let own = ask(&keys[0], "GET /api/sys/users HTTP/1.1\r\nX: ").await;
         let [keyless, other] = [ask("", "").await, ask(&keys[1], "").await];
         assert!(keyless != own && other != own, "{own} {keyless} {other}");

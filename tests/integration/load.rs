@@ -49,7 +49,7 @@ async fn thousands_of_idle_connections_hold_up_nobody() {
     assert!(overloaded[0].contains("\"code\":\"daemon.overloaded\""), "{}", overloaded[0]);
     assert!(overloaded[0].contains("\r\nretry-after: "), "{}", overloaded[0]);
 
-    // Whoever is there is served on; whoever comes once some have gone is served again.
+    // Open connections stay served; new ones are served again once some have closed.
     let first = &mut idle[0];
     first.write_all(request(&program).as_bytes()).await.unwrap();
     assert!(read_until(first, "}").await.starts_with("HTTP/1.1 200 "));

@@ -1,4 +1,4 @@
-//! What the daemon promises to its user, a file per promise, against the simulated Nexudus.
+//! The promises of the daemon to its user, a file per promise, against the simulated Nexudus.
 //!
 //! Most tests run the real daemon in this process, on ports of its own, and a client that knows
 //! nothing of it; where a process must die, they run the real program.

@@ -240,7 +240,7 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
     assert!(!told.contains(&key[4..]), "a key is in what is told");
 }
 
-/// A daemon that lets everybody do everything without a key, and a key that may only read.
+/// A daemon that allows all requests without a key, and a key that may only read.
 async fn stage() -> (Simulator, Daemon, String) {
     let upstream = upstream().start().unwrap();
     let daemon = daemon(&upstream).run().await;

@@ -92,5 +92,5 @@ async fn until(called: &Path, cause: &str) -> String {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(EVENT_TIMEOUT, told).await.expect("nobody is called")
+    tokio::time::timeout(EVENT_TIMEOUT, told).await.expect("the notify command did not run")
 }

@@ -1,4 +1,4 @@
-//! Whoever watches sees what is so, and no secret.
+//! Status, metrics, events and logs tell the truth, and no secret.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -67,7 +67,7 @@ async fn until_the_first_answer_it_is_starting_and_says_so() {
         (
             "session.unavailable",
             "no valid token, and Nexudus gave no new one yet",
-            "It is retried by itself; `nexudus-proxy status` shows the last reason."
+            "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason."
         )
     );
     assert!(readyz.starts_with("HTTP/1.1 503") && readyz.contains(&reason.sentence), "{readyz}");
@@ -388,7 +388,7 @@ async fn a_stranger_who_holds_many_connections_keeps_nobody_from_acting() {
     let daemon = daemon(&upstream).set(|config| config.admin.users = named).run().await;
     open(daemon.home());
     let socket = Paths::rooted_at(daemon.home()).admin_socket();
-    // Each is connected before the next begins, and taken up before whoever comes later.
+    // Each is connected before the next begins, and accepted in that order.
     let hold = r#"use Socket; $| = 1;
         for (1..70) {
             socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!";
@@ -508,7 +508,7 @@ fn counts<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
     pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
-/// Nobody has to read along to learn afterwards why requests failed.
+/// The metrics tell afterwards why requests failed, without anyone reading the log meanwhile.
 #[tokio::test]
 async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() {
     let upstream = upstream().start().unwrap();
@@ -528,7 +528,7 @@ async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() 
 
     let lines = lines.into_inner();
     let told: Vec<_> =
-        lines.iter().filter(|line| line["message"] == "no answer from Nexudus").collect();
+        lines.iter().filter(|line| line["message"] == "no response from Nexudus").collect();
     let [told] = told.as_slice() else { panic!("{lines:#?}") };
     assert_eq!((&told["level"], &told["code"]), (&"WARN".into(), &"upstream.closed".into()));
     assert_eq!((&told["failed"], &told["origin"]), (&1.into(), &upstream.origin().into()));

@@ -68,7 +68,8 @@ async fn what_a_stranger_has_refused_is_a_line_a_second_and_a_short_one() {
     }
     let seconds = started.elapsed().as_secs() as usize + 2;
 
-    let counted = program.wait_for_log(|line| line["message"] == "refused more callers").await;
+    let counted =
+        program.wait_for_log(|line| line["message"] == "more requests were refused").await;
     assert!(counted["count"].as_u64().is_some_and(|count| count > 1), "{counted}");
     let refused: Vec<_> = program.lines();
     let said: usize = refused.iter().map(|line| line.to_string().len()).sum();
@@ -258,7 +259,7 @@ impl Stranger {
         let mut command = Command::new("prlimit");
         command.args(["--nofile=16384:16384", "setpriv"]);
         command.args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"]);
-        // Perl is part of every Debian, and not below somebody's home directory.
+        // Perl is part of every Debian, and other users may run it.
         command.args(["perl", "-MIO::Socket::INET", "-e", &format!("$| = 1; {script}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
@@ -272,6 +273,6 @@ impl Stranger {
     }
 }
 
-const TURNED_AWAY: &str = "connections are turned away: too many are open";
+const TURNED_AWAY: &str = "connections rejected: too many are open";
 
 const NOBODY: u32 = 65534;

@@ -320,7 +320,7 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whoever writes rules is told what the daemon does, also with what is no path at all.
+/// `policy explain` tells what the daemon does, also with a target that is no path.
 #[test]
 fn policy_explain_says_of_every_target_what_the_daemon_does() {
     let stage = Stage::new();

@@ -26,7 +26,7 @@ async fn another_users_process_is_turned_away_and_ours_is_not() {
     assert!(foreign.contains("\"guard.user\"") && foreign.ends_with("403"), "{foreign}");
     assert!(curl(0, 0, &[&url]).await.ends_with("200"));
 
-    // Sent and closed before anybody could ask whose it was.
+    // Sent and closed before the daemon could ask the kernel for the owner.
     let script = format!(
         "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'POST /api/spaces/coworkers HTTP/1.1\\r\\nHost: \
          localhost\\r\\nContent-Length: 0\\r\\n\\r\\n' >&3; exec 3>&-",
@@ -77,7 +77,7 @@ async fn the_socket_is_shut_to_others_and_behind_it_the_kernel_is_asked_all_the_
 
     // The file system: no connection at all.
     assert_eq!(call(NOBODY, NOBODY).await, "000");
-    // Somebody has opened it: the kernel still tells who calls.
+    // The socket file was made accessible: the kernel still tells who calls.
     std::fs::set_permissions(socket.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).unwrap();
     let refused = call(NOBODY, NOBODY).await;
@@ -160,7 +160,7 @@ async fn a_refusal_is_logged_with_its_code_and_its_caller_and_moves_no_cursor() 
 
     let own = nix::unistd::geteuid().as_raw();
     for (code, shown) in [("guard.host", "evil.example"), ("guard.origin", "x9b2J")] {
-        let line = daemon.wait_for_log(|line| line["message"] == "refused a caller").await;
+        let line = daemon.wait_for_log(|line| line["message"] == "rejected a request").await;
         assert_eq!((&line["code"], &line["uid"]), (&code.into(), &own.into()), "{line}");
         assert!(line.to_string().contains(shown), "{line}");
         assert!(!line.to_string().contains(['\u{1b}', '\u{9b}']), "{line}");
@@ -182,7 +182,7 @@ async fn it_does_not_serve_beside_another_users_listener_on_the_other_family() {
     needs_root();
     let script = "$s = IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) or die; \
                   $| = 1; print $s->sockport, \"\\n\"; sleep 60";
-    // Perl is part of every Debian, and not below somebody's home directory.
+    // Perl is part of every Debian, and other users may run it.
     let mut other = as_user(NOBODY, NOBODY, "perl");
     other.args(["-MIO::Socket::IP", "-e", script]);
     let mut other = other.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -209,7 +209,7 @@ fn as_user(uid: u32, gid: u32, program: &str) -> Command {
     command
 }
 
-/// A directory that everybody may pass through, and a place for a socket below it.
+/// A directory that every user may pass through, and a place for a socket below it.
 fn open_place() -> (tempfile::TempDir, PathBuf) {
     let home = tempfile::tempdir().unwrap();
     std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o711)).unwrap();

@@ -1,4 +1,4 @@
-//! What is malformed, foreign or not ours to answer gets a status, a code and a way out.
+//! Malformed requests and those for other hosts get a status, a code and a way out.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -201,7 +201,7 @@ async fn a_proxy_in_the_environment_is_not_followed() {
 
     assert_eq!(daemon.status("/api/spaces/coworkers").await, 200);
     let called = tokio::time::timeout(Duration::from_millis(50), trap.accept()).await;
-    assert!(called.is_err(), "somebody went by way of the trap");
+    assert!(called.is_err(), "a request reached the trap");
 }
 
 #[tokio::test]

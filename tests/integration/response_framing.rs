@@ -283,7 +283,7 @@ async fn what_came_unasked_over_an_idle_connection_answers_nobody() {
                 tokio::task::yield_now().await;
             }
 
-            // Right behind an answer nobody looks, where a mistake would do no harm.
+            // Bytes right behind a response are not read, and a mistake there does no harm.
             hand.advance(Duration::from_millis(10));
             let asked = get("/next", "Content-Length: 0\r\n").replacen("GET", method, 1);
             let answer = daemon.raw(&asked).await;
@@ -416,7 +416,7 @@ const ENDING: [&str; 9] = [
     "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
 ];
 
-/// Answers after which nobody can be sure of that.
+/// Responses after which that is not certain.
 const DOUBTFUL: [&str; 8] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: x, Close\r\nConnection: keep-alive\r\n\r\nabc",

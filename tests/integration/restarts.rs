@@ -281,7 +281,7 @@ async fn a_write_after_a_suspend_does_not_go_out_on_a_connection_from_before() {
     assert_eq!(after.status(), 200);
     let seen = upstream.requests();
     let on = |body: &str| seen.iter().find(|seen| seen.text() == body).unwrap().connection;
-    assert_ne!(on("before"), on("after"), "whoever was at its other end may be gone");
+    assert_ne!(on("before"), on("after"), "the other end of the old connection may be gone");
 }
 
 #[tokio::test]

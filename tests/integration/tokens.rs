@@ -23,7 +23,7 @@ async fn a_hundred_first_requests_cost_one_login() {
     let requests = join_all((0..100).map(|_| daemon.get("/api/auth/me")));
     let released = async {
         let arrived = upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT);
-        assert!(arrived.await, "nobody asked for a token");
+        assert!(arrived.await, "no token was requested");
         held.release();
     };
     let (answers, ()) = tokio::join!(requests, released);
@@ -51,7 +51,7 @@ async fn a_request_waits_for_the_first_login_as_long_as_configured() {
 async fn fifteen_short_lives_under_load_cost_no_caller_an_error() {
     let upstream = upstream().frozen_clock().set(short_lived_tokens).start().unwrap();
     for skip in [2, 7] {
-        // Renewed, and nobody hears of it.
+        // The token is renewed, and the reply is lost.
         upstream.fault(lost_reply().skip(skip).times(1));
     }
     let (setup, hand) = daemon(&upstream).stored().manual_clock();
@@ -75,7 +75,7 @@ async fn fifteen_short_lives_under_load_cost_no_caller_an_error() {
         if let Some(late) = late {
             load.send(&daemon, 6);
             let asked = upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT);
-            assert!(asked.await, "nobody asked for a token");
+            assert!(asked.await, "no token was requested");
             advance(&hand, &upstream, secs(5));
             stall = (life % 6 == 0).then(|| daemon.stall());
             late.release();

@@ -171,7 +171,7 @@ impl Upload {
     async fn asked_for_its_body(&mut self) {
         let mut asked = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
         let read = self.stream.read_exact(&mut asked);
-        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("nobody asks").unwrap();
+        tokio::time::timeout(EVENT_TIMEOUT, read).await.expect("the daemon did not ask").unwrap();
         assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
     }
 

@@ -1,4 +1,4 @@
-//! A WebSocket goes through where that is wanted, for whoever may write, and ends with either side.
+//! A WebSocket passes where it is enabled, for clients that may write, and ends with either side.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use nexudus_proxy::admin::api::{Event, Status};
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{AnonymousAccess, Paths, Rule};
-use nexudus_proxy::daemon::{ProfileLeader, RunProxy};
+use nexudus_proxy::run::{ProfileLeader, RunProxy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -75,7 +75,7 @@ async fn nodes_own_websocket_is_served_as_by_the_host() {
         asks.output().await.unwrap().status.success()
     };
     if !has_one(&[]).await {
-        // Node 20 has it behind an option; an older one has none, and nobody uses it there.
+        // Node 20 has WebSocket behind an option; older ones have none.
         node = &["--experimental-websocket", "with_websocket.mjs"];
         if !has_one(&node[..1]).await {
             return;
@@ -307,7 +307,7 @@ async fn a_websocket_goes_through_the_listener_of_a_run_too() {
     let daemon = switching(&upstream).run().await;
     let key = clients::add(&daemon.home().join("state"), "run", ClientPolicy::default()).unwrap();
     let turn = ProfileLeader::new(&daemon.config, &Paths::rooted_at(daemon.home()));
-    let relay = RunProxy::start(turn.into(), &key).await.unwrap();
+    let relay = RunProxy::start(turn.into(), &key).unwrap();
 
     let (mut socket, _) = open_at(relay.address(), "/live", "").await.unwrap();
     let message = Message::text("through two");

@@ -16,7 +16,7 @@ pub(crate) struct Imports {
 
 /// One file as a module.
 struct Module {
-    /// Its path below the source folder.
+    /// The path below the source folder.
     file: String,
     code: String,
     /// Names that this module passes on, with the path where each is found.

@@ -1,5 +1,7 @@
 //! Helpers that the tests of the commands and those on a real system share.
 
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Waits for a condition of which no event tells.
@@ -9,6 +11,19 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}: not within a minute");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Runs a command with this text on its standard input.
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that fails before it reads closes its end.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 /// Says whether this kernel can restrict TCP connections by port (Landlock, Linux 6.7), asked without

@@ -58,7 +58,7 @@ fn a_page_of_another_origin_reads_and_writes_nothing() {
         assert_eq!(codes, ["guard.origin"].into(), "{refused:?}");
         assert_eq!(proxied(&nexudus), 0);
     }
-    // Whoever comes without a browser is served: the proxy was up all the time.
+    // A client without a browser is served: the proxy was up all the time.
     assert!(proxy.get("localhost").starts_with("HTTP/1.1 200 "));
     assert_eq!(proxied(&nexudus), 1);
 }
@@ -103,7 +103,7 @@ fn a_person_who_types_the_address_reads_what_this_is() {
 /// How the proxy can be written.
 const LABELS: [&str; 3] = ["name", "number", "six"];
 
-/// What the page tries, each at a path of its own.
+/// The attempts of the page, each at a path of its own.
 const KINDS: [&str; 14] = [
     "get",
     "get-opaque",
@@ -197,7 +197,7 @@ function ways(base, label) {
   const waits = bases.has('wait');
   bases.delete('reports');
   bases.delete('wait');
-  // Until somebody else is where this page came from.
+  // Until another server answers at this page's origin.
   while (waits) {
     const answer = await fetch('/api/auth/me').catch(() => null);
     if (answer?.headers.has('proxy-status')) break;
@@ -438,7 +438,7 @@ impl Browser {
     fn command(url: &str) -> (Command, tempfile::TempDir) {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
-        // Without its sandbox, which root cannot use: it visits nobody but the test.
+        // Without its sandbox, which root cannot use: it visits only the test's servers.
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]);
         command.args(["--no-first-run", "--disable-background-networking", "--disable-sync"]);
         command.args(["--disable-component-update", "--disable-dev-shm-usage"]);

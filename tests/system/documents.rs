@@ -90,7 +90,7 @@ fn no_document_runs_even_where_a_browser_is_let_through() {
     assert!(others.iter().all(|path| *path == "/favicon.ico"), "{others:?}");
 }
 
-/// A Nexudus that somebody has put such documents on.
+/// A Nexudus that serves such documents.
 fn nexudus() -> Simulator {
     let nexudus = Simulator::start().unwrap();
     for (kind, media_type, body) in DOCUMENTS {

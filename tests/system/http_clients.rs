@@ -143,7 +143,7 @@ fn a_proxy_in_the_environment_is_passed_by_where_it_is_told_to_be() {
         &["/usr/bin/python3", "-c", &httpx],
     ] {
         let mut tool = stage.tool(command[0]);
-        // Nobody listens there.
+        // No program listens there.
         for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
             tool.env(name, "http://127.0.0.1:9");
         }
@@ -202,7 +202,7 @@ fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/system/http_clients").join(name)
 }
 
-/// What every download is compared with.
+/// The content that every download is compared with.
 fn digest() -> &'static String {
     static DIGEST: OnceLock<String> = OnceLock::new();
     DIGEST.get_or_init(|| sha256(&(0..8_000_000).map(pattern_byte).collect::<Vec<u8>>()))

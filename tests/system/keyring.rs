@@ -1,6 +1,6 @@
 //! The real gnome-keyring under a D-Bus of its own, in a home that goes away.
 //!
-//! No display, so that a prompt that somebody asks for fails instead of waiting.
+//! There is no display, so a prompt fails instead of waiting.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use crate::keyring_prompter::{Person, person};
-use crate::shared::eventually;
+use crate::shared::{eventually, run_with_input};
 
 /// A desktop session without a desktop, and a simulated Nexudus.
 pub(crate) struct Desktop {
@@ -34,7 +34,7 @@ pub(crate) fn without_keyring() -> Desktop {
     let run = home.path().join("run");
     std::fs::create_dir(&run).unwrap();
     std::fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    // Whoever wants to show a dialog is noted, and gets none.
+    // An attempt to show a dialog is recorded and denied.
     let services = run.join("dbus-1/services");
     std::fs::create_dir_all(&services).unwrap();
     let note = home.path().join("asked").display().to_string();
@@ -80,7 +80,7 @@ fn bus(home: &tempfile::TempDir) -> (Child, String) {
 impl Desktop {
     /// Opens the keyring, as a login to the desktop does.
     pub(crate) fn open(&mut self) {
-        // Whoever asks while one provider goes and the next comes makes the bus start a third,
+        // A request between the end of one provider and the start of the next makes the bus start a third,
         // locked one, which then has the name.
         let opened = (0..20).any(|_| self.try_open());
         assert!(opened, "the keyring opens");
@@ -136,7 +136,7 @@ impl Desktop {
         assert_eq!(self.is_locked(), Some(true));
     }
 
-    /// Kills the provider; the bus starts another, which is locked, when somebody asks.
+    /// Kills the provider; the bus starts another, which is locked, at the next request.
     pub(crate) fn kill_provider(&mut self) {
         let mut provider = self.provider.take().unwrap();
         provider.kill().unwrap();
@@ -144,7 +144,7 @@ impl Desktop {
     }
 
     /// Ends the person's session and begins another: its bus has another address. Returns what
-    /// brings the bus back for whoever knows the old one.
+    /// brings the bus back for the clients of the old one.
     pub(crate) fn log_in_again(&mut self) -> impl FnOnce() + use<> {
         self.kill_provider();
         self.bus.kill().unwrap();
@@ -174,12 +174,12 @@ impl Desktop {
         }
     }
 
-    /// Says whether somebody has wanted to show a dialog.
+    /// Says whether a program tried to show a dialog.
     pub(crate) fn was_asked(&self) -> bool {
         self.path("asked").exists()
     }
 
-    /// Puts somebody at the desktop who knows the password.
+    /// Puts a person at the desktop who knows the password.
     pub(crate) fn person(&self) -> Person {
         person(&self.address, MASTER)
     }
@@ -267,7 +267,7 @@ impl Drop for Serving {
     }
 }
 
-/// What a command said.
+/// The output of a command.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) out: String,
@@ -277,14 +277,7 @@ pub(crate) struct Told {
 
 impl Told {
     fn by(command: &mut Command, input: &str) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+        let Output { status, stdout, stderr } = run_with_input(command, input);
         Self {
             out: String::from_utf8(stdout).unwrap(),
             err: String::from_utf8(stderr).unwrap(),

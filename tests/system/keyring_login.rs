@@ -147,7 +147,7 @@ fn a_daemon_that_starts_before_the_keyring_goes_on_when_that_comes() {
     desktop.open();
     desktop.run(LOGIN, DEMO_PASSWORD);
     desktop.kill_provider();
-    // The bus starts another one, and nobody opens it.
+    // The bus starts another one, which stays locked.
     let _daemon = desktop.serve();
     assert_eq!(desktop.run("whoami", "").code, 8);
 

@@ -1,6 +1,6 @@
-//! Somebody at the desktop: answers the keyring's dialog, as GNOME's prompter shows it.
+//! A person at the desktop: answers the keyring's dialog, as GNOME's prompter shows it.
 //!
-//! It speaks to the keyring as that program does (`org.gnome.keyring.internal.Prompter`, secrets
+//! The person speaks to the keyring as that program does (`org.gnome.keyring.internal.Prompter`, secrets
 //! by `sx-aes-1`), and types one password.
 
 use std::collections::HashMap;
@@ -15,13 +15,13 @@ use oo7::zbus::zvariant::{OwnedObjectPath, OwnedValue};
 use oo7::zbus::{Connection, MessageStream, connection};
 use tokio::sync::oneshot;
 
-/// Somebody who is there until dropped.
+/// A person at the desktop until dropped.
 pub(crate) struct Person {
     leave: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Puts somebody at the desktop of this bus, who knows the keyring's password.
+/// Puts a person at the desktop of this bus who knows the keyring's password.
 pub(crate) fn person(bus: &str, password: &'static str) -> Person {
     let (leave, left) = oneshot::channel::<()>();
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -105,7 +105,7 @@ async fn ready(
     told.await.unwrap();
 }
 
-/// Our half of the agreement on a key: 2 to the power of 1. Nobody is to be kept out here.
+/// Our half of the agreement on a key: 2 to the power of 1. The key protects nothing here.
 fn public() -> String {
     format!("[sx-aes-1]\npublic={}\n", BASE64_STANDARD.encode([2]))
 }

@@ -17,7 +17,7 @@ fn only_login_and_unlock_ask_for_a_locked_keyring_to_be_opened() {
     for (line, code) in [("whoami", 8), ("doctor", 1), ("status", 0), ("logout", 8)] {
         assert_eq!(desktop.run(line, "").code, code, "{line}");
     }
-    assert!(!desktop.was_asked(), "a dialog nobody has asked for");
+    assert!(!desktop.was_asked(), "an unexpected dialog");
 
     let told = desktop.run("unlock", "");
     assert!(desktop.was_asked());

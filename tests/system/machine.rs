@@ -18,11 +18,11 @@ use crate::shared::eventually;
 /// A running machine; it ends with the test.
 pub(crate) struct Machine {
     container: Child,
-    /// Its first process, as we number it.
+    /// The machine's first process, by its number outside.
     leader: u32,
 }
 
-/// What a command said.
+/// The output of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) out: String,

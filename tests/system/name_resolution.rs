@@ -1,4 +1,4 @@
-//! Names as the system resolves them: lost, found late, with an address behind which nobody is.
+//! Names as the system resolves them: lost, found late, or with an address that does not answer.
 //!
 //! The program runs in a mount namespace of its own, with a hosts file that the test writes.
 
@@ -44,9 +44,9 @@ fn a_name_that_is_found_late_is_used_from_then_on() {
 #[test]
 fn an_address_behind_which_nobody_answers_costs_a_moment() {
     let stage = stage("127.0.0.2 nexudus.test\n127.0.0.1 nexudus.test\n");
-    assert_eq!(status(&stage), "200", "nobody listens on the first");
+    assert_eq!(status(&stage), "200", "the first address does not listen");
 
-    // Somebody who takes no connection: beyond those that wait, Linux drops who knocks.
+    // A listener that accepts nothing: once its queue is full, Linux drops further connections.
     let mute = TcpListener::bind(("127.0.0.2", stage.simulator.address().port())).unwrap();
     let address = mute.local_addr().unwrap();
     let patience = Duration::from_millis(200);
@@ -67,7 +67,7 @@ fn stage(known: &str) -> Stage {
     let origin = format!("https://nexudus.test:{}", simulator.address().port());
     Stage::of(simulator, &origin, |home, program| {
         write(&home.join("hosts"), known);
-        // Nobody else is asked, so that what is not in the file fails at once.
+        // Only the file is asked, so that an unknown name fails at once.
         std::fs::write(home.join("nsswitch.conf"), "hosts: files\n").unwrap();
         let mut within = Command::new("unshare");
         let script = "cd \"$1\" && mount --bind hosts /etc/hosts && \

@@ -1,5 +1,5 @@
 //! Twenty restarts and twenty reloads under a real systemd, with clients of three kinds at work:
-//! whoever asks waits a little, and nobody is refused or served twice.
+//! a request waits a little, and none is refused or executed twice.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -68,7 +68,7 @@ struct Client {
 }
 
 enum Work {
-    /// It ends with its standard input, and prints a report.
+    /// The client ends with its standard input and prints a report.
     Program(Child),
     /// One program after the other, each with a connection of its own.
     Loop { ended: Arc<AtomicBool>, thread: JoinHandle<Report> },
@@ -79,7 +79,7 @@ enum Work {
 struct Report {
     name: &'static str,
     done: u64,
-    /// What failed although it was asked on a new connection, or answered with anything but 200.
+    /// Requests that failed on a new connection or got another status than 200.
     failed: Vec<String>,
     /// The writes that were told to be done.
     written: Vec<String>,
@@ -209,7 +209,7 @@ fn restart(machine: &Machine) {
     assert_ne!(machine.service("MainPID"), before);
 }
 
-/// Tells the figures to whoever runs the test with `--no-capture`.
+/// Prints the figures with `--no-capture`.
 fn tell(said: &[Report]) {
     for Report { name, done, closed, longest, .. } in said {
         let line = format!("{name}: {done} requests, {closed} idle connections closed, longest");

@@ -60,5 +60,5 @@ fn attempts(told: &str) -> BTreeMap<String, bool> {
     lines.map(|(name, outcome)| (name.to_owned(), outcome == "done")).collect()
 }
 
-/// What the daemon is there for.
+/// The effects that the daemon needs.
 const NEEDED: [&str; 3] = ["write its state", "ask whose connection it is", "call the upstream"];

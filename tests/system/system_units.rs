@@ -70,7 +70,7 @@ fn credentials_arrive_encrypted_and_a_restart_resumes_the_session() {
         assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
     }
 
-    assert_eq!(nexudus.token_calls().len(), 1, "a restart asks nobody");
+    assert_eq!(nexudus.token_calls().len(), 1, "a restart asks for no token");
     let pid = machine.service("MainPID");
     let told = machine.run(&format!(
         "cat /proc/{pid}/environ /proc/{pid}/cmdline; cat /var/lib/nexudus-proxy/*; \
@@ -121,7 +121,7 @@ fn a_wedged_process_is_killed_and_nobody_notices_but_by_waiting() {
     let wedged = machine.service("MainPID");
 
     machine.run(&format!("kill -STOP {wedged}"));
-    // Asked while nobody can answer.
+    // Requested while no daemon can answer.
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
 
     assert_ne!(machine.service("MainPID"), wedged);

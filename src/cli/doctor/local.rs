@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::{CheckOutcome, CliError, RESTART_HINT, fail, ok, outcome_of, skip, warn};
+use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::SessionStatus;
-use crate::cli::daemon_client::OtherOrigin;
+use crate::cli::daemon_client::{OtherOrigin, RESTART_HINT};
 use crate::clock::Clock;
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{self, CredentialSource, Credentials, Error, Keychain};
-use crate::{daemon, listen, session};
+use crate::{daemon, listen, peer, session};
 
 pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
     let LoadedConfig { config, paths, warnings, .. } = loaded;
     if let Err(error) = daemon::check(config) {
-        return outcome_of(&CliError::Daemon(error));
+        return outcome_of(&error);
     }
     let file = paths.config.display();
     match (warnings.as_slice(), paths.config.exists()) {
@@ -24,7 +24,7 @@ pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
 }
 
 /// Writes an entry, reads it on another connection, deletes it. A running daemon may have its
-/// login from elsewhere.
+/// login from another source.
 pub(super) async fn store(
     config: &Config,
     paths: &Paths,
@@ -45,7 +45,7 @@ pub(super) async fn store(
             let source = daemon.and_then(|session| session.source.as_ref());
             let has_login = source.is_some_and(|source| source != Keychain::product_name())
                 || !credentials.sources_beside_keychain().is_empty();
-            let told = outcome_of(&CliError::Credentials(error));
+            let told = outcome_of(&error);
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",
                 (true, false) => "the login is read elsewhere; each start logs in anew",
@@ -58,7 +58,7 @@ pub(super) async fn store(
     }
 }
 
-/// Says what to do where another origin is served than is configured.
+/// Returns what to do where another origin is served than is configured.
 fn other_origin_fix(other: &OtherOrigin) -> String {
     match other.run_pid {
         Some(_) => other.hint(),
@@ -66,8 +66,7 @@ fn other_origin_fix(other: &OtherOrigin) -> String {
     }
 }
 
-/// Looks for the login at the configured origin, `own`; what a running daemon has logged in with is
-/// known to it alone.
+/// Looks for the login at the configured origin, `own`; only a running daemon knows its own login.
 pub(super) async fn login(
     credentials: &Credentials,
     own: &config::Origin,
@@ -115,30 +114,28 @@ pub(super) async fn login(
             | Error::Command(_)
             | Error::Locked
             | Error::Unavailable(_)),
-        ) => outcome_of(&CliError::Credentials(error)),
+        ) => outcome_of(&error),
     }
 }
 
-/// Whether a session alone is kept is seen when a token is asked for.
+/// Judges a missing password. The check of the token sees whether a session is stored alone.
 fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
     let logins = session::origins_with_login(&paths.profile_state());
-    match logins.is_empty() || logins.contains(own) {
-        true => warn(
+    if logins.is_empty() || logins.contains(own) {
+        return warn(
             "no password is stored: not logged in, or with --session-only",
             "Run `nexudus-proxy login`, unless the check of the token passes.",
-        ),
-        false => {
-            let there: Vec<_> = logins.iter().map(ToString::to_string).collect();
-            let there = there.join(" and ");
-            warn(
-                format!("the stored login is for {there}, not for {own}"),
-                format!(
-                    "Run `nexudus-proxy login` to log in to {own} as well, or set upstream.origin \
-                     back to {there}."
-                ),
-            )
-        }
+        );
     }
+    let there: Vec<_> = logins.iter().map(ToString::to_string).collect();
+    let there = there.join(" and ");
+    warn(
+        format!("the stored login is for {there}, not for {own}"),
+        format!(
+            "Run `nexudus-proxy login` to log in to {own} as well, or set upstream.origin back to \
+             {there}."
+        ),
+    )
 }
 
 /// Returns why a daemon that runs cannot read what a person has stored.
@@ -151,8 +148,8 @@ fn unreadable_login(daemon: &SessionStatus) -> Option<String> {
 const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keychain runs; it looks \
     again by itself where that comes back.";
 
-/// `keys` are those that a running daemon was given other values for than are configured here;
-/// `own` is the origin that is.
+/// `keys` are those whose value in the running daemon is not the one that is configured here; `own` is
+/// the configured origin.
 pub(super) async fn daemon(
     is_there: bool,
     profile: &str,
@@ -188,23 +185,21 @@ pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
     }
     match listen::bind_tcp(&config.listen.tcp) {
         Ok(_) => ok(format!("{addresses}: free")),
-        Err(error) => outcome_of(&CliError::Daemon(daemon::Error::Listen(error))),
+        Err(error) => outcome_of(&error),
     }
 }
 
-/// Says whether the TCP port is ours alone.
+/// Returns whether the TCP port is ours alone.
 pub(super) async fn callers(config: &Config) -> CheckOutcome {
     if config.listen.tcp.is_empty() {
         return skip("no TCP address is configured: the unix socket knows its callers");
     }
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
-    match (listen::can_identify_peers(), needs_key) {
+    match (peer::can_identify_peers(), needs_key) {
         (true, _) => {
             let here = if config.listen.expose { " here" } else { "" };
-            let elsewhere = match config.listen.expose {
-                true => "; from elsewhere each needs a key",
-                false => "",
-            };
+            let elsewhere =
+                if config.listen.expose { "; from elsewhere each needs a key" } else { "" };
             let named = allowed_others(config);
             ok(format!(
                 "the system tells whose process calls over TCP: other users{here} are \
@@ -215,17 +210,16 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
         (false, false) => warn(
             "not available: the system does not tell whose process calls over TCP, so every local \
              user is let in there",
-            match cfg!(unix) {
-                true => {
-                    "Set listen.tcp = [] and use the unix socket, or policy.anonymous = \"none\"."
-                }
-                false => "Set policy.anonymous = \"none\" and give each tool a key: `client add`.",
+            if cfg!(unix) {
+                "Set listen.tcp = [] and use the unix socket, or policy.anonymous = \"none\"."
+            } else {
+                "Set policy.anonymous = \"none\" and give each tool a key: `client add`."
             },
         ),
     }
 }
 
-/// Says which other users are not refused.
+/// Returns the other users who are let in.
 fn allowed_others(config: &Config) -> String {
     let named = |key: &str, names: &[String]| {
         (!names.is_empty()).then(|| format!("{key} ({})", names.join(", ")))
@@ -233,13 +227,14 @@ fn allowed_others(config: &Config) -> String {
     let users = named("listen.users", &config.listen.users);
     let groups = named("listen.groups", &config.listen.groups);
     let named: Vec<_> = users.into_iter().chain(groups).collect();
-    match named.is_empty() {
-        true => String::new(),
-        false => format!(", but for those of {}", named.join(" and ")),
+    if named.is_empty() {
+        String::new()
+    } else {
+        format!(", but for those of {}", named.join(" and "))
     }
 }
 
-/// Looks for the unit or agent, wherever a person or a package would put it.
+/// Looks for the unit or agent in all places of persons and packages.
 pub(super) async fn service(paths: &Paths) -> CheckOutcome {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let configuration = paths.config.parent().and_then(|ours| ours.parent());

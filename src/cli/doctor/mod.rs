@@ -3,70 +3,40 @@
 //! Checks that do not need each other run side by side. Nothing here changes what is stored, but
 //! for an entry of its own that it writes to the keychain and removes.
 
+mod check;
 mod local;
 mod network;
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::json;
 
-use super::daemon_client::{DaemonClient, OtherOrigin, RESTART_HINT, effective_config};
-use super::error::Report;
+use self::check::{
+    CheckOutcome, CheckResult, CheckStatus, fail, ok, outcome_of, skip, timed, warn,
+};
+use super::daemon_client::{DaemonClient, OtherOrigin, effective_config};
+use super::flags::ConfigOverrides;
+use super::globals::GlobalArgs;
 use super::status::format_token as token_of;
-use super::{CliError, ExitCode, GlobalArgs, Printer, flags::ConfigOverrides, serve, whoami};
+use super::whoami::{self, WhoamiError};
+use super::{CliError, Printer, serve};
 use crate::admin::api::SessionStatus;
 use crate::config::{Config, LoadedConfig, Origin, Paths, with_profile_flag};
 use crate::daemon::{self, process};
+use crate::problem::ExitCode;
 use crate::session;
 
-/// What `doctor` takes.
-#[derive(clap::Args, Debug)]
-pub(super) struct DoctorArgs {
-    #[command(flatten)]
-    keys: ConfigOverrides,
-}
-
-/// One line of the report.
-#[derive(Debug, Serialize)]
-struct CheckResult {
-    check: &'static str,
-    verdict: CheckStatus,
-    finding: String,
-    fix: Option<String>,
-    elapsed_ms: u64,
-}
-
-/// What a check says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum CheckStatus {
-    Ok,
-    Warn,
-    Fail,
-    Skip,
-}
-
-/// What a check found.
-#[derive(Debug)]
-struct CheckOutcome {
-    verdict: CheckStatus,
-    finding: String,
-    fix: Option<String>,
-}
-
-/// Checks everything.
+/// Runs every check.
 pub(super) fn run(
-    options: DoctorArgs,
+    overrides: ConfigOverrides,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
     process::harden();
-    let loaded = globals.load(options.keys.into_overrides());
+    let loaded = globals.load(overrides.into_overrides());
     let lines = match loaded {
         // Without a configuration there is nothing to check by; its problems are the report.
-        Err(failure) => vec![CheckResult::new("config", outcome_of(&failure), Duration::ZERO)],
+        Err(error) => vec![CheckResult::new("config", outcome_of(&error), Duration::ZERO)],
         Ok(loaded) => {
             let mut lines = serve::control_runtime()?.block_on(run_checks(&loaded, print));
             refine_fixes(&mut lines);
@@ -79,18 +49,17 @@ pub(super) fn run(
         print_results(&lines, print)?;
     }
     let failed = lines.iter().filter(|line| line.verdict == CheckStatus::Fail).count();
-    let shown = json!({ "passed": failed == 0, "checks": lines });
-    let sentence = match failed {
-        0 if globals.json => return print.json(&shown),
+    let output = json!({ "passed": failed == 0, "checks": lines });
+    let message = match failed {
+        0 if globals.json => return print.json(&output),
         0 => return Ok(()),
         1 => "one check failed".to_owned(),
         _ => format!("{failed} checks failed"),
     };
-    let failure = CliError::Other { sentence, code: ExitCode::Failed, hint: None };
-    Err(CliError::WithOutput { shown, failure: Box::new(failure) })
+    Err(CliError::message(ExitCode::Failed, message, None).with_output(output))
 }
 
-/// Whoever is here has asked `doctor` already.
+/// Replaces the advice to run `doctor`, which runs already.
 fn refine_fixes(lines: &mut [CheckResult]) {
     let sends_here = |line: &&mut CheckResult| {
         line.fix.as_ref().is_some_and(|fix| fix.contains("`nexudus-proxy doctor`"))
@@ -100,10 +69,10 @@ fn refine_fixes(lines: &mut [CheckResult]) {
     for line in lines.iter_mut().filter(sends_here) {
         let others = failed.iter().copied().filter(|check| *check != line.check);
         let others = others.collect::<Vec<_>>().join(", ");
-        line.fix = Some(match others.is_empty() {
-            true => "All that lies before it is well: try again, and look at the daemon's log."
-                .to_owned(),
-            false => format!("Repair first what fails beside it: {others}."),
+        line.fix = Some(if others.is_empty() {
+            "All that lies before it is well: try again, and look at the daemon's log.".to_owned()
+        } else {
+            format!("Repair first what fails beside it: {others}.")
         });
     }
 }
@@ -141,7 +110,7 @@ async fn run_checks(loaded: &LoadedConfig, print: Printer) -> Vec<CheckResult> {
     lines.extend(here);
     lines.extend(there);
     if let Some(status) = running.status().await {
-        // It has seen more than the one answer above.
+        // The daemon has seen more than the one response above.
         let known = lines.iter_mut().find(|line| line.check == network::THROTTLE_CHECK);
         known
             .into_iter()
@@ -152,7 +121,7 @@ async fn run_checks(loaded: &LoadedConfig, print: Printer) -> Vec<CheckResult> {
     lines
 }
 
-/// Asks who is logged in, as everything else will: the token and what it may do.
+/// Checks the token and what it may do, as a request of any tool would.
 async fn token(
     config: &Config,
     (own, other): (&Origin, Option<&OtherOrigin>),
@@ -175,14 +144,14 @@ async fn token(
             };
             (ok(format!("valid for {}, asked through the {through}", me.title())), access)
         }
-        Err(failure) => match (&failure, daemon) {
-            // It let nobody in without a key, and this command has no login of its own for there.
+        Err(error) => match (&error, daemon) {
+            // The daemon wants a key, and this command has no login of its own for that origin.
             (
-                CliError::Session(session::Error::NotLoggedIn(_))
-                | CliError::Whoami(whoami::WhoamiError::OtherUpstream { .. }),
+                WhoamiError::Session(session::Error::NotLoggedIn(_))
+                | WhoamiError::OtherUpstream { .. },
                 Some(daemon),
             ) => outcomes_from_daemon(daemon),
-            (_, _) => (outcome_of(&failure), skip("there is no token to ask with")),
+            (_, _) => (outcome_of(&error), skip("there is no token to ask with")),
         },
     };
     [
@@ -191,7 +160,7 @@ async fn token(
     ]
 }
 
-/// Tells of the token what a daemon says that cannot be asked for more.
+/// Returns what the status of a daemon says of the token, where the daemon answers nothing more.
 fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) {
     match (&daemon.error, daemon.expires_in_s) {
         (None, Some(_)) => (
@@ -201,7 +170,7 @@ fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) 
                     "forbidden: the account has no API access, says the daemon",
                     "Ask an administrator of your Nexudus account to turn it on.",
                 ),
-                Some(true) | None => skip("the daemon lets nobody ask without a client key"),
+                Some(true) | None => skip("the daemon refuses requests without a client key"),
             },
         ),
         (Some(error), _) => {
@@ -214,12 +183,6 @@ fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) 
             skip("there is no token to ask with"),
         ),
     }
-}
-
-async fn timed(check: &'static str, work: impl Future<Output = CheckOutcome>) -> CheckResult {
-    let began = Instant::now();
-    let finding = work.await;
-    CheckResult::new(check, finding, began.elapsed())
 }
 
 fn print_results(lines: &[CheckResult], print: Printer) -> Result<(), CliError> {
@@ -243,40 +206,4 @@ fn print_results(lines: &[CheckResult], print: Printer) -> Result<(), CliError> 
          you paste into a report.",
     );
     Ok(())
-}
-
-impl CheckResult {
-    fn new(check: &'static str, finding: CheckOutcome, elapsed: Duration) -> Self {
-        let CheckOutcome { verdict, finding, fix } = finding;
-        let elapsed_ms = elapsed.as_millis().try_into().unwrap_or(u64::MAX);
-        Self { check, verdict, finding, fix, elapsed_ms }
-    }
-
-    fn update(&mut self, told: CheckOutcome) {
-        (self.verdict, self.finding, self.fix) = (told.verdict, told.finding, told.fix);
-    }
-}
-
-fn ok(finding: impl Into<String>) -> CheckOutcome {
-    CheckOutcome { verdict: CheckStatus::Ok, finding: finding.into(), fix: None }
-}
-
-fn warn(finding: impl Into<String>, fix: impl Into<String>) -> CheckOutcome {
-    CheckOutcome { verdict: CheckStatus::Warn, finding: finding.into(), fix: Some(fix.into()) }
-}
-
-fn fail(finding: impl Into<String>, fix: impl Into<String>) -> CheckOutcome {
-    CheckOutcome { verdict: CheckStatus::Fail, finding: finding.into(), fix: Some(fix.into()) }
-}
-
-fn skip(finding: impl Into<String>) -> CheckOutcome {
-    CheckOutcome { verdict: CheckStatus::Skip, finding: finding.into(), fix: None }
-}
-
-/// Tells a failure in one line.
-fn outcome_of(failure: &CliError) -> CheckOutcome {
-    let first = failure.reports().into_iter().next();
-    let first = first.unwrap_or(Report { message: String::new(), causes: vec![], hint: None });
-    let parts: Vec<_> = std::iter::once(first.message).chain(first.causes).collect();
-    CheckOutcome { verdict: CheckStatus::Fail, finding: parts.join(": "), fix: first.hint }
 }

@@ -1,5 +1,5 @@
-//! Checks of the way to Nexudus, or to the proxy before it: name, TCP, TLS, and what one request
-//! without a login tells.
+//! Checks of the route to Nexudus, or to the proxy before it: name, TCP, TLS, and one request without
+//! a login.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,19 +16,19 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{CheckOutcome, CheckResult, CliError, fail, ok, outcome_of, skip, warn};
+use super::check::{CheckOutcome, CheckResult, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::{LimiterStatus, ThrottleStatus};
 use crate::config::{Config, Origin};
 use crate::upstream::HttpProxy;
 use crate::{daemon, upstream};
 
-/// Checks one after the other, for each needs the one before it.
+/// Runs the checks one after the other: each needs the one before.
 pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
     let origin = &config.upstream.origin;
     let via = match HttpProxy::from_config(&config.upstream.proxy, origin) {
         Ok(via) => via,
         Err(error) => {
-            let finding = outcome_of(&CliError::Daemon(error.into()));
+            let finding = outcome_of(&daemon::Error::from(error));
             return vec![CheckResult::new("proxy", finding, Duration::ZERO)];
         }
     };
@@ -74,7 +74,7 @@ struct NetworkRoute<'a> {
     via: Option<HttpProxy>,
     host: String,
     port: u16,
-    /// What to look at when it ends here.
+    /// The advice where the route fails.
     fix: &'static str,
 }
 
@@ -130,7 +130,7 @@ impl<'a> NetworkRoute<'a> {
     }
 }
 
-/// The environment's proxies are a trap: other tools heed them.
+/// Warns of proxies in the environment: other tools use them, and the daemon does not.
 fn proxy() -> CheckOutcome {
     let set: Vec<_> = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
         .into_iter()
@@ -170,8 +170,7 @@ async fn handshake(
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, CheckOutcome> {
     let trust = upstream::load_tls_config(config.upstream.ca_file.as_deref());
-    let trust: Arc<_> =
-        trust.map_err(|error| outcome_of(&CliError::Daemon(daemon::Error::Trust(error))))?;
+    let trust: Arc<_> = trust.map_err(|error| outcome_of(&error))?;
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| fail("the host has no name for TLS", NETWORK_FIX))?;
     let shaken = TlsConnector::from(trust).connect(name, stream);
@@ -189,7 +188,7 @@ async fn handshake(
     }
 }
 
-/// Asks without a login: any answer tells the time, and whether we are throttled.
+/// Sends a request without a login: any response shows the time, and whether we are throttled.
 async fn fetch_response(
     host: &str,
     stream: TlsStream<TcpStream>,
@@ -267,11 +266,11 @@ const TIMED_OUT: &str = "no answer within 10 s";
 const NETWORK_FIX: &str = "Check the network, the firewall and upstream.origin.";
 const PROXY_FIX: &str = "Check the proxy that upstream.proxy names, and its login.";
 
-/// What a running daemon tells in the place of a proxy's login.
+/// The text that a running daemon shows in the place of a proxy's login.
 const REDACTED_LOGIN: &str = "//***@";
 
 /// Longest time for each step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A clock that is off by more makes every 2FA code a wrong one.
+/// A clock that is off by more makes every 2FA code wrong.
 const MAX_CLOCK_OFFSET: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! macOS Keychain and Windows Credential Manager, through the keyring project's native stores.
 //!
-//! Their calls block, so each runs on a thread of its own, and the next one waits for it: a dialog
-//! that stays open holds up one thread, not one per attempt.
+//! Calls block, so each runs on a thread of its own, and the next call waits for it: a dialog that
+//! stays open holds up one thread, not one for each attempt.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keyring_core::Entry;
 use keyring_core::api::CredentialStoreApi;
 
-use super::{EntryChange, EntryName, EntryStore, Error, KeychainError, SERVICE, StoreFuture};
+use super::KeychainError;
+use super::store::{EntryChange, EntryName, EntryStore, SERVICE, StoreFuture};
+use crate::credentials::Error;
 use crate::secret::Secret;
 
 /// The system's keychain.

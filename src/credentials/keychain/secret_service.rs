@@ -1,12 +1,14 @@
 //! Secret Service over D-Bus: GNOME Keyring, KWallet, KeePassXC.
 //!
-//! Each call has a connection of its own. Only the default collection is used, and it is never
-//! made here: a provider without one (WSL) needs a person first.
+//! Each call has a connection of its own. Only the default collection is used, and it is never created
+//! here: a provider without one (WSL) needs a person first.
 
 use oo7::Secret as Kept;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
 
-use super::{EntryChange, EntryStore, Error, KeychainError, SERVICE, StoreFuture};
+use super::KeychainError;
+use super::store::{EntryChange, EntryStore, SERVICE, StoreFuture};
+use crate::credentials::Error;
 use crate::secret::Secret;
 
 /// The Secret Service of this user's session.
@@ -48,12 +50,9 @@ impl EntryStore for SecretService {
             if !collection.is_locked().await.map_err(from_dbus)? {
                 return Ok(false);
             }
-            // A dialog that was closed, or could not be shown, is seen by what comes of it.
+            // If the dialog was closed, or could not be shown, the collection stays locked.
             let _ = collection.unlock(None).await;
-            match collection.is_locked().await.map_err(from_dbus)? {
-                true => Err(Error::Locked),
-                false => Ok(true),
-            }
+            open().await.map(|_| true)
         })
     }
 }
@@ -61,10 +60,10 @@ impl EntryStore for SecretService {
 /// Returns the default collection, unless it is locked.
 async fn open() -> Result<Collection, Error> {
     let collection = default().await?;
-    match collection.is_locked().await.map_err(from_dbus)? {
-        true => Err(Error::Locked),
-        false => Ok(collection),
+    if collection.is_locked().await.map_err(from_dbus)? {
+        return Err(Error::Locked);
     }
+    Ok(collection)
 }
 
 async fn default() -> Result<Collection, Error> {
@@ -107,7 +106,7 @@ fn attributes<'a>(profile: &'a str, name: &'a str) -> [(&'static str, &'a str); 
     [("service", SERVICE), ("profile", profile), ("entry", name)]
 }
 
-/// Says it in our words. Of what the bus said only the name of the error is kept.
+/// Converts an error into our words. Of the words of the bus only the name of the error is kept.
 fn from_dbus(fault: Fault) -> Error {
     let wire = match fault {
         Fault::Service(ServiceError::IsLocked(_)) => return Error::Locked,
@@ -138,7 +137,7 @@ fn from_zbus(error: &oo7::zbus::Error) -> KeychainError {
     }
 }
 
-/// Understands the name of a D-Bus error.
+/// Converts a D-Bus error by its name.
 fn from_error_name(name: &str) -> KeychainError {
     match name.rsplit('.').next().unwrap_or_default() {
         "ServiceUnknown" | "NameHasNoOwner" | "SpawnChildExited" | "UnixProcessIdUnknown" => {

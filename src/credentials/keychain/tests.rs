@@ -1,10 +1,13 @@
-//! What holds for every store, and a store in memory to show it with.
+//! The promises of every store, shown with a store in memory.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::store::{EntryChange, EntryName, EntryStore, StoreFuture};
 use super::*;
 use crate::config;
+use crate::credentials::{CredentialSource, Error, Login, SecondFactor};
+use crate::secret::Secret;
 
 /// A store for tests. It is compiled into nothing else.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +16,7 @@ pub(in crate::credentials) struct MemoryStore {
     state: Arc<Mutex<StoreState>>,
 }
 
-/// How it behaves.
+/// How the store behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::credentials) enum StoreState {
     #[default]
@@ -208,6 +211,6 @@ async fn a_store_that_hangs_is_left_after_a_while() {
 
     let error = Keychain::with_store(store, "default").login().await.unwrap_err();
 
-    let Error::Unavailable(trouble) = error else { panic!("{error:?}") };
-    assert!(trouble.to_string().starts_with("the keychain did not answer within"), "{trouble}");
+    let Error::Unavailable(error) = error else { panic!("{error:?}") };
+    assert!(error.to_string().starts_with("the keychain did not answer within"), "{error}");
 }

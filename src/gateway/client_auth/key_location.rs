@@ -1,24 +1,23 @@
-//! Where in a request a client key stands that is not accepted: found once it is refused.
+//! Where in a request a rejected client key stands.
 //!
-//! A header is named only if its name is one of a fixed list: no text of a caller's is repeated.
+//! A header is named only if its name is in a fixed list: an error repeats no text of a client.
 
 use std::fmt;
 
 use http::{HeaderName, Uri};
 
-use super::is_key_header;
 use crate::clients::contains_key;
 
-/// A place in a request.
+/// A place in a request where a key may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyLocation {
+pub enum KeyLocation {
     /// The path of the target.
     Path,
     /// The query of the target.
     Query,
     /// Our own header.
     KeyHeader,
-    /// A header of [`FLAG_NAMES`], by its position.
+    /// A header of [`KNOWN_HEADERS`], by its position.
     Header(u8),
     /// Any other header, its name included.
     AnotherHeader,
@@ -28,7 +27,7 @@ pub(crate) enum KeyLocation {
 
 impl KeyLocation {
     /// Returns the header of this name.
-    pub(in crate::gateway) fn from_header(name: &HeaderName) -> Self {
+    pub(super) fn from_header(name: &HeaderName) -> Self {
         if is_key_header(name.as_str()) {
             return Self::KeyHeader;
         }
@@ -37,11 +36,8 @@ impl KeyLocation {
     }
 
     /// Returns the part of a target that contains a key.
-    pub(in crate::gateway) fn from_target(uri: &Uri) -> Self {
-        match contains_key(uri.path().as_bytes()) {
-            true => Self::Path,
-            false => Self::Query,
-        }
+    pub(super) fn from_target(uri: &Uri) -> Self {
+        if contains_key(uri.path().as_bytes()) { Self::Path } else { Self::Query }
     }
 }
 
@@ -60,7 +56,15 @@ impl fmt::Display for KeyLocation {
     }
 }
 
-/// Where tools have put a key, or would.
+/// Compares a name with that of our own header as servers do that cannot tell `_` from `-`.
+pub(super) fn is_key_header(name: &str) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == KEY_HEADER.len() && name.bytes().map(dashed).eq(KEY_HEADER.bytes())
+}
+
+const KEY_HEADER: &str = "nexudus-proxy-key";
+
+/// The headers into which tools have put a key, or would.
 const KNOWN_HEADERS: [&str; 10] = [
     "Authorization",
     "Proxy-Authorization",

@@ -1,10 +1,12 @@
-//! Requests turned away at the door, and those that are not.
+//! Which requests are admitted.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::peer::{Peer, PeerAccess};
 
 #[test]
 fn a_plain_request_from_this_machine_is_admitted() {
@@ -114,7 +116,7 @@ fn where_websockets_are_let_through_they_must_be_well_formed() {
         let headers: Vec<_> = usual.chain(with.iter().copied()).collect();
         let (mut head, ()) = request(method, "/", &headers).into_parts();
         head.version = version;
-        check(&head, &visitor(), &guard).map(|(_, switches)| switches)
+        check(&head, &sender(), &guard).map(|(_, is_websocket)| is_websocket)
     };
     let with = |name, value| checked("GET", Version::HTTP_11, name, &[(name, value)]);
     let and = |name, value| checked("GET", Version::HTTP_11, "", &[(name, value)]);
@@ -179,8 +181,8 @@ fn odd_transfer_encodings_are_refused() {
 #[test]
 fn another_users_process_is_refused() {
     let (head, ()) = request("GET", "/", &[("host", "localhost")]).into_parts();
-    let visitor = ConnectionPeer::new(visitor().peer, PeerAccess::Denied(Some(1)), Arc::default());
-    assert_eq!(check(&head, &visitor, &guard()).map(drop), Err(Error::User));
+    let sender = ConnectionPeer::new(sender().peer, PeerAccess::Denied(Some(1)), Arc::default());
+    assert_eq!(check(&head, &sender, &guard()).map(drop), Err(Error::User));
 }
 
 #[test]
@@ -189,7 +191,7 @@ fn a_key_that_is_not_good_is_refused_wherever_it_is_shown() {
         let refused = checked("GET", "/", &[("host", "localhost"), (name, value)]);
         refused.unwrap_err().to_string()
     };
-    // Well-formed, and nobody's.
+    // Well-formed, and of no client.
     let (key, bearer) = (UNKNOWN, format!("Bearer {UNKNOWN}"));
     for (name, value) in
         [("nexudus-proxy-key", key), ("authorization", &bearer), ("proxy-authorization", &bearer)]
@@ -220,7 +222,7 @@ fn where_a_key_is_needed_only_the_login_may_come_without() {
     let guard = with_keys(ClientAuthenticator::with_required_key);
     let checked = |method, path| {
         let (head, ()) = request(method, path, &[("host", "localhost")]).into_parts();
-        check(&head, &visitor(), &guard).map(drop)
+        check(&head, &sender(), &guard).map(drop)
     };
     let needed = Err(Error::Client(client_auth::Error::KeyRequired));
     assert_eq!(checked("GET", "/"), needed);
@@ -234,7 +236,7 @@ const UNKNOWN: &str = "nxp_abcdefghijklmnopqrstuvwxyz234567l4fn3v";
 
 fn checked(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), Error> {
     let (head, ()) = request(method, target, headers).into_parts();
-    check(&head, &visitor(), &guard()).map(drop)
+    check(&head, &sender(), &guard()).map(drop)
 }
 
 fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -250,13 +252,13 @@ fn guard() -> Guard {
 }
 
 fn with_keys(set: impl FnOnce(ClientAuthenticator) -> ClientAuthenticator) -> Guard {
-    let users = UserAcl::new(&[], &[], false).unwrap();
+    let users = UserAcl::new(vec![], vec![], false);
     // A directory that does not exist has no clients.
     let clients = Clients::new(Path::new("/nonexistent"), Clock::system());
     let keys = set(ClientAuthenticator::new(clients, false));
     Guard::new(&[SocketAddr::from(([127, 0, 0, 1], 6398))], &[], 64, users, keys)
 }
 
-fn visitor() -> ConnectionPeer {
+fn sender() -> ConnectionPeer {
     ConnectionPeer::new(Peer::Unix { uid: 0, pid: None }, PeerAccess::Owner, Arc::default())
 }

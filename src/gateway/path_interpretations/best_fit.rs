@@ -1,14 +1,13 @@
-//! The ASCII letters that a server may make of letters beyond ASCII.
+//! The ASCII letters that a server may substitute for letters beyond ASCII.
 //!
-//! Windows converts text to a code page by its best fit; .NET compares text without accents and
-//! without what cannot be seen; databases do both. The best fits are those of Microsoft's table of
-//! code page 1252 (`bestfit1252.txt` at unicode.org), as far as Unicode does not decompose them, and
-//! of US-ASCII for the letters that 1252 has itself. The text is folded, so that only lower case is
-//! listed.
+//! Windows converts text to a code page by best fit; .NET compares text without accents and invisible
+//! letters; databases do both. The best fits are those of Microsoft's table of code page 1252
+//! (`bestfit1252.txt` at unicode.org), as far as Unicode does not decompose them, and of US-ASCII for
+//! the letters in 1252 itself. Only lower case is listed, because the text is in lower case.
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
-/// Writes a text as a reader does who compares without accents and ignores what cannot be seen.
+/// Returns a text without accents and invisible letters.
 pub(super) fn without_accents(text: &str) -> String {
     #[cfg(test)]
     DECOMPOSED.set(DECOMPOSED.get() + text.len());
@@ -25,7 +24,7 @@ pub(super) fn without_accents(text: &str) -> String {
     out
 }
 
-/// Writes a text as Windows converts it to a code page: letter for letter.
+/// Returns a text as Windows converts it to a code page: letter for letter.
 pub(super) fn to_code_page(text: &str) -> String {
     #[cfg(test)]
     DECOMPOSED.set(DECOMPOSED.get() + text.len());
@@ -47,9 +46,9 @@ pub(super) fn max_decomposition(letter: char) -> usize {
     }
 }
 
-/// Says whether a text holds letters that no tool has reason to write into a path: those that cannot
-/// be seen, and those that stand for an ASCII letter or for a mark that divides a path. A letter with
-/// an accent is not among them.
+/// Says whether a text contains letters that no tool needs to write into a path: invisible ones, and
+/// those that stand for an ASCII letter or for a delimiter of paths. A letter with an accent is not
+/// among them.
 pub(super) fn has_confusables(text: &str) -> bool {
     #[cfg(test)]
     DECOMPOSED.set(DECOMPOSED.get() + text.len());
@@ -72,7 +71,7 @@ fn is_accent(letter: char) -> bool {
         | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
 }
 
-/// `Default_Ignorable_Code_Point` of Unicode, and the replacement for what could not be read.
+/// `Default_Ignorable_Code_Point` of Unicode, and the replacement for broken UTF-8.
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}'
         | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
@@ -81,7 +80,7 @@ fn is_invisible(letter: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Letters that stand for two where texts are compared; Windows takes the first.
+/// Letters that compare equal to two; Windows takes the first of them.
 fn ligature(letter: char) -> Option<&'static str> {
     match letter {
         'æ' => Some("ae"),
@@ -93,6 +92,10 @@ fn ligature(letter: char) -> Option<&'static str> {
 }
 
 fn best_fit(letter: char) -> Option<char> {
+    best_fit_letter(letter).or_else(|| best_fit_mark(letter))
+}
+
+fn best_fit_letter(letter: char) -> Option<char> {
     Some(match letter {
         'α' => 'a',
         'ƀ' => 'b',
@@ -111,6 +114,12 @@ fn best_fit(letter: char) -> Option<char> {
         '\u{221a}' => 'v',
         'ƶ' => 'z',
         '\u{221e}' => '8',
+        _ => return None,
+    })
+}
+
+fn best_fit_mark(letter: char) -> Option<char> {
+    Some(match letter {
         '\u{2010}'..='\u{2015}'
         | '\u{2212}'
         | '\u{2500}'
@@ -149,6 +158,6 @@ const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrow
 
 #[cfg(test)]
 thread_local! {
-    /// The bytes of text that were decomposed.
+    /// Bytes of text that were decomposed.
     pub(super) static DECOMPOSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

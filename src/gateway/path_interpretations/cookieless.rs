@@ -1,10 +1,11 @@
-//! Segments in which ASP.NET carries what a cookie would: `/(S(…))/`, and OData's keys: `name(5)`.
+//! Cookieless segments, in which ASP.NET carries what a cookie would: `/(S(…))/`. Keys of OData:
+//! `name(5)`.
 //!
-//! .NET Framework takes a cookieless segment out of a path before it looks for who serves it
+//! .NET Framework removes a cookieless segment from a path before it selects the handler
 //! (`CookielessHelper`): a letter and a value in parentheses, once or more, in parentheses. Since 2023
-//! (CVE-2023-36899) it takes only the first of a path, where it is a segment of its own, with a
-//! capital letter and plain values. Before, and with `RestoreAggressiveCookielessPathRemoval`, it took
-//! the last as well, and one that is glued to the segment behind it: `/us/(S(x))ers` was `/users`.
+//! (CVE-2023-36899) it removes only the first of a path, if that is a segment of its own, with a
+//! capital letter and plain values. Before, and with `RestoreAggressiveCookielessPathRemoval`, it
+//! removed the last as well, and one that is glued to the next segment: `/us/(S(x))ers` was `/users`.
 //! ASP.NET 1.x wrote 24 letters and digits without a name.
 
 use std::ops::Range;

@@ -1,8 +1,8 @@
-//! Percent-encoding undone, and bytes taken for text in each way in which servers do.
+//! Percent-decoding, and the ways in which servers decode bytes to text.
 
 use std::borrow::Cow;
 
-/// Undoes one layer of percent-encoding, that of IIS (`%u0041`) included.
+/// Decodes one layer of percent-encoding, including that of IIS (`%u0041`).
 pub(super) fn decode_once(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -35,8 +35,8 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     all_digits.then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// Returns the bytes as text. Bytes that are not UTF-8 are several: some servers replace what is
-/// broken, IIS reads all of it in the system's code page, and old ones undo forms that are too long.
+/// Returns the bytes as text, and other texts for bytes that are not UTF-8: some servers replace broken
+/// bytes, IIS reads all bytes in the system's code page, and old servers decode overlong forms.
 pub(super) fn decode_text(bytes: &[u8]) -> (Cow<'_, str>, Vec<String>) {
     let text = String::from_utf8_lossy(bytes);
     let others = match text {
@@ -49,7 +49,7 @@ pub(super) fn decode_text(bytes: &[u8]) -> (Cow<'_, str>, Vec<String>) {
     (text, others)
 }
 
-/// Undoes UTF-8 that is longer than it may be: `C0 AF` and `E0 80 AF` were slashes to old servers.
+/// Shortens overlong UTF-8: `C0 AF` and `E0 80 AF` were slashes to old servers.
 fn shortest_forms(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

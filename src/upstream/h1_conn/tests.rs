@@ -1,11 +1,13 @@
-//! A connection whose other end does what it wants, whenever it wants.
+//! A connection over TLS to a host that does what a test wants.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::Request;
 use http::header::HOST;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::coop;
@@ -15,89 +17,110 @@ use tokio_rustls::server::TlsStream as ServerTlsStream;
 use super::*;
 
 #[tokio::test]
-async fn a_connection_that_was_closed_is_dead_at_the_end_of_a_turn_too() {
-    let (mut line, mut host) = pair().await;
-    assert!(line.is_reusable());
+async fn a_closed_connection_is_noticed_without_budget_too() {
+    let (mut conn, mut host) = pair(&TLS13).await;
+    assert!(conn.is_reusable());
     host.shutdown().await.unwrap();
-    // The runtime has heard of it once somebody else has.
-    line.0.stream.readable().await;
+    // The runtime has noticed once another task has.
+    conn.0.conn.transport().readable().await;
 
-    let lives = poll_fn(|cx| {
-        while coop::poll_proceed(cx).map(|turn| turn.made_progress()).is_ready() {}
-        Poll::Ready(line.is_reusable())
+    let is_reusable = poll_fn(|cx| {
+        while coop::poll_proceed(cx).map(|budget| budget.made_progress()).is_ready() {}
+        Poll::Ready(conn.is_reusable())
     });
 
-    assert!(!lives.await);
+    assert!(!is_reusable.await);
 }
 
 #[tokio::test]
-async fn new_keys_at_any_moment_leave_a_connection_whole() {
-    let (mut line, mut host) = pair().await;
+async fn key_updates_at_any_moment_leave_a_connection_usable() {
+    let (mut conn, mut host) = pair(&TLS13).await;
     for nth in 0..5 {
         host.get_mut().1.refresh_traffic_keys().unwrap();
         if nth % 2 == 0 {
             host.flush().await.unwrap();
         }
-        assert!(line.is_reusable(), "{nth}");
-        let answered = async {
-            asked(&mut host).await;
+        assert!(conn.is_reusable(), "{nth}");
+        let served = async {
+            read_head(&mut host).await;
             host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na").await.unwrap();
             host.get_mut().1.refresh_traffic_keys().unwrap();
             host.write_all(b"bc").await.unwrap();
             host.flush().await.unwrap();
         };
-        let (body, ()) = tokio::join!(get(&mut line), answered);
+        let (body, ()) = tokio::join!(get(&mut conn), served);
         assert_eq!(body, b"abc");
     }
 }
 
+/// RFC 9112 §9.8. rustls reports an end without `close_notify` as an error.
 #[tokio::test]
-async fn an_idle_connection_gives_the_memory_of_a_download_back() {
-    let (mut line, mut host) = pair().await;
-    let answered = async {
-        asked(&mut host).await;
-        host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
-        host.write_all(&[b'x'; 1_000_000]).await.unwrap();
-        host.flush().await.unwrap();
-    };
-    let (body, ()) = tokio::join!(get(&mut line), answered);
-    assert_eq!(body.len(), 1_000_000);
+async fn a_closed_connection_says_close_notify() {
+    for version in [&TLS12, &TLS13] {
+        let (mut conn, mut host) = pair(version).await;
+        let served = async {
+            read_head(&mut host).await;
+            host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+            host.flush().await.unwrap();
+        };
+        let (body, ()) = tokio::join!(get(&mut conn), served);
+        assert_eq!(body, b"abc");
 
-    assert!(line.is_reusable());
+        drop(conn);
 
-    assert!(!line.0.read_buf.try_reclaim(MAX_INLINE_BODY + 1));
+        assert_eq!(host.read(&mut [0; 1]).await.unwrap(), 0, "{version:?}");
+    }
 }
 
-/// Asks for something and reads the answer.
-async fn get(line: &mut Http1Connection) -> Vec<u8> {
+#[tokio::test]
+async fn a_closed_upgraded_connection_says_close_notify_once() {
+    for version in [&TLS12, &TLS13] {
+        let (conn, mut host) = pair(version).await;
+        let (stream, _) = conn.into_parts();
+        let mut stream = hyper_util::rt::TokioIo::new(stream);
+
+        stream.write_all(b"goodbye").await.unwrap();
+        stream.shutdown().await.unwrap();
+        drop(stream);
+
+        let mut seen = vec![];
+        host.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"goodbye", "{version:?}");
+    }
+}
+
+/// Sends a GET and returns the response's body.
+async fn get(conn: &mut Http1Connection) -> Vec<u8> {
     let mut request = Request::get("/").body(ReplayBody::Empty).unwrap();
-    request.headers_mut().insert(HOST, http::HeaderValue::from_static("localhost"));
-    let answer = line.send_request(&mut request, Duration::from_secs(20)).await;
-    assert_eq!(answer.unwrap().ok().unwrap().status(), 200);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    let response = conn.send_request(&mut request, Duration::from_secs(20)).await;
+    assert_eq!(response.unwrap().ok().unwrap().status(), 200);
     let mut body = vec![];
-    while let Some(data) = poll_fn(|cx| line.poll_data(cx)).await {
+    while let Some(data) = poll_fn(|cx| conn.poll_data(cx)).await {
         body.extend_from_slice(&data.unwrap());
     }
     body
 }
 
 /// Reads the head of a request.
-async fn asked(host: &mut ServerTlsStream<TcpStream>) {
+async fn read_head(host: &mut ServerTlsStream<TcpStream>) {
     let mut seen = vec![];
     while !seen.ends_with(b"\r\n\r\n") {
         seen.push(host.read_u8().await.unwrap());
     }
 }
 
-/// Both ends of a connection.
-async fn pair() -> (Http1Connection, ServerTlsStream<TcpStream>) {
+/// Returns both ends of a connection.
+async fn pair(
+    version: &'static SupportedProtocolVersion,
+) -> (Http1Connection, ServerTlsStream<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())

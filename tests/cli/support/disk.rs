@@ -54,7 +54,7 @@ impl SmallDisk {
         assert!(self.run("rm \"$0/filler\""));
     }
 
-    /// Lets nobody write to it, or everybody again.
+    /// Mounts the disk read-only, or writable again.
     pub(crate) fn read_only(&self, is: bool) {
         let way = if is { "ro" } else { "rw" };
         assert!(self.run(&format!("mount -o remount,{way} \"$0\"")));
@@ -74,7 +74,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Whoever is not root needs a user namespace too.
+/// Only root can do without a user namespace.
 fn as_user(options: &'static [&'static str]) -> &'static [&'static str] {
     if nix::unistd::geteuid().is_root() { &[] } else { options }
 }

@@ -87,7 +87,7 @@ impl DaemonSetup {
         self
     }
 
-    /// Nobody has logged in.
+    /// Removes the login.
     pub fn without_login(mut self) -> Self {
         self.source = LoginSource::Memory(None);
         self
@@ -200,7 +200,7 @@ impl Daemon {
         AdminClient::find(&[socket]).await.unwrap()
     }
 
-    /// What a scraper gets.
+    /// Returns the metrics as a scraper gets them.
     pub async fn metrics(&self) -> String {
         let socket = Paths::rooted_at(self.home()).admin_socket();
         let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
@@ -313,7 +313,7 @@ pub fn request_count(upstream: &Simulator, prefix: &str) -> usize {
 /// The path that tells whether a token is alive.
 pub const PROBE_PATH: &str = "/api/auth/me";
 
-/// What seals the session file: any 16 bytes or more.
+/// The key of the session file: any 16 bytes or more.
 pub const SESSION_KEY: &str = "a key of our own tests";
 
 /// Reads the problem in an answer of the daemon's own.

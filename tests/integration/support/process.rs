@@ -249,7 +249,7 @@ impl DaemonProcess {
         tokio::time::timeout(EVENT_TIMEOUT, waiting).await.expect("it logs no such line")
     }
 
-    /// Returns the lines of the log that have come and that nobody has waited for.
+    /// Returns the log lines that have arrived and were not waited for.
     pub fn lines(&mut self) -> Vec<Value> {
         std::iter::from_fn(|| self.log.try_recv().ok()).collect()
     }

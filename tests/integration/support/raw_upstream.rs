@@ -1,11 +1,9 @@
-//! An upstream of which a test sees, and chooses, every byte.
+//! An upstream whose every byte a test chooses and reads.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -15,10 +13,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::fuzz_corpus::stage::self_signed::self_signed;
+
 use super::tls_records::{Flood, flood};
 use super::{Daemon, EVENT_TIMEOUT, daemon_before};
 
-/// What is done once a request is there.
+/// The reply to a request that has arrived.
 #[derive(Clone, Debug)]
 pub enum RawReply {
     /// These bytes; then the next request.
@@ -38,7 +38,7 @@ pub enum RawReply {
     Echo(String),
     /// `100 Continue` first, then the body is read, then these bytes.
     Continue(String),
-    /// These bytes once somebody says so; then the next request.
+    /// These bytes once the semaphore allows; then the next request.
     Held(Arc<Semaphore>, String),
     /// These bytes, each on its own; then a polite end.
     Drip(String),
@@ -46,12 +46,12 @@ pub enum RawReply {
     Endless(String, String),
     /// These bytes; then TLS records that carry no answer, without end.
     Flood(String, Flood),
-    /// The first bytes, and the others once somebody says so, who is told by the end of the
-    /// semaphore that they are there; then nothing more, and no end.
+    /// The first bytes, and the others once the semaphore allows; the closed semaphore says that
+    /// they are written. Then nothing more, and no end.
     Late(String, Arc<Semaphore>, String),
-    /// The switch that was asked for; then every message is said back, and `bye` is the end.
+    /// The upgrade; then every message is echoed, and `bye` ends the connection.
     Switch,
-    /// The switch once somebody says so; then nothing is read any more.
+    /// The upgrade once the semaphore allows; then nothing is read any more.
     Mute(Arc<Semaphore>),
 }
 
@@ -67,19 +67,11 @@ pub struct RawUpstream {
 /// A request, and the number of the connection that it came over.
 type ReceivedHead = (usize, String);
 
-/// Starts one whose answers `reply` makes of each request's head.
+/// Starts an upstream; `reply` chooses the reply to each request head.
 pub async fn raw_upstream(reply: impl Fn(&str) -> RawReply + Send + Sync + 'static) -> RawUpstream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
+    let (mut config, ca) = self_signed();
     // For records made by hand.
     config.enable_secret_extraction = true;
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -91,7 +83,7 @@ pub async fn raw_upstream(reply: impl Fn(&str) -> RawReply + Send + Sync + 'stat
         while let Ok((tcp, _)) = listener.accept().await {
             let number = *count.lock().unwrap() + 1;
             *count.lock().unwrap() = number;
-            // What is said leaves when it is said.
+            // Each write leaves at once.
             tcp.set_nodelay(true).unwrap();
             let (acceptor, reply, kept) = (acceptor.clone(), reply.clone(), kept.clone());
             let gone = gone.clone();
@@ -103,7 +95,7 @@ pub async fn raw_upstream(reply: impl Fn(&str) -> RawReply + Send + Sync + 'stat
             });
         }
     });
-    RawUpstream { address, ca: made.cert.pem(), requests: seen, connections, ended }
+    RawUpstream { address, ca, requests: seen, connections, ended }
 }
 
 impl RawUpstream {

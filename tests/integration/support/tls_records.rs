@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// What is sent without end.
+/// Records that are sent without end.
 #[derive(Clone, Copy, Debug)]
 pub enum Flood {
     /// Requests for new keys.
@@ -19,7 +19,7 @@ pub enum Flood {
     TicketsAndData,
 }
 
-/// Sends it for as long as somebody takes it.
+/// Sends records for as long as the other end reads.
 pub async fn flood(mut tls: TlsStream<TcpStream>, kind: Flood) {
     if let Flood::KeyUpdates = kind {
         while tls.get_mut().1.refresh_traffic_keys().is_ok() && tls.flush().await.is_ok() {}

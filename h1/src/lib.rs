@@ -1,0 +1,21 @@
+//! An HTTP/1.1 client connection that its user's own task drives.
+//!
+#![doc = include_str!("../README.md")]
+
+mod body;
+mod connection;
+mod error;
+mod framing;
+mod head;
+mod limits;
+mod request;
+mod sender;
+mod transport;
+
+pub use self::connection::Connection;
+pub use self::error::{Error, Malformed, SendError};
+pub use self::framing::normalize_content_length;
+pub use self::head::ReasonPhrase;
+pub use self::limits::MAX_CONNECTION_OPTIONS;
+pub use self::request::Request;
+pub use self::transport::Transport;

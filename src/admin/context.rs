@@ -1,0 +1,179 @@
+//! The state that all handlers share, and the commands that the daemon takes.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::response::Response;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::access::AccessControl;
+use super::api::{
+    Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionStatus, StopResult,
+};
+use super::connection_slots::ConnectionSlots;
+use super::health::{Heartbeat, readiness};
+use super::problem::{render, response_for_profile};
+use super::session_status;
+use crate::clients::Clients;
+use crate::config::with_profile_flag;
+use crate::credentials::Credentials;
+use crate::listen::InFlightCounter;
+use crate::peer::Peer;
+use crate::session::Session;
+use crate::telemetry::Telemetry;
+use crate::throttle::Throttle;
+
+/// Facts that do not change while the daemon runs.
+#[derive(Clone, Debug)]
+pub struct ServerInfo {
+    /// The profile.
+    pub profile: String,
+    /// When the daemon started.
+    pub started: Instant,
+    /// Where the daemon listens.
+    pub listening: Listening,
+    /// Where requests go.
+    pub upstream: String,
+    /// The proxy on the way there, without its password.
+    pub proxy: String,
+    /// The certificates that are trusted there beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The configuration file.
+    pub config: PathBuf,
+}
+
+/// Facts that change while the daemon runs.
+#[derive(Clone, Debug)]
+pub struct RuntimeState {
+    /// The phase of the daemon's life.
+    pub lifecycle: Lifecycle,
+    /// The effective configuration keys that decide which requests are let through.
+    pub settings: BTreeMap<String, serde_json::Value>,
+    /// Keys that a reload has changed and that need a restart.
+    pub restart_needed: Vec<String>,
+}
+
+/// A command to the daemon as a whole.
+#[derive(Debug)]
+pub enum DaemonCommand {
+    /// Drain and end.
+    Stop(Reply<StopResult>),
+    /// Drain and end, so that another daemon can take over: only a `run` obeys.
+    HandOver(Reply<StopResult>),
+    /// Read the configuration again.
+    Reload(Reply<ReloadResult>),
+}
+
+/// Where the result of a command goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
+
+/// The parts of the daemon that the surface reads and commands.
+#[derive(Debug)]
+pub struct AdminState {
+    /// The session with Nexudus.
+    pub session: Session,
+    /// The sources of the login.
+    pub credentials: Credentials,
+    /// The pace of requests to the API.
+    pub throttle: Throttle,
+    /// The pace of requests to each `[[host]]`.
+    pub host_throttles: Vec<Throttle>,
+    /// The named clients.
+    pub clients: Clients,
+    /// Counts and records of requests.
+    pub telemetry: Arc<Telemetry>,
+    /// The number of requests in flight.
+    pub in_flight: InFlightCounter,
+    /// The facts that change.
+    pub runtime: watch::Receiver<RuntimeState>,
+    /// Whether the data path responds.
+    pub heartbeat: Heartbeat,
+    /// Where the daemon takes commands.
+    pub commands: mpsc::Sender<DaemonCommand>,
+    /// Which processes may call.
+    pub access: AccessControl,
+}
+
+/// The state of every handler.
+#[derive(Debug)]
+pub(super) struct AdminContext {
+    pub(super) server: ServerInfo,
+    state: AdminState,
+    operator_slots: ConnectionSlots,
+    /// A limit of its own, so that callers that may only read cannot exhaust operators' connections.
+    readonly_slots: ConnectionSlots,
+}
+
+impl Deref for AdminContext {
+    type Target = AdminState;
+
+    fn deref(&self) -> &AdminState {
+        &self.state
+    }
+}
+
+impl AdminContext {
+    pub(super) fn new(server: ServerInfo, state: AdminState) -> Self {
+        let (operator_slots, readonly_slots) = (ConnectionSlots::new(), ConnectionSlots::new());
+        Self { server, state, operator_slots, readonly_slots }
+    }
+
+    /// Returns the connections among which this peer's is counted.
+    pub(super) fn slots(&self, peer: &Peer) -> &ConnectionSlots {
+        if self.access.is_operator(peer) { &self.operator_slots } else { &self.readonly_slots }
+    }
+
+    pub(super) fn runtime_state(&self) -> RuntimeState {
+        self.runtime.borrow().clone()
+    }
+
+    pub(super) fn readiness(&self, lifecycle: Lifecycle) -> Readiness {
+        let mut readiness = readiness(&self.session, lifecycle);
+        readiness.reasons.iter_mut().for_each(|reason| reason.hint = self.in_profile(&reason.hint));
+        readiness
+    }
+
+    /// Returns the status of the session.
+    pub(super) fn session_status(&self) -> SessionStatus {
+        let mut session = session_status::from_session(&self.session.status());
+        let hints = session.error.iter_mut().map(|error| &mut error.hint);
+        hints.chain(&mut session.advice).for_each(|hint| *hint = self.in_profile(hint));
+        session
+    }
+
+    /// Returns the same with what the sources of the login hold now: only this process sees its
+    /// environment.
+    pub(super) async fn session_status_with_sources(&self) -> SessionStatus {
+        let mut session = self.session_status();
+        session.sources =
+            self.credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
+        session.halves =
+            self.credentials.incomplete_sources().iter().map(ToString::to_string).collect();
+        if session.resumed {
+            let source = self.credentials.active_source();
+            let source = tokio::time::timeout(CREDENTIALS_TIMEOUT, source).await;
+            session.source = source.ok().flatten().map(|origin| origin.to_string());
+        }
+        session
+    }
+
+    /// Renders a problem with the commands in its hints for this profile.
+    pub(super) fn problem_response(&self, problem: Problem) -> Response {
+        render(&problem.for_profile(&self.server.profile))
+    }
+
+    /// Renders an error with the commands in its hint for this profile.
+    pub(super) fn error_response(&self, error: &impl crate::problem::Problem) -> Response {
+        response_for_profile(error, &self.server.profile)
+    }
+
+    fn in_profile(&self, hint: &str) -> String {
+        with_profile_flag(hint, &self.server.profile)
+    }
+}
+
+/// Longest look into the keychain: a status does not depend on it.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,43 @@
+//! Errors of the command line, as reports like every other.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::cli::flags::env_variable;
+use crate::problem::Report;
+
+/// Returns whether the error is the help itself, shown because a command is missing.
+pub(super) fn is_help(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// Reports what clap found.
+pub(super) fn report(error: &clap::Error) -> Report {
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n");
+    let message = parts.next().unwrap_or_default().trim_start_matches("error: ");
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let tip = parts.find_map(|part| part.trim().strip_prefix("tip: "));
+    let tip = tip.and_then(|tip| tip.lines().next()).map(|tip| format!("{}.", capitalize(tip)));
+    let hint = config_flag_hint(error)
+        .or(tip)
+        .unwrap_or_else(|| "--help lists what can be given.".to_owned());
+    Report { message, causes: vec![], hint: Some(hint) }
+}
+
+/// Returns the hint for a flag of `serve` that this command does not take: the tip of clap would pass
+/// the flag on as a word.
+fn config_flag_hint(error: &clap::Error) -> Option<String> {
+    let flag = match (error.kind(), error.get(ContextKind::InvalidArg)?) {
+        (ErrorKind::UnknownArgument, ContextValue::String(flag)) => flag.strip_prefix("--")?,
+        _ => return None,
+    };
+    let variable = env_variable(flag.split('=').next().unwrap_or(flag))?;
+    Some(format!(
+        "This command takes no keys of the configuration as flags: set {variable} in its environment."
+    ))
+}
+
+fn capitalize(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! Why a login failed, and what to do about it.
+
+use crate::cli::daemon_client::OtherOrigin;
+use crate::cli::prompt::PromptError;
+use crate::config::Origin;
+use crate::credentials::{self, Keychain};
+use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
+use crate::session::{self, Cause};
+
+/// Why a login failed. Nothing was stored then, unless the error says so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoginError {
+    /// A person had to be asked, or standard input lacks something.
+    #[error(transparent)]
+    Ask(#[from] PromptError),
+    /// `credentials.source` names another place.
+    #[error(
+        "a login in the {} would not be read: credentials.source is another",
+        Keychain::product_name()
+    )]
+    SourceNotRead,
+    /// The process that serves this profile asks another upstream.
+    #[error("{other}, and this login would be for {own}")]
+    OtherUpstream {
+        /// The process, and its upstream.
+        other: OtherOrigin,
+        /// The configured upstream.
+        own: Origin,
+    },
+    /// Standard input is not a session to take over.
+    #[error("standard input is not a session to take over")]
+    InvalidImport,
+    /// The 2FA secret is not base32.
+    #[error("the 2FA secret is not base32")]
+    InvalidTotpSecret,
+    /// The text cannot be a 2FA code.
+    #[error("a 2FA code is 6 to 8 digits")]
+    InvalidCode,
+    /// The address or the password is wrong.
+    #[error("unauthorized: Nexudus refused this e-mail address or password")]
+    Refused,
+    /// The refresh token to take over is not accepted.
+    #[error("unauthorized: Nexudus refused this refresh token")]
+    ImportRefused,
+    /// A 2FA code is needed.
+    #[error("unauthorized: the account needs a 2FA code")]
+    CodeNeeded,
+    /// A 2FA code was sent, and the code or the password is wrong.
+    #[error("unauthorized: Nexudus rejected the 2FA code or the password")]
+    CodeRejected,
+    /// A new password is needed.
+    #[error("unauthorized: Nexudus wants a new password set for this account")]
+    PasswordReset,
+    /// The account may not use the API.
+    #[error("forbidden: {0} has no API access")]
+    Forbidden(String),
+    /// Nexudus cannot be reached.
+    #[error("could not reach Nexudus")]
+    Unreachable(#[source] Cause),
+    /// Nexudus answers, but not whether the login is right.
+    #[error("Nexudus gave no clear answer")]
+    Ambiguous(#[source] Cause),
+    /// The keychain cannot be used.
+    #[error("could not use the {}", Keychain::product_name())]
+    Store(#[source] credentials::Error),
+    /// The session alone cannot be kept.
+    #[error("the session cannot be kept across a reboot, and there would be nothing else")]
+    NotLasting(#[source] Cause),
+    /// The session file cannot be used.
+    #[error("could not keep the session")]
+    Session(#[source] session::Error),
+    /// The session file cannot be written.
+    #[error("could not keep the session")]
+    NotStored(#[source] Cause),
+}
+
+impl Problem for LoginError {
+    fn details(&self) -> ProblemDetails {
+        let usage = |hint| ProblemKind::CommandUsage.with_hint(hint);
+        match self {
+            Self::Ask(error) => error.details(),
+            Self::SourceNotRead => ProblemKind::ConfigInvalid.with_hint(
+                "Set credentials.source to \"auto\" or \"keychain\", or log in with --session-only.",
+            ),
+            Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
+            Self::InvalidImport => usage(
+                "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in \
+                 has them.",
+            ),
+            Self::InvalidCode => usage(
+                "Give the one that the authenticator shows now; the 2FA secret goes to \
+                 --totp-secret-stdin.",
+            ),
+            Self::InvalidTotpSecret => usage("Copy the text that the site shows beside the QR code."),
+            Self::Refused => ProblemKind::LoginRefused.with_hint(
+                "Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
+                 once.",
+            ),
+            Self::ImportRefused => ProblemKind::LoginRefused.with_hint(
+                "A refresh token works once, for 15 days, and with the client id it was issued to.",
+            ),
+            Self::CodeNeeded => ProblemKind::TotpRequired.with_hint(
+                "Run it again with --totp CODE, or store the 2FA secret with --totp-secret-stdin.",
+            ),
+            Self::CodeRejected => ProblemKind::TotpRequired.with_hint(
+                "Wait for the next code, check the clock of this machine, try again.",
+            ),
+            Self::PasswordReset => ProblemKind::PasswordReset
+                .with_hint("Set one at https://spaces.nexudus.com, then log in again."),
+            Self::Forbidden(_) => ProblemKind::NoApiAccess.into(),
+            Self::Unreachable(_) => ProblemKind::UpstreamUnreachable.with_hint(NETWORK_HINT),
+            Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(
+                "Check the e-mail address and the password, and try again in a few minutes.",
+            ),
+            Self::Store(error) => ProblemDetails {
+                kind: ProblemKind::CredentialsUnavailable,
+                ..error.details()
+            },
+            Self::NotLasting(_) => ProblemKind::CredentialsUnavailable.with_hint(
+                "Give the session file a lasting key: a keychain, the systemd credential \
+                 `nexudus-key`, or session.key_command.",
+            ),
+            Self::Session(error) => session_details(error),
+            Self::NotStored(_) => ProblemKind::CredentialsUnavailable.with_hint(
+                "Make room, or make the directory writable for this user, and log in again; what \
+                 was there is still there.",
+            ),
+        }
+    }
+
+    fn parts(&self) -> Vec<Report> {
+        let Self::Store(credentials::Error::Unavailable(_)) = self else { return vec![] };
+        let mut report = Report::new(self);
+        // The sentence says already that the store cannot be reached.
+        report.causes.remove(0);
+        vec![report]
+    }
+}
+
+/// Describes an error of the session to a command: nothing is retried for a command, and no daemon
+/// has a status to show.
+pub(in crate::cli) fn session_details(error: &session::Error) -> ProblemDetails {
+    let details = error.details();
+    if matches!(error, session::Error::Unavailable { .. }) {
+        details.with_hint("Run `nexudus-proxy doctor`.")
+    } else {
+        details
+    }
+}
+
+/// The way out where Nexudus cannot be reached.
+pub(in crate::cli) const NETWORK_HINT: &str =
+    "Check the network and upstream.origin; `nexudus-proxy doctor` tells more.";

@@ -1,0 +1,123 @@
+//! Why clients cannot be read or changed, and why a key is refused.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+
+/// Why the clients could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file exists, and cannot be read.
+    #[error("could not read the clients in {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The content of the file is not what we write.
+    #[error("the clients in {} are damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The damaged part.
+        what: String,
+    },
+    /// The file could not be replaced; the old one is still there.
+    #[error("could not write the clients to {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The name is not allowed.
+    #[error("`{name}` is not a name for a client")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("there is a client `{name}` already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// No client has this name.
+    #[error("there is no client `{name}`")]
+    Missing {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Name { .. } => ProblemKind::CommandUsage
+                .with_hint("Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."),
+            Self::Exists { .. } => {
+                ProblemKind::CommandFailed.with_hint("Revoke it first, or choose another name.")
+            }
+            Self::Missing { .. } => ProblemKind::CommandFailed
+                .with_hint("`nexudus-proxy client list` shows the clients."),
+            Self::Damaged { .. } => ProblemKind::CommandFailed.with_hint(
+                "Nothing was changed. Repair the file, or move it away and make the clients anew.",
+            ),
+            Self::Unreadable { .. } | Self::Write { .. } => ProblemKind::CommandFailed
+                .with_hint("Make it readable and writable for this user, and for no other."),
+        }
+    }
+}
+
+/// Why a key is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No client has this key, or its client was revoked.
+    #[error("the client key is unknown or revoked")]
+    Unknown,
+    /// The key has expired.
+    #[error("the client key has expired")]
+    Expired,
+    /// The file of clients is damaged.
+    #[error("the client key cannot be checked: the file of clients is unreadable")]
+    Unreadable,
+}
+
+impl Problem for KeyError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Unknown | Self::Expired => ProblemKind::KeyRefused.into(),
+            Self::Unreadable => ProblemKind::KeyNotChecked.into(),
+        }
+    }
+}
+
+/// Why a client may send no request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuotaError {
+    /// The rate is used up. How long until the next request is allowed.
+    #[error("the client sends more requests than its rate allows")]
+    Rate(Duration),
+    /// All requests are used up.
+    #[error("the client has used up its requests")]
+    Exhausted,
+    /// The count could not be written, and without that the limit would mean nothing.
+    #[error("the client's requests cannot be counted")]
+    Uncounted,
+}
+
+impl Problem for QuotaError {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Rate(after) => {
+                ProblemDetails::from(ProblemKind::RateExceeded).with_retry_after(*after)
+            }
+            Self::Exhausted | Self::Uncounted => ProblemKind::QuotaExhausted.into(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Why the guard refuses a request.
+
+use crate::gateway::client_auth;
+use crate::listen::BrowserHeaders;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::upstream::MAX_CONNECTION_OPTIONS;
+
+/// Why a request was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The framing is not what RFC 9112 allows.
+    #[error("the request's framing is ambiguous: {0}")]
+    Framing(&'static str),
+    /// The target is not a path.
+    #[error("the request target is not a path on this host: {0}")]
+    Target(&'static str),
+    /// The request does not name exactly one host.
+    #[error("the request must have exactly one well-formed Host header")]
+    Host,
+    /// `Connection` names too many options.
+    #[error("the Connection header names more than {MAX_CONNECTION_OPTIONS} options")]
+    TooManyOptions,
+    /// The target is longer than `limits.target_bytes`.
+    #[error("the request target is longer than {0} bytes")]
+    TargetTooLong(usize),
+    /// The request is meant for another host, as after DNS rebinding.
+    #[error("the Host header names another host")]
+    ForeignHost,
+    /// A browser sent the request, on behalf of any page.
+    #[error("web browsers are refused, and only they send {headers}")]
+    Browser {
+        /// The headers that only browsers send.
+        headers: BrowserHeaders,
+        /// Whether a person will read the response.
+        is_navigation: bool,
+    },
+    /// The process of another user sent the request.
+    #[error("the calling process belongs to another user")]
+    User,
+    /// A method that Nexudus does not use.
+    #[error("the method is not forwarded")]
+    Method,
+    /// The request opens a WebSocket, which is disabled here or not as RFC 6455 demands.
+    #[error("this WebSocket connection is not forwarded: {0}")]
+    Upgrade(&'static str),
+    /// The client key is missing or invalid.
+    #[error(transparent)]
+    Client(#[from] client_auth::Error),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        match self {
+            Self::Framing(_) => ProblemKind::MalformedRequest.into(),
+            Self::Target(why) if *why == NON_ASCII_TARGET => ProblemKind::MalformedTarget
+                .with_hint(
+                    "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
+                     --data-urlencode 'Name=José'.",
+                ),
+            Self::Target(_) => ProblemKind::MalformedTarget.into(),
+            Self::Host => ProblemKind::MalformedHost.into(),
+            // RFC 6585 §5: the status is also right where a single field is at fault.
+            Self::TooManyOptions => ProblemKind::HeadTooLarge
+                .with_hint("Name in Connection only the header fields that are hop-by-hop."),
+            Self::TargetTooLong(_) => ProblemKind::TargetTooLong.into(),
+            Self::ForeignHost => ProblemKind::ForeignHost.into(),
+            Self::Browser { headers, .. } => ProblemKind::Browser.with_hint(format!(
+                "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
+                 passes a page's requests on must drop them (README)."
+            )),
+            Self::User => ProblemKind::ForeignUser.into(),
+            Self::Method => ProblemKind::MethodNotForwarded.into(),
+            Self::Upgrade(why) if *why == UPGRADE_DISABLED => ProblemKind::UpgradeNotForwarded
+                .with_hint("Ask without Upgrade, or set upstream.upgrade."),
+            Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded.into(),
+            Self::Client(error) => error.details(),
+        }
+    }
+}
+
+/// Why most malformed targets are.
+pub(in crate::gateway) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
+
+/// Why no WebSocket is let through at all.
+pub(in crate::gateway) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
+
+/// Why one of another version is not.
+pub(in crate::gateway) const UNSUPPORTED_WEBSOCKET_VERSION: &str =
+    "Sec-WebSocket-Version is not 13";

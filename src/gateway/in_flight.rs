@@ -1,0 +1,43 @@
+//! A request in flight: from the arrival of its head until the last byte of its response is sent.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use crate::listen::{ConnectionState, InFlightGuard};
+use crate::telemetry::{AccessEntry, RequestTiming};
+
+/// Keeps a connection active, and a request counted and recorded, until dropped.
+#[derive(Debug)]
+pub(super) struct InFlightRequest {
+    state: Arc<ConnectionState>,
+    access: AccessEntry,
+    _guard: InFlightGuard,
+}
+
+impl InFlightRequest {
+    /// Takes over a request whose connection is active already.
+    pub(super) fn new(
+        state: Arc<ConnectionState>,
+        access: AccessEntry,
+        guard: InFlightGuard,
+    ) -> Self {
+        Self { state, access, _guard: guard }
+    }
+
+    /// Records the head of the response.
+    pub(super) fn record_response<B>(&mut self, response: &Response<B>, timing: &RequestTiming) {
+        self.access.record_response(response, timing);
+    }
+
+    /// Counts bytes of the response body, or of a WebSocket.
+    pub(super) fn record_sent(&mut self, bytes: usize) {
+        self.access.add_bytes(bytes);
+    }
+}
+
+impl Drop for InFlightRequest {
+    fn drop(&mut self) {
+        self.state.end_response();
+    }
+}

@@ -1,0 +1,108 @@
+//! Why the policy denies a request.
+
+use crate::clients::QuotaError;
+use crate::problem::{Problem, ProblemDetails, ProblemKind};
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A server could read the path as a token endpoint, which only the daemon answers.
+    #[error(
+        "the path can be read as a token endpoint, which is answered only in its documented spelling"
+    )]
+    Reserved,
+    /// The path has too many interpretations to check them all.
+    #[error("the path can be read in too many ways to check them all")]
+    TooManyInterpretations,
+    /// A token endpoint takes POST.
+    #[error("a token endpoint takes POST only")]
+    TokenMethod,
+    /// A rule denies the request.
+    #[error("denied by rule `{0}`")]
+    Denied(String),
+    /// None of the client's rules allows the request.
+    #[error("none of the client's rules allows the request")]
+    NotAllowed,
+    /// The path of a limited client can be read in more than one way.
+    #[error("the path can be read in more than one way, which a limited client may not send")]
+    Ambiguous,
+    /// The path of a limited client carries other requests.
+    #[error(
+        "`{0}` is closed to limited clients: it can carry other requests, which no rule checks"
+    )]
+    Indirect(&'static str),
+    /// A limited client named another method or target than those that were checked.
+    #[error("{0} names another method or target, which a limited client may not do")]
+    Override(&'static str),
+    /// A limited client sent a form in which another method may be named.
+    #[error("the form of a limited client cannot be searched for `_method`")]
+    UnreadableForm,
+    /// The path of a limited client returns what would make the client an unlimited one.
+    #[error("a limited client gets no login material unless one of its rules names `{0}`")]
+    LoginMaterial(&'static str),
+    /// The response to a limited client would have made the client an unlimited one.
+    #[error("the login material in the response to a limited client could not be removed")]
+    LoginMaterialInResponse,
+    /// A read-only client tried more than reading.
+    #[error("this client may only GET, HEAD and OPTIONS paths under /api/ and /ContentDownload/")]
+    ReadOnly,
+    /// The client has used up its quota.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+}
+
+impl Problem for Error {
+    fn details(&self) -> ProblemDetails {
+        let denied = |hint| ProblemKind::RuleDenied.with_hint(hint);
+        match self {
+            Self::Reserved => ProblemKind::AmbiguousTarget
+                .with_hint("Ask for /api/token or /api/sys/users/token in exactly that spelling."),
+            Self::TooManyInterpretations => ProblemKind::AmbiguousTarget.into(),
+            Self::TokenMethod => ProblemKind::MethodNotAllowed.into(),
+            Self::Denied(_) => ProblemKind::RuleDenied.into(),
+            Self::NotAllowed => {
+                denied("Use a key whose rules allow it: `nexudus-proxy client list`.")
+            }
+            Self::Ambiguous => denied(ProblemKind::AmbiguousTarget.hint().unwrap_or_default()),
+            Self::Indirect(path) if path.starts_with("/api/auth/me") => {
+                denied("Ask for `/api/auth/me`.")
+            }
+            Self::Indirect(path) if path.contains("/user/me") => {
+                denied("Ask for the path that ends in `/user/me`.")
+            }
+            Self::Indirect(_) => {
+                denied("Send each request by itself, to the path that it is about.")
+            }
+            Self::Override(_) => {
+                denied("Send the request with the method and the path that it is about.")
+            }
+            Self::UnreadableForm => {
+                denied("Send less than limits.replay_body, in UTF-8 and not compressed, or JSON.")
+            }
+            Self::LoginMaterial(path) => denied(rule_hint(path)),
+            Self::LoginMaterialInResponse => {
+                denied("No limited caller gets this answer: ask the person who runs the daemon.")
+            }
+            Self::ReadOnly => ProblemKind::ReadOnly.into(),
+            Self::Quota(error) => error.details(),
+        }
+    }
+}
+
+/// Returns how a client is made that may have this login material: by a rule that names it.
+fn rule_hint(path: &str) -> &'static str {
+    match path {
+        "/api/sys/users" => {
+            "`nexudus-proxy client add NAME --allow 'GET /api/sys/users/**'` lets one client do \
+             this; a rule names each other method."
+        }
+        "/api/sys/refreshtokens" => {
+            "`nexudus-proxy client add NAME --allow 'GET /api/sys/refreshtokens/**'` lets one \
+             client do this; a rule names each other method."
+        }
+        _ => {
+            "`nexudus-proxy client add NAME --allow '* /api/sys/users/*/token/refresh'` lets one \
+             client do this."
+        }
+    }
+}

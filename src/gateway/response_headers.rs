@@ -1,0 +1,151 @@
+//! Which response headers the client gets, and in which form.
+
+use http::header::{CONTENT_LENGTH, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+use zeroize::Zeroizing;
+
+use super::headers::{
+    has_header, is_connection_option, is_hop_by_hop, with_connection_options, with_dashes,
+};
+use super::policy::Allowed;
+use crate::config::Origin;
+use crate::listen::insert_sandbox_headers;
+use crate::session::Bearer;
+use crate::upstream::Upstream;
+
+/// Turns the head of an upstream response into one for the client: same status, our connection.
+pub fn sanitize_response(
+    head: &mut Parts,
+    allowed: &Allowed,
+    upstream: &Upstream,
+    bearer: &Bearer,
+) {
+    // The versions of the two sides are independent: hyper responds in the client's.
+    head.version = Version::HTTP_11;
+    // RFC 9112 §6.3: a length means nothing beside a transfer coding.
+    // RFC 9110 §8.6: nor in a response without content.
+    if is_bodiless(head.status) || has_header(&head.headers, &TRANSFER_ENCODING) {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let nominating = with_connection_options(&head.headers);
+    let unwanted: Vec<HeaderName> = head
+        .headers
+        .iter()
+        .filter(|(name, value)| {
+            let is_dropped = *name == SET_COOKIE && !allowed.has_cookies();
+            is_dropped || !forwards_response_header(name, value, nominating, bearer)
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in unwanted {
+        head.headers.remove(name);
+    }
+    if has_header(&head.headers, &LOCATION)
+        && let Some(location) = head.headers.get(LOCATION)
+        && let Some(local) = rewrite_location(location, allowed, upstream)
+    {
+        head.headers.insert(LOCATION, local);
+    }
+    let reason = head.extensions.get::<ReasonPhrase>();
+    if reason.is_some_and(|reason| contains_token(reason.as_bytes(), bearer)) {
+        head.extensions.remove::<ReasonPhrase>();
+    }
+    insert_sandbox_headers(&mut head.headers);
+}
+
+/// Says whether a response of this status ends with its head, whatever its headers say.
+fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn forwards_response_header(
+    name: &HeaderName,
+    value: &HeaderValue,
+    nominating: Option<&HeaderMap>,
+    bearer: &Bearer,
+) -> bool {
+    let text = name.as_str();
+    let is_length = text == "content-length";
+    let passes = is_length || !is_hop_by_hop(&with_dashes(text));
+    passes
+        // Would send the client past this proxy, to a host that wants the token.
+        && text != "alt-svc"
+        && !text.starts_with("access-control-")
+        && !is_for_browsers(text)
+        && (is_length || !nominating.is_some_and(|all| is_connection_option(text, all)))
+        && !contains_token(value.as_bytes(), bearer)
+        && !contains_token(text.as_bytes(), bearer)
+}
+
+/// Headers that make a browser do more than show the response: report to others, register, prefetch,
+/// go elsewhere, delete what other ports of this host have stored. No other program heeds them.
+fn is_for_browsers(name: &str) -> bool {
+    matches!(
+        name,
+        "clear-site-data"
+            | "content-security-policy-report-only"
+            | "nel"
+            | "refresh"
+            | "report-to"
+            | "reporting-endpoints"
+            | "service-worker-allowed"
+            | "sourcemap"
+            | "speculation-rules"
+            | "strict-transport-security"
+            | "supports-loading-mode"
+            | "timing-allow-origin"
+            | "x-sourcemap"
+    )
+}
+
+/// Says whether a text contains the token itself, in any case: header names come in lower case.
+///
+/// A text shorter than the token costs one comparison, a longer one no more than its length.
+fn contains_token(text: &[u8], bearer: &Bearer) -> bool {
+    let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    !token.is_empty() && text.len() >= token.len() && contains_ignoring_case(text, token)
+}
+
+/// Says whether `text` contains `part`, in any case, in time proportional to both: a header of a
+/// malicious host could contain nearly all of the token at each of its bytes.
+fn contains_ignoring_case(text: &[u8], part: &[u8]) -> bool {
+    // The standard library searches text in that time, and has no search for bytes.
+    let lower = |bytes: &[u8]| {
+        let letters = bytes.iter().map(|byte| char::from(byte.to_ascii_lowercase()));
+        Zeroizing::new(letters.collect::<String>())
+    };
+    lower(text).contains(lower(part).as_str())
+}
+
+/// Rewrites an address on the upstream to the same address on this proxy. Others stay as they are.
+fn rewrite_location(
+    location: &HeaderValue,
+    allowed: &Allowed,
+    upstream: &Upstream,
+) -> Option<HeaderValue> {
+    let path = path_on(upstream.origin(), location.as_bytes())?;
+    let here = allowed.head().headers.get(http::header::HOST)?.as_bytes();
+    HeaderValue::from_bytes(&[b"http://", here, path].concat()).ok()
+}
+
+/// Returns what follows the authority in an address on `origin`.
+fn path_on<'a>(origin: &Origin, address: &'a [u8]) -> Option<&'a [u8]> {
+    // An address without a scheme has the scheme of the response: the origin's.
+    let rest = match address.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https:") => rest,
+        Some(_) | None => address,
+    };
+    let rest = rest.strip_prefix(b"//")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let (host, path) = rest.split_at(end.unwrap_or(rest.len()));
+    let host = match origin.port() {
+        443 => host.strip_suffix(b":443").unwrap_or(host),
+        _ => host,
+    };
+    host.eq_ignore_ascii_case(origin.authority().as_bytes()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests;

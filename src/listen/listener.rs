@@ -1,0 +1,173 @@
+//! A socket that listens: bound first, watched by a runtime later.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::acceptor::TcpAcceptor;
+#[cfg(unix)]
+use super::socket_file::SocketFile;
+use super::stream::Stream;
+use crate::peer::Peer;
+
+/// A bound socket, before there is a runtime to watch it.
+#[derive(Debug)]
+pub enum BoundSocket {
+    /// A TCP address.
+    Tcp(std::net::TcpListener),
+    /// A unix socket.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
+impl BoundSocket {
+    /// Returns the TCP address, with the port that was chosen.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// Returns the path of a unix socket.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            #[cfg(unix)]
+            Self::Unix(_, file) => Some(file.path()),
+        }
+    }
+
+    /// Takes over a TCP socket that the service manager has opened.
+    #[cfg(unix)]
+    pub(super) fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(listener))
+    }
+
+    /// Takes over a unix socket that the service manager has opened.
+    #[cfg(unix)]
+    pub(super) fn inherited_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let file = SocketFile::without_cleanup(address.as_pathname().unwrap_or(Path::new("")));
+        Ok(Self::Unix(listener, file))
+    }
+
+    /// Hands the socket to the runtime that this is called on.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch it.
+    pub fn into_listener(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(TcpAcceptor::new(listener)?),
+            #[cfg(unix)]
+            Self::Unix(listener, file) => {
+                Listener::Unix(tokio::net::UnixListener::from_std(listener)?, file)
+            }
+        })
+    }
+}
+
+/// A socket that connections are accepted from.
+#[derive(Debug)]
+pub enum Listener {
+    /// A TCP address.
+    Tcp(TcpAcceptor),
+    /// A unix socket; its file goes with it.
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Waits for the next connection, and never fails: a connection that is lost before its peer is
+    /// known is left out, and without free descriptors the listener waits for some.
+    pub async fn accept(&mut self) -> (Stream, Peer) {
+        loop {
+            match self.try_accept().await {
+                Ok(connection) => return connection,
+                Err(error) if is_lost_connection(&error) => {
+                    if let Some(count) = LOST_CONNECTIONS.record() {
+                        tracing::debug!(count, "peers were gone before they could be identified");
+                    }
+                }
+                Err(error) => {
+                    if let Some(failed) = FAILED_ACCEPTS.record() {
+                        tracing::warn!(error = %error, failed, "could not accept a connection");
+                    }
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&mut self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(acceptor) => acceptor.accept().await,
+            #[cfg(unix)]
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = Peer::from_unix_stream(&stream)?;
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+fn is_lost_connection(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
+}
+
+/// Out of descriptors or memory, accepting fails at once and for ever: wait for connections to end.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
+
+/// Descriptors and memory are the whole process's: one line for all listeners.
+static FAILED_ACCEPTS: FailureCounter = FailureCounter::new(Duration::from_secs(60));
+
+/// Connections that were reset before their peer was known. Making one costs a client nothing.
+static LOST_CONNECTIONS: FailureCounter = FailureCounter::new(Duration::from_secs(1));
+
+/// Counts failures that others can cause at will, for one line of the log in each `period`.
+struct FailureCounter {
+    period: Duration,
+    /// When the last line was, and how many there were since.
+    since: Mutex<(Option<Instant>, u64)>,
+}
+
+impl FailureCounter {
+    const fn new(period: Duration) -> Self {
+        Self { period, since: Mutex::new((None, 0)) }
+    }
+
+    /// Counts one; returns how many there were since the last line, if it is time for one.
+    fn record(&self) -> Option<u64> {
+        let mut state = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, failed) = &mut *state;
+        *failed += 1;
+        if last.is_some_and(|last| last.elapsed() < self.period) {
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(std::mem::take(failed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_that_others_cause_are_one_line_in_a_period_and_none_is_lost() {
+        let failures = FailureCounter::new(Duration::from_secs(3_600));
+        let lines: Vec<_> = (0..1_000).filter_map(|_| failures.record()).collect();
+        assert_eq!(lines, [1]);
+
+        let failures = FailureCounter::new(Duration::ZERO);
+        assert_eq!((failures.record(), failures.record()), (Some(1), Some(1)));
+    }
+}

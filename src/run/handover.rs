@@ -1,0 +1,253 @@
+//! Which process serves the profile of a `run`: a daemon, another `run`, or this process.
+//!
+//! A `run` connects to the process that serves the profile already. If there is none, it starts a
+//! daemon of its own, on a socket that other `run`s connect to as well. The local daemon ends with
+//! the command, or earlier: a `serve` takes the profile over (`daemon/takeover.rs`), or a person
+//! stops it, after which this process never serves again. A process with another upstream is not
+//! used: a command that is meant for one upstream must not be served by another.
+//!
+//! Every change of the leader is an event: its socket closes, then it releases the profile's lock
+//! (`daemon/profile_lock.rs`). Two owners of one refresh token would end the session.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::admin::api::{Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
+use crate::admin::client::AdminClient;
+use crate::admin::{DaemonCommand, Reply};
+use crate::config::{Config, Origin, Paths, UnixSocket};
+use crate::daemon::{Daemon, Deps, Error, ProfileLock, StartLock};
+
+/// The process that serves the profile.
+#[derive(Debug)]
+pub struct ProfileLeader {
+    /// The configuration of a daemon in this process.
+    config: Config,
+    paths: Paths,
+    /// The daemon of this process. Locked while a connection waits for a change of the leader.
+    local: Mutex<Option<LocalDaemon>>,
+    /// Whether a person has stopped the daemon of this process.
+    is_stopped: Arc<AtomicBool>,
+    /// The leader of the last connection.
+    address: ArcSwapOption<LeaderAddress>,
+}
+
+/// Where a process with our upstream accepts connections.
+#[derive(Debug)]
+struct LeaderAddress {
+    socket: PathBuf,
+    /// The process that listens. `None`: the service manager listens, for a daemon that may change.
+    pid: Option<u32>,
+}
+
+#[derive(Debug)]
+struct LocalDaemon {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl ProfileLeader {
+    /// Takes the configuration of a local daemon from `config`, but for this user alone and without
+    /// TCP. Connects to nothing yet.
+    pub fn new(config: &Config, paths: &Paths) -> Self {
+        let mut config = config.clone();
+        config.listen.tcp.clear();
+        config.listen.users.clear();
+        config.listen.groups.clear();
+        config.listen.unix = UnixSocket::Path(paths.run_socket());
+        config.listen.expose = false;
+        config.hosts.clear();
+        Self {
+            config,
+            paths: paths.clone(),
+            local: Mutex::new(None),
+            is_stopped: Arc::default(),
+            address: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Returns the profile.
+    pub fn profile(&self) -> &str {
+        &self.paths.profile
+    }
+
+    /// Connects to the process that serves the profile. Waits while the leader changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if the process that holds the profile cannot be connected to,
+    /// [`Error::OtherUpstream`] if it has another upstream, [`Error::Stopped`] if a person has
+    /// stopped the daemon of this process, and as [`Daemon::start`].
+    pub async fn connect(&self) -> Result<UnixStream, Error> {
+        let connect = async {
+            match self.reconnect().await {
+                Some(stream) => Ok(stream),
+                None => self.find_or_start().await,
+            }
+        };
+        let connected = timeout(self.config.daemon.drain + CONNECT_TIMEOUT, connect).await;
+        connected.unwrap_or_else(|_| Err(self.unreachable(NO_RESPONSE)))
+    }
+
+    /// Connects where the last connection went, if the same process listens there.
+    async fn reconnect(&self) -> Option<UnixStream> {
+        let address = self.address.load_full()?;
+        let stream = UnixStream::connect(&address.socket).await.ok()?;
+        self.is_current(&address, &stream).await.then_some(stream)
+    }
+
+    async fn find_or_start(&self) -> Result<UnixStream, Error> {
+        if let Some(stream) = self.find().await? {
+            return Ok(stream);
+        }
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        let mut local = self.local.lock().await;
+        let _starting = StartLock::wait(&self.paths).await?;
+        // No other process starts to serve from here on. One may have done so while we waited; else
+        // the process that holds the profile, if any, is ending.
+        if let Some(stream) = self.find().await? {
+            return Ok(stream);
+        }
+        let lock = ProfileLock::wait(&self.paths).await?;
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        *local = Some(self.start(lock).await?);
+        self.find().await?.ok_or_else(|| self.unreachable(NO_RESPONSE))
+    }
+
+    /// Connects to the process that serves the profile now, if there is one and it is not ending.
+    async fn find(&self) -> Result<Option<UnixStream>, Error> {
+        let Some(status) = self.get::<Status>("/v1/status").await else { return Ok(None) };
+        if status.phase == Lifecycle::Draining {
+            return Ok(None);
+        }
+        self.check_upstream(&status)?;
+        let pid = Some(status.pid);
+        let socket = status.listening.unix.ok_or_else(|| self.unreachable(NO_SOCKET))?;
+        let Ok(stream) = UnixStream::connect(&socket).await else { return Ok(None) };
+        let address = LeaderAddress { socket, pid: pid.filter(|_| listener_pid(&stream) == pid) };
+        if !self.is_current(&address, &stream).await {
+            return Ok(None);
+        }
+        self.address.store(Some(Arc::new(address)));
+        Ok(Some(stream))
+    }
+
+    /// Says whether a process with our upstream has this connection.
+    async fn is_current(&self, address: &LeaderAddress, stream: &UnixStream) -> bool {
+        if address.pid.is_some() {
+            return listener_pid(stream) == address.pid;
+        }
+        let info = self.get::<UpstreamInfo>("/v1/upstream").await;
+        info.is_some_and(|info| self.is_ours(&info.upstream))
+    }
+
+    /// Asks the process that serves the profile. Without a limit of its own: a socket that the
+    /// service manager holds starts the daemon, which then responds.
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
+        AdminClient::find(&[self.paths.admin_socket()]).await.ok()?.get(path).await.ok()
+    }
+
+    fn is_ours(&self, upstream: &str) -> bool {
+        Origin::parse(upstream).as_ref() == Some(&self.config.upstream.origin)
+    }
+
+    fn check_upstream(&self, status: &Status) -> Result<(), Error> {
+        if self.is_ours(&status.upstream) {
+            return Ok(());
+        }
+        Err(Error::OtherUpstream {
+            profile: self.paths.profile.clone(),
+            serving: status.upstream.clone(),
+            wanted: self.config.upstream.origin.to_string(),
+            run: status.run_pid(&self.paths.run_socket()),
+        })
+    }
+
+    async fn start(&self, lock: ProfileLock) -> Result<LocalDaemon, Error> {
+        let deps = Deps::from_config(&self.config, &self.paths);
+        let daemon = Daemon::start_with_lock(lock, &self.config, &self.paths, deps).await?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = serve_until_handover(
+            daemon,
+            stopped,
+            self.is_stopped.clone(),
+            self.config.daemon.drain,
+        );
+        Ok(LocalDaemon { stop, task: tokio::spawn(serve) })
+    }
+
+    fn unreachable(&self, why: &'static str) -> Error {
+        Error::Unreachable { profile: self.paths.profile.clone(), why }
+    }
+
+    /// Stops the daemon of this process, if it has one.
+    pub async fn stop(&self) {
+        if let Some(LocalDaemon { stop, task }) = self.local.lock().await.take() {
+            // The daemon may have ended already.
+            let _ = stop.send(());
+            let _ = task.await;
+        }
+    }
+}
+
+/// Serves until the command has ended, a person stops the daemon, or another daemon asks for the
+/// profile.
+async fn serve_until_handover(
+    mut daemon: Daemon,
+    mut command_ended: oneshot::Receiver<()>,
+    is_stopped: Arc<AtomicBool>,
+    drain: Duration,
+) {
+    loop {
+        let command = tokio::select! {
+            _ = &mut command_ended => break,
+            command = daemon.next_command() => command,
+        };
+        match command {
+            DaemonCommand::Reload(reply) => drop(reply.send(Ok(ReloadResult::default()))),
+            DaemonCommand::Stop(reply) => {
+                is_stopped.store(true, Ordering::Relaxed);
+                tracing::warn!(
+                    "stopped: requests get 503 until another process serves the profile"
+                );
+                acknowledge(&daemon, reply);
+                break;
+            }
+            DaemonCommand::HandOver(reply) => {
+                acknowledge(&daemon, reply);
+                break;
+            }
+        }
+    }
+    daemon.stop(drain).await;
+}
+
+fn acknowledge(daemon: &Daemon, reply: Reply<StopResult>) {
+    let in_flight = daemon.in_flight() as u64;
+    drop(reply.send(Ok(StopResult { in_flight, run: true })));
+}
+
+/// Returns the process that listens at the other end.
+fn listener_pid(stream: &UnixStream) -> Option<u32> {
+    u32::try_from(stream.peer_cred().ok()?.pid()?).ok()
+}
+
+const NO_SOCKET: &str = "it has no unix socket (listen.unix)";
+
+const NO_RESPONSE: &str = "it does not respond";
+
+/// Longest wait for a process that serves, beside the time that the requests of the process before
+/// it may take to finish.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);

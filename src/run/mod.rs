@@ -1,0 +1,72 @@
+//! The engine of `run`: one command with a listener and a key of its own, both gone when it ends.
+//!
+//! Requests of the command go to a private listener (`run_proxy.rs`), which adds the key and sends
+//! them to the process that serves the profile (`handover.rs`): a daemon, another `run`, or this
+//! process. The command needs to know nothing but `NEXUDUS_BASE_URL`.
+
+mod client;
+mod command;
+mod handover;
+mod run_proxy;
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+
+use self::client::EphemeralClient;
+use self::command::ForwardedSignals;
+use crate::clients::{self, ClientPolicy};
+use crate::config::{Config, Paths};
+use crate::daemon;
+
+pub use self::handover::ProfileLeader;
+pub use self::run_proxy::RunProxy;
+
+/// Why the command was not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client of this run could not be created.
+    #[error(transparent)]
+    Client(#[from] clients::Error),
+    /// No daemon serves the profile, and none could be started.
+    #[error(transparent)]
+    Daemon(#[from] daemon::Error),
+    /// The command could not be started.
+    #[error("could not run `{program}`")]
+    Command {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused to forward signals, or to wait for the command.
+    #[error("could not wait for the command")]
+    Wait(#[source] io::Error),
+}
+
+/// Runs the command as a client with this policy. Returns its exit code, as a shell reports it.
+///
+/// # Errors
+///
+/// Everything that keeps the command from being started.
+pub async fn run(
+    config: &Config,
+    paths: &Paths,
+    policy: ClientPolicy,
+    argv: &[OsString],
+) -> Result<u8, Error> {
+    let client = EphemeralClient::create(paths, policy)?;
+    let mut signals = ForwardedSignals::new().map_err(Error::Wait)?;
+    let leader = Arc::new(ProfileLeader::new(config, paths));
+    let status = async {
+        // An error that only a person can repair ends the run here, and not each request.
+        leader.connect().await?;
+        let proxy = RunProxy::start(leader.clone(), &client.key)?;
+        let mut child = command::spawn(argv, proxy.address(), &client.key)?;
+        command::wait(&mut child, &mut signals).await.map_err(Error::Wait)
+    };
+    let status = status.await;
+    leader.stop().await;
+    Ok(command::exit_code(status?))
+}

@@ -1,0 +1,215 @@
+//! The password login within an attempt: the last resort, and the only step that can lock an
+//! account.
+//!
+//! Each login is recorded before it is sent (`login_attempts.rs`), and a definite refusal is final
+//! until the login changes.
+
+use std::time::{Duration, SystemTime};
+
+use super::context::FetchStep;
+use super::endpoint::{Grant, Issuer};
+use super::login_attempts::{BlockReason, LoginAttempts, LoginDecision};
+use super::outcome::{FetchError, FetchResult};
+use super::token_fetch::TokenFetch;
+use super::token_response::TokenError;
+use super::totp::TotpCode;
+use crate::config;
+use crate::credentials::{self, CredentialSource, KeychainError, Login, ResolvedLogin};
+use crate::session::error::{Cause, Error, MissingLogin};
+use crate::session::spawn::run_blocking;
+use crate::session::store::record::StoredSession;
+use crate::session::store::sealed_file;
+use crate::session::store::token_store::format_write_error;
+
+impl<I: Issuer> TokenFetch<I> {
+    /// Offers the login, unless it was refused before.
+    pub(crate) async fn log_in(&mut self, found: ResolvedLogin) -> Result<FetchResult, FetchError> {
+        let ResolvedLogin { login, source } = found;
+        let context = self.context.clone();
+        let now = context.clock.now().wall;
+        let code = self.code(&login, source, now).await?;
+        let client_id = self.client_id(&login.email).await;
+        self.record_attempt({
+            let (login, code) = (login.clone(), code.clone());
+            move |attempts| attempts.record_start(&login, &code, now)
+        })
+        .await;
+        (context.on_step)(FetchStep::AttemptRecorded);
+        let grant = Grant::password(&login, &code);
+        let reason = match self.issue(&grant, &client_id).await {
+            Ok(grant) => {
+                self.record_attempt(LoginAttempts::record_success).await;
+                self.set_record(grant, None, Some(login.email), client_id);
+                return Ok(FetchResult::LoggedIn);
+            }
+            Err(TokenError::Ambiguous(cause)) => {
+                let now = context.clock.now().wall;
+                return Err(match context.attempts.decide(&login, false, now) {
+                    LoginDecision::Wait(left) => FetchError::transient_after(cause, left),
+                    LoginDecision::Allow | LoginDecision::Blocked(_) | LoginDecision::CodeUsed => {
+                        FetchError::transient(cause, None)
+                    }
+                });
+            }
+            Err(TokenError::Transient { retry_after, cause }) => {
+                self.record_attempt(move |attempts| attempts.record_unprocessed(&login)).await;
+                return Err(FetchError::transient(cause, retry_after));
+            }
+            // Nexudus does not say which of the two was wrong, and a code is not offered twice.
+            Err(TokenError::Refused | TokenError::TotpRequired) if code.digits().is_some() => {
+                BlockReason::CodeRejected
+            }
+            Err(TokenError::Refused) => BlockReason::Refused,
+            Err(TokenError::TotpRequired) => BlockReason::TotpRequired,
+            Err(TokenError::PasswordReset) => BlockReason::PasswordReset,
+        };
+        self.record_attempt(move |attempts| attempts.block(&login, reason)).await;
+        Err(blocked_error(reason, source).into())
+    }
+
+    /// Returns the 2FA code to offer `login` with, if it may be offered now.
+    async fn code(
+        &mut self,
+        login: &Login,
+        source: CredentialSource,
+        now: SystemTime,
+    ) -> Result<TotpCode, FetchError> {
+        self.record_attempt(|attempts| {
+            attempts.load();
+            Ok(())
+        })
+        .await;
+        let attempts = &self.context.attempts;
+        let needs_code =
+            |why| Err(Error::TotpRequired { origin: source, cause: Some(Cause::new(why)) }.into());
+        match attempts.decide(login, self.request.is_user_request(), now) {
+            LoginDecision::Allow => {}
+            LoginDecision::Blocked(reason) => return Err(blocked_error(reason, source).into()),
+            LoginDecision::CodeUsed => return needs_code("the 2FA code was used already"),
+            LoginDecision::Wait(left) => {
+                let cause = "Nexudus gave unclear answers to this login before";
+                return Err(FetchError::transient_after(Cause::new(cause), left));
+            }
+        }
+        match TotpCode::new(login.second_factor.as_ref(), attempts.totp_step(), now) {
+            code @ (TotpCode::None | TotpCode::Typed(_) | TotpCode::Generated { .. }) => Ok(code),
+            TotpCode::Wait(left) => {
+                Err(FetchError { error: Error::NextCode { retry_after: left }, wait: Some(left) })
+            }
+            TotpCode::Invalid => needs_code("the stored 2FA secret is not base32"),
+        }
+    }
+
+    /// Returns this account's client id. A new id is on disk before it is used, or each crash would
+    /// leave another session at Nexudus.
+    async fn client_id(&mut self, email: &str) -> String {
+        if let Some(configured) = self.context.config.client_id.clone() {
+            return configured;
+        }
+        let known = self.own_record(Some(email)).map(|record| record.client_id.clone());
+        let (context, email) = (self.context.clone(), email.to_owned());
+        let (id, written) = run_blocking(move || context.attempts.client_id(&email, known)).await;
+        self.report_write_error(written);
+        (self.context.on_step)(FetchStep::ClientIdStored);
+        id
+    }
+
+    /// Ends an attempt for which a source has half a login: the error says so, unless a saved
+    /// session is enough.
+    pub(crate) async fn without_complete_login(
+        &mut self,
+        account: Option<&str>,
+        incomplete: credentials::Error,
+    ) -> Result<FetchResult, FetchError> {
+        match self.without_password(account, None).await {
+            Err(FetchError { error: Error::NotLoggedIn(_), .. }) => Err(incomplete.into()),
+            result => result,
+        }
+    }
+
+    /// Ends an attempt for which no source has a login. `keychain` is why no keychain can be read,
+    /// if that is so.
+    pub(crate) async fn without_password(
+        &mut self,
+        account: Option<&str>,
+        keychain: Option<KeychainError>,
+    ) -> Result<FetchResult, FetchError> {
+        if let Some(cause) = self.ambiguous_refresh.take() {
+            return Err(FetchError::transient(cause, None));
+        }
+        // Our record of the refresh token's age may be wrong, and nothing else is left to try.
+        match self.refresh(account, true).await? {
+            Some(result) => Ok(result),
+            None => Err(self.no_login_error(account, keychain).await.into()),
+        }
+    }
+
+    /// Returns why the user does not count as logged in.
+    async fn no_login_error(
+        &self,
+        account: Option<&str>,
+        keychain: Option<KeychainError>,
+    ) -> Error {
+        if let Some(StoredSession { pair: Some(_), .. }) = self.own_record(account) {
+            return Error::Expired;
+        }
+        if let Some(problem) = &self.outcome.problem {
+            let missing = if self.outcome.is_superseded {
+                MissingLogin::SupersededSession
+            } else {
+                MissingLogin::UnusableSession
+            };
+            return Error::NotLoggedIn(Some(missing(Cause::new(problem.clone()))));
+        }
+        // The keychain with the key may open later.
+        if let cause @ Some(_) = self.missing_key() {
+            return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
+        }
+        if let missing @ Some(_) = self.login_at_other_origin(keychain.as_ref()).await {
+            return Error::NotLoggedIn(missing);
+        }
+        let missing = keychain.map(|error| MissingLogin::Keychain(Cause::new(error.to_string())));
+        Error::NotLoggedIn(missing.or_else(|| {
+            self.context.credentials.exclusive_source().map(MissingLogin::ExclusiveSource)
+        }))
+    }
+
+    /// Returns why there is no key, if a session was saved with a key before.
+    pub(crate) fn missing_key(&self) -> Option<Cause> {
+        let store = self.outcome.store.as_ref().filter(|store| store.file.is_none())?;
+        let directory = self.context.directory.as_deref()?;
+        let is_missing = self.context.config.store != config::SessionStore::Memory
+            && sealed_file::exists(directory, &self.context.binding);
+        is_missing.then(|| Cause::new(store.info.reason.clone()))
+    }
+
+    /// Changes the record of attempts, off this thread: the change ends on the disk.
+    async fn record_attempt(
+        &mut self,
+        change: impl FnOnce(&LoginAttempts) -> std::io::Result<()> + Send + 'static,
+    ) {
+        let context = self.context.clone();
+        let written = run_blocking(move || change(&context.attempts)).await;
+        self.report_write_error(written);
+    }
+
+    fn report_write_error(&mut self, written: std::io::Result<()>) {
+        if let Err(error) = written {
+            self.outcome.problem =
+                Some(format_write_error(self.context.directory.as_deref(), &error));
+        }
+    }
+}
+
+/// Returns the error for a login that is not offered again.
+fn blocked_error(reason: BlockReason, origin: CredentialSource) -> Error {
+    match reason {
+        BlockReason::Refused => Error::Refused(origin),
+        BlockReason::TotpRequired => Error::TotpRequired { origin, cause: None },
+        BlockReason::CodeRejected => {
+            let cause = Some(Cause::new("Nexudus rejected the 2FA code or the password"));
+            Error::TotpRequired { origin, cause }
+        }
+        BlockReason::PasswordReset => Error::PasswordReset(origin),
+    }
+}

@@ -1,0 +1,16 @@
+//! How the session gets its tokens: the task that owns it, and one attempt after another.
+
+pub(crate) mod context;
+pub mod endpoint;
+pub(crate) mod login_attempts;
+pub(crate) mod permission_cache;
+pub(crate) mod probe;
+pub(crate) mod shared;
+pub(crate) mod task;
+pub(crate) mod token_response;
+pub(crate) mod totp;
+
+mod login;
+mod outcome;
+mod saved_session;
+mod token_fetch;

@@ -1,0 +1,109 @@
+//! The session task publishes the latest state to the handles, and writes events to the log.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use super::SessionTask;
+use crate::config::{self, with_profile_flag};
+use crate::session::error::Error;
+use crate::session::refresh::endpoint::Issuer;
+use crate::session::refresh::outcome::FetchResult;
+use crate::session::refresh::shared::Snapshot;
+use crate::session::state::schedule::Token;
+use crate::session::store::token_store::TokenStore;
+use crate::session::token::{Bearer, authorization};
+
+impl<I: Issuer> SessionTask<I> {
+    pub(crate) fn set_problem(&mut self, problem: Option<String>) {
+        if let Some(problem) = problem.as_ref().filter(|_| self.problem != problem) {
+            warn!(error = problem, "trouble with the saved session");
+        }
+        self.problem = problem;
+    }
+
+    /// Keeps the pair in `store` from now on. Memory that the configuration does not ask for is
+    /// logged once.
+    pub(crate) fn set_store(&mut self, store: Option<TokenStore>) {
+        let Some(store) = store else { return };
+        let is_new = self.store.as_ref().is_none_or(|known| known.info != store.info);
+        let is_wanted = self.context.config.store == config::SessionStore::Memory;
+        if is_new && store.file.is_none() && !is_wanted {
+            let why = &store.info.reason;
+            warn!(why, "the session is kept in memory and ends with this process");
+        }
+        self.store = Some(store);
+    }
+
+    pub(crate) fn log_issued(&self, result: FetchResult, token: &Token) {
+        let generation = token.generation;
+        let left = token.left(self.context.clock.now().boot);
+        let rounded = Duration::from_secs((left + Duration::from_millis(500)).as_secs());
+        let expires_in = humantime::format_duration(rounded);
+        match result {
+            FetchResult::LoggedIn => info!(generation, %expires_in, "logged in"),
+            FetchResult::Renewed => info!(generation, %expires_in, "token renewed"),
+            FetchResult::Resumed | FetchResult::Unchanged => {
+                info!(generation, %expires_in, "session resumed");
+            }
+        }
+    }
+
+    pub(crate) fn log_failure(&self, error: &Error) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let cause = cause.as_deref();
+        // Logged once, not with every attempt: `status` shows an error that stays.
+        if self.state.error().is_some_and(|known| known.code() == error.code()) {
+            debug!(error = %error, cause, "no token");
+        } else if error.retry_after().is_some() {
+            warn!(error = %error, cause, "no token; trying again");
+        } else {
+            let hint = with_profile_flag(&error.hint(), self.context.credentials.profile());
+            error!(error = %error, cause, hint, "no token");
+        }
+    }
+
+    /// Publishes the latest state to all handles.
+    pub(crate) fn publish(&mut self) {
+        let now = self.context.clock.now();
+        let token = self.state.token();
+        self.update_bearer(token);
+        let held = self.record.as_ref();
+        let refresh_left = held.and_then(|held| held.pair.as_ref()?.refresh_left(now));
+        self.shared.publish(Snapshot {
+            bearer: self.bearer.clone(),
+            token,
+            is_busy: self.state.is_busy(now.boot),
+            next_attempt: self.state.next_attempt(),
+            error: self.state.error(),
+            lacks_access: self.state.lacks_access(),
+            fetches_ended: self.fetches_ended,
+            renewals: self.renewals,
+            account: held.and_then(|held| held.account.clone()),
+            login_source: self.login_source,
+            store: self.store.as_ref().map(|store| store.info.clone()),
+            refresh_deadline: refresh_left.map(|left| now.boot + left),
+            is_saved: token.is_some() && self.state.is_durable(),
+            degraded: self.unsaved().or_else(|| self.problem.clone()),
+        });
+    }
+
+    /// Makes the `Authorization` value of a new token, once for all requests.
+    fn update_bearer(&mut self, token: Option<Token>) {
+        let generation = token.map(|token| token.generation);
+        if self.bearer.as_ref().map(|bearer| bearer.generation) == generation {
+            return;
+        }
+        let pair = self.record.as_ref().and_then(|held| held.pair.as_ref());
+        self.bearer = pair.zip(generation).and_then(|(pair, generation)| {
+            let header = authorization(&pair.access)?;
+            Some(Bearer { header, generation, probes_started: 0 })
+        });
+    }
+
+    /// Returns why the newest pair is not on disk, until a write has succeeded.
+    fn unsaved(&self) -> Option<String> {
+        let reason = self.session_writes.last_error().filter(|_| !self.state.is_durable())?;
+        Some(format!("the session could not be saved and would be lost by a restart: {reason}"))
+    }
+}

@@ -1,0 +1,70 @@
+//! Requests that were answered with 401: whether the token is dead, or the account lacks
+//! permission.
+
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::SessionTask;
+use crate::session::refresh::endpoint::{Issuer, Probe};
+use crate::session::refresh::permission_cache::RequestKey;
+use crate::session::refresh::probe::{ProbeVerdict, ProbeWaiter, RejectedToken};
+use crate::session::state::event::Event;
+
+impl<I: Issuer> SessionTask<I> {
+    /// Replies to the caller whose request was answered with 401, at once or after a probe.
+    pub(super) fn handle_unauthorized(
+        &mut self,
+        rejection: RejectedToken,
+        request: Option<RequestKey>,
+        reply: oneshot::Sender<ProbeVerdict>,
+    ) {
+        let now = self.context.clock.now().boot;
+        let is_probe = request.as_ref().is_some_and(RequestKey::is_probe);
+        // A like request may have been judged since this one looked.
+        let is_known = request
+            .as_ref()
+            .is_some_and(|request| self.shared.permission_cache().contains(request, now));
+        let current = self.state.token().map(|token| token.generation);
+        let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
+        match header.filter(|_| current == Some(rejection.generation)) {
+            Some(_) if is_probe => {
+                let verdict = self.finish_probe(rejection.generation, Probe::Dead);
+                let _ = reply.send(verdict);
+            }
+            Some(_) if is_known => drop(reply.send(ProbeVerdict::AliveBefore)),
+            Some(header) => {
+                let waiter = ProbeWaiter { rejection, request, reply };
+                let started = self.probes.submit(&self.context, waiter, header, now);
+                self.shared.set_probes_started(started);
+            }
+            None => drop(reply.send(ProbeVerdict::Replaced)),
+        }
+    }
+
+    /// Takes what a probe found, replies to all who wait for it, and returns the verdict.
+    pub(super) fn finish_probe(&mut self, generation: u64, found: Probe) -> ProbeVerdict {
+        let verdict = match found {
+            Probe::Alive => {
+                self.step(Event::TokenConfirmed { generation });
+                ProbeVerdict::Alive
+            }
+            Probe::Dead => {
+                let proven = self.shared.is_marked_valid(generation);
+                warn!(generation, "token rejected by Nexudus");
+                self.step(Event::TokenRejected { generation, proven });
+                let current = self.state.token().map(|token| token.generation);
+                if self.state.lacks_access() && current == Some(generation) {
+                    ProbeVerdict::NoAccess
+                } else {
+                    ProbeVerdict::Replaced
+                }
+            }
+            Probe::Unclear => ProbeVerdict::Unclear,
+        };
+        let (now, shared) = (self.context.clock.now().boot, &self.shared);
+        self.probes.resolve(generation, verdict, now, |request| {
+            shared.permission_cache().record(request, now);
+        });
+        verdict
+    }
+}

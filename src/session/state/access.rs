@@ -1,0 +1,47 @@
+//! Whether the user lets the session be used.
+
+/// The user's last word. A lock outlives a logout, and a logout outlives an unlock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The session is in use.
+    Open,
+    /// The user has locked the session.
+    Locked,
+    /// The user has logged out.
+    LoggedOut,
+    /// The user has logged out of a locked session, or locked one after a logout.
+    LockedAndLoggedOut,
+}
+
+impl Access {
+    pub(super) fn is_open(self) -> bool {
+        self == Self::Open
+    }
+
+    pub(super) fn is_locked(self) -> bool {
+        matches!(self, Self::Locked | Self::LockedAndLoggedOut)
+    }
+
+    pub(super) fn is_logged_out(self) -> bool {
+        matches!(self, Self::LoggedOut | Self::LockedAndLoggedOut)
+    }
+
+    /// Locks or unlocks; a logout stays.
+    pub(super) fn with_lock(self, locked: bool) -> Self {
+        Self::new(locked, self.is_logged_out())
+    }
+
+    /// Logs out or ends a logout; a lock stays.
+    pub(super) fn with_logout(self, logged_out: bool) -> Self {
+        Self::new(self.is_locked(), logged_out)
+    }
+
+    fn new(locked: bool, logged_out: bool) -> Self {
+        match (locked, logged_out) {
+            (false, false) => Self::Open,
+            (true, false) => Self::Locked,
+            (false, true) => Self::LoggedOut,
+            (true, true) => Self::LockedAndLoggedOut,
+        }
+    }
+}
