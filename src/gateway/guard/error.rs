@@ -66,7 +66,7 @@ impl Problem for Error {
             Self::ForeignHost => ProblemKind::ForeignHost.into(),
             Self::Browser { headers, .. } => ProblemKind::Browser.with_hint(format!(
                 "Leave out {headers} (in \"Copy as cURL\": those lines); a development server that \
-                 passes a page's requests on must drop them (README)."
+                 passes a page's requests on must drop them (docs/tools.md)."
             )),
             Self::User => ProblemKind::ForeignUser.into(),
             Self::Method => ProblemKind::MethodNotForwarded.into(),
