@@ -197,7 +197,7 @@ impl Machine {
         self.run("systemctl daemon-reload");
     }
 
-    /// Stores the login and the key of the session file, encrypted, as the README says.
+    /// Stores the login and the key of the session file, encrypted, as docs/service.md says.
     pub(crate) fn store_credentials(&self) {
         self.run("install -d -m 700 /etc/credstore.encrypted");
         for (name, value) in
