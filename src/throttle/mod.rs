@@ -273,7 +273,8 @@ impl Permit<'_> {
             sent,
             template: &template,
             retry_after: wait,
-            jitter: jitter(sent),
+            // Thousandths: no two machines send again at the same moment.
+            jitter: fastrand::u16(..1_000),
         });
         let retry_in = wait.map(|wait| display(format_duration(wait)));
         tracing::debug!(status = response.status.as_u16(), path = template, retry_in, "throttled");
@@ -353,11 +354,6 @@ fn fixed(rate: Rate) -> Option<Window> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Returns thousandths that are unlikely to be the same on another machine.
-fn jitter(time: Duration) -> u16 {
-    u16::try_from(time.subsec_micros() % 1_000).unwrap_or_default()
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
