@@ -234,7 +234,7 @@ kinds! {
         Spec::unavailable().exits(ExitCode::CredentialStore).hint("Run `nexudus-proxy doctor`.");
     SessionUnavailable: "session.unavailable", "No token" =>
         Spec::unavailable().exits(ExitCode::Network).hint(
-            "It is retried by itself; `nexudus-proxy status` shows the last reason.",
+            "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason.",
         );
 
     // Why Nexudus gave no response to it.

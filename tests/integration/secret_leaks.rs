@@ -49,7 +49,7 @@ async fn a_daemon_that_keeps_its_session_in_memory_writes_no_secret() {
 
 #[test]
 fn a_panic_that_names_all_there_is_shows_no_secret() {
-    let name = "secrets::a_panic_that_names_all_there_is_shows_no_secret";
+    let name = "secret_leaks::a_panic_that_names_all_there_is_shows_no_secret";
     if let Ok(place) = std::env::var("NEXUDUS_PANIC_INTO") {
         return panicking(&place);
     }
