@@ -11,12 +11,12 @@ use http_body::{Body, SizeHint};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
-use crate::body::BodyDecoder;
+use crate::body_codec::BodyDecoder;
 use crate::error::{Error, SendError};
 use crate::head::{ResponseHead, parse_head};
 use crate::limits::{MAX_INLINE_BODY, MAX_READ, MIN_READ};
 use crate::request::Request;
-use crate::sender::Sender;
+use crate::request_writer::Sender;
 use crate::transport::Transport;
 
 /// A connection over a transport `T` for requests whose bodies are `B`.

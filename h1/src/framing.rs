@@ -6,7 +6,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
-use crate::body::{BodyDecoder, ChunkState};
+use crate::body_codec::{BodyDecoder, ChunkState};
 use crate::error::Malformed;
 use crate::limits::MAX_CONNECTION_OPTIONS;
 

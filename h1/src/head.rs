@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
-use crate::body::{BodyDecoder, BodyEncoder};
+use crate::body_codec::{BodyDecoder, BodyEncoder};
 use crate::error::Malformed;
 use crate::framing::{Framing, is_tunnel};
 use crate::limits::{MAX_HEAD_LENGTH, MAX_HEADERS};

@@ -2,14 +2,14 @@
 //!
 #![doc = include_str!("../README.md")]
 
-mod body;
+mod body_codec;
 mod connection;
 mod error;
 mod framing;
 mod head;
 mod limits;
 mod request;
-mod sender;
+mod request_writer;
 mod transport;
 
 pub use self::connection::Connection;

@@ -166,7 +166,7 @@ fn overview() -> String {
     let defaults = serde_json::to_string_pretty(&Settings::default()).unwrap_or_default();
     format!(
         "{USAGE}\nKnobs and their defaults:\n{defaults}\n\n{}",
-        crate::reference::SETTINGS_REFERENCE
+        crate::settings_reference::SETTINGS_REFERENCE
     )
 }
 

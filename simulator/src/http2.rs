@@ -16,9 +16,9 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::exchange::Exchange;
 use crate::request::{ReceivedBody, RequestHead};
+use crate::resettable_stream::TrackedStream;
 use crate::response::{Outcome, SimulatedResponse};
 use crate::state::SharedState;
-use crate::tracked_stream::TrackedStream;
 
 /// Serves HTTP/2 until one side has had enough.
 pub(crate) async fn serve(

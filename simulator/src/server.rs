@@ -14,10 +14,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::exchange::Exchange;
 use crate::http1::{AfterResponse, Http1Stream};
 use crate::http2;
+use crate::resettable_stream::TrackedStream;
 use crate::response::Outcome;
 use crate::settings::AcceptMode;
 use crate::state::SharedState;
-use crate::tracked_stream::TrackedStream;
 
 /// Serves one address for ever, closing and reopening the listener when told to.
 pub(crate) async fn listen(shared: Arc<SharedState>, tls: Arc<ServerConfig>, first: TcpListener) {

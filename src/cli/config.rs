@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::flags::ConfigOverrides;
+use super::config_flags::ConfigOverrides;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::config::{self, EffectiveKey};

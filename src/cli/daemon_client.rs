@@ -2,7 +2,7 @@
 //!
 //! The API is called as any tool would call it; commands go to the admin socket.
 
-mod effective;
+mod effective_config;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-pub(super) use self::effective::{
+pub(super) use self::effective_config::{
     OtherOrigin, RESTART_HINT, effective_config, load_effective_config,
 };
 use super::globals::GlobalArgs;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
-use super::flags::parse_duration_flag;
+use super::config_flags::parse_duration_flag;
 use super::{CliError, Printer, serve};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, Origin, Paths, SessionStore};

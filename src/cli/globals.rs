@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::flags;
+use super::config_flags;
 use super::print::{ColorWhen, Printer};
 use crate::config::{Environment, Error, LoadedConfig, Override, Sources};
 
@@ -51,7 +51,7 @@ impl GlobalArgs {
 
     /// Returns where the configuration is read.
     pub(super) fn sources(&self, overrides: Vec<Override>) -> Sources {
-        let verbosity = flags::verbosity(self.verbose, self.quiet);
+        let verbosity = config_flags::verbosity(self.verbose, self.quiet);
         Sources {
             profile: self.profile.clone(),
             file: self.config.clone(),

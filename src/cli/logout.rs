@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
+use super::config_flags::ConfigOverrides;
 use super::daemon_client::{DaemonReply, post_or_lock};
-use super::flags::ConfigOverrides;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve};
 use crate::admin::api::SessionReport;

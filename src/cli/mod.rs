@@ -4,13 +4,14 @@ mod client;
 mod client_limits;
 mod completions;
 mod config;
+mod config_flags;
 mod control;
+mod current_user;
 mod daemon_client;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
 mod error;
-mod flags;
 mod globals;
 mod help;
 mod login;
@@ -24,7 +25,6 @@ mod serve;
 mod service;
 mod status;
 mod tail;
-mod user;
 mod wait;
 mod whoami;
 
@@ -37,7 +37,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub use error::CliError;
 pub use print::Printer;
 
-use self::flags::ConfigOverrides;
+use self::config_flags::ConfigOverrides;
 use self::globals::GlobalArgs;
 use crate::config::Paths;
 use crate::problem::ExitCode;

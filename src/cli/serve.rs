@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::flags::ConfigArgs;
+use super::config_flags::ConfigArgs;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::config::{self, Config, LoadedConfig, LogFormat, Paths, Sources};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::config_flags::parse_duration_flag;
 use super::daemon_client::admin_sockets;
-use super::flags::parse_duration_flag;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, error, serve};
 use crate::admin::api::{Event, Reason};

@@ -3,11 +3,11 @@
 use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
+use super::config_flags::ConfigOverrides;
+use super::current_user::CurrentUser;
 use super::daemon_client::{ApiResponse, ClientError, DaemonClient, OtherOrigin, effective_config};
-use super::flags::ConfigOverrides;
 use super::globals::GlobalArgs;
 use super::login::{NETWORK_HINT, note_code_wait, session_details};
-use super::user::CurrentUser;
 use super::{CliError, Printer, serve};
 use crate::admin::api;
 use crate::config::{Config, LoadedConfig, Origin, Paths};

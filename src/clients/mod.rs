@@ -7,7 +7,7 @@
 
 mod error;
 mod key;
-mod scan;
+mod key_scanner;
 mod store;
 mod usage;
 
@@ -25,7 +25,7 @@ use crate::config::{Rate, Rule};
 
 pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
-pub use self::scan::{
+pub use self::key_scanner::{
     MAX_DECODED_BYTES, REDACTED, contains_key, contains_key_start, contains_key_start_within,
     contains_key_within, loggable_path,
 };

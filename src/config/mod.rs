@@ -18,6 +18,7 @@ mod merge;
 mod origin;
 mod paths;
 #[cfg(test)]
+#[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
 mod schema;

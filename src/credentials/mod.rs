@@ -6,19 +6,19 @@
 
 mod command;
 mod environment;
-mod key;
 mod keychain;
 #[cfg(target_os = "linux")]
 mod keyutils;
 mod resolver;
+mod session_key;
 mod sources;
 mod systemd;
 
 use std::fmt;
 
-pub use self::key::{KeySource, SessionKey, is_key_outside_keychain};
 pub use self::keychain::{Keychain, KeychainError};
 pub use self::resolver::Credentials;
+pub use self::session_key::{KeySource, SessionKey, is_key_outside_keychain};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::Secret;
 

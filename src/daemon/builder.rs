@@ -13,8 +13,10 @@ use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
 use super::data_plane::{DataListener, DataPlane};
 use super::profile_lock::ProfileLock;
 use super::reload::ReloadState;
-use super::route::{AccessSources, Listeners, Route, RouteBuilder, tcp_addresses, unix_path};
-use super::{Daemon, Deps, Error, notify_command, standalone};
+use super::upstream_route::{
+    AccessSources, Listeners, Route, RouteBuilder, tcp_addresses, unix_path,
+};
+use super::{Daemon, Deps, Error, notify_command, standalone_session};
 use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
@@ -85,7 +87,7 @@ impl DaemonBuilder {
         let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
 
-        let client = standalone::http_client(config, &tls, &resolver)?;
+        let client = standalone_session::http_client(config, &tls, &resolver)?;
         let throttle = Throttle::new(&config.throttle, clock.clone());
         let issuer =
             endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle.clone());

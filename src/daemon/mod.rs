@@ -19,11 +19,11 @@ mod data_plane;
 mod notify_command;
 mod profile_lock;
 mod reload;
-mod route;
 mod sd_notify;
-mod standalone;
+mod standalone_session;
 #[cfg(unix)]
 mod takeover;
+mod upstream_route;
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ use crate::throttle::Throttle;
 use crate::upstream;
 
 pub use self::profile_lock::{ProfileLock, StartLock, lock_profile};
-pub use self::standalone::{StandaloneSession, token_client};
+pub use self::standalone_session::{StandaloneSession, token_client};
 #[cfg(unix)]
 pub use self::takeover::start;
 

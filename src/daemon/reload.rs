@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::route::{AccessSources, Route, build_gateway};
+use super::upstream_route::{AccessSources, Route, build_gateway};
 use super::{Daemon, Error};
 use crate::admin::api::ReloadResult;
 use crate::config::{Config, KEYS, Key};

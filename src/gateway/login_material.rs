@@ -9,9 +9,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::IgnoredAny;
 
-use super::body::ProxyBody;
 use super::error::Error;
 use super::policy;
+use super::response_body::ProxyBody;
 
 /// Empties every `AccessToken` in the response.
 pub(super) async fn remove(response: Response<ProxyBody>) -> Result<Response<ProxyBody>, Error> {

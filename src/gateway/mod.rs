@@ -5,10 +5,8 @@
 //! allowed, and one that was not allowed cannot be sent. The steps are public, so that benchmarks
 //! and fuzz targets call the same functions as the daemon.
 
-mod body;
 mod catch_panic;
 mod client_auth;
-mod connection;
 mod error;
 mod error_response;
 mod explain;
@@ -22,7 +20,9 @@ mod outbound;
 mod path_interpretations;
 mod peer_identity;
 mod policy;
+mod response_body;
 mod response_headers;
+mod server;
 mod token_endpoint;
 mod token_path;
 mod websocket;
@@ -35,17 +35,17 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-pub use self::body::ProxyBody;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
-pub use self::connection::Server;
 use self::error::Error;
 pub use self::explain::{Explanation, explain};
 pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
+pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
+pub use self::server::Server;
 use crate::peer::{Peer, PeerAccess};
 use crate::problem::Problem as _;
 use crate::session::{self, Bearer, Session, UnauthorizedCause};

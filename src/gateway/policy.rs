@@ -5,13 +5,13 @@
 //! all interpretations of the path; the path itself is never changed.
 
 mod error;
-mod paths;
+mod sensitive_paths;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 
 pub(super) use self::error::Error;
-use self::paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
+use self::sensitive_paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
 use super::max_forwards;
@@ -172,7 +172,7 @@ impl Policy {
             return Err(Error::Ambiguous);
         }
         policy.map_or(Ok(()), |policy| check_denied(&policy.deny, method, path))?;
-        if let Some(label) = paths::find_indirect(path) {
+        if let Some(label) = sensitive_paths::find_indirect(path) {
             return Err(Error::Indirect(label));
         }
         if policy.is_none_or(|policy| policy.read_only) {

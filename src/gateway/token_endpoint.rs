@@ -12,9 +12,9 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::body::ProxyBody;
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity, KeyLocation};
 use super::error::Error;
+use super::response_body::ProxyBody;
 use super::{error_response, guard};
 use crate::clients::PREFIX;
 use crate::listen::insert_sandbox_headers;

@@ -5,9 +5,9 @@
 //! [`Peer`](crate::peer::Peer).
 
 mod acceptor;
-mod access;
+mod acl_resolver;
 mod activation;
-mod browser;
+mod browser_headers;
 mod connection_state;
 mod drain;
 mod hyper_rejection;
@@ -17,7 +17,7 @@ mod limiter;
 mod listener;
 #[cfg(target_os = "linux")]
 mod port_reservation;
-mod sandbox_io;
+mod rejection_headers;
 mod server_io;
 #[cfg(unix)]
 mod socket_file;
@@ -30,16 +30,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use self::access::user_acl;
+pub use self::acl_resolver::user_acl;
 pub use self::activation::{Inherited, inherited};
-pub use self::browser::{BrowserHeaders, insert_sandbox_headers, is_navigation};
+pub use self::browser_headers::{BrowserHeaders, insert_sandbox_headers, is_navigation};
 pub use self::connection_state::{ConnectionState, Timeouts};
 pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
-pub use self::sandbox_io::SandboxIo;
+pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::Stream;
 pub use self::tcp::bind as bind_tcp;

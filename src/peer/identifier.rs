@@ -7,7 +7,7 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::TcpStream;
 
-use super::orphans::Orphans;
+use super::half_open::Orphans;
 use super::socket_owner::{OwnerSource, socket_owner};
 use super::socket_table::SocketTable;
 use super::{Peer, User};

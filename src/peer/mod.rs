@@ -6,11 +6,11 @@
 
 mod group_members;
 #[cfg(target_os = "linux")]
+mod half_open;
+#[cfg(target_os = "linux")]
 mod identifier;
 #[cfg(target_os = "linux")]
 mod lookup;
-#[cfg(target_os = "linux")]
-mod orphans;
 mod process_info;
 #[cfg(target_os = "linux")]
 mod sock_diag;

@@ -32,7 +32,7 @@
 //!   first moment on, so that it holds for a killed daemon too): that kills the other socket. Users
 //!   who are let in end as usual; they may do what the owner may.
 //! - Twins that were made before we listened, with a listener of another user's, are looked for once,
-//!   beside the first connections (`orphans.rs`); later ones with their addresses are dropped.
+//!   beside the first connections (`half_open.rs`); later ones with their addresses are dropped.
 //!
 //! The answer holds for the connection's whole life, for every request on it: bytes reach our
 //! descriptor only from that one socket, and none of its successors can write to it. It holds

@@ -1,12 +1,12 @@
 //! The engine of `run`: one command with a listener and a key of its own, both gone when it ends.
 //!
 //! Requests of the command go to a private listener (`run_proxy.rs`), which adds the key and sends
-//! them to the process that serves the profile (`handover.rs`): a daemon, another `run`, or this
+//! them to the process that serves the profile (`profile_leader.rs`): a daemon, another `run`, or this
 //! process. The command needs to know nothing but `NEXUDUS_BASE_URL`.
 
 mod client;
 mod command;
-mod handover;
+mod profile_leader;
 mod run_proxy;
 
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::clients::{self, ClientPolicy};
 use crate::config::{Config, Paths};
 use crate::daemon;
 
-pub use self::handover::ProfileLeader;
+pub use self::profile_leader::ProfileLeader;
 pub use self::run_proxy::RunProxy;
 
 /// Why the command was not run to its end.

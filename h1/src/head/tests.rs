@@ -5,7 +5,7 @@ use http_body_util::Empty;
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::encode_chunk;
+use crate::body_codec::encode_chunk;
 use crate::limits::{MAX_CHUNK_LINE, MAX_CONNECTION_OPTIONS};
 
 /// Decodes the response to a request of `method` whose bytes come in these pieces.

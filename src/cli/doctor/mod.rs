@@ -14,8 +14,8 @@ use serde_json::json;
 use self::check::{
     CheckOutcome, CheckResult, CheckStatus, fail, ok, outcome_of, skip, timed, warn,
 };
+use super::config_flags::ConfigOverrides;
 use super::daemon_client::{DaemonClient, OtherOrigin, effective_config};
-use super::flags::ConfigOverrides;
 use super::globals::GlobalArgs;
 use super::status::format_token as token_of;
 use super::whoami::{self, WhoamiError};

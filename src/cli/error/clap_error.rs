@@ -2,7 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::cli::flags::env_variable;
+use crate::cli::config_flags::env_variable;
 use crate::problem::Report;
 
 /// Returns whether the error is the help itself, shown because a command is missing.

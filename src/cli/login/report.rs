@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::admin::client as admin;
-use crate::cli::user::CurrentUser;
+use crate::cli::current_user::CurrentUser;
 use crate::cli::{CliError, Printer};
 use crate::config::with_profile_flag;
 use crate::credentials::{Credentials, Login, SecondFactor, verb};

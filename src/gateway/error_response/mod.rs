@@ -22,8 +22,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 pub(super) use self::prebuilt::{UnparsedRequest, prebuilt};
-use super::body::ProxyBody;
 use super::error::Error;
+use super::response_body::ProxyBody;
 use super::{guard, policy};
 use crate::config::with_profile_flag;
 use crate::listen::insert_sandbox_headers;

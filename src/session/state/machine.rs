@@ -50,8 +50,8 @@ use super::access::Access;
 use super::attempt::Attempt;
 use super::durability::Durability;
 use super::event::{Action, Event, FetchRequest, Trigger};
-use super::rejection::Rejection;
 use super::schedule::{Jitter, RefreshBudget, Token, backoff};
+use super::token_rejection::TokenRejection;
 use crate::session::error::{Cause, Error};
 
 /// Everything that the session remembers.
@@ -68,7 +68,7 @@ pub(crate) struct StateMachine {
     renewal: Duration,
     /// Generation of the newest token.
     newer_than: Option<u64>,
-    rejection: Rejection,
+    rejection: TokenRejection,
     budget: RefreshBudget,
     durability: Durability,
 }
@@ -85,7 +85,7 @@ impl StateMachine {
             token: None,
             renewal: Duration::ZERO,
             newer_than: None,
-            rejection: Rejection::None,
+            rejection: TokenRejection::None,
             budget: RefreshBudget::full(),
             durability: Durability::Durable,
         }
@@ -123,7 +123,7 @@ impl StateMachine {
 
     /// Says whether even a new token was rejected.
     pub(crate) fn lacks_access(&self) -> bool {
-        self.rejection == Rejection::NoAccess
+        self.rejection == TokenRejection::NoAccess
     }
 
     /// Says whether nothing is under way that a stop would lose.
@@ -251,14 +251,15 @@ impl StateMachine {
         let Some(token) = self.token.filter(|token| token.generation == generation) else {
             return;
         };
-        let from_birth =
-            self.rejection == Rejection::Replaced && !proven && token.age(now) < MAX_NEW_TOKEN_AGE;
+        let from_birth = self.rejection == TokenRejection::Replaced
+            && !proven
+            && token.age(now) < MAX_NEW_TOKEN_AGE;
         if self.lacks_access() || from_birth {
-            self.rejection = Rejection::NoAccess;
+            self.rejection = TokenRejection::NoAccess;
             return;
         }
         self.token = None;
-        self.rejection = Rejection::Withdrawn;
+        self.rejection = TokenRejection::Withdrawn;
         let backs_off = self.failures > 0 && matches!(self.attempt, Attempt::Planned(_));
         if self.attempt.is_running() || backs_off {
             return;
@@ -275,7 +276,7 @@ impl StateMachine {
 
     fn confirmed(&mut self, generation: u64) {
         if self.lacks_access() && self.holds(generation) {
-            self.rejection = Rejection::Replaced;
+            self.rejection = TokenRejection::Replaced;
         }
     }
 

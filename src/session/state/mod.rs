@@ -7,4 +7,4 @@ pub(crate) mod schedule;
 mod access;
 mod attempt;
 mod durability;
-mod rejection;
+mod token_rejection;

@@ -255,5 +255,5 @@ mod tests;
 
 #[cfg(unix)]
 #[cfg(test)]
-#[path = "sealed_file/versions.rs"]
+#[path = "sealed_file/tests/versions.rs"]
 mod versions;

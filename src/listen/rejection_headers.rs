@@ -13,7 +13,7 @@ use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::browser::insert_sandbox_headers;
+use super::browser_headers::insert_sandbox_headers;
 use super::hyper_rejection::rejection_status;
 
 /// A connection on which refusals of hyper's get sandbox headers.

@@ -5,7 +5,7 @@ use super::*;
 
 /// Written by the last program of version 1, which had logged in as `ada@example.test` at a
 /// simulated Nexudus.
-const VERSION_1: &[u8] = include_bytes!("version-1.sealed");
+const VERSION_1: &[u8] = include_bytes!("../version-1.sealed");
 
 /// The material of the key that sealed it.
 const KEY: &[u8] = b"sixteen bytes ok";

@@ -2,7 +2,7 @@
 
 /// The API's word on the newest token and on the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rejection {
+pub(super) enum TokenRejection {
     /// Nothing against either of them.
     None,
     /// The newest token was rejected and withdrawn.
@@ -13,7 +13,7 @@ pub(super) enum Rejection {
     NoAccess,
 }
 
-impl Rejection {
+impl TokenRejection {
     /// Returns what is known once another token has come.
     pub(super) fn after_new_token(self) -> Self {
         match self {

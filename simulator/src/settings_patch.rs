@@ -68,7 +68,7 @@ mod tests {
             for name in names.unwrap_or_default() {
                 let line = format!("\n{section}.{name} ");
                 assert!(
-                    crate::reference::SETTINGS_REFERENCE.contains(&line),
+                    crate::settings_reference::SETTINGS_REFERENCE.contains(&line),
                     "{section}.{name} is missing"
                 );
             }

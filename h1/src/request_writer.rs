@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http_body::Body;
 
-use crate::body::{BodyEncoder, encode_chunk};
+use crate::body_codec::{BodyEncoder, encode_chunk};
 use crate::error::{Error, SendError};
 use crate::head::encode_head;
 use crate::limits::MAX_INLINE_BODY;

@@ -16,11 +16,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tracing::Instrument as _;
 
-use super::body::ProxyBody;
 use super::catch_panic::catch_panic;
 use super::error::Error;
 use super::in_flight::InFlightRequest;
 use super::peer_identity::ConnectionPeer;
+use super::response_body::ProxyBody;
 use super::websocket::PendingUpgrade;
 use super::{Gateway, error_response};
 use crate::clients::loggable_path;
