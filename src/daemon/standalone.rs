@@ -43,16 +43,16 @@ impl StandaloneSession {
     /// # Errors
     ///
     /// Why there is no token.
-    pub async fn bearer(&self, waits: impl Fn(Duration)) -> Result<Bearer, session::Error> {
+    pub async fn bearer(&self, on_wait: impl Fn(Duration)) -> Result<Bearer, session::Error> {
         tokio::select! {
             ready = self.session.wait_ready(BodyKind::Replayable) => ready?,
-            () = self.wait_failed(waits) => {}
+            () = self.wait_failed(on_wait) => {}
         }
         self.session.bearer()
     }
 
     /// Waits until an attempt has failed.
-    async fn wait_failed(&self, waits: impl Fn(Duration)) {
+    async fn wait_failed(&self, on_wait: impl Fn(Duration)) {
         let mut changes = self.session.subscribe();
         let mut told = false;
         loop {
@@ -62,7 +62,7 @@ impl StandaloneSession {
                     return;
                 };
                 if !std::mem::replace(&mut told, true) {
-                    waits(retry_after);
+                    on_wait(retry_after);
                 }
             }
             if changes.changed().await.is_err() {

@@ -1,10 +1,10 @@
-//! Users and groups of the configuration, by name or number, become the list of those let in.
+//! Builds the list of allowed users from the users and groups of the configuration.
 
 use super::Error;
 use crate::peer::{UserAcl, gid_by_name, uid_by_name};
 
-/// Lets in our own user, `users` and the members of `groups`, by name or number; with `exposed`
-/// also peers from beyond this machine.
+/// Allows our own user, `users` and the members of `groups`, by name or number; with `exposed` also
+/// peers from beyond this machine.
 ///
 /// # Errors
 ///

@@ -17,7 +17,8 @@ pub struct Inherited {
     pub admin: Vec<BoundSocket>,
 }
 
-/// Takes the sockets that were handed over to this process; a second call finds none.
+/// Takes the sockets that the service manager handed over to this process; a second call finds
+/// none.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
-//! hyper's own refusals, recognised by the bytes that hyper writes and by the words of its errors.
+//! hyper's own refusals, recognised by the bytes that hyper writes and by the texts of its errors.
 //!
-//! hyper's server answers a head that it cannot read by itself: it has no hook for that response, and
-//! `hyper::Error` tells too few reasons apart (`is_parse_too_large` is a head or a target, and a
-//! malformed target has no question at all). So this file, and no other, knows what hyper writes and
-//! says. Its tests ask hyper itself and name the version that they were written for.
+//! hyper's server itself responds to a head that it cannot read, without a hook for that response,
+//! and `hyper::Error` distinguishes too few reasons (`is_parse_too_large` is a head or a target,
+//! and a malformed target has no method at all). So this file, and no other, knows what hyper
+//! writes. Its tests run hyper itself and name the version that they were written for.
 
 use http::StatusCode;
 

@@ -27,7 +27,7 @@ pub struct SessionStatus {
     /// Whether no login was needed: the saved session was resumed.
     #[serde(default)]
     pub resumed: bool,
-    /// Where the pair is kept.
+    /// Where the pair is stored.
     #[serde(flatten)]
     pub store: StoreInfo,
     /// Whether the newest pair is on disk there.

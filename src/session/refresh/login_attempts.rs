@@ -5,10 +5,10 @@
 //! has its own; a lock holds for all origins.
 //!
 //! The file is written before a password is sent, so that a daemon killed and restarted in a loop
-//! spends one budget, not one per start. The file knows a login by 16 bits of a keyed hash only:
-//! enough to see that the login has changed, and next to nothing for an attacker who tests guesses
-//! against a password that may be a mistyped real one. One changed login in 65,536 looks unchanged;
-//! it is then refused until it is changed again.
+//! spends one budget, not one per start. The file identifies a login by 16 bits of a keyed hash
+//! only. That is enough to see that the login has changed, and next to nothing for an attacker who
+//! tests guesses against a password that may be a mistyped real one. One changed login in 65,536
+//! looks unchanged; it is then refused until it is changed again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -25,7 +25,7 @@ pub(crate) enum SessionCommand {
     /// A request whose body cannot be sent twice waits near the end of this token's life. The reply
     /// says whether an attempt is under way.
     RenewalRequested { generation: u64, reply: oneshot::Sender<bool> },
-    /// Find out why a request with this token was answered with 401.
+    /// Find out why a request with this token got a 401.
     ClassifyUnauthorized {
         rejection: RejectedToken,
         request: Option<RequestKey>,
@@ -175,7 +175,7 @@ impl Snapshot {
         match self.next_attempt {
             _ if self.is_busy => Availability::Wait { nudge: false },
             Some(due) if due <= now => Availability::Wait { nudge: true },
-            // A missing login is looked for again, but no request waits for it.
+            // A missing login is looked up again, but no request waits for it.
             Some(due) if due <= deadline && !self.lacks_login() => {
                 Availability::Wait { nudge: false }
             }

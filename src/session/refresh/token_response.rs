@@ -33,9 +33,9 @@ pub enum TokenError {
     TotpRequired,
     /// The account must set a new password first.
     PasswordReset,
-    /// Nexudus may have looked at what was offered, which may be wrong.
+    /// Nexudus may have checked what was offered, which may be wrong.
     Ambiguous(Cause),
-    /// Nexudus did not look at what was offered, or the response is nonsense.
+    /// Nexudus did not check what was offered, or the response is nonsense.
     Transient {
         /// When to come back, if the response says so.
         retry_after: Option<Duration>,
@@ -76,9 +76,9 @@ pub(crate) fn parse(answer: &TokenResponse<'_>) -> Result<TokenGrant, TokenError
         403 if is_html(answer.body) => {
             passing("a web firewall in front of Nexudus blocks the request (403)")
         }
-        403 if fields.is_none() => {
-            TokenError::Ambiguous(Cause::new("the token endpoint answered 403 without a reason"))
-        }
+        403 if fields.is_none() => TokenError::Ambiguous(Cause::new(
+            "the token endpoint responded with 403 without a reason",
+        )),
         400 | 401 | 403 => TokenError::Refused,
         409 | 429 => passing("the token endpoint asks to slow down"),
         502..=504 => passing(&format!("the token endpoint is not available ({status})")),
@@ -159,7 +159,7 @@ fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// Life of a token whose answer does not say: Nexudus advises not to assume "more than a few
+/// Life of a token whose response gives none: Nexudus advises not to assume "more than a few
 /// minutes or hours".
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 60);
 

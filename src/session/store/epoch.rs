@@ -10,7 +10,7 @@
 //! login writes the record, then the epoch: the record is ahead of the file, and is used. A logout
 //! writes the epoch, then removes the records: a record that is left is behind, and is not used.
 //!
-//! The file is written before the first record. A record with an epoch beside no such file means
+//! The file is written before the first record. A record with an epoch but without the file means
 //! that the file was lost, and with it the knowledge of logouts: that record is not used.
 //!
 //! A record of version 1 has no epoch. An earlier program may have written it after a login or a
@@ -35,7 +35,7 @@ use crate::secure_fs;
 pub(crate) struct Epochs {
     directory: Option<PathBuf>,
     state: Mutex<EpochFile>,
-    /// Whether the file was read or written: before that nothing is known of logouts.
+    /// Whether the file was read or written: before that, logouts are unknown.
     is_known: AtomicBool,
     /// The highest epoch of a record that was not used because the file was lost.
     quarantined: AtomicU64,
@@ -121,7 +121,7 @@ impl Epochs {
         self.quarantined.load(Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Returns the highest generation that is known of.
+    /// Returns the highest known generation.
     pub(crate) fn generation(&self) -> u64 {
         self.state().generation
     }
