@@ -113,8 +113,8 @@ fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), 
 }
 
 async fn persist_lock(locked: bool, paths: &Paths) -> Result<(), CliError> {
-    let kept = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
-    kept.map_err(|cause| {
+    let stored = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
+    stored.map_err(|cause| {
         let message = format!("could not keep whether the session is locked: {cause}");
         let hint = "Make that directory writable for this user, and run the command again.";
         CliError::message(ExitCode::Failed, message, Some(hint))

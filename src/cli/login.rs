@@ -158,8 +158,8 @@ impl LoginFlow {
         let mut login = self.prompt_login()?;
         let mut session = self.open_session().await?;
         let client_id = session.client_id(&login.email);
-        let waits = note_code_wait(self.print);
-        let issued = match session.log_in(&self.issuer, &login, &client_id, &waits).await {
+        let on_wait = note_code_wait(self.print);
+        let issued = match session.log_in(&self.issuer, &login, &client_id, &on_wait).await {
             Err(LoginRejection::Token(Refusal::TotpRequired)) if login.second_factor.is_none() => {
                 let code = match CODE.ask(self.print) {
                     Ok(code) => parse_code(&code)?,
@@ -169,9 +169,9 @@ impl LoginFlow {
                     Err(error) => return Err(error.into()),
                 };
                 login.second_factor = Some(SecondFactor::Code(code));
-                session.log_in(&self.issuer, &login, &client_id, &waits).await
+                session.log_in(&self.issuer, &login, &client_id, &on_wait).await
             }
-            answer => answer,
+            result => result,
         };
         let issued = issued.map_err(|denied| login_error(denied, login.second_factor.is_some()))?;
         let verified = Verified { issued, client_id, email: Some(login.email.clone()) };
@@ -314,8 +314,8 @@ pub(super) fn note_code_wait(print: Printer) -> impl Fn(Duration) {
 }
 
 async fn store_session(session: &mut OfflineSession, verified: Verified) -> Result<(), LoginError> {
-    let kept = session.save(verified.issued, verified.email.as_deref(), &verified.client_id).await;
-    kept.map_err(LoginError::NotStored)
+    let saved = session.save(verified.issued, verified.email.as_deref(), &verified.client_id).await;
+    saved.map_err(LoginError::NotStored)
 }
 
 fn login_error(denied: LoginRejection, with_code: bool) -> LoginError {

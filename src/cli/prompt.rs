@@ -110,8 +110,8 @@ impl Prompt {
     }
 
     /// Returns the answer, unless it is empty.
-    pub(super) fn checked(self, answer: String) -> Result<String, PromptError> {
-        if answer.is_empty() { Err(PromptError::Empty { what: self.what }) } else { Ok(answer) }
+    pub(super) fn checked(self, text: String) -> Result<String, PromptError> {
+        if text.is_empty() { Err(PromptError::Empty { what: self.what }) } else { Ok(text) }
     }
 
     fn unreadable(self, source: io::Error) -> PromptError {

@@ -57,11 +57,11 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     if let Some(degraded) = &session.degraded {
         rows.push(("degraded", print.style("33", degraded)));
     }
-    let is_told = |trouble: &&LastError| {
-        let told = status.readiness.reasons.iter().any(|reason| reason.code == trouble.code);
-        !told || trouble.cause.is_some()
+    let has_news = |error: &&LastError| {
+        let is_reason = status.readiness.reasons.iter().any(|reason| reason.code == error.code);
+        !is_reason || error.cause.is_some()
     };
-    if let Some(error) = session.error.as_ref().filter(is_told) {
+    if let Some(error) = session.error.as_ref().filter(has_news) {
         let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
         rows.push(("trouble", print.style("33", &format!("{}{cause}", error.sentence))));
     }
@@ -98,8 +98,8 @@ fn traffic_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows.extend(paces(&status.throttle).into_iter().map(|(name, pace)| (name, format_pace(pace))));
     for (host, throttles) in status.listening.hosts.iter().zip(&status.host_throttles) {
         let paced = paces(throttles).into_iter().filter(|(_, pace)| is_paced(pace));
-        let told = |pace| format!("{} ({})", format_pace(pace), host.upstream);
-        rows.extend(paced.map(|(name, pace)| (name, told(pace))));
+        let describe = |pace| format!("{} ({})", format_pace(pace), host.upstream);
+        rows.extend(paced.map(|(name, pace)| (name, describe(pace))));
     }
     if !status.requests.by_code.is_empty() {
         let codes = status.requests.by_code.iter().map(|(code, count)| format!("{count} {code}"));

@@ -93,8 +93,8 @@ impl Credentials {
         config: &config::Session,
         directory: Option<PathBuf>,
     ) -> Result<SessionKey, Error> {
-        let asked = |place| config.key == KeyStore::Auto || config.key == place;
-        if asked(KeyStore::Systemd)
+        let is_enabled = |place| config.key == KeyStore::Auto || config.key == place;
+        if is_enabled(KeyStore::Systemd)
             && let Some(path) = directory.map(|directory| directory.join(CREDENTIAL_NAME))
             && path.exists()
         {
@@ -102,7 +102,7 @@ impl Credentials {
             let material = read.map_err(|error| Error::Unavailable(Box::new(error)))?;
             return Ok(SessionKey { material, source: KeySource::Systemd });
         }
-        if asked(KeyStore::Command) && !config.key_command.is_empty() {
+        if is_enabled(KeyStore::Command) && !config.key_command.is_empty() {
             let printed = command::output(&config.key_command).await;
             let mut material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
             // Password managers print notes below the secret.
@@ -112,7 +112,7 @@ impl Credentials {
             }
             return Ok(SessionKey { material, source: KeySource::Command });
         }
-        if asked(KeyStore::Keychain)
+        if is_enabled(KeyStore::Keychain)
             && let Backend::Configured(_, keychain) = &self.0
         {
             let found = match keychain.session_key().await? {

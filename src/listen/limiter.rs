@@ -65,8 +65,8 @@ struct CountsByUser {
 
 impl ConnectionLimiter {
     /// Lets `max` connections be open at once.
-    pub fn new(most: usize) -> Self {
-        Self::with_files(most, max_open_files())
+    pub fn new(max: usize) -> Self {
+        Self::with_files(max, max_open_files())
     }
 
     /// Limits denied users in a process that may have `files` open: each connection takes a file, and
@@ -112,13 +112,13 @@ impl ConnectionLimiter {
         let others = open.guests + open.remote;
         let (for_unix, for_others) = (RESERVED_FOR_UNIX.min(self.max / 4), self.max / 4);
         // What the unix socket has not taken of its own part is kept free for it.
-        let kept = for_unix.saturating_sub(open.owner_unix);
+        let reserved = for_unix.saturating_sub(open.owner_unix);
         let reached = match class {
             ConnectionClass::Owner { is_unix: true } => (served >= self.max).then_some(LIMIT_NAME),
             ConnectionClass::Owner { is_unix: false }
             | ConnectionClass::Guest
             | ConnectionClass::Remote
-                if served + kept >= self.max =>
+                if served + reserved >= self.max =>
             {
                 Some(LIMIT_NAME)
             }
@@ -182,10 +182,10 @@ impl OpenConnections {
 
 impl CountsByUser {
     /// Returns the limit that one more connection of this user would exceed.
-    fn reached(&self, uid: Option<u32>, most: DeniedLimits) -> Option<&'static str> {
+    fn reached(&self, uid: Option<u32>, limits: DeniedLimits) -> Option<&'static str> {
         match self.each.get(&uid) {
-            _ if self.all >= most.all => Some("all other users"),
-            Some(each) if *each >= most.each => Some("one other user"),
+            _ if self.all >= limits.all => Some("all other users"),
+            Some(each) if *each >= limits.each => Some("one other user"),
             Some(_) | None => None,
         }
     }

@@ -88,14 +88,14 @@ impl GroupMembers {
         // Never closed. Held by the thread: one that hangs counts for as long as it does.
         let Ok(permit) = queries.clone().acquire_owned().await else { return false };
         let this = self.clone();
-        let mut asked = AbortOnDrop(tokio::task::spawn_blocking(move || {
+        let mut query = AbortOnDrop(tokio::task::spawn_blocking(move || {
             let is_member = groups_of(uid).iter().any(|group| this.groups.contains(group));
             // Also when no connection waits any more: the next one need not query again.
             this.shared.lock().record(uid, is_member);
             drop(permit);
             is_member
         }));
-        (&mut asked.0).await.unwrap_or(false)
+        (&mut query.0).await.unwrap_or(false)
     }
 }
 

@@ -206,8 +206,8 @@ impl Service {
             Manager::Systemd(systemd) => systemd.logs(lines, follow, json),
             Manager::Launchd(launchd) => launchd.logs(lines, follow),
         };
-        let mut shown = command.clone().command();
-        let status = shown.status().map_err(|source| command.spawn_error(source))?;
+        let mut process = command.clone().command();
+        let status = process.status().map_err(|source| command.spawn_error(source))?;
         // Ctrl-C ends `--follow`, which is not a failure.
         if status.success() || status.code().is_none() {
             Ok(())

@@ -96,8 +96,8 @@ impl Systemd {
         let wanted = "--property=ActiveState,UnitFileState,MainPID,StatusText,Result";
         let show = |unit| Ok(self.systemctl(["show", wanted, &self.name(unit)]).output()?.1);
         let (service, data) = (show(&SERVICE)?, show(&DATA)?);
-        let of = |shown: &str, name: &str| {
-            let found = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let of = |output: &str, name: &str| {
+            let found = output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             found.unwrap_or_default().to_owned()
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
@@ -130,10 +130,10 @@ impl Systemd {
             return None;
         }
         let uid = own_uid().to_string();
-        let asked =
+        let query =
             ServiceCommand::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
         // `loginctl` shows no user who is not logged in, unless they linger.
-        asked.output().ok().map(|(_, said)| said.trim() == "yes")
+        query.output().ok().map(|(_, said)| said.trim() == "yes")
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {

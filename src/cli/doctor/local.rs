@@ -45,14 +45,14 @@ pub(super) async fn store(
             let source = daemon.and_then(|session| session.source.as_ref());
             let has_login = source.is_some_and(|source| source != Keychain::product_name())
                 || !credentials.sources_beside_keychain().is_empty();
-            let told = outcome_of(&error);
+            let outcome = outcome_of(&error);
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",
                 (true, false) => "the login is read elsewhere; each start logs in anew",
                 (false, true) => "the session's key is read elsewhere",
-                (false, false) => return told,
+                (false, false) => return outcome,
             };
-            let finding = format!("{}; {without}", told.finding);
+            let finding = format!("{}; {without}", outcome.finding);
             warn(finding, "Nothing, if the check of the token passes.")
         }
     }
@@ -77,32 +77,32 @@ pub(super) async fn login(
     let daemons = daemon.and_then(|session| session.account.as_ref().zip(session.source.as_ref()));
     match credentials.load().await {
         Ok(found) => {
-            let told = format!(
+            let finding = format!(
                 "{} from the {}, the most explicit source that has one",
                 found.login.email, found.source
             );
             if let Some(other) = other {
                 return warn(
-                    format!("{told}; it is for {own}, and {other}"),
+                    format!("{finding}; it is for {own}, and {other}"),
                     other_origin_fix(other),
                 );
             }
-            if let Some(trouble) = daemon.and_then(unreadable_login) {
-                return warn(format!("{told}; the daemon that runs: {trouble}"), KEYCHAIN_FIX);
+            if let Some(why) = daemon.and_then(unreadable_login) {
+                return warn(format!("{finding}; the daemon that runs: {why}"), KEYCHAIN_FIX);
             }
             if let Some(half) = credentials.incomplete_sources().first() {
-                return warn(format!("{told}; {half}"), "Complete that half, or take it away.");
+                return warn(format!("{finding}; {half}"), "Complete that half, or take it away.");
             }
             match found.source {
                 CredentialSource::Environment => warn(
-                    told,
+                    finding,
                     "Any program of this user can read it there: prefer `nexudus-proxy login`, or \
                      a systemd credential.",
                 ),
                 CredentialSource::Systemd
                 | CredentialSource::Command
                 | CredentialSource::Keychain
-                | CredentialSource::Memory => ok(told),
+                | CredentialSource::Memory => ok(finding),
             }
         }
         Err(Error::Missing(_)) => match daemons {
@@ -140,9 +140,9 @@ fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
 
 /// Returns why a daemon that runs cannot read what a person has stored.
 fn unreadable_login(daemon: &SessionStatus) -> Option<String> {
-    let trouble = daemon.error.as_ref().filter(|error| error.code.starts_with("credentials."))?;
-    let cause = trouble.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-    Some(format!("{}{cause}", trouble.sentence))
+    let error = daemon.error.as_ref().filter(|error| error.code.starts_with("credentials."))?;
+    let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Some(format!("{}{cause}", error.sentence))
 }
 
 const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keychain runs; it looks \

@@ -130,9 +130,9 @@ async fn token(
     print: Printer,
 ) -> [CheckResult; 2] {
     let began = Instant::now();
-    let asked = whoami::fetch_user(config, own, other, paths, print).await;
+    let fetched = whoami::fetch_user(config, own, other, paths, print).await;
     let elapsed = began.elapsed();
-    let (token, access) = match asked {
+    let (token, access) = match fetched {
         Ok((me, through)) => {
             let access = match me.api_access {
                 Some(false) => fail(
@@ -175,8 +175,8 @@ fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) 
         ),
         (Some(error), _) => {
             let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            let told = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
-            (told, skip("there is no token to ask with"))
+            let outcome = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
+            (outcome, skip("there is no token to ask with"))
         }
         (None, None) => (
             warn("none yet, says the daemon", "Wait: it is being asked for."),

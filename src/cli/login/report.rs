@@ -46,10 +46,10 @@ impl StoredLogin<'_> {
         if let Some(warning) = self.daemon_warning() {
             print.warning(&warning);
         }
-        let kept = if self.is_session_only { "session" } else { "login" };
+        let stored = if self.is_session_only { "session" } else { "login" };
         let Self { profile, user, .. } = self;
         if is_json {
-            return print.json(&json!({ "profile": profile, "kept": kept, "user": user }));
+            return print.json(&json!({ "profile": profile, "kept": stored, "user": user }));
         }
         print.line(&format!("logged in as {} (profile {profile})", user.title()))?;
         let used = match &self.daemon {
@@ -59,7 +59,7 @@ impl StoredLogin<'_> {
             Ok(None) => &with_profile_flag("; `nexudus-proxy serve` uses it from now on", profile),
             Ok(Some(_)) | Err(_) => "",
         };
-        print.note(&format!("kept the {kept}{used}"));
+        print.note(&format!("kept the {stored}{used}"));
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub struct Keychain {
     profile: Arc<str>,
     /// The origin of the login; `None`: the default one.
     origin: Option<Arc<str>>,
-    turn: Arc<Mutex<()>>,
+    call_lock: Arc<Mutex<()>>,
 }
 
 impl Keychain {
@@ -43,8 +43,8 @@ impl Keychain {
         store: impl EntryStore + 'static,
         profile: &str,
     ) -> Self {
-        let (store, turn) = (Arc::new(store), Arc::default());
-        Self { store, profile: profile.into(), origin: None, turn }
+        let (store, call_lock) = (Arc::new(store), Arc::default());
+        Self { store, profile: profile.into(), origin: None, call_lock }
     }
 
     /// Returns the same for the login at `origin`.
@@ -225,11 +225,11 @@ impl Keychain {
     }
 
     async fn serialized<T>(&self, limit: Duration, call: StoreFuture<'_, T>) -> Result<T, Error> {
-        let call_in_turn = async {
-            let _turn = self.turn.lock().await;
+        let serialized_call = async {
+            let _guard = self.call_lock.lock().await;
             call.await
         };
-        let result = tokio::time::timeout(limit, call_in_turn).await;
+        let result = tokio::time::timeout(limit, serialized_call).await;
         result.unwrap_or_else(|_| Err(KeychainError::Timeout(limit).into()))
     }
 }

@@ -50,7 +50,7 @@ impl Native {
         let one_at_a_time = self.0.clone();
         Box::pin(async move {
             let call = move || {
-                let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+                let _guard = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
                 let _quiet = quiet(may_ask);
                 call()
             };

@@ -57,23 +57,23 @@ impl TokenError {
 /// # Errors
 ///
 /// One variant per kind of response that carries no tokens.
-pub(crate) fn parse(answer: &TokenResponse<'_>) -> Result<TokenGrant, TokenError> {
-    let fields = parse_fields(answer.body);
-    if let Some(failure) = fields.as_ref().and_then(|fields| error_in_body(fields, answer)) {
+pub(crate) fn parse(response: &TokenResponse<'_>) -> Result<TokenGrant, TokenError> {
+    let fields = parse_fields(response.body);
+    if let Some(failure) = fields.as_ref().and_then(|fields| error_in_body(fields, response)) {
         return Err(failure);
     }
     let passing = |cause: &str| TokenError::Transient {
-        retry_after: answer.retry_after,
+        retry_after: response.retry_after,
         cause: Cause::new(cause),
     };
-    let status = answer.status;
+    let status = response.status;
     Err(match status.as_u16() {
         200..=299 => {
             let issued = fields.as_ref().and_then(parse_grant);
             return issued.ok_or_else(|| passing("the token endpoint's response holds no token"));
         }
         // A firewall's page, such as CloudFront's "Request blocked".
-        403 if is_html(answer.body) => {
+        403 if is_html(response.body) => {
             passing("a web firewall in front of Nexudus blocks the request (403)")
         }
         403 if fields.is_none() => TokenError::Ambiguous(Cause::new(
@@ -100,11 +100,11 @@ pub(crate) fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Returns the failure that the body names, whatever the status.
-fn error_in_body(fields: &Map<String, Value>, answer: &TokenResponse<'_>) -> Option<TokenError> {
+fn error_in_body(fields: &Map<String, Value>, response: &TokenResponse<'_>) -> Option<TokenError> {
     let text = |name| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let said = format!("{} {}", text("error"), text("errordescription")).to_lowercase();
     let passing = |cause: &str| TokenError::Transient {
-        retry_after: answer.retry_after,
+        retry_after: response.retry_after,
         cause: Cause::new(cause),
     };
     let says = |word| said.contains(word);
