@@ -34,7 +34,7 @@ fn create_dir_below(home: Option<&Path>, path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Opens a file to lock it. Creates the file if necessary, and keeps its content.
+/// Opens a file to lock it. Creates the file if necessary, and does not change its content.
 ///
 /// # Errors
 ///

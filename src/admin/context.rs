@@ -50,7 +50,7 @@ pub struct ServerInfo {
 pub struct RuntimeState {
     /// The phase of the daemon's life.
     pub lifecycle: Lifecycle,
-    /// The effective configuration keys that decide which requests are let through.
+    /// The effective configuration keys that decide which requests are allowed.
     pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
@@ -93,7 +93,7 @@ pub struct AdminState {
     pub heartbeat: Heartbeat,
     /// Where the daemon takes commands.
     pub commands: mpsc::Sender<DaemonCommand>,
-    /// Which processes may call.
+    /// Which processes have access.
     pub access: AccessControl,
 }
 
@@ -103,7 +103,7 @@ pub(super) struct AdminContext {
     pub(super) server: ServerInfo,
     state: AdminState,
     operator_slots: ConnectionSlots,
-    /// A limit of its own, so that callers that may only read cannot exhaust operators' connections.
+    /// A limit of its own, so that read-only peers cannot exhaust operators' connections.
     readonly_slots: ConnectionSlots,
 }
 
@@ -175,5 +175,5 @@ impl AdminContext {
     }
 }
 
-/// Longest look into the keychain: a status does not depend on it.
+/// Longest time to read the keychain, because a status does not depend on it.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);

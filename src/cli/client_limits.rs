@@ -49,7 +49,7 @@ impl LimitArgs {
 ///
 /// # Errors
 ///
-/// When none of those that allow something has one: the key would be good for nothing.
+/// When no rule that allows something has an effect: the key would be good for nothing.
 pub(super) fn check_rules(
     limits: &ClientPolicy,
     config: &Config,
@@ -70,8 +70,8 @@ pub(super) fn check_rules(
     Ok(())
 }
 
-/// Returns what a client without a key may do that these limits forbid: limits bind only a client that
-/// shows its key.
+/// Returns what a client without a key may do that these limits forbid: limits bind only a client
+/// that sends its key.
 pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
     let only_reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     match config.policy.anonymous {

@@ -1,4 +1,5 @@
-//! `stop`, `reload`, `refresh`, `lock` and `unlock`: command the daemon, and wait for the effect.
+//! `stop`, `reload`, `refresh`, `lock` and `unlock`: commands to the daemon, each of which waits
+//! for its effect.
 
 use serde_json::json;
 
@@ -91,7 +92,7 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Locks or unlocks the daemon that serves; where none does, the next one starts so.
+/// Locks or unlocks the running daemon; without one, stores the flag for the next start.
 fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;

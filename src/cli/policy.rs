@@ -1,4 +1,4 @@
-//! `policy explain`: whether a request would be let through, and which rule decides.
+//! `policy explain`: whether a request would be forwarded, and which rule decides.
 
 use std::time::SystemTime;
 
@@ -27,7 +27,7 @@ enum PolicyAction {
         method: String,
         /// Such as /api/spaces/coworkers
         path: String,
-        /// Ask for this client; without it, for a caller without a key
+        /// Explain for this client; without it, for a client without a key
         #[arg(long, value_name = "NAME")]
         client: Option<String>,
     },

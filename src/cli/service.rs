@@ -90,8 +90,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Returns where the service reads its configuration: the system's has its own environment, not that
-/// of its installer.
+/// Returns where the service reads its configuration: the system service has its own environment,
+/// not that of its installer.
 fn sources(system: bool, globals: &GlobalArgs) -> Sources {
     let mut sources = globals.sources(vec![]);
     if system {

@@ -10,7 +10,7 @@ use crate::admin::api::{
 };
 use crate::admin::format::{format_duration, pluralize};
 
-/// Prints it.
+/// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
@@ -44,7 +44,7 @@ fn format_status(status: &Status, print: Printer) -> String {
     text
 }
 
-/// Whether the daemon can serve, as whom, and what is in the way.
+/// Whether the daemon can serve, for which account, and what prevents it.
 fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     let session = &status.session;
     let mut rows = vec![("state", state(status, print))];
@@ -148,7 +148,7 @@ fn account(session: &SessionStatus) -> String {
     }
 }
 
-/// Returns what there is of a token, in a line.
+/// Returns one line about the token.
 pub(super) fn format_token(session: &SessionStatus) -> String {
     let left = session.expires_in_s;
     let mut text =
@@ -194,7 +194,7 @@ fn format_client(client: &ClientStatus, print: Printer) -> String {
     text
 }
 
-/// The limiters to show: the one of the daemon's own requests only while it holds them back.
+/// The limiters to show: the one of the daemon's own requests is shown only while it delays them.
 fn paces(throttle: &ThrottleStatus) -> Vec<(&'static str, &LimiterStatus)> {
     let own = Some(("tokens", &throttle.own)).filter(|(_, pace)| is_paced(pace));
     [("reads", &throttle.reads), ("writes", &throttle.writes)].into_iter().chain(own).collect()

@@ -95,7 +95,7 @@ struct CachedClients {
     usage: BTreeMap<String, Arc<Usage>>,
 }
 
-/// A client that has shown a valid key.
+/// A client that has presented a valid key.
 #[derive(Debug)]
 pub struct Client {
     name: Arc<str>,
@@ -115,7 +115,7 @@ pub struct ClientStatus {
     pub is_expired: bool,
     /// When the client was added.
     pub created: SystemTime,
-    /// Requests let through since the daemon started.
+    /// Requests allowed since the daemon started.
     pub requests: u64,
     /// Requests refused for its rate or its count since then.
     pub refused: u64,

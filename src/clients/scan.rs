@@ -1,10 +1,11 @@
 //! Finds client keys by their shape, in whatever a request holds.
 //!
-//! A key that a tool shows in the wrong place or form must neither count as no key nor travel on.
-//! The shape is the prefix and at least as many letters as a key has, in any case, where no letter,
-//! digit, `_` or `-` stands before it: inside a random token the same bytes are no key. A longer run
-//! of letters counts too. Percent-encoding is undone however often it was applied, `%u0041` included;
-//! other encodings are not, but for Basic, which `gateway/client_auth.rs` undoes. Nothing here allocates.
+//! A key that a tool sends in the wrong place or form must neither count as no key nor be
+//! forwarded. The shape is the prefix and at least as many letters as a key has, in any case. No
+//! letter, digit, `_` or `-` may stand before the prefix: inside a random token the same bytes are
+//! no key. A longer run of letters counts too. Percent-encoding is undone however often it was
+//! applied, `%u0041` included; other encodings are not, except for Basic, which
+//! `gateway/client_auth.rs` undoes. Nothing here allocates.
 
 use memchr::memchr2_iter;
 

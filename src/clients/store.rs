@@ -60,7 +60,7 @@ pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
 ///
 /// # Errors
 ///
-/// [`Error::EntryName`], [`Error::Exists`], and whatever keeps the file from being read or written.
+/// [`Error::Name`], [`Error::Exists`], and those of reading and writing the file.
 pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret, Error> {
     if !is_valid_name(name) {
         return Err(Error::Name { name: name.to_owned() });

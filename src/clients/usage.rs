@@ -20,7 +20,7 @@ use crate::secure_fs;
 /// The use of one client since the daemon started.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
-    /// Requests let through since the daemon started.
+    /// Requests allowed since the daemon started.
     pub(super) requests: AtomicU64,
     /// Requests refused for one of its limits since then.
     pub(super) refused: AtomicU64,

@@ -69,8 +69,8 @@ impl Rule {
         self.is_about(method) && self.matches_path(path, glob_matches)
     }
 
-    /// Says the same for a server that takes the extension off a segment to choose a format, as
-    /// ASP.NET does: `/users.json/5` is `/users/5` too. For rules that forbid.
+    /// Says the same for a server that removes the extension of a segment to choose a format, as
+    /// ASP.NET does: `/users.json/5` is `/users/5` too. For deny rules.
     pub fn matches_ignoring_extensions(&self, method: &str, path: &str) -> bool {
         let fits = |glob: &[u8], segment: &[u8]| {
             let dots = [segment.iter().position(is_dot), segment.iter().rposition(is_dot)];
@@ -91,7 +91,7 @@ impl Rule {
     }
 
     /// Matches segment by segment. When one does not fit, the last `**` takes one segment more;
-    /// earlier ones need not be asked again.
+    /// earlier ones need not be tried again.
     fn matches_path(&self, path: &str, fits: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         let (mut at, mut rest) = (0, path);
         let mut retry: Option<(usize, &str)> = None;

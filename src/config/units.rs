@@ -16,8 +16,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= MAX_DURATION)
 }
 
-/// Writes a duration in the largest unit that divides it; minutes are left out, `120s` reads as
-/// well as `2m` and is compared more easily with its neighbours.
+/// Writes a duration in the largest unit that divides it; minutes are not used: `120s` reads as
+/// well as `2m`, and is compared more easily with its neighbours.
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("s", 1_000_000_000)]

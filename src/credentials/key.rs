@@ -1,8 +1,8 @@
 //! The key of the session file: one static secret, read once.
 //!
 //! `auto` takes the most explicit source that has a key: the systemd credential `nexudus-key`, then
-//! `session.key_command`, then the keychain, where a key is made if there is none. The kernel's
-//! keyring must be chosen by a person: its key is gone after a reboot, and with it the session.
+//! `session.key_command`, then the keychain, where a key is created if there is none. A person must
+//! choose the kernel's keyring explicitly: its key is gone after a reboot, and with it the session.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! The stored login and the sources that it can be read from.
 //!
 //! Each source is one file. [`Credentials::load`] reads the configured sources in order, the most
-//! explicit first, and says which one has the login. It runs before every password login, so that a
-//! changed source is seen without a restart.
+//! explicit first, and says which one has the login. The session calls it before every password
+//! login, so that a changed source is seen without a restart.
 
 mod command;
 mod environment;
@@ -33,7 +33,7 @@ pub struct Login {
     pub second_factor: Option<SecondFactor>,
 }
 
-/// The second factor that answers a request for a 2FA code.
+/// The second factor: the source of a 2FA code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecondFactor {
     /// A code that was typed: 6 to 8 digits, good for one attempt.

@@ -37,8 +37,9 @@ impl StandaloneSession {
         Self { session, session_task: tokio::spawn(session_task.run()) }
     }
 
-    /// Returns a token, or why the first attempt failed: a person tries again, only a daemon retries.
-    /// Waits for the next 2FA code, because that is sure to come; calls `on_wait` with how long.
+    /// Returns a token, or why the first attempt failed: a person tries again, only a daemon
+    /// retries. Waits for the next 2FA code, because that is sure to come; calls `on_wait` with the
+    /// time to wait.
     ///
     /// # Errors
     ///

@@ -294,7 +294,7 @@ fn decode_leniently(encoded: &[u8]) -> Vec<u8> {
     BASE64.decode(plain).unwrap_or_default()
 }
 
-/// Base64 as the servers decode it that forgive most.
+/// Base64 as the most forgiving servers decode it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()

@@ -158,8 +158,8 @@ fn check(
     Ok((client, is_websocket))
 }
 
-/// Logs who was rejected, once a minute for each user and reason. A malformed request is not logged:
-/// the error says nothing about its sender.
+/// Logs the peer that was rejected, once a minute for each user and reason. A malformed request is
+/// not logged: the error says nothing about its sender.
 fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {
         Error::ForeignHost | Error::Browser { .. } | Error::User | Error::Client(_) => {

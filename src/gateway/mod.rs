@@ -218,7 +218,7 @@ impl Gateway {
             }
             return Ok(Next::Respond(None));
         }
-        // Nexudus answers 401 for a dead token and for a missing permission alike.
+        // Nexudus responds with 401 for a dead token and for a missing permission alike.
         let cause = self.session.classify_unauthorized(bearer, allowed.method(), allowed.path());
         match timing.measure(Stage::Token, Box::pin(cause)).await {
             UnauthorizedCause::TokenReplaced if body.is_repeatable() && !*is_renewed => {
@@ -259,7 +259,7 @@ impl Gateway {
         Ok(response)
     }
 
-    /// Answers a request for a token. Boxed, because few requests come here.
+    /// Responds to a request for a token. Boxed, because few requests come here.
     fn grant(
         &self,
         request: Request<Incoming>,

@@ -46,9 +46,9 @@ pub struct Allowed {
 pub enum Decision<B> {
     /// The upstream gets it, with its body.
     Forward(Allowed, B),
-    /// The daemon answers it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
+    /// The daemon responds to it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
     Options,
-    /// The daemon answers it at its own token endpoint.
+    /// The daemon handles it at its own token endpoint.
     TokenEndpoint(Request<B>, ClientIdentity),
 }
 

@@ -20,7 +20,7 @@ use crate::clients::PREFIX;
 use crate::listen::insert_sandbox_headers;
 use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
 
-/// Answers a request for a token, of any grant type.
+/// Responds to a request for a token, of any grant type.
 pub(super) async fn handle(
     request: Request<Incoming>,
     client: ClientIdentity,
@@ -101,7 +101,7 @@ fn unescape_json(form: &[u8]) -> Option<String> {
     Some(out)
 }
 
-/// Returns a random token, so that no program comes to compare with it.
+/// Returns a random token, so that no program starts to rely on its value.
 fn placeholder_token() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

@@ -1,9 +1,10 @@
 //! A WebSocket, once both ends have agreed on it: bytes both ways, which no code here reads.
 //!
-//! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends with
-//! either side, when a stop waits no longer, and with its session or the key of its client. A pause
-//! does not end it, because WebSocket has pings of its own; an end that takes no bytes does. No close
-//! frame of ours says why: only code that reads the frames knows where one could be inserted.
+//! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends
+//! with either side, when a stop waits no longer, and with its session or the key of its client. A
+//! pause does not end it, because WebSocket has pings of its own; a side that takes no bytes does.
+//! No close frame of ours says why: only code that reads the frames knows where one could be
+//! inserted.
 
 use std::io;
 use std::pin::Pin;
@@ -226,7 +227,7 @@ mod tests {
                 client.write_all(b"late").await.unwrap();
                 let mut taken = [0; 10];
                 host.read_exact(&mut taken).await.unwrap();
-                // More than fits into what lies between.
+                // More than fits into the buffers between the two ends.
                 client.write_all(&[0; 60]).await.unwrap();
                 client.write_all(&[0; 60]).await.unwrap();
                 taken
@@ -249,7 +250,7 @@ mod tests {
 
         let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
 
-        // What was read last waits for the next turn.
+        // The bytes that were read last wait for the next poll.
         assert!(polled);
         assert!(way.copied <= READ_SIZE * MAX_READS_PER_POLL, "{}", way.copied);
     }

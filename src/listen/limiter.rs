@@ -1,7 +1,7 @@
 //! Limits the connections at once, for each class of peers: a connection counts once its peer is known.
 //!
-//! Users who are let in share `limits.connections`. Three quarters are the owner's, and some of these
-//! the unix socket's. All other users have small limits beside that, for as long as a refusal takes.
+//! Allowed users share `limits.connections`. Three quarters are the owner's, and some of these the
+//! unix socket's. All other users have small limits beside that, for as long as a refusal takes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub struct ConnectionLimiter {
     open: Arc<Mutex<OpenConnections>>,
 }
 
-/// How many connections users who are not let in may have.
+/// How many connections denied users may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DeniedLimits {
     all: usize,
@@ -55,11 +55,11 @@ struct OpenConnections {
     overflow: usize,
 }
 
-/// Connections of users who are not let in, or not yet.
+/// Connections of users who are denied, or not allowed yet.
 #[derive(Debug, Default)]
 struct CountsByUser {
     all: usize,
-    /// Without a user: those of whom the kernel says nothing.
+    /// Connections by user; `None`: the kernel does not name the user.
     each: BTreeMap<Option<u32>, usize>,
 }
 
@@ -111,7 +111,7 @@ impl ConnectionLimiter {
         let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
         let others = open.guests + open.remote;
         let (for_unix, for_others) = (RESERVED_FOR_UNIX.min(self.max / 4), self.max / 4);
-        // What the unix socket has not taken of its own part is kept free for it.
+        // The part of the unix socket that it has not taken stays free for it.
         let reserved = for_unix.saturating_sub(open.owner_unix);
         let reached = match class {
             ConnectionClass::Owner { is_unix: true } => (served >= self.max).then_some(LIMIT_NAME),
@@ -203,7 +203,7 @@ impl CountsByUser {
 /// How the log names `limits.connections`.
 const LIMIT_NAME: &str = "limits.connections";
 
-/// Places of the unix socket that no other connection takes.
+/// Connections of the unix socket whose room no other connection takes.
 const RESERVED_FOR_UNIX: usize = 64;
 
 /// Returns how many files this process may have open.
@@ -217,8 +217,8 @@ fn max_open_files() -> usize {
     usize::MAX
 }
 
-/// Most connections at once of all users who are not let in, and of one of them, where the process
-/// may have files enough.
+/// Most connections at once of all denied users, and of one of them, where the process may have
+/// files enough.
 const MAX_DENIED: usize = 256;
 const MAX_DENIED_PER_USER: usize = 32;
 
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!((remote.len(), guests.len()), (512, 512));
         let owner = fill(&tcp(), PeerAccess::Owner);
         assert_eq!(owner.len(), 4096 - 1024 - 64);
-        // Nor does TCP ever take what is the socket's.
+        // Nor does TCP ever take the room of the unix socket.
         assert_eq!(fill(&unix(), PeerAccess::Owner).len(), 64);
     }
 

@@ -1,5 +1,5 @@
 //! A local connection as hyper's server sees it: timeouts between requests, an early end when the
-//! peer leaves, and our words in place of hyper's own refusals.
+//! peer leaves, and our responses in place of hyper's own refusals.
 //!
 //! hyper's own header timeout also ends idle connections and costs a timer per request, and its
 //! refusals are bare. [`ServerIo`] keeps one timer per connection, which is looked at again only when
@@ -60,7 +60,7 @@ pub struct ServerIo {
 }
 
 impl ServerIo {
-    /// Wraps `stream`. The connection's requests tell `state` when they begin and end.
+    /// Wraps `stream`. The connection's requests report to `state` when they begin and end.
     pub fn new(
         stream: Stream,
         state: Arc<ConnectionState>,
@@ -77,8 +77,8 @@ impl ServerIo {
         self.stream
     }
 
-    /// Tells the peer why hyper has ended the connection with `error`, if hyper has refused a
-    /// request; `unread` is what hyper had received and not taken in.
+    /// Sends the peer the reason why hyper has ended the connection with `error`, if hyper has
+    /// refused a request. `unread` holds the bytes that hyper had received and not processed.
     pub async fn send_rejection(mut self, error: &hyper::Error, unread: &[u8]) {
         let rejection = match self.rejected.take() {
             Some(_) if is_about_target(error, unread) => self.rejections.malformed_target.clone(),
@@ -104,7 +104,7 @@ impl ServerIo {
         }
     }
 
-    /// Counts a rejection. Those of users who are not let in would be too many for a line each.
+    /// Counts a rejection. Those of denied users would be too many for a log line each.
     fn record_rejection(&self, code: &'static str) {
         match self.timeouts.single_request {
             Some(_) => self.telemetry.metrics.count_problem(code),
@@ -143,7 +143,7 @@ impl ServerIo {
         }
     }
 
-    /// Returns our words for a refusal of hyper's, which is written between requests.
+    /// Returns our response in place of a refusal of hyper's, which is written between requests.
     fn match_rejection(&self, bytes: &[u8]) -> Option<&Rejection> {
         if self.state.is_active() {
             return None;
@@ -173,7 +173,7 @@ impl AsyncRead for ServerIo {
                 this.poll_timeout(cx)
             }
             Poll::Ready(Ok(())) => {
-                // An empty line before a request is none of it (RFC 9112 §2.2).
+                // An empty line before a request is not part of it (RFC 9112 §2.2).
                 if !buffer.filled()[before..].iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                     this.state.begin_head();
                 }
@@ -191,7 +191,7 @@ impl AsyncWrite for ServerIo {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // Left out: `send_rejection` writes our own words for it.
+        // Skipped: `send_rejection` writes our own response instead.
         if let Some(rejection) = this.match_rejection(bytes) {
             this.rejected = Some(rejection.clone());
             return Poll::Ready(Ok(bytes.len()));

@@ -11,8 +11,9 @@ use super::sock_diag::SocketEntry;
 use super::socket_owner::{ESTABLISHED, TIME_WAIT};
 use super::socket_table::SocketTable;
 
-/// The addresses of the orphans before one listener. The first connection begins the search, so that
-/// a start waits for nothing; it takes some tens of milliseconds, on a thread for slow things.
+/// The addresses of the orphans before one listener. The first connection begins the search, so
+/// that a start waits for nothing. The search takes some tens of milliseconds, on a thread for slow
+/// things.
 #[derive(Debug)]
 pub(super) struct Orphans {
     listening: SocketAddr,

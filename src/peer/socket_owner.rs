@@ -34,12 +34,12 @@
 //! - Twins that were made before we listened, with a listener of another user's, are looked for once,
 //!   beside the first connections (`orphans.rs`); later ones with their addresses are dropped.
 //!
-//! The answer holds for the connection's whole life, for every request on it: bytes reach our
-//! descriptor only from that one socket, and none of its successors can write to it. It holds
-//! alike for every listener, since each of them accepts through `listen::TcpAcceptor` (the API's,
-//! those of `[[host]]`, the one of `run`, `admin.listen`), and for sockets that the service manager
-//! has opened. With the tables of `/proc` the first question is a line that was read before the
-//! second one is asked, which is all that the argument needs.
+//! The result holds for the connection's whole life, for every request on it: bytes reach our
+//! descriptor only from that one socket, and none of its successors can write to it. It holds alike
+//! for every listener, since each of them accepts through `listen::TcpAcceptor` (the API's, those
+//! of `[[host]]`, the one of `run`, `admin.listen`), and for sockets that the service manager has
+//! opened. With the tables of `/proc`, the line for the first question is read before the second
+//! question is asked. The argument needs no more than that.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -95,10 +95,10 @@ impl OwnerSource {
     }
 }
 
-/// Returns the user at the other end of `stream`, given what the kernel has said just before of
-/// the sockets with the peer's addresses; `None` when the peer has gone.
+/// Returns the user at the other end of `stream`; `None` when the peer has gone. `entries` are the
+/// sockets with the peer's addresses, which the kernel has named just before.
 pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Option<User> {
-    // After the entries were read: see above.
+    // The second question comes after the entries were read: see the top of this file.
     if getsockopt(stream, TcpState) != Ok(ESTABLISHED) {
         return None;
     }
@@ -108,7 +108,7 @@ pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Optio
             Some(User::Known { uid: entry.uid, socket: entry.inode })
         }
         (None, _) if entries.is_empty() => Some(User::Unknown),
-        // Gone, or one of two with the same addresses.
+        // The peer is gone, or is one of two with the same addresses.
         (None | Some(_), _) => None,
     }
 }

@@ -143,7 +143,7 @@ kinds! {
             "Ask as RFC 6455 section 4.1 says, or without Upgrade.",
         );
 
-    // Who sends it.
+    // The sender of the request.
     ForeignHost: "guard.host", "Foreign Host" =>
         Spec::denied(StatusCode::MISDIRECTED_REQUEST).closing().hint(
             "Use http://localhost with the daemon's port, or name the host in listen.hosts; an \
@@ -186,7 +186,7 @@ kinds! {
             "Ask the person who runs the daemon for a new key: `nexudus-proxy client add NAME`.",
         );
 
-    // What it asks for.
+    // The requested action.
     RuleDenied: "policy.denied", "Refused by a rule" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
             "`nexudus-proxy policy explain METHOD PATH` says what may be asked.",
@@ -203,7 +203,7 @@ kinds! {
     QuotaExhausted: "policy.exhausted", "Client used up" =>
         Spec::denied(StatusCode::FORBIDDEN).hint("Ask the person who runs the daemon for a new key.");
 
-    // Why there is no token for it.
+    // The token for the request.
     SessionLocked: "session.locked", "Locked" =>
         Spec::unavailable().status(StatusCode::LOCKED).hint("Run `nexudus-proxy unlock`.");
     NotLoggedIn: "session.not-logged-in", "Not logged in" =>
@@ -237,7 +237,7 @@ kinds! {
             "It is retried by itself; `nexudus-proxy status` shows the last reason.",
         );
 
-    // Why Nexudus gave no response to it.
+    // The response of Nexudus.
     ThrottleQueue: "throttle.queue", "Too many requests for Nexudus" =>
         Spec::denied(StatusCode::TOO_MANY_REQUESTS).hint(
             "Ask more slowly, or raise throttle.wait.",

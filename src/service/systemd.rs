@@ -182,7 +182,7 @@ impl Systemd {
         let mut listens = Some(spec);
         for line in text.lines() {
             if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
-                // All sockets of this installation take the place of the first line.
+                // All sockets of this installation replace the first line.
                 let listens = listens.take().map(|spec| self.listen_lines(spec, text));
                 rendered.push_str(&listens.unwrap_or_default());
                 continue;

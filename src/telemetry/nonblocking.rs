@@ -85,7 +85,7 @@ fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
                 LogMessage::Flush(done) => flushed.push(done),
             }
         }
-        // When standard error is closed, there is no place to report it.
+        // If standard error is closed, the failure cannot be reported.
         let _ = out.write_all(&burst).and_then(|()| out.flush());
         burst.clear();
         for done in flushed {

@@ -12,10 +12,10 @@ use super::window_inference::{MAX_ARRIVAL_DELAY, Window};
 impl Window {
     /// Returns when one more request fits; a time in the past if it fits now.
     ///
-    /// Arrival times are unknown: a request is taken to be as late as its response was slower than
-    /// the fastest one, so that two requests sent in different windows do not arrive in one. Where
-    /// responses usually take longer than `slack`, Nexudus is working on them, and no more than
-    /// `slack` is added.
+    /// Arrival times are unknown. A request counts as late by as much as its response was slower
+    /// than the fastest one, so that two requests sent in different windows do not arrive in one.
+    /// Where responses usually take longer than `slack`, Nexudus is working on them, and no more
+    /// than `slack` is added.
     pub(super) fn next_free(&self, history: &History, slack: Duration, now: Duration) -> Duration {
         let most = if history.usual_lateness(now) <= slack { self.max_slack() } else { slack };
         let late = |sent: &SentRequest| {

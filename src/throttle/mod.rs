@@ -1,8 +1,8 @@
 //! One fair budget for all tools: when a request may be sent, and whether it may be sent again.
 //!
 //! Nexudus throttles per client, and all tools behind this daemon are one client. Nothing is paced
-//! until Nexudus throttles. Then requests wait for a permit (`limiter.rs`), clients in turns
-//! (`fair_queue.rs`), at the pace that was learned (`budget.rs`, `window_inference.rs`,
+//! until Nexudus throttles. Then requests wait for a permit (`limiter.rs`), clients in round-robin
+//! order (`fair_queue.rs`), at the pace that was learned (`budget.rs`, `window_inference.rs`,
 //! `adaptive_window.rs`) or configured.
 //!
 //! A request that was throttled is sent again with a permit of its own, as long as `throttle.wait`

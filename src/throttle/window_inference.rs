@@ -60,9 +60,9 @@ pub(super) fn infer_windows(history: &History, observations: &[Observation]) -> 
 }
 
 /// The windows that are tried, in milliseconds: those that Nexudus has published (100 ms, 5 s, a
-/// minute, an hour) and other usual ones. A limit in between is met by the next longer window, or by
-/// less in a shorter one, at a loss of up to two fifths: 5 per 3 s is kept as 5 per 5 s or 2 per 2 s.
-/// One more window helps only limits of its own length: with one of 3 s, 7 per 4 s loses more.
+/// minute, an hour) and other usual ones. A limit in between is met by the next longer window, or
+/// by less in a shorter one, at a loss of up to two fifths: 5 per 3 s is met by 5 per 5 s or 2 per
+/// 2 s. One more window helps only limits of its own length: with one of 3 s, 7 per 4 s loses more.
 const WINDOW_PERIODS_MS: [u64; 13] = [
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 300_000, 900_000, 3_600_000,
 ];
@@ -170,7 +170,7 @@ fn count_up_to(times: &[Duration], end: Duration) -> usize {
 }
 
 /// Longest time from our sending to their counting, a new connection included: the filter that
-/// throttles comes before all service_time.
+/// throttles comes before all work.
 pub(super) const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(1);
 
 const RETRY_AFTER_TOLERANCE: Duration = Duration::from_millis(50);

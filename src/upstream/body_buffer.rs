@@ -57,7 +57,7 @@ impl BodyBuffer {
     ///
     /// # Errors
     ///
-    /// When the client did something wrong while its body was read.
+    /// When the client's body is not as announced.
     pub async fn read_or_stream(&self, incoming: Incoming) -> Result<ReplayBody, BodyError> {
         if incoming.is_end_stream() {
             return Ok(ReplayBody::Empty);

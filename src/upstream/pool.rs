@@ -13,7 +13,7 @@ use crate::clock::Clock;
 pub(super) struct Pool {
     clock: Clock,
     state: Mutex<PoolState>,
-    /// Tells of the first use after a dormant time.
+    /// Notified of the first use after a dormant time.
     activity: Notify,
 }
 
@@ -24,7 +24,7 @@ struct PoolState {
     /// When a request last gave a connection back. Ages are measured on the boot clock, which runs on
     /// while a laptop sleeps.
     last_used: Duration,
-    /// Whether no connection is kept warm until the next use.
+    /// Whether no connection stays warm until the next use.
     is_dormant: bool,
 }
 
@@ -98,7 +98,7 @@ impl Pool {
         self.state().add(conn, self.clock.boot());
     }
 
-    /// Closes what is dead or too old, and returns whether a warm connection is missing.
+    /// Closes dead and old connections, and returns whether a warm connection is missing.
     pub(super) fn evict_expired(&self) -> bool {
         let now = self.clock.boot();
         let mut state = self.state();

@@ -111,7 +111,7 @@ impl UploadProgress {
         self.pieces.load(Ordering::Relaxed)
     }
 
-    /// Returns what the client did wrong, if it did.
+    /// Returns the error of the client's body, if there was one.
     pub fn error(&self) -> Option<BodyError> {
         match self.error.load(Ordering::Relaxed) {
             0 => None,

@@ -216,7 +216,8 @@ impl TlsStream {
                 }
             }
             self.charge_budget(cx);
-            // Answers to TLS messages of the host. An error ends the next write, not this read.
+            // Replies to TLS messages of the host go out. An error ends the next write, not this
+            // read.
             let _ = self.poll_write_records(cx);
             if count > 0 || self.is_peer_closed {
                 return Poll::Ready(Ok(count));
@@ -331,11 +332,12 @@ impl TlsStream {
 
 impl Drop for TlsStream {
     fn drop(&mut self) {
-        // Behind half a record nothing can be said, and what waits may have been sent elsewhere.
+        // Behind half a record no alert can be sent, and the request that waits may have been sent
+        // elsewhere.
         if !self.outgoing.unsent().is_empty() {
             return;
         }
-        // What has come is not decrypted for that.
+        // The bytes that have come are not decrypted for that.
         self.incoming.clear();
         if self.encrypt_close_notify().is_ok() {
             // An idle socket has room for one record.

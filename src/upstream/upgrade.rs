@@ -19,8 +19,8 @@ pub struct Upgraded {
 }
 
 impl Upgraded {
-    /// Makes one of a connection, of what the host has sent on it already, and of the signal that ends
-    /// it.
+    /// Makes one from a connection, from the bytes that the host has sent on it already, and from
+    /// the signal that ends it.
     pub(super) fn new(
         stream: TlsStream,
         buffered: Bytes,
@@ -29,8 +29,8 @@ impl Upgraded {
         Self { stream: TokioIo::new(stream), buffered, close_signal }
     }
 
-    /// Takes it apart: the connection, what the host has sent on it already, and a future that ends
-    /// when the connection must.
+    /// Takes it apart: the connection, the bytes that the host has sent on it already, and a future
+    /// that ends when the connection must.
     pub fn into_parts(
         self,
     ) -> (impl AsyncRead + AsyncWrite + Unpin, Bytes, impl Future<Output = ()>) {

@@ -17,7 +17,7 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
     assert_eq!(
         added.lines().skip(1).collect::<Vec<_>>(),
         [
-            "! note: Callers without a key may still do everything; policy.anonymous = \
+            "! note: Clients without a key may still do everything; policy.anonymous = \
              \"read-only\" or \"none\" changes that.",
             "! note: On this machine a process of this user can go round these limits: it can leave \
              the key out, or make a key of its own. They hold for another Unix user, or for a \

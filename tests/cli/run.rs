@@ -437,7 +437,7 @@ fn stage() -> (Simulator, Home) {
     (upstream, home)
 }
 
-/// Callers without a key may do as much as `anonymous` says.
+/// Clients without a key may do as much as `anonymous` says.
 fn configuration(upstream: &Simulator, home: &Home, anonymous: &str) -> String {
     format!(
         "[upstream]\norigin = 'https://localhost:{}'\nca_file = '{}'\n[session]\nstore = 'memory'\n\

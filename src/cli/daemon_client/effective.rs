@@ -1,4 +1,4 @@
-//! The configuration that a running daemon serves with, which may not be what is configured here.
+//! The configuration of a running daemon, which may differ from the one that is configured here.
 
 use std::fmt;
 use std::net::SocketAddr;

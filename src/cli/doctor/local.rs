@@ -118,7 +118,8 @@ pub(super) async fn login(
     }
 }
 
-/// Judges a missing password. The check of the token sees whether a session is stored alone.
+/// Classifies a missing password. The check of the token shows whether a session is stored without
+/// one.
 fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
     let logins = session::origins_with_login(&paths.profile_state());
     if logins.is_empty() || logins.contains(own) {
@@ -148,8 +149,8 @@ fn unreadable_login(daemon: &SessionStatus) -> Option<String> {
 const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keychain runs; it looks \
     again by itself where that comes back.";
 
-/// `keys` are those whose value in the running daemon is not the one that is configured here; `own` is
-/// the configured origin.
+/// Describes the running daemon. `keys` are those whose value in the daemon differs from the one
+/// that is configured here; `own` is the configured origin.
 pub(super) async fn daemon(
     is_there: bool,
     profile: &str,
@@ -219,7 +220,7 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
     }
 }
 
-/// Returns the other users who are let in.
+/// Lists the other users who are allowed.
 fn allowed_others(config: &Config) -> String {
     let named = |key: &str, names: &[String]| {
         (!names.is_empty()).then(|| format!("{key} ({})", names.join(", ")))
@@ -234,7 +235,7 @@ fn allowed_others(config: &Config) -> String {
     }
 }
 
-/// Looks for the unit or agent in all places of persons and packages.
+/// Looks for the unit or agent in all directories of users and packages.
 pub(super) async fn service(paths: &Paths) -> CheckOutcome {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let configuration = paths.config.parent().and_then(|ours| ours.parent());

@@ -35,7 +35,7 @@ pub(super) fn run(
     process::harden();
     let loaded = globals.load(overrides.into_overrides());
     let lines = match loaded {
-        // Without a configuration there is nothing to check by; its problems are the report.
+        // Without a configuration nothing can be checked; its problems are the report.
         Err(error) => vec![CheckResult::new("config", outcome_of(&error), Duration::ZERO)],
         Ok(loaded) => {
             let mut lines = serve::control_runtime()?.block_on(run_checks(&loaded, print));
@@ -160,7 +160,7 @@ async fn token(
     ]
 }
 
-/// Returns what the status of a daemon says of the token, where the daemon answers nothing more.
+/// Returns what the status of a daemon says of the token, where the daemon refuses to say more.
 fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) {
     match (&daemon.error, daemon.expires_in_s) {
         (None, Some(_)) => (

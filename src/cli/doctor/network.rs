@@ -98,7 +98,7 @@ impl<'a> NetworkRoute<'a> {
         }
     }
 
-    /// Connects, and asks the proxy for a way through, if there is one.
+    /// Connects, and requests a tunnel from the proxy, if there is one.
     async fn connect(&self, addresses: &[SocketAddr]) -> (CheckOutcome, Option<TcpStream>) {
         let Self { host, port, origin, fix, .. } = self;
         if addresses.is_empty() {
@@ -239,7 +239,7 @@ fn throttled(status: StatusCode, headers: &HeaderMap) -> CheckOutcome {
     }
 }
 
-/// Tells what a running daemon knows of it.
+/// Reports what a running daemon knows about throttling.
 pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
     let kinds =
         [("reads", &throttle.reads), ("writes", &throttle.writes), ("tokens", &throttle.own)];
@@ -263,11 +263,11 @@ pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
 /// The name of the check.
 pub(super) const THROTTLE_CHECK: &str = "throttle";
 
-const TIMED_OUT: &str = "no answer within 10 s";
+const TIMED_OUT: &str = "no response within 10 s";
 const NETWORK_FIX: &str = "Check the network, the firewall and upstream.origin.";
 const PROXY_FIX: &str = "Check the proxy that upstream.proxy names, and its login.";
 
-/// The text that a running daemon shows in the place of a proxy's login.
+/// The text that a running daemon shows instead of a proxy's login.
 const REDACTED_LOGIN: &str = "//***@";
 
 /// Longest time for each step.

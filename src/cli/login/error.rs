@@ -10,7 +10,7 @@ use crate::session::{self, Cause};
 /// Why a login failed. Nothing was stored then, unless the error says so.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoginError {
-    /// A person had to be asked, or standard input lacks something.
+    /// A prompt had no terminal, or standard input lacks something.
     #[error(transparent)]
     Ask(#[from] PromptError),
     /// `credentials.source` names another place.
@@ -19,7 +19,7 @@ pub(super) enum LoginError {
         Keychain::product_name()
     )]
     SourceNotRead,
-    /// The process that serves this profile asks another upstream.
+    /// The process that serves this profile uses another upstream.
     #[error("{other}, and this login would be for {own}")]
     OtherUpstream {
         /// The process, and its upstream.
@@ -57,13 +57,13 @@ pub(super) enum LoginError {
     /// Nexudus cannot be reached.
     #[error("could not reach Nexudus")]
     Unreachable(#[source] Cause),
-    /// Nexudus answers, but not whether the login is right.
+    /// Nexudus responds, but does not say whether the login is right.
     #[error("Nexudus gave no clear answer")]
     Ambiguous(#[source] Cause),
     /// The keychain cannot be used.
     #[error("could not use the {}", Keychain::product_name())]
     Store(#[source] credentials::Error),
-    /// The session alone cannot be kept.
+    /// The session without a password would not last.
     #[error("the session cannot be kept across a reboot, and there would be nothing else")]
     NotLasting(#[source] Cause),
     /// The session file cannot be used.

@@ -25,7 +25,7 @@ pub(super) fn warn_of_sources(
     }
     if is_volatile && matches!(login.second_factor, Some(SecondFactor::Code(_))) {
         print.warning(
-            "the session is kept in memory only, so the daemon needs a 2FA code of its own: \
+            "the session is in memory only, so the daemon needs a 2FA code of its own: \
              store the 2FA secret with --totp-secret-stdin",
         );
     }
@@ -36,7 +36,7 @@ pub(super) struct StoredLogin<'a> {
     pub(super) profile: &'a str,
     pub(super) user: &'a CurrentUser,
     pub(super) is_session_only: bool,
-    /// The status of the running daemon after it was told, if one runs.
+    /// The status of the running daemon after it was notified, if one runs.
     pub(super) daemon: Result<Option<SessionStatus>, admin::Error>,
 }
 

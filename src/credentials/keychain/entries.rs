@@ -17,7 +17,7 @@ use crate::config;
 use crate::credentials::{CredentialSource, Error, Login, SecondFactor};
 use crate::secret::Secret;
 
-/// The entries of one profile. Clones take turns with each other.
+/// The entries of one profile. The calls of all clones run one at a time.
 #[derive(Clone, Debug)]
 pub struct Keychain {
     store: Arc<dyn EntryStore>,
@@ -96,7 +96,7 @@ impl Keychain {
         }
     }
 
-    /// Keeps the login in place of the one that is there. A typed code is not kept: it is spent.
+    /// Stores the login in place of the old one. A typed code is not stored, because it is spent.
     ///
     /// # Errors
     ///
@@ -145,11 +145,11 @@ impl Keychain {
         Ok(key)
     }
 
-    /// Makes a key for the session file, and returns what the keychain then has.
+    /// Creates a key for the session file, and returns the key that the keychain then has.
     ///
     /// # Errors
     ///
-    /// As [`Keychain::store_login`]; [`KeychainError::ReadBackMismatch`] when it was not kept.
+    /// As [`Keychain::store_login`]; [`KeychainError::ReadBackMismatch`] when it was not stored.
     pub async fn create_session_key(&self) -> Result<Secret, Error> {
         self.write(vec![(EntryName::SessionKey, Some(random_key()))]).await?;
         // Read back, on a connection of its own: another process may have been faster.
@@ -185,7 +185,7 @@ impl Keychain {
         Ok(())
     }
 
-    /// Asks the person to open the keychain, if it is locked, and says whether it was. Only a
+    /// Prompts the person to open the keychain, if it is locked, and says whether it was. Only a
     /// command that a person has just typed may call this, never the daemon.
     ///
     /// # Errors

@@ -107,7 +107,7 @@ fn attributes<'a>(profile: &'a str, name: &'a str) -> [(&'static str, &'a str); 
     [("service", SERVICE), ("profile", profile), ("entry", name)]
 }
 
-/// Converts an error into our words. Of the words of the bus only the name of the error is kept.
+/// Converts an error into our words. Of an error of the bus, only its name is used.
 fn from_dbus(fault: Fault) -> Error {
     let bus_error = match fault {
         Fault::Service(ServiceError::IsLocked(_)) => return Error::Locked,

@@ -78,12 +78,12 @@ impl Problem for Error {
     }
 }
 
-/// Why most malformed targets are.
+/// The reason why most malformed targets are malformed.
 pub(in crate::gateway) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
 
-/// Why no WebSocket is let through at all.
+/// The reason why no WebSocket is forwarded at all.
 pub(in crate::gateway) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
 
-/// Why one of another version is not.
+/// The reason why a WebSocket of another version is not forwarded.
 pub(in crate::gateway) const UNSUPPORTED_WEBSOCKET_VERSION: &str =
     "Sec-WebSocket-Version is not 13";
