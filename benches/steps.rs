@@ -1,8 +1,8 @@
 //! The cost of each step of a small request: `cargo bench --bench steps`.
 //!
 //! Prints the time and the allocations of one call. Sockets, TLS and hyper are not in it; the whole
-//! way is counted by `tests/allocations.rs` and measured by `compare.py`. The promise is less than a
-//! microsecond for being admitted. A key costs the hash of it and a look at the clients' file.
+//! way is counted by `tests/allocations.rs` and measured by `compare.py`. The promise is less than
+//! a microsecond for being admitted. A key costs the hash of it and a look at the clients' file.
 
 #![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark reports")]

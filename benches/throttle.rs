@@ -1,4 +1,5 @@
-//! The cost of pacing for a request while Nexudus does not throttle: `cargo bench --bench throttle`.
+//! The cost of pacing for a request while Nexudus does not throttle: `cargo bench --bench
+//! throttle`.
 //!
 //! Prints the time of one turn, taken and judged. The promise is less than 100 ns for the turn; a
 //! look at the boot clock is most of it, and is printed beside it because it differs between

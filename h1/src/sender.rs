@@ -1,5 +1,5 @@
-//! The sending half of a connection: the head of a request, the body behind it, and how much of both
-//! has gone.
+//! The sending half of a connection: the head of a request, the body behind it, and how much of
+//! both has gone.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -61,7 +61,8 @@ pub(super) async fn require_access(
 }
 
 impl AccessControl {
-    /// Allows root and `operators`, our own user among them; over TCP, requests that name `address`.
+    /// Allows root and `operators`, our own user among them; over TCP, requests that name
+    /// `address`.
     pub fn new(operators: UserAcl, address: Option<SocketAddr>) -> Self {
         Self { operators, port: address.map(|address| address.port()) }
     }

@@ -1,7 +1,7 @@
 //! The JSON of the admin socket: the same types for the daemon and for its commands.
 //!
-//! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore unknown
-//! ones. Durations are whole numbers, and their names end in the unit.
+//! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
+//! unknown ones. Durations are whole numbers, and their names end in the unit.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

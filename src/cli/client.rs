@@ -1,5 +1,5 @@
-//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or not;
-//! a running daemon sees the change with the next request.
+//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or
+//! not; a running daemon sees the change with the next request.
 
 use std::time::SystemTime;
 

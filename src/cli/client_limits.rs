@@ -87,7 +87,7 @@ pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Opti
 fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Option<String> {
     let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
     let denied =
-        || Some(format!("the rule `{rule}` allows nothing: `{}` is asked first", wider()?));
+        || Some(format!("the rule `{rule}` allows nothing: `{}` is checked first", wider()?));
     let unread = || {
         (limits.read_only && !rule.can_read()).then(|| {
             format!("the rule `{rule}` allows nothing: with --read-only there is only reading")

@@ -58,7 +58,7 @@ pub(super) enum ClientError {
     #[error("the daemon is not running")]
     NotRunning,
     /// A process listens, and does not respond.
-    #[error("the daemon did not answer")]
+    #[error("the daemon did not respond")]
     NoResponse(#[source] io::Error),
 }
 
@@ -148,8 +148,8 @@ pub(super) fn with_daemon<T>(
 pub(super) enum DaemonReply<T> {
     /// The daemon replied.
     Daemon(T),
-    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where the
-    /// lock could not be had.
+    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where
+    /// the lock could not be had.
     NotRunning(Option<daemon::ProfileLock>),
     /// No daemon runs, and the profile has no state.
     NoProfile,

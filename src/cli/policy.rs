@@ -21,7 +21,7 @@ pub(super) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyAction {
-    /// Say whether a request would be let through, and which rule decides
+    /// Say whether a request would be forwarded, and which rule decides
     Explain {
         /// Such as GET
         method: String,

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PromptError {
     /// There is no terminal to prompt at.
-    #[error("there is no terminal to ask for {what}")]
+    #[error("there is no terminal to prompt for {what}")]
     NoTerminal {
         /// The thing that is needed.
         what: &'static str,

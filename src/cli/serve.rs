@@ -73,7 +73,7 @@ fn log_exposure(config: &Config, addresses: &[SocketAddr]) {
     if config.listen.hosts.is_empty() {
         tracing::warn!(
             %address,
-            "who calls by this machine's address or name is refused (421) until listen.hosts names it"
+            "requests by this machine's address or name get 421 until listen.hosts names it"
         );
     }
 }

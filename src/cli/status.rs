@@ -53,7 +53,7 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows.push(("account", account(session)));
     rows.extend(session.halves.iter().map(|half| ("passed by", print.style("33", half))));
     rows.push(("token", format_token(session)));
-    rows.push(("kept", format!("{}: {}", session.store, session.store_reason)));
+    rows.push(("stored", format!("{}: {}", session.store, session.store_reason)));
     if let Some(degraded) = &session.degraded {
         rows.push(("degraded", print.style("33", degraded)));
     }
@@ -63,7 +63,7 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     };
     if let Some(error) = session.error.as_ref().filter(has_news) {
         let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-        rows.push(("trouble", print.style("33", &format!("{}{cause}", error.sentence))));
+        rows.push(("error", print.style("33", &format!("{}{cause}", error.sentence))));
     }
     rows
 }
@@ -169,7 +169,8 @@ pub(super) fn format_token(session: &SessionStatus) -> String {
     text
 }
 
-/// The limits of a client, and what is left of them: `agent: read only, 5/s; 12 of 100 used, last 3m ago`.
+/// The limits of a client, and what is left of them: `agent: read only, 5/s; 12 of 100 used, last
+/// 3m ago`.
 fn format_client(client: &ClientStatus, print: Printer) -> String {
     let name = &client.name;
     if client.expired {

@@ -17,8 +17,8 @@ pub fn contains_key(text: &[u8]) -> bool {
     contains_key_within(text, &mut left)
 }
 
-/// Says the same, or that it may be so, as soon as undoing the percent-encoding of `text` takes more
-/// work than is `left` (at first `MAX_DECODED_BYTES`).
+/// Says the same, or that it may be so, as soon as undoing the percent-encoding of `text` takes
+/// more work than is `left` (at first `MAX_DECODED_BYTES`).
 pub fn contains_key_within(text: &[u8], left: &mut usize) -> bool {
     contains(text, |before| !is_token_byte(before), LENGTH - PREFIX.len(), left)
 }
@@ -152,8 +152,8 @@ fn is_base32(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'2'..=b'7')
 }
 
-/// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server decodes more
-/// layers, and each costs time.
+/// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server decodes
+/// more layers, and each costs time.
 const MAX_NESTED_ENCODING: usize = 4;
 
 /// Bytes and digits that are read to decode the percent-encoding in one head: less than a

@@ -170,7 +170,7 @@ impl Rule {
             .iter()
             .any(|path| self.segments.len() == path.len() && self.ends_with(path));
         (self.as_str.ends_with("/token") && is_about_one)
-            .then_some("the daemon itself answers at a token endpoint")
+            .then_some("the daemon itself responds at a token endpoint")
     }
 
     /// Says whether the rule is about any request that only reads.
@@ -212,8 +212,8 @@ const READABLE_ROOTS: [&str; 2] = ["api", "contentdownload"];
 const FORWARDED_METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
 
 /// Folds the case of a text, for the comparison of rules and paths: through upper case, because a
-/// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of plain
-/// letters.
+/// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of
+/// plain letters.
 pub fn normalize_case(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_uppercase().to_lowercase() }
 }

@@ -1,13 +1,13 @@
-//! Durations, sizes, addresses and rates as text. Each is read and written only here, so that a written
-//! value can be read again.
+//! Durations, sizes, addresses and rates as text. Each is read and written only here, so that a
+//! written value can be read again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Rate;
 
-/// Longest duration that is accepted: a year. Longer ones are mistakes, and would overflow the clock
-/// arithmetic of the daemon.
+/// Longest duration that is accepted: a year. Longer ones are mistakes, and would overflow the
+/// clock arithmetic of the daemon.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Reads `30s`, `100ms`, `1m30s`.

@@ -86,8 +86,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when no source has a key, [`Error::Locked`] and [`Error::Unavailable`] when
-    /// a source that may have one cannot be read.
+    /// [`Error::Missing`] when no source has a key, [`Error::Locked`] and [`Error::Unavailable`]
+    /// when a source that may have one cannot be read.
     pub async fn session_key(
         &self,
         config: &config::Session,

@@ -1,14 +1,16 @@
 //! The OS keychain: Secret Service on Linux, Keychain on macOS, Credential Manager on Windows.
 //!
 //! macOS and Windows go through the keyring project's current interface (`keyring-core` and its
-//! native stores). Linux goes through `oo7`, for three reasons that were measured against a real GNOME
-//! Keyring:
+//! native stores). Linux goes through `oo7`, for three reasons that were measured against a real
+//! GNOME Keyring:
 //!
-//! - *locked*: the keyring project's store opens a dialog on every read, and blocks its thread while
+//! - *locked*: the keyring project's store opens a dialog on every read, and blocks its thread
+//! while
 //!   the dialog is open; `oo7` says `is_locked` and opens a dialog only when asked to;
 //! - *late*: without D-Bus the keyring project's store remembers the failure for the life of the
 //!   process; here every call connects anew;
-//! - *restarted*: a store that is held across a restart of the provider fails for ever in both, which
+//! - *restarted*: a store that is held across a restart of the provider fails for ever in both,
+//! which
 //!   a connection for each call avoids.
 //!
 //! A login belongs to the origin that accepted it, so its entries carry the origin in their names

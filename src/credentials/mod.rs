@@ -120,8 +120,9 @@ impl Problem for Error {
             Self::Incomplete { absent, .. } => {
                 ProblemKind::ConfigInvalid.with_hint(format!("Give {absent} too."))
             }
-            Self::Command(_) => ProblemKind::CredentialsUnavailable
-                .with_hint("Repair it, or name the source to ask instead with credentials.source."),
+            Self::Command(_) => ProblemKind::CredentialsUnavailable.with_hint(
+                "Repair it, or name the source to read instead with credentials.source.",
+            ),
             Self::Locked => ProblemKind::CredentialsLocked.with_hint(
                 "Unlock it in a desktop session, or give the login as a systemd credential.",
             ),
@@ -135,8 +136,8 @@ impl Problem for Error {
 }
 
 impl Error {
-    /// Returns why there is no keychain at all, if there is none. A keychain that fails or is locked is
-    /// not absent.
+    /// Returns why there is no keychain at all, if there is none. A keychain that fails or is
+    /// locked is not absent.
     pub fn keychain_absence(&self) -> Option<KeychainError> {
         match self {
             Self::Missing(absence) => absence.clone(),

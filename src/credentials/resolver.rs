@@ -16,9 +16,9 @@ pub(super) enum Backend {
 }
 
 impl Credentials {
-    /// Reads from the configured sources; from the keychain the login of `profile` that `origin` has
-    /// accepted. The other sources (systemd credentials, a command, the environment) are meant for
-    /// the origin that is configured with them.
+    /// Reads from the configured sources; from the keychain the login of `profile` that `origin`
+    /// has accepted. The other sources (systemd credentials, a command, the environment) are meant
+    /// for the origin that is configured with them.
     pub fn from_config(
         config: &config::Credentials,
         origin: &config::Origin,
@@ -60,9 +60,9 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when a source has half a
-    /// login and none a whole one, [`Error::Command`], [`Error::Locked`] and [`Error::Unavailable`]
-    /// when a source that may have the login cannot be read.
+    /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when a source has half
+    /// a login and none a whole one, [`Error::Command`], [`Error::Locked`] and
+    /// [`Error::Unavailable`] when a source that may have the login cannot be read.
     pub async fn load(&self) -> Result<ResolvedLogin, Error> {
         let (config, keychain) = match &self.0 {
             Backend::Memory(login) => {
@@ -155,8 +155,8 @@ impl Credentials {
     }
 
     /// Removes the entries of this profile from the keychain and the kernel's keyring: the login at
-    /// the configured origin, at the default one and at each of `others`, and the key of the session
-    /// file, which opens nothing once that file is gone. Returns whether there was a login.
+    /// the configured origin, at the default one and at each of `others`, and the key of the
+    /// session file, which opens nothing once that file is gone. Returns whether there was a login.
     ///
     /// # Errors
     ///

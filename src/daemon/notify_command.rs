@@ -1,7 +1,7 @@
 //! `[notify] command`: notifies a person when the daemon cannot help itself.
 //!
-//! The command runs once per cause, and again for the same cause only after the session was ready in
-//! between. The command gets no secret, neither in its arguments nor in its environment, and its
+//! The command runs once per cause, and again for the same cause only after the session was ready
+//! in between. The command gets no secret, neither in its arguments nor in its environment, and its
 //! output is discarded.
 
 use std::collections::BTreeSet;

@@ -127,7 +127,7 @@ async fn run_until_stop(
                 DaemonCommand::Stop(reply) => {
                     let in_flight = daemon.in_flight() as u64;
                     drop(reply.send(Ok(StopResult { in_flight, run: false })));
-                    return "asked to";
+                    return "stop command";
                 }
             },
         }

@@ -67,7 +67,7 @@ impl Problem for Error {
                      on one that had been idle is a read repeated here.",
                 ),
                 upstream::Error::Malformed { .. } => error.details().with_hint(
-                    "Nothing was changed. If it comes again, look who answers: `nexudus-proxy \
+                    "Nothing was changed. If it comes again, look which host responds: `nexudus-proxy \
                      doctor`.",
                 ),
                 upstream::Error::Timeout { .. } => error

@@ -78,7 +78,10 @@ fn check(
             return Err(policy::Error::TokenMethod.into());
         }
         TokenPathMatch::Exact => {
-            return Ok((None, "the daemon itself answers it; it never reaches Nexudus".to_owned()));
+            return Ok((
+                None,
+                "the daemon itself responds; the request never reaches Nexudus".to_owned(),
+            ));
         }
     }
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);

@@ -27,8 +27,8 @@ pub(super) fn forwards_request_header(
         && !nominating.is_some_and(|all| is_connection_option(name, all))
 }
 
-/// Says whether a header is the client's trace (W3C Trace Context). Never its baggage, which may hold
-/// anything.
+/// Says whether a header is the client's trace (W3C Trace Context). Never its baggage, which may
+/// hold anything.
 pub(super) fn is_trace_header(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
     matches!(name.as_str(), "traceparent" | "tracestate")
         && !nominating.is_some_and(|all| is_connection_option(name.as_str(), all))
@@ -86,10 +86,10 @@ fn is_reserved(name: &str) -> bool {
 
 /// Says whether a header tells a server where a request came from before a proxy took it.
 ///
-/// Only a proxy that the server knows may say so, and Nexudus does not know us: in a client's header a
-/// server would find an address to trust, to limit or to log. Content networks and clouds have many
-/// names for such headers. The check looks at what the names have in common, so that the next one is
-/// covered too.
+/// Only a proxy that the server knows may say so, and Nexudus does not know us: in a client's
+/// header a server would find an address to trust, to limit or to log. Content networks and clouds
+/// have many names for such headers. The check looks at what the names have in common, so that the
+/// next one is covered too.
 fn is_forwarding_header(name: &str) -> bool {
     // The address: `X-Real-IP`, `CF-Connecting-IP`, `X-ProxyUser-Ip`, `X-Azure-SocketIP`, …
     let is_address = || {
@@ -121,7 +121,8 @@ pub(super) fn overrides_request(name: &HeaderName) -> bool {
     is_method_override(name) || is_target_override(name)
 }
 
-/// Says whether a name in lower case, which may also stand in a query or a form, overrides the method.
+/// Says whether a name in lower case, which may also stand in a query or a form, overrides the
+/// method.
 pub(super) fn overrides_method(name: &str) -> bool {
     is_method_override(&with_dashes(name))
 }

@@ -348,6 +348,6 @@ fn response_head(response: &Response<ResponseBody>) -> ResponseHead<'_> {
     ResponseHead { status, headers, is_end_of_stream: response.body().is_end_stream() }
 }
 
-/// Largest rest of an unwanted response body that is read to keep its connection: a longer one costs
-/// more than a handshake.
+/// Largest rest of an unwanted response body that is read to keep its connection: a longer one
+/// costs more than a handshake.
 const MAX_DISCARDED_BODY: usize = 64 << 10;

@@ -1,8 +1,8 @@
 //! Our own token endpoint, for clients that insist on logging in.
 //!
-//! The credentials of the client are not forwarded. A client that sends a client key gets that key as
-//! its token and authenticates with the key from then on. Any other client gets a placeholder without
-//! meaning, which is replaced like any other `Authorization`.
+//! The credentials of the client are not forwarded. A client that sends a client key gets that key
+//! as its token and authenticates with the key from then on. Any other client gets a placeholder
+//! without meaning, which is replaced like any other `Authorization`.
 
 use std::borrow::Cow;
 

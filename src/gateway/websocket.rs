@@ -71,8 +71,8 @@ impl PendingUpgrade {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead` is what
-    /// the client has sent already.
+    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead` is
+    /// what the client has sent already.
     pub(super) async fn run(self, mut client: Stream, ahead: Bytes, mut drain: DrainSignal) {
         let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(UpgradeParts { upstream, mut in_flight, owner }) = parts else { return };
@@ -175,8 +175,8 @@ impl CopyDirection {
         Poll::Ready(Ok(()))
     }
 
-    /// Bounds the wait for an end that takes no bytes by [`WRITE_STALL_TIMEOUT`]: nothing is read from
-    /// the other end meanwhile, so that its close would not be seen.
+    /// Bounds the wait for an end that takes no bytes by [`WRITE_STALL_TIMEOUT`]: nothing is read
+    /// from the other end meanwhile, so that its close would not be seen.
     fn poll_stall<T>(
         &mut self,
         cx: &mut Context<'_>,

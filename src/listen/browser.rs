@@ -1,9 +1,10 @@
 //! Recognises requests of web browsers, and makes a response powerless in one.
 //!
-//! A browser sends requests here for every page that it shows. No header value tells our own page from
-//! a foreign one: a speculative prefetch, and a visit to a foreign address that redirects here, send
-//! `Sec-Fetch-Site: none` without an `Origin`, as a typed address does. So the header names alone
-//! decide. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it, and no browser sends it alone.
+//! A browser sends requests here for every page that it shows. No header value tells our own page
+//! from a foreign one: a speculative prefetch, and a visit to a foreign address that redirects
+//! here, send `Sec-Fetch-Site: none` without an `Origin`, as a typed address does. So the header
+//! names alone decide. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it, and no browser
+//! sends it alone.
 
 use std::fmt;
 
@@ -85,8 +86,8 @@ fn position(name: &HeaderName) -> Option<usize> {
     })
 }
 
-/// The headers that only browsers send, families after their known members. Fetch forbids scripts to
-/// set most of them, so that no library of programs sets them.
+/// The headers that only browsers send, families after their known members. Fetch forbids scripts
+/// to set most of them, so that no library of programs sets them.
 const BROWSER_HEADERS: [&str; 18] = [
     "Origin",
     "Sec-Fetch-Site",

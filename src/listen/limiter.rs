@@ -1,4 +1,5 @@
-//! Limits the connections at once, for each class of peers: a connection counts once its peer is known.
+//! Limits the connections at once, for each class of peers: a connection counts once its peer is
+//! known.
 //!
 //! Allowed users share `limits.connections`. Three quarters are the owner's, and some of these the
 //! unix socket's. All other users have small limits beside that, for as long as a refusal takes.
@@ -69,8 +70,8 @@ impl ConnectionLimiter {
         Self::with_files(max, max_open_files())
     }
 
-    /// Limits denied users in a process that may have `files` open: each connection takes a file, and
-    /// most files are left to the owner.
+    /// Limits denied users in a process that may have `files` open: each connection takes a file,
+    /// and most files are left to the owner.
     fn with_files(max: usize, files: usize) -> Self {
         let all = MAX_DENIED.min(files / 8).max(1);
         let denied = DeniedLimits { all, each: MAX_DENIED_PER_USER.min(all.div_ceil(2)) };

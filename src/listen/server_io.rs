@@ -2,8 +2,8 @@
 //! peer leaves, and our responses in place of hyper's own refusals.
 //!
 //! hyper's own header timeout also ends idle connections and costs a timer per request, and its
-//! refusals are bare. [`ServerIo`] keeps one timer per connection, which is looked at again only when
-//! it fires, and gives each refusal the body that all our other responses have.
+//! refusals are bare. [`ServerIo`] keeps one timer per connection, which is looked at again only
+//! when it fires, and gives each refusal the body that all our other responses have.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -96,8 +96,8 @@ impl ServerIo {
         }
     }
 
-    /// Logs a peer that had gone before the rejection was written. Leaving costs a client nothing, so
-    /// there is one line of each code in a second.
+    /// Logs a peer that had gone before the rejection was written. Leaving costs a client nothing,
+    /// so there is one line of each code in a second.
     fn log_gone_peer(&self, code: &'static str, error: &io::Error) {
         if self.telemetry.disconnects.is_first(code) {
             tracing::debug!(code, %error, "a rejected peer was gone already");
@@ -133,8 +133,8 @@ impl ServerIo {
         }
     }
 
-    /// Writes the response to a late head if the peer has room for it. Nothing else is being written
-    /// while a head arrives.
+    /// Writes the response to a late head if the peer has room for it. Nothing else is being
+    /// written while a head arrives.
     fn write_head_timeout(&mut self, cx: &mut Context<'_>) {
         let Rejection { code, response } = &self.rejections.head_timeout;
         self.record_rejection(code);

@@ -126,8 +126,8 @@ fn prepare_dir(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)
     Ok(())
 }
 
-/// Lets other users go through a directory of ours that only we can read. Users of another socket, or
-/// of an earlier configuration, may go through it already.
+/// Lets other users go through a directory of ours that only we can read. Users of another socket,
+/// or of an earlier configuration, may go through it already.
 fn grant_traversal(directory: &Path, access: SocketAccess) -> io::Result<()> {
     let (group, passing) = match access {
         SocketAccess::Owner => return Ok(()),

@@ -1,5 +1,5 @@
-//! Membership in the configured groups, as the system's user database says, cached for a moment: the
-//! database may be on the network, and any local user can cause a query.
+//! Membership in the configured groups, as the system's user database says, cached for a moment:
+//! the database may be on the network, and any local user can cause a query.
 //!
 //! There is one query for each user at a time, and few in all. Users who were members before do not
 //! wait behind those who were not.

@@ -1,8 +1,8 @@
 //! The peer of a local connection: its user and its process, as the kernel reports them.
 //!
-//! `listen` accepts connections and asks here for the peer of each. The kernel itself names the peer
-//! of a unix socket; [`Identifier`] finds that of a TCP connection. [`UserAcl`] then says whether the
-//! peer may connect.
+//! `listen` accepts connections and asks here for the peer of each. The kernel itself names the
+//! peer of a unix socket; [`Identifier`] finds that of a TCP connection. [`UserAcl`] then says
+//! whether the peer may connect.
 
 mod group_members;
 #[cfg(target_os = "linux")]

@@ -20,18 +20,20 @@
 //!   stays in SYN_SENT until our end has gone.
 //!
 //! So no interleaving is left: a peer that was reset takes our end to CLOSE, one that has closed
-//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the peer after
-//! it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
+//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the peer
+//! after it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
 //!
 //! A peer's side is not always alone with its pair: beside a socket that is bound to a device
 //! (`SO_BINDTODEVICE`, which takes no privilege) the kernel lets another one connect from the same
-//! address. Such a twin reaches our end of the other's connection only if it has outlived its own, and
-//! then if its sequence numbers fit, which repeat every 275 s. So no twin may outlive its connection:
+//! address. Such a twin reaches our end of the other's connection only if it has outlived its own,
+//! and then if its sequence numbers fit, which repeat every 275 s. So no twin may outlive its
+//! connection:
 //!
 //! - Every connection of another user ends with a reset, however it ends (`SO_LINGER` 0 from the
 //!   first moment on, so that it holds for a killed daemon too): that kills the other socket. Users
 //!   who are let in end as usual; they may do what the owner may.
-//! - Twins that were made before we listened, with a listener of another user's, are looked for once,
+//! - Twins that were made before we listened, with a listener of another user's, are looked for
+//! once,
 //!   beside the first connections (`orphans.rs`); later ones with their addresses are dropped.
 //!
 //! The result holds for the connection's whole life, for every request on it: bytes reach our

@@ -189,7 +189,7 @@ kinds! {
     // The requested action.
     RuleDenied: "policy.denied", "Refused by a rule" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
-            "`nexudus-proxy policy explain METHOD PATH` says what may be asked.",
+            "`nexudus-proxy policy explain METHOD PATH` says what is allowed.",
         );
     ReadOnly: "policy.read-only", "Reading only" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
@@ -254,9 +254,9 @@ kinds! {
         Spec::upstream(StatusCode::BAD_GATEWAY, "tls_certificate_error").hint(INSPECTED);
     UpstreamTls: "upstream.tls", "No verified TLS connection" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "tls_protocol_error").hint(INSPECTED);
-    UpstreamClosed: "upstream.closed", "Closed without an answer" =>
+    UpstreamClosed: "upstream.closed", "Closed without a response" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "connection_terminated").hint(MAYBE_EXECUTED);
-    UpstreamMalformed: "upstream.closed", "No valid answer" =>
+    UpstreamMalformed: "upstream.closed", "No valid response" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "http_protocol_error").hint(MAYBE_EXECUTED);
     UpstreamTimeout: "upstream.timeout", "Nexudus too slow" =>
         Spec::upstream(StatusCode::GATEWAY_TIMEOUT, "http_response_timeout").hint(
@@ -283,7 +283,7 @@ kinds! {
     // The admin surface.
     TooManyReaders: "daemon.overloaded", "Too many readers of events" =>
         Spec::unavailable().hint("End another reader first.");
-    DaemonStuck: "daemon.stuck", "Daemon does not answer" =>
+    DaemonStuck: "daemon.stuck", "Daemon does not respond" =>
         Spec::unavailable().hint("Restart the daemon, and report what its log says.");
     DaemonActivated: "daemon.activated", "Started by the service manager" =>
         Spec::denied(StatusCode::CONFLICT).hint("Run `nexudus-proxy service stop`.");
@@ -299,7 +299,7 @@ kinds! {
         Spec::denied(StatusCode::NOT_FOUND).hint("GET /v1/status says what the daemon knows.");
     WrongMethod: "admin.method", "Method not allowed here" =>
         Spec::denied(StatusCode::METHOD_NOT_ALLOWED).hint(
-            "GET what is shown, and POST what changes something.",
+            "Use GET to read, and POST to change something.",
         );
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(

@@ -152,7 +152,8 @@ impl Systemd {
         }
     }
 
-    /// Checks that the paths and words can be used in a unit, and that the unit can run the program.
+    /// Checks that the paths and words can be used in a unit, and that the unit can run the
+    /// program.
     fn validate(&self, spec: &ServiceSpec) -> Result<(), Error> {
         let program = &spec.program;
         let wrong = |why| Err(Error::Path { path: program.clone(), why });
@@ -174,8 +175,8 @@ impl Systemd {
         }
     }
 
-    /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as they
-    /// are.
+    /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as
+    /// they are.
     fn render(&self, unit: &Unit, spec: &ServiceSpec) -> String {
         let text = if self.system { unit.system } else { unit.user };
         let mut rendered = String::with_capacity(text.len());
@@ -251,8 +252,8 @@ impl Systemd {
         ServiceCommand::new(["systemctl"]).args((!self.system).then_some("--user")).args(words)
     }
 
-    /// Returns a command for all units. The sockets come first, or one of them would start the service
-    /// that is being stopped.
+    /// Returns a command for all units. The sockets come first, or one of them would start the
+    /// service that is being stopped.
     fn systemctl_all(&self, words: &[&str]) -> ServiceCommand {
         let names = [&DATA, &ADMIN, &SERVICE].map(|unit| self.name(unit));
         let words = words.iter().copied();

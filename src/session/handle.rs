@@ -153,7 +153,7 @@ impl Session {
         }
     }
 
-    /// Says why a request with this token was answered with 401.
+    /// Says why a request with this token got a 401.
     ///
     /// To be called once per 401. A request is sent again at most once.
     pub async fn classify_unauthorized(

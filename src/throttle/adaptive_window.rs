@@ -67,8 +67,8 @@ impl AdaptiveWindow {
         Self { window, last_good, step: 1, slack, is_trial, raise_at, raise_interval, has_delayed }
     }
 
-    /// Sends faster if this window has delayed requests for long enough: first reduces the slack, then
-    /// raises the count; sooner again while that succeeds.
+    /// Sends faster if this window has delayed requests for long enough: first reduces the slack,
+    /// then raises the count; sooner again while that succeeds.
     pub(super) fn raise(&mut self, now: Duration) {
         if !self.has_delayed || now < self.raise_at {
             return;

@@ -1,8 +1,8 @@
 //! Orders waiting requests: round robin among clients, and first in, first out for the requests of
 //! each client.
 //!
-//! A bulk export with thousands of queued requests and a person with one are two clients: the person
-//! waits for one other request at most.
+//! A bulk export with thousands of queued requests and a person with one are two clients: the
+//! person waits for one other request at most.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -74,8 +74,8 @@ impl<T> FairQueue<T> {
         self.last_position
     }
 
-    /// Adds a request at its position. If the queue is full, removes and returns the last request of
-    /// the client that has most in it.
+    /// Adds a request at its position. If the queue is full, removes and returns the last request
+    /// of the client that has most in it.
     pub(super) fn push(
         &mut self,
         position: QueuePosition,

@@ -169,9 +169,9 @@ impl Throttle {
         self.reservation(counted, method, path, key, wait)
     }
 
-    /// Makes a reservation for one of the daemon's own calls, which waits at most `wait`. These have
-    /// a limiter of their own: a throttled token endpoint delays no request, and an export delays no
-    /// renewal.
+    /// Makes a reservation for one of the daemon's own calls, which waits at most `wait`. These
+    /// have a limiter of their own: a throttled token endpoint delays no request, and an export
+    /// delays no renewal.
     pub fn internal<'a>(
         &'a self,
         method: &'a Method,
@@ -256,8 +256,8 @@ impl<'a> Reservation<'a> {
 }
 
 impl Permit<'_> {
-    /// Learns from the response and decides whether the request may be sent again; `whole`: its whole
-    /// body is here.
+    /// Learns from the response and decides whether the request may be sent again; `whole`: its
+    /// whole body is here.
     pub fn observe(mut self, response: &ResponseHead<'_>, whole: bool) -> RetryDecision {
         self.is_observed = true;
         let now = || self.throttle.clock.now().wall;

@@ -1,10 +1,10 @@
 //! Infers which sliding window explains the requests that Nexudus accepted and throttled.
 //!
 //! "At most `count` in any span of `per`" is a hypothesis. A throttle response refutes every window
-//! that had room; every request that passed refutes the windows that had none. The remaining windows
-//! are tried, shortest first. When a request arrived is unknown, except that it was between its
-//! sending and its response. Each count is therefore a lower or an upper bound, whichever refutes
-//! less.
+//! that had room; every request that passed refutes the windows that had none. The remaining
+//! windows are tried, shortest first. When a request arrived is unknown, except that it was between
+//! its sending and its response. Each count is therefore a lower or an upper bound, whichever
+//! refutes less.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,8 +53,8 @@ pub(super) fn infer_windows(history: &History, observations: &[Observation]) -> 
             .filter_map(|per| passed.fit(observations, per))
             .collect::<Vec<_>>()
     };
-    // `Retry-After` may be a meaningless constant: it is one if waiting that long did not help, or if
-    // it refutes every window.
+    // `Retry-After` may be a meaningless constant: it is one if waiting that long did not help, or
+    // if it refutes every window.
     let matching = if observations.len() == 1 { consistent(true) } else { Vec::new() };
     if matching.is_empty() { consistent(false) } else { matching }
 }
@@ -121,7 +121,8 @@ impl PassedRequests {
     }
 
     /// Returns how many have most likely passed within one window at some time: sent together and
-    /// arrived together. A little less than the window is considered, because guesses are not exact.
+    /// arrived together. A little less than the window is considered, because guesses are not
+    /// exact.
     fn densest_count(&self, per: Duration) -> usize {
         let span = per - per / 10;
         let densest = |times: &[Duration]| {

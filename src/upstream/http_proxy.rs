@@ -64,7 +64,8 @@ impl HttpProxy {
         }
     }
 
-    /// Parses `http://[user:password@]host[:port]`; the port is 80 if none is given, as in every URL.
+    /// Parses `http://[user:password@]host[:port]`; the port is 80 if none is given, as in every
+    /// URL.
     ///
     /// # Errors
     ///
@@ -92,7 +93,8 @@ impl HttpProxy {
         Ok(Self { url: format!("http://{rest}"), host: host.to_owned(), port, login })
     }
 
-    /// Returns the proxy that `HTTPS_PROXY` or `ALL_PROXY` names, unless `NO_PROXY` excepts `origin`.
+    /// Returns the proxy that `HTTPS_PROXY` or `ALL_PROXY` names, unless `NO_PROXY` excepts
+    /// `origin`.
     ///
     /// # Errors
     ///
@@ -149,7 +151,7 @@ impl HttpProxy {
         let status = response.map_err(|failed| tunnel_error(failed.error))?.status();
         if !status.is_success() {
             let status = status.as_u16();
-            return Err(io::Error::other(format!("the proxy answered {status} to CONNECT")));
+            return Err(io::Error::other(format!("the proxy responded with {status} to CONNECT")));
         }
         let (tcp, ahead) = connection.into_parts();
         // In TLS the client speaks first.

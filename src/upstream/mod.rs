@@ -1,8 +1,8 @@
 //! A client for one HTTPS host: connects to it, verifies it, and keeps connections to it warm.
 //!
-//! The client knows nothing of tokens. A request that may have reached the host is never sent again,
-//! unless a second execution is safe ([`Retry::Safe`]) and the connection had been idle: then the host
-//! most likely closed the connection before it read a byte.
+//! The client knows nothing of tokens. A request that may have reached the host is never sent
+//! again, unless a second execution is safe ([`Retry::Safe`]) and the connection had been idle:
+//! then the host most likely closed the connection before it read a byte.
 
 mod body_buffer;
 mod connector;
@@ -240,8 +240,8 @@ impl Upstream {
         }
     }
 
-    /// Keeps one connection open at the start and while the client is in use, so that a single request
-    /// pays for no handshake. Never returns.
+    /// Keeps one connection open at the start and while the client is in use, so that a single
+    /// request pays for no handshake. Never returns.
     pub async fn keep_warm(self) {
         let UpstreamInner { pool, connector, h2, .. } = &*self.0;
         loop {

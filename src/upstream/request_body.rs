@@ -1,7 +1,7 @@
 //! The body of a request on its way to the host, read within limits and never held whole.
 //!
-//! Trailers are dropped, as those of responses are: no Nexudus client uses them, and they are a second
-//! place in which a header could hide.
+//! Trailers are dropped, as those of responses are: no Nexudus client uses them, and they are a
+//! second place in which a header could hide.
 
 use std::fmt;
 use std::pin::Pin;

@@ -2,8 +2,8 @@
 //!
 //! rustls' buffered reader takes 4 KiB from the socket at a time, which is four system calls for
 //! each TLS record of a download, and every write passes through buffers of its own. Here one read
-//! takes as much as the socket has, up to [`MAX_READ`], and plain text is encrypted straight into the
-//! bytes that go out.
+//! takes as much as the socket has, up to [`MAX_READ`], and plain text is encrypted straight into
+//! the bytes that go out.
 
 mod io_traits;
 mod plain_text;
@@ -126,8 +126,8 @@ impl TlsStream {
         }
     }
 
-    /// Takes one step through the records that have come. Plain text goes to `reader`, which returns
-    /// how much it takes; the rest goes to `unread`.
+    /// Takes one step through the records that have come. Plain text goes to `reader`, which
+    /// returns how much it takes; the rest goes to `unread`.
     fn process_record(&mut self, reader: impl FnOnce(&[u8]) -> usize) -> io::Result<TlsEvent> {
         let Self { tls, incoming, unread, outgoing, .. } = self;
         let UnbufferedStatus { mut discard, state } = tls.process_tls_records(incoming);
@@ -186,8 +186,8 @@ impl TlsStream {
         }
     }
 
-    /// Hands the plain text that has come to `reader` and returns how much it was: none once the host
-    /// has said that no more follows.
+    /// Hands the plain text that has come to `reader` and returns how much it was: none once the
+    /// host has said that no more follows.
     fn poll_read_plain(
         &mut self,
         cx: &mut Context<'_>,
@@ -353,8 +353,8 @@ fn invalid_data(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> i
 /// Room for one read, in bytes: enough for a small response.
 const MIN_READ: usize = 8 << 10;
 
-/// Most room for one read, in bytes: four records of TLS. Beyond that the processor's cache pays for
-/// the system calls.
+/// Most room for one read, in bytes: four records of TLS. Beyond that the processor's cache pays
+/// for the system calls.
 const MAX_READ: usize = 68 << 10;
 
 /// Most bytes of TLS messages between two pieces of data: servers send a few tickets of some

@@ -1,4 +1,5 @@
-//! A connection that a request has switched to WebSocket, and that belongs to one client from then on.
+//! A connection that a request has switched to WebSocket, and that belongs to one client from then
+//! on.
 
 use std::fmt;
 

@@ -163,7 +163,7 @@ fn an_exposed_daemon_says_what_that_means() {
     });
 
     daemon.log_until("keys, requests and responses travel here in plain text");
-    daemon.log_until("is refused (421) until listen.hosts names it");
+    daemon.log_until("get 421 until listen.hosts names it");
     assert_eq!(home.run("wait"), "=> 0\n");
     assert!(home.run("status").contains("\n  clients    none\n"));
     let doctor = home.run("doctor");

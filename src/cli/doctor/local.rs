@@ -193,7 +193,7 @@ pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
 /// Returns whether the TCP port is ours alone.
 pub(super) async fn callers(config: &Config) -> CheckOutcome {
     if config.listen.tcp.is_empty() {
-        return skip("no TCP address is configured: the unix socket knows its callers");
+        return skip("no TCP address is configured: the unix socket identifies its peers");
     }
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
     match (peer::can_identify_peers(), needs_key) {
@@ -203,14 +203,14 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
                 if config.listen.expose { "; from elsewhere each needs a key" } else { "" };
             let named = allowed_others(config);
             ok(format!(
-                "the system tells whose process calls over TCP: other users{here} are \
+                "the system identifies the peers of TCP connections: other users{here} are \
                  refused{named}{elsewhere}"
             ))
         }
-        (false, true) => ok("the system does not tell whose process calls; each needs a key"),
+        (false, true) => ok("the system does not identify peers; each needs a key"),
         (false, false) => warn(
-            "not available: the system does not tell whose process calls over TCP, so every local \
-             user is let in there",
+            "not available: the system does not identify the peers of TCP connections, so every local \
+             user has access there",
             if cfg!(unix) {
                 "Set listen.tcp = [] and use the unix socket, or policy.anonymous = \"none\"."
             } else {

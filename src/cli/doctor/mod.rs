@@ -142,7 +142,7 @@ async fn token(
                 Some(true) => ok("the account may use the API"),
                 None => warn("Nexudus does not say", "Try a request."),
             };
-            (ok(format!("valid for {}, asked through the {through}", me.title())), access)
+            (ok(format!("valid for {}, checked through the {through}", me.title())), access)
         }
         Err(error) => match (&error, daemon) {
             // The daemon wants a key, and this command has no login of its own for that origin.
@@ -151,7 +151,7 @@ async fn token(
                 | WhoamiError::OtherUpstream { .. },
                 Some(daemon),
             ) => outcomes_from_daemon(daemon),
-            (_, _) => (outcome_of(&error), skip("there is no token to ask with")),
+            (_, _) => (outcome_of(&error), skip("there is no token to send")),
         },
     };
     [
@@ -176,11 +176,11 @@ fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) 
         (Some(error), _) => {
             let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
             let outcome = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
-            (outcome, skip("there is no token to ask with"))
+            (outcome, skip("there is no token to send"))
         }
         (None, None) => (
-            warn("none yet, says the daemon", "Wait: it is being asked for."),
-            skip("there is no token to ask with"),
+            warn("none yet, says the daemon", "Wait: it is being fetched."),
+            skip("there is no token to send"),
         ),
     }
 }
@@ -202,7 +202,7 @@ fn print_results(lines: &[CheckResult], print: Printer) -> Result<(), CliError> 
     }
     print.table(&rows, "\0")?;
     print.note(
-        "Answers of Nexudus hold personal data, unredacted: mind where you send them, and what \
+        "Responses of Nexudus hold personal data, unredacted: mind where you send them, and what \
          you paste into a report.",
     );
     Ok(())

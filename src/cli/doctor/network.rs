@@ -1,5 +1,5 @@
-//! Checks of the route to Nexudus, or to the proxy before it: name, TCP, TLS, and one request without
-//! a login.
+//! Checks of the route to Nexudus, or to the proxy before it: name, TCP, TLS, and one request
+//! without a login.
 
 use std::io;
 use std::net::SocketAddr;
@@ -60,7 +60,7 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
     };
     let elapsed = began.elapsed();
     let (clock, throttle) = match response {
-        None => (skip("Nexudus did not answer"), skip("Nexudus did not answer")),
+        None => (skip("Nexudus did not respond"), skip("Nexudus did not respond")),
         Some((status, headers)) => (clock(&headers), throttled(status, &headers)),
     };
     lines.push(CheckResult::new("clock", clock, elapsed));
@@ -216,7 +216,7 @@ async fn fetch_response(
 fn clock(headers: &HeaderMap) -> CheckOutcome {
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        return skip("Nexudus does not tell the time");
+        return skip("Nexudus does not send the time");
     };
     let ours = SystemTime::now();
     let off = ours.duration_since(theirs).unwrap_or_else(|error| error.duration());
@@ -251,7 +251,7 @@ pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
         ([], None) => ok("not throttled, says the daemon"),
         (_, Some((name, pace))) => warn(
             format!("{} {name} today, as many as Nexudus has published as its limit", pace.day),
-            "Nothing is blocked here; ask less often if Nexudus throttles.",
+            "Nothing is blocked here; send fewer requests if Nexudus throttles.",
         ),
         (states, None) if kinds.iter().any(|(_, pace)| pace.paused_ms.is_some()) => {
             warn(states.join("; "), "Wait: the daemon sends requests on as soon as Nexudus allows.")

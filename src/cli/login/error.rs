@@ -15,7 +15,7 @@ pub(super) enum LoginError {
     Ask(#[from] PromptError),
     /// `credentials.source` names another place.
     #[error(
-        "a login in the {} would not be read: credentials.source is another",
+        "a login in the {} would be ignored: credentials.source selects another source",
         Keychain::product_name()
     )]
     SourceNotRead,
@@ -58,13 +58,13 @@ pub(super) enum LoginError {
     #[error("could not reach Nexudus")]
     Unreachable(#[source] Cause),
     /// Nexudus responds, but does not say whether the login is right.
-    #[error("Nexudus gave no clear answer")]
+    #[error("Nexudus gave no clear response")]
     Ambiguous(#[source] Cause),
     /// The keychain cannot be used.
     #[error("could not use the {}", Keychain::product_name())]
     Store(#[source] credentials::Error),
     /// The session without a password would not last.
-    #[error("the session cannot be kept across a reboot, and there would be nothing else")]
+    #[error("the login would not survive a reboot: only the session would be stored")]
     NotLasting(#[source] Cause),
     /// The session file cannot be used.
     #[error("could not keep the session")]

@@ -1,4 +1,5 @@
-//! The entries of a profile in the keychain: the login at an origin, and the key of the session file.
+//! The entries of a profile in the keychain: the login at an origin, and the key of the session
+//! file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,8 @@ pub struct Keychain {
 }
 
 impl Keychain {
-    /// Returns the system's keychain, for the login at `origin`. Nothing is opened before it is used.
+    /// Returns the system's keychain, for the login at `origin`. Nothing is opened before it is
+    /// used.
     pub fn system(profile: &str, origin: &config::Origin) -> Self {
         #[cfg(target_os = "linux")]
         let store = secret_service::SecretService;

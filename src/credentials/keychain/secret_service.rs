@@ -1,7 +1,7 @@
 //! Secret Service over D-Bus: GNOME Keyring, KWallet, KeePassXC.
 //!
-//! Each call has a connection of its own. Only the default collection is used, and it is never created
-//! here: a provider without one (WSL) needs a person first.
+//! Each call has a connection of its own. Only the default collection is used, and it is never
+//! created here: a provider without one (WSL) needs a person first.
 
 use oo7::Secret as StoredSecret;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};

@@ -8,7 +8,7 @@ use crate::problem::{Problem, ProblemDetails, ProblemKind};
 pub enum Error {
     /// A server could read the path as a token endpoint, which only the daemon serves.
     #[error(
-        "the path can be read as a token endpoint, which is answered only in its documented spelling"
+        "the path can be read as a token endpoint, which is served only in its documented spelling"
     )]
     Reserved,
     /// The path has too many interpretations to check them all.

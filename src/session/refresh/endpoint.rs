@@ -151,8 +151,8 @@ impl HttpIssuer {
 }
 
 /// Turns off what reqwest must not do by itself: redirects, retries, the environment's proxies, the
-/// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are not
-/// compiled in. The caller adds the proxy that the user configured.
+/// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are
+/// not compiled in. The caller adds the proxy that the user configured.
 pub fn configure_client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     builder
         .redirect(reqwest::redirect::Policy::none())

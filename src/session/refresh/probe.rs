@@ -110,7 +110,7 @@ impl Probes {
         (self.generation, found)
     }
 
-    /// Replies to all callers that wait, and keeps the verdict for a while. Requests that lack
+    /// Replies to all callers that wait, and caches the verdict for a while. Requests that lack
     /// permission are recorded first: the same request a moment later needs no probe.
     pub(crate) fn resolve(
         &mut self,
