@@ -5,13 +5,11 @@
 //! GNOME Keyring:
 //!
 //! - *locked*: the keyring project's store opens a dialog on every read, and blocks its thread
-//! while
-//!   the dialog is open; `oo7` says `is_locked` and opens a dialog only when asked to;
+//!   while the dialog is open; `oo7` says `is_locked` and opens a dialog only on request;
 //! - *late*: without D-Bus the keyring project's store remembers the failure for the life of the
 //!   process; here every call connects anew;
 //! - *restarted*: a store that is held across a restart of the provider fails for ever in both,
-//! which
-//!   a connection for each call avoids.
+//!   which a connection for each call avoids.
 //!
 //! A login belongs to the origin that accepted it, so its entries carry the origin in their names
 //! (`password@https://…`), in the same way in every store. The entries of the default origin have

@@ -2,7 +2,7 @@
 //!
 //! The kernel knows sockets by their addresses, and addresses are names: once a peer has died,
 //! its pair of addresses is given to the next one, while what the dead one has sent can still be
-//! read. So two questions are asked, in this order:
+//! read. So there are two questions, in this order:
 //!
 //! 1. Which socket has the peer's address and is connected to ours? It must be ESTABLISHED, and a
 //!    process must hold it.
@@ -30,11 +30,10 @@
 //! connection:
 //!
 //! - Every connection of another user ends with a reset, however it ends (`SO_LINGER` 0 from the
-//!   first moment on, so that it holds for a killed daemon too): that kills the other socket. Users
-//!   who are let in end as usual; they may do what the owner may.
+//!   first moment on, so that it holds for a killed daemon too): that kills the other socket. The
+//!   connections of allowed users end as usual; these users may do what the owner may.
 //! - Twins that were made before we listened, with a listener of another user's, are looked for
-//! once,
-//!   beside the first connections (`orphans.rs`); later ones with their addresses are dropped.
+//!   once, beside the first connections (`orphans.rs`); later ones with their addresses are dropped.
 //!
 //! The result holds for the connection's whole life, for every request on it: bytes reach our
 //! descriptor only from that one socket, and none of its successors can write to it. It holds alike
