@@ -144,7 +144,7 @@ impl AdminContext {
         session
     }
 
-    /// Returns the same with what the sources of the login hold now: only this process sees its
+    /// Returns the same with the present content of the login's sources: only this process sees its
     /// environment.
     pub(super) async fn session_status_with_sources(&self) -> SessionStatus {
         let mut session = self.session_status();

@@ -133,7 +133,7 @@ impl EventSource {
         }
     }
 
-    /// Enqueues what has changed since the last call.
+    /// Enqueues the changes since the last call.
     fn detect_changes(&mut self) {
         if self.kinds.ready {
             let lifecycle = self.runtime.borrow().lifecycle;

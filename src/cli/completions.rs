@@ -27,7 +27,7 @@ pub(super) fn run(
     print.raw(&text)
 }
 
-/// Prints the manual page: one for all commands, so that there is one to install.
+/// Prints the manual page: one for all commands, so that one file is enough to install.
 pub(super) fn man(mut command: Command, print: Printer) -> Result<(), CliError> {
     let mut text = vec![];
     command.build();

@@ -308,7 +308,8 @@ impl Daemon {
     /// Stops the daemon. Requests in flight may take `limit` to finish; the others get a 503.
     pub async fn stop(mut self, limit: Duration) {
         self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
-        // There are no reloads any more, and what a reload needs would keep the drain from ending.
+        // There are no reloads any more, and the state of a reload would keep the drain from
+        // ending.
         self.reload_state = None;
         self.drain.begin();
         if !self.drain.wait_closed(limit).await {

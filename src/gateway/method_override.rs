@@ -143,7 +143,7 @@ fn has_unknown_charset(content_type: &[u8]) -> bool {
 }
 
 /// The work of decoding the names of one query or form, as `name_variants` counts it: a few
-/// milliseconds. Plain names cost none of it.
+/// milliseconds. Plain names cost nothing.
 const MAX_DECODING_WORK: usize = 128 << 10;
 
 #[cfg(test)]

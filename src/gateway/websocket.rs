@@ -71,8 +71,8 @@ impl PendingUpgrade {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead` is
-    /// what the client has sent already.
+    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead`
+    /// holds the bytes that the client has sent already.
     pub(super) async fn run(self, mut client: Stream, ahead: Bytes, mut drain: DrainSignal) {
         let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(UpgradeParts { upstream, mut in_flight, owner }) = parts else { return };
@@ -109,7 +109,7 @@ impl PendingUpgrade {
     }
 }
 
-/// One direction: reads more only when the other end has taken what was read.
+/// One direction: reads more only when the other end has taken the bytes that were read.
 struct CopyDirection {
     buffered: BytesMut,
     copied: usize,

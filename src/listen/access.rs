@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn a_user_or_group_that_does_not_exist_is_an_error() {
-        let missing = ["nobody-has-this-name".to_owned()];
+        let missing = ["no-such-name".to_owned()];
 
         assert!(matches!(user_acl(&missing, &[], false), Err(Error::NoSuchUser { .. })));
         assert!(matches!(user_acl(&[], &missing, false), Err(Error::NoSuchGroup { .. })));

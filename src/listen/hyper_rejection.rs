@@ -114,8 +114,8 @@ mod tests {
         }
     }
 
-    /// Sends a request to hyper, and returns what hyper writes, its error, and what it has not
-    /// read.
+    /// Sends a request to hyper, and returns the bytes that hyper writes, its error, and the bytes
+    /// that it has not read.
     async fn refused(request: &str) -> (Vec<u8>, hyper::Error, Vec<u8>) {
         let (near, mut far) = duplex(1 << 20);
         far.write_all(request.as_bytes()).await.unwrap();

@@ -2,8 +2,8 @@
 //! peer leaves, and our responses in place of hyper's own refusals.
 //!
 //! hyper's own header timeout also ends idle connections and costs a timer per request, and its
-//! refusals are bare. [`ServerIo`] keeps one timer per connection, which is looked at again only
-//! when it fires, and gives each refusal the body that all our other responses have.
+//! refusals are bare. [`ServerIo`] keeps one timer per connection, which is checked again only when
+//! it fires, and gives each refusal the body that all our other responses have.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -72,7 +72,7 @@ impl ServerIo {
         Self { stream, state, timeouts, rejections, telemetry, timer, rejected: None }
     }
 
-    /// Returns the connection, for what is no longer HTTP.
+    /// Returns the connection, for a protocol other than HTTP.
     pub fn into_stream(self) -> Stream {
         self.stream
     }

@@ -89,7 +89,7 @@ impl Peer {
         Ok(Self::Unix { uid: credentials.uid(), pid: credentials.pid() })
     }
 
-    /// Returns what the address alone says of a TCP connection.
+    /// Returns the peer of a TCP connection, as far as its address tells.
     #[cfg(not(target_os = "linux"))]
     pub fn from_address(remote: SocketAddr) -> Self {
         let is_local = remote.ip().to_canonical().is_loopback();

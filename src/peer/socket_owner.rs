@@ -1,8 +1,8 @@
 //! Asks the kernel which user holds the far end of a loopback connection.
 //!
-//! The kernel knows sockets by their addresses, and addresses are names: once a peer has died,
-//! its pair of addresses is given to the next one, while what the dead one has sent can still be
-//! read. So there are two questions, in this order:
+//! The kernel knows sockets by their addresses, and addresses are names: once a peer has died, its
+//! pair of addresses is given to the next one, while the bytes that the dead one has sent can still
+//! be read. So there are two questions, in this order:
 //!
 //! 1. Which socket has the peer's address and is connected to ours? It must be ESTABLISHED, and a
 //!    process must hold it.

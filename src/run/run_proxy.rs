@@ -36,7 +36,7 @@ pub struct RunProxy {
     _tasks: JoinSet<()>,
 }
 
-/// Where requests go, and what is added to them.
+/// Where requests go, and the key that is added to them.
 #[derive(Debug)]
 struct Target {
     leader: Arc<ProfileLeader>,

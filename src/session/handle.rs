@@ -199,7 +199,7 @@ impl Session {
         self.shared.mark_valid(generation);
     }
 
-    /// Returns what the command `status` shows.
+    /// Returns the status for the command `status`.
     pub fn status(&self) -> Arc<SessionStatus> {
         Arc::new(SessionStatus::new(&self.shared.latest(), self.shared.clock.boot()))
     }

@@ -101,7 +101,7 @@ pub struct LastError {
 }
 
 impl SessionStatus {
-    /// Returns what is known at `now`, on the boot clock.
+    /// Returns the status at `now`, on the boot clock.
     pub(super) fn new(latest: &Snapshot, now: Duration) -> Self {
         let token = latest.token.filter(|token| token.is_valid(now));
         let left = latest.next_attempt.map(|at| at.saturating_sub(now));

@@ -116,7 +116,7 @@ impl Budget {
         }
     }
 
-    /// Returns what is paced.
+    /// Returns the scope of the pacing.
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
     }

@@ -181,7 +181,7 @@ impl Throttle {
         self.reservation(&self.0.internal, method, path, FairnessKey::Daemon, wait)
     }
 
-    /// Returns what is paced now and how much has been sent.
+    /// Returns the current pacing, and the counts of sent requests.
     pub fn status(&self) -> ThrottleStatus {
         let now = self.0.clock.boot();
         let status = |counted: &CountedLimiter| counted.status(now, self.0.wall_offset);

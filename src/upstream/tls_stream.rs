@@ -45,7 +45,7 @@ pub(super) struct TlsStream {
     is_closed: bool,
     /// Bytes of TLS messages since the last plain text.
     protocol_bytes: usize,
-    /// Those of them that have not been charged to a task's budget yet.
+    /// The part of them that has not been charged to a task's budget yet.
     uncharged: usize,
 }
 

@@ -77,7 +77,7 @@ pub(crate) struct SharedSession {
     probes_started: AtomicU64,
 }
 
-/// A handle's end of the commands; the session task ends when the last one is gone.
+/// A handle's end of the command channel; the session task ends when the last one is gone.
 pub(crate) type CommandSender = mpsc::UnboundedSender<SessionCommand>;
 
 impl SharedSession {
@@ -167,7 +167,7 @@ impl Snapshot {
         self.token.is_some_and(|token| token.is_valid(now))
     }
 
-    /// Returns what a request does that can wait until `deadline`.
+    /// Returns the next step of a request that can wait until `deadline`.
     pub(crate) fn availability(&self, now: Duration, deadline: Duration) -> Availability {
         if self.is_valid(now) {
             return Availability::Ready;

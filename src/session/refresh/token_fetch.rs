@@ -89,7 +89,7 @@ impl<I: Issuer> TokenFetch<I> {
         self.log_in_or_resume(account, login).await
     }
 
-    /// Logs in, or tries what is left where no source has a whole login.
+    /// Logs in, or tries the remaining ways where no source has a whole login.
     async fn log_in_or_resume(
         &mut self,
         account: Option<&str>,
@@ -115,8 +115,8 @@ impl<I: Issuer> TokenFetch<I> {
         }
     }
 
-    /// Records whether the record held is of another account: no request may use it, whatever comes
-    /// next.
+    /// Records whether the record held is of another account: then no request may use it, however
+    /// the attempt ends.
     fn check_account(&mut self, account: Option<&str>) {
         self.outcome.account_changed =
             self.outcome.record.is_some() && self.own_record(account).is_none();

@@ -1,5 +1,5 @@
-//! The messages between the state machine (`machine.rs`) and the session task around it: what
-//! happened, and what to do next.
+//! The messages between the state machine (`machine.rs`) and the session task around it: events,
+//! and the next actions.
 
 use std::time::Duration;
 

@@ -126,7 +126,7 @@ impl StateMachine {
         self.rejection == Rejection::NoAccess
     }
 
-    /// Says whether nothing is under way that a stop would lose.
+    /// Says whether a stop would lose nothing.
     pub(crate) fn is_settled(&self) -> bool {
         !self.attempt.is_running() && !self.durability.is_writing()
     }

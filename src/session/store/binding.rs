@@ -147,7 +147,8 @@ const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
 /// The first bytes of a record of version 1, and all that stands in the clear there.
 const MAGIC_1: &[u8] = b"nexudus-proxy session 1\n";
 
-/// Longest header, in bytes: a host name has at most 253, the name of a profile is one of a file.
+/// Longest header, in bytes: a host name has at most 253, and the name of a profile is part of a
+/// file name.
 const MAX_HEADER_LENGTH: usize = 4 << 10;
 
 #[cfg(test)]
