@@ -196,7 +196,7 @@ fn a_daemon_whose_session_bus_has_ended_says_so_and_goes_on_once_it_is_back() {
 
     comes_back();
     eventually("the daemon reads the login", || desktop.run("whoami", "").out.contains(BOB));
-    assert!(!desktop.run("status", "").out.contains("error "));
+    assert!(!desktop.run("status", "").out.contains("\n  error "));
 }
 
 #[test]
