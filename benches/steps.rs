@@ -1,8 +1,8 @@
 //! The cost of each step of a small request: `cargo bench --bench steps`.
 //!
-//! Prints the time and the allocations of one call. Sockets, TLS and hyper are not in it; the whole
-//! way is counted by `tests/allocations.rs` and measured by `compare.py`. The promise is less than a
-//! microsecond for being admitted. A key costs the hash of it and a look at the clients' file.
+//! Prints the time and the allocations of one call. Sockets, TLS and hyper are not in it:
+//! `tests/allocations.rs` counts and `compare.py` measures the whole way. The promise is less than
+//! a microsecond to admit a request. A key costs its hash and a look at the clients' file.
 
 #![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark reports")]
@@ -51,13 +51,13 @@ fn main() {
         steps.build(&allowed, &mut head);
         head
     });
-    show("clean", answer, |mut head| {
+    show("clean", response_head, |mut head| {
         gateway::sanitize_response(&mut head, &allowed, &steps.upstream, &steps.bearer);
         head
     });
 }
 
-/// What the steps need.
+/// The state that the steps need.
 struct Steps {
     guard: Guard,
     sender: ConnectionPeer,
@@ -120,12 +120,12 @@ async fn bearer() -> Bearer {
     let config = config::Session { store: SessionStore::Memory, ..config::Session::default() };
     let login = Login {
         email: "ada@example.test".to_owned(),
-        password: Secret::new("not-asked-for"),
+        password: Secret::new("not-needed"),
         second_factor: None,
     };
     let credentials = Credentials::in_memory(Some(login));
-    let (session, keeper) = Session::new(&config, None, credentials, Canned, Clock::system());
-    tokio::spawn(keeper.run());
+    let (session, session_task) = Session::new(&config, None, credentials, Canned, Clock::system());
+    tokio::spawn(session_task.run());
     session.wait_ready(BodyKind::Replayable).await.unwrap();
     session.bearer().unwrap()
 }
@@ -151,7 +151,7 @@ impl Issuer for Canned {
     }
 }
 
-/// As curl sends it, with these fields too.
+/// A request as curl sends it, with these headers too.
 fn request(more: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::get("/api/spaces/coworkers?size=100&orderBy=UpdatedOn");
     let usual = [("host", "localhost:6398"), ("user-agent", "curl/8.5.0"), ("accept", "*/*")];
@@ -161,8 +161,8 @@ fn request(more: &[(&str, &str)]) -> Request<()> {
     request.body(()).unwrap()
 }
 
-/// As Nexudus answers.
-fn answer() -> response::Parts {
+/// The head of a response as Nexudus sends it.
+fn response_head() -> response::Parts {
     let response = Response::builder()
         .header("cache-control", "no-cache")
         .header("content-type", "application/json; charset=utf-8")
@@ -175,7 +175,7 @@ fn answer() -> response::Parts {
     response.body(()).unwrap().into_parts().0
 }
 
-/// Prints what `call` costs; what it needs is prepared beforehand, and what it returns is dropped
+/// Prints the cost of `call`. Its argument is prepared beforehand, and its result is dropped
 /// afterwards.
 fn show<In, Out>(name: &str, mut prepare: impl FnMut() -> In, mut call: impl FnMut(In) -> Out) {
     const CALLS: u32 = 1_000;

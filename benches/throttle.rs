@@ -1,8 +1,9 @@
-//! The cost of pacing for a request while Nexudus does not throttle: `cargo bench --bench throttle`.
+//! The cost of pacing for a request while Nexudus does not throttle: `cargo bench --bench
+//! throttle`.
 //!
-//! Prints the time of one turn, taken and judged. The promise is less than 100 ns for the turn; a
-//! look at the boot clock is most of it, and is printed beside it because it differs between
-//! machines.
+//! Prints the time to acquire a permit, and to observe a response with it. The promise is less than
+//! 100 ns for the permit. A look at the boot clock is most of it, and is printed beside it because
+//! it differs between machines.
 
 #![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark reports")]
@@ -25,25 +26,25 @@ fn main() {
     let look = best(|| {
         black_box(clock.boot());
     });
-    let turn = best(|| drop(black_box(take(&throttle))));
+    let permit = best(|| drop(black_box(take(&throttle))));
     let whole = best(|| {
-        let answer =
+        let response =
             ResponseHead { status: StatusCode::OK, headers: &headers, is_end_of_stream: true };
-        black_box(take(&throttle).observe(&answer, true));
+        black_box(take(&throttle).observe(&response, true));
     });
 
     println!("look at the clock     {look:>6.1} ns");
-    println!("turn                  {turn:>6.1} ns");
-    println!("turn and verdict      {whole:>6.1} ns");
+    println!("permit                {permit:>6.1} ns");
+    println!("permit and observe    {whole:>6.1} ns");
 }
 
 fn take(throttle: &Throttle) -> Permit<'_> {
     const GET: &Method = &Method::GET;
-    let mut turn =
+    let mut reservation =
         throttle.reserve(GET, black_box("/api/spaces/coworkers"), FairnessKey::Process(1));
     let mut context = Context::from_waker(Waker::noop());
-    match pin!(turn.acquire()).poll(&mut context) {
-        Poll::Ready(slot) => slot.unwrap(),
+    match pin!(reservation.acquire()).poll(&mut context) {
+        Poll::Ready(permit) => permit.unwrap(),
         Poll::Pending => unreachable!("nothing is paced"),
     }
 }

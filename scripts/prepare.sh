@@ -33,7 +33,7 @@ done
 for module in requests httpx websockets; do
   /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
 done
-# Whom the machine's packages are believed to come from.
+# The signer whom the machine's packages are trusted to come from.
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 
 as_root=()

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Logs in, asks who it is, and logs out with the Windows build under Wine: the Credential Manager
 # is Wine's own, the API is the simulator (also the Windows build). Needs root, for a mount that
-# nobody else sees.
+# no other process sees.
 #
 #   scripts/wine-login.sh DIRECTORY_OF_THE_EXES WORK
 set -euo pipefail
-# What is mounted below is seen by nobody else, and gone with this script.
+# No other process sees the mounts below, and they end with this script.
 [ -n "${APART:-}" ] || APART=1 exec unshare --mount "$0" "$@"
 exes=$1
 work=$2
@@ -29,8 +29,8 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T left) {
 C
 x86_64-w64-mingw32-gcc -O2 -shared -o "$exes/bcryptprimitives.dll" "$work/prng.c" -ladvapi32
 
-# Its TLS policy also takes a certificate that names no place to ask about revocation for one that
-# failed that question. Windows asks whoever is registered for it; here that one objects to nothing.
+# Wine's TLS policy also rejects a certificate that names no address for a check of revocation.
+# Windows calls the provider that is registered for the check; the one here rejects nothing.
 cat >"$work/revocation.c" <<'C'
 #include <windows.h>
 #include <wincrypt.h>

@@ -2,8 +2,8 @@
 //!
 //! The boot clock runs on while a laptop sleeps and never jumps: ages are measured on it. The wall
 //! clock survives a reboot but may be set back or forth: stored times are written with it. tokio's
-//! timers stand still during suspend, so they are only hints here: every wait looks at the boot
-//! clock again at least once per [`READINESS_POLL_INTERVAL`].
+//! timers stand still during suspend, so they are only hints here: every wait reads the boot clock
+//! again at least once per [`CLOCK_POLL_INTERVAL`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -47,7 +47,7 @@ impl Clock {
         Self(ClockSource::System)
     }
 
-    /// Returns a clock that stands still, and what moves it.
+    /// Returns a clock that stands still, and the handle that moves it.
     pub fn manual() -> (Self, ManualClock) {
         let start = Timestamp { boot: Duration::from_secs(1_000), wall: SystemTime::now() };
         let (sender, receiver) = watch::channel(start);
@@ -65,7 +65,7 @@ impl Clock {
         }
     }
 
-    /// Returns the time since boot, suspend included: half the price of [`Clock::now`].
+    /// Returns the time since boot, suspend included: half the cost of [`Clock::now`].
     pub fn boot(&self) -> Duration {
         match &self.0 {
             ClockSource::System => since_boot(),

@@ -4,8 +4,8 @@ use std::alloc::System;
 
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes memory when it is freed: tokens and passwords pass through buffers of libraries that do not
-/// wipe their own. Costs one pass over the freed memory.
+/// Wipes memory when it is freed: tokens and passwords pass through buffers of libraries that do
+/// not wipe their own. Costs one pass over the freed memory.
 #[global_allocator]
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 

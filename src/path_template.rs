@@ -1,7 +1,7 @@
 //! The template of a path: the path without the identifiers in it.
 
-/// Returns the path without its query, in lower case, and with `*` for every segment that looks like
-/// an identifier (digits, GUIDs, long hexadecimal).
+/// Returns the path without its query, in lower case, and with `*` for every segment that looks
+/// like an identifier (digits, GUIDs, long hexadecimal).
 pub fn from_path(path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     path.split('/')

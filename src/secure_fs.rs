@@ -1,15 +1,15 @@
 //! Files that only their owner may read, from their first instant on, and that are replaced whole.
 //!
 //! A crash at any point of a replacement leaves either the old file or the new one: the temporary
-//! file is complete (and on disk, if the caller wants durability) before it takes the name. The next
-//! write overwrites a temporary file that was left over.
+//! file is complete (and on disk, if the caller wants durability) before it takes the name. The
+//! next write overwrites a temporary file that was left over.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Creates a directory, and its missing parents, that only the owner can enter. An existing directory
-/// stays as it is. The user's home directory (`$HOME`) is never created.
+/// Creates a directory, and its missing parents, that only the owner can enter. An existing
+/// directory stays as it is. The user's home directory (`$HOME`) is never created.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ fn create_dir_below(home: Option<&Path>, path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Opens a file to lock it. Creates the file if necessary, and keeps its content.
+/// Opens a file to lock it. Creates the file if necessary, and does not change its content.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! The cost of a small request on a connection of ours and on one of hyper's: `cargo bench -p
 //! h1-client`.
 //!
-//! Both talk to the same server over a pipe in memory, on one thread. The time includes the server's
-//! few reads and writes, which are the same for both and allocate nothing.
+//! Both talk to the same server over a pipe in memory, on one thread. The time includes the
+//! server's few reads and writes, which are the same for both and allocate nothing.
 
 #![allow(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a benchmark reports")]

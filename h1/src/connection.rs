@@ -21,8 +21,8 @@ use crate::transport::Transport;
 
 /// A connection over a transport `T` for requests whose bodies are `B`.
 ///
-/// A connection carries one request at a time. Half a response may be left on the wire, if it was not
-/// read to its end: [`Connection::is_reusable`] says whether another request may follow.
+/// A connection carries one request at a time. Half a response may be left on the wire, if it was
+/// not read to its end: [`Connection::is_reusable`] says whether another request may follow.
 pub struct Connection<T, B: Body> {
     transport: T,
     sender: Sender<B>,
@@ -113,14 +113,14 @@ where
         self.is_idle() && self.is_quiet()
     }
 
-    /// Sends a request and returns the head of its response as soon as that has come. The rest of the
-    /// request, if the server did not wait for it, goes out while the response is read.
+    /// Sends a request and returns the head of its response as soon as that has come. The rest of
+    /// the request, if the server did not wait for it, goes out while the response is read.
     ///
     /// # Errors
     ///
     /// [`Error::TimedOut`] once `timeout` has passed without a response and without any of the
-    /// request going out; otherwise what ended the exchange. If the server had responded before that
-    /// happened, its response is returned all the same.
+    /// request going out; otherwise what ended the exchange. If the server had responded before
+    /// that happened, its response is returned all the same.
     pub async fn send_request(
         &mut self,
         request: &mut impl Request<Body = B>,

@@ -37,8 +37,8 @@ pub struct SendError<E: std::error::Error + 'static> {
     /// The end of the exchange.
     #[source]
     pub error: Error<E>,
-    /// Whether no byte of the request was sent for certain. Its body was not taken then, and the
-    /// request can be sent on another connection.
+    /// Whether it is certain that no byte of the request was sent. Its body was not taken then, and
+    /// the request can be sent on another connection.
     pub is_unsent: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Where the body of a response ends, according to its head.
 //!
-//! A header that was parsed does not go on as it came: what goes on is what was understood, so that
-//! no later reader can see another end.
+//! A header that was parsed is not passed on as it came. The parsed value is passed on, so that no
+//! later reader can see another end.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -13,8 +13,8 @@ use crate::limits::MAX_CONNECTION_OPTIONS;
 /// Writes the length that `headers` give once and as a plain number, however often and in whatever
 /// form they gave it.
 ///
-/// [`Connection`] does so by itself. The function is for responses that came by HTTP/2, which frames
-/// its bodies otherwise and lets the header through as it is.
+/// [`Connection`] does so by itself. The function is for responses that came by HTTP/2, which
+/// frames its bodies otherwise and does not check the header.
 ///
 /// # Errors
 ///

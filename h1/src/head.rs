@@ -56,7 +56,7 @@ pub(crate) struct ResponseHead {
 /// Takes the head of the response to a request of `method` off `buf`, once all of it has come.
 ///
 /// Interim responses (1xx) are skipped, except for one that switches protocols. `interim_bytes`
-/// counts them, because a response that never comes is none either. `headers` is an empty map whose
+/// counts them, because a server must not send them without end. `headers` is an empty map whose
 /// memory the response may use.
 pub(crate) fn parse_head(
     buf: &mut BytesMut,

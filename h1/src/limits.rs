@@ -18,5 +18,5 @@ pub(crate) const MAX_INLINE_BODY: usize = 16 << 10;
 /// Room for one read, in bytes: enough for a small response.
 pub(crate) const MIN_READ: usize = 8 << 10;
 
-/// Most room for one read, in bytes: a connection in the middle of a download asks for so much.
+/// Most room for one read, in bytes: a connection in the middle of a download uses so much.
 pub(crate) const MAX_READ: usize = 64 << 10;

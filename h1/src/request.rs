@@ -6,8 +6,8 @@ use http_body::Body;
 
 /// A request that is written from its parts, so that none has to be built.
 ///
-/// [`http::Request`] is one. A program that has the parts elsewhere implements the trait instead, and
-/// copies none of them.
+/// [`http::Request`] is one. A program that has the parts elsewhere implements the trait instead,
+/// and copies none of them.
 pub trait Request {
     /// The body.
     type Body: Body<Data = Bytes> + Unpin;
@@ -23,7 +23,8 @@ pub trait Request {
     /// connection itself adds `Content-Length` or `Transfer-Encoding` if there is a body.
     fn for_each_header(&self, each: impl FnMut(&HeaderName, &HeaderValue));
 
-    /// Returns the length of the body, or `None` if it is not known: then the body is sent in chunks.
+    /// Returns the length of the body, or `None` if it is not known: then the body is sent in
+    /// chunks.
     fn body_length(&self) -> Option<u64>;
 
     /// Returns the body, if all of it is in memory: a small one is then written together with the

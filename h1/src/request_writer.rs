@@ -1,5 +1,5 @@
-//! The sending half of a connection: the head of a request, the body behind it, and how much of both
-//! has gone.
+//! The sending half of a connection: the head of a request, the body behind it, and how much of
+//! both has gone.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -114,7 +114,7 @@ impl<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin> Sender<B
                 ready!(transport.poll_flush(cx))?;
                 self.is_flushed = true;
             } else if self.request_body.is_some() {
-                // The next piece is asked for once the last one has gone.
+                // The next piece is requested once the last one has been sent.
                 ready!(self.poll_body(cx))?;
             } else {
                 return Poll::Ready(Ok(()));
@@ -122,7 +122,7 @@ impl<B: Body<Data = Bytes, Error: std::error::Error + 'static> + Unpin> Sender<B
         }
     }
 
-    /// Asks the request's body for its next piece.
+    /// Takes the next piece from the request's body.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<B::Error>>> {
         let Some((body, encoder)) = &mut self.request_body else { return Poll::Ready(Ok(())) };
         let (data, has_ended) = match ready!(Pin::new(&mut *body).poll_frame(cx)) {

@@ -10,12 +10,12 @@ use tokio_util::io::poll_read_buf;
 
 /// A stream of bytes in both directions: every [`AsyncRead`] and [`AsyncWrite`].
 ///
-/// A stream that decrypts or copies anyway implements the trait itself, instead of the other two, and
-/// then writes straight into the connection's buffer.
+/// A stream that decrypts or copies anyway implements the trait itself, instead of the other two,
+/// and then writes straight into the connection's buffer.
 pub trait Transport: Unpin {
     /// Appends what has come to `buf` and returns how many bytes that was: 0 once the other end has
-    /// said that no more follows. `room` is how much the connection expects at most; a transport that
-    /// knows better asks `buf` for what it needs.
+    /// said that no more follows. `room` is how much the connection expects at most; a transport
+    /// that knows better reserves the room that it needs.
     fn poll_read_buf(
         &mut self,
         cx: &mut Context<'_>,

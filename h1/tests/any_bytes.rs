@@ -1,4 +1,4 @@
-//! The seeds of the fuzz target, read again: what was found once does not come back.
+//! The seeds of the fuzz target, read again, so that no error that was found once comes back.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 

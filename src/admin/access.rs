@@ -1,8 +1,8 @@
 //! Which processes may use the control surface.
 //!
 //! Over the socket: our own user, those of `admin.users`, and root, who could stop the daemon
-//! anyway. Over TCP: every local user, as the configuration asks for, but no web page: a browser
-//! names itself by the headers that it sends.
+//! anyway. Over TCP: every local user, if the configuration opens it, but no web page. A browser is
+//! recognised by the headers that it sends.
 
 use std::net::SocketAddr;
 
@@ -61,12 +61,13 @@ pub(super) async fn require_access(
 }
 
 impl AccessControl {
-    /// Allows root and `operators`, our own user among them; over TCP, requests that name `address`.
+    /// Allows root and `operators`, our own user among them; over TCP, requests that name
+    /// `address`.
     pub fn new(operators: UserAcl, address: Option<SocketAddr>) -> Self {
         Self { operators, port: address.map(|address| address.port()) }
     }
 
-    /// Returns whether the kernel vouches that the peer's user is an operator, over either socket.
+    /// Returns whether the peer's user is an operator, as the kernel vouches over either socket.
     pub(super) fn is_operator(&self, peer: &Peer) -> bool {
         peer.uid().is_some_and(|uid| uid == ROOT_UID || self.operators.contains(uid))
     }

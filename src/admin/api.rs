@@ -1,7 +1,7 @@
 //! The JSON of the admin socket: the same types for the daemon and for its commands.
 //!
-//! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore unknown
-//! ones. Durations are whole numbers, and their names end in the unit.
+//! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
+//! unknown ones. Durations are whole numbers, and their names end in the unit.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ pub struct Status {
     pub host_throttles: Vec<ThrottleStatus>,
     /// The configuration file, whether it exists or not.
     pub config: PathBuf,
-    /// The effective configuration keys that decide which requests are let through.
+    /// The effective configuration keys that decide which requests are allowed.
     #[serde(default)]
     pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that a reload has changed and that need a restart.
@@ -99,9 +99,9 @@ pub struct UpstreamInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lifecycle {
-    /// The daemon answers requests.
+    /// The daemon responds to requests.
     Serving,
-    /// The daemon reads its configuration again, and answers requests.
+    /// The daemon reads its configuration again, and responds to requests.
     Reloading,
     /// The daemon is stopping: requests in flight may finish.
     Draining,
@@ -205,11 +205,11 @@ pub struct ClientStatus {
     pub used: Option<u64>,
     /// Requests that are left of the allowed number.
     pub left: Option<u64>,
-    /// Requests let through since the start of the daemon.
+    /// Requests allowed since the start of the daemon.
     pub requests: u64,
     /// Requests refused since then, because of the rate or the number.
     pub refused: u64,
-    /// Time since the last request that was let through.
+    /// Time since the last request that was allowed.
     pub idle_s: Option<u64>,
 }
 

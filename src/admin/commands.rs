@@ -1,4 +1,5 @@
-//! Commands of a person or a service manager. Each response comes once the effect is there.
+//! Commands of a person or a service manager. Each response is sent once the command has taken
+//! effect.
 
 use std::sync::Arc;
 

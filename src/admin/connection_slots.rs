@@ -1,4 +1,4 @@
-//! How many connections there may be, so that a command always gets through.
+//! Limits the number of connections, so that a command always gets through.
 //!
 //! Idle connections and event streams have limits of their own. A new connection is worth more than
 //! the one that has been idle longest, which is closed.

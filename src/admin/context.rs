@@ -49,7 +49,7 @@ pub struct ServerInfo {
 pub struct RuntimeState {
     /// The phase of the daemon's life.
     pub lifecycle: Lifecycle,
-    /// The effective configuration keys that decide which requests are let through.
+    /// The effective configuration keys that decide which requests are allowed.
     pub settings: BTreeMap<String, serde_json::Value>,
     /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
@@ -92,7 +92,7 @@ pub struct AdminState {
     pub heartbeat: Heartbeat,
     /// Where the daemon takes commands.
     pub commands: mpsc::Sender<DaemonCommand>,
-    /// Which processes may call.
+    /// Which processes have access.
     pub access: AccessControl,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct AdminContext {
     pub(super) server: ServerInfo,
     state: AdminState,
     operator_slots: ConnectionSlots,
-    /// A limit of its own, so that callers that may only read cannot exhaust operators' connections.
+    /// A limit of its own, so that read-only peers cannot exhaust operators' connections.
     readonly_slots: ConnectionSlots,
 }
 
@@ -143,7 +143,7 @@ impl AdminContext {
         SessionReport { status, sources: vec![], halves: vec![] }
     }
 
-    /// Returns the same with what the sources of the login hold now: only this process sees its
+    /// Returns the same with the present content of the login's sources: only this process sees its
     /// environment.
     pub(super) async fn session_report_with_sources(&self) -> SessionReport {
         let mut session = self.session_report();
@@ -174,5 +174,5 @@ impl AdminContext {
     }
 }
 
-/// Longest look into the keychain: a status does not depend on it.
+/// Longest time to read the keychain, because a status does not depend on it.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(1);

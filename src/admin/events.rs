@@ -1,7 +1,7 @@
 //! `/v1/events`: what happens, as it happens (server-sent events).
 //!
 //! `?kinds=ready,session,request` chooses; all by default. A reader that is too slow loses requests
-//! and is told how many.
+//! and receives their number.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ pub(super) struct EventParams {
     kinds: Option<String>,
 }
 
-/// Answers `GET /v1/events` with the events from now on.
+/// Responds to `GET /v1/events` with the events from now on.
 pub(super) async fn stream(
     State(context): State<Arc<AdminContext>>,
     Extension(peer): Extension<Peer>,
@@ -95,7 +95,8 @@ struct EventSource {
 
 impl EventSource {
     fn new(context: Arc<AdminContext>, kinds: EventKinds, permit: OwnedSemaphorePermit) -> Self {
-        // All subscriptions come before the first look, so that no event falls in between.
+        // All subscriptions come before the first reading of the state, so that no event falls in
+        // between.
         let mut source = Self {
             kinds,
             session_changes: context.session.subscribe(),
@@ -133,7 +134,7 @@ impl EventSource {
         }
     }
 
-    /// Enqueues what has changed since the last call.
+    /// Enqueues the changes since the last call.
     fn detect_changes(&mut self) {
         if self.kinds.ready {
             let lifecycle = self.runtime.borrow().lifecycle;
@@ -182,7 +183,7 @@ async fn recv(requests: &mut Option<RequestReceiver>) -> BroadcastItem {
 /// Longest silence: proxies and readers take a longer one for a dead connection.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How often readiness is looked at without a change.
+/// How often readiness is checked without a change.
 const READINESS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

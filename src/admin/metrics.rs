@@ -51,7 +51,7 @@ fn requests(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
         to.histogram(&name, &format!("The part that the {stage} took."), times)?;
     }
     let in_flight = context.in_flight.get();
-    to.single("requests_in_flight", "gauge", "Requests being answered.", in_flight)?;
+    to.single("requests_in_flight", "gauge", "Requests in flight.", in_flight)?;
     to.single("response_bytes_total", "counter", "Bytes of response bodies.", metrics.bytes())?;
     let (all, open) = metrics.connections();
     to.single("connections_total", "counter", "Local connections.", all)?;

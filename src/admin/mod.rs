@@ -98,7 +98,7 @@ impl Admin {
         tokio::select! {
             biased;
             ended = connection => match ended {
-                // A peer that only looked whether a daemon is here is no error.
+                // A peer that only checked whether a daemon is here is no error.
                 Err(error) if !error.is_incomplete_message() => {
                     tracing::debug!(%error, "an admin connection ended early");
                 }

@@ -25,7 +25,7 @@ pub(super) enum AdminError {
     #[error("too many readers follow the events")]
     TooManyReaders,
     /// The data path missed its heartbeat.
-    #[error("the data path does not answer")]
+    #[error("the data path does not respond")]
     DaemonStuck,
     /// A handler panicked.
     #[error("the request could not be handled: this is a bug")]

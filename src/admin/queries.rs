@@ -1,4 +1,4 @@
-//! Answers to GET requests: health, readiness, metrics, the status and the upstream.
+//! The handlers of GET requests: health, readiness, metrics, the status and the upstream.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::health::LIVENESS_TIMEOUT;
 use super::problem::AdminError;
 use super::{metrics as prometheus, status as daemon_status};
 
-/// Answers `GET /healthz`.
+/// Handles `GET /healthz`.
 pub(super) async fn healthz(
     State(context): State<Arc<AdminContext>>,
 ) -> Result<Json<serde_json::Value>, AdminError> {
@@ -25,26 +25,26 @@ pub(super) async fn healthz(
     }
 }
 
-/// Answers `GET /readyz`: 503 with the reasons while no request could be served.
+/// Handles `GET /readyz`: 503 with the reasons while no request could be served.
 pub(super) async fn readyz(State(context): State<Arc<AdminContext>>) -> impl IntoResponse {
     let readiness = context.readiness(context.runtime_state().lifecycle);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
 }
 
-/// Answers `GET /metrics`.
+/// Handles `GET /metrics`.
 pub(super) async fn metrics(State(context): State<Arc<AdminContext>>) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, kind)], prometheus::metrics(&context))
 }
 
-/// Answers `GET /v1/status`.
+/// Handles `GET /v1/status`.
 pub(super) async fn status(State(context): State<Arc<AdminContext>>) -> Json<Status> {
     let session = context.session_report_with_sources().await;
     Json(Status { session, ..daemon_status::status(&context) })
 }
 
-/// Answers `GET /v1/upstream`.
+/// Handles `GET /v1/upstream`.
 pub(super) async fn upstream(State(context): State<Arc<AdminContext>>) -> Json<UpstreamInfo> {
     Json(UpstreamInfo { upstream: context.server.upstream.clone() })
 }

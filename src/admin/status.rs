@@ -7,7 +7,7 @@ use crate::config::format_rate;
 use crate::telemetry;
 use crate::throttle::Throttle;
 
-/// Returns the state of the daemon runtime.
+/// Returns the current state of the daemon.
 pub(super) fn status(context: &AdminContext) -> Status {
     let server = &context.server;
     let runtime = context.runtime_state();

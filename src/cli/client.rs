@@ -1,5 +1,5 @@
-//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or not;
-//! a running daemon sees the change with the next request.
+//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or
+//! not; a running daemon sees the change with the next request.
 
 use std::time::SystemTime;
 
@@ -59,12 +59,12 @@ fn add(
 ) -> Result<(), CliError> {
     let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    // A running daemon alone knows what it lets through.
+    // Only a running daemon knows which requests it allows.
     let (config, _) = load_effective_config(&loaded)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
     let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
-    // The key is shown here alone, and once.
+    // The key is printed only here, and once.
     if globals.json {
         print.json(&json!({
             "name": name,
@@ -86,15 +86,15 @@ fn add(
 /// Returns what clients without a key may still do.
 fn anonymous_access_note(config: &Config) -> String {
     if config.listen.expose {
-        return "Callers without a key are refused: listen.expose is set.".to_owned();
+        return "Clients without a key are refused: listen.expose is set.".to_owned();
     }
     match config.policy.anonymous {
         AnonymousAccess::Full => {
-            "Callers without a key may still do everything; policy.anonymous = \"read-only\" or \
+            "Clients without a key may still do everything; policy.anonymous = \"read-only\" or \
              \"none\" changes that."
         }
-        AnonymousAccess::ReadOnly => "Callers without a key may still read everything.",
-        AnonymousAccess::None => "Callers without a key are refused.",
+        AnonymousAccess::ReadOnly => "Clients without a key may still read everything.",
+        AnonymousAccess::None => "Clients without a key are refused.",
     }
     .to_owned()
 }

@@ -49,7 +49,7 @@ impl LimitArgs {
 ///
 /// # Errors
 ///
-/// When none of those that allow something has one: the key would be good for nothing.
+/// When no rule that allows something has an effect: the key would be good for nothing.
 pub(super) fn check_rules(
     limits: &ClientPolicy,
     config: &Config,
@@ -70,8 +70,8 @@ pub(super) fn check_rules(
     Ok(())
 }
 
-/// Returns what a client without a key may do that these limits forbid: limits bind only a client that
-/// shows its key.
+/// Returns what a client without a key may do that these limits forbid: limits bind only a client
+/// that sends its key.
 pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Option<&'static str> {
     let only_reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     match config.policy.anonymous {
@@ -87,7 +87,7 @@ pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Opti
 fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Option<String> {
     let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
     let denied =
-        || Some(format!("the rule `{rule}` allows nothing: `{}` is asked first", wider()?));
+        || Some(format!("the rule `{rule}` allows nothing: `{}` is checked first", wider()?));
     let unread = || {
         (limits.read_only && !rule.can_read()).then(|| {
             format!("the rule `{rule}` allows nothing: with --read-only there is only reading")

@@ -27,7 +27,7 @@ pub(super) fn run(
     print.raw(&text)
 }
 
-/// Prints the manual page: one for all commands, so that there is one to install.
+/// Prints the manual page: one for all commands, so that one file is enough to install.
 pub(super) fn man(mut command: Command, print: Printer) -> Result<(), CliError> {
     let mut text = vec![];
     command.build();
@@ -68,8 +68,8 @@ fn section(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
     let mut options = vec![];
     Man::new(command.clone()).render_options_section(&mut options)?;
     let options = String::from_utf8_lossy(&options);
-    let kept = options.lines().filter(|line| !line.starts_with(".SH"));
-    for line in kept {
+    let lines = options.lines().filter(|line| !line.starts_with(".SH"));
+    for line in lines {
         writeln!(text, "{line}")?;
     }
     for below in command.get_subcommands() {

@@ -95,7 +95,7 @@ fn write_example(path: &Path, force: bool) -> io::Result<()> {
     path.parent().map_or(Ok(()), secure_fs::create_dir)?;
     let example = config::example();
     if force {
-        // Whole or not at all, so that a full disk does not take the old file away.
+        // Written whole or not at all, so that a full disk does not destroy the old file.
         secure_fs::atomic_write(path, example.as_bytes())
     } else {
         secure_fs::create_new(path, example.as_bytes())

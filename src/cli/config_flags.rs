@@ -108,7 +108,7 @@ fn read_only() -> Arg {
         .long(READ_ONLY)
         .action(ArgAction::SetTrue)
         .conflicts_with("policy.anonymous")
-        .help("Callers without a client key may only read")
+        .help("Clients without a client key may only read")
 }
 
 fn flag(names: &'static FlagNames) -> Arg {
@@ -155,7 +155,7 @@ impl FromArgMatches for ConfigArgs {
             .iter()
             .filter_map(|names| {
                 let texts = matches.get_many::<String>(&names.id)?.cloned().collect();
-                // The spelling that was used is not kept, where there are two.
+                // clap does not record which of two spellings was used.
                 Some(Override {
                     entry: names.entry,
                     values: texts,

@@ -1,4 +1,5 @@
-//! `stop`, `reload`, `refresh`, `lock` and `unlock`: command the daemon, and wait for the effect.
+//! `stop`, `reload`, `refresh`, `lock` and `unlock`: commands to the daemon, each of which waits
+//! for its effect.
 
 use serde_json::json;
 
@@ -92,7 +93,7 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Locks or unlocks the daemon that serves; where none does, the next one starts so.
+/// Locks or unlocks the running daemon; without one, stores the flag for the next start.
 fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;
@@ -114,8 +115,8 @@ fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), 
 }
 
 async fn persist_lock(locked: bool, paths: &Paths) -> Result<(), CliError> {
-    let kept = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
-    kept.map_err(|cause| {
+    let stored = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
+    stored.map_err(|cause| {
         let message = format!("could not keep whether the session is locked: {cause}");
         let hint = "Make that directory writable for this user, and run the command again.";
         CliError::message(ExitCode::Failed, message, Some(hint))

@@ -44,7 +44,7 @@ impl CurrentUser {
         }
     }
 
-    /// Prints what a person wants to know.
+    /// Prints the facts that a person wants to know.
     pub(super) fn print(
         &self,
         profile: &str,

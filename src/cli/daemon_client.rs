@@ -1,4 +1,4 @@
-//! The daemon that serves, called over its sockets.
+//! The client of the running daemon, over its sockets.
 //!
 //! The API is called as any tool would call it; commands go to the admin socket.
 
@@ -58,13 +58,14 @@ pub(super) enum ClientError {
     /// No process listens.
     #[error("the daemon is not running")]
     NotRunning,
-    /// A process listens, and does not answer.
-    #[error("the daemon did not answer")]
+    /// A process listens, and does not respond.
+    #[error("the daemon did not respond")]
     NoResponse(#[source] io::Error),
 }
 
 impl DaemonClient {
-    /// Returns where the daemon of this configuration would listen; connects to nothing yet.
+    /// Finds the sockets on which the daemon of this configuration would listen; connects to
+    /// nothing yet.
     pub(super) fn new(config: &Config, paths: &Paths) -> Self {
         let tcp = || {
             let known = config.listen.tcp.iter().find(|address| address.port() != 0);
@@ -93,8 +94,8 @@ impl DaemonClient {
         OtherOrigin::detect(&self.status().await?, own, paths)
     }
 
-    /// Tells the daemon that the login stored for `origin` has changed, and waits for the effect.
-    /// Returns the status of its session, or `None` where no daemon runs.
+    /// Notifies the daemon that the login stored for `origin` has changed, and waits for the
+    /// effect. Returns the status of its session, or `None` where no daemon runs.
     ///
     /// # Errors
     ///
@@ -144,19 +145,19 @@ pub(super) fn with_daemon<T>(
     serve::control_runtime()?.block_on(async { action(AdminClient::find(&sockets).await?).await })
 }
 
-/// The reply to a command that a daemon need not be there for.
+/// The reply to a command that also works without a daemon.
 pub(super) enum DaemonReply<T> {
     /// The daemon replied.
     Daemon(T),
-    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where the
-    /// lock could not be had.
+    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where
+    /// the lock could not be had.
     NotRunning(Option<daemon::ProfileLock>),
     /// No daemon runs, and the profile has no state.
     NoProfile,
 }
 
-/// Posts a command that may be repeated, also while one daemon gives its place to another. A daemon
-/// that starts to serve meanwhile is not missed.
+/// Sends an idempotent command, retrying across a hand-over. A daemon that starts to serve
+/// meanwhile is not missed.
 pub(super) async fn post_or_lock<T: DeserializeOwned>(
     sockets: &[PathBuf],
     paths: &Paths,

@@ -26,7 +26,7 @@ pub(super) struct DemoArgs {
     token_life: Duration,
 }
 
-/// Nexudus tells a life in whole seconds: less would be none at all.
+/// Nexudus gives a lifetime in whole seconds: less would be none at all.
 fn token_life(text: &str) -> Result<Duration, &'static str> {
     match parse_duration_flag(text)? {
         life if life < Duration::from_secs(1) => {

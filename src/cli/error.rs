@@ -1,4 +1,4 @@
-//! Why a command failed: as an exit code, as reports for a person, as JSON for a program.
+//! Why a command failed: as an exit code, as reports for a person, and as JSON for a program.
 
 mod clap_error;
 

@@ -21,7 +21,7 @@ pub(super) struct GlobalArgs {
     /// Print data as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Say more; twice for everything
+    /// Increase log verbosity (-vv: trace)
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub(super) verbose: u8,
     /// Say only what went wrong
@@ -38,7 +38,7 @@ impl GlobalArgs {
         self.sources(overrides).load()
     }
 
-    /// Does the same, and prints what the configuration warns of.
+    /// Does the same, and prints the warnings of the configuration.
     pub(super) fn load_and_warn(
         &self,
         overrides: Vec<Override>,

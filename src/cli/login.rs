@@ -158,8 +158,8 @@ impl LoginFlow {
         let mut login = self.prompt_login()?;
         let mut session = self.open_session().await?;
         let client_id = session.client_id(&login.email);
-        let waits = note_code_wait(self.print);
-        let issued = match session.log_in(&self.issuer, &login, &client_id, &waits).await {
+        let on_wait = note_code_wait(self.print);
+        let issued = match session.log_in(&self.issuer, &login, &client_id, &on_wait).await {
             Err(LoginRejection::Token(Refusal::TotpRequired)) if login.second_factor.is_none() => {
                 let code = match CODE.ask(self.print) {
                     Ok(code) => parse_code(&code)?,
@@ -169,9 +169,9 @@ impl LoginFlow {
                     Err(error) => return Err(error.into()),
                 };
                 login.second_factor = Some(SecondFactor::Code(code));
-                session.log_in(&self.issuer, &login, &client_id, &waits).await
+                session.log_in(&self.issuer, &login, &client_id, &on_wait).await
             }
-            answer => answer,
+            result => result,
         };
         let issued = issued.map_err(|denied| login_error(denied, login.second_factor.is_some()))?;
         let verified = Verified { issued, client_id, email: Some(login.email.clone()) };
@@ -224,7 +224,7 @@ impl LoginFlow {
             | Refusal::Ambiguous(_)
             | Refusal::Transient { .. }) => login_error(LoginRejection::Token(other), false),
         })?;
-        // The given token is spent now: its successor is stored whatever comes next.
+        // The imported token is spent now: its successor is stored whatever comes next.
         let unnamed =
             Verified { issued: issued.clone(), client_id: client_id.clone(), email: None };
         store_session(&mut session, unnamed).await?;
@@ -279,14 +279,16 @@ impl LoginFlow {
         match status.as_u16() {
             200 => {
                 let me = CurrentUser::parse(&body)
-                    .ok_or_else(|| ambiguous("its answer is not a user"))?;
+                    .ok_or_else(|| ambiguous("its response is not a user"))?;
                 match me.api_access {
                     Some(false) => Err(LoginError::Forbidden(me.email.unwrap_or_else(whom))),
                     Some(true) | None => Ok(me),
                 }
             }
             401 | 403 => Err(LoginError::Forbidden(whom())),
-            status => Err(ambiguous(&format!("asked who is logged in it answered {status}"))),
+            status => Err(ambiguous(&format!(
+                "it responded with {status} to the request for the logged-in user"
+            ))),
         }
     }
 
@@ -299,7 +301,7 @@ impl LoginFlow {
     }
 }
 
-/// Reads a 2FA code. A text that Nexudus would refuse in any case is not sent.
+/// Reads a 2FA code. Rejects a text that Nexudus would refuse in any case, so that it is not sent.
 fn parse_code(typed: &str) -> Result<Secret, LoginError> {
     let is_code = (6..=8).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit());
     if is_code { Ok(Secret::new(typed)) } else { Err(LoginError::InvalidCode) }
@@ -314,8 +316,8 @@ pub(super) fn note_code_wait(print: Printer) -> impl Fn(Duration) {
 }
 
 async fn store_session(session: &mut OfflineSession, verified: Verified) -> Result<(), LoginError> {
-    let kept = session.save(verified.issued, verified.email.as_deref(), &verified.client_id).await;
-    kept.map_err(LoginError::NotStored)
+    let saved = session.save(verified.issued, verified.email.as_deref(), &verified.client_id).await;
+    saved.map_err(LoginError::NotStored)
 }
 
 fn login_error(denied: LoginRejection, with_code: bool) -> LoginError {

@@ -60,7 +60,8 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
     let LoadedConfig { config, paths, .. } = loaded;
     let credentials = daemon::credentials(config, paths);
     let mut origins = session::origins_with_login(&paths.profile_state());
-    // First the daemon: it would write its session again. The lock keeps another from starting.
+    // First the daemon, because it would write its session again. The lock prevents another from
+    // starting.
     let (daemon, _lock) = forget(paths).await;
     let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
     let keychain = credentials.clear(&origins).await;
@@ -76,7 +77,7 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
         origins.push(config.upstream.origin.clone());
     }
     if let Err(why) = &daemon {
-        print.warning(&format!("the running daemon could not be told: {why}; restart it"));
+        print.warning(&format!("could not notify the running daemon: {why}; restart it"));
     }
     Ok(LogoutResult {
         profile: paths.profile.clone(),
@@ -87,7 +88,8 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
     })
 }
 
-/// Has a running daemon forget its session; returns its status then, and the lock where none runs.
+/// Makes a running daemon forget its session, and returns the daemon's status. Without a daemon,
+/// returns the profile's lock.
 async fn forget(
     paths: &Paths,
 ) -> (Result<Option<SessionReport>, admin::Error>, Option<daemon::ProfileLock>) {

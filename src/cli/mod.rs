@@ -72,7 +72,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Named local keys, each with limits of its own
     Client(client::ClientArgs),
-    /// Say what the rules let through
+    /// Say which requests the rules allow
     Policy(policy::PolicyArgs),
     /// Run one command with a listener and a key of its own
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! `policy explain`: whether a request would be let through, and which rule decides.
+//! `policy explain`: whether a request would be forwarded, and which rule decides.
 
 use std::time::SystemTime;
 
@@ -21,13 +21,13 @@ pub(super) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyAction {
-    /// Say whether a request would be let through, and which rule decides
+    /// Say whether a request would be forwarded, and which rule decides
     Explain {
         /// Such as GET
         method: String,
         /// Such as /api/spaces/coworkers
         path: String,
-        /// Ask for this client; without it, for a caller without a key
+        /// Explain for this client; without it, for a client without a key
         #[arg(long, value_name = "NAME")]
         client: Option<String>,
     },
@@ -42,15 +42,15 @@ pub(super) fn run(
     let PolicyAction::Explain { method, path, client } = options.action;
     let loaded = globals.load(vec![])?;
     let (config, is_daemon) = load_effective_config(&loaded)?;
-    let kept = match &client {
+    let stored = match &client {
         None => None,
         Some(name) => {
             let all = clients::list(&loaded.paths.profile_state())?;
-            let found = all.into_iter().find(|kept| kept.name == *name);
+            let found = all.into_iter().find(|stored| stored.name == *name);
             Some(found.ok_or_else(|| clients::Error::Missing { name: name.clone() })?)
         }
     };
-    let limits = kept.as_ref().map(|kept| &kept.limits);
+    let limits = stored.as_ref().map(|stored| &stored.limits);
     let mut explained = explain(&method, &path, limits, &config);
     if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
@@ -70,11 +70,11 @@ pub(super) fn run(
             "judged": if is_daemon { "daemon" } else { "configuration" },
         }));
     }
-    let verdict = match explained.code {
+    let outcome = match explained.code {
         Some(code) => format!("refused ({code}): {}", explained.reason),
         None => format!("allowed: {}", explained.reason),
     };
-    print.line(&verdict)?;
+    print.line(&outcome)?;
     if !globals.quiet {
         print.note(if is_daemon {
             "Judged by the configuration of the running daemon."

@@ -130,7 +130,8 @@ impl Printer {
         paint(self.stdout_colour, code, text)
     }
 
-    /// Prints JSON: compact and one per line for programs is `jq -c`, so that this is for both.
+    /// Prints indented JSON. A program that wants one compact line has `jq -c`, so this format
+    /// serves people and programs.
     ///
     /// # Errors
     ///
@@ -169,12 +170,12 @@ impl Printer {
         self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
-    /// Prints a question; the answer is typed on the same line.
+    /// Prints a prompt; the user types on the same line.
     pub(super) fn prompt(self, text: &str) {
         self.write_stderr(text);
     }
 
-    /// Prints a failure for a person; as JSON too, where a program has got no result yet.
+    /// Prints a failure for a person; as JSON too, if a program has received no result yet.
     pub(super) fn error(self, error: &CliError, is_json: bool) -> ExitCode {
         // Help and version are results, and clap knows where they go.
         if let Some(help) = error.help() {
@@ -219,7 +220,7 @@ impl Printer {
     }
 
     fn write_stderr(self, text: &str) {
-        // A closed stderr leaves no place to report this.
+        // If stderr is closed, the panic cannot be reported.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }

@@ -10,11 +10,11 @@ use super::Printer;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::Secret;
 
-/// Why a prompt has no answer.
+/// Why a prompt has no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PromptError {
-    /// No person can be asked.
-    #[error("there is no terminal to ask for {what}")]
+    /// There is no terminal to prompt at.
+    #[error("there is no terminal to prompt for {what}")]
     NoTerminal {
         /// The thing that is needed.
         what: &'static str,
@@ -30,13 +30,13 @@ pub(super) enum PromptError {
     /// The typed text is empty.
     #[error("{what} is empty")]
     Empty {
-        /// The thing that was asked for.
+        /// The requested value.
         what: &'static str,
     },
-    /// The answer could not be read.
+    /// The typed text could not be read.
     #[error("could not read {what}")]
     Unreadable {
-        /// The thing that was asked for.
+        /// The requested value.
         what: &'static str,
         /// Why.
         #[source]
@@ -57,7 +57,7 @@ impl Problem for PromptError {
     }
 }
 
-/// One thing that a command asks for.
+/// One value that a command prompts for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prompt {
     what: &'static str,
@@ -84,7 +84,7 @@ pub(super) const CODE: Prompt = Prompt {
 };
 
 impl Prompt {
-    /// Asks, and shows what is typed.
+    /// Prompts, and shows the typed text.
     pub(super) fn ask(self, print: Printer) -> Result<String, PromptError> {
         self.can_ask()?;
         print.prompt(self.prompt);
@@ -93,7 +93,7 @@ impl Prompt {
         self.checked(line.trim().to_owned())
     }
 
-    /// Asks, and hides what is typed.
+    /// Prompts, and hides the typed text.
     pub(super) fn ask_hidden(self) -> Result<Secret, PromptError> {
         self.can_ask()?;
         let typed = rpassword::prompt_password(self.prompt);
@@ -109,9 +109,9 @@ impl Prompt {
         }
     }
 
-    /// Returns the answer, unless it is empty.
-    pub(super) fn checked(self, answer: String) -> Result<String, PromptError> {
-        if answer.is_empty() { Err(PromptError::Empty { what: self.what }) } else { Ok(answer) }
+    /// Returns the text, unless it is empty.
+    pub(super) fn checked(self, text: String) -> Result<String, PromptError> {
+        if text.is_empty() { Err(PromptError::Empty { what: self.what }) } else { Ok(text) }
     }
 
     fn unreadable(self, source: io::Error) -> PromptError {

@@ -10,7 +10,7 @@ use crate::config::{Config, LoadedConfig};
 use crate::daemon::process;
 use crate::run;
 
-/// What `run` takes.
+/// The arguments of `run`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Ends as the command does: with its exit code, or 128 and the number of \
     the signal that ended it. 125: run itself failed; 126: the command cannot be executed; 127: \
@@ -39,12 +39,12 @@ fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result
     let limits = options.limits.limits(SystemTime::now());
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     client_limits::check_rules(&limits, &loaded.config, print)?;
-    // What the daemon lets through is known to it alone, where one runs.
+    // If a daemon runs, only the daemon knows which requests it allows.
     let (in_effect, is_served) = load_effective_config(&loaded)?;
     if let Some(wider) =
         client_limits::access_without_key(&limits, &in_effect).filter(|_| !globals.quiet)
     {
-        // Without a daemon, this process serves.
+        // Without a running daemon, this process serves the profile.
         let beside = if is_served {
             "a socket or an address of the daemon's own".to_owned()
         } else {
@@ -58,7 +58,7 @@ fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result
     }
     let LoadedConfig { mut config, paths, .. } = loaded;
     if config.log.level == Config::default().log.level {
-        // The terminal is the command's.
+        // The terminal belongs to the command.
         config.log.level = "warn".to_owned();
     }
     serve::start_log(&config.log, print)?;

@@ -36,7 +36,8 @@ fn serve(
     sources: &Sources,
     print: Printer,
 ) -> Result<(), CliError> {
-    // Before there is another thread, the log's too: only later ones inherit it.
+    // Before any other thread starts, the log's thread included: only later threads inherit the
+    // limit.
     #[cfg(target_os = "linux")]
     let confined = landlock::confine(config);
     let _log = start_log(&config.log, print)?;
@@ -64,15 +65,15 @@ fn serve(
     })
 }
 
-/// Logs what it means that other machines can call.
+/// Logs the consequences of an address that other machines can reach.
 fn log_exposure(config: &Config, addresses: &[SocketAddr]) {
     let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
     let Some(address) = addresses.iter().find(exposed) else { return };
-    tracing::warn!(%address, "keys, requests and answers travel here in plain text");
+    tracing::warn!(%address, "keys, requests and responses travel here in plain text");
     if config.listen.hosts.is_empty() {
         tracing::warn!(
             %address,
-            "who calls by this machine's address or name is refused (421) until listen.hosts names it"
+            "requests by this machine's address or name get 421 until listen.hosts names it"
         );
     }
 }

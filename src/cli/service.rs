@@ -90,8 +90,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Returns where the service reads its configuration: the system's has its own environment, not that
-/// of its installer.
+/// Returns where the service reads its configuration: the system service has its own environment,
+/// not that of its installer.
 fn sources(system: bool, globals: &GlobalArgs) -> Sources {
     let mut sources = globals.sources(vec![]);
     if system {
@@ -176,18 +176,18 @@ fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Resu
         // The status is printed; only the exit code is left.
         return if is_up { Ok(()) } else { Err(CliError::AlreadyPrinted(ExitCode::NotRunning)) };
     }
-    let mut shown = json!(state);
-    shown["installed"] = json!(true);
-    shown["linger"] = json!(lingers);
+    let mut output = json!(state);
+    output["installed"] = json!(true);
+    output["linger"] = json!(lingers);
     if is_up {
-        return print.json(&shown);
+        return print.json(&output);
     }
     let error = CliError::message(
         ExitCode::NotRunning,
         "the service neither runs nor listens",
         Some("Run `nexudus-proxy service start`."),
     );
-    Err(error.with_output(shown))
+    Err(error.with_output(output))
 }
 
 fn format_status(state: &ServiceStatus, lingers: Option<bool>, print: Printer) -> String {

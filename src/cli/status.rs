@@ -9,7 +9,7 @@ use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, Thro
 use crate::admin::format::{format_duration, pluralize};
 use crate::session::{LastError, SessionStatus};
 
-/// Prints it.
+/// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
@@ -43,7 +43,7 @@ fn format_status(status: &Status, print: Printer) -> String {
     text
 }
 
-/// Whether the daemon can serve, as whom, and what is in the way.
+/// Whether the daemon can serve, for which account, and what prevents it.
 fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     let session = &status.session;
     let mut rows = vec![("state", state(status, print))];
@@ -52,17 +52,20 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows.push(("account", account(&session.status)));
     rows.extend(session.halves.iter().map(|half| ("passed by", print.style("33", half))));
     rows.push(("token", format_token(&session.status)));
-    rows.push(("kept", format!("{}: {}", session.status.store.kind, session.status.store.reason)));
+    rows.push((
+        "stored",
+        format!("{}: {}", session.status.store.kind, session.status.store.reason),
+    ));
     if let Some(degraded) = &session.status.degraded {
         rows.push(("degraded", print.style("33", degraded)));
     }
-    let is_listed = |error: &&LastError| {
-        let listed = status.readiness.reasons.iter().any(|reason| reason.code == error.code);
-        !listed || error.cause.is_some()
+    let has_news = |error: &&LastError| {
+        let is_reason = status.readiness.reasons.iter().any(|reason| reason.code == error.code);
+        !is_reason || error.cause.is_some()
     };
-    if let Some(error) = session.status.error.as_ref().filter(is_listed) {
+    if let Some(error) = session.status.error.as_ref().filter(has_news) {
         let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-        rows.push(("trouble", print.style("33", &format!("{}{cause}", error.sentence))));
+        rows.push(("error", print.style("33", &format!("{}{cause}", error.sentence))));
     }
     rows
 }
@@ -97,8 +100,8 @@ fn traffic_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows.extend(paces(&status.throttle).into_iter().map(|(name, pace)| (name, format_pace(pace))));
     for (host, throttles) in status.listening.hosts.iter().zip(&status.host_throttles) {
         let paced = paces(throttles).into_iter().filter(|(_, pace)| is_paced(pace));
-        let told = |pace| format!("{} ({})", format_pace(pace), host.upstream);
-        rows.extend(paced.map(|(name, pace)| (name, told(pace))));
+        let describe = |pace| format!("{} ({})", format_pace(pace), host.upstream);
+        rows.extend(paced.map(|(name, pace)| (name, describe(pace))));
     }
     if !status.requests.by_code.is_empty() {
         let codes = status.requests.by_code.iter().map(|(code, count)| format!("{count} {code}"));
@@ -147,7 +150,7 @@ fn account(session: &SessionStatus) -> String {
     }
 }
 
-/// Returns what there is of a token, in a line.
+/// Returns one line about the token.
 pub(super) fn format_token(session: &SessionStatus) -> String {
     let left = session.expires_in.map(|left| left.as_secs());
     let mut text =
@@ -171,7 +174,8 @@ pub(super) fn format_token(session: &SessionStatus) -> String {
     text
 }
 
-/// The limits of a client, and what is left of them: `agent: read only, 5/s; 12 of 100 used, last 3m ago`.
+/// The limits of a client, and what is left of them: `agent: read only, 5/s; 12 of 100 used, last
+/// 3m ago`.
 fn format_client(client: &ClientStatus, print: Printer) -> String {
     let name = &client.name;
     if client.expired {
@@ -196,7 +200,7 @@ fn format_client(client: &ClientStatus, print: Printer) -> String {
     text
 }
 
-/// The limiters to show: the one of the daemon's own requests only while it holds them back.
+/// The limiters to show: the one of the daemon's own requests is shown only while it delays them.
 fn paces(throttle: &ThrottleStatus) -> Vec<(&'static str, &LimiterStatus)> {
     let own = Some(("tokens", &throttle.own)).filter(|(_, pace)| is_paced(pace));
     [("reads", &throttle.reads), ("writes", &throttle.writes)].into_iter().chain(own).collect()

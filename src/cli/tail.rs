@@ -90,7 +90,7 @@ fn format_request(request: &RequestRecord, print: Printer) -> String {
         local.strftime("%H:%M:%S").to_string()
     });
     let time = time.unwrap_or_else(|_| request.time.clone());
-    let answer = match request.status {
+    let status = match request.status {
         Some(status @ 200..300) => print.style("32", &status.to_string()),
         Some(status @ 400..500) => print.style("33", &status.to_string()),
         Some(status @ 500..) => print.style("31", &status.to_string()),
@@ -99,7 +99,7 @@ fn format_request(request: &RequestRecord, print: Printer) -> String {
     };
     let (time, method) = (print.style("2", &time), print.style("1", &request.method));
     let took = print.style("2", &format!("{} ms", request.elapsed_ms));
-    let mut line = format!("{time} {method} {} → {answer}  {took}", request.path);
+    let mut line = format!("{time} {method} {} → {status}  {took}", request.path);
     let facts = [
         ("code", request.code.clone()),
         ("client", request.client.clone()),

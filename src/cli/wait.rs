@@ -88,7 +88,7 @@ fn timed_out(limit: Duration, last: Option<Reason>) -> CliError {
     not_ready(ExitCode::Failed, message, last)
 }
 
-/// Reports that the daemon is not ready, with what it says of that, if it has said anything.
+/// Reports that the daemon is not ready, with the reason that it gave, if it gave one.
 fn not_ready(exit_code: ExitCode, message: String, reason: Option<Reason>) -> CliError {
     let (cause, hint) = match reason {
         Some(reason) => (reason.cause, reason.hint),
@@ -106,5 +106,5 @@ fn is_permanent(reason: &Reason) -> bool {
 /// How long a daemon may take to open its socket.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a daemon is looked for.
+/// How often the command looks for a daemon.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);

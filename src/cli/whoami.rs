@@ -18,7 +18,7 @@ use crate::session::{self, Cause, UnauthorizedCause, endpoint};
 /// Why `whoami` cannot say who is logged in.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WhoamiError {
-    /// The process that serves this profile asks another upstream, and does not let this command ask.
+    /// The process that serves this profile uses another upstream, and refuses this command.
     #[error("{other}, and {own} is configured here")]
     OtherUpstream {
         /// The process, and its upstream.
@@ -107,8 +107,8 @@ pub(super) fn run(
     }
 }
 
-/// Fetches the user with `config`, which may be the daemon's, and returns through what. `own` is the
-/// origin that is configured here: no `other` origin gets a login.
+/// Fetches the user with `config`, which may be the daemon's, and returns the route that was used.
+/// `own` is the origin that is configured here: no `other` origin gets a login.
 pub(super) async fn fetch_user(
     config: &Config,
     own: &Origin,
@@ -178,11 +178,10 @@ async fn fetch_with_retry(
 fn parse_response(status: u16, body: &[u8]) -> Result<CurrentUser, WhoamiError> {
     let ambiguous = |why: String| WhoamiError::Ambiguous(Cause::new(why));
     match status {
-        200 => {
-            CurrentUser::parse(body).ok_or_else(|| ambiguous("its answer is not a user".to_owned()))
-        }
+        200 => CurrentUser::parse(body)
+            .ok_or_else(|| ambiguous("its response is not a user".to_owned())),
         401 | 403 => Err(WhoamiError::Forbidden),
-        status => Err(ambiguous(format!("it answered {status}"))),
+        status => Err(ambiguous(format!("it responded with {status}"))),
     }
 }
 

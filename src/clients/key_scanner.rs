@@ -1,10 +1,11 @@
 //! Finds client keys by their shape, in whatever a request holds.
 //!
-//! A key that a tool shows in the wrong place or form must neither count as no key nor travel on.
-//! The shape is the prefix and at least as many letters as a key has, in any case, where no letter,
-//! digit, `_` or `-` stands before it: inside a random token the same bytes are no key. A longer run
-//! of letters counts too. Percent-encoding is undone however often it was applied, `%u0041` included;
-//! other encodings are not, but for Basic, which `gateway/client_auth.rs` undoes. Nothing here allocates.
+//! A key that a tool sends in the wrong place or form must neither count as no key nor be
+//! forwarded. The shape is the prefix and at least as many letters as a key has, in any case. No
+//! letter, digit, `_` or `-` may stand before the prefix: inside a random token the same bytes are
+//! no key. A longer run of letters counts too. Percent-encoding is undone however often it was
+//! applied, `%u0041` included; other encodings are not, except for Basic, which
+//! `gateway/client_auth.rs` undoes. Nothing here allocates.
 
 use memchr::memchr2_iter;
 
@@ -16,8 +17,8 @@ pub fn contains_key(text: &[u8]) -> bool {
     contains_key_within(text, &mut left)
 }
 
-/// Says the same, or that it may be so, as soon as undoing the percent-encoding of `text` takes more
-/// work than is `left` (at first `MAX_DECODED_BYTES`).
+/// Says the same, or that it may be so, as soon as undoing the percent-encoding of `text` takes
+/// more work than is `left` (at first `MAX_DECODED_BYTES`).
 pub fn contains_key_within(text: &[u8], left: &mut usize) -> bool {
     contains(text, |before| !is_token_byte(before), LENGTH - PREFIX.len(), left)
 }
@@ -151,8 +152,8 @@ fn is_base32(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'2'..=b'7')
 }
 
-/// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server decodes more
-/// layers, and each costs time.
+/// How deep digits of percent-encoded bytes may be percent-encoded themselves. No server decodes
+/// more layers, and each costs time.
 const MAX_NESTED_ENCODING: usize = 4;
 
 /// Bytes and digits that are read to decode the percent-encoding in one head: less than a

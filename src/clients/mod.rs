@@ -1,8 +1,8 @@
 //! Named clients: their keys, the policy of each, and what each has used.
 //!
 //! The commands change the file ([`add`], [`revoke`]), also while no daemon runs. The daemon reads
-//! the file's metadata on every request that carries a key (about a microsecond; other requests cost
-//! nothing). So a revoked key is refused from the next request on, and the daemon needs no
+//! the file's metadata on every request that carries a key (about a microsecond; other requests
+//! cost nothing). So a revoked key is refused from the next request on, and the daemon needs no
 //! notification. The gateway decides whether a request is within a client's rules.
 
 mod error;
@@ -95,7 +95,7 @@ struct CachedClients {
     usage: BTreeMap<String, Arc<Usage>>,
 }
 
-/// A client that has shown a valid key.
+/// A client that has presented a valid key.
 #[derive(Debug)]
 pub struct Client {
     name: Arc<str>,
@@ -115,7 +115,7 @@ pub struct ClientStatus {
     pub is_expired: bool,
     /// When the client was added.
     pub created: SystemTime,
-    /// Requests let through since the daemon started.
+    /// Requests allowed since the daemon started.
     pub requests: u64,
     /// Requests refused for its rate or its count since then.
     pub refused: u64,
@@ -156,8 +156,8 @@ impl Clients {
         Ok(client)
     }
 
-    /// Waits until the key of `client` is no longer valid, so that a long response or a WebSocket ends
-    /// with the key.
+    /// Waits until the key of `client` is no longer valid, so that a long response or a WebSocket
+    /// ends with the key.
     pub async fn wait_invalid(&self, client: &Client) {
         while self.is_valid(client) {
             tokio::time::sleep(KEY_POLL_INTERVAL).await;

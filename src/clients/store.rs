@@ -49,18 +49,18 @@ pub fn list(directory: &Path) -> Result<Vec<StoredClient>, Error> {
     if written.version != VERSION {
         return Err(damaged(format!("the file has version {}, not {VERSION}", written.version)));
     }
-    let kept = written.clients.into_iter().map(|record| {
+    let clients = written.clients.into_iter().map(|record| {
         let name = record.name.clone();
         record.into_client().ok_or_else(|| damaged(format!("the entry of `{name}` is not valid")))
     });
-    kept.collect()
+    clients.collect()
 }
 
 /// Adds a client and returns its key, which is stored nowhere.
 ///
 /// # Errors
 ///
-/// [`Error::EntryName`], [`Error::Exists`], and whatever keeps the file from being read or written.
+/// [`Error::Name`], [`Error::Exists`], and those of reading and writing the file.
 pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret, Error> {
     if !is_valid_name(name) {
         return Err(Error::Name { name: name.to_owned() });
@@ -164,14 +164,14 @@ struct ClientEntry {
 }
 
 impl ClientEntry {
-    fn from_client(kept: &StoredClient) -> Self {
+    fn from_client(client: &StoredClient) -> Self {
         let texts = |rules: &[Rule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests } = &kept.limits;
+        let ClientPolicy { read_only, allow, deny, expires, rate, max_requests } = &client.limits;
         Self {
-            id: kept.id.clone(),
-            name: kept.name.clone(),
-            key_sha256: kept.hash.to_hex(),
-            created: to_unix_seconds(kept.created),
+            id: client.id.clone(),
+            name: client.name.clone(),
+            key_sha256: client.hash.to_hex(),
+            created: to_unix_seconds(client.created),
             read_only: *read_only,
             allow: texts(allow),
             deny: texts(deny),

@@ -1,8 +1,8 @@
 //! The use of each client: its rate, and its total count, which outlives the daemon.
 //!
 //! Requests are reserved ahead in the file and then counted in memory. So a daemon that is killed
-//! loses at most one reservation, at the client's expense and never beyond its limit. No write waits
-//! for the disk, and only clients with a total limit cost a write at all.
+//! loses at most one reservation, at the client's expense and never beyond its limit. No write
+//! waits for the disk, and only clients with a total limit cost a write at all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,7 +20,7 @@ use crate::secure_fs;
 /// The use of one client since the daemon started.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
-    /// Requests let through since the daemon started.
+    /// Requests allowed since the daemon started.
     pub(super) requests: AtomicU64,
     /// Requests refused for one of its limits since then.
     pub(super) refused: AtomicU64,

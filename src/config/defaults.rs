@@ -23,7 +23,8 @@ impl Default for Config {
             throttle: Throttle::default(),
             limits: Limits::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Auto, server_timing: false },
-            // Above what a page takes; systemd is asked for more when it is, launchd's agent has 60 s.
+            // Longer than a page takes. systemd gets an extended stop timeout for a longer value;
+            // launchd's agent has 60 s.
             daemon: Daemon { drain: Duration::from_secs(5) },
             notify: Notify { command: vec![] },
         }
@@ -42,7 +43,7 @@ impl Default for Upstream {
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
             user_agent: None,
-            // A trace tells more of the client than Nexudus needs.
+            // A trace tells more about the client than Nexudus needs.
             trace: false,
             // Three lost SYNs (1 s, 2 s, 4 s) and a handshake.
             connect_timeout: Duration::from_secs(10),

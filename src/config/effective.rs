@@ -1,5 +1,5 @@
-//! The keys that decide which requests are let through, as a running daemon exports them to the
-//! commands: only the daemon knows its flags and its environment.
+//! The keys that decide which requests are allowed. A running daemon exports them to the commands,
+//! because only the daemon knows its flags and its environment.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ impl Config {
         entries().filter_map(export).collect()
     }
 
-    /// Takes over exported values, and returns the keys whose values differed. A value that cannot be
-    /// read, from a daemon of another version, is left out.
+    /// Takes over exported values, and returns the keys whose values differed. A value that cannot
+    /// be read, from a daemon of another version, is skipped.
     pub fn import(&mut self, exported: &BTreeMap<String, Json>) -> Vec<&'static str> {
         let before = self.clone();
         let imported = entries().filter(|(name, entry)| {

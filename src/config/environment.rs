@@ -10,8 +10,8 @@ use super::error::Diagnostic;
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// Copies the environment of this process. `HOME` falls back to the user database, because launchd
-    /// and cron do not set it.
+    /// Copies the environment of this process. `HOME` falls back to the user database, because
+    /// launchd and cron do not set it.
     pub fn from_process() -> Self {
         let mut vars: BTreeMap<_, _> = std::env::vars_os().collect();
         if !vars.contains_key(&OsString::from("HOME"))

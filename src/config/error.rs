@@ -26,7 +26,7 @@ pub enum Diagnostic {
         /// The name.
         name: String,
     },
-    /// A file that was asked for does not exist.
+    /// A file that was named explicitly does not exist.
     #[error("there is no configuration file {}", .0.display())]
     NotFound(PathBuf),
     /// The file is there, and cannot be read.

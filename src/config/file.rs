@@ -53,7 +53,8 @@ impl ConfigFile {
     pub(super) fn parse(path: &Path, text: String) -> Result<Self, Diagnostic> {
         // Some editors write a byte order mark.
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        // Only the message: the parser's own rendering quotes the line, which may hold a secret.
+        // Only the message is used: the parser's own rendering quotes the line, which may hold a
+        // secret.
         let syntax = |error: toml::de::Error| Diagnostic::Syntax {
             place: place(path, &text, error.span().map_or(text.len(), |span| span.start)),
             source: ParserMessage(error.message().lines().collect::<Vec<_>>().join(", ")),

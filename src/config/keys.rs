@@ -46,8 +46,8 @@ pub static KEYS: &[Key] = &[
         "auto (proxy.sock in the runtime directory), off, or a path (its directory is made, 0700)"
     )
     .shorthand("socket"),
-    key!(listen.users, ValueType::Strings, "Other local users let in, by name or number"),
-    key!(listen.groups, ValueType::Strings, "Other local groups let in, by name or number"),
+    key!(listen.users, ValueType::Strings, "Other local users with access, by name or number"),
+    key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number"),
     key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact"),
     key!(
         listen.expose,
@@ -59,7 +59,7 @@ pub static KEYS: &[Key] = &[
         ValueType::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
-    key!(admin.users, ValueType::Strings, "Other local users let in to admin.sock"),
+    key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock"),
     key!(
         credentials.source,
         ValueType::Choice(LoginSource::WORDS),
@@ -112,7 +112,7 @@ pub static KEYS: &[Key] = &[
     key!(
         throttle.wait,
         ValueType::Duration { allow_zero: true },
-        "Longest time a request waits for its turn"
+        "Longest time a request waits in the queue"
     ),
     key!(
         throttle.reads,

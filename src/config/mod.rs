@@ -1,9 +1,9 @@
 //! The configuration: one typed value per key, already validated.
 //!
-//! [`Sources::load`] merges the flags, the environment and the file into one [`Config`], and notes the
-//! source of each value. [`KEYS`] is the one list of all keys: the flags, the environment names, the
-//! example file, the JSON schema and `config show` are made from it.
-//! A test builds its own: `Config { limits: …, ..Config::default() }`.
+//! [`Sources::load`] merges the flags, the environment and the file into one [`Config`], and
+//! records the source of each value. [`KEYS`] is the one list of all keys: the flags, the
+//! environment names, the example file, the JSON schema and `config show` are made from it. A test
+//! builds its own: `Config { limits: …, ..Config::default() }`.
 
 mod defaults;
 mod effective;
@@ -99,7 +99,7 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Longest time from the last byte of a request to the head of its response.
     pub header_timeout: Duration,
-    /// Let WebSocket through.
+    /// Forward WebSocket.
     pub upgrade: bool,
 }
 
@@ -119,9 +119,9 @@ pub struct Listen {
     pub tcp: Vec<SocketAddr>,
     /// The unix socket.
     pub unix: UnixSocket,
-    /// Other local users let in, by name or number.
+    /// Other local users who are allowed, by name or number.
     pub users: Vec<String>,
-    /// Other local groups let in, by name or number.
+    /// Other local groups that are allowed, by name or number.
     pub groups: Vec<String>,
     /// Extra `Host` names, exact, lower case.
     pub hosts: Vec<String>,
@@ -145,7 +145,7 @@ pub enum UnixSocket {
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
-    /// Other local users let in.
+    /// Other local users who are allowed.
     pub users: Vec<String>,
 }
 
@@ -178,9 +178,9 @@ pub enum LoginSource {
 /// `[session]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Where the rotating session is kept.
+    /// Where the rotating session is stored.
     pub store: SessionStore,
-    /// Where the key of its file is kept.
+    /// Where the key of its file is stored.
     pub key: KeyStore,
     /// Prints the key.
     pub key_command: Vec<String>,
@@ -241,7 +241,7 @@ pub enum AnonymousAccess {
 /// `[throttle]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
-    /// Longest time a request waits for its turn.
+    /// Longest time a request waits in the queue.
     pub wait: Duration,
     /// Pacing of reads.
     pub reads: Rate,
@@ -272,7 +272,7 @@ pub struct Limits {
     pub headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
-    /// Largest request body that is kept so that it can be sent again, in bytes.
+    /// Largest request body that is buffered so that it can be sent again, in bytes.
     pub replay_body: usize,
     /// Largest request body, in bytes; 0: no bound.
     pub body_bytes: u64,

@@ -39,8 +39,8 @@ impl Origin {
         Self { host: host.into(), port }
     }
 
-    /// Returns the origin of Nexudus itself, the default of `upstream.origin`. What was stored before
-    /// origins were noted counts as issued by it.
+    /// Returns the origin of Nexudus itself, the default of `upstream.origin`. A session that was
+    /// stored before origins were recorded counts as issued by it.
     pub fn nexudus() -> Self {
         Self::new("spaces.nexudus.com", 443)
     }

@@ -25,7 +25,7 @@ impl Paths {
     /// systemd sets `$CONFIGURATION_DIRECTORY`, `$STATE_DIRECTORY` and `$RUNTIME_DIRECTORY` for
     /// every service that asks for them, and `$SYSTEMD_EXEC_PID` for the process that it starts. A
     /// command in a script of *another* service sees that service's directories and is not that
-    /// process: there only one named after us is taken.
+    /// process: there, only a directory named after us is used.
     ///
     /// # Errors
     ///
@@ -106,8 +106,8 @@ impl Paths {
     }
 }
 
-/// Names the profile in every command that a sentence advises, unless it is the default one or is
-/// named already. The daemon and its commands share these sentences.
+/// Names the profile in every command that a sentence advises, unless the profile is the default
+/// one or is named already. The daemon and its commands share these sentences.
 pub fn with_profile_flag(said: &str, profile: &str) -> String {
     if profile == DEFAULT_PROFILE {
         return said.to_owned();

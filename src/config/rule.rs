@@ -69,8 +69,8 @@ impl Rule {
         self.is_about(method) && self.matches_path(path, glob_matches)
     }
 
-    /// Says the same for a server that takes the extension off a segment to choose a format, as
-    /// ASP.NET does: `/users.json/5` is `/users/5` too. For rules that forbid.
+    /// Says the same for a server that removes the extension of a segment to choose a format, as
+    /// ASP.NET does: `/users.json/5` is `/users/5` too. For deny rules.
     pub fn matches_ignoring_extensions(&self, method: &str, path: &str) -> bool {
         let fits = |glob: &[u8], segment: &[u8]| {
             let dots = [segment.iter().position(is_dot), segment.iter().rposition(is_dot)];
@@ -91,7 +91,7 @@ impl Rule {
     }
 
     /// Matches segment by segment. When one does not fit, the last `**` takes one segment more;
-    /// earlier ones need not be asked again.
+    /// earlier ones need not be tried again.
     fn matches_path(&self, path: &str, fits: impl Fn(&[u8], &[u8]) -> bool) -> bool {
         let (mut at, mut rest) = (0, path);
         let mut retry: Option<(usize, &str)> = None;
@@ -170,7 +170,7 @@ impl Rule {
             .iter()
             .any(|path| self.segments.len() == path.len() && self.ends_with(path));
         (self.as_str.ends_with("/token") && is_about_one)
-            .then_some("the daemon itself answers at a token endpoint")
+            .then_some("the daemon itself responds at a token endpoint")
     }
 
     /// Says whether the rule is about any request that only reads.
@@ -212,8 +212,8 @@ const READABLE_ROOTS: [&str; 2] = ["api", "contentdownload"];
 const FORWARDED_METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
 
 /// Folds the case of a text, for the comparison of rules and paths: through upper case, because a
-/// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of plain
-/// letters.
+/// server may compare that way, and `ſ` and the Kelvin sign have the upper and the lower case of
+/// plain letters.
 pub fn normalize_case(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_uppercase().to_lowercase() }
 }

@@ -1,13 +1,13 @@
-//! Durations, sizes, addresses and rates as text. Each is read and written only here, so that a written
-//! value can be read again.
+//! Durations, sizes, addresses and rates as text. Each is read and written only here, so that a
+//! written value can be read again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Rate;
 
-/// Longest duration that is accepted: a year. Longer ones are mistakes, and would overflow the clock
-/// arithmetic of the daemon.
+/// Longest duration that is accepted: a year. Longer ones are mistakes, and would overflow the
+/// clock arithmetic of the daemon.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Reads `30s`, `100ms`, `1m30s`.
@@ -16,8 +16,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= MAX_DURATION)
 }
 
-/// Writes a duration in the largest unit that divides it; minutes are left out, `120s` reads as
-/// well as `2m` and is compared more easily with its neighbours.
+/// Writes a duration in the largest unit that divides it; minutes are not used: `120s` reads as
+/// well as `2m`, and is compared more easily with its neighbours.
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("s", 1_000_000_000)]

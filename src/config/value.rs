@@ -1,4 +1,4 @@
-//! How each type of the configuration is read from a TOML value, checked, and written again.
+//! Reads each type of the configuration from a TOML value, checks it, and writes it again.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -200,7 +200,7 @@ impl ConfigValue for Origin {
 
 impl ConfigValue for Proxy {
     fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
-        // What was found is not shown: it may hold a password.
+        // The found value is not printed, because it may hold a password.
         let other = || InvalidValue::Shape("something else".to_owned());
         value.as_str().and_then(Self::parse).ok_or_else(other)
     }

@@ -1,6 +1,6 @@
 //! A password or a key as printed by an external command: `op read …`, `pass show …`, `age -d …`.
 //!
-//! The command gets no shell and no input. Its standard error is never kept: password managers echo
+//! The command gets no shell and no input. Its standard error is discarded: password managers echo
 //! secrets there.
 
 use std::process::Stdio;
@@ -79,7 +79,8 @@ pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error>
         .map_err(|source| Error::Start { program: program.clone(), source })?;
     let mut stdout = child.stdout.take().expect("it is piped");
     let ended = async {
-        // With room from the start: into a full buffer it would be read by way of the stack.
+        // The buffer has room from the start: into a full buffer the output would be read by way of
+        // the stack.
         let mut printed = Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
         stdout.read_to_end(&mut printed).await?;
         Ok((printed, child.wait().await?))

@@ -1,22 +1,23 @@
 //! The OS keychain: Secret Service on Linux, Keychain on macOS, Credential Manager on Windows.
 //!
 //! macOS and Windows go through the keyring project's current interface (`keyring-core` and its
-//! native stores). Linux goes through `oo7`, for three reasons that were measured against a real GNOME
-//! Keyring:
+//! native stores). Linux goes through `oo7`, for three reasons that were measured against a real
+//! GNOME Keyring:
 //!
-//! - *locked*: the keyring project's store opens a dialog on every read, and blocks its thread while
-//!   the dialog is open; `oo7` says `is_locked` and opens a dialog only when asked to;
+//! - *locked*: the keyring project's store opens a dialog on every read, and blocks its thread
+//!   while the dialog is open; `oo7` says `is_locked` and opens a dialog only on request;
 //! - *late*: without D-Bus the keyring project's store remembers the failure for the life of the
 //!   process; here every call connects anew;
-//! - *restarted*: a store that is held across a restart of the provider fails for ever in both, which
-//!   a connection for each call avoids.
+//! - *restarted*: a store that is held across a restart of the provider fails for ever in both,
+//!   which a connection for each call avoids.
 //!
 //! A login belongs to the origin that accepted it, so its entries carry the origin in their names
-//! (`password@https://…`), in the same way in every store. The entries of the default origin have no
-//! origin in their names, as before origins were noted: an earlier program finds that login only.
+//! (`password@https://…`), in the same way in every store. The entries of the default origin have
+//! no origin in their names, as before origins were recorded: an earlier program finds that login
+//! only.
 //!
-//! Calls take turns, because many connections at once have stalled GNOME Keyring, and each has a
-//! timeout. There is no fallback: no mock store, no plain text.
+//! Calls run one at a time, because many connections at once have stalled GNOME Keyring, and each
+//! has a timeout. There is no fallback: no mock store, no plain text.
 
 mod entries;
 #[cfg(any(target_os = "macos", windows))]
@@ -42,7 +43,7 @@ pub(super) fn product_name() -> &'static str {
     }
 }
 
-/// Why a keychain cannot be used, in our own words: the words of a store are unbounded.
+/// Why a keychain cannot be used, in our own words, because the messages of a store are unbounded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeychainError {
     /// The session has no D-Bus.
@@ -57,8 +58,8 @@ pub enum KeychainError {
     /// This system has no keychain that we know.
     #[error("this system has no supported keychain")]
     NoStore,
-    /// The keychain did not answer.
-    #[error("the keychain did not answer within {} s", .0.as_secs())]
+    /// The keychain did not respond.
+    #[error("the keychain did not respond within {} s", .0.as_secs())]
     Timeout(Duration),
     /// An entry is too large.
     #[error("the keychain takes at most {0} bytes per entry")]

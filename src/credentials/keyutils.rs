@@ -1,8 +1,8 @@
 //! The kernel's keyring: memory of the kernel, gone after a reboot.
 //!
-//! The key lies in the *user* keyring, which all sessions and services of a user share. A process may
-//! read a key only once it possesses that key. A login shell does; a service or `su` does not. So the
-//! user keyring is first linked into the keyring of this process.
+//! The key lies in the *user* keyring, which all sessions and services of a user share. A process
+//! may read a key only once it possesses that key. A login shell does; a service or `su` does not.
+//! So the user keyring is first linked into the keyring of this process.
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
 

@@ -1,8 +1,8 @@
 //! The stored login and the sources that it can be read from.
 //!
 //! Each source is one file. [`Credentials::load`] reads the configured sources in order, the most
-//! explicit first, and says which one has the login. It runs before every password login, so that a
-//! changed source is seen without a restart.
+//! explicit first, and says which one has the login. The session calls it before every password
+//! login, so that a changed source is seen without a restart.
 
 mod command;
 mod environment;
@@ -33,7 +33,7 @@ pub struct Login {
     pub second_factor: Option<SecondFactor>,
 }
 
-/// The second factor that answers a request for a 2FA code.
+/// The second factor: the source of a 2FA code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecondFactor {
     /// A code that was typed: 6 to 8 digits, good for one attempt.
@@ -120,8 +120,9 @@ impl Problem for Error {
             Self::Incomplete { absent, .. } => {
                 ProblemKind::ConfigInvalid.with_hint(format!("Give {absent} too."))
             }
-            Self::Command(_) => ProblemKind::CredentialsUnavailable
-                .with_hint("Repair it, or name the source to ask instead with credentials.source."),
+            Self::Command(_) => ProblemKind::CredentialsUnavailable.with_hint(
+                "Repair it, or name the source to read instead with credentials.source.",
+            ),
             Self::Locked => ProblemKind::CredentialsLocked.with_hint(
                 "Unlock it in a desktop session, or give the login as a systemd credential.",
             ),
@@ -135,8 +136,8 @@ impl Problem for Error {
 }
 
 impl Error {
-    /// Returns why there is no keychain at all, if there is none. A keychain that fails or is locked is
-    /// not absent.
+    /// Returns why there is no keychain at all, if there is none. A keychain that fails or is
+    /// locked is not absent.
     pub fn keychain_absence(&self) -> Option<KeychainError> {
         match self {
             Self::Missing(absence) => absence.clone(),

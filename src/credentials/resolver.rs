@@ -16,9 +16,9 @@ pub(super) enum Backend {
 }
 
 impl Credentials {
-    /// Reads from the configured sources; from the keychain the login of `profile` that `origin` has
-    /// accepted. The other sources (systemd credentials, a command, the environment) are meant for
-    /// the origin that is configured with them.
+    /// Reads from the configured sources; from the keychain the login of `profile` that `origin`
+    /// has accepted. The other sources (systemd credentials, a command, the environment) are meant
+    /// for the origin that is configured with them.
     pub fn from_config(
         config: &config::Credentials,
         origin: &config::Origin,
@@ -47,7 +47,7 @@ impl Credentials {
 
     /// Returns the address of the account, where it is known without running a command.
     ///
-    /// A saved session of another account must not be resumed just because it is there.
+    /// A saved session of another account must not be resumed just because that session exists.
     pub fn account(&self) -> Option<String> {
         let config = match &self.0 {
             Backend::Memory(login) => return login.as_ref().map(|login| login.email.clone()),
@@ -60,9 +60,9 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when a source has half a
-    /// login and none a whole one, [`Error::Command`], [`Error::Locked`] and [`Error::Unavailable`]
-    /// when a source that may have the login cannot be read.
+    /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when a source has half
+    /// a login and none a whole one, [`Error::Command`], [`Error::Locked`] and
+    /// [`Error::Unavailable`] when a source that may have the login cannot be read.
     pub async fn load(&self) -> Result<ResolvedLogin, Error> {
         let (config, keychain) = match &self.0 {
             Backend::Memory(login) => {
@@ -91,7 +91,7 @@ impl Credentials {
             Ok(Some(login)) => Ok(ResolvedLogin { login, source: CredentialSource::Keychain }),
             Ok(None) => Err(missing(None)),
             Err(error) => Err(match error.keychain_absence() {
-                // A keychain that was not asked for may be absent: no login is in it.
+                // A keychain that was not chosen explicitly may be absent: then it holds no login.
                 Some(absence) if sources::only_source(config).is_none() => missing(Some(absence)),
                 Some(_) | None => error,
             }),
@@ -146,7 +146,7 @@ impl Credentials {
     }
 
     /// Returns the default origin if the keychain holds a login for it, and another origin is
-    /// configured: the login may be from before origins were noted.
+    /// configured: the login may be from before origins were recorded.
     pub async fn default_origin_login(&self) -> Option<String> {
         let keychain =
             self.keychain().filter(|it| self.uses_keychain() && !it.is_default_origin())?;
@@ -155,8 +155,8 @@ impl Credentials {
     }
 
     /// Removes the entries of this profile from the keychain and the kernel's keyring: the login at
-    /// the configured origin, at the default one and at each of `others`, and the key of the session
-    /// file, which opens nothing once that file is gone. Returns whether there was a login.
+    /// the configured origin, at the default one and at each of `others`, and the key of the
+    /// session file, which opens nothing once that file is gone. Returns whether there was a login.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ mod tests {
     use crate::credentials::keychain::tests::MemoryStore;
     use crate::secret::Secret;
 
-    /// A command prints a password alone: without credentials.email that is half a login.
+    /// A command prints only a password: without credentials.email that is half a login.
     #[tokio::test]
     async fn a_source_with_half_a_login_hides_no_whole_one_and_is_named() {
         let keychain = Keychain::with_store(MemoryStore::default(), "default");

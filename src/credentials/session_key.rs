@@ -1,8 +1,8 @@
 //! The key of the session file: one static secret, read once.
 //!
 //! `auto` takes the most explicit source that has a key: the systemd credential `nexudus-key`, then
-//! `session.key_command`, then the keychain, where a key is made if there is none. The kernel's
-//! keyring must be chosen by a person: its key is gone after a reboot, and with it the session.
+//! `session.key_command`, then the keychain, where a key is created if there is none. A person must
+//! choose the kernel's keyring explicitly: its key is gone after a reboot, and with it the session.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -86,15 +86,15 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when no source has a key, [`Error::Locked`] and [`Error::Unavailable`] when
-    /// a source that may have one cannot be read.
+    /// [`Error::Missing`] when no source has a key, [`Error::Locked`] and [`Error::Unavailable`]
+    /// when a source that may have one cannot be read.
     pub async fn session_key(
         &self,
         config: &config::Session,
         directory: Option<PathBuf>,
     ) -> Result<SessionKey, Error> {
-        let asked = |place| config.key == KeyStore::Auto || config.key == place;
-        if asked(KeyStore::Systemd)
+        let is_enabled = |place| config.key == KeyStore::Auto || config.key == place;
+        if is_enabled(KeyStore::Systemd)
             && let Some(path) = directory.map(|directory| directory.join(CREDENTIAL_NAME))
             && path.exists()
         {
@@ -102,7 +102,7 @@ impl Credentials {
             let material = read.map_err(|error| Error::Unavailable(Box::new(error)))?;
             return Ok(SessionKey { material, source: KeySource::Systemd });
         }
-        if asked(KeyStore::Command) && !config.key_command.is_empty() {
+        if is_enabled(KeyStore::Command) && !config.key_command.is_empty() {
             let printed = command::output(&config.key_command).await;
             let mut material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
             // Password managers print notes below the secret.
@@ -112,7 +112,7 @@ impl Credentials {
             }
             return Ok(SessionKey { material, source: KeySource::Command });
         }
-        if asked(KeyStore::Keychain)
+        if is_enabled(KeyStore::Keychain)
             && let Backend::Configured(_, keychain) = &self.0
         {
             let found = match keychain.session_key().await? {

@@ -207,7 +207,8 @@ struct AdminChannels {
     commands: mpsc::Sender<DaemonCommand>,
 }
 
-/// Opens every socket, or takes those that the service manager has opened; returns which it was.
+/// Opens every socket, or takes those that the service manager has opened; says which of the two it
+/// did.
 fn bind_listeners(
     config: &Config,
     paths: &Paths,
@@ -226,7 +227,7 @@ fn bind_listeners(
     Ok((listeners, admin, is_activated))
 }
 
-/// Returns what the admin surface reports unchanged for as long as the daemon runs.
+/// Returns the facts that the admin surface reports unchanged for as long as the daemon runs.
 fn server_info(
     config: &Config,
     paths: &Paths,

@@ -148,7 +148,7 @@ impl TokenOwner {
     }
 }
 
-/// Splits the inherited sockets by kind: those of one kind replace the configured ones.
+/// Splits the inherited sockets by kind: the sockets of a kind replace the configured ones.
 pub(super) fn split_inherited(
     inherited: Inherited,
 ) -> (Vec<BoundSocket>, Vec<BoundSocket>, Vec<BoundSocket>) {

@@ -1,9 +1,9 @@
 //! Confines outgoing connections to the configured ports and to DNS.
 //!
-//! The kernel enforces this (Landlock, Linux 6.7), for the current thread and every later one. So not
-//! even code that has taken over the daemon can send the token to another port. A program that the
-//! daemon runs would inherit the limit and could not work (`op` connects to its own servers): if one
-//! is configured, nothing is confined.
+//! The kernel enforces this (Landlock, Linux 6.7), for the current thread and every later one. So
+//! not even code that has taken over the daemon can send the token to another port. A program that
+//! the daemon runs would inherit the limit and could not work (`op` connects to its own servers):
+//! if one is configured, nothing is confined.
 
 use std::collections::BTreeSet;
 

@@ -1,12 +1,12 @@
 //! From a configuration to a running daemon and back: the order of start and stop.
 //!
-//! Start: the trust anchors, the profile's lock, the listeners (a port in use is an error here), the
-//! data plane, the control plane, the session's task. Stop: no new connections, the requests in
+//! Start: the trust anchors, the profile's lock, the listeners (a port in use is an error here),
+//! the data plane, the control plane, the session's task. Stop: no new connections, the requests in
 //! flight, the data plane, the session's task once the newest token pair is durable, the admin
 //! surface, the lock.
 //!
-//! The session, name resolution and the admin surface run on the runtime that starts the daemon. The
-//! data plane has a thread and a runtime of its own, so that nothing slow delays a request.
+//! The session, name resolution and the admin surface run on the runtime that starts the daemon.
+//! The data plane has a thread and a runtime of its own, so that nothing slow delays a request.
 
 #[cfg(target_os = "linux")]
 pub mod landlock;
@@ -308,7 +308,8 @@ impl Daemon {
     /// Stops the daemon. Requests in flight may take `limit` to finish; the others get a 503.
     pub async fn stop(mut self, limit: Duration) {
         self.runtime_state.send_modify(|now| now.lifecycle = api::Lifecycle::Draining);
-        // There are no reloads any more, and what a reload needs would keep the drain from ending.
+        // There are no reloads any more, and the state of a reload would keep the drain from
+        // ending.
         self.reload_state = None;
         self.drain.begin();
         if !self.drain.wait_closed(limit).await {

@@ -1,7 +1,7 @@
 //! `[notify] command`: notifies a person when the daemon cannot help itself.
 //!
-//! The command runs once per cause, and again for the same cause only after the session was ready in
-//! between. The command gets no secret, neither in its arguments nor in its environment, and its
+//! The command runs once per cause, and again for the same cause only after the session was ready
+//! in between. The command gets no secret, neither in its arguments nor in its environment, and its
 //! output is discarded.
 
 use std::collections::BTreeSet;
@@ -38,19 +38,21 @@ pub(super) fn start(
 /// Watches the session until it ends.
 async fn watch(session: Session, credentials: Credentials, command: Vec<String>, profile: String) {
     let mut changes = session.subscribe();
-    let mut told = BTreeSet::new();
+    let mut notified = BTreeSet::new();
     loop {
-        let view = session.status();
-        let call = match alert_for(&view) {
+        let status = session.status();
+        let alert = match alert_for(&status) {
             // With a password, the daemon starts a new session by itself.
-            Some(call) if call.cause == LAPSING && has_password(&credentials).await => None,
-            call => call,
+            Some(alert) if alert.cause == LAPSING && has_password(&credentials).await => None,
+            alert => alert,
         };
-        match call {
-            Some(call) if told.insert(call.cause) => run_command(&command, &call, &profile).await,
+        match alert {
+            Some(alert) if notified.insert(alert.cause) => {
+                run_command(&command, &alert, &profile).await
+            }
             Some(_) => {}
             // During an attempt it is not known whether the cause is gone.
-            None if view.state == SessionState::Ready => told.clear(),
+            None if status.state == SessionState::Ready => notified.clear(),
             None => {}
         }
         // The end of a session comes without an event.
@@ -61,9 +63,9 @@ async fn watch(session: Session, credentials: Credentials, command: Vec<String>,
     }
 }
 
-fn alert_for(view: &SessionStatus) -> Option<Alert> {
-    let trouble = || view.error.as_ref().map(|error| error.sentence.clone()).unwrap_or_default();
-    let stuck = match view.state {
+fn alert_for(status: &SessionStatus) -> Option<Alert> {
+    let sentence = || status.error.as_ref().map(|error| error.sentence.clone()).unwrap_or_default();
+    let stuck = match status.state {
         SessionState::Refused => Some("session.refused"),
         SessionState::TotpRequired => Some("session.totp-required"),
         SessionState::PasswordReset => Some("session.password-reset"),
@@ -76,12 +78,12 @@ fn alert_for(view: &SessionStatus) -> Option<Alert> {
         | SessionState::CredentialsUnavailable => None,
     };
     if let Some(cause) = stuck {
-        return Some(Alert { cause, message: trouble() });
+        return Some(Alert { cause, message: sentence() });
     }
-    if let Some(reason) = &view.degraded {
+    if let Some(reason) = &status.degraded {
         return Some(Alert { cause: "session.degraded", message: reason.clone() });
     }
-    let left = view.refresh_token_expires_in.filter(|left| *left < LAPSING_THRESHOLD)?;
+    let left = status.refresh_token_expires_in.filter(|left| *left < LAPSING_THRESHOLD)?;
     let hours = left.as_secs() / 3_600;
     let message = format!("the saved session lapses in {hours} h and no password is stored");
     Some(Alert { cause: LAPSING, message })
@@ -93,14 +95,14 @@ async fn has_password(credentials: &Credentials) -> bool {
         || !matches!(credentials.load().await, Err(credentials::Error::Missing(_)))
 }
 
-async fn run_command(argv: &[String], call: &Alert, profile: &str) {
+async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
     let Some((program, arguments)) = argv.split_first() else { return };
-    tracing::warn!(cause = call.cause, error = call.message, "the session needs a person");
+    tracing::warn!(cause = alert.cause, error = alert.message, "the session needs a person");
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .env("NEXUDUS_NOTIFY_CAUSE", call.cause)
-        .env("NEXUDUS_NOTIFY_MESSAGE", &call.message)
+        .env("NEXUDUS_NOTIFY_CAUSE", alert.cause)
+        .env("NEXUDUS_NOTIFY_MESSAGE", &alert.message)
         .env("NEXUDUS_NOTIFY_PROFILE", profile)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,9 +1,9 @@
 //! The two locks of a profile: one process serves it, and one process at a time starts to.
 //!
-//! A process that wants to serve takes the start lock first, and keeps it until its sockets answer.
-//! So the holder of the start lock knows: the profile's lock is free, or its holder answers on the
-//! admin socket, or its holder is ending and will release it. Each of these is an event to wait
-//! for. The kernel releases both locks with their process, however that ends.
+//! A process that wants to serve takes the start lock first, and holds it until its sockets
+//! respond. So the holder of the start lock knows: the profile's lock is free, or its holder
+//! responds on the admin socket, or its holder is ending and will release it. Each of these is an
+//! event to wait for. The kernel releases both locks with their process, however that ends.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -15,7 +15,7 @@ use super::Error;
 use crate::config::Paths;
 use crate::secure_fs;
 
-/// Held while a process serves a profile, or keeps it from being served.
+/// Held while a process serves a profile, or prevents others from serving it.
 #[derive(Debug)]
 pub struct ProfileLock {
     _file: LockedFile,

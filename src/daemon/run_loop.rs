@@ -32,13 +32,13 @@ enum CommandError {
     /// The configuration is wrong.
     #[error("the configuration is not valid")]
     Invalid(#[source] config::Error),
-    /// The configuration is right, and cannot be used on this machine.
+    /// The configuration is valid, but cannot be used on this machine.
     #[error("the configuration cannot be used")]
     Unusable(#[source] ReloadError),
     /// The service manager would start the daemon again.
     #[error("the service manager holds its sockets: the next request would start it again")]
     Activated,
-    /// Only a `run` gives its place to a daemon.
+    /// Only a `run` hands its profile over to a daemon.
     #[error("this is no `run`: its place is its own")]
     NotARun,
 }
@@ -127,7 +127,7 @@ async fn run_until_stop(
                 DaemonCommand::Stop(reply) => {
                     let in_flight = daemon.in_flight() as u64;
                     drop(reply.send(Ok(StopResult { in_flight, run: false })));
-                    return "asked to";
+                    return "stop command";
                 }
             },
         }

@@ -1,7 +1,7 @@
 //! Messages to the service manager (`sd_notify(3)`): ready, reloading, stopping, status, watchdog.
 //!
-//! Without `NOTIFY_SOCKET` nothing is sent. READY means that every request gets a response, if only a
-//! 503: `readyz` reports a session that does not work, which is no reason to restart the daemon.
+//! Without `NOTIFY_SOCKET` nothing is sent. READY means that every request gets a response, if only
+//! a 503: `readyz` reports a session that does not work, which is no reason to restart the daemon.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub(super) fn reloading() {
     }
 }
 
-/// Reports that the daemon stops, and how long that may take, whatever the unit's limit is: the time
-/// for requests in flight, and then [`STOP_MARGIN`].
+/// Reports that the daemon stops, and how long that may take, whatever the unit's limit is: the
+/// time for requests in flight, and then [`STOP_MARGIN`].
 pub(super) fn stopping(in_flight: usize, drain: Duration) {
     #[cfg(unix)]
     {

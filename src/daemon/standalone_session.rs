@@ -18,7 +18,7 @@ use crate::upstream::{self, HttpProxy, Resolver};
 #[derive(Debug)]
 pub struct StandaloneSession {
     session: Session,
-    keeper: JoinHandle<()>,
+    session_task: JoinHandle<()>,
 }
 
 impl StandaloneSession {
@@ -33,36 +33,37 @@ impl StandaloneSession {
         let patient = crate::config::Session { wait: TOKEN_WAIT_TIMEOUT, ..config.session.clone() };
         let directory = Some(paths.profile_state());
         let clock = Clock::system();
-        let (session, keeper) = Session::new(&patient, directory, credentials, issuer, clock);
-        Self { session, keeper: tokio::spawn(keeper.run()) }
+        let (session, session_task) = Session::new(&patient, directory, credentials, issuer, clock);
+        Self { session, session_task: tokio::spawn(session_task.run()) }
     }
 
-    /// Returns a token, or why the first attempt failed: a person tries again, only a daemon retries.
-    /// Waits for the next 2FA code, because that is sure to come; calls `on_wait` with how long.
+    /// Returns a token, or why the first attempt failed: a person tries again, only a daemon
+    /// retries. Waits for the next 2FA code, because that is sure to come; calls `on_wait` with the
+    /// time to wait.
     ///
     /// # Errors
     ///
     /// Why there is no token.
-    pub async fn bearer(&self, waits: impl Fn(Duration)) -> Result<Bearer, session::Error> {
+    pub async fn bearer(&self, on_wait: impl Fn(Duration)) -> Result<Bearer, session::Error> {
         tokio::select! {
             ready = self.session.wait_ready(BodyKind::Replayable) => ready?,
-            () = self.wait_failed(waits) => {}
+            () = self.wait_failed(on_wait) => {}
         }
         self.session.bearer()
     }
 
     /// Waits until an attempt has failed.
-    async fn wait_failed(&self, waits: impl Fn(Duration)) {
+    async fn wait_failed(&self, on_wait: impl Fn(Duration)) {
         let mut changes = self.session.subscribe();
-        let mut told = false;
+        let mut has_reported_wait = false;
         loop {
             let view = self.session.status();
             if view.error.is_some() && !view.renewing {
                 let Err(session::Error::NextCode { retry_after }) = self.session.bearer() else {
                     return;
                 };
-                if !std::mem::replace(&mut told, true) {
-                    waits(retry_after);
+                if !std::mem::replace(&mut has_reported_wait, true) {
+                    on_wait(retry_after);
                 }
             }
             if changes.changed().await.is_err() {
@@ -79,7 +80,7 @@ impl StandaloneSession {
     /// Ends the session once the newest token pair is durable.
     pub async fn stop(self) {
         self.session.flush().await;
-        self.keeper.abort();
+        self.session_task.abort();
     }
 }
 

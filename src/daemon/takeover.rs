@@ -11,7 +11,7 @@ use crate::admin::api::StopResult;
 use crate::admin::client::{self, AdminClient};
 use crate::config::{Config, Paths};
 
-/// Starts a daemon. A `run` that serves the profile is asked to hand it over.
+/// Starts a daemon. Requests the profile from a `run` that serves it.
 ///
 /// # Errors
 ///
@@ -25,12 +25,13 @@ pub async fn start(config: &Config, paths: &Paths) -> Result<Daemon, Error> {
         let starting = StartLock::wait(paths).await?;
         Ok::<_, Error>((starting, take_over(paths).await?))
     });
-    // The start lock is held until the daemon's sockets answer.
+    // The start lock is held until the daemon's sockets respond.
     let (_starting, lock) = locks.await.unwrap_or_else(|_| Err(already_running(paths)))?;
     DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
 }
 
-/// Takes the profile's lock. If another process has it, asks that process for the profile and waits.
+/// Takes the profile's lock. If another process holds the lock, requests the profile from that
+/// process and waits.
 async fn take_over(paths: &Paths) -> Result<ProfileLock, Error> {
     match lock_profile(paths) {
         Err(Error::AlreadyRunning { .. }) => {}
@@ -42,7 +43,7 @@ async fn take_over(paths: &Paths) -> Result<ProfileLock, Error> {
     }
 }
 
-/// Asks the process that serves the profile to hand it over. Returns only if that process refuses,
+/// Requests the profile from the process that serves it. Returns only if that process refuses,
 /// because it is a daemon.
 async fn refusal(paths: &Paths) {
     match request_handover(paths).await {

@@ -30,7 +30,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Opens the configured sockets. `tcp` and `unix`, unless empty, take the place of those.
+    /// Opens the configured sockets. `tcp` and `unix`, unless empty, replace them.
     pub(super) fn bind(
         config: &Config,
         paths: &Paths,

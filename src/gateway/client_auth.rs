@@ -1,8 +1,8 @@
 //! Authenticates clients by the key in their request.
 //!
-//! A key is accepted in the documented places only. Anything else that looks like a key is rejected:
-//! the client would otherwise count as one without a key, which may do more, and its key would be
-//! forwarded.
+//! A key is accepted in the documented places only. Anything else that looks like a key is
+//! rejected: the client would otherwise count as one without a key, which may do more, and its key
+//! would be forwarded.
 
 mod key_location;
 
@@ -90,7 +90,7 @@ impl Error {
     }
 }
 
-/// Tells clients apart by their keys.
+/// Identifies clients by their keys.
 #[derive(Clone, Debug)]
 pub struct ClientAuthenticator {
     clients: Clients,
@@ -294,7 +294,7 @@ fn decode_leniently(encoded: &[u8]) -> Vec<u8> {
     BASE64.decode(plain).unwrap_or_default()
 }
 
-/// Base64 as the servers decode it that forgive most.
+/// Base64 as the most forgiving servers decode it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()

@@ -1,4 +1,4 @@
-//! Why the gateway answers a request itself instead of forwarding the upstream's response.
+//! Why the gateway responds to a request itself instead of forwarding the upstream's response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::{guard, policy};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::{session, throttle, upstream};
 
-/// Why a local request was not forwarded, or got no answer.
+/// Why a local request was not forwarded, or got no response.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The request is malformed, or its sender may not use this daemon.
@@ -34,7 +34,7 @@ pub(super) enum Error {
     /// More connections than `limits.connections`.
     #[error("too many local connections are open")]
     Overloaded,
-    /// The request was still unanswered when the daemon had to stop.
+    /// The request had no response yet when the daemon had to stop.
     #[error("the daemon is stopping")]
     Draining,
     /// No daemon could be reached or started.
@@ -67,7 +67,7 @@ impl Problem for Error {
                      on one that had been idle is a read repeated here.",
                 ),
                 upstream::Error::Malformed { .. } => error.details().with_hint(
-                    "Nothing was changed. If it comes again, look who answers: `nexudus-proxy \
+                    "Nothing was changed. If it comes again, look which host responds: `nexudus-proxy \
                      doctor`.",
                 ),
                 upstream::Error::Timeout { .. } => error

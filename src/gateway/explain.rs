@@ -16,7 +16,7 @@ use crate::problem::Problem;
 /// The decision about a request, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Whether the request would be forwarded, or answered by the daemon itself.
+    /// Whether the request would be forwarded, or handled by the daemon itself.
     pub is_allowed: bool,
     /// The code of the error.
     pub code: Option<&'static str>,
@@ -78,7 +78,10 @@ fn check(
             return Err(policy::Error::TokenMethod.into());
         }
         TokenPathMatch::Exact => {
-            return Ok((None, "the daemon itself answers it; it never reaches Nexudus".to_owned()));
+            return Ok((
+                None,
+                "the daemon itself responds; the request never reaches Nexudus".to_owned(),
+            ));
         }
     }
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);

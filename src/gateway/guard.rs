@@ -93,8 +93,8 @@ fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
     hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
 }
 
-/// Makes the checks of [`admit`] that need no more than a method and a target, for an allowed client:
-/// for people who write rules.
+/// Makes the checks of [`admit`] that need no more than a method and a target, for an allowed
+/// client: for people who write rules.
 pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
     check_target(method, uri)?;
     check_target_length(uri, config.limits.target_bytes)?;
@@ -158,8 +158,8 @@ fn check(
     Ok((client, is_websocket))
 }
 
-/// Logs who was rejected, once a minute for each user and reason. A malformed request is not logged:
-/// the error says nothing about its sender.
+/// Logs the peer that was rejected, once a minute for each user and reason. A malformed request is
+/// not logged: the error says nothing about its sender.
 fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {
         Error::ForeignHost | Error::Browser { .. } | Error::User | Error::Client(_) => {

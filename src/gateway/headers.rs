@@ -1,8 +1,8 @@
 //! Which request headers the upstream gets, and what header names mean to this proxy.
 //!
-//! Names are compared with `_` read as `-`: servers behind CGI-like layers cannot tell them apart
-//! (CVE-2025-64484). Headers that `Connection` names are dropped first, so that no client can remove
-//! a header that we add (CVE-2025-48865).
+//! Names are compared with `_` read as `-`: servers behind CGI-like layers cannot distinguish them
+//! (CVE-2025-64484). Headers that `Connection` names are dropped first, so that no client can
+//! remove a header that we add (CVE-2025-48865).
 
 use std::borrow::Cow;
 
@@ -27,8 +27,8 @@ pub(super) fn forwards_request_header(
         && !nominating.is_some_and(|all| is_connection_option(name, all))
 }
 
-/// Says whether a header is the client's trace (W3C Trace Context). Never its baggage, which may hold
-/// anything.
+/// Says whether a header is the client's trace (W3C Trace Context). Never its baggage, which may
+/// hold anything.
 pub(super) fn is_trace_header(name: &HeaderName, nominating: Option<&HeaderMap>) -> bool {
     matches!(name.as_str(), "traceparent" | "tracestate")
         && !nominating.is_some_and(|all| is_connection_option(name.as_str(), all))
@@ -50,7 +50,7 @@ pub(super) fn is_hop_by_hop(name: &str) -> bool {
             | "http2-settings"
             // Set anew from the body that is sent.
             | "content-length"
-            // Answered here: the daemon asks for the body once the request may be sent.
+            // Handled here: the daemon requests the body once the request may be sent.
             | "expect"
             | "host"
     )
@@ -72,7 +72,8 @@ fn is_reserved(name: &str) -> bool {
             | "x-host"
             | "x-envoy-external-address"
             | "cloudfront-viewer-address"
-            // For our log: they say more about the client than Nexudus needs. See `is_trace_header`.
+            // For our log: they tell more about the client than Nexudus needs. See
+            // `is_trace_header`.
             | "traceparent"
             | "tracestate"
             | "baggage"
@@ -85,10 +86,10 @@ fn is_reserved(name: &str) -> bool {
 
 /// Says whether a header tells a server where a request came from before a proxy took it.
 ///
-/// Only a proxy that the server knows may say so, and Nexudus does not know us: in a client's header a
-/// server would find an address to trust, to limit or to log. Content networks and clouds have many
-/// names for such headers. The check looks at what the names have in common, so that the next one is
-/// covered too.
+/// Only a proxy that the server knows may say so, and Nexudus does not know us: in a client's
+/// header a server would find an address to trust, to limit or to log. Content networks and clouds
+/// have many names for such headers. The check looks at what the names have in common, so that the
+/// next one is covered too.
 fn is_forwarding_header(name: &str) -> bool {
     // The address: `X-Real-IP`, `CF-Connecting-IP`, `X-ProxyUser-Ip`, `X-Azure-SocketIP`, …
     let is_address = || {
@@ -99,8 +100,9 @@ fn is_forwarding_header(name: &str) -> bool {
             })
         })
     };
-    // What ASP.NET and IIS keep of a request that they have rewritten; Azure's front door, its
-    // application gateway and its app service; Google's App Engine.
+    // The headers in which ASP.NET and IIS record a request that they have rewritten; those of
+    // Azure's front door, its application gateway and its app service; those of Google's App
+    // Engine.
     let is_of_a_proxy = || {
         ["x-forwarded", "x-original-", "x-azure-", "x-arr-", "x-waws-", "x-appengine-"]
             .iter()
@@ -112,14 +114,15 @@ fn is_forwarding_header(name: &str) -> bool {
         || (name.starts_with("x-") && is_of_a_proxy())
 }
 
-/// Says whether some server takes another method or target from this header than those that were
-/// checked.
+/// Says whether some server would take another method or target from this header than those that
+/// were checked.
 pub(super) fn overrides_request(name: &HeaderName) -> bool {
     let name = &*with_dashes(name.as_str());
     is_method_override(name) || is_target_override(name)
 }
 
-/// Says whether a name in lower case, which may also stand in a query or a form, overrides the method.
+/// Says whether a name in lower case, which may also stand in a query or a form, overrides the
+/// method.
 pub(super) fn overrides_method(name: &str) -> bool {
     is_method_override(&with_dashes(name))
 }

@@ -7,7 +7,7 @@ use http::Response;
 use crate::listen::{ConnectionState, InFlightGuard};
 use crate::telemetry::{AccessEntry, RequestTiming};
 
-/// Keeps a connection active, and a request counted and recorded, until dropped.
+/// Until dropped, keeps a connection active, and a request counted and recorded.
 #[derive(Debug)]
 pub(super) struct InFlightRequest {
     state: Arc<ConnectionState>,

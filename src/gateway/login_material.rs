@@ -1,7 +1,8 @@
 //! Removes tokens from responses to limited clients.
 //!
 //! Only two small responses contain tokens. They are requested as plain JSON, buffered whole, and
-//! changed in nothing but the values of `AccessToken`. A response in any other form is not forwarded.
+//! changed in nothing but the values of `AccessToken`. A response in any other form is not
+//! forwarded.
 
 use bytes::Bytes;
 use http::Response;

@@ -1,7 +1,8 @@
 //! `Max-Forwards`: how many more times an OPTIONS request may be forwarded (RFC 9110 §7.6.2).
 //!
-//! At zero the proxy answers the request; above zero it forwards the request with one less. RFC 9110
-//! lets a proxy ignore the header with all other methods but TRACE, which is rejected.
+//! At zero the proxy responds to the request itself; above zero it forwards the request with one
+//! less. RFC 9110 lets a proxy ignore the header with all other methods but TRACE, which is
+//! rejected.
 
 use http::Method;
 use http::header::MAX_FORWARDS;

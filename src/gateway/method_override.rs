@@ -1,9 +1,10 @@
 //! Finds method and target overrides: `_method`, `X-HTTP-Method-Override` and the like.
 //!
-//! ASP.NET MVC takes the method of a POST from a header, from the query or from a form. Such headers
-//! are never forwarded. Queries and forms are forwarded unchanged, so that a limited client may not
-//! send an override in them: its rules were checked for another method. A form is searched if all of
-//! it is buffered (`limits.replay_body`), in UTF-8 and not compressed; any other form is unknown.
+//! ASP.NET MVC takes the method of a POST from a header, from the query or from a form. Such
+//! headers are never forwarded. Queries and forms are forwarded unchanged, so that a limited client
+//! may not send an override in them: its rules were checked for another method. A form is searched
+//! if all of it is buffered (`limits.replay_body`), in UTF-8 and not compressed; any other form is
+//! unknown.
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -73,8 +74,8 @@ fn scan_names<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> OverrideScan {
     found.unwrap_or(OverrideScan::Absent)
 }
 
-/// Says whether the name of a field overrides the method under any decoding; `None` if decoding takes
-/// more work than is `left`.
+/// Says whether the name of a field overrides the method under any decoding; `None` if decoding
+/// takes more work than is `left`.
 fn is_override(name: &[u8], left: &mut usize) -> Option<bool> {
     let is_plain = |byte: &u8| byte.is_ascii() && !matches!(byte, b'%' | b'+' | 0);
     if name.iter().all(is_plain) {
@@ -142,7 +143,7 @@ fn has_unknown_charset(content_type: &[u8]) -> bool {
 }
 
 /// The work of decoding the names of one query or form, as `name_variants` counts it: a few
-/// milliseconds. Plain names cost none of it.
+/// milliseconds. Plain names cost nothing.
 const MAX_DECODING_WORK: usize = 128 << 10;
 
 #[cfg(test)]

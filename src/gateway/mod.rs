@@ -218,7 +218,7 @@ impl Gateway {
             }
             return Ok(Next::Respond(None));
         }
-        // Nexudus answers 401 for a dead token and for a missing permission alike.
+        // Nexudus responds with 401 for a dead token and for a missing permission alike.
         let cause = self.session.classify_unauthorized(bearer, allowed.method(), allowed.path());
         match timing.measure(Stage::Token, Box::pin(cause)).await {
             UnauthorizedCause::TokenReplaced if body.is_repeatable() && !*is_renewed => {
@@ -259,7 +259,7 @@ impl Gateway {
         Ok(response)
     }
 
-    /// Answers a request for a token. Boxed, because few requests come here.
+    /// Responds to a request for a token. Boxed, because few requests come here.
     fn grant(
         &self,
         request: Request<Incoming>,
@@ -348,6 +348,6 @@ fn response_head(response: &Response<ResponseBody>) -> ResponseHead<'_> {
     ResponseHead { status, headers, is_end_of_stream: response.body().is_end_stream() }
 }
 
-/// Largest rest of an unwanted response body that is read to keep its connection: a longer one costs
-/// more than a handshake.
+/// Largest rest of an unwanted response body that is read to keep its connection: a longer one
+/// costs more than a handshake.
 const MAX_DISCARDED_BODY: usize = 64 << 10;

@@ -129,8 +129,8 @@ fn path_of(uri: &Uri) -> &PathAndQuery {
     uri.path_and_query().expect("the guard admits no request without a path")
 }
 
-/// Says whether a client accepts any type, as most tools say by default: Nexudus responds with XML or
-/// HTML to a client that does not ask for JSON.
+/// Says whether a client accepts any type, as most tools say by default: Nexudus responds with XML
+/// or HTML to a client that does not ask for JSON.
 fn accepts_anything(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(ACCEPT).iter();
     lines.next().is_some_and(|line| line == "*/*") && lines.next().is_none()

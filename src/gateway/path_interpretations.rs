@@ -1,12 +1,12 @@
 //! Every path that a server could read a path as.
 //!
-//! Rules check all plausible interpretations of a path; the original bytes are forwarded. Nexudus runs
-//! on ASP.NET behind IIS: case does not count, `\` separates segments, `;` and `::` cut off the rest,
-//! trailing dots and spaces vanish, percent-encoding may be decoded more than once, a segment `(S(…))`
-//! is removed, and letters beyond ASCII may become the most similar ones in it. Which of these steps
-//! happen, and in which order, depends on the servers that the request passes. Therefore each step is
-//! tried on the results of all others. A deny rule holds if one interpretation matches, an allow rule
-//! only if all do. `docs/nexudus-api.md` lists the steps.
+//! Rules check all plausible interpretations of a path; the original bytes are forwarded. Nexudus
+//! runs on ASP.NET behind IIS: case does not count, `\` separates segments, `;` and `::` cut off
+//! the rest, trailing dots and spaces vanish, percent-encoding may be decoded more than once, a
+//! segment `(S(…))` is removed, and letters beyond ASCII may become the most similar ones in it.
+//! Which of these steps happen, and in which order, depends on the servers that the request passes.
+//! Therefore each step is tried on the results of all others. A deny rule holds if one
+//! interpretation matches, an allow rule only if all do. `docs/nexudus-api.md` lists the steps.
 
 mod best_fit;
 mod cookieless;
@@ -58,13 +58,15 @@ impl<'a> PathInterpretations<'a> {
         self.iter().all(&mut matches)
     }
 
-    /// Says whether the path contains what no tool needs to write: dot segments, encoded separators,
-    /// control characters, bytes that are not UTF-8, cookieless segments, confusable letters.
+    /// Says whether the path contains what no tool needs to write: dot segments, encoded
+    /// separators, control characters, bytes that are not UTF-8, cookieless segments, confusable
+    /// letters.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
     }
 
-    /// Says whether the path has more interpretations than are examined: then no rule can be applied.
+    /// Says whether the path has more interpretations than are examined: then no rule can be
+    /// applied.
     pub(super) fn is_over_limit(&self) -> bool {
         self.is_over_limit
     }
@@ -259,8 +261,8 @@ impl PathInterpretations<'_> {
     }
 }
 
-/// Returns all interpretations of the name of a field in a form or a query; `None` if that takes more
-/// work than is `left`.
+/// Returns all interpretations of the name of a field in a form or a query; `None` if that takes
+/// more work than is `left`.
 pub(super) fn name_variants(name: &[u8], left: &mut usize) -> Option<Vec<String>> {
     let mut variants = vec![];
     spend(left, VARIANT_COST + name.len())?;
@@ -296,8 +298,8 @@ fn spend(left: &mut usize, cost: usize) -> Option<()> {
     Some(())
 }
 
-/// Returns the cost of all steps on a text, in bytes of plain text: segments are examined one by one,
-/// and letters beyond ASCII are decomposed several times.
+/// Returns the cost of all steps on a text, in bytes of plain text: segments are examined one by
+/// one, and letters beyond ASCII are decomposed several times.
 fn walk_cost(text: &str) -> usize {
     let cost = |letter| match letter {
         '/' => 8,
@@ -333,8 +335,8 @@ const ENCODED_SEPARATORS: [&str; 2] = ["%2f", "%5c"];
 /// A proxy, a web server and a framework may each decode once; one more for good measure.
 const MAX_DECODING_ROUNDS: usize = 4;
 
-/// Most variants of a path that are examined. Paths that tools send have fewer than ten; each variant
-/// costs a walk over its length for each step and each rule.
+/// Most variants of a path that are examined. Paths that tools send have fewer than ten; each
+/// variant costs a walk over its length for each step and each rule.
 const MAX_INTERPRETATIONS: usize = 192;
 
 /// Most work for one path, as the bytes of all variants tried and the cost of the steps on them

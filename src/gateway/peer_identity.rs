@@ -20,7 +20,7 @@ pub struct ConnectionPeer {
 }
 
 impl ConnectionPeer {
-    /// Keeps what is known of a peer; its process is looked up when a log line needs it.
+    /// Stores the known facts about a peer; its process is looked up when a log line needs it.
     pub fn new(peer: Peer, access: PeerAccess, telemetry: Arc<Telemetry>) -> Self {
         let (info, is_lookup_started) = (OnceLock::new(), AtomicBool::new(false));
         Self { peer, access, telemetry, info, is_lookup_started }
@@ -31,15 +31,15 @@ impl ConnectionPeer {
         self.access.is_allowed()
     }
 
-    /// Says whether the connection ends with this response: another machine without a valid key keeps
-    /// no connection.
+    /// Says whether the connection ends with this response: another machine without a valid key
+    /// keeps no connection.
     pub(super) fn must_close<B>(&self, response: &Response<B>) -> bool {
         let code = || response.extensions().get::<ResponseInfo>().and_then(|info| info.code);
         self.access == PeerAccess::Remote && code() == Some("guard.client")
     }
 
-    /// Returns the peer for a log line. A user who is not allowed gets one line a second, and `None`
-    /// for the other requests.
+    /// Returns the peer for a log line. A user who is not allowed gets one line a second, and
+    /// `None` for the other requests.
     pub(super) fn identity_to_log(&self) -> Option<Arc<PeerInfo>> {
         let is_logged = self.is_allowed() || self.telemetry.other_users.is_first(self.peer.uid());
         is_logged.then(|| self.identity())
@@ -75,8 +75,8 @@ impl ConnectionPeer {
     }
 }
 
-/// Keeps the name of a process only if the process belongs to the peer's user: between the connection
-/// and the lookup its id may have become that of another user's process.
+/// Keeps the name of a process only if the process belongs to the peer's user: between the
+/// connection and the lookup its id may have become that of another user's process.
 fn owned_process(process: ProcessInfo, uid: Option<u32>) -> Process {
     let is_owned = uid.is_some_and(|uid| process.belongs_to(uid));
     Process { pid: process.pid, program: if is_owned { process.name } else { String::new() } }

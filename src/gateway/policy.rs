@@ -1,8 +1,8 @@
 //! Which requests the upstream may get, and from whom.
 //!
 //! In order: the token endpoint, the rules that hold for all clients, then the rules for a limited
-//! client: one with a key, or any client while anonymous ones may only read. Every rule is applied to
-//! all interpretations of the path; the path itself is never changed.
+//! client: one with a key, or any client while anonymous ones may only read. Every rule is applied
+//! to all interpretations of the path; the path itself is never changed.
 
 mod error;
 mod sensitive_paths;
@@ -46,9 +46,9 @@ pub struct Allowed {
 pub enum Decision<B> {
     /// The upstream gets it, with its body.
     Forward(Allowed, B),
-    /// The daemon answers it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
+    /// The daemon responds to it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
     Options,
-    /// The daemon answers it at its own token endpoint.
+    /// The daemon handles it at its own token endpoint.
     TokenEndpoint(Request<B>, ClientIdentity),
 }
 
@@ -79,8 +79,8 @@ impl Policy {
         Self { deny, anonymous, has_cookies: false }
     }
 
-    /// Forwards the cookies of unlimited clients, if `is_enabled`. To a limited client they would be
-    /// login material.
+    /// Forwards the cookies of unlimited clients, if `is_enabled`. To a limited client they would
+    /// be login material.
     #[must_use]
     pub fn with_cookies(self, is_enabled: bool) -> Self {
         Self { has_cookies: is_enabled, ..self }
@@ -137,8 +137,8 @@ impl Policy {
         WRITE_METHODS.iter().try_for_each(|method| self.check_rules(method, path, level).map(drop))
     }
 
-    /// Checks the body of a request that is about to be sent. ASP.NET MVC takes the method of a POST
-    /// from a field of its form.
+    /// Checks the body of a request that is about to be sent. ASP.NET MVC takes the method of a
+    /// POST from a field of its form.
     pub(super) fn check_body(&self, allowed: &Allowed, body: &ReplayBody) -> Result<(), Error> {
         if !allowed.is_limited {
             return Ok(());
@@ -236,8 +236,8 @@ fn matching_rule<'a>(
 
 /// Decides what happens to an admitted request.
 ///
-/// The token endpoint never reaches Nexudus: a grant that went through would hand out real tokens and
-/// end our own session.
+/// The token endpoint never reaches Nexudus: a grant that went through would hand out real tokens
+/// and end our own session.
 ///
 /// # Errors
 ///
@@ -295,8 +295,8 @@ impl Allowed {
         &self.client
     }
 
-    /// Returns which requests may later use the connection of this one. A limited client must not be
-    /// able to leave bytes on a connection that are read as the request of another client.
+    /// Returns which requests may later use the connection of this one. A limited client must not
+    /// be able to leave bytes on a connection that are read as the request of another client.
     pub(super) fn reuse(&self) -> Reuse<'_> {
         match &self.client {
             _ if !self.is_limited => Reuse::Shared,

@@ -79,8 +79,9 @@ fn forwards_response_header(
         && !contains_token(text.as_bytes(), bearer)
 }
 
-/// Headers that make a browser do more than show the response: report to others, register, prefetch,
-/// go elsewhere, delete what other ports of this host have stored. No other program heeds them.
+/// Headers that make a browser do more than show the response: report to others, register,
+/// prefetch, go elsewhere, delete what other ports of this host have stored. No other program heeds
+/// them.
 fn is_for_browsers(name: &str) -> bool {
     matches!(
         name,

@@ -1,4 +1,4 @@
-//! The server side of local connections: places, timeouts, requests in their order, the end.
+//! The server side of local connections: limits, timeouts, requests in their order, the end.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -77,17 +77,17 @@ impl Server {
         Self { limiter: self.limiter.clone(), ..fresh }
     }
 
-    /// Sums up in the log, for ever, what happens too often for one line each.
+    /// Sums up in the log, for ever, the events that are too frequent for one line each.
     pub fn log_repeats(&self) -> impl Future<Output = ()> + use<> {
         let telemetry = self.telemetry.clone();
         async move { telemetry.report_repeats().await }
     }
 
-    /// Finds a place for a connection and returns the future that serves it to its end. Without a
-    /// place the connection is closed.
+    /// Counts a connection against its limit and returns the future that serves it to its end.
+    /// Beyond the limit the connection is closed.
     ///
-    /// The peer is identified before anything is kept for its connection, so that another user takes
-    /// none of the owner's places.
+    /// The peer is identified before anything is stored for its connection, so that another user
+    /// takes none of the owner's connections.
     pub fn accept(
         &self,
         gateway: &Arc<ArcSwap<Gateway>>,
@@ -114,7 +114,8 @@ impl Server {
             if can_keep_alive {
                 serving.await;
             } else {
-                // However slowly the peer reads the rejection, or sends the body that is not read.
+                // The timeout holds however slowly the peer reads the rejection, or sends the body
+                // that is not read.
                 tokio::time::timeout(REJECTION_TIMEOUT, &mut serving).await.ok();
             }
         })
@@ -161,7 +162,7 @@ impl Server {
         let mut connection = http.serve_connection(TokioIo::new(io), service);
         let mut drain = self.drain.clone();
         let ended = tokio::select! {
-            // What has arrived is read before the end is looked at.
+            // Bytes that have arrived are read before the end is considered.
             biased;
             ended = &mut connection => ended,
             () = wait_for_drain(&mut drain, &context.state) => {
@@ -225,7 +226,7 @@ impl ConnectionContext {
         (InFlightRequest::new(self.state.clone(), access, self.drain.track()), span)
     }
 
-    /// Answers one request; `upgrade` receives the connection that a WebSocket continues with.
+    /// Responds to one request; `upgrade` receives the connection that a WebSocket continues with.
     async fn respond(
         &self,
         request: Request<Incoming>,
@@ -263,7 +264,7 @@ impl ConnectionContext {
 /// request: only on a connection that was used before does a client expect to find it closed.
 async fn wait_for_drain(drain: &mut DrainSignal, state: &ConnectionState) {
     drain.wait_begin().await;
-    // What arrives wakes the connection, and this future with it.
+    // Arriving bytes wake the connection, and this future with it.
     let used = poll_fn(|_| if state.is_new() { Poll::Pending } else { Poll::Ready(()) });
     tokio::time::timeout(FIRST_REQUEST_TIMEOUT, used).await.ok();
 }

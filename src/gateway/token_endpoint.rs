@@ -1,8 +1,8 @@
 //! Our own token endpoint, for clients that insist on logging in.
 //!
-//! The credentials of the client are not forwarded. A client that sends a client key gets that key as
-//! its token and authenticates with the key from then on. Any other client gets a placeholder without
-//! meaning, which is replaced like any other `Authorization`.
+//! The credentials of the client are not forwarded. A client that sends a client key gets that key
+//! as its token and authenticates with the key from then on. Any other client gets a placeholder
+//! without meaning, which is replaced like any other `Authorization`.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::clients::PREFIX;
 use crate::listen::insert_sandbox_headers;
 use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
 
-/// Answers a request for a token, of any grant type.
+/// Responds to a request for a token, of any grant type.
 pub(super) async fn handle(
     request: Request<Incoming>,
     client: ClientIdentity,
@@ -101,7 +101,7 @@ fn unescape_json(form: &[u8]) -> Option<String> {
     Some(out)
 }
 
-/// Returns a random token, so that no program comes to compare with it.
+/// Returns a random token, so that no program starts to rely on its value.
 fn placeholder_token() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }

@@ -1,4 +1,4 @@
-//! The paths of the token endpoints, which the daemon answers itself.
+//! The paths of the token endpoints, which the daemon serves itself.
 
 use std::sync::LazyLock;
 

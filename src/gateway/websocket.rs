@@ -1,9 +1,10 @@
 //! A WebSocket, once both ends have agreed on it: bytes both ways, which no code here reads.
 //!
-//! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends with
-//! either side, when a stop waits no longer, and with its session or the key of its client. A pause
-//! does not end it, because WebSocket has pings of its own; an end that takes no bytes does. No close
-//! frame of ours says why: only code that reads the frames knows where one could be inserted.
+//! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends
+//! with either side, when a stop waits no longer, and with its session or the key of its client. A
+//! pause does not end it, because WebSocket has pings of its own; a side that takes no bytes does.
+//! No close frame of ours says why: only code that reads the frames knows where one could be
+//! inserted.
 
 use std::io;
 use std::pin::Pin;
@@ -70,8 +71,8 @@ impl PendingUpgrade {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead` is what
-    /// the client has sent already.
+    /// Copies between the two ends until one of them closes or the WebSocket must end. `ahead`
+    /// holds the bytes that the client has sent already.
     pub(super) async fn run(self, mut client: Stream, ahead: Bytes, mut drain: DrainSignal) {
         let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(UpgradeParts { upstream, mut in_flight, owner }) = parts else { return };
@@ -108,7 +109,7 @@ impl PendingUpgrade {
     }
 }
 
-/// One direction: reads more only when the other end has taken what was read.
+/// One direction: reads more only when the other end has taken the bytes that were read.
 struct CopyDirection {
     buffered: BytesMut,
     copied: usize,
@@ -174,8 +175,8 @@ impl CopyDirection {
         Poll::Ready(Ok(()))
     }
 
-    /// Bounds the wait for an end that takes no bytes by [`WRITE_STALL_TIMEOUT`]: nothing is read from
-    /// the other end meanwhile, so that its close would not be seen.
+    /// Bounds the wait for an end that takes no bytes by [`WRITE_STALL_TIMEOUT`]: nothing is read
+    /// from the other end meanwhile, so that its close would not be seen.
     fn poll_stall<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -226,7 +227,7 @@ mod tests {
                 client.write_all(b"late").await.unwrap();
                 let mut taken = [0; 10];
                 host.read_exact(&mut taken).await.unwrap();
-                // More than fits into what lies between.
+                // More than fits into the buffers between the two ends.
                 client.write_all(&[0; 60]).await.unwrap();
                 client.write_all(&[0; 60]).await.unwrap();
                 taken
@@ -249,7 +250,7 @@ mod tests {
 
         let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
 
-        // What was read last waits for the next turn.
+        // The bytes that were read last wait for the next poll.
         assert!(polled);
         assert!(way.copied <= READ_SIZE * MAX_READS_PER_POLL, "{}", way.copied);
     }

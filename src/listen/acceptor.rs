@@ -64,7 +64,7 @@ impl TcpAcceptor {
         }
     }
 
-    /// Accepts what is in the queue already, as far as there is room.
+    /// Accepts the connections that are in the queue already, as far as there is room.
     #[cfg(target_os = "linux")]
     async fn accept_waiting(&mut self) {
         poll_fn(|cx| {

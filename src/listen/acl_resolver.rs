@@ -1,10 +1,10 @@
-//! Users and groups of the configuration, by name or number, become the list of those let in.
+//! Builds the list of allowed users from the users and groups of the configuration.
 
 use super::Error;
 use crate::peer::{UserAcl, gid_by_name, uid_by_name};
 
-/// Lets in our own user, `users` and the members of `groups`, by name or number; with `exposed`
-/// also peers from beyond this machine.
+/// Allows our own user, `users` and the members of `groups`, by name or number; with `exposed` also
+/// peers from beyond this machine.
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn a_user_or_group_that_does_not_exist_is_an_error() {
-        let missing = ["nobody-has-this-name".to_owned()];
+        let missing = ["no-such-name".to_owned()];
 
         assert!(matches!(user_acl(&missing, &[], false), Err(Error::NoSuchUser { .. })));
         assert!(matches!(user_acl(&[], &missing, false), Err(Error::NoSuchGroup { .. })));

@@ -2,8 +2,8 @@
 //! in `launchd.rs`.
 //!
 //! A socket named `admin` is the control socket; all others take requests. The sockets outlive us:
-//! their files are not ours to remove, and connections that arrive between two daemons wait in their
-//! queue.
+//! their files are not ours to remove, and connections that arrive between two daemons wait in
+//! their queue.
 
 use super::Error;
 use super::listener::BoundSocket;
@@ -17,7 +17,8 @@ pub struct Inherited {
     pub admin: Vec<BoundSocket>,
 }
 
-/// Takes the sockets that were handed over to this process; a second call finds none.
+/// Takes the sockets that the service manager handed over to this process; a second call finds
+/// none.
 ///
 /// # Errors
 ///

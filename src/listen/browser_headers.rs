@@ -1,16 +1,17 @@
 //! Recognises requests of web browsers, and makes a response powerless in one.
 //!
-//! A browser sends requests here for every page that it shows. No header value tells our own page from
-//! a foreign one: a speculative prefetch, and a visit to a foreign address that redirects here, send
-//! `Sec-Fetch-Site: none` without an `Origin`, as a typed address does. So the header names alone
-//! decide. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it, and no browser sends it alone.
+//! A browser sends requests here for every page that it shows. No header value tells our own page
+//! from a foreign one: a speculative prefetch, and a visit to a foreign address that redirects
+//! here, send `Sec-Fetch-Site: none` without an `Origin`, as a typed address does. So the header
+//! names alone decide. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it, and no browser
+//! sends it alone.
 
 use std::fmt;
 
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, UPGRADE_INSECURE_REQUESTS};
 use http::header::{HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
-/// The headers of a request that only browsers send: a set of `FLAG_NAMES`.
+/// The headers of a request that only browsers send: a set of `BROWSER_HEADERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrowserHeaders(u32);
 
@@ -34,7 +35,7 @@ impl fmt::Display for BrowserHeaders {
     }
 }
 
-/// Says whether a browser with these headers asks for a page to show.
+/// Says whether a browser with these headers requests a page to show.
 pub fn is_navigation(headers: &HeaderMap) -> bool {
     let is = |name, value: &[u8]| headers.get(name).is_some_and(|it| it.as_bytes() == value);
     if is(SEC_FETCH_MODE, b"navigate") || is(SEC_FETCH_DEST, b"document") {
@@ -47,15 +48,15 @@ pub fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 /// Forbids a browser to run, frame or embed a response, as HTML or as anything else. Replaces the
-/// headers of Nexudus, and tells our responses from hyper's own.
+/// headers of Nexudus, and distinguishes our responses from hyper's own.
 pub fn insert_sandbox_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(RESOURCE_POLICY, SAME_ORIGIN);
     headers.insert(CONTENT_SECURITY_POLICY, SANDBOX);
 }
 
-/// Returns which of [`FLAG_NAMES`] this is. Servers behind CGI-like layers cannot tell `_` from `-`, and
-/// neither do we.
+/// Returns which of [`BROWSER_HEADERS`] this is. Servers behind CGI-like layers cannot tell `_`
+/// from `-`, and neither do we.
 fn position(name: &HeaderName) -> Option<usize> {
     let name = name.as_str().as_bytes();
     // A comparison with each costs a hundred times as much, and hardly any name gets this far.
@@ -85,8 +86,8 @@ fn position(name: &HeaderName) -> Option<usize> {
     })
 }
 
-/// The headers that only browsers send, families after their known members. Fetch forbids scripts to
-/// set most of them, so that no library of programs sets them.
+/// The headers that only browsers send, families after their known members. Fetch forbids scripts
+/// to set most of them, so that no library of programs sets them.
 const BROWSER_HEADERS: [&str; 18] = [
     "Origin",
     "Sec-Fetch-Site",

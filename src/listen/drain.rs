@@ -13,7 +13,7 @@ pub struct DrainController {
     shared: Arc<DrainState>,
 }
 
-/// Tells a connection that the drain begins or ends. Each connection holds one.
+/// Signals to a connection that the drain begins or ends. Each connection holds one.
 #[derive(Clone, Debug)]
 pub struct DrainSignal {
     stage: watch::Receiver<DrainStage>,
@@ -60,12 +60,12 @@ impl DrainController {
         (Self { stage, shared: shared.clone() }, DrainSignal { stage: seen, shared })
     }
 
-    /// Tells every connection to end after its current request.
+    /// Signals every connection to end after its current request.
     pub fn begin(&self) {
         self.stage.send_replace(DrainStage::Draining);
     }
 
-    /// Tells every request that waits for its response to stop waiting.
+    /// Signals every request that waits for its response to stop waiting.
     pub fn end(&self) {
         self.shared.has_ended.store(true, Ordering::Relaxed);
         self.stage.send_replace(DrainStage::Ended);

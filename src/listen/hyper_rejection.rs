@@ -1,9 +1,10 @@
-//! hyper's own refusals, recognised by the bytes that hyper writes and by the words of its errors.
+//! hyper's own refusals, recognised by the bytes that hyper writes and by the texts of its errors.
 //!
-//! hyper's server answers a head that it cannot read by itself: it has no hook for that response, and
-//! `hyper::Error` tells too few reasons apart (`is_parse_too_large` is a head or a target, and a
-//! malformed target has no question at all). So this file, and no other, knows what hyper writes and
-//! says. Its tests ask hyper itself and name the version that they were written for.
+//! hyper's server itself responds to a head that it cannot read, without a hook for that response,
+//! and `hyper::Error` distinguishes too few reasons (`is_parse_too_large` is true for a head and
+//! for a target, and there is no predicate for a malformed target). So this file, and no other,
+//! knows what hyper writes. Its tests run hyper itself and name the version that they were written
+//! for.
 
 use http::StatusCode;
 
@@ -18,8 +19,8 @@ pub(super) fn rejection_status(written: &[u8]) -> Option<StatusCode> {
     REJECTION_STATUSES.contains(&status).then_some(status)
 }
 
-/// Says whether hyper has refused the target of a request. `unread` is what hyper had received and
-/// not taken in.
+/// Says whether hyper has refused the target of a request. `unread` holds the bytes that hyper had
+/// received and not processed.
 ///
 /// A space ends a target, so that hyper takes what follows it for a version.
 pub(super) fn is_about_target(error: &hyper::Error, unread: &[u8]) -> bool {
@@ -113,7 +114,8 @@ mod tests {
         }
     }
 
-    /// Sends a request to hyper, and returns what hyper writes, its error, and what it has not read.
+    /// Sends a request to hyper, and returns the bytes that hyper writes, its error, and the bytes
+    /// that it has not read.
     async fn refused(request: &str) -> (Vec<u8>, hyper::Error, Vec<u8>) {
         let (near, mut far) = duplex(1 << 20);
         far.write_all(request.as_bytes()).await.unwrap();

@@ -1,7 +1,7 @@
 //! Sockets that launchd opened for us (`launch_activate_socket(3)`).
 //!
-//! The one place with unsafe code: launchd hands over bare numbers, and only we can say that no other
-//! code holds them.
+//! The one place with unsafe code: launchd hands over bare numbers, and only we can say that no
+//! other code holds them.
 
 use std::io;
 use std::net::TcpListener;

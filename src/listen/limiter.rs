@@ -1,7 +1,8 @@
-//! Limits the connections at once, for each class of peers: a connection counts once its peer is known.
+//! Limits the connections at once, for each class of peers: a connection counts once its peer is
+//! known.
 //!
-//! Users who are let in share `limits.connections`. Three quarters are the owner's, and some of these
-//! the unix socket's. All other users have small limits beside that, for as long as a refusal takes.
+//! Allowed users share `limits.connections`. Three quarters are the owner's, and some of these the
+//! unix socket's. All other users have small limits beside that, for as long as a refusal takes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ pub struct ConnectionLimiter {
     open: Arc<Mutex<OpenConnections>>,
 }
 
-/// How many connections users who are not let in may have.
+/// How many connections denied users may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DeniedLimits {
     all: usize,
@@ -55,22 +56,22 @@ struct OpenConnections {
     overflow: usize,
 }
 
-/// Connections of users who are not let in, or not yet.
+/// Connections of users who are denied, or not allowed yet.
 #[derive(Debug, Default)]
 struct CountsByUser {
     all: usize,
-    /// Without a user: those of whom the kernel says nothing.
+    /// Connections by user; `None`: the kernel does not name the user.
     each: BTreeMap<Option<u32>, usize>,
 }
 
 impl ConnectionLimiter {
     /// Lets `max` connections be open at once.
-    pub fn new(most: usize) -> Self {
-        Self::with_files(most, max_open_files())
+    pub fn new(max: usize) -> Self {
+        Self::with_files(max, max_open_files())
     }
 
-    /// Limits denied users in a process that may have `files` open: each connection takes a file, and
-    /// most files are left to the owner.
+    /// Limits denied users in a process that may have `files` open: each connection takes a file,
+    /// and most files are left to the owner.
     fn with_files(max: usize, files: usize) -> Self {
         let all = MAX_DENIED.min(files / 8).max(1);
         let denied = DeniedLimits { all, each: MAX_DENIED_PER_USER.min(all.div_ceil(2)) };
@@ -111,14 +112,14 @@ impl ConnectionLimiter {
         let served = open.owner_tcp + open.owner_unix + open.guests + open.remote;
         let others = open.guests + open.remote;
         let (for_unix, for_others) = (RESERVED_FOR_UNIX.min(self.max / 4), self.max / 4);
-        // What the unix socket has not taken of its own part is kept free for it.
-        let kept = for_unix.saturating_sub(open.owner_unix);
+        // The part of the unix socket that it has not taken stays free for it.
+        let reserved = for_unix.saturating_sub(open.owner_unix);
         let reached = match class {
             ConnectionClass::Owner { is_unix: true } => (served >= self.max).then_some(LIMIT_NAME),
             ConnectionClass::Owner { is_unix: false }
             | ConnectionClass::Guest
             | ConnectionClass::Remote
-                if served + kept >= self.max =>
+                if served + reserved >= self.max =>
             {
                 Some(LIMIT_NAME)
             }
@@ -182,10 +183,10 @@ impl OpenConnections {
 
 impl CountsByUser {
     /// Returns the limit that one more connection of this user would exceed.
-    fn reached(&self, uid: Option<u32>, most: DeniedLimits) -> Option<&'static str> {
+    fn reached(&self, uid: Option<u32>, limits: DeniedLimits) -> Option<&'static str> {
         match self.each.get(&uid) {
-            _ if self.all >= most.all => Some("all other users"),
-            Some(each) if *each >= most.each => Some("one other user"),
+            _ if self.all >= limits.all => Some("all other users"),
+            Some(each) if *each >= limits.each => Some("one other user"),
             Some(_) | None => None,
         }
     }
@@ -203,7 +204,7 @@ impl CountsByUser {
 /// How the log names `limits.connections`.
 const LIMIT_NAME: &str = "limits.connections";
 
-/// Places of the unix socket that no other connection takes.
+/// Connections of the unix socket whose room no other connection takes.
 const RESERVED_FOR_UNIX: usize = 64;
 
 /// Returns how many files this process may have open.
@@ -217,8 +218,8 @@ fn max_open_files() -> usize {
     usize::MAX
 }
 
-/// Most connections at once of all users who are not let in, and of one of them, where the process
-/// may have files enough.
+/// Most connections at once of all denied users, and of one of them, where the process may have
+/// files enough.
 const MAX_DENIED: usize = 256;
 const MAX_DENIED_PER_USER: usize = 32;
 
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!((remote.len(), guests.len()), (512, 512));
         let owner = fill(&tcp(), PeerAccess::Owner);
         assert_eq!(owner.len(), 4096 - 1024 - 64);
-        // Nor does TCP ever take what is the socket's.
+        // Nor does TCP ever take the room of the unix socket.
         assert_eq!(fill(&unix(), PeerAccess::Owner).len(), 64);
     }
 

@@ -85,7 +85,7 @@ pub enum Listener {
 
 impl Listener {
     /// Waits for the next connection, and never fails: a connection that is lost before its peer is
-    /// known is left out, and without free descriptors the listener waits for some.
+    /// known is skipped, and without free descriptors the listener waits for some.
     pub async fn accept(&mut self) -> (Stream, Peer) {
         loop {
             match self.try_accept().await {
@@ -132,7 +132,7 @@ static FAILED_ACCEPTS: FailureCounter = FailureCounter::new(Duration::from_secs(
 /// Connections that were reset before their peer was known. Making one costs a client nothing.
 static LOST_CONNECTIONS: FailureCounter = FailureCounter::new(Duration::from_secs(1));
 
-/// Counts failures that others can cause at will, for one line of the log in each `period`.
+/// Counts failures that others can cause at will, for one log line in each `period`.
 struct FailureCounter {
     period: Duration,
     /// When the last line was, and how many there were since.

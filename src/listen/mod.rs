@@ -56,7 +56,7 @@ pub enum Error {
     InUse {
         /// The address.
         address: SocketAddr,
-        /// The process, where the system tells.
+        /// The process, where the system names it.
         holder: Option<ProcessInfo>,
     },
     /// The system refused the address.
@@ -109,7 +109,7 @@ pub enum Error {
         /// The most that every system accepts.
         limit: usize,
     },
-    /// The socket cannot be made safely at this path.
+    /// The socket cannot be created safely at this path.
     #[error("could not make the socket {} safely: {what}", path.display())]
     SocketPlace {
         /// The path.

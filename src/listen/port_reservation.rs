@@ -1,9 +1,9 @@
-//! Keeps the other loopback family's port from other users.
+//! Holds the other loopback family's port, so that no other user can take it.
 //!
-//! Clients resolve `localhost` to either family and try both. Where only one is listened on, another
-//! user could take the same port on the other one and be handed requests, with bodies and keys, that
-//! were meant for us. So it is bound here and never listened on: a client is refused there at once
-//! and tries the other.
+//! Clients resolve `localhost` to either family and try both. Where we listen on one family only,
+//! another user could take the same port on the other one and receive requests, with bodies and
+//! keys, that were meant for us. So that port is bound here and never listened on: a client is
+//! refused there at once and tries the other family.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,9 +1,9 @@
 //! hyper's own refusals, with the headers that keep a browser from running or showing a response.
 //!
 //! For listeners without a [`ServerIo`](super::ServerIo), which replaces such a refusal as a whole.
-//! Only the first write of a connection is looked at: it begins with a head, while a later one may be
-//! a part of a body that looks like a refusal. A browser gets no further, since what it sends ends
-//! the connection.
+//! Only the first write of a connection is examined: the first write begins with a head, while a
+//! later one may be a part of a body that looks like a refusal. A browser gets no further, since
+//! its malformed request ends the connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,8 +1,8 @@
 //! A local connection as hyper's server sees it: timeouts between requests, an early end when the
-//! peer leaves, and our words in place of hyper's own refusals.
+//! peer leaves, and our responses in place of hyper's own refusals.
 //!
 //! hyper's own header timeout also ends idle connections and costs a timer per request, and its
-//! refusals are bare. [`ServerIo`] keeps one timer per connection, which is looked at again only when
+//! refusals are bare. [`ServerIo`] keeps one timer per connection, which is checked again only when
 //! it fires, and gives each refusal the body that all our other responses have.
 
 use std::io::{self, IoSlice};
@@ -60,7 +60,7 @@ pub struct ServerIo {
 }
 
 impl ServerIo {
-    /// Wraps `stream`. The connection's requests tell `state` when they begin and end.
+    /// Wraps `stream`. The connection's requests report to `state` when they begin and end.
     pub fn new(
         stream: Stream,
         state: Arc<ConnectionState>,
@@ -72,13 +72,13 @@ impl ServerIo {
         Self { stream, state, timeouts, rejections, telemetry, timer, rejected: None }
     }
 
-    /// Returns the connection, for what is no longer HTTP.
+    /// Returns the connection, for a protocol other than HTTP.
     pub fn into_stream(self) -> Stream {
         self.stream
     }
 
-    /// Tells the peer why hyper has ended the connection with `error`, if hyper has refused a
-    /// request; `unread` is what hyper had received and not taken in.
+    /// Sends the peer the reason why hyper has ended the connection with `error`, if hyper has
+    /// refused a request. `unread` holds the bytes that hyper had received and not processed.
     pub async fn send_rejection(mut self, error: &hyper::Error, unread: &[u8]) {
         let rejection = match self.rejected.take() {
             Some(_) if is_about_target(error, unread) => self.rejections.malformed_target.clone(),
@@ -96,15 +96,15 @@ impl ServerIo {
         }
     }
 
-    /// Logs a peer that had gone before the rejection was written. Leaving costs a client nothing, so
-    /// there is one line of each code in a second.
+    /// Logs a peer that had gone before the rejection was written. Leaving costs a client nothing,
+    /// so there is one line of each code in a second.
     fn log_gone_peer(&self, code: &'static str, error: &io::Error) {
         if self.telemetry.disconnects.is_first(code) {
             tracing::debug!(code, %error, "a rejected peer was gone already");
         }
     }
 
-    /// Counts a rejection. Those of users who are not let in would be too many for a line each.
+    /// Counts a rejection. Those of denied users would be too many for a log line each.
     fn record_rejection(&self, code: &'static str) {
         match self.timeouts.single_request {
             Some(_) => self.telemetry.metrics.count_problem(code),
@@ -133,8 +133,8 @@ impl ServerIo {
         }
     }
 
-    /// Writes the response to a late head if the peer has room for it. Nothing else is being written
-    /// while a head arrives.
+    /// Writes the response to a late head if the peer has room for it. Nothing else is being
+    /// written while a head arrives.
     fn write_head_timeout(&mut self, cx: &mut Context<'_>) {
         let Rejection { code, response } = &self.rejections.head_timeout;
         self.record_rejection(code);
@@ -143,7 +143,7 @@ impl ServerIo {
         }
     }
 
-    /// Returns our words for a refusal of hyper's, which is written between requests.
+    /// Returns our response in place of a refusal of hyper's, which is written between requests.
     fn match_rejection(&self, bytes: &[u8]) -> Option<&Rejection> {
         if self.state.is_active() {
             return None;
@@ -173,7 +173,7 @@ impl AsyncRead for ServerIo {
                 this.poll_timeout(cx)
             }
             Poll::Ready(Ok(())) => {
-                // An empty line before a request is none of it (RFC 9112 §2.2).
+                // An empty line before a request is not part of it (RFC 9112 §2.2).
                 if !buffer.filled()[before..].iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                     this.state.begin_head();
                 }
@@ -191,7 +191,7 @@ impl AsyncWrite for ServerIo {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // Left out: `send_rejection` writes our own words for it.
+        // Skipped: `send_rejection` writes our own response instead.
         if let Some(rejection) = this.match_rejection(bytes) {
             this.rejected = Some(rejection.clone());
             return Poll::Ready(Ok(bytes.len()));

@@ -20,7 +20,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Ends the connection as usual after all: its peer is let in.
+    /// Makes the connection end as usual after all, because its peer is allowed.
     pub fn disable_reset(&self) {
         #[cfg(target_os = "linux")]
         if let Self::Tcp(stream) = self {
@@ -42,7 +42,7 @@ impl Stream {
     }
 }
 
-/// Polls a readiness that is known already, so that there is nothing to wait for.
+/// Polls a known readiness, so that there is nothing to wait for.
 fn is_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     let known = pin!(ready).poll(&mut Context::from_waker(Waker::noop()));
     matches!(known, Poll::Ready(Ok(ready)) if ready.is_read_closed())

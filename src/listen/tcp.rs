@@ -7,12 +7,12 @@ use super::Error;
 use super::listener::BoundSocket;
 use crate::peer::ProcessInfo;
 
-/// Binds `addresses`. Port 0 is chosen once and shared by all that ask for it. A family that this
-/// machine does not have is left out, as long as one address remains.
+/// Binds `addresses`. Port 0 is chosen once and shared by all addresses with port 0. A family that
+/// this machine does not have is left out, as long as one address remains.
 ///
 /// # Errors
 ///
-/// [`Error::InUse`] with who holds the port, [`Error::Bind`] for everything else.
+/// [`Error::InUse`] with the process that holds the port, [`Error::Bind`] for everything else.
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<BoundSocket>, Error> {
     for _ in 0..MAX_PORT_ATTEMPTS {
         match bind_once(addresses) {

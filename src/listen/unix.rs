@@ -29,7 +29,7 @@ pub enum SocketAccess {
 }
 
 impl SocketAccess {
-    /// Returns the access of the users who are let in: besides us the first of their groups.
+    /// Returns the access for the allowed users: besides us, the first of their groups.
     pub fn for_users(users: &UserAcl) -> Self {
         users.first_group().map_or(Self::Owner, Self::Group)
     }
@@ -39,7 +39,7 @@ impl SocketAccess {
 ///
 /// # Errors
 ///
-/// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with what is wrong.
+/// [`Error::SocketPath`], [`Error::SocketInUse`], or [`Error::SocketPlace`] with the reason.
 pub fn bind(path: &Path, access: SocketAccess) -> Result<BoundSocket, Error> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(Error::SocketPath { path: path.to_owned(), limit: MAX_PATH_BYTES });
@@ -84,12 +84,12 @@ pub fn restrict_dir(directory: &Path) -> io::Result<()> {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(needed))
 }
 
-/// Binds inside a directory that only we can enter and moves the socket to its place once its mode
-/// is right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
+/// Binds inside a directory that only we can enter and moves the socket to `path` once its mode is
+/// right. The usual way, a umask around `bind`, changes the mode of whatever other threads make
 /// meanwhile.
 fn listen(directory: &Path, path: &Path, access: SocketAccess) -> io::Result<UnixListener> {
     let random = uuid::Uuid::new_v4().simple().to_string();
-    // As long as the usual file names, so that what fits at the end fits here.
+    // As long as the usual file names, so that a path that fits at the end fits here too.
     let staging = directory.join(format!(".{}", &random[..7]));
     std::fs::DirBuilder::new().mode(0o700).create(&staging)?;
     let made = (|| {
@@ -126,8 +126,8 @@ fn prepare_dir(directory: &Path) -> Result<(), (&'static str, Option<io::Error>)
     Ok(())
 }
 
-/// Lets other users go through a directory of ours that only we can read. Users of another socket, or
-/// of an earlier configuration, may go through it already.
+/// Lets other users go through a directory of ours that only we can read. Users of another socket,
+/// or of an earlier configuration, may go through it already.
 fn grant_traversal(directory: &Path, access: SocketAccess) -> io::Result<()> {
     let (group, passing) = match access {
         SocketAccess::Owner => return Ok(()),
@@ -143,7 +143,7 @@ fn grant_traversal(directory: &Path, access: SocketAccess) -> io::Result<()> {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))
 }
 
-/// Says whether a directory is our own user's, and not one that a person lets others read.
+/// Says whether a directory is our own user's, and not one that a person has opened to others.
 fn is_private_dir(directory: &std::fs::Metadata) -> bool {
     directory.uid() == nix::unistd::geteuid().as_raw() && directory.mode() & 0o066 == 0
 }

@@ -1,5 +1,5 @@
-//! Membership in the configured groups, as the system's user database says, cached for a moment: the
-//! database may be on the network, and any local user can cause a query.
+//! Membership in the configured groups, as the system's user database says, cached for a moment:
+//! the database may be on the network, and any local user can cause a query.
 //!
 //! There is one query for each user at a time, and few in all. Users who were members before do not
 //! wait behind those who were not.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
-/// The groups that are let in, and the users whose membership is known. Clones share them.
+/// The allowed groups, and the users whose membership is known. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct GroupMembers {
     groups: Arc<[u32]>,
@@ -21,9 +21,9 @@ pub(super) struct GroupMembers {
 #[derive(Debug)]
 struct MemberQueries {
     lock: Mutex<CachedMembers>,
-    /// Questions about users who were members before.
+    /// Queries about users who were members before.
     for_members: Arc<Semaphore>,
-    /// Questions about all others.
+    /// Queries about all others.
     for_others: Arc<Semaphore>,
 }
 
@@ -35,7 +35,7 @@ struct CachedMembers {
 }
 
 impl GroupMembers {
-    /// Asks about `groups`.
+    /// Caches the members of `groups`.
     pub(super) fn new(groups: Vec<u32>) -> Self {
         let shared = MemberQueries {
             lock: Mutex::default(),
@@ -50,7 +50,7 @@ impl GroupMembers {
         &self.groups
     }
 
-    /// Says whether this user is a member, as far as that is known without asking.
+    /// Says whether this user is a member, as far as that is known without a query.
     pub(super) fn cached(&self, uid: u32) -> Option<bool> {
         if self.groups.is_empty() {
             return Some(false);
@@ -64,7 +64,7 @@ impl GroupMembers {
         }
     }
 
-    /// Asks whether this user is a member; without an answer in time the user is not.
+    /// Queries whether this user is a member; without a result in time the user is not.
     ///
     /// `groups_of` blocks, and runs on a thread for that.
     pub(super) async fn contains(&self, uid: u32, groups_of: fn(u32) -> Vec<u32>) -> bool {
@@ -76,7 +76,7 @@ impl GroupMembers {
         match tokio::time::timeout(QUERY_TIMEOUT, asking).await {
             Ok(is_member) => *is_member,
             Err(_) => {
-                tracing::debug!(uid, "the user database did not answer in time");
+                tracing::debug!(uid, "the user database did not respond in time");
                 false
             }
         }
@@ -85,17 +85,19 @@ impl GroupMembers {
     async fn query(&self, uid: u32, groups_of: fn(u32) -> Vec<u32>) -> bool {
         let was_member = self.shared.lock().members.contains_key(&uid);
         let queries = if was_member { &self.shared.for_members } else { &self.shared.for_others };
-        // Never closed. Held by the thread: one that hangs counts for as long as it does.
+        // The semaphore is never closed. The thread holds the permit, so that a thread that hangs
+        // counts as a query.
         let Ok(permit) = queries.clone().acquire_owned().await else { return false };
         let this = self.clone();
-        let mut asked = AbortOnDrop(tokio::task::spawn_blocking(move || {
+        let mut query = AbortOnDrop(tokio::task::spawn_blocking(move || {
             let is_member = groups_of(uid).iter().any(|group| this.groups.contains(group));
-            // Also when no connection waits any more: the next one need not query again.
+            // The result is recorded even if no connection waits any more: the next one need not
+            // query again.
             this.shared.lock().record(uid, is_member);
             drop(permit);
             is_member
         }));
-        (&mut asked.0).await.unwrap_or(false)
+        (&mut query.0).await.unwrap_or(false)
     }
 }
 
@@ -115,9 +117,9 @@ impl MemberQueries {
 }
 
 impl CachedMembers {
-    /// Returns the question about this user that all share who ask it now.
+    /// Returns the query about this user, which all connections share that need it now.
     fn pending_query(&mut self, uid: u32) -> Arc<OnceCell<bool>> {
-        // Queries that are answered, or that no connection waits for any more.
+        // Drops queries that have ended, or that no connection waits for any more.
         self.pending
             .retain(|_, question| !question.initialized() && Arc::strong_count(question) > 1);
         self.pending.entry(uid).or_default().clone()
@@ -139,7 +141,7 @@ impl CachedMembers {
     }
 }
 
-/// How long an answer is used: a user who has left the group is let in as long.
+/// How long a result is used: a user who has left the group is allowed as long.
 const CACHE_TTL: Duration = Duration::from_secs(10);
 
 /// Longest wait for the user database.
@@ -148,7 +150,7 @@ pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most users of a kind that are remembered.
 const MAX_CACHED_USERS: usize = 256;
 
-/// Most questions at once, of the 8 threads that the data path has for what blocks.
+/// Most queries at once, of the 8 threads that the data path has for blocking work.
 const MAX_MEMBER_QUERIES: usize = 2;
 const MAX_OTHER_QUERIES: usize = 3;
 

@@ -1,7 +1,8 @@
 //! Sockets of other users that are connected to a listener's address and have lost their other end.
 //!
-//! The bytes that such a socket sends reach the next connection from its address (`socket_owner.rs`). Our own
-//! connections leave none behind; a listener that another user had there before us may have.
+//! The bytes that such a socket sends reach the next connection from its address
+//! (`socket_owner.rs`). Our own connections leave none behind; a listener that another user had
+//! there before us may have.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -11,8 +12,9 @@ use super::sock_diag::SocketEntry;
 use super::socket_owner::{ESTABLISHED, TIME_WAIT};
 use super::socket_table::SocketTable;
 
-/// The addresses of the orphans before one listener. The first connection begins the search, so that
-/// a start waits for nothing; it takes some tens of milliseconds, on a thread for slow things.
+/// The addresses of the orphans before one listener. The first connection begins the search, so
+/// that a start waits for nothing. The search takes some tens of milliseconds, on a thread for slow
+/// things.
 #[derive(Debug)]
 pub(super) struct Orphans {
     listening: SocketAddr,
@@ -38,8 +40,8 @@ impl Orphans {
     }
 }
 
-/// Reads the tables twice. A connection that begins or ends meanwhile may show one end alone, but not
-/// twice.
+/// Reads the tables twice. A connection that begins or ends meanwhile may show one end alone, but
+/// not twice.
 fn search(listening: SocketAddr) -> HashSet<SocketAddr> {
     let [first, second] = [(); 2].map(|()| find_orphans(&SocketTable::read(), listening));
     first.intersection(&second).map(|(from, _)| *from).collect()

@@ -87,12 +87,12 @@ fn is_other_user(user: User) -> bool {
 /// usual.
 pub fn set_reset_on_close(stream: &TcpStream, is_reset: bool) {
     let linger = libc::linger { l_onoff: is_reset.into(), l_linger: 0 };
-    // Fails for no open socket.
+    // Cannot fail for an open socket.
     setsockopt(stream, sockopt::Linger, &linger).ok();
 }
 
-/// Says whether this system tells whose process is at the other end of a loopback connection, by
-/// making one.
+/// Says whether this system names the user at the other end of a loopback connection, by making
+/// one.
 pub fn can_identify_peers() -> bool {
     let identify = || -> io::Result<Option<User>> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;

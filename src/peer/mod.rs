@@ -1,8 +1,8 @@
-//! The peer of a local connection: its user and its process, as the kernel tells.
+//! The peer of a local connection: its user and its process, as the kernel reports them.
 //!
-//! `listen` accepts connections and asks here for the peer of each. The kernel itself names the peer
-//! of a unix socket; [`Identifier`] finds that of a TCP connection. [`UserAcl`] then says whether the
-//! peer may connect.
+//! `listen` accepts connections and asks here for the peer of each. The kernel itself names the
+//! peer of a unix socket; [`Identifier`] finds that of a TCP connection. [`UserAcl`] then says
+//! whether the peer may connect.
 
 mod group_members;
 #[cfg(target_os = "linux")]
@@ -44,7 +44,7 @@ pub enum Peer {
     Unix {
         /// The user.
         uid: u32,
-        /// The process, where the system tells.
+        /// The process, where the system names it.
         pid: Option<i32>,
     },
 }
@@ -61,7 +61,7 @@ pub enum User {
     },
     /// On this machine, but no socket is found that has the address of the other end.
     Unknown,
-    /// On this machine, whose kernel cannot tell.
+    /// On this machine, whose kernel does not name the user.
     Unsupported,
     /// On another machine, or in a container with a network of its own.
     Remote,
@@ -82,14 +82,14 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// When the system has no answer.
+    /// When the system does not know.
     #[cfg(unix)]
     pub fn from_unix_stream(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
         Ok(Self::Unix { uid: credentials.uid(), pid: credentials.pid() })
     }
 
-    /// Returns what the address alone says of a TCP connection.
+    /// Returns the peer of a TCP connection, as far as its address tells.
     #[cfg(not(target_os = "linux"))]
     pub fn from_address(remote: SocketAddr) -> Self {
         let is_local = remote.ip().to_canonical().is_loopback();
@@ -122,8 +122,8 @@ impl Peer {
     }
 }
 
-/// Says whether this system tells whose process is at the other end of a loopback connection: only
-/// Linux does so far.
+/// Says whether this system names the user at the other end of a loopback connection: only Linux
+/// does so far.
 #[cfg(not(target_os = "linux"))]
 pub fn can_identify_peers() -> bool {
     false

@@ -23,8 +23,8 @@ impl ProcessInfo {
         Self::holding_socket(SocketTable::read().find_listener(address)?.inode)
     }
 
-    /// Looks for the process that has the socket with this number open: milliseconds, since every
-    /// process is asked.
+    /// Looks for the process that has the socket with this number open: takes milliseconds, since
+    /// it looks at every process.
     #[cfg(target_os = "linux")]
     pub fn holding_socket(number: u32) -> Option<Self> {
         let wanted = format!("socket:[{number}]");
@@ -55,7 +55,7 @@ impl ProcessInfo {
         std::fs::metadata(format!("/proc/{}", self.pid)).is_ok_and(|found| found.uid() == uid)
     }
 
-    /// Unknown on this system, which tells no names either.
+    /// Unknown on this system, which gives no names either.
     #[cfg(not(target_os = "linux"))]
     pub fn belongs_to(&self, _: u32) -> bool {
         true

@@ -1,7 +1,8 @@
-//! The kernel's socket diagnostics (`NETLINK_SOCK_DIAG`): one exact pair of addresses, asked for
+//! The kernel's socket diagnostics (`NETLINK_SOCK_DIAG`): one exact pair of addresses, queried
 //! without privileges.
 //!
-//! The kernel answers before `send` returns: a query takes about three microseconds and never waits.
+//! The kernel responds before `send` returns: a query takes about three microseconds and never
+//! waits.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,7 +25,7 @@ pub(super) struct SocketEntry {
     pub(super) state: u8,
 }
 
-/// A netlink socket that answers for one exact pair of addresses.
+/// A netlink socket for queries about one exact pair of addresses.
 #[derive(Debug)]
 pub(super) struct SockDiag {
     netlink: OwnedFd,
@@ -32,7 +33,7 @@ pub(super) struct SockDiag {
 }
 
 impl SockDiag {
-    /// Opens the way to the kernel.
+    /// Opens the socket to the kernel.
     ///
     /// # Errors
     ///
@@ -102,8 +103,8 @@ fn address_bytes(ip: IpAddr) -> [u8; 16] {
     bytes
 }
 
-/// Reads `inet_diag_msg`. The message must be about the very pair that was asked for: without such
-/// a connection the kernel falls back to the socket that listens on the port.
+/// Reads `inet_diag_msg`. The message must be about the very pair of the query: without such a
+/// connection the kernel falls back to the socket that listens on the port.
 fn parse(response: &[u8], local: SocketAddr, remote: SocketAddr) -> Option<SocketEntry> {
     if read_u16(response, 4)? != SOCK_DIAG_BY_FAMILY {
         return None;

@@ -1,8 +1,8 @@
 //! Asks the kernel which user holds the far end of a loopback connection.
 //!
-//! The kernel knows sockets by their addresses, and addresses are names: once a peer has died,
-//! its pair of addresses is given to the next one, while what the dead one has sent can still be
-//! read. So two questions are asked, in this order:
+//! The kernel knows sockets by their addresses, and addresses are names: once a peer has died, its
+//! pair of addresses is given to the next one, while the bytes that the dead one has sent can still
+//! be read. So there are two questions, in this order:
 //!
 //! 1. Which socket has the peer's address and is connected to ours? It must be ESTABLISHED, and a
 //!    process must hold it.
@@ -20,26 +20,27 @@
 //!   stays in SYN_SENT until our end has gone.
 //!
 //! So no interleaving is left: a peer that was reset takes our end to CLOSE, one that has closed
-//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the peer after
-//! it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
+//! takes ours to CLOSE_WAIT, and one that died in silence leaves ours ESTABLISHED and the peer
+//! after it in SYN_SENT. All of them are dropped, and nothing of what they have sent is read.
 //!
 //! A peer's side is not always alone with its pair: beside a socket that is bound to a device
 //! (`SO_BINDTODEVICE`, which takes no privilege) the kernel lets another one connect from the same
-//! address. Such a twin reaches our end of the other's connection only if it has outlived its own, and
-//! then if its sequence numbers fit, which repeat every 275 s. So no twin may outlive its connection:
+//! address. Such a twin reaches our end of the other's connection only if it has outlived its own,
+//! and then if its sequence numbers fit, which repeat every 275 s. So no twin may outlive its
+//! connection:
 //!
 //! - Every connection of another user ends with a reset, however it ends (`SO_LINGER` 0 from the
-//!   first moment on, so that it holds for a killed daemon too): that kills the other socket. Users
-//!   who are let in end as usual; they may do what the owner may.
-//! - Twins that were made before we listened, with a listener of another user's, are looked for once,
-//!   beside the first connections (`half_open.rs`); later ones with their addresses are dropped.
+//!   first moment on, so that it holds for a killed daemon too): that kills the other socket. The
+//!   connections of allowed users end as usual; these users may do what the owner may.
+//! - Twins that were made before we listened, with a listener of another user's, are looked for
+//!   once, beside the first connections (`half_open.rs`); later ones with their addresses are dropped.
 //!
-//! The answer holds for the connection's whole life, for every request on it: bytes reach our
-//! descriptor only from that one socket, and none of its successors can write to it. It holds
-//! alike for every listener, since each of them accepts through `listen::TcpAcceptor` (the API's,
-//! those of `[[host]]`, the one of `run`, `admin.listen`), and for sockets that the service manager
-//! has opened. With the tables of `/proc` the first question is a line that was read before the
-//! second one is asked, which is all that the argument needs.
+//! The result holds for the connection's whole life, for every request on it: bytes reach our
+//! descriptor only from that one socket, and none of its successors can write to it. It holds alike
+//! for every listener, since each of them accepts through `listen::TcpAcceptor` (the API's, those
+//! of `[[host]]`, the one of `run`, `admin.listen`), and for sockets that the service manager has
+//! opened. With the tables of `/proc`, the line for the first question is read before the second
+//! question is asked. The argument needs no more than that.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -95,10 +96,10 @@ impl OwnerSource {
     }
 }
 
-/// Returns the user at the other end of `stream`, given what the kernel has said just before of
-/// the sockets with the peer's addresses; `None` when the peer has gone.
+/// Returns the user at the other end of `stream`; `None` when the peer has gone. `entries` are the
+/// sockets with the peer's addresses, which the kernel has named just before.
 pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Option<User> {
-    // After the entries were read: see above.
+    // The second question comes after the entries were read: see the top of this file.
     if getsockopt(stream, TcpState) != Ok(ESTABLISHED) {
         return None;
     }
@@ -108,7 +109,7 @@ pub(super) fn socket_owner(entries: &[SocketEntry], stream: &impl AsFd) -> Optio
             Some(User::Known { uid: entry.uid, socket: entry.inode })
         }
         (None, _) if entries.is_empty() => Some(User::Unknown),
-        // Gone, or one of two with the same addresses.
+        // The peer is gone, or is one of two with the same addresses.
         (None | Some(_), _) => None,
     }
 }

@@ -1,5 +1,5 @@
-//! The kernel's tables of TCP sockets as text (`/proc/self/net/tcp`, `tcp6`): what socket
-//! diagnostics tell, where those are not to be had.
+//! The kernel's tables of TCP sockets as text (`/proc/self/net/tcp`, `tcp6`): the source of the
+//! same facts where there are no socket diagnostics.
 //!
 //! Reading a table takes milliseconds, more with each socket of the machine: never on the data
 //! thread.

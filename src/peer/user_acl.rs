@@ -1,4 +1,4 @@
-//! The local users who are let in: our own, and those whom the configuration names.
+//! The local users who may connect: our own, and those whom the configuration names.
 
 use super::group_members::GroupMembers;
 use super::{Peer, User};
@@ -9,7 +9,7 @@ pub struct UserAcl {
     own: u32,
     named: Vec<u32>,
     members: GroupMembers,
-    /// Whether peers from beyond this machine are let in, as far as their key.
+    /// Whether peers from beyond this machine may connect, as far as their key allows.
     exposed: bool,
     /// The number that stands for all users whom this user namespace does not know.
     overflow_uid: Option<u32>,
@@ -18,20 +18,20 @@ pub struct UserAcl {
 /// The access of a peer, as far as it is known without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerAccess {
-    /// Our own user, or one whom this system cannot tell from it.
+    /// Our own user, or one whom this system cannot distinguish from it.
     Owner,
-    /// Another local user who is let in.
+    /// Another local user who is allowed.
     Guest,
-    /// From beyond this machine, let in as far as its key.
+    /// From beyond this machine, allowed as far as its key.
     Remote,
-    /// A user who is not let in; the number, where the kernel tells.
+    /// A user who is denied; the number, where the kernel reports it.
     Denied(Option<u32>),
-    /// A user of whom the user database must be asked: see [`UserAcl::resolve`].
+    /// A user whom the user database must be queried about: see [`UserAcl::resolve`].
     Unresolved(u32),
 }
 
 impl UserAcl {
-    /// Lets in our own user, `users` and the members of `groups`; with `exposed` also peers from
+    /// Allows our own user, `users` and the members of `groups`; with `exposed` also peers from
     /// beyond this machine.
     pub fn new(users: Vec<u32>, groups: Vec<u32>, exposed: bool) -> Self {
         Self {
@@ -71,8 +71,8 @@ impl UserAcl {
         }
     }
 
-    /// Asks the system's user database, which may be on the network, for the access of a user; without
-    /// an answer in time the user is denied.
+    /// Queries the system's user database, which may be on the network, for the access of a user;
+    /// without a result in time the user is denied.
     pub async fn resolve(&self, uid: u32) -> PeerAccess {
         if self.members.contains(uid, groups_of).await {
             PeerAccess::Guest
@@ -130,7 +130,8 @@ fn groups_of(uid: u32) -> Vec<u32> {
     groups.into_iter().map(nix::unistd::Gid::as_raw).collect()
 }
 
-/// macOS asks its directory service, which has no safe interface here: the primary group counts.
+/// macOS has a directory service for this, without a safe interface here: only the primary group
+/// counts.
 #[cfg(target_vendor = "apple")]
 fn groups_of(uid: u32) -> Vec<u32> {
     let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();

@@ -3,7 +3,7 @@
 /// How a command ended, for the program that ran it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
-    /// The command did what it was asked.
+    /// The command succeeded.
     Done,
     /// The command failed.
     Failed,

@@ -143,7 +143,7 @@ kinds! {
             "Ask as RFC 6455 section 4.1 says, or without Upgrade.",
         );
 
-    // Who sends it.
+    // The sender of the request.
     ForeignHost: "guard.host", "Foreign Host" =>
         Spec::denied(StatusCode::MISDIRECTED_REQUEST).closing().hint(
             "Use http://localhost with the daemon's port, or name the host in listen.hosts; an \
@@ -186,10 +186,10 @@ kinds! {
             "Ask the person who runs the daemon for a new key: `nexudus-proxy client add NAME`.",
         );
 
-    // What it asks for.
+    // The requested action.
     RuleDenied: "policy.denied", "Refused by a rule" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
-            "`nexudus-proxy policy explain METHOD PATH` says what may be asked.",
+            "`nexudus-proxy policy explain METHOD PATH` says what is allowed.",
         );
     ReadOnly: "policy.read-only", "Reading only" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(
@@ -203,7 +203,7 @@ kinds! {
     QuotaExhausted: "policy.exhausted", "Client used up" =>
         Spec::denied(StatusCode::FORBIDDEN).hint("Ask the person who runs the daemon for a new key.");
 
-    // Why there is no token for it.
+    // The token for the request.
     SessionLocked: "session.locked", "Locked" =>
         Spec::unavailable().status(StatusCode::LOCKED).hint("Run `nexudus-proxy unlock`.");
     NotLoggedIn: "session.not-logged-in", "Not logged in" =>
@@ -237,7 +237,7 @@ kinds! {
             "Wait: the daemon tries again; `nexudus-proxy status` shows the last reason.",
         );
 
-    // Why Nexudus gave no response to it.
+    // The response of Nexudus.
     ThrottleQueue: "throttle.queue", "Too many requests for Nexudus" =>
         Spec::denied(StatusCode::TOO_MANY_REQUESTS).hint(
             "Ask more slowly, or raise throttle.wait.",
@@ -254,9 +254,9 @@ kinds! {
         Spec::upstream(StatusCode::BAD_GATEWAY, "tls_certificate_error").hint(INSPECTED);
     UpstreamTls: "upstream.tls", "No verified TLS connection" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "tls_protocol_error").hint(INSPECTED);
-    UpstreamClosed: "upstream.closed", "Closed without an answer" =>
+    UpstreamClosed: "upstream.closed", "Closed without a response" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "connection_terminated").hint(MAYBE_EXECUTED);
-    UpstreamMalformed: "upstream.closed", "No valid answer" =>
+    UpstreamMalformed: "upstream.closed", "No valid response" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "http_protocol_error").hint(MAYBE_EXECUTED);
     UpstreamTimeout: "upstream.timeout", "Nexudus too slow" =>
         Spec::upstream(StatusCode::GATEWAY_TIMEOUT, "http_response_timeout").hint(
@@ -283,7 +283,7 @@ kinds! {
     // The admin surface.
     TooManyReaders: "daemon.overloaded", "Too many readers of events" =>
         Spec::unavailable().hint("End another reader first.");
-    DaemonStuck: "daemon.stuck", "Daemon does not answer" =>
+    DaemonStuck: "daemon.stuck", "Daemon does not respond" =>
         Spec::unavailable().hint("Restart the daemon, and report what its log says.");
     DaemonActivated: "daemon.activated", "Started by the service manager" =>
         Spec::denied(StatusCode::CONFLICT).hint("Run `nexudus-proxy service stop`.");
@@ -299,7 +299,7 @@ kinds! {
         Spec::denied(StatusCode::NOT_FOUND).hint("GET /v1/status says what the daemon knows.");
     WrongMethod: "admin.method", "Method not allowed here" =>
         Spec::denied(StatusCode::METHOD_NOT_ALLOWED).hint(
-            "GET what is shown, and POST what changes something.",
+            "Use GET to read, and POST to change something.",
         );
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(

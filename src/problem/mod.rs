@@ -1,4 +1,4 @@
-//! One catalogue of problems: what can go wrong, as programs and people are told.
+//! One catalogue of problems: everything that can go wrong, for programs and people.
 //!
 //! [`ProblemKind`] lists the kinds, each with its code, status, title, RFC 9209 token, exit code
 //! and default hint, once. [`Problem`] is the trait by which an error says its kind. Each module

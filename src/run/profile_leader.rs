@@ -153,8 +153,8 @@ impl ProfileLeader {
         info.is_some_and(|info| self.is_ours(&info.upstream))
     }
 
-    /// Asks the process that serves the profile. Without a limit of its own: a socket that the
-    /// service manager holds starts the daemon, which then responds.
+    /// Sends a GET request to the process that serves the profile. Without a limit of its own: a
+    /// socket that the service manager holds starts the daemon, which then responds.
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
         AdminClient::find(&[self.paths.admin_socket()]).await.ok()?.get(path).await.ok()
     }
@@ -202,7 +202,7 @@ impl ProfileLeader {
     }
 }
 
-/// Serves until the command has ended, a person stops the daemon, or another daemon asks for the
+/// Serves until the command has ended, a person stops the daemon, or another daemon requests the
 /// profile.
 async fn serve_until_handover(
     mut daemon: Daemon,

@@ -2,9 +2,9 @@
 //! key of one client.
 //!
 //! The daemon decides about every request. This file only checks that a peer belongs to this user,
-//! and adds the key. A `Host` header that names this listener becomes `localhost`; any other is left
-//! for the daemon to refuse, like anything that a browser sends. If no process can be connected to,
-//! the response is ours.
+//! and adds the key. A `Host` header that names this listener becomes `localhost`; the daemon
+//! refuses any other, like every request of a browser. If no process can be connected to, the
+//! response is ours.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct RunProxy {
     _tasks: JoinSet<()>,
 }
 
-/// Where requests go, and what is added to them.
+/// Where requests go, and the key that is added to them.
 #[derive(Debug)]
 struct Target {
     leader: Arc<ProfileLeader>,

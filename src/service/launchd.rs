@@ -70,7 +70,8 @@ impl Launchd {
             return Ok(());
         }
         self.launchctl(["bootout", &self.target()]).run(report)?;
-        // The command returns before the process has ended. Until then no agent of this label loads.
+        // The command returns before the process has ended. Until then no agent of this label
+        // loads.
         let deadline = Instant::now() + self.stop_timeout;
         while self.print_loaded()?.is_some() && Instant::now() < deadline {
             std::thread::sleep(UNLOAD_POLL_INTERVAL);

@@ -93,7 +93,7 @@ pub struct ServiceStatus {
     pub enabled: bool,
     /// Whether the service manager holds the sockets.
     pub listening: bool,
-    /// The service manager's word: `active`, `inactive`, `failed`, ….
+    /// The state in the service manager's terms: `active`, `inactive`, `failed`, ….
     pub state: String,
     /// The process.
     pub pid: Option<u32>,
@@ -142,7 +142,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`Error::ConfigFile`], and what the service manager's commands end with.
+    /// [`Error::File`], and those of the service manager's commands.
     pub fn uninstall(&self, report: Reporter<'_>) -> Result<bool, Error> {
         if !self.is_installed() {
             return Ok(false);
@@ -180,7 +180,7 @@ impl Service {
         }
     }
 
-    /// Asks the service manager for the status.
+    /// Queries the status from the service manager.
     ///
     /// # Errors
     ///
@@ -206,8 +206,8 @@ impl Service {
             Manager::Systemd(systemd) => systemd.logs(lines, follow, json),
             Manager::Launchd(launchd) => launchd.logs(lines, follow),
         };
-        let mut shown = command.clone().command();
-        let status = shown.status().map_err(|source| command.spawn_error(source))?;
+        let mut process = command.clone().command();
+        let status = process.status().map_err(|source| command.spawn_error(source))?;
         // Ctrl-C ends `--follow`, which is not a failure.
         if status.success() || status.code().is_none() {
             Ok(())

@@ -96,8 +96,8 @@ impl Systemd {
         let wanted = "--property=ActiveState,UnitFileState,MainPID,StatusText,Result";
         let show = |unit| Ok(self.systemctl(["show", wanted, &self.name(unit)]).output()?.1);
         let (service, data) = (show(&SERVICE)?, show(&DATA)?);
-        let of = |shown: &str, name: &str| {
-            let found = shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let of = |output: &str, name: &str| {
+            let found = output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             found.unwrap_or_default().to_owned()
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
@@ -130,10 +130,10 @@ impl Systemd {
             return None;
         }
         let uid = own_uid().to_string();
-        let asked =
+        let query =
             ServiceCommand::new(["loginctl", "show-user", &uid, "--property=Linger", "--value"]);
         // `loginctl` shows no user who is not logged in, unless they linger.
-        asked.output().ok().map(|(_, said)| said.trim() == "yes")
+        query.output().ok().map(|(_, said)| said.trim() == "yes")
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
@@ -152,7 +152,8 @@ impl Systemd {
         }
     }
 
-    /// Checks that the paths and words can be used in a unit, and that the unit can run the program.
+    /// Checks that the paths and words can be used in a unit, and that the unit can run the
+    /// program.
     fn validate(&self, spec: &ServiceSpec) -> Result<(), Error> {
         let program = &spec.program;
         let wrong = |why| Err(Error::Path { path: program.clone(), why });
@@ -174,15 +175,15 @@ impl Systemd {
         }
     }
 
-    /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as they
-    /// are.
+    /// Returns a unit with the paths, arguments and sockets of this installation. Comments stay as
+    /// they are.
     fn render(&self, unit: &Unit, spec: &ServiceSpec) -> String {
         let text = if self.system { unit.system } else { unit.user };
         let mut rendered = String::with_capacity(text.len());
         let mut listens = Some(spec);
         for line in text.lines() {
             if unit.stem == DATA.stem && line.starts_with("ListenStream=") {
-                // All sockets of this installation take the place of the first line.
+                // All sockets of this installation replace the first line.
                 let listens = listens.take().map(|spec| self.listen_lines(spec, text));
                 rendered.push_str(&listens.unwrap_or_default());
                 continue;
@@ -251,8 +252,8 @@ impl Systemd {
         ServiceCommand::new(["systemctl"]).args((!self.system).then_some("--user")).args(words)
     }
 
-    /// Returns a command for all units. The sockets come first, or one of them would start the service
-    /// that is being stopped.
+    /// Returns a command for all units. The sockets come first, or one of them would start the
+    /// service that is being stopped.
     fn systemctl_all(&self, words: &[&str]) -> ServiceCommand {
         let names = [&DATA, &ADMIN, &SERVICE].map(|unit| self.name(unit));
         let words = words.iter().copied();

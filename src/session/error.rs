@@ -1,7 +1,7 @@
-//! Why no token could be given: one variant per situation that a user can be told about.
+//! Why no token could be given: one variant per situation that can be explained to a user.
 //!
-//! The sentence says what is wrong, [`Error::hint`] what to do. Neither carries a word that
-//! Nexudus or a credential store said: those are unbounded and may hold secrets.
+//! The sentence says what is wrong, [`Error::hint`] what to do. Neither repeats a text of Nexudus
+//! or of a credential store, because those are unbounded and may hold secrets.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -40,7 +40,7 @@ pub enum BodyKind {
     Streaming,
 }
 
-/// Why a request was answered with 401.
+/// Why a request got a 401.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnauthorizedCause {
     /// The token was dead and there is a newer one: send the request again with it.
@@ -119,7 +119,7 @@ impl Session {
         if let Ok(bearer) = self.bearer() {
             return Ok(bearer);
         }
-        // The token ended between the two lines.
+        // The token expired between the two lines.
         Box::pin(self.wait_ready(body)).await?;
         self.bearer()
     }
@@ -153,7 +153,7 @@ impl Session {
         }
     }
 
-    /// Says why a request with this token was answered with 401.
+    /// Says why a request with this token got a 401.
     ///
     /// To be called once per 401. A request is sent again at most once.
     pub async fn classify_unauthorized(
@@ -185,9 +185,7 @@ impl Session {
             ProbeVerdict::Unclear | ProbeVerdict::Retry => {
                 UnauthorizedCause::Unavailable(Error::Unavailable {
                     retry_after: Duration::from_secs(1),
-                    cause: Some(Cause::new(
-                        "Nexudus could not be asked whether the token is alive",
-                    )),
+                    cause: Some(Cause::new("the probe of the token brought no verdict")),
                 })
             }
         }
@@ -201,12 +199,12 @@ impl Session {
         self.shared.mark_valid(generation);
     }
 
-    /// Returns what the command `status` shows.
+    /// Returns the status for the command `status`.
     pub fn status(&self) -> Arc<SessionStatus> {
         Arc::new(SessionStatus::new(&self.shared.latest(), self.shared.clock.boot()))
     }
 
-    /// Returns a receiver that wakes after each change; the number only grows.
+    /// Returns a receiver that wakes after each change; its number only grows.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.subscribe()
     }
@@ -313,10 +311,10 @@ impl Session {
         if current != Some(generation) {
             return self.wait_newer(None, deadline).await;
         }
-        // No request was sent yet: the last verdict is new enough.
+        // No request was sent yet, so the last verdict is new enough.
         match self.request_probe(RejectedToken { generation, probes_started: 0 }, None).await {
             ProbeVerdict::Replaced => self.wait_newer(Some(generation), deadline).await,
-            // By our own record the token is valid, and no better source is left to ask.
+            // By our own record the token is valid, and there is no better source.
             ProbeVerdict::Alive
             | ProbeVerdict::AliveBefore
             | ProbeVerdict::NoAccess
@@ -325,8 +323,7 @@ impl Session {
         }
     }
 
-    /// Asks the session task about a token, and about the request that was answered with 401, if
-    /// any.
+    /// Asks the session task about a token, and about the request that got a 401, if any.
     async fn request_probe(
         &self,
         rejection: RejectedToken,

@@ -3,7 +3,7 @@
 //!
 //! The command holds the lock across processes from before the login is offered until its pair is
 //! durable. So a running daemon neither offers a token that the login has just replaced nor
-//! overwrites the new one; it finds the pair at its next attempt.
+//! overwrites the new one; the daemon finds the pair at its next attempt.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub enum LoginRejection {
 }
 
 impl OfflineSession {
-    /// Opens the session of `origin`, after waiting for a process that renews it just now.
+    /// Opens the session of `origin`, after waiting for a process that is renewing it.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl OfflineSession {
             let cause = Some(cause);
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
-        // Under the lock too: opening the store may make the key.
+        // Under the lock too, because opening the store may make the key.
         let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let store =
             TokenStore::open(config, Some(directory), &binding, credentials, systemd).await?;
@@ -87,12 +87,12 @@ impl OfflineSession {
         Ok(Self { store, record, binding, attempts, epochs, configured_id, clock, _lock: lock })
     }
 
-    /// Returns where the session is kept, and why there.
+    /// Returns where the session is stored, and why there.
     pub fn store_info(&self) -> &StoreInfo {
         &self.store.info
     }
 
-    /// Says whether a session of this account is kept here.
+    /// Says whether a session of this account is stored here.
     pub fn has_session_of(&self, email: &str) -> bool {
         let own = self.record.as_ref().filter(|record| record.belongs_to(Some(email)));
         own.is_some_and(|record| record.pair.is_some())
@@ -110,7 +110,8 @@ impl OfflineSession {
     }
 
     /// Offers the login. If this 2FA code was offered already, waits for the next one and calls
-    /// `waits` with the time. The user has asked: a login that was refused before is offered again.
+    /// `on_wait` with the time. The user requested this login, so one that was refused before is
+    /// offered again.
     ///
     /// # Errors
     ///
@@ -120,14 +121,14 @@ impl OfflineSession {
         issuer: &I,
         login: &Login,
         client_id: &str,
-        waits: impl Fn(Duration),
+        on_wait: impl Fn(Duration),
     ) -> Result<TokenGrant, LoginRejection> {
         self.attempts.load();
         let code = loop {
             let now = self.clock.now().wall;
             match TotpCode::new(login.second_factor.as_ref(), self.attempts.totp_step(), now) {
                 TotpCode::Wait(left) => {
-                    waits(left);
+                    on_wait(left);
                     tokio::time::sleep(left).await;
                 }
                 TotpCode::Invalid => return Err(LoginRejection::InvalidTotpSecret),
@@ -148,7 +149,7 @@ impl OfflineSession {
     }
 
     /// Saves a pair in place of the old one. Returns once the pair is durable, or at once where the
-    /// session is kept in memory only.
+    /// session is in memory only.
     ///
     /// # Errors
     ///
@@ -178,9 +179,10 @@ impl OfflineSession {
         self.epochs.ensure_file().map_err(|error| Cause::new(error.to_string()))?;
         let written = run_blocking(move || file.write(&record)).await;
         written.map_err(|error| Cause::new(error.to_string()))?;
-        // The record is durable and ahead of the epoch: it is used whether or not that is written.
+        // The record is durable and ahead of the epoch: the record is used whether or not the epoch
+        // is written.
         if let Err(error) = self.epochs.record_login(origin, epoch, self.clock.now().wall) {
-            tracing::warn!(%error, "the epoch of the session could not be saved");
+            tracing::warn!(%error, "could not save the epoch of the session");
         }
         Ok(())
     }
@@ -207,7 +209,7 @@ pub async fn remove_all(directory: &Path, clock: &Clock) -> Result<(), Cause> {
     let epochs = Epochs::new(Some(directory));
     let ended = epochs.record_logout(None, clock.now().wall);
     sealed_file::remove_all(directory).map_err(|error| write_error(directory, &error))?;
-    // A full disk has room now.
+    // A disk that was full has room now.
     let ended = ended.or_else(|_| epochs.record_logout(None, clock.now().wall));
     ended.map_err(|error| write_error(directory, &error))
 }
@@ -227,8 +229,8 @@ pub async fn set_locked(directory: &Path, locked: bool, clock: &Clock) -> Result
     flag.and(epoch).map_err(|error| write_error(directory, &error))
 }
 
-/// Tests that the keychain keeps what it is given. All processes test with the same entry, one
-/// after another; if the lock is busy, the test runs without it.
+/// Tests that the keychain returns what was written to it. All processes test with the same entry,
+/// one after another; if the lock is busy, the test runs without it.
 ///
 /// # Errors
 ///

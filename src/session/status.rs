@@ -27,7 +27,7 @@ pub struct SessionStatus {
     /// Whether no login was needed: the saved session was resumed.
     #[serde(default)]
     pub resumed: bool,
-    /// Where the pair is kept.
+    /// Where the pair is stored.
     #[serde(flatten)]
     pub store: StoreInfo,
     /// Whether the newest pair is on disk there.
@@ -101,7 +101,7 @@ pub struct LastError {
 }
 
 impl SessionStatus {
-    /// Returns what is known at `now`, on the boot clock.
+    /// Returns the status at `now`, on the boot clock.
     pub(super) fn new(latest: &Snapshot, now: Duration) -> Self {
         let token = latest.token.filter(|token| token.is_valid(now));
         let left = latest.next_attempt.map(|at| at.saturating_sub(now));

@@ -45,7 +45,8 @@ impl Default for Telemetry {
 }
 
 impl Telemetry {
-    /// Counts a response to a head that was malformed, too large or late, and never became a request.
+    /// Counts a response to a head that was malformed, too large or late, and never became a
+    /// request.
     pub fn log_unparsed(&self, code: &'static str) {
         self.metrics.count_problem(code);
         tracing::debug!(code, "no request");
@@ -123,8 +124,8 @@ pub struct ResponseInfo {
 }
 
 impl AccessEntry {
-    /// Begins with the head of a request. If a line is wanted, `peer` is called, and `loggable` writes
-    /// the method and the path; without a peer there is no line.
+    /// Begins with the head of a request. If a line is wanted, `peer` is called, and `loggable`
+    /// writes the method and the path; without a peer there is no line.
     pub fn begin<B>(
         telemetry: &Arc<Telemetry>,
         request: &http::Request<B>,
@@ -168,8 +169,8 @@ impl AccessEntry {
         }
     }
 
-    /// Returns the span of the request, in which its log lines are; none where no line is wanted, so
-    /// that it costs nothing.
+    /// Returns the span of the request, in which its log lines are; none where no line is wanted,
+    /// so that it costs nothing.
     pub fn span(&self) -> Span {
         self.line.as_ref().map_or_else(
             Span::none,

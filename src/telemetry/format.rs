@@ -21,7 +21,7 @@ pub(super) enum HumanFormat {
         /// Whether the line is coloured.
         colour: bool,
     },
-    /// Begins with a priority, as `sd-daemon(3)` wants it; the journal keeps the time.
+    /// Begins with a priority, as `sd-daemon(3)` wants it; the journal records the time.
     Journal,
 }
 

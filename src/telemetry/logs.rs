@@ -14,7 +14,7 @@ use super::format::HumanFormat;
 use super::nonblocking::NonBlockingWriter;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
-/// Keeps the log of this process. Dropped, it waits for the last lines.
+/// The log of this process, while this value lives. When dropped, it waits for the last lines.
 #[derive(Debug)]
 pub struct LogGuard(&'static LogState);
 
@@ -66,12 +66,12 @@ pub enum LineFormat {
     Human,
     /// For programs: one JSON object a line.
     Json,
-    /// For the journal, which keeps the time itself.
+    /// For the journal, which records the time itself.
     Journald,
 }
 
 impl LineFormat {
-    /// Returns the format that suits the place that standard error goes to.
+    /// Returns the format that suits the destination of standard error.
     pub fn detect() -> Self {
         match (std::env::var_os("JOURNAL_STREAM"), stderr().is_terminal()) {
             (Some(_), _) => Self::Journald,
@@ -132,7 +132,7 @@ impl LogFilter {
     ///
     /// # Errors
     ///
-    /// [`Error::LogFilter`].
+    /// [`Error::Level`].
     pub fn parse(level: &str) -> Result<Self, Error> {
         let is_bare = level.bytes().all(|byte| byte.is_ascii_alphabetic());
         let directives = if is_bare {

@@ -1,4 +1,4 @@
-//! Counters: each is an atomic add, and a request that Nexudus answers takes no lock.
+//! Counters: each is an atomic add, and a request that Nexudus responds to takes no lock.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,7 +113,7 @@ impl Metrics {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns how long requests duration.
+    /// Returns how long requests took.
     pub fn durations(&self) -> &Histogram {
         &self.durations
     }

@@ -1,8 +1,8 @@
 //! Logs, metrics and records of requests. Nothing here decides anything.
 //!
-//! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid program
-//! client code trace_id generation attempt retry_in address origin signal in_flight error cause
-//! failed count limit`. `path` is without its query.
+//! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid
+//! program client code trace_id generation attempt retry_in address origin signal in_flight error
+//! cause failed count limit`. `path` is without its query.
 
 mod access_log;
 mod broadcast;

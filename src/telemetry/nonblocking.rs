@@ -2,10 +2,10 @@
 //!
 //! A thread writes; its queue is bounded, and a line that finds the queue full is counted and lost.
 //!
-//! tracing-appender 0.2.5 has such a writer too. With standard error and standard output on one full
-//! pipe, its guard never returns: it reports the full queue with `println!`. Ours gives up after
-//! [`FLUSH_TIMEOUT`]. Theirs also makes a system call per line, ours one per burst; panics if no
-//! thread can be started; and brings eight crates (`time` among them) for these 60 lines.
+//! tracing-appender 0.2.5 has such a writer too. With standard error and standard output on one
+//! full pipe, its guard never returns: it reports the full queue with `println!`. Ours gives up
+//! after [`FLUSH_TIMEOUT`]. Theirs also makes a system call per line, ours one per burst; panics if
+//! no thread can be started; and brings eight crates (`time` among them) for these 60 lines.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -85,7 +85,7 @@ fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
                 LogMessage::Flush(done) => flushed.push(done),
             }
         }
-        // When standard error is closed, there is no place to report it.
+        // If standard error is closed, the failure cannot be reported.
         let _ = out.write_all(&burst).and_then(|()| out.flush());
         burst.clear();
         for done in flushed {

@@ -21,7 +21,7 @@ pub enum Stage {
 pub const STAGES: [(Stage, &str); 3] =
     [(Stage::Token, "token"), (Stage::Queue, "queue"), (Stage::Upstream, "upstream")];
 
-/// The time that a request has timing waiting. A future that is ready at once took none, and the
+/// The time that a request has spent waiting. A future that is ready at once took none, and the
 /// clock is not read for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestTiming {

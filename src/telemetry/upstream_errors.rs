@@ -1,5 +1,5 @@
-//! Logs requests that an upstream did not answer: the first with a code at once, then how many
-//! there were, once a minute at most; and the first response after them.
+//! Logs requests that got no response from an upstream: the first with a code at once, then how
+//! many there were, once a minute at most; and the first response after them.
 //!
 //! A response costs one relaxed load. Only errors take the lock.
 
@@ -32,7 +32,7 @@ impl UpstreamErrors {
         Self { origin, is_failing: AtomicBool::new(false), by_code: Mutex::default() }
     }
 
-    /// Records that a request got no response, and why: never its path, nor what it carried.
+    /// Records that a request got no response, and why: never its path, headers or body.
     pub fn record_error(&self, code: &'static str, cause: &str, now: Instant) {
         if let Some(failed) = self.count(code, now) {
             tracing::warn!(origin = self.origin, code, cause, failed, "no response from Nexudus");
@@ -45,7 +45,7 @@ impl UpstreamErrors {
         {
             let failed = self.take_unlogged();
             let failed = (failed > 0).then_some(failed);
-            tracing::info!(origin = self.origin, failed, "Nexudus answers again");
+            tracing::info!(origin = self.origin, failed, "Nexudus responds again");
         }
     }
 

@@ -12,10 +12,10 @@ use super::window_inference::{MAX_ARRIVAL_DELAY, Window};
 impl Window {
     /// Returns when one more request fits; a time in the past if it fits now.
     ///
-    /// Arrival times are unknown: a request is taken to be as late as its response was slower than
-    /// the fastest one, so that two requests sent in different windows do not arrive in one. Where
-    /// responses usually take longer than `slack`, Nexudus is working on them, and no more than
-    /// `slack` is added.
+    /// Arrival times are unknown. A request counts as late by as much as its response was slower
+    /// than the fastest one, so that two requests sent in different windows do not arrive in one.
+    /// Where responses usually take longer than `slack`, Nexudus is working on them, and no more
+    /// than `slack` is added.
     pub(super) fn next_free(&self, history: &History, slack: Duration, now: Duration) -> Duration {
         let most = if history.usual_lateness(now) <= slack { self.max_slack() } else { slack };
         let late = |sent: &SentRequest| {
@@ -67,8 +67,8 @@ impl AdaptiveWindow {
         Self { window, last_good, step: 1, slack, is_trial, raise_at, raise_interval, has_delayed }
     }
 
-    /// Sends faster if this window has delayed requests for long enough: first reduces the slack, then
-    /// raises the count; sooner again while that succeeds.
+    /// Sends faster if this window has delayed requests for long enough: first reduces the slack,
+    /// then raises the count; sooner again while that succeeds.
     pub(super) fn raise(&mut self, now: Duration) {
         if !self.has_delayed || now < self.raise_at {
             return;

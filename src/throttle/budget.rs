@@ -2,11 +2,12 @@
 //! no task.
 //!
 //! Nothing is paced until Nexudus throttles for the first time; after that every request in scope
-//! is. The scope is the path template that was throttled first, and the whole kind (reads or writes)
-//! once a second template is throttled. A throttle response pauses the scope for its `Retry-After`.
-//! Then one request goes alone, as a probe. Once it has passed, the sliding windows that explain the
-//! history (`window_inference.rs`) are kept: lowered when they turn out too wide, raised again
-//! slowly while they delay requests. A day without a throttle response forgets all of it.
+//! is. The scope is the path template that was throttled first, and the whole kind (reads or
+//! writes) once a second template is throttled. A throttle response pauses the scope for its
+//! `Retry-After`. Then one request goes alone, as a probe. Once it has passed, the sliding windows
+//! that explain the history (`window_inference.rs`) stay in use: they are lowered when they turn
+//! out too wide, and raised again slowly while they delay requests. A day without a throttle
+//! response forgets all of it.
 //!
 //! Published figures, none of which is built in because they contradict each other and Nexudus
 //! asks not to hard-code them:
@@ -15,7 +16,7 @@
 //! |---|---|---|
 //! | developers.nexudus.com/reference/api-limitations | 1/100 ms, 120/min, 5,000/h, 200,000/day (all) | 60/min, 5,000/day |
 //! | help.nexudus.com/v3/docs/service-limits | 10/100 ms | 60/min, 2,500/day |
-//! | the Public API, as told by Nexvite | 10/5 s, answered with 429 | the same |
+//! | the Public API, as told by Nexvite | 10/5 s, else 429 | the same |
 
 use std::time::Duration;
 
@@ -106,7 +107,7 @@ impl Budget {
         self.scope != Scope::Nothing
     }
 
-    /// Returns whether a request for a path of this template must ask [`Budget::next_send`].
+    /// Returns whether a request for a path of this template must wait for [`Budget::next_send`].
     pub(super) fn covers(&self, template: &str) -> bool {
         match &self.scope {
             Scope::Nothing => false,
@@ -115,7 +116,7 @@ impl Budget {
         }
     }
 
-    /// Returns what is paced.
+    /// Returns the scope of the pacing.
     pub(super) fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -125,7 +126,7 @@ impl Budget {
         self.pause.as_ref().map(|pause| pause.until).filter(|until| *until > now)
     }
 
-    /// Returns the windows that are kept.
+    /// Returns the windows in use.
     pub(super) fn windows(&self) -> impl Iterator<Item = Window> {
         self.fixed.into_iter().chain(self.learned.iter().map(|learned| learned.window))
     }
@@ -331,7 +332,7 @@ fn backoff(rounds: usize, jitter: u16) -> Duration {
 /// The longest wait of clients without a `Retry-After` (5, 10 and 15 s in four known ones).
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// How long a limit is kept without another throttle response: the longest published window.
+/// How long a limit stays in use without another throttle response: the longest published window.
 const LEARNED_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Enough to refute every window but the right one.

@@ -1,7 +1,8 @@
-//! Orders waiting requests: clients take turns, and the requests of each client go in order.
+//! Orders waiting requests: round robin among clients, and first in, first out for the requests of
+//! each client.
 //!
-//! A bulk export with thousands of queued requests and a person with one are two clients: the person
-//! waits for one other request at most.
+//! A bulk export with thousands of queued requests and a person with one are two clients: the
+//! person waits for one other request at most.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ pub(super) type QueuePosition = u64;
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     by_key: HashMap<FairnessKey, BTreeMap<QueuePosition, QueuedRequest<T>>>,
-    /// The clients with queued requests, in the order of their turns.
+    /// The clients with queued requests, in round-robin order.
     rotation: VecDeque<FairnessKey>,
     /// The deadline of each request.
     deadlines: BTreeMap<(Duration, QueuePosition), FairnessKey>,
@@ -73,8 +74,8 @@ impl<T> FairQueue<T> {
         self.last_position
     }
 
-    /// Adds a request at its position. If the queue is full, removes and returns the last request of
-    /// the client that has most in it.
+    /// Adds a request at its position. If the queue is full, removes and returns the last request
+    /// of the client that has most in it.
     pub(super) fn push(
         &mut self,
         position: QueuePosition,
@@ -110,7 +111,7 @@ impl<T> FairQueue<T> {
         Some(request.value)
     }
 
-    /// Removes the next request: the first one of the client whose turn it is.
+    /// Removes the next request: the first one of the client that is next.
     pub(super) fn pop(&mut self) -> Option<T> {
         let key = self.rotation.front()?.clone();
         let position = *self.by_key.get(&key)?.first_key_value()?.0;

@@ -1,8 +1,8 @@
 //! Which requests were sent when, and which were throttled.
 //!
 //! Requests that are not paced write to [`SendRing`]: two atomic stores, no lock. At the first
-//! throttle response the ring becomes the beginning of a [`History`], so that earlier requests count
-//! too.
+//! throttle response the ring becomes the beginning of a [`History`], so that earlier requests
+//! count too.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,8 +58,8 @@ impl History {
         self.fastest = self.fastest.into_iter().chain(sent.latency()).min();
     }
 
-    /// Returns how much later than the fastest requests this one may have arrived: at most as much as
-    /// its response was slower than theirs; a response that is not here yet comes `now` at the
+    /// Returns how much later than the fastest requests this one may have arrived: at most as much
+    /// as its response was slower than theirs; a response that is not here yet comes `now` at the
     /// earliest.
     pub(super) fn lateness(&self, sent: &SentRequest, now: Duration) -> Duration {
         let latency = sent.answered.unwrap_or(now).saturating_sub(sent.at);
@@ -97,7 +97,8 @@ impl History {
         self.sent.iter_mut().for_each(|sent| sent.in_scope = true);
     }
 
-    /// Returns the requests in scope that were not throttled, newest first: Nexudus has counted them.
+    /// Returns the requests in scope that were not throttled, newest first: Nexudus has counted
+    /// them.
     pub(super) fn passed(&self) -> impl Iterator<Item = &SentRequest> {
         self.sent.iter().rev().filter(|sent| sent.in_scope && !sent.throttled)
     }

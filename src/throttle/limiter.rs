@@ -192,8 +192,8 @@ impl Limiter {
         std::mem::forget(guard);
     }
 
-    /// Grants the permits that are due, rejects requests that would wait in vain, and returns when to
-    /// look again; `None`: the queue is empty.
+    /// Grants the permits that are due, rejects requests that would wait in vain, and returns when
+    /// to look again; `None`: the queue is empty.
     fn grant_ready(self: &Arc<Self>) -> Option<Duration> {
         let now = self.clock.boot();
         let mut granted = Vec::new();

@@ -1,8 +1,8 @@
 //! One fair budget for all tools: when a request may be sent, and whether it may be sent again.
 //!
 //! Nexudus throttles per client, and all tools behind this daemon are one client. Nothing is paced
-//! until Nexudus throttles. Then requests wait for a permit (`limiter.rs`), clients in turns
-//! (`fair_queue.rs`), at the pace that was learned (`budget.rs`, `window_inference.rs`,
+//! until Nexudus throttles. Then requests wait for a permit (`limiter.rs`), clients in round-robin
+//! order (`fair_queue.rs`), at the pace that was learned (`budget.rs`, `window_inference.rs`,
 //! `adaptive_window.rs`) or configured.
 //!
 //! A request that was throttled is sent again with a permit of its own, as long as `throttle.wait`
@@ -169,9 +169,9 @@ impl Throttle {
         self.reservation(counted, method, path, key, wait)
     }
 
-    /// Makes a reservation for one of the daemon's own calls, which waits at most `wait`. These have
-    /// a limiter of their own: a throttled token endpoint delays no request, and an export delays no
-    /// renewal.
+    /// Makes a reservation for one of the daemon's own calls, which waits at most `wait`. These
+    /// have a limiter of their own: a throttled token endpoint delays no request, and an export
+    /// delays no renewal.
     pub fn internal<'a>(
         &'a self,
         method: &'a Method,
@@ -181,7 +181,7 @@ impl Throttle {
         self.reservation(&self.0.internal, method, path, FairnessKey::Daemon, wait)
     }
 
-    /// Returns what is paced now and how much has been sent.
+    /// Returns the current pacing, and the counts of sent requests.
     pub fn status(&self) -> ThrottleStatus {
         let now = self.0.clock.boot();
         let status = |counted: &CountedLimiter| counted.status(now, self.0.wall_offset);
@@ -256,8 +256,8 @@ impl<'a> Reservation<'a> {
 }
 
 impl Permit<'_> {
-    /// Learns from the response and decides whether the request may be sent again; `whole`: its whole
-    /// body is here.
+    /// Learns from the response and decides whether the request may be sent again; `whole`: its
+    /// whole body is here.
     pub fn observe(mut self, response: &ResponseHead<'_>, whole: bool) -> RetryDecision {
         self.is_observed = true;
         let now = || self.throttle.clock.now().wall;

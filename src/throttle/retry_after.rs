@@ -70,7 +70,7 @@ fn parse_retry_after(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> O
     (!wait.is_zero()).then(|| wait.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER))
 }
 
-/// Shorter windows cannot be told from delays of the network.
+/// Shorter windows cannot be distinguished from delays of the network.
 const MIN_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// No published window is longer than a day.

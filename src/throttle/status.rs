@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Scope;
 
-/// How fast a host may be asked. Fields are added, never renamed or removed.
+/// How fast requests may be sent to a host. Fields are added, never renamed or removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThrottleStatus {
     /// GET, HEAD and OPTIONS.
@@ -28,7 +28,7 @@ pub struct LimiterStatus {
     pub paused_ms: Option<u64>,
     /// Requests in the queue.
     pub waiting: u64,
-    /// Clients that they belong to.
+    /// Clients that the requests in the queue belong to.
     pub callers: u64,
     /// The windows, such as `10/100ms`; all of them hold at once.
     pub windows: Vec<String>,

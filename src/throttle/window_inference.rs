@@ -1,10 +1,10 @@
 //! Infers which sliding window explains the requests that Nexudus accepted and throttled.
 //!
 //! "At most `count` in any span of `per`" is a hypothesis. A throttle response refutes every window
-//! that had room; every request that passed refutes the windows that had none. The remaining windows
-//! are tried, shortest first. When a request arrived is unknown, except that it was between its
-//! sending and its response. Each count is therefore a lower or an upper bound, whichever refutes
-//! less.
+//! that had room; every request that passed refutes the windows that had none. The remaining
+//! windows are tried, shortest first. When a request arrived is unknown, except that it was between
+//! its sending and its response. Each count is therefore a lower or an upper bound, whichever
+//! refutes less.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,16 +53,16 @@ pub(super) fn infer_windows(history: &History, observations: &[Observation]) -> 
             .filter_map(|per| passed.fit(observations, per))
             .collect::<Vec<_>>()
     };
-    // `Retry-After` may be a meaningless constant: it is one if waiting that long did not help, or if
-    // it refutes every window.
+    // `Retry-After` may be a meaningless constant: it is one if waiting that long did not help, or
+    // if it refutes every window.
     let matching = if observations.len() == 1 { consistent(true) } else { Vec::new() };
     if matching.is_empty() { consistent(false) } else { matching }
 }
 
 /// The windows that are tried, in milliseconds: those that Nexudus has published (100 ms, 5 s, a
-/// minute, an hour) and other usual ones. A limit in between is met by the next longer window, or by
-/// less in a shorter one, at a loss of up to two fifths: 5 per 3 s is kept as 5 per 5 s or 2 per 2 s.
-/// One more window helps only limits of its own length: with one of 3 s, 7 per 4 s loses more.
+/// minute, an hour) and other usual ones. A limit in between is met by the next longer window, or
+/// by less in a shorter one, at a loss of up to two fifths: 5 per 3 s is met by 5 per 5 s or 2 per
+/// 2 s. One more window helps only limits of its own length: with one of 3 s, 7 per 4 s loses more.
 const WINDOW_PERIODS_MS: [u64; 13] = [
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 300_000, 900_000, 3_600_000,
 ];
@@ -121,7 +121,8 @@ impl PassedRequests {
     }
 
     /// Returns how many have most likely passed within one window at some time: sent together and
-    /// arrived together. A little less than the window is considered, because guesses are not exact.
+    /// arrived together. A little less than the window is considered, because guesses are not
+    /// exact.
     fn densest_count(&self, per: Duration) -> usize {
         let span = per - per / 10;
         let densest = |times: &[Duration]| {
@@ -170,7 +171,7 @@ fn count_up_to(times: &[Duration], end: Duration) -> usize {
 }
 
 /// Longest time from our sending to their counting, a new connection included: the filter that
-/// throttles comes before all service_time.
+/// throttles comes before all work.
 pub(super) const MAX_ARRIVAL_DELAY: Duration = Duration::from_secs(1);
 
 const RETRY_AFTER_TOLERANCE: Duration = Duration::from_millis(50);

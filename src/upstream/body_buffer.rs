@@ -37,8 +37,8 @@ pub enum ReplayBody {
 }
 
 impl BodyBuffer {
-    /// Buffers bodies of up to `buffer_limit` bytes. Refuses a body that is longer than `max_length` bytes
-    /// or pauses for longer than `idle_timeout`.
+    /// Buffers bodies of up to `buffer_limit` bytes. Refuses a body that is longer than
+    /// `max_length` bytes or pauses for longer than `idle_timeout`.
     pub fn new(buffer_limit: usize, max_length: u64, idle_timeout: Duration) -> Self {
         Self {
             buffer_limit,
@@ -57,7 +57,7 @@ impl BodyBuffer {
     ///
     /// # Errors
     ///
-    /// When the client did something wrong while its body was read.
+    /// When the client's body is not as announced.
     pub async fn read_or_stream(&self, incoming: Incoming) -> Result<ReplayBody, BodyError> {
         if incoming.is_end_stream() {
             return Ok(ReplayBody::Empty);

@@ -136,8 +136,8 @@ impl Connector {
     }
 }
 
-/// Connects to the first address that accepts (RFC 8305). Each has [`ATTEMPT_DELAY`] before the next
-/// address is tried too; a failure starts the next attempt at once.
+/// Connects to the first address that accepts (RFC 8305). Each has [`ATTEMPT_DELAY`] before the
+/// next address is tried too; a failure starts the next attempt at once.
 async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut untried = interleave_families(addresses).into_iter();
     let mut attempts = JoinSet::new();

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 connection, and whose requests it may carry after the last one.
+//! An HTTP/1.1 connection, and the clients whose requests it may carry after the last one.
 //!
 //! The connection itself is the crate `h1-client`, which knows no clients.
 
@@ -82,7 +82,7 @@ impl Http1Connection {
                 if let Some(h1_client::ReasonPhrase(reason)) = extensions.remove()
                     && let Ok(reason) = ReasonPhrase::try_from(reason)
                 {
-                    // As hyper's server writes it.
+                    // hyper's server writes the reason phrase from this extension.
                     extensions.insert(reason);
                 }
                 Some(Ok(response))
@@ -94,7 +94,7 @@ impl Http1Connection {
         }
     }
 
-    /// Takes the next data of the response's body, and sends what of the request is still to go.
+    /// Takes the next data of the response's body, and sends the rest of the request.
     pub(super) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,

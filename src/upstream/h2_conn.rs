@@ -52,8 +52,8 @@ impl Http2Connection {
         Ok(Self(sender))
     }
 
-    /// Sends a request and waits for the head of its response. Returns `None` once `timeout` has passed
-    /// in which no part of the request went out either.
+    /// Sends a request and waits for the head of its response. Returns `None` once `timeout` has
+    /// passed in which no part of the request went out either.
     pub(super) async fn send_request(
         &mut self,
         request: &mut impl UpstreamRequest,

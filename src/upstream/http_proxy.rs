@@ -1,7 +1,7 @@
-//! The HTTP proxy on the way to the upstream: asked for a tunnel once per connection.
+//! The HTTP proxy on the way to the upstream: each connection requests one tunnel.
 //!
-//! hyper-util's matcher reads the proxy's URL and `NO_PROXY`. Its `Tunnel` is not used: it takes no
-//! status but 200 for a yes, and does not say which other status came, which a user must know. A tunnel
+//! hyper-util's matcher reads the proxy's URL and `NO_PROXY`. Its `Tunnel` is not used: it accepts
+//! only the status 200, and does not say which other status came, which a user must know. A tunnel
 //! is one request of our own HTTP/1.1 client.
 
 use std::fmt;
@@ -64,11 +64,12 @@ impl HttpProxy {
         }
     }
 
-    /// Parses `http://[user:password@]host[:port]`; the port is 80 if none is given, as in every URL.
+    /// Parses `http://[user:password@]host[:port]`; the port is 80 if none is given, as in every
+    /// URL.
     ///
     /// # Errors
     ///
-    /// When the scheme or the form is another. The error does not repeat the URL, which may hold a
+    /// When the scheme or the form is wrong. The error does not repeat the URL, which may hold a
     /// password.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
@@ -92,7 +93,8 @@ impl HttpProxy {
         Ok(Self { url: format!("http://{rest}"), host: host.to_owned(), port, login })
     }
 
-    /// Returns the proxy that `HTTPS_PROXY` or `ALL_PROXY` names, unless `NO_PROXY` excepts `origin`.
+    /// Returns the proxy that `HTTPS_PROXY` or `ALL_PROXY` names, unless `NO_PROXY` excepts
+    /// `origin`.
     ///
     /// # Errors
     ///
@@ -127,7 +129,8 @@ impl HttpProxy {
         self.port
     }
 
-    /// Asks the proxy at the other end of `tcp` for a tunnel to `origin`, and returns the tunnel.
+    /// Requests a tunnel to `origin` from the proxy at the other end of `tcp`, and returns the
+    /// tunnel.
     ///
     /// # Errors
     ///
@@ -148,7 +151,7 @@ impl HttpProxy {
         let status = response.map_err(|failed| tunnel_error(failed.error))?.status();
         if !status.is_success() {
             let status = status.as_u16();
-            return Err(io::Error::other(format!("the proxy answered {status} to CONNECT")));
+            return Err(io::Error::other(format!("the proxy responded with {status} to CONNECT")));
         }
         let (tcp, ahead) = connection.into_parts();
         // In TLS the client speaks first.
@@ -176,7 +179,7 @@ fn is_excepted(origin: &Origin, exceptions: &str) -> bool {
     matcher.intercept(&url).is_none()
 }
 
-/// Says in a user's words what ended a request for a tunnel.
+/// Says in a user's terms why a request for a tunnel failed.
 fn tunnel_error(error: h1_client::Error<std::convert::Infallible>) -> io::Error {
     use h1_client::Error as E;
 

@@ -1,8 +1,8 @@
 //! A client for one HTTPS host: connects to it, verifies it, and keeps connections to it warm.
 //!
-//! The client knows nothing of tokens. A request that may have reached the host is never sent again,
-//! unless a second execution is safe ([`Retry::Safe`]) and the connection had been idle: then the host
-//! most likely closed the connection before it read a byte.
+//! The client knows nothing of tokens. A request that may have reached the host is never sent
+//! again, unless a second execution is safe ([`Retry::Safe`]) and the connection had been idle:
+//! then the host most likely closed the connection before it read a byte.
 
 mod body_buffer;
 mod connector;
@@ -54,7 +54,7 @@ struct UpstreamInner {
     pool: Arc<Pool>,
     h2: Option<SharedStreams>,
     header_timeout: Duration,
-    /// Tells upgraded connections to end.
+    /// Signals upgraded connections to end.
     close_signal: watch::Sender<()>,
 }
 
@@ -119,7 +119,7 @@ pub enum Error {
     Malformed {
         /// The configured origin.
         origin: Origin,
-        /// The flaw of the response.
+        /// The error in the response.
         #[source]
         source: ConnectionError,
     },
@@ -187,7 +187,7 @@ pub enum ConnectionError {
 /// Why no connection could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnreachableReason {
-    /// The name has no address, or the resolver did not answer in time.
+    /// The name has no address, or the resolver did not respond in time.
     Dns,
     /// No program listens on the port.
     Refused,
@@ -230,8 +230,8 @@ impl Upstream {
         &self.0.authority
     }
 
-    /// Closes the connections, because their buffers hold what was written to them, tokens too. Those
-    /// in use end with their responses, upgraded ones at once.
+    /// Closes the connections, because their buffers hold the bytes that were written to them,
+    /// tokens included. Those in use end with their responses, upgraded ones at once.
     pub fn close_all(&self) {
         self.0.close_signal.send_replace(());
         self.0.pool.close_all();
@@ -240,8 +240,8 @@ impl Upstream {
         }
     }
 
-    /// Keeps one connection open at the start and while the client is in use, so that a single request
-    /// pays for no handshake. Never returns.
+    /// Keeps one connection open at the start and while the client is in use, so that a single
+    /// request pays for no handshake. Never returns.
     pub async fn keep_warm(self) {
         let UpstreamInner { pool, connector, h2, .. } = &*self.0;
         loop {
@@ -254,7 +254,7 @@ impl Upstream {
                     }
                     Err(error) => {
                         tracing::debug!(%error, "no connection to keep warm");
-                        // If the next request fails too, its client is told.
+                        // If the next request fails too, its client gets the error.
                         pool.wait_for_use().await;
                         continue;
                     }

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 pub(super) struct Pool {
     clock: Clock,
     state: Mutex<PoolState>,
-    /// Tells of the first use after a dormant time.
+    /// Notified of the first use after a dormant time.
     activity: Notify,
 }
 
@@ -21,10 +21,10 @@ struct PoolState {
     idle: Vec<IdleConnection>,
     /// Grows when all connections are closed: those in use then are not taken back.
     epoch: u64,
-    /// When a request last gave a connection back. Ages are measured on the boot clock, which runs on
-    /// while a laptop sleeps.
+    /// When a request last gave a connection back. Ages are measured on the boot clock, which runs
+    /// on while a laptop sleeps.
     last_used: Duration,
-    /// Whether no connection is kept warm until the next use.
+    /// Whether no connection stays warm until the next use.
     is_dormant: bool,
 }
 
@@ -98,7 +98,7 @@ impl Pool {
         self.state().add(conn, self.clock.boot());
     }
 
-    /// Closes what is dead or too old, and returns whether a warm connection is missing.
+    /// Closes dead and old connections, and returns whether a warm connection is missing.
     pub(super) fn evict_expired(&self) -> bool {
         let now = self.clock.boot();
         let mut state = self.state();
@@ -111,8 +111,8 @@ impl Pool {
         })
     }
 
-    /// Waits until the connections are to be checked again: [`CHECK_INTERVAL`], or until the next use
-    /// if there was none for [`KEEP_WARM_TIMEOUT`].
+    /// Waits until the connections are to be checked again: [`CHECK_INTERVAL`], or until the next
+    /// use if there was none for [`KEEP_WARM_TIMEOUT`].
     pub(super) async fn wait_for_check(&self) {
         let is_dormant = {
             let mut state = self.state();
@@ -168,8 +168,8 @@ impl PooledConnection {
         Self::new(pool, conn, NO_EPOCH)
     }
 
-    /// Gives the connection back, whose response has been read to its end. A response that came before
-    /// the end of the request leaves half a request on the wire: that connection is closed.
+    /// Gives the connection back, whose response has been read to its end. A response that came
+    /// before the end of the request leaves half a request on the wire: that connection is closed.
     pub(super) fn release(mut self) {
         if self.conn.is_reusable() {
             self.pool.put_back(self.conn, self.epoch);

@@ -1,4 +1,5 @@
-//! A request to the host before it is bytes: read part by part where it is written, and never built.
+//! A request to the host before it is bytes: read part by part where it is written, and never
+//! built.
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method};
@@ -7,10 +8,10 @@ use super::body_buffer::ReplayBody;
 
 /// Which requests may follow on a connection that has carried this one.
 ///
-/// Whether a server sees the end of a body where its sender meant it cannot be seen from here. Bytes
-/// left over would be read as the beginning of the next request, so that their sender must not be able
-/// to speak for a client who may do more (HAProxy: `http-reuse safe`). On HTTP/2 the question does not
-/// arise: a body is framed by its stream, whatever its headers say.
+/// Whether a server sees the end of a body where its sender meant it cannot be seen from here.
+/// Bytes left over would be read as the beginning of the next request, so that their sender must
+/// not be able to speak for a client who may do more (HAProxy: `http-reuse safe`). On HTTP/2 the
+/// question does not arise: a body is framed by its stream, whatever its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse<'a> {
     /// Those of every client.

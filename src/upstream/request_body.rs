@@ -1,7 +1,7 @@
 //! The body of a request on its way to the host, read within limits and never held whole.
 //!
-//! Trailers are dropped, as those of responses are: no Nexudus client uses them, and they are a second
-//! place in which a header could hide.
+//! Trailers are dropped, as those of responses are: no Nexudus client uses them, and they are a
+//! second place in which a header could hide.
 
 use std::fmt;
 use std::pin::Pin;
@@ -111,7 +111,7 @@ impl UploadProgress {
         self.pieces.load(Ordering::Relaxed)
     }
 
-    /// Returns what the client did wrong, if it did.
+    /// Returns the error of the client's body, if there was one.
     pub fn error(&self) -> Option<BodyError> {
         match self.error.load(Ordering::Relaxed) {
             0 => None,

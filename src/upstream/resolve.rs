@@ -42,7 +42,7 @@ impl Resolver {
         }
     }
 
-    /// Returns the last good addresses, with `port` in the place of the port of an earlier lookup.
+    /// Returns the last good addresses, with `port` instead of the port of the earlier lookup.
     fn cached(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         let mut found = self.cache().get(host).cloned()?;
         found.iter_mut().for_each(|address| address.set_port(port));
@@ -55,7 +55,7 @@ impl Resolver {
         });
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, lookup)
             .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer"))?
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the resolver did not respond"))?
             .map_err(io::Error::other)??;
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
@@ -78,8 +78,8 @@ impl reqwest::dns::Resolve for Resolver {
     }
 }
 
-/// A name without an address. The type tells this from the other errors that keep the daemon's own
-/// client from connecting.
+/// A name without an address. The type distinguishes this from the other errors that prevent the
+/// daemon's own client from connecting.
 #[derive(Debug, thiserror::Error)]
 #[error("the name does not resolve")]
 pub struct Unresolved(#[source] io::Error);

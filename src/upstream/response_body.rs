@@ -90,8 +90,8 @@ impl ResponseBody {
         }
     }
 
-    /// Reads at most `limit` bytes and throws them away, so that the connection can be used again. Takes
-    /// [`DISCARD_TIMEOUT`] at most.
+    /// Reads at most `limit` bytes and throws them away, so that the connection can be used again.
+    /// Takes [`DISCARD_TIMEOUT`] at most.
     pub async fn discard(mut self, limit: usize) {
         let reading = async {
             let mut left = limit;
@@ -104,8 +104,8 @@ impl ResponseBody {
         tokio::time::timeout(DISCARD_TIMEOUT, reading).await.ok();
     }
 
-    /// Gives the connection back as soon as the body has ended: hyper does not poll again once it has
-    /// every byte of a known length.
+    /// Gives the connection back as soon as the body has ended: hyper does not poll again once it
+    /// has every byte of a known length.
     fn release_if_done(&mut self) {
         if self.is_end_stream()
             && let BodySource::Http1(pooled) =

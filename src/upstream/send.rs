@@ -1,4 +1,4 @@
-//! Sends a request on a pooled connection, a shared one or a new one, and says which error it was.
+//! Sends a request on a pooled connection, a shared one or a new one, and names the error.
 
 use std::sync::Arc;
 
@@ -27,9 +27,10 @@ impl Upstream {
         retry: Retry,
         request: &mut impl UpstreamRequest,
     ) -> Result<Response<ResponseBody>, Error> {
-        // Before a connection is taken: one that is to be closed meanwhile is not put back.
+        // Read before a connection is taken: a connection that is to be closed meanwhile is not put
+        // back.
         let epoch = self.0.pool.epoch();
-        // What is rare stands in boxes: it would make the future of every request larger.
+        // Rare cases are boxed, because they would make the future of every request larger.
         let attempt = match self.0.h2.as_ref().and_then(SharedStreams::get) {
             Some(conn) => Some(Box::pin(self.send_h2(conn, request)).await),
             None => {
@@ -144,7 +145,8 @@ impl Upstream {
                 let limit = self.0.header_timeout;
                 Err(FailedAttempt::after_sending(Error::Timeout { origin: origin(), limit }))
             }
-            // The request asked for no other protocol: passed on, it would desynchronise the client.
+            // The request asked for no other protocol: if it were passed on, the response would
+            // desynchronise the client.
             Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 let source = Malformed::UnexpectedUpgrade.into();
                 Err(FailedAttempt::after_sending(Error::Malformed { origin: origin(), source }))

@@ -11,7 +11,7 @@ pub(super) struct RecordBuffer {
 }
 
 impl RecordBuffer {
-    /// Returns whether bytes wait and not one of them has gone.
+    /// Returns whether bytes wait and none of them has been sent.
     pub(super) fn is_untouched(&self) -> bool {
         self.start == 0 && self.end > 0
     }
@@ -21,7 +21,7 @@ impl RecordBuffer {
         &self.buffer[self.start..self.end]
     }
 
-    /// Forgets so many bytes, which have gone.
+    /// Removes so many bytes, which have been sent.
     pub(super) fn advance(&mut self, count: usize) {
         self.start += count;
         if self.start == self.end {
@@ -50,5 +50,5 @@ impl RecordBuffer {
     }
 }
 
-/// Largest buffer that an idle connection keeps, in bytes: enough for a small request.
+/// Largest buffer that an idle connection retains, in bytes: enough for a small request.
 const KEPT_CAPACITY: usize = 8 << 10;

@@ -1,4 +1,5 @@
-//! The TLS configuration of outgoing connections: the system's trust anchors and the configured ones.
+//! The TLS configuration of outgoing connections: the system's trust anchors and the configured
+//! ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +47,8 @@ impl Problem for Error {
     }
 }
 
-/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always with verification.
+/// Makes the TLS configuration of every outgoing connection: TLS 1.2 or 1.3, always with
+/// verification.
 ///
 /// # Errors
 ///

@@ -2,8 +2,8 @@
 //!
 //! rustls' buffered reader takes 4 KiB from the socket at a time, which is four system calls for
 //! each TLS record of a download, and every write passes through buffers of its own. Here one read
-//! takes as much as the socket has, up to [`MAX_READ`], and plain text is encrypted straight into the
-//! bytes that go out.
+//! takes as much as the socket has, up to [`MAX_READ`], and plain text is encrypted straight into
+//! the bytes that go out.
 
 mod io_traits;
 mod plain_text;
@@ -45,7 +45,7 @@ pub(super) struct TlsStream {
     is_closed: bool,
     /// Bytes of TLS messages since the last plain text.
     protocol_bytes: usize,
-    /// Those of them that have not been charged to a task's budget yet.
+    /// The part of them that has not been charged to a task's budget yet.
     uncharged: usize,
 }
 
@@ -126,8 +126,8 @@ impl TlsStream {
         }
     }
 
-    /// Takes one step through the records that have come. Plain text goes to `reader`, which returns
-    /// how much it takes; the rest goes to `unread`.
+    /// Takes one step through the records that have come. Plain text goes to `reader`, which
+    /// returns how much it takes; the rest goes to `unread`.
     fn process_record(&mut self, reader: impl FnOnce(&[u8]) -> usize) -> io::Result<TlsEvent> {
         let Self { tls, incoming, unread, outgoing, .. } = self;
         let UnbufferedStatus { mut discard, state } = tls.process_tls_records(incoming);
@@ -186,8 +186,8 @@ impl TlsStream {
         }
     }
 
-    /// Hands the plain text that has come to `reader` and returns how much it was: none once the host
-    /// has said that no more follows.
+    /// Hands the plain text that has come to `reader` and returns how much it was: none once the
+    /// host has said that no more follows.
     fn poll_read_plain(
         &mut self,
         cx: &mut Context<'_>,
@@ -216,7 +216,8 @@ impl TlsStream {
                 }
             }
             self.charge_budget(cx);
-            // Answers to TLS messages of the host. An error ends the next write, not this read.
+            // Replies to TLS messages of the host go out. An error ends the next write, not this
+            // read.
             let _ = self.poll_write_records(cx);
             if count > 0 || self.is_peer_closed {
                 return Poll::Ready(Ok(count));
@@ -331,11 +332,12 @@ impl TlsStream {
 
 impl Drop for TlsStream {
     fn drop(&mut self) {
-        // Behind half a record nothing can be said, and what waits may have been sent elsewhere.
+        // Behind half a record no alert can be sent, and the request that waits may have been sent
+        // elsewhere.
         if !self.outgoing.unsent().is_empty() {
             return;
         }
-        // What has come is not decrypted for that.
+        // The bytes that have come are not decrypted for that.
         self.incoming.clear();
         if self.encrypt_close_notify().is_ok() {
             // An idle socket has room for one record.
@@ -351,8 +353,8 @@ fn invalid_data(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> i
 /// Room for one read, in bytes: enough for a small response.
 const MIN_READ: usize = 8 << 10;
 
-/// Most room for one read, in bytes: four records of TLS. Beyond that the processor's cache pays for
-/// the system calls.
+/// Most room for one read, in bytes: four records of TLS. Beyond that the processor's cache pays
+/// for the system calls.
 const MAX_READ: usize = 68 << 10;
 
 /// Most bytes of TLS messages between two pieces of data: servers send a few tickets of some

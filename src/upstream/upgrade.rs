@@ -1,4 +1,5 @@
-//! A connection that a request has switched to WebSocket, and that belongs to one client from then on.
+//! A connection that a request has switched to WebSocket, and that belongs to one client from then
+//! on.
 
 use std::fmt;
 
@@ -19,8 +20,8 @@ pub struct Upgraded {
 }
 
 impl Upgraded {
-    /// Makes one of a connection, of what the host has sent on it already, and of the signal that ends
-    /// it.
+    /// Makes one from a connection, from the bytes that the host has sent on it already, and from
+    /// the signal that ends it.
     pub(super) fn new(
         stream: TlsStream,
         buffered: Bytes,
@@ -29,8 +30,8 @@ impl Upgraded {
         Self { stream: TokioIo::new(stream), buffered, close_signal }
     }
 
-    /// Takes it apart: the connection, what the host has sent on it already, and a future that ends
-    /// when the connection must.
+    /// Takes it apart: the connection, the bytes that the host has sent on it already, and a future
+    /// that ends when the connection must.
     pub fn into_parts(
         self,
     ) -> (impl AsyncRead + AsyncWrite + Unpin, Bytes, impl Future<Output = ()>) {

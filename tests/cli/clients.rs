@@ -17,7 +17,7 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
     assert_eq!(
         added.lines().skip(1).collect::<Vec<_>>(),
         [
-            "! note: Callers without a key may still do everything; policy.anonymous = \
+            "! note: Clients without a key may still do everything; policy.anonymous = \
              \"read-only\" or \"none\" changes that.",
             "! note: On this machine a process of this user can go round these limits: it can leave \
              the key out, or make a key of its own. They hold for another Unix user, or for a \
@@ -123,7 +123,7 @@ fn a_rule_without_effect_is_warned_of() {
     for warning in [
         "! warning: the rule `BREW /api` can never match: its method is never forwarded",
         "! warning: the rule `GET /a?b` can never match: rules are matched against the path alone",
-        "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is asked first",
+        "! warning: the rule `DELETE /api/x` allows nothing: `DELETE /**` is checked first",
         "! warning: the rule `GET /api/caf\u{e9}` allows nothing: write `*` for its letters beyond",
         "! warning: the rule `POST /api/y` allows nothing: with --read-only there is only reading",
     ] {
@@ -192,7 +192,10 @@ fn the_verdict_names_the_rule() {
         ("TRACE /", "refused (request.method): the method is not forwarded"),
         // A method is another one in another case (RFC 9110 §9.1), here as in the daemon.
         ("get /api/spaces/1", "refused (request.method): the method is not forwarded"),
-        ("POST /api/token", "allowed: the daemon itself answers it; it never reaches Nexudus"),
+        (
+            "POST /api/token",
+            "allowed: the daemon itself responds; the request never reaches Nexudus",
+        ),
     ] {
         let answer = home.run(&format!("policy explain {line}"));
         let by = "! note: Judged by the configuration: no daemon of this profile runs.";

@@ -38,7 +38,7 @@ fn what_the_proxy_says_is_told_and_its_password_is_not() {
 
     let told = doctor(&home, &format!("http://ada:marker-secret@127.0.0.1:{proxy}"));
 
-    assert!(of(&told, "tcp").ends_with(": the proxy answered 407 to CONNECT"), "{told:#}");
+    assert!(of(&told, "tcp").ends_with(": the proxy responded with 407 to CONNECT"), "{told:#}");
     assert!(!told.to_string().contains("marker-secret"));
 }
 
@@ -109,7 +109,7 @@ fn a_command_that_fails_is_named_and_no_other_source_is_asked() {
     assert_eq!(of(&told, "login"), format!("fail {said}"));
     assert_eq!(
         line(&told, "login")["fix"],
-        "Repair it, or name the source to ask instead with credentials.source."
+        "Repair it, or name the source to read instead with credentials.source."
     );
 }
 

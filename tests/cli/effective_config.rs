@@ -35,7 +35,7 @@ fn status_tells_of_each_client_and_of_no_key() {
     assert_eq!(home.run("wait"), "=> 0\n");
     let said = home.run("client add later");
     assert!(
-        said.contains("! note: Callers without a key are refused: listen.expose is set."),
+        said.contains("! note: Clients without a key are refused: listen.expose is set."),
         "{said}"
     );
     assert!(home.run("client revoke later").ends_with("=> 0\n"));
@@ -115,7 +115,7 @@ fn the_policy_is_explained_as_the_daemon_holds_it() {
     assert!(explain("GET /api/secret").starts_with("allowed: "));
     assert!(
         home.run("client add a")
-            .contains("! note: Callers without a key may still read everything.")
+            .contains("! note: Clients without a key may still read everything.")
     );
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
     assert!(explain("POST /api/x").starts_with("allowed: "));
@@ -162,8 +162,8 @@ fn an_exposed_daemon_says_what_that_means() {
         *serve = exposed;
     });
 
-    daemon.log_until("keys, requests and answers travel here in plain text");
-    daemon.log_until("is refused (421) until listen.hosts names it");
+    daemon.log_until("keys, requests and responses travel here in plain text");
+    daemon.log_until("get 421 until listen.hosts names it");
     assert_eq!(home.run("wait"), "=> 0\n");
     assert!(home.run("status").contains("\n  clients    none\n"));
     let doctor = home.run("doctor");

@@ -316,7 +316,7 @@ fn whoever_needs_a_command_is_told_it_with_the_profile() {
         ("/api/auth/me", format!("Run {unlock}.")),
         (
             "/denied",
-            "`nexudus-proxy --profile work policy explain METHOD PATH` says what may be asked."
+            "`nexudus-proxy --profile work policy explain METHOD PATH` says what is allowed."
                 .to_owned(),
         ),
     ] {
@@ -364,7 +364,7 @@ fn doctor_checks_what_the_daemon_uses_and_not_what_the_file_says() {
     assert_eq!(of("login"), format!("ok {EMAIL} from the environment, says the daemon"));
     assert!(of("name").starts_with("ok localhost is "), "{told:#}");
     assert_eq!(of("tls"), "ok verified");
-    assert!(of("token").ends_with("asked through the daemon"), "{told:#}");
+    assert!(of("token").ends_with("checked through the daemon"), "{told:#}");
     assert!(home.run("whoami").ends_with("=> 0\n"), "it asks the same daemon");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }

@@ -309,13 +309,13 @@ fn without_a_terminal_it_says_what_it_would_ask() {
 
     assert_eq!(
         place.given("login --session-only", ""),
-        "! error: there is no terminal to ask for the e-mail address\n\
+        "! error: there is no terminal to prompt for the e-mail address\n\
          ! hint: Give it with --email ADDRESS.\n\
          => 2\n"
     );
     assert_eq!(
         place.given("login --session-only --email ada@example.test", ""),
-        "! error: there is no terminal to ask for the password\n\
+        "! error: there is no terminal to prompt for the password\n\
          ! hint: Give it on standard input with --password-stdin.\n\
          => 2\n"
     );
@@ -413,7 +413,10 @@ fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_passw
     place.simulator.stop_listening();
     let offline = place.in_terminal("login --session-only --color never", &typed);
 
-    assert!(unclear.contains("\nerror: Nexudus gave no clear answer\n  caused by: "), "{unclear}");
+    assert!(
+        unclear.contains("\nerror: Nexudus gave no clear response\n  caused by: "),
+        "{unclear}"
+    );
     assert!(unclear.ends_with(
         "hint: Check the e-mail address and the password, and try again in a few minutes.\n=> 7\n"
     ));
@@ -491,7 +494,7 @@ fn a_login_that_would_not_be_read_is_refused() {
 
     assert_eq!(
         said,
-        "! error: a login in the Secret Service would not be read: credentials.source is another\n\
+        "! error: a login in the Secret Service would be ignored: credentials.source selects another source\n\
          ! hint: Set credentials.source to \"auto\" or \"keychain\", or log in with \
          --session-only.\n\
          => 2\n"

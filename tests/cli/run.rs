@@ -102,7 +102,7 @@ fn a_daemon_gives_its_place_to_nobody() {
     assert!(home.run("status").ends_with("=> 0\n"));
 }
 
-/// Whoever stopped it means it: nothing that its command asks for begins it anew.
+/// A stop is final: no request of the command starts the daemon again.
 #[test]
 fn a_run_that_was_stopped_serves_never_again_and_its_command_is_told() {
     let (upstream, home) = stage();
@@ -230,7 +230,7 @@ fn limits_that_the_command_can_go_round_are_warned_of() {
     assert!(warned("run --read-only --rate 5/s"));
 }
 
-/// What the warning says: past the listener of its own there is the socket, and nobody asks for a key.
+/// The warning says that the command can also use the socket, which needs no key.
 #[test]
 fn what_goes_through_the_listener_of_a_run_is_bound_without_a_key_and_its_socket_is_not() {
     let (upstream, home) = stage();
@@ -249,8 +249,8 @@ fn what_goes_through_the_listener_of_a_run_is_bound_without_a_key_and_its_socket
     assert_eq!(told, "403 200 => 0\n");
 }
 
-/// Its own flags are those of the limits; `login` has others, and clap would pass on what it takes for
-/// a word of the command.
+/// The flags of `run` are those of the limits; `login` has others, and clap would pass on a flag
+/// that it takes for a word of the command.
 #[test]
 fn a_flag_that_a_run_does_not_take_is_answered_with_the_variable() {
     let (_upstream, home) = stage();
@@ -437,7 +437,7 @@ fn stage() -> (Simulator, Home) {
     (upstream, home)
 }
 
-/// Callers without a key may do as much as `anonymous` says.
+/// Clients without a key may do as much as `anonymous` says.
 fn configuration(upstream: &Simulator, home: &Home, anonymous: &str) -> String {
     format!(
         "[upstream]\norigin = 'https://localhost:{}'\nca_file = '{}'\n[session]\nstore = 'memory'\n\

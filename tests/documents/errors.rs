@@ -56,7 +56,7 @@ before it says what to do in general; the `hint` of a response may know more abo
 |---|---|---|---|---|
 ";
 
-/// What stands where each problem has a hint of its own.
+/// The text in the hint column where each problem has a hint of its own.
 const IN_PARTS: &str =
     "Each thing that is wrong is listed with a hint of its own; nothing has changed.";
 

@@ -14,7 +14,7 @@
 
 use crate::markdown::{Block, Page, pages};
 
-/// What becomes of a block.
+/// The treatment of a block.
 enum Treatment<'a> {
     Run,
     Compare,

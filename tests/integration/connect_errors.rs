@@ -78,10 +78,10 @@ async fn a_proxy_that_lets_nothing_through_is_named_and_not_gone_around() {
     for (said, told) in [
         (
             "HTTP/1.1 407 Authenticate\r\nProxy-Authenticate: Basic\r\n\r\n",
-            "answered 407 to CONNECT",
+            "responded with 407 to CONNECT",
         ),
-        ("HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope", "answered 403 to CONNECT"),
-        ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "answered 502 to CONNECT"),
+        ("HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope", "responded with 403 to CONNECT"),
+        ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "responded with 502 to CONNECT"),
         ("SSH-2.0-OpenSSH\r\n\r\n", "does not speak HTTP"),
         ("HTTP/1.1 2", "could not connect to"),
         ("", "could not connect to"),

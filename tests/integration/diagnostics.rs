@@ -64,7 +64,7 @@ async fn a_session_that_nobody_asked_to_keep_in_memory_is_warned_of() {
 
     let mut program = place.start().await;
 
-    let said = "the session is kept in memory and ends with this process";
+    let said = "the session is in memory only and ends with this process";
     let line = program.wait_for_log(|line| line["message"] == said).await;
     assert_eq!(line["level"], "WARN");
     assert!(line["why"].as_str().unwrap().contains("no D-Bus session bus"), "{line}");

@@ -523,7 +523,7 @@ async fn what_nexudus_does_not_answer_is_in_the_log_once_and_so_is_its_return() 
     let lines = std::cell::RefCell::new(vec![]);
     let again = |line: &serde_json::Value| {
         lines.borrow_mut().push(line.clone());
-        line["message"] == "Nexudus answers again"
+        line["message"] == "Nexudus responds again"
     };
     let again = program.wait_for_log(again).await;
 

@@ -188,7 +188,7 @@ fn a_daemon_whose_session_bus_has_ended_says_so_and_goes_on_once_it_is_back() {
     let warned = format!("warning: the running daemon does not use it yet: {why}. Run ");
     assert!(told.err.contains(&warned), "{told:?}");
     let status = desktop.run("status", "");
-    assert!(status.out.contains(&format!("trouble    {why}\n")), "{status:?}");
+    assert!(status.out.contains(&format!("error      {why}\n")), "{status:?}");
     assert!(status.out.contains(&format!("account    {DEMO_EMAIL}")), "{status:?}");
     let doctor = desktop.run("doctor", "");
     assert!(doctor.out.contains(&format!("; the daemon that runs: {why}\n")), "{doctor:?}");
@@ -196,7 +196,7 @@ fn a_daemon_whose_session_bus_has_ended_says_so_and_goes_on_once_it_is_back() {
 
     comes_back();
     eventually("the daemon reads the login", || desktop.run("whoami", "").out.contains(BOB));
-    assert!(!desktop.run("status", "").out.contains("trouble"));
+    assert!(!desktop.run("status", "").out.contains("\n  error "));
 }
 
 #[test]

@@ -76,7 +76,7 @@ async fn read(bytes: &[u8], size: usize) -> Option<Seen> {
     Some(seen)
 }
 
-/// A server that says these pieces and then nothing more.
+/// A server that sends these pieces and then nothing more.
 struct Script(VecDeque<Bytes>);
 
 impl Transport for Script {

@@ -1,4 +1,4 @@
-//! What a token opens, and how a refusal looks.
+//! The paths that a token opens, and how a refusal looks.
 
 use nexudus_simulator::{Account, DEMO_EMAIL, PORTAL_TOKEN_MARK, Simulator, UnauthorizedStyle};
 

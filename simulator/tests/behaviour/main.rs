@@ -1,4 +1,4 @@
-//! What the simulator promises, over real TLS.
+//! The promises of the simulator, over real TLS.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 

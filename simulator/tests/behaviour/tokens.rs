@@ -155,12 +155,12 @@ fn a_rotation_can_lose_its_reply() {
 fn a_wrong_password_looks_as_chosen() {
     let simulator = simulator();
     let wrong = "grant_type=password&username=ada@example.test&password=no";
-    let nobody = "grant_type=password&username=nobody@example.test&password=no";
+    let unknown = "grant_type=password&username=unknown@example.test&password=no";
 
     let answer = token(&simulator, None, wrong);
     assert_eq!((answer.status, field(&answer, "error").as_str()), (400, "invalid_grant"));
     assert_eq!(field(&answer, "error_description"), "The user name or password is incorrect.");
-    assert_eq!(token(&simulator, None, nobody).status, 500);
+    assert_eq!(token(&simulator, None, unknown).status, 500);
 
     for (status, body) in [(401, ErrorBody::Json), (500, ErrorBody::Html), (400, ErrorBody::Empty)]
     {

@@ -1,4 +1,4 @@
-//! The configuration that a running daemon serves with, which may not be what is configured here.
+//! The configuration of a running daemon, which may differ from the one that is configured here.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,8 +48,8 @@ impl fmt::Display for OtherOrigin {
 pub(in crate::cli) const RESTART_HINT: &str =
     "Restart the daemon, so that it serves the upstream.origin that is configured now";
 
-/// Returns the configuration that a daemon serves with, and the keys in which it differs from what is
-/// `configured` here: only the daemon knows its flags and its environment.
+/// Returns the configuration that a daemon serves with, and the keys in which it differs from what
+/// is `configured` here: only the daemon knows its flags and its environment.
 pub(in crate::cli) fn effective_config(
     configured: &Config,
     paths: &Paths,
@@ -91,8 +91,8 @@ pub(in crate::cli) fn effective_config(
     (config, keys)
 }
 
-/// Returns the configuration that the profile's daemon serves with and `true`; where none runs, what
-/// is configured and `false`.
+/// Returns the configuration that the profile's daemon serves with and `true`; where none runs,
+/// what is configured and `false`.
 pub(in crate::cli) fn load_effective_config(
     loaded: &LoadedConfig,
 ) -> Result<(Config, bool), CliError> {

@@ -17,7 +17,7 @@ pub(super) struct CheckResult {
     pub(super) elapsed_ms: u64,
 }
 
-/// The verdict of a check.
+/// The result of a check, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CheckStatus {

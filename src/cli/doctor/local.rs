@@ -45,14 +45,14 @@ pub(super) async fn store(
             let source = daemon.and_then(|session| session.source.as_ref());
             let has_login = source.is_some_and(|source| source != Keychain::product_name())
                 || !credentials.sources_beside_keychain().is_empty();
-            let told = outcome_of(&error);
+            let outcome = outcome_of(&error);
             let without = match (has_login, has_key) {
                 (true, true) => "neither the login nor the session's key is read there",
                 (true, false) => "the login is read elsewhere; each start logs in anew",
                 (false, true) => "the session's key is read elsewhere",
-                (false, false) => return told,
+                (false, false) => return outcome,
             };
-            let finding = format!("{}; {without}", told.finding);
+            let finding = format!("{}; {without}", outcome.finding);
             warn(finding, "Nothing, if the check of the token passes.")
         }
     }
@@ -77,32 +77,32 @@ pub(super) async fn login(
     let daemons = daemon.and_then(|session| session.account.as_ref().zip(session.source.as_ref()));
     match credentials.load().await {
         Ok(found) => {
-            let told = format!(
+            let finding = format!(
                 "{} from the {}, the most explicit source that has one",
                 found.login.email, found.source
             );
             if let Some(other) = other {
                 return warn(
-                    format!("{told}; it is for {own}, and {other}"),
+                    format!("{finding}; it is for {own}, and {other}"),
                     other_origin_fix(other),
                 );
             }
-            if let Some(trouble) = daemon.and_then(unreadable_login) {
-                return warn(format!("{told}; the daemon that runs: {trouble}"), KEYCHAIN_FIX);
+            if let Some(why) = daemon.and_then(unreadable_login) {
+                return warn(format!("{finding}; the daemon that runs: {why}"), KEYCHAIN_FIX);
             }
             if let Some(half) = credentials.incomplete_sources().first() {
-                return warn(format!("{told}; {half}"), "Complete that half, or take it away.");
+                return warn(format!("{finding}; {half}"), "Complete that half, or take it away.");
             }
             match found.source {
                 CredentialSource::Environment => warn(
-                    told,
+                    finding,
                     "Any program of this user can read it there: prefer `nexudus-proxy login`, or \
                      a systemd credential.",
                 ),
                 CredentialSource::Systemd
                 | CredentialSource::Command
                 | CredentialSource::Keychain
-                | CredentialSource::Memory => ok(told),
+                | CredentialSource::Memory => ok(finding),
             }
         }
         Err(Error::Missing(_)) => match daemons {
@@ -118,7 +118,8 @@ pub(super) async fn login(
     }
 }
 
-/// Judges a missing password. The check of the token sees whether a session is stored alone.
+/// Classifies a missing password. The check of the token shows whether a session is stored without
+/// one.
 fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
     let logins = session::origins_with_login(&paths.profile_state());
     if logins.is_empty() || logins.contains(own) {
@@ -140,16 +141,16 @@ fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
 
 /// Returns why a daemon that runs cannot read what a person has stored.
 fn unreadable_login(daemon: &SessionStatus) -> Option<String> {
-    let trouble = daemon.error.as_ref().filter(|error| error.code.starts_with("credentials."))?;
-    let cause = trouble.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-    Some(format!("{}{cause}", trouble.sentence))
+    let error = daemon.error.as_ref().filter(|error| error.code.starts_with("credentials."))?;
+    let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    Some(format!("{}{cause}", error.sentence))
 }
 
 const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keychain runs; it looks \
     again by itself where that comes back.";
 
-/// `keys` are those whose value in the running daemon is not the one that is configured here; `own` is
-/// the configured origin.
+/// Describes the running daemon. `keys` are those whose value in the daemon differs from the one
+/// that is configured here; `own` is the configured origin.
 pub(super) async fn daemon(
     is_there: bool,
     profile: &str,
@@ -192,7 +193,7 @@ pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
 /// Returns whether the TCP port is ours alone.
 pub(super) async fn callers(config: &Config) -> CheckOutcome {
     if config.listen.tcp.is_empty() {
-        return skip("no TCP address is configured: the unix socket knows its callers");
+        return skip("no TCP address is configured: the unix socket identifies its peers");
     }
     let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
     match (peer::can_identify_peers(), needs_key) {
@@ -202,14 +203,14 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
                 if config.listen.expose { "; from elsewhere each needs a key" } else { "" };
             let named = allowed_others(config);
             ok(format!(
-                "the system tells whose process calls over TCP: other users{here} are \
+                "the system identifies the peers of TCP connections: other users{here} are \
                  refused{named}{elsewhere}"
             ))
         }
-        (false, true) => ok("the system does not tell whose process calls; each needs a key"),
+        (false, true) => ok("the system does not identify peers; each needs a key"),
         (false, false) => warn(
-            "not available: the system does not tell whose process calls over TCP, so every local \
-             user is let in there",
+            "not available: the system does not identify the peers of TCP connections, so every local \
+             user has access there",
             if cfg!(unix) {
                 "Set listen.tcp = [] and use the unix socket, or policy.anonymous = \"none\"."
             } else {
@@ -219,7 +220,7 @@ pub(super) async fn callers(config: &Config) -> CheckOutcome {
     }
 }
 
-/// Returns the other users who are let in.
+/// Lists the other users who are allowed.
 fn allowed_others(config: &Config) -> String {
     let named = |key: &str, names: &[String]| {
         (!names.is_empty()).then(|| format!("{key} ({})", names.join(", ")))
@@ -234,7 +235,7 @@ fn allowed_others(config: &Config) -> String {
     }
 }
 
-/// Looks for the unit or agent in all places of persons and packages.
+/// Looks for the unit or agent in all directories of users and packages.
 pub(super) async fn service(paths: &Paths) -> CheckOutcome {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let configuration = paths.config.parent().and_then(|ours| ours.parent());

@@ -34,7 +34,7 @@ pub(super) fn run(
     process::harden();
     let loaded = globals.load(overrides.into_overrides());
     let lines = match loaded {
-        // Without a configuration there is nothing to check by; its problems are the report.
+        // Without a configuration nothing can be checked; its problems are the report.
         Err(error) => vec![CheckResult::new("config", outcome_of(&error), Duration::ZERO)],
         Ok(loaded) => {
             let mut lines = serve::control_runtime()?.block_on(run_checks(&loaded, print));
@@ -129,9 +129,9 @@ async fn token(
     print: Printer,
 ) -> [CheckResult; 2] {
     let began = Instant::now();
-    let asked = whoami::fetch_user(config, own, other, paths, print).await;
+    let fetched = whoami::fetch_user(config, own, other, paths, print).await;
     let elapsed = began.elapsed();
-    let (token, access) = match asked {
+    let (token, access) = match fetched {
         Ok((me, through)) => {
             let access = match me.api_access {
                 Some(false) => fail(
@@ -141,7 +141,7 @@ async fn token(
                 Some(true) => ok("the account may use the API"),
                 None => warn("Nexudus does not say", "Try a request."),
             };
-            (ok(format!("valid for {}, asked through the {through}", me.title())), access)
+            (ok(format!("valid for {}, checked through the {through}", me.title())), access)
         }
         Err(error) => match (&error, daemon) {
             // The daemon wants a key, and this command has no login of its own for that origin.
@@ -150,7 +150,7 @@ async fn token(
                 | WhoamiError::OtherUpstream { .. },
                 Some(daemon),
             ) => outcomes_from_daemon(daemon),
-            (_, _) => (outcome_of(&error), skip("there is no token to ask with")),
+            (_, _) => (outcome_of(&error), skip("there is no token to send")),
         },
     };
     [
@@ -159,7 +159,7 @@ async fn token(
     ]
 }
 
-/// Returns what the status of a daemon says of the token, where the daemon answers nothing more.
+/// Returns what the status of a daemon says of the token, where the daemon refuses to say more.
 fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) {
     match (&daemon.error, daemon.expires_in) {
         (None, Some(_)) => (
@@ -174,12 +174,12 @@ fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) 
         ),
         (Some(error), _) => {
             let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            let told = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
-            (told, skip("there is no token to ask with"))
+            let outcome = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
+            (outcome, skip("there is no token to send"))
         }
         (None, None) => (
-            warn("none yet, says the daemon", "Wait: it is being asked for."),
-            skip("there is no token to ask with"),
+            warn("none yet, says the daemon", "Wait: it is being fetched."),
+            skip("there is no token to send"),
         ),
     }
 }
@@ -201,7 +201,7 @@ fn print_results(lines: &[CheckResult], print: Printer) -> Result<(), CliError> 
     }
     print.table(&rows, "\0")?;
     print.note(
-        "Answers of Nexudus hold personal data, unredacted: mind where you send them, and what \
+        "Responses of Nexudus hold personal data, unredacted: mind where you send them, and what \
          you paste into a report.",
     );
     Ok(())

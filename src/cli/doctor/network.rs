@@ -1,5 +1,5 @@
-//! Checks of the route to Nexudus, or to the proxy before it: name, TCP, TLS, and one request without
-//! a login.
+//! Checks of the route to Nexudus, or to the proxy before it: name, TCP, TLS, and one request
+//! without a login.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +33,8 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
         }
     };
     let way = NetworkRoute::new(origin, via);
-    let shown = || ok(format!("{} (upstream.proxy)", config.upstream.proxy.redacted()));
-    let proxy = way.via.as_ref().map_or_else(proxy, |_| shown());
+    let configured = || ok(format!("{} (upstream.proxy)", config.upstream.proxy.redacted()));
+    let proxy = way.via.as_ref().map_or_else(proxy, |_| configured());
     let mut lines = vec![CheckResult::new("proxy", proxy, Duration::ZERO)];
 
     let (began, (finding, addresses)) = (Instant::now(), way.resolve().await);
@@ -54,13 +54,13 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
     lines.push(CheckResult::new("tls", finding, began.elapsed()));
 
     let began = Instant::now();
-    let answer = match stream {
+    let response = match stream {
         None => None,
         Some(stream) => fetch_response(origin.host(), stream).await,
     };
     let elapsed = began.elapsed();
-    let (clock, throttle) = match answer {
-        None => (skip("Nexudus did not answer"), skip("Nexudus did not answer")),
+    let (clock, throttle) = match response {
+        None => (skip("Nexudus did not respond"), skip("Nexudus did not respond")),
         Some((status, headers)) => (clock(&headers), throttled(status, &headers)),
     };
     lines.push(CheckResult::new("clock", clock, elapsed));
@@ -91,14 +91,14 @@ impl<'a> NetworkRoute<'a> {
         let host = &self.host;
         match resolve(host, self.port).await {
             Ok(addresses) => {
-                let shown: Vec<_> = addresses.iter().map(|it| it.ip().to_string()).collect();
-                (ok(format!("{host} is {}", shown.join(", "))), addresses)
+                let listed: Vec<_> = addresses.iter().map(|it| it.ip().to_string()).collect();
+                (ok(format!("{host} is {}", listed.join(", "))), addresses)
             }
             Err(why) => (fail(format!("{host} has no address: {why}"), self.fix), vec![]),
         }
     }
 
-    /// Connects, and asks the proxy for a way through, if there is one.
+    /// Connects, and requests a tunnel from the proxy, if there is one.
     async fn connect(&self, addresses: &[SocketAddr]) -> (CheckOutcome, Option<TcpStream>) {
         let Self { host, port, origin, fix, .. } = self;
         if addresses.is_empty() {
@@ -114,9 +114,9 @@ impl<'a> NetworkRoute<'a> {
             return (ok(format!("connected to {address}")), Some(stream));
         };
         if via.url().contains(REDACTED_LOGIN) {
-            let told = "connected to the proxy; what lies behind it needs a login that only the \
+            let finding = "connected to the proxy; what lies behind it needs a login that only the \
                         daemon knows";
-            return (ok(told), None);
+            return (ok(finding), None);
         }
         let tunnel = tokio::time::timeout(STEP_TIMEOUT, via.connect_tunnel(stream, origin)).await;
         let why = match tunnel {
@@ -202,28 +202,28 @@ async fn fetch_response(
         .body(Empty::<bytes::Bytes>::new())
         .ok()?;
     let mut connection = std::pin::pin!(connection);
-    let mut answer = std::pin::pin!(sender.send_request(request));
-    let answered = async {
+    let mut response = std::pin::pin!(sender.send_request(request));
+    let exchange = async {
         tokio::select! {
-            answer = &mut answer => answer,
-            _ = &mut connection => answer.await,
+            response = &mut response => response,
+            _ = &mut connection => response.await,
         }
     };
-    let response = tokio::time::timeout(STEP_TIMEOUT, answered).await.ok()?.ok()?;
+    let response = tokio::time::timeout(STEP_TIMEOUT, exchange).await.ok()?.ok()?;
     Some((response.status(), response.headers().clone()))
 }
 
 fn clock(headers: &HeaderMap) -> CheckOutcome {
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        return skip("Nexudus does not tell the time");
+        return skip("Nexudus does not send the time");
     };
     let ours = SystemTime::now();
     let off = ours.duration_since(theirs).unwrap_or_else(|error| error.duration());
-    let told = format!("{} s from the server's", off.as_secs());
+    let finding = format!("{} s from the server's", off.as_secs());
     match off {
-        off if off < MAX_CLOCK_OFFSET => ok(told),
-        _ => fail(told, "Set the clock (NTP): 2FA codes and certificates depend on it."),
+        off if off < MAX_CLOCK_OFFSET => ok(finding),
+        _ => fail(finding, "Set the clock (NTP): 2FA codes and certificates depend on it."),
     }
 }
 
@@ -239,34 +239,35 @@ fn throttled(status: StatusCode, headers: &HeaderMap) -> CheckOutcome {
     }
 }
 
-/// Tells what a running daemon knows of it.
+/// Reports what a running daemon knows about throttling.
 pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
     let kinds =
         [("reads", &throttle.reads), ("writes", &throttle.writes), ("tokens", &throttle.own)];
-    let told = |(name, pace): &(&str, &LimiterStatus)| format!("{name} {}", pace.state);
-    let told: Vec<_> = kinds.iter().filter(|(_, pace)| pace.paced != "nothing").map(told).collect();
+    let describe = |(name, pace): &(&str, &LimiterStatus)| format!("{name} {}", pace.state);
+    let states: Vec<_> =
+        kinds.iter().filter(|(_, pace)| pace.paced != "nothing").map(describe).collect();
     let today = kinds.iter().find(|(_, pace)| pace.above_published);
-    match (told.as_slice(), today) {
+    match (states.as_slice(), today) {
         ([], None) => ok("not throttled, says the daemon"),
         (_, Some((name, pace))) => warn(
             format!("{} {name} today, as many as Nexudus has published as its limit", pace.day),
-            "Nothing is blocked here; ask less often if Nexudus throttles.",
+            "Nothing is blocked here; send fewer requests if Nexudus throttles.",
         ),
-        (told, None) if kinds.iter().any(|(_, pace)| pace.paused_ms.is_some()) => {
-            warn(told.join("; "), "Wait: the daemon sends requests on as soon as Nexudus allows.")
+        (states, None) if kinds.iter().any(|(_, pace)| pace.paused_ms.is_some()) => {
+            warn(states.join("; "), "Wait: the daemon sends requests on as soon as Nexudus allows.")
         }
-        (told, None) => ok(told.join("; ")),
+        (states, None) => ok(states.join("; ")),
     }
 }
 
 /// The name of the check.
 pub(super) const THROTTLE_CHECK: &str = "throttle";
 
-const TIMED_OUT: &str = "no answer within 10 s";
+const TIMED_OUT: &str = "no response within 10 s";
 const NETWORK_FIX: &str = "Check the network, the firewall and upstream.origin.";
 const PROXY_FIX: &str = "Check the proxy that upstream.proxy names, and its login.";
 
-/// The text that a running daemon shows in the place of a proxy's login.
+/// The text that a running daemon shows instead of a proxy's login.
 const REDACTED_LOGIN: &str = "//***@";
 
 /// Longest time for each step.

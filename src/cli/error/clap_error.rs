@@ -24,8 +24,8 @@ pub(super) fn report(error: &clap::Error) -> Report {
     Report { message, causes: vec![], hint: Some(hint) }
 }
 
-/// Returns the hint for a flag of `serve` that this command does not take: the tip of clap would pass
-/// the flag on as a word.
+/// Returns the hint for a flag of `serve` that this command does not take: the tip of clap would
+/// pass the flag on as a word.
 fn config_flag_hint(error: &clap::Error) -> Option<String> {
     let flag = match (error.kind(), error.get(ContextKind::InvalidArg)?) {
         (ErrorKind::UnknownArgument, ContextValue::String(flag)) => flag.strip_prefix("--")?,

@@ -10,16 +10,16 @@ use crate::session::{self, Cause};
 /// Why a login failed. Nothing was stored then, unless the error says so.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoginError {
-    /// A person had to be asked, or standard input lacks something.
+    /// A prompt had no terminal, or standard input lacks something.
     #[error(transparent)]
     Ask(#[from] PromptError),
     /// `credentials.source` names another place.
     #[error(
-        "a login in the {} would not be read: credentials.source is another",
+        "a login in the {} would be ignored: credentials.source selects another source",
         Keychain::product_name()
     )]
     SourceNotRead,
-    /// The process that serves this profile asks another upstream.
+    /// The process that serves this profile uses another upstream.
     #[error("{other}, and this login would be for {own}")]
     OtherUpstream {
         /// The process, and its upstream.
@@ -57,14 +57,14 @@ pub(super) enum LoginError {
     /// Nexudus cannot be reached.
     #[error("could not reach Nexudus")]
     Unreachable(#[source] Cause),
-    /// Nexudus answers, but not whether the login is right.
-    #[error("Nexudus gave no clear answer")]
+    /// Nexudus responds, but does not say whether the login is right.
+    #[error("Nexudus gave no clear response")]
     Ambiguous(#[source] Cause),
     /// The keychain cannot be used.
     #[error("could not use the {}", Keychain::product_name())]
     Store(#[source] credentials::Error),
-    /// The session alone cannot be kept.
-    #[error("the session cannot be kept across a reboot, and there would be nothing else")]
+    /// The session without a password would not last.
+    #[error("the login would not survive a reboot: only the session would be stored")]
     NotLasting(#[source] Cause),
     /// The session file cannot be used.
     #[error("could not keep the session")]

@@ -25,7 +25,7 @@ pub(super) fn warn_of_sources(
     }
     if is_volatile && matches!(login.second_factor, Some(SecondFactor::Code(_))) {
         print.warning(
-            "the session is kept in memory only, so the daemon needs a 2FA code of its own: \
+            "the session is in memory only, so the daemon needs a 2FA code of its own: \
              store the 2FA secret with --totp-secret-stdin",
         );
     }
@@ -36,7 +36,7 @@ pub(super) struct StoredLogin<'a> {
     pub(super) profile: &'a str,
     pub(super) user: &'a CurrentUser,
     pub(super) is_session_only: bool,
-    /// The status of the running daemon after it was told, if one runs.
+    /// The status of the running daemon after it was notified, if one runs.
     pub(super) daemon: Result<Option<SessionStatus>, admin::Error>,
 }
 
@@ -46,10 +46,10 @@ impl StoredLogin<'_> {
         if let Some(warning) = self.daemon_warning() {
             print.warning(&warning);
         }
-        let kept = if self.is_session_only { "session" } else { "login" };
+        let stored = if self.is_session_only { "session" } else { "login" };
         let Self { profile, user, .. } = self;
         if is_json {
-            return print.json(&json!({ "profile": profile, "kept": kept, "user": user }));
+            return print.json(&json!({ "profile": profile, "kept": stored, "user": user }));
         }
         print.line(&format!("logged in as {} (profile {profile})", user.title()))?;
         let used = match &self.daemon {
@@ -59,7 +59,7 @@ impl StoredLogin<'_> {
             Ok(None) => &with_profile_flag("; `nexudus-proxy serve` uses it from now on", profile),
             Ok(Some(_)) | Err(_) => "",
         };
-        print.note(&format!("kept the {kept}{used}"));
+        print.note(&format!("kept the {stored}{used}"));
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! The entries of a profile in the keychain: the login at an origin, and the key of the session file.
+//! The entries of a profile in the keychain: the login at an origin, and the key of the session
+//! file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +18,19 @@ use crate::config;
 use crate::credentials::{CredentialSource, Error, Login, SecondFactor};
 use crate::secret::Secret;
 
-/// The entries of one profile. Clones take turns with each other.
+/// The entries of one profile. The calls of all clones run one at a time.
 #[derive(Clone, Debug)]
 pub struct Keychain {
     store: Arc<dyn EntryStore>,
     profile: Arc<str>,
     /// The origin of the login; `None`: the default one.
     origin: Option<Arc<str>>,
-    turn: Arc<Mutex<()>>,
+    call_lock: Arc<Mutex<()>>,
 }
 
 impl Keychain {
-    /// Returns the system's keychain, for the login at `origin`. Nothing is opened before it is used.
+    /// Returns the system's keychain, for the login at `origin`. Nothing is opened before it is
+    /// used.
     pub fn system(profile: &str, origin: &config::Origin) -> Self {
         #[cfg(target_os = "linux")]
         let store = secret_service::SecretService;
@@ -43,8 +45,8 @@ impl Keychain {
         store: impl EntryStore + 'static,
         profile: &str,
     ) -> Self {
-        let (store, turn) = (Arc::new(store), Arc::default());
-        Self { store, profile: profile.into(), origin: None, turn }
+        let (store, call_lock) = (Arc::new(store), Arc::default());
+        Self { store, profile: profile.into(), origin: None, call_lock }
     }
 
     /// Returns the same for the login at `origin`.
@@ -96,7 +98,7 @@ impl Keychain {
         }
     }
 
-    /// Keeps the login in place of the one that is there. A typed code is not kept: it is spent.
+    /// Stores the login in place of the old one. A typed code is not stored, because it is spent.
     ///
     /// # Errors
     ///
@@ -145,11 +147,11 @@ impl Keychain {
         Ok(key)
     }
 
-    /// Makes a key for the session file, and returns what the keychain then has.
+    /// Creates a key for the session file, and returns the key that the keychain then has.
     ///
     /// # Errors
     ///
-    /// As [`Keychain::store_login`]; [`KeychainError::ReadBackMismatch`] when it was not kept.
+    /// As [`Keychain::store_login`]; [`KeychainError::ReadBackMismatch`] when it was not stored.
     pub async fn create_session_key(&self) -> Result<Secret, Error> {
         self.write(vec![(EntryName::SessionKey, Some(random_key()))]).await?;
         // Read back, on a connection of its own: another process may have been faster.
@@ -185,7 +187,7 @@ impl Keychain {
         Ok(())
     }
 
-    /// Asks the person to open the keychain, if it is locked, and says whether it was. Only a
+    /// Prompts the person to open the keychain, if it is locked, and says whether it was. Only a
     /// command that a person has just typed may call this, never the daemon.
     ///
     /// # Errors
@@ -225,11 +227,11 @@ impl Keychain {
     }
 
     async fn serialized<T>(&self, limit: Duration, call: StoreFuture<'_, T>) -> Result<T, Error> {
-        let call_in_turn = async {
-            let _turn = self.turn.lock().await;
+        let serialized_call = async {
+            let _guard = self.call_lock.lock().await;
             call.await
         };
-        let result = tokio::time::timeout(limit, call_in_turn).await;
+        let result = tokio::time::timeout(limit, serialized_call).await;
         result.unwrap_or_else(|_| Err(KeychainError::Timeout(limit).into()))
     }
 }

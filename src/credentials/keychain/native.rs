@@ -36,7 +36,7 @@ impl EntryStore for Native {
     }
 
     fn unlock(&self) -> StoreFuture<'_, bool> {
-        // There is nothing to open: a read that may ask is enough to make the system ask.
+        // There is nothing to open: a read that may prompt is enough to make the system prompt.
         self.blocking(true, || read("default", EntryName::Canary.as_str()).map(|_| false))
     }
 }
@@ -50,7 +50,7 @@ impl Native {
         let one_at_a_time = self.0.clone();
         Box::pin(async move {
             let call = move || {
-                let _turn = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+                let _guard = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
                 let _quiet = quiet(may_ask);
                 call()
             };
@@ -67,7 +67,7 @@ fn quiet(may_ask: bool) -> Option<impl Drop> {
     (!may_ask).then(|| SecKeychain::disable_user_interaction().ok()).flatten()
 }
 
-/// Windows asks nothing.
+/// Windows never prompts.
 #[cfg(windows)]
 fn quiet(_may_ask: bool) {}
 

@@ -1,9 +1,9 @@
 //! Secret Service over D-Bus: GNOME Keyring, KWallet, KeePassXC.
 //!
-//! Each call has a connection of its own. Only the default collection is used, and it is never created
-//! here: a provider without one (WSL) needs a person first.
+//! Each call has a connection of its own. Only the default collection is used, and it is never
+//! created here: a provider without one (WSL) needs a person first.
 
-use oo7::Secret as Kept;
+use oo7::Secret as StoredSecret;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
 
 use super::KeychainError;
@@ -76,8 +76,9 @@ async fn default() -> Result<Collection, Error> {
 async fn read(collection: &Collection, profile: &str, name: &str) -> Result<Option<Secret>, Error> {
     let items = collection.search_items(&attributes(profile, name)).await.map_err(from_dbus)?;
     let Some(item) = items.first() else { return Ok(None) };
-    let kept = item.secret().await.map_err(from_dbus)?;
-    let text = std::str::from_utf8(kept.as_bytes()).map_err(|_| KeychainError::ReadBackMismatch)?;
+    let secret = item.secret().await.map_err(from_dbus)?;
+    let text =
+        std::str::from_utf8(secret.as_bytes()).map_err(|_| KeychainError::ReadBackMismatch)?;
     Ok(Some(Secret::new(text)))
 }
 
@@ -88,9 +89,9 @@ async fn write(
     value: &Secret,
 ) -> Result<(), Error> {
     let label = format!("{SERVICE} {name} ({profile})");
-    let kept = Kept::text(value.expose());
+    let secret = StoredSecret::text(value.expose());
     let attributes = attributes(profile, name);
-    collection.create_item(&label, &attributes, kept, true, None).await.map_err(from_dbus)?;
+    collection.create_item(&label, &attributes, secret, true, None).await.map_err(from_dbus)?;
     Ok(())
 }
 
@@ -106,11 +107,11 @@ fn attributes<'a>(profile: &'a str, name: &'a str) -> [(&'static str, &'a str); 
     [("service", SERVICE), ("profile", profile), ("entry", name)]
 }
 
-/// Converts an error into our words. Of the words of the bus only the name of the error is kept.
+/// Converts an error into our words. Of an error of the bus, only its name is used.
 fn from_dbus(fault: Fault) -> Error {
-    let wire = match fault {
+    let bus_error = match fault {
         Fault::Service(ServiceError::IsLocked(_)) => return Error::Locked,
-        Fault::Service(ServiceError::ZBus(wire)) | Fault::ZBus(wire) => wire,
+        Fault::Service(ServiceError::ZBus(bus_error)) | Fault::ZBus(bus_error) => bus_error,
         Fault::Service(ServiceError::NoSession(_) | ServiceError::NoSuchObject(_))
         | Fault::Deleted
         | Fault::NotFound(_) => {
@@ -120,7 +121,7 @@ fn from_dbus(fault: Fault) -> Error {
         Fault::IO(_) => return KeychainError::NoBus.into(),
         Fault::Crypto(_) => return KeychainError::Other("the exchange of keys".into()).into(),
     };
-    from_zbus(&wire).into()
+    from_zbus(&bus_error).into()
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "zbus may add errors; each is one of a bus")]

@@ -1,4 +1,4 @@
-//! The promises of a store of secrets, and the names of the entries in it.
+//! The interface of a store of secrets, and the names of the entries in it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,14 +18,14 @@ pub(super) enum EntryName {
     Canary,
 }
 
-/// One change: the name of an entry, and a value to keep, or `None` to remove it.
+/// One change: the name of an entry, and a value to store, or `None` to remove it.
 pub(in crate::credentials) type EntryChange = (String, Option<Secret>);
 
 /// The result of a call; boxed, since the store is chosen at run time.
 pub(in crate::credentials) type StoreFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// A place that keeps secrets.
+/// A store of secrets.
 pub(in crate::credentials) trait EntryStore:
     fmt::Debug + Send + Sync
 {
@@ -36,10 +36,10 @@ pub(in crate::credentials) trait EntryStore:
         names: &'a [String],
     ) -> StoreFuture<'a, Vec<Option<Secret>>>;
 
-    /// Makes changes. Never opens a dialog where the store can tell that it would.
+    /// Makes changes. Never opens a dialog, as far as the store knows beforehand.
     fn write<'a>(&'a self, profile: &'a str, changes: Vec<EntryChange>) -> StoreFuture<'a, ()>;
 
-    /// Asks the person to open the store, if it is locked, and says whether it was.
+    /// Prompts the person to open the store, if it is locked, and says whether it was.
     fn unlock(&self) -> StoreFuture<'_, bool>;
 }
 

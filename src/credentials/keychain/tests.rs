@@ -1,4 +1,4 @@
-//! The promises of every store, shown with a store in memory.
+//! Tests of the keychain's entries, with a store in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -212,5 +212,5 @@ async fn a_store_that_hangs_is_left_after_a_while() {
     let error = Keychain::with_store(store, "default").login().await.unwrap_err();
 
     let Error::Unavailable(error) = error else { panic!("{error:?}") };
-    assert!(error.to_string().starts_with("the keychain did not answer within"), "{error}");
+    assert!(error.to_string().starts_with("the keychain did not respond within"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! Where in a request a rejected client key stands.
 //!
-//! A header is named only if its name is in a fixed list: an error repeats no text of a client.
+//! A header is named only if its name is in a fixed list, because an error repeats no text of a
+//! client.
 
 use std::fmt;
 

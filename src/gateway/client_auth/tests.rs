@@ -19,7 +19,7 @@ fn a_key_is_taken_from_where_tools_are_told_to_put_it() {
     ] {
         assert_eq!(found(name, value), Ok(Some("nxp_key".to_owned())), "{name}: {value}");
     }
-    // Whatever it looks like.
+    // The header holds a key, whatever its value looks like.
     for value in ["x", "", "NXP_KEY", "nxp_key, nxp_key"] {
         assert_eq!(found("nexudus-proxy-key", value), Ok(Some(value.to_owned())));
     }
@@ -41,7 +41,7 @@ fn a_key_in_any_other_place_or_form_is_refused() {
         &format!("Bearer: {KEY}"),
         &format!("Digest username={KEY}"),
         &format!("Digest username=\"{KEY}\", realm=\"x\""),
-        // Not even the whole of one.
+        // Not even a whole key.
         "nxp_x",
         "NXP_x",
         "Token nxp_x",

@@ -1,9 +1,9 @@
 //! Every gateway error as a response.
 //!
 //! The response is `application/problem+json` (RFC 9457) with a stable `code` for scripts, a
-//! sentence and a hint for people, and a `Proxy-Status` (RFC 9209) that tells it from a response of
-//! Nexudus. It repeats nothing that a client sent or that Nexudus said. A person who has opened an
-//! address of ours in a browser gets a page instead.
+//! sentence and a hint for people, and a `Proxy-Status` (RFC 9209) that distinguishes it from a
+//! response of Nexudus. The response repeats nothing that a client or Nexudus sent. A person who
+//! has opened an address of ours in a browser gets a page instead.
 
 mod prebuilt;
 #[cfg(test)]
@@ -125,7 +125,7 @@ pub(super) fn record_client(response: &mut Response<ProxyBody>, client: Option<A
     }
 }
 
-/// Adds to a 401 of Nexudus what it was about; the body stays untouched.
+/// Adds the cause of a 401 of Nexudus as a header; the body stays untouched.
 pub(super) fn annotate_unauthorized(response: &mut Response<ProxyBody>, cause: &UnauthorizedCause) {
     let details = match cause {
         UnauthorizedCause::MissingPermission => "token valid, account lacks permission",
@@ -182,7 +182,7 @@ fn status(kind: ProblemKind) -> StatusCode {
     kind.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// [`guard::FORWARDED_METHODS`] as `Allow` wants it.
+/// [`guard::FORWARDED_METHODS`] in the form of an `Allow` header.
 const ALLOWED_METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
 
 /// The page for a person who opens an address of ours in a browser. The page has no script, form or

@@ -68,8 +68,8 @@ pub(in crate::gateway) fn prebuilt(limits: &Limits) -> Rejections {
     }
 }
 
-/// Writes a whole response, for where there is no request that hyper could answer. The connection
-/// always ends with it.
+/// Writes a whole response, for where there is no request that hyper could respond to. The
+/// connection always ends with it.
 fn rejection(error: UnparsedRequest) -> Rejection {
     let details = error.details();
     let status = status(details.kind);

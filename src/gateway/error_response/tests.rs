@@ -78,7 +78,7 @@ fn hints_name_a_way_that_works() {
     assert!(given.ends_with("name yours in listen.users, then restart the daemon."), "{given}");
 }
 
-/// The rule that a hint about login material names lets that material through.
+/// A hint about login material names a rule, and that rule lets the material through.
 #[test]
 fn rules_in_hints_let_login_material_through() {
     for (material, method, path) in [

@@ -96,12 +96,12 @@ impl Problem for Error {
     }
 }
 
-/// The reason why most malformed targets are refused.
+/// The reason why most malformed targets are malformed.
 pub(in crate::gateway) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
 
-/// The reason where no WebSocket is forwarded at all.
+/// The reason why no WebSocket is forwarded at all.
 pub(in crate::gateway) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
 
-/// The reason where the WebSocket has another version.
+/// The reason why a WebSocket of another version is not forwarded.
 pub(in crate::gateway) const UNSUPPORTED_WEBSOCKET_VERSION: &str =
     "Sec-WebSocket-Version is not 13";

@@ -38,11 +38,12 @@ fn a_browser_is_refused_whatever_it_says_and_whatever_the_method() {
             ("origin", "http://evil.example"),
             ("origin", "null"),
             ("origin", ""),
-            // Ours is no better: a document that Nexudus serves would run in it.
+            // Our own origin is no better: a document that Nexudus serves would run in it.
             ("origin", "http://localhost:6398"),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-origin"),
-            // As after a prefetch, a redirect from a foreign address, and a typed one.
+            // As after a prefetch, after a redirect from a foreign address, and after a typed
+            // address.
             ("sec-fetch-site", "none"),
             ("sec_fetch_site", "none"),
             ("sec-fetch-dest", "document"),
@@ -124,7 +125,7 @@ fn where_websockets_are_let_through_they_must_be_well_formed() {
         |checked| matches!(checked, Err(Error::Upgrade(why)) if why != UPGRADE_DISABLED);
 
     assert_eq!(and("x-other", ""), Ok(true));
-    // It must be offered, and other offers may stand beside it.
+    // `websocket` must be offered, and other protocols may stand beside it.
     assert_eq!(with("upgrade", "h2c, WebSocket"), Ok(true));
     assert_eq!(with("connection", "keep-alive, upgrade"), Ok(true));
     assert_eq!(and("content-length", "0"), Ok(true));
@@ -191,14 +192,14 @@ fn a_key_that_is_not_good_is_refused_wherever_it_is_shown() {
         let refused = checked("GET", "/", &[("host", "localhost"), (name, value)]);
         refused.unwrap_err().to_string()
     };
-    // Well-formed, and of no client.
+    // The key is well-formed, and belongs to no client.
     let (key, bearer) = (UNKNOWN, format!("Bearer {UNKNOWN}"));
     for (name, value) in
         [("nexudus-proxy-key", key), ("authorization", &bearer), ("proxy-authorization", &bearer)]
     {
         assert_eq!(refused(name, value), "the client key is unknown or revoked", "{name}");
     }
-    // A new key would fare no better: these say what is wrong with how it is shown.
+    // A new key would fare no better: these errors say what is wrong with how the key is sent.
     for (name, value, place) in [
         ("nexudus-proxy-key", format!("\"{key}\""), "Nexudus-Proxy-Key"),
         ("nexudus-proxy-key", format!("'{key}'"), "Nexudus-Proxy-Key"),

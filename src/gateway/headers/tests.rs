@@ -93,7 +93,7 @@ fn too_many_connection_options_are_counted() {
     assert!(!options(&[&["x"; MAX_CONNECTION_OPTIONS].join(",")]));
     assert!(options(&[&["x"; MAX_CONNECTION_OPTIONS + 1].join(",")]));
     assert!(options(&["x"; MAX_CONNECTION_OPTIONS + 1]));
-    // Empty ones are looked at too.
+    // Empty options count too.
     assert!(options(&[&",".repeat(MAX_CONNECTION_OPTIONS)]));
 }
 

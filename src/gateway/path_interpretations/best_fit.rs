@@ -1,9 +1,10 @@
 //! The ASCII letters that a server may substitute for letters beyond ASCII.
 //!
-//! Windows converts text to a code page by best fit; .NET compares text without accents and invisible
-//! letters; databases do both. The best fits are those of Microsoft's table of code page 1252
-//! (`bestfit1252.txt` at unicode.org), as far as Unicode does not decompose them, and of US-ASCII for
-//! the letters in 1252 itself. Only lower case is listed, because the text is in lower case.
+//! Windows converts text to a code page by best fit; .NET compares text without accents and
+//! invisible letters; databases do both. The best fits are those of Microsoft's table of code page
+//! 1252 (`bestfit1252.txt` at unicode.org), as far as Unicode does not decompose them, and of
+//! US-ASCII for the letters in 1252 itself. Only lower case is listed, because the text is in lower
+//! case.
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
@@ -46,9 +47,9 @@ pub(super) fn max_decomposition(letter: char) -> usize {
     }
 }
 
-/// Says whether a text contains letters that no tool needs to write into a path: invisible ones, and
-/// those that stand for an ASCII letter or for a delimiter of paths. A letter with an accent is not
-/// among them.
+/// Says whether a text contains letters that no tool needs to write into a path: invisible ones,
+/// and those that stand for an ASCII letter or for a delimiter of paths. A letter with an accent is
+/// not among them.
 pub(super) fn has_confusables(text: &str) -> bool {
     #[cfg(test)]
     DECOMPOSED.set(DECOMPOSED.get() + text.len());

@@ -2,11 +2,11 @@
 //! `name(5)`.
 //!
 //! .NET Framework removes a cookieless segment from a path before it selects the handler
-//! (`CookielessHelper`): a letter and a value in parentheses, once or more, in parentheses. Since 2023
-//! (CVE-2023-36899) it removes only the first of a path, if that is a segment of its own, with a
-//! capital letter and plain values. Before, and with `RestoreAggressiveCookielessPathRemoval`, it
-//! removed the last as well, and one that is glued to the next segment: `/us/(S(x))ers` was `/users`.
-//! ASP.NET 1.x wrote 24 letters and digits without a name.
+//! (`CookielessHelper`): a letter and a value in parentheses, once or more, in parentheses. Since
+//! 2023 (CVE-2023-36899) it removes only the first of a path, if that is a segment of its own, with
+//! a capital letter and plain values. Before, and with `RestoreAggressiveCookielessPathRemoval`, it
+//! removed the last as well, and one that is glued to the next segment: `/us/(S(x))ers` was
+//! `/users`. ASP.NET 1.x wrote 24 letters and digits without a name.
 
 use std::ops::Range;
 

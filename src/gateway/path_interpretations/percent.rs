@@ -35,8 +35,9 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     all_digits.then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// Returns the bytes as text, and other texts for bytes that are not UTF-8: some servers replace broken
-/// bytes, IIS reads all bytes in the system's code page, and old servers decode overlong forms.
+/// Returns the bytes as text, and other texts for bytes that are not UTF-8: some servers replace
+/// broken bytes, IIS reads all bytes in the system's code page, and old servers decode overlong
+/// forms.
 pub(super) fn decode_text(bytes: &[u8]) -> (Cow<'_, str>, Vec<String>) {
     let text = String::from_utf8_lossy(bytes);
     let others = match text {

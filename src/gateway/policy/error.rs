@@ -6,9 +6,9 @@ use crate::problem::{Problem, ProblemDetails, ProblemKind};
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A server could read the path as a token endpoint, which only the daemon answers.
+    /// A server could read the path as a token endpoint, which only the daemon serves.
     #[error(
-        "the path can be read as a token endpoint, which is answered only in its documented spelling"
+        "the path can be read as a token endpoint, which is served only in its documented spelling"
     )]
     Reserved,
     /// The path has too many interpretations to check them all.
@@ -81,7 +81,7 @@ impl Problem for Error {
             }
             Self::LoginMaterial(path) => denied(rule_hint(path)),
             Self::LoginMaterialInResponse => {
-                denied("No limited caller gets this answer: ask the person who runs the daemon.")
+                denied("No limited client gets this response: ask the person who runs the daemon.")
             }
             Self::ReadOnly => ProblemKind::ReadOnly.into(),
             Self::Quota(error) => error.details(),

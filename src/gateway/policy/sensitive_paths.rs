@@ -50,8 +50,8 @@ pub(super) static TOKEN_BEARING: LazyLock<[Rule; 2]> =
 pub(super) static READABLE: LazyLock<[Rule; 2]> =
     LazyLock::new(|| [rule("* /api/**"), rule("* /ContentDownload/**")]);
 
-/// The paths that can stand for other requests: batches of OData and Web API carry some, and no rule of
-/// a client foresees what a server makes of more segments behind `/api/auth/me`.
+/// The paths that can stand for other requests: batches of OData and Web API carry some, and no
+/// rule of a client foresees how a server treats more segments behind `/api/auth/me`.
 static INDIRECT: LazyLock<[Rule; 6]> = LazyLock::new(|| {
     [
         rule("* /**/$batch*/**"),

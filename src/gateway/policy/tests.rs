@@ -78,7 +78,7 @@ fn a_limited_client_gets_nothing_that_carries_other_requests() {
         ] {
             for method in ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] {
                 let denied = judged(method, path, level);
-                // A dot at the end vanishes: that is `me` itself, and its token is taken out.
+                // A dot at the end vanishes: the path is `me` itself, and its token is removed.
                 let is_me = path == "/api/auth/me." && denied == Ok(MatchedRule::None);
                 let is_denied = matches!(denied, Err(Error::Indirect(_) | Error::Ambiguous));
                 assert!(is_denied || is_me, "{method} {path}: {denied:?}");

@@ -79,7 +79,7 @@ pub enum Probe {
     Unclear,
 }
 
-/// Asks Nexudus itself, over HTTP.
+/// The issuer that calls Nexudus itself, over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpIssuer {
     client: reqwest::Client,
@@ -88,7 +88,7 @@ pub struct HttpIssuer {
 }
 
 impl HttpIssuer {
-    /// Asks at `origin`, such as `https://spaces.nexudus.com`, through a client made by
+    /// Calls `origin`, such as `https://spaces.nexudus.com`, through a client made by
     /// [`configure_client`], as fast as `throttle` allows for the daemon's own calls.
     pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
         Self { client, origin: origin.into(), throttle }
@@ -138,21 +138,21 @@ impl HttpIssuer {
         &self,
         bearer: &HeaderValue,
     ) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Cause> {
-        let lost = || Cause::new("Nexudus did not answer who is logged in");
+        let lost = || Cause::new("Nexudus did not say who is logged in");
         let request = async {
             let response = self.request_me(bearer).await.map_err(|_| lost())?;
             let status = response.status();
             let body = response.bytes().await.map_err(|_| lost())?;
             Ok((status, Zeroizing::new(body.to_vec())))
         };
-        let late = |_| Cause::new("Nexudus did not answer who is logged in within 30 s");
+        let late = |_| Cause::new("Nexudus did not say within 30 s who is logged in");
         tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
     }
 }
 
 /// Turns off what reqwest must not do by itself: redirects, retries, the environment's proxies, the
-/// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are not
-/// compiled in. The caller adds the proxy that the user configured.
+/// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are
+/// not compiled in. The caller adds the proxy that the user configured.
 pub fn configure_client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     builder
         .redirect(reqwest::redirect::Policy::none())
@@ -173,8 +173,8 @@ impl Issuer for HttpIssuer {
             let request = request.header(header::ACCEPT, "application/json");
             request.header("client_id", client_id).form(&form_fields(grant))
         };
-        // If Nexudus looked at the password after all, a repetition would be a second try of it.
-        // Each try is recorded before it leaves, so the next one is a new attempt.
+        // If Nexudus did check the password, a repetition would be a second try of it. Each try is
+        // recorded before it leaves, so the next one is a new attempt.
         let repeatable = matches!(grant, Grant::Refresh(_));
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
         let mut response = sent.map_err(CallError::into_failure)?;
@@ -203,7 +203,7 @@ impl Issuer for HttpIssuer {
     }
 }
 
-/// A response of a server that looked at the token and accepted it means `Alive`: a 404 would only
+/// Any response of a server that checked the token and accepted it means `Alive`: a 404 would only
 /// mean that the probe's path has moved.
 fn classify_probe(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
     let to_login = location
@@ -296,16 +296,16 @@ fn system_message(error: &io::Error) -> Option<String> {
     }
 }
 
-/// The token endpoint of Nexudus; the gateway answers it itself.
+/// The token endpoint of Nexudus; the gateway responds there itself.
 pub const TOKEN_PATH: &str = "/api/token";
 
 /// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
 
-/// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of a caller.
+/// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of the callers.
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest wait of the user for their own name.
+/// Longest wait for the name of the logged-in user.
 const ME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Largest token response read, in bytes: a real one has less than 2 KiB.

@@ -87,7 +87,7 @@ impl<I: Issuer> TokenFetch<I> {
             LoginDecision::Blocked(reason) => return Err(blocked_error(reason, source).into()),
             LoginDecision::CodeUsed => return needs_code("the 2FA code was used already"),
             LoginDecision::Wait(left) => {
-                let cause = "Nexudus gave unclear answers to this login before";
+                let cause = "Nexudus gave ambiguous responses to this login before";
                 return Err(FetchError::transient_after(Cause::new(cause), left));
             }
         }
@@ -183,7 +183,7 @@ impl<I: Issuer> TokenFetch<I> {
         is_missing.then(|| Cause::new(store.info.reason.clone()))
     }
 
-    /// Changes the record of attempts, off this thread: the change ends on the disk.
+    /// Changes the record of attempts, off this thread, because the change is written to disk.
     async fn record_attempt(
         &mut self,
         change: impl FnOnce(&LoginAttempts) -> std::io::Result<()> + Send + 'static,

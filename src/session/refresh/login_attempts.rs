@@ -5,10 +5,10 @@
 //! has its own; a lock holds for all origins.
 //!
 //! The file is written before a password is sent, so that a daemon killed and restarted in a loop
-//! spends one budget, not one per start. The file knows a login by 16 bits of a keyed hash only:
-//! enough to see that the login has changed, and next to nothing for an attacker who tests guesses
-//! against a password that may be a mistyped real one. One changed login in 65,536 looks unchanged;
-//! it is then refused until it is changed again.
+//! spends one budget, not one per start. The file identifies a login by 16 bits of a keyed hash
+//! only. That is enough to see that the login has changed, and next to nothing for an attacker who
+//! tests guesses against a password that may be a mistyped real one. One changed login in 65,536
+//! looks unchanged; it is then refused until it is changed again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,25 +114,30 @@ impl LoginAttempts {
 
     /// Reads the file. A missing or unreadable file leaves the state in memory.
     pub(crate) fn load(&self) {
-        let _turn = self.file();
+        let _guard = self.file();
         let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
         let read = text.and_then(|text| serde_json::from_slice::<AttemptsFile>(&text).ok());
-        let mut kept = self.state();
+        let mut state = self.state();
         if let Some(read) = read {
-            *kept = read;
+            *state = read;
         }
-        if kept.salt.is_empty() {
-            kept.salt = uuid::Uuid::new_v4().to_string();
+        if state.salt.is_empty() {
+            state.salt = uuid::Uuid::new_v4().to_string();
         }
     }
 
     /// Says what may be done with `login`. A request of the user lifts every block but that of a
     /// refused password.
-    pub(crate) fn decide(&self, login: &Login, asked: bool, now: SystemTime) -> LoginDecision {
-        let kept = self.state();
-        let (tried, own) = (kept.at(&self.origin), fingerprint(&kept.salt, login));
+    pub(crate) fn decide(
+        &self,
+        login: &Login,
+        is_user_request: bool,
+        now: SystemTime,
+    ) -> LoginDecision {
+        let state = self.state();
+        let (tried, own) = (state.at(&self.origin), fingerprint(&state.salt, login));
         if let Some(latched) = tried.latched.filter(|latched| latched.login == own)
-            && (!asked || latched.reason == BlockReason::Refused)
+            && (!is_user_request || latched.reason == BlockReason::Refused)
         {
             return LoginDecision::Blocked(latched.reason);
         }
@@ -224,13 +229,13 @@ impl LoginAttempts {
         email: &str,
         known: Option<String>,
     ) -> (String, std::io::Result<()>) {
-        let (account, kept) = {
-            let kept = self.state();
-            let account = account_hash(&kept.salt, email);
-            let id = kept.at(&self.origin).client_ids.get(&account).cloned();
+        let (account, recorded) = {
+            let state = self.state();
+            let account = account_hash(&state.salt, email);
+            let id = state.at(&self.origin).client_ids.get(&account).cloned();
             (account, id)
         };
-        let id = known.or(kept).unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let id = known.or(recorded).unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let noted =
             self.update_origin(|tried, _| drop(tried.client_ids.insert(account, id.clone())));
         (id, noted)
@@ -243,29 +248,29 @@ impl LoginAttempts {
 
     /// Records that the user has locked or unlocked the session.
     pub(crate) fn set_locked(&self, locked: bool) -> std::io::Result<()> {
-        self.update(|kept| kept.locked = locked)
+        self.update(|state| state.locked = locked)
     }
 
     /// Changes the attempts at this origin; `change` also gets the salt.
     fn update_origin(&self, change: impl FnOnce(&mut OriginAttempts, &str)) -> std::io::Result<()> {
-        self.update(|kept| {
-            let salt = kept.salt.clone();
-            change(kept.at_mut(&self.origin), &salt);
+        self.update(|state| {
+            let salt = state.salt.clone();
+            change(state.at_mut(&self.origin), &salt);
         })
     }
 
     fn update(&self, change: impl FnOnce(&mut AttemptsFile)) -> std::io::Result<()> {
-        let _turn = self.file();
-        let mut kept = self.state();
-        let before = kept.clone();
-        change(&mut kept);
+        let _guard = self.file();
+        let mut state = self.state();
+        let before = state.clone();
+        change(&mut state);
         let Some(path) = &self.path else { return Ok(()) };
-        if *kept == before && !before.unsaved {
+        if *state == before && !before.unsaved {
             return Ok(());
         }
-        kept.unsaved = true;
-        let json = serde_json::to_vec(&*kept).expect("numbers and words are valid JSON");
-        drop(kept);
+        state.unsaved = true;
+        let json = serde_json::to_vec(&*state).expect("numbers and words are valid JSON");
+        drop(state);
         path.parent().map_or(Ok(()), secure_fs::create_dir)?;
         secure_fs::atomic_write(path, &json)?;
         self.state().unsaved = false;

@@ -15,7 +15,7 @@ pub(crate) struct FetchOutcome {
     pub(crate) record: Option<StoredSession>,
     /// The lock, if it was acquired.
     pub(crate) lock: Option<SessionLock>,
-    /// Where the pair is kept, once that is known.
+    /// Where the pair is stored, once that is known.
     pub(crate) store: Option<TokenStore>,
     /// Where the login was read.
     pub(crate) login_source: Option<CredentialSource>,

@@ -1,10 +1,10 @@
 //! A bounded cache of the requests that lack permission.
 //!
-//! Nexudus answers 401 both for a dead token and for missing permission. A request that lacked
-//! permission once is not worth a probe each time it is repeated: the next probe comes after
+//! Nexudus responds with 401 both for a dead token and for missing permission. A request that
+//! lacked permission once is not worth a probe each time it is repeated: the next probe comes after
 //! [`MIN_TTL`], then ever more rarely. A shape folds many objects into one, and of two siblings one
-//! may be allowed: for another path of the same shape the verdict holds for [`SIBLING_TTL`] only,
-//! or it would hide a dead token.
+//! may be allowed: for another path of the same shape the verdict holds for [`SIBLING_TTL`] only. A
+//! longer time would hide a dead token.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};

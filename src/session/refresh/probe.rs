@@ -1,4 +1,5 @@
-//! Probes: at most one is in flight, and all who ask about the same token share its verdict.
+//! Probes: at most one is in flight, and all callers that ask about the same token share its
+//! verdict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::endpoint::{Issuer, Probe};
 use super::permission_cache::RequestKey;
 use crate::session::spawn::{join_slot, spawn};
 
-/// The verdict about the token of a request that was answered with 401.
+/// The verdict about the token of a request that got a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeVerdict {
     /// The token is alive, so the 401 was about permission.
@@ -20,7 +21,7 @@ pub(crate) enum ProbeVerdict {
     /// The same, from a verdict that is a few seconds old: good for this 401, not to be
     /// remembered.
     AliveBefore,
-    /// The probe says nothing about this 401: ask again.
+    /// The probe says nothing about this 401: probe again.
     Retry,
     /// The API rejects even a new token: another would be no better.
     NoAccess,
@@ -30,8 +31,7 @@ pub(crate) enum ProbeVerdict {
     Unclear,
 }
 
-/// The token of a request that was answered with 401, and how many probes had begun when the
-/// request was sent.
+/// The token of a request that got a 401, and how many probes had begun when the request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RejectedToken {
     pub(crate) generation: u64,
@@ -49,8 +49,9 @@ pub(crate) struct ProbeWaiter {
 
 /// The probe in flight, the callers that wait for it, and the last verdict.
 ///
-/// The verdict that a token is alive applies to requests which were sent before the probe: the
-/// token may have been revoked since. The verdict that a token is dead applies to all requests.
+/// The verdict that a token is alive applies only to requests which were sent before the probe,
+/// because the token may have been revoked since. The verdict that a token is dead applies to all
+/// requests.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     running: Option<JoinHandle<Probe>>,
@@ -109,7 +110,7 @@ impl Probes {
         (self.generation, found)
     }
 
-    /// Replies to all callers that wait, and keeps the verdict for a while. Requests that lack
+    /// Replies to all callers that wait, and caches the verdict for a while. Requests that lack
     /// permission are recorded first: the same request a moment later needs no probe.
     pub(crate) fn resolve(
         &mut self,

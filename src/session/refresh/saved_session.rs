@@ -18,8 +18,9 @@ use crate::session::store::sealed_file;
 use crate::session::store::token_store::TokenStore;
 
 impl<I: Issuer> TokenFetch<I> {
-    /// Opens the store of the pair. A file stays open until the user logs in or out, which may
-    /// change its key. Memory is tried anew each time, since a keychain may open late.
+    /// Opens the store of the pair. A sealed file stays the store until the user logs in or out,
+    /// which may change its key. After memory, a file is tried anew each time, since a keychain may
+    /// open late.
     pub(crate) async fn open_store(&mut self) -> Result<(), Error> {
         let has_file = self.outcome.store.as_ref().is_some_and(|store| store.file.is_some());
         if has_file && !self.request.has_changed_login() {

@@ -25,7 +25,7 @@ pub(crate) enum SessionCommand {
     /// A request whose body cannot be sent twice waits near the end of this token's life. The reply
     /// says whether an attempt is under way.
     RenewalRequested { generation: u64, reply: oneshot::Sender<bool> },
-    /// Find out why a request with this token was answered with 401.
+    /// Find out why a request with this token got a 401.
     ClassifyUnauthorized {
         rejection: RejectedToken,
         request: Option<RequestKey>,
@@ -77,7 +77,7 @@ pub(crate) struct SharedSession {
     probes_started: AtomicU64,
 }
 
-/// A handle's end of the commands; the session task ends when the last one is gone.
+/// A handle's end of the command channel; the session task ends when the last one is gone.
 pub(crate) type CommandSender = mpsc::UnboundedSender<SessionCommand>;
 
 impl SharedSession {
@@ -167,7 +167,7 @@ impl Snapshot {
         self.token.is_some_and(|token| token.is_valid(now))
     }
 
-    /// Returns what a request does that can wait until `deadline`.
+    /// Returns the next step of a request that can wait until `deadline`.
     pub(crate) fn availability(&self, now: Duration, deadline: Duration) -> Availability {
         if self.is_valid(now) {
             return Availability::Ready;
@@ -175,7 +175,7 @@ impl Snapshot {
         match self.next_attempt {
             _ if self.is_busy => Availability::Wait { nudge: false },
             Some(due) if due <= now => Availability::Wait { nudge: true },
-            // A missing login is looked for again, but no request waits for it.
+            // A missing login is looked up again, but no request waits for it.
             Some(due) if due <= deadline && !self.lacks_login() => {
                 Availability::Wait { nudge: false }
             }

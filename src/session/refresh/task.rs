@@ -1,9 +1,9 @@
 //! The one task that owns the session.
 //!
 //! The task performs what the state machine (`state/machine.rs`) decides and feeds the results
-//! back. Whatever may take long (an attempt, a write, a probe) runs in a task or thread of its own
-//! and is joined here: a caller that gives up cancels nothing, and each slot is cleared when its
-//! work ends, however it ends.
+//! back. Slow work (an attempt, a write, a probe) runs in a task or thread of its own and is joined
+//! here: a caller that gives up cancels nothing, and each slot is cleared when its work ends,
+//! however it ends.
 
 mod persistence;
 mod publish;
@@ -126,7 +126,7 @@ impl<I: Issuer> SessionTask<I> {
         self
     }
 
-    /// Runs until every [`crate::session::Session`] is gone and what is under way has ended.
+    /// Runs until every [`crate::session::Session`] is gone and all work under way has ended.
     pub async fn run(mut self) {
         let context = self.context.clone();
         let locked = run_blocking(move || {
@@ -238,7 +238,7 @@ impl<I: Issuer> SessionTask<I> {
         self.reply_flushed();
     }
 
-    /// Says whether nothing is under way that a stop would lose.
+    /// Says whether a stop would lose nothing.
     fn is_settled(&self) -> bool {
         self.state.is_settled() && !self.lock_writes.is_writing()
     }

@@ -5,9 +5,9 @@
 //!
 //! The order is: a newer saved pair, the refresh token, the password. The lock across processes is
 //! acquired before the single-use token is read, and goes back to the session task with the new
-//! pair; the task releases it once the pair is durable. Killed at any point, the next start finds a
-//! refresh token that works, or one that Nexudus has already replaced: that one is refused, and the
-//! password is next.
+//! pair; the task releases it once the pair is durable. If the process is killed at any point, the
+//! next start finds a refresh token that works, or one that Nexudus has already replaced: that one
+//! is refused, and the password is next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) struct TokenFetch<I> {
 }
 
 impl<I: Issuer> TokenFetch<I> {
-    /// Prepares an attempt with what earlier ones have left.
+    /// Prepares an attempt with the state that earlier ones have left.
     pub(crate) fn new(
         context: Arc<FetchContext<I>>,
         request: FetchRequest,
@@ -89,7 +89,7 @@ impl<I: Issuer> TokenFetch<I> {
         self.log_in_or_resume(account, login).await
     }
 
-    /// Logs in, or tries what is left where no source has a whole login.
+    /// Logs in, or tries the remaining ways where no source has a whole login.
     async fn log_in_or_resume(
         &mut self,
         account: Option<&str>,
@@ -115,8 +115,8 @@ impl<I: Issuer> TokenFetch<I> {
         }
     }
 
-    /// Records whether the record held is of another account: no request may use it, whatever comes
-    /// next.
+    /// Records whether the record held is of another account: then no request may use it, however
+    /// the attempt ends.
     fn check_account(&mut self, account: Option<&str>) {
         self.outcome.account_changed =
             self.outcome.record.is_some() && self.own_record(account).is_none();
@@ -213,7 +213,8 @@ impl<I: Issuer> TokenFetch<I> {
                 }
                 Ok(None)
             }
-            // Nexudus answers 500 to ordinary refusals too: a password may help after a while.
+            // Nexudus responds with 500 to ordinary refusals too: a password may help after a
+            // while.
             Err(TokenError::Ambiguous(cause))
                 if AMBIGUOUS_REFRESH_THRESHOLD <= self.request.failures
                     && !self.request.has_valid_token =>
@@ -228,7 +229,7 @@ impl<I: Issuer> TokenFetch<I> {
         }
     }
 
-    /// Asks the token endpoint, until the attempt's deadline.
+    /// Requests a pair from the token endpoint, until the attempt's deadline.
     pub(crate) async fn issue(
         &self,
         grant: &Grant,

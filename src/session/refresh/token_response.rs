@@ -33,9 +33,9 @@ pub enum TokenError {
     TotpRequired,
     /// The account must set a new password first.
     PasswordReset,
-    /// Nexudus may have looked at what was offered, which may be wrong.
+    /// Nexudus may have checked what was offered, which may be wrong.
     Ambiguous(Cause),
-    /// Nexudus did not look at what was offered, or the response is nonsense.
+    /// Nexudus did not check what was offered, or the response is nonsense.
     Transient {
         /// When to come back, if the response says so.
         retry_after: Option<Duration>,
@@ -57,28 +57,28 @@ impl TokenError {
 /// # Errors
 ///
 /// One variant per kind of response that carries no tokens.
-pub(crate) fn parse(answer: &TokenResponse<'_>) -> Result<TokenGrant, TokenError> {
-    let fields = parse_fields(answer.body);
-    if let Some(failure) = fields.as_ref().and_then(|fields| error_in_body(fields, answer)) {
+pub(crate) fn parse(response: &TokenResponse<'_>) -> Result<TokenGrant, TokenError> {
+    let fields = parse_fields(response.body);
+    if let Some(failure) = fields.as_ref().and_then(|fields| error_in_body(fields, response)) {
         return Err(failure);
     }
     let passing = |cause: &str| TokenError::Transient {
-        retry_after: answer.retry_after,
+        retry_after: response.retry_after,
         cause: Cause::new(cause),
     };
-    let status = answer.status;
+    let status = response.status;
     Err(match status.as_u16() {
         200..=299 => {
             let issued = fields.as_ref().and_then(parse_grant);
             return issued.ok_or_else(|| passing("the token endpoint's response holds no token"));
         }
         // A firewall's page, such as CloudFront's "Request blocked".
-        403 if is_html(answer.body) => {
+        403 if is_html(response.body) => {
             passing("a web firewall in front of Nexudus blocks the request (403)")
         }
-        403 if fields.is_none() => {
-            TokenError::Ambiguous(Cause::new("the token endpoint answered 403 without a reason"))
-        }
+        403 if fields.is_none() => TokenError::Ambiguous(Cause::new(
+            "the token endpoint responded with 403 without a reason",
+        )),
         400 | 401 | 403 => TokenError::Refused,
         409 | 429 => passing("the token endpoint asks to slow down"),
         502..=504 => passing(&format!("the token endpoint is not available ({status})")),
@@ -100,11 +100,11 @@ pub(crate) fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Returns the failure that the body names, whatever the status.
-fn error_in_body(fields: &Map<String, Value>, answer: &TokenResponse<'_>) -> Option<TokenError> {
+fn error_in_body(fields: &Map<String, Value>, response: &TokenResponse<'_>) -> Option<TokenError> {
     let text = |name| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let said = format!("{} {}", text("error"), text("errordescription")).to_lowercase();
     let passing = |cause: &str| TokenError::Transient {
-        retry_after: answer.retry_after,
+        retry_after: response.retry_after,
         cause: Cause::new(cause),
     };
     let says = |word| said.contains(word);
@@ -159,7 +159,7 @@ fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// Life of a token whose answer does not say: Nexudus advises not to assume "more than a few
+/// Life of a token whose response gives none: Nexudus advises not to assume "more than a few
 /// minutes or hours".
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(30 * 60);
 

@@ -52,7 +52,7 @@ impl TotpCode {
         let millis = wall_millis(now);
         let step = millis / STEP_MILLIS;
         // Not `step <= last`: after a clock was set back far, that would wait for hours. The code
-        // is a fresh one all the same.
+        // is fresh in any case.
         if step == last {
             return Self::Wait(Duration::from_millis(STEP_MILLIS - millis % STEP_MILLIS));
         }

@@ -1,6 +1,6 @@
 //! Whether the user lets the session be used.
 
-/// The user's last word. A lock outlives a logout, and a logout outlives an unlock.
+/// The access that the user allows. A lock outlives a logout, and a logout outlives an unlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// The session is in use.

@@ -1,4 +1,4 @@
-//! Whether the newest token pair is on disk, and what the disk has to do next.
+//! Whether the newest token pair is on disk, and the next work of the disk.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The words that the state machine (`machine.rs`) and the session task around it exchange: what
-//! happened, and what to do next.
+//! The messages between the state machine (`machine.rs`) and the session task around it: events,
+//! and the next actions.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(crate) enum Event {
     TokenRejected {
         /// Generation of the token.
         generation: u64,
-        /// Whether the API ever answered a request with this token with another status than 401.
+        /// Whether the API ever gave a request with this token another status than 401.
         proven: bool,
     },
     /// The probe says that this token is alive.
@@ -107,14 +107,14 @@ pub(crate) enum Trigger {
     /// The session needs a token.
     #[default]
     Schedule,
-    /// The user asked: an error that only the user can repair is tried once more.
+    /// The user requested it: an error that only the user can repair is tried once more.
     User,
     /// The stored login has changed, and must be read.
     CredentialsChanged,
 }
 
 impl FetchRequest {
-    /// Says whether the user asked for this attempt, in whatever way.
+    /// Says whether the user requested this attempt, in whatever way.
     pub(crate) fn is_user_request(&self) -> bool {
         self.trigger >= Trigger::User
     }

@@ -126,7 +126,7 @@ impl StateMachine {
         self.rejection == TokenRejection::NoAccess
     }
 
-    /// Says whether nothing is under way that a stop would lose.
+    /// Says whether a stop would lose nothing.
     pub(crate) fn is_settled(&self) -> bool {
         !self.attempt.is_running() && !self.durability.is_writing()
     }
@@ -224,7 +224,7 @@ impl StateMachine {
         self.attempt.end();
         self.error = None;
         self.failures = 0;
-        // What was asked for meanwhile is still to be done: this attempt has brought no token.
+        // A request that came meanwhile is still to be done: this attempt has brought no token.
         let at_once = self.trigger != Trigger::Schedule || self.token.is_none();
         self.attempt.plan(if at_once { now } else { self.renewal });
     }
@@ -334,8 +334,8 @@ impl StateMachine {
     fn may_fetch(&self, now: Duration) -> bool {
         let may_disk = match self.durability {
             Durability::Durable => true,
-            // The pair on disk is spent either way: going dark would protect nothing, and to read
-            // a changed login spends nothing.
+            // The pair on disk is spent either way, so having no token would protect nothing; to
+            // read a changed login spends nothing.
             Durability::Failed { .. } => {
                 self.trigger == Trigger::CredentialsChanged || !self.has_valid_token(now)
             }
@@ -347,7 +347,7 @@ impl StateMachine {
         may_disk && !self.attempt.is_running() && self.is_due(now)
     }
 
-    /// Says whether an attempt that the user lets happen is due.
+    /// Says whether an attempt is due that the user allows.
     fn is_due(&self, now: Duration) -> bool {
         self.next_attempt().is_some_and(|at| at <= now)
     }

@@ -1,4 +1,4 @@
-//! The session as a pure function: what happened and the time in, what to do next out.
+//! The session as a pure function: an event and the time go in, the next actions come out.
 
 pub(crate) mod event;
 pub(crate) mod machine;

@@ -1,9 +1,9 @@
 //! Tokens that the API rejects: one that was revoked, or an account without access.
 
-/// The API's word on the newest token and on the one before.
+/// The API's verdict on the newest token and on the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenRejection {
-    /// Nothing against either of them.
+    /// Neither of them was rejected.
     None,
     /// The newest token was rejected and withdrawn.
     Withdrawn,

@@ -2,17 +2,17 @@
 //!
 //! Version 2: the magic with the version, a header as one line of JSON, a random nonce (12 bytes),
 //! the sealed bytes, the tag (16 bytes). The header stands in the clear, since it must be known
-//! before anything is opened, and is authenticated with the rest byte for byte: origin, profile,
-//! generation and epoch. The client id, the account and the tokens are sealed.
+//! before anything is opened, and is authenticated with the rest byte for byte. The header holds
+//! origin, profile, generation and epoch. The client id, the account and the tokens are sealed.
 //!
 //! Version 1 has no header. Its record counts as issued by `https://spaces.nexudus.com` for the
 //! profile in whose directory it lies.
 //!
-//! The session of the configured origin is in `session.sealed`. The session of another origin is
-//! moved aside under a name of its own when that file must be written, and taken back when its
-//! origin is configured again: a change of `upstream.origin` and the change back lose no session.
-//! An earlier program does not know the version, uses nothing of the file, and moves it aside when
-//! it must write.
+//! The session of the configured origin is in `session.sealed`. When that file must be written, the
+//! session of another origin is moved aside under a name of its own. That session is taken back
+//! when its origin is configured again: a change of `upstream.origin` and the change back lose no
+//! session. An earlier program does not know the version, uses nothing of the file, and moves it
+//! aside when it must write.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::crypto;
 use crate::config::Origin;
 
-/// The origin that issues a session, and the profile that keeps it.
+/// The origin that issues a session, and the profile that stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     /// The origin, as [`Origin`] writes it.
@@ -33,7 +33,7 @@ pub(crate) struct Binding {
 pub(crate) struct EnvelopeHeader {
     pub(crate) origin: String,
     pub(crate) profile: String,
-    /// Grows with each new pair. A plain number: a fence may take its place.
+    /// Grows with each new pair. A plain number: a fencing token may replace it.
     pub(crate) generation: u64,
     /// The epoch of the profile when the record was written (`epoch.rs`). A plain number too.
     pub(crate) epoch: u64,
@@ -113,8 +113,8 @@ impl<'a> Envelope<'a> {
     ///
     /// # Errors
     ///
-    /// [`seal::Error::UnknownVersion`] for another version, [`seal::Error::CannotDecrypt`] for half
-    /// a header.
+    /// [`crypto::Error::UnknownVersion`] for another version, [`crypto::Error::CannotDecrypt`] for
+    /// half a header.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, crypto::Error> {
         if let Some(sealed) = bytes.strip_prefix(MAGIC_1) {
             return Ok(Self { clear: MAGIC_1, sealed, header: None });
@@ -147,7 +147,8 @@ const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
 /// The first bytes of a record of version 1, and all that stands in the clear there.
 const MAGIC_1: &[u8] = b"nexudus-proxy session 1\n";
 
-/// Longest header, in bytes: a host name has at most 253, the name of a profile is one of a file.
+/// Longest header, in bytes: a host name has at most 253, and the name of a profile is part of a
+/// file name.
 const MAX_HEADER_LENGTH: usize = 4 << 10;
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) enum Error {
 }
 
 impl SealingKey {
-    /// Derives the key from its material; `None` when that is shorter than [`MIN_RETRY_AFTER`].
+    /// Derives the key from its material; `None` when that is shorter than [`MIN_KEY_LENGTH`].
     pub(crate) fn derive(material: &[u8]) -> Option<Self> {
         if material.len() < MIN_KEY_LENGTH {
             return None;

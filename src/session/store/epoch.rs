@@ -10,7 +10,7 @@
 //! login writes the record, then the epoch: the record is ahead of the file, and is used. A logout
 //! writes the epoch, then removes the records: a record that is left is behind, and is not used.
 //!
-//! The file is written before the first record. A record with an epoch beside no such file means
+//! The file is written before the first record. A record with an epoch but without the file means
 //! that the file was lost, and with it the knowledge of logouts: that record is not used.
 //!
 //! A record of version 1 has no epoch. An earlier program may have written it after a login or a
@@ -35,7 +35,7 @@ use crate::secure_fs;
 pub(crate) struct Epochs {
     directory: Option<PathBuf>,
     state: Mutex<EpochFile>,
-    /// Whether the file was read or written: before that nothing is known of logouts.
+    /// Whether the file was read or written: before that, logouts are unknown.
     is_known: AtomicBool,
     /// The highest epoch of a record that was not used because the file was lost.
     quarantined: AtomicU64,
@@ -121,7 +121,7 @@ impl Epochs {
         self.quarantined.load(Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Returns the highest generation that is known of.
+    /// Returns the highest known generation.
     pub(crate) fn generation(&self) -> u64 {
         self.state().generation
     }
@@ -133,9 +133,9 @@ impl Epochs {
 
     /// Says whether no later login or logout has superseded this record of `origin`.
     pub(crate) fn is_current(&self, record: &StoredSession, origin: &str) -> bool {
-        let kept = self.state();
-        let begun = kept.begun.get(origin).copied().unwrap_or_default();
-        let floor = if begun.epoch < kept.ended.epoch { kept.ended } else { begun };
+        let state = self.state();
+        let begun = state.begun.get(origin).copied().unwrap_or_default();
+        let floor = if begun.epoch < state.ended.epoch { state.ended } else { begun };
         match record.epoch {
             0 => record.pair.as_ref().is_none_or(|pair| floor.at < pair.received.wall_millis()),
             epoch => floor.epoch <= epoch,
@@ -144,9 +144,9 @@ impl Epochs {
 
     /// Records the numbers of a record that is known to be genuine: the next ones are above them.
     pub(crate) fn observe(&self, epoch: u64, generation: u64) {
-        let mut kept = self.state();
-        kept.epoch = kept.epoch.max(epoch);
-        kept.generation = kept.generation.max(generation);
+        let mut state = self.state();
+        state.epoch = state.epoch.max(epoch);
+        state.generation = state.generation.max(generation);
     }
 
     /// Records a login at `origin`, whose stored session of this epoch is durable.
@@ -155,10 +155,10 @@ impl Epochs {
     ///
     /// When the file could not be written; the login counts in memory all the same.
     pub(crate) fn record_login(&self, origin: &str, epoch: u64, now: SystemTime) -> io::Result<()> {
-        self.update(|kept| {
-            kept.epoch = kept.epoch.max(epoch);
-            kept.begun.insert(origin.to_owned(), Mark { epoch, at: wall_millis(now) });
-            kept.logins.insert(origin.to_owned());
+        self.update(|state| {
+            state.epoch = state.epoch.max(epoch);
+            state.begun.insert(origin.to_owned(), Mark { epoch, at: wall_millis(now) });
+            state.logins.insert(origin.to_owned());
         })
     }
 
@@ -168,9 +168,9 @@ impl Epochs {
     ///
     /// As [`Epochs::record_login`].
     pub(crate) fn record_login_without_session(&self, origin: &str) -> io::Result<()> {
-        self.update(|kept| {
-            kept.epoch = kept.epoch.saturating_add(1);
-            kept.logins.insert(origin.to_owned());
+        self.update(|state| {
+            state.epoch = state.epoch.saturating_add(1);
+            state.logins.insert(origin.to_owned());
         })
     }
 
@@ -180,18 +180,18 @@ impl Epochs {
     ///
     /// As [`Epochs::record_login`].
     pub(crate) fn record_logout(&self, origin: Option<&str>, now: SystemTime) -> io::Result<()> {
-        self.update(|kept| {
-            kept.epoch = kept.epoch.saturating_add(1);
-            let mark = Mark { epoch: kept.epoch, at: wall_millis(now) };
+        self.update(|state| {
+            state.epoch = state.epoch.saturating_add(1);
+            let mark = Mark { epoch: state.epoch, at: wall_millis(now) };
             match origin {
                 Some(origin) => {
-                    kept.begun.insert(origin.to_owned(), mark);
-                    kept.logins.remove(origin);
+                    state.begun.insert(origin.to_owned(), mark);
+                    state.logins.remove(origin);
                 }
                 None => {
-                    kept.ended = mark;
-                    kept.begun.clear();
-                    kept.logins.clear();
+                    state.ended = mark;
+                    state.begun.clear();
+                    state.logins.clear();
                 }
             }
         })
@@ -203,25 +203,25 @@ impl Epochs {
     ///
     /// As [`Epochs::record_login`].
     pub(crate) fn increment(&self) -> io::Result<()> {
-        self.update(|kept| kept.epoch = kept.epoch.saturating_add(1))
+        self.update(|state| state.epoch = state.epoch.saturating_add(1))
     }
 
     /// Changes the file, one process after another: no number that another process has written is
     /// lost.
     fn update(&self, change: impl FnOnce(&mut EpochFile)) -> io::Result<()> {
-        let turn = self.lock();
+        let lock = self.lock();
         self.load();
         let json = {
-            let mut kept = self.state();
-            kept.epoch = kept.epoch.max(self.min_epoch());
+            let mut state = self.state();
+            state.epoch = state.epoch.max(self.min_epoch());
             // A record that was not used once is not used later either.
-            if self.min_epoch() > 1 && kept.ended.epoch < self.min_epoch() {
-                kept.ended.epoch = self.min_epoch();
+            if self.min_epoch() > 1 && state.ended.epoch < self.min_epoch() {
+                state.ended.epoch = self.min_epoch();
             }
-            change(&mut kept);
-            serde_json::to_vec(&*kept).expect("numbers and words are valid JSON")
+            change(&mut state);
+            serde_json::to_vec(&*state).expect("numbers and words are valid JSON")
         };
-        let _turn = turn?;
+        let _lock = lock?;
         self.path().map_or(Ok(()), |path| secure_fs::atomic_write(&path, &json))?;
         self.is_known.store(true, Ordering::Relaxed);
         Ok(())

@@ -100,7 +100,7 @@ impl TokenPair {
 }
 
 impl StoredSession {
-    /// Returns what the state machine needs to know of the access token.
+    /// Returns the access token as the state machine knows it.
     pub(crate) fn token(&self, now: Timestamp) -> Option<Token> {
         let pair = self.pair.as_ref()?;
         // After a clock was set back the age is unknown: the token is used, and renewed at once.

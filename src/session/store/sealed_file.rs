@@ -1,7 +1,7 @@
 //! The token pair on disk: one sealed file, replaced atomically.
 //!
 //! The program never deletes a session on its own account: a file that cannot be decrypted stays
-//! where it is until another must take its place, and is then moved aside. A file that another
+//! where it is until another must be written there, and is then moved aside. A file that another
 //! origin or profile has made is not used (`binding.rs`). A crash at any point leaves either the
 //! old file or the new one (`secure_fs.rs`).
 
@@ -122,7 +122,7 @@ impl SealedFile {
     }
 
     /// Moves away a file that would be lost if another took its name. The parked session of this
-    /// origin takes its place again; a crash in between leaves the session where it is still found.
+    /// origin gets its name back; a crash in between leaves the session where it is still found.
     fn make_room(&self) -> io::Result<()> {
         match self.read_from(self.path()) {
             Ok(Some(_)) | Err(Error::Io { .. }) => return Ok(()),
@@ -166,12 +166,12 @@ impl SealedFile {
     }
 }
 
-/// Says whether a session of `binding` is kept in `directory`, readable or not.
+/// Says whether a session of `binding` is stored in `directory`, readable or not.
 pub(crate) fn exists(directory: &Path, binding: &Binding) -> bool {
     paths(directory, binding).iter().any(|path| path.exists())
 }
 
-/// Returns the other origins whose sessions are kept in `directory`, by the headers of the files.
+/// Returns the other origins whose sessions are stored in `directory`, by the headers of the files.
 pub(crate) fn other_origins(directory: &Path, binding: &Binding) -> BTreeSet<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_session = |name: &str| {

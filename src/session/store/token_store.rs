@@ -1,4 +1,4 @@
-//! Where the token pair is kept: in a sealed file if there is a key for it, else in memory; and
+//! Where the token pair is stored: in a sealed file if there is a key for it, else in memory; and
 //! why.
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use crate::config::{self, SessionStore};
 use crate::credentials::{self, Credentials, KeySource, SessionKey};
 use crate::session::error::{Cause, Error};
 
-/// Where the token pair is kept.
+/// Where the token pair is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenStore {
     /// The sealed file; `None` keeps the pair in this process alone.
@@ -24,7 +24,7 @@ pub(crate) struct TokenStore {
     pub(crate) info: StoreInfo,
 }
 
-/// Where the token pair is kept, and why there.
+/// Where the token pair is stored, and why there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
     /// `file` or `memory`; `unknown` until the first attempt.
@@ -39,15 +39,15 @@ pub struct StoreInfo {
 }
 
 impl StoreInfo {
-    /// Before the first attempt: where the pair will be kept is not known.
+    /// Returns the info before the first attempt, when the store is not known yet.
     pub(crate) fn unknown() -> Self {
         Self { kind: "unknown".into(), reason: "still starting".into(), is_volatile: true }
     }
 }
 
 impl TokenStore {
-    /// Opens the store that the configuration asks for: of `binding`, in `directory`, the profile's
-    /// state directory. `systemd` is systemd's `$CREDENTIALS_DIRECTORY`.
+    /// Opens the store that the configuration asks for. The store is that of `binding`, in
+    /// `directory`, the profile's state directory. `systemd` is systemd's `$CREDENTIALS_DIRECTORY`.
     ///
     /// Under `session.store = "auto"` a key that cannot be read means memory for now: the next call
     /// finds the file untouched. The reason is part of what `status` shows.

@@ -152,7 +152,8 @@ fn where_responses_take_long_a_twelfth_of_the_window_is_added() {
     assert!(late.eq(latencies.skip(20)));
 }
 
-/// Sends one request in 100 ms, answered after so many milliseconds: after how many goes the next?
+/// Sends one request in 100 ms whose response comes after so many milliseconds; returns after how
+/// many the next one goes.
 fn freed(latencies: impl Iterator<Item = (u64, u128)>) -> Vec<(u64, u128)> {
     let mut budget = Budget::new(Some(Window { count: 1, per: Duration::from_millis(100) }));
     let freed = |(number, (took, _))| {

@@ -1,5 +1,5 @@
-//! The budget against a simulated Nexudus: clients that always want more, windows that are kept
-//! exactly, and a clock that goes millisecond by millisecond.
+//! The budget against a simulated Nexudus: clients that always want more, windows that are enforced
+//! exactly, and a clock that advances by the millisecond.
 
 use std::collections::VecDeque;
 use std::time::Duration;

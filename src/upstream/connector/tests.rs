@@ -1,4 +1,4 @@
-//! Addresses in order, and connections beside each other.
+//! Addresses in order, and connection attempts in parallel.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! Where decrypted text goes: to a reader as far as it has room, and the rest to a buffer.
+//! The destination of decrypted text: a reader as far as it has room, and a buffer for the rest.
 
 use bytes::{Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
 
-/// Where a reader wants its plain text.
+/// The destination that a reader has for plain text.
 pub(super) trait PlainText {
     /// Returns how many bytes it still takes.
     fn room(&self) -> usize;
@@ -44,7 +44,7 @@ impl PlainText for ReadBufCursor<'_> {
     }
 }
 
-/// Hands plain text to a reader, and keeps what the reader does not take.
+/// Hands plain text to a reader, and buffers the bytes that the reader does not take.
 pub(super) fn deliver(plain: &[u8], reader: impl FnOnce(&[u8]) -> usize, unread: &mut Bytes) {
     let rest = &plain[reader(plain)..];
     if !rest.is_empty() {
@@ -56,7 +56,7 @@ pub(super) fn deliver(plain: &[u8], reader: impl FnOnce(&[u8]) -> usize, unread:
     }
 }
 
-/// Is a reader that takes nothing now.
+/// A reader that takes nothing now.
 pub(super) fn take_nothing(_: &[u8]) -> usize {
     0
 }

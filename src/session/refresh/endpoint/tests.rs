@@ -95,7 +95,7 @@ async fn refresh(origin: &str) -> Result<TokenGrant, TokenError> {
     issuer_at(origin).issue(&grant, "c").await
 }
 
-/// Answers one connection, once it has sent a whole request.
+/// Responds on one connection, once it has sent a whole request.
 async fn answering(answer: &str) -> (String, tokio::sync::oneshot::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());

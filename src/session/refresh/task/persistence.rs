@@ -29,7 +29,7 @@ impl<I: Issuer> SessionTask<I> {
         match written {
             WriteResult::Durable => {
                 (self.context.on_step)(FetchStep::Stored);
-                // Whatever was wrong with the directory has passed.
+                // The directory works again.
                 if self.store.as_ref().is_some_and(|store| store.file.is_some()) {
                     self.set_problem(None);
                 }
@@ -38,13 +38,13 @@ impl<I: Issuer> SessionTask<I> {
             }
             WriteResult::Failed => {
                 let reason = self.session_writes.last_error().unwrap_or_default();
-                warn!(error = reason, "the session could not be saved; serving on");
+                warn!(error = reason, "could not save the session; serving on");
                 self.step(Event::StoreFailed);
             }
         }
     }
 
-    /// Removes the file wherever the pair is kept now: an earlier key may have sealed one. The
+    /// Removes the file wherever the pair is stored now: an earlier key may have sealed one. The
     /// epoch is raised first: a file that a crash leaves behind is then not used.
     pub(crate) fn erase(&mut self) {
         let context = self.context.clone();

@@ -17,20 +17,20 @@ use crate::session::token::{Bearer, authorization};
 impl<I: Issuer> SessionTask<I> {
     pub(crate) fn set_problem(&mut self, problem: Option<String>) {
         if let Some(problem) = problem.as_ref().filter(|_| self.problem != problem) {
-            warn!(error = problem, "trouble with the saved session");
+            warn!(error = problem, "could not use the saved session");
         }
         self.problem = problem;
     }
 
-    /// Keeps the pair in `store` from now on. Memory that the configuration does not ask for is
-    /// logged once.
+    /// Keeps the pair in `store` from now on. A store in memory that the configuration does not ask
+    /// for is logged once.
     pub(crate) fn set_store(&mut self, store: Option<TokenStore>) {
         let Some(store) = store else { return };
         let is_new = self.store.as_ref().is_none_or(|known| known.info != store.info);
         let is_wanted = self.context.config.store == config::SessionStore::Memory;
         if is_new && store.file.is_none() && !is_wanted {
             let why = &store.info.reason;
-            warn!(why, "the session is kept in memory and ends with this process");
+            warn!(why, "the session is in memory only and ends with this process");
         }
         self.store = Some(store);
     }

@@ -1,5 +1,4 @@
-//! Requests that were answered with 401: whether the token is dead, or the account lacks
-//! permission.
+//! Requests that got a 401: whether the token is dead, or the account lacks permission.
 
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -11,7 +10,7 @@ use crate::session::refresh::probe::{ProbeVerdict, ProbeWaiter, RejectedToken};
 use crate::session::state::event::Event;
 
 impl<I: Issuer> SessionTask<I> {
-    /// Replies to the caller whose request was answered with 401, at once or after a probe.
+    /// Replies to the caller whose request got a 401, at once or after a probe.
     pub(super) fn handle_unauthorized(
         &mut self,
         rejection: RejectedToken,
@@ -20,7 +19,7 @@ impl<I: Issuer> SessionTask<I> {
     ) {
         let now = self.context.clock.now().boot;
         let is_probe = request.as_ref().is_some_and(RequestKey::is_probe);
-        // A like request may have been judged since this one looked.
+        // A similar request may have got its verdict since this one looked.
         let is_known = request
             .as_ref()
             .is_some_and(|request| self.shared.permission_cache().contains(request, now));
@@ -41,7 +40,8 @@ impl<I: Issuer> SessionTask<I> {
         }
     }
 
-    /// Takes what a probe found, replies to all who wait for it, and returns the verdict.
+    /// Takes the result of a probe, replies to all callers that wait for it, and returns the
+    /// verdict.
     pub(super) fn finish_probe(&mut self, generation: u64, found: Probe) -> ProbeVerdict {
         let verdict = match found {
             Probe::Alive => {

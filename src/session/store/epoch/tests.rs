@@ -48,7 +48,7 @@ fn it_never_falls_back_whoever_writes_and_whatever_becomes_of_the_file() {
     std::fs::write(directory.path().join(FILE_NAME), "damaged").unwrap();
     first.increment().unwrap();
     assert_eq!(restarted(&first).current(), 11);
-    // A fence may take its place.
+    // A fencing token may replace the number.
     first.observe(u64::MAX, u64::MAX);
     first.increment().unwrap();
     assert_eq!(restarted(&first).current(), u64::MAX);

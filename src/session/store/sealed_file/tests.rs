@@ -94,12 +94,12 @@ fn each_origin_finds_its_session_again_however_often_the_origin_changes() {
         assert_eq!(b.read().unwrap(), Some(record(generation)));
         assert_eq!(names(&directory).len(), 2);
     }
-    // Killed after the other one has made room.
+    // The process was killed after it had made room for the other session.
     std::fs::rename(a.path(), a.parked_path()).unwrap();
     assert_eq!(a.read().unwrap(), Some(record(4)));
     assert_eq!(b.read().unwrap(), Some(record(4)));
 
-    // By a name that is not its own a session is not used.
+    // Under a name that is not its own, a session is not used.
     std::fs::copy(a.parked_path(), b.parked_path()).unwrap();
     let error = b.read().unwrap_err();
     assert!(
@@ -121,7 +121,8 @@ fn what_stands_in_the_clear_cannot_be_changed() {
         let mut flipped = sealed.clone();
         flipped[at] ^= 1;
         std::fs::write(own.path(), flipped).unwrap();
-        // Of another origin, if that is what has changed: then it is left alone.
+        // If the changed byte is part of the origin, the file belongs to another origin and is left
+        // alone.
         assert!(!matches!(own.read(), Ok(Some(_))), "byte {at}");
         std::fs::write(own.path(), &sealed[..at]).unwrap();
         assert!(own.read().is_err(), "length {at}");

@@ -30,8 +30,8 @@ impl Gate {
         Self { shut: Mutex::new(false), opened: std::sync::Condvar::new() }
     }
 
-    /// Shuts it until what is returned is dropped: a test that fails must not leave a thread
-    /// behind that waits for ever.
+    /// Shuts the gate until the returned value is dropped: a test that fails must not leave a
+    /// thread behind that waits for ever.
     #[must_use]
     pub(crate) fn shut(&self) -> ClosedGate<'_> {
         *self.shut.lock().unwrap() = true;
@@ -67,7 +67,7 @@ pub(crate) struct World {
     pub(crate) directory: Option<tempfile::TempDir>,
 }
 
-/// Answers in order; then with new pairs for ever.
+/// Results in order; then new pairs for ever.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) state: Mutex<ScriptState>,
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// Lets the next grant wait for an answer.
+    /// Lets the next grant wait for its result.
     pub(crate) fn hold(&self) -> oneshot::Sender<Result<TokenGrant, TokenError>> {
         let (sender, receiver) = oneshot::channel();
         self.script.state.lock().unwrap().answers.push_back(ScriptedResponse::Later(receiver));
@@ -280,7 +280,7 @@ pub(crate) async fn judge_at_once(
     verdicts
 }
 
-/// Judges a 401 to a request that is sent now.
+/// Classifies a 401 to a request that is sent now.
 pub(crate) async fn judge(session: &Session, generation: u64, path: &str) -> UnauthorizedCause {
     session.classify_unauthorized(&bearer(session, generation), &Method::GET, path).await
 }
@@ -291,7 +291,7 @@ pub(crate) fn bearer(session: &Session, generation: u64) -> Bearer {
     Bearer { header, generation, probes_started: session.shared.probes_started() }
 }
 
-/// Waits until the view is as expected.
+/// Waits until the status is as expected.
 pub(crate) async fn seen(session: &Session, expected: impl Fn(&SessionStatus) -> bool) {
     let mut changes = session.subscribe();
     let wait = async {

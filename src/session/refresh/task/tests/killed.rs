@@ -28,7 +28,7 @@ async fn killed_at_any_step_the_next_start_works() {
             .unwrap();
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
         assert_eq!(signal, Some(9), "{step:?} {time}");
-        // Nexudus has rotated the refresh token of an answer that was not kept.
+        // Nexudus has rotated the refresh token, and its response was not stored.
         let lost = time == 2 && !matches!(step, FetchStep::Locked | FetchStep::Stored);
         if lost {
             world.answer(Err(TokenError::Refused));
@@ -45,7 +45,7 @@ async fn killed_at_any_step_the_next_start_works() {
             }
         });
         while !refreshed.is_finished() {
-            // The budget of unclear logins, which the killed one has drawn on.
+            // The budget of ambiguous logins, which the killed daemon has drawn on.
             if session.status().state == SessionState::Waiting && !session.status().renewing {
                 world.hand.advance(secs(1));
             }

@@ -40,7 +40,7 @@ async fn an_unclear_answer_to_a_password_is_tried_three_times_then_rarely() {
         if tries.len() < world.grants().len() {
             tries.push(second);
         }
-        // Restarted all the time, as systemd does it.
+        // Restarted again and again, as systemd does.
         if second % 7 == 0 {
             session = world.daemon();
             settle_flight(&session).await;

@@ -1,4 +1,4 @@
-//! Promises of the session task, against a scripted issuer and a clock moved by hand.
+//! Tests of the session task, against a scripted issuer and a clock moved by hand.
 
 mod harness;
 mod killed;

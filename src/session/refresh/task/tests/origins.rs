@@ -34,7 +34,7 @@ async fn another_origin_gets_neither_token_and_the_first_one_finds_its_own_again
     retire(b).await;
     assert_eq!(world.grants(), ["password p"]);
 
-    // With a login of its own it has a session of its own, and a client id.
+    // The second origin has a login of its own, and so a session and a client id of its own.
     let b = world.daemon();
     b.wait_ready(BodyKind::Replayable).await.unwrap();
     retire(b).await;
@@ -186,7 +186,8 @@ async fn a_login_that_was_cut_off_before_the_epoch_is_used() {
     assert_eq!(epoch_of(&world), 4);
 }
 
-/// A crash behind the first record would leave it without the file, and it would not be used.
+/// A crash after the first record would leave the record without the file, and the record would not
+/// be used.
 #[tokio::test]
 async fn the_epoch_is_there_before_the_first_record() {
     let world = World::with_file();

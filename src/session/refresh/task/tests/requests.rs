@@ -1,5 +1,5 @@
 //! Requests: none waits for what it does not need, none cancels what others need, and a 401 is
-//! judged once.
+//! classified once.
 
 use super::*;
 
@@ -237,7 +237,7 @@ async fn who_am_i_refused_is_the_verdict_itself() {
     assert_eq!(judge(&session, 1, "/api/auth/me").await, UnauthorizedCause::TokenReplaced);
 
     assert_eq!((world.probed(), session.bearer().unwrap().generation), (1, 2));
-    // Of another host's path of that name nothing is known.
+    // The verdict is not about the same path of another host.
     let elsewhere = session.with_host("https://reports.example");
     assert_eq!(judge(&elsewhere, 2, "/api/auth/me").await, UnauthorizedCause::MissingPermission);
 }

@@ -76,7 +76,7 @@ fn a_file_of_version_1_is_set_aside_under_any_other_origin() {
     assert_eq!(saved.read().unwrap(), Some(record()));
     let aside = saved.directory.join(parked_name(NEXUDUS));
     assert_eq!(std::fs::read(aside).unwrap(), VERSION_1);
-    // Nor by the name of this origin.
+    // Nor under the name of this origin.
     std::fs::remove_file(saved.path()).unwrap();
     std::fs::write(saved.parked_path(), VERSION_1).unwrap();
     assert!(saved.read().is_err());
@@ -94,7 +94,7 @@ fn the_next_write_makes_a_file_of_version_1_one_of_version_2() {
     assert_eq!(std::fs::read_dir(&saved.directory).unwrap().count(), 1, "nothing is left behind");
 }
 
-/// The previous program keeps a file that it does not know, uses nothing of it, and moves it aside
+/// The previous program leaves a file that it does not know, uses nothing of it, and moves it aside
 /// when it must write: it did so with every file that it could not decrypt.
 #[test]
 fn a_previous_program_opens_nothing_of_version_2() {
