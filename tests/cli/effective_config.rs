@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::lifecycle::Nexudus;
+use crate::support::daemon::Nexudus;
 use crate::support::home;
 
 #[test]

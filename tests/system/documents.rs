@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nexudus_simulator::{Fault, FaultAction, Simulator};
 
-use crate::browser::{Browser, PATIENCE, Proxy, Site, proxied};
+use crate::browser_stage::{Browser, PATIENCE, Proxy, Site, proxied};
 
 #[test]
 fn a_document_that_was_prefetched_or_prerendered_is_refused_when_it_is_visited() {
