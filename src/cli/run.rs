@@ -45,9 +45,10 @@ fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result
         client_limits::access_without_key(&limits, &in_effect).filter(|_| !globals.quiet)
     {
         // Where nobody serves, this process does.
-        let beside = match is_served {
-            true => "a socket or an address of the daemon's own".to_owned(),
-            false => format!("the socket {}", loaded.paths.run_socket().display()),
+        let beside = if is_served {
+            "a socket or an address of the daemon's own".to_owned()
+        } else {
+            format!("the socket {}", loaded.paths.run_socket().display())
         };
         print.warning(&format!(
             "these limits bind what goes through `$NEXUDUS_BASE_URL` or shows its key; at {beside}, \
