@@ -15,23 +15,7 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
 
     let well = doctor("doctor");
     assert!(well.ends_with("=> 0\n"), "{well}");
-    for check in [
-        "config",
-        "store",
-        "login",
-        "daemon",
-        "port",
-        "callers",
-        "service",
-        "proxy",
-        "name",
-        "tcp",
-        "tls",
-        "clock",
-        "throttle",
-        "token",
-        "api access",
-    ] {
+    for check in CHECKS {
         assert!(well.lines().any(|line| line.contains(&format!(" {check} "))), "{check}: {well}");
     }
     assert!(well.contains("personal data"), "{well}");
@@ -57,6 +41,25 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
     assert!(of("tcp")["fix"].is_string() && of("tcp")["elapsed_ms"].is_number());
     assert!(ill.ends_with("=> 1\n"), "{ill}");
 }
+
+/// The checks of `doctor`.
+const CHECKS: [&str; 15] = [
+    "config",
+    "store",
+    "login",
+    "daemon",
+    "port",
+    "callers",
+    "service",
+    "proxy",
+    "name",
+    "tcp",
+    "tls",
+    "clock",
+    "throttle",
+    "token",
+    "api access",
+];
 
 #[test]
 fn doctor_tells_the_three_troubles_that_people_know_each_with_its_cure() {

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 
 use crate::shared::eventually;
-use crate::support::daemon::{EMAIL, Nexudus, PATIENCE, Tail, ask, exchange, get};
-use crate::support::home;
+use crate::support::daemon::{EMAIL, Nexudus, PATIENCE, Served, Tail, ask, exchange, get};
+use crate::support::{Home, home};
 
 #[test]
 fn without_a_daemon_every_command_says_so() {
@@ -201,19 +201,7 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX:";
     assert_eq!(ask(&mut connection, socket), "501");
 
-    home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
-    assert_eq!(
-        home.run("reload"),
-        home.run("config check").replace(
-            "`limits.header_bytes`?\n",
-            "`limits.header_bytes`? Nothing has changed: the daemon runs on with what it had.\n"
-        )
-    );
-    daemon.log_until("not reloaded");
-    daemon.signal(Signal::SIGHUP);
-    let said = daemon.log_until("not reloaded");
-    assert!(said.contains("unknown key `limits.header_byte`"), "{said}");
-    assert!(said.contains("Did you mean `limits.header_bytes`?"), "{said}");
+    assert_mistake_is_told(&home, &mut daemon);
     assert_eq!(ask(&mut connection, &long), "414");
 
     home.configure(
@@ -244,6 +232,23 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     let after = daemon.status(&home);
     assert_eq!(after["session"]["generation"], before["session"]["generation"]);
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Misspells a key: neither a reload nor SIGHUP takes anything over, and both say why.
+fn assert_mistake_is_told(home: &Home, daemon: &mut Served) {
+    home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
+    assert_eq!(
+        home.run("reload"),
+        home.run("config check").replace(
+            "`limits.header_bytes`?\n",
+            "`limits.header_bytes`? Nothing has changed: the daemon runs on with what it had.\n"
+        )
+    );
+    daemon.log_until("not reloaded");
+    daemon.signal(Signal::SIGHUP);
+    let said = daemon.log_until("not reloaded");
+    assert!(said.contains("unknown key `limits.header_byte`"), "{said}");
+    assert!(said.contains("Did you mean `limits.header_bytes`?"), "{said}");
 }
 
 #[test]

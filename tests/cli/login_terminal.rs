@@ -22,50 +22,7 @@ fn in_a_terminal_it_asks_and_shows_no_password() {
 
 #[test]
 fn in_a_terminal_every_failure_has_its_words_and_its_code() {
-    let email = "E-mail: =ada@example.test";
-    let cases: [(Account, &[&str], &str); 6] = [
-        (
-            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
-            &[email, "Password: =wrong"],
-            "error: unauthorized: Nexudus refused this e-mail address or password\n\
-             hint: Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
-             once.\n\
-             => 4\n",
-        ),
-        (
-            account_with_2fa(),
-            &[email, "Password: =demo-password", "2FA code: =000000"],
-            "2FA code: 000000\n\
-             error: unauthorized: Nexudus rejected the 2FA code or the password\n\
-             hint: Wait for the next code, check the clock of this machine, try again.\n\
-             => 4\n",
-        ),
-        (
-            Account { must_reset_password: true, ..Account::new(DEMO_EMAIL, DEMO_PASSWORD) },
-            &[email, "Password: =demo-password"],
-            "error: unauthorized: Nexudus wants a new password set for this account\n\
-             hint: Set one at https://spaces.nexudus.com, then log in again.\n\
-             => 4\n",
-        ),
-        (
-            Account::new(DEMO_EMAIL, DEMO_PASSWORD).member(),
-            &[email, "Password: =demo-password"],
-            "error: forbidden: ada@example.test has no API access\n\
-             hint: Ask an administrator of your Nexudus account to turn on API access for it.\n\
-             => 5\n",
-        ),
-        (
-            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
-            &[email, "Password: ="],
-            "error: the password is empty\n=> 2\n",
-        ),
-        (
-            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
-            &["E-mail: ="],
-            "error: the e-mail address is empty\n=> 2\n",
-        ),
-    ];
-    for (account, typed, told) in cases {
+    for (account, typed, told) in failures() {
         let place = place_of(account);
 
         let shown = place.in_terminal("login --session-only --color never", typed);
@@ -78,6 +35,54 @@ fn in_a_terminal_every_failure_has_its_words_and_its_code() {
         assert!(!place.session_file());
     }
 }
+
+/// The account, what is typed at the prompts, and what is told.
+fn failures() -> [(Account, &'static [&'static str], &'static str); 6] {
+    [
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &[EMAIL, "Password: =wrong"],
+            "error: unauthorized: Nexudus refused this e-mail address or password\n\
+             hint: Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
+             once.\n\
+             => 4\n",
+        ),
+        (
+            account_with_2fa(),
+            &[EMAIL, "Password: =demo-password", "2FA code: =000000"],
+            "2FA code: 000000\n\
+             error: unauthorized: Nexudus rejected the 2FA code or the password\n\
+             hint: Wait for the next code, check the clock of this machine, try again.\n\
+             => 4\n",
+        ),
+        (
+            Account { must_reset_password: true, ..Account::new(DEMO_EMAIL, DEMO_PASSWORD) },
+            &[EMAIL, "Password: =demo-password"],
+            "error: unauthorized: Nexudus wants a new password set for this account\n\
+             hint: Set one at https://spaces.nexudus.com, then log in again.\n\
+             => 4\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD).member(),
+            &[EMAIL, "Password: =demo-password"],
+            "error: forbidden: ada@example.test has no API access\n\
+             hint: Ask an administrator of your Nexudus account to turn on API access for it.\n\
+             => 5\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &[EMAIL, "Password: ="],
+            "error: the password is empty\n=> 2\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &["E-mail: ="],
+            "error: the e-mail address is empty\n=> 2\n",
+        ),
+    ]
+}
+
+const EMAIL: &str = "E-mail: =ada@example.test";
 
 #[test]
 fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_password() {

@@ -41,6 +41,14 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     );
     let told = place.home.transcript(&mut run("run", &a, &within));
     assert!(told.starts_with("200 125\n"), "{told}");
+    assert_run_is_named(&told, &a, &b);
+
+    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
+    assert_untouched(&place.b, &place.a);
+}
+
+/// Both commands name the `run` that serves `a`, and say how to go on.
+fn assert_run_is_named(told: &str, a: &str, b: &str) {
     let (_, pid) = told.split_once("the `run` (pid ").unwrap();
     let pid: u32 = pid.split_once(')').unwrap().0.parse().unwrap();
     for said in [
@@ -57,9 +65,6 @@ fn a_run_for_another_upstream_goes_through_no_daemon_and_no_run() {
     ] {
         assert!(told.contains(&said), "{told}");
     }
-
-    assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
-    assert_untouched(&place.b, &place.a);
 }
 
 /// A daemon takes a `run`'s place; what the command of that `run` asks for is not sent elsewhere.

@@ -47,20 +47,7 @@ async fn a_connection_with_the_body_of_a_limited_caller_on_it_is_given_to_no_oth
 
 #[tokio::test]
 async fn lengths_are_neither_lost_nor_made_up() {
-    let upstream = raw_upstream(|head| {
-        RawReply::Keep(match head.split(' ').nth(1).unwrap() {
-            "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".to_owned(),
-            "/head-bare" => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
-            "/204" => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
-            "/204-long" => "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_owned(),
-            "/304" => "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"x\"\r\n\r\n".to_owned(),
-            "/empty" => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
-            "/103" => format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{}", ok("after")),
-            "/chunked" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n".to_owned(),
-            _ => ok("body"),
-        })
-    })
-    .await;
+    let upstream = raw_upstream(|head| RawReply::Keep(of_some_length(head))).await;
     let daemon = daemon_before_raw(&upstream).await;
     let head = |path: &str| get(path, "").replacen("GET", "HEAD", 1);
 
@@ -102,6 +89,20 @@ async fn lengths_are_neither_lost_nor_made_up() {
     // Small enough to be kept whole, so that its length is known now; no trailer either way.
     assert!(last.contains("content-length: 3\r\n") && last.ends_with("abc"), "{last}");
     assert!(!last.to_ascii_lowercase().contains("x-t"), "{last}");
+}
+
+fn of_some_length(head: &str) -> String {
+    match head.split(' ').nth(1).unwrap() {
+            "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".to_owned(),
+            "/head-bare" => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+            "/204" => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+            "/204-long" => "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_owned(),
+            "/304" => "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: \"x\"\r\n\r\n".to_owned(),
+            "/empty" => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "/103" => format!("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{}", ok("after")),
+            "/chunked" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n".to_owned(),
+            _ => ok("body"),
+        }
 }
 
 #[tokio::test]
@@ -191,9 +192,12 @@ async fn an_early_answer_to_an_upload_arrives() {
 
 #[tokio::test]
 async fn a_body_that_is_kept_goes_up_only_once_all_of_it_is_there() {
-    let upstream = raw_upstream(|head| match head.starts_with("POST ") {
-        true => RawReply::Early(ok("enough")),
-        false => RawReply::Keep(ok("other")),
+    let upstream = raw_upstream(|head| {
+        if head.starts_with("POST ") {
+            RawReply::Early(ok("enough"))
+        } else {
+            RawReply::Keep(ok("other"))
+        }
     })
     .await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);

@@ -119,9 +119,12 @@ async fn of_a_length_beside_chunks_or_nothing_no_trace_comes_down() {
         "204 No Content\r\nContent-Length: 5\r\nContent-Length: 5",
         "304 Not Modified\r\nContent-Length: 5, 5",
     ];
-    let ways = heads.map(|head| match head.contains("chunked") {
-        true => format!("HTTP/1.1 {head}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
-        false => format!("HTTP/1.1 {head}\r\n\r\n"),
+    let ways = heads.map(|head| {
+        if head.contains("chunked") {
+            format!("HTTP/1.1 {head}\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        } else {
+            format!("HTTP/1.1 {head}\r\n\r\n")
+        }
     });
     let (_upstream, daemon) = answering(&ways, |answer, _| RawReply::Close(answer)).await;
 

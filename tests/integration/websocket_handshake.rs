@@ -16,9 +16,12 @@ use crate::support::{daemon, upstream};
 #[tokio::test]
 async fn a_host_that_does_not_agree_is_heard_as_always() {
     let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nnot";
-    let upstream = raw_upstream(move |head| match head.contains(" /refused ") {
-        true => RawReply::Keep(refused.to_owned()),
-        false => RawReply::Keep(ok("no socket here")),
+    let upstream = raw_upstream(move |head| {
+        if head.contains(" /refused ") {
+            RawReply::Keep(refused.to_owned())
+        } else {
+            RawReply::Keep(ok("no socket here"))
+        }
     })
     .await;
     let daemon = switching(&upstream).run().await;
@@ -45,9 +48,8 @@ async fn a_host_that_does_not_agree_is_heard_as_always() {
 
 #[tokio::test]
 async fn what_is_no_handshake_is_not_sent_on_as_one() {
-    let upstream = raw_upstream(|head| match head.contains("upgrade") {
-        true => RawReply::Switch,
-        false => RawReply::Keep(ok("served")),
+    let upstream = raw_upstream(|head| {
+        if head.contains("upgrade") { RawReply::Switch } else { RawReply::Keep(ok("served")) }
     })
     .await;
     let daemon = switching(&upstream).run().await;

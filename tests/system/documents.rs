@@ -238,9 +238,6 @@ fn relay(
     upstream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8(answer).unwrap();
     let policy = "content-security-policy: sandbox; default-src 'none'\r\n";
-    let answer = match keeps_policy {
-        true => answer,
-        false => answer.replace(policy, ""),
-    };
+    let answer = if keeps_policy { answer } else { answer.replace(policy, "") };
     stream.write_all(answer.as_bytes()).ok()
 }

@@ -4,49 +4,8 @@ use proptest::prelude::*;
 
 /// Writes these segments in one of the ways in which some server would still find them.
 pub fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = String> {
-    let separator = prop::sample::select(vec![
-        "/",
-        "/",
-        "/",
-        "//",
-        "\\",
-        "%2f",
-        "%5c",
-        "%252F",
-        "/./",
-        "/x/../",
-        "/%2e/",
-        "/y/%2E%2e/",
-        ";a=b/",
-        ";/",
-        "/.//",
-        "/(S(x))/",
-        "//(S(x))/",
-        "/%28a%28b%29F(f)%29/",
-        "%E2%88%95",
-    ]);
-    let end = prop::sample::select(vec![
-        "",
-        "",
-        "/",
-        "//",
-        ".",
-        "..",
-        "%20",
-        "%2e",
-        ";x=1",
-        ";",
-        "%00",
-        "%09",
-        "?x=%2f",
-        "::$DATA",
-        "%3fa=b",
-        "/.",
-        "%23a",
-        "/(S(x))/",
-        ".json",
-        "%E2%80%8B",
-    ]);
+    let separator = prop::sample::select(SEPARATORS);
+    let end = prop::sample::select(ENDS);
     let segment = |text: &'static str| {
         let letters: Vec<_> = text.chars().map(letter).collect();
         letters.prop_map(|letters| letters.concat())
@@ -60,6 +19,53 @@ pub fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = Stri
         format!("{slash}{path}{end}")
     })
 }
+
+/// What some server leaves out at the end of a path.
+const ENDS: &[&str] = &[
+    "",
+    "",
+    "/",
+    "//",
+    ".",
+    "..",
+    "%20",
+    "%2e",
+    ";x=1",
+    ";",
+    "%00",
+    "%09",
+    "?x=%2f",
+    "::$DATA",
+    "%3fa=b",
+    "/.",
+    "%23a",
+    "/(S(x))/",
+    ".json",
+    "%E2%80%8B",
+];
+
+/// What some server takes for a slash.
+const SEPARATORS: &[&str] = &[
+    "/",
+    "/",
+    "/",
+    "//",
+    "\\",
+    "%2f",
+    "%5c",
+    "%252F",
+    "/./",
+    "/x/../",
+    "/%2e/",
+    "/y/%2E%2e/",
+    ";a=b/",
+    ";/",
+    "/.//",
+    "/(S(x))/",
+    "//(S(x))/",
+    "/%28a%28b%29F(f)%29/",
+    "%E2%88%95",
+];
 
 fn letter(letter: char) -> impl Strategy<Value = String> {
     let upper = letter.to_ascii_uppercase();
@@ -90,10 +96,8 @@ pub fn readings(path: &[u8]) -> Vec<Vec<String>> {
                 let text = if backslash { text.replace('\\', "/") } else { text.clone() };
                 let mut segments: Vec<String> = vec![];
                 for segment in text.split('/') {
-                    let segment = match cuts {
-                        true => segment.split(';').next().unwrap_or_default(),
-                        false => segment,
-                    };
+                    let segment =
+                        if cuts { segment.split(';').next().unwrap_or_default() } else { segment };
                     match segment.trim_end_matches(['.', ' ']) {
                         _ if segment == ".." => drop(segments.pop()),
                         "" => {}

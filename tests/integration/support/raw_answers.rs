@@ -48,9 +48,10 @@ pub fn path(head: &str) -> &str {
 pub fn said(answer: &str) -> (Vec<&str>, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let lines = head.split("\r\n").filter(|line| !line.starts_with("date: ")).collect();
-    let body = match head.contains("transfer-encoding: chunked") {
-        true => body.split("\r\n").skip(1).step_by(2).collect(),
-        false => body.to_owned(),
+    let body = if head.contains("transfer-encoding: chunked") {
+        body.split("\r\n").skip(1).step_by(2).collect()
+    } else {
+        body.to_owned()
     };
     (lines, body)
 }
