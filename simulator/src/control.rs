@@ -86,25 +86,33 @@ fn change(
             body => serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}")),
         }
     };
-    let done = |()| json!({});
     Some(match (method, path) {
         ("PATCH" | "POST", "/knobs") => asked().and_then(|patch| change_settings(shared, &patch)),
         ("DELETE", "/knobs") => {
-            Ok(done(shared.change(|state| state.settings = Settings::default())))
+            shared.change(|state| state.settings = Settings::default());
+            Ok(json!({}))
         }
-        ("DELETE", "/seen") => Ok(done(shared.change(|state| state.recording.clear()))),
+        ("DELETE", "/seen") => {
+            shared.change(|state| state.recording.clear());
+            Ok(json!({}))
+        }
         ("POST", "/accounts") => asked().and_then(|account| {
             let account = serde_json::from_value(account).map_err(|e| e.to_string())?;
-            Ok(done(shared.change(|state| state.put_account(account))))
+            shared.change(|state| state.put_account(account));
+            Ok(json!({}))
         }),
         ("POST", "/faults") => asked().and_then(|fault| {
             let fault = serde_json::from_value(fault).map_err(|error| error.to_string())?;
-            Ok(done(shared.change(|state| state.settings.faults.push(fault))))
+            shared.change(|state| state.settings.faults.push(fault));
+            Ok(json!({}))
         }),
         ("POST", "/advance") => asked().and_then(|by| advance(shared, &by)),
         ("POST", "/revoke") => asked().and_then(|what| revoke(shared, &what)),
         ("POST", "/password") => asked().and_then(|change| password(shared, &change)),
-        ("POST", "/close-idle") => Ok(done(shared.sweep.send_modify(|count| *count += 1))),
+        ("POST", "/close-idle") => {
+            shared.sweep.send_modify(|count| *count += 1);
+            Ok(json!({}))
+        }
         ("POST", "/listening") => asked().map(|wanted| {
             shared.listening.send_replace(wanted.as_bool().unwrap_or(true));
             json!({})

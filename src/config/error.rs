@@ -178,20 +178,18 @@ pub enum Diagnostic {
 impl Diagnostic {
     /// Returns what a person can do about the error.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::UnknownSection { nearest: Some(nearest), .. } => {
-                Some(format!("Did you mean [{nearest}]?"))
-            }
-            Self::UnknownKey { nearest: Some(nearest), .. } => {
-                Some(format!("Did you mean `{nearest}`?"))
-            }
-            Self::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
-                Some(format!("The section has {}.", known.join(", ")))
-            }
-            Self::UnknownVariable { nearest: Some(nearest), .. } => {
-                Some(format!("Did you mean {nearest}?"))
-            }
-            _ => self.fixed_hint().map(str::to_owned),
+        if let Self::UnknownSection { nearest: Some(nearest), .. } = self {
+            Some(format!("Did you mean [{nearest}]?"))
+        } else if let Self::UnknownKey { nearest: Some(nearest), .. } = self {
+            Some(format!("Did you mean `{nearest}`?"))
+        } else if let Self::UnknownVariable { nearest: Some(nearest), .. } = self {
+            Some(format!("Did you mean {nearest}?"))
+        } else if let Self::UnknownKey { known, .. } = self
+            && !known.is_empty()
+        {
+            Some(format!("The section has {}.", known.join(", ")))
+        } else {
+            self.fixed_hint().map(str::to_owned)
         }
     }
 
@@ -213,8 +211,7 @@ impl Diagnostic {
             | Self::UnknownKey { .. }
             | Self::UnknownVariable { .. } => "`nexudus-proxy config show` lists every key.",
             Self::PlainHttp { .. } => {
-                "Write https://; for a certificate of your own, name its CA with \
-                upstream.ca_file."
+                "Write https://; for a certificate of your own, name its CA with upstream.ca_file."
             }
             Self::Exposed { key, .. } if key != "admin.listen" => {
                 "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
@@ -223,8 +220,7 @@ impl Diagnostic {
             Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].",
             Self::DuplicateAddress { .. } => "Give each host a port of its own.",
             Self::NoListener { .. } if cfg!(unix) => {
-                "Give listen.tcp an address such as \
-                \"localhost:6398\", or set listen.unix = \"auto\"."
+                "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \"auto\"."
             }
             Self::NoListener { .. } => "Give listen.tcp an address such as \"localhost:6398\".",
             Self::CaFile { .. } => {
