@@ -1,5 +1,7 @@
 //! Turns a deed into a reply: from nothing, or by spoiling the genuine answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -32,8 +34,7 @@ pub(crate) fn apply_fault(
     match deed {
         FaultAction::Pass => {}
         FaultAction::Answer { status, headers, body } => {
-            answer = SimulatedResponse::with_body(*status, None, body.clone().into());
-            answer.headers.extend(filling.headers(headers));
+            answer = given(*status, filling.headers(headers), body);
         }
         FaultAction::AnswerUnread { status } => {
             answer = SimulatedResponse::empty(*status).with_header("Connection", "close");
@@ -42,73 +43,67 @@ pub(crate) fn apply_fault(
         FaultAction::Hang => return Outcome::Hang,
         FaultAction::Close | FaultAction::CloseUnread => return Outcome::Close,
         FaultAction::Reset | FaultAction::ResetUnread => return Outcome::Reset,
-        FaultAction::SlowBody { chunk, pause } => {
-            answer.delivery.chunk = *chunk;
-            answer.delivery.pause = *pause;
-        }
-        FaultAction::Truncate { after } => answer.delivery.cut = Some(*after),
-        FaultAction::TruncateChunked { after } => {
-            answer.delivery.framing = Framing::Chunked;
-            answer.delivery.cut = Some(*after);
-        }
-        FaultAction::ResetInBody { after } => {
-            answer.delivery.cut = Some(*after);
-            answer.delivery.reset = true;
-        }
-        FaultAction::Chunked => answer.delivery.framing = Framing::Chunked,
+        FaultAction::SlowBody { chunk, pause } => answer = answer.in_pieces(*chunk, *pause),
+        FaultAction::Truncate { after } => answer = answer.cut(*after),
+        FaultAction::TruncateChunked { after } => answer = answer.chunked().cut(*after),
+        FaultAction::ResetInBody { after } => answer = answer.cut(*after).then_reset(),
+        FaultAction::Chunked => answer = answer.chunked(),
         FaultAction::UntilClose => answer.delivery.framing = Framing::UntilClose,
         FaultAction::CloseAfter => answer.delivery.close_after = true,
         FaultAction::Raw(text) => return Outcome::Raw(text.clone().into()),
-        FaultAction::MalformedHead => {
-            return Outcome::Raw("HTTP/1.1 two hundred\r\nno colon here\r\n\r\n{}".into());
-        }
+        FaultAction::MalformedHead => return Outcome::Raw(MALFORMED.into()),
         FaultAction::DoubleLength => answer.delivery.framing = Framing::DoubleLength,
         FaultAction::LengthAndChunked => answer.delivery.framing = Framing::LengthAndChunked,
-        FaultAction::SwitchProtocols => {
-            let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
-                        Upgrade: websocket\r\n\r\n";
-            return Outcome::Raw(head.into());
-        }
+        FaultAction::SwitchProtocols => return Outcome::Raw(SWITCHED.into()),
         FaultAction::EarlyHints => answer.delivery.early_hints = true,
-        FaultAction::Redirect(to) => {
-            answer = SimulatedResponse::html(302, "<h2>Object moved</h2>")
-                .with_header("Location", filling.fill(to));
-        }
+        FaultAction::Redirect(to) => answer = moved(filling.fill(to)),
         FaultAction::LoginPage => answer = SimulatedResponse::html(200, response::login_page()),
         FaultAction::Blocked => answer = blocked(),
         FaultAction::HtmlError(status) => {
             answer = SimulatedResponse::html(*status, response::error_page(*status))
         }
-        FaultAction::Gzip => {
-            if let ResponseBody::Bytes(bytes) = &answer.body {
-                answer.body = ResponseBody::Bytes(gzip(bytes));
-                answer = answer.with_header("Content-Encoding", "gzip");
-            }
-        }
-        FaultAction::Trailers => {
-            answer.delivery.framing = Framing::Chunked;
-            answer.delivery.trailers = vec![("X-Checksum".to_owned(), "none".to_owned())];
-            answer = answer.with_header("Trailer", "X-Checksum");
-        }
-        FaultAction::Huge(bytes) => {
-            answer = SimulatedResponse::with_body(200, Some("application/json"), Bytes::new());
-            answer.body = ResponseBody::Pattern(*bytes);
-        }
+        FaultAction::Gzip => answer = answer.gzipped(),
+        FaultAction::Trailers => answer = answer.with_trailers(),
+        FaultAction::Huge(bytes) => answer = huge(*bytes),
         FaultAction::Empty => answer = SimulatedResponse::empty(200),
-        FaultAction::Nonsense => {
-            let body = Bytes::from_static(b"{\"access_token\": oops");
-            answer =
-                SimulatedResponse::with_body(200, Some("application/json; charset=utf-8"), body);
-        }
+        FaultAction::Nonsense => answer = nonsense(),
         FaultAction::BusinessFailure => answer = business(200),
         FaultAction::BusinessError => answer = business(500),
-        FaultAction::Conflict => {
-            let body = json!({"Message": "This record was changed by another user."});
-            answer = SimulatedResponse::json(409, &body);
-        }
+        FaultAction::Conflict => answer = conflict(),
         FaultAction::Invalid => answer = response::invalid("Name"),
     }
     Outcome::Answer(answer)
+}
+
+const MALFORMED: &str = "HTTP/1.1 two hundred\r\nno colon here\r\n\r\n{}";
+
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+fn given(status: u16, headers: Vec<(String, String)>, body: &str) -> SimulatedResponse {
+    let mut answer = SimulatedResponse::with_body(status, None, body.to_owned().into());
+    answer.headers.extend(headers);
+    answer
+}
+
+fn moved(to: String) -> SimulatedResponse {
+    SimulatedResponse::html(302, "<h2>Object moved</h2>").with_header("Location", to)
+}
+
+fn huge(bytes: u64) -> SimulatedResponse {
+    let mut answer = SimulatedResponse::with_body(200, Some("application/json"), Bytes::new());
+    answer.body = ResponseBody::Pattern(bytes);
+    answer
+}
+
+fn nonsense() -> SimulatedResponse {
+    let body = Bytes::from_static(b"{\"access_token\": oops");
+    SimulatedResponse::with_body(200, Some("application/json; charset=utf-8"), body)
+}
+
+fn conflict() -> SimulatedResponse {
+    let body = json!({"Message": "This record was changed by another user."});
+    SimulatedResponse::json(409, &body)
 }
 
 fn business(status: u16) -> SimulatedResponse {
@@ -132,6 +127,38 @@ impl SimulatedResponse {
     fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
+    }
+
+    fn in_pieces(mut self, chunk: usize, pause: Duration) -> Self {
+        self.delivery.chunk = chunk;
+        self.delivery.pause = pause;
+        self
+    }
+
+    fn chunked(mut self) -> Self {
+        self.delivery.framing = Framing::Chunked;
+        self
+    }
+
+    fn cut(mut self, after: u64) -> Self {
+        self.delivery.cut = Some(after);
+        self
+    }
+
+    fn then_reset(mut self) -> Self {
+        self.delivery.reset = true;
+        self
+    }
+
+    fn gzipped(mut self) -> Self {
+        let ResponseBody::Bytes(bytes) = &self.body else { return self };
+        self.body = ResponseBody::Bytes(gzip(bytes));
+        self.with_header("Content-Encoding", "gzip")
+    }
+
+    fn with_trailers(mut self) -> Self {
+        self.delivery.trailers = vec![("X-Checksum".to_owned(), "none".to_owned())];
+        self.chunked().with_header("Trailer", "X-Checksum")
     }
 }
 

@@ -143,25 +143,7 @@ impl Builder {
     /// [`StartError`] when there is no certificate, no address or no thread to be had.
     pub fn start(self) -> Result<Simulator, StartError> {
         let identity = tls::make_certificate(self.certificate, self.alpn, &self.names)?;
-        let mut state = SimulatorState {
-            settings: self.settings,
-            accounts: Vec::new(),
-            tokens: TokenStore::new(),
-            logins: FailedLogins::default(),
-            throttle: crate::throttle::Throttle::default(),
-            store: Store::new(self.seed),
-            rng: Rng::from_seed(self.seed),
-            recording: Recording::default(),
-            holds: Vec::new(),
-            origin: String::new(),
-            listeners: 0,
-            all_listeners: 0,
-            last_id: 0,
-        };
-        if self.accounts.is_empty() {
-            state.put_account(Account::default());
-        }
-        self.accounts.into_iter().for_each(|account| state.put_account(account));
+        let state = initial_state(self.settings, self.accounts, self.seed);
         let shared = Arc::new(SharedState::new(Clock::new(self.frozen), self.observer, state));
         let (stop, stopped) = oneshot::channel();
         let (report, reported) = mpsc::channel();
@@ -198,6 +180,29 @@ impl Builder {
             thread: Some(thread),
         })
     }
+}
+
+fn initial_state(settings: Settings, accounts: Vec<Account>, seed: u64) -> SimulatorState {
+    let mut state = SimulatorState {
+        settings,
+        accounts: Vec::new(),
+        tokens: TokenStore::new(),
+        logins: FailedLogins::default(),
+        throttle: crate::throttle::Throttle::default(),
+        store: Store::new(seed),
+        rng: Rng::from_seed(seed),
+        recording: Recording::default(),
+        holds: Vec::new(),
+        origin: String::new(),
+        listeners: 0,
+        all_listeners: 0,
+        last_id: 0,
+    };
+    if accounts.is_empty() {
+        state.put_account(Account::default());
+    }
+    accounts.into_iter().for_each(|account| state.put_account(account));
+    state
 }
 
 async fn open(

@@ -38,52 +38,69 @@ async fn serve(shared: &SharedState, stream: TcpStream) -> std::io::Result<()> {
     wire.shutdown().await;
     Ok(())
 }
-
 fn handle(shared: &SharedState, head: &RequestHead, body: &[u8]) -> SimulatedResponse {
     let (path, query) = path::split(&head.target);
+    let done = match (head.method.as_str(), path) {
+        ("GET", "/") => return SimulatedResponse::text(200, overview()),
+        ("GET", _) => show(shared, path, query),
+        (method, _) => change(shared, method, path, body),
+    };
+    match done {
+        Some(Ok(value)) => SimulatedResponse::json(200, &value),
+        Some(Err(error)) => SimulatedResponse::json(400, &json!({"error": error})),
+        None => SimulatedResponse::json(404, &json!({"error": "see GET /"})),
+    }
+}
+
+/// Returns what stands at a path, or `None` where nothing does.
+fn show(shared: &SharedState, path: &str, query: &str) -> Option<Result<Value, String>> {
+    let shown = shared.read(|state| {
+        Some(match path {
+            "/knobs" => serde_json::to_value(&state.settings),
+            "/seen" => {
+                let after = path::value(&path::pairs(query), "after").and_then(|a| a.parse().ok());
+                let seen =
+                    state.recording.requests.iter().filter(|seen| seen.id > after.unwrap_or(0));
+                serde_json::to_value(seen.collect::<Vec<_>>())
+            }
+            "/token-calls" => serde_json::to_value(&state.recording.token_calls),
+            "/writes" => serde_json::to_value(&state.recording.writes),
+            "/connections" => serde_json::to_value(state.recording.connections),
+            "/accounts" => serde_json::to_value(&state.accounts),
+            _ => return None,
+        })
+    });
+    shown.map(to_json)
+}
+
+/// Does what is asked for, or returns `None` where nothing of the kind can be asked.
+fn change(
+    shared: &SharedState,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Option<Result<Value, String>> {
     let asked = || -> Result<Value, String> {
         match body {
             [] => Ok(Value::Null),
             body => serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}")),
         }
     };
-    let done = match (head.method.as_str(), path) {
-        ("GET", "/") => return SimulatedResponse::text(200, overview()),
-        ("GET", "/knobs") => to_json(shared.read(|state| serde_json::to_value(&state.settings))),
+    Some(match (method, path) {
         ("PATCH" | "POST", "/knobs") => asked().and_then(|patch| change_settings(shared, &patch)),
         ("DELETE", "/knobs") => {
             shared.change(|state| state.settings = Settings::default());
             Ok(json!({}))
         }
-        ("GET", "/seen") => {
-            let after = path::value(&path::pairs(query), "after").and_then(|a| a.parse().ok());
-            to_json(shared.read(|state| {
-                let seen =
-                    state.recording.requests.iter().filter(|seen| seen.id > after.unwrap_or(0));
-                serde_json::to_value(seen.collect::<Vec<_>>())
-            }))
-        }
         ("DELETE", "/seen") => {
             shared.change(|state| state.recording.clear());
             Ok(json!({}))
         }
-        ("GET", "/token-calls") => {
-            to_json(shared.read(|state| serde_json::to_value(&state.recording.token_calls)))
-        }
-        ("GET", "/writes") => {
-            to_json(shared.read(|state| serde_json::to_value(&state.recording.writes)))
-        }
-        ("GET", "/connections") => {
-            to_json(shared.read(|state| serde_json::to_value(state.recording.connections)))
-        }
-        ("GET" | "POST", "/accounts") => match head.method.as_str() {
-            "GET" => to_json(shared.read(|state| serde_json::to_value(&state.accounts))),
-            _ => asked().and_then(|account| {
-                let account = serde_json::from_value(account).map_err(|e| e.to_string())?;
-                shared.change(|state| state.put_account(account));
-                Ok(json!({}))
-            }),
-        },
+        ("POST", "/accounts") => asked().and_then(|account| {
+            let account = serde_json::from_value(account).map_err(|e| e.to_string())?;
+            shared.change(|state| state.put_account(account));
+            Ok(json!({}))
+        }),
         ("POST", "/faults") => asked().and_then(|fault| {
             let fault = serde_json::from_value(fault).map_err(|error| error.to_string())?;
             shared.change(|state| state.settings.faults.push(fault));
@@ -100,12 +117,8 @@ fn handle(shared: &SharedState, head: &RequestHead, body: &[u8]) -> SimulatedRes
             shared.listening.send_replace(wanted.as_bool().unwrap_or(true));
             json!({})
         }),
-        _ => return SimulatedResponse::json(404, &json!({"error": "see GET /"})),
-    };
-    match done {
-        Ok(value) => SimulatedResponse::json(200, &value),
-        Err(error) => SimulatedResponse::json(400, &json!({"error": error})),
-    }
+        _ => return None,
+    })
 }
 
 fn to_json(value: serde_json::Result<Value>) -> Result<Value, String> {

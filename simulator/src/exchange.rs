@@ -42,25 +42,8 @@ impl Exchange {
             while recording.requests.len() >= limit {
                 recording.requests.pop_front();
             }
-            recording.requests.push_back(RecordedRequest {
-                id,
-                connection,
-                method: head.method.clone(),
-                target: head.target.clone(),
-                version: head.version.to_owned(),
-                authority: head.authority.clone(),
-                headers: head.headers.clone(),
-                body: Vec::new(),
-                body_length: 0,
-                complete: false,
-                bearer: head.bearer().map(str::to_owned),
-                account: None,
-                status: None,
-                answered: false,
-                client_left: false,
-                arrived_ms: arrived.as_millis() as u64,
-                note: None,
-            });
+            let arrived_ms = arrived.as_millis() as u64;
+            recording.requests.push_back(recorded(head, id, connection, arrived_ms));
             if token_call {
                 recording.token_calls_in_flight += 1;
                 let concurrent = recording.token_calls_in_flight;
@@ -250,6 +233,29 @@ impl<'a> HeldRequest<'a> {
 impl Drop for HeldRequest<'_> {
     fn drop(&mut self) {
         self.0.change(|state| state.recording.held -= 1);
+    }
+}
+
+/// Returns the record of a request of which only the head has arrived.
+fn recorded(head: &RequestHead, id: u64, connection: u64, arrived_ms: u64) -> RecordedRequest {
+    RecordedRequest {
+        id,
+        connection,
+        method: head.method.clone(),
+        target: head.target.clone(),
+        version: head.version.to_owned(),
+        authority: head.authority.clone(),
+        headers: head.headers.clone(),
+        body: Vec::new(),
+        body_length: 0,
+        complete: false,
+        bearer: head.bearer().map(str::to_owned),
+        account: None,
+        status: None,
+        answered: false,
+        client_left: false,
+        arrived_ms,
+        note: None,
     }
 }
 

@@ -55,20 +55,7 @@ async fn respond(
     cut: &Notify,
 ) -> Result<http::Response<ChannelBody>, io::Error> {
     let (parts, mut incoming) = request.into_parts();
-    let head = RequestHead {
-        method: parts.method.as_str().to_owned(),
-        target: parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
-        version: "HTTP/2.0",
-        authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
-        headers: parts
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                (name.as_str().to_owned(), value)
-            })
-            .collect(),
-    };
+    let head = request_head(&parts);
     let exchange = Arc::new(Exchange::begin(shared, &head, number));
     let reply = match exchange.respond_before_body(&head) {
         Some(reply) => reply,
@@ -99,6 +86,23 @@ async fn respond(
             std::future::pending().await
         }
         Outcome::Hang => std::future::pending().await,
+    }
+}
+
+fn request_head(parts: &http::request::Parts) -> RequestHead {
+    RequestHead {
+        method: parts.method.as_str().to_owned(),
+        target: parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        version: "HTTP/2.0",
+        authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                (name.as_str().to_owned(), value)
+            })
+            .collect(),
     }
 }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::exchange::Exchange;
 use crate::http1::{AfterResponse, Http1Stream};
 use crate::http2;
+use crate::request::RequestHead;
 use crate::resettable_stream::TrackedStream;
 use crate::response::Outcome;
 use crate::settings::AcceptMode;
@@ -111,85 +113,19 @@ async fn serve(shared: &Arc<SharedState>, lane: TrackedStream, number: u64) {
     let mut wire = Http1Stream::new(lane);
     let mut sweep = shared.sweep.subscribe();
     let mut served = 0_u32;
-    loop {
-        let idle = shared.read(|state| state.settings.transport.idle_close);
-        let patience = async {
-            match idle {
-                Some(idle) => tokio::time::sleep(idle).await,
-                None => std::future::pending().await,
-            }
-        };
-        let head = tokio::select! {
-            head = wire.read_head() => head,
-            () = patience => break,
-            _ = sweep.changed() => break,
-        };
-        let Ok(Some(head)) = head else { break };
+    while let Some(head) = next_head(shared, &mut wire, &mut sweep).await {
         let exchange = Exchange::begin(shared, &head, number);
         let unread = exchange.respond_before_body(&head);
         let body_is_left = unread.is_some();
         let reply = match unread {
-            Some(reply) => reply,
-            None => {
-                let Ok(intake) = wire.read_body(&head).await else {
-                    exchange.abandon();
-                    break;
-                };
-                let mut reply = pin!(exchange.reply(head.clone(), intake));
-                tokio::select! {
-                    reply = reply.as_mut() => reply,
-                    // As on a real server, a request once read is carried out.
-                    () = wire.wait_for_disconnect() => {
-                        exchange.client_left();
-                        reply.await
-                    }
-                }
-            }
+            Some(reply) => Some(reply),
+            None => reply_after_body(&mut wire, &exchange, &head).await,
         };
+        let Some(reply) = reply else { break };
         served += 1;
         let answered = matches!(reply, Outcome::Answer(_));
-        let then = match reply {
-            Outcome::Answer(mut answer) => {
-                let (last, announce) = shared.read(|state| {
-                    let transport = &state.settings.transport;
-                    let limit = transport.requests_per_connection;
-                    (limit.is_some_and(|limit| served >= limit), transport.announce_close)
-                });
-                if last && announce {
-                    answer = answer.with_header("Connection", "close");
-                }
-                answer.delivery.close_after |= last;
-                match wire.send(&head, answer).await {
-                    Ok(then) => {
-                        exchange.finish();
-                        then
-                    }
-                    Err(_) => {
-                        exchange.abandon();
-                        AfterResponse::Close
-                    }
-                }
-            }
-            Outcome::Raw(bytes) => {
-                let _ = wire.write_raw(&bytes).await;
-                exchange.abandon();
-                AfterResponse::Close
-            }
-            Outcome::Close => {
-                exchange.abandon();
-                AfterResponse::Close
-            }
-            Outcome::Reset => {
-                exchange.abandon();
-                AfterResponse::Reset
-            }
-            Outcome::Hang => {
-                wire.drain().await;
-                exchange.abandon();
-                AfterResponse::Close
-            }
-        };
-        match then {
+        let reply = close_after_limit(shared, reply, served);
+        match deliver(&mut wire, &exchange, &head, reply).await {
             AfterResponse::KeepAlive if head.asks_to_close() => break,
             AfterResponse::KeepAlive => {}
             // Closing with unread bytes would be a reset, and the answer could be lost to it.
@@ -206,6 +142,93 @@ async fn serve(shared: &Arc<SharedState>, lane: TrackedStream, number: u64) {
         }
     }
     wire.shutdown().await;
+}
+
+/// Returns the head of the next request, or `None` once the connection is over or idle for too long.
+async fn next_head(
+    shared: &SharedState,
+    wire: &mut Http1Stream<TrackedStream>,
+    sweep: &mut watch::Receiver<u64>,
+) -> Option<RequestHead> {
+    let idle = shared.read(|state| state.settings.transport.idle_close);
+    let patience = async {
+        match idle {
+            Some(idle) => tokio::time::sleep(idle).await,
+            None => std::future::pending().await,
+        }
+    };
+    let head = tokio::select! {
+        head = wire.read_head() => head,
+        () = patience => return None,
+        _ = sweep.changed() => return None,
+    };
+    head.ok().flatten()
+}
+
+/// Reads the body and returns the reply, or `None` when the body does not arrive.
+async fn reply_after_body(
+    wire: &mut Http1Stream<TrackedStream>,
+    exchange: &Exchange,
+    head: &RequestHead,
+) -> Option<Outcome> {
+    let Ok(intake) = wire.read_body(head).await else {
+        exchange.abandon();
+        return None;
+    };
+    let mut reply = pin!(exchange.reply(head.clone(), intake));
+    tokio::select! {
+        reply = reply.as_mut() => Some(reply),
+        // As on a real server, a request once read is carried out.
+        () = wire.wait_for_disconnect() => {
+            exchange.client_left();
+            Some(reply.await)
+        }
+    }
+}
+
+/// Lets the last answer that a connection may carry end it.
+fn close_after_limit(shared: &SharedState, reply: Outcome, served: u32) -> Outcome {
+    let Outcome::Answer(mut answer) = reply else { return reply };
+    let (last, announce) = shared.read(|state| {
+        let transport = &state.settings.transport;
+        let limit = transport.requests_per_connection;
+        (limit.is_some_and(|limit| served >= limit), transport.announce_close)
+    });
+    if last && announce {
+        answer = answer.with_header("Connection", "close");
+    }
+    answer.delivery.close_after |= last;
+    Outcome::Answer(answer)
+}
+
+/// Sends the reply and ends the exchange; returns what becomes of the connection.
+async fn deliver(
+    wire: &mut Http1Stream<TrackedStream>,
+    exchange: &Exchange,
+    head: &RequestHead,
+    reply: Outcome,
+) -> AfterResponse {
+    let then = match reply {
+        Outcome::Answer(answer) => match wire.send(head, answer).await {
+            Ok(then) => {
+                exchange.finish();
+                return then;
+            }
+            Err(_) => AfterResponse::Close,
+        },
+        Outcome::Raw(bytes) => {
+            let _ = wire.write_raw(&bytes).await;
+            AfterResponse::Close
+        }
+        Outcome::Close => AfterResponse::Close,
+        Outcome::Reset => AfterResponse::Reset,
+        Outcome::Hang => {
+            wire.drain().await;
+            AfterResponse::Close
+        }
+    };
+    exchange.abandon();
+    then
 }
 
 /// Longest time the rest of an unread request is drained, in real time.

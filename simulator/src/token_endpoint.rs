@@ -65,11 +65,7 @@ fn grant_password(
     }
     if account.suspended {
         state.record_note(request.id, "account suspended");
-        let reason = "The user account is suspended.";
-        return SimulatedResponse::json(
-            400,
-            &json!({"error": "invalid_grant", "error_description": reason}),
-        );
+        return suspended();
     }
     if account.must_reset_password {
         return error_with_code(&settings, "must_reset_password");
@@ -86,12 +82,25 @@ fn grant_password(
         return refused;
     }
     state.logins.forget(&key);
-    let in_form = settings.client_id_in_form.then(|| path::value(form, "client_id")).flatten();
-    let client_id = request.header("client_id").or(in_form).unwrap_or(&key);
+    let client_id = client_id(request, form, &settings).unwrap_or(&key);
     let host = request.host().to_owned();
     let holder = TokenOwner { account: key.clone(), client_id: client_id.to_owned(), host };
     let pair = state.tokens.log_in(&holder, &settings, now.time);
     token_response(state, request, &settings, &pair)
+}
+
+fn client_id<'a>(
+    request: &'a ReceivedRequest,
+    form: &'a Form,
+    settings: &TokenSettings,
+) -> Option<&'a str> {
+    let in_form = settings.client_id_in_form.then(|| path::value(form, "client_id")).flatten();
+    request.header("client_id").or(in_form)
+}
+
+fn suspended() -> SimulatedResponse {
+    let reason = "The user account is suspended.";
+    SimulatedResponse::json(400, &json!({"error": "invalid_grant", "error_description": reason}))
 }
 
 fn second_factor(

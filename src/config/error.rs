@@ -178,52 +178,53 @@ pub enum Diagnostic {
 impl Diagnostic {
     /// Returns what a person can do about the error.
     pub fn hint(&self) -> Option<String> {
-        let did_you_mean = |nearest: &String| format!("Did you mean `{nearest}`?");
-        let said = match self {
-            Self::NoHome => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.".to_owned(),
+        if let Self::UnknownSection { nearest: Some(nearest), .. } = self {
+            Some(format!("Did you mean [{nearest}]?"))
+        } else if let Self::UnknownKey { nearest: Some(nearest), .. } = self {
+            Some(format!("Did you mean `{nearest}`?"))
+        } else if let Self::UnknownVariable { nearest: Some(nearest), .. } = self {
+            Some(format!("Did you mean {nearest}?"))
+        } else if let Self::UnknownKey { known, .. } = self
+            && !known.is_empty()
+        {
+            Some(format!("The section has {}.", known.join(", ")))
+        } else {
+            self.fixed_hint().map(str::to_owned)
+        }
+    }
+
+    /// Returns the hint where it names nothing of the configuration.
+    fn fixed_hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoHome => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.",
             Self::ProfileName { .. } => {
-                "Use lower-case letters, digits, `-` and `_`, at most 32 of them.".to_owned()
+                "Use lower-case letters, digits, `-` and `_`, at most 32 of them."
             }
             Self::NotFound(_) => {
-                "Check the path; `nexudus-proxy config init` writes a commented file.".to_owned()
+                "Check the path; `nexudus-proxy config init` writes a commented file."
             }
             Self::Unreadable { .. } => {
-                "Name a readable TOML file with --config, or leave --config out.".to_owned()
+                "Name a readable TOML file with --config, or leave --config out."
             }
-            Self::Encoding { .. } => "Save the file as UTF-8.".to_owned(),
-            Self::UnknownSection { nearest: Some(nearest), .. } => {
-                format!("Did you mean [{nearest}]?")
-            }
-            Self::UnknownKey { nearest: Some(nearest), .. } => did_you_mean(nearest),
-            Self::UnknownKey { nearest: None, known, .. } if !known.is_empty() => {
-                format!("The section has {}.", known.join(", "))
-            }
-            Self::UnknownVariable { nearest: Some(nearest), .. } => {
-                format!("Did you mean {nearest}?")
-            }
+            Self::Encoding { .. } => "Save the file as UTF-8.",
             Self::UnknownSection { .. }
             | Self::UnknownKey { .. }
-            | Self::UnknownVariable { .. } => {
-                "`nexudus-proxy config show` lists every key.".to_owned()
+            | Self::UnknownVariable { .. } => "`nexudus-proxy config show` lists every key.",
+            Self::PlainHttp { .. } => {
+                "Write https://; for a certificate of your own, name its CA with upstream.ca_file."
             }
-            Self::PlainHttp { .. } => "Write https://; for a certificate of your own, name its CA with \
-                upstream.ca_file."
-                .to_owned(),
             Self::Exposed { key, .. } if key != "admin.listen" => {
                 "Listen on 127.0.0.1 or [::1], or set listen.expose = true: every request then needs \
                  a client key."
-                    .to_owned()
             }
-            Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].".to_owned(),
-            Self::DuplicateAddress { .. } => "Give each host a port of its own.".to_owned(),
-            Self::NoListener { .. } if cfg!(unix) => "Give listen.tcp an address such as \
-                \"localhost:6398\", or set listen.unix = \"auto\"."
-                .to_owned(),
-            Self::NoListener { .. } => {
-                "Give listen.tcp an address such as \"localhost:6398\".".to_owned()
+            Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].",
+            Self::DuplicateAddress { .. } => "Give each host a port of its own.",
+            Self::NoListener { .. } if cfg!(unix) => {
+                "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \"auto\"."
             }
+            Self::NoListener { .. } => "Give listen.tcp an address such as \"localhost:6398\".",
             Self::CaFile { .. } => {
-                "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`.".to_owned()
+                "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`."
             }
             Self::VariableEncoding(_)
             | Self::Syntax { .. }
@@ -231,8 +232,7 @@ impl Diagnostic {
             | Self::Shape { .. }
             | Self::ExtraPart { .. }
             | Self::MissingCommand { .. } => return None,
-        };
-        Some(said)
+        })
     }
 
     /// Returns the place of the error, if it has one.

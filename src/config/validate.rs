@@ -20,6 +20,32 @@ pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut V
         let row = KEYS.iter().position(|entry| entry.path() == key);
         row.and_then(|row| places.get(row)).cloned().unwrap_or(ValueSource::Default)
     };
+    check_addresses(config, place, problems);
+    if config.listen.tcp.is_empty() && (config.listen.unix == UnixSocket::Off || !cfg!(unix)) {
+        problems.push(Diagnostic::NoListener { place: place("listen.tcp") });
+    }
+    if let Some((key, address)) = duplicate_address(config) {
+        problems.push(Diagnostic::DuplicateAddress {
+            place: place(key),
+            key: key.to_owned(),
+            address,
+        });
+    }
+    check_commands(config, place, problems);
+    if let Some(path) = &config.upstream.ca_file
+        && let Err(source) = check_ca_file(path)
+    {
+        let (place, path) = (place("upstream.ca_file"), path.clone());
+        problems.push(Diagnostic::CaFile { place, path, source });
+    }
+}
+
+/// Finds addresses that are not of this machine alone, where nothing allows them.
+fn check_addresses(
+    config: &Config,
+    place: impl Fn(&str) -> ValueSource,
+    problems: &mut Vec<Diagnostic>,
+) {
     for (key, addresses) in [
         ("listen.tcp", config.listen.tcp.clone()),
         ("host", config.hosts.iter().flat_map(|host| host.listen.clone()).collect()),
@@ -37,16 +63,14 @@ pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut V
             }
         }
     }
-    if config.listen.tcp.is_empty() && (config.listen.unix == UnixSocket::Off || !cfg!(unix)) {
-        problems.push(Diagnostic::NoListener { place: place("listen.tcp") });
-    }
-    if let Some((key, address)) = duplicate_address(config) {
-        problems.push(Diagnostic::DuplicateAddress {
-            place: place(key),
-            key: key.to_owned(),
-            address,
-        });
-    }
+}
+
+/// Finds sources that are a command where none is given.
+fn check_commands(
+    config: &Config,
+    place: impl Fn(&str) -> ValueSource,
+    problems: &mut Vec<Diagnostic>,
+) {
     for (key, is_command, command, needs) in [
         (
             "credentials.source",
@@ -68,12 +92,6 @@ pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut V
                 needs,
             });
         }
-    }
-    if let Some(path) = &config.upstream.ca_file
-        && let Err(source) = check_ca_file(path)
-    {
-        let (place, path) = (place("upstream.ca_file"), path.clone());
-        problems.push(Diagnostic::CaFile { place, path, source });
     }
 }
 

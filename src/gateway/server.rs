@@ -180,10 +180,7 @@ impl Server {
             }
             Ok(()) => {}
             Err(error) => {
-                // Errors of users who are not allowed are counted, not logged one by one.
-                if context.sender.is_allowed() {
-                    tracing::debug!(%error, "a local connection ended early");
-                }
+                log_early_end(&context.sender, &error);
                 let Parts { io, read_buf, .. } = connection.into_parts();
                 Box::pin(io.into_inner().send_rejection(&error, &read_buf)).await;
             }
@@ -257,6 +254,13 @@ impl ConnectionContext {
             return Ok(response);
         }
         Ok(response.map(|body| body.with_in_flight(in_flight)))
+    }
+}
+
+fn log_early_end(sender: &ConnectionPeer, error: &hyper::Error) {
+    // Errors of users who are not allowed are counted, not logged one by one.
+    if sender.is_allowed() {
+        tracing::debug!(%error, "a local connection ended early");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The session at rest where the disk is full, read-only or damaged: said clearly, nothing lost.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nexudus_simulator::{DEMO_EMAIL, DEMO_PASSWORD, Simulator};
@@ -164,17 +165,8 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
     let simulator = upstream(&home, "");
     home.write("handed/nexudus-key", KEY);
     let file = home.path(".local/state/nexudus-proxy/session.sealed");
-    let run = |line: &str| {
-        let mut command = home.command(line);
-        command.env("CREDENTIALS_DIRECTORY", home.path("handed"));
-        command
-    };
-    let whoami = || home.transcript(&mut run("whoami"));
-    let mut login = Command::new("/bin/sh");
-    login.args(["-c", &format!("echo {DEMO_PASSWORD} | exec \"$@\" {SESSION_ONLY}"), "sh"]);
-    login.arg(run("").get_program()).env("HOME", home.root());
-    login.env("CREDENTIALS_DIRECTORY", home.path("handed"));
-    assert!(home.transcript(&mut login).ends_with("=> 0\n"));
+    let whoami = || home.transcript(&mut with_handed_key(&home, "whoami"));
+    log_in_with_handed_key(&home);
     let whole = fs::read(&file).unwrap();
 
     let closed = "~/.local/state/nexudus-proxy/session.sealed cannot be decrypted: the file is \
@@ -207,18 +199,32 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
          => 8\n"
     );
     home.write("handed/nexudus-key", KEY);
-    let mode = |mode| {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        fs::set_permissions(&file, mode).unwrap();
-    };
-    mode(0o644);
+    set_mode(&file, 0o644);
     let open = "~/.local/state/nexudus-proxy/session.sealed can be read by others (mode 644): \
                 `chmod 600` it";
     assert_eq!(whoami(), not_logged_in(open));
 
-    mode(0o600);
+    set_mode(&file, 0o600);
     assert!(whoami().ends_with("=> 0\n"));
     assert_eq!(simulator.token_calls().len(), 1, "nothing was lost");
+}
+
+fn with_handed_key(home: &Home, line: &str) -> Command {
+    let mut command = home.command(line);
+    command.env("CREDENTIALS_DIRECTORY", home.path("handed"));
+    command
+}
+
+fn log_in_with_handed_key(home: &Home) {
+    let mut login = Command::new("/bin/sh");
+    login.args(["-c", &format!("echo {DEMO_PASSWORD} | exec \"$@\" {SESSION_ONLY}"), "sh"]);
+    login.arg(home.command("").get_program()).env("HOME", home.root());
+    login.env("CREDENTIALS_DIRECTORY", home.path("handed"));
+    assert!(home.transcript(&mut login).ends_with("=> 0\n"));
+}
+
+fn set_mode(file: &Path, mode: u32) {
+    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 fn not_logged_in(why: &str) -> String {

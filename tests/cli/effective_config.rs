@@ -9,26 +9,14 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::lifecycle::Nexudus;
-use crate::support::home;
+use crate::support::daemon::Nexudus;
+use crate::support::{Home, home};
 
 #[test]
 fn status_tells_of_each_client_and_of_no_key() {
     let nexudus = Nexudus::start();
     let home = home();
-    let add = |line: &str, rule: &str| {
-        let mut command = home.command(&format!("client add {line}"));
-        if !rule.is_empty() {
-            command.args(["--allow", rule]);
-        }
-        home.transcript(&mut command).lines().next().unwrap().to_owned()
-    };
-    let keys = [
-        add("agent --read-only --rate 50/s --max-requests 2", "GET /api/spaces/**"),
-        add("late --expires 1ms", ""),
-        add("gone", ""),
-        add("idle", ""),
-    ];
+    let keys = add_clients(&home);
     let mut daemon = nexudus.serve(&home, |serve| {
         serve.arg("--listen-expose");
     });
@@ -71,6 +59,23 @@ fn status_tells_of_each_client_and_of_no_key() {
     let told = format!("{text}{status}");
     assert!(keys.iter().all(|key| !told.contains(key.as_str())), "{told}");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Adds four clients and returns their keys.
+fn add_clients(home: &Home) -> [String; 4] {
+    let add = |line: &str, rule: &str| {
+        let mut command = home.command(&format!("client add {line}"));
+        if !rule.is_empty() {
+            command.args(["--allow", rule]);
+        }
+        home.transcript(&mut command).lines().next().unwrap().to_owned()
+    };
+    [
+        add("agent --read-only --rate 50/s --max-requests 2", "GET /api/spaces/**"),
+        add("late --expires 1ms", ""),
+        add("gone", ""),
+        add("idle", ""),
+    ]
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::lifecycle::{Nexudus, Tail};
+use crate::support::daemon::{Nexudus, Tail};
 use crate::support::home;
 
 #[test]

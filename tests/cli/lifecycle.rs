@@ -1,19 +1,17 @@
-//! A daemon's life as its commands, its signals and its service manager see it.
+//! A daemon's life as its commands see it.
 
 #![cfg(all(unix, feature = "demo"))]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use nexudus_simulator::{Account, Route, Simulator};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 
 use crate::shared::eventually;
+use crate::support::daemon::{EMAIL, Nexudus, PATIENCE, Served, Tail, ask, exchange, get};
 use crate::support::{Home, home};
 
 #[test]
@@ -203,19 +201,7 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX:";
     assert_eq!(ask(&mut connection, socket), "501");
 
-    home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
-    assert_eq!(
-        home.run("reload"),
-        home.run("config check").replace(
-            "`limits.header_bytes`?\n",
-            "`limits.header_bytes`? Nothing has changed: the daemon runs on with what it had.\n"
-        )
-    );
-    daemon.log_until("not reloaded");
-    daemon.signal(Signal::SIGHUP);
-    let said = daemon.log_until("not reloaded");
-    assert!(said.contains("unknown key `limits.header_byte`"), "{said}");
-    assert!(said.contains("Did you mean `limits.header_bytes`?"), "{said}");
+    assert_mistake_is_told(&home, &mut daemon);
     assert_eq!(ask(&mut connection, &long), "414");
 
     home.configure(
@@ -246,6 +232,23 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     let after = daemon.status(&home);
     assert_eq!(after["session"]["generation"], before["session"]["generation"]);
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Misspells a key: neither a reload nor SIGHUP takes anything over, and both say why.
+fn assert_mistake_is_told(home: &Home, daemon: &mut Served) {
+    home.configure("[limits]\ntarget_bytes = \"1KiB\"\nheader_byte = \"1KiB\"\n");
+    assert_eq!(
+        home.run("reload"),
+        home.run("config check").replace(
+            "`limits.header_bytes`?\n",
+            "`limits.header_bytes`? Nothing has changed: the daemon runs on with what it had.\n"
+        )
+    );
+    daemon.log_until("not reloaded");
+    daemon.signal(Signal::SIGHUP);
+    let said = daemon.log_until("not reloaded");
+    assert!(said.contains("unknown key `limits.header_byte`"), "{said}");
+    assert!(said.contains("Did you mean `limits.header_bytes`?"), "{said}");
 }
 
 #[test]
@@ -368,297 +371,3 @@ fn doctor_checks_what_the_daemon_uses_and_not_what_the_file_says() {
     assert!(home.run("whoami").ends_with("=> 0\n"), "it asks the same daemon");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 }
-
-#[test]
-fn a_second_signal_ends_it_at_once() {
-    let nexudus = Nexudus::start();
-    let home = home();
-    let mut daemon = nexudus.serve(&home, |command| {
-        command.args(["--daemon-drain", "1h"]);
-    });
-    assert_eq!(home.run("wait"), "=> 0\n");
-    let port = daemon.port(&home);
-    let _held = nexudus.0.hold(Route::Me);
-    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    connection.write_all(b"GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    assert!(nexudus.0.wait_until(|view| view.held() == 1, PATIENCE));
-
-    daemon.signal(Signal::SIGTERM);
-    daemon.log_until("draining");
-    // Until it is taken for a second one: signals that come within a second are one.
-    let first = Instant::now();
-    while daemon.child.try_wait().unwrap().is_none() {
-        assert!(first.elapsed() < PATIENCE, "it does not end");
-        daemon.signal(Signal::SIGTERM);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-
-    assert!(first.elapsed() >= Duration::from_secs(1), "a repeated signal cut the drain");
-    daemon.log_until("error: forced exit on second SIGTERM");
-    assert_eq!(daemon.ended(), Some(1));
-}
-
-#[test]
-fn a_signal_that_comes_twice_at_once_cuts_nothing() {
-    let nexudus = Nexudus::start();
-    let home = home();
-    let mut daemon = nexudus.serve(&home, |_| {});
-    assert_eq!(home.run("wait"), "=> 0\n");
-    let held = nexudus.0.hold(Route::Me);
-    let mut connection = TcpStream::connect(("127.0.0.1", daemon.port(&home))).unwrap();
-    connection.write_all(b"GET /api/auth/me HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    assert!(nexudus.0.wait_until(|view| view.held() == 1, PATIENCE));
-
-    // One to the process, one to its group. Two of a kind could arrive as one.
-    daemon.signal(Signal::SIGTERM);
-    daemon.signal(Signal::SIGINT);
-    daemon.log_until("draining");
-    held.release();
-
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert_eq!(daemon.ended(), Some(0));
-}
-
-#[test]
-fn the_service_manager_hears_of_each_stage() {
-    let nexudus = Nexudus::start();
-    let home = home();
-    let socket = home.path("notify.sock");
-    let manager = UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let hear = |wanted: &str| {
-        let mut buffer = [0; 1024];
-        loop {
-            let length = manager.recv(&mut buffer).unwrap_or_else(|_| panic!("no {wanted}"));
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if text.contains(wanted) {
-                return text;
-            }
-        }
-    };
-
-    let mut daemon = nexudus.serve(&home, |command| {
-        command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000");
-    });
-    hear("READY=1");
-    hear("STATUS=token valid ");
-    hear("WATCHDOG=1");
-    assert_eq!(home.run("lock").lines().count(), 2);
-    hear("STATUS=the session is locked");
-    daemon.signal(Signal::SIGHUP);
-    assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
-    hear("READY=1");
-    daemon.signal(Signal::SIGTERM);
-    assert!(hear("STOPPING=1").contains("EXTEND_TIMEOUT_USEC=45000000\n"));
-
-    assert_eq!(daemon.ended(), Some(0));
-}
-
-#[test]
-fn sockets_that_were_opened_for_it_are_used_and_stay() {
-    let nexudus = Nexudus::start();
-    let home = home();
-    let data = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = data.local_addr().unwrap().port();
-    let run = home.path(".local/state/nexudus-proxy/run");
-    std::fs::create_dir_all(&run).unwrap();
-    let admin = UnixListener::bind(run.join("admin.sock")).unwrap();
-    // What arrives before the daemon starts waits for it.
-    let mut early = TcpStream::connect(("127.0.0.1", port)).unwrap();
-
-    let mut daemon = nexudus.serve_through_shell(&home, &data, &admin);
-
-    assert_eq!(ask(&mut early, "/api/auth/me"), "200");
-    let status = daemon.status(&home);
-    assert_eq!(status["listening"]["activated"], true);
-    assert_eq!(status["listening"]["tcp"], serde_json::json!([format!("127.0.0.1:{port}")]));
-    assert_eq!(
-        home.run("stop"),
-        "! error: the service manager holds its sockets: the next request would start it again\n\
-         ! hint: Run `nexudus-proxy service stop`.\n\
-         => 1\n"
-    );
-    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
-    assert!(run.join("admin.sock").exists(), "it was not the daemon's to remove");
-    TcpStream::connect(("127.0.0.1", port)).unwrap();
-}
-
-/// A simulated Nexudus for a daemon in another process.
-pub(crate) struct Nexudus(pub(crate) Simulator);
-
-impl Nexudus {
-    pub(crate) fn start() -> Self {
-        Self(Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap())
-    }
-
-    fn command(&self, home: &Home) -> Command {
-        let ca = home.path("ca.pem");
-        self.0.write_ca(&ca).unwrap();
-        let upstream = format!("https://localhost:{}", self.0.address().port());
-        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory");
-        command.args(["--upstream", &upstream, "--ca-file"]).arg(ca);
-        // A flag comes before it.
-        command.env("NEXUDUS_PROXY_LOG_FORMAT", "human");
-        command.args(["--credentials", "env"]);
-        command.env("NEXUDUS_EMAIL", EMAIL).env("NEXUDUS_PASSWORD", PASSWORD);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        command
-    }
-
-    pub(crate) fn serve(&self, home: &Home, change: impl FnOnce(&mut Command)) -> Served {
-        let mut command = self.command(home);
-        change(&mut command);
-        Served::start(command)
-    }
-
-    /// Hands sockets over as systemd does: descriptors 3 and 4, named, for that very process.
-    fn serve_through_shell(&self, home: &Home, data: &TcpListener, admin: &UnixListener) -> Served {
-        use std::os::fd::AsFd as _;
-        let inner = self.command(home);
-        let mut command = Command::new("bash");
-        command.args([
-            "-c",
-            "exec 3<&0 4<&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$@\"",
-            "-",
-        ]);
-        command.arg(inner.get_program()).args(inner.get_args()).env_clear();
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "data:admin");
-        command.current_dir(home.root());
-        command.stdin(data.as_fd().try_clone_to_owned().unwrap());
-        command.stdout(admin.as_fd().try_clone_to_owned().unwrap());
-        command.stderr(Stdio::piped());
-        Served::start(command)
-    }
-}
-
-/// A daemon in a process of its own.
-pub(crate) struct Served {
-    child: Child,
-    log: BufReader<std::process::ChildStderr>,
-}
-
-impl Served {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        Self { child, log }
-    }
-
-    pub(crate) fn status(&self, home: &Home) -> Json {
-        let text = home.run("status --json");
-        serde_json::from_str(text.strip_suffix("=> 0\n").expect(&text)).unwrap()
-    }
-
-    pub(crate) fn port(&self, home: &Home) -> u16 {
-        let status = self.status(home);
-        let address = status["listening"]["tcp"][0].as_str().unwrap();
-        address.rsplit_once(':').unwrap().1.parse().unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    pub(crate) fn end(&mut self, signal: Signal) -> Option<i32> {
-        self.signal(signal);
-        self.ended()
-    }
-
-    fn ended(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    pub(crate) fn log_until(&mut self, wanted: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "it ended without {wanted}");
-            if line.contains(wanted) {
-                return line;
-            }
-        }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-        if std::thread::panicking() {
-            let mut log = String::new();
-            self.log.read_to_string(&mut log).ok();
-            std::io::stderr().write_all(log.as_bytes()).ok();
-        }
-    }
-}
-
-/// A running `tail`, its lines read by a thread.
-pub(crate) struct Tail {
-    child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
-}
-
-impl Tail {
-    pub(crate) fn start(home: &Home, line: &str) -> Self {
-        let mut child =
-            home.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        Self { child, lines }
-    }
-
-    pub(crate) fn next(&mut self) -> Option<String> {
-        self.lines.recv_timeout(Duration::from_millis(200)).ok()
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-pub(crate) fn get(port: u16, path: &str) -> String {
-    ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap(), path)
-}
-
-/// Sends a GET, reads the whole answer and returns its status; the connection stays usable.
-fn ask(connection: &mut (impl Read + Write), path: &str) -> String {
-    let (head, _) = exchange(connection, path);
-    head[9..12].to_owned()
-}
-
-pub(crate) fn exchange(connection: &mut (impl Read + Write), path: &str) -> (String, Vec<u8>) {
-    write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut head = vec![];
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        assert_eq!(connection.read(&mut byte).unwrap(), 1, "it was closed");
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap().to_lowercase();
-    let length = head.split("content-length: ").nth(1).expect(&head);
-    let length = length.lines().next().unwrap().parse().unwrap();
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).unwrap();
-    (head, body)
-}
-
-const EMAIL: &str = "ada@example.test";
-const PASSWORD: &str = "marker-password-7f3a";
-
-/// Longest wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,15 +14,23 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod disk_errors;
 mod doctor;
+mod doctor_login;
 mod effective_config;
 mod flags;
 mod lifecycle;
 mod login;
+mod login_terminal;
 #[cfg(unix)]
 mod origin_binding;
+#[cfg(unix)]
+mod origin_runs;
+#[cfg(unix)]
+mod origin_sessions;
 mod output;
 #[cfg(unix)]
 mod run;
+#[cfg(unix)]
+mod run_handover;
 #[cfg(target_os = "linux")]
 mod secrets;
 #[cfg(target_os = "linux")]
@@ -30,4 +38,6 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod supervision;
 mod support;
+mod whoami;

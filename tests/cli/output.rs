@@ -111,20 +111,7 @@ fn with_json_every_outcome_is_one_document() {
         assert!(first["causes"].is_array() && first.get("hint").is_some(), "{told}");
         first["sentence"].as_str().unwrap().to_owned()
     };
-    for (line, code, said) in [
-        ("config check", 2, "unknown key `listen.tpc`"),
-        ("config show", 2, "unknown key `listen.tpc`"),
-        ("client add a", 2, "unknown key `listen.tpc`"),
-        ("client revoke a", 1, "there is no client `a`"),
-        ("status", 6, "the daemon is not running"),
-        ("stop", 6, "the daemon is not running"),
-        ("wait --timeout 50ms", 6, "the daemon is not running"),
-        ("tail", 6, "the daemon is not running"),
-        ("policy explain GET /", 2, "unknown key `listen.tpc`"),
-        ("config init", 1, "there is a configuration file already"),
-        ("nonsense", 2, "unrecognized subcommand 'nonsense'"),
-        ("status --nonsense", 2, "unexpected argument '--nonsense'"),
-    ] {
+    for (line, code, said) in OUTCOMES {
         let told = home.command(&format!("{line} --json")).output().unwrap();
 
         let json: serde_json::Value = serde_json::from_slice(&told.stdout).expect(line);
@@ -156,3 +143,19 @@ fn with_json_every_outcome_is_one_document() {
         assert!(sentence(&status).contains("not installed"), "{status}");
     }
 }
+
+/// Command lines, with the exit code and a part of the first sentence.
+const OUTCOMES: [(&str, i32, &str); 12] = [
+    ("config check", 2, "unknown key `listen.tpc`"),
+    ("config show", 2, "unknown key `listen.tpc`"),
+    ("client add a", 2, "unknown key `listen.tpc`"),
+    ("client revoke a", 1, "there is no client `a`"),
+    ("status", 6, "the daemon is not running"),
+    ("stop", 6, "the daemon is not running"),
+    ("wait --timeout 50ms", 6, "the daemon is not running"),
+    ("tail", 6, "the daemon is not running"),
+    ("policy explain GET /", 2, "unknown key `listen.tpc`"),
+    ("config init", 1, "there is a configuration file already"),
+    ("nonsense", 2, "unrecognized subcommand 'nonsense'"),
+    ("status --nonsense", 2, "unexpected argument '--nonsense'"),
+];

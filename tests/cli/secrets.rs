@@ -53,27 +53,7 @@ fn no_command_and_no_error_shows_a_secret() {
     let mut say = |line: &str| texts.push((line.to_owned(), said(&home, line)));
     let daemon = serve(&home, command(&home, "serve"));
     eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
-    for line in [
-        "whoami",
-        "whoami --json",
-        "status",
-        "status --json",
-        "doctor",
-        "doctor --json",
-        "client add one --json --rate 5/s",
-        "client list",
-        "policy explain GET /api/x",
-        "refresh",
-        "lock",
-        "whoami -vv",
-        "unlock",
-        "reload",
-        "wait",
-        "config show",
-        "config check",
-        "login --session-only",
-        "login --email ada@example.test --credentials env",
-    ] {
+    for line in COMMANDS {
         say(line);
     }
     let environment = fs::read(format!("/proc/{}/cmdline", daemon.0.id())).unwrap();
@@ -102,6 +82,29 @@ fn no_command_and_no_error_shows_a_secret() {
         without(&String::from_utf8_lossy(&fs::read(&path).unwrap()), &secrets, &path.display());
     }
 }
+
+/// What is run while the login works.
+const COMMANDS: [&str; 19] = [
+    "whoami",
+    "whoami --json",
+    "status",
+    "status --json",
+    "doctor",
+    "doctor --json",
+    "client add one --json --rate 5/s",
+    "client list",
+    "policy explain GET /api/x",
+    "refresh",
+    "lock",
+    "whoami -vv",
+    "unlock",
+    "reload",
+    "wait",
+    "config show",
+    "config check",
+    "login --session-only",
+    "login --email ada@example.test --credentials env",
+];
 
 #[test]
 fn the_memory_of_the_daemon_is_closed_to_other_processes_of_its_user_and_never_dumped() {

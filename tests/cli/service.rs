@@ -58,8 +58,7 @@ fn it_is_started_looked_at_read_stopped_and_removed() {
          => 0\n"
     );
     let json = place.run("service status --json");
-    let json: serde_json::Value =
-        serde_json::from_str(json.strip_suffix("=> 0\n").unwrap()).unwrap();
+    let json = parsed(json.strip_suffix("=> 0\n").unwrap());
     assert_eq!((&json["pid"], &json["linger"]), (&4711.into(), &false.into()));
     assert_eq!(
         place.run("service logs --lines 7 --follow"),
@@ -75,7 +74,7 @@ fn it_is_started_looked_at_read_stopped_and_removed() {
     assert!(place.run("service status").ends_with("=> 6\n"));
     let told = place.run("service status --json");
     let (json, told) = told.split_once("! ").unwrap();
-    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let json = parsed(json);
     assert_eq!((&json["state"], &json["exit_code"]), (&"failed".into(), &6.into()));
     assert_eq!(json["errors"][0]["sentence"], "the service neither runs nor listens");
     assert!(told.ends_with("! hint: Run `nexudus-proxy service start`.\n=> 6\n"), "{told}");
@@ -91,6 +90,10 @@ fn it_is_started_looked_at_read_stopped_and_removed() {
         )
     );
     assert_eq!(place.run("service uninstall"), "nothing is installed\n=> 0\n");
+}
+
+fn parsed(json: &str) -> serde_json::Value {
+    serde_json::from_str(json).unwrap()
 }
 
 #[test]

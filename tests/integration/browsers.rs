@@ -177,10 +177,29 @@ async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
     let admin = admin.listening.admin_tcp.unwrap();
     let paths = Paths::rooted_at(daemon.home());
     let long = "x".repeat(9 << 10);
+
+    for request in proxy_requests(&long) {
+        let request = request.replace("HOST", "localhost");
+        let host = daemon.running.host_addresses()[0][0];
+        for address in [daemon.address(), daemon.running.addresses()[1], host] {
+            is_sandboxed(&asked(TcpStream::connect(address).await.unwrap(), &request).await);
+        }
+        let socket = UnixStream::connect(paths.proxy_socket()).await.unwrap();
+        is_sandboxed(&asked(socket, &request).await);
+    }
+    for request in admin_requests(&long) {
+        let request = request.replace("HOST", "localhost");
+        is_sandboxed(&asked(TcpStream::connect(admin).await.unwrap(), &request).await);
+        let socket = UnixStream::connect(paths.admin_socket()).await.unwrap();
+        is_sandboxed(&asked(socket, &request).await);
+    }
+}
+
+/// Requests that the proxy answers by itself.
+fn proxy_requests(long: &str) -> Vec<String> {
     let login = "POST /api/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                  Content-Length: 0\r\n\r\n";
-
-    for request in [
+    vec![
         get("/api/x", ""),
         get("/api/x", "Origin: null\r\n"),
         get("/api/%74oken", ""),
@@ -192,16 +211,12 @@ async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
         get("http://evil.example/", ""),
         get("/", "").replace("GET ", "TRACE "),
         login.to_owned(),
-    ] {
-        let request = request.replace("HOST", "localhost");
-        let host = daemon.running.host_addresses()[0][0];
-        for address in [daemon.address(), daemon.running.addresses()[1], host] {
-            is_sandboxed(&asked(TcpStream::connect(address).await.unwrap(), &request).await);
-        }
-        let socket = UnixStream::connect(paths.proxy_socket()).await.unwrap();
-        is_sandboxed(&asked(socket, &request).await);
-    }
-    for request in [
+    ]
+}
+
+/// Requests to the admin surface.
+fn admin_requests(long: &str) -> Vec<String> {
+    vec![
         get("/healthz", ""),
         get("/readyz", ""),
         get("/metrics", ""),
@@ -213,12 +228,7 @@ async fn every_answer_of_our_own_is_powerless_in_a_browser_too() {
         get("/healthz", "broken\r\n"),
         get(&format!("/{long}"), ""),
         get("/", &format!("X: {long}\r\n")),
-    ] {
-        let request = request.replace("HOST", "localhost");
-        is_sandboxed(&asked(TcpStream::connect(admin).await.unwrap(), &request).await);
-        let socket = UnixStream::connect(paths.admin_socket()).await.unwrap();
-        is_sandboxed(&asked(socket, &request).await);
-    }
+    ]
 }
 
 #[tokio::test]

@@ -34,9 +34,12 @@ async fn a_read_is_repeated_once_and_only_off_a_connection_that_was_idle() {
 
 #[tokio::test]
 async fn no_write_of_any_method_is_sent_again() {
-    let upstream = raw_upstream(|head| match head.starts_with("GET") {
-        true => RawReply::Keep(ok("{}")),
-        false => RawReply::Cut(String::new()),
+    let upstream = raw_upstream(|head| {
+        if head.starts_with("GET") {
+            RawReply::Keep(ok("{}"))
+        } else {
+            RawReply::Cut(String::new())
+        }
     })
     .await;
     let daemon = daemon_before_raw(&upstream).await;

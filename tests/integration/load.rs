@@ -38,9 +38,10 @@ async fn thousands_of_idle_connections_hold_up_nobody() {
     let mut overloaded = vec![];
     while overloaded.is_empty() {
         let (stream, answer) = asked_on_its_own(&program).await;
-        match answer.starts_with("HTTP/1.1 200 ") {
-            true => idle.push(stream),
-            false => overloaded.push(answer),
+        if answer.starts_with("HTTP/1.1 200 ") {
+            idle.push(stream);
+        } else {
+            overloaded.push(answer);
         }
         assert!(idle.len() <= 4_096 - 64);
     }

@@ -4,21 +4,62 @@ use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use nexudus_proxy::admin::api::Event;
+use nexudus_proxy::admin::api::{Event, RequestRecord};
+use nexudus_proxy::admin::client::EventStream;
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_simulator::Simulator;
 
 use crate::support::raw_upstream::{RawReply, daemon_before_raw, get, ok, raw_upstream};
-use crate::support::{Daemon, EVENT_TIMEOUT, ProcessSetup, daemon, problem_json, upstream};
+use crate::support::{
+    Daemon, DaemonProcess, EVENT_TIMEOUT, ProcessSetup, daemon, problem_json, upstream,
+};
 
 #[tokio::test]
 async fn a_key_that_is_shown_wrongly_is_not_taken_for_none() {
     let (upstream, daemon, key) = stage().await;
+
+    for line in wrong_lines(&key) {
+        let answer = daemon.raw(&get("/api/spaces/coworkers", &format!("{line}\r\n"))).await;
+        assert_refused(&answer, &key, &line);
+    }
+    for target in wrong_targets(&key) {
+        for method in ["GET", "POST"] {
+            let fields = format!("Content-Length: 0\r\nNexudus-Proxy-Key: {key}\r\n");
+            let asked = get(&target, &fields).replacen("GET", method, 1);
+            assert_refused(&daemon.raw(&asked).await, &key, &target);
+        }
+    }
+    // It is said where, but for names that a caller chooses.
+    for (target, line, said) in [
+        ("/?key=KEY", "Accept: */*", "a client key stands in the query, where keys are not"),
+        ("/api/KEY", "Accept: */*", "a client key stands in the path, where keys are not"),
+        ("/", "Cookie: key=KEY", "a client key stands in Cookie, where keys are not"),
+        ("/", "Referer: http://x/KEY", "a client key stands in Referer, where keys are not"),
+        ("/", "X-Api-Key: KEY", "a client key stands in X-Api-Key, where keys are not"),
+        ("/", "X-Marker: KEY", "a client key stands in another header, where keys are not"),
+        ("/", "Authorization: Token KEY", "the client key in Authorization is written in a form"),
+        (
+            "/",
+            "Nexudus-Proxy-Key: 'KEY'",
+            "the client key in Nexudus-Proxy-Key is written in a form",
+        ),
+        ("/", "Nexudus-Proxy-Key:", "there is no client key in Nexudus-Proxy-Key: it is empty"),
+    ] {
+        let asked =
+            get(&target.replace("KEY", &key), &format!("{}\r\n", line.replace("KEY", &key)));
+        let answer = daemon.raw(&asked).await;
+        assert!(answer.contains(said), "{target} {line}: {answer}");
+        assert!(!answer.contains("arker"), "{answer}");
+    }
+    assert_eq!(upstream.requests().len(), 0, "{:?}", upstream.requests());
+}
+
+/// Lines that show the key in a place or a form that is not accepted.
+fn wrong_lines(key: &str) -> Vec<String> {
     let (upper, encoded) = (key.to_uppercase(), key.replacen('_', "%5F", 1));
     let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
     let quoted = format!("\"{key}\"");
-
-    for line in [
+    vec![
         format!("Nexudus-Proxy-Key: {quoted}"),
         format!("Nexudus-Proxy-Key: {upper}"),
         format!("Nexudus-Proxy-Key: {key}, {key}"),
@@ -49,11 +90,13 @@ async fn a_key_that_is_shown_wrongly_is_not_taken_for_none() {
         // Shown as it should be, and elsewhere too.
         format!("Authorization: Bearer {key}\r\nX-Api-Key: {key}"),
         format!("Nexudus-Proxy-Key: {key}\r\nCookie: key={key}"),
-    ] {
-        let answer = daemon.raw(&get("/api/spaces/coworkers", &format!("{line}\r\n"))).await;
-        assert_refused(&answer, &key, &line);
-    }
-    for target in [
+    ]
+}
+
+/// Targets that show the key.
+fn wrong_targets(key: &str) -> Vec<String> {
+    let (upper, encoded) = (key.to_uppercase(), key.replacen('_', "%5F", 1));
+    vec![
         format!("/api/spaces/coworkers?key={key}"),
         format!("/api/spaces/coworkers?key={upper}&size=1"),
         format!("/api/spaces/coworkers?q=%22{key}%22"),
@@ -63,36 +106,7 @@ async fn a_key_that_is_shown_wrongly_is_not_taken_for_none() {
         format!("/api/{key}/coworkers"),
         format!("/api/%20{encoded}"),
         format!("/api/token?password={key}"),
-    ] {
-        for method in ["GET", "POST"] {
-            let fields = format!("Content-Length: 0\r\nNexudus-Proxy-Key: {key}\r\n");
-            let asked = get(&target, &fields).replacen("GET", method, 1);
-            assert_refused(&daemon.raw(&asked).await, &key, &target);
-        }
-    }
-    // It is said where, but for names that a caller chooses.
-    for (target, line, said) in [
-        ("/?key=KEY", "Accept: */*", "a client key stands in the query, where keys are not"),
-        ("/api/KEY", "Accept: */*", "a client key stands in the path, where keys are not"),
-        ("/", "Cookie: key=KEY", "a client key stands in Cookie, where keys are not"),
-        ("/", "Referer: http://x/KEY", "a client key stands in Referer, where keys are not"),
-        ("/", "X-Api-Key: KEY", "a client key stands in X-Api-Key, where keys are not"),
-        ("/", "X-Marker: KEY", "a client key stands in another header, where keys are not"),
-        ("/", "Authorization: Token KEY", "the client key in Authorization is written in a form"),
-        (
-            "/",
-            "Nexudus-Proxy-Key: 'KEY'",
-            "the client key in Nexudus-Proxy-Key is written in a form",
-        ),
-        ("/", "Nexudus-Proxy-Key:", "there is no client key in Nexudus-Proxy-Key: it is empty"),
-    ] {
-        let asked =
-            get(&target.replace("KEY", &key), &format!("{}\r\n", line.replace("KEY", &key)));
-        let answer = daemon.raw(&asked).await;
-        assert!(answer.contains(said), "{target} {line}: {answer}");
-        assert!(!answer.contains("arker"), "{answer}");
-    }
-    assert_eq!(upstream.requests().len(), 0, "{:?}", upstream.requests());
+    ]
 }
 
 #[tokio::test]
@@ -195,15 +209,13 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
     let mut told = String::new();
     for path in &paths {
         daemon.raw(&get(&format!("/{path}"), "")).await;
-        let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap().unwrap();
-        let Event::Request(request) = event else { panic!("{event:?}") };
+        let request = next_request(&mut events).await;
         assert_eq!((request.status, request.path.as_str()), (Some(403), "[redacted]"));
         told.push_str(&format!("{request:?}"));
     }
     let as_method = get("/x", "").replacen("GET", &key, 1);
     daemon.raw(&as_method).await;
-    let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap().unwrap();
-    let Event::Request(request) = event else { panic!("{event:?}") };
+    let request = next_request(&mut events).await;
     assert_eq!((request.status, request.method.as_str()), (Some(405), "[redacted]"));
     told.push_str(&format!("{request:?}"));
     told.push_str(&daemon.metrics().await);
@@ -213,18 +225,10 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
         ProcessSetup::new(&upstream).set("NEXUDUS_PROXY_LOG_LEVEL", "trace").start().await;
     for path in &paths {
         program.raw(&get(&format!("/{path}"), "").replace("HOST", "localhost")).await;
-        let line = program.wait_for_log(|line| {
-            logged.borrow_mut().push_str(&line.to_string());
-            line["message"] == "request"
-        });
-        assert_eq!(line.await["path"], "[redacted]");
+        assert_eq!(request_line(&mut program, &logged).await["path"], "[redacted]");
     }
     program.raw(&as_method.replace("HOST", "localhost")).await;
-    let line = program.wait_for_log(|line| {
-        logged.borrow_mut().push_str(&line.to_string());
-        line["message"] == "request"
-    });
-    assert_eq!(line.await["method"], "[redacted]");
+    assert_eq!(request_line(&mut program, &logged).await["method"], "[redacted]");
     // Of each kind one is logged in a second.
     let origin = format!("Origin: http://{key}.example\r\n");
     for (field, host, more) in [("host", &*key, ""), ("origin", "localhost", &*origin)] {
@@ -238,6 +242,21 @@ async fn no_log_and_no_event_shows_a_key_that_was_put_into_a_path_or_a_host() {
     let told = logged.into_inner().to_ascii_lowercase();
     assert!(told.contains("guard.client"), "{told}");
     assert!(!told.contains(&key[4..]), "a key is in what is told");
+}
+
+async fn next_request(events: &mut EventStream) -> Box<RequestRecord> {
+    let event = tokio::time::timeout(EVENT_TIMEOUT, events.next()).await.unwrap().unwrap();
+    let Event::Request(request) = event else { panic!("{event:?}") };
+    request
+}
+
+/// Returns the next line about a request, and adds all that is logged until then to `logged`.
+async fn request_line(program: &mut DaemonProcess, logged: &RefCell<String>) -> serde_json::Value {
+    let line = program.wait_for_log(|line| {
+        logged.borrow_mut().push_str(&line.to_string());
+        line["message"] == "request"
+    });
+    line.await
 }
 
 /// A daemon that allows all requests without a key, and a key that may only read.

@@ -7,6 +7,7 @@ use nexudus_simulator::Simulator;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
+use crate::support::path_spellings::{readings, spelling};
 use crate::support::{Daemon, daemon, upstream};
 
 #[test]
@@ -35,48 +36,7 @@ fn nothing_that_arrives_can_be_read_as_what_is_denied() {
     let limits = ClientPolicy { read_only: true, ..ClientPolicy::default() };
     let key = clients::add(&state, "reader", limits).unwrap().expose().to_owned();
     let keyed = format!("Nexudus-Proxy-Key: {key}\r\n");
-    // Pieces that mean something to some server, in any order.
-    let piece = prop::sample::select(vec![
-        "/",
-        "//",
-        "\\",
-        "%2f",
-        "%5C",
-        "%252f",
-        ".",
-        "..",
-        "%2e",
-        "%2E%2e",
-        ";",
-        ";a=b",
-        "%3b",
-        "::",
-        "%00",
-        "%20",
-        "%09",
-        "%u002f",
-        "%c0%af",
-        "%ef%bc%8f",
-        "api",
-        "API",
-        "ap%69",
-        "token",
-        "%74oken",
-        "%2574oken",
-        "T%6Fken",
-        "sys",
-        "s%79s",
-        "users",
-        "user%73",
-        "refreshtokens",
-        "x",
-        "7",
-        "%",
-        "%3f",
-        "%23",
-        "~",
-        "billing",
-    ]);
+    let piece = prop::sample::select(PIECES);
     let path =
         prop::collection::vec(piece, 1..9).prop_map(|pieces| format!("/{}", pieces.concat()));
     proptest!(ProptestConfig { cases: 1_500, ..ProptestConfig::default() }, |((path, is_keyed) in (path, any::<bool>()))| {
@@ -98,6 +58,49 @@ fn nothing_that_arrives_can_be_read_as_what_is_denied() {
     });
 }
 
+/// Pieces that mean something to some server.
+const PIECES: &[&str] = &[
+    "/",
+    "//",
+    "\\",
+    "%2f",
+    "%5C",
+    "%252f",
+    ".",
+    "..",
+    "%2e",
+    "%2E%2e",
+    ";",
+    ";a=b",
+    "%3b",
+    "::",
+    "%00",
+    "%20",
+    "%09",
+    "%u002f",
+    "%c0%af",
+    "%ef%bc%8f",
+    "api",
+    "API",
+    "ap%69",
+    "token",
+    "%74oken",
+    "%2574oken",
+    "T%6Fken",
+    "sys",
+    "s%79s",
+    "users",
+    "user%73",
+    "refreshtokens",
+    "x",
+    "7",
+    "%",
+    "%3f",
+    "%23",
+    "~",
+    "billing",
+];
+
 /// Each was forwarded once, or would be by a rule that reads paths as they are written.
 #[test]
 fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
@@ -110,34 +113,12 @@ fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
     let key = |key: &str| format!("Nexudus-Proxy-Key: {key}\r\n");
     let (reader, writer) = (key(&reader), key(&writer));
 
-    for (method, path, fields, code) in [
-        ("GET", "/api/sys/(S(x))/users/5", &reader, "policy.denied"),
-        ("GET", "/api/sys/(F(x))/refreshtokens", &reader, "policy.denied"),
-        ("GET", "/api/(X(1))/sys/refreshtokens", &reader, "policy.denied"),
-        ("GET", "/api/spaces/(S(x))/coworkers", &reader, "policy.denied"),
-        ("GET", "/api/spaces/%2528S(x))/coworkers", &reader, "policy.denied"),
-        ("GET", "/api/sys/us%C3%A8rs", &reader, "policy.denied"),
-        ("GET", "/api/sys/%E2%93%A4sers", &reader, "policy.denied"),
-        ("GET", "/api/sys/us%E2%80%8Bers", &reader, "policy.denied"),
-        ("GET", "/api/auth/me.json", &reader, "policy.denied"),
-        ("GET", "/api/auth/me/x", &reader, "policy.denied"),
-        ("OPTIONS", "/api/$batch", &reader, "policy.denied"),
-        ("POST", "/api/$batch", &writer, "policy.denied"),
-        ("POST", "/api/batch", &writer, "policy.denied"),
-        ("POST", "/api/x?_method=DELETE", &writer, "policy.denied"),
-        ("POST", "/api/x?X-HTTP-Method-Override=DELETE", &writer, "policy.denied"),
-        ("DELETE", "/api/sys/(S(x))/users/1", &String::new(), "policy.denied"),
-        ("DELETE", "/api/sys/us%E8rs/1", &String::new(), "policy.denied"),
-        ("GET", "/api/sys/users.json", &String::new(), "policy.denied"),
-        ("POST", "/api/(S(x))/token", &String::new(), "request.target"),
-        ("POST", "/api/token.json", &String::new(), "request.target"),
-        (
-            "GET",
-            "/(A(a))/(B(b))/(C(c))/(D(d))/(E(e))/(F(f))/(G(g))/(H(h))/",
-            &reader,
-            "request.target",
-        ),
-    ] {
+    for (method, path, sender, code) in REFUSED_SPELLINGS {
+        let fields = match sender {
+            "reader" => &reader,
+            "writer" => &writer,
+            _ => "",
+        };
         let answer = stage.ask(method, path, fields);
         assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{method} {path}: {answer}");
         assert!(stage.arrived().is_empty(), "{method} {path}");
@@ -155,6 +136,36 @@ fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
         assert!(stage.arrived().is_empty(), "{name}");
     }
 }
+
+/// Method, path, sender, and the code of the refusal.
+const REFUSED_SPELLINGS: [(&str, &str, &str, &str); 21] = [
+    ("GET", "/api/sys/(S(x))/users/5", "reader", "policy.denied"),
+    ("GET", "/api/sys/(F(x))/refreshtokens", "reader", "policy.denied"),
+    ("GET", "/api/(X(1))/sys/refreshtokens", "reader", "policy.denied"),
+    ("GET", "/api/spaces/(S(x))/coworkers", "reader", "policy.denied"),
+    ("GET", "/api/spaces/%2528S(x))/coworkers", "reader", "policy.denied"),
+    ("GET", "/api/sys/us%C3%A8rs", "reader", "policy.denied"),
+    ("GET", "/api/sys/%E2%93%A4sers", "reader", "policy.denied"),
+    ("GET", "/api/sys/us%E2%80%8Bers", "reader", "policy.denied"),
+    ("GET", "/api/auth/me.json", "reader", "policy.denied"),
+    ("GET", "/api/auth/me/x", "reader", "policy.denied"),
+    ("OPTIONS", "/api/$batch", "reader", "policy.denied"),
+    ("POST", "/api/$batch", "writer", "policy.denied"),
+    ("POST", "/api/batch", "writer", "policy.denied"),
+    ("POST", "/api/x?_method=DELETE", "writer", "policy.denied"),
+    ("POST", "/api/x?X-HTTP-Method-Override=DELETE", "writer", "policy.denied"),
+    ("DELETE", "/api/sys/(S(x))/users/1", "anyone", "policy.denied"),
+    ("DELETE", "/api/sys/us%E8rs/1", "anyone", "policy.denied"),
+    ("GET", "/api/sys/users.json", "anyone", "policy.denied"),
+    ("POST", "/api/(S(x))/token", "anyone", "request.target"),
+    ("POST", "/api/token.json", "anyone", "request.target"),
+    (
+        "GET",
+        "/(A(a))/(B(b))/(C(c))/(D(d))/(E(e))/(F(f))/(G(g))/(H(h))/",
+        "reader",
+        "request.target",
+    ),
+];
 
 #[test]
 fn a_limited_caller_names_no_other_method_in_a_form() {
@@ -194,132 +205,6 @@ fn a_limited_caller_names_no_other_method_in_a_form() {
     }
 }
 
-/// Writes these segments in one of the ways in which some server would still find them.
-fn spelling(segments: &'static [&'static str]) -> impl Strategy<Value = String> {
-    let separator = prop::sample::select(vec![
-        "/",
-        "/",
-        "/",
-        "//",
-        "\\",
-        "%2f",
-        "%5c",
-        "%252F",
-        "/./",
-        "/x/../",
-        "/%2e/",
-        "/y/%2E%2e/",
-        ";a=b/",
-        ";/",
-        "/.//",
-        "/(S(x))/",
-        "//(S(x))/",
-        "/%28a%28b%29F(f)%29/",
-        "%E2%88%95",
-    ]);
-    let end = prop::sample::select(vec![
-        "",
-        "",
-        "/",
-        "//",
-        ".",
-        "..",
-        "%20",
-        "%2e",
-        ";x=1",
-        ";",
-        "%00",
-        "%09",
-        "?x=%2f",
-        "::$DATA",
-        "%3fa=b",
-        "/.",
-        "%23a",
-        "/(S(x))/",
-        ".json",
-        "%E2%80%8B",
-    ]);
-    let segment = |text: &'static str| {
-        let letters: Vec<_> = text.chars().map(letter).collect();
-        letters.prop_map(|letters| letters.concat())
-    };
-    let parts: Vec<_> = segments.iter().map(|text| (separator.clone(), segment(text))).collect();
-    (parts, end).prop_map(|(parts, end)| {
-        let path: String =
-            parts.into_iter().map(|(separator, text)| separator.to_owned() + &text).collect();
-        // A target begins with a slash, or it is none.
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        format!("{slash}{path}{end}")
-    })
-}
-
-fn letter(letter: char) -> impl Strategy<Value = String> {
-    let upper = letter.to_ascii_uppercase();
-    let wide = char::from_u32(letter as u32 + 0xfee0).unwrap().to_string();
-    let wide: String = wide.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    prop_oneof![
-        12 => Just(letter.to_string()),
-        3 => Just(upper.to_string()),
-        2 => Just(format!("%{:02x}", letter as u32)),
-        1 => Just(format!("%{:02X}", upper as u32)),
-        1 => Just(format!("%25{:02x}", letter as u32)),
-        1 => Just(format!("%2525{:02X}", upper as u32)),
-        1 => Just(format!("%u00{:02x}", letter as u32)),
-        1 => Just(format!("{letter}%CC%81")),
-        1 => Just(format!("%E2%80%8B{letter}")),
-        1 => Just(wide),
-    ]
-}
-
-/// Reads a path as servers do, plainly and each in its own way; shares nothing with the daemon's.
-fn readings(path: &[u8]) -> Vec<Vec<String>> {
-    let mut found = vec![];
-    let mut bytes = path.to_vec();
-    for _ in 0..4 {
-        let text = String::from_utf8_lossy(&bytes).to_lowercase();
-        for cuts in [false, true] {
-            for backslash in [false, true] {
-                let text = if backslash { text.replace('\\', "/") } else { text.clone() };
-                let mut segments: Vec<String> = vec![];
-                for segment in text.split('/') {
-                    let segment = match cuts {
-                        true => segment.split(';').next().unwrap_or_default(),
-                        false => segment,
-                    };
-                    match segment.trim_end_matches(['.', ' ']) {
-                        _ if segment == ".." => drop(segments.pop()),
-                        "" => {}
-                        plain => segments.push(plain.to_owned()),
-                    }
-                }
-                found.push(segments);
-            }
-        }
-        bytes = decoded(&bytes);
-    }
-    found
-}
-
-fn decoded(bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![];
-    let mut at = 0;
-    while at < bytes.len() {
-        let code = bytes.get(at + 1..at + 3).and_then(|two| std::str::from_utf8(two).ok());
-        let code = code.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match code.filter(|_| bytes[at] == b'%') {
-            Some(code) => {
-                out.push(code);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
 /// `policy explain` tells what the daemon does, also with a target that is no path.
 #[test]
 fn policy_explain_says_of_every_target_what_the_daemon_does() {
@@ -330,47 +215,10 @@ fn policy_explain_says_of_every_target_what_the_daemon_does() {
     config.policy.deny = vec![Rule::parse("* /api/sys/users/**").unwrap()];
     let odd = (1..=0x7f_u8).map(|byte| format!("/api/x{}y", char::from(byte)));
     let lengths = [16 << 10, (16 << 10) + 1, 60_000];
-    let targets = [
-        "",
-        "*",
-        "?",
-        "//",
-        "/%",
-        "/é",
-        "/a?b c",
-        "/a#b",
-        "/api/sys/users/1#x",
-        "localhost",
-        "localhost:80",
-        "spaces.nexudus.com:443",
-        "api/x",
-        "http://localhost/api/x",
-        "http://localhost/api/sys/users/1",
-        "HTTP://LocalHost",
-        "http://evil.example/api/x",
-        "http://user@localhost/api/x",
-        "https://localhost/api/x",
-        "ftp://localhost/api/x",
-        "http:///api/x",
-        "http://",
-    ];
-    let targets = targets.map(str::to_owned).into_iter().chain(odd);
+    let targets = TARGETS.map(str::to_owned).into_iter().chain(odd);
     let long = lengths.map(|length| format!("/{}", "x".repeat(length - 1)));
     let with_port = format!("http://{address}/api/x");
-    let spelt = [
-        "/api/(S(x))/token",
-        "/api/sys/(S(x))/users",
-        "/api/spaces/(S(x))/coworkers",
-        "/api/sys/us%C3%A8rs",
-        "/api/sys/refreshtokens.json",
-        "/api/auth/me.json",
-        "/api/$batch",
-        "/api/x?_method=DELETE",
-        "/api/caf%C3%A9",
-        "/api/Coworkers(5)",
-        "/%252525252541",
-    ];
-    let targets = targets.chain(spelt.map(str::to_owned));
+    let targets = targets.chain(SPELT.map(str::to_owned));
     let targets = targets.chain(long).chain([with_port]).map(|target| ("GET", target));
     let methods = ["CONNECT", "TRACE", "BREW", "G@T"].map(|method| (method, "/api/x".to_owned()));
 
@@ -394,6 +242,47 @@ fn policy_explain_says_of_every_target_what_the_daemon_does() {
         assert_eq!(said.is_allowed, code.is_none());
     }
 }
+
+/// Paths that some server reads in another way, and their neighbours.
+const SPELT: [&str; 11] = [
+    "/api/(S(x))/token",
+    "/api/sys/(S(x))/users",
+    "/api/spaces/(S(x))/coworkers",
+    "/api/sys/us%C3%A8rs",
+    "/api/sys/refreshtokens.json",
+    "/api/auth/me.json",
+    "/api/$batch",
+    "/api/x?_method=DELETE",
+    "/api/caf%C3%A9",
+    "/api/Coworkers(5)",
+    "/%252525252541",
+];
+
+/// Targets of every form, and what is none.
+const TARGETS: [&str; 22] = [
+    "",
+    "*",
+    "?",
+    "//",
+    "/%",
+    "/é",
+    "/a?b c",
+    "/a#b",
+    "/api/sys/users/1#x",
+    "localhost",
+    "localhost:80",
+    "spaces.nexudus.com:443",
+    "api/x",
+    "http://localhost/api/x",
+    "http://localhost/api/sys/users/1",
+    "HTTP://LocalHost",
+    "http://evil.example/api/x",
+    "http://user@localhost/api/x",
+    "https://localhost/api/x",
+    "ftp://localhost/api/x",
+    "http:///api/x",
+    "http://",
+];
 
 struct Stage {
     runtime: Runtime,

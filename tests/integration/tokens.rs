@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use nexudus_proxy::clock::ManualClock;
 use nexudus_proxy::config::SessionStore;
 use nexudus_proxy::credentials::Credentials;
 use nexudus_proxy::session::{BodyKind, Session, endpoint};
 use nexudus_proxy::throttle::Throttle;
-use nexudus_simulator::{Fault, FaultAction, Route};
+use nexudus_simulator::{Fault, FaultAction, Route, Simulator};
 
 use crate::support::{
-    EVENT_TIMEOUT, LoadClients, SESSION_KEY, advance, daemon, executed_once, get_error_code,
-    grant_types, secs, short_lived_tokens, upstream,
+    Daemon, EVENT_TIMEOUT, LoadClients, SESSION_KEY, advance, daemon, executed_once,
+    get_error_code, grant_types, secs, short_lived_tokens, upstream,
 };
 
 #[tokio::test]
@@ -65,14 +66,8 @@ async fn fifteen_short_lives_under_load_cost_no_caller_an_error() {
         let mut stall = None;
         // Every other answer of the token endpoint comes after the token has ended.
         let late = (life % 2 == 0).then(|| upstream.hold(Route::Token));
-        while late.is_some() && daemon.running.session().status().expires_in.is_some() {
-            load.send(&daemon, 6);
-            advance(&hand, &upstream, secs(5));
-            if daemon.running.session().bearer().is_ok() {
-                load.wait_all().await;
-            }
-        }
         if let Some(late) = late {
+            until_the_token_ends(&daemon, &upstream, &hand, &mut load).await;
             load.send(&daemon, 6);
             let asked = upstream.wait_until_async(|view| view.held() == 1, EVENT_TIMEOUT);
             assert!(asked.await, "no token was requested");
@@ -100,6 +95,22 @@ async fn fifteen_short_lives_under_load_cost_no_caller_an_error() {
     assert_eq!((grant_types(&upstream).len(), passwords), (16 + 2 * 2, 1 + 2));
     assert_eq!(upstream.max_concurrent_token_calls(), 1);
     executed_once(&upstream, load.sent().div_ceil(2));
+}
+
+/// Lets time pass under load until the token has ended.
+async fn until_the_token_ends(
+    daemon: &Daemon,
+    upstream: &Simulator,
+    hand: &ManualClock,
+    load: &mut LoadClients,
+) {
+    while daemon.running.session().status().expires_in.is_some() {
+        load.send(daemon, 6);
+        advance(hand, upstream, secs(5));
+        if daemon.running.session().bearer().is_ok() {
+            load.wait_all().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod imports;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -88,9 +89,6 @@ const OWNED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A file longer than this is not read in one sitting: split it by what changes together.
-const MAX_LINES: usize = 400;
-
 #[test]
 fn a_module_names_only_lower_floors() {
     let wrong = complaints(|source, wrong| {
@@ -157,17 +155,6 @@ fn a_file_opens_with_its_purpose() {
     let wrong = complaints(|source, wrong| {
         if !source.text.starts_with("//! ") {
             wrong.push("line one is not `//! ` and what the file is".to_owned());
-        }
-    });
-    assert!(wrong.is_empty(), "\n{wrong}");
-}
-
-#[test]
-fn a_file_can_be_read_in_one_sitting() {
-    let wrong = complaints(|source, wrong| {
-        let lines = source.code.lines().count();
-        if lines > MAX_LINES {
-            wrong.push(format!("{lines} lines before its tests, more than {MAX_LINES}"));
         }
     });
     assert!(wrong.is_empty(), "\n{wrong}");

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nexudus_simulator::{Fault, FaultAction, Simulator};
 
-use crate::browser::{Browser, PATIENCE, Proxy, Site, proxied};
+use crate::browser_stage::{Browser, PATIENCE, Proxy, Site, proxied};
 
 #[test]
 fn a_document_that_was_prefetched_or_prerendered_is_refused_when_it_is_visited() {
@@ -238,9 +238,6 @@ fn relay(
     upstream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8(answer).unwrap();
     let policy = "content-security-policy: sandbox; default-src 'none'\r\n";
-    let answer = match keeps_policy {
-        true => answer,
-        false => answer.replace(policy, ""),
-    };
+    let answer = if keeps_policy { answer } else { answer.replace(policy, "") };
     stream.write_all(answer.as_bytes()).ok()
 }

@@ -44,9 +44,6 @@ fn nodes_fetch_is_served_as_by_nexudus() {
 fn curl_is_served_as_by_nexudus() {
     let stage = stage();
     let base = stage.base();
-    let body = stage.home.path().join("body");
-    std::fs::write(&body, vec![b'x'; 3_000_000]).unwrap();
-    let body = format!("@{}", body.display());
 
     // Fifty calls and one connection: curl counts those it had to open.
     let range = format!("{base}/api/spaces/coworkers?page=[1-50]");
@@ -65,6 +62,31 @@ fn curl_is_served_as_by_nexudus() {
     let head = stage.curl(&["-I", &format!("{base}/ContentDownload/x?bytes=1234")]);
     assert!(head.to_ascii_lowercase().contains("content-length: 1234\r\n"), "{head}");
 
+    curl_waits_for_continue(&stage, &base);
+
+    let file = stage.home.path().join("download");
+    stage.curl(&["-o", file.to_str().unwrap(), &format!("{base}/ContentDownload/x?bytes=8000000")]);
+    assert_eq!(sha256(&std::fs::read(&file).unwrap()), *digest());
+
+    let packed = format!("{base}/api/spaces/packed");
+    let plain = stage.curl(&["--compressed", &packed]);
+    assert!(plain.starts_with('{'), "{plain}");
+    let raw = stage.tool("curl").args(["-sS", "-H", "Accept-Encoding: gzip", &packed]).output();
+    assert!(raw.unwrap().stdout.starts_with(b"\x1f\x8b"));
+
+    let moved = stage.curl(&["-L", "-w", " %{url_effective}", &format!("{base}/moved")]);
+    assert!(
+        moved.contains("ada@example.test") && moved.ends_with(&format!(" {base}/api/auth/me")),
+        "{moved}"
+    );
+}
+
+/// Uploads a file with curl, which waits for `100 Continue`: with a length and in chunks.
+fn curl_waits_for_continue(stage: &Stage, base: &str) {
+    let body = stage.home.path().join("body");
+    std::fs::write(&body, vec![b'x'; 3_000_000]).unwrap();
+    let body = format!("@{}", body.display());
+
     for more in [&[][..], &["-H", "Transfer-Encoding: chunked"]] {
         let mut told = stage.tool("curl");
         told.args([
@@ -82,22 +104,6 @@ fn curl_is_served_as_by_nexudus() {
         assert!(log.contains("< HTTP/1.1 100 Continue"), "{log}");
         assert!(out.contains(r#""body_length":3000000"#), "{log}");
     }
-
-    let file = stage.home.path().join("download");
-    stage.curl(&["-o", file.to_str().unwrap(), &format!("{base}/ContentDownload/x?bytes=8000000")]);
-    assert_eq!(sha256(&std::fs::read(&file).unwrap()), *digest());
-
-    let packed = format!("{base}/api/spaces/packed");
-    let plain = stage.curl(&["--compressed", &packed]);
-    assert!(plain.starts_with('{'), "{plain}");
-    let raw = stage.tool("curl").args(["-sS", "-H", "Accept-Encoding: gzip", &packed]).output();
-    assert!(raw.unwrap().stdout.starts_with(b"\x1f\x8b"));
-
-    let moved = stage.curl(&["-L", "-w", " %{url_effective}", &format!("{base}/moved")]);
-    assert!(
-        moved.contains("ada@example.test") && moved.ends_with(&format!(" {base}/api/auth/me")),
-        "{moved}"
-    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod browser;
+mod browser_stage;
 mod documents;
 mod http_clients;
 mod keyring;

@@ -11,13 +11,7 @@ fn a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens() {
         .account(nexudus_simulator::Account::new(crate::machine::EMAIL, PASSWORD))
         .start()
         .unwrap();
-    let home = "/home/alice/.config";
-    machine.write(&format!("{home}/nexudus-proxy/ca.pem"), nexudus.ca_pem());
-    machine.write(&format!("{home}/nexudus-proxy/config.toml"), configuration(&nexudus));
-    for unit in crate::machine::UNITS {
-        machine.write(&format!("{home}/systemd/user/{unit}"), source(&format!("user/{unit}")));
-    }
-    machine.run("chown -R alice:alice /home/alice");
+    install(&machine, &nexudus);
     keyring(&machine, "unlock");
     machine.run_as(
         ALICE,
@@ -59,6 +53,17 @@ fn a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens() {
     );
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
     assert_eq!(machine.get(crate::machine::BOB, "/api/auth/me"), "403");
+}
+
+/// Writes the configuration and the units of Alice.
+fn install(machine: &Machine, nexudus: &nexudus_simulator::Simulator) {
+    let home = "/home/alice/.config";
+    machine.write(&format!("{home}/nexudus-proxy/ca.pem"), nexudus.ca_pem());
+    machine.write(&format!("{home}/nexudus-proxy/config.toml"), configuration(nexudus));
+    for unit in crate::machine::UNITS {
+        machine.write(&format!("{home}/systemd/user/{unit}"), source(&format!("user/{unit}")));
+    }
+    machine.run("chown -R alice:alice /home/alice");
 }
 
 /// Opens or locks alice's keyring, as her desktop does.

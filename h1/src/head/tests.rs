@@ -58,69 +58,7 @@ fn a_request_is_written_from_its_parts() {
 
 #[test]
 fn a_response_ends_where_rfc_9112_says() {
-    for (method, response, body, decoder, keep_alive) in [
-        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc", BodyDecoder::Done, true),
-        (
-            "GET",
-            "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nab",
-            "ab",
-            BodyDecoder::Length(1),
-            true,
-        ),
-        ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", BodyDecoder::Done, true),
-        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "", BodyDecoder::Done, true),
-        ("HEAD", "HTTP/1.1 200 OK\r\n\r\n", "", BodyDecoder::Done, true),
-        ("GET", "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", "", BodyDecoder::Done, true),
-        (
-            "GET",
-            "HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "",
-            BodyDecoder::Done,
-            true,
-        ),
-        ("GET", "HTTP/1.1 200 OK\r\n\r\nabc", "abc", BodyDecoder::UntilClose, false),
-        ("GET", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc", BodyDecoder::Done, false),
-        (
-            "GET",
-            "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\na",
-            "a",
-            BodyDecoder::Done,
-            false,
-        ),
-        (
-            "GET",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0A \r\n0123456789\r\n0\r\nT: v\r\n\r\n",
-            "abc0123456789",
-            BodyDecoder::Done,
-            true,
-        ),
-        // Both: chunks count, and the connection is not used again.
-        (
-            "GET",
-            "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
-            "a",
-            BodyDecoder::Done,
-            false,
-        ),
-        (
-            "GET",
-            "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\nHTTP/1.1 204 N\r\n\r\n",
-            "",
-            BodyDecoder::Done,
-            true,
-        ),
-        ("GET", "HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", "", BodyDecoder::Done, false),
-        // A tunnel has no body, whatever its headers say (RFC 9110 §9.3.6).
-        ("CONNECT", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "", BodyDecoder::Done, false),
-        (
-            "CONNECT",
-            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "",
-            BodyDecoder::Done,
-            false,
-        ),
-        ("CONNECT", "HTTP/1.1 407 No\r\nContent-Length: 1\r\n\r\na", "a", BodyDecoder::Done, true),
-    ] {
+    for (method, response, body, decoder, keep_alive) in RESPONSE_ENDS {
         let method = Method::try_from(method).unwrap();
         let (head, seen, left) = decode(&method, &[response.as_bytes()]).unwrap();
         assert_eq!(String::from_utf8(seen).unwrap(), body, "{response:?}");
@@ -128,6 +66,65 @@ fn a_response_ends_where_rfc_9112_says() {
         assert_eq!(head.unwrap().keep_alive, keep_alive, "{response:?}");
     }
 }
+
+/// Method, response, its body, what is left to decode, and whether the connection goes on.
+const RESPONSE_ENDS: [(&str, &str, &str, BodyDecoder, bool); 17] = [
+    ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc", BodyDecoder::Done, true),
+    (
+        "GET",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nab",
+        "ab",
+        BodyDecoder::Length(1),
+        true,
+    ),
+    ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", BodyDecoder::Done, true),
+    ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "", BodyDecoder::Done, true),
+    ("HEAD", "HTTP/1.1 200 OK\r\n\r\n", "", BodyDecoder::Done, true),
+    ("GET", "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", "", BodyDecoder::Done, true),
+    ("GET", "HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", "", BodyDecoder::Done, true),
+    ("GET", "HTTP/1.1 200 OK\r\n\r\nabc", "abc", BodyDecoder::UntilClose, false),
+    ("GET", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc", BodyDecoder::Done, false),
+    (
+        "GET",
+        "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\na",
+        "a",
+        BodyDecoder::Done,
+        false,
+    ),
+    (
+        "GET",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0A \r\n0123456789\r\n0\r\nT: v\r\n\r\n",
+        "abc0123456789",
+        BodyDecoder::Done,
+        true,
+    ),
+    // Both: chunks count, and the connection is not used again.
+    (
+        "GET",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        "a",
+        BodyDecoder::Done,
+        false,
+    ),
+    (
+        "GET",
+        "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\nHTTP/1.1 204 N\r\n\r\n",
+        "",
+        BodyDecoder::Done,
+        true,
+    ),
+    ("GET", "HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n", "", BodyDecoder::Done, false),
+    // A tunnel has no body, whatever its headers say (RFC 9110 §9.3.6).
+    ("CONNECT", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "", BodyDecoder::Done, false),
+    (
+        "CONNECT",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "",
+        BodyDecoder::Done,
+        false,
+    ),
+    ("CONNECT", "HTTP/1.1 407 No\r\nContent-Length: 1\r\n\r\na", "a", BodyDecoder::Done, true),
+];
 
 #[test]
 fn a_head_is_parsed_once_all_of_it_has_come() {

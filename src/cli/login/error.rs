@@ -112,10 +112,7 @@ impl Problem for LoginError {
             Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(
                 "Check the e-mail address and the password, and try again in a few minutes.",
             ),
-            Self::Store(error) => ProblemDetails {
-                kind: ProblemKind::CredentialsUnavailable,
-                ..error.details()
-            },
+            Self::Store(error) => store_details(error),
             Self::NotLasting(_) => ProblemKind::CredentialsUnavailable.with_hint(
                 "Give the session file a lasting key: a keychain, the systemd credential \
                  `nexudus-key`, or session.key_command.",
@@ -135,6 +132,10 @@ impl Problem for LoginError {
         report.causes.remove(0);
         vec![report]
     }
+}
+
+fn store_details(error: &credentials::Error) -> ProblemDetails {
+    ProblemDetails { kind: ProblemKind::CredentialsUnavailable, ..error.details() }
 }
 
 /// Describes an error of the session to a command: nothing is retried for a command, and no daemon

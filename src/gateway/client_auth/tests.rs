@@ -29,47 +29,12 @@ fn a_key_is_taken_from_where_tools_are_told_to_put_it() {
 fn a_key_in_any_other_place_or_form_is_refused() {
     let (upper, encoded) = (KEY.to_uppercase(), KEY.replacen('_', "%5F", 1));
     let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
-    for value in [
-        KEY,
-        &upper,
-        &format!("Token {KEY}"),
-        &format!("Bearer \"{KEY}\""),
-        &format!("Bearer '{KEY}'"),
-        &format!("Bearer {upper}"),
-        &format!("Bearer {encoded}"),
-        &format!("Bearer x {KEY}"),
-        &format!("Bearer: {KEY}"),
-        &format!("Digest username={KEY}"),
-        &format!("Digest username=\"{KEY}\", realm=\"x\""),
-        // Not even a whole key.
-        "nxp_x",
-        "NXP_x",
-        "Token nxp_x",
-        "Bearer NXP_X",
-        "Bearer \"nxp_x\"",
-        "Bearer %6exp_x",
-        "Digest username=nxp_x",
-        &basic(KEY),
-        &basic(&format!("{KEY}:")),
-        &basic(&format!("{KEY}:x")),
-        &basic(&format!("{KEY}:{KEY}")),
-        &basic(&format!("me:x:{KEY}")),
-        &basic(&format!("me:{upper}")),
-        &basic(&format!("me: {KEY}")),
-        &basic(&format!("me:\"{KEY}\"")),
-        &basic(&format!("me:{encoded}")),
-        &basic("me:x:nxp_x"),
-        &basic("nxp_x"),
-        &basic("nxp_x:y"),
-        &format!("Basic me:{KEY}"),
-        &basic(&format!("\u{3ff}\u{3fe}:x:{KEY}")).replace('+', "-").replace('/', "_"),
-        &basic(&format!("me:x:{KEY}")).replacen("Basic ", "Basic !", 1),
-    ] {
+    for value in unaccepted_forms() {
         for (name, place) in
             [("authorization", "Authorization"), ("proxy-authorization", "Proxy-Authorization")]
         {
             assert_eq!(
-                found(name, value).unwrap_err().to_string(),
+                found(name, &value).unwrap_err().to_string(),
                 format!("the client key in {place} is written in a form that is not accepted"),
                 "{value}"
             );
@@ -93,6 +58,49 @@ fn a_key_in_any_other_place_or_form_is_refused() {
     }
     let name = KEY.to_owned();
     assert_eq!(found(&name, "x"), Err(Error::Misplaced(KeyLocation::AnotherHeader)));
+}
+
+/// The forms of a key, whole or in part, in which neither `Authorization` nor `Proxy-Authorization`
+/// takes it.
+fn unaccepted_forms() -> Vec<String> {
+    let (upper, encoded) = (KEY.to_uppercase(), KEY.replacen('_', "%5F", 1));
+    let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
+    vec![
+        KEY.to_owned(),
+        upper.clone(),
+        format!("Token {KEY}"),
+        format!("Bearer \"{KEY}\""),
+        format!("Bearer '{KEY}'"),
+        format!("Bearer {upper}"),
+        format!("Bearer {encoded}"),
+        format!("Bearer x {KEY}"),
+        format!("Bearer: {KEY}"),
+        format!("Digest username={KEY}"),
+        format!("Digest username=\"{KEY}\", realm=\"x\""),
+        // Not even the whole of one.
+        "nxp_x".to_owned(),
+        "NXP_x".to_owned(),
+        "Token nxp_x".to_owned(),
+        "Bearer NXP_X".to_owned(),
+        "Bearer \"nxp_x\"".to_owned(),
+        "Bearer %6exp_x".to_owned(),
+        "Digest username=nxp_x".to_owned(),
+        basic(KEY),
+        basic(&format!("{KEY}:")),
+        basic(&format!("{KEY}:x")),
+        basic(&format!("{KEY}:{KEY}")),
+        basic(&format!("me:x:{KEY}")),
+        basic(&format!("me:{upper}")),
+        basic(&format!("me: {KEY}")),
+        basic(&format!("me:\"{KEY}\"")),
+        basic(&format!("me:{encoded}")),
+        basic("me:x:nxp_x"),
+        basic("nxp_x"),
+        basic("nxp_x:y"),
+        format!("Basic me:{KEY}"),
+        basic(&format!("\u{3ff}\u{3fe}:x:{KEY}")).replace('+', "-").replace('/', "_"),
+        basic(&format!("me:x:{KEY}")).replacen("Basic ", "Basic !", 1),
+    ]
 }
 
 #[test]

@@ -129,18 +129,7 @@ fn where_websockets_are_let_through_they_must_be_well_formed() {
     assert_eq!(with("upgrade", "h2c, WebSocket"), Ok(true));
     assert_eq!(with("connection", "keep-alive, upgrade"), Ok(true));
     assert_eq!(and("content-length", "0"), Ok(true));
-    for (name, value) in [
-        ("connection", "close"),
-        ("sec-websocket-key", ""),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZSEh"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZ!=="),
-        ("sec-websocket-version", ""),
-        ("sec-websocket-version", "8"),
-        ("sec-websocket-version", "13, 8"),
-        ("sec-websocket-version", "130"),
-    ] {
+    for (name, value) in MALFORMED_HANDSHAKES {
         assert!(is_refused(with(name, value)), "{name}: {value}");
     }
     for (name, value) in [
@@ -161,6 +150,20 @@ fn where_websockets_are_let_through_they_must_be_well_formed() {
     assert_eq!(checked("GET", Version::HTTP_10, "", &[]), Ok(false));
     assert!(matches!(and("origin", "http://localhost"), Err(Error::Browser { .. })));
 }
+
+/// Fields that leave a handshake malformed when they take the place of the usual ones.
+const MALFORMED_HANDSHAKES: [(&str, &str); 10] = [
+    ("connection", "close"),
+    ("sec-websocket-key", ""),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZSEh"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZ!=="),
+    ("sec-websocket-version", ""),
+    ("sec-websocket-version", "8"),
+    ("sec-websocket-version", "13, 8"),
+    ("sec-websocket-version", "130"),
+];
 
 /// The example of RFC 6455 §1.2.
 const HANDSHAKE: [(&str, &str); 5] = [

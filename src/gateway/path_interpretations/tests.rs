@@ -20,66 +20,72 @@ fn every_spelling_of_a_path_has_that_path_among_its_interpretations() {
 
 #[test]
 fn a_path_that_no_tool_needs_to_write_is_ambiguous() {
-    for path in [
-        "/a/../b",
-        "/a/./b",
-        "/a/%2e%2e/b",
-        "/a%2fb",
-        "/a%2Fb",
-        "/a%252fb",
-        "/a%5cb",
-        "/a\\b",
-        "/a%00",
-        "/a%0a",
-        "/a%7f",
-        "/a%ff",
-        "/a%c0%af",
-        "/a%u2215b",
-        "/%ef%bc%8e",
-        "/..;/a",
-        "/%252525252561",
-        "/a/(S(x))/b",
-        "/a/%28s%28x%29%29/b",
-        "/(A(a)F(f))",
-        "/pro/(S(x))tected",
-        "/us%E8rs",
-        "/%E2%93%A4sers",
-        "/us%E2%80%8Bers",
-        "/us%C2%ADers",
-        "/us%EF%BB%BFers",
-        "/us%EF%B8%8Fers",
-        "/%EF%BD%95sers",
-        "/x%C2%B2",
-        "/%F0%9D%90%AEsers",
-        "/a%E2%88%95b",
-        "/a%E2%81%84b",
-        "/a%EF%BC%8Fb",
-        "/a%E2%88%96b",
-        "/a%E2%80%A4b",
-        "/a%CD%BEb",
-    ] {
+    for path in AMBIGUOUS {
         assert!(PathInterpretations::new(path).is_ambiguous(), "{path}");
     }
-    for path in [
-        "/a%20b",
-        "/a;b",
-        "/caf%C3%A9",
-        "/cafe%CC%81",
-        "/O%E2%80%99Brien",
-        "/%CE%B1%CE%B8%CE%AE%CE%BD%CE%B1",
-        "/%E6%9D%B1%E4%BA%AC",
-        "/a%zz",
-        "/a:b",
-        "/a.",
-        "/a%3Fb",
-        "/100%25",
-        "/Coworkers(5)",
-        "/Coworkers('x')/(draft)/f(a(b))",
-        "/~a/b~",
-    ] {
+    for path in UNAMBIGUOUS {
         assert!(!PathInterpretations::new(path).is_ambiguous(), "{path}");
     }
 }
+
+/// Paths that look like those and are read in one way.
+const UNAMBIGUOUS: [&str; 15] = [
+    "/a%20b",
+    "/a;b",
+    "/caf%C3%A9",
+    "/cafe%CC%81",
+    "/O%E2%80%99Brien",
+    "/%CE%B1%CE%B8%CE%AE%CE%BD%CE%B1",
+    "/%E6%9D%B1%E4%BA%AC",
+    "/a%zz",
+    "/a:b",
+    "/a.",
+    "/a%3Fb",
+    "/100%25",
+    "/Coworkers(5)",
+    "/Coworkers('x')/(draft)/f(a(b))",
+    "/~a/b~",
+];
+
+/// Paths that some server reads in another way than others do.
+const AMBIGUOUS: [&str; 36] = [
+    "/a/../b",
+    "/a/./b",
+    "/a/%2e%2e/b",
+    "/a%2fb",
+    "/a%2Fb",
+    "/a%252fb",
+    "/a%5cb",
+    "/a\\b",
+    "/a%00",
+    "/a%0a",
+    "/a%7f",
+    "/a%ff",
+    "/a%c0%af",
+    "/a%u2215b",
+    "/%ef%bc%8e",
+    "/..;/a",
+    "/%252525252561",
+    "/a/(S(x))/b",
+    "/a/%28s%28x%29%29/b",
+    "/(A(a)F(f))",
+    "/pro/(S(x))tected",
+    "/us%E8rs",
+    "/%E2%93%A4sers",
+    "/us%E2%80%8Bers",
+    "/us%C2%ADers",
+    "/us%EF%BB%BFers",
+    "/us%EF%B8%8Fers",
+    "/%EF%BD%95sers",
+    "/x%C2%B2",
+    "/%F0%9D%90%AEsers",
+    "/a%E2%88%95b",
+    "/a%E2%81%84b",
+    "/a%EF%BC%8Fb",
+    "/a%E2%88%96b",
+    "/a%E2%80%A4b",
+    "/a%CD%BEb",
+];
 
 #[test]
 fn cookieless_segments_are_removed_in_every_order() {

@@ -1,7 +1,14 @@
 //! A home directory of its own for every test, and the real program in it.
 
+#[cfg(all(unix, feature = "demo"))]
+pub(crate) mod daemon;
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
+pub(crate) mod login;
+#[cfg(unix)]
+pub(crate) mod origins;
+#[cfg(unix)]
+pub(crate) mod run;
 
 use std::fs;
 use std::path::{Path, PathBuf};

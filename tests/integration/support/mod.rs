@@ -1,11 +1,16 @@
 //! The stage of every promise: an upstream, a daemon in front of it, a client, a clock.
 
+pub mod admin;
 mod load_clients;
 mod manual_time;
+pub mod path_spellings;
 mod process;
+pub mod raw_answers;
 pub mod raw_upstream;
 mod stalled_disk;
+pub mod throttle;
 pub mod tls_records;
+pub mod websocket;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -196,24 +196,12 @@ async fn answer(
             tls.shutdown().await.ok();
         }
         RawReply::Cut(answer) => write(&mut tls, &answer).await,
-        RawReply::Drip(answer) => {
-            for byte in answer.into_bytes() {
-                tls.write_all(&[byte]).await.ok();
-                tls.flush().await.ok();
-            }
-            tls.shutdown().await.ok();
-        }
+        RawReply::Drip(answer) => drip(tls, &answer).await,
         RawReply::Endless(first, again) => {
             write(&mut tls, &first).await;
             while tls.write_all(again.as_bytes()).await.is_ok() {}
         }
-        RawReply::Late(first, word, rest) => {
-            write(&mut tls, &first).await;
-            word.acquire().await.unwrap().forget();
-            write(&mut tls, &rest).await;
-            word.close();
-            tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
-        }
+        RawReply::Late(first, word, rest) => write_late(tls, &first, &word, &rest).await,
         RawReply::Switch => {
             write(&mut tls, &upgrade_response(head)).await;
             echo(tls).await;
@@ -230,6 +218,24 @@ async fn answer(
         }
     }
     None
+}
+
+/// Writes byte by byte, then closes.
+async fn drip(mut tls: TlsStream<TcpStream>, answer: &str) {
+    for byte in answer.bytes() {
+        tls.write_all(&[byte]).await.ok();
+        tls.flush().await.ok();
+    }
+    tls.shutdown().await.ok();
+}
+
+/// Writes the rest once `word` is given, then reads to the end.
+async fn write_late(mut tls: TlsStream<TcpStream>, first: &str, word: &Semaphore, rest: &str) {
+    write(&mut tls, first).await;
+    word.acquire().await.unwrap().forget();
+    write(&mut tls, rest).await;
+    word.close();
+    tokio::io::copy(&mut tls, &mut tokio::io::sink()).await.ok();
 }
 
 /// The answer of RFC 6455 §4.2.2.

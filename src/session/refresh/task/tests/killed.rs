@@ -19,16 +19,8 @@ async fn killed_at_any_step_the_next_start_works() {
     let first = during_refresh.into_iter().chain(during_login).map(|step| (step, 1));
     for (step, time) in first.chain(during_refresh.map(|step| (step, 2))) {
         let world = World::with_file();
-        let status = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "session::refresh::task::tests::killed::a_daemon_that_is_killed"])
-            .env("KILLED_IN", world.directory())
-            .env("KILLED_AT", format!("{step:?} {time}"))
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-        assert_eq!(signal, Some(9), "{step:?} {time}");
-        // Nexudus has rotated the refresh token, and its response was not stored.
+        kill_at(&world, &format!("{step:?} {time}"));
+        // Nexudus has rotated the refresh token of an answer that was not kept.
         let lost = time == 2 && !matches!(step, FetchStep::Locked | FetchStep::Stored);
         if lost {
             world.answer(Err(TokenError::Refused));
@@ -56,6 +48,19 @@ async fn killed_at_any_step_the_next_start_works() {
         let passwords = world.grants().iter().filter(|grant| *grant == "password p").count();
         assert!(passwords <= 1, "{step:?} {time}: {:?}", world.grants());
     }
+}
+
+/// Starts a daemon in the directory of `world` and has it killed at `step`.
+fn kill_at(world: &World, step: &str) {
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "session::refresh::task::tests::killed::a_daemon_that_is_killed"])
+        .env("KILLED_IN", world.directory())
+        .env("KILLED_AT", step)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(9), "{step}");
 }
 
 /// The other process of the test above; run by itself it has nothing to do.

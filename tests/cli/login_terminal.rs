@@ -1,0 +1,108 @@
+//! Logging in at a terminal: what is asked, what is shown, and each failure with its exit code.
+
+use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD};
+
+use crate::support::login::{account_with_2fa, place, place_of};
+
+#[test]
+fn in_a_terminal_it_asks_and_shows_no_password() {
+    let place = place_of(account_with_2fa());
+    let code = place.simulator.totp_code(DEMO_EMAIL).unwrap();
+    let code = format!("2FA code: ={code}");
+
+    let shown = place.in_terminal(
+        "login --session-only",
+        &["E-mail: =ada@example.test", "Password: =demo-password", &code],
+    );
+
+    assert!(shown.contains("logged in as Ada Example <ada@example.test>"), "{shown}");
+    assert!(shown.ends_with("=> 0\n"), "{shown}");
+    assert!(!shown.contains(DEMO_PASSWORD), "{shown}");
+}
+
+#[test]
+fn in_a_terminal_every_failure_has_its_words_and_its_code() {
+    for (account, typed, told) in failures() {
+        let place = place_of(account);
+
+        let shown = place.in_terminal("login --session-only --color never", typed);
+
+        let asked = match typed.len() {
+            1 => "E-mail: \n",
+            _ => "E-mail: ada@example.test\nPassword: \n",
+        };
+        assert_eq!(shown, format!("{asked}{told}"));
+        assert!(!place.session_file());
+    }
+}
+
+/// The account, what is typed at the prompts, and what is told.
+fn failures() -> [(Account, &'static [&'static str], &'static str); 6] {
+    [
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &[EMAIL, "Password: =wrong"],
+            "error: unauthorized: Nexudus refused this e-mail address or password\n\
+             hint: Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
+             once.\n\
+             => 4\n",
+        ),
+        (
+            account_with_2fa(),
+            &[EMAIL, "Password: =demo-password", "2FA code: =000000"],
+            "2FA code: 000000\n\
+             error: unauthorized: Nexudus rejected the 2FA code or the password\n\
+             hint: Wait for the next code, check the clock of this machine, try again.\n\
+             => 4\n",
+        ),
+        (
+            Account { must_reset_password: true, ..Account::new(DEMO_EMAIL, DEMO_PASSWORD) },
+            &[EMAIL, "Password: =demo-password"],
+            "error: unauthorized: Nexudus wants a new password set for this account\n\
+             hint: Set one at https://spaces.nexudus.com, then log in again.\n\
+             => 4\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD).member(),
+            &[EMAIL, "Password: =demo-password"],
+            "error: forbidden: ada@example.test has no API access\n\
+             hint: Ask an administrator of your Nexudus account to turn on API access for it.\n\
+             => 5\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &[EMAIL, "Password: ="],
+            "error: the password is empty\n=> 2\n",
+        ),
+        (
+            Account::new(DEMO_EMAIL, DEMO_PASSWORD),
+            &["E-mail: ="],
+            "error: the e-mail address is empty\n=> 2\n",
+        ),
+    ]
+}
+
+const EMAIL: &str = "E-mail: =ada@example.test";
+
+#[test]
+fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_password() {
+    let place = place();
+    let typed = ["E-mail: =ada@example.test", "Password: =wrong"];
+    place.simulator.set(|knobs| knobs.token.bad_login_status = 500);
+
+    let unclear = place.in_terminal("login --session-only --color never", &typed);
+    place.simulator.stop_listening();
+    let offline = place.in_terminal("login --session-only --color never", &typed);
+
+    assert!(
+        unclear.contains("\nerror: Nexudus gave no clear response\n  caused by: "),
+        "{unclear}"
+    );
+    assert!(unclear.ends_with(
+        "hint: Check the e-mail address and the password, and try again in a few minutes.\n=> 7\n"
+    ));
+    assert!(offline.ends_with(
+        "error: could not reach Nexudus\n  caused by: the token endpoint cannot be reached: Connection refused (os error 111)\n\
+         hint: Check the network and upstream.origin; `nexudus-proxy doctor` tells more.\n=> 7\n"
+    ));
+}
