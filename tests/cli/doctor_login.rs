@@ -20,7 +20,7 @@ fn doctor_passes_where_all_is_well_and_fails_with_a_fix() {
     }
     assert!(well.contains("personal data"), "{well}");
     if cfg!(target_os = "linux") {
-        assert!(well.contains("calls over TCP: other users are refused\n"), "{well}");
+        assert!(well.contains("peers of TCP connections: other users are refused\n"), "{well}");
         let named = doctor("doctor --listen-users nobody --listen-groups root");
         let said = "other users are refused, but for those of listen.users (nobody) and \
                     listen.groups (root)\n";

@@ -196,7 +196,7 @@ fn a_missing_home_directory_is_an_error_and_is_not_created() {
     assert!(!missing.exists());
 }
 
-/// Up to its start nobody else writes there; from then on all of stdout is the command's.
+/// Before its start nothing else is on stdout; from then on all of stdout is the command's.
 #[test]
 fn with_json_a_run_that_fails_itself_is_told_as_any_command() {
     let (_upstream, home) = stage();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::support::run::{TALK, Talk, WHY, clients, problem, script, serving, serving_at, stage};
 
-/// The first serves both, on a socket that nobody else is told of; then the second takes over.
+/// The first serves both, on a private socket; then the second takes over.
 #[test]
 fn a_run_beside_a_run_goes_through_it_and_outlives_it() {
     let (upstream, home) = stage();
