@@ -42,12 +42,25 @@ fn a_function_fits_on_one_screen() {
 
 #[test]
 fn the_length_of_a_function_is_counted_to_its_closing_brace() {
-    let text = "fn one() {}\n\
-                pub(in crate::a) async fn four(\n) {\n    if x {\n    }\n}\n\
-                trait T {\n    fn two(\n    );\n    /// A fn in words.\n    fn three() {\n        1\n    }\n}\n";
-
-    assert_eq!(functions(text), [("one", 1), ("four", 5), ("two", 2), ("three", 3)]);
+    assert_eq!(functions(SAMPLE), [("one", 1), ("four", 5), ("two", 2), ("three", 3)]);
 }
+
+const SAMPLE: &str = "\
+fn one() {}
+pub(in crate::a) async fn four(
+) {
+    if x {
+    }
+}
+trait T {
+    fn two(
+    );
+    /// A fn in words.
+    fn three() {
+        1
+    }
+}
+";
 
 /// Returns every source file that people read, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
