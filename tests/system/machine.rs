@@ -38,6 +38,10 @@ pub(crate) const ALICE: User = User(1000);
 pub(crate) const BOB: User = User(1001);
 pub(crate) const CAROL: User = User(1002);
 
+/// A container has neither keyring nor Landlock, unless they are named; a machine has both.
+const SYSTEM_CALLS: &str = "--system-call-filter=@keyring landlock_create_ruleset \
+                            landlock_add_rule landlock_restrict_self";
+
 /// Boots a machine with our program in /usr/local/bin and the calling thread in its network.
 pub(crate) fn machine() -> Machine {
     assert!(nix::unistd::geteuid().is_root(), "booting a machine takes root: `sudo -E make test`");
@@ -46,7 +50,7 @@ pub(crate) fn machine() -> Machine {
     let container = Command::new("systemd-nspawn")
         .args(["--quiet", "--boot", "--directory", ROOT, "--volatile=overlay", &program])
         .args(["--private-network", "--register=no", "--keep-unit", "--console=pipe"])
-        .args(["--system-call-filter=@keyring", &format!("--machine=m{}", std::process::id())])
+        .args([SYSTEM_CALLS, &format!("--machine=m{}", std::process::id())])
         // Also where this machine itself still has the first kind of control groups.
         .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
         // Several tests boot it at a time, and none of them writes to it.

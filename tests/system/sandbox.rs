@@ -45,7 +45,7 @@ fn the_daemon_gives_up_every_port_but_the_configured_ones() {
     let (machine, nexudus) = serving("[log]\nlevel = \"debug\"\n");
 
     let expected = if kernel_restricts_ports() {
-        format!("connections are confined  ports={{53, {}}}", nexudus.address().port())
+        format!("connections are confined  ports=\"{{53, {}}}\"", nexudus.address().port())
     } else {
         "this kernel cannot".to_owned()
     };
