@@ -34,6 +34,8 @@ def main():
         work.chmod(0o755)  # nginx drops to another user when root starts it
         command, authority = upstream.prepare(work, options.port)
         everyone = proxies.found(work, options.port, authority, options.ours, options.port + 1)
+        if options.before:
+            everyone.append(earlier(work, authority, options))
         if options.only:
             everyone = [proxy for proxy in everyone if proxy.name in options.only]
         with measure.running(command, options.load_core, options.port) as server:
@@ -50,6 +52,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--ours", type=Path, default=HERE.parent / "target/release/nexudus-proxy")
+    parser.add_argument("--before", type=Path, help="an earlier build of ours, measured beside it")
     parser.add_argument("--port", type=int, default=24400, help="first of a dozen ports")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of load, per point and round")
@@ -61,6 +64,16 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="requests and streaming only")
     parser.add_argument("--write", action="store_true", help="results.json and the figures in README.md")
     return parser.parse_args()
+
+
+def earlier(work, authority, options):
+    """Returns another build of ours, by the name `before`."""
+    home = work / "before"
+    home.mkdir()
+    port = options.port + 15
+    proxy = proxies.nexudus_proxy(home, options.port, authority, options.before, port)
+    proxy.name = "before"
+    return proxy
 
 
 def compare(everyone, options, server):
