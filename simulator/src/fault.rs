@@ -10,10 +10,10 @@ use crate::{duration_serde, path};
 /// One kind of misbehaviour and the requests it is for.
 ///
 /// ```
-/// use nexudus_simulator::{Deed, Fault};
+/// use nexudus_simulator::{FaultAction, Fault};
 ///
 /// // The refresh works, but its reply is lost, once.
-/// let lost = Fault::on("/api/token", Deed::Close).grant("refresh_token").executed().times(1);
+/// let lost = Fault::on("/api/token", FaultAction::Close).grant("refresh_token").executed().times(1);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

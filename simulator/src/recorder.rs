@@ -68,7 +68,7 @@ impl RecordedRequest {
 /// One call of `/api/token`.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenCall {
-    /// [`PassedRequests::id`] of the request.
+    /// [`RecordedRequest::id`] of the request.
     pub id: u64,
     /// `grant_type` of the form.
     pub grant: Option<String>,
@@ -93,7 +93,7 @@ pub struct TokenCall {
 /// One request that changed something, or would have on the real service.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExecutedWrite {
-    /// [`PassedRequests::id`] of the request.
+    /// [`RecordedRequest::id`] of the request.
     pub id: u64,
     /// The method.
     pub method: String,

@@ -91,7 +91,7 @@ impl ResponseBody {
     }
 
     /// Reads at most `limit` bytes and throws them away, so that the connection can be used again.
-    /// Takes [`DISCARD_TIMEOUT`] at most.
+    /// Takes `DISCARD_TIMEOUT` at most.
     pub async fn discard(mut self, limit: usize) {
         let reading = async {
             let mut left = limit;
