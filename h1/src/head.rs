@@ -135,6 +135,7 @@ impl HeadLines {
         headers: &mut HeaderMap,
     ) -> Result<ResponseHead, Malformed> {
         headers.reserve(self.header_count);
+        let is_tunnel = is_tunnel(method, self.status);
         let mut framing = Framing::default();
         for &[name, name_end, value, value_end] in &spans[..self.header_count] {
             let name = HeaderName::from_bytes(&bytes[name as usize..name_end as usize])
@@ -142,7 +143,10 @@ impl HeadLines {
             let value =
                 HeaderValue::from_maybe_shared(bytes.slice(value as usize..value_end as usize))
                     .map_err(|_| Malformed::Head(httparse::Error::HeaderValue))?;
-            framing.record(&name, &value)?;
+            // RFC 9110 §9.3.6: what frames a body means nothing in the response that opens a tunnel.
+            if !is_tunnel {
+                framing.record(&name, &value)?;
+            }
             headers.append(name, value);
         }
         framing.normalize(headers);
@@ -151,7 +155,7 @@ impl HeadLines {
             && framing.keeps_alive()
             && decoder != BodyDecoder::UntilClose
             && self.status != StatusCode::SWITCHING_PROTOCOLS
-            && !is_tunnel(method, self.status);
+            && !is_tunnel;
         let mut response = Response::new(());
         *response.status_mut() = self.status;
         *response.version_mut() = self.version;

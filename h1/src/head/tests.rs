@@ -68,7 +68,7 @@ fn a_response_ends_where_rfc_9112_says() {
 }
 
 /// Method, response, its body, what is left to decode, and whether the connection goes on.
-const RESPONSE_ENDS: [(&str, &str, &str, BodyDecoder, bool); 17] = [
+const RESPONSE_ENDS: [(&str, &str, &str, BodyDecoder, bool); 18] = [
     ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc", BodyDecoder::Done, true),
     (
         "GET",
@@ -119,6 +119,13 @@ const RESPONSE_ENDS: [(&str, &str, &str, BodyDecoder, bool); 17] = [
     (
         "CONNECT",
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "",
+        BodyDecoder::Done,
+        false,
+    ),
+    (
+        "CONNECT",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: none\r\n\r\n",
         "",
         BodyDecoder::Done,
         false,
