@@ -158,7 +158,7 @@ fn check(
     Ok((client, is_websocket))
 }
 
-/// Logs the peer that was rejected, once a minute for each user and reason. A malformed request is
+/// Logs the peer that was rejected, once a second for each user and reason. A malformed request is
 /// not logged: the error says nothing about its sender.
 fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {

@@ -34,10 +34,12 @@ impl SocketTable {
         self.0.iter().map(|((local, remote), entries)| (*local, *remote, entries.as_slice()))
     }
 
-    /// Returns the socket that listens on the port of `address`, in the same family.
+    /// Returns the socket that listens on `address`, or on every address of its family.
     pub(super) fn find_listener(&self, address: SocketAddr) -> Option<SocketEntry> {
         let is_same = |local: SocketAddr| {
-            local.port() == address.port() && local.is_ipv4() == address.is_ipv4()
+            let is_same_ip = local.ip() == address.ip()
+                || local.ip().is_unspecified() && local.is_ipv4() == address.is_ipv4();
+            local.port() == address.port() && is_same_ip
         };
         let entries = self.pairs().filter(|(local, ..)| is_same(*local)).flat_map(|(.., it)| it);
         entries.copied().find(|entry| entry.state == LISTEN)
@@ -106,6 +108,7 @@ mod tests {
 
         assert_eq!(listener("127.0.0.1:6398").map(|entry| entry.inode), Some(222));
         assert_eq!(listener("127.0.0.1:6399"), None);
+        assert_eq!(listener("127.0.0.2:6398"), None, "another address may be another user's");
         assert_eq!(listener("[::1]:6398"), None);
     }
 
