@@ -59,14 +59,18 @@ pub async fn run(
     let client = EphemeralClient::create(paths, policy)?;
     let mut signals = ForwardedSignals::new().map_err(Error::Wait)?;
     let leader = Arc::new(ProfileLeader::new(config, paths));
+    let mut proxy = None;
     let status = async {
         // An error that only a person can repair ends the run here, and not each request.
         leader.connect().await?;
-        let proxy = RunProxy::start(leader.clone(), &client.key)?;
+        let proxy = proxy.insert(RunProxy::start(leader.clone(), &client.key)?);
         let mut child = command::spawn(argv, proxy.address(), &client.key)?;
         command::wait(&mut child, &mut signals).await.map_err(Error::Wait)
     };
     let status = status.await;
+    // A process that the command left behind may still wait for a response.
+    proxy.iter().for_each(RunProxy::stop_accepting);
     leader.stop().await;
+    drop(proxy);
     Ok(command::exit_code(status?))
 }

@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::{self, OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use super::ProfileLeader;
@@ -29,10 +29,11 @@ use crate::listen::{self, BoundSocket, Listener, SandboxIo, Stream};
 use crate::peer::{Peer, UserAcl};
 use crate::secret::Secret;
 
-/// A running listener. Dropping it closes every connection.
+/// A running listener. Dropping it closes every connection that is not a WebSocket.
 #[derive(Debug)]
 pub struct RunProxy {
     address: SocketAddr,
+    accepting: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
@@ -68,21 +69,27 @@ impl RunProxy {
             users: UserAcl::new(vec![], vec![], false),
             host_names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
         });
+        let accepting = watch::Sender::new(true);
         let mut tasks = JoinSet::new();
         for socket in bound {
             let listener = socket.into_listener().map_err(Error::DataPlane)?;
-            tasks.spawn(accept(listener, target.clone()));
+            tasks.spawn(accept(listener, target.clone(), accepting.subscribe()));
         }
-        Ok(Self { address, _tasks: tasks })
+        Ok(Self { address, accepting, _tasks: tasks })
     }
 
     /// Returns the address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Accepts no more connections. Those that are open go on until this is dropped.
+    pub fn stop_accepting(&self) {
+        self.accepting.send_replace(false);
+    }
 }
 
-async fn accept(mut listener: Listener, target: Arc<Target>) {
+async fn accept(mut listener: Listener, target: Arc<Target>, mut accepting: watch::Receiver<bool>) {
     // Connections end with this task.
     let mut connections = JoinSet::new();
     loop {
@@ -91,8 +98,11 @@ async fn accept(mut listener: Listener, target: Arc<Target>) {
                 connections.spawn(serve(stream, peer, target.clone()));
             }
             Some(_) = connections.join_next() => {}
+            _ = accepting.wait_for(|accepting| !accepting) => break,
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 /// Serves one local connection over a daemon connection of its own.

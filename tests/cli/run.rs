@@ -2,7 +2,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
+use nexudus_simulator::Route;
+
+use crate::shared::eventually;
 use crate::support::run::{
     READ_AND_WRITE, clients, configuration, script, serving, serving_at, stage, with_login,
 };
@@ -16,6 +20,25 @@ fn without_a_daemon_one_runs_for_as_long_as_the_command_does() {
 
     assert!(upstream.requests().iter().all(|seen| !format!("{seen:?}").contains("nxp_")));
     assert_eq!(clients(&home), "[]");
+}
+
+/// The command may leave a process behind whose request is under way.
+#[test]
+fn a_request_in_flight_is_finished_after_the_command_has_ended() {
+    let (upstream, home) = stage();
+    let held = upstream.hold(Route::Path("/api/spaces".to_owned()));
+    let text = "curl -s -o /dev/null -w '%{http_code}' $NEXUDUS_BASE_URL/api/spaces/coworkers \
+                > status 2>/dev/null & read -r _; echo > ended";
+    let mut run = script(&home, "run", text).stdin(Stdio::piped()).spawn().unwrap();
+    assert!(upstream.wait_until(|recording| recording.held() == 1, Duration::from_secs(60)));
+
+    drop(run.stdin.take());
+    eventually("the command ends", || home.path("ended").exists());
+    held.release();
+
+    assert!(run.wait().unwrap().success());
+    eventually("curl ends", || home.path("status").metadata().is_ok_and(|it| it.len() == 3));
+    assert_eq!(std::fs::read_to_string(home.path("status")).unwrap(), "200");
 }
 
 #[test]
