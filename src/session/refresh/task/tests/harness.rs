@@ -209,6 +209,14 @@ impl World {
         session
     }
 
+    /// Returns a running session that has a token, and whose token pair is saved.
+    pub(crate) async fn settled_daemon(&self) -> Session {
+        let session = self.daemon();
+        session.wait_ready(BodyKind::Replayable).await.unwrap();
+        settled(&session).await;
+        session
+    }
+
     pub(crate) async fn daemon_and_generation(&self) -> u64 {
         let session = self.daemon();
         session.wait_ready(BodyKind::Replayable).await.unwrap();

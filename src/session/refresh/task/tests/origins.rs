@@ -77,9 +77,7 @@ async fn a_password_refused_at_one_origin_is_offered_at_another_and_a_lock_holds
 #[tokio::test]
 async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
     let path = world.directory().join("session.sealed");
     let backup = std::fs::read(&path).unwrap();
     session.log_out().await;
@@ -95,9 +93,7 @@ async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
     assert_eq!(error.hint(), "Run `nexudus-proxy login`.", "there is nothing to repair");
     assert_eq!(world.grants(), ["password p"], "nothing of it was offered");
     // After another login requests are served again, and generations go on counting.
-    let again = world.daemon();
-    again.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&again).await;
+    let again = world.settled_daemon().await;
     assert_eq!((again.status().generation, again.status().degraded.clone()), (2, None));
     assert_eq!(world.daemon_and_generation().await, 2);
 }
@@ -106,9 +102,7 @@ async fn a_session_put_back_after_a_logout_is_not_used_and_that_is_said() {
 async fn a_session_without_a_readable_epoch_is_set_aside_and_that_is_said() {
     for damage in [None, Some(&b"{\"ep"[..]), Some(b"{\"epoch\":0}"), Some(b"")] {
         let world = World::with_file();
-        let session = world.daemon();
-        session.wait_ready(BodyKind::Replayable).await.unwrap();
-        settled(&session).await;
+        let session = world.settled_daemon().await;
         let path = world.directory().join("session.sealed");
         let backup = std::fs::read(&path).unwrap();
         session.log_out().await;
@@ -132,9 +126,7 @@ async fn a_session_without_a_readable_epoch_is_set_aside_and_that_is_said() {
 
         // After another login requests are served again, across restarts; the old session never
         // returns.
-        let again = world.daemon();
-        again.wait_ready(BodyKind::Replayable).await.unwrap();
-        settled(&again).await;
+        let again = world.settled_daemon().await;
         retire(again).await;
         assert_eq!(world.grants(), ["password p", "password p"]);
         put_back(&path, &backup);

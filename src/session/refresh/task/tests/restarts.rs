@@ -148,9 +148,7 @@ async fn logged_in(world: &World, email: &str, number: u64) {
 #[tokio::test]
 async fn twelve_who_share_a_session_refresh_it_once() {
     let world = World::with_file();
-    let first = world.daemon();
-    first.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&first).await;
+    let first = world.settled_daemon().await;
     let sessions: Vec<_> = (0..12).map(|_| world.daemon()).collect();
     for session in &sessions {
         session.wait_ready(BodyKind::Replayable).await.unwrap();
@@ -194,9 +192,7 @@ async fn forgotten_stays_so_until_the_login_changes() {
 #[tokio::test]
 async fn locked_is_locked_across_restarts_and_unlocked_resumes() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
 
     session.lock().await;
 

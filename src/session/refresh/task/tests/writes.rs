@@ -6,9 +6,7 @@ use crate::session::refresh::context::FetchStep;
 #[tokio::test]
 async fn a_pair_that_cannot_be_saved_is_served_shown_and_saved_later() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
     // A directory in the place of the temporary file: it cannot be removed as a file.
     let obstacle = world.directory().join("session.sealed.new");
     std::fs::create_dir(&obstacle).unwrap();
@@ -81,9 +79,7 @@ async fn a_write_that_hangs_counts_as_failed_and_never_overtakes_a_newer_one() {
 #[tokio::test]
 async fn who_asks_for_a_refresh_hears_that_the_pair_cannot_be_saved() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
     std::fs::create_dir(world.directory().join("session.sealed.new")).unwrap();
     session.refresh().await.unwrap();
 
@@ -96,9 +92,7 @@ async fn who_asks_for_a_refresh_hears_that_the_pair_cannot_be_saved() {
 #[tokio::test]
 async fn a_refresh_right_after_a_failed_write_writes_the_pair_first() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
     let obstacle = world.directory().join("session.sealed.new");
     std::fs::create_dir(&obstacle).unwrap();
     session.refresh().await.unwrap();
@@ -199,9 +193,7 @@ async fn a_damaged_file_is_told_and_replaced_by_a_login() {
     assert_eq!(error.code(), "session.not-logged-in");
     let cause = without.status().error.as_ref().unwrap().cause.clone().unwrap();
     assert!(cause.contains("session.sealed"), "{cause}");
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
 
     assert_eq!(world.daemon_and_generation().await, 1);
     assert!(world.directory().join("session.sealed.unreadable-1").exists());
@@ -277,9 +269,7 @@ async fn a_disk_that_hangs_while_it_is_locked_holds_up_nothing_else() {
 #[tokio::test]
 async fn a_lock_that_a_restart_would_lose_is_told_until_it_is_saved() {
     let world = World::with_file();
-    let session = world.daemon();
-    session.wait_ready(BodyKind::Replayable).await.unwrap();
-    settled(&session).await;
+    let session = world.settled_daemon().await;
     let obstacle = world.directory().join("attempts.json.new");
     std::fs::create_dir(&obstacle).unwrap();
 
