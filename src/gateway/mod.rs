@@ -153,10 +153,10 @@ impl Gateway {
             let response = timing.measure(Stage::Upstream, sending).await?;
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
-                Next::SendAgain(another) => permit = another,
+                Next::SendAgain(another) => {
+                    permit = attempts.give_up(response, another, timing).await?;
+                }
             }
-            let rest = response.into_body().discard(MAX_DISCARDED_BODY);
-            timing.measure(Stage::Upstream, rest).await;
         };
         let has_login_material = allowed.has_login_material();
         let response = self.map_response(response, allowed, &bearer, cause)?;
@@ -210,7 +210,7 @@ impl Gateway {
         let decision = permit.observe(&response_head(response), body.is_repeatable());
         if decision == RetryDecision::Retry {
             let another = timing.measure(Stage::Queue, reservation.acquire()).await;
-            return Ok(another.map_or(Next::Respond(None), Next::SendAgain));
+            return Ok(another.map_or(Next::Respond(None), |permit| Next::SendAgain(Some(permit))));
         }
         if response.status() != StatusCode::UNAUTHORIZED {
             if decision == RetryDecision::Accept {
@@ -223,8 +223,7 @@ impl Gateway {
         match timing.measure(Stage::Token, Box::pin(cause)).await {
             UnauthorizedCause::TokenReplaced if body.is_repeatable() && !*is_renewed => {
                 *is_renewed = true;
-                let another = timing.measure(Stage::Queue, reservation.acquire()).await?;
-                Ok(Next::SendAgain(another))
+                Ok(Next::SendAgain(None))
             }
             cause @ (UnauthorizedCause::TokenReplaced | UnauthorizedCause::MissingPermission) => {
                 Ok(Next::Respond(Some(cause)))
@@ -307,14 +306,30 @@ impl<'a> Attempts<'a> {
         let reservation = throttle.reserve(allowed.method(), allowed.path(), key);
         Self { allowed, reservation, is_renewed: false }
     }
+
+    /// Gives a response up and returns the permit to send the request again. The response holds its
+    /// connection no longer than needed: never while a permit is waited for.
+    async fn give_up(
+        &mut self,
+        response: Response<ResponseBody>,
+        permit: Option<Permit<'a>>,
+        timing: &mut RequestTiming,
+    ) -> Result<Permit<'a>, Error> {
+        let rest = response.into_body().discard(MAX_DISCARDED_BODY);
+        timing.measure(Stage::Upstream, rest).await;
+        match permit {
+            Some(permit) => Ok(permit),
+            None => Ok(timing.measure(Stage::Queue, self.reservation.acquire()).await?),
+        }
+    }
 }
 
 /// The step that follows a response of the upstream.
 enum Next<'a> {
     /// The client gets it; a 401 with its cause.
     Respond(Option<UnauthorizedCause>),
-    /// The request is sent again with this permit.
-    SendAgain(Permit<'a>),
+    /// The request is sent again, with this permit or with a new one.
+    SendAgain(Option<Permit<'a>>),
 }
 
 /// Makes the response of a command whose daemon, of `profile`, cannot be reached.
