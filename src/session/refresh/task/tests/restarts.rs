@@ -148,7 +148,7 @@ async fn logged_in(world: &World, email: &str, number: u64) {
 #[tokio::test]
 async fn twelve_who_share_a_session_refresh_it_once() {
     let world = World::with_file();
-    let first = world.settled_daemon().await;
+    let _first = world.settled_daemon().await;
     let sessions: Vec<_> = (0..12).map(|_| world.daemon()).collect();
     for session in &sessions {
         session.wait_ready(BodyKind::Replayable).await.unwrap();

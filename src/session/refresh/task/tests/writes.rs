@@ -193,7 +193,7 @@ async fn a_damaged_file_is_told_and_replaced_by_a_login() {
     assert_eq!(error.code(), "session.not-logged-in");
     let cause = without.status().error.as_ref().unwrap().cause.clone().unwrap();
     assert!(cause.contains("session.sealed"), "{cause}");
-    let session = world.settled_daemon().await;
+    let _session = world.settled_daemon().await;
 
     assert_eq!(world.daemon_and_generation().await, 1);
     assert!(world.directory().join("session.sealed.unreadable-1").exists());
