@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::key::Key;
 use super::keys::{KEYS, SECTIONS, find_key};
 use super::*;
 
@@ -137,6 +138,19 @@ fn one_profile_does_not_touch_another() {
     let config = load("[profile.work.session]\nwait = \"2s\"\n");
 
     assert_eq!(config, Config::default());
+}
+
+#[test]
+fn an_empty_variable_of_any_key_is_as_if_it_were_unset() {
+    // https://github.com/qmilab/asterism/issues/174, https://github.com/kosli-dev/cli/pull/1089
+    let (_directory, unset) = sources("[throttle]\nwait = \"7s\"\n");
+    let mut empty = unset.clone();
+    let names: Vec<_> = KEYS.iter().map(Key::env_variable).collect();
+    for name in &names {
+        let home = unset.environment.text("HOME").unwrap().unwrap();
+        empty.environment = [("HOME", home.as_str()), (name.as_str(), "")].into();
+        assert_eq!(empty.load().unwrap().config, unset.load().unwrap().config, "{name}");
+    }
 }
 
 #[test]
