@@ -35,6 +35,7 @@ mod observability;
 mod other_users;
 mod path_normalization;
 mod peer_identity;
+mod public_reports;
 mod rejections;
 mod response_framing;
 mod response_heads;
