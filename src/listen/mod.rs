@@ -7,6 +7,7 @@
 mod acceptor;
 mod acl_resolver;
 mod activation;
+mod backlog;
 mod browser_headers;
 mod connection_state;
 mod drain;

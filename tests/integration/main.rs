@@ -13,6 +13,7 @@ mod admin_access;
 mod backpressure;
 mod browser_attacks;
 mod browsers;
+mod bursts;
 mod config_keys;
 mod connect_errors;
 mod connections;
