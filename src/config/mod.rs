@@ -25,6 +25,7 @@ mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod units;
 mod validate;
 mod value;
@@ -46,6 +47,7 @@ pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;
+pub use threads::Threads;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};
 pub use value_type::ValueType;
 
@@ -315,6 +317,8 @@ pub enum LogFormat {
 pub struct Daemon {
     /// How long requests in flight may take to end after a stop.
     pub drain: Duration,
+    /// How many threads serve requests.
+    pub threads: Threads,
 }
 
 /// `[notify]`

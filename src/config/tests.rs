@@ -200,6 +200,7 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Duration { .. } => "1m30s",
         ValueType::Size { .. } => "32KiB",
         ValueType::Integer { .. } => "42",
+        ValueType::Threads { .. } => "auto",
         ValueType::Rate => "10/100ms",
         ValueType::Rules => "[\"DELETE /**\"]",
     }

@@ -70,6 +70,9 @@ impl Daemon {
         });
         let gateways = gateways.collect::<Result<Vec<_>, Error>>()?;
         let server = state.server.load().with_limits(&next.limits);
+        if let Some(data) = &mut self.data {
+            data.resize(next.daemon.threads.count()).map_err(Error::DataPlane)?;
+        }
 
         // From here on nothing can fail.
         if next.log.level != state.config.log.level {
@@ -115,6 +118,7 @@ const RELOADABLE_KEYS: &[&str] = &[
     "log.level",
     "log.server_timing",
     "daemon.drain",
+    "daemon.threads",
 ];
 
 #[cfg(test)]

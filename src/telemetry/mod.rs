@@ -2,10 +2,11 @@
 //!
 //! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid
 //! program client code trace_id generation attempt retry_in address origin signal in_flight error
-//! cause failed count limit`. `path` is without its query.
+//! cause failed count limit thread threads`. `path` is without its query.
 
 mod access_log;
 mod broadcast;
+mod data_threads;
 mod format;
 mod logs;
 mod metrics;
@@ -18,6 +19,7 @@ mod upstream_errors;
 
 pub use self::access_log::{AccessEntry, PeerInfo, Process, ResponseInfo, Telemetry};
 pub use self::broadcast::{BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord};
+pub use self::data_threads::{DataThreads, ThreadConnection, ThreadLoad};
 pub use self::logs::{Error, LineFormat, LogFilter, LogGuard, dropped, set_level, start};
 pub use self::metrics::{
     BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
