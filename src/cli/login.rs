@@ -16,6 +16,7 @@ use super::current_user::CurrentUser;
 use super::daemon_client::DaemonClient;
 use super::globals::GlobalArgs;
 use super::prompt::{self, CODE, EMAIL, PASSWORD, StdinLines};
+use super::waiting::{NEXUDUS, with_note};
 use super::{CliError, Printer, serve};
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig, LoginSource, Paths, SessionStore};
@@ -274,7 +275,8 @@ impl LoginFlow {
 
     async fn fetch_user(&self, issued: &TokenGrant) -> Result<CurrentUser, LoginError> {
         let bearer = issued.bearer().ok_or_else(|| ambiguous("the token is not text"))?;
-        let (status, body) = self.issuer.me(&bearer).await.map_err(LoginError::Unreachable)?;
+        let me = with_note(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
+        let (status, body) = me.map_err(LoginError::Unreachable)?;
         let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());
         match status.as_u16() {
             200 => {

@@ -8,6 +8,7 @@ use super::current_user::CurrentUser;
 use super::daemon_client::{ApiResponse, ClientError, DaemonClient, OtherOrigin, effective_config};
 use super::globals::GlobalArgs;
 use super::login::{NETWORK_HINT, note_code_wait, session_details};
+use super::waiting::{NEXUDUS, with_note};
 use super::{CliError, Printer, serve};
 use crate::admin::api;
 use crate::config::{Config, LoadedConfig, Origin, Paths};
@@ -81,7 +82,8 @@ pub(super) fn run(
             Some(daemon) => effective_config(&config, &paths, &daemon).0,
             None => config,
         };
-        let (me, through) = fetch_user(&config, &own, other.as_ref(), &paths, print).await?;
+        let user = fetch_user(&config, &own, other.as_ref(), &paths, print);
+        let (me, through) = with_note(print, NEXUDUS, user).await?;
         Ok::<_, WhoamiError>((me, through, config.upstream.origin, other))
     })?;
     if let Some(other) = &other {
