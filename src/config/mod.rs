@@ -173,6 +173,8 @@ pub enum LoginSource {
     Env,
     /// The OS keychain.
     Keychain,
+    /// A sealed file in the state directory.
+    File,
 }
 
 /// `[session]`
@@ -212,6 +214,8 @@ pub enum KeyStore {
     Systemd,
     /// An external command.
     Command,
+    /// A file beside the session's, for this user alone.
+    File,
     /// The kernel's keyring: gone after a reboot.
     Kernel,
 }
