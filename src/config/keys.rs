@@ -64,7 +64,7 @@ pub static KEYS: &[Key] = &[
     key!(
         credentials.source,
         ValueType::Choice(LoginSource::WORDS),
-        "auto, systemd, command, env or keychain"
+        "auto, systemd, command, env, keychain or file (sealed, where there is no keychain)"
     )
     .shorthand("credentials"),
     key!(credentials.email, ValueType::Text, "E-mail, for sources that hold only the password"),
@@ -82,7 +82,7 @@ pub static KEYS: &[Key] = &[
     key!(
         session.key,
         ValueType::Choice(KeyStore::WORDS),
-        "The key of its file: auto, keychain, systemd, command or kernel"
+        "The key of its file: auto, keychain, systemd, command, file (0600, beside it) or kernel"
     ),
     key!(session.key_command, ValueType::Argv, "Prints that key"),
     key!(

@@ -175,6 +175,8 @@ pub enum LoginSource {
     Env,
     /// The OS keychain.
     Keychain,
+    /// A sealed file in the state directory.
+    File,
 }
 
 /// `[session]`
@@ -214,6 +216,8 @@ pub enum KeyStore {
     Systemd,
     /// An external command.
     Command,
+    /// A file beside the session's, for this user alone.
+    File,
     /// The kernel's keyring: gone after a reboot.
     Kernel,
 }

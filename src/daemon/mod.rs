@@ -94,7 +94,7 @@ impl Deps {
 
 /// Returns the sources of the login for the configured origin.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
-    Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
+    Credentials::from_config(config, &paths.profile_state(), &paths.profile)
 }
 
 /// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.

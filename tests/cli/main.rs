@@ -19,6 +19,8 @@ mod effective_config;
 mod flags;
 mod lifecycle;
 mod login;
+#[cfg(unix)]
+mod login_files;
 mod login_terminal;
 #[cfg(unix)]
 mod origin_binding;

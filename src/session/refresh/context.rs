@@ -8,7 +8,7 @@ use super::login_attempts::{self, LoginAttempts};
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;
-use crate::session::store::binding::Binding;
+use crate::credentials::sealing::binding::Binding;
 use crate::session::store::epoch::Epochs;
 
 /// The context that every attempt to get a token needs.
