@@ -16,10 +16,13 @@ pub mod run_loop;
 mod builder;
 mod control_plane;
 mod data_plane;
+#[cfg(unix)]
+mod hangup;
 mod notify_command;
 mod profile_lock;
 mod reload;
 mod sd_notify;
+mod socket_access;
 mod standalone_session;
 #[cfg(unix)]
 mod takeover;
