@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
+use crate::config::explain_refusal;
 use crate::secret::Secret;
 
 /// Why a command gave no secret.
@@ -23,6 +24,14 @@ pub(super) enum Error {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The sandbox of the service does not run the command.
+    #[error("could not start `{program}`: {why}")]
+    Forbidden {
+        /// The first word of the command.
+        program: String,
+        /// Why, and the lines that allow it.
+        why: String,
     },
     /// The command failed.
     #[error("`{program}` failed ({status})")]
@@ -76,7 +85,7 @@ pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error>
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|source| Error::Start { program: program.clone(), source })?;
+        .map_err(|source| spawn_error(&program, source))?;
     let mut stdout = child.stdout.take().expect("it is piped");
     let ended = async {
         // The buffer has room from the start: into a full buffer the output would be read by way of
@@ -96,6 +105,15 @@ pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error>
         return Err(Error::Empty { program });
     }
     Ok(printed)
+}
+
+fn spawn_error(program: &str, source: std::io::Error) -> Error {
+    let program = program.to_owned();
+    let is_refused = source.kind() == std::io::ErrorKind::PermissionDenied;
+    match is_refused.then(|| explain_refusal(&program)).flatten() {
+        Some(why) => Error::Forbidden { program, why },
+        None => Error::Start { program, source },
+    }
 }
 
 /// More bytes than any secret has.
