@@ -94,13 +94,13 @@ impl Server {
         stream: Stream,
         peer: Peer,
     ) -> Option<impl Future<Output = ()> + use<>> {
-        let access = gateway.load().peer_access(&peer);
+        let access = gateway.load().users().classify(&peer);
         let permit = self.acquire(&peer, access)?;
         let (this, gateway) = (self.clone(), gateway.clone());
         Some(async move {
             let (mut permit, mut access) = (permit, access);
             if let PeerAccess::Unresolved(uid) = access {
-                access = gateway.load_full().resolve_peer_access(uid).await;
+                access = gateway.load_full().users().resolve(uid).await;
                 let Some(resolved) = this.acquire(&peer, access) else { return };
                 permit = resolved;
             }
@@ -176,7 +176,8 @@ impl Server {
         match ended {
             Ok(()) if upgrade.is_set() => {
                 let Parts { io, read_buf, .. } = connection.into_parts();
-                Box::pin(upgrade.run(io.into_inner().into_stream(), read_buf, drain)).await;
+                let upgraded = upgrade.run(io.into_inner().into_stream(), read_buf, drain);
+                Box::pin(context.unless_revoked(upgraded)).await;
             }
             Ok(()) => {}
             Err(error) => {
@@ -223,6 +224,25 @@ impl ConnectionContext {
         (InFlightRequest::new(self.state.clone(), access, self.drain.track()), span)
     }
 
+    /// Relays a WebSocket until a reload takes the access away from its peer: no further request
+    /// would notice.
+    async fn unless_revoked(&self, upgraded: impl Future<Output = ()>) {
+        tokio::select! {
+            () = upgraded => {}
+            () = self.wait_revoked() => {}
+        }
+    }
+
+    async fn wait_revoked(&self) {
+        while self.sender.is_allowed() {
+            tokio::time::sleep(REVOCATION_POLL_INTERVAL).await;
+            let gateway = self.gateway.load_full();
+            if let Some(uid) = self.sender.recheck(gateway.users()) {
+                self.sender.resolve(gateway.users(), uid).await;
+            }
+        }
+    }
+
     /// Responds to one request; `upgrade` receives the connection that a WebSocket continues with.
     async fn respond(
         &self,
@@ -234,6 +254,10 @@ impl ConnectionContext {
         let mut response = if self.has_room {
             let gateway = self.gateway.load_full();
             let mut client = None;
+            if let Some(uid) = self.sender.recheck(gateway.users()) {
+                // Boxed, because few requests need it: those right after a reload.
+                Box::pin(self.sender.resolve(gateway.users(), uid)).await;
+            }
             let handled = {
                 let handling = gateway.handle(request, &self.sender, &mut timing, &mut client);
                 unless_drained(&self.drain, pin!(handling)).await
@@ -285,6 +309,9 @@ fn unless_drained<F: Future>(
         },
     )
 }
+
+/// How long a WebSocket may outlive the access of its user.
+const REVOCATION_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest time from connecting to the first request, when a stop comes in between.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
