@@ -45,7 +45,7 @@ fn the_example_has_every_key_at_its_default() {
     assert!(kept == example(), "stale: run this test once with UPDATE_EXAMPLE=1");
     assert_eq!(load(&kept), Config::default());
     for entry in KEYS.iter().filter(|entry| !entry.section.is_empty()) {
-        let line = format!("\n{} = {}", entry.name, entry.default());
+        let line = format!("\n# {} = {}", entry.name, entry.default());
         let section = kept.split_once(&format!("\n[{}]\n", entry.section)).unwrap().1;
         let section = section.split("\n[").next().unwrap();
         assert!(format!("\n{section}").contains(&line), "{}", entry.path());
@@ -63,6 +63,8 @@ fn the_commented_parts_of_the_example_are_valid_too() {
 
     let config = load(&uncommented.collect::<Vec<_>>().join("\n"));
 
+    let usual = Config { hosts: config.hosts.clone(), ..Config::default() };
+    assert_eq!(config, usual, "the defaults are valid as they are written");
     assert_eq!(config.hosts[0].origin, Origin::new("reports.nexudus.com", 443));
 }
 

@@ -18,10 +18,13 @@ mod control_plane;
 mod data_plane;
 mod data_thread;
 mod dealer;
+#[cfg(unix)]
+mod hangup;
 mod notify_command;
 mod profile_lock;
 mod reload;
 mod sd_notify;
+mod socket_access;
 mod standalone_session;
 #[cfg(unix)]
 mod takeover;

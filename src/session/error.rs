@@ -60,7 +60,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The token endpoint gave no token, and no other token works.
-    #[error("no valid token, and Nexudus gave no new one yet")]
+    #[error("{}", describe_attempt(*retry_after, cause.as_ref()))]
     Unavailable {
         /// Time until the next attempt.
         retry_after: Duration,
@@ -244,6 +244,18 @@ impl Error {
             | Self::TotpRequired { .. }
             | Self::PasswordReset(_)
             | Self::Expired) => other,
+        }
+    }
+}
+
+/// Says that no attempt has failed yet, or when the next one follows.
+fn describe_attempt(retry_after: Duration, cause: Option<&Cause>) -> String {
+    match (cause, retry_after.as_secs()) {
+        (None, _) => "no token yet: logging in".to_owned(),
+        (Some(_), 0) => "no valid token: the login failed and is tried again".to_owned(),
+        (Some(_), secs) => {
+            let next = humantime::format_duration(Duration::from_secs(secs));
+            format!("no valid token: the login failed, next try in {next}")
         }
     }
 }

@@ -42,6 +42,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod signals;
 mod supervision;
 mod support;
 mod whoami;
