@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
+use crate::children::OwnChild;
 use crate::secret::Secret;
 
 /// Why a command gave no secret.
@@ -77,6 +78,7 @@ pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error>
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| Error::Start { program: program.clone(), source })?;
+    let _own = OwnChild::new(child.id());
     let mut stdout = child.stdout.take().expect("it is piped");
     let ended = async {
         // The buffer has room from the start: into a full buffer the output would be read by way of
