@@ -48,7 +48,11 @@ pub static KEYS: &[Key] = &[
     .shorthand("socket"),
     key!(listen.users, ValueType::Strings, "Other local users with access, by name or number"),
     key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number"),
-    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact"),
+    key!(
+        listen.hosts,
+        ValueType::Hostnames,
+        "Extra hosts that a Host header may name: name (with any port) or name:port"
+    ),
     key!(
         listen.expose,
         ValueType::Bool,

@@ -96,6 +96,12 @@ impl Origin {
     }
 }
 
+/// Says whether a text is a host name or an address, with a port or without.
+pub(super) fn is_host_with_port(text: &str) -> bool {
+    let is_name = |name: &str| ServerName::try_from(name).is_ok();
+    is_name(text) || split_authority(text).is_some_and(|(host, _)| is_name(host))
+}
+
 /// Splits `HOST[:PORT]` or `[IPv6][:PORT]`.
 fn split_authority(authority: &str) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {

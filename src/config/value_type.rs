@@ -77,7 +77,9 @@ impl ValueType {
             Self::Strings => "a list such as [\"one\", \"two\"]".to_owned(),
             Self::Rules => "a list of rules such as [\"DELETE /**\"]".to_owned(),
             Self::Argv => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
-            Self::Hostnames => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
+            Self::Hostnames => {
+                "a list of hosts such as [\"nexudus.internal\", \"localhost:9000\"]".to_owned()
+            }
             Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
             Self::File => "the path of a file".to_owned(),
             Self::Proxy => {

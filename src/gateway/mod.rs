@@ -39,7 +39,7 @@ pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::error::Error;
 pub use self::explain::{Explanation, explain};
-pub use self::guard::{Admitted, Guard, admit};
+pub use self::guard::{Admitted, Guard, OwnHosts, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
@@ -330,6 +330,17 @@ enum Next<'a> {
     Respond(Option<UnauthorizedCause>),
     /// The request is sent again, with this permit or with a new one.
     SendAgain(Option<Permit<'a>>),
+}
+
+/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
+/// where the request is for us.
+pub fn reject_host<B>(
+    profile: &str,
+    request: &Request<B>,
+    ours: &OwnHosts,
+) -> Option<Response<ProxyBody>> {
+    let error = guard::check_host(request, ours).err()?;
+    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
 }
 
 /// Makes the response of a command whose daemon, of `profile`, cannot be reached.
