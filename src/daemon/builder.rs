@@ -83,18 +83,17 @@ impl DaemonBuilder {
     ) -> Result<Self, Error> {
         let Prepared { tls, users, operators } = prepared;
         let Deps { clock, credentials } = deps;
-        let resolver = Resolver::new(Handle::current());
         let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
-
-        let client = standalone_session::http_client(config, &tls, &resolver)?;
+        let own = own_sockets(config, &server.listening)?;
+        let resolver = standalone_session::resolver(config, own);
         let throttle = Throttle::new(&config.throttle, clock.clone());
-        let issuer =
-            endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle.clone());
+        let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let state = paths.profile_state();
         let clients = Clients::new(&state, clock.clone());
+        let state = lock.has_state().then_some(state);
         let (session, session_task) =
-            Session::new(&config.session, Some(state), credentials.clone(), issuer, clock.clone());
+            Session::new(&config.session, state, credentials.clone(), issuer, clock.clone());
 
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::Error;
-use crate::admin::Admin;
-use crate::config::{Config, Paths};
+use crate::admin::{Admin, HealthProbes};
+use crate::config::{Config, Paths, UnixSocket};
 use crate::listen::{self, BoundSocket, Inherited};
 use crate::session::{Session, SessionState};
 use crate::telemetry::Telemetry;
@@ -38,7 +40,7 @@ impl AdminListeners {
             match listen::bind_unix(&paths.admin_socket(), access) {
                 Ok(socket) => bound.push(socket),
                 // Requests can be served without the admin socket, and no key configures its path.
-                Err(error @ listen::Error::SocketPath { .. }) => {
+                Err(error) if can_do_without(&error, config) => {
                     tracing::warn!(%error, "there is no admin socket: commands will not find this daemon");
                 }
                 Err(error) => return Err(error.into()),
@@ -60,6 +62,35 @@ impl AdminListeners {
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.bound.iter().find_map(BoundSocket::address)
+    }
+
+    pub(super) fn health_address(&self) -> Option<SocketAddr> {
+        self.health.iter().find_map(BoundSocket::address)
+    }
+}
+
+/// Says whether the daemon starts without its admin socket: its path is too long, or its directory
+/// cannot be written and no other socket is wanted there.
+#[cfg(unix)]
+fn can_do_without(error: &listen::Error, config: &Config) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        listen::Error::SocketPath { .. } => true,
+        listen::Error::SocketPlace { source: Some(source), .. } => {
+            let is_unwritable = matches!(
+                source.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotFound
+            );
+            is_unwritable && config.listen.unix == UnixSocket::Off
+        }
+        listen::Error::SocketPlace { source: None, .. }
+        | listen::Error::InUse { .. }
+        | listen::Error::Bind { .. }
+        | listen::Error::OtherFamily { .. }
+        | listen::Error::NoSuchUser { .. }
+        | listen::Error::NoSuchGroup { .. }
+        | listen::Error::Inherited { .. }
+        | listen::Error::SocketInUse { .. } => false,
     }
 }
 

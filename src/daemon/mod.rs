@@ -201,7 +201,8 @@ impl Problem for Error {
                  --profile.",
             ),
             Self::State { .. } => failed(
-                "Make it writable for this user, or set XDG_STATE_HOME to a directory that is.",
+                "Make it writable for this user, or set STATE_DIRECTORY to a directory that is; where \
+                 nothing can be written: `nexudus-proxy serve --store memory --socket off`.",
             ),
             Self::Trust(error) => error.details(),
             Self::Listen(error) => error.details(),
@@ -237,7 +238,10 @@ impl Daemon {
     /// Everything that only a person can repair; nothing is left running.
     pub async fn start(config: &Config, paths: &Paths, deps: Deps) -> Result<Self, Error> {
         let prepared = Prepared::from_config(config)?;
-        let lock = lock_profile(paths)?;
+        let lock = match ProfileLock::without_state(config, paths) {
+            Some(lock) => lock,
+            None => lock_profile(paths)?,
+        };
         DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
     }
 
