@@ -39,6 +39,7 @@ impl Default for Upstream {
         Self {
             origin: Origin::nexudus(),
             ca_file: None,
+            address: None,
             proxy: Proxy::None,
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
@@ -50,6 +51,8 @@ impl Default for Upstream {
             // Twice nginx's `proxy_read_timeout`: a slow report is not a dead server.
             header_timeout: Duration::from_secs(120),
             upgrade: false,
+            // Many servers send uncompressed to a request that has `Via` (nginx's `gzip_proxied`).
+            via: false,
         }
     }
 }

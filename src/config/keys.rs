@@ -10,6 +10,11 @@ pub static KEYS: &[Key] = &[
     key!(upstream.origin, ValueType::Origin, "Where requests go; https only").shorthand("upstream"),
     key!(upstream.ca_file, ValueType::File, "Extra trust anchors beside the system's, PEM")
         .shorthand("ca-file"),
+    key!(
+        upstream.address,
+        ValueType::UpstreamAddress,
+        "Connect to this IP[:PORT] instead of resolving the name of upstream.origin; empty: resolve"
+    ),
     key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
     key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
     key!(
@@ -33,6 +38,11 @@ pub static KEYS: &[Key] = &[
         "Longest wait for the head of a response, and for more of its body"
     ),
     key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write"),
+    key!(
+        upstream.via,
+        ValueType::Bool,
+        "Name ourselves in Via; many servers then send their responses uncompressed"
+    ),
     HOST,
     key!(
         listen.tcp,

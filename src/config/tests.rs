@@ -187,6 +187,7 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Size { .. } => "32KiB",
         ValueType::Integer { .. } => "42",
         ValueType::Rate => "10/100ms",
+        ValueType::UpstreamAddress => "203.0.113.7",
         ValueType::Rules => "[\"DELETE /**\"]",
     }
 }

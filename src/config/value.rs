@@ -8,7 +8,7 @@ use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
     AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
-    SessionStore, UnixSocket, units,
+    SessionStore, UnixSocket, UpstreamAddress, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -205,6 +205,19 @@ impl ConfigValue for Proxy {
 
     fn to_toml(&self, _: &ValueType) -> toml::Value {
         self.as_str().into()
+    }
+}
+
+impl ConfigValue for Option<UpstreamAddress> {
+    fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
+        parse_with(value, |text| match text {
+            "" => Some(None),
+            address => UpstreamAddress::parse(address).map(Some),
+        })
+    }
+
+    fn to_toml(&self, _: &ValueType) -> toml::Value {
+        self.map(|address| address.to_string()).unwrap_or_default().into()
     }
 }
 

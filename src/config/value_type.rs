@@ -29,6 +29,8 @@ pub enum ValueType {
     File,
     /// The proxy on the way to the internet.
     Proxy,
+    /// The address of the origin, or nothing.
+    UpstreamAddress,
     /// Local addresses.
     Addresses,
     /// A local address, or `off`.
@@ -85,6 +87,9 @@ impl ValueType {
             Self::Proxy => {
                 "\"none\", \"system\" or a URL such as \"http://proxy.example:3128\"".to_owned()
             }
+            Self::UpstreamAddress => {
+                "\"\" or an address such as \"203.0.113.7\" or \"203.0.113.7:8443\"".to_owned()
+            }
             Self::Addresses => {
                 "a list of addresses such as [\"127.0.0.1:6398\", \"[::1]:6398\"]".to_owned()
             }
@@ -115,7 +120,7 @@ impl ValueType {
             Self::Origin => "URL",
             Self::File => "FILE",
             Self::Proxy => "URL",
-            Self::Addresses | Self::Address => "ADDR",
+            Self::Addresses | Self::Address | Self::UpstreamAddress => "ADDR",
             Self::Socket => "PATH",
             Self::Hosts => "TABLE",
             Self::Duration { .. } => "DURATION",
@@ -188,6 +193,7 @@ impl ValueType {
             | Self::File
             | Self::Proxy
             | Self::Address
+            | Self::UpstreamAddress
             | Self::Socket
             | Self::Duration { .. } => json!({ "type": "string" }),
         }

@@ -2,11 +2,11 @@
 //!
 //! So an error that only a person can repair ends the start while nothing runs yet.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
@@ -21,7 +21,7 @@ use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
-use crate::config::{Config, Host, Paths};
+use crate::config::{self, Config, Host, Origin, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
@@ -29,7 +29,7 @@ use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, Resolver};
+use crate::upstream::{self, HttpProxy, OwnSockets};
 
 /// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
@@ -64,6 +64,7 @@ impl Prepared {
         for origin in hosts.chain([&config.upstream.origin]) {
             HttpProxy::from_config(&config.upstream.proxy, origin)?;
         }
+        check_address(config)?;
         Ok(Self {
             users: listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?,
             operators: listen::user_acl(&config.admin.users, &[], false)?,
@@ -196,6 +197,42 @@ impl DaemonBuilder {
             access: AccessControl::new(self.operators.clone(), self.admin_listeners.address()),
         };
         Admin::new(self.server.clone(), state)
+    }
+}
+
+/// Checks that there is a name to which `upstream.address` belongs, and that we resolve it.
+fn check_address(config: &Config) -> Result<(), Error> {
+    let config::Upstream { origin, address, proxy, .. } = &config.upstream;
+    if address.is_none() {
+        return Ok(());
+    }
+    if HttpProxy::from_config(proxy, origin)?.is_some() {
+        return Err(Error::UnusedAddress("the proxy of upstream.proxy resolves the name"));
+    }
+    if origin.host().parse::<IpAddr>().is_ok() {
+        return Err(Error::UnusedAddress("upstream.origin is an address already"));
+    }
+    Ok(())
+}
+
+/// Returns the addresses that the daemon listens on.
+///
+/// An upstream that is given as one of them by its number is refused here, where a person sees it.
+/// A name may lead elsewhere tomorrow: the resolver refuses it as long as it leads here.
+fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets, Error> {
+    let hosts = listening.hosts.iter().flat_map(|host| &host.tcp);
+    let own = listening.tcp.iter().chain(hosts).chain(&listening.admin_tcp);
+    let own = OwnSockets::new(own.copied());
+    let upstream = &config.upstream;
+    let fixed = upstream.address.map(|it| ("upstream.address", it.endpoint(&upstream.origin)));
+    let of = |key, origin: &Origin| {
+        Some((key, SocketAddr::new(origin.host().parse().ok()?, origin.port())))
+    };
+    let hosts = config.hosts.iter().filter_map(|host| of("host.origin", &host.origin));
+    let mut given = hosts.chain(of("upstream.origin", &upstream.origin)).chain(fixed);
+    match given.find(|(_, address)| own.contains(*address)) {
+        Some((key, address)) => Err(Error::OwnAddress { key, address }),
+        None => Ok(own),
     }
 }
 

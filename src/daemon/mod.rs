@@ -163,6 +163,17 @@ pub enum Error {
     /// Neither an address nor a socket is configured.
     #[error("no address and no socket to listen on is configured")]
     NoListeners,
+    /// The upstream is an address of this daemon.
+    #[error("{key} leads back to this daemon: it listens on {address} itself")]
+    OwnAddress {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// `upstream.address` would have no effect.
+    #[error("upstream.address cannot be used: {0}")]
+    UnusedAddress(&'static str),
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
@@ -213,6 +224,11 @@ impl Problem for Error {
             Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
             Self::NoListeners => {
                 ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
+            }
+            Self::OwnAddress { .. } => ProblemKind::ConfigInvalid
+                .with_hint("Give it an address of Nexudus, or listen on another port."),
+            Self::UnusedAddress(_) => {
+                ProblemKind::ConfigInvalid.with_hint("Leave upstream.address empty.")
             }
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),

@@ -97,6 +97,7 @@ const RELOADABLE_KEYS: &[&str] = &[
     "upstream.user_agent",
     "upstream.trace",
     "upstream.upgrade",
+    "upstream.via",
     "listen.hosts",
     "policy.anonymous",
     "policy.deny",

@@ -132,6 +132,7 @@ impl Gateway {
         timing: &mut RequestTiming,
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<ProxyBody>, Error> {
+        self.reject_own(&request, sender)?;
         let admitted = admit(request, sender, &self.guard)?;
         *client = admitted.client().name();
         let (allowed, body) = match decide(admitted, &self.policy)? {
@@ -164,6 +165,21 @@ impl Gateway {
             return Box::pin(login_material::remove(response)).await;
         }
         Ok(response)
+    }
+
+    /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.
+    ///
+    /// Comes before the guard, so that the loop is told and not the `Host` of what leads back here.
+    fn reject_own<B>(&self, request: &Request<B>, sender: &ConnectionPeer) -> Result<(), Error> {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        if !self.session.is_own_request(method, path, headers) {
+            return Ok(());
+        }
+        // The client id alone is no secret: with it, another user could close our connections.
+        if sender.is_allowed() || self.session.has_own_bearer(headers) {
+            self.upstream.stop_loop();
+        }
+        Err(Error::Loop { origin: self.upstream.origin().to_string().into() })
     }
 
     /// Sends the request once, with this token.

@@ -221,6 +221,8 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::Listen(_)
         | Error::ListenAt { .. }
         | Error::NoListeners
+        | Error::OwnAddress { .. }
+        | Error::UnusedAddress(_)
         | Error::UserAgent(_)
         | Error::ClientKey(_)
         | Error::Proxy(_)

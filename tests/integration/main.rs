@@ -27,6 +27,7 @@ mod headers;
 mod http_conformance;
 mod load;
 mod login_failures;
+mod loops;
 mod memory_erasure;
 mod metrics;
 mod misplaced_keys;
