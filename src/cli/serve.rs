@@ -60,6 +60,9 @@ fn serve(
         if let Some(address) = daemon.admin_address() {
             tracing::info!(%address, "listening for health, metrics and events");
         }
+        if let Some(address) = daemon.health_address() {
+            tracing::info!(%address, "listening for health probes");
+        }
         log_exposure(config, daemon.addresses());
         Ok(run_loop::run(daemon, Some(sources), &mut signals).await?)
     })

@@ -16,7 +16,7 @@ impl Default for Config {
             upstream: Upstream::default(),
             hosts: vec![],
             listen: Listen::default(),
-            admin: Admin { listen: None, users: vec![] },
+            admin: Admin { listen: None, health_listen: None, users: vec![] },
             credentials: Credentials { source: LoginSource::Auto, email: None, command: vec![] },
             session: Session::default(),
             policy: Policy { anonymous: AnonymousAccess::Full, deny: vec![], cookies: false },

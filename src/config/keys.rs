@@ -73,6 +73,11 @@ pub static KEYS: &[Key] = &[
         ValueType::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
+    key!(
+        admin.health_listen,
+        ValueType::Address,
+        "/healthz and /readyz alone, on any address, for probes of other machines: off or IP:PORT"
+    ),
     key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock"),
     key!(
         credentials.source,

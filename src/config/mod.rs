@@ -149,6 +149,8 @@ pub enum UnixSocket {
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
+    /// The two health probes over TCP, on any address; `None` is `off`.
+    pub health_listen: Option<SocketAddr>,
     /// Other local users who are allowed.
     pub users: Vec<String>,
 }

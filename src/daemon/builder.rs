@@ -18,7 +18,8 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+    AccessControl, Admin, AdminState, DaemonCommand, HealthProbes, Heartbeat, RuntimeState,
+    ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::config::{self, Config, Host, Origin, Paths};
@@ -138,6 +139,7 @@ impl DaemonBuilder {
         });
         let (sender, commands) = mpsc::channel(1);
         let (heartbeat, responder) = Heartbeat::new();
+        let probes = HealthProbes::new(self.session.clone(), runtime.clone(), heartbeat.clone());
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
@@ -145,9 +147,15 @@ impl DaemonBuilder {
         let (listeners, others) = (self.data_listeners, upstreams.clone());
         let data = DataPlane::start(listeners, others, server.clone(), drain_signal, responder)
             .map_err(Error::DataPlane)?;
-        let control =
-            ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
-                .map_err(Error::DataPlane)?;
+        let surfaces = (&admin, &probes);
+        let control = ControlPlane::start(
+            self.admin_listeners,
+            surfaces,
+            &self.session,
+            upstreams,
+            &telemetry,
+        )
+        .map_err(Error::DataPlane)?;
         for source in self.credentials.incomplete_sources() {
             tracing::warn!(error = %source, "a source with an incomplete login is skipped");
         }
@@ -221,7 +229,8 @@ fn check_address(config: &Config) -> Result<(), Error> {
 /// A name may lead elsewhere tomorrow: the resolver refuses it as long as it leads here.
 fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets, Error> {
     let hosts = listening.hosts.iter().flat_map(|host| &host.tcp);
-    let own = listening.tcp.iter().chain(hosts).chain(&listening.admin_tcp);
+    let own = listening.tcp.iter().chain(hosts);
+    let own = own.chain(&listening.admin_tcp).chain(&listening.health);
     let own = OwnSockets::new(own.copied());
     let upstream = &config.upstream;
     let fixed = upstream.address.map(|it| ("upstream.address", it.endpoint(&upstream.origin)));
@@ -281,6 +290,7 @@ fn server_info(
         hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
         admin: admin.socket(),
         admin_tcp: admin.address(),
+        health: admin.health_address(),
         activated,
     };
     ServerInfo {

@@ -1,5 +1,6 @@
 //! The admin surface's sockets and tasks, and the tasks that watch the session.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub(super) struct AdminListeners {
     bound: Vec<BoundSocket>,
+    /// For health probes alone.
+    health: Vec<BoundSocket>,
 }
 
 impl AdminListeners {
@@ -53,7 +56,10 @@ impl AdminListeners {
             let key = "admin.listen";
             bound.extend(opened.map_err(|source| Error::ListenAt { key, source })?);
         }
-        Ok(Self { bound })
+        let health = listen::bind_tcp(config.admin.health_listen.as_slice());
+        let key = "admin.health_listen";
+        let health = health.map_err(|source| Error::ListenAt { key, source })?;
+        Ok(Self { bound, health })
     }
 
     pub(super) fn socket(&self) -> Option<PathBuf> {
@@ -102,7 +108,7 @@ impl ControlPlane {
     /// Starts the tasks on the current runtime.
     pub(super) fn start(
         listeners: AdminListeners,
-        admin: &Admin,
+        (admin, probes): (&Admin, &HealthProbes),
         session: &Session,
         upstreams: Vec<Upstream>,
         telemetry: &Arc<Telemetry>,
@@ -110,6 +116,9 @@ impl ControlPlane {
         let mut tasks = JoinSet::new();
         for socket in listeners.bound {
             tasks.spawn(accept(socket.into_listener()?, admin.clone()));
+        }
+        for socket in listeners.health {
+            tasks.spawn(accept_probes(socket.into_listener()?, probes.clone()));
         }
         tasks.spawn(count_renewals(session.clone(), telemetry.clone()));
         tasks.spawn(close_on_logout(session.clone(), upstreams));
@@ -131,6 +140,24 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
                 connections.spawn(admin.clone().serve(stream, peer));
             }
             Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Serves health probes. One more than [`MAX_PROBES`] ends the oldest: a stranger who holds
+/// connections open keeps no probe out.
+async fn accept_probes(mut listener: listen::Listener, probes: HealthProbes) {
+    let mut connections = JoinSet::new();
+    let mut open = VecDeque::new();
+    loop {
+        tokio::select! {
+            (stream, _) = listener.accept() => {
+                let oldest = (open.len() >= MAX_PROBES).then(|| open.pop_front()).flatten();
+                oldest.iter().for_each(AbortHandle::abort);
+                let serving = timeout(PROBE_TIMEOUT, probes.clone().serve(stream));
+                open.push_back(connections.spawn(async move { serving.await.unwrap_or(()) }));
+            }
+            Some(_) = connections.join_next() => open.retain(|probe| !probe.is_finished()),
         }
     }
 }
@@ -178,6 +205,12 @@ impl TokenOwner {
         is_shut && !was_shut || before.is_some_and(|before| before != account)
     }
 }
+
+/// Most connections of health probes at once. A kubelet has two.
+const MAX_PROBES: usize = 16;
+
+/// Longest time of a health probe: a kubelet waits 1 s by default.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Splits the inherited sockets by kind: the sockets of a kind replace the configured ones.
 pub(super) fn split_inherited(

@@ -221,6 +221,9 @@ impl Problem for Error {
                 "Give admin.listen another port, or leave it off. A profile takes the file's, \
                  unless [profile.NAME.admin] has a `listen` of its own.",
             ),
+            Self::ListenAt { key: "admin.health_listen", .. } => {
+                failed("Give admin.health_listen another address, or leave it off.")
+            }
             Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
             Self::NoListeners => {
                 ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
@@ -294,6 +297,11 @@ impl Daemon {
     /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listening.admin_tcp
+    }
+
+    /// Returns the TCP address of the health probes, if there is one.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.listening.health
     }
 
     /// Returns the session.

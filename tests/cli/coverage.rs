@@ -33,6 +33,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("listen.hosts", "another_name_for_this_machine_is_answered_to"),
     ("listen.expose", "an_exposed_daemon_serves_nobody_without_a_key"),
     ("admin.listen", "over_tcp_there_is_reading_only_and_no_web_page"),
+    ("admin.health_listen", "health_probes_get_a_status_and_nothing_else"),
     ("admin.users", "whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else"),
     ("credentials.source", "a_login_that_would_not_be_read_is_refused"),
     ("credentials.email", "the_login_comes_from_the_command_with_the_email_beside_it"),
@@ -102,6 +103,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("service logs --lines", "it_is_started_looked_at_read_stopped_and_removed"),
     ("tail --client", "tail_shows_one_client_alone"),
     ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
+    ("wait --once", "one_look_tells_a_probe_how_it_is"),
     ("wait --timeout", "a_daemon_is_waited_for_looked_at_and_stopped"),
 ];
 

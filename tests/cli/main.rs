@@ -27,6 +27,7 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]

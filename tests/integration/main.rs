@@ -24,6 +24,7 @@ mod forwarding;
 mod framing;
 mod fuzz_corpus;
 mod headers;
+mod health_probes;
 mod http_conformance;
 mod load;
 mod login_failures;

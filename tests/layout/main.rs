@@ -40,6 +40,7 @@ const OWNED: &[(&str, &[&str])] = &[
     (
         "StatusCode::",
         &[
+            "admin/health_probes.rs",
             "admin/problem.rs",
             "admin/queries.rs",
             "cli/doctor/network.rs",
