@@ -9,6 +9,7 @@ pub mod secret;
 pub mod secure_fs;
 pub mod telemetry;
 
+pub mod children;
 pub mod peer;
 
 pub mod credentials;

@@ -71,7 +71,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["nexudus-proxy run -- python3 report.py", "nexudus-proxy run --read-only -- ./agent"],
     ),
     ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --json"]),
-    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m"]),
+    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m", "nexudus-proxy wait --once"]),
     ("nexudus-proxy stop", &["nexudus-proxy stop"]),
     ("nexudus-proxy reload", &["nexudus-proxy reload"]),
     ("nexudus-proxy refresh", &["nexudus-proxy refresh"]),

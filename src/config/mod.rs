@@ -46,7 +46,7 @@ pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
-pub use origin::{Origin, Proxy};
+pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
@@ -94,6 +94,8 @@ pub struct Upstream {
     pub origin: Origin,
     /// Trust anchors beside the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Connect here instead of resolving the name of `origin`.
+    pub address: Option<UpstreamAddress>,
     /// How to reach the internet.
     pub proxy: Proxy,
     /// Offer HTTP/2.
@@ -108,6 +110,8 @@ pub struct Upstream {
     pub header_timeout: Duration,
     /// Forward WebSocket.
     pub upgrade: bool,
+    /// Name ourselves in `Via`.
+    pub via: bool,
 }
 
 /// `[[host]]`
@@ -152,6 +156,8 @@ pub enum UnixSocket {
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
+    /// The two health probes over TCP, on any address; `None` is `off`.
+    pub health_listen: Option<SocketAddr>,
     /// Other local users who are allowed.
     pub users: Vec<String>,
 }

@@ -191,7 +191,8 @@ pub(super) fn build_gateway(
         .with_cookies(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    let headers = HeaderPolicy { user_agent, forwards_trace: config.upstream.trace };
+    let (forwards_trace, has_via) = (config.upstream.trace, config.upstream.via);
+    let headers = HeaderPolicy { user_agent, forwards_trace, has_via };
     let session = if *upstream.origin() == config.upstream.origin {
         session.clone()
     } else {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::h1_conn::Http1Connection;
 use super::h2_conn::Http2Connection;
 use super::http_proxy::HttpProxy;
-use super::resolve::Resolver;
+use super::resolve::{Resolver, own_socket};
 use super::tls_stream::TlsStream;
 use super::{Error, UnreachableReason, UpstreamOptions};
 use crate::config::Origin;
@@ -103,11 +103,13 @@ impl Connector {
     }
 
     async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
-        let addresses = self
-            .resolver
-            .resolve(host, port)
-            .await
-            .map_err(|source| self.unreachable_error(UnreachableReason::Dns, source))?;
+        let addresses =
+            self.resolver.resolve(host, port).await.map_err(|source| {
+                match own_socket(&source) {
+                    Some(own) => Error::Loop { origin: self.origin.clone(), address: own.0 },
+                    None => self.unreachable_error(UnreachableReason::Dns, source),
+                }
+            })?;
         let tcp = happy_eyeballs(addresses).await.map_err(|source| {
             let is = |kind| source.kind() == kind;
             let reason = if is(io::ErrorKind::ConnectionRefused) {

@@ -10,6 +10,7 @@ mod coop;
 mod h1_conn;
 mod h2_conn;
 mod http_proxy;
+mod own_sockets;
 mod pool;
 mod request;
 mod request_body;
@@ -21,7 +22,9 @@ mod tls_config;
 mod tls_stream;
 mod upgrade;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use h1_client::{MAX_CONNECTION_OPTIONS, Malformed};
@@ -32,10 +35,11 @@ pub use self::body_buffer::{BodyBuffer, ReplayBody};
 use self::connector::{Connected, Connector};
 use self::h2_conn::SharedStreams;
 pub use self::http_proxy::{Error as HttpProxyError, HttpProxy};
+pub use self::own_sockets::{OwnSocket, OwnSockets};
 use self::pool::Pool;
 pub use self::request::{Reuse, UpstreamRequest};
 pub use self::request_body::{BodyError, Payload, Upload, UploadProgress};
-pub use self::resolve::{Resolver, Unresolved};
+pub use self::resolve::{PortResolver, Resolver, Unresolved};
 pub use self::response_body::ResponseBody;
 pub use self::tls_config::{Error as TlsConfigError, load_tls_config};
 pub use self::upgrade::Upgraded;
@@ -56,6 +60,8 @@ struct UpstreamInner {
     header_timeout: Duration,
     /// Signals upgraded connections to end.
     close_signal: watch::Sender<()>,
+    /// Whether requests to the host have come back to us, and none has reached it since.
+    is_loop: AtomicBool,
 }
 
 /// How to reach a host, and how long it may take.
@@ -83,6 +89,14 @@ pub enum Retry {
 /// Why the upstream sent no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The host's address is a socket of this daemon.
+    #[error("{origin} leads back to this daemon: its address {address} is a socket of ours")]
+    Loop {
+        /// The configured origin.
+        origin: Origin,
+        /// The socket.
+        address: SocketAddr,
+    },
     /// The name could not be resolved, or no address accepted a connection in time.
     #[error("could not connect to {origin}")]
     Unreachable {
@@ -137,6 +151,7 @@ pub enum Error {
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
+            Self::Loop { .. } => ProblemKind::UpstreamLoop.into(),
             Self::Unreachable { reason: UnreachableReason::Dns, .. } => {
                 ProblemKind::UpstreamNotResolved.into()
             }
@@ -217,6 +232,7 @@ impl Upstream {
             h2: options.http2.then(SharedStreams::default),
             header_timeout: options.header_timeout,
             close_signal: watch::channel(()).0,
+            is_loop: AtomicBool::new(false),
         }))
     }
 
@@ -240,11 +256,22 @@ impl Upstream {
         }
     }
 
+    /// Closes the connections and keeps none warm until a request reaches the host: requests have
+    /// come back to this daemon, so that each connection would hold one of ours.
+    pub fn stop_loop(&self) {
+        self.0.is_loop.store(true, Ordering::Relaxed);
+        self.close_all();
+    }
+
     /// Keeps one connection open at the start and while the client is in use, so that a single
     /// request pays for no handshake. Never returns.
     pub async fn keep_warm(self) {
         let UpstreamInner { pool, connector, h2, .. } = &*self.0;
         loop {
+            if self.0.is_loop.swap(false, Ordering::Relaxed) {
+                pool.wait_for_use().await;
+                continue;
+            }
             let has_h2 = h2.as_ref().is_some_and(|shared| shared.get().is_some());
             if pool.evict_expired() && !has_h2 {
                 match connector.connect().await {

@@ -29,6 +29,7 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
 #[cfg(target_os = "linux")]
 mod public_reports;
 #[cfg(unix)]

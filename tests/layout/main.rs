@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("catalogue", &["problem"]),
     ("words", &["clock", "config", "path_template", "secret", "secure_fs", "telemetry"]),
-    ("kernel", &["peer"]),
+    ("kernel", &["children", "peer"]),
     ("world", &["credentials", "listen", "service", "upstream"]),
     ("shared", &["clients", "throttle"]),
     ("token", &["session"]),
@@ -40,6 +40,7 @@ const OWNED: &[(&str, &[&str])] = &[
     (
         "StatusCode::",
         &[
+            "admin/health_probes.rs",
             "admin/problem.rs",
             "admin/queries.rs",
             "cli/doctor/network.rs",
