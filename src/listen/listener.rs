@@ -11,6 +11,8 @@ use super::acceptor::TcpAcceptor;
 use super::socket_file::SocketFile;
 use super::stream::Stream;
 use crate::peer::Peer;
+#[cfg(unix)]
+use crate::tcp_options::{CALLER_USER_TIMEOUT, bound_silence};
 
 /// A bound socket, before there is a runtime to watch it.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl BoundSocket {
     #[cfg(unix)]
     pub(super) fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        bound_silence(&listener, CALLER_USER_TIMEOUT);
         Ok(Self::Tcp(listener))
     }
 
