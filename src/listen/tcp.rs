@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use super::Error;
 use super::listener::BoundSocket;
+use super::{Error, backlog};
 use crate::peer::ProcessInfo;
 use crate::tcp_options::{CALLER_USER_TIMEOUT, bound_silence};
 
@@ -61,6 +61,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     bound_silence(&listener, CALLER_USER_TIMEOUT);
+    backlog::extend(&listener)?;
     Ok(listener)
 }
 
