@@ -38,7 +38,7 @@ pub static KEYS: &[Key] = &[
     key!(
         upstream.header_timeout,
         POSITIVE_DURATION,
-        "Longest wait for the head of a response, and for more of its body"
+        "Longest wait for the head of a response; limits.body_idle bounds its body"
     ),
     key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write")
         .reloadable(),
@@ -184,9 +184,19 @@ pub static KEYS: &[Key] = &[
         ValueType::Integer { min: 1, max: 1_000_000 },
         "Most local connections at once; three quarters are the owner's"
     ),
+    key!(
+        limits.idle_connections,
+        ValueType::Integer { min: 1, max: 1_000_000 },
+        "Most connections to each Nexudus host kept open without a request"
+    ),
     key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive")
         .reloadable(),
-    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body").reloadable(),
+    key!(
+        limits.body_idle,
+        POSITIVE_DURATION,
+        "Longest pause inside a request or response body; event streams may pause"
+    )
+    .reloadable(),
     key!(
         limits.keep_alive,
         POSITIVE_DURATION,

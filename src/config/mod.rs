@@ -295,9 +295,11 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Most local connections at once.
     pub connections: usize,
+    /// Most connections to Nexudus that are kept open without a request.
+    pub idle_connections: usize,
     /// Longest time for a request head to arrive.
     pub header_timeout: Duration,
-    /// Longest pause inside a request body.
+    /// Longest pause inside the body of a request or of a response.
     pub body_idle: Duration,
     /// Longest time a local connection may stay open without a request.
     pub keep_alive: Duration,

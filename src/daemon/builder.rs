@@ -201,6 +201,7 @@ impl DaemonBuilder {
             credentials: self.credentials.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
+            upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
             telemetry,
             in_flight,

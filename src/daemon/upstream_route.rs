@@ -158,6 +158,8 @@ impl RouteBuilder<'_> {
             proxy: HttpProxy::from_config(&config.upstream.proxy, origin)?,
             connect_timeout: config.upstream.connect_timeout,
             header_timeout: config.upstream.header_timeout,
+            body_idle: config.limits.body_idle,
+            idle_connections: config.limits.idle_connections,
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
         let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);

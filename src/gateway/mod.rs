@@ -47,7 +47,7 @@ pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::server::{PendingConnection, Server};
 use crate::peer::{Peer, UserAcl};
-use crate::problem::Problem as _;
+use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
 use crate::throttle::{FairnessKey, Permit, Reservation, ResponseHead, RetryDecision, Throttle};
@@ -287,11 +287,12 @@ impl Gateway {
     ) -> Response<ProxyBody> {
         let mut response = handled.unwrap_or_else(|error| {
             if let Error::Upstream(cause) | Error::UpstreamRead(cause) = &error {
-                self.upstream_errors.record_error(
-                    error.kind().code(),
-                    &error_response::error_chain(&**cause),
-                    Instant::now(),
-                );
+                let (kind, chain) = (error.kind(), error_response::error_chain(&**cause));
+                if kind == ProblemKind::LocalExhaustion {
+                    self.upstream_errors.record_local_error(kind.code(), &chain, Instant::now());
+                } else {
+                    self.upstream_errors.record_error(kind.code(), &chain, Instant::now());
+                }
             }
             error_response::render_for_profile(&self.profile, &error)
         });

@@ -55,6 +55,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("limits.replay_body", "a_body_is_sent_again_only_up_to_its_bound"),
     ("limits.body_bytes", "who_is_too_slow_too_large_or_too_many_is_told_so"),
     ("limits.connections", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.idle_connections", "idle_connections_follow_the_demand_up_to_their_limit"),
     ("limits.header_timeout", "an_answer_to_what_never_became_a_request_is_counted_too"),
     ("limits.body_idle", "who_is_too_slow_too_large_or_too_many_is_told_so"),
     ("limits.keep_alive", "a_connection_without_requests_is_closed_after_a_while"),
