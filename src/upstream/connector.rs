@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h1_client::HeadLimits;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ pub(super) struct Connector {
     resolver: Resolver,
     proxy: Option<HttpProxy>,
     connect_timeout: Duration,
+    head_limits: HeadLimits,
 }
 
 /// A connection of the HTTP version that both ends agreed on.
@@ -47,17 +49,17 @@ impl Connector {
         } else {
             vec![b"http/1.1".to_vec()]
         };
-        let UpstreamOptions { proxy, connect_timeout, .. } = options.clone();
-        Self { origin, tls: Arc::new(tls), resolver, proxy, connect_timeout }
+        let UpstreamOptions { proxy, connect_timeout, head_limits, .. } = options.clone();
+        Self { origin, tls: Arc::new(tls), resolver, proxy, connect_timeout, head_limits }
     }
 
     /// Opens a connection, within the timeout.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
         let stream = self.with_timeout(self.connect_tls(self.tls.clone())).await?;
         if !stream.is_http2() {
-            return Ok(Connected::Http1(Http1Connection::new(stream)));
+            return Ok(Connected::Http1(Http1Connection::new(stream, self.head_limits)));
         }
-        let conn = Http2Connection::handshake(stream, &self.origin).await;
+        let conn = Http2Connection::handshake(stream, &self.origin, self.head_limits).await;
         conn.map(Connected::Http2).map_err(|error| {
             let (origin, source) = (self.origin.clone(), error.into());
             Error::Closed { origin, source }
@@ -68,7 +70,8 @@ impl Connector {
     pub(super) async fn connect_h1(&self) -> Result<Http1Connection, Error> {
         let mut tls = rustls::ClientConfig::clone(&self.tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        self.with_timeout(self.connect_tls(Arc::new(tls))).await.map(Http1Connection::new)
+        let stream = self.with_timeout(self.connect_tls(Arc::new(tls))).await?;
+        Ok(Http1Connection::new(stream, self.head_limits))
     }
 
     async fn with_timeout(

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h1_client::{Connection, Error};
+use h1_client::{Connection, Error, HeadLimits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body::SizeHint;
 use hyper::ext::ReasonPhrase;
@@ -42,8 +42,9 @@ impl<E: Into<ConnectionError>> From<E> for SendError {
 
 impl Http1Connection {
     /// Makes a connection of a TLS stream.
-    pub(super) fn new(stream: TlsStream) -> Self {
-        Self(Box::new(Http1State { conn: Connection::new(stream), client: None, is_last: false }))
+    pub(super) fn new(stream: TlsStream, head_limits: HeadLimits) -> Self {
+        let conn = Connection::new(stream).with_head_limits(head_limits);
+        Self(Box::new(Http1State { conn, client: None, is_last: false }))
     }
 
     /// Returns whether the connection can take a request, of its client at least.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use h1_client::normalize_content_length;
+use h1_client::{HeadLimits, normalize_content_length};
 use http::header::HOST;
 use http::uri::{Parts, Scheme, Uri};
 use http::{Request, Response, Version};
@@ -34,13 +34,18 @@ pub(super) struct SharedStreams {
 impl Http2Connection {
     /// Makes a connection ready for requests. The connection is pinged from time to time, because a
     /// suspend or a router can end it without notice.
-    pub(super) async fn handshake(stream: TlsStream, origin: &Origin) -> hyper::Result<Self> {
+    pub(super) async fn handshake(
+        stream: TlsStream,
+        origin: &Origin,
+        head_limits: HeadLimits,
+    ) -> hyper::Result<Self> {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
             .adaptive_window(true)
+            .max_header_list_size(u32::try_from(head_limits.bytes).unwrap_or(u32::MAX))
             .handshake(stream)
             .await?;
         let origin = origin.clone();

@@ -24,7 +24,7 @@ mod upgrade;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use h1_client::{MAX_CONNECTION_OPTIONS, Malformed};
+pub use h1_client::{HeadLimits, MAX_CONNECTION_OPTIONS, Malformed};
 use http::HeaderValue;
 use tokio::sync::watch;
 
@@ -69,6 +69,8 @@ pub struct UpstreamOptions {
     pub connect_timeout: Duration,
     /// Longest time from the request's last byte to the response's head.
     pub header_timeout: Duration,
+    /// The bounds on the heads of responses.
+    pub head_limits: HeadLimits,
 }
 
 /// Whether a request may be sent a second time after it may have arrived.

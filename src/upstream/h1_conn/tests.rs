@@ -138,5 +138,5 @@ async fn pair(
         let (tcp, _) = listener.accept().await.unwrap();
         TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap()
     });
-    (Http1Connection::new(ours.unwrap()), theirs)
+    (Http1Connection::new(ours.unwrap(), HeadLimits::default()), theirs)
 }
