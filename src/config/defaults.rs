@@ -102,6 +102,10 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             // hyper and Apache stop here too.
             headers: 100,
+            // nginx takes 4 to 32 KiB (`proxy_buffer_size`), HAProxy 16 KiB.
+            response_header_bytes: 64 << 10,
+            // HAProxy stops at 101; answers with more have been reported for strict parsers.
+            response_headers: 500,
             // Twice the 8000 octets that RFC 9110 §4.1 recommends to support.
             target_bytes: 16 << 10,
             // Every JSON write of the API fits; an upload is streamed instead.

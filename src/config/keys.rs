@@ -162,6 +162,16 @@ pub static KEYS: &[Key] = &[
     key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request")
         .reloadable(),
     key!(
+        limits.response_header_bytes,
+        ValueType::Size { min: 8 << 10, max: 1 << 20 },
+        "Largest response head of Nexudus"
+    ),
+    key!(
+        limits.response_headers,
+        ValueType::Integer { min: 1, max: 10_000 },
+        "Most headers of a response of Nexudus"
+    ),
+    key!(
         limits.target_bytes,
         ValueType::Size { min: 1, max: 65_534 },
         "Longest request target, path and query together"
@@ -250,7 +260,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
     ("throttle", "Rate limits."),
-    ("limits", "Bounds on what local clients send."),
+    ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),
     ("daemon", "The process."),
     ("notify", "Notifications for a person."),

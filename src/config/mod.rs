@@ -287,6 +287,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Most headers.
     pub headers: usize,
+    /// Largest response head, in bytes.
+    pub response_header_bytes: usize,
+    /// Most headers of a response.
+    pub response_headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
     /// Largest request body that is buffered so that it can be sent again, in bytes.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h1_client::HeadLimits;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -30,6 +31,7 @@ pub(super) struct Connector {
     proxy: Option<HttpProxy>,
     connect_timeout: Duration,
     counters: Arc<ConnectionCounters>,
+    head_limits: HeadLimits,
 }
 
 /// A connection of the HTTP version that both ends agreed on.
@@ -55,8 +57,9 @@ impl Connector {
         } else {
             vec![b"http/1.1".to_vec()]
         };
-        let UpstreamOptions { proxy, connect_timeout, .. } = options.clone();
-        Self { origin, tls: Arc::new(tls), resolver, proxy, connect_timeout, counters }
+        let UpstreamOptions { proxy, connect_timeout, head_limits, .. } = options.clone();
+        let tls = Arc::new(tls);
+        Self { origin, tls, resolver, proxy, connect_timeout, counters, head_limits }
     }
 
     /// Opens a connection, within the timeout.
@@ -65,7 +68,8 @@ impl Connector {
         if !stream.is_http2() {
             return Ok(Connected::Http1(self.h1(stream)));
         }
-        let conn = Http2Connection::handshake(stream, self.proxy.is_some(), &self.origin).await;
+        let (origin, is_tunnel) = (&self.origin, self.proxy.is_some());
+        let conn = Http2Connection::handshake(stream, is_tunnel, origin, self.head_limits).await;
         conn.map(Connected::Http2).map_err(|error| {
             let (origin, source) = (self.origin.clone(), error.into());
             Error::Closed { origin, source }
@@ -80,7 +84,7 @@ impl Connector {
     }
 
     fn h1(&self, stream: TlsStream) -> Http1Connection {
-        Http1Connection::new(stream, self.proxy.is_some())
+        Http1Connection::new(stream, self.proxy.is_some(), self.head_limits)
     }
 
     async fn with_timeout(

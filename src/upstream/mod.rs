@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use h1_client::{MAX_CONNECTION_OPTIONS, Malformed};
+pub use h1_client::{HeadLimits, MAX_CONNECTION_OPTIONS, Malformed};
 use http::HeaderValue;
 use tokio::sync::watch;
 
@@ -94,6 +94,8 @@ pub struct UpstreamOptions {
     pub body_idle: Duration,
     /// Most idle connections.
     pub idle_connections: usize,
+    /// The bounds on the heads of responses.
+    pub head_limits: HeadLimits,
 }
 
 /// Whether a request may be sent a second time after it may have arrived.

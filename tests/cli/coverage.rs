@@ -51,6 +51,8 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("throttle.writes", "writes_keep_a_pace_of_their_own_and_wait_no_longer_than_configured"),
     ("limits.header_bytes", "an_answer_to_what_never_became_a_request_is_counted_too"),
     ("limits.headers", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.response_header_bytes", "an_answer_beyond_the_limits_is_refused_with_its_reason"),
+    ("limits.response_headers", "an_answer_beyond_the_limits_is_refused_with_its_reason"),
     ("limits.target_bytes", "a_head_that_is_too_large_is_told_so"),
     ("limits.replay_body", "a_body_is_sent_again_only_up_to_its_bound"),
     ("limits.body_bytes", "who_is_too_slow_too_large_or_too_many_is_told_so"),
