@@ -70,6 +70,12 @@ impl Admin {
         Self { readonly_router: finish(readonly), control_router: finish(control), context }
     }
 
+    /// Returns the two health probes, for a listener of their own.
+    pub fn health_probes(&self) -> HealthProbes {
+        let AdminState { session, runtime, heartbeat, .. } = &**self.context;
+        HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
+    }
+
     /// Serves one connection to its end: everything over a unix socket, reading over TCP.
     pub async fn serve(self, stream: Stream, peer: Peer) {
         let slot = &self.context.slots(&peer).acquire();

@@ -18,8 +18,7 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, HealthProbes, Heartbeat, RuntimeState,
-    ServerInfo, api,
+    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::config::{self, Config, Host, Origin, Paths};
@@ -139,7 +138,6 @@ impl DaemonBuilder {
         });
         let (sender, commands) = mpsc::channel(1);
         let (heartbeat, responder) = Heartbeat::new();
-        let probes = HealthProbes::new(self.session.clone(), runtime.clone(), heartbeat.clone());
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
@@ -147,15 +145,9 @@ impl DaemonBuilder {
         let (listeners, others) = (self.data_listeners, upstreams.clone());
         let data = DataPlane::start(listeners, others, server.clone(), drain_signal, responder)
             .map_err(Error::DataPlane)?;
-        let surfaces = (&admin, &probes);
-        let control = ControlPlane::start(
-            self.admin_listeners,
-            surfaces,
-            &self.session,
-            upstreams,
-            &telemetry,
-        )
-        .map_err(Error::DataPlane)?;
+        let control =
+            ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
+                .map_err(Error::DataPlane)?;
         for source in self.credentials.incomplete_sources() {
             tracing::warn!(error = %source, "a source with an incomplete login is skipped");
         }
