@@ -17,6 +17,7 @@ mod doctor;
 mod doctor_login;
 mod effective_config;
 mod flags;
+mod hints;
 mod lifecycle;
 mod login;
 mod login_terminal;
