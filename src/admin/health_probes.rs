@@ -56,7 +56,9 @@ impl HealthProbes {
     async fn respond<B>(&self, request: &Request<B>) -> Response<Empty<Bytes>> {
         let is_well = match request.uri().path() {
             _ if !matches!(*request.method(), Method::GET | Method::HEAD) => None,
-            "/healthz" => Some(self.heartbeat.responds_within(LIVENESS_TIMEOUT / 2).await),
+            "/healthz" => {
+                Some(self.heartbeat.silent_threads(LIVENESS_TIMEOUT / 2).await.is_empty())
+            }
             "/readyz" => {
                 let lifecycle = self.runtime.borrow().lifecycle;
                 Some(readiness(&self.session, lifecycle).ready)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::Error;
+use super::{Error, socket_access};
 use crate::admin::{Admin, HealthProbes};
 use crate::config::{Config, Paths, UnixSocket};
 use crate::listen::{self, BoundSocket, Inherited};
@@ -35,12 +35,7 @@ impl AdminListeners {
         let mut bound = inherited;
         #[cfg(unix)]
         if !bound.iter().any(|socket| socket.path().is_some()) {
-            let access = if config.admin.users.is_empty() {
-                listen::SocketAccess::Owner
-            } else {
-                listen::SocketAccess::AllUsers
-            };
-            match listen::bind_unix(&paths.admin_socket(), access) {
+            match listen::bind_unix(&paths.admin_socket(), socket_access::admin_access(config)) {
                 Ok(socket) => bound.push(socket),
                 // Requests can be served without the admin socket, and no key configures its path.
                 Err(error) if can_do_without(&error, config) => {
@@ -137,7 +132,13 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
     loop {
         tokio::select! {
             (stream, peer) = listener.accept() => {
-                connections.spawn(admin.clone().serve(stream, peer));
+                let admin = admin.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = admin.clone().serve(stream, peer.clone()) => {}
+                        () = admin.wait_revoked(&peer) => {}
+                    }
+                });
             }
             Some(_) = connections.join_next() => {}
         }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use crate::children::OwnChild;
-use crate::config::{Notify, Paths};
+use crate::config::{Notify, Paths, explain_refusal};
 use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
@@ -113,7 +113,7 @@ async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
         command.env_remove(name);
     });
     let failed = match command.spawn() {
-        Err(error) => Some(error.to_string()),
+        Err(error) => explain_refusal(program).or_else(|| Some(error.to_string())),
         Ok(mut child) => {
             let _own = OwnChild::new(child.id());
             match tokio::time::timeout(COMMAND_TIMEOUT, child.wait()).await {

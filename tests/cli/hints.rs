@@ -27,6 +27,7 @@ const CURED: &[(ProblemKind, fn())] = &[
 
 /// The other kinds with a command, and why no test here types it.
 const NOT_HERE: &[(ProblemKind, &str)] = &[
+    (ProblemKind::ForeignUser, "takes another user: tests/system/service_install.rs"),
     (ProblemKind::KeyNotChecked, "the command shows what is wrong: a person repairs the file"),
     (ProblemKind::RuleDenied, "the command shows the rule: a person decides"),
     (ProblemKind::CredentialsUnavailable, "the command shows what is wrong"),

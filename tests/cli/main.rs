@@ -21,6 +21,8 @@ mod flags;
 mod hints;
 mod lifecycle;
 mod login;
+#[cfg(unix)]
+mod login_files;
 mod login_terminal;
 #[cfg(unix)]
 mod origin_binding;
@@ -30,6 +32,8 @@ mod origin_runs;
 mod origin_sessions;
 mod output;
 mod probe;
+#[cfg(target_os = "linux")]
+mod public_reports;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
@@ -41,6 +45,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod signals;
 mod supervision;
 mod support;
 mod whoami;
