@@ -29,7 +29,7 @@ pub struct HealthProbes {
 
 impl HealthProbes {
     /// Looks at the session, the phase of the daemon's life and the data path.
-    pub fn new(
+    pub(super) fn new(
         session: Session,
         runtime: watch::Receiver<RuntimeState>,
         heartbeat: Heartbeat,

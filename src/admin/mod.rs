@@ -70,6 +70,12 @@ impl Admin {
         Self { readonly_router: finish(readonly), control_router: finish(control), context }
     }
 
+    /// Returns the two health probes, for a listener of their own.
+    pub fn health_probes(&self) -> HealthProbes {
+        let AdminState { session, runtime, heartbeat, .. } = &**self.context;
+        HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
+    }
+
     /// Waits until a reload takes the access away from an operator.
     pub async fn wait_revoked(&self, peer: &Peer) {
         self.context.access.wait_revoked(peer).await;

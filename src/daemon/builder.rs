@@ -18,8 +18,7 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, HealthProbes, Heartbeat, RuntimeState,
-    ServerInfo, api,
+    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::config::{self, Config, Host, Origin, Paths};
@@ -139,7 +138,6 @@ impl DaemonBuilder {
         });
         let (sender, commands) = mpsc::channel(1);
         let heartbeat = Heartbeat::default();
-        let probes = HealthProbes::new(self.session.clone(), runtime.clone(), heartbeat.clone());
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
@@ -149,15 +147,9 @@ impl DaemonBuilder {
         let (threads, serving) = (threads.count(), server.clone());
         let data = DataPlane::start(threads, listeners, others, serving, drain_signal, watched)
             .map_err(Error::DataPlane)?;
-        let surfaces = (&admin, &probes);
-        let control = ControlPlane::start(
-            self.admin_listeners,
-            surfaces,
-            &self.session,
-            upstreams,
-            &telemetry,
-        )
-        .map_err(Error::DataPlane)?;
+        let control =
+            ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
+                .map_err(Error::DataPlane)?;
         socket_access::log_notes(config, &self.server.listening);
         for source in self.credentials.incomplete_sources() {
             tracing::warn!(error = %source, "a source with an incomplete login is skipped");

@@ -103,7 +103,7 @@ impl ControlPlane {
     /// Starts the tasks on the current runtime.
     pub(super) fn start(
         listeners: AdminListeners,
-        (admin, probes): (&Admin, &HealthProbes),
+        admin: &Admin,
         session: &Session,
         upstreams: Vec<Upstream>,
         telemetry: &Arc<Telemetry>,
@@ -113,7 +113,7 @@ impl ControlPlane {
             tasks.spawn(accept(socket.into_listener()?, admin.clone()));
         }
         for socket in listeners.health {
-            tasks.spawn(accept_probes(socket.into_listener()?, probes.clone()));
+            tasks.spawn(accept_probes(socket.into_listener()?, admin.health_probes()));
         }
         tasks.spawn(count_renewals(session.clone(), telemetry.clone()));
         tasks.spawn(close_on_logout(session.clone(), upstreams));

@@ -5,7 +5,6 @@
 
 mod admitted;
 mod error;
-mod own_hosts;
 
 use std::net::SocketAddr;
 
@@ -22,14 +21,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 pub use self::admitted::Admitted;
 pub(super) use self::error::Error;
 pub(super) use self::error::{NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
-pub use self::own_hosts::OwnHosts;
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
 use super::{max_forwards, token_path};
 use crate::clients;
 use crate::config::Config;
-use crate::listen::{BrowserHeaders, is_navigation};
+use crate::listen::{BrowserHeaders, OwnHosts, is_navigation};
 use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
@@ -119,15 +117,11 @@ fn check(
         Error::Framing("Max-Forwards is not one number")
     })?;
     check_target(&head.method, &head.uri)?;
-    // No web page reaches a unix socket, and its clients invent names for it, or send none.
-    let is_any_host = matches!(sender.peer, Peer::Unix { .. });
-    let host =
-        if is_any_host { any_host(&head.headers)? } else { host(&head.headers, &guard.hosts)? };
+    let is_unix = matches!(sender.peer, Peer::Unix { .. });
+    let host = if is_unix { any_host(&head.headers)? } else { host(head, &guard.hosts)? };
     check_target_length(&head.uri, guard.max_target_bytes)?;
-    if !is_any_host
-        && (!guard.hosts.contains(host)
-            || has_foreign_authority(&head.method, &head.uri, &guard.hosts))
-    {
+    let is_foreign = host.is_some_and(|host| !guard.hosts.contains(host));
+    if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, &guard.hosts) {
         return Err(Error::ForeignHost);
     }
     check_origin(&head.headers)?;
@@ -228,12 +222,17 @@ fn check_method(method: &Method) -> Result<(), Error> {
     if FORWARDED_METHODS.contains(method) { Ok(()) } else { Err(Error::Method) }
 }
 
-/// Returns the one Host, in the form `name` or `name:port`.
-fn host<'a>(headers: &'a HeaderMap, ours: &OwnHosts) -> Result<&'a [u8], Error> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
+/// Returns the one Host, in the form `name` or `name:port`; `None` where there is none to compare.
+/// HTTP/1.0 has no Host: old programs probe so, and no browser does.
+fn host<'a>(head: &'a Parts, ours: &OwnHosts) -> Result<Option<&'a [u8]>, Error> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host,
+        (None, None) if head.version == Version::HTTP_10 => return Ok(None),
+        (_, _) => return Err(Error::Host),
+    };
     if ours.is_usual(host.as_bytes()) {
-        return Ok(host.as_bytes()); // Well-formed, and the parser below would allocate.
+        return Ok(Some(host.as_bytes())); // Well-formed, and the parser below would allocate.
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
@@ -241,16 +240,14 @@ fn host<'a>(headers: &'a HeaderMap, ours: &OwnHosts) -> Result<&'a [u8], Error> 
     if !has_valid_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
         return Err(Error::Host);
     }
-    Ok(host.as_bytes())
+    Ok(Some(host.as_bytes()))
 }
 
-/// Returns the Host of a client of a unix socket, whatever it is, or an empty one.
-fn any_host(headers: &HeaderMap) -> Result<&[u8], Error> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (host, None) => Ok(host.map_or(b"", HeaderValue::as_bytes)),
-        (_, Some(_)) => Err(Error::Host),
-    }
+/// Compares nothing where a unix socket has brought the request: no web page reaches one, and its
+/// clients invent names for it, or send none.
+fn any_host(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
+    let has_two = headers.get_all(HOST).iter().nth(1).is_some();
+    if has_two { Err(Error::Host) } else { Ok(None) }
 }
 
 /// Checks the Host of a request and the authority in its target, for a listener that is not the
@@ -259,9 +256,9 @@ fn any_host(headers: &HeaderMap) -> Result<&[u8], Error> {
 /// # Errors
 ///
 /// [`Error::Host`] and [`Error::ForeignHost`].
-pub(super) fn check_host<B>(request: &Request<B>, ours: &OwnHosts) -> Result<(), Error> {
-    let host = host(request.headers(), ours)?;
-    if !ours.contains(host) || has_foreign_authority(request.method(), request.uri(), ours) {
+pub(super) fn check_host(head: &Parts, ours: &OwnHosts) -> Result<(), Error> {
+    let is_foreign = host(head, ours)?.is_some_and(|host| !ours.contains(host));
+    if is_foreign || has_foreign_authority(&head.method, &head.uri, ours) {
         return Err(Error::ForeignHost);
     }
     Ok(())

@@ -39,13 +39,14 @@ pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::error::Error;
 pub use self::explain::{Explanation, explain};
-pub use self::guard::{Admitted, Guard, OwnHosts, admit};
+pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::server::{PendingConnection, Server};
+use crate::listen::OwnHosts;
 use crate::peer::{Peer, UserAcl};
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
@@ -346,9 +347,9 @@ enum Next<'a> {
 
 /// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
 /// where the request is for us.
-pub fn reject_host<B>(
+pub fn reject_host(
     profile: &str,
-    request: &Request<B>,
+    request: &http::request::Parts,
     ours: &OwnHosts,
 ) -> Option<Response<ProxyBody>> {
     let error = guard::check_host(request, ours).err()?;

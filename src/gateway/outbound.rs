@@ -24,6 +24,12 @@ pub struct HeaderPolicy {
     pub has_via: bool,
 }
 
+impl HeaderPolicy {
+    fn via(&self) -> Option<&'static HeaderValue> {
+        self.has_via.then_some(&VIA_VALUE)
+    }
+}
+
 /// Where a request goes, and with which headers.
 #[derive(Clone, Copy)]
 pub struct Destination<'a> {
@@ -109,9 +115,7 @@ impl UpstreamRequest for Authorized<'_> {
         if allowed.is_websocket() {
             websocket::UPGRADE_HEADERS.iter().for_each(|(name, value)| each(name, value));
         }
-        if header_policy.has_via {
-            each(&VIA, &VIA_VALUE);
-        }
+        header_policy.via().iter().for_each(|value| each(&VIA, value));
         each(&AUTHORIZATION, self.bearer.header());
     }
 

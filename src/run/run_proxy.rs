@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 
 use super::ProfileLeader;
 use crate::daemon::Error;
-use crate::gateway::{self, OwnHosts, ProxyBody};
-use crate::listen::{self, BoundSocket, Listener, SandboxIo, Stream};
+use crate::gateway::{self, ProxyBody};
+use crate::listen::{self, BoundSocket, Listener, OwnHosts, SandboxIo, Stream};
 use crate::peer::{Peer, UserAcl};
 use crate::secret::Secret;
 
@@ -123,13 +123,15 @@ async fn serve(stream: Stream, peer: Peer, target: Arc<Target>) {
 }
 
 async fn relay(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     daemon: &DaemonConnection,
     target: &Target,
 ) -> Result<Response<Either<Incoming, ProxyBody>>, hyper::Error> {
-    if let Some(refused) = gateway::reject_host(target.leader.profile(), &request, &target.hosts) {
+    let (head, body) = request.into_parts();
+    if let Some(refused) = gateway::reject_host(target.leader.profile(), &head, &target.hosts) {
         return Ok(refused.map(Either::Right));
     }
+    let mut request = Request::from_parts(head, body);
     target.prepare(request.headers_mut());
     let client = upgrade::on(&mut request);
     let mut response = match send(request, daemon, target).await {

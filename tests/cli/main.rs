@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod api;
 mod cli_errors;
 mod clients;
 mod config;
@@ -17,6 +18,7 @@ mod doctor;
 mod doctor_login;
 mod effective_config;
 mod flags;
+mod hints;
 mod lifecycle;
 mod login;
 #[cfg(unix)]

@@ -78,6 +78,25 @@ async fn a_stranger_who_holds_connections_keeps_no_probe_out() {
     }
 }
 
+#[tokio::test]
+async fn an_http_1_0_probe_without_a_host_is_answered_everywhere() {
+    let upstream = upstream().start().unwrap();
+    let setup =
+        daemon(&upstream).set(|config| config.admin.listen = Some(([127, 0, 0, 1], 0).into()));
+    let daemon = setup.run().await;
+
+    let data = daemon.raw("GET /api/auth/me HTTP/1.0\r\n\r\n").await;
+    let mut admin = TcpStream::connect(daemon.running.admin_address().unwrap()).await.unwrap();
+    admin.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut health = String::new();
+    admin.read_to_string(&mut health).await.unwrap();
+
+    assert!(data.starts_with("HTTP/1.0 200 "), "{data}");
+    assert!(health.starts_with("HTTP/1.0 200 "), "{health}");
+    let newer = daemon.raw("GET /api/auth/me HTTP/1.1\r\n\r\n").await;
+    assert!(newer.starts_with("HTTP/1.1 400 "), "{newer}");
+}
+
 async fn probed(upstream: &nexudus_simulator::Simulator) -> Daemon {
     daemon(upstream).set(|config| config.admin.health_listen = any()).run().await
 }

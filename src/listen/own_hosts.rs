@@ -64,7 +64,7 @@ impl OwnHosts {
     }
 
     /// Says whether this is one of our hosts in its usual spelling, and so well-formed.
-    pub(super) fn is_usual(&self, host: &[u8]) -> bool {
+    pub fn is_usual(&self, host: &[u8]) -> bool {
         self.usual.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
     }
 
