@@ -66,7 +66,7 @@ pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
 pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
-    super::SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    super::PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let mut child = command

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::resolver::{Backend, Credentials};
-use super::{Error, command};
+use super::{Error, command, systemd};
 use crate::config::{self, KeyStore, SessionStore};
 
 /// The key material of the session file, and its source.
@@ -62,7 +62,7 @@ impl fmt::Display for KeySource {
 
 /// Says whether the session file needs no keychain: its key is elsewhere, or there is no file.
 pub fn is_key_outside_keychain(session: &config::Session) -> bool {
-    let directory = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let directory = systemd::credentials_directory;
     session.store == SessionStore::Memory
         || match session.key {
             KeyStore::Auto => {

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 
 use crate::config::{Notify, Paths};
-use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
+use crate::credentials::{self, Credentials, PRIVATE_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
 /// The reason for a notification.
@@ -108,7 +108,7 @@ async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let failed = match command.spawn() {

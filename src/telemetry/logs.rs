@@ -73,12 +73,32 @@ pub enum LineFormat {
 impl LineFormat {
     /// Returns the format that suits the destination of standard error.
     pub fn detect() -> Self {
-        match (std::env::var_os("JOURNAL_STREAM"), stderr().is_terminal()) {
-            (Some(_), _) => Self::Journald,
-            (None, true) => Self::Human,
-            (None, false) => Self::Json,
+        match (is_journal_stream(), stderr().is_terminal()) {
+            (true, _) => Self::Journald,
+            (false, true) => Self::Human,
+            (false, false) => Self::Json,
         }
     }
+}
+
+/// Says whether standard error goes to the journal: `JOURNAL_STREAM` names device and inode of the
+/// stream that the service had, and a child of the service inherits the variable, whatever its own
+/// standard error is (systemd.exec(5)).
+#[cfg(unix)]
+fn is_journal_stream() -> bool {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Some(named) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let own = stderr().as_fd().try_clone_to_owned();
+    let own = own.and_then(|own| std::fs::File::from(own).metadata());
+    own.is_ok_and(|own| *named == *format!("{}:{}", own.dev(), own.ino()))
+}
+
+/// There is no journal.
+#[cfg(not(unix))]
+fn is_journal_stream() -> bool {
+    false
 }
 
 /// Starts the log of this process. A second call changes nothing.

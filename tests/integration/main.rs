@@ -41,6 +41,7 @@ mod response_framing;
 mod response_heads;
 mod restarts;
 mod secret_leaks;
+mod service_environment;
 mod threads;
 mod throttle_learning;
 mod throttling;
