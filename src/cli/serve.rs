@@ -44,6 +44,7 @@ fn serve(
     #[cfg(target_os = "linux")]
     confined.log();
     process::harden();
+    process::raise_open_files();
     control_runtime()?.block_on(async {
         let mut signals = process::Signals::new().map_err(CliError::Runtime)?;
         #[cfg(unix)]

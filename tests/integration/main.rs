@@ -33,6 +33,7 @@ mod metrics;
 mod misplaced_keys;
 mod notify;
 mod observability;
+mod open_files;
 mod other_users;
 mod path_normalization;
 mod peer_identity;
