@@ -68,6 +68,11 @@ impl Admin {
         Self { readonly_router: finish(readonly), control_router: finish(control), context }
     }
 
+    /// Waits until a reload takes the access away from an operator.
+    pub async fn wait_revoked(&self, peer: &Peer) {
+        self.context.access.wait_revoked(peer).await;
+    }
+
     /// Serves one connection to its end: everything over a unix socket, reading over TCP.
     pub async fn serve(self, stream: Stream, peer: Peer) {
         let slot = &self.context.slots(&peer).acquire();

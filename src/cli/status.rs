@@ -4,13 +4,17 @@ use serde_json::Value as Json;
 
 use super::daemon_client::with_daemon;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer};
+use super::{CliError, Printer, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
 use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    show(globals, print).map_err(|error| service::explain_absence(globals, error))
+}
+
+fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
         let status: Json =

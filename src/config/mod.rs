@@ -5,6 +5,7 @@
 //! environment names, the example file, the JSON schema and `config show` are made from it. A test
 //! builds its own: `Config { limits: …, ..Config::default() }`.
 
+mod commands;
 mod defaults;
 mod effective;
 mod environment;
@@ -21,8 +22,10 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod runtime_dir;
 mod schema;
 mod source;
+mod systemd_unit;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -35,6 +38,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use commands::explain_refusal;
 pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
@@ -47,6 +51,7 @@ pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;
+pub use systemd_unit::SystemdUnit;
 pub use threads::Threads;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};
 pub use value_type::ValueType;
@@ -175,6 +180,8 @@ pub enum LoginSource {
     Env,
     /// The OS keychain.
     Keychain,
+    /// A sealed file in the state directory.
+    File,
 }
 
 /// `[session]`
@@ -214,6 +221,8 @@ pub enum KeyStore {
     Systemd,
     /// An external command.
     Command,
+    /// A file beside the session's, for this user alone.
+    File,
     /// The kernel's keyring: gone after a reboot.
     Kernel,
 }

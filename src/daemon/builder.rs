@@ -16,7 +16,7 @@ use super::reload::ReloadState;
 use super::upstream_route::{
     AccessSources, Listeners, Route, RouteBuilder, tcp_addresses, unix_path,
 };
-use super::{Daemon, Deps, Error, notify_command, standalone_session};
+use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
@@ -36,7 +36,7 @@ pub(super) struct DaemonBuilder {
     lock: ProfileLock,
     server: ServerInfo,
     admin_listeners: AdminListeners,
-    operators: UserAcl,
+    operators: AccessControl,
     session: Session,
     session_task: SessionTask<endpoint::HttpIssuer>,
     credentials: Credentials,
@@ -52,8 +52,8 @@ pub(super) struct DaemonBuilder {
 /// Everything that is built from the configuration alone.
 pub(super) struct Prepared {
     tls: Arc<rustls::ClientConfig>,
-    users: UserAcl,
-    operators: UserAcl,
+    pub(super) users: UserAcl,
+    pub(super) operators: UserAcl,
 }
 
 impl Prepared {
@@ -109,7 +109,7 @@ impl DaemonBuilder {
         let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
         Ok(Self {
             lock,
-            operators,
+            operators: AccessControl::new(operators, admin.address()),
             server,
             admin_listeners: admin,
             session,
@@ -149,13 +149,16 @@ impl DaemonBuilder {
         let control =
             ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
                 .map_err(Error::DataPlane)?;
+        socket_access::log_notes(config, &self.server.listening);
         for source in self.credentials.incomplete_sources() {
             tracing::warn!(error = %source, "a source with an incomplete login is skipped");
         }
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
-        let Self { access, routes, .. } = self;
+        let Self { access, routes, operators, .. } = self;
+        let reload_state =
+            ReloadState { config: config.clone(), access, operators, routes, server };
         Ok(Daemon {
             listening: self.server.listening,
             session: self.session,
@@ -163,7 +166,7 @@ impl DaemonBuilder {
             throttle: self.throttle,
             drain,
             data: Some(data),
-            reload_state: Some(ReloadState { config: config.clone(), access, routes, server }),
+            reload_state: Some(reload_state),
             runtime_state,
             commands,
             heartbeat,
@@ -195,7 +198,7 @@ impl DaemonBuilder {
             runtime: channels.runtime,
             heartbeat: channels.heartbeat,
             commands: channels.commands,
-            access: AccessControl::new(self.operators.clone(), self.admin_listeners.address()),
+            access: self.operators.clone(),
         };
         Admin::new(self.server.clone(), state)
     }

@@ -18,10 +18,13 @@ mod control_plane;
 mod data_plane;
 mod data_thread;
 mod dealer;
+#[cfg(unix)]
+mod hangup;
 mod notify_command;
 mod profile_lock;
 mod reload;
 mod sd_notify;
+mod socket_access;
 mod standalone_session;
 #[cfg(unix)]
 mod takeover;
@@ -94,7 +97,7 @@ impl Deps {
 
 /// Returns the sources of the login for the configured origin.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
-    Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
+    Credentials::from_config(config, &paths.profile_state(), &paths.profile)
 }
 
 /// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.

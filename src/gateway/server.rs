@@ -95,7 +95,7 @@ impl Server {
     /// The peer is identified before anything is stored for its connection, so that another user
     /// takes none of the owner's connections.
     pub fn accept(&self, gateway: &Arc<ArcSwap<Gateway>>, peer: Peer) -> Option<PendingConnection> {
-        let access = gateway.load().peer_access(&peer);
+        let access = gateway.load().users().classify(&peer);
         let permit = self.acquire(&peer, access)?;
         let (server, gateway) = (self.clone(), gateway.clone());
         Some(PendingConnection { server, gateway, peer, access, permit })
@@ -156,7 +156,8 @@ impl Server {
         match ended {
             Ok(()) if upgrade.is_set() => {
                 let Parts { io, read_buf, .. } = connection.into_parts();
-                Box::pin(upgrade.run(io.into_inner().into_stream(), read_buf, drain)).await;
+                let upgraded = upgrade.run(io.into_inner().into_stream(), read_buf, drain);
+                Box::pin(context.unless_revoked(upgraded)).await;
             }
             Ok(()) => {}
             Err(error) => {
@@ -198,7 +199,7 @@ impl PendingConnection {
     pub async fn serve(self, stream: Stream, thread: ThreadConnection) {
         let Self { server, gateway, peer, mut access, mut permit } = self;
         if let PeerAccess::Unresolved(uid) = access {
-            access = gateway.load_full().resolve_peer_access(uid).await;
+            access = gateway.load_full().users().resolve(uid).await;
             let Some(resolved) = server.acquire(&peer, access) else { return };
             permit = resolved;
         }
@@ -242,6 +243,25 @@ impl ConnectionContext {
         (InFlightRequest::new(self.state.clone(), access, self.drain.track()), span)
     }
 
+    /// Relays a WebSocket until a reload takes the access away from its peer: no further request
+    /// would notice.
+    async fn unless_revoked(&self, upgraded: impl Future<Output = ()>) {
+        tokio::select! {
+            () = upgraded => {}
+            () = self.wait_revoked() => {}
+        }
+    }
+
+    async fn wait_revoked(&self) {
+        while self.sender.is_allowed() {
+            tokio::time::sleep(REVOCATION_POLL_INTERVAL).await;
+            let gateway = self.gateway.load_full();
+            if let Some(uid) = self.sender.recheck(gateway.users()) {
+                self.sender.resolve(gateway.users(), uid).await;
+            }
+        }
+    }
+
     /// Responds to one request; `upgrade` receives the connection that a WebSocket continues with.
     async fn respond(
         &self,
@@ -253,6 +273,10 @@ impl ConnectionContext {
         let mut response = if self.has_room {
             let gateway = self.gateway.load_full();
             let mut client = None;
+            if let Some(uid) = self.sender.recheck(gateway.users()) {
+                // Boxed, because few requests need it: those right after a reload.
+                Box::pin(self.sender.resolve(gateway.users(), uid)).await;
+            }
             let handled = {
                 let handling = gateway.handle(request, &self.sender, &mut timing, &mut client);
                 unless_drained(&self.drain, pin!(handling)).await
@@ -310,6 +334,9 @@ fn unless_drained<F: Future>(
         },
     )
 }
+
+/// How long a WebSocket may outlive the access of its user.
+const REVOCATION_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest time from connecting to the first request, when a stop comes in between.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! The log: one line per event on standard error, written by a thread of its own.
+//! The log: one line per event on standard error, or one entry in the journal, written by a thread
+//! of its own.
 //!
 //! Other crates are held to warnings: their debug lines print headers and bodies.
 
@@ -11,7 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::format::HumanFormat;
-use super::nonblocking::NonBlockingWriter;
+use super::json_format::JsonFormat;
+use super::nonblocking::{NonBlockingWriter, StreamSink};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The log of this process, while this value lives. When dropped, it waits for the last lines.
@@ -73,32 +75,12 @@ pub enum LineFormat {
 impl LineFormat {
     /// Returns the format that suits the destination of standard error.
     pub fn detect() -> Self {
-        match (is_journal_stream(), stderr().is_terminal()) {
-            (true, _) => Self::Journald,
-            (false, true) => Self::Human,
-            (false, false) => Self::Json,
+        #[cfg(unix)]
+        if super::journal::is_stderr_journal() {
+            return Self::Journald;
         }
+        if stderr().is_terminal() { Self::Human } else { Self::Json }
     }
-}
-
-/// Says whether standard error goes to the journal: `JOURNAL_STREAM` names device and inode of the
-/// stream that the service had, and a child of the service inherits the variable, whatever its own
-/// standard error is (systemd.exec(5)).
-#[cfg(unix)]
-fn is_journal_stream() -> bool {
-    use std::os::fd::AsFd as _;
-    use std::os::unix::fs::MetadataExt as _;
-
-    let Some(named) = std::env::var_os("JOURNAL_STREAM") else { return false };
-    let own = stderr().as_fd().try_clone_to_owned();
-    let own = own.and_then(|own| std::fs::File::from(own).metadata());
-    own.is_ok_and(|own| *named == *format!("{}:{}", own.dev(), own.ino()))
-}
-
-/// There is no journal.
-#[cfg(not(unix))]
-fn is_journal_stream() -> bool {
-    false
 }
 
 /// Starts the log of this process. A second call changes nothing.
@@ -111,21 +93,36 @@ pub fn start(level: &str, format: LineFormat, colour: bool) -> Result<LogGuard, 
     if let Some(log) = LOG_STATE.get() {
         return Ok(LogGuard(log));
     }
-    let writer = NonBlockingWriter::start(stderr()).map_err(Error::Thread)?;
+    let (writer, journal_format) = open(format).map_err(Error::Thread)?;
     let (filter, level) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer.clone());
     let lines = match format {
         LineFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_target(false);
-            // Only the innermost span: its `request_id` joins the lines of a request.
-            lines.with_span_list(false).boxed()
+            // `json()` keeps the fields of spans as JSON.
+            lines.json().event_format(JsonFormat).boxed()
         }
-        LineFormat::Journald => lines.event_format(HumanFormat::Journal).boxed(),
+        LineFormat::Journald => lines.event_format(journal_format).boxed(),
         LineFormat::Human => lines.event_format(HumanFormat::Terminal { colour }).boxed(),
     };
     // An error means that other code, such as a test, has started a log.
     let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(LogGuard(LOG_STATE.get_or_init(|| LogState { writer, level })))
+}
+
+/// Opens where the lines go; returns the format for the journal too. What is no journal gets the
+/// lines that `sd-daemon(3)` describes: another program may pass them on.
+fn open(format: LineFormat) -> io::Result<(NonBlockingWriter, HumanFormat)> {
+    #[cfg(unix)]
+    {
+        use super::journal::{JournalSink, is_stderr_journal};
+        if format == LineFormat::Journald && is_stderr_journal() {
+            let writer = NonBlockingWriter::start(JournalSink::new()?)?;
+            return Ok((writer, HumanFormat::JournalEntry));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = format;
+    Ok((NonBlockingWriter::start(StreamSink(stderr()))?, HumanFormat::JournalStream))
 }
 
 /// Changes the level from now on.

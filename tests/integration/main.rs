@@ -37,6 +37,7 @@ mod open_files;
 mod other_users;
 mod path_normalization;
 mod peer_identity;
+mod public_reports;
 mod rejections;
 mod response_framing;
 mod response_heads;

@@ -14,9 +14,11 @@ mod keyring_prompter;
 mod keyring_prompts;
 mod machine;
 mod name_resolution;
+mod reloads;
 mod restarts;
 mod sandbox;
 mod service_install;
+mod service_page;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod support;
