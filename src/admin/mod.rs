@@ -42,7 +42,7 @@ pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
-pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, readiness};
+pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, Pulse, readiness};
 use self::problem::AdminError;
 use crate::listen::{SandboxIo, Stream, insert_sandbox_headers};
 use crate::peer::Peer;

@@ -36,8 +36,8 @@ const HEAD: &str = "\
 # defaults of a later version then reach the rest.
 #
 # A key is also a flag of `serve` (--throttle-reads) and an environment variable
-# (NEXUDUS_PROXY_THROTTLE_READS; lists as TOML arrays); a flag comes before the
-# environment, the environment before this file. Durations are written 30s, 100ms,
+# (NEXUDUS_PROXY_THROTTLE_READS; lists as TOML arrays; an empty variable is unset);
+# a flag comes before the environment, the environment before this file. Durations are written 30s, 100ms,
 # 15d; sizes 64KiB, 1MiB or a number of bytes. Relative paths start at this file.
 # `nexudus-proxy config check` validates, `config show` says where each value came from.
 ";

@@ -1,6 +1,7 @@
 //! The table of all keys: flags, environment, example, schema and help are made from it.
 
 use super::key::{HOST, Key, key};
+use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
 use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore};
@@ -193,6 +194,12 @@ pub static KEYS: &[Key] = &[
         daemon.drain,
         ValueType::Duration { allow_zero: true },
         "How long requests in flight may take to end after a stop"
+    )
+    .reloadable(),
+    key!(
+        daemon.threads,
+        ValueType::Threads { max: MAX_THREADS },
+        "Threads that serve requests: auto (one per processor, at most 8) or a number"
     )
     .reloadable(),
     key!(

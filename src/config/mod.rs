@@ -28,6 +28,7 @@ mod source;
 mod systemd_unit;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod units;
 mod validate;
 mod value;
@@ -51,6 +52,7 @@ pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;
 pub use systemd_unit::SystemdUnit;
+pub use threads::Threads;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};
 pub use value_type::ValueType;
 
@@ -320,6 +322,8 @@ pub enum LogFormat {
 pub struct Daemon {
     /// How long requests in flight may take to end after a stop.
     pub drain: Duration,
+    /// How many threads serve requests.
+    pub threads: Threads,
 }
 
 /// `[notify]`

@@ -137,13 +137,15 @@ impl DaemonBuilder {
             restart_needed: vec![],
         });
         let (sender, commands) = mpsc::channel(1);
-        let (heartbeat, responder) = Heartbeat::new();
+        let heartbeat = Heartbeat::default();
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
         let upstreams: Vec<_> = self.routes.iter().map(|route| route.upstream.clone()).collect();
         let (listeners, others) = (self.data_listeners, upstreams.clone());
-        let data = DataPlane::start(listeners, others, server.clone(), drain_signal, responder)
+        let (threads, watched) = (config.daemon.threads, (heartbeat.clone(), telemetry.clone()));
+        let (threads, serving) = (threads.count(), server.clone());
+        let data = DataPlane::start(threads, listeners, others, serving, drain_signal, watched)
             .map_err(Error::DataPlane)?;
         let control =
             ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)

@@ -6,7 +6,7 @@
 //! surface, the lock.
 //!
 //! The session, name resolution and the admin surface run on the runtime that starts the daemon.
-//! The data plane has a thread and a runtime of its own, so that nothing slow delays a request.
+//! The data plane has threads and runtimes of its own, so that nothing slow delays a request.
 
 #[cfg(target_os = "linux")]
 pub mod landlock;
@@ -16,6 +16,8 @@ pub mod run_loop;
 mod builder;
 mod control_plane;
 mod data_plane;
+mod data_thread;
+mod dealer;
 #[cfg(unix)]
 mod hangup;
 mod notify_command;

@@ -79,6 +79,9 @@ impl Daemon {
         });
         let gateways = gateways.collect::<Result<Vec<_>, Error>>()?;
         let server = state.server.load().with_limits(&next.limits);
+        if let Some(data) = &mut self.data {
+            data.resize(next.daemon.threads.count()).map_err(Error::DataPlane)?;
+        }
         socket_access::change(&state.config, &next, &access.users, &self.listening)?;
 
         // From here on nothing can fail.

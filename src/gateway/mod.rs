@@ -45,7 +45,7 @@ pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
-pub use self::server::Server;
+pub use self::server::{PendingConnection, Server};
 use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
 use crate::session::{self, Bearer, Session, UnauthorizedCause};

@@ -7,6 +7,7 @@
 mod acceptor;
 mod acl_resolver;
 mod activation;
+mod backlog;
 mod browser_headers;
 mod connection_state;
 mod drain;
@@ -41,7 +42,7 @@ pub use self::listener::{BoundSocket, Listener};
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
-pub use self::stream::Stream;
+pub use self::stream::{DetachedStream, Stream};
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};

@@ -10,9 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use super::Error;
 use super::listener::BoundSocket;
 use super::socket_file::SocketFile;
+use super::{Error, backlog};
 use crate::peer::UserAcl;
 use crate::secure_fs;
 
@@ -132,6 +132,7 @@ fn listen(directory: &Path, path: &Path, access: SocketAccess) -> io::Result<Uni
         let listener = UnixListener::bind(&socket)?;
         apply_access(&socket, access)?;
         listener.set_nonblocking(true)?;
+        backlog::extend(&listener)?;
         std::fs::rename(&socket, path)?;
         Ok(listener)
     })();

@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use tracing::Span;
 
 use super::broadcast::{RequestBroadcast, RequestRecord};
+use super::data_threads::DataThreads;
 use super::metrics::{self, Metrics};
 use super::repeats::Repeats;
 use super::timing::RequestTiming;
@@ -19,6 +20,8 @@ use super::truncate::truncate;
 pub struct Telemetry {
     /// The counters.
     pub metrics: Metrics,
+    /// The load of each data thread.
+    pub threads: DataThreads,
     /// Each request as it ends, for subscribers.
     pub requests: RequestBroadcast,
     /// Refused requests, by user and code.
@@ -35,6 +38,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self {
             metrics: Metrics::default(),
+            threads: DataThreads::default(),
             requests: RequestBroadcast::default(),
             rejections: Repeats::new(Duration::from_secs(1)),
             other_users: Repeats::new(Duration::from_secs(1)),

@@ -59,6 +59,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("log.format", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
     ("log.server_timing", "who_asks_is_told_where_the_time_went"),
     ("daemon.drain", "a_second_signal_ends_it_at_once"),
+    ("daemon.threads", "connections_that_stay_split_the_requests_evenly"),
     ("notify.command", "a_person_is_called_once_per_cause_and_gets_no_secret"),
 ];
 

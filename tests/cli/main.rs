@@ -27,6 +27,8 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+#[cfg(target_os = "linux")]
+mod public_reports;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
