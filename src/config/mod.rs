@@ -21,6 +21,7 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod rule_set;
 mod schema;
 mod source;
 #[cfg(test)]
@@ -43,7 +44,8 @@ pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
 pub use origin::{Origin, Proxy};
 pub use paths::{Paths, with_profile_flag};
-pub use rule::{ParseError, Rule, normalize_case};
+pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
+pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
 pub use source::ValueSource;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};

@@ -22,6 +22,7 @@ mod server_io;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+mod target_encoding;
 mod tcp;
 #[cfg(unix)]
 mod unix;
@@ -42,6 +43,7 @@ pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::Stream;
+pub use self::target_encoding::encode_non_ascii;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, restrict_dir};
