@@ -381,6 +381,14 @@ impl<B> Decision<B> {
 /// A request that is counted as soon as the file of the counts is written.
 pub(super) type PendingCount = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
+/// Waits until a request is counted, if it was not counted at once.
+pub(super) async fn wait_counted(pending: Option<PendingCount>) -> Result<(), Error> {
+    match pending {
+        Some(pending) => pending.await,
+        None => Ok(()),
+    }
+}
+
 /// The methods that a WebSocket can stand for, beside reading.
 const WRITE_METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 
