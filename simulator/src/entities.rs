@@ -31,7 +31,7 @@ pub(crate) fn handle(
             None => SimulatedResponse::empty(404),
         },
         ("POST", []) => create(state, request, &table, now),
-        ("POST", ["runcommand"]) => run_command(state, request),
+        ("POST", ["runcommand"]) => run_command(state, request, &table),
         ("PUT", []) => {
             let id = body(request).and_then(|record| record.get("Id")?.as_u64());
             update(state, request, &table, id, now)
@@ -211,14 +211,25 @@ fn write_response(table: &str, deed: &str, id: u64, now: RequestTime) -> Simulat
     SimulatedResponse::json(200, &reply)
 }
 
-fn run_command(state: &mut SimulatorState, request: &ReceivedRequest) -> SimulatedResponse {
+fn run_command(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    table: &str,
+) -> SimulatedResponse {
     let Some(order) = body(request) else {
         return SimulatedResponse::json(400, &json!({"Message": "The request is invalid."}));
     };
-    let ids = order.get("Ids").and_then(Value::as_array).map_or(0, Vec::len);
-    let key = order.get("Key").and_then(Value::as_str).unwrap_or_default();
+    // Names are compared without regard to case, as Json.NET does.
+    let listed = field(&order, "Ids").and_then(Value::as_array).cloned().unwrap_or_default();
+    let ids = listed.len();
+    let key = field(&order, "Key").and_then(Value::as_str).unwrap_or_default().to_uppercase();
     if key.is_empty() || ids == 0 {
         return invalid(if key.is_empty() { "Key" } else { "Ids" });
+    }
+    // Most deletions of Nexudus are commands: COWORKER_DELETE, DELETE_CONTRACT, …
+    if key.split('_').any(|word| word == "DELETE") {
+        let rows = &mut state.store.table(table).rows;
+        listed.iter().filter_map(Value::as_u64).for_each(|id| drop(rows.remove(&id)));
     }
     let mut reply = envelope(200, "Command executed.", Value::Null, true);
     if key.ends_with("_PRINT") {

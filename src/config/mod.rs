@@ -22,6 +22,7 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod rule_set;
 mod runtime_dir;
 mod schema;
 mod source;
@@ -48,7 +49,8 @@ pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
 pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_profile_flag};
-pub use rule::{ParseError, Rule, normalize_case};
+pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
+pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
 pub use source::ValueSource;
 pub use systemd_unit::SystemdUnit;

@@ -38,7 +38,8 @@ use hyper::body::Incoming;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::error::Error;
-pub use self::explain::{Explanation, explain};
+pub use self::explain::{Explanation, Question, explain};
+use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
 pub use self::peer_identity::ConnectionPeer;
@@ -129,13 +130,21 @@ impl Gateway {
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<ProxyBody>, Error> {
         self.reject_own(&request, sender)?;
-        let admitted = admit(request, sender, &self.guard)?;
-        *client = admitted.client().name();
-        let (allowed, body) = match decide(admitted, &self.policy)? {
-            Decision::Forward(allowed, body) => (allowed, body),
-            Decision::Options => return Ok(error_response::options_response()),
-            Decision::TokenEndpoint(request, client) => return self.grant(request, client).await,
+        let admitted = match guard::admit_current(request, sender, &self.guard)? {
+            CurrentAdmission::Admitted(admitted) => admitted,
+            CurrentAdmission::Outdated(again) => again.await?,
         };
+        *client = admitted.client().name();
+        let (allowed, body, counted) = {
+            let decision = decide(admitted, &self.policy)?;
+            let counted = decision.count()?;
+            match decision {
+                Decision::Forward(allowed, body) => (allowed, body, counted),
+                Decision::Options(_) => return Ok(error_response::options_response()),
+                Decision::TokenEndpoint(request, by) => return self.grant(request, by).await,
+            }
+        };
+        policy::wait_counted(counted).await?;
         let kind = body_kind(self.body_buffer.can_buffer(&body));
         timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
         // Only now `100 Continue` asks for the body, and a slow client holds no permit meanwhile.

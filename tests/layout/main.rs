@@ -76,6 +76,7 @@ const OWNED: &[(&str, &[&str])] = &[
     (
         "spawn_blocking(",
         &[
+            "clients/blocking.rs",
             "credentials/keychain/native.rs",
             "daemon/data_plane.rs",
             "gateway/peer_identity.rs",

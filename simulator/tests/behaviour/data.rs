@@ -121,6 +121,20 @@ fn a_command_leads_to_a_download() {
 }
 
 #[test]
+fn a_command_deletes_what_delete_does() {
+    let client = Client::new();
+    let listed = || client.get("/api/spaces/coworkers?size=1").json();
+    let before = listed();
+    let id = &before["Records"][0]["Id"];
+
+    let order = json!({"ids": [id], "KEY": "coworker_delete"}).to_string();
+    assert_eq!(client.ask("POST", "/api/spaces/coworkers/runCommand", &order).status, 200);
+
+    assert_ne!(&listed()["Records"][0]["Id"], id);
+    assert_eq!(listed()["TotalItems"], before["TotalItems"].as_u64().unwrap() - 1);
+}
+
+#[test]
 fn refresh_tokens_are_listed_and_can_be_deleted() {
     let client = Client::new();
     let listed = client.get("/api/sys/refreshtokens").json();
