@@ -2,7 +2,7 @@
 //!
 //! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid
 //! program client code trace_id generation attempt retry_in address origin signal in_flight error
-//! cause failed count limit`. `path` is without its query.
+//! cause failed failure count limit`. `path` is without its query.
 
 mod access_log;
 mod broadcast;
@@ -20,7 +20,7 @@ pub use self::access_log::{AccessEntry, PeerInfo, Process, ResponseInfo, Telemet
 pub use self::broadcast::{BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord};
 pub use self::logs::{Error, LineFormat, LogFilter, LogGuard, dropped, set_level, start};
 pub use self::metrics::{
-    BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
+    ActionFailure, BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
 };
 pub use self::repeats::Repeats;
 pub use self::timing::{RequestTiming, STAGES, Stage};

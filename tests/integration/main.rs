@@ -10,6 +10,7 @@ mod support;
 
 mod access_control;
 mod admin_access;
+mod answers;
 mod backpressure;
 mod browser_attacks;
 mod browsers;
