@@ -102,6 +102,8 @@ async fn steps(home: &std::path::Path) -> Steps {
         connect_timeout: limit,
         header_timeout: limit,
         head_limits: upstream::HeadLimits::default(),
+        body_idle: limit,
+        idle_connections: 64,
     };
     let tls = upstream::load_tls_config(None).unwrap();
     let origin = Origin::new("spaces.nexudus.com", 443);

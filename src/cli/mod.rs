@@ -26,6 +26,7 @@ mod service;
 mod status;
 mod tail;
 mod wait;
+mod waiting;
 mod whoami;
 
 use std::ffi::OsString;

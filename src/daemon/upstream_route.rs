@@ -92,8 +92,8 @@ pub(super) fn unix_path(socket: &BoundSocket) -> Option<PathBuf> {
     socket.path().map(Path::to_owned)
 }
 
-/// The users and clients with access: a reload changes neither.
-#[derive(Debug)]
+/// The users and clients with access.
+#[derive(Clone, Debug)]
 pub(super) struct AccessSources {
     pub(super) users: UserAcl,
     pub(super) clients: Clients,
@@ -162,6 +162,8 @@ impl RouteBuilder<'_> {
                 bytes: config.limits.response_header_bytes,
                 headers: config.limits.response_headers,
             },
+            body_idle: config.limits.body_idle,
+            idle_connections: config.limits.idle_connections,
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
         let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);
@@ -195,7 +197,8 @@ pub(super) fn build_gateway(
         .with_cookies(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    let headers = HeaderPolicy { user_agent, forwards_trace: config.upstream.trace };
+    let (forwards_trace, has_via) = (config.upstream.trace, config.upstream.via);
+    let headers = HeaderPolicy { user_agent, forwards_trace, has_via };
     let session = if *upstream.origin() == config.upstream.origin {
         session.clone()
     } else {

@@ -19,6 +19,8 @@ mod effective_config;
 mod flags;
 mod lifecycle;
 mod login;
+#[cfg(unix)]
+mod login_files;
 mod login_terminal;
 #[cfg(unix)]
 mod origin_binding;
@@ -27,6 +29,9 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
+#[cfg(target_os = "linux")]
+mod public_reports;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
@@ -38,6 +43,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod signals;
 mod supervision;
 mod support;
 mod whoami;
