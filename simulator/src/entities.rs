@@ -37,6 +37,9 @@ pub(crate) fn handle(
             update(state, request, &table, id, now)
         }
         ("PUT" | "PATCH", [id]) => update(state, request, &table, id.parse().ok(), now),
+        ("DELETE", [_]) if DELETED_BY_COMMAND.contains(&table.as_str()) => {
+            SimulatedResponse::empty(405).with_header("Allow", "GET, POST, PUT")
+        }
         ("DELETE", [id]) => delete(state, &table, id.parse().ok(), now),
         ("OPTIONS", _) => {
             SimulatedResponse::empty(200).with_header("Allow", "GET, POST, PUT, DELETE")
@@ -152,6 +155,10 @@ fn create(
         let message = "The booking must end after it begins.";
         return SimulatedResponse::json(200, &envelope(500, message, Value::Null, false));
     }
+    if table == "spaces/coworkers" && !state.may_create_coworker(now) {
+        let status = state.settings.access.no_permission_status;
+        return SimulatedResponse::text(status, "Access Denied");
+    }
     let at = format_utc(unix_seconds(now.wall));
     record.insert("CreatedOn".to_owned(), at.clone().into());
     record.insert("UpdatedOn".to_owned(), at.into());
@@ -177,6 +184,10 @@ fn update(
     let Some(record) = id.and_then(|id| state.store.table(table).rows.get_mut(&id)) else {
         return SimulatedResponse::empty(404);
     };
+    // A PUT is the whole record: what it leaves out is missing.
+    if let Some(field) = Store::missing(table, &changes).filter(|_| request.method == "PUT") {
+        return invalid(field);
+    }
     record.extend(changes.into_iter().filter(|(name, _)| name != "Id"));
     record.insert("UpdatedOn".to_owned(), format_utc(unix_seconds(now.wall)).into());
     write_response(table, "updated", id.unwrap_or_default(), now)
@@ -211,6 +222,14 @@ fn write_response(table: &str, deed: &str, id: u64, now: RequestTime) -> Simulat
     SimulatedResponse::json(200, &reply)
 }
 
+/// Tables whose records are not deleted by DELETE but by a command.
+const DELETED_BY_COMMAND: [&str; 3] =
+    ["spaces/coworkers", "billing/coworkerinvoices", "billing/coworkercontracts"];
+
+/// The commands that delete, as seen live.
+const DELETE_COMMANDS: [&str; 3] =
+    ["COWORKER_DELETE", "COWORKER_INVOICE_DELETE", "DELETE_CONTRACT"];
+
 fn run_command(
     state: &mut SimulatorState,
     request: &ReceivedRequest,
@@ -226,8 +245,7 @@ fn run_command(
     if key.is_empty() || ids == 0 {
         return invalid(if key.is_empty() { "Key" } else { "Ids" });
     }
-    // Most deletions of Nexudus are commands: COWORKER_DELETE, DELETE_CONTRACT, …
-    if key.split('_').any(|word| word == "DELETE") {
+    if DELETE_COMMANDS.contains(&key) {
         let rows = &mut state.store.table(table).rows;
         listed.iter().filter_map(Value::as_u64).for_each(|id| drop(rows.remove(&id)));
     }

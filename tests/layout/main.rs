@@ -50,6 +50,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "cli/whoami.rs",
             "gateway/error_response/",
             "gateway/mod.rs",
+            "gateway/peeked_body.rs",
             "gateway/response_headers.rs",
             "listen/",
             "problem/",

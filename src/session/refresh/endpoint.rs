@@ -144,6 +144,8 @@ impl HttpIssuer {
                 status: response.status(),
                 headers: response.headers(),
                 is_end_of_stream: response.content_length() == Some(0),
+                // Without the header these calls back off, which is never too early.
+                text: b"",
             };
             if permit.observe(&head, repeatable) != RetryDecision::Retry {
                 return Ok(response);
