@@ -1,17 +1,17 @@
-//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or
-//! not; a running daemon sees the change with the next request.
+//! `client`: named local keys, through the daemon that serves, or on the profile's file while none
+//! runs. The next request sees the change.
 
 use std::time::SystemTime;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::daemon_client::load_effective_config;
+use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, client_limits};
-use crate::clients::{self, ClientPolicy, ClientStatus, Clients};
-use crate::clock::Clock;
-use crate::config::{AnonymousAccess, Config, Rule, format_rate, with_profile_flag};
+use crate::admin::client::Error;
+use crate::clients::{ClientChange, ClientPolicy, ClientStatus};
+use crate::config::{AnonymousAccess, Config, Rule, format_rate};
 
 /// The arguments of `client`.
 #[derive(clap::Args, Debug)]
@@ -57,13 +57,13 @@ fn add(
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    // Only a running daemon knows which requests it allows.
-    let (config, _) = load_effective_config(&loaded)?;
+    let clients = ClientStore::open(globals)?;
+    let config = clients.config(globals)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
-    let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
+    let key = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
+    let key = key.ok_or(Error::VersionMismatch)?;
     // The key is printed only here, and once.
     if globals.json {
         print.json(&json!({
@@ -80,6 +80,7 @@ fn add(
             print.note(&note);
         }
     }
+    clients.announce(globals, print);
     Ok(())
 }
 
@@ -117,11 +118,9 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
 }
 
 fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let paths = globals.sources(vec![]).paths()?;
-    let directory = paths.profile_state();
-    // An unreadable file is reported here; the status below says only that it is unreadable.
-    clients::list(&directory)?;
-    let views = Clients::new(&directory, Clock::system()).statuses().unwrap_or_default();
+    let clients = ClientStore::open(globals)?;
+    let views = clients.list()?;
+    clients.announce(globals, print);
     if globals.json {
         return print.json(&views.iter().map(client_json).collect());
     }
@@ -143,7 +142,7 @@ fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     if views.is_empty() {
         let note = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
-        print.note(&with_profile_flag(note, &paths.profile));
+        print.note(&globals.as_typed(note));
         return Ok(());
     }
     print.table(&rows, "")
@@ -172,8 +171,9 @@ fn client_json(view: &ClientStatus) -> serde_json::Value {
 }
 
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let directory = globals.sources(vec![]).paths()?.profile_state();
-    clients::revoke(&directory, name)?;
+    let clients = ClientStore::open(globals)?;
+    clients.apply(ClientChange::Revoke { name: name.to_owned() })?;
+    clients.announce(globals, print);
     if globals.json {
         print.json(&json!({ "name": name, "revoked": true }))
     } else {

@@ -34,10 +34,12 @@ pub enum CliError {
         /// Why.
         source: io::Error,
     },
-    /// The failure happened in this profile.
-    InProfile {
+    /// The failure of a command with these global options.
+    AsTyped {
         /// The profile.
-        profile: String,
+        profile: Option<String>,
+        /// `--system` or `--user`, if one was given.
+        scope: Option<&'static str>,
         /// The failure.
         error: Box<Self>,
     },
@@ -86,7 +88,7 @@ impl CliError {
                 ExitCode::NotFound
             }
             Self::Command { .. } => ExitCode::NotExecutable,
-            Self::InProfile { error, .. } | Self::WithOutput { error, .. } => error.exit_code(),
+            Self::AsTyped { error, .. } | Self::WithOutput { error, .. } => error.exit_code(),
             Self::ChildExited(code) => ExitCode::Child(*code),
         }
     }
@@ -105,7 +107,9 @@ impl CliError {
             Self::Command { program, source } => {
                 caused(format!("could not run `{program}`"), source)
             }
-            Self::InProfile { profile, error } => in_profile(error.reports(), profile),
+            Self::AsTyped { profile, scope, error } => {
+                as_typed(error.reports(), profile.as_deref(), *scope)
+            }
             Self::ChildExited(_) | Self::AlreadyPrinted(_) => vec![],
         }
     }
@@ -113,7 +117,7 @@ impl CliError {
     /// Returns the error as a program reads it, or `None` where there is nothing left to print.
     pub(super) fn to_json(&self) -> Option<serde_json::Value> {
         let mut cause = self;
-        while let Self::InProfile { error, .. } | Self::Run(error) = cause {
+        while let Self::AsTyped { error, .. } | Self::Run(error) = cause {
             cause = error;
         }
         let mut json = serde_json::json!({});
@@ -152,10 +156,10 @@ fn caused(message: String, source: &io::Error) -> Vec<Report> {
     vec![Report { message, causes: vec![source.to_string()], hint: None }]
 }
 
-/// Names the profile in the commands that the reports advise.
-fn in_profile(reports: Vec<Report>, profile: &str) -> Vec<Report> {
+/// Repeats the global options in the commands that the reports advise.
+fn as_typed(reports: Vec<Report>, profile: Option<&str>, scope: Option<&str>) -> Vec<Report> {
     let named = |report: Report| Report {
-        hint: report.hint.map(|hint| config::with_profile_flag(&hint, profile)),
+        hint: report.hint.map(|hint| config::with_flags(&hint, profile, scope)),
         ..report
     };
     reports.into_iter().map(named).collect()

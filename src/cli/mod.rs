@@ -18,6 +18,7 @@ mod login;
 mod logout;
 mod policy;
 mod print;
+mod profile;
 mod prompt;
 #[cfg(unix)]
 mod run;
@@ -39,7 +40,6 @@ pub use print::Printer;
 
 use self::config_flags::ConfigOverrides;
 use self::globals::GlobalArgs;
-use crate::config::Paths;
 use crate::problem::ExitCode;
 
 /// Log in to Nexudus once; every local tool then talks to it through localhost.
@@ -137,10 +137,46 @@ fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<()
     })?;
     let cli = Cli::from_arg_matches(&matches)?;
     let globals = cli.globals;
-    dispatch(cli.command, &globals, print).map_err(|error| match globals.sources(vec![]).paths() {
-        Ok(Paths { profile, .. }) => CliError::InProfile { profile, error: Box::new(error) },
-        Err(_) => error,
+    let done =
+        check_profile(&cli.command, &globals).and_then(|()| dispatch(cli.command, &globals, print));
+    done.map_err(|error| CliError::AsTyped {
+        profile: globals.profile_name(),
+        scope: globals.scope_flag(),
+        error: Box::new(error),
     })
+}
+
+/// Refuses a profile of which there is no trace: a mistyped name must not look like a fresh start.
+fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError> {
+    match command {
+        // These make a profile, need none, or may get the login from a source of their own.
+        Command::Login(_) | Command::Serve(_) | Command::Completions(_) | Command::Man => Ok(()),
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => Ok(()),
+        #[cfg(unix)]
+        Command::Run(_) => Ok(()),
+        Command::Config(args) if args.needs_no_profile() => Ok(()),
+        // The system's service has one profile, and says so.
+        Command::Service(args) if args.is_install() && globals.system => Ok(()),
+        Command::Service(args) if args.is_install() => {
+            profile::require_or_login(globals, &globals.load(vec![])?)
+        }
+        Command::Logout(_)
+        | Command::Whoami(_)
+        | Command::Doctor(_)
+        | Command::Client(_)
+        | Command::Policy(_)
+        | Command::Status
+        | Command::Wait(_)
+        | Command::Stop
+        | Command::Reload
+        | Command::Refresh
+        | Command::Lock
+        | Command::Unlock
+        | Command::Tail(_)
+        | Command::Service(_)
+        | Command::Config(_) => Ok(globals.sources(vec![]).require_profile()?),
+    }
 }
 
 /// Returns whether the command is `run`, before anything is parsed.
@@ -170,7 +206,10 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Lock => control::lock(globals, print),
         Command::Unlock => control::unlock(globals, print),
         Command::Tail(args) => tail::run(&args, globals, print),
-        Command::Service(args) => service::run(&args, globals, print),
+        Command::Service(mut args) => {
+            args.system = globals.system;
+            service::run(&args, globals, print)
+        }
         Command::Config(args) => config::run(args, globals, print),
         Command::Completions(args) => {
             completions::run(&args, help::with_examples(Cli::command()), print)

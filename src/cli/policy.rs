@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::daemon_client::load_effective_config;
+use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
-use crate::gateway::explain;
-use crate::problem::ProblemKind;
+use crate::gateway::{Explanation, explain};
+use crate::problem::{ExitCode, ProblemKind};
 
 /// The arguments of `policy`.
 #[derive(clap::Args, Debug)]
@@ -40,26 +40,16 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     let PolicyAction::Explain { method, path, client } = options.action;
-    let loaded = globals.load(vec![])?;
-    let (config, is_daemon) = load_effective_config(&loaded)?;
-    let stored = match &client {
-        None => None,
-        Some(name) => {
-            let all = clients::list(&loaded.paths.profile_state())?;
-            let found = all.into_iter().find(|stored| stored.name == *name);
-            Some(found.ok_or_else(|| clients::Error::Missing { name: name.clone() })?)
-        }
+    let store = ClientStore::open(globals)?;
+    let is_daemon = store.is_served();
+    let explained = judge(&method, &path, client.as_deref(), &store, globals)?;
+    let done = || match explained.is_allowed {
+        true => Ok(()),
+        // The answer is printed; scripts read the exit code.
+        false => Err(CliError::AlreadyPrinted(ExitCode::Failed)),
     };
-    let limits = stored.as_ref().map(|stored| &stored.limits);
-    let mut explained = explain(&method, &path, limits, &config);
-    if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
-        explained.is_allowed = false;
-        explained.code = Some(ProblemKind::KeyRefused.code());
-        explained.rule = None;
-        explained.reason = clients::KeyError::Expired.to_string();
-    }
     if globals.json {
-        return print.json(&json!({
+        print.json(&json!({
             "method": method,
             "path": path,
             "client": client,
@@ -68,7 +58,8 @@ pub(super) fn run(
             "rule": explained.rule,
             "reason": explained.reason,
             "judged": if is_daemon { "daemon" } else { "configuration" },
-        }));
+        }))?;
+        return done();
     }
     let outcome = match explained.code {
         Some(code) => format!("refused ({code}): {}", explained.reason),
@@ -82,5 +73,32 @@ pub(super) fn run(
             "Judged by the configuration: no daemon of this profile runs."
         });
     }
-    Ok(())
+    done()
+}
+
+/// Judges a request of a client, or of a program without a key.
+fn judge(
+    method: &str,
+    path: &str,
+    client: Option<&str>,
+    store: &ClientStore,
+    globals: &GlobalArgs,
+) -> Result<Explanation, CliError> {
+    let config = store.config(globals)?;
+    let stored = match client {
+        None => None,
+        Some(name) => {
+            let found = store.list()?.into_iter().find(|stored| stored.name == name);
+            Some(found.ok_or_else(|| clients::Error::Missing { name: name.to_owned() })?)
+        }
+    };
+    let limits = stored.as_ref().map(|stored| &stored.limits);
+    let mut explained = explain(method, path, limits, &config);
+    if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
+        explained.is_allowed = false;
+        explained.code = Some(ProblemKind::KeyRefused.code());
+        explained.rule = None;
+        explained.reason = clients::KeyError::Expired.to_string();
+    }
+    Ok(explained)
 }

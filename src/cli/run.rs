@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::daemon_client::load_effective_config;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer, client_limits, serve};
+use super::{CliError, Printer, client_limits, profile, serve};
 use crate::config::{Config, LoadedConfig};
 use crate::daemon::process;
 use crate::run;
@@ -36,11 +36,12 @@ pub(super) fn run(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Res
 
 fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let loaded = globals.load(vec![])?;
+    profile::require_or_login(globals, &loaded)?;
     let limits = options.limits.limits(SystemTime::now());
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     client_limits::check_rules(&limits, &loaded.config, print)?;
     // If a daemon runs, only the daemon knows which requests it allows.
-    let (in_effect, is_served) = load_effective_config(&loaded)?;
+    let (in_effect, is_served) = load_effective_config(&loaded, globals)?;
     if let Some(wider) =
         client_limits::access_without_key(&limits, &in_effect).filter(|_| !globals.quiet)
     {

@@ -6,8 +6,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::config_flags::ConfigArgs;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer};
-use crate::config::{self, Config, LoadedConfig, LogFormat, Paths, Sources};
+use super::{CliError, Printer, profile};
+use crate::config::{self, Config, LoadedConfig, LogFormat, Sources};
 #[cfg(target_os = "linux")]
 use crate::daemon::landlock;
 use crate::daemon::{self, process, run_loop};
@@ -25,17 +25,14 @@ pub(super) struct ServeArgs {
 /// Runs the daemon until a signal or a command stops it. A reload reads the same sources again.
 pub(super) fn run(args: ServeArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let sources = globals.sources(args.keys.into_overrides());
-    let LoadedConfig { config, paths, warnings, .. } = sources.load()?;
-    warnings.iter().for_each(|warning| print.warning(warning));
-    serve(&config, &paths, &sources, print)
+    let loaded = sources.load()?;
+    profile::require_or_login(globals, &loaded)?;
+    loaded.warnings.iter().for_each(|warning| print.warning(warning));
+    serve(&loaded, &sources, print)
 }
 
-fn serve(
-    config: &Config,
-    paths: &Paths,
-    sources: &Sources,
-    print: Printer,
-) -> Result<(), CliError> {
+fn serve(loaded: &LoadedConfig, sources: &Sources, print: Printer) -> Result<(), CliError> {
+    let LoadedConfig { config, paths, .. } = loaded;
     // Before any other thread starts, the log's thread included: only later threads inherit the
     // limit.
     #[cfg(target_os = "linux")]
@@ -51,6 +48,7 @@ fn serve(
         #[cfg(not(unix))]
         let daemon =
             daemon::Daemon::start(config, paths, daemon::Deps::from_config(config, paths)).await?;
+        daemon.describe_config(loaded);
         for address in daemon.addresses() {
             tracing::info!(%address, origin = %config.upstream.origin, "listening");
         }
@@ -58,7 +56,7 @@ fn serve(
             tracing::info!(path = %path.display(), "listening");
         }
         if let Some(address) = daemon.admin_address() {
-            tracing::info!(%address, "listening for health, metrics and events");
+            tracing::info!(%address, "listening for health and metrics");
         }
         log_exposure(config, daemon.addresses());
         Ok(run_loop::run(daemon, Some(sources), &mut signals).await?)

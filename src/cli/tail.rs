@@ -27,7 +27,7 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     with_daemon(globals, async |daemon| {
         let mut events = daemon.events("request").await?;
-        while let Some(event) = events.next().await {
+        while let Some(event) = events.try_next().await? {
             let line = match event {
                 Event::Request(request) if options.wants(&request) => {
                     if globals.json {

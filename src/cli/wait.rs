@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::config_flags::parse_duration_flag;
-use super::daemon_client::admin_sockets;
+use super::daemon_client::{admin_sockets, say_waiting};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, error, serve};
 use crate::admin::api::{Event, Reason};
 use crate::admin::client::{AdminClient, Error};
-use crate::problem::{ExitCode, Report};
+use crate::problem::{ExitCode, Problem as _, Report};
 
 /// The arguments of `wait`.
 #[derive(clap::Args, Debug)]
@@ -23,7 +23,7 @@ pub(super) struct WaitArgs {
 /// Waits until the daemon can serve.
 pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let sockets = admin_sockets(globals)?;
-    serve::control_runtime()?.block_on(async {
+    serve::control_runtime()?.block_on(say_waiting(globals, "the daemon to be ready", async {
         let start = Instant::now();
         let deadline = start + args.timeout;
         let mut last = None;
@@ -40,6 +40,10 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
                         Ok(WaitOutcome::Ended)
                         | Err(Error::ConnectionClosed(_) | Error::NotRunning),
                     ) => {}
+                    // A stopped process may be continued in time.
+                    Ok(Err(error @ Error::Unresponsive { .. })) if Instant::now() < deadline => {
+                        last = Some(unresponsive(&error));
+                    }
                     Ok(Err(error)) => return Err(error.into()),
                     Err(_) => return Err(timed_out(args.timeout, last)),
                 },
@@ -50,7 +54,7 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-    })
+    }))
 }
 
 enum WaitOutcome {
@@ -63,7 +67,7 @@ enum WaitOutcome {
 /// Watches one daemon until it is ready, cannot become so, or ends.
 async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOutcome, Error> {
     let mut events = daemon.events("ready").await?;
-    while let Some(event) = events.next().await {
+    while let Some(event) = events.try_next().await? {
         let Event::Ready(readiness) = event else { continue };
         if readiness.ready {
             return Ok(WaitOutcome::Ready);
@@ -74,6 +78,17 @@ async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOu
         *last = readiness.reasons.into_iter().next();
     }
     Ok(WaitOutcome::Ended)
+}
+
+/// Describes a daemon that does not answer as the reason why it is not ready.
+fn unresponsive(error: &Error) -> Reason {
+    let details = error.details();
+    Reason {
+        code: details.kind.code().to_owned(),
+        sentence: error.to_string(),
+        cause: None,
+        hint: details.hint.unwrap_or_default().into_owned(),
+    }
 }
 
 fn permanent_error(reason: Reason) -> CliError {

@@ -5,6 +5,7 @@
 //! cost nothing). So a revoked key is refused from the next request on, and the daemon needs no
 //! notification. The gateway decides whether a request is within a client's rules.
 
+mod change;
 mod error;
 mod key;
 mod key_scanner;
@@ -23,12 +24,14 @@ use self::usage::{Usage, UsageCounter};
 use crate::clock::Clock;
 use crate::config::{Rate, Rule};
 
+pub use self::change::ClientChange;
 pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::key_scanner::{
     MAX_DECODED_BYTES, REDACTED, contains_key, contains_key_start, contains_key_start_within,
     contains_key_within, loggable_path,
 };
+pub use self::store::wire as limits_json;
 pub use self::store::{StoredClient, add, list, revoke};
 
 /// The requests that a client may send.
@@ -131,6 +134,11 @@ impl Clients {
         let directory = directory.to_owned();
         let shared = Arc::new(ClientContext { clock, counter: UsageCounter::new(&directory) });
         Self(Arc::new(ClientsInner { directory, cached: Mutex::default(), shared }))
+    }
+
+    /// Returns the directory of the clients' file: the profile's state.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
     }
 
     /// Returns the client that has this key.

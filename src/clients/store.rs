@@ -4,6 +4,8 @@
 //! replaced. A file that cannot be read is an error, and is never overwritten: it might still hold
 //! clients that a person wants back.
 
+pub mod wire;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};

@@ -26,6 +26,14 @@ pub enum Diagnostic {
         /// The name.
         name: String,
     },
+    /// Nothing is known of a profile.
+    #[error("no profile `{name}`; known: {}", known.join(", "))]
+    UnknownProfile {
+        /// The name.
+        name: String,
+        /// The profiles of which there is a trace.
+        known: Vec<String>,
+    },
     /// A file that was named explicitly does not exist.
     #[error("there is no configuration file {}", .0.display())]
     NotFound(PathBuf),
@@ -200,6 +208,9 @@ impl Diagnostic {
             Self::ProfileName { .. } => {
                 "Use lower-case letters, digits, `-` and `_`, at most 32 of them."
             }
+            Self::UnknownProfile { .. } => {
+                "Correct the name; `nexudus-proxy login` makes a profile of this one."
+            }
             Self::NotFound(_) => {
                 "Check the path; `nexudus-proxy config init` writes a commented file."
             }
@@ -239,6 +250,7 @@ impl Diagnostic {
     pub(super) fn place(&self) -> Option<&ValueSource> {
         match self {
             Self::NoHome
+            | Self::UnknownProfile { .. }
             | Self::NotFound(_)
             | Self::Unreadable { .. }
             | Self::UnknownVariable { .. }

@@ -42,7 +42,7 @@ pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
 pub use origin::{Origin, Proxy};
-pub use paths::{Paths, with_profile_flag};
+pub use paths::{Paths, with_flags, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;

@@ -116,6 +116,15 @@ pub fn with_profile_flag(said: &str, profile: &str) -> String {
     named.replace(&format!("--profile {profile} --profile "), "--profile ")
 }
 
+/// Names the profile and the daemon (`--system` or `--user`) in every command that a sentence advises,
+/// unless the command names them already.
+pub fn with_flags(said: &str, profile: Option<&str>, scope: Option<&str>) -> String {
+    let said = profile.map_or_else(|| said.to_owned(), |name| with_profile_flag(said, name));
+    let Some(flag) = scope else { return said };
+    let flagged = said.replace(COMMAND_PREFIX, &format!("{COMMAND_PREFIX}{flag} "));
+    flagged.replace(&format!("{flag} {flag} "), &format!("{flag} "))
+}
+
 /// The beginning of a command in a sentence.
 const COMMAND_PREFIX: &str = "`nexudus-proxy ";
 
@@ -268,5 +277,9 @@ mod tests {
         assert_eq!(with_profile_flag(said, "work"), work);
         assert_eq!(with_profile_flag(work, "work"), work);
         assert_eq!(with_profile_flag("Send one key.", "work"), "Send one key.");
+        let system = "Run `nexudus-proxy --system --profile work login`.";
+        let said = "Run `nexudus-proxy login`.";
+        assert_eq!(with_flags(said, Some("work"), Some("--system")), system);
+        assert_eq!(with_flags(system, None, Some("--system")), system);
     }
 }

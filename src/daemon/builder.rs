@@ -21,8 +21,9 @@ use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
+use crate::clock::Clock;
 use crate::config::{Config, Host, Paths};
-use crate::credentials::Credentials;
+use crate::credentials::{self, Credentials};
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
 use crate::peer::UserAcl;
@@ -39,6 +40,9 @@ pub(super) struct DaemonBuilder {
     operators: UserAcl,
     session: Session,
     session_task: SessionTask<endpoint::HttpIssuer>,
+    issuer: endpoint::HttpIssuer,
+    clock: Clock,
+    has_key_outside_keychain: bool,
     credentials: Credentials,
     clients: Clients,
     throttle: Throttle,
@@ -89,13 +93,10 @@ impl DaemonBuilder {
 
         let client = standalone_session::http_client(config, &tls, &resolver)?;
         let throttle = Throttle::new(&config.throttle, clock.clone());
-        let issuer =
-            endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle.clone());
-        let state = paths.profile_state();
-        let clients = Clients::new(&state, clock.clone());
-        let (session, session_task) =
-            Session::new(&config.session, Some(state), credentials.clone(), issuer, clock.clone());
-
+        let origin = config.upstream.origin.to_string();
+        let issuer = endpoint::HttpIssuer::new(client, origin, throttle.clone());
+        let clients = Clients::new(&paths.profile_state(), clock.clone());
+        let (session, session_task) = new_session(config, paths, &credentials, &issuer, &clock);
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
             config,
@@ -104,7 +105,7 @@ impl DaemonBuilder {
             throttle: &throttle,
             tls,
             resolver,
-            clock,
+            clock: clock.clone(),
         };
         let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
         Ok(Self {
@@ -114,6 +115,9 @@ impl DaemonBuilder {
             admin_listeners: admin,
             session,
             session_task,
+            issuer,
+            clock,
+            has_key_outside_keychain: credentials::is_key_outside_keychain(&config.session),
             credentials,
             clients,
             throttle,
@@ -134,6 +138,7 @@ impl DaemonBuilder {
         let (runtime_state, runtime) = watch::channel(RuntimeState {
             lifecycle: api::Lifecycle::Serving,
             settings: config.export(),
+            keys: super::config_report::of_config(config),
             restart_needed: vec![],
         });
         let (sender, commands) = mpsc::channel(1);
@@ -185,6 +190,9 @@ impl DaemonBuilder {
         let hosts = self.routes.iter().skip(1);
         let state = AdminState {
             session: self.session.clone(),
+            issuer: self.issuer.clone(),
+            clock: self.clock.clone(),
+            has_key_outside_keychain: self.has_key_outside_keychain,
             credentials: self.credentials.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
@@ -205,6 +213,18 @@ struct AdminChannels {
     runtime: watch::Receiver<RuntimeState>,
     heartbeat: Heartbeat,
     commands: mpsc::Sender<DaemonCommand>,
+}
+
+/// Makes the session, which keeps its files in the profile's state directory.
+fn new_session(
+    config: &Config,
+    paths: &Paths,
+    credentials: &Credentials,
+    issuer: &endpoint::HttpIssuer,
+    clock: &Clock,
+) -> (Session, SessionTask<endpoint::HttpIssuer>) {
+    let (state, issuer) = (Some(paths.profile_state()), issuer.clone());
+    Session::new(&config.session, state, credentials.clone(), issuer, clock.clone())
 }
 
 /// Opens every socket, or takes those that the service manager has opened; says which of the two it

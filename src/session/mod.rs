@@ -4,6 +4,7 @@
 //! the state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them
 //! on disk.
 
+mod current_user;
 mod error;
 mod handle;
 mod offline_session;
@@ -14,6 +15,7 @@ mod status;
 mod store;
 mod token;
 
+pub use self::current_user::{CurrentUser, CurrentUserError};
 pub use self::error::{Cause, Error, MissingLogin};
 pub use self::handle::{BodyKind, Session, UnauthorizedCause};
 pub use self::offline_session::{

@@ -27,6 +27,7 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod profiles;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
@@ -38,6 +39,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod stopped_daemon;
 mod supervision;
 mod support;
 mod whoami;

@@ -14,6 +14,7 @@ mod keyring_prompter;
 mod keyring_prompts;
 mod machine;
 mod name_resolution;
+mod reach;
 mod restarts;
 mod sandbox;
 mod service_install;
