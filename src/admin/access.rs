@@ -5,6 +5,7 @@
 //! recognised by the headers that it sends.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -12,8 +13,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::HOST;
+use tokio::sync::watch;
 
 use super::problem::problem_response;
+use crate::config::SystemdUnit;
 use crate::listen::BrowserHeaders;
 use crate::peer::{Peer, UserAcl};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
@@ -21,7 +24,8 @@ use crate::problem::{Problem, ProblemDetails, ProblemKind};
 /// The users and hosts that are allowed.
 #[derive(Clone, Debug)]
 pub struct AccessControl {
-    operators: UserAcl,
+    /// Clones share them: a reload replaces them for all.
+    operators: Arc<watch::Sender<UserAcl>>,
     /// The port of the TCP address.
     port: Option<u16>,
 }
@@ -40,8 +44,17 @@ pub(super) enum AccessError {
 impl Problem for AccessError {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::User => ProblemKind::ForeignUser
-                .with_hint("Call as the user who runs the daemon, or name yours in admin.users."),
+            // The machine's daemon has a user that no person can be.
+            Self::User if SystemdUnit::own().is_some_and(|unit| unit.is_system) => {
+                ProblemKind::ForeignUser.with_hint(
+                    "Call as root, or let root name your user in admin.users and run \
+                     `nexudus-proxy reload`.",
+                )
+            }
+            Self::User => ProblemKind::ForeignUser.with_hint(
+                "Call as the user who runs the daemon, or let that user name yours in \
+                 admin.users and run `nexudus-proxy reload`.",
+            ),
             Self::Host => ProblemKind::ForeignHost
                 .with_hint("Use http://localhost with the port of admin.listen."),
             Self::Browser(_) => ProblemKind::Browser.into(),
@@ -64,12 +77,31 @@ impl AccessControl {
     /// Allows root and `operators`, our own user among them; over TCP, requests that name
     /// `address`.
     pub fn new(operators: UserAcl, address: Option<SocketAddr>) -> Self {
+        let operators = Arc::new(watch::Sender::new(operators));
         Self { operators, port: address.map(|address| address.port()) }
+    }
+
+    /// Replaces the operators from the next request on.
+    pub fn set_operators(&self, operators: UserAcl) {
+        self.operators.send_replace(operators);
+    }
+
+    /// Waits until a reload takes the access to the socket away from this peer.
+    pub async fn wait_revoked(&self, peer: &Peer) {
+        let mut operators = self.operators.subscribe();
+        if !self.is_operator(peer) {
+            return std::future::pending().await;
+        }
+        while self.is_operator(peer) {
+            if operators.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Returns whether the peer's user is an operator, as the kernel vouches over either socket.
     pub(super) fn is_operator(&self, peer: &Peer) -> bool {
-        peer.uid().is_some_and(|uid| uid == ROOT_UID || self.operators.contains(uid))
+        peer.uid().is_some_and(|uid| uid == ROOT_UID || self.operators.borrow().contains(uid))
     }
 
     fn check(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), AccessError> {

@@ -34,14 +34,16 @@ pub(super) async fn logout(
     context.session.log_out().await;
     let files = session::remove_all(directory, &context.clock).await;
     let others: Vec<_> = origins.iter().map(|(_, origin)| origin.clone()).collect();
+    let sealed = context.credentials.clear_files();
     let keychain = context.credentials.clear(&others).await;
     files.map_err(|cause| {
         context.error_response(&AdminError::SessionNotRemoved { cause: cause.to_string() })
     })?;
+    let sealed = sealed.map_err(|error| context.error_response(&error))?;
     let (had_login, no_keychain) = match keychain {
-        Ok(had_login) => (had_login, None),
+        Ok(had_login) => (had_login || sealed.had_login, None),
         Err(error) => match error.keychain_absence() {
-            Some(why) => (false, Some(why.to_string())),
+            Some(why) => (sealed.had_login, Some(why.to_string())),
             None => return Err(context.error_response(&error)),
         },
     };
@@ -52,5 +54,6 @@ pub(super) async fn logout(
     }
     let still = context.credentials.sources_beside_keychain();
     let still = still.iter().map(ToString::to_string).collect();
-    Ok(Json(LogoutResult { had_login, cleared, still, no_keychain }))
+    let kept_key = sealed.kept_key;
+    Ok(Json(LogoutResult { had_login, cleared, still, kept_key, no_keychain }))
 }

@@ -225,6 +225,12 @@ pub struct ReloadResult {
     pub applied: Vec<String>,
     /// Keys whose new value needs a restart.
     pub restart_needed: Vec<String>,
+    /// How to restart, where keys need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_hint: Option<String>,
+    /// What else a person must do, so that the new values have their effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// `POST /v1/stop`.

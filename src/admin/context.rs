@@ -97,7 +97,7 @@ pub struct AdminState {
     pub in_flight: InFlightCounter,
     /// The facts that change.
     pub runtime: watch::Receiver<RuntimeState>,
-    /// Whether the data path responds.
+    /// Whether the data threads respond.
     pub heartbeat: Heartbeat,
     /// Where the daemon takes commands.
     pub commands: mpsc::Sender<DaemonCommand>,

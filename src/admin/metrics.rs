@@ -55,7 +55,23 @@ fn requests(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     to.single("response_bytes_total", "counter", "Bytes of response bodies.", metrics.bytes())?;
     let (all, open) = metrics.connections();
     to.single("connections_total", "counter", "Local connections.", all)?;
-    to.single("connections_open", "gauge", "Local connections that are open.", open)
+    to.single("connections_open", "gauge", "Local connections that are open.", open)?;
+    data_threads(context, to)
+}
+
+/// Writes what each data thread carries; threads are numbered from 1.
+fn data_threads(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
+    let loads = context.telemetry.threads.loads();
+    let numbered = || (1..).map(|number: usize| number.to_string()).zip(&loads);
+    to.family("data_thread_requests_total", "counter", "Requests, by data thread.")?;
+    for (thread, load) in numbered() {
+        to.labelled("data_thread_requests_total", &[("thread", &thread)], load.requests())?;
+    }
+    to.family("data_thread_connections", "gauge", "Open local connections, by data thread.")?;
+    for (thread, load) in numbered() {
+        to.labelled("data_thread_connections", &[("thread", &thread)], load.open())?;
+    }
+    Ok(())
 }
 
 /// Writes the metrics of the session.

@@ -45,7 +45,7 @@ pub use self::api::{Lifecycle, Problem, ReloadResult, StopResult};
 use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
-pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, readiness};
+pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, Pulse, readiness};
 use self::problem::AdminError;
 use crate::listen::{SandboxIo, Stream, insert_sandbox_headers};
 use crate::peer::Peer;
@@ -69,6 +69,11 @@ impl Admin {
             harden(with_fallbacks(routes).layer(access)).with_state(context.clone())
         };
         Self { readonly_router: finish(readonly), control_router: finish(control), context }
+    }
+
+    /// Waits until a reload takes the access away from an operator.
+    pub async fn wait_revoked(&self, peer: &Peer) {
+        self.context.access.wait_revoked(peer).await;
     }
 
     /// Serves one connection to its end: everything over a unix socket, reading over TCP.

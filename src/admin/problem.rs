@@ -24,9 +24,6 @@ pub(super) enum AdminError {
     /// More clients follow the events than allowed.
     #[error("too many readers follow the events")]
     TooManyReaders,
-    /// The data path missed its heartbeat.
-    #[error("the data path does not respond")]
-    DaemonStuck,
     /// The body of a request is not what the path takes.
     #[error("the body of the request is not understood: {why}")]
     InvalidBody {
@@ -38,6 +35,12 @@ pub(super) enum AdminError {
     SessionNotRemoved {
         /// Why.
         cause: String,
+    },
+    /// A data thread missed its heartbeat.
+    #[error("the data path does not respond: thread {threads}")]
+    DaemonStuck {
+        /// The names of the threads.
+        threads: String,
     },
     /// A handler panicked.
     #[error("the request could not be handled: this is a bug")]
@@ -62,10 +65,10 @@ impl Problem for AdminError {
             Self::WrongMethod => ProblemKind::WrongMethod.into(),
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
             Self::TooManyReaders => ProblemKind::TooManyReaders.into(),
-            Self::DaemonStuck => ProblemKind::DaemonStuck.into(),
             Self::InvalidBody { .. } => ProblemKind::InvalidCommand.into(),
             Self::SessionNotRemoved { .. } => ProblemKind::CommandFailed
                 .with_hint("Make that directory writable for the daemon, and log out again."),
+            Self::DaemonStuck { .. } => ProblemKind::DaemonStuck.into(),
             Self::Panic => ProblemKind::InternalError.into(),
             Self::Stopping => ProblemKind::DaemonStopping.into(),
             Self::OtherOrigin { .. } => ProblemKind::OtherOrigin.into(),

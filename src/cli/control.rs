@@ -15,7 +15,7 @@ use crate::admin::format::pluralize;
 use crate::config::LoadedConfig;
 use crate::credentials::Keychain;
 use crate::daemon;
-use crate::problem::ProblemKind;
+use crate::problem::{ExitCode, ProblemKind};
 use crate::session::SessionStatus;
 
 /// Stops the daemon: returns when it has ended.
@@ -45,17 +45,29 @@ pub(super) fn reload(globals: &GlobalArgs, print: Printer) -> Result<(), CliErro
     let reloaded: ReloadResult =
         with_daemon(globals, async |daemon| Ok(daemon.post("/v1/reload").await?))?;
     if globals.json {
-        return print.json(&json!(reloaded));
+        let output = json!(reloaded);
+        return match not_applied(&reloaded) {
+            Ok(()) => print.json(&output),
+            Err(error) => Err(error.with_output(output)),
+        };
     }
-    if !reloaded.restart_needed.is_empty() {
-        let keys = reloaded.restart_needed.join(", ");
-        print.warning(&format!("these keys take a restart: {keys}"));
+    match (reloaded.applied.as_slice(), reloaded.restart_needed.is_empty()) {
+        ([], true) => print.line("reloaded: nothing has changed")?,
+        ([], false) => {}
+        (applied, _) => print.line(&format!("reloaded: {}", applied.join(", ")))?,
     }
-    if reloaded.applied.is_empty() {
-        print.line("reloaded: nothing else has changed")
-    } else {
-        print.line(&format!("reloaded: {}", reloaded.applied.join(", ")))
+    reloaded.notes.iter().for_each(|note| print.note(note));
+    not_applied(&reloaded)
+}
+
+/// Fails where a new value is not in effect: a script that changes a rule must not take it for one.
+fn not_applied(reloaded: &ReloadResult) -> Result<(), CliError> {
+    if reloaded.restart_needed.is_empty() {
+        return Ok(());
     }
+    let keys = reloaded.restart_needed.join(", ");
+    let message = format!("NOT applied until restart: {keys}");
+    Err(CliError::message(ExitCode::Failed, message, reloaded.restart_hint.as_deref()))
 }
 
 /// Has the daemon renew its token.
@@ -69,14 +81,15 @@ pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
 
 /// Has the daemon drop its token until it is unlocked.
 pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    set_locked(true, globals, print)
+    set_locked(true, "locked", globals, print)
 }
 
 /// Has the daemon get a token again. A locked keychain is opened first: only a command may show a
 /// dialog.
 pub(super) fn unlock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let keychain = open_keychain(globals, print);
-    set_locked(false, globals, print)?;
+    let done = if keychain.is_ok() { "unlocked" } else { "no longer locked by `lock`" };
+    set_locked(false, done, globals, print)?;
     keychain
 }
 
@@ -92,17 +105,22 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     match serve::control_runtime()?.block_on(keychain.unlock()) {
         Ok(true) => print.note(&format!("the {} is open now", Keychain::product_name())),
         Ok(false) => {}
-        Err(error) if error.keychain_absence().is_some() => {}
+        Err(error) if error.keychain_absence().is_some_and(|why| why.allows_key_file()) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())
 }
 
 /// Locks or unlocks the running daemon; without one, stores the flag for the next start.
-fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+fn set_locked(
+    locked: bool,
+    done: &str,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;
-    let (path, done) = if locked { ("/v1/lock", "locked") } else { ("/v1/unlock", "unlocked") };
+    let path = if locked { "/v1/lock" } else { "/v1/unlock" };
     serve::control_runtime()?.block_on(async {
         match say_waiting(globals, "the daemon", post_or_lock(&sockets, &paths, path)).await? {
             DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),

@@ -89,7 +89,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy service install",
         &["nexudus-proxy service install", "sudo nexudus-proxy service install --system"],
     ),
-    ("nexudus-proxy service uninstall", &["nexudus-proxy service uninstall"]),
+    (
+        "nexudus-proxy service uninstall",
+        &[
+            "nexudus-proxy service uninstall",
+            "sudo nexudus-proxy service uninstall --system --purge",
+        ],
+    ),
     ("nexudus-proxy service start", &["nexudus-proxy service start"]),
     ("nexudus-proxy service stop", &["nexudus-proxy service stop"]),
     ("nexudus-proxy service status", &["nexudus-proxy service status --json"]),

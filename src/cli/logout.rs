@@ -72,8 +72,12 @@ async fn clear(
     let sockets = admin_sockets(globals)?;
     let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
     let reply = say_waiting(globals, "the daemon", reply).await;
-    let outcome =
-        |result, daemon_knows| Outcome { profile: paths.profile.clone(), result, daemon_knows };
+    let outcome = |result, daemon_knows, is_served| Outcome {
+        profile: paths.profile.clone(),
+        result,
+        daemon_knows,
+        is_served,
+    };
     let (told, daemon_knows, _lock) = match reply {
         Ok(DaemonReply::Daemon(result, socket))
             if sockets.first() != Some(&socket) || globals.system =>
@@ -93,7 +97,8 @@ async fn clear(
     }
     let cleared = clear_logins(paths, &credentials, origins).await?;
     let mut result = told.unwrap_or_default();
-    result.had_login |= had_login(cleared.keychain, print)?;
+    result.had_login |= had_login(cleared.keychain, print)? || cleared.sealed.had_login;
+    result.kept_key = cleared.sealed.kept_key.or(result.kept_key);
     add_new(&mut result.cleared, cleared.origins.iter().map(ToString::to_string));
     if result.had_login && result.cleared.is_empty() {
         // A login from before origins were recorded.
@@ -158,10 +163,10 @@ fn had_login(
 
 impl Outcome {
     fn to_json(&self) -> serde_json::Value {
-        let LogoutResult { had_login, cleared, still, .. } = &self.result;
+        let LogoutResult { had_login, cleared, still, kept_key, .. } = &self.result;
         json!({
             "profile": self.profile, "had_login": had_login, "cleared": cleared,
-            "still": still, "daemon_knows": self.daemon_knows,
+            "still": still, "kept_key": kept_key, "daemon_knows": self.daemon_knows,
         })
     }
 
@@ -176,6 +181,12 @@ impl Outcome {
             "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
              administrator deletes them under /api/sys/refreshtokens.",
         );
+        if let Some(path) = &self.result.kept_key {
+            print.note(&format!(
+                "{} stays, because session.key = \"file\" names it; it opens nothing now",
+                path.display()
+            ));
+        }
         for source in &self.result.still {
             let holds = verb(source, "holds", "hold");
             print.warning(&format!("the {source} still {holds} a login: a restart uses it again"));

@@ -27,6 +27,7 @@ mod service;
 mod status;
 mod tail;
 mod wait;
+mod waiting;
 mod whoami;
 
 use std::ffi::OsString;

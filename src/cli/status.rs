@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::daemon_client::{find_demo, with_daemon};
 use super::globals::{DaemonScope, GlobalArgs};
-use super::{CliError, Printer, serve};
+use super::{CliError, Printer, serve, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
@@ -13,6 +13,10 @@ use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    show(globals, print).map_err(|error| service::explain_absence(globals, error))
+}
+
+fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
         return print.json(&fetch::<Json>(globals, print)?);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     Admin, AnonymousAccess, Config, Credentials, Daemon, KeyStore, Limits, Listen, Log, LogFormat,
-    LoginSource, Notify, Origin, Policy, Proxy, Rate, Session, SessionStore, Throttle, UnixSocket,
-    Upstream,
+    LoginSource, Notify, Origin, Policy, Proxy, Rate, Session, SessionStore, Threads, Throttle,
+    UnixSocket, Upstream,
 };
 
 impl Default for Config {
@@ -25,7 +25,8 @@ impl Default for Config {
             log: Log { level: "info".to_owned(), format: LogFormat::Auto, server_timing: false },
             // Longer than a page takes. systemd gets an extended stop timeout for a longer value;
             // launchd's agent has 60 s.
-            daemon: Daemon { drain: Duration::from_secs(5) },
+            // One thread serves more requests than Nexudus lets an account send.
+            daemon: Daemon { drain: Duration::from_secs(5), threads: Threads::Fixed(1) },
             notify: Notify { command: vec![] },
         }
     }

@@ -1,6 +1,7 @@
 //! The table of all keys: flags, environment, example, schema and help are made from it.
 
 use super::key::{HOST, Key, key};
+use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
 use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore};
@@ -16,12 +17,14 @@ pub static KEYS: &[Key] = &[
         upstream.user_agent,
         ValueType::Text,
         "Replaces the client's User-Agent; empty: keep the client's"
-    ),
+    )
+    .reloadable(),
     key!(
         upstream.trace,
         ValueType::Bool,
         "Forward the client's traceparent and tracestate; the log has the trace either way"
-    ),
+    )
+    .reloadable(),
     key!(
         upstream.connect_timeout,
         POSITIVE_DURATION,
@@ -32,7 +35,8 @@ pub static KEYS: &[Key] = &[
         POSITIVE_DURATION,
         "Longest wait for the head of a response, and for more of its body"
     ),
-    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write"),
+    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write")
+        .reloadable(),
     HOST,
     key!(
         listen.tcp,
@@ -46,9 +50,12 @@ pub static KEYS: &[Key] = &[
         "auto (proxy.sock in the runtime directory), off, or a path (its directory is made, 0700)"
     )
     .shorthand("socket"),
-    key!(listen.users, ValueType::Strings, "Other local users with access, by name or number"),
-    key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number"),
-    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact"),
+    key!(listen.users, ValueType::Strings, "Other local users with access, by name or number")
+        .reloadable(),
+    key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number")
+        .reloadable(),
+    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact")
+        .reloadable(),
     key!(
         listen.expose,
         ValueType::Bool,
@@ -59,11 +66,12 @@ pub static KEYS: &[Key] = &[
         ValueType::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
-    key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock"),
+    key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock")
+        .reloadable(),
     key!(
         credentials.source,
         ValueType::Choice(LoginSource::WORDS),
-        "auto, systemd, command, env or keychain"
+        "auto, systemd, command, env, keychain or file (sealed, where there is no keychain)"
     )
     .shorthand("credentials"),
     key!(credentials.email, ValueType::Text, "E-mail, for sources that hold only the password"),
@@ -81,7 +89,7 @@ pub static KEYS: &[Key] = &[
     key!(
         session.key,
         ValueType::Choice(KeyStore::WORDS),
-        "The key of its file: auto, keychain, systemd, command or kernel"
+        "The key of its file: auto, keychain, systemd, command, file (0600, beside it) or kernel"
     ),
     key!(session.key_command, ValueType::Argv, "Prints that key"),
     key!(
@@ -98,66 +106,79 @@ pub static KEYS: &[Key] = &[
         policy.anonymous,
         ValueType::Choice(AnonymousAccess::WORDS),
         "Access of clients without a key: full, read-only or none"
-    ),
+    )
+    .reloadable(),
     key!(
         policy.deny,
         ValueType::Rules,
         "Denied for all clients, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
-    ),
+    )
+    .reloadable(),
     key!(
         policy.cookies,
         ValueType::Bool,
         "Relay Cookie and Set-Cookie, but not for clients with limits"
-    ),
+    )
+    .reloadable(),
     key!(
         throttle.wait,
         ValueType::Duration { allow_zero: true },
         "Longest time a request waits in the queue"
-    ),
+    )
+    .reloadable(),
     key!(
         throttle.reads,
         ValueType::Rate,
         "auto: unlimited until Nexudus throttles, then learned; or 10/100ms"
-    ),
-    key!(throttle.writes, ValueType::Rate, "The same for writes"),
+    )
+    .reloadable(),
+    key!(throttle.writes, ValueType::Rate, "The same for writes").reloadable(),
     key!(
         limits.header_bytes,
         ValueType::Size { min: 8 << 10, max: 1 << 20 },
         "Largest request head"
-    ),
-    key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request"),
+    )
+    .reloadable(),
+    key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request")
+        .reloadable(),
     key!(
         limits.target_bytes,
         ValueType::Size { min: 1, max: 65_534 },
         "Longest request target, path and query together"
-    ),
+    )
+    .reloadable(),
     key!(
         limits.replay_body,
         ValueType::Size { min: 0, max: 1 << 30 },
         "Largest request body read whole before it goes up, so that it can be sent again"
-    ),
+    )
+    .reloadable(),
     key!(
         limits.body_bytes,
         ValueType::Size { min: 0, max: u64::MAX },
         "Largest request body; 0: no bound"
-    ),
+    )
+    .reloadable(),
     key!(
         limits.connections,
         ValueType::Integer { min: 1, max: 1_000_000 },
         "Most local connections at once; three quarters are the owner's"
     ),
-    key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive"),
-    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body"),
+    key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive")
+        .reloadable(),
+    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body").reloadable(),
     key!(
         limits.keep_alive,
         POSITIVE_DURATION,
         "Longest time a local connection stays open without a request"
-    ),
+    )
+    .reloadable(),
     key!(
         log.level,
         ValueType::Level,
         "A level (off, error, warn, info, debug, trace) or directives"
-    ),
+    )
+    .reloadable(),
     key!(
         log.format,
         ValueType::Choice(LogFormat::WORDS),
@@ -167,12 +188,20 @@ pub static KEYS: &[Key] = &[
         log.server_timing,
         ValueType::Bool,
         "Add Server-Timing to responses: time for token, queue and upstream"
-    ),
+    )
+    .reloadable(),
     key!(
         daemon.drain,
         ValueType::Duration { allow_zero: true },
         "How long requests in flight may take to end after a stop"
-    ),
+    )
+    .reloadable(),
+    key!(
+        daemon.threads,
+        ValueType::Threads { max: MAX_THREADS },
+        "Threads that serve requests: auto (one per processor, at most 8) or a number"
+    )
+    .reloadable(),
     key!(
         notify.command,
         ValueType::Argv,

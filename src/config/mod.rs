@@ -5,6 +5,7 @@
 //! environment names, the example file, the JSON schema and `config show` are made from it. A test
 //! builds its own: `Config { limits: …, ..Config::default() }`.
 
+mod commands;
 mod defaults;
 mod effective;
 mod environment;
@@ -21,10 +22,13 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod runtime_dir;
 mod schema;
 mod source;
+mod systemd_unit;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod units;
 mod validate;
 mod value;
@@ -34,6 +38,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use commands::explain_refusal;
 pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
@@ -46,6 +51,8 @@ pub use paths::{Paths, with_flags, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;
+pub use systemd_unit::SystemdUnit;
+pub use threads::Threads;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};
 pub use value_type::ValueType;
 
@@ -173,6 +180,8 @@ pub enum LoginSource {
     Env,
     /// The OS keychain.
     Keychain,
+    /// A sealed file in the state directory.
+    File,
 }
 
 /// `[session]`
@@ -212,6 +221,8 @@ pub enum KeyStore {
     Systemd,
     /// An external command.
     Command,
+    /// A file beside the session's, for this user alone.
+    File,
     /// The kernel's keyring: gone after a reboot.
     Kernel,
 }
@@ -315,6 +326,8 @@ pub enum LogFormat {
 pub struct Daemon {
     /// How long requests in flight may take to end after a stop.
     pub drain: Duration,
+    /// How many threads serve requests.
+    pub threads: Threads,
 }
 
 /// `[notify]`

@@ -121,9 +121,18 @@ pub fn with_profile_flag(said: &str, profile: &str) -> String {
 pub fn with_flags(said: &str, profile: Option<&str>, scope: Option<&str>) -> String {
     let said = profile.map_or_else(|| said.to_owned(), |name| with_profile_flag(said, name));
     let Some(flag) = scope else { return said };
-    let flagged = said.replace(COMMAND_PREFIX, &format!("{COMMAND_PREFIX}{flag} "));
-    flagged.replace(&format!("{flag} {flag} "), &format!("{flag} "))
+    // Every second part stands in backticks.
+    let parts = said.split('`').enumerate().map(|(at, part)| match part.strip_prefix(PROGRAM) {
+        Some(rest) if at % 2 == 1 && !rest.split_whitespace().any(|word| word == flag) => {
+            format!("{PROGRAM}{flag} {rest}")
+        }
+        Some(_) | None => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
 }
+
+/// The beginning of a command.
+const PROGRAM: &str = "nexudus-proxy ";
 
 /// The beginning of a command in a sentence.
 const COMMAND_PREFIX: &str = "`nexudus-proxy ";
@@ -281,5 +290,7 @@ mod tests {
         let said = "Run `nexudus-proxy login`.";
         assert_eq!(with_flags(said, Some("work"), Some("--system")), system);
         assert_eq!(with_flags(system, None, Some("--system")), system);
+        let last = "Run `nexudus-proxy service start --system`.";
+        assert_eq!(with_flags(last, None, Some("--system")), last);
     }
 }

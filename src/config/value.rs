@@ -342,13 +342,14 @@ macro_rules! words {
     };
 }
 
-words!(LoginSource { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env, "keychain" => Keychain });
+words!(LoginSource { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env, "keychain" => Keychain, "file" => File });
 words!(SessionStore { "auto" => Auto, "file" => File, "memory" => Memory });
 words!(KeyStore {
     "auto" => Auto,
     "keychain" => Keychain,
     "systemd" => Systemd,
     "command" => Command,
+    "file" => File,
     "kernel" => Kernel,
 });
 words!(AnonymousAccess { "full" => Full, "read-only" => ReadOnly, "none" => None });

@@ -56,6 +56,11 @@ pub enum ValueType {
         /// The largest.
         max: u64,
     },
+    /// A number of threads, or `auto`.
+    Threads {
+        /// The largest.
+        max: u64,
+    },
     /// A rate.
     Rate,
 }
@@ -95,6 +100,7 @@ impl ValueType {
             }
             Self::Size { .. } => format!("a size such as \"64KiB\"{}", self.range_suffix()),
             Self::Integer { .. } => format!("a whole number{}", self.range_suffix()),
+            Self::Threads { max } => format!("\"auto\" or a whole number from 1 to {max}"),
             Self::Rate => "\"auto\" or a rate such as \"10/100ms\"".to_owned(),
         }
     }
@@ -118,7 +124,7 @@ impl ValueType {
             Self::Hosts => "TABLE",
             Self::Duration { .. } => "DURATION",
             Self::Size { .. } => "SIZE",
-            Self::Integer { .. } => "N",
+            Self::Integer { .. } | Self::Threads { .. } => "N",
             Self::Rate => "PACE",
         }
     }
@@ -180,6 +186,12 @@ impl ValueType {
             Self::Integer { min, max } => {
                 json!({ "type": "integer", "minimum": min, "maximum": max })
             }
+            Self::Threads { max } => json!({
+                "oneOf": [
+                    { "const": "auto" },
+                    { "type": "integer", "minimum": 1, "maximum": max },
+                ],
+            }),
             Self::Rate => json!({ "type": "string", "pattern": "^(auto|[0-9]+/.+)$" }),
             Self::Text
             | Self::Level
@@ -221,7 +233,8 @@ impl ValueType {
             return items.collect::<Result<_, _>>().map(toml::Value::Array);
         }
         let text = texts.last().map(String::as_str).unwrap_or_default();
-        if matches!(self, Self::Bool | Self::Integer { .. }) {
+        let is_number = matches!(self, Self::Threads { .. }) && text != "auto";
+        if is_number || matches!(self, Self::Bool | Self::Integer { .. }) {
             parsed(text).filter(|value| !value.is_str()).ok_or_else(wrong)
         } else {
             Ok(toml::Value::String(text.to_owned()))

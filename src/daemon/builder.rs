@@ -16,14 +16,14 @@ use super::reload::ReloadState;
 use super::upstream_route::{
     AccessSources, Listeners, Route, RouteBuilder, tcp_addresses, unix_path,
 };
-use super::{Daemon, Deps, Error, notify_command, standalone_session};
+use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{Config, Host, Paths};
-use crate::credentials::{self, Credentials};
+use crate::credentials::Credentials;
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
 use crate::peer::UserAcl;
@@ -37,7 +37,7 @@ pub(super) struct DaemonBuilder {
     lock: ProfileLock,
     server: ServerInfo,
     admin_listeners: AdminListeners,
-    operators: UserAcl,
+    operators: AccessControl,
     session: Session,
     session_task: SessionTask<endpoint::HttpIssuer>,
     issuer: endpoint::HttpIssuer,
@@ -56,8 +56,8 @@ pub(super) struct DaemonBuilder {
 /// Everything that is built from the configuration alone.
 pub(super) struct Prepared {
     tls: Arc<rustls::ClientConfig>,
-    users: UserAcl,
-    operators: UserAcl,
+    pub(super) users: UserAcl,
+    pub(super) operators: UserAcl,
 }
 
 impl Prepared {
@@ -110,14 +110,14 @@ impl DaemonBuilder {
         let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
         Ok(Self {
             lock,
-            operators,
+            operators: AccessControl::new(operators, admin.address()),
             server,
             admin_listeners: admin,
             session,
             session_task,
             issuer,
             clock,
-            has_key_outside_keychain: credentials::is_key_outside_keychain(&config.session),
+            has_key_outside_keychain: credentials.is_key_outside_keychain(&config.session),
             credentials,
             clients,
             throttle,
@@ -142,24 +142,29 @@ impl DaemonBuilder {
             restart_needed: vec![],
         });
         let (sender, commands) = mpsc::channel(1);
-        let (heartbeat, responder) = Heartbeat::new();
+        let heartbeat = Heartbeat::default();
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
         let upstreams: Vec<_> = self.routes.iter().map(|route| route.upstream.clone()).collect();
         let (listeners, others) = (self.data_listeners, upstreams.clone());
-        let data = DataPlane::start(listeners, others, server.clone(), drain_signal, responder)
+        let (threads, watched) = (config.daemon.threads, (heartbeat.clone(), telemetry.clone()));
+        let (threads, serving) = (threads.count(), server.clone());
+        let data = DataPlane::start(threads, listeners, others, serving, drain_signal, watched)
             .map_err(Error::DataPlane)?;
         let control =
             ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
                 .map_err(Error::DataPlane)?;
+        socket_access::log_notes(config, &self.server.listening);
         for source in self.credentials.incomplete_sources() {
             tracing::warn!(error = %source, "a source with an incomplete login is skipped");
         }
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
-        let Self { access, routes, .. } = self;
+        let Self { access, routes, operators, .. } = self;
+        let reload_state =
+            ReloadState { config: config.clone(), access, operators, routes, server };
         Ok(Daemon {
             listening: self.server.listening,
             session: self.session,
@@ -167,7 +172,7 @@ impl DaemonBuilder {
             throttle: self.throttle,
             drain,
             data: Some(data),
-            reload_state: Some(ReloadState { config: config.clone(), access, routes, server }),
+            reload_state: Some(reload_state),
             runtime_state,
             commands,
             heartbeat,
@@ -202,7 +207,7 @@ impl DaemonBuilder {
             runtime: channels.runtime,
             heartbeat: channels.heartbeat,
             commands: channels.commands,
-            access: AccessControl::new(self.operators.clone(), self.admin_listeners.address()),
+            access: self.operators.clone(),
         };
         Admin::new(self.server.clone(), state)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::Error;
+use super::{Error, socket_access};
 use crate::admin::Admin;
 use crate::config::{Config, Paths};
 use crate::listen::{self, BoundSocket, Inherited};
@@ -30,12 +30,7 @@ impl AdminListeners {
         let mut bound = inherited;
         #[cfg(unix)]
         if !bound.iter().any(|socket| socket.path().is_some()) {
-            let access = if config.admin.users.is_empty() {
-                listen::SocketAccess::Owner
-            } else {
-                listen::SocketAccess::AllUsers
-            };
-            match listen::bind_unix(&paths.admin_socket(), access) {
+            match listen::bind_unix(&paths.admin_socket(), socket_access::admin_access(config)) {
                 Ok(socket) => bound.push(socket),
                 // Requests can be served without the admin socket, and no key configures its path.
                 Err(error @ listen::Error::SocketPath { .. }) => {
@@ -97,7 +92,13 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
     loop {
         tokio::select! {
             (stream, peer) = listener.accept() => {
-                connections.spawn(admin.clone().serve(stream, peer));
+                let admin = admin.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = admin.clone().serve(stream, peer.clone()) => {}
+                        () = admin.wait_revoked(&peer) => {}
+                    }
+                });
             }
             Some(_) = connections.join_next() => {}
         }

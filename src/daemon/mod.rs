@@ -6,7 +6,7 @@
 //! surface, the lock.
 //!
 //! The session, name resolution and the admin surface run on the runtime that starts the daemon.
-//! The data plane has a thread and a runtime of its own, so that nothing slow delays a request.
+//! The data plane has threads and runtimes of its own, so that nothing slow delays a request.
 
 #[cfg(target_os = "linux")]
 pub mod landlock;
@@ -17,10 +17,15 @@ mod builder;
 mod config_report;
 mod control_plane;
 mod data_plane;
+mod data_thread;
+mod dealer;
+#[cfg(unix)]
+mod hangup;
 mod notify_command;
 mod profile_lock;
 mod reload;
 mod sd_notify;
+mod socket_access;
 mod standalone_session;
 #[cfg(unix)]
 mod takeover;
@@ -93,7 +98,7 @@ impl Deps {
 
 /// Returns the sources of the login for the configured origin.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
-    Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
+    Credentials::from_config(config, &paths.profile_state(), &paths.profile)
 }
 
 /// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.

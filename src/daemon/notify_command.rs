@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-use crate::config::{Notify, Paths};
+use crate::config::{Notify, Paths, explain_refusal};
 use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
@@ -112,7 +112,7 @@ async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
         command.env_remove(name);
     });
     let failed = match command.spawn() {
-        Err(error) => Some(error.to_string()),
+        Err(error) => explain_refusal(program).or_else(|| Some(error.to_string())),
         Ok(mut child) => match tokio::time::timeout(COMMAND_TIMEOUT, child.wait()).await {
             Ok(Ok(status)) if status.success() => None,
             Ok(Ok(status)) => Some(status.to_string()),

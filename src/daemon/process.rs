@@ -50,6 +50,8 @@ pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     hangup: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    ends_on_hangup: bool,
 }
 
 impl Signals {
@@ -62,7 +64,9 @@ impl Signals {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
+            let ends_on_hangup = super::hangup::ends_daemon();
             Ok(Self {
+                ends_on_hangup,
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
                 hangup: signal(SignalKind::hangup())?,
@@ -78,7 +82,9 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::End("SIGINT"),
             _ = self.terminate.recv() => Signal::End("SIGTERM"),
-            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.hangup.recv() => {
+                if self.ends_on_hangup { Signal::End("SIGHUP") } else { Signal::Reload }
+            }
         }
         #[cfg(not(unix))]
         match tokio::signal::ctrl_c().await {

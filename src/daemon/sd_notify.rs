@@ -65,7 +65,7 @@ pub(super) async fn watch_status(session: Session) {
     }
 }
 
-/// Sends the watchdog's signal as often as the service manager wants it, while the data plane
+/// Sends the watchdog's signal as often as the service manager wants it, while every data thread
 /// responds. The control runtime sends it, so both must run.
 pub(super) async fn watchdog(pulse: Heartbeat) {
     #[cfg(unix)]
@@ -77,10 +77,11 @@ pub(super) async fn watchdog(pulse: Heartbeat) {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            if pulse.responds_within(LIVENESS_TIMEOUT.min(limit / 3)).await {
+            let silent = pulse.silent_threads(LIVENESS_TIMEOUT.min(limit / 3)).await;
+            if silent.is_empty() {
                 send(&[sd_notify::NotifyState::Watchdog]);
             } else {
-                tracing::warn!("the data plane does not respond");
+                tracing::warn!(thread = silent.join(" "), "a data thread does not respond");
             }
         }
     }

@@ -92,8 +92,8 @@ pub(super) fn unix_path(socket: &BoundSocket) -> Option<PathBuf> {
     socket.path().map(Path::to_owned)
 }
 
-/// The users and clients with access: a reload changes neither.
-#[derive(Debug)]
+/// The users and clients with access.
+#[derive(Clone, Debug)]
 pub(super) struct AccessSources {
     pub(super) users: UserAcl,
     pub(super) clients: Clients,

@@ -146,7 +146,7 @@ fn check(
     }
     check_origin(&head.headers)?;
     if !sender.is_allowed() {
-        return Err(Error::User);
+        return Err(Error::User(sender.peer.uid()));
     }
     check_method(&head.method)?;
     let is_websocket = check_upgrade(head, guard.has_websockets)?;
@@ -162,7 +162,7 @@ fn check(
 /// not logged: the error says nothing about its sender.
 fn log_rejection(head: &Parts, sender: &ConnectionPeer, error: &Error) {
     let code = match error {
-        Error::ForeignHost | Error::Browser { .. } | Error::User | Error::Client(_) => {
+        Error::ForeignHost | Error::Browser { .. } | Error::User(_) | Error::Client(_) => {
             error.kind().code()
         }
         Error::Framing(_)

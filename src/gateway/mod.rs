@@ -45,8 +45,8 @@ pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
-pub use self::server::Server;
-use crate::peer::{Peer, PeerAccess};
+pub use self::server::{PendingConnection, Server};
+use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
@@ -112,14 +112,9 @@ impl Gateway {
         Self { profile: profile.into(), ..self }
     }
 
-    /// Returns the access of a peer, as far as it is known without waiting.
-    fn peer_access(&self, peer: &Peer) -> PeerAccess {
-        self.guard.users().classify(peer)
-    }
-
-    /// Looks this user up in the system's user database.
-    async fn resolve_peer_access(&self, uid: u32) -> PeerAccess {
-        self.guard.users().resolve(uid).await
+    /// Returns the users who may use the daemon.
+    fn users(&self) -> &UserAcl {
+        self.guard.users()
     }
 
     /// Handles one local request: every step in its order, each called once.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::TcpAcceptor;
 #[cfg(unix)]
+use super::backlog;
+#[cfg(unix)]
 use super::socket_file::SocketFile;
 use super::stream::Stream;
 use crate::peer::Peer;
@@ -45,10 +47,13 @@ impl BoundSocket {
     #[cfg(unix)]
     pub(super) fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        // Units that were installed by an earlier version have a short queue.
+        backlog::extend(&listener)?;
         Ok(Self::Tcp(listener))
     }
 
-    /// Takes over a unix socket that the service manager has opened.
+    /// Takes over a unix socket that the service manager has opened. Its queue stays as it is:
+    /// listening again would make us its owner in the eyes of the clients (`SO_PEERCRED`).
     #[cfg(unix)]
     pub(super) fn inherited_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;

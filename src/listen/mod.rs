@@ -7,6 +7,7 @@
 mod acceptor;
 mod acl_resolver;
 mod activation;
+mod backlog;
 mod browser_headers;
 mod connection_state;
 mod drain;
@@ -41,10 +42,10 @@ pub use self::listener::{BoundSocket, Listener};
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
-pub use self::stream::Stream;
+pub use self::stream::{DetachedStream, Stream};
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{SocketAccess, bind as bind_unix, restrict_dir};
+pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};
 use crate::peer::ProcessInfo;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -133,9 +134,10 @@ impl Problem for Error {
             Self::SocketInUse { .. } => {
                 failed("Stop that daemon first, or choose another path with --socket.")
             }
-            Self::SocketPath { .. } => {
-                failed("Choose a shorter path with --socket, or --socket off.")
-            }
+            Self::SocketPath { .. } => failed(
+                "Choose a shorter path with --socket (--socket off: none), or set \
+                     XDG_RUNTIME_DIR to a short directory of your own.",
+            ),
             Self::SocketPlace { .. } => {
                 failed("Choose a directory of your own with --socket, or --socket off.")
             }

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use super::Error;
 use super::listener::BoundSocket;
+use super::{Error, backlog};
 use crate::peer::ProcessInfo;
 
 /// Binds `addresses`. Port 0 is chosen once and shared by all addresses with port 0. A family that
@@ -59,6 +59,7 @@ fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<BoundSocket>, Error> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    backlog::extend(&listener)?;
     Ok(listener)
 }
 

@@ -153,8 +153,8 @@ kinds! {
         Spec::denied(StatusCode::FORBIDDEN).closing().hint("Call from a program.");
     ForeignUser: "guard.user", "Another user's process" =>
         Spec::denied(StatusCode::FORBIDDEN).closing().hint(
-            "Call as the user who runs the daemon, or name yours in listen.users, then restart the \
-             daemon.",
+            "Call as the user who runs the daemon, or name yours in listen.users, then run \
+             `nexudus-proxy reload`.",
         );
     KeyNeeded: "guard.client", "Client key needed" =>
         Spec::denied(StatusCode::FORBIDDEN).hint(

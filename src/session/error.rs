@@ -60,7 +60,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The token endpoint gave no token, and no other token works.
-    #[error("no valid token, and Nexudus gave no new one yet")]
+    #[error("{}", describe_attempt(*retry_after, cause.as_ref()))]
     Unavailable {
         /// Time until the next attempt.
         retry_after: Duration,
@@ -149,15 +149,14 @@ impl Error {
                 return Some(format!("Give {absent} too, or run `nexudus-proxy login`.").into());
             }
             Self::NotLoggedIn(Some(MissingLogin::Keychain(_))) => {
-                "Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
+                "Run `nexudus-proxy login` (it works without a keychain too), or give the login as a \
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
             Self::NotLoggedIn(Some(MissingLogin::OtherOrigin { there, here, .. })) => {
                 let hint = format!(
-                    "Run `nexudus-proxy login` to log in to {here} as well (without a keychain: \
-                     `login --session-only`); or set upstream.origin back to {there}: that login is \
-                     kept."
+                    "Run `nexudus-proxy login` to log in to {here} as well, or set \
+                     upstream.origin back to {there}: that login is kept."
                 );
                 return Some(hint.into());
             }
@@ -249,9 +248,23 @@ impl Error {
     }
 }
 
+/// Says that no attempt has failed yet, or when the next one follows.
+fn describe_attempt(retry_after: Duration, cause: Option<&Cause>) -> String {
+    match (cause, retry_after.as_secs()) {
+        (None, _) => "no token yet: logging in".to_owned(),
+        (Some(_), 0) => "no valid token: the login failed and is tried again".to_owned(),
+        (Some(_), secs) => {
+            let next = humantime::format_duration(Duration::from_secs(secs));
+            format!("no valid token: the login failed, next try in {next}")
+        }
+    }
+}
+
 fn login_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => "Run `nexudus-proxy login`",
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
+            "Run `nexudus-proxy login`"
+        }
         CredentialSource::Systemd => {
             "Give it as the systemd credentials nexudus-email and nexudus-password"
         }
@@ -266,27 +279,29 @@ fn login_hint(origin: CredentialSource) -> &'static str {
 /// but systemd's and the environment's values are those of the start.
 fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => {
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
             ProblemKind::LoginRefused.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
             "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
-             service; this login is not tried again."
+             service; this login is not tried again until `nexudus-proxy login --session-only` \
+             proves it."
         }
         CredentialSource::Command => {
             "Have credentials.command print the right password, then run `nexudus-proxy refresh`; \
-             another credentials.email takes a restart. This login is not tried again."
+             another credentials.email takes a restart. This login is not tried again until \
+             `nexudus-proxy login --session-only` proves it."
         }
         CredentialSource::Environment => {
             "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started; this login \
-             is not tried again."
+             is not tried again until `nexudus-proxy login --session-only` proves it."
         }
     }
 }
 
 fn totp_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => {
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
             ProblemKind::TotpRequired.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
@@ -305,7 +320,9 @@ fn totp_hint(origin: CredentialSource) -> &'static str {
 
 fn password_reset_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => "run `nexudus-proxy login`",
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
+            "run `nexudus-proxy login`"
+        }
         CredentialSource::Systemd => {
             "renew the systemd credential nexudus-password and restart the service"
         }

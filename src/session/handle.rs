@@ -62,7 +62,7 @@ impl Session {
         issuer: I,
         clock: Clock,
     ) -> (Self, SessionTask<I>) {
-        let shared = Arc::new(SharedSession::new(clock.clone(), config.wait));
+        let shared = Arc::new(SharedSession::new(clock.clone(), config.wait, credentials.clone()));
         let (commands, received) = mpsc::unbounded_channel();
         let task = SessionTask::new(
             config,
@@ -148,7 +148,7 @@ impl Session {
             }
             Some(_) | None => {
                 let left = latest.next_attempt.unwrap_or_default().saturating_sub(now);
-                Err(latest.unavailable_error(left))
+                Err(self.shared.explain(latest.unavailable_error(left)))
             }
         }
     }
@@ -201,7 +201,8 @@ impl Session {
 
     /// Returns the status for the command `status`.
     pub fn status(&self) -> Arc<SessionStatus> {
-        Arc::new(SessionStatus::new(&self.shared.latest(), self.shared.clock.boot()))
+        let pending = self.shared.pending_command();
+        Arc::new(SessionStatus::new(&self.shared.latest(), pending, self.shared.clock.boot()))
     }
 
     /// Returns a receiver that wakes after each change; its number only grows.
@@ -283,7 +284,7 @@ impl Session {
                 () = self.shared.clock.wait_until(deadline) => {
                     let latest = self.shared.latest();
                     let left = latest.next_attempt.unwrap_or_default().saturating_sub(deadline);
-                    return Err(latest.unavailable_error(left));
+                    return Err(self.shared.explain(latest.unavailable_error(left)));
                 }
             }
         }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::config::{Origin, Proxy};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::secret::{SecretFlaw, SecretInput, UnusableSecret};
 
 /// An HTTP proxy that opens tunnels (RFC 9110 §9.3.6).
 #[derive(Clone, PartialEq, Eq)]
@@ -39,13 +40,18 @@ pub enum Error {
     /// The URL is not `http://[user:password@]host[:port]`.
     #[error("the proxy is not of the form http://[user:password@]host[:port]")]
     InvalidUrl,
+    /// The text cannot be a URL with a password.
+    #[error("the proxy's URL {0}")]
+    Unusable(SecretFlaw),
 }
 
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::UnsupportedScheme | Self::InvalidUrl => ProblemKind::ConfigInvalid
-                .with_hint("Write it as http://proxy.example:3128, or use none."),
+            Self::UnsupportedScheme | Self::InvalidUrl | Self::Unusable(_) => {
+                ProblemKind::ConfigInvalid
+                    .with_hint("Write it as http://proxy.example:3128, or use none.")
+            }
         }
     }
 }
@@ -72,6 +78,11 @@ impl HttpProxy {
     /// When the scheme or the form is wrong. The error does not repeat the URL, which may hold a
     /// password.
     pub fn parse(url: &str) -> Result<Self, Error> {
+        let text = SecretInput::new("the proxy's URL", url).line();
+        let text = text.map_err(|UnusableSecret { flaw, .. }| {
+            if flaw == SecretFlaw::Empty { Error::InvalidUrl } else { Error::Unusable(flaw) }
+        })?;
+        let url = text.expose();
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(Error::UnsupportedScheme);

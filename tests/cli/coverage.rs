@@ -59,6 +59,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("log.format", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
     ("log.server_timing", "who_asks_is_told_where_the_time_went"),
     ("daemon.drain", "a_second_signal_ends_it_at_once"),
+    ("daemon.threads", "connections_that_stay_split_the_requests_evenly"),
     ("notify.command", "a_person_is_called_once_per_cause_and_gets_no_secret"),
 ];
 
@@ -98,8 +99,11 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("run --read-only", "with_a_daemon_its_own_limits_hold_as_well"),
     ("serve --read-only", "read_only_serves_reading"),
     ("service --system", "root_installs_the_service_of_the_machine_and_whom_it_names_operates_it"),
+    ("service install --yes", "a_program_below_a_home_is_copied_to_where_the_unit_sees_it"),
     ("service logs --follow", "it_is_started_looked_at_read_stopped_and_removed"),
     ("service logs --lines", "it_is_started_looked_at_read_stopped_and_removed"),
+    ("service uninstall --purge", "what_is_left_is_named_and_purged_only_after_a_yes"),
+    ("service uninstall --yes", "what_is_left_is_named_and_purged_only_after_a_yes"),
     ("tail --client", "tail_shows_one_client_alone"),
     ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
     ("wait --timeout", "a_daemon_is_waited_for_looked_at_and_stopped"),

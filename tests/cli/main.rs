@@ -19,6 +19,8 @@ mod effective_config;
 mod flags;
 mod lifecycle;
 mod login;
+#[cfg(unix)]
+mod login_files;
 mod login_terminal;
 #[cfg(unix)]
 mod origin_binding;
@@ -28,6 +30,8 @@ mod origin_runs;
 mod origin_sessions;
 mod output;
 mod profiles;
+#[cfg(target_os = "linux")]
+mod public_reports;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
@@ -39,6 +43,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod signals;
 mod stopped_daemon;
 mod supervision;
 mod support;

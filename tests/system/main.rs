@@ -15,9 +15,11 @@ mod keyring_prompts;
 mod machine;
 mod name_resolution;
 mod reach;
+mod reloads;
 mod restarts;
 mod sandbox;
 mod service_install;
+mod service_page;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod support;

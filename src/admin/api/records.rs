@@ -1,5 +1,6 @@
 //! The JSON of a profile's state: clients, account, configuration.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,9 @@ pub struct LogoutResult {
     pub cleared: Vec<String>,
     /// The sources that still hold a login.
     pub still: Vec<String>,
+    /// The key file, where the configuration names it and it stays.
+    #[serde(default)]
+    pub kept_key: Option<PathBuf>,
     /// Why no keychain was looked into, if that is so.
     pub no_keychain: Option<String>,
 }

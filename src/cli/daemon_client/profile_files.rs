@@ -13,6 +13,8 @@ use crate::session::{self, CurrentUser, CurrentUserError};
 pub(in crate::cli) struct ClearedLogins {
     /// The origins that had a login.
     pub(in crate::cli) origins: Vec<Origin>,
+    /// Whether the sealed file held a login, and the key file that stays.
+    pub(in crate::cli) sealed: credentials::ClearedFiles,
     /// Whether the keychain held a login.
     pub(in crate::cli) keychain: Result<bool, credentials::Error>,
 }
@@ -24,13 +26,14 @@ pub(in crate::cli) async fn clear_logins(
     origins: Vec<Origin>,
 ) -> Result<ClearedLogins, CliError> {
     let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
+    let sealed = credentials.clear_files();
     let keychain = credentials.clear(&origins).await;
     files.map_err(|cause| {
         let message = format!("could not remove the session: {cause}");
         let hint = "Make that directory writable for this user, and log out again.";
         CliError::message(ExitCode::Failed, message, Some(hint))
     })?;
-    Ok(ClearedLogins { origins, keychain })
+    Ok(ClearedLogins { origins, sealed: sealed?, keychain })
 }
 
 /// Returns the origins that a login of the profile is stored for.

@@ -186,7 +186,7 @@ fn odd_transfer_encodings_are_refused() {
 fn another_users_process_is_refused() {
     let (head, ()) = request("GET", "/", &[("host", "localhost")]).into_parts();
     let sender = ConnectionPeer::new(sender().peer, PeerAccess::Denied(Some(1)), Arc::default());
-    assert_eq!(check(&head, &sender, &guard()).map(drop), Err(Error::User));
+    assert_eq!(check(&head, &sender, &guard()).map(drop), Err(Error::User(Some(0))));
 }
 
 #[test]

@@ -33,6 +33,16 @@ fn a_proxy_is_parsed_with_its_login() {
     }
 }
 
+/// As an environment file of Windows, or docker, leaves it.
+#[test]
+fn what_surrounds_the_url_is_taken_off_or_named() {
+    let proxy = HttpProxy::parse("\u{feff}http://user:pw@proxy.example:3128\r\n").unwrap();
+    assert_eq!(proxy.url(), "http://user:pw@proxy.example:3128");
+    let quoted = HttpProxy::parse("\"http://user:pw@proxy.example:3128\"").unwrap_err();
+    assert_eq!(quoted.to_string(), "the proxy's URL is enclosed in quotes");
+    assert!(HttpProxy::parse("http://user:p\0w@proxy.example").is_err());
+}
+
 #[test]
 fn the_environment_names_the_proxy_and_the_exceptions() {
     let is_used = |host: &str, exceptions: &str| {

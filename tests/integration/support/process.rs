@@ -122,6 +122,13 @@ impl ProcessSetup {
         assert!(told.status.success(), "{told:?}");
     }
 
+    /// Writes the configuration file.
+    pub fn configure(&self, text: &str) {
+        let directory = self.home.path().join(".config/nexudus-proxy");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("config.toml"), text).unwrap();
+    }
+
     /// Returns where the socket of the API is.
     pub fn socket(&self) -> PathBuf {
         self.state("run/proxy.sock")
