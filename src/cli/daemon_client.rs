@@ -21,7 +21,7 @@ pub(super) use self::profile_files::{
     clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain,
 };
 pub(super) use self::target::{
-    DaemonReply, ServingDaemon, admin_sockets, announce_files, find_daemon, post_or_lock,
+    DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, find_daemon, post_or_lock,
     require_own_files, say_waiting, with_daemon,
 };
 use crate::admin::api::{Status, UPSTREAM_PARAM};

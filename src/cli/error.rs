@@ -2,6 +2,7 @@
 
 mod clap_error;
 
+use std::ffi::OsString;
 use std::io;
 
 use crate::config;
@@ -168,4 +169,10 @@ fn as_typed(reports: Vec<Report>, profile: Option<&str>, scope: Option<&str>) ->
 /// Returns how to exit for a code that the daemon has sent.
 pub(super) fn exit_code_of(code: &str) -> ExitCode {
     ProblemKind::from_code(code).map_or(ExitCode::Failed, ProblemKind::exit_code)
+}
+
+/// Returns the error for a flag of the configuration that stands before the command, if there is one.
+pub(super) fn misplaced_flag(args: &[OsString], command: &clap::Command) -> Option<CliError> {
+    let report = clap_error::misplaced_flag(args, command)?;
+    Some(CliError::Message { report, exit_code: ExitCode::Usage })
 }

@@ -11,6 +11,8 @@ mod daemon_client;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+#[cfg(unix)]
+mod env;
 mod error;
 mod globals;
 mod help;
@@ -45,8 +47,8 @@ use crate::problem::ExitCode;
 
 /// Log in to Nexudus once; every local tool then talks to it through localhost.
 #[derive(Debug, Parser)]
-#[command(name = "nexudus-proxy", version, styles = STYLES, arg_required_else_help = true)]
-#[command(subcommand_required = true, disable_help_subcommand = true)]
+#[command(name = "nexudus-proxy", version = VERSION, styles = STYLES, arg_required_else_help = true)]
+#[command(subcommand_required = true)]
 #[command(after_help = "Every key of the configuration is a flag of `serve`, an environment \
     variable and a line of the file: see `serve --help` and `config show`.")]
 struct Cli {
@@ -78,6 +80,9 @@ enum Command {
     /// Run one command with a listener and a key of its own
     #[cfg(unix)]
     Run(run::RunArgs),
+    /// Print the variables that lead a shell's programs to the daemon, for `eval`
+    #[cfg(unix)]
+    Env(env::EnvArgs),
     /// Show what the daemon knows: session, requests, throttle, clients, addresses
     Status,
     /// Return when the daemon can serve
@@ -103,6 +108,16 @@ enum Command {
     /// Print the manual page
     Man,
 }
+
+/// The version with the commit that it was built from, and that commit's date.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BUILD_COMMIT"),
+    " ",
+    env!("BUILD_COMMIT_DATE"),
+    ")"
+);
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default())
@@ -130,9 +145,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<(), CliError> {
     let is_run = is_run_command(&args);
     let command = help::with_examples(Cli::command());
+    let misplaced = error::misplaced_flag(&args, &command);
     let matches = command.color(when.into()).try_get_matches_from(args).map_err(|error| {
         let is_help = error.exit_code() == 0;
-        let error = CliError::from(error);
+        let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+        let error = match misplaced.filter(|_| is_unknown) {
+            Some(misplaced) => misplaced,
+            None => CliError::from(error),
+        };
         // The low exit codes belong to the command of `run`.
         if is_run && !is_help { CliError::Run(Box::new(error)) } else { error }
     })?;
@@ -162,6 +182,8 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         Command::Service(args) if args.is_install() => {
             profile::require_or_login(globals, &globals.load(vec![])?)
         }
+        #[cfg(unix)]
+        Command::Env(_) => Ok(globals.sources(vec![]).require_profile()?),
         Command::Logout(_)
         | Command::Whoami(_)
         | Command::Doctor(_)
@@ -199,6 +221,8 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Policy(args) => policy::run(args, globals, print),
         #[cfg(unix)]
         Command::Run(args) => run::run(args, globals, print),
+        #[cfg(unix)]
+        Command::Env(args) => env::run(&args, globals, print),
         Command::Status => status::run(globals, print),
         Command::Wait(args) => wait::run(&args, globals, print),
         Command::Stop => control::stop(globals, print),

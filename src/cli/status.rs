@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::daemon_client::{find_demo, with_daemon};
+use super::daemon_client::{connect, find_demo, say_waiting};
 use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, serve, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
@@ -13,28 +13,32 @@ use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    show(globals, print).map_err(|error| service::explain_absence(globals, error))
+    serve::control_runtime()?.block_on(show(globals, print)).map_err(|error| {
+        let is_absent = error.exit_code() == ExitCode::NotRunning;
+        if is_absent { service::explain_absence(globals, error) } else { error }
+    })
 }
 
-fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+async fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
-        return print.json(&fetch::<Json>(globals, print)?);
+        return print.json(&fetch::<Json>(globals, print).await?);
     }
-    let status = fetch::<Status>(globals, print)?;
+    let status = fetch::<Status>(globals, print).await?;
     print.raw(format_status(&status, globals, print).as_bytes())
 }
 
 /// Asks the daemon that serves; where none does, a `demo` that runs.
-fn fetch<T: DeserializeOwned>(globals: &GlobalArgs, print: Printer) -> Result<T, CliError> {
-    let asked = with_daemon(globals, async |daemon| Ok(daemon.get("/v1/status").await?));
+async fn fetch<T: DeserializeOwned>(globals: &GlobalArgs, print: Printer) -> Result<T, CliError> {
+    let asked = async { Ok(connect(globals).await?.get("/v1/status").await?) };
+    let asked = say_waiting(globals, "the daemon", asked).await;
     let Err(error) = asked else { return asked };
     if error.exit_code() != ExitCode::NotRunning || globals.scope() == DaemonScope::System {
         return Err(error);
     }
-    let Some(demo) = serve::control_runtime()?.block_on(find_demo()) else { return Err(error) };
-    let status = serve::control_runtime()?.block_on(demo.admin.get("/v1/status"))?;
-    if !globals.quiet {
+    let Some(demo) = find_demo().await else { return Err(error) };
+    let status = demo.admin.get("/v1/status").await?;
+    if !globals.quiet && !globals.json {
         print.note(&format!("this is the `demo` that runs (process {}); no daemon runs", demo.pid));
     }
     Ok(status)

@@ -20,11 +20,13 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::admin::api::{Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
+use super::Error as RunError;
+use crate::admin::api::{Event, Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
 use crate::admin::client::{self, AdminClient};
 use crate::admin::{DaemonCommand, Reply};
 use crate::config::{Config, Origin, Paths, UnixSocket};
 use crate::daemon::{Daemon, Deps, Error, ProfileLock, StartLock};
+use crate::session::SessionState;
 
 /// The process that serves the profile.
 #[derive(Debug)]
@@ -174,6 +176,31 @@ impl ProfileLeader {
         }
     }
 
+    /// Waits until it is known whether the process that serves has a login.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotLoggedIn`]. Everything else passes by itself, or is told with each request.
+    pub async fn require_login(&self) -> Result<(), RunError> {
+        let first = async {
+            let daemon = AdminClient::find(&[self.paths.admin_socket()]).await.ok()?;
+            let mut events = daemon.events("session").await.ok()?;
+            while let Some(event) = events.next().await {
+                let Event::Session(report) = event else { continue };
+                if report.status.state != SessionState::Starting {
+                    return Some(report.status);
+                }
+            }
+            None
+        };
+        let Ok(Some(status)) = timeout(LOGIN_TIMEOUT, first).await else { return Ok(()) };
+        if status.state != SessionState::NotLoggedIn {
+            return Ok(());
+        }
+        let hint = status.error.map(|error| error.hint).or(status.advice);
+        Err(RunError::NotLoggedIn { hint: hint.unwrap_or_default() })
+    }
+
     fn is_ours(&self, upstream: &str) -> bool {
         Origin::parse(upstream).as_ref() == Some(&self.config.upstream.origin)
     }
@@ -266,3 +293,7 @@ const NO_RESPONSE: &str = "it does not answer";
 /// Longest wait for a process that serves, beside the time that the requests of the process before
 /// it may take to finish.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest wait for the first state of the session: a first login is usually over within a second, and a
+/// command that starts earlier waits with its first request.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);

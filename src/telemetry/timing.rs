@@ -43,6 +43,11 @@ impl RequestTiming {
         self.is_measured.then_some(self.stages)
     }
 
+    /// Returns the time of one stage in milliseconds.
+    pub fn millis(&self, stage: Stage) -> u64 {
+        u64::try_from(self.stages[stage as usize].as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Returns the value of a `Server-Timing` header (W3C Server Timing: milliseconds).
     pub fn server_timing(&self) -> String {
         let entry = |((_, name), time): (&(Stage, &str), &Duration)| {

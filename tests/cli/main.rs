@@ -16,6 +16,7 @@ mod disk_errors;
 mod doctor;
 mod doctor_login;
 mod effective_config;
+mod env;
 mod flags;
 mod lifecycle;
 mod login;
@@ -44,6 +45,7 @@ mod service;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod signals;
+mod small_things;
 mod stopped_daemon;
 mod supervision;
 mod support;

@@ -41,6 +41,11 @@ pub(in crate::cli) fn with_daemon<T>(
     })
 }
 
+/// Finds the daemon that serves.
+pub(in crate::cli) async fn connect(globals: &GlobalArgs) -> Result<AdminClient, CliError> {
+    Ok(AdminClient::find(&admin_sockets(globals)?).await?)
+}
+
 /// Finds the daemon that serves this user, and asks for its status; `None` where none runs. A system's
 /// daemon that refuses this user does not serve this user, unless `--system` asks for that one.
 pub(in crate::cli) async fn find_daemon(
