@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response};
 use http_body::{Body, SizeHint};
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body_codec::BodyDecoder;
 use crate::error::{Error, SendError};
@@ -92,6 +92,13 @@ impl<T, B: Body> Connection<T, B> {
         &self.transport
     }
 
+    /// Returns the transport of a connection that goes on in another runtime. The timer stays
+    /// behind, because it belongs to the old one.
+    pub fn transport_to_move(&mut self) -> &mut T {
+        self.timer = None;
+        &mut self.transport
+    }
+
     /// Takes the connection apart after a response that switched protocols or opened a tunnel:
     /// returns the transport, and what has come over it beyond the response's head.
     pub fn into_parts(self) -> (T, Bytes) {
@@ -136,25 +143,54 @@ where
                 self.method.clone_from(request.method());
                 self.sender.start(cx, &mut self.transport, request)?;
             }
-            if let Poll::Ready(response) = self.poll_response(cx) {
-                return Poll::Ready(response.map_err(SendError::after_sending));
-            }
-            // Moving the deadline costs nothing: the timer is looked at again when it fires.
-            let timer = &mut self.timer;
-            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            while timer.as_mut().poll(cx).is_ready() {
-                let now = Instant::now();
-                if deadline <= now {
-                    if !self.sender.take_progress() {
-                        return Poll::Ready(Err(SendError::after_sending(Error::TimedOut)));
-                    }
-                    deadline = now + timeout;
-                }
-                timer.as_mut().reset(deadline);
-            }
-            Poll::Pending
+            self.poll_response_until(cx, &mut deadline, timeout)
         })
         .await
+    }
+
+    /// Goes on waiting for the response to a request for which [`Connection::send_request`] has
+    /// returned [`Error::TimedOut`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send_request`].
+    pub async fn wait_response(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Response<()>, SendError<B::Error>> {
+        let mut deadline = Instant::now() + timeout;
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(deadline);
+        }
+        poll_fn(|cx| self.poll_response_until(cx, &mut deadline, timeout)).await
+    }
+
+    fn poll_response_until(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: &mut Instant,
+        timeout: Duration,
+    ) -> Poll<Result<Response<()>, SendError<B::Error>>> {
+        if let Poll::Ready(response) = self.poll_response(cx) {
+            return Poll::Ready(response.map_err(SendError::after_sending));
+        }
+        // A deadline that is later than the last one costs nothing: the timer is looked at again
+        // when it fires.
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(*deadline)));
+        if *deadline < timer.deadline() {
+            timer.as_mut().reset(*deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if *deadline <= now {
+                if !self.sender.take_progress() {
+                    return Poll::Ready(Err(SendError::after_sending(Error::TimedOut)));
+                }
+                *deadline = now + timeout;
+            }
+            timer.as_mut().reset(*deadline);
+        }
+        Poll::Pending
     }
 
     /// Takes the next data of the response's body, and sends what of the request is still to go.

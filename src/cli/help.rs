@@ -75,7 +75,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["eval \"$(nexudus-proxy env)\"", "nexudus-proxy env --shell fish | source"],
     ),
     ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --json"]),
-    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m"]),
+    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m", "nexudus-proxy wait --once"]),
     ("nexudus-proxy stop", &["nexudus-proxy stop"]),
     ("nexudus-proxy reload", &["nexudus-proxy reload"]),
     ("nexudus-proxy refresh", &["nexudus-proxy refresh"]),

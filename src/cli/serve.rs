@@ -71,6 +71,9 @@ fn log_start(config: &Config, paths: &Paths, daemon: &daemon::Daemon) {
     if let Some(address) = daemon.admin_address() {
         tracing::info!(%address, "listening for health and metrics");
     }
+    if let Some(address) = daemon.health_address() {
+        tracing::info!(%address, "listening for health probes");
+    }
     log_exposure(config, daemon.addresses());
     let state = daemon.session().status().state.as_str();
     let tail = config::with_profile_flag("`nexudus-proxy tail`", &paths.profile);

@@ -113,6 +113,9 @@ fn address_rows(status: &Status) -> Vec<Row> {
     if let Some(address) = status.listening.admin_tcp {
         rows.push(("admin", format!("{address}: health and metrics")));
     }
+    if let Some(address) = status.listening.health {
+        rows.push(("health", format!("{address}: /healthz and /readyz")));
+    }
     rows.push(("upstream", status.upstream.clone()));
     rows
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStdout, Command};
 
+use crate::children::OwnChild;
 use crate::config::explain_refusal;
 use crate::secret::{KeyMaterial, Secret, SecretInput, UnusableSecret};
 
@@ -86,6 +87,7 @@ async fn output(argv: &[String]) -> Result<SecretInput, Error> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| spawn_error(&program, source))?;
+    let _own = OwnChild::new(child.id());
     let stdout = child.stdout.take().expect("it is piped");
     let mut printed = zeroize::Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
     let ended = async {

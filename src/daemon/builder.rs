@@ -2,11 +2,12 @@
 //!
 //! So an error that only a person can repair ends the start while nothing runs yet.
 
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
@@ -18,11 +19,12 @@ use super::upstream_route::{
 };
 use super::{Daemon, Deps, Error, notify_command, socket_access, standalone_session};
 use crate::admin::{
-    AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
+    AccessControl, Admin, AdminState, DaemonCommand, HealthProbes, Heartbeat, RuntimeState,
+    ServerInfo, api,
 };
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Config, Host, Paths};
+use crate::config::{self, Config, Host, Origin, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
 use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
@@ -30,7 +32,7 @@ use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, Resolver};
+use crate::upstream::{self, HttpProxy, OwnSockets};
 
 /// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
@@ -68,6 +70,7 @@ impl Prepared {
         for origin in hosts.chain([&config.upstream.origin]) {
             HttpProxy::from_config(&config.upstream.proxy, origin)?;
         }
+        check_address(config)?;
         Ok(Self {
             users: listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?,
             operators: listen::user_acl(&config.admin.users, &[], false)?,
@@ -87,16 +90,15 @@ impl DaemonBuilder {
     ) -> Result<Self, Error> {
         let Prepared { tls, users, operators } = prepared;
         let Deps { clock, credentials } = deps;
-        let resolver = Resolver::new(Handle::current());
         let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
-
-        let client = standalone_session::http_client(config, &tls, &resolver)?;
+        let own = own_sockets(config, &server.listening)?;
+        let resolver = standalone_session::resolver(config, own);
         let throttle = Throttle::new(&config.throttle, clock.clone());
-        let origin = config.upstream.origin.to_string();
-        let issuer = endpoint::HttpIssuer::new(client, origin, throttle.clone());
+        let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let clients = Clients::new(&paths.profile_state(), clock.clone());
-        let (session, session_task) = new_session(config, paths, &credentials, &issuer, &clock);
+        let state = lock.has_state().then(|| paths.profile_state());
+        let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
             config,
@@ -143,6 +145,7 @@ impl DaemonBuilder {
         });
         let (sender, commands) = mpsc::channel(1);
         let heartbeat = Heartbeat::default();
+        let probes = HealthProbes::new(self.session.clone(), runtime.clone(), heartbeat.clone());
         let channels = AdminChannels { runtime, heartbeat: heartbeat.clone(), commands: sender };
         let admin = self.admin(telemetry.clone(), drain.counter(), channels);
 
@@ -152,9 +155,15 @@ impl DaemonBuilder {
         let (threads, serving) = (threads.count(), server.clone());
         let data = DataPlane::start(threads, listeners, others, serving, drain_signal, watched)
             .map_err(Error::DataPlane)?;
-        let control =
-            ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
-                .map_err(Error::DataPlane)?;
+        let surfaces = (&admin, &probes);
+        let control = ControlPlane::start(
+            self.admin_listeners,
+            surfaces,
+            &self.session,
+            upstreams,
+            &telemetry,
+        )
+        .map_err(Error::DataPlane)?;
         socket_access::log_notes(config, &self.server.listening);
         for source in self.credentials.incomplete_sources() {
             tracing::warn!(error = %source, "a source with an incomplete login is skipped");
@@ -201,6 +210,7 @@ impl DaemonBuilder {
             credentials: self.credentials.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
+            upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
             telemetry,
             in_flight,
@@ -213,6 +223,43 @@ impl DaemonBuilder {
     }
 }
 
+/// Checks that there is a name to which `upstream.address` belongs, and that we resolve it.
+fn check_address(config: &Config) -> Result<(), Error> {
+    let config::Upstream { origin, address, proxy, .. } = &config.upstream;
+    if address.is_none() {
+        return Ok(());
+    }
+    if HttpProxy::from_config(proxy, origin)?.is_some() {
+        return Err(Error::UnusedAddress("the proxy of upstream.proxy resolves the name"));
+    }
+    if origin.host().parse::<IpAddr>().is_ok() {
+        return Err(Error::UnusedAddress("upstream.origin is an address already"));
+    }
+    Ok(())
+}
+
+/// Returns the addresses that the daemon listens on.
+///
+/// An upstream that is given as one of them by its number is refused here, where a person sees it.
+/// A name may lead elsewhere tomorrow: the resolver refuses it as long as it leads here.
+fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets, Error> {
+    let hosts = listening.hosts.iter().flat_map(|host| &host.tcp);
+    let own = listening.tcp.iter().chain(hosts);
+    let own = own.chain(&listening.admin_tcp).chain(&listening.health);
+    let own = OwnSockets::new(own.copied());
+    let upstream = &config.upstream;
+    let fixed = upstream.address.map(|it| ("upstream.address", it.endpoint(&upstream.origin)));
+    let of = |key, origin: &Origin| {
+        Some((key, SocketAddr::new(origin.host().parse().ok()?, origin.port())))
+    };
+    let hosts = config.hosts.iter().filter_map(|host| of("host.origin", &host.origin));
+    let mut given = hosts.chain(of("upstream.origin", &upstream.origin)).chain(fixed);
+    match given.find(|(_, address)| own.contains(*address)) {
+        Some((key, address)) => Err(Error::OwnAddress { key, address }),
+        None => Ok(own),
+    }
+}
+
 /// The admin surface's ends of its channels to the daemon.
 struct AdminChannels {
     runtime: watch::Receiver<RuntimeState>,
@@ -220,16 +267,15 @@ struct AdminChannels {
     commands: mpsc::Sender<DaemonCommand>,
 }
 
-/// Makes the session, which keeps its files in the profile's state directory.
+/// Makes the session, which keeps its files in the profile's state directory, if there is one.
 fn new_session(
     config: &Config,
-    paths: &Paths,
+    state: Option<PathBuf>,
     credentials: &Credentials,
     issuer: &endpoint::HttpIssuer,
     clock: &Clock,
 ) -> (Session, SessionTask<endpoint::HttpIssuer>) {
-    let (state, issuer) = (Some(paths.profile_state()), issuer.clone());
-    Session::new(&config.session, state, credentials.clone(), issuer, clock.clone())
+    Session::new(&config.session, state, credentials.clone(), issuer.clone(), clock.clone())
 }
 
 /// Opens every socket, or takes those that the service manager has opened; says which of the two it
@@ -270,6 +316,7 @@ fn server_info(
         hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
         admin: admin.socket(),
         admin_tcp: admin.address(),
+        health: admin.health_address(),
         activated,
     };
     ServerInfo {

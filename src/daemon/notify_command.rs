@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
+use crate::children::OwnChild;
 use crate::config::{Notify, Paths, explain_refusal};
 use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
@@ -113,14 +114,17 @@ async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
     });
     let failed = match command.spawn() {
         Err(error) => explain_refusal(program).or_else(|| Some(error.to_string())),
-        Ok(mut child) => match tokio::time::timeout(COMMAND_TIMEOUT, child.wait()).await {
-            Ok(Ok(status)) if status.success() => None,
-            Ok(Ok(status)) => Some(status.to_string()),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => {
-                Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs()))
+        Ok(mut child) => {
+            let _own = OwnChild::new(child.id());
+            match tokio::time::timeout(COMMAND_TIMEOUT, child.wait()).await {
+                Ok(Ok(status)) if status.success() => None,
+                Ok(Ok(status)) => Some(status.to_string()),
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => {
+                    Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs()))
+                }
             }
-        },
+        }
     };
     if let Some(error) = failed {
         tracing::error!(program, error, "notify.command failed");

@@ -158,6 +158,8 @@ impl RouteBuilder<'_> {
             proxy: HttpProxy::from_config(&config.upstream.proxy, origin)?,
             connect_timeout: config.upstream.connect_timeout,
             header_timeout: config.upstream.header_timeout,
+            body_idle: config.limits.body_idle,
+            idle_connections: config.limits.idle_connections,
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
         let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);
@@ -191,7 +193,8 @@ pub(super) fn build_gateway(
         .with_cookies(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    let headers = HeaderPolicy { user_agent, forwards_trace: config.upstream.trace };
+    let (forwards_trace, has_via) = (config.upstream.trace, config.upstream.via);
+    let headers = HeaderPolicy { user_agent, forwards_trace, has_via };
     let session = if *upstream.origin() == config.upstream.origin {
         session.clone()
     } else {

@@ -4,8 +4,8 @@
 //! framing, target, host, size, browser, user, method, WebSocket, client key.
 
 mod admitted;
-
 mod error;
+mod own_hosts;
 
 use std::net::SocketAddr;
 
@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 pub use self::admitted::Admitted;
 pub(super) use self::error::Error;
 pub(super) use self::error::{NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
+pub use self::own_hosts::OwnHosts;
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
@@ -29,15 +30,14 @@ use super::{max_forwards, token_path};
 use crate::clients;
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, is_navigation};
-use crate::peer::UserAcl;
+use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
 
 /// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Our own hosts in lower case, with and without a port.
-    hosts: Vec<Box<str>>,
+    hosts: OwnHosts,
     max_target_bytes: usize,
     users: UserAcl,
     client_auth: ClientAuthenticator,
@@ -45,7 +45,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address.
+    /// Accepts the loopback hosts, bare or with the port of a `bound` address, and `extra` ones.
     /// Admits the users in `users` whose client key, if any, is valid.
     pub fn new(
         bound: &[SocketAddr],
@@ -54,7 +54,7 @@ impl Guard {
         users: UserAcl,
         client_auth: ClientAuthenticator,
     ) -> Self {
-        let hosts = own_hosts(bound, extra);
+        let hosts = OwnHosts::new(bound, extra);
         Self { hosts, max_target_bytes, users, client_auth, has_websockets: false }
     }
 
@@ -73,24 +73,6 @@ impl Guard {
     pub(super) fn client_auth(&self) -> &ClientAuthenticator {
         &self.client_auth
     }
-
-    fn is_own_host(&self, host: &[u8]) -> bool {
-        contains_host(&self.hosts, host)
-    }
-}
-
-fn own_hosts(bound: &[SocketAddr], extra: &[String]) -> Vec<Box<str>> {
-    let names = LOOPBACK_HOSTS.iter().copied().chain(extra.iter().map(String::as_str));
-    let with_ports = |name| {
-        let with_port = bound.iter().map(move |bound| format!("{name}:{}", bound.port()));
-        std::iter::once(String::from(name)).chain(with_port)
-    };
-    let hosts = names.flat_map(with_ports);
-    hosts.map(|host| host.to_ascii_lowercase().into_boxed_str()).collect()
-}
-
-fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
-    hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
 }
 
 /// Makes the checks of [`admit`] that need no more than a method and a target, for an allowed
@@ -98,8 +80,8 @@ fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
 pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
     check_target(method, uri)?;
     check_target_length(uri, config.limits.target_bytes)?;
-    let hosts = own_hosts(&config.listen.tcp, &config.listen.hosts);
-    if has_foreign_authority(method, uri, |host| contains_host(&hosts, host)) {
+    let hosts = OwnHosts::new(&config.listen.tcp, &config.listen.hosts);
+    if has_foreign_authority(method, uri, &hosts) {
         return Err(Error::ForeignHost);
     }
     check_method(method)?;
@@ -137,10 +119,14 @@ fn check(
         Error::Framing("Max-Forwards is not one number")
     })?;
     check_target(&head.method, &head.uri)?;
-    let host = validate_host(&head.headers, guard)?;
+    // No web page reaches a unix socket, and its clients invent names for it, or send none.
+    let is_any_host = matches!(sender.peer, Peer::Unix { .. });
+    let host =
+        if is_any_host { any_host(&head.headers)? } else { host(&head.headers, &guard.hosts)? };
     check_target_length(&head.uri, guard.max_target_bytes)?;
-    if !guard.is_own_host(host)
-        || has_foreign_authority(&head.method, &head.uri, |it| guard.is_own_host(it))
+    if !is_any_host
+        && (!guard.hosts.contains(host)
+            || has_foreign_authority(&head.method, &head.uri, &guard.hosts))
     {
         return Err(Error::ForeignHost);
     }
@@ -233,9 +219,9 @@ fn check_target_length(uri: &Uri, max: usize) -> Result<(), Error> {
 }
 
 /// RFC 9112 §3.2.2: the authority in the target counts, whatever the Host header says.
-fn has_foreign_authority(method: &Method, uri: &Uri, is_ours: impl Fn(&[u8]) -> bool) -> bool {
+fn has_foreign_authority(method: &Method, uri: &Uri, hosts: &OwnHosts) -> bool {
     let authority = uri.authority().filter(|_| method != Method::CONNECT);
-    authority.is_some_and(|authority| !is_ours(authority.as_str().as_bytes()))
+    authority.is_some_and(|authority| !hosts.contains(authority.as_str().as_bytes()))
 }
 
 fn check_method(method: &Method) -> Result<(), Error> {
@@ -243,10 +229,10 @@ fn check_method(method: &Method) -> Result<(), Error> {
 }
 
 /// Returns the one Host, in the form `name` or `name:port`.
-fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error> {
+fn host<'a>(headers: &'a HeaderMap, ours: &OwnHosts) -> Result<&'a [u8], Error> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
-    if guard.is_own_host(host.as_bytes()) {
+    if ours.is_usual(host.as_bytes()) {
         return Ok(host.as_bytes()); // Well-formed, and the parser below would allocate.
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
@@ -256,6 +242,29 @@ fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], 
         return Err(Error::Host);
     }
     Ok(host.as_bytes())
+}
+
+/// Returns the Host of a client of a unix socket, whatever it is, or an empty one.
+fn any_host(headers: &HeaderMap) -> Result<&[u8], Error> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (host, None) => Ok(host.map_or(b"", HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(Error::Host),
+    }
+}
+
+/// Checks the Host of a request and the authority in its target, for a listener that is not the
+/// daemon's.
+///
+/// # Errors
+///
+/// [`Error::Host`] and [`Error::ForeignHost`].
+pub(super) fn check_host<B>(request: &Request<B>, ours: &OwnHosts) -> Result<(), Error> {
+    let host = host(request.headers(), ours)?;
+    if !ours.contains(host) || has_foreign_authority(request.method(), request.uri(), ours) {
+        return Err(Error::ForeignHost);
+    }
+    Ok(())
 }
 
 /// Says whether the authority has no port or a possible one.
@@ -320,8 +329,6 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
 }
-
-const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// The methods that Nexudus's own clients use. TRACE would return the token to the client.
 pub(super) const FORWARDED_METHODS: [Method; 7] = [

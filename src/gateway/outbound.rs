@@ -20,6 +20,8 @@ pub struct HeaderPolicy {
     pub user_agent: Option<HeaderValue>,
     /// Whether the trace of clients is forwarded.
     pub forwards_trace: bool,
+    /// Whether `Via` names this proxy.
+    pub has_via: bool,
 }
 
 /// Where a request goes, and with which headers.
@@ -107,7 +109,9 @@ impl UpstreamRequest for Authorized<'_> {
         if allowed.is_websocket() {
             websocket::UPGRADE_HEADERS.iter().for_each(|(name, value)| each(name, value));
         }
-        each(&VIA, &VIA_VALUE);
+        if header_policy.has_via {
+            each(&VIA, &VIA_VALUE);
+        }
         each(&AUTHORIZATION, self.bearer.header());
     }
 
@@ -140,7 +144,7 @@ static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 static ZERO: HeaderValue = HeaderValue::from_static("0");
 
-/// RFC 9110 §7.6.3: a gateway adds itself to every request that it forwards.
+/// RFC 9110 §7.6.3: how a gateway names itself in a request that it forwards.
 static VIA_VALUE: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
 
 #[cfg(test)]

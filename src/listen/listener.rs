@@ -13,6 +13,8 @@ use super::backlog;
 use super::socket_file::SocketFile;
 use super::stream::Stream;
 use crate::peer::Peer;
+#[cfg(unix)]
+use crate::tcp_options::{CALLER_USER_TIMEOUT, bound_silence};
 
 /// A bound socket, before there is a runtime to watch it.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ impl BoundSocket {
     #[cfg(unix)]
     pub(super) fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        bound_silence(&listener, CALLER_USER_TIMEOUT);
         // Units that were installed by an earlier version have a short queue.
         backlog::extend(&listener)?;
         Ok(Self::Tcp(listener))

@@ -4,10 +4,12 @@
 //! the state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them
 //! on disk.
 
+mod client_id;
 mod current_user;
 mod error;
 mod handle;
 mod offline_session;
+mod own_requests;
 mod refresh;
 mod spawn;
 mod state;

@@ -13,6 +13,7 @@ use crate::support::home;
 const OF_KEYS: &[(&str, &str)] = &[
     ("upstream.origin", "why_there_is_no_token_is_said_in_the_answer_and_in_the_status"),
     ("upstream.ca_file", "without_the_ca_file_nobody_is_believed"),
+    ("upstream.address", "an_address_takes_the_place_of_the_name_for_every_call"),
     ("upstream.proxy", "everything_goes_through_the_proxy_that_is_configured"),
     ("upstream.http2", "http2_is_spoken_where_it_is_asked_for"),
     ("upstream.user_agent", "the_user_agent_takes_the_place_of_the_clients"),
@@ -20,6 +21,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("upstream.connect_timeout", "a_connection_that_takes_too_long_is_given_up"),
     ("upstream.header_timeout", "an_answer_that_takes_too_long_is_given_up"),
     ("upstream.upgrade", "the_log_tells_of_a_websocket_and_of_no_token"),
+    ("upstream.via", "our_fields_frame_those_of_the_caller"),
     ("host", "another_configured_host_gets_the_same_token_on_its_own_port"),
     ("listen.tcp", "an_exposed_daemon_serves_nobody_without_a_key"),
     ("listen.unix", "the_socket_is_where_it_was_wanted_or_nowhere"),
@@ -31,6 +33,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("listen.hosts", "another_name_for_this_machine_is_answered_to"),
     ("listen.expose", "an_exposed_daemon_serves_nobody_without_a_key"),
     ("admin.listen", "over_tcp_there_is_reading_only_and_no_web_page"),
+    ("admin.health_listen", "health_probes_get_a_status_and_nothing_else"),
     ("admin.users", "whoever_is_named_in_admin_users_may_use_the_socket_and_nobody_else"),
     ("credentials.source", "a_login_that_would_not_be_read_is_refused"),
     ("credentials.email", "the_login_comes_from_the_command_with_the_email_beside_it"),
@@ -52,6 +55,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("limits.replay_body", "a_body_is_sent_again_only_up_to_its_bound"),
     ("limits.body_bytes", "who_is_too_slow_too_large_or_too_many_is_told_so"),
     ("limits.connections", "who_is_too_slow_too_large_or_too_many_is_told_so"),
+    ("limits.idle_connections", "idle_connections_follow_the_demand_up_to_their_limit"),
     ("limits.header_timeout", "an_answer_to_what_never_became_a_request_is_counted_too"),
     ("limits.body_idle", "who_is_too_slow_too_large_or_too_many_is_told_so"),
     ("limits.keep_alive", "a_connection_without_requests_is_closed_after_a_while"),
@@ -107,6 +111,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("service uninstall --yes", "what_is_left_is_named_and_purged_only_after_a_yes"),
     ("tail --client", "tail_shows_one_client_alone"),
     ("tail --status", "tail_shows_what_was_asked_for_and_no_query"),
+    ("wait --once", "one_look_tells_a_probe_how_it_is"),
     ("wait --timeout", "a_daemon_is_waited_for_looked_at_and_stopped"),
 ];
 

@@ -30,6 +30,7 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
 mod profiles;
 #[cfg(target_os = "linux")]
 mod public_reports;

@@ -57,7 +57,6 @@ async fn only_what_concerns_the_request_goes_up() {
             ("accept-encoding", "gzip"),
             ("authorization", "bearer marker-token-5c1d"),
             ("host", host.as_str()),
-            ("via", "1.1 nexudus-proxy"),
             ("x-keep", "1"),
         ]
     );

@@ -85,7 +85,8 @@ async fn our_fields_frame_those_of_the_caller() {
     let upstream = raw_upstream(|_| RawReply::Keep(ok("{}"))).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
     let agent = Some("ours/1".to_owned());
-    let daemon = setup.set(|config| config.upstream.user_agent = agent).run().await;
+    let setup = setup.set(|config| config.upstream.user_agent = agent);
+    let daemon = setup.set(|config| config.upstream.via = true).run().await;
 
     // A body that turns out to be empty is none.
     for body in ["\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
@@ -142,7 +143,7 @@ async fn nothing_that_connection_names_is_lost_but_what_it_may_name() {
         let seen = seen.iter().rev().find(|it| it.starts_with("POST /x ")).unwrap();
         assert_eq!(values(seen, "authorization"), ["Bearer marker-token-5c1d"], "{lines}");
         assert_eq!(values(seen, "host").len(), 1, "{lines}");
-        assert_eq!(values(seen, "via"), ["1.1 nexudus-proxy"], "{lines}");
+        assert_eq!(values(seen, "via").len(), 0, "{lines}");
         assert_eq!(values(seen, "content-length"), ["2"], "{lines}");
         assert_eq!(values(seen, "x-other"), ["2"], "{lines}");
         assert_eq!(values(seen, "x_named").is_empty(), lines.contains("x_named"), "{lines}");
