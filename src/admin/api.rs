@@ -3,12 +3,17 @@
 //! Within one [`API_VERSION`] fields are added, never renamed or removed, and readers ignore
 //! unknown ones. Durations are whole numbers, and their names end in the unit.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::records::{
+    ClientChanged, ClientRecord, ConfigValue, EffectiveConfig, LogoutResult, SelfCheck,
+};
 use crate::problem::Report;
 use crate::session::SessionStatus;
 pub use crate::telemetry::RequestRecord;

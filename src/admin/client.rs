@@ -1,93 +1,39 @@
 //! The client of `admin.sock`, for our own commands.
 //!
-//! Each request has a connection of its own: a command sends one or two.
+//! Each request has a connection of its own: a command sends one or two. While a response is awaited,
+//! a second connection asks whether the daemon still answers at all: a stopped process (SIGSTOP,
+//! Ctrl-Z) accepts connections, because the kernel does, and answers none.
+
+mod error;
+mod event_stream;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::HOST;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 #[cfg(not(unix))]
 use tokio::net::TcpStream as UnixStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::api::{Event, Problem};
-use crate::problem::{self, ProblemDetails, ProblemKind, Report};
+pub use self::error::Error;
+pub use self::event_stream::EventStream;
 
 /// A running daemon.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     socket: PathBuf,
-}
-
-/// Why a request to the daemon failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No process listens on the socket.
-    #[error("the daemon is not running")]
-    NotRunning,
-    /// The socket is another user's.
-    #[error("the daemon's socket {} belongs to another user", socket.display())]
-    Forbidden {
-        /// The socket.
-        socket: PathBuf,
-    },
-    /// The socket could not be used.
-    #[error("could not reach the daemon on {}", socket.display())]
-    Unreachable {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The daemon ended during the request.
-    #[error("the daemon has ended")]
-    ConnectionClosed(#[source] Option<hyper::Error>),
-    /// The daemon refused the request.
-    #[error("{}", .0.detail)]
-    Problem(Box<Problem>),
-    /// The response is one of another version.
-    #[error("the daemon is of another version, and its response is not understood")]
-    VersionMismatch,
-}
-
-impl problem::Problem for Error {
-    fn details(&self) -> ProblemDetails {
-        match self {
-            Self::NotRunning | Self::ConnectionClosed(_) => ProblemKind::DaemonNotRunning.into(),
-            Self::Forbidden { .. } => {
-                ProblemKind::CommandFailed.with_hint("Ask as the user who runs it.")
-            }
-            Self::VersionMismatch => ProblemKind::CommandFailed
-                .with_hint("Restart the daemon, so that both are of one version."),
-            Self::Unreachable { .. } => ProblemKind::CommandFailed.into(),
-            Self::Problem(problem) => {
-                let kind = ProblemKind::from_code(&problem.code);
-                let details = ProblemDetails::from(kind.unwrap_or(ProblemKind::CommandFailed));
-                ProblemDetails { hint: problem.hint.clone().map(Into::into), ..details }
-            }
-        }
-    }
-
-    /// Returns each thing that is wrong, the way out with the last.
-    fn parts(&self) -> Vec<Report> {
-        let Self::Problem(problem) = self else { return vec![] };
-        let mut parts = problem.problems.clone();
-        if let Some(last) = parts.last_mut() {
-            let hints: Vec<_> = last.hint.take().into_iter().chain(problem.hint.clone()).collect();
-            last.hint = (!hints.is_empty()).then(|| hints.join(" "));
-        }
-        parts
-    }
 }
 
 impl AdminClient {
@@ -107,13 +53,18 @@ impl AdminClient {
         Err(Error::NotRunning)
     }
 
+    /// Returns the socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Sends a GET request and parses the response.
     ///
     /// # Errors
     ///
     /// [`Error`] when there is no response, or none that is understood.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.request(Method::GET, path).await
+        self.request(Method::GET, path, None).await
     }
 
     /// Sends a command and waits for its effect.
@@ -122,7 +73,22 @@ impl AdminClient {
     ///
     /// [`Error::Problem`] with the reason.
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.request(Method::POST, path).await
+        self.request(Method::POST, path, None).await
+    }
+
+    /// Sends a command that says more than its path, and waits for its effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`AdminClient::post`].
+    pub async fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content: &impl Serialize,
+    ) -> Result<T, Error> {
+        // A struct of strings and numbers always is JSON.
+        let content = serde_json::to_vec(content).unwrap_or_default();
+        self.request(Method::POST, path, Some(content.into())).await
     }
 
     /// Opens a stream of events of these kinds, such as `ready,session`.
@@ -132,17 +98,23 @@ impl AdminClient {
     /// As [`AdminClient::get`].
     pub async fn events(&self, kinds: &str) -> Result<EventStream, Error> {
         let path = format!("/v1/events?kinds={kinds}");
-        let (response, connection) = self.send(Method::GET, &path).await?;
+        let (response, connection) = self.send(Method::GET, &path, None).await?;
         if !response.status().is_success() {
             return Err(Error::VersionMismatch);
         }
-        Ok(EventStream { connection, body: response.into_body(), buf: BytesMut::new() })
+        Ok(EventStream::new(self.clone(), connection, response.into_body()))
     }
 
-    async fn request<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Error> {
-        let (response, mut connection) = self.send(method, path).await?;
+    async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<Bytes>,
+    ) -> Result<T, Error> {
+        let (response, mut connection) = self.send(method, path, content).await?;
         let status = response.status();
-        let body = connection.drive(response.into_body().collect()).await;
+        let body = connection.drive(response.into_body().collect());
+        let body = self.while_alive(body, COMMAND_TIMEOUT, PATIENCE).await?;
         let body = body.map_err(|error| Error::ConnectionClosed(Some(error)))?.to_bytes();
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| Error::VersionMismatch);
@@ -157,18 +129,111 @@ impl AdminClient {
         &self,
         method: Method,
         path: &str,
+        content: Option<Bytes>,
+    ) -> Result<(Response<Incoming>, ClientConnection), Error> {
+        if method == Method::POST {
+            // A stopped process would find the command when it is continued, and execute it long after
+            // the person was told that it failed.
+            self.check_alive().await?;
+        }
+        self.while_alive(self.exchange(method, path, content), COMMAND_TIMEOUT, PATIENCE).await?
+    }
+
+    /// Sends one request, and waits for the head of the response without a limit.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<Bytes>,
     ) -> Result<(Response<Incoming>, ClientConnection), Error> {
         let stream = connect(&self.socket).await?;
         let ended = |error| Error::ConnectionClosed(Some(error));
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(ended)?;
         let mut connection = ClientConnection(Some(Box::pin(connection)));
-        let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-        let request = request.body(Empty::new()).expect("the paths are our own");
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+        if content.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(content.unwrap_or_default()));
+        let request = request.expect("the paths are our own");
         let response = connection.drive(sender.send_request(request)).await.map_err(ended)?;
         Ok((response, connection))
     }
+
+    /// Waits for `work` while the daemon answers at all, and for `limit` at most. The first check
+    /// comes after `patience`.
+    async fn while_alive<T>(
+        &self,
+        work: impl Future<Output = T>,
+        limit: Duration,
+        patience: Duration,
+    ) -> Result<T, Error> {
+        let end = Instant::now().checked_add(limit);
+        let watch = async {
+            loop {
+                sleep(patience).await;
+                let Some(pid) = self.check_alive().await? else { continue };
+                if end.is_some_and(|end| Instant::now() >= end) {
+                    break Err::<T, _>(Error::Unfinished { pid, limit });
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            error = watch => error,
+        }
+    }
+
+    /// Asks for something small on a connection of its own. Returns the process, where it listens
+    /// itself; `None` where the socket is gone, which the connection under way will notice.
+    async fn check_alive(&self) -> Result<Option<Option<u32>>, Error> {
+        let Ok(stream) = connect(&self.socket).await else { return Ok(None) };
+        let pid = listener_pid(&stream);
+        drop(stream);
+        // The service manager may be starting the daemon; its own limit for that is 90 s.
+        let limit = if pid.is_some() { ANSWER_TIMEOUT } else { START_TIMEOUT };
+        match timeout(limit, self.exchange(Method::GET, "/v1/upstream", None)).await {
+            Ok(_) => Ok(Some(pid)),
+            Err(_) => Err(Error::Unresponsive { pid }),
+        }
+    }
 }
+
+/// Returns the process that listens, unless the service manager does.
+fn listener_pid(stream: &UnixStream) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        let pid = stream.peer_cred().ok()?.pid()?;
+        u32::try_from(pid).ok().filter(|pid| !is_service_manager(*pid))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = stream;
+        None
+    }
+}
+
+/// Says whether a process is the first one, or a person's own systemd.
+#[cfg(unix)]
+fn is_service_manager(pid: u32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    pid == 1 || name.trim_end() == "systemd"
+}
+
+/// How long a response may take before the daemon is checked.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest wait for the answer to that check: with [`PATIENCE`], a command says within five seconds
+/// that the daemon does not answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The same where the service manager holds the socket, and may have to start the daemon first.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time for a command: one renewal has a ceiling of 30 s, and may follow another's.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 
 #[cfg(unix)]
 async fn connect(socket: &Path) -> Result<UnixStream, Error> {
@@ -194,7 +259,7 @@ async fn connect(_: &Path) -> Result<UnixStream, Error> {
 /// A connection that is polled together with the request on it.
 struct ClientConnection(Option<Pin<Box<HyperConnection>>>);
 
-type HyperConnection = Connection<TokioIo<UnixStream>, Empty<Bytes>>;
+type HyperConnection = Connection<TokioIo<UnixStream>, Full<Bytes>>;
 
 impl ClientConnection {
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
@@ -209,70 +274,5 @@ impl ClientConnection {
             work.as_mut().poll(cx)
         })
         .await
-    }
-}
-
-/// A stream of events.
-pub struct EventStream {
-    connection: ClientConnection,
-    body: Incoming,
-    buf: BytesMut,
-}
-
-impl EventStream {
-    /// Waits for the next event; `None` when the daemon has ended.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            while let Some(block) = self.take_block() {
-                if let Some(event) = parse(&block) {
-                    return Some(event);
-                }
-            }
-            let frame = self.connection.drive(self.body.frame()).await?.ok()?;
-            if let Ok(data) = frame.into_data() {
-                self.buf.extend_from_slice(&data);
-            }
-        }
-    }
-
-    /// Takes the text before the next empty line.
-    fn take_block(&mut self) -> Option<String> {
-        let end = self.buf.windows(2).position(|pair| pair == b"\n\n")?;
-        let block = self.buf.split_to(end + 2);
-        String::from_utf8(block.to_vec()).ok()
-    }
-}
-
-/// Parses one event; `None` for kinds that this version does not know.
-fn parse(block: &str) -> Option<Event> {
-    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
-    let data = field("data: ")?;
-    match field("event: ")? {
-        "ready" => serde_json::from_str(data).ok().map(Event::Ready),
-        "session" => serde_json::from_str(data).ok().map(Event::Session),
-        "request" => serde_json::from_str(data).ok().map(Event::Request),
-        "lost" => data.parse().ok().map(Event::Lost),
-        _ => None,
-    }
-}
-
-impl std::fmt::Debug for EventStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn known_events_are_parsed_and_unknown_ones_are_skipped() {
-        let ready = "event: ready\ndata: {\"ready\":true,\"reasons\":[],\"later\":1}\n\n";
-
-        assert!(matches!(parse(ready), Some(Event::Ready(readiness)) if readiness.ready));
-        assert_eq!(parse("event: lost\ndata: 3\n\n"), Some(Event::Lost(3)));
-        assert_eq!(parse(": alive\n\n"), None);
-        assert_eq!(parse("event: later\ndata: {}\n\n"), None);
     }
 }

@@ -11,17 +11,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::access::AccessControl;
 use super::api::{
-    Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionReport, StopResult,
+    ConfigValue, Lifecycle, Listening, Problem, Readiness, ReloadResult, SessionReport, StopResult,
 };
 use super::connection_slots::ConnectionSlots;
 use super::health::{Heartbeat, readiness};
 use super::problem::{render, response_for_profile};
 use crate::clients::Clients;
+use crate::clock::Clock;
 use crate::config::with_profile_flag;
 use crate::credentials::Credentials;
 use crate::listen::InFlightCounter;
 use crate::peer::Peer;
-use crate::session::{Session, SessionStatus};
+use crate::session::{Session, SessionStatus, endpoint::HttpIssuer};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 use crate::upstream::Upstream;
@@ -52,6 +53,8 @@ pub struct RuntimeState {
     pub lifecycle: Lifecycle,
     /// The effective configuration keys that decide which requests are allowed.
     pub settings: BTreeMap<String, serde_json::Value>,
+    /// The configuration in effect.
+    pub keys: Arc<[ConfigValue]>,
     /// Keys that a reload has changed and that need a restart.
     pub restart_needed: Vec<String>,
 }
@@ -75,6 +78,12 @@ pub type Reply<T> = oneshot::Sender<Result<T, Box<Problem>>>;
 pub struct AdminState {
     /// The session with Nexudus.
     pub session: Session,
+    /// The calls at Nexudus that are the daemon's own.
+    pub issuer: HttpIssuer,
+    /// The source of time.
+    pub clock: Clock,
+    /// Whether the key of the session file is read elsewhere than in the keychain.
+    pub has_key_outside_keychain: bool,
     /// The sources of the login.
     pub credentials: Credentials,
     /// The pace of requests to the API.

@@ -9,6 +9,9 @@ pub mod client;
 pub mod format;
 
 mod access;
+mod account;
+mod checks;
+mod clients;
 mod commands;
 mod connection_slots;
 mod context;
@@ -128,7 +131,6 @@ fn readonly_routes() -> Router<Arc<AdminContext>> {
         .route("/healthz", get(queries::healthz))
         .route("/readyz", get(queries::readyz))
         .route("/metrics", get(queries::metrics))
-        .route("/v1/events", get(events::stream))
 }
 
 /// The routes of operators.
@@ -136,6 +138,12 @@ fn control_routes() -> Router<Arc<AdminContext>> {
     Router::new()
         .route("/v1/status", get(queries::status))
         .route("/v1/upstream", get(queries::upstream))
+        .route("/v1/events", get(events::stream))
+        .route("/v1/clients", get(clients::list).post(clients::change))
+        .route("/v1/whoami", get(account::whoami))
+        .route("/v1/config", get(queries::config))
+        .route("/v1/doctor", post(checks::doctor))
+        .route("/v1/logout", post(account::logout))
         .route("/v1/stop", post(commands::stop))
         .route("/v1/handover", post(commands::hand_over))
         .route("/v1/reload", post(commands::reload))

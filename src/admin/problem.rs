@@ -7,7 +7,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::api;
 use crate::config::with_profile_flag;
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 
 /// Why the admin surface itself refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,18 @@ pub(super) enum AdminError {
     /// More clients follow the events than allowed.
     #[error("too many readers follow the events")]
     TooManyReaders,
+    /// The body of a request is not what the path takes.
+    #[error("the body of the request is not understood: {why}")]
+    InvalidBody {
+        /// Why.
+        why: String,
+    },
+    /// A logout left the session's file.
+    #[error("could not remove the session: {cause}")]
+    SessionNotRemoved {
+        /// Why.
+        cause: String,
+    },
     /// A data thread missed its heartbeat.
     #[error("the data path does not respond: thread {threads}")]
     DaemonStuck {
@@ -53,6 +65,9 @@ impl Problem for AdminError {
             Self::WrongMethod => ProblemKind::WrongMethod.into(),
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
             Self::TooManyReaders => ProblemKind::TooManyReaders.into(),
+            Self::InvalidBody { .. } => ProblemKind::InvalidCommand.into(),
+            Self::SessionNotRemoved { .. } => ProblemKind::CommandFailed
+                .with_hint("Make that directory writable for the daemon, and log out again."),
             Self::DaemonStuck { .. } => ProblemKind::DaemonStuck.into(),
             Self::Panic => ProblemKind::InternalError.into(),
             Self::Stopping => ProblemKind::DaemonStopping.into(),
@@ -98,7 +113,13 @@ pub(super) fn problem_response(error: &impl Problem) -> Response<Body> {
 
 /// Renders an error, the commands in its hint for those who use the daemon of `profile`.
 pub(super) fn response_for_profile(error: &impl Problem, profile: &str) -> Response<Body> {
-    let mut response = render(&api::Problem::new(error).for_profile(profile));
+    let mut problem = api::Problem::new(error);
+    if problem.problems.is_empty() {
+        // The sentence alone does not say why.
+        let reports = Report::all(error).into_iter().filter(|report| !report.causes.is_empty());
+        problem.problems = reports.map(|report| Report { hint: None, ..report }).collect();
+    }
+    let mut response = render(&problem.for_profile(profile));
     if let Some(after) = error.details().retry_after {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
-use super::api::{Status, UpstreamInfo};
+use super::api::{EffectiveConfig, Status, UpstreamInfo};
 use super::context::AdminContext;
 use super::health::LIVENESS_TIMEOUT;
 use super::problem::AdminError;
@@ -43,6 +43,12 @@ pub(super) async fn metrics(State(context): State<Arc<AdminContext>>) -> impl In
 pub(super) async fn status(State(context): State<Arc<AdminContext>>) -> Json<Status> {
     let session = context.session_report_with_sources().await;
     Json(Status { session, ..daemon_status::status(&context) })
+}
+
+/// Handles `GET /v1/config`.
+pub(super) async fn config(State(context): State<Arc<AdminContext>>) -> Json<EffectiveConfig> {
+    let path = context.server.config.display().to_string();
+    Json(EffectiveConfig { path, keys: context.runtime_state().keys.to_vec() })
 }
 
 /// Handles `GET /v1/upstream`.

@@ -1,17 +1,19 @@
-//! `client`: named local keys. The commands work on the profile's file, whether a daemon runs or
-//! not; a running daemon sees the change with the next request.
+//! `client`: named local keys, through the daemon that serves, or on the profile's file while none
+//! runs. The next request sees the change.
 
 use std::time::SystemTime;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::daemon_client::load_effective_config;
+use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, client_limits};
-use crate::clients::{self, ClientPolicy, ClientStatus, Clients, Limit, LimitChange};
-use crate::clock::Clock;
-use crate::config::{AnonymousAccess, Config, Rule, format_rate, with_profile_flag};
+use crate::admin::client::Error;
+use crate::clients::{
+    self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange,
+};
+use crate::config::{AnonymousAccess, Config, Rule, format_rate};
 use crate::problem::{ExitCode, Report};
 use crate::secret::Secret;
 
@@ -103,16 +105,15 @@ fn add(
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let loaded = globals.load(vec![])?;
     let limits = flags.limits(SystemTime::now());
-    // Only a running daemon knows which requests it allows.
-    let (config, _) = load_effective_config(&loaded)?;
+    let clients = ClientStore::open(globals)?;
+    let config = clients.config(globals)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
-    let directory = loaded.paths.profile_state();
-    let key = clients::add(&directory, name, limits)?;
+    let keys = clients.apply(ClientChange::Add { name: name.to_owned(), limits })?;
+    let key = keys.new.ok_or(Error::VersionMismatch)?;
     show_key(name, &key, expires, globals, print).map_err(|error| {
-        let undone = clients::revoke(&directory, name);
+        let undone = clients.apply(ClientChange::Revoke { name: name.to_owned() });
         unshown(error, undone, "the client was not added")
     })?;
     if !globals.quiet {
@@ -121,6 +122,7 @@ fn add(
             print.note(&note);
         }
     }
+    clients.announce(globals, print);
     Ok(())
 }
 
@@ -137,13 +139,11 @@ fn set(
             Some("Name one, such as `--rate 5/s` or `--clear expires`; `--help` lists them."),
         ));
     }
-    let loaded = globals.load(vec![])?;
-    let (config, _) = load_effective_config(&loaded)?;
-    let directory = loaded.paths.profile_state();
-    let stored = clients::list(&directory)?.into_iter().find(|client| client.name == name);
-    let stored = stored.ok_or_else(|| clients::Error::Missing { name: name.to_owned() })?;
-    client_limits::check_rules(&change.apply(&stored.limits), &config, print)?;
-    let limits = clients::set(&directory, name, &change)?;
+    let clients = ClientStore::open(globals)?;
+    let limits = change.apply(&find(&clients, name)?.limits);
+    client_limits::check_rules(&limits, &clients.config(globals)?, print)?;
+    clients.apply(ClientChange::Set { name: name.to_owned(), change })?;
+    clients.announce(globals, print);
     if globals.json {
         let mut json = limits_json(&limits);
         json["name"] = name.into();
@@ -153,21 +153,29 @@ fn set(
 }
 
 fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let paths = globals.sources(vec![]).paths()?;
-    let directory = paths.profile_state();
-    let (key, before) = clients::rotate(&directory, name)?;
-    show_key(name, &key, before.limits.expires, globals, print).map_err(|error| {
-        let undone = clients::undo_rotation(&directory, &before);
+    let clients = ClientStore::open(globals)?;
+    let limits = find(&clients, name)?.limits;
+    let keys = clients.apply(ClientChange::Rotate { name: name.to_owned() })?;
+    let key = keys.new.ok_or(Error::VersionMismatch)?;
+    show_key(name, &key, limits.expires, globals, print).map_err(|error| {
+        let Some(key) = keys.replaced else { return error };
+        let undone = clients.apply(ClientChange::Restore { name: name.to_owned(), key });
         unshown(error, undone, "the client keeps its old key")
     })?;
-    if before.limits.is_expired(SystemTime::now()) {
-        let warning = format!(
+    clients.announce(globals, print);
+    if limits.is_expired(SystemTime::now()) {
+        print.warning(&globals.as_typed(&format!(
             "the client has expired: `nexudus-proxy client set {name} --clear expires` lets it in \
              again"
-        );
-        print.warning(&with_profile_flag(&warning, &paths.profile));
+        )));
     }
     Ok(())
+}
+
+/// Returns the client of this name.
+fn find(clients: &ClientStore, name: &str) -> Result<ClientStatus, CliError> {
+    let found = clients.list()?.into_iter().find(|client| client.name == name);
+    Ok(found.ok_or_else(|| clients::Error::Missing { name: name.to_owned() })?)
 }
 
 /// Prints a key: only here, and once. A reader that has gone did not get it.
@@ -191,13 +199,13 @@ fn show_key(
 }
 
 /// Says that a key was made and could not be shown, and what became of it.
-fn unshown(error: CliError, undone: Result<(), clients::Error>, outcome: &str) -> CliError {
+fn unshown(error: CliError, undone: Result<ChangedKeys, CliError>, outcome: &str) -> CliError {
     let CliError::Output(source) = error else { return error };
     let mut causes = vec![source.to_string()];
     let outcome = match undone {
-        Ok(()) => outcome.to_owned(),
+        Ok(_) => outcome.to_owned(),
         Err(error) => {
-            causes.push(error.to_string());
+            causes.extend(error.reports().into_iter().map(|report| report.message));
             "and the new key could not be taken back".to_owned()
         }
     };
@@ -245,11 +253,9 @@ fn bypass_note(limits: &ClientPolicy, config: &Config) -> Option<String> {
 }
 
 fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let paths = globals.sources(vec![]).paths()?;
-    let directory = paths.profile_state();
-    // An unreadable file is reported here; the status below says only that it is unreadable.
-    clients::list(&directory)?;
-    let views = Clients::new(&directory, Clock::system()).statuses().unwrap_or_default();
+    let clients = ClientStore::open(globals)?;
+    let views = clients.list()?;
+    clients.announce(globals, print);
     if globals.json {
         return print.json(&views.iter().map(client_json).collect());
     }
@@ -271,7 +277,7 @@ fn list(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     if views.is_empty() {
         let note = "There are no clients yet: `nexudus-proxy client add NAME` makes one.";
-        print.note(&with_profile_flag(note, &paths.profile));
+        print.note(&globals.as_typed(note));
         return Ok(());
     }
     print.table(&rows, "")
@@ -305,8 +311,9 @@ fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
 }
 
 fn revoke(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let directory = globals.sources(vec![]).paths()?.profile_state();
-    clients::revoke(&directory, name)?;
+    let clients = ClientStore::open(globals)?;
+    clients.apply(ClientChange::Revoke { name: name.to_owned() })?;
+    clients.announce(globals, print);
     if globals.json {
         print.json(&json!({ "name": name, "revoked": true }))
     } else {

@@ -7,9 +7,11 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
+use super::daemon_client::find_daemon;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer};
-use crate::config::{self, EffectiveKey};
+use super::{CliError, Printer, serve};
+use crate::admin::api::{ConfigValue, EffectiveConfig};
+use crate::config;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::{daemon, secure_fs};
 
@@ -38,6 +40,13 @@ enum ConfigAction {
     Schema,
 }
 
+impl ConfigCommandArgs {
+    /// Says whether the action is about no profile in particular, or about a new one.
+    pub(super) fn needs_no_profile(&self) -> bool {
+        matches!(self.action, ConfigAction::Init { .. } | ConfigAction::Schema)
+    }
+}
+
 /// Runs the action.
 pub(super) fn run(
     options: ConfigCommandArgs,
@@ -49,8 +58,13 @@ pub(super) fn run(
         ConfigAction::Init { force } => init(&path()?, force, globals, print),
         ConfigAction::Check(keys) => check(keys, globals, print),
         ConfigAction::Show(keys) => show(keys, globals, print),
-        ConfigAction::Path if globals.json => print.json(&json!({ "path": path()? })),
-        ConfigAction::Path => print.line(&path()?.display().to_string()),
+        ConfigAction::Path => {
+            let path = match daemon_config(globals)? {
+                Some(effective) => effective.path,
+                None => path()?.display().to_string(),
+            };
+            if globals.json { print.json(&json!({ "path": path })) } else { print.line(&path) }
+        }
         ConfigAction::Schema => print.json(&config::schema()),
     }
 }
@@ -121,20 +135,46 @@ fn check(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<
 }
 
 fn show(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let loaded = globals.load_and_warn(keys.into_overrides(), print)?;
-    let settings: Vec<EffectiveKey<'_>> = loaded.effective_keys().collect();
+    let overrides = keys.into_overrides();
+    // With flags the question is what a daemon with those flags would have.
+    let served = if overrides.is_empty() { daemon_config(globals)? } else { None };
+    let rows = match served {
+        Some(effective) => {
+            if !globals.quiet {
+                print.note("this is the configuration of the running daemon");
+            }
+            effective.keys
+        }
+        None => {
+            let loaded = globals.load_and_warn(overrides, print)?;
+            let rows = loaded.effective_keys().map(|setting| ConfigValue {
+                key: setting.key.path(),
+                value: json!(setting.value),
+                origin: setting.source.to_string(),
+            });
+            rows.collect()
+        }
+    };
     if globals.json {
-        let rows = settings.iter().map(|setting| {
-            json!({
-                "key": setting.key.path(),
-                "value": setting.value,
-                "origin": setting.source.to_string(),
-            })
-        });
-        return print.json(&rows.collect());
+        return print.json(&json!(rows));
     }
-    let rows = settings
-        .iter()
-        .map(|setting| [setting.key.path(), setting.value.to_string(), setting.source.to_string()]);
+    let rows = rows.into_iter().map(|ConfigValue { key, value, origin }| {
+        let written = toml::Value::try_from(&value).map(|value| value.to_string());
+        [key, written.unwrap_or_else(|_| value.to_string()), origin]
+    });
     print.table(&rows.collect::<Vec<_>>(), "default")
+}
+
+/// Returns the configuration of the daemon that serves, unless a file was named: then the question is
+/// about that file.
+fn daemon_config(globals: &GlobalArgs) -> Result<Option<EffectiveConfig>, CliError> {
+    if globals.config.is_some() {
+        return Ok(None);
+    }
+    serve::control_runtime()?.block_on(async {
+        match find_daemon(globals).await? {
+            Some(daemon) => Ok(Some(daemon.admin.get("/v1/config").await?)),
+            None => Ok(None),
+        }
+    })
 }

@@ -84,6 +84,40 @@ impl Args for ConfigOverrides {
     }
 }
 
+/// The keys of `[upstream]` alone, for a command whose other flags have names of their own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UpstreamOverrides(Vec<Override>);
+
+impl UpstreamOverrides {
+    /// Returns the keys that were given.
+    pub(super) fn into_overrides(self) -> Vec<Override> {
+        self.0
+    }
+}
+
+impl Args for UpstreamOverrides {
+    fn augment_args(command: Command) -> Command {
+        let names = FLAG_NAMES.iter().filter(|names| names.entry.section == "upstream");
+        names.fold(command, |command, names| command.arg(flag(names).hide_short_help(true)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for UpstreamOverrides {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let names = FLAG_NAMES.iter().filter(|names| names.entry.section == "upstream");
+        Ok(Self(names.filter_map(|names| given(names, matches)).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 impl FromArgMatches for ConfigOverrides {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         ConfigArgs::from_arg_matches(matches).map(Self)
@@ -151,18 +185,8 @@ fn format_default(entry: &Key) -> Option<String> {
 
 impl FromArgMatches for ConfigArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut given: Vec<_> = FLAG_NAMES
-            .iter()
-            .filter_map(|names| {
-                let texts = matches.get_many::<String>(&names.id)?.cloned().collect();
-                // clap does not record which of two spellings was used.
-                Some(Override {
-                    entry: names.entry,
-                    values: texts,
-                    flag: format!("--{}", names.flag()),
-                })
-            })
-            .collect();
+        let mut given: Vec<_> =
+            FLAG_NAMES.iter().filter_map(|names| given(names, matches)).collect();
         if matches.get_flag(READ_ONLY) {
             given.extend(override_for("policy.anonymous", "read-only", "--read-only"));
         }
@@ -173,6 +197,13 @@ impl FromArgMatches for ConfigArgs {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// Returns a key that was given.
+fn given(names: &'static FlagNames, matches: &ArgMatches) -> Option<Override> {
+    let texts = matches.get_many::<String>(&names.id)?.cloned().collect();
+    // clap does not record which of two spellings was used.
+    Some(Override { entry: names.entry, values: texts, flag: format!("--{}", names.flag()) })
 }
 
 /// Returns what `-v` and `-q` say of `log.level`.

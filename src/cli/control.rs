@@ -3,26 +3,28 @@
 
 use serde_json::json;
 
-use super::daemon_client::{DaemonReply, admin_sockets, post_or_lock, with_daemon};
+use super::daemon_client::{
+    DaemonReply, admin_sockets, announce_files, persist_lock, post_or_lock, require_own_files,
+    say_waiting, with_daemon,
+};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve, status};
 use crate::admin::api::{ReloadResult, StopResult};
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
-use crate::clock::Clock;
-use crate::config::{LoadedConfig, Paths};
+use crate::config::LoadedConfig;
 use crate::credentials::Keychain;
+use crate::daemon;
 use crate::problem::{ExitCode, ProblemKind};
 use crate::session::SessionStatus;
-use crate::{daemon, session};
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let stopping: StopResult = with_daemon(globals, async |daemon| {
         // A listener from before the stop sees when it is over.
-        let mut events = daemon.events("ready").await?;
+        let mut events = daemon.events("ready").await?.expecting_an_event();
         let stopping = daemon.post("/v1/stop").await?;
-        while events.next().await.is_some() {}
+        while events.try_next().await?.is_some() {}
         Ok(stopping)
     })?;
     if stopping.run {
@@ -70,7 +72,10 @@ fn not_applied(reloaded: &ReloadResult) -> Result<(), CliError> {
 
 /// Has the daemon renew its token.
 pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let session = with_daemon(globals, async |daemon| Ok(daemon.post("/v1/refresh").await?))?;
+    let session = with_daemon(globals, async |daemon| {
+        let renewed = daemon.post("/v1/refresh");
+        Ok(say_waiting(globals, "Nexudus", renewed).await?)
+    })?;
     print_session(&session, "renewed", globals, print)
 }
 
@@ -117,11 +122,13 @@ fn set_locked(
     let sockets = admin_sockets(globals)?;
     let path = if locked { "/v1/lock" } else { "/v1/unlock" };
     serve::control_runtime()?.block_on(async {
-        match post_or_lock(&sockets, &paths, path).await? {
-            DaemonReply::Daemon(session) => print_session(&session, done, globals, print),
+        match say_waiting(globals, "the daemon", post_or_lock(&sockets, &paths, path)).await? {
+            DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),
             DaemonReply::NoProfile => Err(Error::NotRunning.into()),
             DaemonReply::NotRunning(_lock) => {
+                require_own_files(globals)?;
                 persist_lock(locked, &paths).await?;
+                announce_files(globals, &paths, print);
                 if globals.json {
                     print.json(&json!({ "locked": locked, "daemon": false }))
                 } else {
@@ -129,15 +136,6 @@ fn set_locked(
                 }
             }
         }
-    })
-}
-
-async fn persist_lock(locked: bool, paths: &Paths) -> Result<(), CliError> {
-    let stored = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
-    stored.map_err(|cause| {
-        let message = format!("could not keep whether the session is locked: {cause}");
-        let hint = "Make that directory writable for this user, and run the command again.";
-        CliError::message(ExitCode::Failed, message, Some(hint))
     })
 }
 
@@ -156,7 +154,7 @@ fn print_session(
     }
     match &session.error {
         Some(error) if error.code != ProblemKind::SessionLocked.code() => {
-            print.warning(&format!("{}. {}", error.sentence, error.hint));
+            print.warning(&format!("{}. {}", error.sentence, globals.as_typed(&error.hint)));
         }
         Some(_) | None => {}
     }

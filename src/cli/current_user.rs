@@ -1,42 +1,10 @@
-//! The logged-in user, from `/api/auth/me`: only the fields that are safe to show.
-//!
-//! The response also holds a token that logs into the portal as this user. That token is not read.
-
-use serde::{Deserialize, Serialize};
+//! The logged-in user, as a person reads it.
 
 use super::{CliError, Printer};
 use crate::config::Origin;
-
-/// A user, under the names that Nexudus has for its fields.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct CurrentUser {
-    pub(super) id: Option<i64>,
-    pub(super) full_name: Option<String>,
-    pub(super) email: Option<String>,
-    #[serde(rename = "APIAccess")]
-    pub(super) api_access: Option<bool>,
-    pub(super) is_admin: Option<bool>,
-    pub(super) default_business_id: i64,
-    pub(super) default_business_name: Option<String>,
-    pub(super) default_currency_id: i64,
-    pub(super) default_currency_code: Option<String>,
-    pub(super) default_country_id: i64,
-    pub(super) default_country_name: Option<String>,
-    pub(super) default_simple_time_zone_id: i64,
-    pub(super) default_simple_time_zone_name: Option<String>,
-}
+pub(super) use crate::session::CurrentUser;
 
 impl CurrentUser {
-    /// Parses a response.
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
-        // Some servers send a byte order mark (RFC 8259 §8.1).
-        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-        let me: Self = serde_json::from_slice(body).ok()?;
-        // `{}` would parse: an object without an address is no user.
-        me.email.is_some().then_some(me)
-    }
-
     /// Returns `Ada Example <ada@example.test>`.
     pub(super) fn title(&self) -> String {
         let email = strip_control(self.email.as_deref().unwrap_or_default());
@@ -97,19 +65,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_portal_token_is_not_read_and_words_cannot_steer_a_terminal() {
-        let body = r#"{"Email":"ada@example.test","FullName":"Ada\u001b[2J Example",
-            "AccessToken":"portal-token","DefaultBusinessId":7,"DefaultBusinessName":null}"#;
+    fn words_of_others_cannot_steer_a_terminal() {
+        let body = r#"{"Email":"ada@example.test","FullName":"Ada\u001b[2J Example"}"#;
 
         let me = CurrentUser::parse(body.as_bytes()).unwrap();
 
         assert_eq!(me.title(), "Ada[2J Example <ada@example.test>");
-        assert!(!serde_json::to_string(&me).unwrap().contains("portal-token"));
-    }
-
-    #[test]
-    fn an_answer_without_an_address_is_no_user() {
-        assert_eq!(CurrentUser::parse(b"{}"), None);
-        assert_eq!(CurrentUser::parse(b"<html>"), None);
     }
 }

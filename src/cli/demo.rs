@@ -9,6 +9,7 @@ use std::time::Duration;
 use nexudus_simulator::{Account, DEMO_EMAIL, DEMO_PASSWORD, Simulator};
 
 use super::config_flags::parse_duration_flag;
+use super::daemon_client::DEMO_PREFIX;
 use super::{CliError, Printer, serve};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, Origin, Paths, SessionStore};
@@ -45,7 +46,7 @@ impl Problem for nexudus_simulator::StartError {
 
 /// Runs both until Ctrl-C.
 pub(super) fn run(options: &DemoArgs, print: Printer) -> Result<(), CliError> {
-    let home = tempfile::Builder::new().prefix("nexudus-proxy-demo-").tempdir();
+    let home = tempfile::Builder::new().prefix(DEMO_PREFIX).tempdir();
     let home = home.map_err(CliError::Runtime)?;
     let simulator = Simulator::builder()
         .account(Account::new(DEMO_EMAIL, DEMO_PASSWORD))

@@ -2,6 +2,7 @@
 
 mod clap_error;
 
+use std::ffi::OsString;
 use std::io;
 
 use crate::config;
@@ -34,10 +35,12 @@ pub enum CliError {
         /// Why.
         source: io::Error,
     },
-    /// The failure happened in this profile.
-    InProfile {
+    /// The failure of a command with these global options.
+    AsTyped {
         /// The profile.
-        profile: String,
+        profile: Option<String>,
+        /// `--system` or `--user`, if one was given.
+        scope: Option<&'static str>,
         /// The failure.
         error: Box<Self>,
     },
@@ -86,7 +89,7 @@ impl CliError {
                 ExitCode::NotFound
             }
             Self::Command { .. } => ExitCode::NotExecutable,
-            Self::InProfile { error, .. } | Self::WithOutput { error, .. } => error.exit_code(),
+            Self::AsTyped { error, .. } | Self::WithOutput { error, .. } => error.exit_code(),
             Self::ChildExited(code) => ExitCode::Child(*code),
         }
     }
@@ -105,7 +108,9 @@ impl CliError {
             Self::Command { program, source } => {
                 caused(format!("could not run `{program}`"), source)
             }
-            Self::InProfile { profile, error } => in_profile(error.reports(), profile),
+            Self::AsTyped { profile, scope, error } => {
+                as_typed(error.reports(), profile.as_deref(), *scope)
+            }
             Self::ChildExited(_) | Self::AlreadyPrinted(_) => vec![],
         }
     }
@@ -113,7 +118,7 @@ impl CliError {
     /// Returns the error as a program reads it, or `None` where there is nothing left to print.
     pub(super) fn to_json(&self) -> Option<serde_json::Value> {
         let mut cause = self;
-        while let Self::InProfile { error, .. } | Self::Run(error) = cause {
+        while let Self::AsTyped { error, .. } | Self::Run(error) = cause {
             cause = error;
         }
         let mut json = serde_json::json!({});
@@ -152,10 +157,10 @@ fn caused(message: String, source: &io::Error) -> Vec<Report> {
     vec![Report { message, causes: vec![source.to_string()], hint: None }]
 }
 
-/// Names the profile in the commands that the reports advise.
-fn in_profile(reports: Vec<Report>, profile: &str) -> Vec<Report> {
+/// Repeats the global options in the commands that the reports advise.
+fn as_typed(reports: Vec<Report>, profile: Option<&str>, scope: Option<&str>) -> Vec<Report> {
     let named = |report: Report| Report {
-        hint: report.hint.map(|hint| config::with_profile_flag(&hint, profile)),
+        hint: report.hint.map(|hint| config::with_flags(&hint, profile, scope)),
         ..report
     };
     reports.into_iter().map(named).collect()
@@ -164,4 +169,10 @@ fn in_profile(reports: Vec<Report>, profile: &str) -> Vec<Report> {
 /// Returns how to exit for a code that the daemon has sent.
 pub(super) fn exit_code_of(code: &str) -> ExitCode {
     ProblemKind::from_code(code).map_or(ExitCode::Failed, ProblemKind::exit_code)
+}
+
+/// Returns the error for a flag of the configuration that stands before the command, if there is one.
+pub(super) fn misplaced_flag(args: &[OsString], command: &clap::Command) -> Option<CliError> {
+    let report = clap_error::misplaced_flag(args, command)?;
+    Some(CliError::Message { report, exit_code: ExitCode::Usage })
 }

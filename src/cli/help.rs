@@ -92,6 +92,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy open",
         &["nexudus-proxy open '/ContentDownload/DownloadTempDataFile?uniqueId=1'"],
     ),
+    (
+        "nexudus-proxy env",
+        &["eval \"$(nexudus-proxy env)\"", "nexudus-proxy env --shell fish | source"],
+    ),
     ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --json"]),
     ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m", "nexudus-proxy wait --once"]),
     ("nexudus-proxy stop", &["nexudus-proxy stop"]),
@@ -188,7 +192,8 @@ mod tests {
 
     /// Splits an example as a shell does, without `sudo` and redirections.
     fn words(example: &str) -> Vec<String> {
-        let command = example.trim_start_matches("sudo ").split(['<', '>']).next().unwrap();
+        let command = example.trim_start_matches("sudo ").trim_start_matches("eval \"$(");
+        let command = command.split(['<', '>', '|', ')']).next().unwrap();
         let mut parts = vec![];
         for (at, part) in command.split('\'').enumerate() {
             // Every second part stood in quotes.

@@ -1,22 +1,21 @@
 //! `logout`: removes every entry and file of the profile, here and in a running daemon, for every
 //! origin.
 
-use std::path::PathBuf;
-
 use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
-use super::daemon_client::{DaemonReply, post_or_lock};
+use super::daemon_client::{
+    DaemonReply, admin_sockets, announce_files, clear_logins, origins_with_login, post_or_lock,
+    require_own_files, say_waiting,
+};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve};
-use crate::admin::api::SessionReport;
-use crate::admin::client as admin;
-use crate::clock::Clock;
-use crate::config::{LoadedConfig, Origin, Override, Paths};
+use crate::admin::api::LogoutResult;
+use crate::admin::client::Error;
+use crate::config::{LoadedConfig, Override};
 use crate::credentials::{self, Credentials, verb};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
-use crate::session;
 
 /// Logs out.
 pub(super) fn run(
@@ -28,11 +27,15 @@ pub(super) fn run(
     refuse_origin(&overrides)?;
     let loaded = globals.load_and_warn(overrides, print)?;
     process::harden();
-    let done = serve::control_runtime()?.block_on(clear(&loaded, print))?;
+    let done = serve::control_runtime()?.block_on(clear(&loaded, globals, print))?;
     if globals.json {
         return print.json(&done.to_json());
     }
-    done.print(print)
+    done.print(print)?;
+    if !done.is_served {
+        announce_files(globals, &loaded.paths, print);
+    }
+    Ok(())
 }
 
 /// `upstream.origin` would promise to clear the login at one origin alone.
@@ -48,76 +51,100 @@ fn refuse_origin(overrides: &[Override]) -> Result<(), CliError> {
 }
 
 /// The result of a logout.
-struct LogoutResult {
+struct Outcome {
     profile: String,
-    had_login: bool,
-    /// The origins whose login was cleared.
-    cleared: Vec<String>,
-    /// The sources that still hold a login.
-    still: Vec<String>,
-    /// The key file, where the configuration names it.
-    kept_key: Option<PathBuf>,
+    result: LogoutResult,
     daemon_knows: bool,
+    /// Whether a daemon serves, as far as can be told.
+    is_served: bool,
 }
 
-async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, CliError> {
+async fn clear(
+    loaded: &LoadedConfig,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<Outcome, CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
     let credentials = daemon::credentials(config, paths);
-    let mut origins = session::origins_with_login(&paths.profile_state());
+    let origins = origins_with_login(paths);
     // First the daemon, because it would write its session again. The lock prevents another from
     // starting.
-    let (daemon, _lock) = forget(paths).await;
-    let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
-    let sealed = credentials.clear_files();
-    let keychain = credentials.clear(&origins).await;
-    let still = remaining_sources(&credentials, daemon.as_ref().ok().and_then(Option::as_ref));
-    files.map_err(|cause| {
-        let message = format!("could not remove the session: {cause}");
-        let hint = "Make that directory writable for this user, and log out again.";
-        CliError::message(ExitCode::Failed, message, Some(hint))
-    })?;
-    let sealed = sealed?;
-    let had_login = had_login(keychain, print)? || sealed.had_login;
-    if had_login && origins.is_empty() {
-        // A login from before origins were recorded.
-        origins.push(config.upstream.origin.clone());
-    }
-    if let Err(why) = &daemon {
-        print.warning(&format!("could not notify the running daemon: {why}; restart it"));
-    }
-    Ok(LogoutResult {
+    let sockets = admin_sockets(globals)?;
+    let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
+    let reply = say_waiting(globals, "the daemon", reply).await;
+    let outcome = |result, daemon_knows, is_served| Outcome {
         profile: paths.profile.clone(),
-        had_login,
-        cleared: origins.iter().map(Origin::to_string).collect(),
-        still,
-        kept_key: sealed.kept_key,
-        daemon_knows: daemon.is_ok(),
-    })
+        result,
+        daemon_knows,
+        is_served,
+    };
+    let (told, daemon_knows, _lock) = match reply {
+        Ok(DaemonReply::Daemon(result, socket))
+            if sockets.first() != Some(&socket) || globals.system =>
+        {
+            // Another user's files and keychain: the daemon has cleared what there is.
+            warn_of_no_keychain(result.no_keychain.as_deref(), print);
+            return Ok(outcome(result, true, true));
+        }
+        Ok(DaemonReply::Daemon(result, _)) => (Some(result), true, None),
+        Ok(DaemonReply::NotRunning(lock)) => (None, true, lock),
+        Ok(DaemonReply::NoProfile) => (None, true, None),
+        Err(error) => (None, is_told(error, print)?, None),
+    };
+    let is_served = told.is_some() || !daemon_knows;
+    if !is_served {
+        require_own_files(globals)?;
+    }
+    let cleared = clear_logins(paths, &credentials, origins).await?;
+    let mut result = told.unwrap_or_default();
+    result.had_login |= had_login(cleared.keychain, print)? || cleared.sealed.had_login;
+    result.kept_key = cleared.sealed.kept_key.or(result.kept_key);
+    add_new(&mut result.cleared, cleared.origins.iter().map(ToString::to_string));
+    if result.had_login && result.cleared.is_empty() {
+        // A login from before origins were recorded.
+        result.cleared.push(config.upstream.origin.to_string());
+    }
+    // What a restart would read: this process's sources, then the daemon's.
+    let theirs = std::mem::replace(&mut result.still, own_sources(&credentials));
+    add_new(&mut result.still, theirs);
+    Ok(outcome(result, daemon_knows, is_served))
 }
 
-/// Makes a running daemon forget its session, and returns the daemon's status. Without a daemon,
-/// returns the profile's lock.
-async fn forget(
-    paths: &Paths,
-) -> (Result<Option<SessionReport>, admin::Error>, Option<daemon::ProfileLock>) {
-    match post_or_lock::<SessionReport>(&[paths.admin_socket()], paths, "/v1/forget").await {
-        Ok(DaemonReply::Daemon(session)) => (Ok(Some(session)), None),
-        Ok(DaemonReply::NotRunning(lock)) => (Ok(None), lock),
-        Ok(DaemonReply::NoProfile) => (Ok(None), None),
-        Err(error) => (Err(error), None),
+/// Judges why the daemon has not done its part; returns whether it knows of the logout all the same.
+fn is_told(error: Error, print: Printer) -> Result<bool, Error> {
+    match error {
+        // The daemon has no keychain to clear, or a locked one; this process may have one.
+        Error::Problem(problem) if problem.code.starts_with("credentials.") => Ok(true),
+        // Its memory would still serve what the files no longer hold.
+        error @ (Error::Unresponsive { .. } | Error::Unfinished { .. }) => Err(error),
+        error @ (Error::NotRunning
+        | Error::Forbidden { .. }
+        | Error::Unreachable { .. }
+        | Error::ConnectionClosed(_)
+        | Error::Problem(_)
+        | Error::VersionMismatch) => {
+            print.warning(&format!("could not notify the running daemon: {error}; restart it"));
+            Ok(false)
+        }
     }
 }
 
-/// Returns the sources that a restart would read a login from: this process's and the daemon's.
-fn remaining_sources(credentials: &Credentials, daemon: Option<&SessionReport>) -> Vec<String> {
-    let mut still: Vec<_> =
-        credentials.sources_beside_keychain().iter().map(ToString::to_string).collect();
-    if let Some(daemon) = daemon {
-        let own: Vec<_> =
-            daemon.sources.iter().filter(|name| !still.contains(name)).cloned().collect();
-        still.extend(own);
+fn own_sources(credentials: &Credentials) -> Vec<String> {
+    credentials.sources_beside_keychain().iter().map(ToString::to_string).collect()
+}
+
+fn add_new(known: &mut Vec<String>, names: impl IntoIterator<Item = String>) {
+    for name in names {
+        if !known.contains(&name) {
+            known.push(name);
+        }
     }
-    still
+}
+
+fn warn_of_no_keychain(why: Option<&str>, print: Printer) {
+    if let Some(why) = why {
+        print.warning(&format!("no keychain was looked into: {why}"));
+    }
 }
 
 /// Returns whether the keychain held a login; where there is no keychain, it held none.
@@ -127,24 +154,25 @@ fn had_login(
 ) -> Result<bool, credentials::Error> {
     cleared.or_else(|error| match error.keychain_absence() {
         Some(why) => {
-            print.warning(&format!("no keychain was looked into: {why}"));
+            warn_of_no_keychain(Some(&why.to_string()), print);
             Ok(false)
         }
         None => Err(error),
     })
 }
 
-impl LogoutResult {
+impl Outcome {
     fn to_json(&self) -> serde_json::Value {
+        let LogoutResult { had_login, cleared, still, kept_key, .. } = &self.result;
         json!({
-            "profile": self.profile, "had_login": self.had_login, "cleared": self.cleared,
-            "still": self.still, "kept_key": self.kept_key, "daemon_knows": self.daemon_knows,
+            "profile": self.profile, "had_login": had_login, "cleared": cleared,
+            "still": still, "kept_key": kept_key, "daemon_knows": self.daemon_knows,
         })
     }
 
     fn print(&self, print: Printer) -> Result<(), CliError> {
         print.line(&format!("logged out (profile {})", self.profile))?;
-        match self.cleared.as_slice() {
+        match self.result.cleared.as_slice() {
             [] => print.note("no login was stored"),
             [one] => print.note(&format!("cleared the login at {one}")),
             several => print.note(&format!("cleared the logins at {}", several.join(" and "))),
@@ -153,13 +181,13 @@ impl LogoutResult {
             "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
              administrator deletes them under /api/sys/refreshtokens.",
         );
-        if let Some(path) = &self.kept_key {
+        if let Some(path) = &self.result.kept_key {
             print.note(&format!(
                 "{} stays, because session.key = \"file\" names it; it opens nothing now",
                 path.display()
             ));
         }
-        for source in &self.still {
+        for source in &self.result.still {
             let holds = verb(source, "holds", "hold");
             print.warning(&format!("the {source} still {holds} a login: a restart uses it again"));
         }

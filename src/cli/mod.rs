@@ -12,6 +12,8 @@ mod daemon_client;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+#[cfg(unix)]
+mod env;
 mod error;
 mod globals;
 mod help;
@@ -21,6 +23,7 @@ mod logout;
 mod open;
 mod policy;
 mod print;
+mod profile;
 mod prompt;
 #[cfg(unix)]
 mod run;
@@ -43,13 +46,12 @@ pub use print::Printer;
 
 use self::config_flags::ConfigOverrides;
 use self::globals::GlobalArgs;
-use crate::config::Paths;
 use crate::problem::ExitCode;
 
 /// Log in to Nexudus once; every local tool then talks to it through localhost.
 #[derive(Debug, Parser)]
-#[command(name = "nexudus-proxy", version, styles = STYLES, arg_required_else_help = true)]
-#[command(subcommand_required = true, disable_help_subcommand = true)]
+#[command(name = "nexudus-proxy", version = VERSION, styles = STYLES, arg_required_else_help = true)]
+#[command(subcommand_required = true)]
 #[command(after_help = "Every key of the configuration is a flag of `serve`, an environment \
     variable and a line of the file: see `serve --help` and `config show`.")]
 struct Cli {
@@ -85,6 +87,9 @@ enum Command {
     Api(api::ApiArgs),
     /// Download a document through the daemon, and open it
     Open(open::OpenArgs),
+    /// Print the variables that lead a shell's programs to the daemon, for `eval`
+    #[cfg(unix)]
+    Env(env::EnvArgs),
     /// Show what the daemon knows: session, requests, throttle, clients, addresses
     Status,
     /// Return when the daemon can serve
@@ -110,6 +115,16 @@ enum Command {
     /// Print the manual page
     Man,
 }
+
+/// The version with the commit that it was built from, and that commit's date.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BUILD_COMMIT"),
+    " ",
+    env!("BUILD_COMMIT_DATE"),
+    ")"
+);
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default())
@@ -137,18 +152,63 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<(), CliError> {
     let is_run = is_run_command(&args);
     let command = help::with_examples(Cli::command());
+    let misplaced = error::misplaced_flag(&args, &command);
     let matches = command.color(when.into()).try_get_matches_from(args).map_err(|error| {
         let is_help = error.exit_code() == 0;
-        let error = CliError::from(error);
+        let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+        let error = match misplaced.filter(|_| is_unknown) {
+            Some(misplaced) => misplaced,
+            None => CliError::from(error),
+        };
         // The low exit codes belong to the command of `run`.
         if is_run && !is_help { CliError::Run(Box::new(error)) } else { error }
     })?;
     let cli = Cli::from_arg_matches(&matches)?;
     let globals = cli.globals;
-    dispatch(cli.command, &globals, print).map_err(|error| match globals.sources(vec![]).paths() {
-        Ok(Paths { profile, .. }) => CliError::InProfile { profile, error: Box::new(error) },
-        Err(_) => error,
+    let done =
+        check_profile(&cli.command, &globals).and_then(|()| dispatch(cli.command, &globals, print));
+    done.map_err(|error| CliError::AsTyped {
+        profile: globals.profile_name(),
+        scope: globals.scope_flag(),
+        error: Box::new(error),
     })
+}
+
+/// Refuses a profile of which there is no trace: a mistyped name must not look like a fresh start.
+fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError> {
+    match command {
+        // These make a profile, need none, or may get the login from a source of their own.
+        Command::Login(_) | Command::Serve(_) | Command::Completions(_) | Command::Man => Ok(()),
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => Ok(()),
+        #[cfg(unix)]
+        Command::Run(_) => Ok(()),
+        Command::Config(args) if args.needs_no_profile() => Ok(()),
+        // The system's service has one profile, and says so.
+        Command::Service(args) if args.is_install() && globals.system => Ok(()),
+        Command::Service(args) if args.is_install() => {
+            profile::require_or_login(globals, &globals.load(vec![])?)
+        }
+        #[cfg(unix)]
+        Command::Env(_) => Ok(globals.sources(vec![]).require_profile()?),
+        Command::Logout(_)
+        | Command::Whoami(_)
+        | Command::Doctor(_)
+        | Command::Client(_)
+        | Command::Policy(_)
+        | Command::Api(_)
+        | Command::Open(_)
+        | Command::Status
+        | Command::Wait(_)
+        | Command::Stop
+        | Command::Reload
+        | Command::Refresh
+        | Command::Lock
+        | Command::Unlock
+        | Command::Tail(_)
+        | Command::Service(_)
+        | Command::Config(_) => Ok(globals.sources(vec![]).require_profile()?),
+    }
 }
 
 /// Returns whether the command is `run`, before anything is parsed.
@@ -172,6 +232,8 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Run(args) => run::run(args, globals, print),
         Command::Api(args) => api::run(&args, globals, print),
         Command::Open(args) => open::run(&args, globals, print),
+        #[cfg(unix)]
+        Command::Env(args) => env::run(&args, globals, print),
         Command::Status => status::run(globals, print),
         Command::Wait(args) => wait::run(&args, globals, print),
         Command::Stop => control::stop(globals, print),
@@ -180,7 +242,10 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Lock => control::lock(globals, print),
         Command::Unlock => control::unlock(globals, print),
         Command::Tail(args) => tail::run(&args, globals, print),
-        Command::Service(args) => service::run(&args, globals, print),
+        Command::Service(mut args) => {
+            args.system = globals.system;
+            service::run(&args, globals, print)
+        }
         Command::Config(args) => config::run(args, globals, print),
         Command::Completions(args) => {
             completions::run(&args, help::with_examples(Cli::command()), print)

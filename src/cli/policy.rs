@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::daemon_client::load_effective_config;
+use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
@@ -43,26 +43,10 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     let PolicyAction::Explain { method, path, client, command } = options.action;
-    let loaded = globals.load(vec![])?;
-    let (config, is_daemon) = load_effective_config(&loaded)?;
-    let stored = match &client {
-        None => None,
-        Some(name) => {
-            let all = clients::list(&loaded.paths.profile_state())?;
-            let found = all.into_iter().find(|stored| stored.name == *name);
-            Some(found.ok_or_else(|| clients::Error::Missing { name: name.clone() })?)
-        }
-    };
-    let limits = stored.as_ref().map(|stored| &stored.limits);
+    let store = ClientStore::open(globals)?;
+    let is_daemon = store.is_served();
     let question = Question { method: &method, target: &path, command: command.as_deref() };
-    let mut explained = explain(question, limits, &config);
-    if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
-        explained.is_allowed = false;
-        explained.code = Some(ProblemKind::KeyRefused.code());
-        explained.rule = None;
-        explained.reason = clients::KeyError::Expired.to_string();
-    }
-    let judged = if is_daemon { "daemon" } else { "configuration" };
+    let explained = judge(question, client.as_deref(), &store, globals)?;
     if globals.json {
         print.json(&json!({
             "method": method,
@@ -74,7 +58,7 @@ pub(super) fn run(
             "rule": explained.rule,
             "reason": explained.reason,
             "note": explained.note,
-            "judged": judged,
+            "judged": if is_daemon { "daemon" } else { "configuration" },
         }))?;
     } else if !globals.quiet {
         show(&explained, is_daemon, print)?;
@@ -97,4 +81,30 @@ fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), 
         "Judged by the configuration: no daemon of this profile runs."
     });
     Ok(())
+}
+
+/// Judges a request of a client, or of a program without a key.
+fn judge(
+    question: Question<'_>,
+    client: Option<&str>,
+    store: &ClientStore,
+    globals: &GlobalArgs,
+) -> Result<Explanation, CliError> {
+    let config = store.config(globals)?;
+    let stored = match client {
+        None => None,
+        Some(name) => {
+            let found = store.list()?.into_iter().find(|stored| stored.name == name);
+            Some(found.ok_or_else(|| clients::Error::Missing { name: name.to_owned() })?)
+        }
+    };
+    let limits = stored.as_ref().map(|stored| &stored.limits);
+    let mut explained = explain(question, limits, &config);
+    if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
+        explained.is_allowed = false;
+        explained.code = Some(ProblemKind::KeyRefused.code());
+        explained.rule = None;
+        explained.reason = clients::KeyError::Expired.to_string();
+    }
+    Ok(explained)
 }

@@ -80,6 +80,11 @@ impl Printer {
         self.stderr_colour
     }
 
+    /// Returns whether a person watches what is said beside the result.
+    pub(super) fn is_watched(self) -> bool {
+        io::stderr().is_terminal()
+    }
+
     pub(super) fn new(when: ColorWhen) -> Self {
         Self {
             stdout_colour: when.is_enabled(io::stdout().is_terminal()),

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::time::SystemTime;
 
+use super::config_flags::UpstreamOverrides;
 use super::daemon_client::load_effective_config;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer, client_limits, serve};
+use super::{CliError, Printer, client_limits, profile, serve};
 use crate::config::{Config, LoadedConfig};
 use crate::daemon::process;
+use crate::problem::ExitCode;
 use crate::run;
 
 /// The arguments of `run`.
@@ -18,6 +20,8 @@ use crate::run;
 pub(super) struct RunArgs {
     #[command(flatten)]
     limits: client_limits::LimitArgs,
+    #[command(flatten)]
+    upstream: UpstreamOverrides,
     /// The command and its arguments, after `--`
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -35,12 +39,13 @@ pub(super) fn run(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Res
 }
 
 fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let loaded = globals.load(vec![])?;
+    let loaded = globals.load(options.upstream.into_overrides())?;
+    profile::require_or_login(globals, &loaded)?;
     let limits = options.limits.limits(SystemTime::now());
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     client_limits::check_rules(&limits, &loaded.config, print)?;
     // If a daemon runs, only the daemon knows which requests it allows.
-    let (in_effect, is_served) = load_effective_config(&loaded)?;
+    let (in_effect, is_served) = load_effective_config(&loaded, globals)?;
     if let Some(wider) =
         client_limits::access_without_key(&limits, &in_effect).filter(|_| !globals.quiet)
     {
@@ -58,8 +63,8 @@ fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result
     }
     let LoadedConfig { mut config, paths, .. } = loaded;
     if config.log.level == Config::default().log.level {
-        // The terminal belongs to the command.
-        config.log.level = "warn".to_owned();
+        // The terminal belongs to the command: what goes wrong is told by the responses.
+        config.log.level = "off".to_owned();
     }
     serve::start_log(&config.log, print)?;
     process::harden();
@@ -75,6 +80,9 @@ impl From<run::Error> for CliError {
         match error {
             run::Error::Client(error) => error.into(),
             run::Error::Daemon(error) => error.into(),
+            run::Error::NotLoggedIn { hint } => {
+                Self::message(ExitCode::NotLoggedIn, "not logged in", Some(&hint))
+            }
             run::Error::Command { program, source } => Self::Command { program, source },
             run::Error::Wait(error) => Self::Runtime(error),
         }

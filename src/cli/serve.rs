@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::config_flags::ConfigArgs;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer};
+use super::{CliError, Printer, profile};
 use crate::config::{self, Config, LoadedConfig, LogFormat, Paths, Sources};
 #[cfg(target_os = "linux")]
 use crate::daemon::landlock;
@@ -26,17 +26,14 @@ pub(super) struct ServeArgs {
 /// Runs the daemon until a signal or a command stops it. A reload reads the same sources again.
 pub(super) fn run(args: ServeArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let sources = globals.sources(args.keys.into_overrides());
-    let LoadedConfig { config, paths, warnings, .. } = sources.load()?;
-    warnings.iter().for_each(|warning| print.warning(warning));
-    serve(&config, &paths, &sources, print)
+    let loaded = sources.load()?;
+    profile::require_or_login(globals, &loaded)?;
+    loaded.warnings.iter().for_each(|warning| print.warning(warning));
+    serve(&loaded, &sources, print)
 }
 
-fn serve(
-    config: &Config,
-    paths: &Paths,
-    sources: &Sources,
-    print: Printer,
-) -> Result<(), CliError> {
+fn serve(loaded: &LoadedConfig, sources: &Sources, print: Printer) -> Result<(), CliError> {
+    let LoadedConfig { config, paths, .. } = loaded;
     // Before any other thread starts, the log's thread included: only later threads inherit the
     // limit.
     #[cfg(target_os = "linux")]
@@ -54,6 +51,7 @@ fn serve(
         #[cfg(not(unix))]
         let daemon =
             daemon::Daemon::start(config, paths, daemon::Deps::from_config(config, paths)).await?;
+        daemon.describe_config(loaded);
         log_start(config, paths, &daemon);
         Ok(run_loop::run(daemon, Some(sources), &mut signals).await?)
     });
@@ -72,7 +70,7 @@ fn log_start(config: &Config, paths: &Paths, daemon: &daemon::Daemon) {
         tracing::info!(path = %path.display(), "listening");
     }
     if let Some(address) = daemon.admin_address() {
-        tracing::info!(%address, "listening for health, metrics and events");
+        tracing::info!(%address, "listening for health and metrics");
     }
     if let Some(address) = daemon.health_address() {
         tracing::info!(%address, "listening for health probes");

@@ -22,9 +22,9 @@ use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, S
 pub(super) struct ServiceArgs {
     #[command(subcommand)]
     action: ServiceAction,
-    /// The service of the whole machine (systemd, as root), not this user's own
-    #[arg(long, global = true)]
-    system: bool,
+    /// Whether `--system`, a global flag, asks for the service of the whole machine.
+    #[arg(skip)]
+    pub(super) system: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +59,13 @@ enum ServiceAction {
         #[arg(short, long)]
         follow: bool,
     },
+}
+
+impl ServiceArgs {
+    /// Says whether the service is to be installed.
+    pub(super) fn is_install(&self) -> bool {
+        matches!(self.action, ServiceAction::Install { .. })
+    }
 }
 
 /// Changes or shows the service.

@@ -1,40 +1,59 @@
 //! `status`: everything that the daemon knows.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::daemon_client::with_daemon;
-use super::globals::GlobalArgs;
-use super::{CliError, Printer, service};
+use super::daemon_client::{connect, find_demo, say_waiting};
+use super::globals::{DaemonScope, GlobalArgs};
+use super::{CliError, Printer, serve, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
+use crate::problem::ExitCode;
 use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    show(globals, print).map_err(|error| service::explain_absence(globals, error))
+    serve::control_runtime()?.block_on(show(globals, print)).map_err(|error| {
+        let is_absent = error.exit_code() == ExitCode::NotRunning;
+        if is_absent { service::explain_absence(globals, error) } else { error }
+    })
 }
 
-fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+async fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
-        let status: Json =
-            with_daemon(globals, async |daemon| Ok(daemon.get("/v1/status").await?))?;
-        return print.json(&status);
+        return print.json(&fetch::<Json>(globals, print).await?);
     }
-    let status: Status = with_daemon(globals, async |daemon| Ok(daemon.get("/v1/status").await?))?;
-    print.raw(format_status(&status, print).as_bytes())
+    let status = fetch::<Status>(globals, print).await?;
+    print.raw(format_status(&status, globals, print).as_bytes())
+}
+
+/// Asks the daemon that serves; where none does, a `demo` that runs.
+async fn fetch<T: DeserializeOwned>(globals: &GlobalArgs, print: Printer) -> Result<T, CliError> {
+    let asked = async { Ok(connect(globals).await?.get("/v1/status").await?) };
+    let asked = say_waiting(globals, "the daemon", asked).await;
+    let Err(error) = asked else { return asked };
+    if error.exit_code() != ExitCode::NotRunning || globals.scope() == DaemonScope::System {
+        return Err(error);
+    }
+    let Some(demo) = find_demo().await else { return Err(error) };
+    let status = demo.admin.get("/v1/status").await?;
+    if !globals.quiet && !globals.json {
+        print.note(&format!("this is the `demo` that runs (process {}); no daemon runs", demo.pid));
+    }
+    Ok(status)
 }
 
 /// A name and its value; an empty name continues the row above.
 type Row = (&'static str, String);
 
-fn format_status(status: &Status, print: Printer) -> String {
+fn format_status(status: &Status, globals: &GlobalArgs, print: Printer) -> String {
     let title = print.style("1", &format!("nexudus-proxy {}", status.version));
     let up = format_duration(status.uptime_s);
     let mut text =
         format!("{title}  profile {}, up {up}, process {}\n", status.profile, status.pid);
     let parts = [
-        session_rows(status, print),
+        session_rows(status, globals, print),
         address_rows(status),
         traffic_rows(status, print),
         maintenance_rows(status, print),
@@ -48,11 +67,11 @@ fn format_status(status: &Status, print: Printer) -> String {
 }
 
 /// Whether the daemon can serve, for which account, and what prevents it.
-fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
+fn session_rows(status: &Status, globals: &GlobalArgs, print: Printer) -> Vec<Row> {
     let session = &status.session;
     let mut rows = vec![("state", state(status, print))];
-    let hints = status.readiness.reasons.iter().map(|reason| &reason.hint);
-    rows.extend(hints.map(|hint| ("", print.style("2", hint))));
+    let hints = status.readiness.reasons.iter().filter_map(|reason| without_status(&reason.hint));
+    rows.extend(hints.map(|hint| ("", print.style("2", &globals.as_typed(&hint)))));
     rows.push(("account", account(&session.status)));
     rows.extend(session.halves.iter().map(|half| ("passed by", print.style("33", half))));
     rows.push(("token", format_token(&session.status)));
@@ -74,6 +93,16 @@ fn session_rows(status: &Status, print: Printer) -> Vec<Row> {
     rows
 }
 
+/// Drops the advice to run this very command; `None` if the hint has no other.
+fn without_status(hint: &str) -> Option<String> {
+    let is_other = |part: &&str| !(part.contains("`nexudus-proxy ") && part.contains(" status`"));
+    if is_other(&hint) {
+        return Some(hint.to_owned());
+    }
+    let parts: Vec<_> = hint.trim_end_matches('.').split("; ").filter(is_other).collect();
+    (!parts.is_empty()).then(|| format!("{}.", parts.join("; ")))
+}
+
 /// The addresses of the daemon and of its upstreams.
 fn address_rows(status: &Status) -> Vec<Row> {
     let mut rows = vec![("listening", listening(status))];
@@ -82,7 +111,7 @@ fn address_rows(status: &Status) -> Vec<Row> {
         ("", format!("{} → {}", places.join("  "), host.upstream))
     }));
     if let Some(address) = status.listening.admin_tcp {
-        rows.push(("admin", format!("{address}: health, metrics and events")));
+        rows.push(("admin", format!("{address}: health and metrics")));
     }
     if let Some(address) = status.listening.health {
         rows.push(("health", format!("{address}: /healthz and /readyz")));
@@ -256,4 +285,23 @@ fn requests(requests: &RequestCounts) -> String {
         "{total}{classes}, {in_flight} in flight, {} open",
         pluralize(*connections, "connection")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::ProblemKind;
+
+    #[test]
+    fn the_status_never_advises_the_command_that_printed_it() {
+        let hints = ProblemKind::ALL.iter().filter_map(|kind| kind.hint());
+        for hint in hints {
+            for hint in [hint.to_owned(), crate::config::with_profile_flag(hint, "work")] {
+                let shown = without_status(&hint).unwrap_or_default();
+                assert!(!shown.contains(" status`"), "{shown}");
+                assert!(hint.contains(" status`") || shown == hint, "{shown}");
+            }
+        }
+        assert_eq!(without_status("Wait; `nexudus-proxy status` says."), Some("Wait.".to_owned()));
+    }
 }

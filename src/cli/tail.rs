@@ -1,12 +1,17 @@
 //! `tail`: requests as they end. Paths without queries; no header, no body.
 
-use serde_json::json;
+use std::time::Duration;
 
-use super::daemon_client::with_daemon;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::daemon_client::connect;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer};
-use crate::admin::api::{Event, RequestRecord};
-use crate::admin::client::Error;
+use super::{CliError, Printer, serve};
+use crate::admin::api::{ClientStatus, Event, RequestRecord, Status};
+use crate::admin::client::{AdminClient, Error};
+use crate::clients;
+use crate::problem::ExitCode;
 
 /// The arguments of `tail`.
 #[derive(clap::Args, Debug)]
@@ -19,17 +24,58 @@ pub(super) struct TailArgs {
     client: Option<String>,
 }
 
-/// Prints until the daemon ends, the reader has gone or Ctrl-C is pressed.
+/// Prints until the reader has gone or Ctrl-C is pressed; a daemon that is restarted is followed.
 pub(super) fn run(
     options: &TailArgs,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    with_daemon(globals, async |daemon| {
-        let mut events = daemon.events("request").await?;
-        while let Some(event) = events.next().await {
+    serve::control_runtime()?.block_on(async {
+        let mut daemon = connect(globals).await?;
+        options.check_client(&daemon).await?;
+        while options.follow(&daemon, globals, print).await? {
+            if !globals.quiet {
+                print.note("the daemon has ended: waiting for the next one…");
+            }
+            daemon = reconnect(globals).await?;
+            if !globals.quiet {
+                print.note("a daemon serves again; requests in between are not shown");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Waits for the daemon after one that has ended.
+async fn reconnect(globals: &GlobalArgs) -> Result<AdminClient, CliError> {
+    let deadline = Instant::now() + RESTART_TIMEOUT;
+    loop {
+        match connect(globals).await {
+            Err(error)
+                if error.exit_code() == ExitCode::NotRunning && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+impl TailArgs {
+    /// Prints the requests of one daemon. Returns whether the daemon has ended; else the reader has.
+    async fn follow(
+        &self,
+        daemon: &AdminClient,
+        globals: &GlobalArgs,
+        print: Printer,
+    ) -> Result<bool, CliError> {
+        let mut events = match daemon.events("request").await {
+            Err(Error::NotRunning | Error::ConnectionClosed(_)) => return Ok(true),
+            events => events?,
+        };
+        while let Some(event) = events.try_next().await? {
             let line = match event {
-                Event::Request(request) if options.wants(&request) => {
+                Event::Request(request) if self.wants(&request) => {
                     if globals.json {
                         json!(request).to_string()
                     } else {
@@ -43,14 +89,24 @@ pub(super) fn run(
                 Event::Request(_) | Event::Ready(_) | Event::Session(_) => continue,
             };
             if !print.stream_line(&line)? {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Err(Error::ConnectionClosed(None).into())
-    })
-}
+        Ok(true)
+    }
 
-impl TailArgs {
+    /// Refuses the name of a client that does not exist: its requests would never come.
+    async fn check_client(&self, daemon: &AdminClient) -> Result<(), CliError> {
+        let Some(name) = &self.client else { return Ok(()) };
+        let status: Status = daemon.get("/v1/status").await?;
+        let is_known = |clients: &Vec<ClientStatus>| clients.iter().any(|it| it.name == *name);
+        // Where the file cannot be read, nothing is known of any client.
+        if status.clients.as_ref().is_none_or(is_known) {
+            return Ok(());
+        }
+        Err(clients::Error::Missing { name: name.clone() }.into())
+    }
+
     fn wants(&self, request: &RequestRecord) -> bool {
         let status = self.status.is_none_or(|wanted| wanted.contains(request.status));
         let client = self.client.as_ref().is_none_or(|name| request.client.as_ref() == Some(name));
@@ -103,6 +159,14 @@ fn format_request(request: &RequestRecord, print: Printer) -> String {
     let (time, method) = (print.style("2", &time), print.style("1", &request.method));
     let took = print.style("2", &format!("{} ms", request.elapsed_ms));
     let mut line = format!("{time} {method} {} → {status}  {took}", request.path);
+    // Where the time went is worth a place where the request did not go to Nexudus at once.
+    let waits = [("queue", request.queue_ms), ("token", request.token_ms)];
+    if waits.iter().any(|(_, waited)| *waited > 0) {
+        let parts = waits.into_iter().chain([("upstream", request.upstream_ms)]);
+        let parts = parts.filter(|(_, waited)| *waited > 0);
+        let parts: Vec<_> = parts.map(|(name, waited)| format!("{name} {waited} ms")).collect();
+        line.push_str(&print.style("2", &format!(" ({})", parts.join(", "))));
+    }
     let facts = [
         ("code", request.code.clone()),
         ("failure", request.failure.clone()),
@@ -119,9 +183,37 @@ fn format_request(request: &RequestRecord, print: Printer) -> String {
     line
 }
 
+/// How long the next daemon is waited for: a restart with requests in flight takes a few seconds.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the command looks for it.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_queue_is_shown_apart_from_nexudus() {
+        let mut request = RequestRecord {
+            time: "12:00".to_owned(),
+            method: "GET".to_owned(),
+            path: "/api/x".to_owned(),
+            status: Some(200),
+            elapsed_ms: 1_250,
+            upstream_ms: 40,
+            ..RequestRecord::default()
+        };
+        let print = Printer::new(crate::cli::print::ColorWhen::Never);
+        assert_eq!(format_request(&request, print), "12:00 GET /api/x → 200  1250 ms");
+
+        request.queue_ms = 1_200;
+
+        assert_eq!(
+            format_request(&request, print),
+            "12:00 GET /api/x → 200  1250 ms (queue 1200 ms, upstream 40 ms)"
+        );
+    }
 
     #[test]
     fn a_status_or_a_class_is_understood() {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::config_flags::parse_duration_flag;
-use super::daemon_client::admin_sockets;
+use super::daemon_client::{admin_sockets, say_waiting};
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, error, serve};
 use crate::admin::api::{Event, Reason};
 use crate::admin::client::{AdminClient, Error};
-use crate::problem::{ExitCode, Report};
+use crate::problem::{ExitCode, Problem as _, Report};
 
 /// The arguments of `wait`.
 #[derive(clap::Args, Debug)]
@@ -30,7 +30,7 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
     if args.once {
         return serve::control_runtime()?.block_on(look_once(&sockets, globals, print));
     }
-    serve::control_runtime()?.block_on(async {
+    serve::control_runtime()?.block_on(say_waiting(globals, "the daemon to be ready", async {
         let start = Instant::now();
         let deadline = start + args.timeout;
         let mut last = None;
@@ -47,6 +47,10 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
                         Ok(WaitOutcome::Ended)
                         | Err(Error::ConnectionClosed(_) | Error::NotRunning),
                     ) => {}
+                    // A stopped process may be continued in time.
+                    Ok(Err(error @ Error::Unresponsive { .. })) if Instant::now() < deadline => {
+                        last = Some(unresponsive(&error));
+                    }
                     Ok(Err(error)) => return Err(error.into()),
                     Err(_) => return Err(timed_out(args.timeout, last)),
                 },
@@ -57,7 +61,7 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-    })
+    }))
 }
 
 /// Looks once whether the daemon can serve.
@@ -108,7 +112,7 @@ enum WaitOutcome {
 /// Watches one daemon until it is ready, cannot become so, or ends.
 async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOutcome, Error> {
     let mut events = daemon.events("ready").await?;
-    while let Some(event) = events.next().await {
+    while let Some(event) = events.try_next().await? {
         let Event::Ready(readiness) = event else { continue };
         if readiness.ready {
             return Ok(WaitOutcome::Ready);
@@ -119,6 +123,17 @@ async fn watch(daemon: &AdminClient, last: &mut Option<Reason>) -> Result<WaitOu
         *last = readiness.reasons.into_iter().next();
     }
     Ok(WaitOutcome::Ended)
+}
+
+/// Describes a daemon that does not answer as the reason why it is not ready.
+fn unresponsive(error: &Error) -> Reason {
+    let details = error.details();
+    Reason {
+        code: details.kind.code().to_owned(),
+        sentence: error.to_string(),
+        cause: None,
+        hint: details.hint.unwrap_or_default().into_owned(),
+    }
 }
 
 fn permanent_error(reason: Reason) -> CliError {

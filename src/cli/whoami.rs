@@ -1,32 +1,24 @@
 //! `whoami`: the user behind the token, fetched through the running daemon, or directly.
 
-use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
 use super::config_flags::ConfigOverrides;
 use super::current_user::CurrentUser;
-use super::daemon_client::{ApiResponse, ClientError, DaemonClient, OtherOrigin, effective_config};
+use super::daemon_client::{
+    self, OtherOrigin, ServingDaemon, announce_files, find_daemon, require_own_files, say_waiting,
+};
 use super::globals::GlobalArgs;
 use super::login::{NETWORK_HINT, note_code_wait, session_details};
-use super::waiting::{NEXUDUS, with_note};
 use super::{CliError, Printer, serve};
-use crate::admin::api;
+use crate::admin::client as admin;
 use crate::config::{Config, LoadedConfig, Origin, Paths};
-use crate::daemon::{self, StandaloneSession, process};
-use crate::problem::{Problem, ProblemDetails, ProblemKind};
-use crate::session::{self, Cause, UnauthorizedCause, endpoint};
+use crate::daemon::{self, process};
+use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
+use crate::session::{self, Cause, CurrentUserError};
 
 /// Why `whoami` cannot say who is logged in.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WhoamiError {
-    /// The process that serves this profile uses another upstream, and refuses this command.
-    #[error("{other}, and {own} is configured here")]
-    OtherUpstream {
-        /// The process, and its upstream.
-        other: OtherOrigin,
-        /// The configured upstream.
-        own: Origin,
-    },
     /// Even a good token is refused.
     #[error("forbidden: the account has no API access")]
     Forbidden,
@@ -42,25 +34,42 @@ pub(super) enum WhoamiError {
     /// The configuration does not lead to Nexudus.
     #[error(transparent)]
     Setup(#[from] daemon::Error),
-    /// The running daemon gives its own reason.
-    #[error("{}", .0.detail)]
-    Daemon(Box<api::Problem>),
+    /// The running daemon gives its own reason, or none.
+    #[error(transparent)]
+    Daemon(#[from] admin::Error),
+}
+
+impl From<CurrentUserError> for WhoamiError {
+    fn from(error: CurrentUserError) -> Self {
+        match error {
+            CurrentUserError::Forbidden => Self::Forbidden,
+            CurrentUserError::Unreachable(cause) => Self::Unreachable(cause),
+            CurrentUserError::Ambiguous(cause) => Self::Ambiguous(cause),
+            CurrentUserError::Session(error) => Self::Session(error),
+        }
+    }
 }
 
 impl Problem for WhoamiError {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
             Self::Forbidden => ProblemKind::NoApiAccess.into(),
             Self::Unreachable(_) => ProblemKind::UpstreamUnreachable.with_hint(NETWORK_HINT),
             Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(NETWORK_HINT),
             Self::Session(error) => session_details(error),
             Self::Setup(error) => error.details(),
-            Self::Daemon(problem) => {
-                let kind = ProblemKind::from_code(&problem.code);
-                let details = ProblemDetails::from(kind.unwrap_or(ProblemKind::CommandFailed));
-                ProblemDetails { hint: problem.hint.clone().map(Into::into), ..details }
-            }
+            Self::Daemon(error) => error.details(),
+        }
+    }
+
+    fn parts(&self) -> Vec<Report> {
+        match self {
+            Self::Daemon(error) => error.parts(),
+            Self::Forbidden
+            | Self::Unreachable(_)
+            | Self::Ambiguous(_)
+            | Self::Session(_)
+            | Self::Setup(_) => vec![],
         }
     }
 }
@@ -76,18 +85,22 @@ pub(super) fn run(
     process::harden();
     let own = config.upstream.origin.clone();
     let (me, through, upstream, other) = serve::control_runtime()?.block_on(async {
-        let daemon = DaemonClient::new(&config, &paths).status().await;
-        let other = daemon.as_ref().and_then(|daemon| OtherOrigin::detect(daemon, &own, &paths));
-        let config = match daemon {
-            Some(daemon) => effective_config(&config, &paths, &daemon).0,
-            None => config,
-        };
-        let user = fetch_user(&config, &own, other.as_ref(), &paths, print);
-        let (me, through) = with_note(print, NEXUDUS, user).await?;
-        Ok::<_, WhoamiError>((me, through, config.upstream.origin, other))
+        let daemon = find_daemon(globals).await?;
+        let other = daemon.as_ref().filter(|daemon| daemon.is_own);
+        let other = other.and_then(|it| OtherOrigin::detect(&it.status, &own, &paths));
+        if daemon.is_none() {
+            require_own_files(globals)?;
+        }
+        let upstream = daemon.as_ref().and_then(|it| Origin::parse(&it.status.upstream));
+        let (me, through) = fetch_user(daemon.as_ref(), &config, &paths, globals, print).await?;
+        let upstream = upstream.unwrap_or_else(|| own.clone());
+        Ok::<_, CliError>((me, through, upstream, other))
     })?;
     if let Some(other) = &other {
         print.warning(&format!("{other}; {own} is configured here"));
+    }
+    if through == "login" {
+        announce_files(globals, &paths, print);
     }
     let has_access = me.api_access != Some(false);
     if !globals.json {
@@ -109,101 +122,23 @@ pub(super) fn run(
     }
 }
 
-/// Fetches the user with `config`, which may be the daemon's, and returns the route that was used.
-/// `own` is the origin that is configured here: no `other` origin gets a login.
+/// Fetches the user through the daemon that serves, or with the login itself, and returns the route
+/// that was used.
 pub(super) async fn fetch_user(
+    daemon: Option<&ServingDaemon>,
     config: &Config,
-    own: &Origin,
-    other: Option<&OtherOrigin>,
     paths: &Paths,
+    globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(CurrentUser, &'static str), WhoamiError> {
-    let mut refusal = None;
-    match DaemonClient::new(config, paths).get(ME_PATH).await {
-        // A daemon may refuse every client without a key; this command may have the login itself.
-        Ok(response) => match parse_daemon_response(&response)? {
-            DaemonReply::User(me) => return Ok((*me, "daemon")),
-            DaemonReply::Refused(problem) => refusal = Some(problem),
-        },
-        Err(ClientError::NotRunning | ClientError::NoResponse(_)) => {}
-    }
-    if let Some(other) = other {
-        return Err(WhoamiError::OtherUpstream { other: other.clone(), own: own.clone() });
-    }
-    match (fetch_directly(config, paths, print).await, refusal) {
-        // The daemon may be logged in: this command knows only that it has no login of its own.
-        (Err(WhoamiError::Session(session::Error::NotLoggedIn(_))), Some(problem)) => {
-            Err(WhoamiError::Daemon(problem))
-        }
-        (me, _) => Ok((me?, "login")),
-    }
-}
-
-/// What the running daemon replies.
-enum DaemonReply {
-    User(Box<CurrentUser>),
-    /// The daemon refuses callers like this command.
-    Refused(Box<api::Problem>),
-}
-
-fn parse_daemon_response(response: &ApiResponse) -> Result<DaemonReply, WhoamiError> {
-    if let Some(problem) = response.problem() {
-        let is_closed = problem.code.starts_with("guard.") || problem.code.starts_with("policy.");
-        let problem = Box::new(problem);
-        return if is_closed {
-            Ok(DaemonReply::Refused(problem))
-        } else {
-            Err(WhoamiError::Daemon(problem))
-        };
-    }
-    let me = parse_response(response.status.as_u16(), &response.body)?;
-    Ok(DaemonReply::User(Box::new(me)))
-}
-
-async fn fetch_directly(
-    config: &Config,
-    paths: &Paths,
-    print: Printer,
-) -> Result<CurrentUser, WhoamiError> {
-    let issuer = daemon::token_client(config)?;
-    let credentials = daemon::credentials(config, paths);
-    let direct = StandaloneSession::start(config, paths, credentials, issuer.clone());
-    let me = fetch_with_retry(&direct, &issuer, print).await;
-    direct.stop().await;
-    me
-}
-
-/// Fetches the user with the token at hand, and once more with another if that token is dead.
-async fn fetch_with_retry(
-    direct: &StandaloneSession,
-    issuer: &endpoint::HttpIssuer,
-    print: Printer,
-) -> Result<CurrentUser, WhoamiError> {
-    let bearer = direct.bearer(note_code_wait(print)).await?;
-    let (mut status, mut body) =
-        issuer.me(bearer.header()).await.map_err(WhoamiError::Unreachable)?;
-    if status == StatusCode::UNAUTHORIZED {
-        match direct.session().classify_unauthorized(&bearer, &Method::GET, ME_PATH).await {
-            UnauthorizedCause::TokenReplaced => {
-                let bearer = direct.session().bearer()?;
-                (status, body) =
-                    issuer.me(bearer.header()).await.map_err(WhoamiError::Unreachable)?;
+    let fetched = async {
+        match daemon {
+            Some(daemon) => Ok((daemon.admin.get("/v1/whoami").await?, "daemon")),
+            None => {
+                let me = daemon_client::fetch_user(config, paths, note_code_wait(print)).await?;
+                Ok((me?, "login"))
             }
-            UnauthorizedCause::MissingPermission => {}
-            UnauthorizedCause::Unavailable(error) => return Err(error.into()),
         }
-    }
-    parse_response(status.as_u16(), &body)
+    };
+    say_waiting(globals, "Nexudus", fetched).await
 }
-
-fn parse_response(status: u16, body: &[u8]) -> Result<CurrentUser, WhoamiError> {
-    let ambiguous = |why: String| WhoamiError::Ambiguous(Cause::new(why));
-    match status {
-        200 => CurrentUser::parse(body)
-            .ok_or_else(|| ambiguous("its response is not a user".to_owned())),
-        401 | 403 => Err(WhoamiError::Forbidden),
-        status => Err(ambiguous(format!("it responded with {status}"))),
-    }
-}
-
-const ME_PATH: &str = "/api/auth/me";

@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
+use super::store;
 use crate::config::{Rate, Rule, RuleSet};
 
 /// The requests that a client may send.
@@ -24,7 +27,8 @@ pub struct ClientPolicy {
 }
 
 /// One kind of limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Limit {
     /// [`ClientPolicy::read_only`].
     ReadOnly,
@@ -41,11 +45,13 @@ pub enum Limit {
 }
 
 /// A change of limits: some are cleared, then some are given. Those that it does not name stay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LimitChange {
     /// The limits to clear.
     pub clear: Vec<Limit>,
     /// The limits to set, where they limit anything. Rules replace those of the same kind.
+    #[serde(with = "store::wire")]
     pub given: ClientPolicy,
     /// Whether to deny deletions, beside the other rules.
     pub no_delete: bool,

@@ -8,6 +8,7 @@
 //! whether a request is within a client's rules.
 
 mod blocking;
+mod change;
 mod error;
 mod key;
 mod key_scanner;
@@ -25,6 +26,7 @@ use self::table::TableCell;
 use self::usage::{Taken, Usage, UsageCounter};
 use crate::clock::Clock;
 
+pub use self::change::{ChangedKeys, ClientChange, ReplacedKey};
 pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::key_scanner::{
@@ -32,6 +34,7 @@ pub use self::key_scanner::{
     contains_key_within, loggable_path,
 };
 pub use self::limits::{ClientPolicy, Limit, LimitChange};
+pub use self::store::wire as limits_json;
 pub use self::store::{StoredClient, add, list, revoke, rotate, set, undo_rotation};
 
 /// The clients of one profile. Clones share them.
@@ -87,6 +90,11 @@ impl Clients {
         let counter = UsageCounter::new(directory);
         let shared = Arc::new(ClientContext { clock, counter });
         Self(Arc::new(ClientsInner { table: TableCell::new(directory, shared.clone()), shared }))
+    }
+
+    /// Returns the directory of the clients' file: the profile's state.
+    pub fn directory(&self) -> &Path {
+        self.0.table.directory()
     }
 
     /// Returns the client that has this key.

@@ -4,6 +4,8 @@
 //! replaced. A file that cannot be read is an error, and is never overwritten: it might still hold
 //! clients that a person wants back.
 
+pub mod wire;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error, LimitChange};
+use super::{ClientPolicy, Error, LimitChange, ReplacedKey};
 use crate::config::{Rule, RuleSet, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
@@ -97,20 +99,19 @@ pub fn revoke(directory: &Path, name: &str) -> Result<(), Error> {
 }
 
 /// Gives a client a new key and returns it; its limits and counts stay. The old key is refused from
-/// the next request on. The client as it was comes too, for [`undo_rotation`].
+/// the next request on. The old key comes too, for [`undo_rotation`].
 ///
 /// # Errors
 ///
 /// [`Error::Missing`], and those of reading and writing the file.
-pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, StoredClient), Error> {
+pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, ReplacedKey), Error> {
     let (key, hash) = new_key();
-    let before = update(directory, |clients| {
+    let replaced = update(directory, |clients| {
         let client = find_mut(clients, name)?;
-        let before = client.clone();
-        client.hash = hash;
-        Ok(before)
+        let replaced = std::mem::replace(&mut client.hash, hash);
+        Ok(ReplacedKey { id: client.id.clone(), key_sha256: replaced.to_hex() })
     })?;
-    Ok((key, before))
+    Ok((key, replaced))
 }
 
 /// Makes the key that a client had before a rotation valid again, because the new one could not be
@@ -119,14 +120,11 @@ pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, StoredClient), Er
 /// # Errors
 ///
 /// [`Error::Missing`] if it is another client by now, and those of reading and writing the file.
-pub fn undo_rotation(directory: &Path, before: &StoredClient) -> Result<(), Error> {
+pub fn undo_rotation(directory: &Path, name: &str, replaced: &ReplacedKey) -> Result<(), Error> {
     update(directory, |clients| {
-        let missing = || Error::Missing { name: before.name.clone() };
-        let client = find_mut(clients, &before.name)?;
-        if client.id != before.id {
-            return Err(missing());
-        }
-        client.hash = before.hash.clone();
+        let client = find_mut(clients, name)?;
+        let hash = KeyHash::from_hex(&replaced.key_sha256).filter(|_| client.id == replaced.id);
+        client.hash = hash.ok_or_else(|| Error::Missing { name: name.to_owned() })?;
         Ok(())
     })
 }

@@ -40,6 +40,11 @@ impl TableCell {
         Self { directory: directory.to_owned(), shared, current, usage: Mutex::default() }
     }
 
+    /// Returns the directory of the clients' file.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn load(&self) -> Guard<Arc<ClientTable>> {
         self.current.load()
     }

@@ -59,13 +59,16 @@ async fn a_new_key_replaces_the_old_one_and_keeps_limits_and_counts() {
     assert_eq!(consume(&client).await, Ok(()));
     assert_eq!(consume(&client).await, Err(QuotaError::Exhausted));
 
-    undo_rotation(directory.path(), &before).unwrap();
+    undo_rotation(directory.path(), "agent", &before).unwrap();
 
     assert!(recognised(&clients, &old).is_ok());
     assert_eq!(recognised(&clients, &new).unwrap_err(), KeyError::Unknown);
     revoke(directory.path(), "agent").unwrap();
     add(directory.path(), "agent", limits).unwrap();
-    assert!(matches!(undo_rotation(directory.path(), &before), Err(Error::Missing { .. })));
+    assert!(matches!(
+        undo_rotation(directory.path(), "agent", &before),
+        Err(Error::Missing { .. })
+    ));
     assert!(matches!(rotate(directory.path(), "none"), Err(Error::Missing { .. })));
 }
 

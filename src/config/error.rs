@@ -26,6 +26,14 @@ pub enum Diagnostic {
         /// The name.
         name: String,
     },
+    /// Nothing is known of a profile.
+    #[error("no profile `{name}`; known: {}", known.join(", "))]
+    UnknownProfile {
+        /// The name.
+        name: String,
+        /// The profiles of which there is a trace.
+        known: Vec<String>,
+    },
     /// A file that was named explicitly does not exist.
     #[error("there is no configuration file {}", .0.display())]
     NotFound(PathBuf),
@@ -218,6 +226,9 @@ impl Diagnostic {
             Self::ProfileName { .. } => {
                 "Use lower-case letters, digits, `-` and `_`, at most 32 of them."
             }
+            Self::UnknownProfile { .. } => {
+                "Correct the name; `nexudus-proxy login` makes a profile of this one."
+            }
             Self::Unreadable { .. } => {
                 "Name a readable TOML file with --config, or leave --config out."
             }
@@ -258,6 +269,7 @@ impl Diagnostic {
     pub(super) fn place(&self) -> Option<&ValueSource> {
         match self {
             Self::NoHome
+            | Self::UnknownProfile { .. }
             | Self::NotFound(_)
             | Self::Unreadable { .. }
             | Self::UnknownVariable { .. }

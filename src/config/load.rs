@@ -3,7 +3,7 @@
 //! A later source overrides an earlier one key by key: default, file, `[profile.NAME.…]`,
 //! environment, flag. All errors are collected, so that one run shows all of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::{Diagnostic, Error};
@@ -112,10 +112,41 @@ impl Sources {
         Ok(paths)
     }
 
+    /// Says whether there is a trace of the profile: a part of the configuration, state, a socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Diagnostic::UnknownProfile`] where there is none, and as [`Sources::paths`].
+    pub fn require_profile(&self) -> Result<(), Diagnostic> {
+        let paths = self.paths()?;
+        let mut known = vec![defaults::DEFAULT_PROFILE.to_owned()];
+        // A file that cannot be read is reported by the command itself.
+        if let Ok(Some(file)) = ConfigFile::read(&paths.config) {
+            let profiles = file.table.get("profile").and_then(toml::Value::as_table);
+            known.extend(profiles.into_iter().flat_map(|profiles| profiles.keys().cloned()));
+        }
+        known.extend(file_names(&paths.state.join("profiles")));
+        let socket =
+            |name: String| Some(name.strip_prefix("admin-")?.strip_suffix(".sock")?.to_owned());
+        known.extend(file_names(&paths.runtime).filter_map(socket));
+        if known.contains(&paths.profile) {
+            return Ok(());
+        }
+        known[1..].sort();
+        known.dedup();
+        Err(Diagnostic::UnknownProfile { name: paths.profile, known })
+    }
+
     fn explicit_file(&self) -> Option<PathBuf> {
         let variable = || self.environment.get("NEXUDUS_PROXY_CONFIG").map(PathBuf::from);
         self.file.clone().or_else(variable).filter(|path| !path.as_os_str().is_empty())
     }
+}
+
+/// Returns the names in a directory; none where it cannot be read.
+fn file_names(directory: &Path) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 impl LoadedConfig {

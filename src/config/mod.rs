@@ -48,7 +48,7 @@ pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
 pub use origin::{Origin, Proxy, UpstreamAddress};
-pub use paths::{Paths, with_profile_flag};
+pub use paths::{Paths, with_flags, with_profile_flag};
 pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
 pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;

@@ -124,6 +124,24 @@ pub fn with_profile_flag(said: &str, profile: &str) -> String {
     named.replace(&format!("--profile {profile} --profile "), "--profile ")
 }
 
+/// Names the profile and the daemon (`--system` or `--user`) in every command that a sentence advises,
+/// unless the command names them already.
+pub fn with_flags(said: &str, profile: Option<&str>, scope: Option<&str>) -> String {
+    let said = profile.map_or_else(|| said.to_owned(), |name| with_profile_flag(said, name));
+    let Some(flag) = scope else { return said };
+    // Every second part stands in backticks.
+    let parts = said.split('`').enumerate().map(|(at, part)| match part.strip_prefix(PROGRAM) {
+        Some(rest) if at % 2 == 1 && !rest.split_whitespace().any(|word| word == flag) => {
+            format!("{PROGRAM}{flag} {rest}")
+        }
+        Some(_) | None => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
+}
+
+/// The beginning of a command.
+const PROGRAM: &str = "nexudus-proxy ";
+
 /// The beginning of a command in a sentence.
 const COMMAND_PREFIX: &str = "`nexudus-proxy ";
 
@@ -284,5 +302,11 @@ mod tests {
         assert_eq!(with_profile_flag(said, "work"), work);
         assert_eq!(with_profile_flag(work, "work"), work);
         assert_eq!(with_profile_flag("Send one key.", "work"), "Send one key.");
+        let system = "Run `nexudus-proxy --system --profile work login`.";
+        let said = "Run `nexudus-proxy login`.";
+        assert_eq!(with_flags(said, Some("work"), Some("--system")), system);
+        assert_eq!(with_flags(system, None, Some("--system")), system);
+        let last = "Run `nexudus-proxy service start --system`.";
+        assert_eq!(with_flags(last, None, Some("--system")), last);
     }
 }

@@ -3,6 +3,7 @@
 //! So an error that only a person can repair ends the start while nothing runs yet.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
+use crate::clock::Clock;
 use crate::config::{self, Config, Host, Origin, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
@@ -39,6 +41,9 @@ pub(super) struct DaemonBuilder {
     operators: AccessControl,
     session: Session,
     session_task: SessionTask<endpoint::HttpIssuer>,
+    issuer: endpoint::HttpIssuer,
+    clock: Clock,
+    has_key_outside_keychain: bool,
     credentials: Credentials,
     clients: Clients,
     throttle: Throttle,
@@ -90,12 +95,9 @@ impl DaemonBuilder {
         let resolver = standalone_session::resolver(config, own);
         let throttle = Throttle::new(&config.throttle, clock.clone());
         let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
-        let state = paths.profile_state();
-        let clients = Clients::new(&state, clock.clone());
-        let state = lock.has_state().then_some(state);
-        let (session, session_task) =
-            Session::new(&config.session, state, credentials.clone(), issuer, clock.clone());
-
+        let clients = Clients::new(&paths.profile_state(), clock.clone());
+        let state = lock.has_state().then(|| paths.profile_state());
+        let (session, session_task) = new_session(config, state, &credentials, &issuer, &clock);
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
             config,
@@ -104,7 +106,7 @@ impl DaemonBuilder {
             throttle: &throttle,
             tls,
             resolver,
-            clock,
+            clock: clock.clone(),
         };
         let (data_listeners, routes) = builder.build(listeners.api, listeners.hosts)?;
         Ok(Self {
@@ -114,6 +116,9 @@ impl DaemonBuilder {
             admin_listeners: admin,
             session,
             session_task,
+            issuer,
+            clock,
+            has_key_outside_keychain: credentials.is_key_outside_keychain(&config.session),
             credentials,
             clients,
             throttle,
@@ -133,6 +138,7 @@ impl DaemonBuilder {
         let (runtime_state, runtime) = watch::channel(RuntimeState {
             lifecycle: api::Lifecycle::Serving,
             settings: config.export(),
+            keys: super::config_report::of_config(config),
             restart_needed: vec![],
         });
         let (sender, commands) = mpsc::channel(1);
@@ -189,6 +195,9 @@ impl DaemonBuilder {
         let hosts = self.routes.iter().skip(1);
         let state = AdminState {
             session: self.session.clone(),
+            issuer: self.issuer.clone(),
+            clock: self.clock.clone(),
+            has_key_outside_keychain: self.has_key_outside_keychain,
             credentials: self.credentials.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
@@ -247,6 +256,17 @@ struct AdminChannels {
     runtime: watch::Receiver<RuntimeState>,
     heartbeat: Heartbeat,
     commands: mpsc::Sender<DaemonCommand>,
+}
+
+/// Makes the session, which keeps its files in the profile's state directory, if there is one.
+fn new_session(
+    config: &Config,
+    state: Option<PathBuf>,
+    credentials: &Credentials,
+    issuer: &endpoint::HttpIssuer,
+    clock: &Clock,
+) -> (Session, SessionTask<endpoint::HttpIssuer>) {
+    Session::new(&config.session, state, credentials.clone(), issuer.clone(), clock.clone())
 }
 
 /// Opens every socket, or takes those that the service manager has opened; says which of the two it

@@ -14,6 +14,7 @@ pub mod process;
 pub mod run_loop;
 
 mod builder;
+mod config_report;
 mod control_plane;
 mod data_plane;
 mod data_thread;

@@ -163,7 +163,11 @@ fn reload(
         Some(Err(error)) => Err(CommandError::Invalid(error).into()),
         Some(Ok(loaded)) => {
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            daemon.reload(&loaded.config).map_err(|error| CommandError::Unusable(error).into())
+            let reloaded = daemon.reload(&loaded.config);
+            if let Ok(result) = &reloaded {
+                daemon.describe_reload(&loaded, &result.restart_needed);
+            }
+            reloaded.map_err(|error| CommandError::Unusable(error).into())
         }
     };
     daemon.runtime_state.send_modify(|now| now.lifecycle = Lifecycle::Serving);

@@ -42,13 +42,13 @@ async fn take_over(paths: &Paths) -> Result<ProfileLock, Error> {
     }
     tokio::select! {
         lock = ProfileLock::wait(paths) => lock,
-        () = refusal(paths) => Err(already_running(paths)),
+        refused = refusal(paths) => Err(refused),
     }
 }
 
 /// Requests the profile from the process that serves it. Returns only if that process refuses,
-/// because it is a daemon.
-async fn refusal(paths: &Paths) {
+/// because it is a daemon, or does not answer.
+async fn refusal(paths: &Paths) -> Error {
     match request_handover(paths).await {
         Ok(StopResult { in_flight, .. }) => {
             tracing::info!(in_flight, "taking the profile over from a run");
@@ -58,7 +58,10 @@ async fn refusal(paths: &Paths) {
             client::Error::Problem(_)
             | client::Error::VersionMismatch
             | client::Error::Forbidden { .. },
-        ) => return,
+        ) => return already_running(paths),
+        Err(client::Error::Unresponsive { .. } | client::Error::Unfinished { .. }) => {
+            return Error::Unreachable { profile: paths.profile.clone(), why: NO_ANSWER };
+        }
         // The process is ending.
         Err(
             client::Error::NotRunning
@@ -76,6 +79,9 @@ async fn request_handover(paths: &Paths) -> Result<StopResult, client::Error> {
 fn already_running(paths: &Paths) -> Error {
     Error::AlreadyRunning { profile: paths.profile.clone() }
 }
+
+/// Why a process that holds the profile cannot be connected to.
+const NO_ANSWER: &str = "it does not answer";
 
 /// Code of the admin surface's response while its daemon is stopping already.
 const DRAINING: &str = "daemon.draining";

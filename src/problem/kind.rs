@@ -312,6 +312,10 @@ kinds! {
         Spec::denied(StatusCode::METHOD_NOT_ALLOWED).hint(
             "Use GET to read, and POST to change something.",
         );
+    InvalidCommand: "admin.body", "Command not understood" =>
+        Spec::denied(StatusCode::BAD_REQUEST).hint(
+            "Use a command of the daemon's own version, or see docs/admin-api.md.",
+        );
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(
             "Ask for /v1/events?kinds=ready,session,request, or for some of these kinds.",

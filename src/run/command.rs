@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Error;
+use super::{Error, variables};
 use crate::children::OwnChild;
 use crate::secret::Secret;
 
@@ -20,16 +20,15 @@ use crate::secret::Secret;
 pub(super) fn spawn(argv: &[OsString], proxy: SocketAddr, key: &Secret) -> Result<Child, Error> {
     let (program, arguments) = argv.split_first().expect("clap requires at least one word");
     let mut command = Command::new(program);
+    command.args(arguments).env("NEXUDUS_PROXY_KEY", key.expose()).env_remove("NEXUDUS_TOTP");
+    let base_url = format!("http://127.0.0.1:{}", proxy.port());
+    // Tools that insist on logging in do so here, with the key. They never get the real login.
+    let users = variables::USER_NAMES.iter().chain(&variables::OWN_USER_NAMES);
+    let passwords = variables::PASSWORD_NAMES.iter().chain(&variables::OWN_PASSWORD_NAMES);
     command
-        .args(arguments)
-        .env("NEXUDUS_BASE_URL", format!("http://127.0.0.1:{}", proxy.port()))
-        .env("NEXUDUS_PROXY_KEY", key.expose())
-        .env("NEXUDUS_BEARER_TOKEN", key.expose())
-        // Tools that insist on logging in do so here, with the key. They never get the real login.
-        .env("NEXUDUS_EMAIL", PLACEHOLDER_EMAIL)
-        .env("NEXUDUS_USERNAME", PLACEHOLDER_EMAIL)
-        .env("NEXUDUS_PASSWORD", key.expose())
-        .env_remove("NEXUDUS_TOTP");
+        .envs(variables::BASE_URL_NAMES.map(|name| (name, &base_url)))
+        .envs(users.map(|name| (name, variables::PLACEHOLDER_EMAIL)))
+        .envs(variables::TOKEN_NAMES.iter().chain(passwords).map(|name| (name, key.expose())));
     for name in ["NO_PROXY", "no_proxy"] {
         command.env(name, with_loopback(std::env::var_os(name)));
     }
@@ -107,6 +106,3 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.signal().map(|signal| 128 + signal).or_else(|| status.code());
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
-
-/// The address of no account: the key beside it says who the client is.
-const PLACEHOLDER_EMAIL: &str = "run@localhost";

@@ -8,6 +8,7 @@ mod client;
 mod command;
 mod profile_leader;
 mod run_proxy;
+pub mod variables;
 
 use std::ffi::OsString;
 use std::io;
@@ -33,6 +34,12 @@ pub enum Error {
     /// No daemon serves the profile, and none could be started.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
+    /// The process that serves the profile has no login: the command would only get errors.
+    #[error("not logged in")]
+    NotLoggedIn {
+        /// A way out.
+        hint: String,
+    },
     /// The command could not be started.
     #[error("could not run `{program}`")]
     Command {
@@ -68,6 +75,7 @@ pub async fn run(
     let status = async {
         // An error that only a person can repair ends the run here, and not each request.
         leader.connect().await?;
+        leader.require_login().await?;
         let proxy = proxy.insert(RunProxy::start(leader.clone(), &client.key)?);
         let mut child = command::spawn(argv, proxy.address(), &client.key)?;
         command::wait(&mut child, &mut signals).await.map_err(Error::Wait)

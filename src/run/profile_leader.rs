@@ -20,11 +20,13 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::admin::api::{Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
-use crate::admin::client::AdminClient;
+use super::Error as RunError;
+use crate::admin::api::{Event, Lifecycle, ReloadResult, Status, StopResult, UpstreamInfo};
+use crate::admin::client::{self, AdminClient};
 use crate::admin::{DaemonCommand, Reply};
 use crate::config::{Config, Origin, Paths, UnixSocket};
 use crate::daemon::{Daemon, Deps, Error, ProfileLock, StartLock};
+use crate::session::SessionState;
 
 /// The process that serves the profile.
 #[derive(Debug)]
@@ -128,7 +130,7 @@ impl ProfileLeader {
 
     /// Connects to the process that serves the profile now, if there is one and it is not ending.
     async fn find(&self) -> Result<Option<UnixStream>, Error> {
-        let Some(status) = self.get::<Status>("/v1/status").await else { return Ok(None) };
+        let Some(status) = self.get::<Status>("/v1/status").await? else { return Ok(None) };
         if status.phase == Lifecycle::Draining {
             return Ok(None);
         }
@@ -150,13 +152,53 @@ impl ProfileLeader {
             return listener_pid(stream) == address.pid;
         }
         let info = self.get::<UpstreamInfo>("/v1/upstream").await;
-        info.is_some_and(|info| self.is_ours(&info.upstream))
+        info.is_ok_and(|info| info.is_some_and(|info| self.is_ours(&info.upstream)))
     }
 
-    /// Sends a GET request to the process that serves the profile. Without a limit of its own: a
-    /// socket that the service manager holds starts the daemon, which then responds.
-    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
-        AdminClient::find(&[self.paths.admin_socket()]).await.ok()?.get(path).await.ok()
+    /// Sends a GET request to the process that serves the profile, if there is one: a socket that the
+    /// service manager holds starts the daemon, which then responds.
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Error> {
+        let response =
+            async { AdminClient::find(&[self.paths.admin_socket()]).await?.get(path).await };
+        match response.await {
+            Ok(response) => Ok(Some(response)),
+            Err(client::Error::Unresponsive { .. } | client::Error::Unfinished { .. }) => {
+                Err(self.unreachable(NO_RESPONSE))
+            }
+            Err(
+                client::Error::NotRunning
+                | client::Error::Forbidden { .. }
+                | client::Error::Unreachable { .. }
+                | client::Error::ConnectionClosed(_)
+                | client::Error::Problem(_)
+                | client::Error::VersionMismatch,
+            ) => Ok(None),
+        }
+    }
+
+    /// Waits until it is known whether the process that serves has a login.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotLoggedIn`]. Everything else passes by itself, or is told with each request.
+    pub async fn require_login(&self) -> Result<(), RunError> {
+        let first = async {
+            let daemon = AdminClient::find(&[self.paths.admin_socket()]).await.ok()?;
+            let mut events = daemon.events("session").await.ok()?;
+            while let Some(event) = events.next().await {
+                let Event::Session(report) = event else { continue };
+                if report.status.state != SessionState::Starting {
+                    return Some(report.status);
+                }
+            }
+            None
+        };
+        let Ok(Some(status)) = timeout(LOGIN_TIMEOUT, first).await else { return Ok(()) };
+        if status.state != SessionState::NotLoggedIn {
+            return Ok(());
+        }
+        let hint = status.error.map(|error| error.hint).or(status.advice);
+        Err(RunError::NotLoggedIn { hint: hint.unwrap_or_default() })
     }
 
     fn is_ours(&self, upstream: &str) -> bool {
@@ -246,8 +288,12 @@ fn listener_pid(stream: &UnixStream) -> Option<u32> {
 
 const NO_SOCKET: &str = "it has no unix socket (listen.unix)";
 
-const NO_RESPONSE: &str = "it does not respond";
+const NO_RESPONSE: &str = "it does not answer";
 
 /// Longest wait for a process that serves, beside the time that the requests of the process before
 /// it may take to finish.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest wait for the first state of the session: a first login is usually over within a second, and a
+/// command that starts earlier waits with its first request.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@
 //! on disk.
 
 mod client_id;
+mod current_user;
 mod error;
 mod handle;
 mod offline_session;
@@ -16,6 +17,7 @@ mod status;
 mod store;
 mod token;
 
+pub use self::current_user::{CurrentUser, CurrentUserError};
 pub use self::error::{Cause, Error, MissingLogin};
 pub use self::handle::{BodyKind, Session, UnauthorizedCause};
 pub use self::offline_session::{

@@ -11,7 +11,7 @@ use super::broadcast::{RequestBroadcast, RequestRecord};
 use super::data_threads::DataThreads;
 use super::metrics::{self, ActionFailure, Metrics};
 use super::repeats::Repeats;
-use super::timing::RequestTiming;
+use super::timing::{RequestTiming, Stage};
 use super::traceparent;
 use super::truncate::truncate;
 
@@ -96,6 +96,7 @@ struct AccessLine {
     path: String,
     peer: Arc<PeerInfo>,
     info: ResponseInfo,
+    timing: RequestTiming,
     trace_id: Option<String>,
 }
 
@@ -150,6 +151,7 @@ impl AccessEntry {
                 path: truncate(&loggable(request.uri().path())).into_owned(),
                 peer,
                 info: ResponseInfo::default(),
+                timing: RequestTiming::default(),
                 trace_id: traceparent::trace_id(request.headers()).map(str::to_owned),
             })
         });
@@ -168,6 +170,9 @@ impl AccessEntry {
     pub fn record_response<B>(&mut self, response: &Response<B>, timing: &RequestTiming) {
         self.telemetry.metrics.record_timing(timing);
         self.status = Some(response.status());
+        if let Some(line) = &mut self.line {
+            line.timing = *timing;
+        }
         let Some(info) = response.extensions().get::<ResponseInfo>() else { return };
         self.failure = info.failure;
         if let Some(code) = info.code {
@@ -212,7 +217,7 @@ impl Drop for AccessEntry {
             self.telemetry.metrics.count_failure(self.is_write, failure);
         }
         let Some(line) = self.line.take() else { return };
-        let AccessLine { id: request_id, method, path, peer, info, trace_id } = *line;
+        let AccessLine { id: request_id, method, path, peer, info, timing, trace_id } = *line;
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let pid = process.map(|process| process.pid);
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
@@ -244,6 +249,9 @@ impl Drop for AccessEntry {
                 code: code.map(str::to_owned),
                 failure: failure.map(str::to_owned),
                 elapsed_ms,
+                token_ms: timing.millis(Stage::Token),
+                queue_ms: timing.millis(Stage::Queue),
+                upstream_ms: timing.millis(Stage::Upstream),
                 bytes,
                 client: client.map(str::to_owned),
                 peer: peer.to_owned(),

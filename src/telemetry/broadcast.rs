@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 /// A request that has ended: never its query, its headers or its bodies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
     /// When it ended, as RFC 3339 writes it.
     pub time: String,
@@ -26,6 +26,15 @@ pub struct RequestRecord {
     pub failure: Option<String>,
     /// From the head of the request to the last byte of the response.
     pub elapsed_ms: u64,
+    /// The part of it that the request waited for a token.
+    #[serde(default)]
+    pub token_ms: u64,
+    /// The part that it waited in the queue, while Nexudus throttles.
+    #[serde(default)]
+    pub queue_ms: u64,
+    /// The part that Nexudus took, to the head of the response.
+    #[serde(default)]
+    pub upstream_ms: u64,
     /// Bytes of the response body.
     pub bytes: u64,
     /// The named client whose key was presented.

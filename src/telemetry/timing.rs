@@ -58,6 +58,11 @@ impl RequestTiming {
         self.is_measured.then_some(self.stages)
     }
 
+    /// Returns the time of one stage in milliseconds.
+    pub fn millis(&self, stage: Stage) -> u64 {
+        u64::try_from(self.stages[stage as usize].as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Returns the value of a `Server-Timing` header (W3C Server Timing: milliseconds): each stage,
     /// and the time from the request's head to the response's.
     pub fn server_timing(&self) -> String {

@@ -23,6 +23,7 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
             "! note: On this machine a process of this user can go round these limits: it can leave \
              the key out, or make a key of its own. They hold for another Unix user, or for a \
              container that gets nothing but the proxy's socket, where policy.anonymous = \"none\".",
+            "! note: no daemon runs: this is about the files in ~/.local/state/nexudus-proxy",
             "=> 0",
         ]
     );
@@ -30,13 +31,15 @@ fn a_key_is_printed_once_and_the_client_is_listed_until_it_is_revoked() {
         home.run("client list"),
         "NAME   MAY        EXPIRES  RATE  USED\n\
          agent  read only  never    5/s   0 of 100\n\
+         ! note: no daemon runs: this is about the files in ~/.local/state/nexudus-proxy\n\
          => 0\n"
     );
     assert!(!fs::read_to_string(home.path(FILE)).unwrap().contains(key));
-    assert_eq!(home.run("client revoke agent"), "revoked agent\n=> 0\n");
+    assert_eq!(home.run("client revoke agent -q"), "revoked agent\n=> 0\n");
     assert_eq!(
         home.run("client list"),
-        "! note: There are no clients yet: `nexudus-proxy client add NAME` makes one.\n=> 0\n"
+        "! note: no daemon runs: this is about the files in ~/.local/state/nexudus-proxy\n\
+         ! note: There are no clients yet: `nexudus-proxy client add NAME` makes one.\n=> 0\n"
     );
     assert_eq!(
         home.run("client revoke agent"),

@@ -74,6 +74,8 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("--color", "colour_is_for_terminals_and_for_those_who_ask"),
     ("--config", "the_path_follows_the_file_that_is_asked_for"),
     ("--json", "whoami_as_json_has_the_names_of_nexudus_and_no_token"),
+    ("--system", "where_the_systems_daemon_alone_runs_every_command_talks_to_it"),
+    ("--user", "a_flag_chooses_the_daemon_and_a_stranger_is_told_whose_files_are_used"),
     ("--profile", "a_profile_has_a_service_of_its_own"),
     ("--quiet", "quiet_says_only_what_went_wrong"),
     ("--verbose", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
@@ -100,6 +102,8 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("client set --read-only", "limits_change_and_the_key_does_not"),
     ("config init --force", "a_file_is_replaced_only_by_force"),
     ("demo --token-life", "its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice"),
+    ("env --shell", "a_shell_is_led_to_the_daemon_and_back"),
+    ("env --undo", "a_shell_is_led_to_the_daemon_and_back"),
     ("login --email", "a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens"),
     ("login --import-stdin", "a_session_of_somebody_else_is_taken_over_with_its_client_id"),
     ("login --password-stdin", "a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens"),
@@ -117,7 +121,6 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("run --rate", "the_limits_of_a_run_are_obeyed"),
     ("run --read-only", "with_a_daemon_its_own_limits_hold_as_well"),
     ("serve --read-only", "read_only_serves_reading"),
-    ("service --system", "root_installs_the_service_of_the_machine_and_whom_it_names_operates_it"),
     ("service install --yes", "a_program_below_a_home_is_copied_to_where_the_unit_sees_it"),
     ("service logs --follow", "it_is_started_looked_at_read_stopped_and_removed"),
     ("service logs --lines", "it_is_started_looked_at_read_stopped_and_removed"),
@@ -198,7 +201,7 @@ fn flags() -> BTreeSet<String> {
         for line in help.lines() {
             in_commands = (in_commands || line == "Commands:") && !line.is_empty();
             let word = line.split_whitespace().next().unwrap_or_default();
-            if in_commands && line.starts_with("  ") && !line.starts_with("   ") {
+            if in_commands && line.starts_with("  ") && !line.starts_with("   ") && word != "help" {
                 commands.push(format!("{command} {word}").trim().to_owned());
             }
             let words = line.split_whitespace().map(|word| word.trim_end_matches("..."));
@@ -208,7 +211,7 @@ fn flags() -> BTreeSet<String> {
             let name = name.split('[').next().unwrap();
             let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
             let is_flag = line.trim_start().starts_with('-') && is_name;
-            let is_key = command == "serve"
+            let is_key = ["serve", "run"].contains(&command.as_str())
                 && KEYS.iter().any(|entry| entry.flag() == name || entry.shorthand == Some(name));
             // The command above has it too, and was looked at before.
             let above = command.rsplit_once(' ').map_or("", |(above, _)| above);

@@ -106,6 +106,11 @@ fn the_policy_is_explained_as_the_daemon_holds_it() {
     home.configure("[policy]\ndeny = ['GET /api/other']\n");
     let explain = |target: &str| home.run(&format!("policy explain {target}"));
     let by = "! note: Judged by the configuration of the running daemon.\n=> 0\n";
+    let listed = home.run("config show");
+    assert!(listed.contains("! note: this is the configuration of the running daemon\n"));
+    let anonymous = listed.lines().find(|line| line.starts_with("policy.anonymous ")).unwrap();
+    let words: Vec<_> = anonymous.split_whitespace().skip(1).collect();
+    assert_eq!(words, ["\"read-only\"", "--read-only"]);
 
     assert!(explain("POST /api/x").starts_with("refused (policy.read-only): "));
     assert!(explain("GET /api/secret").starts_with("refused (policy.denied): "));
@@ -133,15 +138,18 @@ fn the_admin_address_is_told_and_a_taken_one_names_its_key() {
     let mut daemon = nexudus.serve(&home, |serve| {
         serve.args(["--admin-listen", "127.0.0.1:0"]);
     });
-    let line = daemon.log_until("listening for health, metrics and events");
+    let line = daemon.log_until("listening for health and metrics");
     let address = line.trim().rsplit_once("address=").unwrap().1.to_owned();
     assert_eq!(home.run("wait"), "=> 0\n");
 
     let status = home.run("status");
-    home.configure(format!("[admin]\nlisten = '{address}'\n"));
+    home.configure(format!("[admin]\nlisten = '{address}'\n[profile.work.log]\n"));
     let second = home.run("serve --profile work --listen 127.0.0.1:0");
 
-    assert!(status.contains(&format!("\n  admin      {address}: health, ")), "{status}");
+    assert!(
+        status.contains(&format!("\n  admin      {address}: health and metrics\n")),
+        "{status}"
+    );
     let (said, hint) = second.split_once("! hint: ").expect(&second);
     let cause = format!("\n!   caused by: {address} is already in use");
     assert!(
@@ -174,7 +182,8 @@ fn an_exposed_daemon_says_what_that_means() {
     assert!(home.run("status").contains("\n  clients    none\n"));
     let doctor = home.run("doctor");
     assert!(doctor.contains("; from elsewhere each needs a key\n"), "{doctor}");
-    assert!(doctor.contains(", says the daemon\n") && doctor.ends_with("=> 0\n"), "{doctor}");
+    assert!(doctor.contains(", checked through the daemon\n"), "{doctor}");
+    assert!(doctor.ends_with("=> 0\n"), "{doctor}");
     let (_, body) = ask_as(daemon.port(&home), "192.0.2.1", "/api/x");
 
     let problem: serde_json::Value = serde_json::from_str(&body).unwrap();

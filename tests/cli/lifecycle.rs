@@ -37,7 +37,11 @@ fn a_profile_is_locked_and_unlocked_without_a_daemon() {
     assert!(home.run("lock").starts_with("locked; token: none"));
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
 
-    assert_eq!(home.run("unlock"), "unlocked; no daemon runs\n=> 0\n");
+    assert_eq!(
+        home.run("unlock"),
+        "unlocked; no daemon runs\n\
+         ! note: no daemon runs: this is about the files in ~/.local/state/nexudus-proxy\n=> 0\n"
+    );
     let mut daemon = nexudus.serve(&home, |_| {});
     assert_eq!(home.run("wait"), "=> 0\n");
     assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
@@ -295,8 +299,8 @@ fn whoever_needs_a_command_is_told_it_with_the_profile() {
         serve.env_remove("NEXUDUS_EMAIL").env_remove("NEXUDUS_PASSWORD");
         serve.env("NEXUDUS_PROXY_POLICY_DENY", "[\"GET /denied\"]");
     });
-    assert!(home.run("wait --profile work").ends_with("=> 3\n"));
     let said = daemon.log_until("no token");
+    assert!(home.run("wait --profile work").ends_with("=> 3\n"));
     assert!(said.contains("`nexudus-proxy --profile work login`"), "{said}");
 
     assert!(home.run("lock --profile work").ends_with("=> 0\n"));

@@ -15,7 +15,7 @@ fn a_session_is_kept_shown_and_cleared() {
          => 0\n"
     );
     assert_eq!(
-        place.home.run("whoami").replace(&place.simulator.origin(), "UPSTREAM"),
+        place.home.run("whoami -q").replace(&place.simulator.origin(), "UPSTREAM"),
         "Ada Example <ada@example.test>\n\
          Profile     default\n\
          Upstream    UPSTREAM\n\
@@ -35,6 +35,7 @@ fn a_session_is_kept_shown_and_cleared() {
          ! note: cleared the login at UPSTREAM\n\
          ! note: Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
          administrator deletes them under /api/sys/refreshtokens.\n\
+         ! note: no daemon runs: this is about the files in ~/.local/state/nexudus-proxy\n\
          => 0\n"
     );
     assert!(!place.session_file());

@@ -17,6 +17,7 @@ mod disk_errors;
 mod doctor;
 mod doctor_login;
 mod effective_config;
+mod env;
 mod flags;
 mod hints;
 mod lifecycle;
@@ -32,6 +33,7 @@ mod origin_runs;
 mod origin_sessions;
 mod output;
 mod probe;
+mod profiles;
 #[cfg(target_os = "linux")]
 mod public_reports;
 #[cfg(unix)]
@@ -46,6 +48,8 @@ mod service;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod signals;
+mod small_things;
+mod stopped_daemon;
 mod supervision;
 mod support;
 mod whoami;

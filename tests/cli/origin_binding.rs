@@ -172,8 +172,9 @@ fn whoami_says_which_upstream_answers_and_gives_it_no_login_meant_for_another() 
         let mut whoami = place.command("whoami");
         whoami.env("NEXUDUS_EMAIL", "grace@example.test").env("NEXUDUS_PASSWORD", "for-b-only");
         let told = place.home.transcript(&mut whoami);
-        let said = format!("! error: the running daemon serves {a}, and {b} is configured here\n");
-        assert!(told.starts_with(&said) && told.ends_with("=> 2\n"), "{told}");
+        let said = format!("! warning: the running daemon serves {a}; {b} is configured here\n");
+        assert!(told.contains(&said) && told.ends_with("=> 0\n"), "{told}");
+        assert!(told.starts_with("Ada Example "), "the daemon is asked, and nothing else: {told}");
         let mut doctor = place.command("doctor");
         doctor.env("NEXUDUS_EMAIL", "grace@example.test").env("NEXUDUS_PASSWORD", "for-b-only");
         let told = place.home.transcript(&mut doctor);

@@ -98,8 +98,10 @@ fn a_profile_is_named_with_its_account_and_in_every_hint() {
     let other = place.given(&format!("{SESSION_ONLY} --profile work"), DEMO_PASSWORD);
     assert!(other.starts_with("logged in as Ada Example <ada@example.test> (profile work)\n"));
 
+    place.home.write("home.toml", "[profile.home.log]\n");
     let work = place.home.run("whoami --profile work");
-    let absent = place.home.run("whoami --profile home");
+    let mut absent = place.home.command("whoami --profile home");
+    let absent = place.home.transcript(absent.args(["--config", "home.toml"]));
 
     let named = "Ada Example <ada@example.test>\nProfile     work\n";
     assert!(work.starts_with(named), "{work}");
@@ -114,7 +116,7 @@ fn whoami_waits_for_the_next_code_where_this_one_was_used_and_says_so() {
     let place = place_of(account_with_2fa());
     place.configure("store = \"memory\"");
     let whoami = || {
-        let mut command = place.home.command("whoami");
+        let mut command = place.home.command("whoami -q");
         command.env("NEXUDUS_EMAIL", DEMO_EMAIL).env("NEXUDUS_PASSWORD", DEMO_PASSWORD);
         command.env("NEXUDUS_TOTP", TOTP_SECRET).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().unwrap()

@@ -41,7 +41,9 @@ async fn over_tcp_there_is_reading_only_and_no_web_page() {
 
     assert_eq!(ask("GET", "/healthz", "").await, "200");
     assert_eq!(ask("GET", "/metrics", "").await, "200");
-    assert_eq!(ask("GET", "/v1/status", "").await, "404");
+    for path in ["status", "events", "clients", "config", "whoami", "upstream"] {
+        assert_eq!(ask("GET", &format!("/v1/{path}"), "").await, "404", "{path}");
+    }
     assert_eq!(ask("POST", "/v1/stop", "").await, "404");
     assert_eq!(ask("GET", "/metrics", "Host: evil.example\r\n").await, "421");
     assert_eq!(ask("GET", "/metrics", "Origin: http://evil.example\r\n").await, "403");

@@ -15,6 +15,7 @@ mod keyring_prompter;
 mod keyring_prompts;
 mod machine;
 mod name_resolution;
+mod reach;
 mod reloads;
 mod restarts;
 mod sandbox;

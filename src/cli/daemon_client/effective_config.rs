@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::DaemonClient;
+use super::target::find_daemon;
 use crate::admin::api::Status;
+use crate::cli::globals::GlobalArgs;
 use crate::cli::{CliError, serve};
 use crate::config::{Config, LoadedConfig, Origin, Paths, Proxy, UnixSocket};
 
@@ -91,15 +92,16 @@ pub(in crate::cli) fn effective_config(
     (config, keys)
 }
 
-/// Returns the configuration that the profile's daemon serves with and `true`; where none runs,
-/// what is configured and `false`.
+/// Returns the configuration that the daemon serves with and `true`; where none runs, what is
+/// configured and `false`.
 pub(in crate::cli) fn load_effective_config(
     loaded: &LoadedConfig,
+    globals: &GlobalArgs,
 ) -> Result<(Config, bool), CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
-    let daemon = serve::control_runtime()?.block_on(DaemonClient::new(config, paths).status());
+    let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
     Ok(match daemon {
-        Some(daemon) => (effective_config(config, paths, &daemon).0, true),
+        Some(daemon) => (effective_config(config, paths, &daemon.status).0, true),
         None => (config.clone(), false),
     })
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::admin::api::SelfCheck;
+use crate::cli::CliError;
 use crate::problem::{Problem, Report};
 
 /// One check, as it is printed.
@@ -43,9 +45,18 @@ impl CheckResult {
         Self { check, verdict, finding, fix, elapsed_ms }
     }
 
-    /// Replaces the outcome by a better one.
-    pub(super) fn update(&mut self, outcome: CheckOutcome) {
-        (self.verdict, self.finding, self.fix) = (outcome.verdict, outcome.finding, outcome.fix);
+    /// Takes over a check that the daemon has made; one that this version does not know keeps its
+    /// place under `daemon`.
+    pub(super) fn from_daemon(made: SelfCheck, elapsed: Duration) -> Self {
+        let check = ["store", "login"].into_iter().find(|name| *name == made.check);
+        let verdict = match made.verdict.as_str() {
+            "ok" => CheckStatus::Ok,
+            "skip" => CheckStatus::Skip,
+            "fail" => CheckStatus::Fail,
+            _ => CheckStatus::Warn,
+        };
+        let outcome = CheckOutcome { verdict, finding: made.finding, fix: made.fix };
+        Self::new(check.unwrap_or("daemon"), outcome, elapsed)
     }
 }
 
@@ -71,8 +82,16 @@ pub(super) fn skip(finding: impl Into<String>) -> CheckOutcome {
 
 /// Puts the first report of a problem on one line.
 pub(super) fn outcome_of(problem: &impl Problem) -> CheckOutcome {
-    let Report { message, causes, hint } =
-        Report::all(problem).into_iter().next().unwrap_or_default();
+    failed_with(Report::all(problem))
+}
+
+/// Does the same for a failure of a command.
+pub(super) fn reported(error: &CliError) -> CheckOutcome {
+    failed_with(error.reports())
+}
+
+fn failed_with(reports: Vec<Report>) -> CheckOutcome {
+    let Report { message, causes, hint } = reports.into_iter().next().unwrap_or_default();
     let parts: Vec<_> = std::iter::once(message).chain(causes).collect();
     CheckOutcome { verdict: CheckStatus::Fail, finding: parts.join(": "), fix: hint }
 }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
-use crate::cli::daemon_client::{OtherOrigin, RESTART_HINT};
-use crate::clock::Clock;
+use crate::cli::daemon_client::{
+    OtherOrigin, RESTART_HINT, RunningDemo, origins_with_login, self_test_keychain,
+};
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
 use crate::credentials::{CredentialSource, Credentials, Error, Keychain};
 use crate::session::SessionStatus;
-use crate::{daemon, listen, peer, session};
+use crate::{daemon, listen, peer};
 
 pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
     let LoadedConfig { config, paths, warnings, .. } = loaded;
@@ -39,7 +40,7 @@ pub(super) async fn store(
     let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
         return skip("no keychain is configured");
     };
-    match session::self_test_keychain(keychain, &paths.profile_state(), &Clock::system()).await {
+    match self_test_keychain(keychain, paths).await {
         Ok(()) => ok(format!(
             "{}: an entry was written, read on another connection and deleted",
             Keychain::product_name()
@@ -133,7 +134,7 @@ pub(super) async fn login(
 /// Classifies a missing password. The check of the token shows whether a session is stored without
 /// one.
 fn without_password(own: &config::Origin, paths: &Paths) -> CheckOutcome {
-    let logins = session::origins_with_login(&paths.profile_state());
+    let logins = origins_with_login(paths);
     if logins.is_empty() || logins.contains(own) {
         return warn(
             "no password is stored: not logged in, or with --session-only",
@@ -163,7 +164,7 @@ const KEYCHAIN_FIX: &str = "Start the daemon again from a session where the keyc
 
 /// Describes the running daemon. `keys` are those whose value in the daemon differs from the one
 /// that is configured here; `own` is the configured origin.
-pub(super) async fn daemon(
+pub(super) fn daemon(
     is_there: bool,
     profile: &str,
     keys: &[&str],
@@ -187,7 +188,11 @@ pub(super) async fn daemon(
     }
 }
 
-pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
+pub(super) async fn port(
+    config: &Config,
+    is_there: bool,
+    demo: Option<&RunningDemo>,
+) -> CheckOutcome {
     if config.listen.tcp.is_empty() {
         return skip("no TCP address is configured");
     }
@@ -196,9 +201,14 @@ pub(super) async fn port(config: &Config, is_there: bool) -> CheckOutcome {
     if is_there {
         return ok(format!("{addresses}: the daemon has it"));
     }
-    match listen::bind_tcp(&config.listen.tcp) {
-        Ok(_) => ok(format!("{addresses}: free")),
-        Err(error) => outcome_of(&error),
+    let demo = demo.filter(|demo| demo.listens_at(&config.listen.tcp));
+    match (listen::bind_tcp(&config.listen.tcp), demo) {
+        (Ok(_), _) => ok(format!("{addresses}: free")),
+        (Err(_), Some(demo)) => warn(
+            format!("{addresses}: the `demo` that runs has it (process {})", demo.pid),
+            "Nothing now; end the demo before you start a daemon.",
+        ),
+        (Err(error), None) => outcome_of(&error),
     }
 }
 

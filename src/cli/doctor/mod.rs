@@ -1,29 +1,32 @@
 //! `doctor`: everything that a request needs, checked; what fails says how to repair it.
 //!
-//! Checks that do not need each other run side by side. Nothing here changes what is stored, but
-//! for an entry of its own that it writes to the keychain and removes.
+//! Checks that do not need each other run side by side, and each line is printed as its check ends.
+//! Nothing here changes what is stored, but for an entry of its own that it writes to the keychain and
+//! removes. The system's daemon checks its own stores: no other process can use them.
 
 mod check;
 mod local;
 mod network;
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use self::check::{
-    CheckOutcome, CheckResult, CheckStatus, fail, ok, outcome_of, skip, timed, warn,
+    CheckOutcome, CheckResult, CheckStatus, ok, outcome_of, reported, skip, timed, warn,
 };
 use super::config_flags::ConfigOverrides;
-use super::daemon_client::{DaemonClient, OtherOrigin, effective_config};
-use super::globals::GlobalArgs;
-use super::status::format_token as token_of;
-use super::whoami::{self, WhoamiError};
-use super::{CliError, Printer, serve};
-use crate::config::{Config, LoadedConfig, Origin, Paths, with_profile_flag};
+use super::daemon_client::{
+    DaemonClient, OtherOrigin, ServingDaemon, effective_config, find_daemon, find_demo,
+};
+use super::globals::{DaemonScope, GlobalArgs};
+use super::{CliError, Printer, serve, whoami};
+use crate::admin::api::SelfCheck;
+use crate::config::{Config, LoadedConfig};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
-use crate::session::{self, SessionStatus};
+use crate::session;
 
 /// Runs every check.
 pub(super) fn run(
@@ -32,20 +35,23 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     process::harden();
-    let loaded = globals.load(overrides.into_overrides());
-    let lines = match loaded {
+    let results = Results { globals, print, lines: RefCell::default() };
+    match globals.load(overrides.into_overrides()) {
         // Without a configuration nothing can be checked; its problems are the report.
-        Err(error) => vec![CheckResult::new("config", outcome_of(&error), Duration::ZERO)],
-        Ok(loaded) => {
-            let mut lines = serve::control_runtime()?.block_on(run_checks(&loaded, print));
-            refine_fixes(&mut lines);
-            let fixes = lines.iter_mut().filter_map(|line| line.fix.as_mut());
-            fixes.for_each(|fix| *fix = with_profile_flag(fix, &loaded.paths.profile));
-            lines
+        Err(error) => {
+            results.add(CheckResult::new("config", outcome_of(&error), Duration::ZERO))?;
         }
-    };
+        Ok(loaded) => {
+            let checks = Checks { loaded: &loaded, globals, print, results: &results };
+            serve::control_runtime()?.block_on(checks.run())?;
+        }
+    }
+    let lines = results.lines.into_inner();
     if !globals.json {
-        print_results(&lines, print)?;
+        print.note(
+            "Responses of Nexudus hold personal data, unredacted: mind where you send them, and \
+             what you paste into a report.",
+        );
     }
     let failed = lines.iter().filter(|line| line.verdict == CheckStatus::Fail).count();
     let output = json!({ "passed": failed == 0, "checks": lines });
@@ -58,80 +64,185 @@ pub(super) fn run(
     Err(CliError::message(ExitCode::Failed, message, None).with_output(output))
 }
 
-/// Replaces the advice to run `doctor`, which runs already.
-fn refine_fixes(lines: &mut [CheckResult]) {
-    let sends_here = |line: &&mut CheckResult| {
-        line.fix.as_ref().is_some_and(|fix| fix.contains("`nexudus-proxy doctor`"))
-    };
-    let failed = lines.iter().filter(|line| line.verdict == CheckStatus::Fail);
-    let failed: Vec<_> = failed.map(|line| line.check).collect();
-    for line in lines.iter_mut().filter(sends_here) {
-        let others = failed.iter().copied().filter(|check| *check != line.check);
-        let others = others.collect::<Vec<_>>().join(", ");
-        line.fix = Some(if others.is_empty() {
-            "All that lies before it is well: try again, and look at the daemon's log.".to_owned()
-        } else {
-            format!("Repair first what fails beside it: {others}.")
-        });
-    }
-}
-
-async fn run_checks(loaded: &LoadedConfig, print: Printer) -> Vec<CheckResult> {
-    let LoadedConfig { config, paths, .. } = loaded;
-    let own = &config.upstream.origin;
-    let credentials = daemon::credentials(config, paths);
-    let serving = DaemonClient::new(config, paths).status().await;
-    let other = serving.as_ref().and_then(|status| OtherOrigin::detect(status, own, paths));
-    let other = other.as_ref();
-    let (config, keys) = match &serving {
-        Some(status) => effective_config(config, paths, status),
-        None => (config.clone(), vec![]),
-    };
-    let config = &config;
-    let running = DaemonClient::new(config, paths);
-    let mut lines = vec![CheckResult::new("config", local::config(loaded), Duration::ZERO)];
-    let stored = async {
-        let daemon = serving.as_ref().map(|status| &status.session.status);
-        let store = timed("store", local::store(config, paths, &credentials, daemon)).await;
-        [store, timed("login", local::login(&credentials, own, other, paths, daemon)).await]
-    };
-    let here = async {
-        let is_there = serving.is_some() || running.is_listening().await;
-        [
-            timed("daemon", local::daemon(is_there, &paths.profile, &keys, other, own)).await,
-            timed("port", local::port(config, is_there)).await,
-            timed("callers", local::callers(config)).await,
-            timed("service", local::service(paths)).await,
-        ]
-    };
-    let (stored, here, there) = tokio::join!(stored, here, network::all(config));
-    lines.extend(stored);
-    lines.extend(here);
-    lines.extend(there);
-    if let Some(status) = running.status().await {
-        // The daemon has seen more than the one response above.
-        let known = lines.iter_mut().find(|line| line.check == network::THROTTLE_CHECK);
-        known
-            .into_iter()
-            .for_each(|line| line.update(network::throttle_from_daemon(&status.throttle)));
-    }
-    let daemon = serving.as_ref().map(|status| &status.session.status);
-    lines.extend(token(config, (own, other), paths, daemon, print).await);
-    lines
-}
-
-/// Checks the token and what it may do, as a request of any tool would.
-async fn token(
-    config: &Config,
-    (own, other): (&Origin, Option<&OtherOrigin>),
-    paths: &Paths,
-    daemon: Option<&SessionStatus>,
+/// The results so far, in the order in which the checks ended.
+struct Results<'a> {
+    globals: &'a GlobalArgs,
     print: Printer,
-) -> [CheckResult; 2] {
-    let began = Instant::now();
-    let fetched = whoami::fetch_user(config, own, other, paths, print).await;
-    let elapsed = began.elapsed();
-    let (token, access) = match fetched {
+    lines: RefCell<Vec<CheckResult>>,
+}
+
+impl Results<'_> {
+    /// Adds a result, and prints it at once unless a program reads.
+    fn add(&self, mut line: CheckResult) -> Result<(), CliError> {
+        let mut lines = self.lines.borrow_mut();
+        let failed = lines.iter().filter(|line| line.verdict == CheckStatus::Fail);
+        line.fix = line.fix.map(|fix| {
+            let fix = refine_fix(fix, failed.map(|line| line.check));
+            self.globals.as_typed(&fix)
+        });
+        if !self.globals.json {
+            self.print.raw(format_line(&line).as_bytes())?;
+        }
+        lines.push(line);
+        Ok(())
+    }
+}
+
+/// Replaces the advice to run `doctor`, which runs already.
+fn refine_fix(fix: String, failed: impl Iterator<Item = &'static str>) -> String {
+    if !fix.contains("`nexudus-proxy doctor`") {
+        return fix;
+    }
+    let others = failed.collect::<Vec<_>>().join(", ");
+    if others.is_empty() {
+        "All that lies before it is well: try again, and look at the daemon's log.".to_owned()
+    } else {
+        format!("Repair first what fails beside it: {others}.")
+    }
+}
+
+/// Formats a result: columns that fit the longest name of a check and a time of five digits.
+fn format_line(line: &CheckResult) -> String {
+    let verdict = match line.verdict {
+        CheckStatus::Ok => "ok",
+        CheckStatus::Warn => "warn",
+        CheckStatus::Fail => "FAIL",
+        CheckStatus::Skip => "skip",
+    };
+    let CheckResult { check, finding, fix, elapsed_ms, .. } = line;
+    let mut text =
+        format!("{verdict:<4}  {check:<10}  {:<8}  {finding}\n", format!("{elapsed_ms} ms"));
+    if let Some(fix) = fix {
+        text.push_str(&format!("{:28}→ {fix}\n", ""));
+    }
+    text
+}
+
+struct Checks<'a> {
+    loaded: &'a LoadedConfig,
+    globals: &'a GlobalArgs,
+    print: Printer,
+    results: &'a Results<'a>,
+}
+
+impl Checks<'_> {
+    async fn run(&self) -> Result<(), CliError> {
+        let LoadedConfig { config, paths, .. } = self.loaded;
+        let own = &config.upstream.origin;
+        let (serving, stuck) = match find_daemon(self.globals).await {
+            Ok(serving) => (serving, None),
+            Err(error) => (None, Some(error)),
+        };
+        let serving = serving.as_ref();
+        let owned = serving.filter(|daemon| daemon.is_own);
+        let other = owned.and_then(|daemon| OtherOrigin::detect(&daemon.status, own, paths));
+        let (config, keys) = match serving {
+            Some(daemon) => effective_config(config, paths, &daemon.status),
+            None => (config.clone(), vec![]),
+        };
+        let config = &config;
+        let checked = match serving.filter(|daemon| !daemon.is_own) {
+            Some(daemon) => ok(format!("{} (the system's daemon)", daemon.status.config.display())),
+            None => local::config(self.loaded),
+        };
+        self.results.add(CheckResult::new("config", checked, Duration::ZERO))?;
+        let stored = self.stores(config, serving, other.as_ref(), stuck.is_some());
+        let here = async {
+            let daemon = match (&stuck, serving) {
+                (Some(error), _) => reported(error),
+                (None, Some(daemon)) if !daemon.is_own => ok("the system's serves"),
+                (None, _) => {
+                    let is_there =
+                        serving.is_some() || DaemonClient::new(config, paths).is_listening().await;
+                    local::daemon(is_there, &paths.profile, &keys, other.as_ref(), own)
+                }
+            };
+            self.add("daemon", async { daemon }).await?;
+            let is_there = serving.is_some() || stuck.is_some();
+            let demo = if is_there { None } else { find_demo().await };
+            self.add("port", local::port(config, is_there, demo.as_ref())).await?;
+            self.add("callers", local::callers(config)).await?;
+            self.add("service", local::service(paths)).await
+        };
+        let throttle = serving.map(|daemon| &daemon.status.throttle);
+        let there = network::all(config, throttle, |line| self.results.add(line));
+        let (stored, here, there) = tokio::join!(stored, here, there);
+        stored.and(here).and(there)?;
+        self.token(config, serving, stuck.is_some()).await
+    }
+
+    async fn add(
+        &self,
+        check: &'static str,
+        work: impl Future<Output = CheckOutcome>,
+    ) -> Result<(), CliError> {
+        self.results.add(timed(check, work).await)
+    }
+
+    /// Checks the places of the login and the session.
+    async fn stores(
+        &self,
+        config: &Config,
+        serving: Option<&ServingDaemon>,
+        other: Option<&OtherOrigin>,
+        is_stuck: bool,
+    ) -> Result<(), CliError> {
+        let LoadedConfig { config: configured, paths, .. } = self.loaded;
+        match serving {
+            Some(daemon) if !daemon.is_own => {
+                let began = Instant::now();
+                let checks: Vec<SelfCheck> = daemon.admin.post("/v1/doctor").await?;
+                for check in checks {
+                    self.results.add(CheckResult::from_daemon(check, began.elapsed()))?;
+                }
+                return Ok(());
+            }
+            None if self.globals.scope() == DaemonScope::System => {
+                let outcome = || async { skip("only the system's daemon may use its stores") };
+                self.add("store", outcome()).await?;
+                return self.add("login", outcome()).await;
+            }
+            Some(_) | None => {}
+        }
+        let credentials = daemon::credentials(configured, paths);
+        let daemon = serving.map(|daemon| &daemon.status.session.status);
+        if is_stuck {
+            // The locks of the session may be the daemon's.
+            self.add("store", async { skip("the daemon does not answer") }).await?;
+        } else {
+            self.add("store", local::store(config, paths, &credentials, daemon)).await?;
+        }
+        let own = &configured.upstream.origin;
+        self.add("login", local::login(&credentials, own, other, paths, daemon)).await
+    }
+
+    /// Checks the token and what it may do.
+    async fn token(
+        &self,
+        config: &Config,
+        serving: Option<&ServingDaemon>,
+        is_stuck: bool,
+    ) -> Result<(), CliError> {
+        let began = Instant::now();
+        let (token, access) = if is_stuck {
+            (skip("the daemon does not answer"), skip("there is no token to send"))
+        } else if serving.is_none() && self.globals.scope() == DaemonScope::System {
+            (skip("the system's daemon does not run"), skip("there is no token to send"))
+        } else {
+            let paths = &self.loaded.paths;
+            let fetched = whoami::fetch_user(serving, config, paths, self.globals, self.print);
+            token_outcomes(fetched.await)
+        };
+        self.results.add(CheckResult::new("token", token, began.elapsed()))?;
+        self.results.add(CheckResult::new("api access", access, Duration::ZERO))
+    }
+}
+
+/// Judges the answer to the question who is logged in.
+fn token_outcomes(
+    fetched: Result<(session::CurrentUser, &'static str), whoami::WhoamiError>,
+) -> (CheckOutcome, CheckOutcome) {
+    match fetched {
         Ok((me, through)) => {
             let access = match me.api_access {
                 // Seen false on accounts whose requests are answered.
@@ -145,66 +256,6 @@ async fn token(
             };
             (ok(format!("valid for {}, checked through the {through}", me.title())), access)
         }
-        Err(error) => match (&error, daemon) {
-            // The daemon wants a key, and this command has no login of its own for that origin.
-            (
-                WhoamiError::Session(session::Error::NotLoggedIn(_))
-                | WhoamiError::OtherUpstream { .. },
-                Some(daemon),
-            ) => outcomes_from_daemon(daemon),
-            (_, _) => (outcome_of(&error), skip("there is no token to send")),
-        },
-    };
-    [
-        CheckResult::new("token", token, elapsed),
-        CheckResult::new("api access", access, Duration::ZERO),
-    ]
-}
-
-/// Returns what the status of a daemon says of the token, where the daemon refuses to say more.
-fn outcomes_from_daemon(daemon: &SessionStatus) -> (CheckOutcome, CheckOutcome) {
-    match (&daemon.error, daemon.expires_in) {
-        (None, Some(_)) => (
-            ok(format!("{}, says the daemon", token_of(daemon))),
-            match daemon.api_access {
-                Some(false) => fail(
-                    "forbidden: the account has no API access, says the daemon",
-                    "Ask an administrator of your Nexudus account to turn it on.",
-                ),
-                Some(true) | None => skip("the daemon refuses requests without a client key"),
-            },
-        ),
-        (Some(error), _) => {
-            let cause = error.cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
-            let outcome = fail(format!("{}{cause}, says the daemon", error.sentence), &*error.hint);
-            (outcome, skip("there is no token to send"))
-        }
-        (None, None) => (
-            warn("none yet, says the daemon", "Wait: it is being fetched."),
-            skip("there is no token to send"),
-        ),
+        Err(error) => (outcome_of(&error), skip("there is no token to send")),
     }
-}
-
-fn print_results(lines: &[CheckResult], print: Printer) -> Result<(), CliError> {
-    let mut rows = vec![];
-    for line in lines {
-        let verdict = match line.verdict {
-            CheckStatus::Ok => "ok",
-            CheckStatus::Warn => "warn",
-            CheckStatus::Fail => "FAIL",
-            CheckStatus::Skip => "skip",
-        };
-        let elapsed = format!("{} ms", line.elapsed_ms);
-        rows.push([verdict.to_owned(), line.check.to_owned(), elapsed, line.finding.clone()]);
-        if let Some(fix) = &line.fix {
-            rows.push([String::new(), String::new(), String::new(), format!("→ {fix}")]);
-        }
-    }
-    print.table(&rows, "\0")?;
-    print.note(
-        "Responses of Nexudus hold personal data, unredacted: mind where you send them, and what \
-         you paste into a report.",
-    );
-    Ok(())
 }

@@ -18,32 +18,38 @@ use tokio_rustls::client::TlsStream;
 
 use super::check::{CheckOutcome, CheckResult, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::{LimiterStatus, ThrottleStatus};
+use crate::cli::CliError;
 use crate::config::{Config, Origin};
 use crate::problem::ProblemKind;
 use crate::upstream::{HttpProxy, OwnSockets};
 use crate::{daemon, upstream};
 
-/// Runs the checks one after the other: each needs the one before.
-pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
+/// Runs the checks one after the other: each needs the one before. A running daemon has seen more of
+/// the `throttle` than one response shows.
+pub(super) async fn all(
+    config: &Config,
+    throttle: Option<&ThrottleStatus>,
+    add: impl Fn(CheckResult) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let origin = &config.upstream.origin;
     let via = match HttpProxy::from_config(&config.upstream.proxy, origin) {
         Ok(via) => via,
         Err(error) => {
             let finding = outcome_of(&daemon::Error::from(error));
-            return vec![CheckResult::new("proxy", finding, Duration::ZERO)];
+            return add(CheckResult::new("proxy", finding, Duration::ZERO));
         }
     };
     let address = config.upstream.address.filter(|_| via.is_none());
     let way = NetworkRoute::new(origin, via, address.map(|address| address.endpoint(origin)));
     let configured = || ok(format!("{} (upstream.proxy)", config.upstream.proxy.redacted()));
     let proxy = way.via.as_ref().map_or_else(proxy, |_| configured());
-    let mut lines = vec![CheckResult::new("proxy", proxy, Duration::ZERO)];
+    add(CheckResult::new("proxy", proxy, Duration::ZERO))?;
 
     let (began, (finding, addresses)) = (Instant::now(), way.resolve(&own_sockets(config)).await);
-    lines.push(CheckResult::new("name", finding, began.elapsed()));
+    add(CheckResult::new("name", finding, began.elapsed()))?;
 
     let (began, (finding, stream)) = (Instant::now(), way.connect(&addresses).await);
-    lines.push(CheckResult::new("tcp", finding, began.elapsed()));
+    add(CheckResult::new("tcp", finding, began.elapsed()))?;
 
     let began = Instant::now();
     let (finding, stream) = match stream {
@@ -53,7 +59,7 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
             Err(finding) => (finding, None),
         },
     };
-    lines.push(CheckResult::new("tls", finding, began.elapsed()));
+    add(CheckResult::new("tls", finding, began.elapsed()))?;
 
     let began = Instant::now();
     let response = match stream {
@@ -61,13 +67,13 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
         Some(stream) => fetch_response(origin.host(), stream).await,
     };
     let elapsed = began.elapsed();
-    let (clock, throttle) = match response {
+    let (clock, seen) = match response {
         None => (skip("Nexudus did not respond"), skip("Nexudus did not respond")),
         Some((status, headers)) => (clock(&headers), throttled(status, &headers)),
     };
-    lines.push(CheckResult::new("clock", clock, elapsed));
-    lines.push(CheckResult::new(THROTTLE_CHECK, throttle, Duration::ZERO));
-    lines
+    add(CheckResult::new("clock", clock, elapsed))?;
+    let seen = throttle.map_or(seen, throttle_from_daemon);
+    add(CheckResult::new("throttle", seen, Duration::ZERO))
 }
 
 /// Where the first connection goes: to Nexudus, or to the proxy on the way there.
@@ -272,7 +278,7 @@ fn throttled(status: StatusCode, headers: &HeaderMap) -> CheckOutcome {
 }
 
 /// Reports what a running daemon knows about throttling.
-pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
+fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
     let kinds =
         [("reads", &throttle.reads), ("writes", &throttle.writes), ("tokens", &throttle.own)];
     let describe = |(name, pace): &(&str, &LimiterStatus)| format!("{name} {}", pace.state);
@@ -291,9 +297,6 @@ pub(super) fn throttle_from_daemon(throttle: &ThrottleStatus) -> CheckOutcome {
         (states, None) => ok(states.join("; ")),
     }
 }
-
-/// The name of the check.
-pub(super) const THROTTLE_CHECK: &str = "throttle";
 
 const TIMED_OUT: &str = "no response within 10 s";
 const NETWORK_FIX: &str = "Check the network, the firewall and upstream.origin.";

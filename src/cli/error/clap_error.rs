@@ -1,5 +1,7 @@
 //! Errors of the command line, as reports like every other.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::cli::config_flags::env_variable;
@@ -35,6 +37,25 @@ fn config_flag_hint(error: &clap::Error) -> Option<String> {
     Some(format!(
         "This command takes no keys of the configuration as flags: set {variable} in its environment."
     ))
+}
+
+/// Returns the error for a flag of the configuration before the command: only global options stand
+/// there. The value of the flag is not repeated.
+pub(super) fn misplaced_flag(args: &[OsString], command: &clap::Command) -> Option<Report> {
+    let words: Vec<_> = args.iter().skip(1).map_while(|arg| arg.to_str()).collect();
+    let names: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let at = words.iter().position(|word| names.contains(word)).unwrap_or(words.len());
+    let is_key = |word: &&&str| {
+        let flag = word.strip_prefix("--").and_then(|flag| flag.split('=').next());
+        flag.is_some_and(|flag| env_variable(flag).is_some())
+    };
+    let flag = words[..at].iter().find(is_key)?.split('=').next()?;
+    let name = words.get(at).unwrap_or(&"COMMAND");
+    Some(Report {
+        message: format!("`{flag}` stands before the command"),
+        causes: vec![],
+        hint: Some(format!("Write it behind: `nexudus-proxy {name} {flag} …`.")),
+    })
 }
 
 fn capitalize(text: &str) -> String {

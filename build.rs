@@ -1,0 +1,45 @@
+//! Hands the commit and its date to `--version`; `unknown` outside git, as in a package of crates.io.
+//!
+//! The date is the commit's, never today's: two builds of one commit are the same, bit by bit.
+
+#![allow(clippy::print_stdout, reason = "cargo reads what a build script prints")]
+
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    // Any line of this kind switches off the default: a rebuild after each change of any file.
+    println!("cargo::rerun-if-changed=build.rs");
+    let is_ours = Path::new(".git").exists();
+    let git = |arguments: &[&str]| if is_ours { git(arguments) } else { None };
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    let date = git(&["show", "--no-patch", "--format=%cs", "HEAD"]);
+    let unknown = || "unknown".to_owned();
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.unwrap_or_else(unknown));
+    println!("cargo::rustc-env=BUILD_COMMIT_DATE={}", date.unwrap_or_else(unknown));
+    watch("HEAD", &git);
+    // A commit changes the branch's file. A build for development need not begin anew for it: it may
+    // name the commit that it was first built from.
+    if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        if let Some(branch) = git(&["symbolic-ref", "--quiet", "HEAD"]) {
+            watch(&branch, &git);
+        }
+        watch("packed-refs", &git);
+    }
+}
+
+/// Runs the build script again when a file of git changes. One that is not there would always count as
+/// changed.
+fn watch(name: &str, git: &impl Fn(&[&str]) -> Option<String>) {
+    if let Some(path) =
+        git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists())
+    {
+        println!("cargo::rerun-if-changed={path}");
+    }
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}

@@ -1,0 +1,59 @@
+//! The account of the daemon's session: who is logged in, and the end of the login.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::api::LogoutResult;
+use super::context::AdminContext;
+use super::problem::AdminError;
+use crate::session::{self, BodyKind, CurrentUser};
+
+/// Handles `GET /v1/whoami`: asks Nexudus, with the token that requests get.
+pub(super) async fn whoami(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<CurrentUser>, Response> {
+    let failed = |error| context.error_response(&error);
+    let bearer = context.session.acquire(BodyKind::Replayable).await;
+    let bearer = bearer.map_err(|error| failed(error.into()))?;
+    CurrentUser::fetch(&context.session, &context.issuer, bearer).await.map(Json).map_err(failed)
+}
+
+/// Handles `POST /v1/logout`: forgets the session, then removes every login of the profile that this
+/// process can remove.
+pub(super) async fn logout(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<LogoutResult>, Response> {
+    let directory = context.clients.directory();
+    let mut origins: Vec<_> = session::origins_with_login(directory)
+        .into_iter()
+        .map(|origin| (origin.to_string(), origin))
+        .collect();
+    context.session.log_out().await;
+    let files = session::remove_all(directory, &context.clock).await;
+    let others: Vec<_> = origins.iter().map(|(_, origin)| origin.clone()).collect();
+    let sealed = context.credentials.clear_files();
+    let keychain = context.credentials.clear(&others).await;
+    files.map_err(|cause| {
+        context.error_response(&AdminError::SessionNotRemoved { cause: cause.to_string() })
+    })?;
+    let sealed = sealed.map_err(|error| context.error_response(&error))?;
+    let (had_login, no_keychain) = match keychain {
+        Ok(had_login) => (had_login || sealed.had_login, None),
+        Err(error) => match error.keychain_absence() {
+            Some(why) => (sealed.had_login, Some(why.to_string())),
+            None => return Err(context.error_response(&error)),
+        },
+    };
+    let mut cleared: Vec<_> = origins.drain(..).map(|(name, _)| name).collect();
+    if had_login && cleared.is_empty() {
+        // A login from before origins were recorded.
+        cleared.push(context.server.upstream.clone());
+    }
+    let still = context.credentials.sources_beside_keychain();
+    let still = still.iter().map(ToString::to_string).collect();
+    let kept_key = sealed.kept_key;
+    Ok(Json(LogoutResult { had_login, cleared, still, kept_key, no_keychain }))
+}

@@ -1,0 +1,44 @@
+//! The named clients over the admin socket: a command of an operator need not be able to read or
+//! write the daemon's files.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::Response;
+
+use super::api::{ClientChanged, ClientRecord};
+use super::context::AdminContext;
+use super::problem::AdminError;
+use crate::clients::{self, ClientChange};
+
+/// Handles `GET /v1/clients`.
+pub(super) async fn list(
+    State(context): State<Arc<AdminContext>>,
+) -> Result<Json<Vec<ClientRecord>>, Response> {
+    // The error of reading says more than that the statuses are unknown.
+    clients::list(context.clients.directory()).map_err(|error| context.error_response(&error))?;
+    let statuses = context.clients.statuses().unwrap_or_default();
+    Ok(Json(statuses.into_iter().map(ClientRecord::from).collect()))
+}
+
+/// Handles `POST /v1/clients`: makes one change. The next request sees it.
+pub(super) async fn change(
+    State(context): State<Arc<AdminContext>>,
+    change: Result<Json<ClientChange>, JsonRejection>,
+) -> Result<Json<ClientChanged>, Response> {
+    let invalid = |rejection: JsonRejection| {
+        context.error_response(&AdminError::InvalidBody { why: rejection.body_text() })
+    };
+    let Json(change) = change.map_err(invalid)?;
+    let directory = context.clients.directory().to_owned();
+    // The file is synced to the disk, and another command may hold its lock.
+    let changed = tokio::task::spawn_blocking(move || change.apply(&directory)).await;
+    let keys = match changed {
+        Ok(changed) => changed.map_err(|error| context.error_response(&error))?,
+        Err(_) => return Err(context.error_response(&AdminError::Panic)),
+    };
+    let key = keys.new.map(|key| key.expose().to_owned());
+    Ok(Json(ClientChanged { key, replaced: keys.replaced }))
+}

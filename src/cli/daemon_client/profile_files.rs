@@ -1,0 +1,79 @@
+//! What commands do to the files of a profile while no daemon runs.
+
+use crate::cli::CliError;
+use crate::clock::Clock;
+use crate::config::{Config, Origin, Paths};
+use crate::credentials::{self, Credentials};
+use crate::daemon::{self, StandaloneSession};
+use crate::problem::ExitCode;
+use crate::session::{self, CurrentUser, CurrentUserError};
+
+/// The logins that a logout has removed from files and keychain.
+#[derive(Debug)]
+pub(in crate::cli) struct ClearedLogins {
+    /// The origins that had a login.
+    pub(in crate::cli) origins: Vec<Origin>,
+    /// Whether the sealed file held a login, and the key file that stays.
+    pub(in crate::cli) sealed: credentials::ClearedFiles,
+    /// Whether the keychain held a login.
+    pub(in crate::cli) keychain: Result<bool, credentials::Error>,
+}
+
+/// Removes every session file of the profile and its logins in the keychain.
+pub(in crate::cli) async fn clear_logins(
+    paths: &Paths,
+    credentials: &Credentials,
+    origins: Vec<Origin>,
+) -> Result<ClearedLogins, CliError> {
+    let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
+    let sealed = credentials.clear_files();
+    let keychain = credentials.clear(&origins).await;
+    files.map_err(|cause| {
+        let message = format!("could not remove the session: {cause}");
+        let hint = "Make that directory writable for this user, and log out again.";
+        CliError::message(ExitCode::Failed, message, Some(hint))
+    })?;
+    Ok(ClearedLogins { origins, sealed: sealed?, keychain })
+}
+
+/// Returns the origins that a login of the profile is stored for.
+pub(in crate::cli) fn origins_with_login(paths: &Paths) -> Vec<Origin> {
+    session::origins_with_login(&paths.profile_state())
+}
+
+/// Stores for the next start whether the session is locked.
+pub(in crate::cli) async fn persist_lock(locked: bool, paths: &Paths) -> Result<(), CliError> {
+    let stored = session::set_locked(&paths.profile_state(), locked, &Clock::system()).await;
+    stored.map_err(|cause| {
+        let message = format!("could not keep whether the session is locked: {cause}");
+        let hint = "Make that directory writable for this user, and run the command again.";
+        CliError::message(ExitCode::Failed, message, Some(hint))
+    })
+}
+
+/// Tests that the keychain returns what was written to it.
+pub(in crate::cli) async fn self_test_keychain(
+    keychain: &credentials::Keychain,
+    paths: &Paths,
+) -> Result<(), credentials::Error> {
+    session::self_test_keychain(keychain, &paths.profile_state(), &Clock::system()).await
+}
+
+/// Fetches the logged-in user with a session of this process. `on_wait` is told of a 2FA code that
+/// has to be waited for.
+pub(in crate::cli) async fn fetch_user(
+    config: &Config,
+    paths: &Paths,
+    on_wait: impl Fn(std::time::Duration),
+) -> Result<Result<CurrentUser, CurrentUserError>, daemon::Error> {
+    let issuer = daemon::token_client(config)?;
+    let credentials = daemon::credentials(config, paths);
+    let direct = StandaloneSession::start(config, paths, credentials, issuer.clone());
+    let me = async {
+        let bearer = direct.bearer(on_wait).await?;
+        CurrentUser::fetch(direct.session(), &issuer, bearer).await
+    };
+    let me = me.await;
+    direct.stop().await;
+    Ok(me)
+}

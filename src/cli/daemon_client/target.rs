@@ -1,0 +1,206 @@
+//! Which daemon a command talks to: the one place that decides.
+//!
+//! The user's own daemon comes first, then the system's; `--user` and `--system` choose. A socket that
+//! is there and does not answer is an error, and never a reason to act on files behind the daemon's
+//! back.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
+
+use crate::admin::api::Status;
+use crate::admin::client::{AdminClient, Error};
+use crate::cli::globals::{DaemonScope, GlobalArgs};
+use crate::cli::{CliError, Printer, serve};
+use crate::config::Paths;
+use crate::daemon;
+use crate::problem::{ExitCode, ProblemKind};
+
+/// The daemon that serves.
+#[derive(Debug)]
+pub(in crate::cli) struct ServingDaemon {
+    pub(in crate::cli) admin: AdminClient,
+    /// What the daemon says of itself.
+    pub(in crate::cli) status: Status,
+    /// Whether the files of this user are the daemon's: it is the user's own daemon.
+    pub(in crate::cli) is_own: bool,
+}
+
+/// Finds the daemon that serves, and calls `action` with it. Says so where the wait is long.
+pub(in crate::cli) fn with_daemon<T>(
+    globals: &GlobalArgs,
+    action: impl AsyncFnOnce(AdminClient) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let sockets = admin_sockets(globals)?;
+    serve::control_runtime()?.block_on(async {
+        let daemon = AdminClient::find(&sockets).await?;
+        say_waiting(globals, "the daemon", action(daemon)).await
+    })
+}
+
+/// Finds the daemon that serves.
+pub(in crate::cli) async fn connect(globals: &GlobalArgs) -> Result<AdminClient, CliError> {
+    Ok(AdminClient::find(&admin_sockets(globals)?).await?)
+}
+
+/// Finds the daemon that serves this user, and asks for its status; `None` where none runs. A system's
+/// daemon that refuses this user does not serve this user, unless `--system` asks for that one.
+pub(in crate::cli) async fn find_daemon(
+    globals: &GlobalArgs,
+) -> Result<Option<ServingDaemon>, CliError> {
+    let sockets = admin_sockets(globals)?;
+    for (at, socket) in sockets.iter().enumerate() {
+        let is_own = at == 0 && globals.scope() != DaemonScope::System;
+        let found = async {
+            let admin = AdminClient::find(std::slice::from_ref(socket)).await?;
+            let status = admin.get("/v1/status").await?;
+            Ok(ServingDaemon { admin, status, is_own })
+        };
+        match say_waiting(globals, "the daemon", found).await {
+            Ok(daemon) => return Ok(Some(daemon)),
+            Err(Error::NotRunning | Error::ConnectionClosed(_)) => {}
+            Err(error) if at > 0 && is_refusal(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Says whether a daemon answers, and not to this user.
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::Forbidden { .. } => true,
+        Error::Problem(problem) => problem.code == ProblemKind::ForeignUser.code(),
+        Error::NotRunning
+        | Error::Unreachable { .. }
+        | Error::ConnectionClosed(_)
+        | Error::Unresponsive { .. }
+        | Error::Unfinished { .. }
+        | Error::VersionMismatch => false,
+    }
+}
+
+/// Returns where a daemon may listen: the user's own first, then the system's.
+pub(in crate::cli) fn admin_sockets(globals: &GlobalArgs) -> Result<Vec<PathBuf>, CliError> {
+    // With `--system` these are the paths of the system's daemon.
+    let own = globals.sources(vec![]).paths()?.admin_socket();
+    if globals.scope() != DaemonScope::Any {
+        return Ok(vec![own]);
+    }
+    let system = own.file_name().map(|name| Path::new(SYSTEM_RUNTIME_DIR).join(name));
+    let system = system.filter(|system| *system != own);
+    Ok(std::iter::once(own).chain(system).collect())
+}
+
+/// Refuses to act on the system's files: they belong to a user who exists only while the daemon runs.
+pub(in crate::cli) fn require_own_files(globals: &GlobalArgs) -> Result<(), CliError> {
+    if globals.scope() != DaemonScope::System {
+        return Ok(());
+    }
+    Err(CliError::message(
+        ExitCode::NotRunning,
+        "the system's daemon is not running, and only it may use its files",
+        Some("Start it with `nexudus-proxy service start`."),
+    ))
+}
+
+/// Says whose files a command has used, because no daemon runs.
+pub(in crate::cli) fn announce_files(globals: &GlobalArgs, paths: &Paths, print: Printer) {
+    if !globals.quiet && !globals.json {
+        let files = paths.state.display();
+        print.note(&format!("no daemon runs: this is about the files in {files}"));
+    }
+}
+
+/// The reply to a command that also works without a daemon.
+pub(in crate::cli) enum DaemonReply<T> {
+    /// The daemon replied, on this socket.
+    Daemon(T, PathBuf),
+    /// No daemon runs, and none starts to serve the profile while the lock is held; `None` where
+    /// the lock could not be had.
+    NotRunning(Option<daemon::ProfileLock>),
+    /// No daemon runs, and the profile has no state.
+    NoProfile,
+}
+
+/// Sends an idempotent command. A daemon that starts to serve meanwhile is not missed: who holds the
+/// start lock knows that the profile's daemon answers, or is ending and will release the profile.
+pub(in crate::cli) async fn post_or_lock<T: DeserializeOwned>(
+    sockets: &[PathBuf],
+    paths: &Paths,
+    path: &str,
+) -> Result<DaemonReply<T>, Error> {
+    if let Some(reply) = post(sockets, path).await? {
+        return Ok(reply);
+    }
+    if !paths.profile_state().is_dir() {
+        return Ok(DaemonReply::NoProfile);
+    }
+    let locked = async {
+        let Ok(_starting) = daemon::StartLock::wait(paths).await else {
+            return Ok(DaemonReply::NotRunning(None));
+        };
+        if let Some(reply) = post(sockets, path).await? {
+            return Ok(reply);
+        }
+        Ok(DaemonReply::NotRunning(daemon::ProfileLock::wait(paths).await.ok()))
+    };
+    let late = |_| {
+        let source = std::io::ErrorKind::TimedOut.into();
+        Error::Unreachable { socket: paths.admin_socket(), source }
+    };
+    timeout(LOCK_TIMEOUT, locked).await.map_err(late)?
+}
+
+/// Sends a command; `None` where no daemon runs that this user may command.
+async fn post<T: DeserializeOwned>(
+    sockets: &[PathBuf],
+    path: &str,
+) -> Result<Option<DaemonReply<T>>, Error> {
+    for (at, socket) in sockets.iter().enumerate() {
+        let posted =
+            async { AdminClient::find(std::slice::from_ref(socket)).await?.post(path).await };
+        match posted.await {
+            Ok(reply) => return Ok(Some(DaemonReply::Daemon(reply, socket.clone()))),
+            Err(Error::NotRunning | Error::ConnectionClosed(_)) => {}
+            Err(error) if at > 0 && is_refusal(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Waits for `work`, and says what for: after a second where a person watches, else after five.
+pub(in crate::cli) async fn say_waiting<T>(
+    globals: &GlobalArgs,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> T {
+    let print = Printer::new(globals.color);
+    let after = if print.is_watched() { SHORT_SILENCE } else { MAX_SILENCE };
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = sleep(after) => {}
+    }
+    if !globals.quiet {
+        print.note(&format!("waiting for {what}…"));
+    }
+    work.await
+}
+
+/// The runtime directory of the system unit.
+const SYSTEM_RUNTIME_DIR: &str = "/run/nexudus-proxy";
+
+/// Longest wait for a process that starts or stops to serve: what [`say_waiting`] allows in silence.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest silence on a terminal.
+const SHORT_SILENCE: Duration = Duration::from_secs(1);
+
+/// Longest silence elsewhere.
+const MAX_SILENCE: Duration = Duration::from_secs(5);

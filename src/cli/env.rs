@@ -1,0 +1,121 @@
+//! `env`: the variables that lead the programs of a shell to the daemon, for `eval`.
+//!
+//! The login's own variables stay as they are: a daemon that is started in the same shell reads them, and
+//! would try to log in with a placeholder. Programs that log in do so at the daemon, with any login.
+
+use std::net::SocketAddr;
+
+use super::daemon_client::find_daemon;
+use super::globals::GlobalArgs;
+use super::{CliError, Printer, serve};
+use crate::admin::client::Error;
+use crate::problem::ExitCode;
+use crate::run::variables::{
+    BASE_URL_NAMES, PASSWORD_NAMES, PLACEHOLDER_EMAIL, TOKEN_NAMES, USER_NAMES,
+};
+
+/// The arguments of `env`.
+#[derive(clap::Args, Debug)]
+pub(super) struct EnvArgs {
+    /// The shell that reads it; by default the one of $SHELL
+    #[arg(long, value_name = "SHELL")]
+    shell: Option<Shell>,
+    /// Take the variables away again
+    #[arg(long)]
+    undo: bool,
+}
+
+/// A shell, by its way to set a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Shell {
+    /// sh, bash, zsh
+    Sh,
+    /// fish
+    Fish,
+    /// PowerShell
+    Powershell,
+}
+
+/// Prints the lines.
+pub(super) fn run(args: &EnvArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let shell = args.shell.unwrap_or_else(Shell::detect);
+    if args.undo {
+        let names = BASE_URL_NAMES.iter().chain(&TOKEN_NAMES).chain(&USER_NAMES);
+        let names = names.chain(&PASSWORD_NAMES);
+        if globals.json {
+            return print.json(&names.copied().collect());
+        }
+        return print.raw(names.map(|name| shell.unset(name)).collect::<String>().as_bytes());
+    }
+    let url = base_url(globals)?;
+    let values: Vec<_> = (BASE_URL_NAMES.iter().map(|name| (*name, url.as_str())))
+        .chain(TOKEN_NAMES.iter().map(|name| (*name, PLACEHOLDER)))
+        .chain(USER_NAMES.iter().map(|name| (*name, PLACEHOLDER_EMAIL)))
+        .chain(PASSWORD_NAMES.iter().map(|name| (*name, PLACEHOLDER)))
+        .collect();
+    if globals.json {
+        let fields = values.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        return print.json(&serde_json::Value::Object(fields.collect()));
+    }
+    let lines = values.into_iter().map(|(name, value)| shell.set(name, value));
+    print.raw(lines.collect::<String>().as_bytes())
+}
+
+/// Returns where the daemon that serves listens, as a program of this machine reaches it.
+fn base_url(globals: &GlobalArgs) -> Result<String, CliError> {
+    let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
+    let daemon = daemon.ok_or(Error::NotRunning)?;
+    let Some(address) = daemon.status.listening.tcp.first() else {
+        return Err(CliError::message(
+            ExitCode::Failed,
+            "the daemon has no TCP address, and a base URL needs one",
+            Some("Give listen.tcp an address, or use `nexudus-proxy run`."),
+        ));
+    };
+    Ok(format!("http://{}", reachable(*address)))
+}
+
+/// Names an address of all interfaces by the loopback one.
+fn reachable(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => format!("localhost:{}", address.port()),
+        _ => address.to_string(),
+    }
+}
+
+impl Shell {
+    /// Returns the shell that a person has logged in with.
+    fn detect() -> Self {
+        let shell = std::env::var("SHELL").unwrap_or_default();
+        if cfg!(windows) {
+            Self::Powershell
+        } else if shell.ends_with("/fish") {
+            Self::Fish
+        } else {
+            Self::Sh
+        }
+    }
+
+    /// Returns the line that sets a variable. No value of ours holds a quote.
+    fn set(self, name: &str, value: &str) -> String {
+        match self {
+            Self::Sh => format!("export {name}='{value}'\n"),
+            Self::Fish => format!("set -gx {name} '{value}'\n"),
+            Self::Powershell => format!("$env:{name} = '{value}'\n"),
+        }
+    }
+
+    fn unset(self, name: &str) -> String {
+        match self {
+            Self::Sh => format!("unset {name}\n"),
+            Self::Fish => format!("set -e {name}\n"),
+            Self::Powershell => {
+                format!("Remove-Item Env:{name} -ErrorAction SilentlyContinue\n")
+            }
+        }
+    }
+}
+
+/// The value of a token and a password that nothing checks: the daemon replaces the one, and answers the
+/// other itself.
+const PLACEHOLDER: &str = "nexudus-proxy";

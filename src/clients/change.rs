@@ -1,0 +1,94 @@
+//! Changes of the clients: a command makes them on the files, or sends them to the daemon.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClientPolicy, Error, LimitChange, store};
+use crate::secret::Secret;
+
+/// One change, as `POST /v1/clients` takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ClientChange {
+    /// Adds a client.
+    Add {
+        /// The name of the client.
+        name: String,
+        /// The limits of the client.
+        #[serde(with = "store::wire")]
+        limits: ClientPolicy,
+    },
+    /// Changes the limits of a client; its key and its counts stay.
+    Set {
+        /// The name of the client.
+        name: String,
+        /// The limits to clear and to set.
+        change: LimitChange,
+    },
+    /// Gives a client a new key; its limits and its counts stay.
+    Rotate {
+        /// The name of the client.
+        name: String,
+    },
+    /// Makes the key before a rotation valid again, because the new one could not be shown.
+    Restore {
+        /// The name of the client.
+        name: String,
+        /// The key before the rotation.
+        key: ReplacedKey,
+    },
+    /// Makes the key of a client worthless.
+    Revoke {
+        /// The name of the client.
+        name: String,
+    },
+}
+
+/// A key that a rotation has replaced: its hash, which tells nobody the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedKey {
+    /// The client that had it, also among clients of the same name.
+    pub(super) id: String,
+    /// The hash, as the file has it.
+    pub(super) key_sha256: String,
+}
+
+/// The keys of a change.
+#[derive(Debug, Default)]
+pub struct ChangedKeys {
+    /// The new key, if there is one.
+    pub new: Option<Secret>,
+    /// The key that it replaces, if there is one.
+    pub replaced: Option<ReplacedKey>,
+}
+
+impl ClientChange {
+    /// Makes the change in the profile's file.
+    ///
+    /// # Errors
+    ///
+    /// As the functions of the file: [`super::add`], [`super::set`], [`super::rotate`],
+    /// [`super::undo_rotation`] and [`super::revoke`].
+    pub fn apply(self, directory: &Path) -> Result<ChangedKeys, Error> {
+        match self {
+            Self::Add { name, limits } => {
+                let new = store::add(directory, &name, limits)?;
+                Ok(ChangedKeys { new: Some(new), replaced: None })
+            }
+            Self::Rotate { name } => {
+                let (new, replaced) = store::rotate(directory, &name)?;
+                Ok(ChangedKeys { new: Some(new), replaced: Some(replaced) })
+            }
+            Self::Set { name, change } => {
+                store::set(directory, &name, &change).map(|_| ChangedKeys::default())
+            }
+            Self::Restore { name, key } => {
+                store::undo_rotation(directory, &name, &key).map(|()| ChangedKeys::default())
+            }
+            Self::Revoke { name } => {
+                store::revoke(directory, &name).map(|()| ChangedKeys::default())
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Small things that many meet: a mistyped name, a flag in the wrong place, a restart meanwhile.
+
+#![cfg(all(unix, feature = "demo"))]
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::{Nexudus, PATIENCE, Tail, get};
+use crate::support::home;
+
+#[test]
+fn tail_follows_a_restart_and_knows_which_clients_there_are() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    assert_eq!(
+        home.run("tail --client typo"),
+        "! error: there is no client `typo`\n\
+         ! hint: `nexudus-proxy client list` shows the clients.\n\
+         => 1\n"
+    );
+    let mut tail = Tail::start(&home, "tail --json");
+    let first = shown(&mut tail, daemon.port(&home));
+    assert!(first.contains("\"upstream_ms\":") && first.contains("\"queue_ms\":0"), "{first}");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+
+    let mut daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+
+    let again = shown(&mut tail, daemon.port(&home));
+    assert!(again.contains("/api/auth/me"), "{again}");
+    assert!(tail.child.try_wait().unwrap().is_none(), "it goes on");
+    assert_eq!(daemon.end(Signal::SIGTERM), Some(0));
+}
+
+/// Asks until a line comes: what was asked before `tail` followed is not shown.
+fn shown(tail: &mut Tail, port: u16) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert_eq!(get(port, "/api/auth/me"), "200");
+        if let Some(line) = tail.next() {
+            return line;
+        }
+        assert!(Instant::now() < deadline, "no line comes");
+    }
+}
+
+#[test]
+fn a_flag_of_the_configuration_before_the_command_is_told_its_place() {
+    let said = home().run("--upstream https://secret.example login");
+
+    assert_eq!(
+        said,
+        "! error: `--upstream` stands before the command\n\
+         ! hint: Write it behind: `nexudus-proxy login --upstream …`.\n\
+         => 2\n"
+    );
+    assert!(home().run("--upsteam x login").contains("unexpected argument '--upsteam'"));
+}
+
+#[test]
+fn help_is_a_command_and_the_version_names_its_commit() {
+    let home = home();
+
+    assert_eq!(home.run("help login"), home.run("login --help"));
+    assert!(home.run("help service install").contains("Examples:\n"));
+    let version = home.run("--version");
+    let (number, commit) = version.trim_end_matches(")\n=> 0\n").split_once(" (").unwrap();
+    assert_eq!(number, concat!("nexudus-proxy ", env!("CARGO_PKG_VERSION")));
+    let (commit, date) = commit.split_once(' ').unwrap();
+    let is_hash = commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash && date.len() == 10 || (commit, date) == ("unknown", "unknown"), "{version}");
+}

@@ -1,0 +1,111 @@
+//! A daemon that is stopped (SIGSTOP, Ctrl-Z): its sockets accept, and nothing answers. Every command
+//! says so within seconds and ends.
+
+#![cfg(all(unix, feature = "demo"))]
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::support::daemon::Nexudus;
+use crate::support::{Home, home};
+
+/// Each command, and how it ends.
+const COMMANDS: [(&str, i32); 19] = [
+    ("status", 1),
+    ("status --json", 1),
+    ("tail", 1),
+    ("wait --timeout 6s", 1),
+    ("stop", 1),
+    ("reload", 1),
+    ("refresh", 1),
+    ("lock", 1),
+    ("unlock", 1),
+    ("whoami", 1),
+    ("logout", 1),
+    ("client list", 1),
+    ("client add late", 1),
+    ("client revoke late", 1),
+    ("policy explain GET /api/x", 1),
+    ("config show", 1),
+    ("config path", 1),
+    ("run -- true", 125),
+    ("serve --listen 127.0.0.1:0", 1),
+];
+
+#[test]
+fn no_command_waits_for_a_daemon_that_does_not_answer() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    daemon.signal(Signal::SIGSTOP);
+    let began = Instant::now();
+
+    let running: Vec<_> =
+        COMMANDS.map(|(line, code)| (line, code, start(&mut command(&home, line)))).into();
+
+    for (line, code, child) in running {
+        let output = child.wait_with_output().unwrap();
+        let said = home.format_output(output);
+        assert!(said.contains("does not answer"), "{line}: {said}");
+        assert!(said.ends_with(&format!("=> {code}\n")), "{line}: {said}");
+        let by_number = format!("the daemon (process {}) does not answer", daemon.child.id());
+        let is_told = ["run -- true", "serve --listen 127.0.0.1:0"].contains(&line);
+        assert!(is_told || said.contains(&by_number), "{line}: {said}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let files = home.run("--user config path --config /dev/null");
+    assert_eq!(files, "/dev/null\n=> 0\n", "what needs no daemon asks none");
+
+    daemon.signal(Signal::SIGCONT);
+    assert_eq!(home.run("wait"), "=> 0\n");
+    assert!(!home.run("client list -q").contains("late"), "nothing was done behind its back");
+}
+
+#[test]
+fn doctor_goes_on_where_the_daemon_does_not_answer() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    daemon.signal(Signal::SIGSTOP);
+
+    let said = home.transcript(&mut command(&home, "doctor"));
+
+    let line = format!("FAIL  daemon      0 ms      the daemon (process {})", daemon.child.id());
+    assert!(said.contains(&line), "{said}");
+    for check in ["config", "store", "login", "callers", "name", "tcp", "tls", "token"] {
+        let is_there = |line: &str| line.split_whitespace().nth(1) == Some(check);
+        assert!(said.lines().any(is_there), "{check}: {said}");
+    }
+    assert!(said.ends_with("=> 1\n"), "{said}");
+}
+
+/// The daemon ends while `tail` follows it: stopped for good, or only silent.
+#[test]
+fn a_command_that_may_wait_says_what_for() {
+    let nexudus = Nexudus::start();
+    let home = home();
+    let daemon = nexudus.serve(&home, |_| {});
+    assert_eq!(home.run("wait"), "=> 0\n");
+    daemon.signal(Signal::SIGSTOP);
+
+    let waiting = start(&mut command(&home, "wait --timeout 20s"));
+    std::thread::sleep(Duration::from_secs(6));
+    daemon.signal(Signal::SIGCONT);
+
+    let said = home.format_output(waiting.wait_with_output().unwrap());
+    assert_eq!(said, "! note: waiting for the daemon to be ready…\n=> 0\n");
+}
+
+fn command(home: &Home, line: &str) -> Command {
+    let mut command = home.command(line);
+    command.env("PATH", std::env::var_os("PATH").unwrap());
+    command
+}
+
+fn start(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
