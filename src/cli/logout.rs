@@ -51,7 +51,7 @@ fn refuse_origin(overrides: &[Override]) -> Result<(), CliError> {
 }
 
 /// The result of a logout.
-struct Outcome {
+struct LogoutOutcome {
     profile: String,
     result: LogoutResult,
     daemon_knows: bool,
@@ -63,7 +63,7 @@ async fn clear(
     loaded: &LoadedConfig,
     globals: &GlobalArgs,
     print: Printer,
-) -> Result<Outcome, CliError> {
+) -> Result<LogoutOutcome, CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
     let credentials = daemon::credentials(config, paths);
     let origins = origins_with_login(paths);
@@ -72,7 +72,7 @@ async fn clear(
     let sockets = admin_sockets(globals)?;
     let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
     let reply = say_waiting(globals, "the daemon", reply).await;
-    let outcome = |result, daemon_knows, is_served| Outcome {
+    let outcome = |result, daemon_knows, is_served| LogoutOutcome {
         profile: paths.profile.clone(),
         result,
         daemon_knows,
@@ -161,7 +161,7 @@ fn had_login(
     })
 }
 
-impl Outcome {
+impl LogoutOutcome {
     fn to_json(&self) -> serde_json::Value {
         let LogoutResult { had_login, cleared, still, kept_key, .. } = &self.result;
         json!({

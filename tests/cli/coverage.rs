@@ -74,7 +74,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("--color", "colour_is_for_terminals_and_for_those_who_ask"),
     ("--config", "the_path_follows_the_file_that_is_asked_for"),
     ("--json", "whoami_as_json_has_the_names_of_nexudus_and_no_token"),
-    ("--system", "where_the_systems_daemon_alone_runs_every_command_talks_to_it"),
+    ("--system", "a_flag_chooses_the_daemon_and_a_stranger_is_told_whose_files_are_used"),
     ("--user", "a_flag_chooses_the_daemon_and_a_stranger_is_told_whose_files_are_used"),
     ("--profile", "a_profile_has_a_service_of_its_own"),
     ("--quiet", "quiet_says_only_what_went_wrong"),

@@ -23,15 +23,16 @@ fn its_lines_work_when_pasted_and_still_after_the_token_has_rotated_twice() {
         assert!(paste(line).contains("Id\":"), "{line}");
     }
     demo.log_until("token renewed  generation=3");
-    let status = home.transcript(home.command("status").env("TMPDIR", home.path("tmp")));
+    let elsewhere = crate::support::home();
+    let status = elsewhere.transcript(elsewhere.command("status").env("TMPDIR", home.path("tmp")));
     assert!(status.contains("  state      ready\n"), "{status}");
     assert!(status.contains("! note: this is the `demo` that runs (process "), "{status}");
     let taken = pasted[0].split("localhost:").nth(1).unwrap().split('/').next().unwrap();
-    let mut doctor = home.command("doctor");
+    let mut doctor = elsewhere.command("doctor");
     doctor
         .env("TMPDIR", home.path("tmp"))
         .env("NEXUDUS_PROXY_LISTEN_TCP", format!("[\"127.0.0.1:{taken}\"]"));
-    let doctor = home.transcript(&mut doctor);
+    let doctor = elsewhere.transcript(&mut doctor);
     let port = doctor.lines().find(|line| line.contains("  port  ")).unwrap();
     assert!(port.starts_with("warn") && port.contains("the `demo` that runs has it"), "{doctor}");
     for line in &pasted {

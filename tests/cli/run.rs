@@ -159,14 +159,12 @@ fn what_goes_through_the_listener_of_a_run_is_bound_without_a_key_and_its_socket
 #[test]
 fn a_flag_that_a_run_does_not_take_is_answered_with_the_variable() {
     let (_upstream, home) = stage();
-    for line in
-        ["run --upstream https://b.example -- true", "run --upstream=https://b.example -- true"]
-    {
+    for line in ["run --listen localhost:7000 -- true", "run --listen=localhost:7000 -- true"] {
         assert_eq!(
             home.run(line),
-            "! error: unexpected argument '--upstream' found\n\
+            "! error: unexpected argument '--listen' found\n\
              ! hint: This command takes no keys of the configuration as flags: set \
-             NEXUDUS_PROXY_UPSTREAM_ORIGIN in its environment.\n\
+             NEXUDUS_PROXY_LISTEN_TCP in its environment.\n\
              => 125\n"
         );
     }
@@ -193,7 +191,7 @@ fn it_ends_as_the_command_does() {
         let status = script(&home, "run", text).output().unwrap().status;
         assert_eq!(status.code(), Some(code), "{text}");
     }
-    let code = |line: &str| home.command(line).env("NEXUDUS_EMAIL", "a@b.c").output().unwrap();
+    let code = |line: &str| with_login(&home, line).output().unwrap();
     assert_eq!(code("run -- no-such-command").status.code(), Some(127));
     assert_eq!(code("run -- /etc/passwd").status.code(), Some(126));
     assert_eq!(code("run --rate often -- true").status.code(), Some(125));
