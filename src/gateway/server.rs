@@ -399,6 +399,6 @@ mod tests {
         }
 
         let size = size(ConnectionContext::respond);
-        assert!(size <= 2_900, "{size} bytes");
+        assert!(size <= 3_072, "{size} bytes");
     }
 }
