@@ -17,11 +17,13 @@ mod token;
 pub use self::error::{Cause, Error, MissingLogin};
 pub use self::handle::{BodyKind, Session, UnauthorizedCause};
 pub use self::offline_session::{
-    LoginRejection, OfflineSession, origins_with_login, remove_all, self_test_keychain, set_locked,
+    LoginRejection, OfflineSession, client_ids, origins_with_login, remove_all, self_test_keychain,
+    set_locked,
 };
 #[doc(hidden)]
 pub use self::refresh::context::FetchStep;
 pub use self::refresh::endpoint::{self, Issuer};
+pub use self::refresh::revocation::RevocationError;
 pub use self::refresh::task::SessionTask;
 pub use self::status::{LastError, SessionState, SessionStatus};
 pub use self::store::token_store::StoreInfo;

@@ -51,6 +51,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "problem/",
             "run/run_proxy.rs",
             "session/refresh/endpoint.rs",
+            "session/refresh/revocation.rs",
             "telemetry/metrics.rs",
             "throttle/retry_after.rs",
             "upstream/",

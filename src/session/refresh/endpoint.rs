@@ -10,10 +10,10 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
+use super::response_body::{self, BodyError};
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
@@ -97,7 +97,7 @@ impl HttpIssuer {
     /// Sends a request, and sends it again while Nexudus throttles, for as long as
     /// [`THROTTLE_TIMEOUT`]; then the throttle response is the result. `repeatable`: the request
     /// may be sent more than once.
-    async fn send(
+    pub(super) async fn send(
         &self,
         request: impl Fn() -> reqwest::RequestBuilder,
         (method, path): (Method, &str),
@@ -120,10 +120,16 @@ impl HttpIssuer {
         }
     }
 
+    /// Begins a request. No coding is asked for: the bodies are small.
+    pub(super) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.origin));
+        let request = request.header(header::ACCEPT, "application/json");
+        request.header(header::ACCEPT_ENCODING, "identity")
+    }
+
     async fn request_me(&self, bearer: &HeaderValue) -> Result<reqwest::Response, CallError> {
         let request = || {
-            let request = self.client.get(format!("{}{PROBE_PATH}", self.origin));
-            let request = request.header(header::ACCEPT, "application/json");
+            let request = self.request(Method::GET, PROBE_PATH);
             request.header(header::AUTHORIZATION, bearer.clone())
         };
         self.send(request, (Method::GET, PROBE_PATH), true).await
@@ -142,8 +148,7 @@ impl HttpIssuer {
         let request = async {
             let response = self.request_me(bearer).await.map_err(|_| lost())?;
             let status = response.status();
-            let body = response.bytes().await.map_err(|_| lost())?;
-            Ok((status, Zeroizing::new(body.to_vec())))
+            Ok((status, response_body::read(response).await.map_err(|_| lost())?))
         };
         let late = |_| Cause::new("Nexudus did not say within 30 s who is logged in");
         tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
@@ -169,27 +174,27 @@ impl Issuer for HttpIssuer {
 
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, TokenError> {
         let request = || {
-            let request = self.client.post(format!("{}{TOKEN_PATH}", self.origin));
-            let request = request.header(header::ACCEPT, "application/json");
+            let request = self.request(Method::POST, TOKEN_PATH);
             request.header("client_id", client_id).form(&form_fields(grant))
         };
         // If Nexudus did check the password, a repetition would be a second try of it. Each try is
         // recorded before it leaves, so the next one is a new attempt.
         let repeatable = matches!(grant, Grant::Refresh(_));
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
-        let mut response = sent.map_err(CallError::into_failure)?;
+        let response = sent.map_err(CallError::into_failure)?;
         let status = response.status();
         let retry_after = token_response::parse_retry_after(response.headers());
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| lost_response(&error))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_RESPONSE_SIZE {
-                return Err(TokenError::Transient {
-                    retry_after,
-                    cause: Cause::new("the token endpoint sent more than 64 KiB"),
-                });
+        let body = response_body::read(response).await.map_err(|error| match error {
+            BodyError::Lost(error) => lost_response(&error),
+            BodyError::TooLarge => {
+                let cause = Cause::new("the token endpoint sent more than 256 KiB");
+                TokenError::Transient { retry_after, cause }
             }
-        }
+            // The password may have been looked at.
+            BodyError::Encoded => TokenError::Ambiguous(Cause::new(
+                "the token endpoint's response is compressed in a way that was not asked for",
+            )),
+        })?;
         token_response::parse(&TokenResponse { status, retry_after, body: &body })
     }
 
@@ -239,7 +244,7 @@ fn form_fields(grant: &Grant) -> Vec<(&'static str, &str)> {
 
 /// Why a call got no response.
 #[derive(Debug, thiserror::Error)]
-enum CallError {
+pub(super) enum CallError {
     /// Nexudus throttles, and the call would wait too long.
     #[error(transparent)]
     Throttled(#[from] throttle::Error),
@@ -307,9 +312,6 @@ const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the name of the logged-in user.
 const ME_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Largest token response read, in bytes: a real one has less than 2 KiB.
-const MAX_RESPONSE_SIZE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;
