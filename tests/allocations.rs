@@ -23,7 +23,7 @@ use nexudus_proxy::listen::{self, DrainController, Listener};
 use nexudus_proxy::peer::{Peer, PeerAccess, UserAcl};
 use nexudus_proxy::secret::Secret;
 use nexudus_proxy::session::{BodyKind, Session, endpoint};
-use nexudus_proxy::telemetry::Telemetry;
+use nexudus_proxy::telemetry::{Telemetry, ThreadLoad};
 use nexudus_proxy::throttle::Throttle;
 use nexudus_proxy::upstream::{self, BodyBuffer, Resolver, Upstream, UpstreamOptions};
 use nexudus_simulator::{Account, Simulator};
@@ -172,6 +172,9 @@ impl Stage {
                 proxy: None,
                 connect_timeout: PATIENCE,
                 header_timeout: PATIENCE,
+                body_idle: PATIENCE,
+                idle_connections: 64,
+                head_limits: upstream::HeadLimits::default(),
             };
             let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
             let [place] = listen::bind_tcp(&["127.0.0.1:0".parse().unwrap()])
@@ -230,9 +233,11 @@ impl Stage {
 }
 
 async fn accept(mut listener: Listener, connections: Server, gateway: Arc<ArcSwap<Gateway>>) {
+    let load = Arc::<ThreadLoad>::default();
     loop {
         let (stream, peer) = listener.accept().await;
-        tokio::spawn(connections.accept(&gateway, stream, peer).unwrap());
+        let pending = connections.accept(&gateway, peer).unwrap();
+        tokio::spawn(pending.serve(stream, load.add_connection()));
     }
 }
 

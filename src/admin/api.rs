@@ -143,6 +143,9 @@ pub struct Listening {
     pub admin: Option<PathBuf>,
     /// Health, metrics and events over TCP.
     pub admin_tcp: Option<SocketAddr>,
+    /// The two health probes, for other machines.
+    #[serde(default)]
+    pub health: Option<SocketAddr>,
     /// Whether the service manager opened the sockets: the next request starts a stopped daemon.
     pub activated: bool,
 }
@@ -220,6 +223,12 @@ pub struct ReloadResult {
     pub applied: Vec<String>,
     /// Keys whose new value needs a restart.
     pub restart_needed: Vec<String>,
+    /// How to restart, where keys need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_hint: Option<String>,
+    /// What else a person must do, so that the new values have their effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// `POST /v1/stop`.

@@ -1,34 +1,76 @@
-//! Liveness: the data path responds. Readiness: a request can be served now.
+//! Liveness: every data thread responds. Readiness: a request can be served now.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::api::{Lifecycle, Readiness, Reason};
 use crate::session::{Error, Session};
 
-/// Checks whether the data path still runs.
-#[derive(Clone, Debug)]
-pub struct Heartbeat(mpsc::Sender<oneshot::Sender<()>>);
+/// Checks whether every data thread still runs. Clones check the same threads.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat(Arc<Mutex<Vec<Pulse>>>);
 
-/// The data path's end of a [`Heartbeat`].
+/// The way to ask one thread.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    thread: String,
+    requests: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// A thread's end of its [`Pulse`].
 #[derive(Debug)]
 pub struct HeartbeatResponder(mpsc::Receiver<oneshot::Sender<()>>);
 
-impl Heartbeat {
-    /// Makes the two ends.
-    pub fn new() -> (Self, HeartbeatResponder) {
-        let (sender, receiver) = mpsc::channel(1);
-        (Self(sender), HeartbeatResponder(receiver))
+impl Pulse {
+    /// Makes the two ends for the thread of this name.
+    pub fn new(thread: &str) -> (Self, HeartbeatResponder) {
+        let (requests, receiver) = mpsc::channel(1);
+        (Self { thread: thread.to_owned(), requests }, HeartbeatResponder(receiver))
     }
 
-    /// Returns whether the data path responds within `limit`. Costs nothing between two calls.
-    pub async fn responds_within(&self, limit: Duration) -> bool {
+    async fn responds_before(self, deadline: Instant) -> Result<(), String> {
         let response = async {
             let (respond, responded) = oneshot::channel();
-            self.0.send(respond).await.is_ok() && responded.await.is_ok()
+            self.requests.send(respond).await.is_ok() && responded.await.is_ok()
         };
-        tokio::time::timeout(limit, response).await.unwrap_or(false)
+        match timeout_at(deadline, response).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(self.thread),
+        }
+    }
+}
+
+impl Heartbeat {
+    /// Checks this thread too from now on.
+    pub fn add(&self, pulse: Pulse) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(pulse);
+    }
+
+    /// Returns the names of the threads that do not respond within `limit`. All are asked at once.
+    /// Costs nothing between two calls.
+    pub async fn silent_threads(&self, limit: Duration) -> Vec<String> {
+        let pulses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let deadline = Instant::now() + limit;
+        let mut asked: Vec<_> =
+            pulses.into_iter().map(|pulse| Box::pin(pulse.responds_before(deadline))).collect();
+        // Each is polled once before any is waited for, so that a silent one holds up no other.
+        let mut silent = vec![];
+        std::future::poll_fn(|cx| {
+            asked.retain_mut(|asking| match asking.as_mut().poll(cx) {
+                Poll::Ready(answer) => {
+                    silent.extend(answer.err());
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if asked.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        silent
     }
 }
 
@@ -66,7 +108,7 @@ fn reason(error: &Error) -> Reason {
     }
 }
 
-/// How long the data path may take to respond before it counts as stuck.
+/// How long a data thread may take to respond before it counts as stuck.
 pub const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -74,16 +116,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_data_path_that_does_not_run_does_not_respond() {
-        let (heartbeat, responder) = Heartbeat::new();
-        let running = tokio::spawn(responder.run());
-        assert!(heartbeat.responds_within(LIVENESS_TIMEOUT).await);
+    async fn a_thread_that_does_not_run_is_named_and_holds_up_no_other() {
+        let heartbeat = Heartbeat::default();
+        let add = |name| {
+            let (pulse, responder) = Pulse::new(name);
+            heartbeat.add(pulse);
+            responder
+        };
+        let (_stuck, first, second) = (add("stuck"), add("first"), add("second"));
+        let ended = tokio::spawn(first.run());
+        tokio::spawn(second.run());
+        assert_eq!(heartbeat.silent_threads(Duration::from_millis(10)).await, ["stuck"]);
 
-        running.abort();
-        let _ = running.await;
+        ended.abort();
+        let _ = ended.await;
 
-        assert!(!heartbeat.responds_within(LIVENESS_TIMEOUT).await);
-        let (stuck, _responder) = Heartbeat::new();
-        assert!(!stuck.responds_within(Duration::from_millis(10)).await);
+        let silent = heartbeat.silent_threads(Duration::from_millis(10)).await;
+        assert_eq!(silent, ["first", "stuck"]);
+    }
+
+    #[tokio::test]
+    async fn threads_that_run_are_not_waited_for() {
+        let (pulse, responder) = Pulse::new("data");
+        let heartbeat = Heartbeat::default();
+        heartbeat.add(pulse);
+        tokio::spawn(responder.run());
+
+        assert!(heartbeat.silent_threads(LIVENESS_TIMEOUT).await.is_empty());
     }
 }

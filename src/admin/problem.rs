@@ -24,9 +24,12 @@ pub(super) enum AdminError {
     /// More clients follow the events than allowed.
     #[error("too many readers follow the events")]
     TooManyReaders,
-    /// The data path missed its heartbeat.
-    #[error("the data path does not respond")]
-    DaemonStuck,
+    /// A data thread missed its heartbeat.
+    #[error("the data path does not respond: thread {threads}")]
+    DaemonStuck {
+        /// The names of the threads.
+        threads: String,
+    },
     /// A handler panicked.
     #[error("the request could not be handled: this is a bug")]
     Panic,
@@ -50,7 +53,7 @@ impl Problem for AdminError {
             Self::WrongMethod => ProblemKind::WrongMethod.into(),
             Self::UnknownEvents => ProblemKind::UnknownEvents.into(),
             Self::TooManyReaders => ProblemKind::TooManyReaders.into(),
-            Self::DaemonStuck => ProblemKind::DaemonStuck.into(),
+            Self::DaemonStuck { .. } => ProblemKind::DaemonStuck.into(),
             Self::Panic => ProblemKind::InternalError.into(),
             Self::Stopping => ProblemKind::DaemonStopping.into(),
             Self::OtherOrigin { .. } => ProblemKind::OtherOrigin.into(),

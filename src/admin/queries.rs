@@ -18,10 +18,11 @@ use super::{metrics as prometheus, status as daemon_status};
 pub(super) async fn healthz(
     State(context): State<Arc<AdminContext>>,
 ) -> Result<Json<serde_json::Value>, AdminError> {
-    if context.heartbeat.responds_within(LIVENESS_TIMEOUT).await {
+    let silent = context.heartbeat.silent_threads(LIVENESS_TIMEOUT).await;
+    if silent.is_empty() {
         Ok(Json(serde_json::json!({ "alive": true })))
     } else {
-        Err(AdminError::DaemonStuck)
+        Err(AdminError::DaemonStuck { threads: silent.join(", ") })
     }
 }
 

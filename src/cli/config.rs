@@ -22,7 +22,7 @@ pub(super) struct ConfigCommandArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigAction {
-    /// Write a commented file with every key at its default
+    /// Write a file with every key, commented out at its default
     Init {
         /// Replace the file that is there
         #[arg(long)]

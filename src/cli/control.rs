@@ -43,17 +43,29 @@ pub(super) fn reload(globals: &GlobalArgs, print: Printer) -> Result<(), CliErro
     let reloaded: ReloadResult =
         with_daemon(globals, async |daemon| Ok(daemon.post("/v1/reload").await?))?;
     if globals.json {
-        return print.json(&json!(reloaded));
+        let output = json!(reloaded);
+        return match not_applied(&reloaded) {
+            Ok(()) => print.json(&output),
+            Err(error) => Err(error.with_output(output)),
+        };
     }
-    if !reloaded.restart_needed.is_empty() {
-        let keys = reloaded.restart_needed.join(", ");
-        print.warning(&format!("these keys take a restart: {keys}"));
+    match (reloaded.applied.as_slice(), reloaded.restart_needed.is_empty()) {
+        ([], true) => print.line("reloaded: nothing has changed")?,
+        ([], false) => {}
+        (applied, _) => print.line(&format!("reloaded: {}", applied.join(", ")))?,
     }
-    if reloaded.applied.is_empty() {
-        print.line("reloaded: nothing else has changed")
-    } else {
-        print.line(&format!("reloaded: {}", reloaded.applied.join(", ")))
+    reloaded.notes.iter().for_each(|note| print.note(note));
+    not_applied(&reloaded)
+}
+
+/// Fails where a new value is not in effect: a script that changes a rule must not take it for one.
+fn not_applied(reloaded: &ReloadResult) -> Result<(), CliError> {
+    if reloaded.restart_needed.is_empty() {
+        return Ok(());
     }
+    let keys = reloaded.restart_needed.join(", ");
+    let message = format!("NOT applied until restart: {keys}");
+    Err(CliError::message(ExitCode::Failed, message, reloaded.restart_hint.as_deref()))
 }
 
 /// Has the daemon renew its token.

@@ -182,3 +182,19 @@ impl StdinLines {
         Ok(self.0.json()?)
     }
 }
+
+/// Asks a question that only a typed `y` or `yes` answers with yes.
+pub(super) fn confirm(
+    question: &str,
+    instead: &'static str,
+    print: Printer,
+) -> Result<bool, PromptError> {
+    let what = "your consent";
+    if !io::stdin().is_terminal() {
+        return Err(PromptError::NoTerminal { what, instead });
+    }
+    print.prompt(&format!("{question} [y/N] "));
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(|source| PromptError::Unreadable { what, source })?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,6 +1,7 @@
 //! `serve`: the daemon in the foreground.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -44,26 +45,46 @@ fn serve(
     #[cfg(target_os = "linux")]
     confined.log();
     process::harden();
-    control_runtime()?.block_on(async {
+    process::raise_open_files();
+    let runtime = control_runtime()?;
+    let ended = runtime.block_on(async {
         let mut signals = process::Signals::new().map_err(CliError::Runtime)?;
         #[cfg(unix)]
         let daemon = daemon::start(config, paths).await?;
         #[cfg(not(unix))]
         let daemon =
             daemon::Daemon::start(config, paths, daemon::Deps::from_config(config, paths)).await?;
-        for address in daemon.addresses() {
-            tracing::info!(%address, origin = %config.upstream.origin, "listening");
-        }
-        if let Some(path) = daemon.socket() {
-            tracing::info!(path = %path.display(), "listening");
-        }
-        if let Some(address) = daemon.admin_address() {
-            tracing::info!(%address, "listening for health, metrics and events");
-        }
-        log_exposure(config, daemon.addresses());
+        log_start(config, paths, &daemon);
         Ok(run_loop::run(daemon, Some(sources), &mut signals).await?)
-    })
+    });
+    // A name look-up that hangs has nothing to lose; a write that has begun is waited for.
+    runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);
+    ended
 }
+
+/// Logs where the daemon listens, the state of the session, and where requests are seen: at this
+/// level the log has none.
+fn log_start(config: &Config, paths: &Paths, daemon: &daemon::Daemon) {
+    for address in daemon.addresses() {
+        tracing::info!(%address, origin = %config.upstream.origin, "listening");
+    }
+    if let Some(path) = daemon.socket() {
+        tracing::info!(path = %path.display(), "listening");
+    }
+    if let Some(address) = daemon.admin_address() {
+        tracing::info!(%address, "listening for health, metrics and events");
+    }
+    if let Some(address) = daemon.health_address() {
+        tracing::info!(%address, "listening for health probes");
+    }
+    log_exposure(config, daemon.addresses());
+    let state = daemon.session().status().state.as_str();
+    let tail = config::with_profile_flag("`nexudus-proxy tail`", &paths.profile);
+    tracing::info!(session = state, "{tail} shows requests as they end");
+}
+
+/// Longest wait for blocking work after the daemon has ended.
+const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Logs the consequences of an address that other machines can reach.
 fn log_exposure(config: &Config, addresses: &[SocketAddr]) {

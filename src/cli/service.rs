@@ -1,4 +1,10 @@
 //! `service`: the daemon as a unit of systemd or an agent of launchd. Prints each step.
+//!
+//! Only `install` needs the configuration: a service that a broken one has stopped must still be
+//! looked at, stopped and removed.
+
+mod install;
+mod uninstall;
 
 use std::path::PathBuf;
 
@@ -6,10 +12,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::globals::GlobalArgs;
-use super::{CliError, Printer, daemon_client, serve};
-use crate::admin::api::Status;
-use crate::admin::client::AdminClient;
-use crate::config::{Config, Diagnostic, Environment, LoadedConfig, Paths, Sources, UnixSocket};
+use super::{CliError, Printer};
+use crate::config::{Config, Diagnostic, Environment, Paths, Sources, UnixSocket};
 use crate::problem::ExitCode;
 use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
 
@@ -26,9 +30,20 @@ pub(super) struct ServiceArgs {
 #[derive(Debug, Subcommand)]
 enum ServiceAction {
     /// Write its files and start it; again after a change of listen.tcp or of the program's path
-    Install,
-    /// Stop it and remove its files
-    Uninstall,
+    Install {
+        /// Copy the program to /usr/local/bin without asking, where --system needs it there
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Stop it and remove its files; says what is left
+    Uninstall {
+        /// Remove what is left too: drop-ins, configuration, state, encrypted credentials
+        #[arg(long)]
+        purge: bool,
+        /// Purge without asking
+        #[arg(long, requires = "purge")]
+        yes: bool,
+    },
     /// Start it, and open its sockets
     Start,
     /// Stop it, and close its sockets: no request starts it again
@@ -52,42 +67,75 @@ pub(super) fn run(
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let LoadedConfig { config, paths, .. } = sources(options.system, globals).load()?;
-    let subject = service_spec(&config, &paths, globals)?;
-    let service = Service::new(subject, options.system)?;
-    let mut events = vec![];
-    let mut tell = |event: ServiceEvent| {
-        if !globals.json {
-            print.line(&format_event(&event)).ok();
-        }
-        events.push(event);
-    };
+    if let ServiceAction::Install { yes } = options.action {
+        return install::run(options.system, yes, globals, print);
+    }
+    let service = installed_service(options.system, globals)?;
+    let mut steps = Steps::new(globals.json, print);
     match options.action {
-        ServiceAction::Install => {
-            if !service.is_installed() {
-                ensure_no_daemon(options.system, globals)?;
-            }
-            service.install(&mut tell)?;
+        ServiceAction::Uninstall { purge, yes } => {
+            uninstall::run(&service, purge.then_some(yes), &mut steps)?;
         }
-        ServiceAction::Uninstall => {
-            if !service.uninstall(&mut tell)? && !globals.json {
-                print.line("nothing is installed")?;
-            }
-        }
-        ServiceAction::Start => service.start(&mut tell)?,
-        ServiceAction::Stop => service.stop(&mut tell)?,
+        ServiceAction::Start => service.start(&mut |event| steps.tell(event))?,
+        ServiceAction::Stop => service.stop(&mut |event| steps.tell(event))?,
         ServiceAction::Status => return print_status(&service, globals, print),
         ServiceAction::Logs { lines, follow } => {
             return Ok(service.logs(lines, follow, globals.json)?);
         }
+        ServiceAction::Install { .. } => {}
     }
-    if globals.json {
-        print.json(&json!({ "did": events }))?;
+    if globals.json { print.json(&json!({ "did": steps.events })) } else { Ok(()) }
+}
+
+/// Returns why no daemon answers, if a service has failed: the user's own, or the machine's.
+pub(super) fn explain_absence(globals: &GlobalArgs, error: CliError) -> CliError {
+    let failed = [false, true].into_iter().find_map(|system| {
+        let status = installed_service(system, globals).ok()?.status().ok()?;
+        status.has_failed().then_some((system, status))
+    });
+    let Some((system, status)) = failed else { return error };
+    let cause = status.last_error.or(status.result).unwrap_or_else(|| "see its log".to_owned());
+    let flag = if system { " --system" } else { "" };
+    let hint = format!(
+        "Repair that, and run `nexudus-proxy service start{flag}`; `nexudus-proxy service \
+         logs{flag}` has more lines."
+    );
+    let message = format!("the service has failed: {cause}");
+    CliError::message(ExitCode::NotRunning, message, Some(&hint))
+}
+
+/// The changes of a command, each printed as it is made.
+struct Steps {
+    events: Vec<ServiceEvent>,
+    is_json: bool,
+    print: Printer,
+}
+
+impl Steps {
+    fn new(is_json: bool, print: Printer) -> Self {
+        Self { events: vec![], is_json, print }
     }
-    if matches!(options.action, ServiceAction::Install) && service.has_linger() == Some(false) {
-        print.note(LINGER_NOTE);
+
+    fn tell(&mut self, event: ServiceEvent) {
+        self.line(&format_event(&event));
+        self.events.push(event);
     }
-    Ok(())
+
+    /// Prints a line for a person.
+    fn line(&self, text: &str) {
+        if !self.is_json {
+            // A closed standard output does not stop an installation half-way.
+            self.print.line(text).ok();
+        }
+    }
+}
+
+/// Returns the service as it may be installed, whatever its configuration says.
+fn installed_service(system: bool, globals: &GlobalArgs) -> Result<Service, CliError> {
+    let sources = sources(system, globals);
+    let paths = sources.paths()?;
+    let config = sources.load().map(|loaded| loaded.config).unwrap_or_default();
+    Ok(Service::new(service_spec(&config, &paths, globals)?, system)?)
 }
 
 /// Returns where the service reads its configuration: the system service has its own environment,
@@ -132,26 +180,8 @@ fn service_spec(
         },
         runtime_dir: paths.runtime.clone(),
         drain: config.daemon.drain,
+        data: uninstall::own_data(paths, globals.config.is_some()),
     })
-}
-
-/// Fails where a daemon that was started by hand holds the addresses that the service needs.
-fn ensure_no_daemon(system: bool, globals: &GlobalArgs) -> Result<(), CliError> {
-    let sockets = if system {
-        vec![sources(true, globals).paths()?.admin_socket()]
-    } else {
-        daemon_client::admin_sockets(globals)?.into_iter().take(1).collect()
-    };
-    let running: Option<Status> = serve::control_runtime()?
-        .block_on(async { AdminClient::find(&sockets).await.ok()?.get("/v1/status").await.ok() });
-    match running {
-        None => Ok(()),
-        Some(status) => Err(CliError::message(
-            ExitCode::Failed,
-            format!("a daemon runs already, and not as a service: process {}", status.pid),
-            Some("Stop it first: `nexudus-proxy stop`."),
-        )),
-    }
 }
 
 fn format_event(event: &ServiceEvent) -> String {
@@ -159,6 +189,7 @@ fn format_event(event: &ServiceEvent) -> String {
         ServiceEvent::Wrote(path) => format!("wrote {}", path.display()),
         ServiceEvent::Kept(path) => format!("unchanged {}", path.display()),
         ServiceEvent::Removed(path) => format!("removed {}", path.display()),
+        ServiceEvent::Left(path) => format!("left {}", path.display()),
         ServiceEvent::Ran(line) => format!("ran {line}"),
     }
 }
@@ -166,11 +197,12 @@ fn format_event(event: &ServiceEvent) -> String {
 fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if !service.is_installed() {
         let output = json!({ "installed": false, "state": "not-installed" });
-        return Err(CliError::from(Error::NotInstalled).with_output(output));
+        let is_system = service.is_system();
+        return Err(CliError::from(Error::NotInstalled { is_system }).with_output(output));
     }
     let state = service.status()?;
     let lingers = service.has_linger();
-    let is_up = state.listening || state.pid.is_some();
+    let is_up = !state.has_failed() && (state.listening || state.pid.is_some());
     if !globals.json {
         print.raw(format_status(&state, lingers, print).as_bytes())?;
         // The status is printed; only the exit code is left.
@@ -182,11 +214,18 @@ fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Resu
     if is_up {
         return print.json(&output);
     }
-    let error = CliError::message(
-        ExitCode::NotRunning,
-        "the service neither runs nor listens",
-        Some("Run `nexudus-proxy service start`."),
-    );
+    let flag = if service.is_system() { " --system" } else { "" };
+    let (message, hint) = match &state.last_error {
+        Some(error) => (
+            format!("the service has failed: {error}"),
+            format!("Repair that, and run `nexudus-proxy service start{flag}`."),
+        ),
+        None => (
+            "the service neither runs nor listens".to_owned(),
+            format!("Run `nexudus-proxy service start{flag}`."),
+        ),
+    };
+    let error = CliError::message(ExitCode::NotRunning, message, Some(&hint));
     Err(error.with_output(output))
 }
 
@@ -204,12 +243,15 @@ fn format_status(state: &ServiceStatus, lingers: Option<bool>, print: Printer) -
         (true, None | Some(true)) => "by itself",
         (true, Some(false)) => "at your login, ends when you log out",
     };
-    let mut rows = vec![
-        ("service", format!("{}{process}{result}{says}", state.state)),
-        ("sockets", sockets.to_owned()),
-        ("starts", starts.to_owned()),
-    ];
+    let mut rows = vec![("service", format!("{}{process}{result}{says}", state.state))];
+    rows.extend(state.last_error.iter().map(|error| ("error", print.style("31", error))));
+    rows.extend([("sockets", sockets.to_owned()), ("starts", starts.to_owned())]);
     rows.extend(state.files.iter().map(|path| ("file", path.display().to_string())));
+    format_rows(rows, print)
+}
+
+/// Returns rows of a name and a value.
+fn format_rows(rows: Vec<(&str, String)>, print: Printer) -> String {
     let row = |(name, value)| format!("{} {value}\n", print.style("2", &format!("{name:<8}")));
     rows.into_iter().map(row).collect()
 }
@@ -220,6 +262,3 @@ const SYSTEM_ENVIRONMENT: [(&str, &str); 3] = [
     ("STATE_DIRECTORY", "/var/lib/nexudus-proxy"),
     ("RUNTIME_DIRECTORY", "/run/nexudus-proxy"),
 ];
-
-const LINGER_NOTE: &str = "It ends when you log out, and starts with your next login. \
-    `loginctl enable-linger` keeps it running from the machine's start on.";

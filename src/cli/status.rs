@@ -4,13 +4,17 @@ use serde_json::Value as Json;
 
 use super::daemon_client::with_daemon;
 use super::globals::GlobalArgs;
-use super::{CliError, Printer};
+use super::{CliError, Printer, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
 use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    show(globals, print).map_err(|error| service::explain_absence(globals, error))
+}
+
+fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     if globals.json {
         // Unparsed: a newer daemon may know more than this command.
         let status: Json =
@@ -79,6 +83,9 @@ fn address_rows(status: &Status) -> Vec<Row> {
     }));
     if let Some(address) = status.listening.admin_tcp {
         rows.push(("admin", format!("{address}: health, metrics and events")));
+    }
+    if let Some(address) = status.listening.health {
+        rows.push(("health", format!("{address}: /healthz and /readyz")));
     }
     rows.push(("upstream", status.upstream.clone()));
     rows

@@ -1,5 +1,8 @@
-//! The commented file with every key at its default: `config init` writes it, and
+//! The file with every key, commented out at its default: `config init` writes it, and
 //! `config/example.toml` is a copy that a test keeps equal.
+//!
+//! Commented out, because a default that stands in a file is no default any more: a later version's
+//! better one would not arrive.
 
 use std::fmt::Write as _;
 
@@ -29,11 +32,12 @@ pub fn example() -> String {
 }
 
 const HEAD: &str = "\
-# nexudus-proxy: every key with its default. Keep what you change, delete the rest.
+# nexudus-proxy: every key, commented out at its default. Uncomment what you change: the
+# defaults of a later version then reach the rest.
 #
 # A key is also a flag of `serve` (--throttle-reads) and an environment variable
-# (NEXUDUS_PROXY_THROTTLE_READS; lists as TOML arrays); a flag comes before the
-# environment, the environment before this file. Durations are written 30s, 100ms,
+# (NEXUDUS_PROXY_THROTTLE_READS; lists as TOML arrays; an empty variable is unset);
+# a flag comes before the environment, the environment before this file. Durations are written 30s, 100ms,
 # 15d; sizes 64KiB, 1MiB or a number of bytes. Relative paths start at this file.
 # `nexudus-proxy config check` validates, `config show` says where each value came from.
 ";
@@ -55,7 +59,7 @@ const TAIL: &str = r#"
 const MAX_ALIGNED_WIDTH: usize = 46;
 
 fn line(entry: &Key) -> String {
-    format!("{} = {}", entry.name, entry.default())
+    format!("# {} = {}", entry.name, entry.default())
 }
 
 fn comment(entry: &Key) -> String {

@@ -16,6 +16,8 @@ pub struct Key {
     pub doc: &'static str,
     /// A shorter flag than the one made from section and name.
     pub shorthand: Option<&'static str>,
+    /// Whether a reload applies a new value. Any other key takes a restart.
+    pub is_reloadable: bool,
     pub(super) read: fn(&mut Config, &toml::Value, &ValueType) -> Result<(), InvalidValue>,
     pub(super) write: fn(&Config, &ValueType) -> toml::Value,
 }
@@ -80,6 +82,12 @@ impl Key {
         self.shorthand = Some(flag);
         self
     }
+
+    /// Declares that a reload applies a new value.
+    pub(super) const fn reloadable(mut self) -> Self {
+        self.is_reloadable = true;
+        self
+    }
 }
 
 /// The beginning of the environment variable of every key.
@@ -94,6 +102,7 @@ macro_rules! key {
             value_type: $value_type,
             doc: $doc,
             shorthand: None,
+            is_reloadable: false,
             read: |config, value, value_type| {
                 config.$section.$name = ConfigValue::from_toml(value, value_type)?;
                 Ok(())
@@ -111,6 +120,7 @@ pub(super) const HOST: Key = Key {
     value_type: ValueType::Hosts,
     doc: "Other hosts that take the same bearer, each on addresses of its own",
     shorthand: None,
+    is_reloadable: false,
     read: |config, value, value_type| {
         config.hosts = ConfigValue::from_toml(value, value_type)?;
         Ok(())

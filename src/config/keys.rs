@@ -1,6 +1,7 @@
 //! The table of all keys: flags, environment, example, schema and help are made from it.
 
 use super::key::{HOST, Key, key};
+use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
 use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore};
@@ -10,18 +11,25 @@ pub static KEYS: &[Key] = &[
     key!(upstream.origin, ValueType::Origin, "Where requests go; https only").shorthand("upstream"),
     key!(upstream.ca_file, ValueType::File, "Extra trust anchors beside the system's, PEM")
         .shorthand("ca-file"),
+    key!(
+        upstream.address,
+        ValueType::UpstreamAddress,
+        "Connect to this IP[:PORT] instead of resolving the name of upstream.origin; empty: resolve"
+    ),
     key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
     key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
     key!(
         upstream.user_agent,
         ValueType::Text,
         "Replaces the client's User-Agent; empty: keep the client's"
-    ),
+    )
+    .reloadable(),
     key!(
         upstream.trace,
         ValueType::Bool,
         "Forward the client's traceparent and tracestate; the log has the trace either way"
-    ),
+    )
+    .reloadable(),
     key!(
         upstream.connect_timeout,
         POSITIVE_DURATION,
@@ -30,9 +38,16 @@ pub static KEYS: &[Key] = &[
     key!(
         upstream.header_timeout,
         POSITIVE_DURATION,
-        "Longest wait for the head of a response, and for more of its body"
+        "Longest wait for the head of a response; limits.body_idle bounds its body"
     ),
-    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write"),
+    key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write")
+        .reloadable(),
+    key!(
+        upstream.via,
+        ValueType::Bool,
+        "Name ourselves in Via; many servers then send their responses uncompressed"
+    )
+    .reloadable(),
     HOST,
     key!(
         listen.tcp,
@@ -46,9 +61,16 @@ pub static KEYS: &[Key] = &[
         "auto (proxy.sock in the runtime directory), off, or a path (its directory is made, 0700)"
     )
     .shorthand("socket"),
-    key!(listen.users, ValueType::Strings, "Other local users with access, by name or number"),
-    key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number"),
-    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact"),
+    key!(listen.users, ValueType::Strings, "Other local users with access, by name or number")
+        .reloadable(),
+    key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number")
+        .reloadable(),
+    key!(
+        listen.hosts,
+        ValueType::Hostnames,
+        "Extra hosts that a Host header may name: name (with any port) or name:port"
+    )
+    .reloadable(),
     key!(
         listen.expose,
         ValueType::Bool,
@@ -59,7 +81,13 @@ pub static KEYS: &[Key] = &[
         ValueType::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
-    key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock"),
+    key!(
+        admin.health_listen,
+        ValueType::Address,
+        "/healthz and /readyz alone, on any address, for probes of other machines: off or IP:PORT"
+    ),
+    key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock")
+        .reloadable(),
     key!(
         credentials.source,
         ValueType::Choice(LoginSource::WORDS),
@@ -98,66 +126,99 @@ pub static KEYS: &[Key] = &[
         policy.anonymous,
         ValueType::Choice(AnonymousAccess::WORDS),
         "Access of clients without a key: full, read-only or none"
-    ),
+    )
+    .reloadable(),
     key!(
         policy.deny,
         ValueType::Rules,
         "Denied for all clients, e.g. [\"DELETE /**\", \"* /api/sys/users/**\"]"
-    ),
+    )
+    .reloadable(),
     key!(
         policy.cookies,
         ValueType::Bool,
         "Relay Cookie and Set-Cookie, but not for clients with limits"
-    ),
+    )
+    .reloadable(),
     key!(
         throttle.wait,
         ValueType::Duration { allow_zero: true },
         "Longest time a request waits in the queue"
-    ),
+    )
+    .reloadable(),
     key!(
         throttle.reads,
         ValueType::Rate,
         "auto: unlimited until Nexudus throttles, then learned; or 10/100ms"
-    ),
-    key!(throttle.writes, ValueType::Rate, "The same for writes"),
+    )
+    .reloadable(),
+    key!(throttle.writes, ValueType::Rate, "The same for writes").reloadable(),
     key!(
         limits.header_bytes,
         ValueType::Size { min: 8 << 10, max: 1 << 20 },
         "Largest request head"
+    )
+    .reloadable(),
+    key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request")
+        .reloadable(),
+    key!(
+        limits.response_header_bytes,
+        ValueType::Size { min: 8 << 10, max: 1 << 20 },
+        "Largest response head of Nexudus"
     ),
-    key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request"),
+    key!(
+        limits.response_headers,
+        ValueType::Integer { min: 1, max: 10_000 },
+        "Most headers of a response of Nexudus"
+    ),
     key!(
         limits.target_bytes,
         ValueType::Size { min: 1, max: 65_534 },
         "Longest request target, path and query together"
-    ),
+    )
+    .reloadable(),
     key!(
         limits.replay_body,
         ValueType::Size { min: 0, max: 1 << 30 },
         "Largest request body read whole before it goes up, so that it can be sent again"
-    ),
+    )
+    .reloadable(),
     key!(
         limits.body_bytes,
         ValueType::Size { min: 0, max: u64::MAX },
         "Largest request body; 0: no bound"
-    ),
+    )
+    .reloadable(),
     key!(
         limits.connections,
         ValueType::Integer { min: 1, max: 1_000_000 },
         "Most local connections at once; three quarters are the owner's"
     ),
-    key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive"),
-    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body"),
+    key!(
+        limits.idle_connections,
+        ValueType::Integer { min: 1, max: 1_000_000 },
+        "Most connections to each Nexudus host kept open without a request"
+    ),
+    key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive")
+        .reloadable(),
+    key!(
+        limits.body_idle,
+        POSITIVE_DURATION,
+        "Longest pause inside a request or response body; event streams may pause"
+    )
+    .reloadable(),
     key!(
         limits.keep_alive,
         POSITIVE_DURATION,
         "Longest time a local connection stays open without a request"
-    ),
+    )
+    .reloadable(),
     key!(
         log.level,
         ValueType::Level,
         "A level (off, error, warn, info, debug, trace) or directives"
-    ),
+    )
+    .reloadable(),
     key!(
         log.format,
         ValueType::Choice(LogFormat::WORDS),
@@ -167,12 +228,20 @@ pub static KEYS: &[Key] = &[
         log.server_timing,
         ValueType::Bool,
         "Add Server-Timing to responses: time for token, queue and upstream"
-    ),
+    )
+    .reloadable(),
     key!(
         daemon.drain,
         ValueType::Duration { allow_zero: true },
         "How long requests in flight may take to end after a stop"
-    ),
+    )
+    .reloadable(),
+    key!(
+        daemon.threads,
+        ValueType::Threads { max: MAX_THREADS },
+        "Threads that serve requests: auto (one per processor, at most 8) or a number"
+    )
+    .reloadable(),
     key!(
         notify.command,
         ValueType::Argv,
@@ -191,7 +260,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
     ("throttle", "Rate limits."),
-    ("limits", "Bounds on what local clients send."),
+    ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),
     ("daemon", "The process."),
     ("notify", "Notifications for a person."),

@@ -12,8 +12,9 @@ use super::key::Key;
 use super::keys::KEYS;
 use super::merge::{Merge, Override};
 use super::paths::{self, Paths};
+use super::runtime_dir::{self, RUNTIME_DIR};
 use super::source::ValueSource;
-use super::{Config, defaults, validate};
+use super::{Config, commands, defaults, validate};
 
 /// The sources of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +78,10 @@ impl Sources {
         let too_open = file.iter().filter_map(|_| validate::warn_world_writable(&paths.config));
         let password = validate::warn_password_flag(&merged.config, &merged.places);
         let useless = validate::warn_useless_rules(&merged.config.policy.deny);
-        let warnings = too_open.chain(password).chain(useless).collect();
+        let elsewhere = runtime_dir::warn_unusable(&self.environment, &paths);
+        let forbidden = commands::warn_forbidden(&merged.config, &paths.config);
+        let warnings =
+            too_open.chain(password).chain(useless).chain(elsewhere).chain(forbidden).collect();
         Ok(LoadedConfig { config: merged.config, paths, warnings, places: merged.places })
     }
 
@@ -97,7 +101,11 @@ impl Sources {
         if !paths::is_profile(&profile) {
             return Err(Diagnostic::ProfileName { place, name: profile });
         }
-        let mut paths = Paths::find(&profile, |name| self.environment.get(name))?;
+        let mut paths = Paths::find(&profile, |name| {
+            let value = self.environment.get(name)?;
+            let is_usable = name != RUNTIME_DIR || runtime_dir::check(&value).is_ok();
+            is_usable.then_some(value)
+        })?;
         if let Some(file) = self.explicit_file() {
             paths.config = std::path::absolute(&file).unwrap_or(file);
         }

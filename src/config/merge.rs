@@ -85,6 +85,10 @@ impl Merge {
                 self.problems.push(Diagnostic::UnknownVariable { name: name.to_owned(), nearest });
                 continue;
             };
+            // As in the XDG specification: `${NAME:-}` of a compose file hands over empty variables.
+            if value.is_empty() {
+                continue;
+            }
             let Some(text) = value.to_str() else {
                 self.problems.push(Diagnostic::VariableEncoding(name.to_owned()));
                 continue;

@@ -5,6 +5,7 @@
 //! environment names, the example file, the JSON schema and `config show` are made from it. A test
 //! builds its own: `Config { limits: …, ..Config::default() }`.
 
+mod commands;
 mod defaults;
 mod effective;
 mod environment;
@@ -21,10 +22,13 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod runtime_dir;
 mod schema;
 mod source;
+mod systemd_unit;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod units;
 mod validate;
 mod value;
@@ -34,6 +38,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use commands::explain_refusal;
 pub use environment::Environment;
 pub use error::{Diagnostic, Error};
 pub use example::example;
@@ -41,11 +46,13 @@ pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
-pub use origin::{Origin, Proxy};
+pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
 pub use source::ValueSource;
+pub use systemd_unit::SystemdUnit;
+pub use threads::Threads;
 pub use units::{format_duration, format_rate, parse_duration, parse_rate};
 pub use value_type::ValueType;
 
@@ -87,6 +94,8 @@ pub struct Upstream {
     pub origin: Origin,
     /// Trust anchors beside the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Connect here instead of resolving the name of `origin`.
+    pub address: Option<UpstreamAddress>,
     /// How to reach the internet.
     pub proxy: Proxy,
     /// Offer HTTP/2.
@@ -101,6 +110,8 @@ pub struct Upstream {
     pub header_timeout: Duration,
     /// Forward WebSocket.
     pub upgrade: bool,
+    /// Name ourselves in `Via`.
+    pub via: bool,
 }
 
 /// `[[host]]`
@@ -145,6 +156,8 @@ pub enum UnixSocket {
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
+    /// The two health probes over TCP, on any address; `None` is `off`.
+    pub health_listen: Option<SocketAddr>,
     /// Other local users who are allowed.
     pub users: Vec<String>,
 }
@@ -274,6 +287,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Most headers.
     pub headers: usize,
+    /// Largest response head, in bytes.
+    pub response_header_bytes: usize,
+    /// Most headers of a response.
+    pub response_headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
     /// Largest request body that is buffered so that it can be sent again, in bytes.
@@ -282,9 +299,11 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Most local connections at once.
     pub connections: usize,
+    /// Most connections to Nexudus that are kept open without a request.
+    pub idle_connections: usize,
     /// Longest time for a request head to arrive.
     pub header_timeout: Duration,
-    /// Longest pause inside a request body.
+    /// Longest pause inside the body of a request or of a response.
     pub body_idle: Duration,
     /// Longest time a local connection may stay open without a request.
     pub keep_alive: Duration,
@@ -319,6 +338,8 @@ pub enum LogFormat {
 pub struct Daemon {
     /// How long requests in flight may take to end after a stop.
     pub drain: Duration,
+    /// How many threads serve requests.
+    pub threads: Threads,
 }
 
 /// `[notify]`

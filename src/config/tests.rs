@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::key::Key;
 use super::keys::{KEYS, SECTIONS, find_key};
 use super::*;
 
@@ -44,7 +45,7 @@ fn the_example_has_every_key_at_its_default() {
     assert!(kept == example(), "stale: run this test once with UPDATE_EXAMPLE=1");
     assert_eq!(load(&kept), Config::default());
     for entry in KEYS.iter().filter(|entry| !entry.section.is_empty()) {
-        let line = format!("\n{} = {}", entry.name, entry.default());
+        let line = format!("\n# {} = {}", entry.name, entry.default());
         let section = kept.split_once(&format!("\n[{}]\n", entry.section)).unwrap().1;
         let section = section.split("\n[").next().unwrap();
         assert!(format!("\n{section}").contains(&line), "{}", entry.path());
@@ -62,6 +63,8 @@ fn the_commented_parts_of_the_example_are_valid_too() {
 
     let config = load(&uncommented.collect::<Vec<_>>().join("\n"));
 
+    let usual = Config { hosts: config.hosts.clone(), ..Config::default() };
+    assert_eq!(config, usual, "the defaults are valid as they are written");
     assert_eq!(config.hosts[0].origin, Origin::new("reports.nexudus.com", 443));
 }
 
@@ -140,6 +143,19 @@ fn one_profile_does_not_touch_another() {
 }
 
 #[test]
+fn an_empty_variable_of_any_key_is_as_if_it_were_unset() {
+    // https://github.com/qmilab/asterism/issues/174, https://github.com/kosli-dev/cli/pull/1089
+    let (_directory, unset) = sources("[throttle]\nwait = \"7s\"\n");
+    let mut empty = unset.clone();
+    let names: Vec<_> = KEYS.iter().map(Key::env_variable).collect();
+    for name in &names {
+        let home = unset.environment.text("HOME").unwrap().unwrap();
+        empty.environment = [("HOME", home.as_str()), (name.as_str(), "")].into();
+        assert_eq!(empty.load().unwrap().config, unset.load().unwrap().config, "{name}");
+    }
+}
+
+#[test]
 fn every_key_can_be_given_in_the_environment_and_as_a_flag() {
     for entry in KEYS {
         let text = other_than_default(entry);
@@ -186,7 +202,9 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Duration { .. } => "1m30s",
         ValueType::Size { .. } => "32KiB",
         ValueType::Integer { .. } => "42",
+        ValueType::Threads { .. } => "auto",
         ValueType::Rate => "10/100ms",
+        ValueType::UpstreamAddress => "203.0.113.7",
         ValueType::Rules => "[\"DELETE /**\"]",
     }
 }

@@ -29,6 +29,8 @@ pub enum ValueType {
     File,
     /// The proxy on the way to the internet.
     Proxy,
+    /// The address of the origin, or nothing.
+    UpstreamAddress,
     /// Local addresses.
     Addresses,
     /// A local address, or `off`.
@@ -56,6 +58,11 @@ pub enum ValueType {
         /// The largest.
         max: u64,
     },
+    /// A number of threads, or `auto`.
+    Threads {
+        /// The largest.
+        max: u64,
+    },
     /// A rate.
     Rate,
 }
@@ -77,11 +84,16 @@ impl ValueType {
             Self::Strings => "a list such as [\"one\", \"two\"]".to_owned(),
             Self::Rules => "a list of rules such as [\"DELETE /**\"]".to_owned(),
             Self::Argv => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
-            Self::Hostnames => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
+            Self::Hostnames => {
+                "a list of hosts such as [\"nexudus.internal\", \"localhost:9000\"]".to_owned()
+            }
             Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
             Self::File => "the path of a file".to_owned(),
             Self::Proxy => {
                 "\"none\", \"system\" or a URL such as \"http://proxy.example:3128\"".to_owned()
+            }
+            Self::UpstreamAddress => {
+                "\"\" or an address such as \"203.0.113.7\" or \"203.0.113.7:8443\"".to_owned()
             }
             Self::Addresses => {
                 "a list of addresses such as [\"127.0.0.1:6398\", \"[::1]:6398\"]".to_owned()
@@ -95,6 +107,7 @@ impl ValueType {
             }
             Self::Size { .. } => format!("a size such as \"64KiB\"{}", self.range_suffix()),
             Self::Integer { .. } => format!("a whole number{}", self.range_suffix()),
+            Self::Threads { max } => format!("\"auto\" or a whole number from 1 to {max}"),
             Self::Rate => "\"auto\" or a rate such as \"10/100ms\"".to_owned(),
         }
     }
@@ -113,12 +126,12 @@ impl ValueType {
             Self::Origin => "URL",
             Self::File => "FILE",
             Self::Proxy => "URL",
-            Self::Addresses | Self::Address => "ADDR",
+            Self::Addresses | Self::Address | Self::UpstreamAddress => "ADDR",
             Self::Socket => "PATH",
             Self::Hosts => "TABLE",
             Self::Duration { .. } => "DURATION",
             Self::Size { .. } => "SIZE",
-            Self::Integer { .. } => "N",
+            Self::Integer { .. } | Self::Threads { .. } => "N",
             Self::Rate => "PACE",
         }
     }
@@ -180,12 +193,19 @@ impl ValueType {
             Self::Integer { min, max } => {
                 json!({ "type": "integer", "minimum": min, "maximum": max })
             }
+            Self::Threads { max } => json!({
+                "oneOf": [
+                    { "const": "auto" },
+                    { "type": "integer", "minimum": 1, "maximum": max },
+                ],
+            }),
             Self::Rate => json!({ "type": "string", "pattern": "^(auto|[0-9]+/.+)$" }),
             Self::Text
             | Self::Level
             | Self::File
             | Self::Proxy
             | Self::Address
+            | Self::UpstreamAddress
             | Self::Socket
             | Self::Duration { .. } => json!({ "type": "string" }),
         }
@@ -221,7 +241,8 @@ impl ValueType {
             return items.collect::<Result<_, _>>().map(toml::Value::Array);
         }
         let text = texts.last().map(String::as_str).unwrap_or_default();
-        if matches!(self, Self::Bool | Self::Integer { .. }) {
+        let is_number = matches!(self, Self::Threads { .. }) && text != "auto";
+        if is_number || matches!(self, Self::Bool | Self::Integer { .. }) {
             parsed(text).filter(|value| !value.is_str()).ok_or_else(wrong)
         } else {
             Ok(toml::Value::String(text.to_owned()))

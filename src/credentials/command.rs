@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStdout, Command};
 
+use crate::children::OwnChild;
+use crate::config::explain_refusal;
 use crate::secret::{KeyMaterial, Secret, SecretInput, UnusableSecret};
 
 /// Why a command gave no secret.
@@ -24,6 +26,14 @@ pub(super) enum Error {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The sandbox of the service does not run the command.
+    #[error("could not start `{program}`: {why}")]
+    Forbidden {
+        /// The first word of the command.
+        program: String,
+        /// Why, and the lines that allow it.
+        why: String,
     },
     /// The command failed.
     #[error("`{program}` failed ({status})")]
@@ -65,7 +75,7 @@ pub(super) async fn key(argv: &[String]) -> Result<KeyMaterial, Error> {
 async fn output(argv: &[String]) -> Result<SecretInput, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
-    super::SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    super::PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let start_error = |source| Error::Start { program: program.clone(), source };
@@ -76,7 +86,8 @@ async fn output(argv: &[String]) -> Result<SecretInput, Error> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(start_error)?;
+        .map_err(|source| spawn_error(&program, source))?;
+    let _own = OwnChild::new(child.id());
     let stdout = child.stdout.take().expect("it is piped");
     let mut printed = zeroize::Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
     let ended = async {
@@ -114,6 +125,15 @@ async fn output(argv: &[String]) -> Result<SecretInput, Error> {
 async fn read_to_end(mut stdout: ChildStdout, printed: &mut Vec<u8>) -> io::Result<()> {
     while printed.len() < OUTPUT_CAPACITY && stdout.read_buf(printed).await? > 0 {}
     Ok(())
+}
+
+fn spawn_error(program: &str, source: io::Error) -> Error {
+    let program = program.to_owned();
+    let is_refused = source.kind() == io::ErrorKind::PermissionDenied;
+    match is_refused.then(|| explain_refusal(&program)).flatten() {
+        Some(why) => Error::Forbidden { program, why },
+        None => Error::Start { program, source },
+    }
 }
 
 /// More bytes than any secret has.

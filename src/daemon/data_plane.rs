@@ -1,15 +1,22 @@
-//! The data plane: the thread and the runtime that serve requests.
+//! The data plane: the threads that serve requests, and the listeners, which the first of them
+//! watches.
+//!
+//! A thread that `reload` takes out of service gets no more connections, and those that it has end
+//! with their next response. It then sleeps until it is needed again or the daemon ends: upstream
+//! connections, a queue of the throttle or an HTTP/2 session may be watched by its runtime while
+//! other threads use them.
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
 
-use crate::admin::HeartbeatResponder;
+use super::data_thread::DataThread;
+use super::dealer::{Dealer, Seat, serve_dealt};
+use crate::admin::{Heartbeat, Pulse};
 use crate::gateway::{Gateway, Server};
 use crate::listen::{BoundSocket, DrainSignal, Listener};
+use crate::telemetry::{Telemetry, ThreadLoad};
 use crate::upstream::Upstream;
 
 /// A socket, and the gateway that serves it at the moment.
@@ -18,56 +25,89 @@ pub(super) type DataListener = (BoundSocket, Arc<ArcSwap<Gateway>>);
 /// The running data plane.
 #[derive(Debug)]
 pub(super) struct DataPlane {
-    thread: JoinHandle<()>,
-    end: oneshot::Sender<()>,
+    /// The first one accepts, and is always in service.
+    threads: Vec<(DataThread, Seat)>,
+    dealer: Dealer,
+    heartbeat: Heartbeat,
+    telemetry: Arc<Telemetry>,
 }
 
 impl DataPlane {
-    /// Starts the thread; its sockets are open already.
+    /// Starts `threads` threads; the sockets are open already.
     pub(super) fn start(
+        threads: usize,
         listeners: Vec<DataListener>,
         upstreams: Vec<Upstream>,
         server: Arc<ArcSwap<Server>>,
         drain: DrainSignal,
-        heartbeat: HeartbeatResponder,
+        (heartbeat, telemetry): (Heartbeat, Arc<Telemetry>),
     ) -> io::Result<Self> {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        // At most five of them read the user database, on behalf of connecting peers.
-        let runtime = runtime.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
-        let listeners = {
-            let _inside = runtime.enter();
-            listeners
-                .into_iter()
-                .map(|(socket, gateway)| Ok((socket.into_listener()?, gateway)))
-                .collect::<io::Result<Vec<_>>>()?
+        let (dealer, load) = (Dealer::default(), Arc::<ThreadLoad>::default());
+        let seat = Seat::accepting(load.clone());
+        dealer.set_seats(vec![seat.clone()]);
+        let (pulse, responder) = Pulse::new(FIRST_THREAD);
+        let accepting = dealer.clone();
+        let begin = move || {
+            tokio::spawn(responder.run());
+            tokio::spawn(server.load().log_repeats());
+            for upstream in upstreams {
+                tokio::spawn(upstream.keep_warm());
+            }
+            for (socket, gateway) in listeners {
+                let listener = socket.into_listener()?;
+                let (server, drain) = (server.clone(), drain.clone());
+                tokio::spawn(accept(listener, gateway, server, drain, accepting.clone()));
+            }
+            Ok(())
         };
-        let (end, ended) = oneshot::channel::<()>();
-        let serve = move || {
-            runtime.block_on(async move {
-                tokio::spawn(heartbeat.run());
-                tokio::spawn(server.load().log_repeats());
-                for upstream in upstreams {
-                    tokio::spawn(upstream.keep_warm());
-                }
-                for (listener, gateway) in listeners {
-                    tokio::spawn(accept(listener, gateway, server.clone(), drain.clone()));
-                }
-                drop((server, drain));
-                // A message or a dropped sender: both end the data plane.
-                ended.await.ok();
-            });
-            // Tasks end with their runtime, without waiting for a stuck name look-up.
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new().name("data".to_owned()).spawn(serve)?;
-        Ok(Self { thread, end })
+        let first = DataThread::start(FIRST_THREAD, load.clone(), begin)?;
+        heartbeat.add(pulse);
+        telemetry.threads.add(load);
+        let mut this = Self { threads: vec![(first, seat)], dealer, heartbeat, telemetry };
+        this.resize(threads)?;
+        Ok(this)
     }
 
-    /// Ends the thread, and waits for its end.
+    /// Has this many threads serve from now on, at least one.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no more threads; those in service stay the same.
+    pub(super) fn resize(&mut self, count: usize) -> io::Result<()> {
+        let count = count.max(1);
+        while self.threads.len() < count {
+            let started = self.start_thread()?;
+            self.threads.push(started);
+        }
+        let (serving, retired) = self.threads.split_at(count);
+        serving.iter().for_each(|(thread, _)| thread.load().set_retired(false));
+        self.dealer.set_seats(serving.iter().map(|(_, seat)| seat.clone()).collect());
+        // Now that no connection is dealt to them any more.
+        retired.iter().for_each(|(thread, _)| thread.load().set_retired(true));
+        Ok(())
+    }
+
+    /// Starts a thread that is not in service yet.
+    fn start_thread(&self) -> io::Result<(DataThread, Seat)> {
+        let name = format!("{FIRST_THREAD}-{}", self.threads.len() + 1);
+        let load = Arc::<ThreadLoad>::default();
+        let (seat, dealt) = Seat::with_inbox(load.clone());
+        let (pulse, responder) = Pulse::new(&name);
+        let thread = DataThread::start(&name, load.clone(), || {
+            tokio::spawn(responder.run());
+            tokio::spawn(serve_dealt(dealt));
+            Ok(())
+        })?;
+        self.heartbeat.add(pulse);
+        self.telemetry.threads.add(load);
+        Ok((thread, seat))
+    }
+
+    /// Ends the threads, and waits for their end.
     pub(super) async fn stop(self) {
-        self.end.send(()).ok();
-        let joined = tokio::task::spawn_blocking(move || self.thread.join());
-        if !matches!(joined.await, Ok(Ok(()))) {
+        let threads: Vec<_> = self.threads.into_iter().map(|(thread, _)| thread.stop()).collect();
+        let join = || threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        if !matches!(tokio::task::spawn_blocking(join).await, Ok(0)) {
             tracing::error!("the data plane ended with a panic");
         }
     }
@@ -78,12 +118,13 @@ async fn accept(
     gateway: Arc<ArcSwap<Gateway>>,
     server: Arc<ArcSwap<Server>>,
     mut drain: DrainSignal,
+    dealer: Dealer,
 ) {
     let serve = async {
         loop {
             let (stream, peer) = listener.accept().await;
-            if let Some(serving) = server.load().accept(&gateway, stream, peer) {
-                tokio::spawn(serving);
+            if let Some(pending) = server.load().accept(&gateway, peer) {
+                dealer.deal(stream, pending);
             }
         }
     };
@@ -93,5 +134,5 @@ async fn accept(
     }
 }
 
-/// Most blocking threads: the service unit allows 64 threads in all.
-const MAX_BLOCKING_THREADS: usize = 8;
+/// The name of the first thread; the others have a number behind it.
+const FIRST_THREAD: &str = "data";

@@ -1,17 +1,20 @@
 //! The reload: a new configuration is validated as a whole, then swapped in at once.
 //!
-//! Local connections, the token and upstream connections stay. A key that cannot be changed keeps
-//! its old value, and is reported.
+//! Local connections, the token and upstream connections stay. A connection of a user who has lost
+//! the access gets 403 with its next request. A key that cannot be changed keeps its old value, and
+//! is reported.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use super::upstream_route::{AccessSources, Route, build_gateway};
-use super::{Daemon, Error};
-use crate::admin::api::ReloadResult;
-use crate::config::{Config, KEYS, Key};
+use super::{Daemon, Error, socket_access};
+use crate::admin::AccessControl;
+use crate::admin::api::{Listening, ReloadResult};
+use crate::config::{Config, KEYS, Key, SystemdUnit};
 use crate::gateway::Server;
+use crate::listen;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::telemetry;
 
@@ -21,6 +24,7 @@ pub(super) struct ReloadState {
     /// The configuration in effect.
     pub(super) config: Config,
     pub(super) access: AccessSources,
+    pub(super) operators: AccessControl,
     pub(super) routes: Vec<Route>,
     pub(super) server: Arc<ArcSwap<Server>>,
 }
@@ -57,19 +61,28 @@ impl Daemon {
         // A key that needs a restart must not make that restart fail.
         super::check(config)?;
         let changed = KEYS.iter().filter(|key| key.differs(&state.config, config));
-        let (applied, restart): (Vec<&Key>, Vec<&Key>) =
-            changed.partition(|key| RELOADABLE_KEYS.contains(&key.path().as_str()));
+        let (applied, restart): (Vec<&Key>, Vec<&Key>) = changed.partition(|key| key.is_reloadable);
         let mut next = state.config.clone();
         applied.iter().for_each(|key| key.copy(config, &mut next));
 
         let level = telemetry::LogFilter::parse(&next.log.level)?;
+        let (allowed, admin) = (&next.listen, &next.admin);
+        let users = listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)
+            .map_err(Error::from)?;
+        let users = users.with_members_of(&state.access.users);
+        let operators = listen::user_acl(&admin.users, &[], false).map_err(Error::from)?;
+        let access = AccessSources { users, ..state.access.clone() };
         let gateways = state.routes.iter().map(|route| {
             let to = (&route.throttle, &route.upstream);
-            let gateway = build_gateway(&next, &self.session, &state.access, to, &route.addresses)?;
+            let gateway = build_gateway(&next, &self.session, &access, to, &route.addresses)?;
             Ok(gateway.with_outage(route.errors.clone()))
         });
         let gateways = gateways.collect::<Result<Vec<_>, Error>>()?;
         let server = state.server.load().with_limits(&next.limits);
+        if let Some(data) = &mut self.data {
+            data.resize(next.daemon.threads.count()).map_err(Error::DataPlane)?;
+        }
+        socket_access::change(&state.config, &next, &access.users, &self.listening)?;
 
         // From here on nothing can fail.
         if next.log.level != state.config.log.level {
@@ -78,7 +91,10 @@ impl Daemon {
         for (route, gateway) in state.routes.iter().zip(gateways) {
             route.gateway.store(Arc::new(gateway));
             route.throttle.reconfigure(&next.throttle);
+            route.upstream.reconfigure(next.limits.body_idle);
         }
+        state.access = access;
+        state.operators.set_operators(operators);
         state.server.store(Arc::new(server));
         let settings = next.export();
         state.config = next;
@@ -88,43 +104,47 @@ impl Daemon {
             now.settings = settings;
             now.restart_needed.clone_from(&restart_needed);
         });
-        Ok(ReloadResult { applied, restart_needed })
+        let notes = socket_access::notes(&state.config, &self.listening);
+        let restart_hint = restart_hint(&restart_needed, &self.listening);
+        Ok(ReloadResult { applied, restart_needed, restart_hint, notes })
     }
 }
 
-/// The keys that a reload can change. `limits.connections` is not one: it counts open connections.
-const RELOADABLE_KEYS: &[&str] = &[
-    "upstream.user_agent",
-    "upstream.trace",
-    "upstream.upgrade",
-    "listen.hosts",
-    "policy.anonymous",
-    "policy.deny",
-    "policy.cookies",
-    "throttle.wait",
-    "throttle.reads",
-    "throttle.writes",
-    "limits.header_bytes",
-    "limits.headers",
-    "limits.target_bytes",
-    "limits.replay_body",
-    "limits.body_bytes",
-    "limits.header_timeout",
-    "limits.body_idle",
-    "limits.keep_alive",
-    "log.level",
-    "log.server_timing",
-    "daemon.drain",
-];
+/// Says how to restart this daemon so that these keys count.
+fn restart_hint(keys: &[String], listening: &Listening) -> Option<String> {
+    if keys.is_empty() {
+        return None;
+    }
+    let moves_sockets = keys.iter().any(|key| matches!(key.as_str(), "listen.tcp" | "listen.unix"));
+    Some(match SystemdUnit::own().filter(|_| listening.activated) {
+        // The sockets are systemd's: another address takes another unit.
+        Some(unit) if moves_sockets => {
+            let system = if unit.is_system { " --system" } else { "" };
+            format!(
+                "Run `nexudus-proxy service install{system}`: it moves the sockets and restarts."
+            )
+        }
+        Some(unit) => format!("Run `{}`: it refuses no request.", unit.restart_command()),
+        None if listening.activated => {
+            "Run `nexudus-proxy service install`: it moves the sockets and restarts.".to_owned()
+        }
+        None => "Stop the daemon with `nexudus-proxy stop`, and start it again.".to_owned(),
+    })
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_reloadable_key_exists() {
-        for name in RELOADABLE_KEYS {
-            assert!(KEYS.iter().any(|entry| entry.path() == *name), "{name}");
-        }
+    fn a_restart_is_advised_only_for_keys_that_need_it() {
+        let hint = |keys: &[&str], activated| {
+            let keys: Vec<_> = keys.iter().map(|&key| key.to_owned()).collect();
+            restart_hint(&keys, &Listening { activated, ..Listening::default() })
+        };
+
+        assert_eq!(hint(&[], true), None);
+        assert!(hint(&["session.wait"], false).unwrap().contains("`nexudus-proxy stop`"));
+        assert!(hint(&["listen.tcp"], true).unwrap().contains("`nexudus-proxy service install`"));
     }
 }

@@ -9,8 +9,11 @@ use super::process::{Signal, Signals};
 use super::reload::ReloadError;
 use super::{Daemon, DaemonCommand, sd_notify};
 use crate::admin::api::{self, Lifecycle, ReloadResult, StopResult};
+use crate::children;
 use crate::config::{self, Sources};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
+#[cfg(unix)]
+use crate::telemetry;
 
 /// A second signal has ended the daemon: requests may have been cut off.
 #[derive(Debug, thiserror::Error)]
@@ -83,12 +86,15 @@ pub async fn run(
     // Dropped at the end: the watchdog needs its signal also while requests in flight finish.
     let mut notifications = JoinSet::new();
     notifications.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
+    notifications.spawn(children::reap_orphans());
     let status = notifications.spawn(sd_notify::watch_status(daemon.session.clone()));
     sd_notify::ready();
 
     let reason = run_until_stop(&mut daemon, sources, signals).await;
     status.abort();
     let in_flight = daemon.in_flight();
+    #[cfg(unix)]
+    telemetry::set_log_ending();
     tracing::info!(reason, in_flight, "draining");
     let drain =
         daemon.reload_state.as_ref().map_or(Duration::ZERO, |state| state.config.daemon.drain);
@@ -163,11 +169,12 @@ fn reload(
     daemon.runtime_state.send_modify(|now| now.lifecycle = Lifecycle::Serving);
     sd_notify::ready();
     match &outcome {
-        Ok(ReloadResult { applied, restart_needed }) => tracing::info!(
-            applied = applied.join(" "),
-            restart_needed = restart_needed.join(" "),
-            "reloaded"
-        ),
+        Ok(ReloadResult { applied, restart_needed, notes, .. }) => {
+            let named = |keys: &[String]| (!keys.is_empty()).then(|| keys.join(" "));
+            let (applied, restart_needed) = (named(applied), named(restart_needed));
+            tracing::info!(applied, restart_needed, "reloaded");
+            notes.iter().for_each(|note| tracing::warn!("{note}"));
+        }
         Err(problem) => {
             for Report { message, causes, hint } in &problem.problems {
                 let cause = (!causes.is_empty()).then(|| causes.join(": "));

@@ -1,20 +1,23 @@
 //! The peer of a connection: identified once, for all requests that follow.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Response;
 use tokio::sync::Semaphore;
 
-use crate::peer::{Peer, PeerAccess, ProcessInfo};
+use crate::peer::{Peer, PeerAccess, ProcessInfo, UserAcl};
 use crate::telemetry::{PeerInfo, Process, ResponseInfo, Telemetry};
 
 /// The process at the other end of a connection, as far as the kernel names it.
 #[derive(Debug)]
 pub struct ConnectionPeer {
     pub(super) peer: Peer,
+    /// As it was when the connection began: its class in the limits.
     pub(super) access: PeerAccess,
     pub(super) telemetry: Arc<Telemetry>,
+    /// The number of the list of users that was asked last, and in the lowest bit its answer.
+    checked: AtomicU64,
     info: OnceLock<Arc<PeerInfo>>,
     is_lookup_started: AtomicBool,
 }
@@ -23,12 +26,39 @@ impl ConnectionPeer {
     /// Stores the known facts about a peer; its process is looked up when a log line needs it.
     pub fn new(peer: Peer, access: PeerAccess, telemetry: Arc<Telemetry>) -> Self {
         let (info, is_lookup_started) = (OnceLock::new(), AtomicBool::new(false));
-        Self { peer, access, telemetry, info, is_lookup_started }
+        let checked = AtomicU64::new(access.is_allowed().into());
+        Self { peer, access, telemetry, checked, info, is_lookup_started }
     }
 
     /// Says whether the user of this peer may use the daemon.
     pub(super) fn is_allowed(&self) -> bool {
-        self.access.is_allowed()
+        self.checked.load(Ordering::Relaxed) & 1 == 1
+    }
+
+    /// Checks the peer against the list of users, the first time and after each reload. Returns the
+    /// user whom [`ConnectionPeer::resolve`] must look up first, if any.
+    pub(super) fn recheck(&self, users: &UserAcl) -> Option<u32> {
+        if self.checked.load(Ordering::Relaxed) >> 1 == users.id() {
+            return None;
+        }
+        match users.classify(&self.peer) {
+            PeerAccess::Unresolved(uid) => return Some(uid),
+            known @ (PeerAccess::Owner
+            | PeerAccess::Guest
+            | PeerAccess::Remote
+            | PeerAccess::Denied(_)) => self.set_access(users, known),
+        }
+        None
+    }
+
+    /// Looks the user up in the system's user database.
+    pub(super) async fn resolve(&self, users: &UserAcl, uid: u32) {
+        self.set_access(users, users.resolve(uid).await);
+    }
+
+    fn set_access(&self, users: &UserAcl, access: PeerAccess) {
+        let checked = users.id() << 1 | u64::from(access.is_allowed());
+        self.checked.store(checked, Ordering::Relaxed);
     }
 
     /// Says whether the connection ends with this response: another machine without a valid key

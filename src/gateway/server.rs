@@ -30,7 +30,7 @@ use crate::listen::{
     Stream, Timeouts,
 };
 use crate::peer::{Peer, PeerAccess};
-use crate::telemetry::{AccessEntry, RequestTiming, Telemetry};
+use crate::telemetry::{AccessEntry, RequestTiming, Telemetry, ThreadConnection};
 
 /// Serves the connections of one or more listeners. Clones share the limits.
 #[derive(Clone, Debug)]
@@ -44,7 +44,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves at most `limits.connections` at once, until `drain` says stop.
+    /// Serves at most `limits.connections` at once, and as many as there are files for, until `drain`
+    /// says stop.
     pub fn new(limits: &Limits, drain: DrainSignal, telemetry: Arc<Telemetry>) -> Self {
         let mut http = http1::Builder::new();
         // Up to this size a response waits in memory for a slow reader, whatever its length.
@@ -77,48 +78,27 @@ impl Server {
         Self { limiter: self.limiter.clone(), ..fresh }
     }
 
+    /// Returns how many connections are served at once.
+    pub fn max_connections(&self) -> usize {
+        self.limiter.max()
+    }
+
     /// Sums up in the log, for ever, the events that are too frequent for one line each.
     pub fn log_repeats(&self) -> impl Future<Output = ()> + use<> {
         let telemetry = self.telemetry.clone();
         async move { telemetry.report_repeats().await }
     }
 
-    /// Counts a connection against its limit and returns the future that serves it to its end.
-    /// Beyond the limit the connection is closed.
+    /// Counts a connection of this peer against its limit. Beyond the limit the connection is
+    /// closed.
     ///
     /// The peer is identified before anything is stored for its connection, so that another user
     /// takes none of the owner's connections.
-    pub fn accept(
-        &self,
-        gateway: &Arc<ArcSwap<Gateway>>,
-        stream: Stream,
-        peer: Peer,
-    ) -> Option<impl Future<Output = ()> + use<>> {
-        let access = gateway.load().peer_access(&peer);
+    pub fn accept(&self, gateway: &Arc<ArcSwap<Gateway>>, peer: Peer) -> Option<PendingConnection> {
+        let access = gateway.load().users().classify(&peer);
         let permit = self.acquire(&peer, access)?;
-        let (this, gateway) = (self.clone(), gateway.clone());
-        Some(async move {
-            let (mut permit, mut access) = (permit, access);
-            if let PeerAccess::Unresolved(uid) = access {
-                access = gateway.load_full().resolve_peer_access(uid).await;
-                let Some(resolved) = this.acquire(&peer, access) else { return };
-                permit = resolved;
-            }
-            if access == PeerAccess::Guest {
-                stream.disable_reset();
-            }
-            let can_keep_alive = permit.can_keep_alive();
-            let span = tracing::debug_span!("connection", uid = peer.uid());
-            let sender = ConnectionPeer::new(peer, access, this.telemetry.clone());
-            let mut serving = pin!(this.serve(gateway, stream, sender, permit).instrument(span));
-            if can_keep_alive {
-                serving.await;
-            } else {
-                // The timeout holds however slowly the peer reads the rejection, or sends the body
-                // that is not read.
-                tokio::time::timeout(REJECTION_TIMEOUT, &mut serving).await.ok();
-            }
-        })
+        let (server, gateway) = (self.clone(), gateway.clone());
+        Some(PendingConnection { server, gateway, peer, access, permit })
     }
 
     fn acquire(&self, peer: &Peer, access: PeerAccess) -> Option<ConnectionPermit> {
@@ -141,7 +121,7 @@ impl Server {
         gateway: Arc<ArcSwap<Gateway>>,
         stream: Stream,
         sender: ConnectionPeer,
-        permit: ConnectionPermit,
+        (permit, thread): (ConnectionPermit, ThreadConnection),
     ) {
         let _open = self.telemetry.metrics.open_connection();
         let state = Arc::new(ConnectionState::new());
@@ -151,7 +131,7 @@ impl Server {
         let (rejections, telemetry) = (self.rejections.clone(), self.telemetry.clone());
         let io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
         let (drain, has_room) = (self.drain.clone(), permit.has_room());
-        let context = ConnectionContext { gateway, sender, state, drain, has_room };
+        let context = ConnectionContext { gateway, sender, state, drain, has_room, thread };
         let upgrade = PendingUpgrade::default();
         let service = service_fn(|request: Request<Incoming>| {
             let (in_flight, span) = context.begin(&request);
@@ -176,7 +156,8 @@ impl Server {
         match ended {
             Ok(()) if upgrade.is_set() => {
                 let Parts { io, read_buf, .. } = connection.into_parts();
-                Box::pin(upgrade.run(io.into_inner().into_stream(), read_buf, drain)).await;
+                let upgraded = upgrade.run(io.into_inner().into_stream(), read_buf, drain);
+                Box::pin(context.unless_revoked(upgraded)).await;
             }
             Ok(()) => {}
             Err(error) => {
@@ -203,6 +184,43 @@ impl Server {
     }
 }
 
+/// A connection that has its place and is not served yet: any thread can serve it.
+#[derive(Debug)]
+pub struct PendingConnection {
+    server: Server,
+    gateway: Arc<ArcSwap<Gateway>>,
+    peer: Peer,
+    access: PeerAccess,
+    permit: ConnectionPermit,
+}
+
+impl PendingConnection {
+    /// Serves the connection to its end, on the thread whose load it counts for.
+    pub async fn serve(self, stream: Stream, thread: ThreadConnection) {
+        let Self { server, gateway, peer, mut access, mut permit } = self;
+        if let PeerAccess::Unresolved(uid) = access {
+            access = gateway.load_full().users().resolve(uid).await;
+            let Some(resolved) = server.acquire(&peer, access) else { return };
+            permit = resolved;
+        }
+        if access == PeerAccess::Guest {
+            stream.disable_reset();
+        }
+        let can_keep_alive = permit.can_keep_alive();
+        let span = tracing::debug_span!("connection", uid = peer.uid());
+        let sender = ConnectionPeer::new(peer, access, server.telemetry.clone());
+        let serving = server.serve(gateway, stream, sender, (permit, thread)).instrument(span);
+        let mut serving = pin!(serving);
+        if can_keep_alive {
+            serving.await;
+        } else {
+            // The timeout holds however slowly the peer reads the rejection, or sends the body that
+            // is not read.
+            tokio::time::timeout(REJECTION_TIMEOUT, &mut serving).await.ok();
+        }
+    }
+}
+
 /// The state that the requests of one connection share.
 #[derive(Debug)]
 struct ConnectionContext {
@@ -211,16 +229,37 @@ struct ConnectionContext {
     state: Arc<ConnectionState>,
     drain: DrainSignal,
     has_room: bool,
+    thread: ThreadConnection,
 }
 
 impl ConnectionContext {
     fn begin(&self, request: &Request<Incoming>) -> (InFlightRequest, tracing::Span) {
         self.state.begin_request();
+        self.thread.count_request();
         let identity = || self.sender.identity_to_log();
         let telemetry = &self.sender.telemetry;
         let access = AccessEntry::begin(telemetry, request, loggable_path, identity);
         let span = access.span();
         (InFlightRequest::new(self.state.clone(), access, self.drain.track()), span)
+    }
+
+    /// Relays a WebSocket until a reload takes the access away from its peer: no further request
+    /// would notice.
+    async fn unless_revoked(&self, upgraded: impl Future<Output = ()>) {
+        tokio::select! {
+            () = upgraded => {}
+            () = self.wait_revoked() => {}
+        }
+    }
+
+    async fn wait_revoked(&self) {
+        while self.sender.is_allowed() {
+            tokio::time::sleep(REVOCATION_POLL_INTERVAL).await;
+            let gateway = self.gateway.load_full();
+            if let Some(uid) = self.sender.recheck(gateway.users()) {
+                self.sender.resolve(gateway.users(), uid).await;
+            }
+        }
     }
 
     /// Responds to one request; `upgrade` receives the connection that a WebSocket continues with.
@@ -234,6 +273,10 @@ impl ConnectionContext {
         let mut response = if self.has_room {
             let gateway = self.gateway.load_full();
             let mut client = None;
+            if let Some(uid) = self.sender.recheck(gateway.users()) {
+                // Boxed, because few requests need it: those right after a reload.
+                Box::pin(self.sender.resolve(gateway.users(), uid)).await;
+            }
             let handled = {
                 let handling = gateway.handle(request, &self.sender, &mut timing, &mut client);
                 unless_drained(&self.drain, pin!(handling)).await
@@ -245,7 +288,7 @@ impl ConnectionContext {
         } else {
             error_response::render(&Error::Overloaded)
         };
-        if self.sender.must_close(&response) {
+        if self.sender.must_close(&response) || self.should_move(&response) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         in_flight.record_response(&response, &timing);
@@ -254,6 +297,12 @@ impl ConnectionContext {
             return Ok(response);
         }
         Ok(response.map(|body| body.with_in_flight(in_flight)))
+    }
+
+    /// Says whether the client should connect again after this response, to be served by another
+    /// thread. A WebSocket stays where it is.
+    fn should_move(&self, response: &Response<ProxyBody>) -> bool {
+        self.thread.is_retired() && !response.status().is_informational()
     }
 }
 
@@ -285,6 +334,9 @@ fn unless_drained<F: Future>(
         },
     )
 }
+
+/// How long a WebSocket may outlive the access of its user.
+const REVOCATION_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest time from connecting to the first request, when a stop comes in between.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);

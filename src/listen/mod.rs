@@ -7,6 +7,7 @@
 mod acceptor;
 mod acl_resolver;
 mod activation;
+mod backlog;
 mod browser_headers;
 mod connection_state;
 mod drain;
@@ -15,6 +16,7 @@ mod hyper_rejection;
 mod launchd;
 mod limiter;
 mod listener;
+mod own_hosts;
 #[cfg(target_os = "linux")]
 mod port_reservation;
 mod rejection_headers;
@@ -37,14 +39,15 @@ pub use self::connection_state::{ConnectionState, Timeouts};
 pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};
+pub use self::own_hosts::OwnHosts;
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
-pub use self::stream::Stream;
+pub use self::stream::{DetachedStream, Stream};
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
-pub use self::unix::{SocketAccess, bind as bind_unix, restrict_dir};
+pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};
 use crate::peer::ProcessInfo;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -133,9 +136,10 @@ impl Problem for Error {
             Self::SocketInUse { .. } => {
                 failed("Stop that daemon first, or choose another path with --socket.")
             }
-            Self::SocketPath { .. } => {
-                failed("Choose a shorter path with --socket, or --socket off.")
-            }
+            Self::SocketPath { .. } => failed(
+                "Choose a shorter path with --socket (--socket off: none), or set \
+                     XDG_RUNTIME_DIR to a short directory of your own.",
+            ),
             Self::SocketPlace { .. } => {
                 failed("Choose a directory of your own with --socket, or --socket off.")
             }

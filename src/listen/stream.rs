@@ -20,6 +20,19 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Takes the connection from the runtime that watches it, for another one.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let it go.
+    pub fn detach(self) -> io::Result<DetachedStream> {
+        Ok(match self {
+            Self::Tcp(stream) => DetachedStream::Tcp(stream.into_std()?),
+            #[cfg(unix)]
+            Self::Unix(stream) => DetachedStream::Unix(stream.into_std()?),
+        })
+    }
+
     /// Makes the connection end as usual after all, because its peer is allowed.
     pub fn disable_reset(&self) {
         #[cfg(target_os = "linux")]
@@ -39,6 +52,31 @@ impl Stream {
                 stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
             }
         }
+    }
+}
+
+/// A local connection between two runtimes.
+#[derive(Debug)]
+pub enum DetachedStream {
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
+    /// Over a unix socket.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl DetachedStream {
+    /// Hands the connection to the runtime that this is called on.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch it.
+    pub fn attach(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            #[cfg(unix)]
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
     }
 }
 

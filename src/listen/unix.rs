@@ -10,9 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use super::Error;
 use super::listener::BoundSocket;
 use super::socket_file::SocketFile;
+use super::{Error, backlog};
 use crate::peer::UserAcl;
 use crate::secure_fs;
 
@@ -56,6 +56,41 @@ pub fn bind(path: &Path, access: SocketAccess) -> Result<BoundSocket, Error> {
     Ok(BoundSocket::Unix(listener, file))
 }
 
+/// Changes the users who may open the socket of ours at `path`.
+///
+/// # Errors
+///
+/// [`Error::SocketPlace`] when the system refuses: only root can give a file to a group that it is
+/// not in.
+pub fn change_access(path: &Path, access: SocketAccess) -> Result<(), Error> {
+    let changed = (|| {
+        let directory = path.parent().ok_or(io::ErrorKind::NotFound)?;
+        let found = std::fs::symlink_metadata(path)?;
+        if !found.file_type().is_socket() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        grant_traversal(directory, access)?;
+        apply_access(path, access)?;
+        restrict_dir(directory)
+    })();
+    changed.map_err(|source| Error::SocketPlace {
+        path: path.to_owned(),
+        what: "its group cannot be given access",
+        source: Some(source),
+    })
+}
+
+/// Gives a socket file the group and the mode of `access`.
+fn apply_access(socket: &Path, access: SocketAccess) -> io::Result<()> {
+    let (group, mode) = match access {
+        SocketAccess::Owner => (None, 0o600),
+        SocketAccess::Group(group) => (Some(group), 0o660),
+        SocketAccess::AllUsers => (None, 0o666),
+    };
+    std::os::unix::fs::chown(socket, None, group)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode))
+}
+
 /// Takes back the access to a directory of ours that [`bind`] gave for sockets that are gone.
 ///
 /// # Errors
@@ -95,14 +130,9 @@ fn listen(directory: &Path, path: &Path, access: SocketAccess) -> io::Result<Uni
     let made = (|| {
         let socket = staging.join("s");
         let listener = UnixListener::bind(&socket)?;
-        let (group, mode) = match access {
-            SocketAccess::Owner => (None, 0o600),
-            SocketAccess::Group(group) => (Some(group), 0o660),
-            SocketAccess::AllUsers => (None, 0o666),
-        };
-        std::os::unix::fs::chown(&socket, None, group)?;
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
+        apply_access(&socket, access)?;
         listener.set_nonblocking(true)?;
+        backlog::extend(&listener)?;
         std::fs::rename(&socket, path)?;
         Ok(listener)
     })();

@@ -19,6 +19,7 @@ mod socket_owner;
 #[cfg(target_os = "linux")]
 mod socket_table;
 mod user_acl;
+mod user_names;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub use self::identifier::{Identifier, can_identify_peers, set_reset_on_close};
 pub use self::lookup::Lookup;
 pub use self::process_info::ProcessInfo;
 pub use self::user_acl::{PeerAccess, UserAcl, gid_by_name, uid_by_name};
+pub use self::user_names::local_user_name;
 
 /// The other end of a local connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,15 @@
 //! The local users who may connect: our own, and those whom the configuration names.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::group_members::GroupMembers;
-use super::{Peer, User};
+use super::{Peer, User, user_names};
 
 /// The users who may connect. Consulted once per connection.
 #[derive(Clone, Debug)]
 pub struct UserAcl {
+    /// The number of this list; clones share it.
+    id: u64,
     own: u32,
     named: Vec<u32>,
     members: GroupMembers,
@@ -34,13 +38,28 @@ impl UserAcl {
     /// Allows our own user, `users` and the members of `groups`; with `exposed` also peers from
     /// beyond this machine.
     pub fn new(users: Vec<u32>, groups: Vec<u32>, exposed: bool) -> Self {
+        user_names::load();
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             own: own_uid(),
             named: users,
             members: GroupMembers::new(groups),
             exposed,
             overflow_uid: is_in_user_namespace().then_some(OVERFLOW_UID),
         }
+    }
+
+    /// Takes over what is known of the members of the groups, if `previous` has the same groups.
+    #[must_use]
+    pub fn with_members_of(self, previous: &Self) -> Self {
+        let is_same = self.members.groups() == previous.members.groups();
+        let members = if is_same { previous.members.clone() } else { self.members };
+        Self { members, ..self }
+    }
+
+    /// Returns the number of this list: two lists that were made apart have different ones.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Returns the first of the groups.
@@ -97,6 +116,9 @@ impl UserAcl {
         Some(uid) != self.overflow_uid && (uid == self.own || self.named.contains(&uid))
     }
 }
+
+/// The number of the next list. 0 is none's.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl PeerAccess {
     /// Says whether the peer may connect at all.
@@ -239,7 +261,14 @@ mod tests {
 
     fn none() -> UserAcl {
         let members = GroupMembers::new(vec![]);
-        UserAcl { own: own_uid(), named: vec![], members, exposed: false, overflow_uid: None }
+        UserAcl {
+            id: 0,
+            own: own_uid(),
+            named: vec![],
+            members,
+            exposed: false,
+            overflow_uid: None,
+        }
     }
 
     fn unix(uid: u32) -> Peer {

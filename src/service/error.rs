@@ -24,7 +24,16 @@ pub enum Error {
     SystemProfile,
     /// The service is not installed.
     #[error("the service is not installed")]
-    NotInstalled,
+    NotInstalled {
+        /// Whether the machine's service was asked for.
+        is_system: bool,
+    },
+    /// Everything is in place, and the service does not start.
+    #[error("the service does not start: {cause}")]
+    NotStarted {
+        /// The last error in its log.
+        cause: String,
+    },
     /// A service needs a fixed port.
     #[error("{address} names no port: a service needs a fixed one")]
     NoPort {
@@ -92,9 +101,15 @@ impl Problem for Error {
                 "Leave --system or --profile out: each person may have services for profiles of \
                  theirs.",
             ),
-            Self::NotInstalled => {
+            Self::NotInstalled { is_system: false } => {
                 ProblemKind::DaemonNotRunning.with_hint("Run `nexudus-proxy service install`.")
             }
+            Self::NotInstalled { is_system: true } => ProblemKind::DaemonNotRunning
+                .with_hint("Run `nexudus-proxy service install --system` as root."),
+            Self::NotStarted { .. } => failed(
+                "Repair that, and run the same command again; `nexudus-proxy service logs` has the \
+                 lines before it.",
+            ),
             Self::NoPort { .. } => wrong("Give listen.tcp a port of its own."),
             Self::Path { .. } => {
                 failed("Copy the program to /usr/local/bin, and install the service with that one.")

@@ -6,7 +6,12 @@
 
 mod command;
 mod error;
+mod journal;
 mod launchd;
+mod leftovers;
+#[cfg(unix)]
+mod program;
+mod session_key;
 mod systemd;
 
 use std::fs;
@@ -20,6 +25,8 @@ use serde::Serialize;
 use self::command::ServiceCommand;
 pub use self::error::Error;
 use self::launchd::Launchd;
+#[cfg(unix)]
+pub use self::program::{SYSTEM_PROGRAM, copy_program, is_hidden_from_system};
 use self::systemd::Systemd;
 use crate::secure_fs;
 
@@ -44,6 +51,8 @@ pub struct ServiceSpec {
     pub runtime_dir: PathBuf,
     /// How long requests in flight may take when the service stops.
     pub drain: Duration,
+    /// Files of the user's daemon that outlive the service: configuration, state.
+    pub data: Vec<PathBuf>,
 }
 
 /// Where the unix socket is.
@@ -80,6 +89,8 @@ pub enum ServiceEvent {
     Kept(PathBuf),
     /// A file was removed.
     Removed(PathBuf),
+    /// A file or a directory was left where it is.
+    Left(PathBuf),
     /// A command was run.
     Ran(String),
 }
@@ -101,6 +112,15 @@ pub struct ServiceStatus {
     pub says: Option<String>,
     /// How the last run ended, if it failed.
     pub result: Option<String>,
+    /// The last error in the log of a service that has failed.
+    pub last_error: Option<String>,
+}
+
+impl ServiceStatus {
+    /// Says whether the service has failed, and the service manager does not start it again.
+    pub fn has_failed(&self) -> bool {
+        self.state == "failed"
+    }
 }
 
 /// Receives each change.
@@ -126,8 +146,13 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// All but [`Error::NotInstalled`].
+    /// All but [`Error::NotInstalled`]; [`Error::NotStarted`] when everything is in place, and the
+    /// service does not start.
     pub fn install(&self, report: Reporter<'_>) -> Result<(), Error> {
+        self.write_and_start(report).map_err(|error| self.explain_failure(error))
+    }
+
+    fn write_and_start(&self, report: Reporter<'_>) -> Result<(), Error> {
         let nowhere = self.spec.tcp.iter().find(|address| address.port() == 0);
         if let Some(address) = nowhere {
             return Err(Error::NoPort { address: *address });
@@ -161,9 +186,19 @@ impl Service {
     /// [`Error::NotInstalled`], and those of the service manager's commands.
     pub fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_installed()?;
-        match &self.manager {
+        let started = match &self.manager {
             Manager::Systemd(systemd) => systemd.start(report),
             Manager::Launchd(launchd) => launchd.start(report),
+        };
+        started.map_err(|error| self.explain_failure(error))
+    }
+
+    /// Names the last error of a service that a failed command could not start.
+    fn explain_failure(&self, error: Error) -> Error {
+        let Error::Failed { .. } = &error else { return error };
+        match self.status() {
+            Ok(ServiceStatus { last_error: Some(cause), .. }) => Error::NotStarted { cause },
+            Ok(_) | Err(_) => error,
         }
     }
 
@@ -192,7 +227,35 @@ impl Service {
             Manager::Systemd(systemd) => systemd.status()?,
             Manager::Launchd(launchd) => launchd.status()?,
         };
-        Ok(ServiceStatus { files, ..state })
+        let last_error = if state.has_failed() { self.last_error() } else { None };
+        Ok(ServiceStatus { files, last_error, ..state })
+    }
+
+    /// Returns the last error in the service's log, if the log can be read and has one.
+    fn last_error(&self) -> Option<String> {
+        match &self.manager {
+            Manager::Systemd(systemd) => systemd.last_error(),
+            Manager::Launchd(_) => None,
+        }
+    }
+
+    /// Returns what an uninstall leaves: drop-ins, configuration, state, encrypted credentials.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let drop_ins = match &self.manager {
+            Manager::Systemd(systemd) => systemd.drop_ins(),
+            Manager::Launchd(_) => vec![],
+        };
+        let data = if self.is_system() { leftovers::of_system() } else { self.spec.data.clone() };
+        leftovers::existing(drop_ins.into_iter().chain(data))
+    }
+
+    /// Removes these leftovers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] with the first that cannot be removed.
+    pub fn purge(&self, paths: &[PathBuf], report: Reporter<'_>) -> Result<(), Error> {
+        paths.iter().try_for_each(|path| leftovers::remove(path, report))
     }
 
     /// Shows the log on this terminal: the last `lines`, and with `follow` every new line.
@@ -216,6 +279,11 @@ impl Service {
         }
     }
 
+    /// Says whether it is the service of the whole machine.
+    pub fn is_system(&self) -> bool {
+        matches!(&self.manager, Manager::Systemd(systemd) if systemd.is_system())
+    }
+
     /// Says whether the service runs on when its user logs out; `None` if that is not known.
     pub fn has_linger(&self) -> Option<bool> {
         match &self.manager {
@@ -237,7 +305,10 @@ impl Service {
     }
 
     fn require_installed(&self) -> Result<(), Error> {
-        if self.is_installed() { Ok(()) } else { Err(Error::NotInstalled) }
+        if self.is_installed() {
+            return Ok(());
+        }
+        Err(Error::NotInstalled { is_system: self.is_system() })
     }
 }
 
@@ -294,6 +365,7 @@ impl ServiceSpec {
             unix: SocketPath::Default,
             runtime_dir: "/Users/you/.local/state/nexudus-proxy/run".into(),
             drain: Duration::from_secs(5),
+            data: vec![],
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, own_uid, remove_file,
-    write_file,
+    Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, journal, own_uid,
+    remove_file, session_key, write_file,
 };
 
 /// The units of one profile, for this user or for the machine.
@@ -62,6 +62,9 @@ impl Systemd {
             write_file(&self.path(&ADMIN), &self.render(&ADMIN, spec), report)?,
         ];
         let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, spec), report)?;
+        if self.system {
+            session_key::make(report);
+        }
         self.systemctl(["daemon-reload"]).run(report)?;
         if sockets.contains(&true) {
             // An open socket cannot be moved under a daemon that uses it.
@@ -111,7 +114,26 @@ impl Systemd {
             // systemd keeps the last status text of a process that has ended.
             says: some(of(&service, "StatusText")).filter(|_| pid.is_some()),
             result: some(of(&service, "Result")).filter(|result| result != "success"),
+            last_error: None,
         })
+    }
+
+    pub(super) fn is_system(&self) -> bool {
+        self.system
+    }
+
+    /// Returns the last error in the journal of the service.
+    pub(super) fn last_error(&self) -> Option<String> {
+        let name = self.name(&SERVICE);
+        let lines = ServiceCommand::new(["journalctl"])
+            .args((!self.system).then_some("--user"))
+            .args(["--no-pager", "--quiet", "--output=json", "--lines=60", "--unit", &name]);
+        journal::last_error(&lines.output().ok()?.1)
+    }
+
+    /// Returns the directories in which `systemctl edit` writes.
+    pub(super) fn drop_ins(&self) -> Vec<PathBuf> {
+        self.paths().iter().map(|path| format!("{}.d", path.display()).into()).collect()
     }
 
     pub(super) fn logs(&self, lines: u32, follow: bool, json: bool) -> ServiceCommand {
@@ -160,8 +182,8 @@ impl Systemd {
         if !program.to_str().is_some_and(is_literal) {
             return wrong("it has characters that are special to systemd");
         }
-        let hidden = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
-        if self.system && hidden.iter().any(|hidden| program.starts_with(hidden)) {
+        #[cfg(unix)]
+        if self.system && super::is_hidden_from_system(program) {
             return wrong("the system service sees no home directory and no temporary directory");
         }
         let socket = match &spec.unix {
@@ -270,116 +292,4 @@ fn is_literal(word: &str) -> bool {
 const SHIPPED: &str = "/usr/local/bin/nexudus-proxy";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_installed_units_are_the_shipped_ones() {
-        for system in [false, true] {
-            let systemd = Systemd::new(&spec(None), system);
-            for unit in [SERVICE, DATA, ADMIN] {
-                let shipped = if system { unit.system } else { unit.user };
-                assert_eq!(systemd.render(&unit, &spec(None)), shipped);
-            }
-        }
-    }
-
-    #[test]
-    fn a_unit_differs_from_the_shipped_one_in_program_profile_and_addresses_alone() {
-        let spec = ServiceSpec {
-            program: "/opt/np/nexudus-proxy".into(),
-            arguments: ["--profile".to_owned(), "work".to_owned()].to_vec(),
-            tcp: vec!["127.0.0.1:7000".parse().unwrap()],
-            ..spec(Some("work"))
-        };
-        let systemd = Systemd::new(&spec, false);
-
-        let changed = |unit: &Unit| {
-            let (rendered, shipped) = (systemd.render(unit, &spec), unit.user);
-            let is_new = |line: &&str| !shipped.lines().any(|known| known == *line);
-            rendered.lines().filter(is_new).map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            changed(&SERVICE),
-            [
-                "Requires=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
-                "After=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
-                "Sockets=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
-                "ExecStart=/opt/np/nexudus-proxy --profile work serve",
-                "ExecReload=/opt/np/nexudus-proxy --profile work reload",
-                "Also=nexudus-proxy@work.socket nexudus-proxy-admin@work.socket",
-            ]
-        );
-        assert_eq!(
-            changed(&DATA),
-            ["ListenStream=127.0.0.1:7000", "ListenStream=%t/nexudus-proxy/proxy-work.sock",]
-        );
-        assert_eq!(
-            changed(&ADMIN),
-            ["ListenStream=%t/nexudus-proxy/admin-work.sock", "Service=nexudus-proxy@work.service",]
-        );
-    }
-
-    #[test]
-    fn a_program_path_that_contains_the_shipped_one_is_inserted_once() {
-        let program = "/usr/local/bin/nexudus-proxy-0.1.0";
-        let spec = ServiceSpec {
-            program: program.into(),
-            arguments: ["--config".to_owned(), "/etc/nexudus-proxy.socket/c.toml".to_owned()]
-                .into(),
-            ..spec(Some("work"))
-        };
-        let systemd = Systemd::new(&spec, false);
-
-        let put_in = |line: &str| systemd.personalize(line, &spec);
-
-        assert_eq!(
-            put_in("ExecStart=/usr/local/bin/nexudus-proxy serve"),
-            format!("ExecStart={program} --config /etc/nexudus-proxy.socket/c.toml serve")
-        );
-        assert_eq!(
-            put_in("ExecPaths=/usr/local/bin/nexudus-proxy"),
-            format!("ExecPaths={program}")
-        );
-    }
-
-    #[test]
-    fn a_program_that_a_unit_cannot_name_or_see_is_refused() {
-        let own = Systemd::new(&spec(None), false);
-        let system = Systemd::new(&spec(None), true);
-
-        let is_good = |systemd: &Systemd, program: &str| {
-            let spec = ServiceSpec { program: program.into(), ..spec(None) };
-            systemd.validate(&spec).is_ok()
-        };
-        assert!(is_good(&own, "/home/ana/.cargo/bin/nexudus-proxy"));
-        assert!(!is_good(&own, "/home/ana/my programs/nexudus-proxy"));
-        assert!(!is_good(&own, "/home/%u/nexudus-proxy"));
-        assert!(is_good(&system, "/usr/local/bin/nexudus-proxy"));
-        assert!(!is_good(&system, "/home/ana/.cargo/bin/nexudus-proxy"));
-    }
-
-    #[test]
-    fn a_configuration_or_a_socket_that_a_unit_cannot_name_is_refused() {
-        for system in [false, true] {
-            let refused = |path: &str| {
-                let arguments = ["--config".to_owned(), path.to_owned()].to_vec();
-                let argument = ServiceSpec { arguments, ..spec(None) };
-                let socket = ServiceSpec { unix: SocketPath::At(path.into()), ..spec(None) };
-                [argument, socket].map(|spec| match Systemd::new(&spec, system).validate(&spec) {
-                    Err(Error::Word { word }) => Some(word),
-                    other => other.map(|()| None).unwrap(),
-                })
-            };
-            for path in ["/home/ana/my configs/np", "/home/%u/np", "/home/ana/$np"] {
-                assert_eq!(refused(path), [(); 2].map(|()| Some(path.to_owned())));
-            }
-            // Only the program must be visible inside the sandbox.
-            assert_eq!(refused("/home/ana/np-1.2_3"), [None, None]);
-        }
-    }
-
-    fn spec(profile: Option<&str>) -> ServiceSpec {
-        ServiceSpec::shipped(profile)
-    }
-}
+mod tests;

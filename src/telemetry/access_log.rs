@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use tracing::Span;
 
 use super::broadcast::{RequestBroadcast, RequestRecord};
+use super::data_threads::DataThreads;
 use super::metrics::{self, Metrics};
 use super::repeats::Repeats;
 use super::timing::RequestTiming;
@@ -19,6 +20,8 @@ use super::truncate::truncate;
 pub struct Telemetry {
     /// The counters.
     pub metrics: Metrics,
+    /// The load of each data thread.
+    pub threads: DataThreads,
     /// Each request as it ends, for subscribers.
     pub requests: RequestBroadcast,
     /// Refused requests, by user and code.
@@ -35,6 +38,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self {
             metrics: Metrics::default(),
+            threads: DataThreads::default(),
             requests: RequestBroadcast::default(),
             rejections: Repeats::new(Duration::from_secs(1)),
             other_users: Repeats::new(Duration::from_secs(1)),
@@ -196,17 +200,18 @@ impl Drop for AccessEntry {
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
         let ResponseInfo { code, client } = info;
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let elapsed_s = elapsed.as_secs_f64();
         let (bytes, client) = (self.bytes, client.as_deref());
         match self.status.map(|status| status.as_u16()) {
             // Without a status the client left before the response.
             None => tracing::debug!(
                 target: ACCESS_TARGET,
-                request_id, method, path, elapsed_ms, peer, uid, pid, program, client, trace_id,
+                request_id, method, path, elapsed_s, peer, uid, pid, program, client, trace_id,
                 "request abandoned"
             ),
             Some(status) => tracing::debug!(
                 target: ACCESS_TARGET,
-                request_id, method, path, status, elapsed_ms, bytes, peer, uid, pid, program,
+                request_id, method, path, status, elapsed_s, bytes, peer, uid, pid, program,
                 code, client, trace_id, "request"
             ),
         }

@@ -5,13 +5,15 @@
 
 use std::fmt::{self, Write as _};
 
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::access_log::ACCESS_TARGET;
+#[cfg(unix)]
+use super::journal;
+use super::log_line::{LogLine, escape, for_person, text};
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +24,10 @@ pub(super) enum HumanFormat {
         colour: bool,
     },
     /// Begins with a priority, as `sd-daemon(3)` wants it; the journal records the time.
-    Journal,
+    JournalStream,
+    /// The journal's own protocol, with the same text as its message.
+    #[cfg(unix)]
+    JournalEntry,
 }
 
 impl<S, N> FormatEvent<S, N> for HumanFormat
@@ -36,96 +41,63 @@ where
         mut to: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = LogLine::default();
-        event.record(&mut line);
+        let line = LogLine::from_event(event);
         let level = *event.metadata().level();
         let paint = Paint(matches!(self, Self::Terminal { colour: true }));
+        let is_request = event.metadata().target() == ACCESS_TARGET;
+        let sentence = sentence(&line, level, is_request, paint);
         match self {
             Self::Terminal { .. } => {
                 let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
-                let name = format!("{level:<5}");
-                write!(
-                    to,
-                    "{} {} ",
-                    paint.apply("2", &time),
-                    paint.apply(level_colour(level), &name)
-                )?;
+                let (time, name) = (paint.apply("2", &time), format!("{level:<5}"));
+                writeln!(to, "{time} {} {sentence}", paint.apply(level_colour(level), &name))
             }
-            Self::Journal => write!(to, "<{}>", priority(level))?,
-        }
-        let is_request = event.metadata().target() == ACCESS_TARGET;
-        match is_request.then(|| line.format_request(paint)).flatten() {
-            Some(request) => write!(to, "{request}")?,
-            None if level <= Level::WARN => write!(to, "{}", paint.apply("1", &line.message))?,
-            None => write!(to, "{}", line.message)?,
-        }
-        let mut gap = "  ";
-        for (name, value) in &line.fields {
-            let name = paint.apply("2", &format!("{name}="));
-            if value.contains(' ') {
-                write!(to, "{gap}{name}\"{value}\"")?;
-            } else {
-                write!(to, "{gap}{name}{value}")?;
+            Self::JournalStream => writeln!(to, "<{}>{sentence}", priority(level)),
+            #[cfg(unix)]
+            Self::JournalEntry => {
+                to.write_str(&journal::format_entry(priority(level), &sentence, &line))
             }
-            gap = " ";
         }
-        writeln!(to)
     }
 }
 
-/// The message and the fields of an event, made harmless for a terminal.
-#[derive(Default)]
-struct LogLine {
-    message: String,
-    fields: Vec<(&'static str, String)>,
-}
-
-impl LogLine {
-    fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.fields.iter().position(|(field, _)| *field == name)?;
-        Some(self.fields.remove(at).1)
-    }
-
-    /// Formats a request: method, path, status, time.
-    fn format_request(&mut self, paint: Paint) -> Option<String> {
-        let (method, path) = (self.take("method")?, self.take("path")?);
-        let took = self.take("elapsed_ms").unwrap_or_default();
-        let (bytes, peer) = (self.take("bytes"), self.take("peer"));
-        drop((bytes, peer));
-        let outcome = match self.take("status") {
-            Some(status) => paint.apply(status_colour(&status), &status),
-            None => paint.apply("33", "abandoned"),
-        };
-        let method = paint.apply("1", &method);
-        Some(format!("{method} {path} → {outcome}  {}", paint.apply("2", &format!("{took} ms"))))
-    }
-}
-
-impl Visit for LogLine {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let mut text = String::with_capacity(value.len());
-        for c in value.chars() {
-            // The peer or the upstream may have chosen the value: it must not move the cursor.
-            if c.is_control() {
-                text.extend(c.escape_default());
-            } else {
-                text.push(c);
-            }
-        }
-        match field.name() {
-            "message" => self.message = text,
-            _ if text.is_empty() => {}
-            name => self.fields.push((name, text)),
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
+/// Returns the message and the fields on one line.
+fn sentence(line: &LogLine, level: Level, is_request: bool, paint: Paint) -> String {
+    let message = escape(&line.message);
+    let request = is_request.then(|| request_head(line, paint)).flatten();
+    let is_told = |name: &str| request.is_some() && REQUEST_HEAD.contains(&name);
+    let mut sentence = match &request {
+        Some(request) => request.clone(),
+        None if level <= Level::WARN => paint.apply("1", &message),
+        None => message.into_owned(),
+    };
+    let mut gap = "  ";
+    for (name, value) in line.fields.iter().filter(|(name, _)| !is_told(name)) {
+        let (name, value) = for_person(name, value);
+        let quote = if value.contains(' ') { "\"" } else { "" };
+        let name = paint.apply("2", &format!("{name}="));
         // Writing to a String cannot fail.
-        let _ = write!(text, "{value:?}");
-        self.record_str(field, &text);
+        let _ = write!(sentence, "{gap}{name}{quote}{value}{quote}");
+        gap = " ";
     }
+    sentence
 }
+
+/// Formats a request: method, path, status, time.
+fn request_head(line: &LogLine, paint: Paint) -> Option<String> {
+    let (method, path) = (text(line.get("method")?), text(line.get("path")?));
+    let took = line.get("elapsed_s").and_then(serde_json::Value::as_f64).unwrap_or_default();
+    let outcome = match line.get("status").map(text) {
+        Some(status) => paint.apply(status_colour(&status), &status),
+        None => paint.apply("33", "abandoned"),
+    };
+    let method = paint.apply("1", &method);
+    let took = paint.apply("2", &format!("{:.0} ms", took * 1_000.0));
+    Some(format!("{method} {path} → {outcome}  {took}"))
+}
+
+/// The fields of a request that its line tells already, or that a person does not read.
+const REQUEST_HEAD: [&str; 6] = ["method", "path", "status", "elapsed_s", "bytes", "peer"];
 
 /// Applies colours, or none.
 #[derive(Clone, Copy)]
@@ -167,7 +139,7 @@ fn priority(level: Level) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -183,7 +155,7 @@ mod tests {
                 method = %"GET",
                 path = "/api/auth/me",
                 status = 200,
-                elapsed_ms = 12,
+                elapsed_s = 0.012,
                 client = None::<&str>,
                 "request"
             );
@@ -202,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_line_for_the_journal_has_a_priority_and_no_time() {
-        let output = output(HumanFormat::Journal, || {
+        let output = output(HumanFormat::JournalStream, || {
             tracing::warn!("could not renew");
             tracing::info!("ready");
         });
@@ -212,8 +184,9 @@ mod tests {
 
     #[test]
     fn control_characters_in_values_are_escaped() {
-        let output =
-            output(HumanFormat::Journal, || tracing::info!(path = "a\n<0>b\u{1b}[2J", "seen"));
+        let output = output(HumanFormat::JournalStream, || {
+            tracing::info!(path = "a\n<0>b\u{1b}[2J", "seen")
+        });
 
         assert_eq!(output, "<6>seen  path=a\\n<0>b\\u{1b}[2J\n");
     }
@@ -234,12 +207,18 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, say);
-        let output = out.0.lock().unwrap().clone();
-        String::from_utf8(output).unwrap()
+        out.text()
     }
 
+    /// Where a test's log goes.
     #[derive(Clone, Default)]
-    struct Out(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Out(Arc<Mutex<Vec<u8>>>);
+
+    impl Out {
+        pub(in crate::telemetry) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Out {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,4 +1,5 @@
-//! The log: one line per event on standard error, written by a thread of its own.
+//! The log: one line per event on standard error, or one entry in the journal, written by a thread
+//! of its own.
 //!
 //! Other crates are held to warnings: their debug lines print headers and bodies.
 
@@ -11,7 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::format::HumanFormat;
-use super::nonblocking::NonBlockingWriter;
+use super::json_format::JsonFormat;
+use super::nonblocking::{NonBlockingWriter, StreamSink};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
 /// The log of this process, while this value lives. When dropped, it waits for the last lines.
@@ -73,11 +75,11 @@ pub enum LineFormat {
 impl LineFormat {
     /// Returns the format that suits the destination of standard error.
     pub fn detect() -> Self {
-        match (std::env::var_os("JOURNAL_STREAM"), stderr().is_terminal()) {
-            (Some(_), _) => Self::Journald,
-            (None, true) => Self::Human,
-            (None, false) => Self::Json,
+        #[cfg(unix)]
+        if super::journal::is_stderr_journal() {
+            return Self::Journald;
         }
+        if stderr().is_terminal() { Self::Human } else { Self::Json }
     }
 }
 
@@ -91,21 +93,36 @@ pub fn start(level: &str, format: LineFormat, colour: bool) -> Result<LogGuard, 
     if let Some(log) = LOG_STATE.get() {
         return Ok(LogGuard(log));
     }
-    let writer = NonBlockingWriter::start(stderr()).map_err(Error::Thread)?;
+    let (writer, journal_format) = open(format).map_err(Error::Thread)?;
     let (filter, level) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer.clone());
     let lines = match format {
         LineFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_target(false);
-            // Only the innermost span: its `request_id` joins the lines of a request.
-            lines.with_span_list(false).boxed()
+            // `json()` keeps the fields of spans as JSON.
+            lines.json().event_format(JsonFormat).boxed()
         }
-        LineFormat::Journald => lines.event_format(HumanFormat::Journal).boxed(),
+        LineFormat::Journald => lines.event_format(journal_format).boxed(),
         LineFormat::Human => lines.event_format(HumanFormat::Terminal { colour }).boxed(),
     };
     // An error means that other code, such as a test, has started a log.
     let _already_started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(LogGuard(LOG_STATE.get_or_init(|| LogState { writer, level })))
+}
+
+/// Opens where the lines go; returns the format for the journal too. What is no journal gets the
+/// lines that `sd-daemon(3)` describes: another program may pass them on.
+fn open(format: LineFormat) -> io::Result<(NonBlockingWriter, HumanFormat)> {
+    #[cfg(unix)]
+    {
+        use super::journal::{JournalSink, is_stderr_journal};
+        if format == LineFormat::Journald && is_stderr_journal() {
+            let writer = NonBlockingWriter::start(JournalSink::new()?)?;
+            return Ok((writer, HumanFormat::JournalEntry));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = format;
+    Ok((NonBlockingWriter::start(StreamSink(stderr()))?, HumanFormat::JournalStream))
 }
 
 /// Changes the level from now on.

@@ -1,12 +1,18 @@
 //! Logs, metrics and records of requests. Nothing here decides anything.
 //!
-//! One vocabulary of log fields: `request_id method path status elapsed_ms bytes peer uid pid
-//! program client code trace_id generation attempt retry_in address origin signal in_flight error
-//! cause failed count limit`. `path` is without its query.
+//! One vocabulary of log fields: `request_id method path status elapsed_s bytes peer uid pid
+//! program client code trace_id generation attempt retry_in_s expires_in_s slept_s address origin signal
+//! in_flight error cause failed count limit thread threads`. `path` is without its query. A duration is a
+//! number of seconds, and the name of its field ends in `_s`.
 
 mod access_log;
 mod broadcast;
+mod data_threads;
 mod format;
+#[cfg(unix)]
+mod journal;
+mod json_format;
+mod log_line;
 mod logs;
 mod metrics;
 mod nonblocking;
@@ -18,6 +24,9 @@ mod upstream_errors;
 
 pub use self::access_log::{AccessEntry, PeerInfo, Process, ResponseInfo, Telemetry};
 pub use self::broadcast::{BroadcastItem, RequestBroadcast, RequestReceiver, RequestRecord};
+pub use self::data_threads::{DataThreads, ThreadConnection, ThreadLoad};
+#[cfg(unix)]
+pub use self::journal::set_log_ending;
 pub use self::logs::{Error, LineFormat, LogFilter, LogGuard, dropped, set_level, start};
 pub use self::metrics::{
     BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,

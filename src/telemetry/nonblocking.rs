@@ -1,4 +1,4 @@
-//! Writes log lines to standard error without waiting for a slow terminal or a full pipe.
+//! Writes log lines without waiting for a slow terminal, a full pipe or a busy journal.
 //!
 //! A thread writes; its queue is bounded, and a line that finds the queue full is counted and lost.
 //!
@@ -28,12 +28,28 @@ enum LogMessage {
     Flush(SyncSender<()>),
 }
 
+/// Where the lines go.
+pub(super) trait LogSink: Send + 'static {
+    /// Writes lines. A failure to log cannot be logged.
+    fn write_lines(&mut self, lines: &[Vec<u8>]);
+}
+
+/// Writes the lines of a burst at once: a system call per burst, not per line.
+pub(super) struct StreamSink<W>(pub(super) W);
+
+impl<W: Write + Send + 'static> LogSink for StreamSink<W> {
+    fn write_lines(&mut self, lines: &[Vec<u8>]) {
+        // If standard error is closed, the failure cannot be reported.
+        let _ = self.0.write_all(&lines.concat()).and_then(|()| self.0.flush());
+    }
+}
+
 impl NonBlockingWriter {
-    /// Starts the thread that writes to `out`.
-    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+    /// Starts the thread that writes to `sink`.
+    pub(super) fn start(sink: impl LogSink) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE_CAPACITY);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || write(&receiver, out))?;
+        thread.spawn(move || write(&receiver, sink))?;
         Ok(Self { sender, dropped: Arc::default() })
     }
 
@@ -73,20 +89,21 @@ impl<'a> MakeWriter<'a> for NonBlockingWriter {
     }
 }
 
-/// Writes all lines that are there at once: a system call per burst, not per line.
-fn write(receiver: &Receiver<LogMessage>, mut out: impl Write) {
+/// Writes all lines that are there at once.
+fn write(receiver: &Receiver<LogMessage>, mut sink: impl LogSink) {
     let mut burst = vec![];
     while let Ok(message) = receiver.recv() {
         let mut flushed = vec![];
         let more = std::iter::from_fn(|| receiver.try_recv().ok());
         for message in std::iter::once(message).chain(more.take(QUEUE_CAPACITY)) {
             match message {
-                LogMessage::Line(line) => burst.extend_from_slice(&line),
+                LogMessage::Line(line) => burst.push(line),
                 LogMessage::Flush(done) => flushed.push(done),
             }
         }
-        // If standard error is closed, the failure cannot be reported.
-        let _ = out.write_all(&burst).and_then(|()| out.flush());
+        if !burst.is_empty() {
+            sink.write_lines(&burst);
+        }
         burst.clear();
         for done in flushed {
             let _ = done.send(());
@@ -109,7 +126,7 @@ mod tests {
     #[test]
     fn lines_are_written_in_order_and_flushed() {
         let out = Shared::default();
-        let writer = NonBlockingWriter::start(out.clone()).unwrap();
+        let writer = NonBlockingWriter::start(StreamSink(out.clone())).unwrap();
 
         (&writer).write_all(b"one\n").unwrap();
         (&writer).write_all(b"two\n").unwrap();
@@ -122,7 +139,7 @@ mod tests {
     fn a_stuck_terminal_loses_lines_and_blocks_no_logger() {
         let out = Shared::default();
         let stuck = out.0.lock().unwrap();
-        let writer = NonBlockingWriter::start(out.clone()).unwrap();
+        let writer = NonBlockingWriter::start(StreamSink(out.clone())).unwrap();
 
         for _ in 0..3 * QUEUE_CAPACITY {
             (&writer).write_all(b"line\n").unwrap();

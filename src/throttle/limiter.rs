@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use humantime::format_duration;
 use tokio::sync::{Notify, oneshot};
-use tracing::field::display;
 
 use super::budget::{Budget, NextSend, ThrottleSignal};
 use super::fair_queue::{FairQueue, FairnessKey, QueuePosition};
@@ -150,8 +148,8 @@ impl Limiter {
         self.update(|budget, now| {
             if !budget.is_pacing() {
                 budget.set_history(self.ring.to_history(now));
-                let retry_in = signal.retry_after.map(|wait| display(format_duration(wait)));
-                tracing::warn!(path = signal.template, retry_in, "throttled: pacing begins");
+                let retry_in_s = signal.retry_after.map(|wait| wait.as_secs_f64());
+                tracing::warn!(path = signal.template, retry_in_s, "throttled: pacing begins");
             }
             budget.record_throttle(signal, now);
         });

@@ -26,8 +26,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use humantime::format_duration;
-use tracing::field::display;
 
 use self::budget::ThrottleSignal;
 use self::counter::{PeriodCounter, TotalCounter};
@@ -276,8 +274,8 @@ impl Permit<'_> {
             // Thousandths: no two machines send again at the same moment.
             jitter: fastrand::u16(..1_000),
         });
-        let retry_in = wait.map(|wait| display(format_duration(wait)));
-        tracing::debug!(status = response.status.as_u16(), path = template, retry_in, "throttled");
+        let (status, retry_in_s) = (response.status.as_u16(), wait.map(|wait| wait.as_secs_f64()));
+        tracing::debug!(status, path = template, retry_in_s, "throttled");
         let is_read = matches!(*self.method, Method::GET | Method::HEAD);
         if whole && (is_read || wait.is_some()) {
             RetryDecision::Retry

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -159,7 +159,8 @@ fn an_exposed_daemon_says_what_that_means() {
     let home = home();
     let mut daemon = nexudus.serve(&home, |serve| {
         // The same, elsewhere.
-        let mut exposed = home.command("");
+        let mut exposed = Command::new(serve.get_program());
+        exposed.env_clear().current_dir(home.root());
         let elsewhere = |arg| if arg == "127.0.0.1:0" { OsStr::new("0.0.0.0:0") } else { arg };
         exposed.args(serve.get_args().map(elsewhere)).arg("--listen-expose");
         exposed.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));

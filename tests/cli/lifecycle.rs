@@ -211,8 +211,9 @@ fn a_reload_takes_over_what_it_can_names_the_rest_and_ends_no_connection() {
     assert_eq!(
         home.run("reload"),
         "reloaded: upstream.upgrade, throttle.reads, limits.target_bytes, log.level\n\
-         ! warning: these keys take a restart: session.wait\n\
-         => 0\n"
+         ! error: NOT applied until restart: session.wait\n\
+         ! hint: Stop the daemon with `nexudus-proxy stop`, and start it again.\n\
+         => 1\n"
     );
     assert_eq!(ask(&mut connection, &long), "200");
     assert_eq!(ask(&mut connection, socket), "200", "asked for, and not agreed to");

@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod api;
 mod cli_errors;
 mod clients;
 mod config;
@@ -17,6 +18,7 @@ mod doctor;
 mod doctor_login;
 mod effective_config;
 mod flags;
+mod hints;
 mod lifecycle;
 mod login;
 #[cfg(unix)]
@@ -32,6 +34,9 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
+#[cfg(target_os = "linux")]
+mod public_reports;
 #[cfg(unix)]
 mod run;
 #[cfg(unix)]
@@ -43,6 +48,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+mod signals;
 mod supervision;
 mod support;
 mod whoami;

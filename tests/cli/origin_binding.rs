@@ -82,7 +82,7 @@ fn a_reload_changes_no_origin() {
 
     let told = place.run("reload");
 
-    assert!(told.contains("these keys take a restart: upstream.origin"), "{told}");
+    assert!(told.contains("error: NOT applied until restart: upstream.origin"), "{told}");
     assert_eq!(place.ask().0, 200);
     assert!(place.b.requests().is_empty(), "{:?}", place.b.requests());
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{Home, home};
+use crate::support::{CONFIG, Home, home};
 
 #[test]
 fn installing_says_each_thing_and_again_changes_nothing() {
@@ -19,6 +19,10 @@ fn installing_says_each_thing_and_again_changes_nothing() {
          ran systemctl --user daemon-reload\n\
          ran systemctl --user enable --quiet --now nexudus-proxy.socket \
          nexudus-proxy-admin.socket nexudus-proxy.service\n\
+         serves   http://localhost:6398\n\
+         session  the daemon does not answer yet\n\
+         callers  you\n\
+         next     `nexudus-proxy service status`\n\
          ! note: It ends when you log out, and starts with your next login. \
          `loginctl enable-linger` keeps it running from the machine's start on.\n\
          => 0\n"
@@ -36,6 +40,10 @@ fn installing_says_each_thing_and_again_changes_nothing() {
          ran systemctl --user daemon-reload\n\
          ran systemctl --user enable --quiet --now nexudus-proxy.socket \
          nexudus-proxy-admin.socket nexudus-proxy.service\n\
+         serves   http://localhost:6398\n\
+         session  the daemon does not answer yet\n\
+         callers  you\n\
+         next     `nexudus-proxy service status`\n\
          => 0\n"
     );
 }
@@ -92,6 +100,24 @@ fn it_is_started_looked_at_read_stopped_and_removed() {
     assert_eq!(place.run("service uninstall"), "nothing is installed\n=> 0\n");
 }
 
+#[test]
+fn a_failed_service_is_told_with_its_last_error_by_status_too() {
+    let place = Place::new();
+    place.run("service install");
+    place.home.write("state", "failed");
+    let failed = r#"{"SYSLOG_IDENTIFIER":"nexudus-proxy","MESSAGE":"error: unknown key `a`"}"#;
+    place.home.write("journal", failed);
+    assert_eq!(
+        place.run("service status").lines().take(2).collect::<Vec<_>>(),
+        ["service  failed (watchdog)", "error    unknown key `a`"]
+    );
+    let told = "! error: the service has failed: unknown key `a`\n\
+                ! hint: Repair that, and run `nexudus-proxy service start`; `nexudus-proxy service \
+                logs` has more lines.\n\
+                => 6\n";
+    assert_eq!(place.run("status"), told);
+}
+
 fn parsed(json: &str) -> serde_json::Value {
     serde_json::from_str(json).unwrap()
 }
@@ -122,12 +148,80 @@ fn a_profile_has_a_service_of_its_own() {
     let said: serde_json::Value =
         serde_json::from_str(said.split_once("! ").unwrap().0).expect(&said);
     assert_eq!(said["did"].as_array().unwrap().len(), 5, "{said}");
+    assert_eq!(said["state"]["url"], "http://localhost:7002", "{said}");
     let unit = place.unit("nexudus-proxy@work.service");
     let runs = format!("nexudus-proxy --profile work --config {config} serve\n");
     assert!(unit.contains(&runs), "{unit}");
     let socket = place.unit("nexudus-proxy@work.socket");
     assert!(socket.contains("\nListenStream=[::1]:7002\n"), "{socket}");
     assert!(place.run("service status").ends_with("=> 6\n"), "the usual one is not installed");
+}
+
+/// A configuration that nothing can be made of, or that may not be read, is the reason to look at the
+/// service: it is looked at, stopped and removed all the same.
+#[test]
+fn only_an_installation_needs_a_valid_configuration() {
+    let place = Place::new();
+    place.run("service install");
+    for broken in ["[listen\n", "[listen]\nprot = 1\n"] {
+        place.home.configure(broken);
+
+        assert!(place.run("service status").ends_with("=> 0\n"));
+        assert!(place.run("service logs").ends_with("=> 0\n"));
+        assert!(place.run("service start").ends_with("=> 0\n"));
+        assert!(place.run("service stop").ends_with("=> 0\n"));
+        assert!(place.run("service install").ends_with("=> 2\n"));
+    }
+    fs::remove_file(place.home.path(CONFIG)).unwrap();
+    fs::create_dir(place.home.path(CONFIG)).unwrap();
+    assert!(place.run("service status").ends_with("=> 0\n"), "nor need it be readable");
+    assert!(
+        place.run("service uninstall").contains("\nleft ~/.config/nexudus-proxy/config.toml\n")
+    );
+}
+
+#[test]
+fn what_is_left_is_named_and_purged_only_after_a_yes() {
+    let place = Place::new();
+    place.run("service install");
+    place.home.configure("");
+    let state = ".local/state/nexudus-proxy";
+    let drop_in = ".config/systemd/user/nexudus-proxy.service.d/override.conf";
+    for file in ["session", "run/proxy.sock", "profiles/work/session"] {
+        place.home.write(&format!("{state}/{file}"), "x");
+    }
+    place.home.write(drop_in, "[Service]\n");
+
+    let said = place.run("service uninstall --purge");
+    assert_eq!(
+        said,
+        "would remove ~/.config/systemd/user/nexudus-proxy.service.d\n\
+         would remove ~/.local/state/nexudus-proxy/session\n\
+         ! error: there is no terminal to prompt for your consent\n\
+         ! hint: Give it with --yes.\n\
+         => 2\n"
+    );
+    let said = place.run("service uninstall");
+    assert!(
+        said.ends_with(
+            "left ~/.config/systemd/user/nexudus-proxy.service.d\n\
+             left ~/.local/state/nexudus-proxy/session\n\
+             ! note: `nexudus-proxy service uninstall --purge` removes what is left; a login in \
+             the keychain goes with `nexudus-proxy logout`\n\
+             => 0\n"
+        ),
+        "{said}"
+    );
+    fs::remove_dir_all(place.home.path(&format!("{state}/profiles"))).unwrap();
+    assert_eq!(
+        place.run("service uninstall --purge --yes"),
+        "nothing is installed\n\
+         removed ~/.config/systemd/user/nexudus-proxy.service.d\n\
+         removed ~/.local/state/nexudus-proxy/session\n\
+         removed ~/.config/nexudus-proxy/config.toml\n\
+         => 0\n"
+    );
+    assert!(place.home.path(&format!("{state}/run/proxy.sock")).exists());
 }
 
 #[test]
@@ -223,7 +317,10 @@ impl Place {
         let home = home();
         for (name, script) in [
             ("systemctl", SYSTEMCTL),
-            ("journalctl", "#!/bin/sh\necho \"journalctl $*\"\n"),
+            (
+                "journalctl",
+                "#!/bin/sh\ncat \"$HOME/journal\" 2>/dev/null || echo \"journalctl $*\"\n",
+            ),
             ("loginctl", "#!/bin/sh\ncat \"$HOME/lingers\" 2>/dev/null || echo no\n"),
         ] {
             let path = home.write(&format!("bin/{name}"), script);

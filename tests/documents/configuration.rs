@@ -41,15 +41,18 @@ fn tables() -> String {
             if let Some(about) = about {
                 let _ = write!(text, "{about}\n\n");
             }
-            text.push_str("| key | default | takes | meaning |\n|---|---|---|---|\n");
+            text.push_str(
+                "| key | default | takes | after a change | meaning |\n|---|---|---|---|---|\n",
+            );
         }
         let flag = key.shorthand.map(|flag| format!(" Short flag: `--{flag}`."));
         let _ = writeln!(
             text,
-            "| `{}` | `{}` | {} | {}.{} |",
+            "| `{}` | `{}` | {} | {} | {}.{} |",
             key.name,
             key.default(),
             cell(&key.value_type.expected()),
+            if key.is_reloadable { "reload" } else { "restart" },
             cell(key.doc),
             flag.unwrap_or_default(),
         );

@@ -6,6 +6,7 @@
 
 mod browser;
 mod browser_stage;
+mod container;
 mod documents;
 mod http_clients;
 mod keyring;
@@ -14,9 +15,11 @@ mod keyring_prompter;
 mod keyring_prompts;
 mod machine;
 mod name_resolution;
+mod reloads;
 mod restarts;
 mod sandbox;
 mod service_install;
+mod service_page;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod support;

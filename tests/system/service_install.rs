@@ -8,11 +8,18 @@ use crate::machine::{ALICE, BOB, EMAIL, Machine, PASSWORD, configuration, machin
 fn a_person_installs_the_service_uses_it_and_removes_it() {
     let machine = machine();
     let _nexudus = for_person(&machine, "alice");
-    machine.run("printf '#!/bin/sh\necho marker-password-7f3a\n' > /usr/local/bin/password; chmod 755 /usr/local/bin/password");
-
     let said = machine.run_as(ALICE, "nexudus-proxy service install");
 
-    assert!(said.ends_with("nexudus-proxy-admin.socket nexudus-proxy.service\n"), "{said}");
+    assert!(
+        said.ends_with(
+            "nexudus-proxy-admin.socket nexudus-proxy.service\n\
+             serves   http://localhost:6398\n\
+             session  logged in as ada@example.test\n\
+             callers  you, alice\n\
+             next     `curl http://localhost:6398/api/auth/me`\n"
+        ),
+        "{said}"
+    );
     machine.run_as(ALICE, "nexudus-proxy wait");
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
     let status = machine.run_as(ALICE, "nexudus-proxy service status");
@@ -73,6 +80,24 @@ fn root_installs_the_service_of_the_machine_and_whom_it_names_operates_it() {
     assert_eq!(machine.get(ALICE, "/api/auth/me"), "000");
 }
 
+#[test]
+fn a_program_below_a_home_is_copied_to_where_the_unit_sees_it() {
+    let machine = machine();
+    machine.store_credentials();
+    let _nexudus = machine.nexudus("");
+    let program = "/home/alice/.cargo/bin/nexudus-proxy";
+    machine.run(&format!("install -D /usr/local/bin/nexudus-proxy {program}"));
+    machine.run("umount /usr/local/bin/nexudus-proxy; rm -f /usr/local/bin/nexudus-proxy");
+
+    let refused = machine.tried(&format!("{program} service install --system </dev/null"));
+    let said = machine.run(&format!("{program} service install --system --yes"));
+
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("hint: Run it again with --yes"), "{refused:?}");
+    assert!(said.starts_with("wrote /usr/local/bin/nexudus-proxy\n"), "{said}");
+    assert_eq!(machine.get(ALICE, "/api/auth/me"), "200");
+}
+
 /// Writes what a person's daemon reads, its login printed by a command.
 fn for_person(machine: &Machine, name: &str) -> Simulator {
     let nexudus = Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap();
@@ -83,5 +108,7 @@ fn for_person(machine: &Machine, name: &str) -> Simulator {
     );
     machine.write(&format!("{directory}/config.toml"), configuration(&nexudus) + &login);
     machine.run(&format!("chown -R {name}:{name} /home/{name}"));
+    machine.write("/usr/local/bin/password", "#!/bin/sh\necho marker-password-7f3a\n");
+    machine.run("chmod 755 /usr/local/bin/password");
     nexudus
 }

@@ -54,6 +54,7 @@ prop_compose! {
         config.session.store = [SessionStore::Auto, SessionStore::File, SessionStore::Memory][choice];
         config.session.key_command = command;
         config.session.wait = durations[2];
+        config.daemon.threads = [Threads::Auto, Threads::Fixed(1), Threads::Fixed(32)][choice];
         config.limits.header_bytes = sizes.0;
         config.limits.headers = sizes.1;
         config.limits.body_bytes = sizes.2;

@@ -74,8 +74,8 @@ fn hints_name_a_way_that_works() {
         assert!(given.contains(hint), "{error:?}: {given}");
         assert!(!given.contains("without a key"), "{given}");
     }
-    let given = guard::Error::User.details().hint.unwrap();
-    assert!(given.ends_with("name yours in listen.users, then restart the daemon."), "{given}");
+    let given = guard::Error::User(None).details().hint.unwrap();
+    assert!(given.ends_with("in listen.users, then run `nexudus-proxy reload`."), "{given}");
 }
 
 /// A hint about login material names a rule, and that rule lets the material through.

@@ -1,7 +1,9 @@
 //! Why the guard refuses a request.
 
+use crate::config::SystemdUnit;
 use crate::gateway::client_auth;
 use crate::listen::BrowserHeaders;
+use crate::peer::local_user_name;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::upstream::MAX_CONNECTION_OPTIONS;
 
@@ -34,9 +36,9 @@ pub enum Error {
         /// Whether a person will read the response.
         is_navigation: bool,
     },
-    /// The process of another user sent the request.
+    /// The process of another user, this one if the kernel names it, sent the request.
     #[error("the calling process belongs to another user")]
-    User,
+    User(Option<u32>),
     /// A method that Nexudus does not use.
     #[error("the method is not forwarded")]
     Method,
@@ -60,7 +62,7 @@ impl Problem for Error {
             Self::TargetTooLong(_) => ProblemKind::TargetTooLong,
             Self::ForeignHost => ProblemKind::ForeignHost,
             Self::Browser { .. } => ProblemKind::Browser,
-            Self::User => ProblemKind::ForeignUser,
+            Self::User(_) => ProblemKind::ForeignUser,
             Self::Method => ProblemKind::MethodNotForwarded,
             Self::Upgrade(_) => ProblemKind::UpgradeNotForwarded,
             Self::Client(error) => error.kind(),
@@ -83,16 +85,34 @@ impl Problem for Error {
             Self::Upgrade(why) if *why == UPGRADE_DISABLED => {
                 self.kind().with_hint("Send it without Upgrade, or set upstream.upgrade.")
             }
+            Self::User(Some(uid)) => self.kind().with_hint(user_hint(*uid, SystemdUnit::own())),
             Self::Client(error) => error.details(),
             Self::Framing(_)
             | Self::Target(_)
             | Self::Host
             | Self::TargetTooLong(_)
             | Self::ForeignHost
-            | Self::User
+            | Self::User(None)
             | Self::Method
             | Self::Upgrade(_) => self.kind().into(),
         }
+    }
+}
+
+/// Says how the caller gets access. The machine's daemon has a user that no person can be.
+fn user_hint(uid: u32, unit: Option<&SystemdUnit>) -> String {
+    let name = local_user_name(uid);
+    let line = format!("`users = [\"{name}\"]` below `[listen]`");
+    if unit.is_some_and(|unit| unit.is_system) {
+        format!(
+            "Let root write {line} in /etc/nexudus-proxy/config.toml (several: \"a\", \"b\"), and run \
+             `nexudus-proxy reload`."
+        )
+    } else {
+        format!(
+            "Call as the user who runs the daemon, or let that user write {line} in the \
+             configuration, and run `nexudus-proxy reload`."
+        )
     }
 }
 
@@ -105,3 +125,20 @@ pub(in crate::gateway) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";
 /// The reason why a WebSocket of another version is not forwarded.
 pub(in crate::gateway) const UNSUPPORTED_WEBSOCKET_VERSION: &str =
     "Sec-WebSocket-Version is not 13";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_user_is_told_the_line_to_add_and_the_command() {
+        let system = SystemdUnit { name: "nexudus-proxy.service".to_owned(), is_system: true };
+
+        let hint = user_hint(4242, Some(&system));
+        assert!(hint.contains("`users = [\"4242\"]` below `[listen]`"), "{hint}");
+        assert!(hint.contains("`nexudus-proxy reload`"), "{hint}");
+        assert!(!hint.contains("as the user who runs"), "no person can be that user: {hint}");
+        let hint = user_hint(4242, None);
+        assert!(hint.starts_with("Call as the user who runs the daemon, or "), "{hint}");
+    }
+}

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use tokio::sync::watch;
+
 use super::endpoint::Issuer;
 use super::login_attempts::{self, LoginAttempts};
+use super::outcome::FetchError;
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;
 use crate::credentials::sealing::binding::Binding;
+use crate::session::error::Cause;
 use crate::session::store::epoch::Epochs;
 
 /// The context that every attempt to get a token needs.
@@ -25,6 +29,8 @@ pub(crate) struct FetchContext<I> {
     pub(crate) clock: Clock,
     /// Called at each step; does nothing outside tests.
     pub(crate) on_step: fn(FetchStep),
+    /// Whether the daemon stops: then nothing that a person or a program may delay is waited for.
+    pub(crate) stopping: watch::Sender<bool>,
     /// Whether the log says already that a session of another origin is left alone.
     pub(crate) other_origins_logged: AtomicBool,
 }
@@ -49,7 +55,24 @@ impl<I: Issuer> FetchContext<I> {
             issuer,
             clock,
             on_step: |_| {},
+            stopping: watch::Sender::new(false),
             other_origins_logged: AtomicBool::new(false),
+        }
+    }
+
+    /// Does what a person or a program may delay, such as reading a login, unless the daemon stops:
+    /// nothing is lost by that, and a program that hangs must not hold up the stop.
+    pub(crate) async fn unless_stopping<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, FetchError> {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            done = work => Ok(done),
+            // The sender is a part of this context.
+            _ = stopping.wait_for(|is_stopping| *is_stopping) => {
+                Err(FetchError::transient(Cause::new("the daemon is stopping"), None))
+            }
         }
     }
 }

@@ -4,10 +4,14 @@
 //! same; such a response to a password must not be taken for nonsense and asked for again.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 use zeroize::Zeroizing;
+
+use super::token_response::TokenError;
+use crate::session::error::Cause;
 
 /// Why a body cannot be read.
 #[derive(Debug)]
@@ -16,8 +20,29 @@ pub(super) enum BodyError {
     Lost(reqwest::Error),
     /// The body is larger than any that is expected.
     TooLarge,
-    /// The body is compressed in a way that nobody asked for, or is damaged.
+    /// The body is compressed in a way that was not asked for, or is damaged.
     Encoded,
+}
+
+impl BodyError {
+    /// Returns what this means for a token response.
+    pub(super) fn into_failure(
+        self,
+        retry_after: Option<Duration>,
+        lost: impl FnOnce(&reqwest::Error) -> TokenError,
+    ) -> TokenError {
+        match self {
+            Self::Lost(error) => lost(&error),
+            Self::TooLarge => TokenError::Transient {
+                retry_after,
+                cause: Cause::new("the token endpoint sent more than 256 KiB"),
+            },
+            // The password may have been looked at.
+            Self::Encoded => TokenError::Ambiguous(Cause::new(
+                "the token endpoint's response is compressed in a way that was not asked for",
+            )),
+        }
+    }
 }
 
 /// Reads the body, which may hold login material.

@@ -89,7 +89,7 @@ impl HttpIssuer {
     ) -> Result<(StatusCode, Vec<u8>), RevocationError> {
         let failed = |what: &str| RevocationError::Failed(Cause::new(what));
         let request = || {
-            let request = self.request(method.clone(), path);
+            let request = self.call(method.clone(), path);
             request.header(header::AUTHORIZATION, bearer.clone())
         };
         // Deleting twice deletes once.

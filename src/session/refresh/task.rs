@@ -145,6 +145,7 @@ impl<I: Issuer> SessionTask<I> {
                     Some(command) => self.handle_command(command),
                     None => {
                         closed = true;
+                        self.context.stopping.send_replace(true);
                         self.step(Event::Stopping);
                     }
                 },
@@ -198,6 +199,7 @@ impl<I: Issuer> SessionTask<I> {
             }
             SessionCommand::Flush(reply) => {
                 self.waiters.flushed.push(reply);
+                self.context.stopping.send_replace(true);
                 self.step(Event::Stopping);
             }
         }
@@ -208,8 +210,7 @@ impl<I: Issuer> SessionTask<I> {
     fn step(&mut self, event: Event) {
         let asleep = self.context.clock.suspended();
         if self.suspended + MIN_SUSPEND <= asleep {
-            let slept = Duration::from_secs((asleep - self.suspended).as_secs());
-            debug!(slept = %humantime::format_duration(slept), "resumed");
+            debug!(slept_s = (asleep - self.suspended).as_secs(), "resumed");
             self.perform(Event::Resumed);
         }
         self.suspended = asleep;

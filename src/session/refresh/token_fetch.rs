@@ -57,7 +57,8 @@ impl<I: Issuer> TokenFetch<I> {
     async fn attempt(&mut self) -> Result<FetchResult, FetchError> {
         let has_changed_login = self.request.has_changed_login();
         self.outcome.credentials_unreadable = has_changed_login;
-        self.open_store().await?;
+        let context = self.context.clone();
+        context.unless_stopping(self.open_store()).await??;
         self.deadline = self.context.clock.now().boot + FETCH_TIMEOUT;
         let mut account = self.context.credentials.account();
         let mut changed = ChangedLogin::None;
@@ -97,7 +98,7 @@ impl<I: Issuer> TokenFetch<I> {
     ) -> Result<FetchResult, FetchError> {
         let loaded = match login {
             Some(login) => Ok(login),
-            None => self.load_login().await,
+            None => self.load_login().await?,
         };
         match loaded {
             Ok(login) => self.log_in(login).await,
@@ -126,7 +127,7 @@ impl<I: Issuer> TokenFetch<I> {
 
     /// Reads the login that has changed.
     async fn changed_login(&mut self) -> Result<ChangedLogin, FetchError> {
-        let error = match self.load_login().await {
+        let error = match self.load_login().await? {
             Ok(login) => return Ok(ChangedLogin::Found(login)),
             Err(error) => error,
         };
@@ -153,14 +154,16 @@ impl<I: Issuer> TokenFetch<I> {
     }
 
     /// Reads the login. The user may have to confirm that with a finger: the time does not count.
-    async fn load_login(&mut self) -> Result<ResolvedLogin, credentials::Error> {
+    async fn load_login(
+        &mut self,
+    ) -> Result<Result<ResolvedLogin, credentials::Error>, FetchError> {
         let before = self.context.clock.now();
-        let found = self.context.credentials.load().await;
+        let found = self.context.unless_stopping(self.context.credentials.load()).await?;
         self.deadline += self.context.clock.now().since(before);
         if let Ok(found) = &found {
             self.outcome.login_source = Some(found.source);
         }
-        found
+        Ok(found)
     }
 
     async fn acquire_lock(&mut self) -> Result<(), FetchError> {

@@ -25,7 +25,7 @@ impl Nexudus {
         let ca = home.path("ca.pem");
         self.0.write_ca(&ca).unwrap();
         let upstream = format!("https://localhost:{}", self.0.address().port());
-        let mut command = home.command("serve --listen 127.0.0.1:0 --store memory");
+        let mut command = home.detached("serve --listen 127.0.0.1:0 --store memory");
         command.args(["--upstream", &upstream, "--ca-file"]).arg(ca);
         // A flag comes before it.
         command.env("NEXUDUS_PROXY_LOG_FORMAT", "human");

@@ -49,6 +49,17 @@ impl Home {
         command
     }
 
+    /// Returns the program as a service manager starts it: without a terminal that can close.
+    pub(crate) fn detached(&self, line: &str) -> Command {
+        if !cfg!(target_os = "linux") {
+            return self.command(line);
+        }
+        let mut command = Command::new("/usr/bin/setsid");
+        command.arg(env!("CARGO_BIN_EXE_nexudus-proxy")).args(line.split_whitespace());
+        command.env_clear().env("HOME", self.0.path()).current_dir(self.0.path());
+        command
+    }
+
     /// Runs a command line and returns its transcript.
     pub(crate) fn run(&self, line: &str) -> String {
         self.transcript(&mut self.command(line))

@@ -38,13 +38,12 @@ impl<I: Issuer> SessionTask<I> {
     pub(crate) fn log_issued(&self, result: FetchResult, token: &Token) {
         let generation = token.generation;
         let left = token.left(self.context.clock.now().boot);
-        let rounded = Duration::from_secs((left + Duration::from_millis(500)).as_secs());
-        let expires_in = humantime::format_duration(rounded);
+        let expires_in_s = (left + Duration::from_millis(500)).as_secs();
         match result {
-            FetchResult::LoggedIn => info!(generation, %expires_in, "logged in"),
-            FetchResult::Renewed => info!(generation, %expires_in, "token renewed"),
+            FetchResult::LoggedIn => info!(generation, expires_in_s, "logged in"),
+            FetchResult::Renewed => info!(generation, expires_in_s, "token renewed"),
             FetchResult::Resumed | FetchResult::Unchanged => {
-                info!(generation, %expires_in, "session resumed");
+                info!(generation, expires_in_s, "session resumed");
             }
         }
     }
@@ -56,7 +55,9 @@ impl<I: Issuer> SessionTask<I> {
         if self.state.error().is_some_and(|known| known.code() == error.code()) {
             debug!(error = %error, cause, "no token");
         } else if error.retry_after().is_some() {
-            warn!(error = %error, cause, "no token; trying again");
+            let wait = error.retry_after().filter(|wait| !wait.is_zero());
+            let retry_in_s = wait.map(|wait| wait.as_secs_f64());
+            warn!(retry_in_s, error = %error, cause, "login failed; trying again");
         } else {
             let hint = with_profile_flag(&error.hint(), self.context.credentials.profile());
             error!(error = %error, cause, hint, "no token");
