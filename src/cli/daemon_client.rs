@@ -7,6 +7,7 @@ mod client_store;
 mod demo;
 mod effective_config;
 mod profile_files;
+mod revocation;
 mod target;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub(super) use self::effective_config::{
 pub(super) use self::profile_files::{
     clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain,
 };
+pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{
     DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, find_daemon, post_or_lock,
     require_own_files, say_waiting, with_daemon,

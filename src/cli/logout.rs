@@ -5,29 +5,42 @@ use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
-    DaemonReply, admin_sockets, announce_files, clear_logins, origins_with_login, post_or_lock,
-    require_own_files, say_waiting,
+    DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
+    post_or_lock, require_own_files, say_waiting,
 };
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve};
 use crate::admin::api::LogoutResult;
 use crate::admin::client::Error;
-use crate::config::{LoadedConfig, Override};
+use crate::admin::format::pluralize;
+use crate::config::{LoadedConfig, Origin, Override};
 use crate::credentials::{self, Credentials, verb};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
+use crate::session::{Cause, RevocationError};
+
+/// The arguments of `logout`.
+#[derive(clap::Args, Debug)]
+pub(super) struct LogoutArgs {
+    /// Also delete this installation's refresh tokens at Nexudus, where the account may
+    #[arg(long)]
+    revoke: bool,
+    #[command(flatten)]
+    keys: ConfigOverrides,
+}
 
 /// Logs out.
 pub(super) fn run(
-    overrides: ConfigOverrides,
+    options: LogoutArgs,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let overrides = overrides.into_overrides();
+    let overrides = options.keys.into_overrides();
     refuse_origin(&overrides)?;
     let loaded = globals.load_and_warn(overrides, print)?;
     process::harden();
-    let done = serve::control_runtime()?.block_on(clear(&loaded, globals, print))?;
+    let done =
+        serve::control_runtime()?.block_on(clear(&loaded, options.revoke, globals, print))?;
     if globals.json {
         return print.json(&done.to_json());
     }
@@ -54,6 +67,10 @@ fn refuse_origin(overrides: &[Override]) -> Result<(), CliError> {
 struct LogoutOutcome {
     profile: String,
     result: LogoutResult,
+    /// How many refresh tokens were deleted at Nexudus, if that was asked for.
+    revoked: Option<Result<usize, RevocationError>>,
+    /// The configured origin.
+    origin: Origin,
     daemon_knows: bool,
     /// Whether a daemon serves, as far as can be told.
     is_served: bool,
@@ -61,20 +78,33 @@ struct LogoutOutcome {
 
 async fn clear(
     loaded: &LoadedConfig,
+    revoke: bool,
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<LogoutOutcome, CliError> {
     let LoadedConfig { config, paths, .. } = loaded;
     let credentials = daemon::credentials(config, paths);
     let origins = origins_with_login(paths);
+    let sockets = admin_sockets(globals)?;
+    // With the token of the session that is about to be removed.
+    let mut revocation = None;
+    if revoke {
+        revocation = Some(if globals.system {
+            Err(Cause::new("the files of the system's service are its own"))
+        } else {
+            Revocation::prepare(config, paths, &credentials, print).await
+        });
+    }
     // First the daemon, because it would write its session again. The lock prevents another from
     // starting.
-    let sockets = admin_sockets(globals)?;
     let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
     let reply = say_waiting(globals, "the daemon", reply).await;
+    let revoked = perform(revocation, print).await;
     let outcome = |result, daemon_knows, is_served| LogoutOutcome {
         profile: paths.profile.clone(),
         result,
+        revoked,
+        origin: config.upstream.origin.clone(),
         daemon_knows,
         is_served,
     };
@@ -108,6 +138,17 @@ async fn clear(
     let theirs = std::mem::replace(&mut result.still, own_sources(&credentials));
     add_new(&mut result.still, theirs);
     Ok(outcome(result, daemon_knows, is_served))
+}
+
+/// Deletes the refresh tokens, if that was asked for.
+async fn perform(
+    prepared: Option<Result<Revocation, Cause>>,
+    print: Printer,
+) -> Option<Result<usize, RevocationError>> {
+    Some(match prepared? {
+        Ok(revocation) => revocation.perform(print).await,
+        Err(why) => Err(RevocationError::Failed(why)),
+    })
 }
 
 /// Judges why the daemon has not done its part; returns whether it knows of the logout all the same.
@@ -166,8 +207,20 @@ impl LogoutOutcome {
         let LogoutResult { had_login, cleared, still, kept_key, .. } = &self.result;
         json!({
             "profile": self.profile, "had_login": had_login, "cleared": cleared,
-            "still": still, "kept_key": kept_key, "daemon_knows": self.daemon_knows,
+            "still": still, "kept_key": kept_key,
+            "revoked": self.revoked.as_ref().and_then(|revoked| revoked.as_ref().ok()),
+            "not_revoked": self.not_revoked(), "daemon_knows": self.daemon_knows,
         })
+    }
+
+    /// Returns why refresh tokens are left at Nexudus, if they were to be deleted.
+    fn not_revoked(&self) -> Option<String> {
+        let why = self.revoked.as_ref()?.as_ref().err()?;
+        let origin = &self.origin;
+        Some(format!(
+            "no refresh token was deleted at {origin}: {why}; they lapse within 15 days, or an \
+             administrator deletes them under /api/sys/refreshtokens"
+        ))
     }
 
     fn print(&self, print: Printer) -> Result<(), CliError> {
@@ -177,10 +230,18 @@ impl LogoutOutcome {
             [one] => print.note(&format!("cleared the login at {one}")),
             several => print.note(&format!("cleared the logins at {}", several.join(" and "))),
         }
-        print.note(
-            "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
-             administrator deletes them under /api/sys/refreshtokens.",
-        );
+        match (&self.revoked, self.not_revoked()) {
+            (Some(Ok(count)), _) => print.note(&format!(
+                "deleted {} of this installation at {}; an access token lapses by itself",
+                pluralize(*count as u64, "refresh token"),
+                self.origin
+            )),
+            (_, Some(why)) => print.warning(&why),
+            (_, None) => print.note(
+                "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
+                 administrator deletes them under /api/sys/refreshtokens.",
+            ),
+        }
         if let Some(path) = &self.result.kept_key {
             print.note(&format!(
                 "{} stays, because session.key = \"file\" names it; it opens nothing now",

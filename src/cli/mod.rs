@@ -66,7 +66,7 @@ enum Command {
     /// Log in, once: prove e-mail and password, and store them
     Login(login::LoginArgs),
     /// Remove the stored login and the session
-    Logout(ConfigOverrides),
+    Logout(logout::LogoutArgs),
     /// Show who is logged in, and the account's defaults
     Whoami(ConfigOverrides),
     /// Check everything that a request needs, and say how to repair what fails
@@ -220,7 +220,7 @@ fn is_run_command(args: &[OsString]) -> bool {
 fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     match command {
         Command::Login(args) => login::run(args, globals, print),
-        Command::Logout(overrides) => logout::run(overrides, globals, print),
+        Command::Logout(options) => logout::run(options, globals, print),
         Command::Whoami(overrides) => whoami::run(overrides, globals, print),
         Command::Doctor(overrides) => doctor::run(overrides, globals, print),
         Command::Serve(args) => serve::run(args, globals, print),

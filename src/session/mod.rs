@@ -21,11 +21,13 @@ pub use self::current_user::{CurrentUser, CurrentUserError};
 pub use self::error::{Cause, Error, MissingLogin};
 pub use self::handle::{BodyKind, Session, UnauthorizedCause};
 pub use self::offline_session::{
-    LoginRejection, OfflineSession, origins_with_login, remove_all, self_test_keychain, set_locked,
+    LoginRejection, OfflineSession, client_ids, origins_with_login, remove_all, self_test_keychain,
+    set_locked,
 };
 #[doc(hidden)]
 pub use self::refresh::context::FetchStep;
 pub use self::refresh::endpoint::{self, Issuer};
+pub use self::refresh::revocation::RevocationError;
 pub use self::refresh::task::SessionTask;
 pub use self::status::{LastError, SessionState, SessionStatus};
 pub use self::store::token_store::StoreInfo;

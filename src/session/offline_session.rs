@@ -188,6 +188,18 @@ impl OfflineSession {
     }
 }
 
+/// Returns the client ids under which this installation has logged in to `origin`.
+pub fn client_ids(config: &config::Session, origin: &Origin, directory: &Path) -> Vec<String> {
+    let file = Some(directory.join(login_attempts::FILE_NAME));
+    let attempts = LoginAttempts::new(file, &origin.to_string());
+    attempts.load();
+    let mut ids = attempts.client_ids();
+    ids.extend(config.client_id.clone());
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
 /// Returns the origins at which a login is stored.
 pub fn origins_with_login(directory: &Path) -> Vec<Origin> {
     let epochs = Epochs::new(Some(directory));

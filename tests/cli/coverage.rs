@@ -108,6 +108,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("login --import-stdin", "a_session_of_somebody_else_is_taken_over_with_its_client_id"),
     ("login --password-stdin", "a_start_with_a_locked_keyring_stays_up_and_goes_on_when_it_opens"),
     ("login --session-only", "a_session_only_login_keeps_no_password"),
+    ("logout --revoke", "revoke_deletes_this_installations_refresh_tokens_and_no_others"),
     ("login --totp", "a_code_that_is_needed_is_asked_for_or_named"),
     ("login --totp-secret-stdin", "the_2fa_secret_is_the_second_line"),
     ("open --output", "a_document_is_saved_where_it_was_wanted"),

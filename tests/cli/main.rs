@@ -24,7 +24,10 @@ mod lifecycle;
 mod login;
 #[cfg(unix)]
 mod login_files;
+#[cfg(unix)]
+mod login_sources;
 mod login_terminal;
+mod logout_revoke;
 #[cfg(unix)]
 mod origin_binding;
 #[cfg(unix)]

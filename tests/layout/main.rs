@@ -57,6 +57,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "run/run_proxy.rs",
             "session/current_user.rs",
             "session/refresh/endpoint.rs",
+            "session/refresh/revocation.rs",
             "telemetry/metrics.rs",
             "throttle/retry_after.rs",
             "upstream/",

@@ -61,6 +61,23 @@ pub(crate) fn without_keyring() -> Desktop {
     Desktop { simulator, bus, address, provider: None, home }
 }
 
+/// Starts one whose keyring runs and was never set up: it has no collection.
+pub(crate) fn without_collection() -> Desktop {
+    let mut desktop = without_keyring();
+    let provider = desktop
+        .tool("gnome-keyring-daemon")
+        .args(["--foreground", "--replace", "--components=secrets"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|_| panic!("the test needs gnome-keyring-daemon: {HOW}"));
+    let pid = provider.id();
+    desktop.provider = Some(provider);
+    eventually("the keyring runs", || desktop.owner() == Some(pid));
+    desktop
+}
+
 /// Starts a session bus, and returns its address.
 fn bus(home: &tempfile::TempDir) -> (Child, String) {
     let mut bus = within(home, "dbus-daemon")

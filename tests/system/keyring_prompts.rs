@@ -2,7 +2,7 @@
 
 use nexudus_simulator::DEMO_PASSWORD;
 
-use crate::keyring::desktop;
+use crate::keyring::{desktop, without_collection};
 use crate::shared::eventually;
 
 const LOGIN: &str = "login --email ada@example.test --password-stdin";
@@ -34,6 +34,42 @@ fn only_login_and_unlock_ask_for_a_locked_keyring_to_be_opened() {
          hint: Unlock it in a desktop session, or give the login as a systemd credential.\n"
     );
     assert_eq!((told.code, desktop.simulator.token_calls().len()), (8, 1));
+}
+
+#[test]
+fn where_the_keyring_is_locked_no_key_file_appears() {
+    let desktop = desktop();
+    desktop.lock();
+
+    let told = desktop.run(LOGIN, DEMO_PASSWORD);
+
+    assert_eq!(told.code, 8, "{told:?}");
+    let state = desktop.path(".local/state/nexudus-proxy");
+    let names = std::fs::read_dir(state).into_iter().flatten().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert!(!names.iter().any(|name| name == "session.key"), "{names:?}");
+    assert!(desktop.simulator.token_calls().is_empty());
+}
+
+/// A new user, or WSL: the provider runs, and has no place for entries.
+#[test]
+fn a_keyring_without_a_default_collection_gets_one_or_is_named() {
+    let desktop = without_collection();
+
+    for line in [LOGIN, "unlock"] {
+        let told = desktop.run(line, DEMO_PASSWORD);
+        assert_eq!(told.code, 8, "{line}: {told:?}");
+        assert!(told.err.contains("the Secret Service has no default collection"), "{told:?}");
+        assert!(!told.out.contains("unlocked"), "{told:?}");
+        assert!(told.err.contains("which asks for a password and makes one"), "{told:?}");
+    }
+    assert!(!desktop.path(".local/state/nexudus-proxy/session.key").exists());
+    assert!(desktop.was_asked());
+
+    let _person = desktop.person();
+    let told = desktop.run(LOGIN, DEMO_PASSWORD);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(desktop.run("whoami", "").code, 0);
 }
 
 #[test]

@@ -10,10 +10,10 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::{HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
+use super::response_body;
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
@@ -118,9 +118,11 @@ impl HttpIssuer {
         Self { host, base, ..self }
     }
 
-    fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    /// Begins a request. No coding is asked for: the bodies are small.
+    pub(super) fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         let request = request.header(header::ACCEPT, "application/json");
+        let request = request.header(header::ACCEPT_ENCODING, "identity");
         match &self.host {
             Some(host) => request.header(header::HOST, host.clone()),
             None => request,
@@ -130,7 +132,7 @@ impl HttpIssuer {
     /// Sends a request, and sends it again while Nexudus throttles, for as long as
     /// [`THROTTLE_TIMEOUT`]; then the throttle response is the result. `repeatable`: the request
     /// may be sent more than once.
-    async fn send(
+    pub(super) async fn send(
         &self,
         request: impl Fn() -> reqwest::RequestBuilder,
         (method, path): (Method, &str),
@@ -174,8 +176,7 @@ impl HttpIssuer {
         let request = async {
             let response = self.request_me(bearer).await.map_err(|_| lost())?;
             let status = response.status();
-            let body = response.bytes().await.map_err(|_| lost())?;
-            Ok((status, Zeroizing::new(body.to_vec())))
+            Ok((status, response_body::read(response).await.map_err(|_| lost())?))
         };
         let late = |_| Cause::new("Nexudus did not say within 30 s who is logged in");
         tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
@@ -220,24 +221,15 @@ impl Issuer for HttpIssuer {
         // recorded before it leaves, so the next one is a new attempt.
         let repeatable = matches!(grant, Grant::Refresh(_));
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
-        let mut response = sent.map_err(|error| error.into_failure(&self.origin))?;
+        let response = sent.map_err(|error| error.into_failure(&self.origin))?;
         let status = response.status();
         if is_own_response(response.headers()) {
             return Err(TokenError::looped(&self.origin));
         }
         let retry_after = token_response::parse_retry_after(response.headers());
-        let mut body = BytesMut::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| lost_response(&error, &self.origin))?
-        {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_RESPONSE_SIZE {
-                return Err(TokenError::Transient {
-                    retry_after,
-                    cause: Cause::new("the token endpoint sent more than 64 KiB"),
-                });
-            }
-        }
+        let lost = |error: &reqwest::Error| lost_response(error, &self.origin);
+        let body = response_body::read(response).await;
+        let body = body.map_err(|error| error.into_failure(retry_after, lost))?;
         token_response::parse(&TokenResponse { status, retry_after, body: &body })
     }
 
@@ -287,7 +279,7 @@ fn form_fields(grant: &Grant) -> Vec<(&'static str, &str)> {
 
 /// Why a call got no response.
 #[derive(Debug, thiserror::Error)]
-enum CallError {
+pub(super) enum CallError {
     /// Nexudus throttles, and the call would wait too long.
     #[error(transparent)]
     Throttled(#[from] throttle::Error),
@@ -401,9 +393,6 @@ const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the name of the logged-in user.
 const ME_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Largest token response read, in bytes: a real one has less than 2 KiB.
-const MAX_RESPONSE_SIZE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -268,6 +268,11 @@ impl LoginAttempts {
         (id, noted)
     }
 
+    /// Returns the recorded client ids of all accounts.
+    pub(crate) fn client_ids(&self) -> Vec<String> {
+        self.state().at(&self.origin).client_ids.into_values().collect()
+    }
+
     /// Says whether the user has locked the session.
     pub(crate) fn is_locked(&self) -> bool {
         self.state().locked

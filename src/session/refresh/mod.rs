@@ -5,6 +5,8 @@ pub mod endpoint;
 pub(crate) mod login_attempts;
 pub(crate) mod permission_cache;
 pub(crate) mod probe;
+mod response_body;
+pub(crate) mod revocation;
 pub(crate) mod shared;
 pub(crate) mod task;
 pub(crate) mod token_response;
