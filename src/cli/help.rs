@@ -56,6 +56,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "nexudus-proxy client add agent --allow 'GET /api/spaces/**' --rate 5/s",
         ],
     ),
+    (
+        "nexudus-proxy client set",
+        &[
+            "nexudus-proxy client set reports --rate 10/s",
+            "nexudus-proxy client set agent --no-delete --clear expires",
+        ],
+    ),
+    ("nexudus-proxy client rotate", &["nexudus-proxy client rotate reports"]),
     ("nexudus-proxy client list", &["nexudus-proxy client list --json"]),
     ("nexudus-proxy client revoke", &["nexudus-proxy client revoke reports"]),
     ("nexudus-proxy policy", &["nexudus-proxy policy explain GET /api/spaces/coworkers"]),
@@ -64,6 +72,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "nexudus-proxy policy explain GET /api/spaces/coworkers",
             "nexudus-proxy policy explain DELETE /api/spaces/coworkers/5 --client agent",
+            "nexudus-proxy policy explain POST /api/spaces/coworkers/runcommand --command \
+             COWORKER_DELETE",
         ],
     ),
     (

@@ -17,7 +17,7 @@ use tokio::process::Command;
 use super::globals::GlobalArgs;
 use super::local_api::{KEY_VARIABLE, LocalApi, LocalRequest, LocalResponse};
 use super::{CliError, Printer, serve};
-use crate::credentials::SECRET_ENV_VARIABLES;
+use crate::credentials::PRIVATE_ENV_VARIABLES;
 use crate::problem::ExitCode;
 use crate::secure_fs;
 
@@ -164,7 +164,7 @@ fn not_saved(path: &Path, error: &io::Error) -> CliError {
 async fn open(path: &Path) -> Result<(), CliError> {
     let mut command = Command::new(OPENER);
     command.arg(path).stdin(Stdio::null()).stdout(Stdio::null());
-    SECRET_ENV_VARIABLES.iter().chain([&KEY_VARIABLE]).for_each(|name| {
+    PRIVATE_ENV_VARIABLES.iter().chain([&KEY_VARIABLE]).for_each(|name| {
         command.env_remove(name);
     });
     let failed = match command.spawn() {

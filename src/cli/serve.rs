@@ -45,6 +45,7 @@ fn serve(
     #[cfg(target_os = "linux")]
     confined.log();
     process::harden();
+    process::raise_open_files();
     let runtime = control_runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = process::Signals::new().map_err(CliError::Runtime)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::ValueSource;
+use super::{ParseError, ValueSource};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 
 /// All errors, in the order of their places; never empty.
@@ -105,6 +105,18 @@ pub enum Diagnostic {
         expected: String,
         /// The given value.
         found: String,
+    },
+    /// A text that is no rule.
+    #[error("{place}: {key}: {found} is no rule: {why}")]
+    Rule {
+        /// Where.
+        place: ValueSource,
+        /// The key.
+        key: String,
+        /// The text.
+        found: String,
+        /// Why.
+        why: ParseError,
     },
     /// An origin that is not https.
     #[error(
@@ -226,6 +238,9 @@ impl Diagnostic {
                 "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \"auto\"."
             }
             Self::NoListener { .. } => "Give listen.tcp an address such as \"localhost:6398\".",
+            Self::Rule { .. } => {
+                "`nexudus-proxy policy explain METHOD PATH` says what a rule does."
+            }
             Self::CaFile { .. } => {
                 "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`."
             }
@@ -254,6 +269,7 @@ impl Diagnostic {
             | Self::UnknownKey { place, .. }
             | Self::Section { place, .. }
             | Self::Shape { place, .. }
+            | Self::Rule { place, .. }
             | Self::PlainHttp { place, .. }
             | Self::ExtraPart { place, .. }
             | Self::Exposed { place, .. }

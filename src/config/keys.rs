@@ -38,7 +38,7 @@ pub static KEYS: &[Key] = &[
     key!(
         upstream.header_timeout,
         POSITIVE_DURATION,
-        "Longest wait for the head of a response, and for more of its body"
+        "Longest wait for the head of a response; limits.body_idle bounds its body"
     ),
     key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write")
         .reloadable(),
@@ -162,6 +162,16 @@ pub static KEYS: &[Key] = &[
     key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request")
         .reloadable(),
     key!(
+        limits.response_header_bytes,
+        ValueType::Size { min: 8 << 10, max: 1 << 20 },
+        "Largest response head of Nexudus"
+    ),
+    key!(
+        limits.response_headers,
+        ValueType::Integer { min: 1, max: 10_000 },
+        "Most headers of a response of Nexudus"
+    ),
+    key!(
         limits.target_bytes,
         ValueType::Size { min: 1, max: 65_534 },
         "Longest request target, path and query together"
@@ -184,9 +194,19 @@ pub static KEYS: &[Key] = &[
         ValueType::Integer { min: 1, max: 1_000_000 },
         "Most local connections at once; three quarters are the owner's"
     ),
+    key!(
+        limits.idle_connections,
+        ValueType::Integer { min: 1, max: 1_000_000 },
+        "Most connections to each Nexudus host kept open without a request"
+    ),
     key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive")
         .reloadable(),
-    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body").reloadable(),
+    key!(
+        limits.body_idle,
+        POSITIVE_DURATION,
+        "Longest pause inside a request or response body; event streams may pause"
+    )
+    .reloadable(),
     key!(
         limits.keep_alive,
         POSITIVE_DURATION,
@@ -240,7 +260,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
     ("throttle", "Rate limits."),
-    ("limits", "Bounds on what local clients send."),
+    ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),
     ("daemon", "The process."),
     ("notify", "Notifications for a person."),

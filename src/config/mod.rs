@@ -22,6 +22,7 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod rule_set;
 mod runtime_dir;
 mod schema;
 mod source;
@@ -48,7 +49,8 @@ pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
 pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_profile_flag};
-pub use rule::{ParseError, Rule, normalize_case};
+pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
+pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
 pub use source::ValueSource;
 pub use systemd_unit::SystemdUnit;
@@ -287,6 +289,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Most headers.
     pub headers: usize,
+    /// Largest response head, in bytes.
+    pub response_header_bytes: usize,
+    /// Most headers of a response.
+    pub response_headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
     /// Largest request body that is buffered so that it can be sent again, in bytes.
@@ -295,9 +301,11 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Most local connections at once.
     pub connections: usize,
+    /// Most connections to Nexudus that are kept open without a request.
+    pub idle_connections: usize,
     /// Longest time for a request head to arrive.
     pub header_timeout: Duration,
-    /// Longest pause inside a request body.
+    /// Longest pause inside the body of a request or of a response.
     pub body_idle: Duration,
     /// Longest time a local connection may stay open without a request.
     pub keep_alive: Duration,

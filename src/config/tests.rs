@@ -231,7 +231,10 @@ fn what_is_no_rule_is_refused() {
     let said = problems("[policy]\ndeny = ['DELETE']\n").join("\n");
 
     assert!(
-        said.contains("expected a list of rules such as [\"DELETE /**\"], found \"DELETE\""),
+        said.contains(
+            "policy.deny: \"DELETE\" is no rule: a rule is a method and a path, such as `DELETE \
+             /api/spaces/**`, or `RUN KEY /path` for a command of Nexudus"
+        ),
         "{said}"
     );
 }

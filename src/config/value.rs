@@ -156,9 +156,9 @@ impl ConfigValue for Vec<String> {
 
 impl ConfigValue for Vec<Rule> {
     fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
-        let wrong = |text: &str| InvalidValue::Shape(toml::Value::from(text).to_string());
-        let rules = list(value)?.iter().map(text);
-        rules.map(|text| text.and_then(|text| Rule::parse(text).map_err(|_| wrong(text)))).collect()
+        let wrong = |text: &str, why| InvalidValue::Rule(toml::Value::from(text).to_string(), why);
+        let parse = |text| Rule::parse(text).map_err(|why| wrong(text, why));
+        list(value)?.iter().map(|value| text(value).and_then(parse)).collect()
     }
 
     fn to_toml(&self, _: &ValueType) -> toml::Value {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::units;
+use super::{ParseError, units};
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +255,8 @@ impl ValueType {
 pub(super) enum InvalidValue {
     /// Another value than the type expects; the text describes it.
     Shape(String),
+    /// A text that is no rule, and why.
+    Rule(String, ParseError),
     /// An origin with `http://`.
     PlainHttp,
     /// An origin with something behind or before the host.

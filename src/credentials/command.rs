@@ -75,7 +75,7 @@ pub(super) async fn key(argv: &[String]) -> Result<KeyMaterial, Error> {
 async fn output(argv: &[String]) -> Result<SecretInput, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
-    super::SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    super::PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let start_error = |source| Error::Start { program: program.clone(), source };

@@ -24,7 +24,7 @@ use crate::clients::Clients;
 use crate::config::{self, Config, Host, Origin, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
-use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
+use crate::listen::{self, BoundSocket, DrainController, DrainSignal, InFlightCounter};
 use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
@@ -129,8 +129,7 @@ impl DaemonBuilder {
     pub(super) fn start(self, config: &Config, paths: &Paths) -> Result<Daemon, Error> {
         let (drain, drain_signal) = DrainController::new();
         let telemetry = Arc::<Telemetry>::default();
-        let server = Server::new(&config.limits, drain_signal.clone(), telemetry.clone());
-        let server = Arc::new(ArcSwap::from_pointee(server));
+        let server = build_server(config, drain_signal.clone(), telemetry.clone());
         let (runtime_state, runtime) = watch::channel(RuntimeState {
             lifecycle: api::Lifecycle::Serving,
             settings: config.export(),
@@ -193,6 +192,7 @@ impl DaemonBuilder {
             credentials: self.credentials.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
+            upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
             telemetry,
             in_flight,
@@ -267,6 +267,20 @@ fn bind_listeners(
         tracing::warn!(%error, "could not restrict access to the directory of the sockets");
     }
     Ok((listeners, admin, is_activated))
+}
+
+/// Builds the server; says if its limit on connections is less than the configured one.
+fn build_server(
+    config: &Config,
+    drain: DrainSignal,
+    telemetry: Arc<Telemetry>,
+) -> Arc<ArcSwap<Server>> {
+    let server = Server::new(&config.limits, drain, telemetry);
+    let limit = server.max_connections();
+    if limit < config.limits.connections {
+        tracing::info!(limit, "the limit on open files allows fewer than limits.connections");
+    }
+    Arc::new(ArcSwap::from_pointee(server))
 }
 
 /// Returns the facts that the admin surface reports unchanged for as long as the daemon runs.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::children::OwnChild;
 use crate::config::{Notify, Paths, explain_refusal};
-use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
+use crate::credentials::{self, Credentials, PRIVATE_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
 /// The reason for a notification.
@@ -109,7 +109,7 @@ async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let failed = match command.spawn() {

@@ -91,6 +91,7 @@ impl Daemon {
         for (route, gateway) in state.routes.iter().zip(gateways) {
             route.gateway.store(Arc::new(gateway));
             route.throttle.reconfigure(&next.throttle);
+            route.upstream.reconfigure(next.limits.body_idle);
         }
         state.access = access;
         state.operators.set_operators(operators);

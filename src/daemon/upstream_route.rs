@@ -19,7 +19,7 @@ use crate::peer::UserAcl;
 use crate::session::Session;
 use crate::telemetry::UpstreamErrors;
 use crate::throttle::Throttle;
-use crate::upstream::{BodyBuffer, HttpProxy, Resolver, Upstream, UpstreamOptions};
+use crate::upstream::{BodyBuffer, HeadLimits, HttpProxy, Resolver, Upstream, UpstreamOptions};
 
 /// The sockets of the data plane, opened before anything runs.
 pub(super) struct Listeners {
@@ -158,6 +158,12 @@ impl RouteBuilder<'_> {
             proxy: HttpProxy::from_config(&config.upstream.proxy, origin)?,
             connect_timeout: config.upstream.connect_timeout,
             header_timeout: config.upstream.header_timeout,
+            body_idle: config.limits.body_idle,
+            idle_connections: config.limits.idle_connections,
+            head_limits: HeadLimits {
+                bytes: config.limits.response_header_bytes,
+                headers: config.limits.response_headers,
+            },
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
         let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);

@@ -5,8 +5,10 @@
 
 mod admitted;
 mod error;
+mod target;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,12 +22,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 pub use self::admitted::Admitted;
 pub(super) use self::error::Error;
-pub(super) use self::error::{NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
+pub(super) use self::error::{UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
+pub(super) use self::target::encode_target;
+use self::target::{check_target, check_target_length, has_valid_port};
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
 use super::{max_forwards, token_path};
-use crate::clients;
+use crate::clients::{self, KeyError};
 use crate::config::Config;
 use crate::listen::{BrowserHeaders, OwnHosts, is_navigation};
 use crate::peer::{Peer, UserAcl};
@@ -96,19 +100,71 @@ pub fn admit<B>(
     sender: &ConnectionPeer,
     guard: &Guard,
 ) -> Result<Admitted<B>, Error> {
-    let (head, body) = request.into_parts();
-    let checked =
-        check(&head, sender, guard).inspect_err(|error| log_rejection(&head, sender, error));
+    let (mut head, body) = request.into_parts();
+    encode_target(&mut head.uri);
+    let mut checked = check(&head, sender, guard);
+    if is_outdated(&checked) {
+        guard.client_auth.reload_blocking();
+        checked = check(&head, sender, guard);
+    }
+    conclude(head, body, sender, checked)
+}
+
+/// What becomes of a request on the data path.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every request is admitted at once, without an allocation"
+)]
+pub(super) enum CurrentAdmission<'a, B> {
+    /// It is admitted.
+    Admitted(Admitted<B>),
+    /// The clients are read again first, on another thread. Boxed, because few requests come here.
+    Outdated(Pin<Box<dyn Future<Output = Result<Admitted<B>, Error>> + Send + 'a>>),
+}
+
+/// Does what [`admit`] does, without blocking this thread where the clients must be read again.
+pub(super) fn admit_current<'a, B: Send + 'a>(
+    request: Request<B>,
+    sender: &'a ConnectionPeer,
+    guard: &'a Guard,
+) -> Result<CurrentAdmission<'a, B>, Error> {
+    let (mut head, body) = request.into_parts();
+    encode_target(&mut head.uri);
+    let mut checked = check(&head, sender, guard);
+    if !is_outdated(&checked) {
+        return conclude(head, body, sender, checked).map(CurrentAdmission::Admitted);
+    }
+    Ok(CurrentAdmission::Outdated(Box::pin(async move {
+        for _ in 0..MAX_RELOADS {
+            guard.client_auth.reload().await;
+            checked = check(&head, sender, guard);
+            if !is_outdated(&checked) {
+                break;
+            }
+        }
+        conclude(head, body, sender, checked)
+    })))
+}
+
+type Checked = Result<(ClientIdentity, bool), Error>;
+
+fn is_outdated(checked: &Checked) -> bool {
+    matches!(checked, Err(Error::Client(client_auth::Error::InvalidKey(KeyError::Changed))))
+}
+
+fn conclude<B>(
+    head: Parts,
+    body: B,
+    sender: &ConnectionPeer,
+    checked: Checked,
+) -> Result<Admitted<B>, Error> {
+    let checked = checked.inspect_err(|error| log_rejection(&head, sender, error));
     let (client, is_websocket) = checked?;
     Ok(Admitted::new(head, body, client, is_websocket))
 }
 
 /// Returns the client, and whether the request opens a WebSocket.
-fn check(
-    head: &Parts,
-    sender: &ConnectionPeer,
-    guard: &Guard,
-) -> Result<(ClientIdentity, bool), Error> {
+fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
     check_framing(head)?;
     if has_too_many_options(&head.headers) {
         return Err(Error::TooManyOptions);
@@ -185,33 +241,6 @@ fn check_framing(head: &Parts) -> Result<(), Error> {
     }
 }
 
-fn check_target(method: &Method, uri: &Uri) -> Result<(), Error> {
-    if method == Method::CONNECT {
-        return Ok(()); // Refused as a method: its target is an authority by definition.
-    }
-    match uri.scheme_str() {
-        None if uri.authority().is_some() => return Err(Error::Target("it is an authority")),
-        None | Some("http") => {}
-        Some(_) => return Err(Error::Target("its scheme is not http")),
-    }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Error::Target("it holds user information"));
-    }
-    if !uri.authority().is_none_or(has_valid_port) {
-        return Err(Error::Target("its port is not a number up to 65535"));
-    }
-    let Some(target) = uri.path_and_query() else { return Err(Error::Target("it is empty")) };
-    if !target.as_str().starts_with('/') {
-        return Err(Error::Target("it does not begin with a slash"));
-    }
-    if target.as_str().is_ascii() { Ok(()) } else { Err(Error::Target(NON_ASCII_TARGET)) }
-}
-
-fn check_target_length(uri: &Uri, max: usize) -> Result<(), Error> {
-    let is_too_long = uri.path_and_query().is_some_and(|target| target.as_str().len() > max);
-    if is_too_long { Err(Error::TargetTooLong(max)) } else { Ok(()) }
-}
-
 /// RFC 9112 §3.2.2: the authority in the target counts, whatever the Host header says.
 fn has_foreign_authority(method: &Method, uri: &Uri, hosts: &OwnHosts) -> bool {
     let authority = uri.authority().filter(|_| method != Method::CONNECT);
@@ -262,11 +291,6 @@ pub(super) fn check_host(head: &Parts, ours: &OwnHosts) -> Result<(), Error> {
         return Err(Error::ForeignHost);
     }
     Ok(())
-}
-
-/// Says whether the authority has no port or a possible one.
-fn has_valid_port(authority: &Authority) -> bool {
-    authority.port_u16().is_some() || authority.as_str().len() == authority.host().len()
 }
 
 /// Rejects every request of a browser: any page in it can send one.
@@ -326,6 +350,9 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
 }
+
+/// How often the clients are read again for one request, should they go on changing.
+const MAX_RELOADS: usize = 3;
 
 /// The methods that Nexudus's own clients use. TRACE would return the token to the client.
 pub(super) const FORWARDED_METHODS: [Method; 7] = [

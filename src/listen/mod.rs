@@ -24,6 +24,7 @@ mod server_io;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+mod target_encoding;
 mod tcp;
 #[cfg(unix)]
 mod unix;
@@ -45,6 +46,7 @@ pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::{DetachedStream, Stream};
+pub use self::target_encoding::encode_non_ascii;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};

@@ -281,6 +281,11 @@ kinds! {
         Spec::unavailable().token("connection_limit_reached").closing().hint(
             "Close idle connections, or raise limits.connections.",
         );
+    LocalExhaustion: "daemon.overloaded", "No sockets left on this machine" =>
+        Spec::unavailable().token("proxy_internal_error").hint(
+            "Nothing was sent. Close programs or connections, or raise the limit on open files \
+             (LimitNOFILE= of the service, `ulimit -n` of a shell), then restart the daemon.",
+        );
     InternalError: "daemon.internal", "Defect in nexudus-proxy" =>
         Spec::response(StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error").hint(
             "Please report it with the log line of this request.",

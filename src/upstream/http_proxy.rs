@@ -180,14 +180,35 @@ impl fmt::Debug for HttpProxy {
 }
 
 /// Returns whether `exceptions`, the value of `NO_PROXY`, name `origin`: by its name, by a domain
-/// above it, by its address, or by a network around that.
+/// above it, by its address, or by a network around that; each for all ports or for one.
 fn is_excepted(origin: &Origin, exceptions: &str) -> bool {
     // curl and the matcher write a domain as `.example.com`; other tools, as `*.example.com`.
-    let exceptions: Vec<&str> =
-        exceptions.split(',').map(|exception| exception.trim().trim_start_matches("*.")).collect();
+    let exceptions: Vec<&str> = exceptions
+        .split([',', ' '])
+        .filter_map(|exception| without_port(exception.trim(), origin.port()))
+        .map(|exception| exception.trim_start_matches("*."))
+        .collect();
     let Ok(url) = Uri::try_from(format!("https://{}", origin.authority())) else { return false };
     let matcher = Matcher::builder().all("http://any").no(exceptions.join(",")).build();
     matcher.intercept(&url).is_none()
+}
+
+/// Removes the port of an exception (Go, Python's requests and wget take one; the matcher does not).
+/// Returns `None` if that is another port than `port`.
+fn without_port(exception: &str, port: u16) -> Option<&str> {
+    let (host, named) = match exception.rsplit_once(':') {
+        Some((host, named)) if host.starts_with('[') && host.ends_with(']') => {
+            (host.trim_matches(['[', ']']), named)
+        }
+        // More colons belong to an address of IPv6 without a port.
+        Some((host, named)) if !host.contains(':') => (host, named),
+        Some(_) | None => return Some(exception.trim_matches(['[', ']'])),
+    };
+    match named.parse::<u16>() {
+        Ok(named) => (named == port).then_some(host),
+        // No port: the matcher decides what this is.
+        Err(_) => Some(exception),
+    }
 }
 
 /// Says in a user's terms why a request for a tunnel failed.

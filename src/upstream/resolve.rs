@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::own_sockets::{OwnSocket, OwnSockets};
 use crate::config::{Origin, UpstreamAddress};
+use crate::tcp_options::find_local_exhaustion;
 
 /// Resolves names on another runtime. Clones share the addresses found.
 #[derive(Clone, Debug)]
@@ -72,7 +73,10 @@ impl Resolver {
                 self.cache().insert(host.to_owned(), found.clone());
                 Ok(found)
             }
-            Err(error) => self.cached(host, port).ok_or(error),
+            // The system's resolver reports a missing descriptor as a name that fails for now.
+            Err(error) => {
+                self.cached(host, port).ok_or_else(|| find_local_exhaustion().unwrap_or(error))
+            }
         }
     }
 

@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first, in the order in which `src/lib.rs` declares their modules.
 const FLOORS: &[(&str, &[&str])] = &[
     ("catalogue", &["problem"]),
-    ("words", &["clock", "config", "path_template", "secret", "secure_fs", "telemetry"]),
+    (
+        "words",
+        &["clock", "config", "path_template", "secret", "secure_fs", "tcp_options", "telemetry"],
+    ),
     ("kernel", &["children", "peer"]),
     ("world", &["credentials", "listen", "service", "upstream"]),
     ("shared", &["clients", "throttle"]),
@@ -47,6 +50,7 @@ const OWNED: &[(&str, &[&str])] = &[
             "cli/whoami.rs",
             "gateway/error_response/",
             "gateway/mod.rs",
+            "gateway/peeked_body.rs",
             "gateway/response_headers.rs",
             "listen/",
             "problem/",
@@ -58,11 +62,22 @@ const OWNED: &[(&str, &[&str])] = &[
         ],
     ),
     // Tasks and threads.
-    ("tokio::spawn(", &["daemon/", "run/", "session/spawn.rs", "throttle/", "upstream/h2_conn.rs"]),
+    (
+        "tokio::spawn(",
+        &[
+            "daemon/",
+            "run/",
+            "session/spawn.rs",
+            "throttle/",
+            "upstream/acquire.rs",
+            "upstream/h2_conn.rs",
+        ],
+    ),
     ("JoinSet::new(", &["daemon/", "run/", "upstream/connector.rs"]),
     (
         "spawn_blocking(",
         &[
+            "clients/blocking.rs",
             "credentials/keychain/native.rs",
             "daemon/data_plane.rs",
             "gateway/peer_identity.rs",

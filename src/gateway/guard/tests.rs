@@ -277,6 +277,7 @@ fn with_keys(set: impl FnOnce(ClientAuthenticator) -> ClientAuthenticator) -> Gu
     let users = UserAcl::new(vec![], vec![], false);
     // A directory that does not exist has no clients.
     let clients = Clients::new(Path::new("/nonexistent"), Clock::system());
+    clients.reload_blocking();
     let keys = set(ClientAuthenticator::new(clients, false));
     Guard::new(&[SocketAddr::from(([127, 0, 0, 1], 6398))], &[], 64, users, keys)
 }

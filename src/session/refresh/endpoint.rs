@@ -23,6 +23,7 @@ use crate::secret::Secret;
 pub use crate::session::client_id::ClientIdInUse;
 use crate::session::error::Cause;
 pub use crate::session::token::TokenGrant;
+use crate::tcp_options;
 use crate::throttle::{self, RetryDecision, Throttle};
 use crate::upstream::{OwnSocket, Unresolved};
 
@@ -143,6 +144,8 @@ impl HttpIssuer {
                 status: response.status(),
                 headers: response.headers(),
                 is_end_of_stream: response.content_length() == Some(0),
+                // Without the header these calls back off, which is never too early.
+                text: b"",
             };
             if permit.observe(&head, repeatable) != RetryDecision::Retry {
                 return Ok(response);
@@ -181,8 +184,15 @@ impl HttpIssuer {
 
 /// Turns off what reqwest must not do by itself: redirects, retries, the environment's proxies, the
 /// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are
-/// not compiled in. The caller adds the proxy that the user configured.
+/// not compiled in. A dead connection is noticed as on the data path. The caller adds the proxy that
+/// the user configured.
 pub fn configure_client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    let builder = builder
+        .tcp_keepalive(tcp_options::KEEPALIVE_IDLE)
+        .tcp_keepalive_interval(tcp_options::KEEPALIVE_INTERVAL)
+        .tcp_keepalive_retries(tcp_options::KEEPALIVE_RETRIES);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let builder = builder.tcp_user_timeout(tcp_options::UPSTREAM_USER_TIMEOUT);
     builder
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -322,9 +332,9 @@ fn connect_error_text(error: &reqwest::Error) -> String {
     let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let said = causes.find_map(|cause| {
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
-            return Some(unresolved.to_string());
+            return Some(unresolved_message(unresolved));
         }
-        cause.downcast_ref::<io::Error>().and_then(system_message)
+        tunnel_message(cause).or_else(|| cause.downcast_ref::<io::Error>().and_then(system_message))
     });
     said.unwrap_or_else(|| {
         let text = if error.is_timeout() { "no connection in time" } else { "no connection" };
@@ -332,11 +342,41 @@ fn connect_error_text(error: &reqwest::Error) -> String {
     })
 }
 
+/// Returns why a name has no address, in the system's words.
+fn unresolved_message(unresolved: &Unresolved) -> String {
+    let cause = unresolved.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause {
+        Some(cause) if tcp_options::is_local_exhaustion(cause) => local_message(cause),
+        Some(cause) => format!("{unresolved}: {cause}"),
+        None => unresolved.to_string(),
+    }
+}
+
+/// Returns what the proxy on the way said to CONNECT. The error's type is private to hyper-util; its
+/// texts are constant.
+fn tunnel_message(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let text = cause.to_string();
+    let said = match text.strip_prefix("tunnel error: ")? {
+        "proxy authorization required" => "the proxy on the way responded with 407 to CONNECT",
+        "unsuccessful" => {
+            "the proxy on the way refused to CONNECT (`nexudus-proxy doctor` says how)"
+        }
+        _ => "the proxy on the way closed the connection without a tunnel",
+    };
+    Some(said.to_owned())
+}
+
+fn local_message(cause: &io::Error) -> String {
+    format!("this machine has no socket left: {cause}")
+}
+
 /// Returns the message of the system or of rustls. An I/O error that wraps another does not name it
 /// as its source, so this function looks for the innermost error.
 fn system_message(error: &io::Error) -> Option<String> {
     let Some(inner) = error.get_ref() else {
-        return error.raw_os_error().map(|_| error.to_string());
+        error.raw_os_error()?;
+        let is_local = tcp_options::is_local_exhaustion(error);
+        return Some(if is_local { local_message(error) } else { error.to_string() });
     };
     match inner.downcast_ref::<rustls::Error>() {
         Some(tls) => Some(format!("no verified TLS connection: {tls}")),

@@ -67,6 +67,17 @@ fn the_environment_names_the_proxy_and_the_exceptions() {
         ("10.1.2.3", "10.1.3.0/24", true),
         ("fd00::1", "fd00::/8", false),
         ("fd00::1", "10.0.0.0/8", true),
+        ("spaces.nexudus.com", "spaces.nexudus.com:443", false),
+        ("spaces.nexudus.com", "spaces.nexudus.com:8443", true),
+        ("spaces.nexudus.com", "localhost:443, .nexudus.com:443", false),
+        ("spaces.nexudus.com", "*.nexudus.com:443", false),
+        ("spaces.nexudus.com", "localhost spaces.nexudus.com", false),
+        ("10.1.2.3", "10.1.2.3:443", false),
+        ("10.1.2.3", "10.1.2.3:80", true),
+        ("fd00::1", "[fd00::1]:443", false),
+        ("fd00::1", "[fd00::1]:80", true),
+        ("fd00::1", "[fd00::1]", false),
+        ("fd00::1", "fd00::1", false),
     ] {
         assert_eq!(is_used(host, exceptions), expected, "{host}, NO_PROXY={exceptions}");
     }
