@@ -283,6 +283,7 @@ fn with_keys(set: impl FnOnce(ClientAuthenticator) -> ClientAuthenticator) -> Gu
 }
 
 fn sender() -> ConnectionPeer {
-    let peer = Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: User::Unsupported };
+    let peer =
+        Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: User::Known { uid: 0, socket: 1 } };
     ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default())
 }
