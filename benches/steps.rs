@@ -34,17 +34,23 @@ fn main() {
     let home = tempfile::tempdir().unwrap();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let key = clients::add(home.path(), "bench", clients::ClientPolicy::default()).unwrap();
-    let steps = runtime.block_on(steps(home.path()));
+    let crowd = tempfile::tempdir().unwrap();
+    let one_of_many = add_to_crowd(crowd.path());
+    let crowded = runtime.block_on(steps(crowd.path(), &many_rules()));
+    let steps = runtime.block_on(steps(home.path(), &[]));
     let plain = || request(&[]);
     let keyed = || request(&[("nexudus-proxy-key", key.expose())]);
+    let keyed_in_crowd = || request(&[("nexudus-proxy-key", one_of_many.expose())]);
     let page = || request(&[("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")]);
     let admitted = || steps.admit(plain()).unwrap();
     let allowed = steps.decide(admitted());
 
     show("admit", plain, |request| steps.admit(request).unwrap());
     show("admit, with a key", keyed, |request| steps.admit(request).unwrap());
+    show("admit, one of 10,000 keys", keyed_in_crowd, |request| crowded.admit(request).unwrap());
     show("refuse a web page", page, |request| assert!(steps.admit(request).is_none()));
     show("allow, two rules", admitted, |admitted| steps.decide(admitted));
+    show("allow, 1,000 rules more", admitted, |admitted| crowded.decide(admitted));
     // Into the buffer of its connection, which is large enough after the first request.
     let buffer = || Vec::with_capacity(1 << 10);
     show("compose", buffer, |mut head| {
@@ -74,7 +80,9 @@ impl Steps {
     fn decide(&self, admitted: Admitted<()>) -> Allowed {
         match gateway::decide(admitted, &self.policy) {
             Ok(Decision::Forward(allowed, ())) => allowed,
-            Ok(Decision::Options | Decision::TokenEndpoint(..)) | Err(_) => panic!("not allowed"),
+            Ok(Decision::Options(_) | Decision::TokenEndpoint(..)) | Err(_) => {
+                panic!("not allowed")
+            }
         }
     }
 
@@ -92,7 +100,36 @@ impl Steps {
     }
 }
 
-async fn steps(home: &std::path::Path) -> Steps {
+/// Adds a client to 9,999 others.
+fn add_to_crowd(home: &std::path::Path) -> Secret {
+    let key = clients::add(home, "bench", clients::ClientPolicy::default()).unwrap();
+    let path = home.join("clients.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let all = file["clients"].as_array_mut().unwrap();
+    for at in 1..10_000 {
+        let mut other = all[0].clone();
+        other["id"] = format!("{at:032x}").into();
+        other["name"] = format!("client{at}").into();
+        other["key_sha256"] = format!("{at:064x}").into();
+        all.push(other);
+    }
+    std::fs::write(&path, file.to_string()).unwrap();
+    key
+}
+
+/// Rules of each shape that people write, none of which is about the request of [`request`].
+fn many_rules() -> Vec<String> {
+    let rule = |at: usize| match at % 4 {
+        0 => format!("DELETE /api/spaces/entity{at}/**"),
+        1 => format!("* /api/area{at}/coworkers/*"),
+        2 => format!("GET /api/**/name{at}"),
+        _ => format!("POST /api/spaces/prefix{at}*/x"),
+    };
+    (0..1_000).map(rule).collect()
+}
+
+async fn steps(home: &std::path::Path, more_rules: &[String]) -> Steps {
     let clock = Clock::system();
     let resolver = Resolver::new(tokio::runtime::Handle::current());
     let limit = Duration::from_secs(1);
@@ -103,6 +140,7 @@ async fn steps(home: &std::path::Path) -> Steps {
         header_timeout: limit,
         body_idle: limit,
         idle_connections: 64,
+        head_limits: upstream::HeadLimits::default(),
     };
     let tls = upstream::load_tls_config(None).unwrap();
     let origin = Origin::new("spaces.nexudus.com", 443);
@@ -112,8 +150,10 @@ async fn steps(home: &std::path::Path) -> Steps {
     let users = UserAcl::new(vec![], vec![], true);
     let guard = Guard::new(&[address], &[], Limits::default().target_bytes, users, keys);
     let peer = Peer::Tcp { remote: address, user: User::Remote };
-    let deny = ["DELETE /**", "* /api/sys/users/**"].map(|rule| Rule::parse(rule).unwrap());
-    let policy = Policy::new(deny.to_vec(), AnonymousAccess::ReadOnly);
+    let two = ["DELETE /**", "* /api/sys/users/**"];
+    let deny = two.into_iter().chain(more_rules.iter().map(String::as_str));
+    let deny = deny.map(|rule| Rule::parse(rule).unwrap()).collect();
+    let policy = Policy::new(deny, AnonymousAccess::ReadOnly);
     let sender = ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default());
     Steps { guard, sender, policy, upstream, bearer: bearer().await }
 }
@@ -195,5 +235,5 @@ fn show<In, Out>(name: &str, mut prepare: impl FnMut() -> In, mut call: impl FnM
     let counted = allocation_counter::measure(|| {
         black_box(call(given));
     });
-    println!("{name:<18} {nanoseconds:>7.1} ns {:>4} allocations", counted.count_total);
+    println!("{name:<25} {nanoseconds:>7.1} ns {:>4} allocations", counted.count_total);
 }

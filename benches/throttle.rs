@@ -28,8 +28,12 @@ fn main() {
     });
     let permit = best(|| drop(black_box(take(&throttle))));
     let whole = best(|| {
-        let response =
-            ResponseHead { status: StatusCode::OK, headers: &headers, is_end_of_stream: true };
+        let response = ResponseHead {
+            status: StatusCode::OK,
+            headers: &headers,
+            is_end_of_stream: true,
+            text: b"",
+        };
         black_box(take(&throttle).observe(&response, true));
     });
 

@@ -25,6 +25,8 @@ needed=(
   "mmdebstrap mmdebstrap"
   "unshare util-linux"
   "mount mount"
+  "nginx nginx-light"
+  "haproxy haproxy"
 )
 
 missing=()
@@ -48,6 +50,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
   echo "installing: ${missing[*]}"
+  # nginx and HAProxy would start as services: Debian's policy file says no while apt runs.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 0755 "$policy"
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  fi
   "${as_root[@]}" apt-get update -qq
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -10,6 +10,7 @@ pub mod secure_fs;
 pub mod tcp_options;
 pub mod telemetry;
 
+pub mod children;
 pub mod peer;
 
 pub mod credentials;

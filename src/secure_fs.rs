@@ -52,6 +52,15 @@ pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_new(path, bytes, false)
 }
 
+/// Creates a file to be filled piece by piece.
+///
+/// # Errors
+///
+/// When the file exists, or cannot be created.
+pub fn create_file(path: &Path) -> io::Result<File> {
+    options().create_new(true).open(path)
+}
+
 /// Replaces a file, and returns once the new content is on disk.
 ///
 /// # Errors

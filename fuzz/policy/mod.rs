@@ -45,11 +45,17 @@ impl Judge {
     pub fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let users = UserAcl::new(vec![], vec![], false);
-        let deny = || vec![rule("* /api/crm/secrets/**"), rule("DELETE /api/billing/invoices/*")];
+        let deny = || {
+            vec![
+                rule("* /api/crm/secrets/**"),
+                rule("DELETE /api/billing/invoices/*"),
+                rule("RUN *DELETE* /api/spaces/**"),
+            ]
+        };
         let client = |name: &str, allow: &[&str], read_only| {
             let policy = ClientPolicy {
                 allow: allow.iter().map(|text| rule(text)).collect(),
-                deny: vec![rule("DELETE /api/spaces/invoices/**")],
+                deny: vec![rule("DELETE /api/spaces/invoices/**")].into(),
                 read_only,
                 ..ClientPolicy::default()
             };
@@ -106,7 +112,8 @@ impl Judge {
         let Ok(Decision::Forward(allowed, ())) = gateway::decide(admitted, policy) else { return };
         let interpretations = interpretations::interpretations(uri.path());
         let has_login_material = allowed.has_login_material();
-        let passed = Passed { method, interpretations, has_login_material };
+        let awaits_command = allowed.awaits_command();
+        let passed = Passed { method, interpretations, has_login_material, awaits_command };
         passed.check_for_every_client();
         let limits = match sender {
             Sender::Unlimited => return,
@@ -126,6 +133,8 @@ struct Passed<'a> {
     /// The path as servers may route it.
     interpretations: Vec<Segments>,
     has_login_material: bool,
+    /// Whether its body is read for the command in it.
+    awaits_command: bool,
 }
 
 impl Passed<'_> {
@@ -133,6 +142,12 @@ impl Passed<'_> {
         self.is_not("*", &["api", "token"]);
         self.is_not("*", &["api", "crm", "secrets", "**"]);
         self.is_not("DELETE", &["api", "billing", "invoices", "*"]);
+        let is_command = |it: &&Segments| {
+            is_route(&["api", "spaces", "runcommand", "**"], it)
+                || is_route(&["api", "spaces", "**", "runcommand", "**"], it)
+        };
+        let command = self.interpretations.iter().find(is_command);
+        assert!(command.is_none() || self.awaits_command, "{command:?} runs any command");
     }
 
     fn check_for_a_limited_client(&self, limits: Option<&ClientPolicy>) {

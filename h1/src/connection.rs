@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::body_codec::BodyDecoder;
 use crate::error::{Error, SendError};
 use crate::head::{ResponseHead, parse_head};
-use crate::limits::{MAX_INLINE_BODY, MAX_READ, MIN_READ};
+use crate::limits::{HeadLimits, MAX_INLINE_BODY, MAX_READ, MIN_READ};
 use crate::request::Request;
 use crate::request_writer::Sender;
 use crate::transport::Transport;
@@ -34,6 +34,7 @@ pub struct Connection<T, B: Body> {
     read_size: usize,
     /// How many bytes of interim responses have come before the response.
     interim_bytes: usize,
+    head_limits: HeadLimits,
     /// The method of the last request.
     method: Method,
     /// An empty map whose memory the next response uses.
@@ -58,6 +59,7 @@ impl<T, B: Body> Connection<T, B> {
             read_buf: BytesMut::new(),
             read_size: MIN_READ,
             interim_bytes: 0,
+            head_limits: HeadLimits::default(),
             method: Method::GET,
             headers: HeaderMap::new(),
             decoder: BodyDecoder::Done,
@@ -65,6 +67,12 @@ impl<T, B: Body> Connection<T, B> {
             has_grown: false,
             timer: None,
         }
+    }
+
+    /// Takes responses whose heads keep to these limits.
+    #[must_use]
+    pub fn with_head_limits(self, head_limits: HeadLimits) -> Self {
+        Self { head_limits, ..self }
     }
 
     /// Lets the next response use the memory of these headers.
@@ -239,8 +247,9 @@ where
             self.send_error = Some(error);
         }
         loop {
-            let Self { read_buf, interim_bytes, method, headers, .. } = self;
-            if let Some(head) = parse_head(read_buf, interim_bytes, method, headers)? {
+            let Self { read_buf, interim_bytes, head_limits, method, headers, .. } = self;
+            let parsed = parse_head(read_buf, interim_bytes, *head_limits, method, headers)?;
+            if let Some(head) = parsed {
                 let ResponseHead { response, decoder, keep_alive } = head;
                 self.decoder = decoder;
                 self.keep_alive = keep_alive && self.send_error.is_none();

@@ -24,6 +24,8 @@ pub struct Account {
     pub suspended: bool,
     /// Whether `/api/{sys,spaces,billing,…}` is open to the account; without it they answer 401.
     pub api_access: bool,
+    /// Whether `APIAccess` reads false although `api_access` is true, as it was seen to.
+    pub hides_api_access: bool,
     /// Shown as `IsAdmin`.
     pub is_admin: bool,
     /// Path prefixes this account may not use (its missing roles); they answer 401.
@@ -86,6 +88,7 @@ impl Default for Account {
             must_reset_password: false,
             suspended: false,
             api_access: true,
+            hides_api_access: false,
             is_admin: true,
             forbidden: Vec::new(),
             full_name: "Ada Example".to_owned(),

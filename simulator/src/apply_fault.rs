@@ -69,6 +69,7 @@ pub(crate) fn apply_fault(
         FaultAction::Nonsense => answer = nonsense(),
         FaultAction::BusinessFailure => answer = business(200),
         FaultAction::BusinessError => answer = business(500),
+        FaultAction::ActionFailed => answer = action_failed(),
         FaultAction::Conflict => answer = conflict(),
         FaultAction::Invalid => answer = response::invalid("Name"),
     }
@@ -110,6 +111,11 @@ fn business(status: u16) -> SimulatedResponse {
     let message = "This resource is not available at that time.";
     SimulatedResponse::json(200, &response::envelope(status, message, Value::Null, false))
         .status(status)
+}
+
+fn action_failed() -> SimulatedResponse {
+    let message = "Ooops! There was a problem while running this action";
+    SimulatedResponse::json(500, &response::envelope(500, message, Value::Null, false))
 }
 
 fn blocked() -> SimulatedResponse {

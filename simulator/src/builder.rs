@@ -197,6 +197,7 @@ fn initial_state(settings: Settings, accounts: Vec<Account>, seed: u64) -> Simul
         listeners: 0,
         all_listeners: 0,
         last_id: 0,
+        created_coworkers: (0, 0),
     };
     if accounts.is_empty() {
         state.put_account(Account::default());

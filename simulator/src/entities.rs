@@ -31,12 +31,15 @@ pub(crate) fn handle(
             None => SimulatedResponse::empty(404),
         },
         ("POST", []) => create(state, request, &table, now),
-        ("POST", ["runcommand"]) => run_command(state, request),
+        ("POST", ["runcommand"]) => run_command(state, request, &table),
         ("PUT", []) => {
             let id = body(request).and_then(|record| record.get("Id")?.as_u64());
             update(state, request, &table, id, now)
         }
         ("PUT" | "PATCH", [id]) => update(state, request, &table, id.parse().ok(), now),
+        ("DELETE", [_]) if DELETED_BY_COMMAND.contains(&table.as_str()) => {
+            SimulatedResponse::empty(405).with_header("Allow", "GET, POST, PUT")
+        }
         ("DELETE", [id]) => delete(state, &table, id.parse().ok(), now),
         ("OPTIONS", _) => {
             SimulatedResponse::empty(200).with_header("Allow", "GET, POST, PUT, DELETE")
@@ -152,6 +155,10 @@ fn create(
         let message = "The booking must end after it begins.";
         return SimulatedResponse::json(200, &envelope(500, message, Value::Null, false));
     }
+    if table == "spaces/coworkers" && !state.may_create_coworker(now) {
+        let status = state.settings.access.no_permission_status;
+        return SimulatedResponse::text(status, "Access Denied");
+    }
     let at = format_utc(unix_seconds(now.wall));
     record.insert("CreatedOn".to_owned(), at.clone().into());
     record.insert("UpdatedOn".to_owned(), at.into());
@@ -177,6 +184,10 @@ fn update(
     let Some(record) = id.and_then(|id| state.store.table(table).rows.get_mut(&id)) else {
         return SimulatedResponse::empty(404);
     };
+    // A PUT is the whole record: what it leaves out is missing.
+    if let Some(field) = Store::missing(table, &changes).filter(|_| request.method == "PUT") {
+        return invalid(field);
+    }
     record.extend(changes.into_iter().filter(|(name, _)| name != "Id"));
     record.insert("UpdatedOn".to_owned(), format_utc(unix_seconds(now.wall)).into());
     write_response(table, "updated", id.unwrap_or_default(), now)
@@ -211,14 +222,32 @@ fn write_response(table: &str, deed: &str, id: u64, now: RequestTime) -> Simulat
     SimulatedResponse::json(200, &reply)
 }
 
-fn run_command(state: &mut SimulatorState, request: &ReceivedRequest) -> SimulatedResponse {
+/// Tables whose records are not deleted by DELETE but by a command.
+const DELETED_BY_COMMAND: [&str; 3] =
+    ["spaces/coworkers", "billing/coworkerinvoices", "billing/coworkercontracts"];
+
+/// The commands that delete, as seen live.
+const DELETE_COMMANDS: [&str; 3] =
+    ["COWORKER_DELETE", "COWORKER_INVOICE_DELETE", "DELETE_CONTRACT"];
+
+fn run_command(
+    state: &mut SimulatorState,
+    request: &ReceivedRequest,
+    table: &str,
+) -> SimulatedResponse {
     let Some(order) = body(request) else {
         return SimulatedResponse::json(400, &json!({"Message": "The request is invalid."}));
     };
-    let ids = order.get("Ids").and_then(Value::as_array).map_or(0, Vec::len);
-    let key = order.get("Key").and_then(Value::as_str).unwrap_or_default();
+    // Names are compared without regard to case, as Json.NET does.
+    let listed = field(&order, "Ids").and_then(Value::as_array).cloned().unwrap_or_default();
+    let ids = listed.len();
+    let key = field(&order, "Key").and_then(Value::as_str).unwrap_or_default().to_uppercase();
     if key.is_empty() || ids == 0 {
         return invalid(if key.is_empty() { "Key" } else { "Ids" });
+    }
+    if DELETE_COMMANDS.contains(&key) {
+        let rows = &mut state.store.table(table).rows;
+        listed.iter().filter_map(Value::as_u64).for_each(|id| drop(rows.remove(&id)));
     }
     let mut reply = envelope(200, "Command executed.", Value::Null, true);
     if key.ends_with("_PRINT") {

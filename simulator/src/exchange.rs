@@ -306,7 +306,10 @@ fn throttled_response(
     };
     let mut answer = match settings.body.as_str() {
         "" => SimulatedResponse::empty(settings.status),
-        body => SimulatedResponse::text(settings.status, body.to_owned()),
+        body => {
+            let seconds = format!("{:.3}", wait.as_secs_f64());
+            SimulatedResponse::text(settings.status, body.replace("{wait}", &seconds))
+        }
     };
     answer.headers.extend(told.map(|told| ("Retry-After".to_owned(), told)));
     if settings.status == 409 {

@@ -142,6 +142,8 @@ pub enum FaultAction {
     BusinessFailure,
     /// 500 and the same envelope.
     BusinessError,
+    /// 500 and `Ooops! There was a problem while running this action`: for good, or in a burst.
+    ActionFailed,
     /// 409 with a body and no `Retry-After`: a genuine conflict.
     Conflict,
     /// 400 and the envelope of a validation error.

@@ -201,6 +201,9 @@ pub struct AccessSettings {
     pub basic: bool,
     /// Whether Basic is accepted for accounts with a second factor (A15). Default false.
     pub basic_with_totp: bool,
+    /// Coworkers that can be created in a day, about fifty by hearsay (B5); then the status of a
+    /// missing permission and "Access Denied". `null`: no limit (default).
+    pub coworkers_per_day: Option<u32>,
     /// Path prefixes no account may use. Default none.
     pub forbidden: Vec<String>,
 }
@@ -230,6 +233,7 @@ impl Default for AccessSettings {
             www_authenticate: None,
             basic: true,
             basic_with_totp: false,
+            coworkers_per_day: None,
             forbidden: Vec::new(),
         }
     }

@@ -34,6 +34,8 @@ access.no_permission_status       401 or 403
 access.www_authenticate           value on every 401; null: none
 access.basic                      accept Basic
 access.basic_with_totp            accept Basic for accounts with a second factor
+access.coworkers_per_day          coworkers that can be created in a day, then \"Access Denied\"
+                                  (with access.no_permission_status); null: no limit
 access.forbidden                  path prefixes that no account may use
 throttle.windows                  [{\"limit\": 10, \"per\": \"5s\", \"scope\": \"all|reads|writes\",
                                   \"key\": \"global|path|token\"}]
@@ -42,7 +44,7 @@ throttle.next_path                only below this path prefix
 throttle.next_wait                their Retry-After
 throttle.status                   409 or 429
 throttle.retry_after              seconds, fraction, date, missing
-throttle.body                     body of a throttle answer
+throttle.body                     body of a throttle answer; {wait}: the seconds, with decimals
 throttle.token_calls              throttle /api/token too
 transport.accept                  serve, close, reset, stall, nonsense
 transport.idle_close              close idle connections after this; null: never
@@ -58,7 +60,8 @@ faults                            [{\"path\", \"method\", \"grant\", \"skip\", \
                                   \"executes\", \"delay\", \"jitter\", \"deed\"}]; a deed is one of
   pass, hang, close, close_unread, reset, reset_unread, chunked, until_close, close_after,
   malformed_head, double_length, length_and_chunked, switch_protocols, early_hints, login_page,
-  blocked, gzip, trailers, empty, nonsense, business_failure, business_error, conflict, invalid,
+  blocked, gzip, trailers, empty, nonsense, business_failure, business_error, action_failed,
+  conflict, invalid,
   {\"answer\": {\"status\": N, \"headers\": [], \"body\": \"\"}}, {\"answer_unread\": {\"status\": N}},
   {\"headers\": [[\"Name\", \"value\"]]}, {\"slow_body\": {\"chunk\": N, \"pause\": \"1s\"}},
   {\"truncate\": {\"after\": N}}, {\"truncate_chunked\": {\"after\": N}},

@@ -33,6 +33,8 @@ pub(crate) struct SimulatorState {
     /// Listeners there are when all are open: one per address family.
     pub(crate) all_listeners: usize,
     pub(crate) last_id: u64,
+    /// The day on which coworkers were last created, and how many then.
+    pub(crate) created_coworkers: (u64, u32),
 }
 
 /// A place where requests wait.
@@ -80,6 +82,18 @@ impl Route {
 impl SimulatorState {
     pub(crate) fn account(&self, email: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.goes_by(email))
+    }
+
+    /// Counts a coworker that is to be created, unless the day's limit is reached.
+    pub(crate) fn may_create_coworker(&mut self, now: RequestTime) -> bool {
+        let day = now.time.as_secs() / 86_400;
+        let (last, count) = self.created_coworkers;
+        let count = if last == day { count } else { 0 };
+        let is_allowed = self.settings.access.coworkers_per_day.is_none_or(|most| count < most);
+        if is_allowed {
+            self.created_coworkers = (day, count + 1);
+        }
+        is_allowed
     }
 
     /// Writes down whom a request is made as.

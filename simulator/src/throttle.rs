@@ -24,7 +24,8 @@ pub struct ThrottleSettings {
     pub status: u16,
     /// How `Retry-After` is written (B6). Default whole seconds.
     pub retry_after: RetryAfter,
-    /// Body of a throttle answer. Default empty, as documented.
+    /// Body of a throttle answer; `{wait}` stands for the seconds, with decimals, as was seen in
+    /// `Wait {wait} seconds`. Default empty, as documented.
     pub body: String,
     /// Whether `/api/token` is throttled too (B10). Default false.
     pub token_calls: bool,

@@ -26,7 +26,8 @@ pub(crate) fn user_object(account: &Account, now: RequestTime) -> Value {
         "DefaultSimpleTimeZoneNameIana":
             (account.default_simple_time_zone_id == 2_023).then_some("Europe/London"),
         "PreferredLanguageId": 1_400_000_020,
-        "Active": !account.suspended, "IsAdmin": account.is_admin, "APIAccess": account.api_access,
+        "Active": !account.suspended, "IsAdmin": account.is_admin,
+        "APIAccess": account.api_access && !account.hides_api_access,
         "Validated": true, "MustResetPassword": account.must_reset_password,
         "LastAccess": format_utc(unix_seconds(now.wall)),
         "Businesses": [1_400_000_010, 1_400_000_011], "UserRoles": [1_400_000_030],

@@ -47,6 +47,11 @@ fn requests(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     for (code, count) in metrics.problems() {
         to.labelled("answers_total", &[("code", code)], count)?;
     }
+    let help = "Actions that Nexudus says have failed, by kind of method and the way it says so.";
+    to.family("action_failures_total", "counter", help)?;
+    for (kind, failure, count) in metrics.failures() {
+        to.labelled("action_failures_total", &[("kind", kind), ("failure", failure)], count)?;
+    }
     to.histogram("request_duration_seconds", "From head to last byte.", metrics.durations())?;
     for (stage, times) in metrics.stages() {
         let name = format!("request_{stage}_seconds");

@@ -9,9 +9,11 @@ use serde_json::json;
 use super::daemon_client::load_effective_config;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, client_limits};
-use crate::clients::{self, ClientPolicy, ClientStatus, Clients};
+use crate::clients::{self, ClientPolicy, ClientStatus, Clients, Limit, LimitChange};
 use crate::clock::Clock;
 use crate::config::{AnonymousAccess, Config, Rule, format_rate, with_profile_flag};
+use crate::problem::{ExitCode, Report};
+use crate::secret::Secret;
 
 /// The arguments of `client`.
 #[derive(clap::Args, Debug)]
@@ -29,6 +31,21 @@ enum ClientAction {
         #[command(flatten)]
         limits: client_limits::LimitArgs,
     },
+    /// Change the limits of a client; the key stays
+    Set {
+        /// The name of the client
+        name: String,
+        #[command(flatten)]
+        limits: client_limits::LimitArgs,
+        /// Remove this limit first; may be repeated
+        #[arg(long, value_name = "LIMIT", help_heading = "Limits")]
+        clear: Vec<ClearedLimit>,
+    },
+    /// Give a client a new key and print it, once; the old one is worthless at once
+    Rotate {
+        /// The name of the client
+        name: String,
+    },
     /// Show every client, its limits and its use of them
     List,
     /// Make a client's key worthless, at once
@@ -36,6 +53,30 @@ enum ClientAction {
         /// The name of the client
         name: String,
     },
+}
+
+/// A limit as the command line names it.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ClearedLimit {
+    ReadOnly,
+    Allow,
+    Deny,
+    Expires,
+    Rate,
+    MaxRequests,
+}
+
+impl From<ClearedLimit> for Limit {
+    fn from(limit: ClearedLimit) -> Self {
+        match limit {
+            ClearedLimit::ReadOnly => Self::ReadOnly,
+            ClearedLimit::Allow => Self::Allow,
+            ClearedLimit::Deny => Self::Deny,
+            ClearedLimit::Expires => Self::Expires,
+            ClearedLimit::Rate => Self::Rate,
+            ClearedLimit::MaxRequests => Self::MaxRequests,
+        }
+    }
 }
 
 /// Runs the action.
@@ -46,6 +87,11 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     match options.action {
         ClientAction::Add { name, limits } => add(&name, limits, globals, print),
+        ClientAction::Set { name, limits, clear } => {
+            let clear = clear.into_iter().map(Limit::from).collect();
+            set(&name, limits.change(SystemTime::now(), clear), globals, print)
+        }
+        ClientAction::Rotate { name } => rotate(&name, globals, print),
         ClientAction::List => list(globals, print),
         ClientAction::Revoke { name } => revoke(&name, globals, print),
     }
@@ -63,17 +109,12 @@ fn add(
     let (config, _) = load_effective_config(&loaded)?;
     client_limits::check_rules(&limits, &config, print)?;
     let (expires, bypass) = (limits.expires, bypass_note(&limits, &config));
-    let key = clients::add(&loaded.paths.profile_state(), name, limits)?;
-    // The key is printed only here, and once.
-    if globals.json {
-        print.json(&json!({
-            "name": name,
-            "key": key.expose(),
-            "expires": expires.map(format_time),
-        }))?;
-    } else {
-        print.line(key.expose())?;
-    }
+    let directory = loaded.paths.profile_state();
+    let key = clients::add(&directory, name, limits)?;
+    show_key(name, &key, expires, globals, print).map_err(|error| {
+        let undone = clients::revoke(&directory, name);
+        unshown(error, undone, "the client was not added")
+    })?;
     if !globals.quiet {
         print.note(&anonymous_access_note(&config));
         if let Some(note) = bypass {
@@ -81,6 +122,93 @@ fn add(
         }
     }
     Ok(())
+}
+
+fn set(
+    name: &str,
+    change: LimitChange,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    if change.is_empty() {
+        return Err(CliError::message(
+            ExitCode::Usage,
+            "there is no limit to change",
+            Some("Name one, such as `--rate 5/s` or `--clear expires`; `--help` lists them."),
+        ));
+    }
+    let loaded = globals.load(vec![])?;
+    let (config, _) = load_effective_config(&loaded)?;
+    let directory = loaded.paths.profile_state();
+    let stored = clients::list(&directory)?.into_iter().find(|client| client.name == name);
+    let stored = stored.ok_or_else(|| clients::Error::Missing { name: name.to_owned() })?;
+    client_limits::check_rules(&change.apply(&stored.limits), &config, print)?;
+    let limits = clients::set(&directory, name, &change)?;
+    if globals.json {
+        let mut json = limits_json(&limits);
+        json["name"] = name.into();
+        return print.json(&json);
+    }
+    print.line(&format!("{name} may: {limits}"))
+}
+
+fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    let paths = globals.sources(vec![]).paths()?;
+    let directory = paths.profile_state();
+    let (key, before) = clients::rotate(&directory, name)?;
+    show_key(name, &key, before.limits.expires, globals, print).map_err(|error| {
+        let undone = clients::undo_rotation(&directory, &before);
+        unshown(error, undone, "the client keeps its old key")
+    })?;
+    if before.limits.is_expired(SystemTime::now()) {
+        let warning = format!(
+            "the client has expired: `nexudus-proxy client set {name} --clear expires` lets it in \
+             again"
+        );
+        print.warning(&with_profile_flag(&warning, &paths.profile));
+    }
+    Ok(())
+}
+
+/// Prints a key: only here, and once. A reader that has gone did not get it.
+fn show_key(
+    name: &str,
+    key: &Secret,
+    expires: Option<SystemTime>,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let text = if globals.json {
+        let expires = expires.map(format_time);
+        format!("{:#}", json!({ "name": name, "key": key.expose(), "expires": expires }))
+    } else {
+        key.expose().to_owned()
+    };
+    match print.stream_line(&text)? {
+        true => Ok(()),
+        false => Err(CliError::Output(std::io::ErrorKind::BrokenPipe.into())),
+    }
+}
+
+/// Says that a key was made and could not be shown, and what became of it.
+fn unshown(error: CliError, undone: Result<(), clients::Error>, outcome: &str) -> CliError {
+    let CliError::Output(source) = error else { return error };
+    let mut causes = vec![source.to_string()];
+    let outcome = match undone {
+        Ok(()) => outcome.to_owned(),
+        Err(error) => {
+            causes.push(error.to_string());
+            "and the new key could not be taken back".to_owned()
+        }
+    };
+    CliError::Message {
+        report: Report {
+            message: format!("could not show the new key: {outcome}"),
+            causes,
+            hint: Some("Print it where there is room, or to a terminal.".to_owned()),
+        },
+        exit_code: ExitCode::Failed,
+    }
 }
 
 /// Returns what clients without a key may still do.
@@ -154,20 +282,25 @@ fn format_expiry(view: &ClientStatus, at: SystemTime) -> String {
 }
 
 fn client_json(view: &ClientStatus) -> serde_json::Value {
+    let ClientStatus { name, limits, is_expired: is_over, created, counted, .. } = view;
+    let mut json = limits_json(limits);
+    json["name"] = name.as_str().into();
+    json["created"] = format_time(*created).into();
+    json["expired"] = (*is_over).into();
+    json["used"] = (*counted).into();
+    json
+}
+
+fn limits_json(limits: &ClientPolicy) -> serde_json::Value {
     let texts =
         |rules: &[Rule]| rules.iter().map(Rule::as_str).map(str::to_owned).collect::<Vec<_>>();
-    let ClientStatus { name, limits, is_expired: is_over, created, counted, .. } = view;
     json!({
-        "name": name,
-        "created": format_time(*created),
         "read_only": limits.read_only,
         "allow": texts(&limits.allow),
         "deny": texts(&limits.deny),
         "expires": limits.expires.map(format_time),
-        "expired": is_over,
         "rate": limits.rate.map(format_rate),
         "max_requests": limits.max_requests,
-        "used": counted,
     })
 }
 

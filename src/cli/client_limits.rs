@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{CliError, Printer};
-use crate::clients::ClientPolicy;
+use crate::clients::{ClientPolicy, Limit, LimitChange};
 use crate::config::{AnonymousAccess, Config, ParseError, Rate, Rule, parse_duration, parse_rate};
 use crate::problem::ExitCode;
 
@@ -20,6 +20,9 @@ pub(super) struct LimitArgs {
     /// Nothing that one of these rules is about; may be repeated
     #[arg(long, value_name = "RULE", value_parser = rule)]
     deny: Vec<Rule>,
+    /// Nothing that deletes: DELETE, and commands that delete, cancel, void or refund
+    #[arg(long)]
+    no_delete: bool,
     /// The key stops working after this time, e.g. 8h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     expires: Option<Duration>,
@@ -32,16 +35,22 @@ pub(super) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// Returns the limits, from `now` on.
+    /// Returns the limits of a new client, from `now` on.
     pub(super) fn limits(self, now: SystemTime) -> ClientPolicy {
-        ClientPolicy {
+        self.change(now, vec![]).apply(&ClientPolicy::default())
+    }
+
+    /// Returns the change that sets these limits from `now` on, once those of `clear` are gone.
+    pub(super) fn change(self, now: SystemTime, clear: Vec<Limit>) -> LimitChange {
+        let given = ClientPolicy {
             read_only: self.read_only,
-            allow: self.allow,
-            deny: self.deny,
+            allow: self.allow.into(),
+            deny: self.deny.into(),
             expires: self.expires.map(|after| now + after),
             rate: self.rate,
             max_requests: self.max_requests,
-        }
+        };
+        LimitChange { clear, given, no_delete: self.no_delete }
     }
 }
 
@@ -64,7 +73,7 @@ pub(super) fn check_rules(
         return Err(CliError::message(
             ExitCode::Usage,
             "with these rules nothing is allowed: the key would be good for nothing",
-            Some("Correct what the warnings are about; no key was made."),
+            Some("Correct what the warnings are about; nothing was changed."),
         ));
     }
     Ok(())
@@ -85,7 +94,8 @@ pub(super) fn access_without_key(limits: &ClientPolicy, config: &Config) -> Opti
 
 /// Returns why a rule allows nothing, if that is so.
 fn ineffective_allow(rule: &Rule, limits: &ClientPolicy, config: &Config) -> Option<String> {
-    let wider = || config.policy.deny.iter().chain(&limits.deny).find(|deny| deny.covers(rule));
+    let wider =
+        || config.policy.deny.iter().chain(limits.deny.iter()).find(|deny| deny.covers(rule));
     let denied =
         || Some(format!("the rule `{rule}` allows nothing: `{}` is checked first", wider()?));
     let unread = || {
@@ -133,8 +143,10 @@ mod tests {
     fn limits_are_gone_round_where_callers_without_a_key_may_do_more() {
         let nothing = ClientPolicy::default();
         let reads = ClientPolicy { read_only: true, ..ClientPolicy::default() };
-        let some =
-            ClientPolicy { allow: vec![Rule::parse("GET /api/x").unwrap()], ..reads.clone() };
+        let some = ClientPolicy {
+            allow: vec![Rule::parse("GET /api/x").unwrap()].into(),
+            ..reads.clone()
+        };
         let counted = ClientPolicy { max_requests: Some(1), ..ClientPolicy::default() };
         for (anonymous, limits, wider) in [
             (AnonymousAccess::Full, &nothing, None),

@@ -56,6 +56,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "nexudus-proxy client add agent --allow 'GET /api/spaces/**' --rate 5/s",
         ],
     ),
+    (
+        "nexudus-proxy client set",
+        &[
+            "nexudus-proxy client set reports --rate 10/s",
+            "nexudus-proxy client set agent --no-delete --clear expires",
+        ],
+    ),
+    ("nexudus-proxy client rotate", &["nexudus-proxy client rotate reports"]),
     ("nexudus-proxy client list", &["nexudus-proxy client list --json"]),
     ("nexudus-proxy client revoke", &["nexudus-proxy client revoke reports"]),
     ("nexudus-proxy policy", &["nexudus-proxy policy explain GET /api/spaces/coworkers"]),
@@ -64,14 +72,28 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "nexudus-proxy policy explain GET /api/spaces/coworkers",
             "nexudus-proxy policy explain DELETE /api/spaces/coworkers/5 --client agent",
+            "nexudus-proxy policy explain POST /api/spaces/coworkers/runcommand --command \
+             COWORKER_DELETE",
         ],
     ),
     (
         "nexudus-proxy run",
         &["nexudus-proxy run -- python3 report.py", "nexudus-proxy run --read-only -- ./agent"],
     ),
+    (
+        "nexudus-proxy api",
+        &[
+            "nexudus-proxy api '/api/spaces/coworkers?size=10'",
+            "nexudus-proxy api /api/spaces/coworkers --all --ndjson",
+            "nexudus-proxy api POST /api/spaces/coworkers --input coworker.json",
+        ],
+    ),
+    (
+        "nexudus-proxy open",
+        &["nexudus-proxy open '/ContentDownload/DownloadTempDataFile?uniqueId=1'"],
+    ),
     ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --json"]),
-    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m"]),
+    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m", "nexudus-proxy wait --once"]),
     ("nexudus-proxy stop", &["nexudus-proxy stop"]),
     ("nexudus-proxy reload", &["nexudus-proxy reload"]),
     ("nexudus-proxy refresh", &["nexudus-proxy refresh"]),

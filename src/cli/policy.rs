@@ -9,8 +9,8 @@ use super::daemon_client::load_effective_config;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
-use crate::gateway::explain;
-use crate::problem::ProblemKind;
+use crate::gateway::{Explanation, Question, explain};
+use crate::problem::{ExitCode, ProblemKind};
 
 /// The arguments of `policy`.
 #[derive(clap::Args, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyAction {
-    /// Say whether a request would be forwarded, and which rule decides
+    /// Say whether a request would be forwarded, and which rule decides; exit 1 unless allowed
     Explain {
         /// Such as GET
         method: String,
@@ -30,6 +30,9 @@ enum PolicyAction {
         /// Explain for this client; without it, for a client without a key
         #[arg(long, value_name = "NAME")]
         client: Option<String>,
+        /// The command of Nexudus that the request runs, such as COWORKER_DELETE
+        #[arg(long, value_name = "KEY")]
+        command: Option<String>,
     },
 }
 
@@ -39,7 +42,7 @@ pub(super) fn run(
     globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(), CliError> {
-    let PolicyAction::Explain { method, path, client } = options.action;
+    let PolicyAction::Explain { method, path, client, command } = options.action;
     let loaded = globals.load(vec![])?;
     let (config, is_daemon) = load_effective_config(&loaded)?;
     let stored = match &client {
@@ -51,36 +54,47 @@ pub(super) fn run(
         }
     };
     let limits = stored.as_ref().map(|stored| &stored.limits);
-    let mut explained = explain(&method, &path, limits, &config);
+    let question = Question { method: &method, target: &path, command: command.as_deref() };
+    let mut explained = explain(question, limits, &config);
     if limits.is_some_and(|limits| limits.is_expired(SystemTime::now())) {
         explained.is_allowed = false;
         explained.code = Some(ProblemKind::KeyRefused.code());
         explained.rule = None;
         explained.reason = clients::KeyError::Expired.to_string();
     }
+    let judged = if is_daemon { "daemon" } else { "configuration" };
     if globals.json {
-        return print.json(&json!({
+        print.json(&json!({
             "method": method,
             "path": path,
+            "command": command,
             "client": client,
             "allowed": explained.is_allowed,
             "code": explained.code,
             "rule": explained.rule,
             "reason": explained.reason,
-            "judged": if is_daemon { "daemon" } else { "configuration" },
-        }));
+            "note": explained.note,
+            "judged": judged,
+        }))?;
+    } else if !globals.quiet {
+        show(&explained, is_daemon, print)?;
     }
+    // The verdict is printed; scripts read the exit code.
+    let refused = CliError::AlreadyPrinted(ExitCode::Failed);
+    if explained.is_allowed { Ok(()) } else { Err(refused) }
+}
+
+fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), CliError> {
     let outcome = match explained.code {
         Some(code) => format!("refused ({code}): {}", explained.reason),
         None => format!("allowed: {}", explained.reason),
     };
     print.line(&outcome)?;
-    if !globals.quiet {
-        print.note(if is_daemon {
-            "Judged by the configuration of the running daemon."
-        } else {
-            "Judged by the configuration: no daemon of this profile runs."
-        });
-    }
+    explained.note.iter().for_each(|note| print.note(note));
+    print.note(if is_daemon {
+        "Judged by the configuration of the running daemon."
+    } else {
+        "Judged by the configuration: no daemon of this profile runs."
+    });
     Ok(())
 }

@@ -84,6 +84,9 @@ fn address_rows(status: &Status) -> Vec<Row> {
     if let Some(address) = status.listening.admin_tcp {
         rows.push(("admin", format!("{address}: health, metrics and events")));
     }
+    if let Some(address) = status.listening.health {
+        rows.push(("health", format!("{address}: /healthz and /readyz")));
+    }
     rows.push(("upstream", status.upstream.clone()));
     rows
 }

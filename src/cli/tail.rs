@@ -91,7 +91,10 @@ fn format_request(request: &RequestRecord, print: Printer) -> String {
     });
     let time = time.unwrap_or_else(|_| request.time.clone());
     let status = match request.status {
-        Some(status @ 200..300) => print.style("32", &status.to_string()),
+        Some(status @ 200..300) => {
+            let color = if request.failure.is_some() { "33" } else { "32" };
+            print.style(color, &status.to_string())
+        }
         Some(status @ 400..500) => print.style("33", &status.to_string()),
         Some(status @ 500..) => print.style("31", &status.to_string()),
         Some(status) => status.to_string(),
@@ -102,6 +105,7 @@ fn format_request(request: &RequestRecord, print: Printer) -> String {
     let mut line = format!("{time} {method} {} → {status}  {took}", request.path);
     let facts = [
         ("code", request.code.clone()),
+        ("failure", request.failure.clone()),
         ("client", request.client.clone()),
         ("uid", request.uid.map(|uid| uid.to_string())),
         ("pid", request.pid.map(|pid| pid.to_string())),

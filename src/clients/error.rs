@@ -47,6 +47,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// So many clients and rules that their file would not be read again.
+    #[error("there are too many clients and rules: their file would be longer than {max} bytes")]
+    Full {
+        /// Longest file that is read.
+        max: u64,
+    },
     /// No client has this name.
     #[error("there is no client `{name}`")]
     Missing {
@@ -62,6 +68,9 @@ impl Problem for Error {
                 .with_hint("Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."),
             Self::Exists { .. } => {
                 ProblemKind::CommandFailed.with_hint("Revoke it first, or choose another name.")
+            }
+            Self::Full { .. } => {
+                ProblemKind::CommandFailed.with_hint("Revoke clients that are not needed any more.")
             }
             Self::Missing { .. } => ProblemKind::CommandFailed
                 .with_hint("`nexudus-proxy client list` shows the clients."),
@@ -86,13 +95,16 @@ pub enum KeyError {
     /// The file of clients is damaged.
     #[error("the client key cannot be checked: the file of clients is unreadable")]
     Unreadable,
+    /// The file of clients has changed, and must be read before the key can be checked.
+    #[error("the client key cannot be checked: the file of clients is just being changed")]
+    Changed,
 }
 
 impl Problem for KeyError {
     fn details(&self) -> ProblemDetails {
         match self {
             Self::Unknown | Self::Expired => ProblemKind::KeyRefused.into(),
-            Self::Unreadable => ProblemKind::KeyNotChecked.into(),
+            Self::Unreadable | Self::Changed => ProblemKind::KeyNotChecked.into(),
         }
     }
 }
@@ -109,6 +121,9 @@ pub enum QuotaError {
     /// The count could not be written, and without that the limit would mean nothing.
     #[error("the client's requests cannot be counted")]
     Uncounted,
+    /// More requests must be reserved first, which waits for the disk.
+    #[error("the client's requests are just being counted")]
+    Unreserved,
 }
 
 impl Problem for QuotaError {
@@ -117,7 +132,9 @@ impl Problem for QuotaError {
             Self::Rate(after) => {
                 ProblemDetails::from(ProblemKind::RateExceeded).with_retry_after(*after)
             }
-            Self::Exhausted | Self::Uncounted => ProblemKind::QuotaExhausted.into(),
+            Self::Exhausted | Self::Uncounted | Self::Unreserved => {
+                ProblemKind::QuotaExhausted.into()
+            }
         }
     }
 }

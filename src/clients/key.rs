@@ -4,6 +4,8 @@
 //! mistyped key without a look-up. Only the SHA-256 of a key is stored: 160 random bits cannot be
 //! guessed, so a slow password hash would cost time and add nothing.
 
+use std::hash::{Hash, Hasher};
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, rand};
 
@@ -39,6 +41,11 @@ impl KeyHash {
         well_formed.then(|| Self(sha256(presented)))
     }
 
+    /// Hashes a presented key, whatever its form.
+    pub(super) fn of(presented: &[u8]) -> Self {
+        Self(sha256(presented))
+    }
+
     /// Compares in constant time.
     pub(super) fn matches(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
@@ -57,6 +64,22 @@ impl KeyHash {
 
     pub(super) fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl PartialEq for KeyHash {
+    /// The one candidate of a look-up is compared in constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other)
+    }
+}
+
+impl Eq for KeyHash {}
+
+impl Hash for KeyHash {
+    /// A few bytes are enough to enter a table: all of them are random.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.first_chunk::<8>().hash(state);
     }
 }
 

@@ -1,27 +1,29 @@
 //! Named clients: their keys, the policy of each, and what each has used.
 //!
-//! The commands change the file ([`add`], [`revoke`]), also while no daemon runs. The daemon reads
-//! the file's metadata on every request that carries a key (about a microsecond; other requests
-//! cost nothing). So a revoked key is refused from the next request on, and the daemon needs no
-//! notification. The gateway decides whether a request is within a client's rules.
+//! The commands change the file ([`add`], [`set`], [`rotate`], [`revoke`]), also while no daemon
+//! runs. The daemon looks at the file it has read on every request that carries a key (a fraction
+//! of a microsecond; other requests cost nothing). So a revoked key is refused from the next
+//! request on, and the daemon needs no notification. A changed file is read and compiled, and the
+//! counts are written, on other threads; only requests with a key wait for that. The gateway decides
+//! whether a request is within a client's rules.
 
+mod blocking;
 mod error;
 mod key;
 mod key_scanner;
+mod limits;
 mod store;
+mod table;
 mod usage;
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use self::key::KeyHash;
-use self::usage::{Usage, UsageCounter};
+use self::table::TableCell;
+use self::usage::{Taken, Usage, UsageCounter};
 use crate::clock::Clock;
-use crate::config::{Rate, Rule};
 
 pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
@@ -29,44 +31,8 @@ pub use self::key_scanner::{
     MAX_DECODED_BYTES, REDACTED, contains_key, contains_key_start, contains_key_start_within,
     contains_key_within, loggable_path,
 };
-pub use self::store::{StoredClient, add, list, revoke};
-
-/// The requests that a client may send.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientPolicy {
-    /// Whether the client may only read.
-    pub read_only: bool,
-    /// Unless empty, one of these rules must match a request.
-    pub allow: Vec<Rule>,
-    /// None of these rules may match a request.
-    pub deny: Vec<Rule>,
-    /// When the key stops working.
-    pub expires: Option<SystemTime>,
-    /// Most requests in a span of time.
-    pub rate: Option<Rate>,
-    /// Most requests in all.
-    pub max_requests: Option<u64>,
-}
-
-impl ClientPolicy {
-    /// Says whether the key has expired.
-    pub fn is_expired(&self, now: SystemTime) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
-    }
-}
-
-/// The allowed requests, in short: `read only, +GET /api/spaces/**`.
-impl fmt::Display for ClientPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let signed = |sign: char, rules: &[Rule]| -> Vec<String> {
-            rules.iter().map(|rule| format!("{sign}{rule}")).collect()
-        };
-        let read_only = self.read_only.then(|| "read only".to_owned());
-        let parts = read_only.into_iter().chain(signed('+', &self.allow));
-        let parts: Vec<_> = parts.chain(signed('-', &self.deny)).collect();
-        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") })
-    }
-}
+pub use self::limits::{ClientPolicy, Limit, LimitChange};
+pub use self::store::{StoredClient, add, list, revoke, rotate, set, undo_rotation};
 
 /// The clients of one profile. Clones share them.
 #[derive(Clone, Debug)]
@@ -74,8 +40,7 @@ pub struct Clients(Arc<ClientsInner>);
 
 #[derive(Debug)]
 struct ClientsInner {
-    directory: PathBuf,
-    cached: Mutex<CachedClients>,
+    table: TableCell,
     shared: Arc<ClientContext>,
 }
 
@@ -84,15 +49,6 @@ struct ClientsInner {
 struct ClientContext {
     clock: Clock,
     counter: UsageCounter,
-}
-
-#[derive(Debug, Default)]
-struct CachedClients {
-    /// The file that was read; `None`: never read.
-    stamp: Option<FileStamp>,
-    clients: Vec<Arc<Client>>,
-    is_readable: bool,
-    usage: BTreeMap<String, Arc<Usage>>,
 }
 
 /// A client that has presented a valid key.
@@ -128,96 +84,76 @@ pub struct ClientStatus {
 impl Clients {
     /// Takes the directory of the clients' file; reads nothing yet.
     pub fn new(directory: &Path, clock: Clock) -> Self {
-        let directory = directory.to_owned();
-        let shared = Arc::new(ClientContext { clock, counter: UsageCounter::new(&directory) });
-        Self(Arc::new(ClientsInner { directory, cached: Mutex::default(), shared }))
+        let counter = UsageCounter::new(directory);
+        let shared = Arc::new(ClientContext { clock, counter });
+        Self(Arc::new(ClientsInner { table: TableCell::new(directory, shared.clone()), shared }))
     }
 
     /// Returns the client that has this key.
     ///
     /// # Errors
     ///
-    /// Why the key is refused.
+    /// Why the key is refused. [`KeyError::Changed`]: the file must be read again first, by
+    /// [`Clients::reload`].
     pub fn authenticate(&self, presented: &[u8]) -> Result<Arc<Client>, KeyError> {
-        let hash = KeyHash::from_key(presented).ok_or(KeyError::Unknown)?;
-        let mut cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.reload_if_changed(&mut cached);
-        if !cached.is_readable {
+        let table = self.0.table.load();
+        if !table.is_current() {
+            return Err(KeyError::Changed);
+        }
+        if !table.is_readable {
             return Err(KeyError::Unreadable);
         }
-        // All keys are compared, so that the time does not depend on which one matches.
-        let found = cached.clients.iter().fold(None, |found, client| {
-            if client.stored.hash.matches(&hash) { Some(client) } else { found }
-        });
-        let client = found.ok_or(KeyError::Unknown)?.clone();
+        let client = table.find(presented).ok_or(KeyError::Unknown)?;
         if client.stored.limits.is_expired(self.0.shared.clock.now().wall) {
             return Err(KeyError::Expired);
         }
-        Ok(client)
+        Ok(client.clone())
+    }
+
+    /// Reads the file if it was replaced, on a thread for work that blocks.
+    pub async fn reload(&self) {
+        let inner = self.0.clone();
+        // The reading goes on if this request is given up.
+        blocking::run(move || inner.table.reload_if_changed()).await;
+    }
+
+    /// Reads the file if it was replaced, on this thread.
+    pub fn reload_blocking(&self) {
+        self.0.table.reload_if_changed();
     }
 
     /// Waits until the key of `client` is no longer valid, so that a long response or a WebSocket
     /// ends with the key.
     pub async fn wait_invalid(&self, client: &Client) {
-        while self.is_valid(client) {
+        while self.is_valid(client).await {
             tokio::time::sleep(KEY_POLL_INTERVAL).await;
         }
     }
 
-    fn is_valid(&self, client: &Client) -> bool {
-        let mut cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.reload_if_changed(&mut cached);
+    async fn is_valid(&self, client: &Client) -> bool {
+        if !self.0.table.load().is_current() {
+            self.reload().await;
+        }
         let now = self.0.shared.clock.now().wall;
-        let mut same = cached.clients.iter().filter(|other| other.stored.id == client.stored.id);
-        same.any(|client| !client.stored.limits.is_expired(now))
+        let table = self.0.table.load();
+        let same = table.get(&client.stored.hash).filter(|it| it.stored.id == client.stored.id);
+        same.is_some_and(|client| !client.stored.limits.is_expired(now))
     }
 
     /// Returns the status of each client, in the order in which they were added. `None` if the file
     /// cannot be read, so that every key is refused.
     pub fn statuses(&self) -> Option<Vec<ClientStatus>> {
-        let mut cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.reload_if_changed(&mut cached);
-        cached.is_readable.then(|| cached.clients.iter().map(|client| client.status()).collect())
+        self.0.table.reload_if_changed();
+        let table = self.0.table.load();
+        table.is_readable.then(|| table.clients().iter().map(|client| client.status()).collect())
     }
 
     /// Writes the counts of used requests when the daemon ends.
     pub fn flush(&self) {
-        let cached = self.0.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_known = |id: &str| {
-            !cached.is_readable || cached.clients.iter().any(|client| client.stored.id == id)
-        };
+        let table = self.0.table.load();
+        let is_known = |id: &str| !table.is_readable || table.has_id(id);
         if let Err(error) = self.0.shared.counter.flush(is_known) {
             tracing::warn!(%error, "could not write the clients' request counts");
-        }
-    }
-
-    /// Reads the file if it was replaced.
-    fn reload_if_changed(&self, cached: &mut CachedClients) {
-        let stamp = FileStamp::from_path(&store::store_path(&self.0.directory));
-        if cached.stamp.as_ref() == Some(&stamp) {
-            return;
-        }
-        cached.stamp = Some(stamp);
-        match list(&self.0.directory) {
-            Ok(stored) => {
-                let before = std::mem::take(&mut cached.usage);
-                cached.is_readable = true;
-                cached.clients = stored
-                    .into_iter()
-                    .map(|stored| {
-                        let usage = before.get(&stored.id).cloned().unwrap_or_default();
-                        cached.usage.insert(stored.id.clone(), usage.clone());
-                        let name = stored.name.as_str().into();
-                        Arc::new(Client { name, stored, usage, shared: self.0.shared.clone() })
-                    })
-                    .collect();
-            }
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, cause, "all client keys are refused: could not read the clients");
-                cached.is_readable = false;
-                cached.clients.clear();
-            }
         }
     }
 }
@@ -242,26 +178,53 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Which of the two is used up.
+    /// Which of the two is used up. [`QuotaError::Unreserved`]: the request is taken off the rate,
+    /// and off the count by [`Client::consume_reserved`].
     pub fn consume(&self) -> Result<(), QuotaError> {
         let now = self.shared.clock.now();
         let limits = &self.stored.limits;
-        let outcome = (|| {
-            if let Some(rate) = limits.rate {
-                self.usage.acquire(rate, now.boot).map_err(QuotaError::Rate)?;
+        let rate = limits.rate.map_or(Ok(()), |rate| self.usage.acquire(rate, now.boot));
+        self.record(match (rate, limits.max_requests) {
+            (Err(after), _) => Err(QuotaError::Rate(after)),
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(most)) => match self.shared.counter.take(&self.stored.id, most) {
+                Taken::One => Ok(()),
+                Taken::None => Err(QuotaError::Exhausted),
+                Taken::Unreserved => return Err(QuotaError::Unreserved),
+            },
+        })
+    }
+
+    /// Consumes one request of the total count, once some are reserved in the file: on another
+    /// thread, for many requests at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Exhausted`] or [`QuotaError::Uncounted`].
+    pub async fn consume_reserved(&self) -> Result<(), QuotaError> {
+        let most = self.stored.limits.max_requests.unwrap_or(u64::MAX);
+        loop {
+            match self.shared.counter.take(&self.stored.id, most) {
+                Taken::One => return self.record(Ok(())),
+                Taken::None => return self.record(Err(QuotaError::Exhausted)),
+                Taken::Unreserved => {}
             }
-            let Some(most) = limits.max_requests else { return Ok(()) };
-            match self.shared.counter.consume(&self.stored.id, most) {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(QuotaError::Exhausted),
-                Err(error) => {
+            let (shared, id) = (self.shared.clone(), self.stored.id.clone());
+            // The writing goes on if this request is given up.
+            match blocking::run(move || shared.counter.reserve(&id, most)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
                     tracing::error!(%error, "could not write the clients' request counts");
-                    Err(QuotaError::Uncounted)
+                    return self.record(Err(QuotaError::Uncounted));
                 }
+                None => return self.record(Err(QuotaError::Uncounted)),
             }
-        })();
+        }
+    }
+
+    fn record(&self, outcome: Result<(), QuotaError>) -> Result<(), QuotaError> {
         match outcome {
-            Ok(()) => self.usage.record_request(to_unix_millis(now.wall)),
+            Ok(()) => self.usage.record_request(to_unix_millis(self.shared.clock.now().wall)),
             Err(_) => {
                 self.usage.refused.fetch_add(1, Ordering::Relaxed);
             }
@@ -294,26 +257,6 @@ const KEY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 fn to_unix_millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Identifies one version of the file: a replaced file has another inode.
-#[derive(Debug, PartialEq, Eq)]
-struct FileStamp(Option<(u64, u64, i64, i64, u64)>);
-
-impl FileStamp {
-    #[cfg(unix)]
-    fn from_path(path: &Path) -> Self {
-        use std::os::unix::fs::MetadataExt as _;
-        let found = std::fs::metadata(path).ok();
-        Self(found.map(|it| (it.dev(), it.ino(), it.ctime(), it.ctime_nsec(), it.size())))
-    }
-
-    #[cfg(not(unix))]
-    fn from_path(path: &Path) -> Self {
-        let found = std::fs::metadata(path).ok();
-        let changed = found.as_ref().and_then(|it| it.modified().ok()).map_or(0, to_unix_millis);
-        Self(found.map(|it| (changed, 0, 0, 0, it.len())))
-    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error};
-use crate::config::{Rule, format_rate, parse_rate};
+use super::{ClientPolicy, Error, LimitChange};
+use crate::config::{Rule, RuleSet, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
 
@@ -65,9 +65,7 @@ pub fn add(directory: &Path, name: &str, limits: ClientPolicy) -> Result<Secret,
     if !is_valid_name(name) {
         return Err(Error::Name { name: name.to_owned() });
     }
-    let key = key::generate();
-    let hash = KeyHash::from_key(key.expose().as_bytes())
-        .expect("a key that was just made is well-formed");
+    let (key, hash) = new_key();
     update(directory, |clients| {
         let now = SystemTime::now();
         // An expired client makes room for a new one of its name.
@@ -98,10 +96,72 @@ pub fn revoke(directory: &Path, name: &str) -> Result<(), Error> {
     })
 }
 
-fn update(
+/// Gives a client a new key and returns it; its limits and counts stay. The old key is refused from
+/// the next request on. The client as it was comes too, for [`undo_rotation`].
+///
+/// # Errors
+///
+/// [`Error::Missing`], and those of reading and writing the file.
+pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, StoredClient), Error> {
+    let (key, hash) = new_key();
+    let before = update(directory, |clients| {
+        let client = find_mut(clients, name)?;
+        let before = client.clone();
+        client.hash = hash;
+        Ok(before)
+    })?;
+    Ok((key, before))
+}
+
+/// Makes the key that a client had before a rotation valid again, because the new one could not be
+/// shown.
+///
+/// # Errors
+///
+/// [`Error::Missing`] if it is another client by now, and those of reading and writing the file.
+pub fn undo_rotation(directory: &Path, before: &StoredClient) -> Result<(), Error> {
+    update(directory, |clients| {
+        let missing = || Error::Missing { name: before.name.clone() };
+        let client = find_mut(clients, &before.name)?;
+        if client.id != before.id {
+            return Err(missing());
+        }
+        client.hash = before.hash.clone();
+        Ok(())
+    })
+}
+
+/// Changes the limits of a client, and returns them; its key and counts stay.
+///
+/// # Errors
+///
+/// [`Error::Missing`], and those of reading and writing the file.
+pub fn set(directory: &Path, name: &str, change: &LimitChange) -> Result<ClientPolicy, Error> {
+    update(directory, |clients| {
+        let client = find_mut(clients, name)?;
+        client.limits = change.apply(&client.limits);
+        Ok(client.limits.clone())
+    })
+}
+
+fn find_mut<'a>(
+    clients: &'a mut [StoredClient],
+    name: &str,
+) -> Result<&'a mut StoredClient, Error> {
+    let found = clients.iter_mut().find(|client| client.name == name);
+    found.ok_or_else(|| Error::Missing { name: name.to_owned() })
+}
+
+pub(super) fn new_key() -> (Secret, KeyHash) {
+    let key = key::generate();
+    let hash = KeyHash::of(key.expose().as_bytes());
+    (key, hash)
+}
+
+pub(super) fn update<T>(
     directory: &Path,
-    change: impl FnOnce(&mut Vec<StoredClient>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    change: impl FnOnce(&mut Vec<StoredClient>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let path = directory.join(FILE_NAME);
     let failed = |source| Error::Write { path: path.clone(), source };
     secure_fs::create_dir(directory).map_err(failed)?;
@@ -109,13 +169,18 @@ fn update(
     // Another command holds the lock for a few milliseconds; closing the file releases it.
     lock.lock().map_err(failed)?;
     let mut clients = list(directory)?;
-    change(&mut clients)?;
+    let changed = change(&mut clients)?;
     let written = ClientsFile {
         version: VERSION,
         clients: clients.iter().map(ClientEntry::from_client).collect(),
     };
     let text = serde_json::to_string_pretty(&written).expect("strings and numbers become JSON");
-    secure_fs::atomic_write(&path, format!("{text}\n").as_bytes()).map_err(failed)
+    let text = format!("{text}\n");
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(Error::Full { max: MAX_FILE_BYTES });
+    }
+    secure_fs::atomic_write(&path, text.as_bytes()).map_err(failed)?;
+    Ok(changed)
 }
 
 /// Reads a file that only its owner may write.
@@ -183,7 +248,7 @@ impl ClientEntry {
 
     fn into_client(self) -> Option<StoredClient> {
         let rules = |texts: Vec<String>| {
-            texts.iter().map(|text| Rule::parse(text).ok()).collect::<Option<Vec<_>>>()
+            texts.iter().map(|text| Rule::parse(text).ok()).collect::<Option<RuleSet>>()
         };
         let limits = ClientPolicy {
             read_only: self.read_only,
@@ -227,5 +292,5 @@ const FILE_NAME: &str = "clients.json";
 
 const VERSION: u32 = 1;
 
-/// Longest file that is read, in bytes: room for ten thousand clients.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Longest file that is read, in bytes: room for ten thousand clients with twenty rules each.
+const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -2,13 +2,15 @@
 //!
 //! Requests are reserved ahead in the file and then counted in memory. So a daemon that is killed
 //! loses at most one reservation, at the client's expense and never beyond its limit. No write
-//! waits for the disk, and only clients with a total limit cost a write at all.
+//! waits for the disk, and only clients with a total limit cost a write at all. Taking a request
+//! from a reservation touches no file; [`UsageCounter::reserve`] does, and its callers run it where
+//! that blocks no other request.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ impl Usage {
     /// Takes one request of a rate, or returns how long to wait for one.
     pub(super) fn acquire(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
         let Rate::Fixed { count, per } = rate else { return Ok(()) };
-        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         while recent.front().is_some_and(|then| now.saturating_sub(*then) >= per) {
             recent.pop_front();
         }
@@ -58,7 +60,10 @@ impl Usage {
 #[derive(Debug)]
 pub(super) struct UsageCounter {
     path: PathBuf,
+    /// `None`: the file was not read yet. Never held while a file is read or written.
     counts: Mutex<Option<BTreeMap<String, RequestCount>>>,
+    /// Held while the file is read or written.
+    file: Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,72 +73,109 @@ struct RequestCount {
     reserved: u64,
 }
 
+/// What was taken of a client's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// One of them.
+    One,
+    /// None: they are used up.
+    None,
+    /// None yet: some must be reserved first.
+    Unreserved,
+}
+
 impl UsageCounter {
     pub(super) fn new(directory: &std::path::Path) -> Self {
-        Self { path: directory.join(FILE_NAME), counts: Mutex::new(None) }
+        let path = directory.join(FILE_NAME);
+        Self { path, counts: Mutex::new(None), file: Mutex::new(()) }
     }
 
-    /// Consumes one of `most` requests; `false` when they are used up.
-    pub(super) fn consume(&self, id: &str, most: u64) -> io::Result<bool> {
-        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let counts = self.load(&mut loaded)?;
-        let count = counts.entry(id.to_owned()).or_default();
-        if count.used >= most {
-            return Ok(false);
-        }
-        if count.used >= count.reserved {
-            let before = *count;
-            count.reserved = most.min(count.used + (most / 16).clamp(1, 64));
-            if let Err(error) = self.write(counts, |count| count.reserved) {
-                counts.insert(id.to_owned(), before);
-                return Err(error);
+    /// Takes one of `most` requests.
+    pub(super) fn take(&self, id: &str, most: u64) -> Taken {
+        let mut counts = self.counts();
+        match counts.as_mut().and_then(|counts| counts.get_mut(id)) {
+            Some(count) if count.used >= most => Taken::None,
+            Some(count) if count.used < count.reserved => {
+                count.used += 1;
+                Taken::One
             }
+            Some(_) | None => Taken::Unreserved,
         }
-        if let Some(count) = counts.get_mut(id) {
-            count.used += 1;
-        }
-        Ok(true)
     }
 
-    /// Returns how many requests a client has used.
+    /// Reserves some of `most` requests, if none are. Reads and writes the file.
+    pub(super) fn reserve(&self, id: &str, most: u64) -> io::Result<()> {
+        let file = self.file();
+        self.load(&file)?;
+        let count = self.count(id);
+        // Another request may have reserved some meanwhile.
+        if count.used < count.reserved || count.used >= most {
+            return Ok(());
+        }
+        let reserved = most.min(count.used + (most / 16).clamp(1, 64));
+        let mut written = self.numbers(|count| count.reserved);
+        written.insert(id.to_owned(), reserved);
+        self.write(&file, written)?;
+        if let Some(counts) = self.counts().as_mut() {
+            counts.entry(id.to_owned()).or_default().reserved = reserved;
+        }
+        Ok(())
+    }
+
+    /// Returns how many requests a client has used. Reads the file if that was not done yet.
     pub(super) fn used(&self, id: &str) -> io::Result<u64> {
-        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(self.load(&mut loaded)?.get(id).map_or(0, |count| count.used))
+        if self.counts().is_none() {
+            self.load(&self.file())?;
+        }
+        Ok(self.count(id).used)
     }
 
     /// Gives back unused reservations, and removes clients that no longer exist.
     pub(super) fn flush(&self, is_known: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut loaded = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(counts) = loaded.as_mut() else { return Ok(()) };
-        counts.retain(|id, _| is_known(id));
-        counts.values_mut().for_each(|count| count.reserved = count.used);
-        self.write(counts, |count| count.used)
-    }
-
-    fn load<'a>(
-        &self,
-        loaded: &'a mut Option<BTreeMap<String, RequestCount>>,
-    ) -> io::Result<&'a mut BTreeMap<String, RequestCount>> {
-        if loaded.is_none() {
-            let written: UsageFile = match store::read_private_file(&self.path) {
-                Ok(text) => serde_json::from_str(&text)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => UsageFile::default(),
-                Err(error) => return Err(error),
-            };
-            let counts = written.used.into_iter();
-            *loaded = Some(
-                counts.map(|(id, used)| (id, RequestCount { used, reserved: used })).collect(),
-            );
+        let file = self.file();
+        {
+            let mut counts = self.counts();
+            let Some(counts) = counts.as_mut() else { return Ok(()) };
+            counts.retain(|id, _| is_known(id));
+            counts.values_mut().for_each(|count| count.reserved = count.used);
         }
-        Ok(loaded.get_or_insert_default())
+        self.write(&file, self.numbers(|count| count.used))
     }
 
-    fn write(
-        &self,
-        counts: &BTreeMap<String, RequestCount>,
-        number: impl Fn(&RequestCount) -> u64,
-    ) -> io::Result<()> {
-        let used = counts.iter().map(|(id, count)| (id.clone(), number(count))).collect();
+    fn counts(&self) -> MutexGuard<'_, Option<BTreeMap<String, RequestCount>>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> MutexGuard<'_, ()> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, id: &str) -> RequestCount {
+        let counts = self.counts();
+        counts.as_ref().and_then(|counts| counts.get(id)).copied().unwrap_or_default()
+    }
+
+    fn numbers(&self, number: impl Fn(&RequestCount) -> u64) -> BTreeMap<String, u64> {
+        let counts = self.counts();
+        counts.iter().flatten().map(|(id, count)| (id.clone(), number(count))).collect()
+    }
+
+    fn load(&self, _: &MutexGuard<'_, ()>) -> io::Result<()> {
+        if self.counts().is_some() {
+            return Ok(());
+        }
+        let written: UsageFile = match store::read_private_file(&self.path) {
+            Ok(text) => serde_json::from_str(&text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => UsageFile::default(),
+            Err(error) => return Err(error),
+        };
+        let counts = written.used.into_iter();
+        let counts = counts.map(|(id, used)| (id, RequestCount { used, reserved: used })).collect();
+        *self.counts() = Some(counts);
+        Ok(())
+    }
+
+    fn write(&self, _: &MutexGuard<'_, ()>, used: BTreeMap<String, u64>) -> io::Result<()> {
         let text = serde_json::to_string(&UsageFile { used })?;
         secure_fs::atomic_write_nosync(&self.path, text.as_bytes())
     }
@@ -170,23 +212,53 @@ mod tests {
         let counts = || UsageCounter::new(directory.path());
         let first = counts();
         for _ in 0..3 {
-            assert!(first.consume("a", 5).unwrap());
+            assert!(consume(&first, "a", 5).unwrap());
         }
         // The first was killed: nothing was flushed.
         let second = counts();
         assert_eq!(second.used("a").unwrap(), 3);
-        assert!(second.consume("a", 5).unwrap());
-        assert!(second.consume("a", 5).unwrap());
-        assert!(!second.consume("a", 5).unwrap());
-        assert!(second.consume("b", 1).unwrap());
+        assert!(consume(&second, "a", 5).unwrap());
+        assert!(consume(&second, "a", 5).unwrap());
+        assert!(!consume(&second, "a", 5).unwrap());
+        assert!(consume(&second, "b", 1).unwrap());
+    }
+
+    #[test]
+    fn taking_touches_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let counts = UsageCounter::new(directory.path());
+        assert_eq!(counts.take("a", 1_000), Taken::Unreserved);
+        assert!(!directory.path().join(FILE_NAME).exists());
+        counts.reserve("a", 1_000).unwrap();
+        std::fs::remove_file(directory.path().join(FILE_NAME)).unwrap();
+
+        for _ in 0..62 {
+            assert_eq!(counts.take("a", 1_000), Taken::One);
+        }
+
+        assert_eq!(counts.take("a", 1_000), Taken::Unreserved);
+        assert!(!directory.path().join(FILE_NAME).exists());
+    }
+
+    #[test]
+    fn requests_of_many_threads_are_counted_exactly() {
+        let directory = tempfile::tempdir().unwrap();
+        let counts = UsageCounter::new(directory.path());
+        let taken: usize = std::thread::scope(|scope| {
+            let take = || (0..100).filter(|_| consume(&counts, "a", 333).unwrap()).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+
+        assert_eq!((taken, counts.used("a").unwrap()), (333, 333));
     }
 
     #[test]
     fn unused_reservations_are_given_back_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let counts = UsageCounter::new(directory.path());
-        assert!(counts.consume("a", 1_000).unwrap());
-        assert!(counts.consume("gone", 1_000).unwrap());
+        assert!(consume(&counts, "a", 1_000).unwrap());
+        assert!(consume(&counts, "gone", 1_000).unwrap());
         assert_eq!(UsageCounter::new(directory.path()).used("a").unwrap(), 62);
 
         counts.flush(|id| id == "a").unwrap();
@@ -201,7 +273,17 @@ mod tests {
         let path = directory.path().join(FILE_NAME);
         std::fs::write(&path, "garbage").unwrap();
 
-        assert!(UsageCounter::new(directory.path()).consume("a", 5).is_err());
+        assert!(consume(&UsageCounter::new(directory.path()), "a", 5).is_err());
         assert_eq!(std::fs::read_to_string(path).unwrap(), "garbage");
+    }
+
+    fn consume(counts: &UsageCounter, id: &str, most: u64) -> io::Result<bool> {
+        loop {
+            match counts.take(id, most) {
+                Taken::One => return Ok(true),
+                Taken::None => return Ok(false),
+                Taken::Unreserved => counts.reserve(id, most)?,
+            }
+        }
     }
 }

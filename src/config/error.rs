@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::ValueSource;
+use super::{ParseError, ValueSource};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 
 /// All errors, in the order of their places; never empty.
@@ -106,6 +106,18 @@ pub enum Diagnostic {
         /// The given value.
         found: String,
     },
+    /// A text that is no rule.
+    #[error("{place}: {key}: {found} is no rule: {why}")]
+    Rule {
+        /// Where.
+        place: ValueSource,
+        /// The key.
+        key: String,
+        /// The text.
+        found: String,
+        /// Why.
+        why: ParseError,
+    },
     /// An origin that is not https.
     #[error(
         "{place}: {key}: must be https: with http:// others on the network could read the token"
@@ -184,6 +196,12 @@ impl Diagnostic {
             Some(format!("Did you mean `{nearest}`?"))
         } else if let Self::UnknownVariable { nearest: Some(nearest), .. } = self {
             Some(format!("Did you mean {nearest}?"))
+        } else if let Self::NotFound(path) = self {
+            let path = path.display();
+            Some(format!(
+                "Check the path; `nexudus-proxy config init --config {path}` writes a commented \
+                 file there."
+            ))
         } else if let Self::UnknownKey { known, .. } = self
             && !known.is_empty()
         {
@@ -199,9 +217,6 @@ impl Diagnostic {
             Self::NoHome => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.",
             Self::ProfileName { .. } => {
                 "Use lower-case letters, digits, `-` and `_`, at most 32 of them."
-            }
-            Self::NotFound(_) => {
-                "Check the path; `nexudus-proxy config init` writes a commented file."
             }
             Self::Unreadable { .. } => {
                 "Name a readable TOML file with --config, or leave --config out."
@@ -223,6 +238,9 @@ impl Diagnostic {
                 "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \"auto\"."
             }
             Self::NoListener { .. } => "Give listen.tcp an address such as \"localhost:6398\".",
+            Self::Rule { .. } => {
+                "`nexudus-proxy policy explain METHOD PATH` says what a rule does."
+            }
             Self::CaFile { .. } => {
                 "Name a readable file with at least one `-----BEGIN CERTIFICATE-----`."
             }
@@ -231,6 +249,7 @@ impl Diagnostic {
             | Self::Section { .. }
             | Self::Shape { .. }
             | Self::ExtraPart { .. }
+            | Self::NotFound(_)
             | Self::MissingCommand { .. } => return None,
         })
     }
@@ -250,6 +269,7 @@ impl Diagnostic {
             | Self::UnknownKey { place, .. }
             | Self::Section { place, .. }
             | Self::Shape { place, .. }
+            | Self::Rule { place, .. }
             | Self::PlainHttp { place, .. }
             | Self::ExtraPart { place, .. }
             | Self::Exposed { place, .. }

@@ -11,6 +11,11 @@ pub static KEYS: &[Key] = &[
     key!(upstream.origin, ValueType::Origin, "Where requests go; https only").shorthand("upstream"),
     key!(upstream.ca_file, ValueType::File, "Extra trust anchors beside the system's, PEM")
         .shorthand("ca-file"),
+    key!(
+        upstream.address,
+        ValueType::UpstreamAddress,
+        "Connect to this IP[:PORT] instead of resolving the name of upstream.origin; empty: resolve"
+    ),
     key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
     key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
     key!(
@@ -37,6 +42,12 @@ pub static KEYS: &[Key] = &[
     ),
     key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write")
         .reloadable(),
+    key!(
+        upstream.via,
+        ValueType::Bool,
+        "Name ourselves in Via; many servers then send their responses uncompressed"
+    )
+    .reloadable(),
     HOST,
     key!(
         listen.tcp,
@@ -54,8 +65,12 @@ pub static KEYS: &[Key] = &[
         .reloadable(),
     key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number")
         .reloadable(),
-    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact")
-        .reloadable(),
+    key!(
+        listen.hosts,
+        ValueType::Hostnames,
+        "Extra hosts that a Host header may name: name (with any port) or name:port"
+    )
+    .reloadable(),
     key!(
         listen.expose,
         ValueType::Bool,
@@ -65,6 +80,11 @@ pub static KEYS: &[Key] = &[
         admin.listen,
         ValueType::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
+    ),
+    key!(
+        admin.health_listen,
+        ValueType::Address,
+        "/healthz and /readyz alone, on any address, for probes of other machines: off or IP:PORT"
     ),
     key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock")
         .reloadable(),
@@ -141,6 +161,16 @@ pub static KEYS: &[Key] = &[
     .reloadable(),
     key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request")
         .reloadable(),
+    key!(
+        limits.response_header_bytes,
+        ValueType::Size { min: 8 << 10, max: 1 << 20 },
+        "Largest response head of Nexudus"
+    ),
+    key!(
+        limits.response_headers,
+        ValueType::Integer { min: 1, max: 10_000 },
+        "Most headers of a response of Nexudus"
+    ),
     key!(
         limits.target_bytes,
         ValueType::Size { min: 1, max: 65_534 },
@@ -230,7 +260,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
     ("throttle", "Rate limits."),
-    ("limits", "Bounds on what local clients send."),
+    ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),
     ("daemon", "The process."),
     ("notify", "Notifications for a person."),

@@ -22,6 +22,7 @@ mod paths;
 #[path = "tests/roundtrip.rs"]
 mod roundtrip;
 mod rule;
+mod rule_set;
 mod runtime_dir;
 mod schema;
 mod source;
@@ -46,9 +47,10 @@ pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
-pub use origin::{Origin, Proxy};
+pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_profile_flag};
-pub use rule::{ParseError, Rule, normalize_case};
+pub use rule::{COMMAND_SEGMENT, ParseError, Rule, normalize_case};
+pub use rule_set::{RuleMatches, RuleSet};
 pub use schema::schema;
 pub use source::ValueSource;
 pub use systemd_unit::SystemdUnit;
@@ -94,6 +96,8 @@ pub struct Upstream {
     pub origin: Origin,
     /// Trust anchors beside the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Connect here instead of resolving the name of `origin`.
+    pub address: Option<UpstreamAddress>,
     /// How to reach the internet.
     pub proxy: Proxy,
     /// Offer HTTP/2.
@@ -108,6 +112,8 @@ pub struct Upstream {
     pub header_timeout: Duration,
     /// Forward WebSocket.
     pub upgrade: bool,
+    /// Name ourselves in `Via`.
+    pub via: bool,
 }
 
 /// `[[host]]`
@@ -152,6 +158,8 @@ pub enum UnixSocket {
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
+    /// The two health probes over TCP, on any address; `None` is `off`.
+    pub health_listen: Option<SocketAddr>,
     /// Other local users who are allowed.
     pub users: Vec<String>,
 }
@@ -281,6 +289,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Most headers.
     pub headers: usize,
+    /// Largest response head, in bytes.
+    pub response_header_bytes: usize,
+    /// Most headers of a response.
+    pub response_headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
     /// Largest request body that is buffered so that it can be sent again, in bytes.

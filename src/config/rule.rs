@@ -1,23 +1,32 @@
-//! A rule for requests that are allowed or denied: `METHOD /path/**`.
+//! A rule for requests that are allowed or denied: `METHOD /path/**`, or `RUN KEY /path`.
 //!
 //! The method is a name or `*`; GET includes HEAD. In the path `*` stands for any part of one
 //! segment and `**` for any number of segments, none included, so that `/a/**` is also `/a`. Case
 //! and empty segments do not count. A rule is written decoded. The gateway chooses the
 //! interpretations of a request's path that the rule is matched against.
+//!
+//! `RUN KEY /path` is about the commands of Nexudus: requests for `/path/runcommand` whose `Key`
+//! matches the glob. The rule itself sees only method and path; the gateway reads the key.
+//!
+//! A rule matches by a walk over its segments. `rule_set.rs` matches many rules in one walk, and
+//! its tests hold it to this one.
 
 use std::fmt;
 
-/// A compiled rule. Matching allocates nothing.
+/// A parsed rule. Matching allocates nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rule {
     as_str: String,
     /// `None` is `*`.
-    method: Option<String>,
-    segments: Vec<Segment>,
+    pub(super) method: Option<String>,
+    /// The glob of a `RUN` rule, in lower case.
+    command: Option<String>,
+    /// Those of a `RUN` rule end with `runcommand`.
+    pub(super) segments: Vec<Segment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     /// `**`
     Any,
     /// Lower case; may hold `*`.
@@ -30,23 +39,28 @@ enum Segment {
 pub struct ParseError(&'static str);
 
 impl Rule {
-    /// Reads `METHOD /path`.
+    /// Reads `METHOD /path` or `RUN KEY /path`.
     ///
     /// # Errors
     ///
     /// The reason why the text is no rule.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let mut words = text.split_whitespace();
-        let (Some(method), Some(path), None) = (words.next(), words.next(), words.next()) else {
-            return Err(ParseError("a rule is a method and a path, such as `GET /api/spaces/**`"));
-        };
-        let method = match method {
-            "*" => None,
-            name if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-                Some(name.to_ascii_uppercase())
+        let words: Vec<_> = text.split_whitespace().collect();
+        let (method, command, path) = match words[..] {
+            [run, key, path] if run.eq_ignore_ascii_case(RUN) => (None, Some(key), path),
+            [run, ..] if run.eq_ignore_ascii_case(RUN) => return Err(ParseError(COMMAND_SHAPE)),
+            ["*", path] => (None, None, path),
+            [name, path] if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+                (Some(name.to_ascii_uppercase()), None, path)
             }
-            _ => return Err(ParseError("the method of a rule is a name, or `*` for all of them")),
+            [_, _] => {
+                return Err(ParseError("the method of a rule is a name, or `*` for all of them"));
+            }
+            _ => return Err(ParseError(SHAPE)),
         };
+        if command.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(ParseError("the key of a command is written in ASCII"));
+        }
         if !path.starts_with('/') {
             return Err(ParseError("the path of a rule begins with `/`"));
         }
@@ -55,8 +69,13 @@ impl Rule {
             "**" => Segment::Any,
             glob => Segment::One(normalize_case(glob)),
         });
-        let segments = segments.collect();
-        Ok(Self { as_str: text.trim().to_owned(), method, segments })
+        let mut segments: Vec<_> = segments.collect();
+        let endpoint = Segment::One(COMMAND_SEGMENT.to_owned());
+        if command.is_some() && segments.last() != Some(&endpoint) {
+            segments.push(endpoint);
+        }
+        let command = command.map(str::to_ascii_lowercase);
+        Ok(Self { as_str: text.trim().to_owned(), method, command, segments })
     }
 
     /// Returns the rule as it was written.
@@ -64,23 +83,32 @@ impl Rule {
         &self.as_str
     }
 
-    /// Says whether the rule is about this request; `path` is one reading of its path.
+    /// Says whether the rule is about a command, so that it needs the command's key too.
+    pub fn is_command(&self) -> bool {
+        self.command.is_some()
+    }
+
+    /// Says whether the rule names the command with this key.
+    pub fn names_command(&self, key: &str) -> bool {
+        let glob = self.command.as_deref();
+        glob.is_some_and(|glob| glob_matches(glob.as_bytes(), key.as_bytes()))
+    }
+
+    /// Says whether the rule is about this request; `path` is one reading of its path. A command is
+    /// sent by POST.
     pub fn matches(&self, method: &str, path: &str) -> bool {
-        self.is_about(method) && self.matches_path(path, glob_matches)
+        let is_sent = !self.is_command() || method == "POST";
+        is_sent && self.is_about(method) && self.matches_path(path, false, glob_matches)
     }
 
     /// Says the same for a server that removes the extension of a segment to choose a format, as
-    /// ASP.NET does: `/users.json/5` is `/users/5` too. For deny rules.
+    /// ASP.NET does: `/users.json/5` is `/users/5` too. For deny rules: a server may also take a
+    /// command by another method, or with more segments behind it.
     pub fn matches_ignoring_extensions(&self, method: &str, path: &str) -> bool {
         let fits = |glob: &[u8], segment: &[u8]| {
-            let dots = [segment.iter().position(is_dot), segment.iter().rposition(is_dot)];
-            glob_matches(glob, segment)
-                || dots
-                    .into_iter()
-                    .flatten()
-                    .any(|dot| dot > 0 && glob_matches(glob, &segment[..dot]))
+            without_extension(segment).any(|text| glob_matches(glob, text))
         };
-        self.is_about(method) && self.matches_path(path, fits)
+        self.is_about(method) && self.matches_path(path, self.is_command(), fits)
     }
 
     fn is_about(&self, method: &str) -> bool {
@@ -90,13 +118,17 @@ impl Rule {
         }
     }
 
-    /// Matches segment by segment. When one does not fit, the last `**` takes one segment more;
-    /// earlier ones need not be tried again.
-    fn matches_path(&self, path: &str, fits: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+    /// Matches segment by segment; with `goes_on` as if the rule ended with `**`. When one does not
+    /// fit, the last `**` takes one segment more; earlier ones need not be tried again.
+    fn matches_path(&self, path: &str, goes_on: bool, fits: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+        let tail = goes_on.then_some(&Segment::Any);
+        let segment = |at: usize| {
+            self.segments.get(at).or_else(|| tail.filter(|_| at == self.segments.len()))
+        };
         let (mut at, mut rest) = (0, path);
         let mut retry: Option<(usize, &str)> = None;
         loop {
-            match (self.segments.get(at), next_segment(rest)) {
+            match (segment(at), next_segment(rest)) {
                 (None, None) => return true,
                 (Some(Segment::Any), _) => {
                     at += 1;
@@ -176,7 +208,8 @@ impl Rule {
     /// Says whether the rule is about any request that only reads.
     pub fn can_read(&self) -> bool {
         let reads = ["GET", "HEAD", "OPTIONS"];
-        let method = self.method.as_deref().is_none_or(|method| reads.contains(&method));
+        let method = self.method.as_deref().is_none_or(|method| reads.contains(&method))
+            && !self.is_command();
         let below = match self.segments.first() {
             Some(Segment::One(glob)) => {
                 READABLE_ROOTS.iter().any(|name| glob_matches(glob.as_bytes(), name.as_bytes()))
@@ -187,23 +220,50 @@ impl Rule {
         method && below
     }
 
+    /// Says whether the rule is about every command.
+    fn names_any(&self) -> bool {
+        self.command.as_deref().is_some_and(|glob| glob.bytes().all(|byte| byte == b'*'))
+    }
+
+    /// Says whether the rule is about requests of the method DELETE, and not of every method.
+    pub fn is_about_deletions(&self) -> bool {
+        self.method.as_deref() == Some("DELETE")
+    }
+
     /// Says whether every request that `other` is about is one of ours too; may miss some.
     pub fn covers(&self, other: &Self) -> bool {
         let methods = match (self.method.as_deref(), other.method.as_deref()) {
+            _ if self.is_command() => {
+                other.is_command() && (self.names_any() || self.command == other.command)
+            }
+            (Some(ours), _) if other.is_command() => ours == "POST",
             (None, _) => true,
             (Some(_), None) => false,
             (Some(ours), Some(theirs)) => ours == theirs || (ours == "GET" && theirs == "HEAD"),
         };
-        let paths = match self.segments.split_last() {
-            Some((Segment::Any, before)) => {
-                other.segments.len() >= before.len()
-                    && before.iter().zip(&other.segments).all(|(ours, theirs)| ours == theirs)
-            }
-            Some((Segment::One(_), _)) | None => self.segments == other.segments,
+        // Both ends of two rules about commands are the same.
+        let ends = usize::from(self.is_command());
+        let ours = &self.segments[..self.segments.len() - ends];
+        let theirs = &other.segments[..other.segments.len().saturating_sub(ends)];
+        let paths = match ours.split_last() {
+            Some((Segment::Any, before)) => theirs.starts_with(before),
+            Some((Segment::One(_), _)) | None => ours == theirs,
         };
         methods && paths
     }
 }
+
+/// The word that begins a rule about a command.
+const RUN: &str = "RUN";
+
+/// The last segment of a path at which Nexudus takes commands, in lower case.
+pub const COMMAND_SEGMENT: &str = "runcommand";
+
+const SHAPE: &str = "a rule is a method and a path, such as `DELETE /api/spaces/**`, or `RUN KEY \
+                     /path` for a command of Nexudus, such as `RUN *DELETE* /**`";
+
+const COMMAND_SHAPE: &str = "a rule about a command of Nexudus is `RUN KEY /path`, such as \
+                             `RUN *DELETE* /**`";
 
 /// The first path segments below which readers may read.
 const READABLE_ROOTS: [&str; 2] = ["api", "contentdownload"];
@@ -218,18 +278,24 @@ pub fn normalize_case(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_uppercase().to_lowercase() }
 }
 
-fn is_dot(byte: &u8) -> bool {
-    *byte == b'.'
+/// Returns a segment as servers may route it: whole, and without its extension.
+pub(super) fn without_extension(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_dot = |byte: &u8| *byte == b'.';
+    let first = segment.iter().position(is_dot).filter(|dot| *dot > 0);
+    // A name that begins with a dot has an extension only behind a second one.
+    let last = segment.iter().rposition(is_dot).filter(|dot| *dot > 0 && Some(*dot) != first);
+    let dots = [first, last].into_iter().flatten();
+    std::iter::once(segment).chain(dots.map(|dot| &segment[..dot]))
 }
 
 /// Returns the first segment that is not empty, and what follows it.
-fn next_segment(path: &str) -> Option<(&str, &str)> {
+pub(super) fn next_segment(path: &str) -> Option<(&str, &str)> {
     let path = path.trim_start_matches('/');
     (!path.is_empty()).then(|| path.split_once('/').unwrap_or((path, "")))
 }
 
 /// Matches one segment. Upper-case letters of the path are read as lower-case ones.
-fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+pub(super) fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut at, mut here) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     loop {
@@ -267,127 +333,4 @@ impl fmt::Display for Rule {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn two_stars_include_the_bare_prefix_and_one_star_is_one_segment() {
-        for (text, yes, no) in [
-            (
-                "GET /api/spaces/**",
-                &["/api/spaces", "/api/spaces/", "/API/Spaces/1/x"][..],
-                &["/api", "/api/spacesx"][..],
-            ),
-            ("GET /**", &["/", "/a", "/a/b"], &[]),
-            ("GET /a/*/c", &["/a/b/c", "//a//b//c"], &["/a/c", "/a/b/b/c"]),
-            ("GET /**/c", &["/c", "/a/c", "/a/c/c"], &["/c/a", "/ac"]),
-            ("GET /a/**/b/**/c", &["/a/b/c", "/a/x/b/y/z/c", "/a/b/b/c/c"], &["/a/c/b", "/a/b"]),
-            (
-                "GET /refresh*s/x",
-                &["/refreshs/x", "/refreshtokens/x"],
-                &["/refresh/x", "/refresh/s/x"],
-            ),
-            ("GET /*a*b", &["/xaxb", "/ab", "/aab"], &["/ba", "/a"]),
-        ] {
-            let rule = Rule::parse(text).unwrap();
-            yes.iter().for_each(|path| assert!(rule.matches("GET", path), "{text} {path}"));
-            no.iter().for_each(|path| assert!(!rule.matches("GET", path), "{text} {path}"));
-        }
-    }
-
-    #[test]
-    fn get_includes_head_and_a_star_every_method() {
-        let rule = |text| Rule::parse(text).unwrap();
-        assert!(rule("get /a").matches("HEAD", "/a"));
-        assert!(!rule("HEAD /a").matches("GET", "/a"));
-        assert!(!rule("GET /a").matches("POST", "/a"));
-        assert!(rule("* /a").matches("POST", "/a"));
-    }
-
-    #[test]
-    fn an_extension_hides_no_segment_from_a_rule_that_forbids() {
-        let rule = Rule::parse("GET /api/users/*").unwrap();
-        for path in
-            ["/api/users/5", "/api/users.json/5", "/api/Users.x.JSON/5.xml", "/api.v1/users/5"]
-        {
-            assert!(rule.matches_ignoring_extensions("GET", path), "{path}");
-        }
-        for path in ["/api/users", "/api/.users/5", "/api/usersx.json/5", "/api/x.users/5"] {
-            assert!(!rule.matches_ignoring_extensions("GET", path), "{path}");
-        }
-        assert!(!rule.matches("GET", "/api/users.json/5"));
-        assert!(!rule.matches_ignoring_extensions("POST", "/api/users.json/5"));
-    }
-
-    #[test]
-    fn a_text_that_is_no_rule_is_refused() {
-        for text in ["", "/a", "GET", "GET a", "GET /a /b", "GE/T /a"] {
-            assert!(Rule::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_rule_that_no_request_can_match_is_known() {
-        for text in [
-            "TRACE /a",
-            "GET /a/../b",
-            "GET /a?b=c",
-            "GET /a%20b",
-            "GET /a;b",
-            "* /api/token",
-            "POST /api/sys/users/token",
-        ] {
-            assert!(Rule::parse(text).unwrap().why_unmatchable().is_some(), "{text}");
-        }
-        for text in ["* /**", "GET /api/tokens", "DELETE /x/api/token", "GET /a.b/*"] {
-            assert_eq!(Rule::parse(text).unwrap().why_unmatchable(), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_wider_rule_covers_a_narrower_one() {
-        let covers = |one, other| Rule::parse(one).unwrap().covers(&Rule::parse(other).unwrap());
-        assert!(covers("* /**", "GET /a"));
-        assert!(covers("GET /a/**", "HEAD /A/b"));
-        assert!(covers("GET /a/**", "GET /a"));
-        assert!(!covers("GET /a/**", "* /a/b"));
-        assert!(!covers("GET /a/b", "GET /a/**"));
-    }
-
-    proptest! {
-        #[test]
-        fn matching_agrees_with_the_plain_definition(
-            glob in "(/(\\*\\*|[ab*]{1,3})){0,4}", path in "(/[abAB]{0,3}){0,5}"
-        ) {
-            let rule = Rule::parse(&format!("GET /{glob}")).unwrap();
-            let segments: Vec<_> = path.split('/').filter(|it| !it.is_empty()).collect();
-            prop_assert_eq!(rule.matches("GET", &path), plainly(&rule.segments, &segments));
-        }
-    }
-
-    /// The definition, with no care for how long it takes.
-    fn plainly(rule: &[Segment], path: &[&str]) -> bool {
-        match (rule.split_first(), path) {
-            (None, path) => path.is_empty(),
-            (Some((Segment::Any, rest)), path) => {
-                (0..=path.len()).any(|taken| plainly(rest, &path[taken..]))
-            }
-            (Some((Segment::One(_), _)), []) => false,
-            (Some((Segment::One(glob), rest)), [first, path @ ..]) => {
-                let fits = plain_glob(glob.as_bytes(), first.to_lowercase().as_bytes());
-                fits && plainly(rest, path)
-            }
-        }
-    }
-
-    fn plain_glob(glob: &[u8], text: &[u8]) -> bool {
-        match (glob, text) {
-            ([], text) => text.is_empty(),
-            ([b'*', rest @ ..], text) => (0..=text.len()).any(|at| plain_glob(rest, &text[at..])),
-            ([wanted, rest @ ..], [byte, text @ ..]) => wanted == byte && plain_glob(rest, text),
-            ([_, ..], []) => false,
-        }
-    }
-}
+mod tests;

@@ -204,6 +204,7 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Integer { .. } => "42",
         ValueType::Threads { .. } => "auto",
         ValueType::Rate => "10/100ms",
+        ValueType::UpstreamAddress => "203.0.113.7",
         ValueType::Rules => "[\"DELETE /**\"]",
     }
 }
@@ -230,7 +231,10 @@ fn what_is_no_rule_is_refused() {
     let said = problems("[policy]\ndeny = ['DELETE']\n").join("\n");
 
     assert!(
-        said.contains("expected a list of rules such as [\"DELETE /**\"], found \"DELETE\""),
+        said.contains(
+            "policy.deny: \"DELETE\" is no rule: a rule is a method and a path, such as `DELETE \
+             /api/spaces/**`, or `RUN KEY /path` for a command of Nexudus"
+        ),
         "{said}"
     );
 }

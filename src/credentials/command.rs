@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStdout, Command};
 
+use crate::children::OwnChild;
 use crate::config::explain_refusal;
 use crate::secret::{KeyMaterial, Secret, SecretInput, UnusableSecret};
 
@@ -74,7 +75,7 @@ pub(super) async fn key(argv: &[String]) -> Result<KeyMaterial, Error> {
 async fn output(argv: &[String]) -> Result<SecretInput, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
-    super::SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    super::PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let start_error = |source| Error::Start { program: program.clone(), source };
@@ -86,6 +87,7 @@ async fn output(argv: &[String]) -> Result<SecretInput, Error> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| spawn_error(&program, source))?;
+    let _own = OwnChild::new(child.id());
     let stdout = child.stdout.take().expect("it is piped");
     let mut printed = zeroize::Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
     let ended = async {

@@ -28,6 +28,7 @@ pub use self::private_file::FileError;
 pub use self::resolver::Credentials;
 pub use self::session_key::{KeySource, SessionKey};
 pub use self::stored_files::{ClearedFiles, FilePlace};
+pub use self::systemd::credentials_directory;
 pub use self::totp_secret::{TotpSecret, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::secret::{Secret, UnusableSecret};
@@ -71,8 +72,23 @@ pub struct ResolvedLogin {
     pub source: CredentialSource,
 }
 
-/// Environment variables that may hold a secret: no child inherits them.
-pub const SECRET_ENV_VARIABLES: [&str; 2] = ["NEXUDUS_PASSWORD", "NEXUDUS_TOTP"];
+/// Environment variables that no child inherits: those that may hold a secret, and those by which
+/// the service manager speaks to this process alone. Those that name directories or credentials
+/// stay, because a command may be there to read them.
+pub const PRIVATE_ENV_VARIABLES: [&str; 12] = [
+    "NEXUDUS_PASSWORD",
+    "NEXUDUS_TOTP",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+    "JOURNAL_STREAM",
+    "INVOCATION_ID",
+];
 
 /// The place a login came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::pending_command::PendingCommand;
 use super::resolver::{Backend, Configured, Credentials};
-use super::{Error, FileError, command};
+use super::{Error, FileError, command, systemd};
 use crate::config::{self, KeyStore, SessionStore};
 use crate::secret::{KeyMaterial, SecretInput};
 
@@ -69,7 +69,7 @@ impl fmt::Display for KeySource {
 impl Credentials {
     /// Says whether the session file needs no keychain: its key is elsewhere, or there is no file.
     pub fn is_key_outside_keychain(&self, session: &config::Session) -> bool {
-        let directory = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let directory = systemd::credentials_directory;
         let has_key_file =
             || matches!(&self.0, Backend::Configured(configured) if configured.key_file.exists());
         session.store == SessionStore::Memory

@@ -71,7 +71,7 @@ fn read_at_once(
 ) -> Result<Option<Login>, Error> {
     let email = config.email.as_deref();
     match source {
-        CredentialSource::Systemd => match systemd::directory(|name| std::env::var_os(name)) {
+        CredentialSource::Systemd => match systemd::credentials_directory() {
             Some(directory) => systemd::read(&directory, email),
             None => Ok(None),
         },

@@ -45,9 +45,12 @@ impl Credentials {
             KeyStore::File => true,
             KeyStore::Auto => {
                 absence.is_some_and(KeychainError::allows_key_file)
-                    && self.session_key(session, systemd_directory()).await.is_err_and(|error| {
-                        error.keychain_absence().is_some_and(|why| why.allows_key_file())
-                    })
+                    && self
+                        .session_key(session, super::systemd::credentials_directory())
+                        .await
+                        .is_err_and(|error| {
+                            error.keychain_absence().is_some_and(|why| why.allows_key_file())
+                        })
             }
             KeyStore::Keychain | KeyStore::Systemd | KeyStore::Command | KeyStore::Kernel => false,
         };
@@ -66,7 +69,7 @@ impl Credentials {
         let Some(Configured { sealed, .. }) = self.configured() else {
             return Err(Error::Missing(None));
         };
-        let key = self.session_key(session, systemd_directory()).await?;
+        let key = self.session_key(session, super::systemd::credentials_directory()).await?;
         sealed.self_test(&key.material)?;
         Ok(FilePlace { path: sealed.path(), key: key.source })
     }
@@ -84,7 +87,7 @@ impl Credentials {
         let Some(Configured { sealed, .. }) = self.configured() else {
             return Err(Error::Missing(None));
         };
-        let key = self.session_key(session, systemd_directory()).await?;
+        let key = self.session_key(session, super::systemd::credentials_directory()).await?;
         Ok(sealed.write(&key.material, login)?)
     }
 
@@ -126,7 +129,7 @@ impl Credentials {
         if !sealed.exists() {
             return Ok(None);
         }
-        let key = self.session_key(session, systemd_directory()).await?;
+        let key = self.session_key(session, super::systemd::credentials_directory()).await?;
         Ok(sealed.read(&key.material)?)
     }
 
@@ -141,8 +144,4 @@ impl Credentials {
             Backend::Memory(_) => None,
         }
     }
-}
-
-fn systemd_directory() -> Option<PathBuf> {
-    super::systemd::directory(|name| std::env::var_os(name))
 }

@@ -32,8 +32,15 @@ pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login
 }
 
 /// Returns the directory that systemd made for this service, if it made one.
-pub(super) fn directory(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    var("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+pub fn credentials_directory() -> Option<PathBuf> {
+    directory(|name| std::env::var_os(name))
+}
+
+/// systemd names an absolute path (systemd.exec(5)). An empty or a relative one would be looked for
+/// in the working directory, whoever has written there. A child of a service inherits the variable
+/// and may read the files: their names say that they are for this program.
+fn directory(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    var("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|directory| directory.is_absolute())
 }
 
 fn text(directory: &Path, name: &str) -> Result<Option<Secret>, Error> {
@@ -60,6 +67,14 @@ mod tests {
         assert_eq!(login.email, "ada@example.test");
         assert_eq!(login.password.expose(), " p ");
         assert_eq!(login.second_factor, Some(SecondFactor::Shared(Secret::new("JBSWY3DP"))));
+    }
+
+    #[test]
+    fn only_an_absolute_path_is_a_directory_of_systemd() {
+        let found = |path: &str| directory(|_| Some(path.into()));
+
+        assert_eq!(found("/run/credentials/x"), Some("/run/credentials/x".into()));
+        assert_eq!((found(""), found("."), found("credentials")), (None, None, None));
     }
 
     #[test]

@@ -109,6 +109,16 @@ impl ClientAuthenticator {
         Self { is_key_required: true, ..self }
     }
 
+    /// Reads the clients again if their file was replaced.
+    pub(super) async fn reload(&self) {
+        self.clients.reload().await;
+    }
+
+    /// Reads the clients again if their file was replaced, on this thread.
+    pub(super) fn reload_blocking(&self) {
+        self.clients.reload_blocking();
+    }
+
     /// Returns the sender of a request with this head.
     pub(super) fn identify(&self, head: &Parts) -> Result<ClientIdentity, Error> {
         let mut left = MAX_DECODED_BYTES;

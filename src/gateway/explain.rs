@@ -10,7 +10,7 @@ use super::path_interpretations::PathInterpretations;
 use super::policy::{self, AccessLevel, MatchedRule, Policy};
 use super::token_path::{TokenPathMatch, is_token_endpoint, match_token_path};
 use crate::clients::ClientPolicy;
-use crate::config::{AnonymousAccess, Config};
+use crate::config::{AnonymousAccess, COMMAND_SEGMENT, Config, Rule};
 use crate::problem::Problem;
 
 /// The decision about a request, and the reason.
@@ -24,13 +24,25 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The reason in words.
     pub reason: String,
+    /// What a person who relies on the decision should know.
+    pub note: Option<String>,
 }
 
-/// Explains `method` and `target` under `config`, for a client with the policy `client`, or for one
-/// without a key.
+/// The request that a person asks about.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The target.
+    pub target: &'a str,
+    /// The key of the command in its body.
+    pub command: Option<&'a str>,
+}
+
+/// Explains what happens to a request under `config`, for a client with the policy `client`, or for
+/// one without a key.
 pub fn explain(
-    method: &str,
-    target: &str,
+    question: Question<'_>,
     client: Option<&ClientPolicy>,
     config: &Config,
 ) -> Explanation {
@@ -39,12 +51,18 @@ pub fn explain(
         code: Some(error.kind().code()),
         rule,
         reason,
+        note: None,
     };
     let unparsed = |error: UnparsedRequest| denied(&error, None, error.to_string());
-    let Ok(method) = method.parse::<Method>() else { return unparsed(UnparsedRequest::NotHttp) };
-    let Some(uri) = parse_target(target) else { return unparsed(UnparsedRequest::NotATarget) };
-    match check(&method, &uri, client, config) {
-        Ok((rule, reason)) => Explanation { is_allowed: true, code: None, rule, reason },
+    let method = question.method.parse::<Method>();
+    let Ok(method) = method else { return unparsed(UnparsedRequest::NotHttp) };
+    let Some(uri) = parse_target(question.target) else {
+        return unparsed(UnparsedRequest::NotATarget);
+    };
+    let explained = match check(&method, &uri, question.command, client, config) {
+        Ok((rule, reason)) => {
+            Explanation { is_allowed: true, code: None, rule, reason, note: None }
+        }
         Err(error) => {
             let rule = if let Error::Policy(policy::Error::Denied(rule)) = &error {
                 Some(rule.clone())
@@ -53,13 +71,40 @@ pub fn explain(
             };
             denied(&error, rule, error.to_string())
         }
-    }
+    };
+    let note = match policy::path_with_api(uri.path()) {
+        Some(meant) => Some(format!("did you mean {meant}? Paths of the API begin with /api.")),
+        None => note_on_deletions(&method, &uri, &explained, client, config).map(str::to_owned),
+    };
+    Explanation { note, ..explained }
 }
+
+/// Says that rules about DELETE stop few deletions, where a person may rely on one: where it decides,
+/// and where the command that it does not stop is allowed.
+fn note_on_deletions(
+    method: &Method,
+    uri: &Uri,
+    explained: &Explanation,
+    client: Option<&ClientPolicy>,
+    config: &Config,
+) -> Option<&'static str> {
+    let rules = || config.policy.deny.iter().chain(client.iter().flat_map(|it| it.deny.iter()));
+    let relies_on_method = rules().any(Rule::is_about_deletions) && !rules().any(Rule::is_command);
+    let is_denied_delete = *method == Method::DELETE && explained.rule.is_some();
+    let last = uri.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_command = last.eq_ignore_ascii_case(COMMAND_SEGMENT);
+    let is_apt = if explained.is_allowed { is_command } else { is_denied_delete };
+    (relies_on_method && is_apt).then_some(DELETIONS_ARE_COMMANDS)
+}
+
+const DELETIONS_ARE_COMMANDS: &str = "deny DELETE protects little: most deletions are run-commands (POST …/runcommand). Deny \
+     `RUN *DELETE* /**` too, or give a key `--no-delete`.";
 
 /// Returns the rule that allows a request, if one does, and the reason.
 fn check(
     method: &Method,
     uri: &Uri,
+    command: Option<&str>,
     client: Option<&ClientPolicy>,
     config: &Config,
 ) -> Result<(Option<String>, String), Error> {
@@ -84,11 +129,34 @@ fn check(
             ));
         }
     }
+    judge(method, uri, &path, command, client, config)
+}
+
+/// Returns the rule that allows a request which is not for a token endpoint, and the reason.
+fn judge(
+    method: &Method,
+    uri: &Uri,
+    path: &PathInterpretations<'_>,
+    command: Option<&str>,
+    client: Option<&ClientPolicy>,
+    config: &Config,
+) -> Result<(Option<String>, String), Error> {
     let policy = Policy::new(config.policy.deny.clone(), config.policy.anonymous);
     let level = client.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
-    let matched = policy.check_rules(method.as_str(), &path, level)?;
+    let mut matched = policy.check_rules(method.as_str(), path, level)?;
     policy::check_query(uri.query(), level)?;
+    if let (MatchedRule::Command, Some(key)) = (matched, command) {
+        let keys = Ok(vec![key.to_owned()]);
+        matched = policy.check_command(method.as_str(), path, level, &keys)?;
+    }
+    if matched == MatchedRule::Command && client.is_some_and(|client| !client.allow.is_empty()) {
+        // Without a command, only a rule about the method and the path allows anything.
+        policy.check_command(method.as_str(), path, level, &Ok(vec![]))?;
+    }
     Ok(match (matched, level) {
+        (MatchedRule::Command, _) => {
+            (None, "no rule denies it; rules about commands decide: add --command KEY".to_owned())
+        }
         (MatchedRule::Rule(rule), _) => {
             (Some(rule.as_str().to_owned()), format!("rule `{rule}` allows it"))
         }
@@ -105,5 +173,7 @@ fn check(
 /// Parses a target as hyper does, which calls httparse first: no spaces and no control characters.
 fn parse_target(target: &str) -> Option<Uri> {
     let is_target = target.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    target.parse().ok().filter(|_| is_target)
+    let mut uri = target.parse().ok().filter(|_| is_target)?;
+    guard::encode_target(&mut uri);
+    Some(uri)
 }

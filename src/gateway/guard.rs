@@ -4,10 +4,11 @@
 //! framing, target, host, size, browser, user, method, WebSocket, client key.
 
 mod admitted;
-
 mod error;
+mod target;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -21,23 +22,24 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 pub use self::admitted::Admitted;
 pub(super) use self::error::Error;
-pub(super) use self::error::{NON_ASCII_TARGET, UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
+pub(super) use self::error::{UNSUPPORTED_WEBSOCKET_VERSION, UPGRADE_DISABLED};
+pub(super) use self::target::encode_target;
+use self::target::{check_target, check_target_length, has_valid_port};
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity};
 use super::headers::has_too_many_options;
 use super::peer_identity::ConnectionPeer;
 use super::{max_forwards, token_path};
-use crate::clients;
+use crate::clients::{self, KeyError};
 use crate::config::Config;
-use crate::listen::{BrowserHeaders, is_navigation};
-use crate::peer::UserAcl;
+use crate::listen::{BrowserHeaders, OwnHosts, is_navigation};
+use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
 
 /// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Our own hosts in lower case, with and without a port.
-    hosts: Vec<Box<str>>,
+    hosts: OwnHosts,
     max_target_bytes: usize,
     users: UserAcl,
     client_auth: ClientAuthenticator,
@@ -45,7 +47,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address.
+    /// Accepts the loopback hosts, bare or with the port of a `bound` address, and `extra` ones.
     /// Admits the users in `users` whose client key, if any, is valid.
     pub fn new(
         bound: &[SocketAddr],
@@ -54,7 +56,7 @@ impl Guard {
         users: UserAcl,
         client_auth: ClientAuthenticator,
     ) -> Self {
-        let hosts = own_hosts(bound, extra);
+        let hosts = OwnHosts::new(bound, extra);
         Self { hosts, max_target_bytes, users, client_auth, has_websockets: false }
     }
 
@@ -73,24 +75,6 @@ impl Guard {
     pub(super) fn client_auth(&self) -> &ClientAuthenticator {
         &self.client_auth
     }
-
-    fn is_own_host(&self, host: &[u8]) -> bool {
-        contains_host(&self.hosts, host)
-    }
-}
-
-fn own_hosts(bound: &[SocketAddr], extra: &[String]) -> Vec<Box<str>> {
-    let names = LOOPBACK_HOSTS.iter().copied().chain(extra.iter().map(String::as_str));
-    let with_ports = |name| {
-        let with_port = bound.iter().map(move |bound| format!("{name}:{}", bound.port()));
-        std::iter::once(String::from(name)).chain(with_port)
-    };
-    let hosts = names.flat_map(with_ports);
-    hosts.map(|host| host.to_ascii_lowercase().into_boxed_str()).collect()
-}
-
-fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
-    hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
 }
 
 /// Makes the checks of [`admit`] that need no more than a method and a target, for an allowed
@@ -98,8 +82,8 @@ fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
 pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
     check_target(method, uri)?;
     check_target_length(uri, config.limits.target_bytes)?;
-    let hosts = own_hosts(&config.listen.tcp, &config.listen.hosts);
-    if has_foreign_authority(method, uri, |host| contains_host(&hosts, host)) {
+    let hosts = OwnHosts::new(&config.listen.tcp, &config.listen.hosts);
+    if has_foreign_authority(method, uri, &hosts) {
         return Err(Error::ForeignHost);
     }
     check_method(method)?;
@@ -116,19 +100,71 @@ pub fn admit<B>(
     sender: &ConnectionPeer,
     guard: &Guard,
 ) -> Result<Admitted<B>, Error> {
-    let (head, body) = request.into_parts();
-    let checked =
-        check(&head, sender, guard).inspect_err(|error| log_rejection(&head, sender, error));
+    let (mut head, body) = request.into_parts();
+    encode_target(&mut head.uri);
+    let mut checked = check(&head, sender, guard);
+    if is_outdated(&checked) {
+        guard.client_auth.reload_blocking();
+        checked = check(&head, sender, guard);
+    }
+    conclude(head, body, sender, checked)
+}
+
+/// What becomes of a request on the data path.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every request is admitted at once, without an allocation"
+)]
+pub(super) enum CurrentAdmission<'a, B> {
+    /// It is admitted.
+    Admitted(Admitted<B>),
+    /// The clients are read again first, on another thread. Boxed, because few requests come here.
+    Outdated(Pin<Box<dyn Future<Output = Result<Admitted<B>, Error>> + Send + 'a>>),
+}
+
+/// Does what [`admit`] does, without blocking this thread where the clients must be read again.
+pub(super) fn admit_current<'a, B: Send + 'a>(
+    request: Request<B>,
+    sender: &'a ConnectionPeer,
+    guard: &'a Guard,
+) -> Result<CurrentAdmission<'a, B>, Error> {
+    let (mut head, body) = request.into_parts();
+    encode_target(&mut head.uri);
+    let mut checked = check(&head, sender, guard);
+    if !is_outdated(&checked) {
+        return conclude(head, body, sender, checked).map(CurrentAdmission::Admitted);
+    }
+    Ok(CurrentAdmission::Outdated(Box::pin(async move {
+        for _ in 0..MAX_RELOADS {
+            guard.client_auth.reload().await;
+            checked = check(&head, sender, guard);
+            if !is_outdated(&checked) {
+                break;
+            }
+        }
+        conclude(head, body, sender, checked)
+    })))
+}
+
+type Checked = Result<(ClientIdentity, bool), Error>;
+
+fn is_outdated(checked: &Checked) -> bool {
+    matches!(checked, Err(Error::Client(client_auth::Error::InvalidKey(KeyError::Changed))))
+}
+
+fn conclude<B>(
+    head: Parts,
+    body: B,
+    sender: &ConnectionPeer,
+    checked: Checked,
+) -> Result<Admitted<B>, Error> {
+    let checked = checked.inspect_err(|error| log_rejection(&head, sender, error));
     let (client, is_websocket) = checked?;
     Ok(Admitted::new(head, body, client, is_websocket))
 }
 
 /// Returns the client, and whether the request opens a WebSocket.
-fn check(
-    head: &Parts,
-    sender: &ConnectionPeer,
-    guard: &Guard,
-) -> Result<(ClientIdentity, bool), Error> {
+fn check(head: &Parts, sender: &ConnectionPeer, guard: &Guard) -> Checked {
     check_framing(head)?;
     if has_too_many_options(&head.headers) {
         return Err(Error::TooManyOptions);
@@ -137,11 +173,11 @@ fn check(
         Error::Framing("Max-Forwards is not one number")
     })?;
     check_target(&head.method, &head.uri)?;
-    let host = validate_host(&head.headers, guard)?;
+    let is_unix = matches!(sender.peer, Peer::Unix { .. });
+    let host = if is_unix { any_host(&head.headers)? } else { host(head, &guard.hosts)? };
     check_target_length(&head.uri, guard.max_target_bytes)?;
-    if !guard.is_own_host(host)
-        || has_foreign_authority(&head.method, &head.uri, |it| guard.is_own_host(it))
-    {
+    let is_foreign = host.is_some_and(|host| !guard.hosts.contains(host));
+    if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, &guard.hosts) {
         return Err(Error::ForeignHost);
     }
     check_origin(&head.headers)?;
@@ -205,49 +241,27 @@ fn check_framing(head: &Parts) -> Result<(), Error> {
     }
 }
 
-fn check_target(method: &Method, uri: &Uri) -> Result<(), Error> {
-    if method == Method::CONNECT {
-        return Ok(()); // Refused as a method: its target is an authority by definition.
-    }
-    match uri.scheme_str() {
-        None if uri.authority().is_some() => return Err(Error::Target("it is an authority")),
-        None | Some("http") => {}
-        Some(_) => return Err(Error::Target("its scheme is not http")),
-    }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Error::Target("it holds user information"));
-    }
-    if !uri.authority().is_none_or(has_valid_port) {
-        return Err(Error::Target("its port is not a number up to 65535"));
-    }
-    let Some(target) = uri.path_and_query() else { return Err(Error::Target("it is empty")) };
-    if !target.as_str().starts_with('/') {
-        return Err(Error::Target("it does not begin with a slash"));
-    }
-    if target.as_str().is_ascii() { Ok(()) } else { Err(Error::Target(NON_ASCII_TARGET)) }
-}
-
-fn check_target_length(uri: &Uri, max: usize) -> Result<(), Error> {
-    let is_too_long = uri.path_and_query().is_some_and(|target| target.as_str().len() > max);
-    if is_too_long { Err(Error::TargetTooLong(max)) } else { Ok(()) }
-}
-
 /// RFC 9112 §3.2.2: the authority in the target counts, whatever the Host header says.
-fn has_foreign_authority(method: &Method, uri: &Uri, is_ours: impl Fn(&[u8]) -> bool) -> bool {
+fn has_foreign_authority(method: &Method, uri: &Uri, hosts: &OwnHosts) -> bool {
     let authority = uri.authority().filter(|_| method != Method::CONNECT);
-    authority.is_some_and(|authority| !is_ours(authority.as_str().as_bytes()))
+    authority.is_some_and(|authority| !hosts.contains(authority.as_str().as_bytes()))
 }
 
 fn check_method(method: &Method) -> Result<(), Error> {
     if FORWARDED_METHODS.contains(method) { Ok(()) } else { Err(Error::Method) }
 }
 
-/// Returns the one Host, in the form `name` or `name:port`.
-fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
-    if guard.is_own_host(host.as_bytes()) {
-        return Ok(host.as_bytes()); // Well-formed, and the parser below would allocate.
+/// Returns the one Host, in the form `name` or `name:port`; `None` where there is none to compare.
+/// HTTP/1.0 has no Host: old programs probe so, and no browser does.
+fn host<'a>(head: &'a Parts, ours: &OwnHosts) -> Result<Option<&'a [u8]>, Error> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host,
+        (None, None) if head.version == Version::HTTP_10 => return Ok(None),
+        (_, _) => return Err(Error::Host),
+    };
+    if ours.is_usual(host.as_bytes()) {
+        return Ok(Some(host.as_bytes())); // Well-formed, and the parser below would allocate.
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
@@ -255,12 +269,28 @@ fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], 
     if !has_valid_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
         return Err(Error::Host);
     }
-    Ok(host.as_bytes())
+    Ok(Some(host.as_bytes()))
 }
 
-/// Says whether the authority has no port or a possible one.
-fn has_valid_port(authority: &Authority) -> bool {
-    authority.port_u16().is_some() || authority.as_str().len() == authority.host().len()
+/// Compares nothing where a unix socket has brought the request: no web page reaches one, and its
+/// clients invent names for it, or send none.
+fn any_host(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
+    let has_two = headers.get_all(HOST).iter().nth(1).is_some();
+    if has_two { Err(Error::Host) } else { Ok(None) }
+}
+
+/// Checks the Host of a request and the authority in its target, for a listener that is not the
+/// daemon's.
+///
+/// # Errors
+///
+/// [`Error::Host`] and [`Error::ForeignHost`].
+pub(super) fn check_host(head: &Parts, ours: &OwnHosts) -> Result<(), Error> {
+    let is_foreign = host(head, ours)?.is_some_and(|host| !ours.contains(host));
+    if is_foreign || has_foreign_authority(&head.method, &head.uri, ours) {
+        return Err(Error::ForeignHost);
+    }
+    Ok(())
 }
 
 /// Rejects every request of a browser: any page in it can send one.
@@ -321,7 +351,8 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
 }
 
-const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+/// How often the clients are read again for one request, should they go on changing.
+const MAX_RELOADS: usize = 3;
 
 /// The methods that Nexudus's own clients use. TRACE would return the token to the client.
 pub(super) const FORWARDED_METHODS: [Method; 7] = [

@@ -129,7 +129,7 @@ fn has_encoded_part_name(body: &[u8]) -> bool {
 }
 
 /// Says whether a form may be in a charset that does not contain ASCII, such as UTF-16 and EBCDIC.
-fn has_unknown_charset(content_type: &[u8]) -> bool {
+pub(super) fn has_unknown_charset(content_type: &[u8]) -> bool {
     let lower = content_type.to_ascii_lowercase();
     let Some(at) = lower.windows(7).position(|word| word == b"charset") else { return false };
     let value = lower[at + 7..].trim_ascii_start().strip_prefix(b"=").unwrap_or_default();
@@ -144,7 +144,7 @@ fn has_unknown_charset(content_type: &[u8]) -> bool {
 
 /// The work of decoding the names of one query or form, as `name_variants` counts it: a few
 /// milliseconds. Plain names cost nothing.
-const MAX_DECODING_WORK: usize = 128 << 10;
+pub(super) const MAX_DECODING_WORK: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {

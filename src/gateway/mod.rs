@@ -5,8 +5,10 @@
 //! allowed, and one that was not allowed cannot be sent. The steps are public, so that benchmarks
 //! and fuzz targets call the same functions as the daemon.
 
+mod attempts;
 mod catch_panic;
 mod client_auth;
+mod envelope;
 mod error;
 mod error_response;
 mod explain;
@@ -18,6 +20,7 @@ mod max_forwards;
 mod method_override;
 mod outbound;
 mod path_interpretations;
+mod peeked_body;
 mod peer_identity;
 mod policy;
 mod response_body;
@@ -35,23 +38,27 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use self::attempts::Attempts;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
 use self::error::Error;
-pub use self::explain::{Explanation, explain};
+pub use self::explain::{Explanation, Question, explain};
+use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
+use self::peeked_body::UpstreamBody;
 pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::server::{PendingConnection, Server};
+use crate::listen::OwnHosts;
 use crate::peer::{Peer, UserAcl};
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
-use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
-use crate::throttle::{FairnessKey, Permit, Reservation, ResponseHead, RetryDecision, Throttle};
-use crate::upstream::{BodyBuffer, ReplayBody, ResponseBody, Retry, Upstream};
+use crate::telemetry::{ActionFailure, RequestTiming, Stage, UpstreamErrors};
+use crate::throttle::{Permit, ResponseHead, RetryDecision, Throttle};
+use crate::upstream::{BodyBuffer, ReplayBody, Retry, Upstream};
 
 /// Forwards local requests to one upstream.
 #[derive(Debug)]
@@ -117,6 +124,15 @@ impl Gateway {
         self.guard.users()
     }
 
+    /// Begins to measure a request whose head arrived at `started`: exactly, where a client is told.
+    fn begin_timing(&self, started: Instant) -> RequestTiming {
+        if self.has_server_timing {
+            RequestTiming::exact_since(started)
+        } else {
+            RequestTiming::default()
+        }
+    }
+
     /// Handles one local request: every step in its order, each called once.
     ///
     /// `client` receives the name of the client once it is known, also where a later step fails.
@@ -127,17 +143,27 @@ impl Gateway {
         timing: &mut RequestTiming,
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<ProxyBody>, Error> {
-        let admitted = admit(request, sender, &self.guard)?;
-        *client = admitted.client().name();
-        let (allowed, body) = match decide(admitted, &self.policy)? {
-            Decision::Forward(allowed, body) => (allowed, body),
-            Decision::Options => return Ok(error_response::options_response()),
-            Decision::TokenEndpoint(request, client) => return self.grant(request, client).await,
+        self.reject_own(&request, sender)?;
+        let admitted = match guard::admit_current(request, sender, &self.guard)? {
+            CurrentAdmission::Admitted(admitted) => admitted,
+            CurrentAdmission::Outdated(again) => again.await?,
         };
+        *client = admitted.client().name();
+        let (allowed, body, counted) = {
+            let decision = decide(admitted, &self.policy)?;
+            let counted = decision.count()?;
+            match decision {
+                Decision::Forward(allowed, body) => (allowed, body, counted),
+                Decision::Options(_) => return Ok(error_response::options_response()),
+                Decision::TokenEndpoint(request, by) => return self.grant(request, by).await,
+            }
+        };
+        policy::wait_counted(counted).await?;
         let kind = body_kind(self.body_buffer.can_buffer(&body));
         timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
         // Only now `100 Continue` asks for the body, and a slow client holds no permit meanwhile.
-        let mut body = self.body_buffer.read_or_stream(body).await.map_err(Error::Body)?;
+        let reading = self.body_buffer.read_or_stream(body);
+        let mut body = timing.measure(Stage::Body, reading).await.map_err(Error::Body)?;
         self.policy.check_body(&allowed, &body)?;
         let mut attempts = Attempts::new(&self.throttle, &allowed, sender);
         let mut permit = timing.measure(Stage::Queue, attempts.reservation.acquire()).await?;
@@ -149,16 +175,33 @@ impl Gateway {
             match self.review(permit, (&response, &bearer), &body, &mut attempts, timing).await? {
                 Next::Respond(cause) => break (response, bearer, cause),
                 Next::SendAgain(another) => {
-                    permit = attempts.give_up(response, another, timing).await?;
+                    // Boxed, because it is rare, and would make the future of every request larger.
+                    permit = Box::pin(attempts.give_up(response, another, timing)).await?;
                 }
             }
         };
         let has_login_material = allowed.has_login_material();
         let response = self.map_response(response, allowed, &bearer, cause)?;
         if has_login_material {
-            return Box::pin(login_material::remove(response)).await;
+            let removing = Box::pin(login_material::remove(response));
+            return timing.measure(Stage::Upstream, removing).await;
         }
         Ok(response)
+    }
+
+    /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.
+    ///
+    /// Comes before the guard, so that the loop is told and not the `Host` of what leads back here.
+    fn reject_own<B>(&self, request: &Request<B>, sender: &ConnectionPeer) -> Result<(), Error> {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        if !self.session.is_own_request(method, path, headers) {
+            return Ok(());
+        }
+        // The client id alone is no secret: with it, another user could close our connections.
+        if sender.is_allowed() || self.session.has_own_bearer(headers) {
+            self.upstream.stop_loop();
+        }
+        Err(Error::Loop { origin: self.upstream.origin().to_string().into() })
     }
 
     /// Sends the request once, with this token.
@@ -167,7 +210,7 @@ impl Gateway {
         allowed: &Allowed,
         body: &mut ReplayBody,
         bearer: &Bearer,
-    ) -> Result<Response<ResponseBody>, Error> {
+    ) -> Result<Response<UpstreamBody>, Error> {
         let progress = body.progress();
         let retry = allowed.idempotency(body);
         let (upstream, header_policy) = (&self.upstream, &self.header_policy);
@@ -178,32 +221,37 @@ impl Gateway {
         } else {
             upstream.send(retry, &mut request).await
         };
-        if sent.is_ok() {
-            self.upstream_errors.record_success();
-        }
-        // A body that broke off is an error of the client, not of the upstream.
-        sent.map_err(|error| match progress.and_then(|progress| progress.error()) {
-            Some(error) => Error::Body(error),
-            None if retry == Retry::Safe => Error::UpstreamRead(Arc::new(error)),
-            None => Error::Upstream(Arc::new(error)),
+        let response =
+            sent.map_err(|error| match progress.and_then(|progress| progress.error()) {
+                // A body that broke off is an error of the client, not of the upstream.
+                Some(error) => Error::Body(error),
+                None if retry == Retry::Safe => Error::UpstreamRead(Arc::new(error)),
+                None => Error::Upstream(Arc::new(error)),
+            })?;
+        self.upstream_errors.record_success();
+        Ok(if peeked_body::needs_text(&response) {
+            Box::pin(peeked_body::peek(response)).await
+        } else {
+            response.map(UpstreamBody::Unread)
         })
     }
 
     /// Decides whether the client gets this response or the request is sent again.
     ///
     /// A throttled request is sent again as long as the throttle gives another permit; a request
-    /// whose token was replaced is sent again once.
+    /// whose token was replaced is sent again once, and so is a read that Nexudus failed to answer.
     async fn review<'a>(
         &self,
         permit: Permit<'_>,
-        (response, bearer): (&Response<ResponseBody>, &Bearer),
+        (response, bearer): (&Response<UpstreamBody>, &Bearer),
         body: &ReplayBody,
         attempts: &mut Attempts<'a>,
         timing: &mut RequestTiming,
     ) -> Result<Next<'a>, Error> {
-        let Attempts { allowed, reservation, is_renewed } = attempts;
         let decision = permit.observe(&response_head(response), body.is_repeatable());
-        if decision == RetryDecision::Retry {
+        let is_failed = attempts.repeats_failed_read(response, body);
+        let Attempts { allowed, reservation, is_renewed, .. } = attempts;
+        if decision == RetryDecision::Retry || is_failed {
             let another = timing.measure(Stage::Queue, reservation.acquire()).await;
             return Ok(another.map_or(Next::Respond(None), |permit| Next::SendAgain(Some(permit))));
         }
@@ -230,7 +278,7 @@ impl Gateway {
     /// Turns a response of the upstream into one for this client; `cause` annotates a 401.
     fn map_response(
         &self,
-        response: Response<ResponseBody>,
+        response: Response<UpstreamBody>,
         allowed: Allowed,
         bearer: &Bearer,
         cause: Option<UnauthorizedCause>,
@@ -246,7 +294,13 @@ impl Gateway {
                 .insert(websocket::WebSocketOwner::new(self.guard.client_auth(), allowed.client()));
         }
         body.recycle_headers(allowed.into_headers());
-        let mut response = Response::from_parts(head, ProxyBody::from_upstream(body));
+        let has_failed = body.says_action_failed(head.status);
+        let can_be_envelope = envelope::can_be_envelope(&head, &body.size_hint());
+        let body = ProxyBody::from_upstream(body, can_be_envelope);
+        let mut response = Response::from_parts(head, body);
+        if has_failed {
+            error_response::record_failure(&mut response, ActionFailure::ActionFailed);
+        }
         if let Some(cause) = cause {
             error_response::annotate_unauthorized(&mut response, &cause);
         }
@@ -288,44 +342,23 @@ impl Gateway {
     }
 }
 
-/// The state of one request across its attempts.
-struct Attempts<'a> {
-    allowed: &'a Allowed,
-    reservation: Reservation<'a>,
-    /// Whether the request was sent again with another token.
-    is_renewed: bool,
-}
-
-impl<'a> Attempts<'a> {
-    fn new(throttle: &'a Throttle, allowed: &'a Allowed, sender: &ConnectionPeer) -> Self {
-        let key = fairness_key(allowed.client(), &sender.peer);
-        let reservation = throttle.reserve(allowed.method(), allowed.path(), key);
-        Self { allowed, reservation, is_renewed: false }
-    }
-
-    /// Gives a response up and returns the permit to send the request again. The response holds its
-    /// connection no longer than needed: never while a permit is waited for.
-    async fn give_up(
-        &mut self,
-        response: Response<ResponseBody>,
-        permit: Option<Permit<'a>>,
-        timing: &mut RequestTiming,
-    ) -> Result<Permit<'a>, Error> {
-        let rest = response.into_body().discard(MAX_DISCARDED_BODY);
-        timing.measure(Stage::Upstream, rest).await;
-        match permit {
-            Some(permit) => Ok(permit),
-            None => Ok(timing.measure(Stage::Queue, self.reservation.acquire()).await?),
-        }
-    }
-}
-
 /// The step that follows a response of the upstream.
 enum Next<'a> {
     /// The client gets it; a 401 with its cause.
     Respond(Option<UnauthorizedCause>),
     /// The request is sent again, with this permit or with a new one.
     SendAgain(Option<Permit<'a>>),
+}
+
+/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
+/// where the request is for us.
+pub fn reject_host(
+    profile: &str,
+    request: &http::request::Parts,
+    ours: &OwnHosts,
+) -> Option<Response<ProxyBody>> {
+    let error = guard::check_host(request, ours).err()?;
+    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
 }
 
 /// Makes the response of a command whose daemon, of `profile`, cannot be reached.
@@ -341,24 +374,9 @@ fn body_kind(is_repeatable: bool) -> session::BodyKind {
     if is_repeatable { session::BodyKind::Replayable } else { session::BodyKind::Streaming }
 }
 
-/// Returns the key by which permits are shared fairly: the client, else the process as far as the
-/// kernel names it, else the connection.
-fn fairness_key(client: &ClientIdentity, peer: &Peer) -> FairnessKey {
-    match (client, peer) {
-        (ClientIdentity::Client(client), _) => FairnessKey::ClientKey(client.name().clone()),
-        (ClientIdentity::Anonymous, Peer::Tcp { remote, .. }) => FairnessKey::Connection(*remote),
-        (ClientIdentity::Anonymous, Peer::Unix { pid: Some(pid), .. }) => {
-            FairnessKey::Process(*pid)
-        }
-        (ClientIdentity::Anonymous, Peer::Unix { uid, pid: None }) => FairnessKey::User(*uid),
-    }
+fn response_head(response: &Response<UpstreamBody>) -> ResponseHead<'_> {
+    let (headers, body) = (response.headers(), response.body());
+    // What has been read of a body is not passed on yet, so that such a body has not ended.
+    let is_end_of_stream = body.is_end_stream();
+    ResponseHead { status: response.status(), headers, is_end_of_stream, text: body.text() }
 }
-
-fn response_head(response: &Response<ResponseBody>) -> ResponseHead<'_> {
-    let (status, headers) = (response.status(), response.headers());
-    ResponseHead { status, headers, is_end_of_stream: response.body().is_end_stream() }
-}
-
-/// Largest rest of an unwanted response body that is read to keep its connection: a longer one
-/// costs more than a handshake.
-const MAX_DISCARDED_BODY: usize = 64 << 10;

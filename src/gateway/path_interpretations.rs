@@ -53,6 +53,36 @@ impl<'a> PathInterpretations<'a> {
         self.iter().chain(self.odata_variants.iter().map(String::as_str)).any(&mut matches)
     }
 
+    /// Calls `each` with every interpretation.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&str)) {
+        self.any(|path| {
+            each(path);
+            false
+        });
+    }
+
+    /// Returns the first result of `find` among the interpretations.
+    pub(super) fn find_map<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        self.any(|path| {
+            found = find(path);
+            found.is_some()
+        });
+        found
+    }
+
+    /// Returns the first interpretation: the path itself, at most in lower case.
+    pub(super) fn first(&self) -> &str {
+        self.iter().next().unwrap_or("/")
+    }
+
+    /// Returns the path if a person reads it as a program does, and it is short.
+    pub(super) fn shown(&self) -> Option<Box<str>> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+        let is_shown = |path: &&str| path.len() <= MAX_SHOWN && path.bytes().all(is_plain);
+        self.plain.filter(is_shown).map(Box::from)
+    }
+
     /// Says whether every interpretation matches.
     pub(super) fn all(&self, mut matches: impl FnMut(&str) -> bool) -> bool {
         self.iter().all(&mut matches)
@@ -325,6 +355,9 @@ pub(super) fn reset_work() {
 pub(super) fn work() -> usize {
     WORK.get()
 }
+
+/// Longest path in a sentence.
+const MAX_SHOWN: usize = 100;
 
 /// The cost of a variant beside its letters, for its allocations.
 const VARIANT_COST: usize = 32;

@@ -2,15 +2,21 @@
 //!
 //! In order: the token endpoint, the rules that hold for all clients, then the rules for a limited
 //! client: one with a key, or any client while anonymous ones may only read. Every rule is applied
-//! to all interpretations of the path; the path itself is never changed.
+//! to all interpretations of the path; the path itself is never changed. Rules about commands
+//! (`RUN`) decide once the body is there, and only such a request has its body read for them.
 
+mod allowed;
+mod command;
 mod error;
 mod sensitive_paths;
 
-use http::request::Parts;
-use http::{HeaderMap, Method, Request};
+use std::pin::Pin;
 
-pub(super) use self::error::Error;
+use http::request::Parts;
+use http::{Method, Request};
+
+pub use self::allowed::Allowed;
+pub(super) use self::error::{Error, path_with_api};
 use self::sensitive_paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;
 use super::guard::Admitted;
@@ -18,27 +24,16 @@ use super::max_forwards;
 use super::method_override::{self, OverrideScan};
 use super::path_interpretations::PathInterpretations;
 use super::token_path::{TokenPathMatch, match_token_path};
-use crate::clients::ClientPolicy;
-use crate::config::{AnonymousAccess, Rule};
-use crate::upstream::{ReplayBody, Retry, Reuse};
+use crate::clients::{ClientPolicy, QuotaError};
+use crate::config::{AnonymousAccess, Rule, RuleMatches, RuleSet};
+use crate::upstream::ReplayBody;
 
 /// The rules that hold for every request.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    deny: Vec<Rule>,
+    deny: RuleSet,
     anonymous: AnonymousAccess,
     has_cookies: bool,
-}
-
-/// A request that may be sent.
-#[derive(Debug)]
-pub struct Allowed {
-    head: Parts,
-    client: ClientIdentity,
-    is_limited: bool,
-    has_login_material: bool,
-    has_cookies: bool,
-    is_websocket: bool,
 }
 
 /// The decision about an admitted request.
@@ -47,7 +42,7 @@ pub enum Decision<B> {
     /// The upstream gets it, with its body.
     Forward(Allowed, B),
     /// The daemon responds to it: an OPTIONS request that may not be forwarded (RFC 9110 §7.6.2).
-    Options,
+    Options(ClientIdentity),
     /// The daemon handles it at its own token endpoint.
     TokenEndpoint(Request<B>, ClientIdentity),
 }
@@ -70,13 +65,15 @@ pub(super) enum MatchedRule<'a> {
     None,
     /// This rule of the client allows the request.
     Rule(&'a Rule),
+    /// A rule about commands decides, once the command is known.
+    Command,
 }
 
 impl Policy {
     /// Denies all clients what `deny` matches, and gives clients without a key the access that
     /// `anonymous` names.
     pub fn new(deny: Vec<Rule>, anonymous: AnonymousAccess) -> Self {
-        Self { deny, anonymous, has_cookies: false }
+        Self { deny: deny.into(), anonymous, has_cookies: false }
     }
 
     /// Forwards the cookies of unlimited clients, if `is_enabled`. To a limited client they would
@@ -101,32 +98,32 @@ impl Policy {
         }
     }
 
-    /// Checks a head that is not for a token endpoint, and says whether its response contains login
-    /// material, which must be removed.
+    /// Checks a head that is not for a token endpoint.
     fn check_head(
         &self,
         head: &Parts,
         path: &PathInterpretations<'_>,
         level: AccessLevel<'_>,
         is_websocket: bool,
-    ) -> Result<bool, Error> {
-        self.check_rules(head.method.as_str(), path, level)?;
+    ) -> Result<HeadVerdict, Error> {
+        let matched = self.check_rules(head.method.as_str(), path, level)?;
+        let awaits_command = matched == MatchedRule::Command;
         if is_websocket {
             // No rule sees what goes through a WebSocket: its client may do anything there.
             self.check_every_write(path, level)?;
         }
         if matches!(level, AccessLevel::Full) {
-            return Ok(false);
+            return Ok(HeadVerdict { has_login_material: false, awaits_command });
         }
         if method_override::in_headers(&head.headers) {
             return Err(Error::Override("a header"));
         }
         check_query(head.uri.query(), level)?;
-        let has_login_material = matching_rule(path, &*TOKEN_BEARING, "GET").is_some();
+        let has_login_material = find_rule(path, &*TOKEN_BEARING, "GET").is_some();
         if is_websocket && has_login_material {
             return Err(Error::LoginMaterialInResponse);
         }
-        Ok(has_login_material)
+        Ok(HeadVerdict { has_login_material, awaits_command })
     }
 
     fn check_every_write(
@@ -134,12 +131,21 @@ impl Policy {
         path: &PathInterpretations<'_>,
         level: AccessLevel<'_>,
     ) -> Result<(), Error> {
-        WRITE_METHODS.iter().try_for_each(|method| self.check_rules(method, path, level).map(drop))
+        WRITE_METHODS.iter().try_for_each(|method| match self.check_rules(method, path, level)? {
+            MatchedRule::None | MatchedRule::Rule(_) => Ok(()),
+            MatchedRule::Command => Err(Error::UnreadableCommand("nothing says which it is")),
+        })
     }
 
     /// Checks the body of a request that is about to be sent. ASP.NET MVC takes the method of a
-    /// POST from a field of its form.
+    /// POST from a field of its form, and Nexudus takes a command from the body.
     pub(super) fn check_body(&self, allowed: &Allowed, body: &ReplayBody) -> Result<(), Error> {
+        if allowed.awaits_command {
+            let command = command::keys(&allowed.head, body);
+            let path = PathInterpretations::new(allowed.path());
+            let level = self.access_level(&allowed.client);
+            self.check_command(allowed.method().as_str(), &path, level, &command)?;
+        }
         if !allowed.is_limited {
             return Ok(());
         }
@@ -162,8 +168,9 @@ impl Policy {
         path: &PathInterpretations<'_>,
         level: AccessLevel<'a>,
     ) -> Result<MatchedRule<'a>, Error> {
-        check_denied(&self.deny, method, path)?;
+        let mut awaits_command = check_denied(&self.deny, method, path)?;
         let policy = match level {
+            AccessLevel::Full if awaits_command => return Ok(MatchedRule::Command),
             AccessLevel::Full => return Ok(MatchedRule::None),
             AccessLevel::ReadOnly => None,
             AccessLevel::Client(policy) => Some(policy),
@@ -171,41 +178,102 @@ impl Policy {
         if path.is_ambiguous() {
             return Err(Error::Ambiguous);
         }
-        policy.map_or(Ok(()), |policy| check_denied(&policy.deny, method, path))?;
+        if let Some(policy) = policy {
+            awaits_command |= check_denied(&policy.deny, method, path)?;
+        }
         if let Some(label) = sensitive_paths::find_indirect(path) {
             return Err(Error::Indirect(label));
         }
         if policy.is_none_or(|policy| policy.read_only) {
             let is_read = matches!(method, "GET" | "HEAD" | "OPTIONS");
-            let is_readable = |path: &str| READABLE.iter().any(|rule| rule.matches(method, path));
-            if !is_read || !path.all(is_readable) {
+            if !is_read {
                 return Err(Error::ReadOnly);
             }
+            let is_readable = |path: &str| READABLE.iter().any(|rule| rule.matches(method, path));
+            if !path.all(is_readable) {
+                return Err(Error::ReadOnlyPath { path: path.shown() });
+            }
         }
-        let allow = policy.map_or(&[][..], |policy| &policy.allow);
+        let allow = policy.map(|policy| &policy.allow).filter(|allow| !allow.is_empty());
         check_login_material(allow, method, path)?;
-        if allow.is_empty() {
-            return Ok(MatchedRule::None);
+        let Some(allow) = allow else {
+            return Ok(if awaits_command { MatchedRule::Command } else { MatchedRule::None });
+        };
+        match allowing(allow, method, path).find(|rule| !rule.is_command()) {
+            Some(_) if awaits_command => Ok(MatchedRule::Command),
+            Some(rule) => Ok(MatchedRule::Rule(rule)),
+            None if allowing(allow, method, path).next().is_some() => Ok(MatchedRule::Command),
+            None => Err(Error::NotAllowed),
         }
-        let rule = allow.iter().find(|rule| path.all(|path| rule.matches(method, path)));
-        rule.map(MatchedRule::Rule).ok_or(Error::NotAllowed)
+    }
+
+    /// Checks the command of a request for which [`Policy::check_rules`] awaits it: the keys that
+    /// name it, or why they cannot be read.
+    pub(super) fn check_command<'a>(
+        &self,
+        method: &str,
+        path: &PathInterpretations<'_>,
+        level: AccessLevel<'a>,
+        command: &Result<Vec<String>, &'static str>,
+    ) -> Result<MatchedRule<'a>, Error> {
+        let keys = command.as_ref().map_err(|why| Error::UnreadableCommand(why))?;
+        let policy = match level {
+            AccessLevel::Client(policy) => Some(policy),
+            AccessLevel::Full | AccessLevel::ReadOnly => None,
+        };
+        for deny in [&self.deny].into_iter().chain(policy.map(|policy| &policy.deny)) {
+            let denies = |path: &str| {
+                let mut rules = deny.commands_ignoring_extensions(method, path).into_iter();
+                rules.find(|rule| keys.iter().any(|key| rule.names_command(key)))
+            };
+            if let Some(rule) = path.find_map(denies) {
+                return Err(Error::Denied(rule.as_str().to_owned()));
+            }
+        }
+        let allow = policy.map(|policy| &policy.allow).filter(|allow| !allow.is_empty());
+        let Some(allow) = allow else { return Ok(MatchedRule::None) };
+        let mut rules = allowing(allow, method, path);
+        let is_allowed = |rule: &&Rule| {
+            !rule.is_command()
+                || (!keys.is_empty() && keys.iter().all(|key| rule.names_command(key)))
+        };
+        rules.find(is_allowed).map(MatchedRule::Rule).ok_or(Error::NotAllowed)
     }
 }
 
-/// Denies login material unless a rule in `allow` names its path.
+/// What the head of a request that is not refused means for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HeadVerdict {
+    /// Whether the response contains login material, which must be removed.
+    has_login_material: bool,
+    /// Whether a rule about commands decides, once the body is there.
+    awaits_command: bool,
+}
+
+/// Denies login material unless a rule in `allow` names its path. One about commands does not: it
+/// decides later.
 fn check_login_material(
-    allow: &[Rule],
+    allow: Option<&RuleSet>,
     method: &str,
     path: &PathInterpretations<'_>,
 ) -> Result<(), Error> {
     for material in LOGIN_MATERIAL.iter().filter(|it| path.any(|path| it.matches(path))) {
-        let is_named =
-            |rule: &Rule| material.is_named_by(rule) && path.all(|path| rule.matches(method, path));
-        if !allow.iter().any(is_named) {
+        let is_named = |rule: &Rule| !rule.is_command() && material.is_named_by(rule);
+        if !allow.is_some_and(|allow| allowing(allow, method, path).any(is_named)) {
             return Err(Error::LoginMaterial(material.label));
         }
     }
     Ok(())
+}
+
+/// Returns the rules that match all interpretations of a path.
+fn allowing<'a>(
+    allow: &'a RuleSet,
+    method: &str,
+    path: &PathInterpretations<'_>,
+) -> impl Iterator<Item = &'a Rule> {
+    let rules = allow.all(method, path.first());
+    rules.filter(move |rule| path.all(|path| rule.matches(method, path)))
 }
 
 /// Denies a limited client a query that names another method.
@@ -217,15 +285,25 @@ pub(super) fn check_query(query: Option<&str>, level: AccessLevel<'_>) -> Result
     Ok(())
 }
 
-fn check_denied(rules: &[Rule], method: &str, path: &PathInterpretations<'_>) -> Result<(), Error> {
-    match matching_rule(path, rules, method) {
-        Some(rule) => Err(Error::Denied(rule.as_str().to_owned())),
-        None => Ok(()),
+/// Denies what a rule matches under any interpretation, and says whether a rule about commands may
+/// do so yet.
+fn check_denied(
+    rules: &RuleSet,
+    method: &str,
+    path: &PathInterpretations<'_>,
+) -> Result<bool, Error> {
+    let mut found = RuleMatches::default();
+    if !rules.is_empty() {
+        path.for_each(|path| rules.find_ignoring_extensions(method, path, &mut found));
+    }
+    match found.first {
+        Some(at) => Err(Error::Denied(rules[at].as_str().to_owned())),
+        None => Ok(found.has_command),
     }
 }
 
-/// Returns the first of these rules that matches any interpretation of a path.
-fn matching_rule<'a>(
+/// Returns the first of a few rules that matches any interpretation of a path.
+fn find_rule<'a>(
     path: &PathInterpretations<'_>,
     rules: &'a [Rule],
     method: &str,
@@ -256,74 +334,58 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
     }
     let level = policy.access_level(&client);
     let is_limited = !matches!(level, AccessLevel::Full);
-    let has_login_material = policy.check_head(&head, &path, level, is_websocket)?;
-    if let ClientIdentity::Client(client) = &client {
-        client.consume()?;
-    }
+    let verdict = policy.check_head(&head, &path, level, is_websocket)?;
     if max_forwards::remaining(&head) == Ok(Some(0)) {
-        return Ok(Decision::Options);
+        return Ok(Decision::Options(client));
     }
     let has_cookies = policy.has_cookies && !is_limited;
-    let allowed =
-        Allowed { head, client, is_limited, has_login_material, has_cookies, is_websocket };
+    let HeadVerdict { has_login_material, awaits_command } = verdict;
+    let allowed = Allowed {
+        head,
+        client,
+        is_limited,
+        has_login_material,
+        has_cookies,
+        is_websocket,
+        awaits_command,
+    };
     Ok(Decision::Forward(allowed, body))
 }
 
-impl Allowed {
-    /// Returns the method.
-    pub(super) fn method(&self) -> &Method {
-        &self.head.method
-    }
-
-    /// Returns the path, without the query.
-    pub(super) fn path(&self) -> &str {
-        self.head.uri.path()
-    }
-
-    /// Returns the head as the client sent it.
-    pub(super) fn head(&self) -> &Parts {
-        &self.head
-    }
-
-    /// Gives up the client's headers.
-    pub(super) fn into_headers(self) -> HeaderMap {
-        self.head.headers
-    }
-
-    /// Returns the sender.
-    pub(super) fn client(&self) -> &ClientIdentity {
-        &self.client
-    }
-
-    /// Returns which requests may later use the connection of this one. A limited client must not
-    /// be able to leave bytes on a connection that are read as the request of another client.
-    pub(super) fn reuse(&self) -> Reuse<'_> {
-        match &self.client {
-            _ if !self.is_limited => Reuse::Shared,
-            ClientIdentity::Client(client) => Reuse::Client(client.id()),
-            ClientIdentity::Anonymous => Reuse::Never,
+impl<B> Decision<B> {
+    /// Counts the request against the quota of its client: the last step of the decision. Where the
+    /// file of the counts must be written first, returns what waits for that: a future that kept
+    /// the decision meanwhile would be larger for every request.
+    ///
+    /// # Errors
+    ///
+    /// The quota that is used up.
+    pub(super) fn count(&self) -> Result<Option<PendingCount>, Error> {
+        let (Self::Forward(Allowed { client: ClientIdentity::Client(client), .. }, _)
+        | Self::Options(ClientIdentity::Client(client))) = self
+        else {
+            return Ok(None);
+        };
+        match client.consume() {
+            Ok(()) => Ok(None),
+            Err(QuotaError::Unreserved) => {
+                let client = client.clone();
+                // Boxed, because few requests come here.
+                Ok(Some(Box::pin(async move { Ok(client.consume_reserved().await?) })))
+            }
+            Err(error) => Err(error.into()),
         }
     }
+}
 
-    /// Says whether the response contains login material, which is removed for this client.
-    pub fn has_login_material(&self) -> bool {
-        self.has_login_material
-    }
+/// A request that is counted as soon as the file of the counts is written.
+pub(super) type PendingCount = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-    /// Says whether cookies are forwarded, both ways.
-    pub(super) fn has_cookies(&self) -> bool {
-        self.has_cookies
-    }
-
-    /// Says whether the request opens a WebSocket.
-    pub(super) fn is_websocket(&self) -> bool {
-        self.is_websocket
-    }
-
-    /// Says whether a second execution would change anything (RFC 9110 §9.2.1).
-    pub(super) fn idempotency(&self, body: &ReplayBody) -> Retry {
-        let safe = matches!(self.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if safe && matches!(body, ReplayBody::Empty) { Retry::Safe } else { Retry::Never }
+/// Waits until a request is counted, if it was not counted at once.
+pub(super) async fn wait_counted(pending: Option<PendingCount>) -> Result<(), Error> {
+    match pending {
+        Some(pending) => pending.await,
+        None => Ok(()),
     }
 }
 

@@ -4,31 +4,40 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 
+use super::envelope::EnvelopeScan;
 use super::in_flight::InFlightRequest;
-use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
+use super::peeked_body::UpstreamBody;
+use crate::telemetry::ActionFailure;
+use crate::upstream::{ConnectionError, Upgraded};
 
 /// The body of a response. While the body lives, its request is in flight.
 #[derive(Debug)]
 pub struct ProxyBody {
     content: Content,
+    /// Whether the body is looked through for a failure that only the body tells.
+    can_be_envelope: bool,
+    /// The state between two pieces. Most bodies come in one, and need none.
+    scan: Option<Box<EnvelopeScan>>,
     in_flight: Option<InFlightRequest>,
 }
 
 #[derive(Debug)]
 enum Content {
     Full(Option<Bytes>),
-    Upstream(ResponseBody),
+    Upstream(UpstreamBody),
 }
 
 impl ProxyBody {
     pub(super) fn full(bytes: Bytes) -> Self {
-        Self { content: Content::Full((!bytes.is_empty()).then_some(bytes)), in_flight: None }
+        let content = Content::Full((!bytes.is_empty()).then_some(bytes));
+        Self { content, can_be_envelope: false, scan: None, in_flight: None }
     }
 
-    pub(super) fn from_upstream(body: ResponseBody) -> Self {
-        Self { content: Content::Upstream(body), in_flight: None }
+    /// Makes the body of an upstream response, which is looked through if it `can_be_envelope`.
+    pub(super) fn from_upstream(body: UpstreamBody, can_be_envelope: bool) -> Self {
+        Self { content: Content::Upstream(body), can_be_envelope, scan: None, in_flight: None }
     }
 
     /// Takes the upgraded connection behind a response with status 101.
@@ -46,7 +55,7 @@ impl ProxyBody {
     }
 }
 
-impl http_body::Body for ProxyBody {
+impl Body for ProxyBody {
     type Data = Bytes;
     type Error = ConnectionError;
 
@@ -59,17 +68,21 @@ impl http_body::Body for ProxyBody {
             Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(in_flight)) = (&polled, &mut this.in_flight) {
-            in_flight.record_sent(frame.data_ref().map_or(0, Bytes::len));
+        if let (Poll::Ready(Some(Ok(frame))), Some(in_flight)) = (&polled, &mut this.in_flight)
+            && let Some(data) = frame.data_ref()
+        {
+            in_flight.record_sent(data.len());
+            if this.can_be_envelope {
+                let is_end = this.content.is_end_stream();
+                let is_failure = read_envelope(&mut this.scan, data, is_end);
+                in_flight.set_failure(is_failure.then_some(ActionFailure::Unsuccessful));
+            }
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Full(bytes) => bytes.is_none(),
-            Content::Upstream(body) => body.is_end_stream(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -80,4 +93,26 @@ impl http_body::Body for ProxyBody {
             Content::Upstream(body) => body.size_hint(),
         }
     }
+}
+
+impl Content {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+}
+
+/// Looks through a piece of a body. Returns whether the body so far tells a failure.
+fn read_envelope(scan: &mut Option<Box<EnvelopeScan>>, data: &[u8], is_end: bool) -> bool {
+    if let Some(scan) = scan {
+        return scan.read(data);
+    }
+    let mut first = EnvelopeScan::new();
+    let is_failure = first.read(data);
+    if !is_end {
+        *scan = Some(Box::new(first));
+    }
+    is_failure
 }

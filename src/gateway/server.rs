@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -18,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::catch_panic::catch_panic;
 use super::error::Error;
+use super::guard::encode_target;
 use super::in_flight::InFlightRequest;
 use super::peer_identity::ConnectionPeer;
 use super::response_body::ProxyBody;
@@ -44,7 +46,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves at most `limits.connections` at once, until `drain` says stop.
+    /// Serves at most `limits.connections` at once, and as many as there are files for, until `drain`
+    /// says stop.
     pub fn new(limits: &Limits, drain: DrainSignal, telemetry: Arc<Telemetry>) -> Self {
         let mut http = http1::Builder::new();
         // Up to this size a response waits in memory for a slow reader, whatever its length.
@@ -75,6 +78,11 @@ impl Server {
     pub fn with_limits(&self, limits: &Limits) -> Self {
         let fresh = Self::new(limits, self.drain.clone(), self.telemetry.clone());
         Self { limiter: self.limiter.clone(), ..fresh }
+    }
+
+    /// Returns how many connections are served at once.
+    pub fn max_connections(&self) -> usize {
+        self.limiter.max()
     }
 
     /// Sums up in the log, for ever, the events that are too frequent for one line each.
@@ -115,8 +123,7 @@ impl Server {
         gateway: Arc<ArcSwap<Gateway>>,
         stream: Stream,
         sender: ConnectionPeer,
-        permit: ConnectionPermit,
-        thread: ThreadConnection,
+        (permit, thread): (ConnectionPermit, ThreadConnection),
     ) {
         let _open = self.telemetry.metrics.open_connection();
         let state = Arc::new(ConnectionState::new());
@@ -124,41 +131,24 @@ impl Server {
         http.keep_alive(permit.can_keep_alive());
         let timeouts = self.timeouts(&permit, &sender);
         let (rejections, telemetry) = (self.rejections.clone(), self.telemetry.clone());
-        let io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
+        let mut io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
         let (drain, has_room) = (self.drain.clone(), permit.has_room());
         let context = ConnectionContext { gateway, sender, state, drain, has_room, thread };
         let upgrade = PendingUpgrade::default();
-        let service = service_fn(|request: Request<Incoming>| {
-            let (in_flight, span) = context.begin(&request);
-            let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
-            // hyper keeps this future inside its connection: no allocation per request.
-            catch_panic(context.respond(request, in_flight, &upgrade).instrument(span), on_panic)
-        });
-        let mut connection = http.serve_connection(TokioIo::new(io), service);
-        let mut drain = self.drain.clone();
-        let ended = tokio::select! {
-            // Bytes that have arrived are read before the end is considered.
-            biased;
-            ended = &mut connection => ended,
-            () = wait_for_drain(&mut drain, &context.state) => {
-                Pin::new(&mut connection).graceful_shutdown();
-                tokio::select! {
-                    ended = &mut connection => ended,
-                    () = drain.wait_end() => (&mut connection).await,
+        loop {
+            let (ended, returned, unread) = context.serve_requests(&http, io, &upgrade).await;
+            io = returned;
+            match ended {
+                Ok(()) if upgrade.is_set() => {
+                    let upgraded = upgrade.run(io.into_stream(), unread, self.drain);
+                    return Box::pin(context.unless_revoked(upgraded)).await;
                 }
-            }
-        };
-        match ended {
-            Ok(()) if upgrade.is_set() => {
-                let Parts { io, read_buf, .. } = connection.into_parts();
-                let upgraded = upgrade.run(io.into_inner().into_stream(), read_buf, drain);
-                Box::pin(context.unless_revoked(upgraded)).await;
-            }
-            Ok(()) => {}
-            Err(error) => {
-                log_early_end(&context.sender, &error);
-                let Parts { io, read_buf, .. } = connection.into_parts();
-                Box::pin(io.into_inner().send_rejection(&error, &read_buf)).await;
+                Ok(()) => return,
+                Err(_) if io.reread_encoded(&unread) => {}
+                Err(error) => {
+                    log_early_end(&context.sender, &error);
+                    return Box::pin(io.send_rejection(&error, &unread)).await;
+                }
             }
         }
     }
@@ -204,7 +194,7 @@ impl PendingConnection {
         let can_keep_alive = permit.can_keep_alive();
         let span = tracing::debug_span!("connection", uid = peer.uid());
         let sender = ConnectionPeer::new(peer, access, server.telemetry.clone());
-        let serving = server.serve(gateway, stream, sender, permit, thread).instrument(span);
+        let serving = server.serve(gateway, stream, sender, (permit, thread)).instrument(span);
         let mut serving = pin!(serving);
         if can_keep_alive {
             serving.await;
@@ -228,6 +218,39 @@ struct ConnectionContext {
 }
 
 impl ConnectionContext {
+    /// Serves requests until the connection ends. Returns it, with the bytes that hyper has received
+    /// and not processed.
+    async fn serve_requests(
+        &self,
+        http: &http1::Builder,
+        io: ServerIo,
+        upgrade: &PendingUpgrade,
+    ) -> (hyper::Result<()>, ServerIo, Bytes) {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            encode_target(request.uri_mut());
+            let (in_flight, span) = self.begin(&request);
+            let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
+            // hyper keeps this future inside its connection: no allocation per request.
+            catch_panic(self.respond(request, in_flight, upgrade).instrument(span), on_panic)
+        });
+        let mut connection = http.serve_connection(TokioIo::new(io), service);
+        let mut drain = self.drain.clone();
+        let ended = tokio::select! {
+            // Bytes that have arrived are read before the end is considered.
+            biased;
+            ended = &mut connection => ended,
+            () = wait_for_drain(&mut drain, &self.state) => {
+                Pin::new(&mut connection).graceful_shutdown();
+                tokio::select! {
+                    ended = &mut connection => ended,
+                    () = drain.wait_end() => (&mut connection).await,
+                }
+            }
+        };
+        let Parts { io, read_buf, .. } = connection.into_parts();
+        (ended, io.into_inner(), read_buf)
+    }
+
     fn begin(&self, request: &Request<Incoming>) -> (InFlightRequest, tracing::Span) {
         self.state.begin_request();
         self.thread.count_request();
@@ -267,6 +290,7 @@ impl ConnectionContext {
         let mut timing = RequestTiming::default();
         let mut response = if self.has_room {
             let gateway = self.gateway.load_full();
+            timing = gateway.begin_timing(in_flight.started());
             let mut client = None;
             if let Some(uid) = self.sender.recheck(gateway.users()) {
                 // Boxed, because few requests need it: those right after a reload.
@@ -375,6 +399,6 @@ mod tests {
         }
 
         let size = size(ConnectionContext::respond);
-        assert!(size <= 2_800, "{size} bytes");
+        assert!(size <= 2_900, "{size} bytes");
     }
 }

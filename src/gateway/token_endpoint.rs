@@ -3,21 +3,29 @@
 //! The credentials of the client are not forwarded. A client that sends a client key gets that key
 //! as its token and authenticates with the key from then on. Any other client gets a placeholder
 //! without meaning, which is replaced like any other `Authorization`.
+//!
+//! `/api/token` takes a form. `/api/sys/users/token` takes JSON with `Email` and `Password`, and
+//! responds in the envelope of Nexudus, whose `Value` is the token; the members of the other
+//! response are there too, for clients that read both alike.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::client_auth::{self, ClientAuthenticator, ClientIdentity, KeyLocation};
 use super::error::Error;
 use super::response_body::ProxyBody;
 use super::{error_response, guard};
-use crate::clients::PREFIX;
+use crate::clients::{KeyError, PREFIX};
 use crate::listen::insert_sandbox_headers;
+use crate::session::endpoint::TOKEN_PATH;
 use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
 
 /// Responds to a request for a token, of any grant type.
@@ -27,24 +35,21 @@ pub(super) async fn handle(
     client_auth: &ClientAuthenticator,
 ) -> Result<Response<ProxyBody>, Error> {
     let key = client_auth::extract_key(request.headers()).map(Cow::into_owned);
+    let takes_json = request.uri().path() != TOKEN_PATH;
     let buffer = BodyBuffer::new(MAX_GRANT_BYTES, MAX_GRANT_BYTES as u64, GRANT_IDLE_TIMEOUT);
-    let form = match buffer.read_or_stream(request.into_body()).await.map_err(Error::Body)? {
+    let body = match buffer.read_or_stream(request.into_body()).await.map_err(Error::Body)? {
         ReplayBody::Empty => Bytes::new(),
-        ReplayBody::Buffered(form, _) => form,
+        ReplayBody::Buffered(body, _) => body,
         ReplayBody::Streamed(_) => return Err(Error::Body(BodyError::TooLarge)),
     };
-    let authenticated = authenticate(&form, client, key, client_auth);
+    let login = ClientLogin { body: &body, takes_json, client, key };
+    let mut authenticated = login.clone().authenticate(client_auth);
+    if let Err(client_auth::Error::InvalidKey(KeyError::Changed)) = authenticated {
+        client_auth.reload().await;
+        authenticated = login.authenticate(client_auth);
+    }
     let (client, key) = authenticated.map_err(|error| Error::Guard(guard::Error::Client(error)))?;
-    let token = || match &key {
-        Some(key) => String::from_utf8_lossy(key).into_owned(),
-        None => placeholder_token(),
-    };
-    let body = json!({
-        "access_token": token(),
-        "token_type": "bearer",
-        "expires_in": EXPIRES_IN,
-        "refresh_token": token(),
-    });
+    let body = token_response(key.as_deref(), takes_json);
     let mut response = Response::new(ProxyBody::full(Bytes::from(body.to_string())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
@@ -54,31 +59,110 @@ pub(super) async fn handle(
     Ok(response)
 }
 
-/// Returns the client and its key, given those from the headers: the form may contain the key too.
-fn authenticate(
-    form: &[u8],
-    mut client: ClientIdentity,
-    mut key: Option<Vec<u8>>,
-    client_auth: &ClientAuthenticator,
-) -> Result<(ClientIdentity, Option<Vec<u8>>), client_auth::Error> {
-    for (name, value) in form_urlencoded::parse(form) {
-        // A client that refreshes sends its key back as the refresh token.
-        let may_be_key = matches!(&*name, "password" | "refresh_token");
-        if may_be_key && value.starts_with(PREFIX) {
-            client = client_auth
-                .add_key(client, value.as_bytes())
-                .map_err(|error| error.with_location(KeyLocation::LoginForm, value.as_bytes()))?;
-            key = Some(value.into_owned().into_bytes());
-        } else {
-            client_auth::reject_key_in_form_field(&name)?;
-            client_auth::reject_key_in_form_field(&value)?;
+fn token_response(key: Option<&[u8]>, in_envelope: bool) -> serde_json::Value {
+    let token = || match key {
+        Some(key) => String::from_utf8_lossy(key).into_owned(),
+        None => placeholder_token(),
+    };
+    let access = token();
+    let mut body = json!({
+        "access_token": access,
+        "token_type": "bearer",
+        "expires_in": EXPIRES_IN,
+        "refresh_token": token(),
+    });
+    if in_envelope {
+        body["Status"] = 200.into();
+        body["Message"] = "OK".into();
+        body["Value"] = access.into();
+        body["Errors"] = serde_json::Value::Null;
+        body["WasSuccessful"] = true.into();
+    }
+    body
+}
+
+/// What a client logs in with.
+#[derive(Clone)]
+struct ClientLogin<'a> {
+    body: &'a [u8],
+    takes_json: bool,
+    /// The client and its key, from the headers.
+    client: ClientIdentity,
+    key: Option<Vec<u8>>,
+}
+
+impl ClientLogin<'_> {
+    /// Returns the client and its key: the body may contain the key too.
+    fn authenticate(
+        mut self,
+        client_auth: &ClientAuthenticator,
+    ) -> Result<(ClientIdentity, Option<Vec<u8>>), client_auth::Error> {
+        match serde_json::from_slice::<Members>(self.body) {
+            Ok(Members(members)) if self.takes_json => {
+                for (name, value) in members {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    self.add_field(&name.to_ascii_lowercase(), &text, client_auth)?;
+                }
+            }
+            Ok(_) | Err(_) => {
+                let takes_any_case = self.takes_json;
+                for (name, value) in form_urlencoded::parse(self.body) {
+                    let lower = takes_any_case.then(|| name.to_ascii_lowercase());
+                    self.add_field(lower.as_deref().unwrap_or(&name), &value, client_auth)?;
+                }
+                if let Some(text) = unescape_json(self.body) {
+                    client_auth::reject_key_in_form_field(&text)?;
+                }
+            }
         }
+        client_auth.require_key(&self.client)?;
+        Ok((self.client, self.key))
     }
-    if let Some(form) = unescape_json(form) {
-        client_auth::reject_key_in_form_field(&form)?;
+
+    fn add_field(
+        &mut self,
+        name: &str,
+        value: &str,
+        client_auth: &ClientAuthenticator,
+    ) -> Result<(), client_auth::Error> {
+        // A client that refreshes sends its key back as the refresh token.
+        if matches!(name, "password" | "refresh_token") && value.starts_with(PREFIX) {
+            self.client = client_auth
+                .add_key(self.client.clone(), value.as_bytes())
+                .map_err(|error| error.with_location(KeyLocation::LoginForm, value.as_bytes()))?;
+            self.key = Some(value.as_bytes().to_vec());
+            return Ok(());
+        }
+        client_auth::reject_key_in_form_field(name)?;
+        client_auth::reject_key_in_form_field(value)
     }
-    client_auth.require_key(&client)?;
-    Ok((client, key))
+}
+
+/// The members of a JSON object, each of them: a second `Password` counts as well as the first.
+struct Members(Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
+                let mut all = vec![];
+                while let Some(member) = members.next_entry()? {
+                    all.push(member);
+                }
+                Ok(Members(all))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
+    }
 }
 
 /// Decodes the escaped letters of JSON (`\u005f`), if there are any.

@@ -16,6 +16,7 @@ mod hyper_rejection;
 mod launchd;
 mod limiter;
 mod listener;
+mod own_hosts;
 #[cfg(target_os = "linux")]
 mod port_reservation;
 mod rejection_headers;
@@ -23,6 +24,7 @@ mod server_io;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
+mod target_encoding;
 mod tcp;
 #[cfg(unix)]
 mod unix;
@@ -38,11 +40,13 @@ pub use self::connection_state::{ConnectionState, Timeouts};
 pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};
+pub use self::own_hosts::OwnHosts;
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
 pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::{DetachedStream, Stream};
+pub use self::target_encoding::encode_non_ascii;
 pub use self::tcp::bind as bind_tcp;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};

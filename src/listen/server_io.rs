@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::connection_state::{ConnectionState, Timeouts};
 use super::hyper_rejection::{is_about_target, rejection_status};
 use super::stream::Stream;
+use super::target_encoding::encode_head;
 use crate::telemetry::Telemetry;
 
 /// Complete responses to what never becomes a request.
@@ -57,6 +58,8 @@ pub struct ServerIo {
     timer: Pin<Box<Sleep>>,
     /// Our words for the refusal that hyper has tried to write.
     rejected: Option<Rejection>,
+    /// What is read again, before the stream.
+    reread: Bytes,
 }
 
 impl ServerIo {
@@ -69,12 +72,28 @@ impl ServerIo {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep(timeouts.head.min(timeouts.first_byte)));
-        Self { stream, state, timeouts, rejections, telemetry, timer, rejected: None }
+        let reread = Bytes::new();
+        Self { stream, state, timeouts, rejections, telemetry, timer, rejected: None, reread }
     }
 
     /// Returns the connection, for a protocol other than HTTP.
     pub fn into_stream(self) -> Stream {
         self.stream
+    }
+
+    /// Prepares another attempt to read the next request, with its target encoded, if hyper has
+    /// refused a target beyond ASCII; says whether it did. `unread` holds the bytes that hyper had
+    /// received and not processed.
+    pub fn reread_encoded(&mut self, unread: &[u8]) -> bool {
+        let encoded = self.rejected.as_ref().and_then(|_| encode_head(unread));
+        let Some(encoded) = encoded else { return false };
+        self.rejected = None;
+        // What was not handed to hyper yet comes behind.
+        self.reread = match self.reread.is_empty() {
+            true => encoded,
+            false => [&*encoded, &*self.reread].concat().into(),
+        };
+        true
     }
 
     /// Sends the peer the reason why hyper has ended the connection with `error`, if hyper has
@@ -166,6 +185,12 @@ impl AsyncRead for ServerIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.reread.is_empty() {
+            let count = buffer.remaining().min(this.reread.len());
+            buffer.put_slice(&this.reread.split_to(count));
+            this.state.begin_head();
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
             Poll::Pending => {

@@ -264,6 +264,12 @@ kinds! {
              upstream.header_timeout.",
         );
 
+    UpstreamLoop: "upstream.loop", "The upstream is this daemon" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "proxy_loop_detected").closing().hint(
+            "Take the name of upstream.origin out of the hosts file, or give upstream.address an \
+             address of Nexudus.",
+        );
+
     // The daemon.
     DaemonStopping: "daemon.draining", "Daemon stopping" =>
         Spec::unavailable().closing().hint("Send it again once the daemon has restarted.");

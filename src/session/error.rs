@@ -107,7 +107,10 @@ pub enum MissingLogin {
 
 /// The reason behind an [`Error`], in our own words.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Cause(Arc<str>);
+pub struct Cause {
+    sentence: Arc<str>,
+    is_loop: bool,
+}
 
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
@@ -120,6 +123,9 @@ impl Problem for Error {
             Self::Expired => ProblemKind::SessionExpired,
             Self::CredentialsLocked { .. } => ProblemKind::CredentialsLocked,
             Self::CredentialsUnavailable { .. } => ProblemKind::CredentialsUnavailable,
+            Self::Unavailable { cause: Some(Cause { is_loop: true, .. }), .. } => {
+                ProblemKind::UpstreamLoop
+            }
             Self::NextCode { .. } | Self::Unavailable { .. } => ProblemKind::SessionUnavailable,
         };
         let details = ProblemDetails::from(kind);
@@ -336,24 +342,30 @@ fn password_reset_hint(origin: CredentialSource) -> &'static str {
 impl Cause {
     /// Wraps a sentence that names no secret.
     pub fn new(sentence: impl Into<String>) -> Self {
-        Self(sentence.into().into())
+        Self { sentence: sentence.into().into(), is_loop: false }
+    }
+
+    /// The token endpoint of `origin` is this daemon itself.
+    pub(super) fn upstream_loop(origin: &str) -> Self {
+        let sentence = format!("upstream.origin {origin} leads back to this daemon");
+        Self { is_loop: true, ..Self::new(sentence) }
     }
 
     /// Returns the sentence.
     pub fn message(&self) -> &str {
-        &self.0
+        &self.sentence
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sentence)
     }
 }
 
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
+        write!(f, "{:?}", &*self.sentence)
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Method;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::client_id::ClientIdInUse;
 use super::error::{Cause, Error};
 use super::refresh::endpoint::Issuer;
 use super::refresh::permission_cache::RequestKey;
@@ -27,6 +28,8 @@ use crate::credentials::Credentials;
 pub struct Session {
     pub(crate) shared: Arc<SharedSession>,
     commands: CommandSender,
+    /// The client id by which a token call is recognised as our own.
+    pub(super) client_id: ClientIdInUse,
     /// The host whose responses are classified: empty for the API itself.
     host: Arc<str>,
 }
@@ -64,6 +67,7 @@ impl Session {
     ) -> (Self, SessionTask<I>) {
         let shared = Arc::new(SharedSession::new(clock.clone(), config.wait, credentials.clone()));
         let (commands, received) = mpsc::unbounded_channel();
+        let client_id = issuer.client_id_in_use();
         let task = SessionTask::new(
             config,
             directory,
@@ -73,7 +77,7 @@ impl Session {
             shared.clone(),
             received,
         );
-        (Self { shared, commands, host: "".into() }, task)
+        (Self { shared, commands, client_id, host: "".into() }, task)
     }
 
     /// Returns a handle for another host that takes the same token.

@@ -6,7 +6,7 @@
 //! overwrites the new one; the daemon finds the pair at its next attempt.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -67,7 +67,7 @@ impl OfflineSession {
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
         // Under the lock too, because opening the store may make the key.
-        let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let systemd = credentials::credentials_directory();
         let store =
             TokenStore::open(config, Some(directory), &binding, credentials, systemd).await?;
         let attempts =

@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::broadcast::{RequestBroadcast, RequestRecord};
 use super::data_threads::DataThreads;
-use super::metrics::{self, Metrics};
+use super::metrics::{self, ActionFailure, Metrics};
 use super::repeats::Repeats;
 use super::timing::RequestTiming;
 use super::traceparent;
@@ -84,6 +84,7 @@ pub struct AccessEntry {
     is_write: bool,
     status: Option<StatusCode>,
     bytes: u64,
+    failure: Option<ActionFailure>,
     /// The log line, if one is wanted: never the query, headers or bodies.
     line: Option<Box<AccessLine>>,
 }
@@ -125,6 +126,8 @@ pub struct ResponseInfo {
     pub code: Option<&'static str>,
     /// The named client that sent the request.
     pub client: Option<Arc<str>>,
+    /// The failure that the body tells, as far as it is known with the head.
+    pub failure: Option<ActionFailure>,
 }
 
 impl AccessEntry {
@@ -156,6 +159,7 @@ impl AccessEntry {
             is_write: metrics::is_write(request.method()),
             status: None,
             bytes: 0,
+            failure: None,
             line,
         }
     }
@@ -165,6 +169,7 @@ impl AccessEntry {
         self.telemetry.metrics.record_timing(timing);
         self.status = Some(response.status());
         let Some(info) = response.extensions().get::<ResponseInfo>() else { return };
+        self.failure = info.failure;
         if let Some(code) = info.code {
             self.telemetry.metrics.count_problem(code);
         }
@@ -182,6 +187,16 @@ impl AccessEntry {
         )
     }
 
+    /// Records what the response body has told so far of the action: whether it failed.
+    pub fn set_failure(&mut self, failure: Option<ActionFailure>) {
+        self.failure = failure;
+    }
+
+    /// Returns when the head of the request had arrived.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Records a part of the response body.
     pub fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
@@ -193,12 +208,16 @@ impl Drop for AccessEntry {
         let elapsed = self.started.elapsed();
         self.telemetry.metrics.count_request(self.is_write, self.status, elapsed);
         self.telemetry.metrics.add_bytes(self.bytes);
+        if let Some(failure) = self.failure {
+            self.telemetry.metrics.count_failure(self.is_write, failure);
+        }
         let Some(line) = self.line.take() else { return };
         let AccessLine { id: request_id, method, path, peer, info, trace_id } = *line;
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
         let pid = process.map(|process| process.pid);
         let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
-        let ResponseInfo { code, client } = info;
+        let ResponseInfo { code, client, .. } = info;
+        let failure = self.failure.map(ActionFailure::as_str);
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let elapsed_s = elapsed.as_secs_f64();
         let (bytes, client) = (self.bytes, client.as_deref());
@@ -212,7 +231,7 @@ impl Drop for AccessEntry {
             Some(status) => tracing::debug!(
                 target: ACCESS_TARGET,
                 request_id, method, path, status, elapsed_s, bytes, peer, uid, pid, program,
-                code, client, trace_id, "request"
+                code, failure, client, trace_id, "request"
             ),
         }
         if self.telemetry.requests.has_subscribers() {
@@ -223,6 +242,7 @@ impl Drop for AccessEntry {
                 path,
                 status: self.status.map(|status| status.as_u16()),
                 code: code.map(str::to_owned),
+                failure: failure.map(str::to_owned),
                 elapsed_ms,
                 bytes,
                 client: client.map(str::to_owned),
@@ -257,7 +277,9 @@ mod tests {
         let mut access =
             AccessEntry::begin(&telemetry, &request, str::to_owned, || Some(peer.into()));
         let mut response = Response::new(());
-        response.extensions_mut().insert(ResponseInfo { code: Some("guard.user"), client: None });
+        response
+            .extensions_mut()
+            .insert(ResponseInfo { code: Some("guard.user"), ..Default::default() });
         access.record_response(&response, &RequestTiming::default());
         access.add_bytes(7);
         drop(access);

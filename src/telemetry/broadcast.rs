@@ -21,6 +21,9 @@ pub struct RequestRecord {
     pub status: Option<u16>,
     /// The code, if the response is the daemon's own.
     pub code: Option<String>,
+    /// `unsuccessful` or `action-failed`: what the body says of the action, whatever the status.
+    #[serde(default)]
+    pub failure: Option<String>,
     /// From the head of the request to the last byte of the response.
     pub elapsed_ms: u64,
     /// Bytes of the response body.

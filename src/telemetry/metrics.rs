@@ -19,6 +19,7 @@ pub struct Metrics {
     connections: AtomicU64,
     open_connections: AtomicU64,
     renewals: AtomicU64,
+    failures: [[AtomicU64; ActionFailure::ALL.len()]; METHOD_KINDS.len()],
     /// Our own responses, by code. The lock is taken only for errors.
     problems: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -52,6 +53,28 @@ pub const BUCKET_BOUNDS: [Duration; 14] = [
 /// Classes of statuses; `none` is a client that left before its response.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// How Nexudus says that an action has failed, where the status does not say it or says too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionFailure {
+    /// A status of success, and `"WasSuccessful": false` in the body.
+    Unsuccessful,
+    /// 500, and the sentence that Nexudus has for a failed action.
+    ActionFailed,
+}
+
+impl ActionFailure {
+    /// Every failure.
+    pub const ALL: [Self; 2] = [Self::Unsuccessful, Self::ActionFailed];
+
+    /// Returns the name of the failure in logs, records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsuccessful => "unsuccessful",
+            Self::ActionFailed => "action-failed",
+        }
+    }
+}
+
 /// Kinds of methods.
 pub const METHOD_KINDS: [&str; 2] = ["read", "write"];
 
@@ -81,6 +104,11 @@ impl Metrics {
         *problems.entry(code).or_default() += 1;
     }
 
+    /// Counts an action that Nexudus says has failed.
+    pub fn count_failure(&self, is_write: bool, failure: ActionFailure) {
+        self.failures[usize::from(is_write)][failure as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts bytes of response bodies.
     pub(super) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -105,6 +133,16 @@ impl Metrics {
                 (*kind, *class, count.load(Ordering::Relaxed))
             };
             STATUS_CLASSES.iter().zip(classes).map(count)
+        })
+    }
+
+    /// Returns each kind, name and count of failed actions.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        METHOD_KINDS.iter().zip(&self.failures).flat_map(|(kind, failures)| {
+            let count = |(failure, count): (ActionFailure, &AtomicU64)| {
+                (*kind, failure.as_str(), count.load(Ordering::Relaxed))
+            };
+            ActionFailure::ALL.into_iter().zip(failures).map(count)
         })
     }
 

@@ -1,9 +1,9 @@
 //! Logs, metrics and records of requests. Nothing here decides anything.
 //!
 //! One vocabulary of log fields: `request_id method path status elapsed_s bytes peer uid pid
-//! program client code trace_id generation attempt retry_in_s expires_in_s slept_s address origin signal
-//! in_flight error cause failed count limit thread threads`. `path` is without its query. A duration is a
-//! number of seconds, and the name of its field ends in `_s`.
+//! program client code trace_id generation attempt retry_in_s expires_in_s slept_s address origin
+//! signal in_flight error cause failed failure count limit thread threads`. `path` is without its query.
+//! A duration is a number of seconds, and the name of its field ends in `_s`.
 
 mod access_log;
 mod broadcast;
@@ -29,7 +29,7 @@ pub use self::data_threads::{DataThreads, ThreadConnection, ThreadLoad};
 pub use self::journal::set_log_ending;
 pub use self::logs::{Error, LineFormat, LogFilter, LogGuard, dropped, set_level, start};
 pub use self::metrics::{
-    BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
+    ActionFailure, BUCKET_BOUNDS, Histogram, METHOD_KINDS, Metrics, OpenConnection, STATUS_CLASSES,
 };
 pub use self::repeats::Repeats;
 pub use self::timing::{RequestTiming, STAGES, Stage};

@@ -13,29 +13,44 @@ pub enum Stage {
     Token,
     /// The queue, while Nexudus throttles.
     Queue,
+    /// The body of the client, as far as it is read before anything is sent.
+    Body,
     /// Nexudus: from sending to the head of the response.
     Upstream,
 }
 
 /// Every stage with its name in `Server-Timing` and metrics.
-pub const STAGES: [(Stage, &str); 3] =
-    [(Stage::Token, "token"), (Stage::Queue, "queue"), (Stage::Upstream, "upstream")];
+pub const STAGES: [(Stage, &str); 4] = [
+    (Stage::Token, "token"),
+    (Stage::Queue, "queue"),
+    (Stage::Body, "body"),
+    (Stage::Upstream, "upstream"),
+];
 
-/// The time that a request has spent waiting. A future that is ready at once took none, and the
-/// clock is not read for it.
+/// The time that a request has spent in each stage.
+///
+/// By default a future counts from the moment when it first waits: one that is ready at once took
+/// no time, and the clock is not read for it. [`RequestTiming::exact_since`] counts all of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestTiming {
     stages: [Duration; STAGES.len()],
     /// Whether any future was measured.
     is_measured: bool,
+    /// When the request began, if all of its time counts.
+    started: Option<Instant>,
 }
 
 impl RequestTiming {
-    /// Measures a future: the time that it is pending counts for `stage`.
+    /// Measures a request that began at `started`, the work of this process included.
+    pub fn exact_since(started: Instant) -> Self {
+        Self { started: Some(started), ..Self::default() }
+    }
+
+    /// Measures a future, which must be awaited at once: its time counts for `stage`.
     pub fn measure<F: Future>(&mut self, stage: Stage, future: F) -> TimedFuture<'_, F> {
         self.is_measured = true;
         let time = &mut self.stages[stage as usize];
-        TimedFuture { future, time, since: None }
+        TimedFuture { future, time, since: self.started.map(|_| Instant::now()) }
     }
 
     /// Returns the time of each stage; `None` if the request was refused before all of them.
@@ -43,12 +58,14 @@ impl RequestTiming {
         self.is_measured.then_some(self.stages)
     }
 
-    /// Returns the value of a `Server-Timing` header (W3C Server Timing: milliseconds).
+    /// Returns the value of a `Server-Timing` header (W3C Server Timing: milliseconds): each stage,
+    /// and the time from the request's head to the response's.
     pub fn server_timing(&self) -> String {
-        let entry = |((_, name), time): (&(Stage, &str), &Duration)| {
-            format!("{name};dur={:.1}", time.as_secs_f64() * 1_000.0)
-        };
-        STAGES.iter().zip(&self.stages).map(entry).collect::<Vec<_>>().join(", ")
+        let entry =
+            |name: &str, time: Duration| format!("{name};dur={:.3}", time.as_secs_f64() * 1_000.0);
+        let stages = STAGES.iter().zip(&self.stages).map(|((_, name), time)| entry(name, *time));
+        let total = self.started.map(|started| entry("total", started.elapsed()));
+        stages.chain(total).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -92,8 +109,32 @@ mod tests {
 
         assert_eq!(timing.measure(Stage::Token, std::future::ready(7)).await, 7);
 
-        assert_eq!(timing.get(), Some([Duration::ZERO; 3]));
-        assert_eq!(timing.server_timing(), "token;dur=0.0, queue;dur=0.0, upstream;dur=0.0");
+        assert_eq!(timing.get(), Some([Duration::ZERO; 4]));
+        assert_eq!(
+            timing.server_timing(),
+            "token;dur=0.000, queue;dur=0.000, body;dur=0.000, upstream;dur=0.000"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_exact_timing_counts_the_work_before_the_first_wait_too() {
+        let mut timing = RequestTiming::exact_since(Instant::now());
+        let busy = |millis| async move {
+            let until = Instant::now() + Duration::from_millis(millis);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+        };
+
+        timing.measure(Stage::Upstream, busy(3)).await;
+        timing.measure(Stage::Upstream, busy(2)).await;
+
+        let [token, _, _, upstream] = timing.get().unwrap();
+        assert_eq!(token, Duration::ZERO);
+        assert!(upstream >= Duration::from_millis(5), "{upstream:?}");
+        let header = timing.server_timing();
+        let total: f64 = header.rsplit_once("total;dur=").unwrap().1.parse().unwrap();
+        assert!(total >= 5.0, "{header}");
     }
 
     #[test]
@@ -112,8 +153,8 @@ mod tests {
 
         let millis = timing.get().unwrap().map(|part| part.as_millis());
         assert_eq!((millis[0], millis[1]), (0, 20));
-        assert!((45..1_000).contains(&millis[2]), "{millis:?}");
+        assert!((45..1_000).contains(&millis[3]), "{millis:?}");
         let header = timing.server_timing();
-        assert!(header.starts_with("token;dur=0.0, queue;dur=20."), "{header}");
+        assert!(header.starts_with("token;dur=0.000, queue;dur=20."), "{header}");
     }
 }

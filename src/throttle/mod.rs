@@ -8,8 +8,8 @@
 //! A request that was throttled is sent again with a permit of its own, as long as `throttle.wait`
 //! allows. Nexudus does not document that it has not executed such a request; we infer it: the
 //! response comes from a filter before all work. Reads are sent again after any throttle response.
-//! Writes are sent again only if the response says when to come back, and only if their whole body
-//! is here. Other responses and broken connections change nothing here.
+//! Writes are sent again only if the response says when to come back (of a 409 only in its head),
+//! and only if their whole body is here. Other responses and broken connections change nothing here.
 
 mod adaptive_window;
 mod budget;
@@ -259,7 +259,8 @@ impl Permit<'_> {
     pub fn observe(mut self, response: &ResponseHead<'_>, whole: bool) -> RetryDecision {
         self.is_observed = true;
         let now = || self.throttle.clock.now().wall;
-        let Some(throttled) = response.throttle_response(self.method, now) else {
+        let max_wait = Duration::from_millis(self.throttle.wait_ms.load(Ordering::Relaxed));
+        let Some(throttled) = response.throttle_response(self.method, max_wait, now) else {
             self.counted.limiter.record_response(self.number);
             return RetryDecision::Accept;
         };
@@ -277,7 +278,7 @@ impl Permit<'_> {
         let (status, retry_in_s) = (response.status.as_u16(), wait.map(|wait| wait.as_secs_f64()));
         tracing::debug!(status, path = template, retry_in_s, "throttled");
         let is_read = matches!(*self.method, Method::GET | Method::HEAD);
-        if whole && (is_read || wait.is_some()) {
+        if whole && (is_read || throttled.repeats_writes) {
             RetryDecision::Retry
         } else {
             RetryDecision::Forward

@@ -357,7 +357,8 @@ fn headers(retry_after: Option<&str>) -> HeaderMap {
 }
 
 fn response(status: u16, headers: &HeaderMap) -> ResponseHead<'_> {
-    ResponseHead { status: StatusCode::from_u16(status).unwrap(), headers, is_end_of_stream: true }
+    let status = StatusCode::from_u16(status).unwrap();
+    ResponseHead { status, headers, is_end_of_stream: true, text: b"" }
 }
 
 async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {

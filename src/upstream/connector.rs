@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h1_client::HeadLimits;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -14,7 +15,7 @@ use super::counters::ConnectionCounters;
 use super::h1_conn::Http1Connection;
 use super::h2_conn::Http2Connection;
 use super::http_proxy::HttpProxy;
-use super::resolve::Resolver;
+use super::resolve::{Resolver, own_socket};
 use super::socket;
 use super::tickets::TicketStore;
 use super::tls_stream::TlsStream;
@@ -30,6 +31,7 @@ pub(super) struct Connector {
     proxy: Option<HttpProxy>,
     connect_timeout: Duration,
     counters: Arc<ConnectionCounters>,
+    head_limits: HeadLimits,
 }
 
 /// A connection of the HTTP version that both ends agreed on.
@@ -55,8 +57,9 @@ impl Connector {
         } else {
             vec![b"http/1.1".to_vec()]
         };
-        let UpstreamOptions { proxy, connect_timeout, .. } = options.clone();
-        Self { origin, tls: Arc::new(tls), resolver, proxy, connect_timeout, counters }
+        let UpstreamOptions { proxy, connect_timeout, head_limits, .. } = options.clone();
+        let tls = Arc::new(tls);
+        Self { origin, tls, resolver, proxy, connect_timeout, counters, head_limits }
     }
 
     /// Opens a connection, within the timeout.
@@ -65,7 +68,8 @@ impl Connector {
         if !stream.is_http2() {
             return Ok(Connected::Http1(self.h1(stream)));
         }
-        let conn = Http2Connection::handshake(stream, self.proxy.is_some(), &self.origin).await;
+        let (origin, is_tunnel) = (&self.origin, self.proxy.is_some());
+        let conn = Http2Connection::handshake(stream, is_tunnel, origin, self.head_limits).await;
         conn.map(Connected::Http2).map_err(|error| {
             let (origin, source) = (self.origin.clone(), error.into());
             Error::Closed { origin, source }
@@ -80,7 +84,7 @@ impl Connector {
     }
 
     fn h1(&self, stream: TlsStream) -> Http1Connection {
-        Http1Connection::new(stream, self.proxy.is_some())
+        Http1Connection::new(stream, self.proxy.is_some(), self.head_limits)
     }
 
     async fn with_timeout(
@@ -119,6 +123,9 @@ impl Connector {
 
     async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
         let addresses = self.resolver.resolve(host, port).await.map_err(|source| {
+            if let Some(own) = own_socket(&source) {
+                return Error::Loop { origin: self.origin.clone(), address: own.0 };
+            }
             let is_local = is_local_exhaustion(&source);
             let reason = if is_local { UnreachableReason::Local } else { UnreachableReason::Dns };
             self.unreachable_error(reason, source)

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h1_client::{Connection, Error};
+use h1_client::{Connection, Error, HeadLimits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body::SizeHint;
 use hyper::ext::ReasonPhrase;
@@ -49,9 +49,9 @@ impl<E: Into<ConnectionError>> From<E> for SendError {
 
 impl Http1Connection {
     /// Makes a connection of a TLS stream; `is_tunnel` if that goes through a proxy.
-    pub(super) fn new(stream: TlsStream, is_tunnel: bool) -> Self {
+    pub(super) fn new(stream: TlsStream, is_tunnel: bool, head_limits: HeadLimits) -> Self {
         Self(Box::new(Http1State {
-            conn: Connection::new(stream),
+            conn: Connection::new(stream).with_head_limits(head_limits),
             client: None,
             is_last: false,
             is_used: false,

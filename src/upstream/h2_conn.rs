@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use h1_client::normalize_content_length;
+use h1_client::{HeadLimits, normalize_content_length};
 use http::header::HOST;
 use http::uri::{Parts, Scheme, Uri};
 use http::{Request, Response, Version};
@@ -42,6 +42,7 @@ impl Http2Connection {
         stream: TlsStream,
         is_tunnel: bool,
         origin: &Origin,
+        head_limits: HeadLimits,
     ) -> hyper::Result<Self> {
         let socket = if is_tunnel { None } else { SockRef::from(stream.tcp()).try_clone().ok() };
         let socket = socket.map(Arc::new);
@@ -52,6 +53,7 @@ impl Http2Connection {
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
             .adaptive_window(true)
+            .max_header_list_size(u32::try_from(head_limits.bytes).unwrap_or(u32::MAX))
             .handshake(stream)
             .await?;
         let origin = origin.clone();

@@ -13,6 +13,7 @@ mod counters;
 mod h1_conn;
 mod h2_conn;
 mod http_proxy;
+mod own_sockets;
 mod pool;
 mod request;
 mod request_body;
@@ -27,11 +28,12 @@ mod tls_config;
 mod tls_stream;
 mod upgrade;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use h1_client::{MAX_CONNECTION_OPTIONS, Malformed};
+pub use h1_client::{HeadLimits, MAX_CONNECTION_OPTIONS, Malformed};
 use http::HeaderValue;
 use tokio::sync::watch;
 
@@ -42,10 +44,11 @@ pub use self::counters::ConnectionStats;
 use self::h1_conn::Http1Connection;
 use self::h2_conn::SharedStreams;
 pub use self::http_proxy::{Error as HttpProxyError, HttpProxy};
+pub use self::own_sockets::{OwnSocket, OwnSockets};
 use self::pool::Pool;
 pub use self::request::{Reuse, UpstreamRequest};
 pub use self::request_body::{BodyError, Payload, Upload, UploadProgress};
-pub use self::resolve::{Resolver, Unresolved};
+pub use self::resolve::{PortResolver, Resolver, Unresolved};
 pub use self::response_body::ResponseBody;
 use self::silence::SlowResponses;
 pub use self::tls_config::{Error as TlsConfigError, load_tls_config};
@@ -72,6 +75,8 @@ struct UpstreamInner {
     counters: Arc<ConnectionCounters>,
     /// Signals upgraded connections to end.
     close_signal: watch::Sender<()>,
+    /// Whether requests to the host have come back to us, and none has reached it since.
+    is_loop: AtomicBool,
 }
 
 /// How to reach a host, and how long it may take.
@@ -89,6 +94,8 @@ pub struct UpstreamOptions {
     pub body_idle: Duration,
     /// Most idle connections.
     pub idle_connections: usize,
+    /// The bounds on the heads of responses.
+    pub head_limits: HeadLimits,
 }
 
 /// Whether a request may be sent a second time after it may have arrived.
@@ -103,6 +110,14 @@ pub enum Retry {
 /// Why the upstream sent no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The host's address is a socket of this daemon.
+    #[error("{origin} leads back to this daemon: its address {address} is a socket of ours")]
+    Loop {
+        /// The configured origin.
+        origin: Origin,
+        /// The socket.
+        address: SocketAddr,
+    },
     /// The name could not be resolved, or no address accepted a connection in time.
     #[error("{} {origin}", if *reason == UnreachableReason::Local {
         "this machine has no socket left for a connection to"
@@ -161,6 +176,7 @@ pub enum Error {
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
+            Self::Loop { .. } => ProblemKind::UpstreamLoop.into(),
             Self::Unreachable { reason: UnreachableReason::Dns, .. } => {
                 ProblemKind::UpstreamNotResolved.into()
             }
@@ -250,6 +266,7 @@ impl Upstream {
             slow_responses: SlowResponses::default(),
             counters,
             close_signal: watch::channel(()).0,
+            is_loop: AtomicBool::new(false),
         }))
     }
 
@@ -283,11 +300,22 @@ impl Upstream {
         }
     }
 
+    /// Closes the connections and keeps none warm until a request reaches the host: requests have
+    /// come back to this daemon, so that each connection would hold one of ours.
+    pub fn stop_loop(&self) {
+        self.0.is_loop.store(true, Ordering::Relaxed);
+        self.close_all();
+    }
+
     /// Keeps one connection open at the start and while the client is in use, so that a single
     /// request pays for no handshake. Never returns.
     pub async fn keep_warm(self) {
         let UpstreamInner { pool, connector, h2, .. } = &*self.0;
         loop {
+            if self.0.is_loop.swap(false, Ordering::Relaxed) {
+                pool.wait_for_use().await;
+                continue;
+            }
             let has_h2 = h2.as_ref().is_some_and(|shared| shared.get().is_some());
             let (expired, is_warm_missing) = pool.remove_expired();
             close_slowly(expired).await;

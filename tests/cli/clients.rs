@@ -1,6 +1,7 @@
 //! `client` and `policy explain`, while no daemon runs.
 
 use std::fs;
+use std::process::Stdio;
 
 use crate::support::home;
 
@@ -141,7 +142,7 @@ fn a_key_that_would_be_good_for_nothing_is_not_made() {
         home.transcript(&mut command),
         "! warning: the rule `FOO /x` can never match: its method is never forwarded\n\
          ! error: with these rules nothing is allowed: the key would be good for nothing\n\
-         ! hint: Correct what the warnings are about; no key was made.\n\
+         ! hint: Correct what the warnings are about; nothing was changed.\n\
          => 2\n"
     );
     assert!(!home.path(FILE).exists());
@@ -199,6 +200,154 @@ fn the_verdict_names_the_rule() {
     ] {
         let answer = home.run(&format!("policy explain {line}"));
         let by = "! note: Judged by the configuration: no daemon of this profile runs.";
-        assert_eq!(answer, format!("{said}\n{by}\n=> 0\n"), "{line}");
+        let code = i32::from(!said.starts_with("allowed"));
+        assert_eq!(answer, format!("{said}\n{by}\n=> {code}\n"), "{line}");
+        let quiet = home.run(&format!("policy explain {line} --quiet"));
+        assert_eq!(quiet, format!("=> {code}\n"), "{line}");
+    }
+}
+
+#[test]
+fn a_verdict_on_a_deletion_tells_of_commands() {
+    let home = home();
+    home.configure("[policy]\ndeny = ['DELETE /**']\n");
+    let note = "! note: deny DELETE protects little: most deletions are run-commands";
+    let explain = |line: &str| home.run(&format!("policy explain {line}"));
+    let runs = "POST /api/spaces/coworkers/runcommand";
+
+    for line in ["DELETE /api/spaces/coworkers/1", runs] {
+        assert!(explain(line).contains(note), "{line}: {}", explain(line));
+    }
+    for line in ["GET /api/spaces/coworkers", "POST /api/spaces/coworkers"] {
+        assert!(!explain(line).contains(note), "{line}");
+    }
+    home.configure("[policy]\ndeny = ['DELETE /**', 'RUN *DELETE* /api/spaces/coworkers']\n");
+    let denied = explain(&format!("{runs} --command Coworker_Delete"));
+    let rule = "denied by rule `RUN *DELETE* /api/spaces/coworkers`\n";
+    assert!(denied.starts_with(&format!("refused (policy.denied): {rule}")), "{denied}");
+    assert!(denied.ends_with("=> 1\n") && !denied.contains(note), "{denied}");
+    let other = explain(&format!("{runs} --command COWORKER_PRINT"));
+    assert!(other.starts_with("allowed: no rule denies it\n"), "{other}");
+    let open = explain(runs);
+    assert!(open.starts_with("allowed: ") && open.contains("add --command KEY"), "{open}");
+    // What may be run is allowed only with the command.
+    let mut add = home.command("client add printer --allow");
+    assert!(add.arg("RUN *_PRINT /api/billing/*").output().unwrap().status.success());
+    for (more, code) in [("", 1), (" --command X_PRINT", 0), (" --command X_DELETE", 1)] {
+        let said =
+            explain(&format!("POST /api/billing/invoices/runcommand --client printer{more}"));
+        assert!(said.ends_with(&format!("=> {code}\n")), "{more}: {said}");
+    }
+}
+
+#[test]
+fn a_path_without_api_is_explained_with_the_one_that_may_be_meant() {
+    let home = home();
+    let said = home.run("policy explain GET /spaces/coworkers?size=1");
+    let note = "! note: did you mean /api/spaces/coworkers? Paths of the API begin with /api.\n";
+    assert!(said.contains(note), "{said}");
+    assert!(!home.run("policy explain GET /en/user/me").contains("did you mean"));
+}
+
+#[test]
+fn a_key_that_deletes_nothing_is_one_word() {
+    let home = home();
+    assert!(home.run("client add agent --no-delete -q").ends_with("=> 0\n"));
+    assert!(home.run("client list").contains("agent  no deletions  never"));
+    let explain = |line: &str| home.run(&format!("policy explain {line} --client agent -q"));
+    assert_eq!(explain("DELETE /api/spaces/coworkers/1"), "=> 1\n");
+    assert_eq!(explain("POST /api/spaces/coworkers"), "=> 0\n");
+    let runs = "POST /api/billing/coworkerInvoices/runCommand --command";
+    for key in ["COWORKER_INVOICE_DELETE", "CANCEL_CONTRACT", "VOID_INVOICE", "X_REFUND"] {
+        assert_eq!(explain(&format!("{runs} {key}")), "=> 1\n", "{key}");
+    }
+    assert_eq!(explain(&format!("{runs} COWORKER_INVOICE_PRINT")), "=> 0\n");
+}
+
+#[test]
+fn limits_change_and_the_key_does_not() {
+    let home = home();
+    assert!(home.run("client add agent --read-only --rate 5/s -q").starts_with("nxp_"));
+    let file = || fs::read_to_string(home.path(FILE)).unwrap();
+    let hash = |text: &str| text.lines().find(|it| it.contains("key_sha256")).map(str::to_owned);
+    let before = file();
+
+    let mut set = home.command("client set agent --max-requests 9 --clear read-only --allow");
+    let said = home.transcript(set.arg("GET /api/spaces/**"));
+
+    assert_eq!(said, "agent may: +GET /api/spaces/**\n=> 0\n");
+    assert_eq!(hash(&file()), hash(&before));
+    let listed = "agent  +GET /api/spaces/**  never    5/s   0 of 9";
+    assert!(home.run("client list").contains(listed), "{}", home.run("client list"));
+    let cleared = home.run(
+        "client set agent --rate 1/s --clear allow --clear rate --clear max-requests \
+         --clear expires",
+    );
+    assert_eq!(cleared, "agent may: everything\n=> 0\n");
+    let mut set = home.command("client set agent --deny");
+    assert!(home.transcript(set.arg("* /api/sys/**")).starts_with("agent may: -* /api/sys/**\n"));
+    assert!(home.run("client set agent --clear deny").starts_with("agent may: everything\n"));
+    let json = home.run("client set agent --no-delete --expires 8h --json");
+    assert!(json.contains("\"RUN *VOID* /**\"") && json.contains("\"expires\": \"20"), "{json}");
+    for (line, said, code) in [
+        ("client set agent", "! error: there is no limit to change", 2),
+        ("client set nobody --read-only", "! error: there is no client `nobody`", 1),
+        ("client set agent --clear name", "invalid value 'name'", 2),
+    ] {
+        let answer = home.run(line);
+        assert!(answer.contains(said), "{line}: {answer}");
+        assert!(answer.ends_with(&format!("=> {code}\n")), "{line}: {answer}");
+    }
+    let mut set = home.command("client set agent --allow");
+    assert!(home.transcript(set.arg("FOO /x")).contains("nothing was changed"));
+    assert!(home.run("client list").contains("no deletions"));
+}
+
+#[test]
+fn a_new_key_comes_in_place_of_the_old_one() {
+    let home = home();
+    let key = |said: &str| said.lines().next().unwrap().to_owned();
+    let old = key(&home.run("client add agent --read-only -q"));
+
+    let said = home.run("client rotate agent");
+
+    let new = key(&said);
+    assert!(new.starts_with("nxp_") && new != old && said.ends_with("=> 0\n"), "{said}");
+    assert!(home.run("client list").contains("agent  read only"));
+    let json: serde_json::Value = {
+        let said = home.command("client rotate agent --json").output().unwrap();
+        serde_json::from_slice(&said.stdout).unwrap()
+    };
+    assert_eq!(json.as_object().unwrap().len(), 3);
+    assert_eq!((&json["name"], &json["expires"]), (&"agent".into(), &serde_json::Value::Null));
+    assert!(home.run("client rotate nobody").ends_with("=> 1\n"));
+}
+
+/// A disk is full, or the program that reads has gone.
+#[test]
+fn a_key_that_cannot_be_shown_is_taken_back() {
+    let home = home();
+    let unshown = |line: &str, to: Stdio| {
+        let mut command = home.command(line);
+        let output = command.stdout(to).stderr(Stdio::piped()).spawn().unwrap();
+        home.format_output(output.wait_with_output().unwrap())
+    };
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let gone = || Stdio::from(std::io::pipe().unwrap().1);
+    for (to, why) in [(&full as &dyn Fn() -> Stdio, "No space left"), (&gone, "roken pipe")] {
+        for line in ["client add agent", "client add agent --json"] {
+            let said = unshown(line, to());
+            let error = "could not show the new key: the client was not added";
+            assert!(said.contains(error) && said.contains(why), "{said}");
+            assert!(said.ends_with("=> 1\n") && !said.contains("nxp_"), "{said}");
+            assert!(home.run("client list").contains("There are no clients yet"));
+        }
+    }
+    assert!(home.run("client add agent -q").starts_with("nxp_"));
+    let before = fs::read_to_string(home.path(FILE)).unwrap();
+    for to in [&full as &dyn Fn() -> Stdio, &gone] {
+        let said = unshown("client rotate agent", to());
+        assert!(said.contains("the client keeps its old key"), "{said}");
+        assert_eq!(fs::read_to_string(home.path(FILE)).unwrap(), before);
     }
 }

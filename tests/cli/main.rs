@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod api;
 mod cli_errors;
 mod clients;
 mod config;
@@ -17,6 +18,7 @@ mod doctor;
 mod doctor_login;
 mod effective_config;
 mod flags;
+mod hints;
 mod lifecycle;
 mod login;
 #[cfg(unix)]
@@ -29,6 +31,7 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
 #[cfg(target_os = "linux")]
 mod public_reports;
 #[cfg(unix)]

@@ -269,6 +269,9 @@ fn the_limits_of_a_run_are_obeyed() {
     let said = asked("run --max-requests 2 --expires 8h", &rules, paths);
     assert_eq!(said, "200 403 403 200 403 => 0\n");
     assert_eq!(asked("run --rate 1/1h", &[], "auth/me auth/me"), "200 429 => 0\n");
+    let mut run = with_login(&home, "run --no-delete");
+    let delete = "curl -s -o /dev/null -w '%{http_code} ' -X DELETE $NEXUDUS_BASE_URL/api/x/y/1";
+    assert_eq!(home.transcript(run.args(["--", "/bin/bash", "-c", delete])), "403 => 0\n");
     // Over before it begins.
     let said = asked("run --expires 1ms", &[], "auth/me");
     assert_eq!(said, "403 => 0\n");

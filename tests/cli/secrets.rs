@@ -84,7 +84,7 @@ fn no_command_and_no_error_shows_a_secret() {
 }
 
 /// What is run while the login works.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "whoami",
     "whoami --json",
     "status",
@@ -92,6 +92,8 @@ const COMMANDS: [&str; 19] = [
     "doctor",
     "doctor --json",
     "client add one --json --rate 5/s",
+    "client set one --no-delete",
+    "client rotate one --json",
     "client list",
     "policy explain GET /api/x",
     "refresh",

@@ -81,6 +81,96 @@ async fn a_client_that_insists_on_logging_in_keeps_its_key() {
     }
 }
 
+/// The second endpoint takes JSON, and responds in the envelope of Nexudus.
+#[tokio::test]
+async fn a_client_that_logs_in_with_json_gets_its_key_back() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = AnonymousAccess::None);
+    let daemon = daemon.run().await;
+    let key = client(&daemon, ClientPolicy::default());
+    let warm = daemon.request("GET", "/api/auth/me").bearer_auth(&key).send().await.unwrap();
+    assert_eq!(warm.status(), 200);
+    let before = paths(&upstream);
+    let log_in = |body: String| {
+        let request = daemon.request("POST", "/api/sys/users/token");
+        request.header("content-type", "application/json").body(body).send()
+    };
+    let token = async |body: Value| {
+        let answer = log_in(body.to_string()).await.unwrap();
+        assert_eq!(answer.status(), 200, "{body}");
+        serde_json::from_slice::<Value>(&answer.bytes().await.unwrap()).unwrap()
+    };
+
+    for name in ["Password", "password", "PASSWORD"] {
+        let body = json!({ "Email": "me@example.test", name: key, "validityInMinutes": 30 });
+        let answer = token(body).await;
+        assert_eq!((&answer["Value"], &answer["access_token"]), (&json!(key), &json!(key)));
+        assert_eq!((&answer["Status"], &answer["WasSuccessful"]), (&json!(200), &json!(true)));
+    }
+    let escaped = format!("{{\"Password\":\"{}\"}}", key.replace('_', "\\u005f"));
+    let answer = log_in(escaped).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["Value"], json!(key));
+    let in_header = daemon.request("POST", "/api/sys/users/token").bearer_auth(&key).send();
+    let answer: Value =
+        serde_json::from_slice(&in_header.await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["Value"], json!(key));
+
+    assert_eq!(paths(&upstream), before);
+}
+
+#[tokio::test]
+async fn a_json_login_with_anything_but_a_key_is_refused_where_keys_are_needed() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).set(|config| config.policy.anonymous = AnonymousAccess::None);
+    let daemon = daemon.run().await;
+    let key = client(&daemon, ClientPolicy::default());
+    let log_in = |body: String| {
+        let request = daemon.request("POST", "/api/sys/users/token");
+        request.header("content-type", "application/json").body(body).send()
+    };
+
+    for body in [
+        json!({ "Email": "me", "Password": "hunter2" }).to_string(),
+        json!({ "Email": "me", "Password": "nxp_unknown" }).to_string(),
+        // A key in another place is no key, and not for Nexudus.
+        json!({ "Email": key, "Password": "x" }).to_string(),
+        json!({ "Login": { "Password": key } }).to_string(),
+        json!([{ "Password": key }]).to_string(),
+        format!("{{\"Password\":\"hunter2\",\"Password\":\"{key}x\"}}"),
+        format!("{{\"Password\":\"{key}\""),
+    ] {
+        let refused = log_in(body.clone()).await.unwrap();
+        assert_eq!(refused.status(), 403, "{body}");
+        let problem = problem_json(refused).await;
+        assert_eq!(problem["code"], "guard.client");
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    }
+    assert!(paths(&upstream).iter().all(|path| path == "/api/token"));
+}
+
+#[tokio::test]
+async fn a_json_login_without_a_key_gets_a_placeholder() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await;
+    let before = paths(&upstream);
+    let log_in = async || {
+        let body = json!({ "Email": "me", "Password": "hunter2" }).to_string();
+        let answer = daemon.post("/api/sys/users/token", &body).await;
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        answer["Value"].as_str().unwrap().to_owned()
+    };
+
+    let (one, other) = (log_in().await, log_in().await);
+
+    assert!(one.len() >= 16 && one != other && !one.contains("hunter2"));
+    let used = daemon.request("GET", "/api/auth/me").bearer_auth(&one).send().await.unwrap();
+    assert_eq!(used.status(), 200);
+    assert_eq!(paths(&upstream)[..before.len()], before);
+    assert!(paths(&upstream)[before.len()..].iter().all(|path| path == "/api/auth/me"));
+}
+
 /// A grant of any sort would hand out real tokens, whose they are is no matter.
 #[tokio::test]
 async fn no_grant_reaches_nexudus_at_either_token_endpoint() {

@@ -109,6 +109,7 @@ const PATHS: &[&str] = &[
     "/api/crm/secrets/1",
     "/api/billing/invoices/1",
     "/api/spaces/invoices/1",
+    "/api/spaces/coworkers/runcommand",
     "/x/token/refresh",
 ];
 

@@ -2,7 +2,7 @@
 
 use nexudus_proxy::clients::{self, ClientPolicy};
 use nexudus_proxy::config::{Config, Rule};
-use nexudus_proxy::gateway::explain;
+use nexudus_proxy::gateway::{Question, explain};
 use nexudus_simulator::Simulator;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -108,7 +108,7 @@ fn what_iis_and_asp_net_make_of_a_path_gets_around_no_limit() {
     let state = stage.daemon.home().join("state");
     let add = |name, limits| clients::add(&state, name, limits).unwrap().expose().to_owned();
     let reader = add("reader", ClientPolicy { read_only: true, ..ClientPolicy::default() });
-    let allow = vec![Rule::parse("* /**").unwrap()];
+    let allow = vec![Rule::parse("* /**").unwrap()].into();
     let writer = add("writer", ClientPolicy { allow, ..ClientPolicy::default() });
     let key = |key: &str| format!("Nexudus-Proxy-Key: {key}\r\n");
     let (reader, writer) = (key(&reader), key(&writer));
@@ -172,7 +172,7 @@ fn a_limited_caller_names_no_other_method_in_a_form() {
     let stage = Stage::new();
     let state = stage.daemon.home().join("state");
     let limits = ClientPolicy {
-        allow: vec![Rule::parse("POST /api/**").unwrap()],
+        allow: vec![Rule::parse("POST /api/**").unwrap()].into(),
         ..ClientPolicy::default()
     };
     let key = clients::add(&state, "poster", limits).unwrap().expose().to_owned();
@@ -236,7 +236,8 @@ fn policy_explain_says_of_every_target_what_the_daemon_does() {
         let has_arrived = !stage.arrived().is_empty();
         let code = code.filter(|_| !has_arrived);
 
-        let said = explain(method, target, *limits, &config);
+        let question = Question { method, target, command: None };
+        let said = explain(question, *limits, &config);
 
         assert_eq!(said.code, code, "{method} {target:.80}: {said:?}\n{answer:.400}");
         assert_eq!(said.is_allowed, code.is_none());

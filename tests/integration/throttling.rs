@@ -179,6 +179,8 @@ async fn who_asks_is_told_where_the_time_went() {
     };
     assert!(part("queue") >= 950.0, "{told}");
     assert!(part("upstream") > 0.0 && part("token") < part("queue"), "{told}");
+    // Both times that it was sent count, and all of it is part of the whole.
+    assert!(part("total") >= part("queue") + part("upstream") + part("body"), "{told}");
     let metrics = daemon.metrics().await;
     let sum =
         metrics.lines().find_map(|it| it.strip_prefix("nexudus_proxy_request_queue_seconds_sum "));
@@ -186,6 +188,39 @@ async fn who_asks_is_told_where_the_time_went() {
 
     let silent = crate::support::daemon(&upstream).run().await;
     assert!(!silent.get(READ).await.headers().contains_key("server-timing"));
+}
+
+#[tokio::test]
+async fn a_time_is_told_for_all_that_a_request_went_through() {
+    let upstream = upstream().start().unwrap();
+    let setup = daemon(&upstream).set(|config| {
+        config.log.server_timing = true;
+        config.limits.replay_body = 10;
+    });
+    let daemon = setup.run().await;
+    daemon.get("/api/auth/me").await;
+    let latency = Duration::from_millis(60);
+    upstream.set(|knobs| knobs.transport.latency = latency);
+    let part = |answer: &reqwest::Response, name: &str| {
+        let told = answer.headers()["server-timing"].to_str().unwrap().to_owned();
+        let mut entries = told.split(", ").filter_map(|entry| entry.split_once(";dur="));
+        entries.find(|(it, _)| *it == name).unwrap().1.parse::<f64>().unwrap()
+    };
+
+    let read = daemon.get(READ).await;
+    let kept = daemon.post(WRITE, "{}").await;
+    let streamed = daemon.post(WRITE, r#"{"FullName":"longer than is kept"}"#).await;
+    upstream.fault(Fault::on(WRITE, FaultAction::ActionFailed).times(1));
+    let repeated = daemon.get(READ).await;
+
+    for (answer, times) in [(read, 1.0), (kept, 1.0), (streamed, 1.0), (repeated, 2.0)] {
+        let least = times * latency.as_secs_f64() * 1_000.0;
+        assert!(part(&answer, "upstream") >= least, "{answer:?}");
+        assert!(part(&answer, "total") >= part(&answer, "upstream"), "{answer:?}");
+        for name in ["token", "queue", "body"] {
+            assert!(part(&answer, name) < part(&answer, "total"), "{answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "words",
         &["clock", "config", "path_template", "secret", "secure_fs", "tcp_options", "telemetry"],
     ),
-    ("kernel", &["peer"]),
+    ("kernel", &["children", "peer"]),
     ("world", &["credentials", "listen", "service", "upstream"]),
     ("shared", &["clients", "throttle"]),
     ("token", &["session"]),
@@ -43,12 +43,14 @@ const OWNED: &[(&str, &[&str])] = &[
     (
         "StatusCode::",
         &[
+            "admin/health_probes.rs",
             "admin/problem.rs",
             "admin/queries.rs",
             "cli/doctor/network.rs",
             "cli/whoami.rs",
             "gateway/error_response/",
             "gateway/mod.rs",
+            "gateway/peeked_body.rs",
             "gateway/response_headers.rs",
             "listen/",
             "problem/",
@@ -75,6 +77,7 @@ const OWNED: &[(&str, &[&str])] = &[
     (
         "spawn_blocking(",
         &[
+            "clients/blocking.rs",
             "credentials/keychain/native.rs",
             "daemon/data_plane.rs",
             "gateway/peer_identity.rs",

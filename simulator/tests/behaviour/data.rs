@@ -105,6 +105,47 @@ fn writes_fail_in_each_of_the_known_ways() {
 }
 
 #[test]
+fn a_put_is_the_whole_record_and_a_patch_a_part_of_it() {
+    let client = Client::new();
+    let target = "/api/spaces/resources/1400120000";
+
+    let part = client.ask("PUT", target, r#"{"Allocation":3}"#);
+    let patched = client.ask("PATCH", target, r#"{"Allocation":3}"#);
+    let whole = client.ask("PUT", target, r#"{"Name":"Loft","Allocation":4}"#);
+
+    assert_eq!(part.status, 400);
+    assert_eq!(part.json()["Errors"][0]["PropertyName"], "Name");
+    assert_eq!((patched.status, whole.status), (200, 200));
+    assert_eq!(client.get(target).json()["Allocation"], 4);
+}
+
+#[test]
+fn coworkers_are_deleted_by_a_command_alone() {
+    let client = Client::new();
+    let target = "/api/spaces/coworkers/1400100000";
+
+    let refused = client.ask("DELETE", target, "");
+    let order = r#"{"Ids":[1400100000],"Key":"COWORKER_DELETE","Parameters":[]}"#;
+    let deleted = client.ask("POST", "/api/spaces/coworkers/runcommand", order);
+
+    assert_eq!((refused.status, deleted.status), (405, 200));
+    assert_eq!(client.get(target).status, 404);
+}
+
+#[test]
+fn a_day_may_have_a_limit_of_coworkers() {
+    let client = Client::new();
+    client.simulator.set(|settings| settings.access.coworkers_per_day = Some(1));
+    let create = || client.ask("POST", "/api/spaces/coworkers", r#"{"FullName":"Ada"}"#);
+
+    assert_eq!(create().status, 200);
+    let refused = create();
+    assert_eq!((refused.status, refused.text().as_str()), (401, "Access Denied"));
+    client.simulator.advance(std::time::Duration::from_secs(86_400));
+    assert_eq!(create().status, 200);
+}
+
+#[test]
 fn a_command_leads_to_a_download() {
     let client = Client::new();
 
@@ -118,6 +159,20 @@ fn a_command_leads_to_a_download() {
     assert!(file.body.iter().enumerate().all(|(at, byte)| *byte == pattern_byte(at as u64)));
     let chunked = client.get("/ContentDownload/x?bytes=70000&chunked=1");
     assert_eq!((chunked.body.len(), chunked.header("content-length")), (70_000, None));
+}
+
+#[test]
+fn a_command_deletes_what_delete_does() {
+    let client = Client::new();
+    let listed = || client.get("/api/spaces/coworkers?size=1").json();
+    let before = listed();
+    let id = &before["Records"][0]["Id"];
+
+    let order = json!({"ids": [id], "KEY": "coworker_delete"}).to_string();
+    assert_eq!(client.ask("POST", "/api/spaces/coworkers/runCommand", &order).status, 200);
+
+    assert_ne!(&listed()["Records"][0]["Id"], id);
+    assert_eq!(listed()["TotalItems"], before["TotalItems"].as_u64().unwrap() - 1);
 }
 
 #[test]

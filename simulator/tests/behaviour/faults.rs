@@ -66,6 +66,8 @@ fn bodies_can_be_other_than_expected() {
     assert!(met(FaultAction::HtmlError(503)).text().contains("503"));
     assert_eq!(met(FaultAction::Conflict).header("retry-after"), None);
     assert_eq!(met(FaultAction::BusinessError).status, 500);
+    let failed = met(FaultAction::ActionFailed);
+    assert!(failed.status == 500 && failed.text().contains("Ooops!"), "{}", failed.text());
     assert_eq!(met(FaultAction::BusinessFailure).json()["WasSuccessful"], false);
     assert_eq!(met(FaultAction::Huge(300_000)).body.len(), 300_000);
     let zipped = met(FaultAction::Gzip);

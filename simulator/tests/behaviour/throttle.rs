@@ -57,6 +57,24 @@ fn retry_after_comes_in_every_notation() {
 }
 
 #[test]
+fn the_wait_can_stand_in_the_body_alone() {
+    let simulator = Simulator::start().unwrap();
+    let token = access(&simulator);
+    simulator.set(|settings| {
+        settings.throttle.next = 1;
+        settings.throttle.next_wait = Duration::from_millis(1500);
+        settings.throttle.status = 429;
+        settings.throttle.retry_after = RetryAfter::Missing;
+        settings.throttle.body = "Wait {wait} seconds".to_owned();
+    });
+
+    let answer = get(&simulator, "/x", &token);
+
+    assert_eq!((answer.status, answer.header("retry-after")), (429, None));
+    assert_eq!(answer.text(), "Wait 1.500 seconds");
+}
+
+#[test]
 fn token_calls_are_throttled_only_when_asked() {
     let simulator = Simulator::start().unwrap();
     simulator.throttle_next(1);

@@ -29,7 +29,7 @@ use crate::config::with_profile_flag;
 use crate::listen::insert_sandbox_headers;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::session::UnauthorizedCause;
-use crate::telemetry::{RequestTiming, ResponseInfo};
+use crate::telemetry::{ActionFailure, RequestTiming, ResponseInfo};
 
 /// Renders `error`, the commands in its hint for those who use the daemon of `profile`.
 pub(super) fn render_for_profile(profile: &str, error: &Error) -> Response<ProxyBody> {
@@ -90,6 +90,7 @@ fn extra_header(error: &Error) -> Option<(HeaderName, &'static str)> {
         | Error::Body(_)
         | Error::Upstream(_)
         | Error::UpstreamRead(_)
+        | Error::Loop { .. }
         | Error::Overloaded
         | Error::Draining
         | Error::NoDaemon { .. }
@@ -123,6 +124,11 @@ pub(super) fn record_client(response: &mut Response<ProxyBody>, client: Option<A
     if client.is_some() {
         response.extensions_mut().get_or_insert_default::<ResponseInfo>().client = client;
     }
+}
+
+/// Records that the action failed, for the access log and the counters.
+pub(super) fn record_failure(response: &mut Response<ProxyBody>, failure: ActionFailure) {
+    response.extensions_mut().get_or_insert_default::<ResponseInfo>().failure = Some(failure);
 }
 
 /// Adds the cause of a 401 of Nexudus as a header; the body stays untouched.

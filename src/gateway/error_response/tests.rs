@@ -68,6 +68,16 @@ fn hints_name_a_way_that_works() {
         (P::Ambiguous, "Write the path plainly: without dot segments, encoded slashes, "),
         (P::Ambiguous, "cookieless segments such as `(S(x))`"),
         (P::Ambiguous, "letters in disguise"),
+        (
+            P::ReadOnlyPath { path: Some("/en/login".into()) },
+            "`nexudus-proxy client add NAME --allow 'GET /en/login'`, without --read-only, lets",
+        ),
+        (P::ReadOnlyPath { path: None }, "--allow 'GET /path'`"),
+        (
+            P::ReadOnlyPath { path: Some("/Spaces/coworkers/1".into()) },
+            "Did you mean `/api/Spaces/coworkers/1`?",
+        ),
+        (P::UnreadableCommand("it is long"), "Send one JSON object with one `Key`"),
         (P::ReadOnly, "--allow 'METHOD /path'` without --read-only lets one client do this."),
     ] {
         let given = error.details().hint.unwrap();
@@ -88,10 +98,11 @@ fn rules_in_hints_let_login_material_through() {
     ] {
         let hint = policy::Error::LoginMaterial(material).details().hint.unwrap();
         let rule = hint.split('\'').nth(1).unwrap();
-        let allow = vec![crate::config::Rule::parse(rule).unwrap()];
+        let allow = vec![crate::config::Rule::parse(rule).unwrap()].into();
         let limits = crate::clients::ClientPolicy { allow, ..Default::default() };
         let config = crate::config::Config::default();
-        let explained = crate::gateway::explain(method, path, Some(&limits), &config);
+        let question = crate::gateway::Question { method, target: path, command: None };
+        let explained = crate::gateway::explain(question, Some(&limits), &config);
         assert!(explained.is_allowed, "{rule}: {explained:?}");
     }
 }

@@ -71,10 +71,6 @@ impl Problem for Error {
 
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::Target(why) if *why == NON_ASCII_TARGET => self.kind().with_hint(
-                "Percent-encode what is not ASCII: Jos%C3%A9 for José. curl does with -G \
-                 --data-urlencode 'Name=José'.",
-            ),
             Self::TooManyOptions => {
                 self.kind().with_hint("Name in Connection only the headers that are hop-by-hop.")
             }
@@ -115,9 +111,6 @@ fn user_hint(uid: u32, unit: Option<&SystemdUnit>) -> String {
         )
     }
 }
-
-/// The reason why most malformed targets are malformed.
-pub(in crate::gateway) const NON_ASCII_TARGET: &str = "it holds bytes that are not ASCII";
 
 /// The reason why no WebSocket is forwarded at all.
 pub(in crate::gateway) const UPGRADE_DISABLED: &str = "upstream.upgrade is off";

@@ -37,6 +37,9 @@ pub enum Error {
     /// A limited client sent a form in which another method may be named.
     #[error("the form of a limited client cannot be searched for `_method`")]
     UnreadableForm,
+    /// A rule is about the command in a request whose command cannot be read.
+    #[error("a rule is about the command, which cannot be read: {0}")]
+    UnreadableCommand(&'static str),
     /// The path of a limited client returns what would make the client an unlimited one.
     #[error("a limited client gets no login material unless one of its rules names `{0}`")]
     LoginMaterial(&'static str),
@@ -46,6 +49,12 @@ pub enum Error {
     /// A read-only client tried more than reading.
     #[error("this client may only GET, HEAD and OPTIONS paths under /api/ and /ContentDownload/")]
     ReadOnly,
+    /// A read-only client tried to read what is not among the paths for reading.
+    #[error("this client may only read paths under /api/ and /ContentDownload/")]
+    ReadOnlyPath {
+        /// The path, if it is plain enough to be shown.
+        path: Option<Box<str>>,
+    },
     /// The client has used up its quota.
     #[error(transparent)]
     Quota(#[from] QuotaError),
@@ -79,15 +88,46 @@ impl Problem for Error {
             Self::UnreadableForm => {
                 denied("Send less than limits.replay_body, in UTF-8 and not compressed, or JSON.")
             }
+            Self::UnreadableCommand(_) => denied(
+                "Send one JSON object with one `Key` of plain letters, in UTF-8, not compressed, \
+                 shorter than limits.replay_body, with `Content-Type: application/json`.",
+            ),
             Self::LoginMaterial(path) => denied(rule_hint(path)),
             Self::LoginMaterialInResponse => {
                 denied("No limited client gets this response: ask the person who runs the daemon.")
             }
             Self::ReadOnly => ProblemKind::ReadOnly.into(),
+            Self::ReadOnlyPath { path } => {
+                ProblemKind::ReadOnly.with_hint(path_hint(path.as_deref()))
+            }
             Self::Quota(error) => error.details(),
         }
     }
 }
+
+/// Returns how another path is read: the one below `/api`, if that is what was meant, or this one,
+/// by a client of its own.
+fn path_hint(path: Option<&str>) -> String {
+    if let Some(meant) = path.and_then(path_with_api) {
+        return format!("Did you mean `{meant}`?");
+    }
+    let path = path.unwrap_or("/path");
+    format!(
+        "`nexudus-proxy client add NAME --allow 'GET {path}'`, without --read-only, lets one client \
+         read it."
+    )
+}
+
+/// Returns a path of the API whose beginning was left out.
+pub(in crate::gateway) fn path_with_api(path: &str) -> Option<String> {
+    let area = path.strip_prefix('/')?.split('/').next()?;
+    let is_area = API_AREAS.iter().any(|known| known.eq_ignore_ascii_case(area));
+    is_area.then(|| format!("/api{path}"))
+}
+
+/// The first segments below `/api`, as `docs/nexudus-api.md` has them.
+const API_AREAS: [&str; 9] =
+    ["spaces", "billing", "sys", "crm", "content", "apps", "public", "auth", "community"];
 
 /// Returns how a client is made that may have this login material: by a rule that names it.
 fn rule_hint(path: &str) -> &'static str {

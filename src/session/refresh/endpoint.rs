@@ -17,19 +17,26 @@ use zeroize::Zeroizing;
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
+use crate::config::Origin;
 use crate::credentials::Login;
 use crate::secret::Secret;
+pub use crate::session::client_id::ClientIdInUse;
 use crate::session::error::Cause;
 pub use crate::session::token::TokenGrant;
 use crate::tcp_options;
 use crate::throttle::{self, RetryDecision, Throttle};
-use crate::upstream::Unresolved;
+use crate::upstream::{OwnSocket, Unresolved};
 
 /// The two calls that the session makes at Nexudus.
 pub trait Issuer: Send + Sync + 'static {
     /// Returns the origin that tokens come from, as [`crate::config::Origin`] writes it: a saved
     /// session is bound to it.
     fn origin(&self) -> &str;
+
+    /// Returns the client id of the newest call, as it changes.
+    fn client_id_in_use(&self) -> ClientIdInUse {
+        ClientIdInUse::default()
+    }
 
     /// Asks for a pair of tokens.
     fn issue(
@@ -85,14 +92,39 @@ pub enum Probe {
 pub struct HttpIssuer {
     client: reqwest::Client,
     origin: String,
+    /// The beginning of every URL: the origin, or its host where a connection chooses the port.
+    base: String,
+    /// The `Host` header, where it differs from the URL's authority.
+    host: Option<HeaderValue>,
     throttle: Throttle,
+    client_id: ClientIdInUse,
 }
 
 impl HttpIssuer {
     /// Calls `origin`, such as `https://spaces.nexudus.com`, through a client made by
     /// [`configure_client`], as fast as `throttle` allows for the daemon's own calls.
     pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
-        Self { client, origin: origin.into(), throttle }
+        let origin = origin.into();
+        let (base, client_id) = (origin.clone(), ClientIdInUse::default());
+        Self { client, origin, base, host: None, throttle, client_id }
+    }
+
+    /// Leaves the port of each connection to the client's resolver: a port in a URL would count
+    /// more than that of `upstream.address`.
+    #[must_use]
+    pub fn with_resolved_port(self, origin: &Origin) -> Self {
+        let host = HeaderValue::try_from(origin.authority()).ok();
+        let base = Origin::new(origin.host(), DEFAULT_PORT).to_string();
+        Self { host, base, ..self }
+    }
+
+    fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        let request = request.header(header::ACCEPT, "application/json");
+        match &self.host {
+            Some(host) => request.header(header::HOST, host.clone()),
+            None => request,
+        }
     }
 
     /// Sends a request, and sends it again while Nexudus throttles, for as long as
@@ -112,6 +144,8 @@ impl HttpIssuer {
                 status: response.status(),
                 headers: response.headers(),
                 is_end_of_stream: response.content_length() == Some(0),
+                // Without the header these calls back off, which is never too early.
+                text: b"",
             };
             if permit.observe(&head, repeatable) != RetryDecision::Retry {
                 return Ok(response);
@@ -122,11 +156,8 @@ impl HttpIssuer {
     }
 
     async fn request_me(&self, bearer: &HeaderValue) -> Result<reqwest::Response, CallError> {
-        let request = || {
-            let request = self.client.get(format!("{}{PROBE_PATH}", self.origin));
-            let request = request.header(header::ACCEPT, "application/json");
-            request.header(header::AUTHORIZATION, bearer.clone())
-        };
+        let request =
+            || self.call(Method::GET, PROBE_PATH).header(header::AUTHORIZATION, bearer.clone());
         self.send(request, (Method::GET, PROBE_PATH), true).await
     }
 
@@ -175,21 +206,30 @@ impl Issuer for HttpIssuer {
         &self.origin
     }
 
+    fn client_id_in_use(&self) -> ClientIdInUse {
+        self.client_id.clone()
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, TokenError> {
+        self.client_id.record(client_id);
         let request = || {
-            let request = self.client.post(format!("{}{TOKEN_PATH}", self.origin));
-            let request = request.header(header::ACCEPT, "application/json");
+            let request = self.call(Method::POST, TOKEN_PATH);
             request.header("client_id", client_id).form(&form_fields(grant))
         };
         // If Nexudus did check the password, a repetition would be a second try of it. Each try is
         // recorded before it leaves, so the next one is a new attempt.
         let repeatable = matches!(grant, Grant::Refresh(_));
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
-        let mut response = sent.map_err(CallError::into_failure)?;
+        let mut response = sent.map_err(|error| error.into_failure(&self.origin))?;
         let status = response.status();
+        if is_own_response(response.headers()) {
+            return Err(TokenError::looped(&self.origin));
+        }
         let retry_after = token_response::parse_retry_after(response.headers());
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| lost_response(&error))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| lost_response(&error, &self.origin))?
+        {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_RESPONSE_SIZE {
                 return Err(TokenError::Transient {
@@ -257,23 +297,33 @@ enum CallError {
 }
 
 impl CallError {
-    fn into_failure(self) -> TokenError {
+    fn into_failure(self, origin: &str) -> TokenError {
         match self {
             Self::Throttled(throttle::Error::Queue { retry_after }) => TokenError::Transient {
                 retry_after: Some(retry_after),
                 cause: Cause::new("the token endpoint asks to slow down"),
             },
-            Self::Lost(error) => lost_response(&error),
+            Self::Lost(error) => lost_response(&error, origin),
         }
     }
 }
 
 /// A request that never left is harmless; a request that left may have been executed.
-fn lost_response(error: &reqwest::Error) -> TokenError {
+fn lost_response(error: &reqwest::Error, origin: &str) -> TokenError {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    if causes.any(|cause| cause.is::<OwnSocket>()) {
+        return TokenError::looped(origin);
+    }
     if error.is_connect() || error.is_builder() {
         return TokenError::unreachable(&connect_error_text(error));
     }
     TokenError::Ambiguous(Cause::new("the token endpoint's response was lost"))
+}
+
+/// Says whether a response is of this daemon, which found its own call in its own listener.
+fn is_own_response(headers: &http::HeaderMap) -> bool {
+    let mut said = headers.get_all("proxy-status").iter();
+    said.any(|value| value.to_str().is_ok_and(|text| text.contains(LOOP_DETECTED)))
 }
 
 /// Returns why there is no connection. The error's own text is not used: it can hold the address of
@@ -339,6 +389,12 @@ pub const TOKEN_PATH: &str = "/api/token";
 
 /// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
+
+/// The port of an origin that names none.
+const DEFAULT_PORT: u16 = 443;
+
+/// The error of RFC 9209 with which this daemon ends a loop.
+const LOOP_DETECTED: &str = "nexudus-proxy; error=proxy_loop_detected";
 
 /// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of the callers.
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -50,6 +50,11 @@ impl TokenError {
         let cause = Cause::new(format!("the token endpoint cannot be reached: {why}"));
         Self::Transient { retry_after: None, cause }
     }
+
+    /// The token endpoint is this daemon itself.
+    pub(crate) fn looped(origin: &str) -> Self {
+        Self::Transient { retry_after: None, cause: Cause::upstream_loop(origin) }
+    }
 }
 
 /// Reads a response.

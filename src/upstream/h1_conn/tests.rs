@@ -169,7 +169,7 @@ async fn connected(address: SocketAddr, trusting: ClientConfig) -> Http1Connecti
     let tcp = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TlsStream::connect(tcp, Arc::new(trusting), name).await.unwrap();
-    Http1Connection::new(stream, false)
+    Http1Connection::new(stream, false, HeadLimits::default())
 }
 
 async fn accepted(listener: &TcpListener, serving: ServerConfig) -> ServerTlsStream<TcpStream> {

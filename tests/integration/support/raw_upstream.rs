@@ -25,6 +25,8 @@ pub enum RawReply {
     Keep(String),
     /// These bytes; then a polite end.
     Close(String),
+    /// These bytes, which may be no text; then a polite end.
+    Bytes(Vec<u8>),
     /// These bytes; then the connection breaks.
     Cut(String),
     /// These bytes as soon as the head is there; the body is never read.
@@ -195,6 +197,7 @@ async fn answer(
             write(&mut tls, &answer).await;
             tls.shutdown().await.ok();
         }
+        RawReply::Bytes(answer) => write_last(tls, &answer).await,
         RawReply::Cut(answer) => write(&mut tls, &answer).await,
         RawReply::Drip(answer) => drip(tls, &answer).await,
         RawReply::Endless(first, again) => {
@@ -218,6 +221,12 @@ async fn answer(
         }
     }
     None
+}
+
+/// Writes all, then closes.
+async fn write_last(mut tls: TlsStream<TcpStream>, answer: &[u8]) {
+    tls.write_all(answer).await.ok();
+    tls.shutdown().await.ok();
 }
 
 /// Writes byte by byte, then closes.
