@@ -245,7 +245,7 @@ fn run_command(
     if key.is_empty() || ids == 0 {
         return invalid(if key.is_empty() { "Key" } else { "Ids" });
     }
-    if DELETE_COMMANDS.contains(&key) {
+    if DELETE_COMMANDS.contains(&key.as_str()) {
         let rows = &mut state.store.table(table).rows;
         listed.iter().filter_map(Value::as_u64).for_each(|id| drop(rows.remove(&id)));
     }

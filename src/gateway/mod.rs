@@ -53,7 +53,7 @@ pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::server::{PendingConnection, Server};
 use crate::listen::OwnHosts;
-use crate::peer::{Peer, UserAcl};
+use crate::peer::UserAcl;
 use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{ActionFailure, RequestTiming, Stage, UpstreamErrors};
