@@ -89,9 +89,7 @@ impl Daemon {
             telemetry::set_level(level);
         }
         for (route, gateway) in state.routes.iter().zip(gateways) {
-            route.gateway.store(Arc::new(gateway));
-            route.throttle.reconfigure(&next.throttle);
-            route.upstream.reconfigure(next.limits.body_idle);
+            route.reconfigure(gateway, &next);
         }
         state.access = access;
         state.operators.set_operators(operators);

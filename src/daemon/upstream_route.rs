@@ -109,6 +109,15 @@ pub(super) struct Route {
     pub(super) gateway: Arc<ArcSwap<Gateway>>,
 }
 
+impl Route {
+    /// Serves with another gateway and other limits from now on.
+    pub(super) fn reconfigure(&self, gateway: Gateway, config: &Config) {
+        self.gateway.store(Arc::new(gateway));
+        self.throttle.reconfigure(&config.throttle);
+        self.upstream.reconfigure(config.limits.body_idle);
+    }
+}
+
 /// The parts that every route is built from.
 pub(super) struct RouteBuilder<'a> {
     pub(super) config: &'a Config,

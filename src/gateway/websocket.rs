@@ -1,10 +1,14 @@
-//! A WebSocket, once both ends have agreed on it: bytes both ways, which no code here reads.
+//! A WebSocket, once both ends have agreed on it: bytes both ways, of which only the lengths of
+//! frames are read.
 //!
 //! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends
 //! with either side, when a stop waits no longer, and with its session or the key of its client. A
-//! pause does not end it, because WebSocket has pings of its own; a side that takes no bytes does.
-//! No close frame of ours says why: only code that reads the frames knows where one could be
-//! inserted.
+//! pause does not end it; a side that takes no bytes does. An end that sends nothing is pinged, so that
+//! the kernel notices a path that has died and no machine on the way forgets the connection; whether
+//! it answers is not judged, because some clients look at their socket rarely. No close frame of ours
+//! says why.
+
+mod frames;
 
 use std::io;
 use std::pin::Pin;
@@ -16,9 +20,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::Sleep;
+use tokio::time::{MissedTickBehavior, Sleep};
 use tokio_util::io::poll_read_buf;
 
+use self::frames::{FramePosition, PingTo};
 use super::client_auth::{ClientAuthenticator, ClientIdentity};
 use super::in_flight::InFlightRequest;
 use crate::listen::{DrainSignal, Stream};
@@ -77,8 +82,14 @@ impl PendingUpgrade {
         let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(UpgradeParts { upstream, mut in_flight, owner }) = parts else { return };
         let (mut upstream, received, session_ended) = upstream.into_parts();
-        let (mut up, mut down) = (CopyDirection::new(ahead), CopyDirection::new(received));
+        let mut up = CopyDirection::new(ahead, PingTo::Host);
+        let mut down = CopyDirection::new(received, PingTo::Client);
+        let mut checks = tokio::time::interval(PING_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let copied = std::future::poll_fn(|cx| {
+            while checks.poll_tick(cx).is_ready() {
+                (up.is_ping_due, down.is_ping_due) = (down.take_silence(), up.take_silence());
+            }
             let sent = up.poll(cx, &mut client, &mut upstream);
             let received = down.poll(cx, &mut upstream, &mut client);
             in_flight.record_sent(std::mem::take(&mut down.copied));
@@ -115,11 +126,35 @@ struct CopyDirection {
     copied: usize,
     is_flushed: bool,
     stall_timer: Option<Pin<Box<Sleep>>>,
+    /// Where the bytes that were read end.
+    position: FramePosition,
+    to: PingTo,
+    /// Whether the end that takes the bytes has sent none itself lately.
+    is_ping_due: bool,
+    /// Whether bytes were read since [`CopyDirection::take_silence`] was called.
+    has_read: bool,
 }
 
 impl CopyDirection {
-    fn new(first: Bytes) -> Self {
-        Self { buffered: first.into(), copied: 0, is_flushed: true, stall_timer: None }
+    fn new(first: Bytes, to: PingTo) -> Self {
+        let mut position = FramePosition::default();
+        position.follow(&first);
+        Self {
+            buffered: first.into(),
+            copied: 0,
+            is_flushed: true,
+            stall_timer: None,
+            position,
+            to,
+            is_ping_due: false,
+            // A handshake has just come.
+            has_read: true,
+        }
+    }
+
+    /// Returns whether nothing was read since the last call.
+    fn take_silence(&mut self) -> bool {
+        !std::mem::take(&mut self.has_read)
     }
 
     /// Copies what arrives; ready when the source has ended.
@@ -131,9 +166,16 @@ impl CopyDirection {
     ) -> Poll<io::Result<()>> {
         for _ in 0..MAX_READS_PER_POLL {
             ready!(self.poll_write(cx, to))?;
+            if self.is_ping_due && self.position.is_between_frames() {
+                self.is_ping_due = false;
+                self.buffered.extend_from_slice(&self.to.frame());
+                continue;
+            }
             self.buffered.reserve(READ_SIZE);
             let read = poll_read_buf(Pin::new(&mut *from), cx, &mut self.buffered)?;
             if let Poll::Ready(1..) = read {
+                self.position.follow(&self.buffered);
+                self.has_read = true;
                 continue;
             }
             ready!(self.poll_flush(cx, to))?;
@@ -193,6 +235,10 @@ impl CopyDirection {
     }
 }
 
+/// How long an end may send nothing before it is pinged, twice that at most: below the minute after
+/// which proxies on the way close an idle connection (nginx).
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How many bytes are read at a time.
 const READ_SIZE: usize = 8 << 10;
 
@@ -218,7 +264,7 @@ mod tests {
     async fn an_end_that_takes_nothing_times_out_and_one_that_sends_nothing_does_not() {
         let (mut client, mut from) = duplex(64);
         let (mut to, mut host) = duplex(64);
-        let mut way = CopyDirection::new(Bytes::from_static(b"ahead "));
+        let mut way = CopyDirection::new(Bytes::from_static(b"ahead "), PingTo::Host);
         let begun = Instant::now();
 
         let (taken, ended) = tokio::join!(
@@ -246,7 +292,7 @@ mod tests {
         let (mut client, mut from) = duplex(8 << 20);
         let (mut to, _host) = duplex(8 << 20);
         client.write_all(&[0; 4 << 20]).await.unwrap();
-        let mut way = CopyDirection::new(Bytes::new());
+        let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
 
         let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
 
@@ -255,13 +301,45 @@ mod tests {
         assert!(way.copied <= READ_SIZE * MAX_READS_PER_POLL, "{}", way.copied);
     }
 
+    #[tokio::test]
+    async fn a_ping_waits_for_the_end_of_a_frame() {
+        let (mut client, mut from) = duplex(64);
+        let (mut to, mut host) = duplex(64);
+        let mut way = CopyDirection::new(Bytes::from_static(b"\x81\x02h"), PingTo::Client);
+        way.is_ping_due = true;
+        let mut copied = async |way: &mut CopyDirection, count: usize| {
+            poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
+            let mut taken = vec![0; count];
+            host.read_exact(&mut taken).await.unwrap();
+            taken
+        };
+
+        assert_eq!(copied(&mut way, 3).await, b"\x81\x02h");
+        assert!(way.is_ping_due);
+        client.write_all(b"i\x81").await.unwrap();
+        assert_eq!(copied(&mut way, 2).await, b"i\x81");
+        assert!(way.is_ping_due, "the next frame has begun");
+        client.write_all(b"\x00").await.unwrap();
+        assert_eq!(copied(&mut way, 3).await, b"\x00\x89\x00");
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_look() {
+        let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
+
+        assert!(!way.take_silence());
+        assert!(way.take_silence());
+        way.has_read = true;
+        assert!(!way.take_silence());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_slow_end_gets_all_bytes() {
         let (mut client, mut from) = duplex(1 << 20);
         let (mut to, mut host) = duplex(8);
         client.write_all(&[7; 100]).await.unwrap();
         drop(client);
-        let mut way = CopyDirection::new(Bytes::new());
+        let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
 
         let (taken, ended) = tokio::join!(
             async {
