@@ -124,7 +124,7 @@ impl Server {
         (permit, thread): (ConnectionPermit, ThreadConnection),
     ) {
         let _open = self.telemetry.metrics.open_connection();
-        let state = Arc::new(ConnectionState::new());
+        let (state, upgrade) = (Arc::new(ConnectionState::new()), PendingUpgrade::default());
         let mut http = self.http.clone();
         http.keep_alive(permit.can_keep_alive());
         let timeouts = self.timeouts(&permit, &sender);
@@ -132,7 +132,6 @@ impl Server {
         let io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
         let (drain, has_room) = (self.drain.clone(), permit.has_room());
         let context = ConnectionContext { gateway, sender, state, drain, has_room, thread };
-        let upgrade = PendingUpgrade::default();
         let service = service_fn(|request: Request<Incoming>| {
             let (in_flight, span) = context.begin(&request);
             let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
