@@ -156,9 +156,7 @@ impl DaemonBuilder {
             ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
                 .map_err(Error::DataPlane)?;
         socket_access::log_notes(config, &self.server.listening);
-        for source in self.credentials.incomplete_sources() {
-            tracing::warn!(error = %source, "a source with an incomplete login is skipped");
-        }
+        warn_incomplete_sources(&self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
@@ -287,6 +285,12 @@ fn bind_listeners(
         tracing::warn!(%error, "could not restrict access to the directory of the sockets");
     }
     Ok((listeners, admin, is_activated))
+}
+
+fn warn_incomplete_sources(credentials: &Credentials) {
+    for source in credentials.incomplete_sources() {
+        tracing::warn!(error = %source, "a source with an incomplete login is skipped");
+    }
 }
 
 /// Builds the server; says if its limit on connections is less than the configured one.

@@ -79,9 +79,8 @@ impl Daemon {
         });
         let gateways = gateways.collect::<Result<Vec<_>, Error>>()?;
         let server = state.server.load().with_limits(&next.limits);
-        if let Some(data) = &mut self.data {
-            data.resize(next.daemon.threads.count()).map_err(Error::DataPlane)?;
-        }
+        let threads = next.daemon.threads.count();
+        self.data.iter_mut().try_for_each(|data| data.resize(threads)).map_err(Error::DataPlane)?;
         socket_access::change(&state.config, &next, &access.users, &self.listening)?;
 
         // From here on nothing can fail.

@@ -126,7 +126,7 @@ impl Server {
         (permit, thread): (ConnectionPermit, ThreadConnection),
     ) {
         let _open = self.telemetry.metrics.open_connection();
-        let state = Arc::new(ConnectionState::new());
+        let (state, upgrade) = (Arc::new(ConnectionState::new()), PendingUpgrade::default());
         let mut http = self.http.clone();
         http.keep_alive(permit.can_keep_alive());
         let timeouts = self.timeouts(&permit, &sender);
@@ -134,7 +134,6 @@ impl Server {
         let mut io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
         let (drain, has_room) = (self.drain.clone(), permit.has_room());
         let context = ConnectionContext { gateway, sender, state, drain, has_room, thread };
-        let upgrade = PendingUpgrade::default();
         loop {
             let (ended, returned, unread) = context.serve_requests(&http, io, &upgrade).await;
             io = returned;

@@ -65,7 +65,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("log.format", "the_log_has_the_shape_that_was_asked_for_and_says_more_on_request"),
     ("log.server_timing", "who_asks_is_told_where_the_time_went"),
     ("daemon.drain", "a_second_signal_ends_it_at_once"),
-    ("daemon.threads", "connections_that_stay_split_the_requests_evenly"),
+    ("daemon.threads", "a_reload_changes_the_number_and_loses_no_request"),
     ("notify.command", "a_person_is_called_once_per_cause_and_gets_no_secret"),
 ];
 
