@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants
+.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-instructions
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,3 +39,7 @@ check-platforms:  ## What this machine does not run: macOS and Windows types, Wi
 
 check-mutants:  ## Mutation test of the session's state machine: no mutant survives (minutes)
 	@scripts/check-mutants.sh
+
+BASE ?= main
+check-instructions:  ## Instructions per request beside BASE (default main): at most 3 % more (minutes)
+	@scripts/check-instructions.sh $(BASE)

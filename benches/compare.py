@@ -40,6 +40,8 @@ def main():
             everyone = [proxy for proxy in everyone if proxy.name in options.only]
         with measure.running(command, options.load_core, options.port) as server:
             results = compare(everyone, options, server)
+            if options.threads:
+                results["threads"] = threads(work, authority, options)
             if not options.quick:
                 results["distance"] = distance(work, authority, options)
     table = tabulate(results)
@@ -60,6 +62,8 @@ def arguments():
     parser.add_argument("--load-core", type=int, default=1)
     parser.add_argument("--calls", type=int, default=100, help="against the server 40 ms away")
     parser.add_argument("--idle-calls", type=int, default=2, help="after 60 s without any")
+    parser.add_argument("--threads", type=int, metavar="N",
+                        help="ours with N data threads beside ours with one, on N cores")
     parser.add_argument("--only", action="append", help="a proxy's name; repeatable")
     parser.add_argument("--quick", action="store_true", help="requests and streaming only")
     parser.add_argument("--write", action="store_true", help="results.json and the figures in README.md")
@@ -90,6 +94,37 @@ def compare(everyone, options, server):
         samples = row.pop("samples")
         row.update({name: statistics.median(values) for name, values in samples.items()})
     return {"machine": before, "proxies": rows}
+
+
+def threads(work, authority, options):
+    """Measures what N data threads of ours cost beside one, and how even they are. Both have the
+    same N cores; where the machine has no more, the load shares the last one."""
+    cores = f"{options.proxy_core}-{options.proxy_core + options.threads - 1}"
+    builds = {}
+    for number in sorted({1, options.threads}):
+        home = work / f"threads-{number}"
+        home.mkdir()
+        proxy = proxies.nexudus_proxy(home, options.port, authority, options.ours,
+                                      options.port + 16 + number)
+        proxy.command += ["--daemon-threads", str(number)]
+        builds[number] = proxy
+    samples = {number: [] for number in builds}
+    result = {"threads": options.threads, "cores": os.cpu_count()}
+    for turn in range(options.rounds):
+        for number, proxy in builds.items():
+            url = f"http://127.0.0.1:{proxy.port}/api/small"
+            with measure.running(proxy.command, cores, proxy.port, proxy.environment) as process:
+                measure.settle(url)
+                before = measure.cpu(process.pid)
+                seen = measure.wrk(url, 64, options.seconds, options.load_core)
+                used = measure.cpu(process.pid) - before
+                samples[number].append(used / seen["requests"] * 1e6)
+                if number == options.threads and turn == options.rounds - 1:
+                    result["split"] = measure.split(proxy.environment["XDG_RUNTIME_DIR"])
+                    result["lock_wait_share"] = measure.lock_waits(
+                        process.pid, lambda: measure.wrk(url, 64, options.seconds, options.load_core))
+    one, many = (statistics.median(samples[number]) for number in (1, options.threads))
+    return {**result, "cpu_us_one": one, "cpu_us_many": many}
 
 
 def distance(work, authority, options):
@@ -193,6 +228,15 @@ def tabulate(results):
         cells = [f"{row[key] * scale:.{digits}f}" if key in row else "–"
                  for _, key, scale, digits in COLUMNS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    if "threads" in results:
+        it = results["threads"]
+        waits = it["lock_wait_share"]
+        waits = "not measured (no strace)" if waits is None else f"{waits * 100:.2f} % of the time"
+        split = " : ".join(f"{share * 100:.1f}" for share in it["split"])
+        lines += ["", f"{it['threads']} data threads on {it['cores']} cores: requests {split}, "
+                  f"{it['cpu_us_many']:.1f} µs CPU for each and {it['cpu_us_one']:.1f} on one thread "
+                  f"({it['cpu_us_many'] / it['cpu_us_one']:.2f} ×); longest wait for locks of a "
+                  f"thread: {waits}."]
     if "distance" in results:
         far = results["distance"]
         after = ", ".join(f"{it:.1f}" for it in far["after_60_s_idle_ms"]) or "–"

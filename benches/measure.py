@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,41 @@ def cpu(pid):
     return total / TICK
 
 
+def split(runtime):
+    """Returns the share of requests of each data thread, from the metrics."""
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(f"{runtime}/nexudus-proxy/admin.sock")
+        admin.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
+    counts = [float(it) for it in re.findall(r"data_thread_requests_total\{.*\} (\d+)", text)]
+    return [count / sum(counts) for count in counts]
+
+
+def lock_waits(pid, load):
+    """Returns the largest share of the time of a load that a data thread waits for a lock.
+
+    A thread without work waits in `epoll_wait`; in `futex` it waits for another thread.
+    """
+    if not shutil.which("strace"):
+        return None
+    tasks = [task for task in Path(f"/proc/{pid}/task").iterdir()
+             if (task / "comm").read_text().startswith("data")]
+    traces = [subprocess.Popen(["strace", "-c", "-w", "-e", "trace=futex", "-p", task.name],
+                               stderr=subprocess.PIPE, text=True) for task in tasks]
+    for trace in traces:
+        trace.stderr.readline()  # "strace: Process N attached"
+    started = time.monotonic()
+    load()
+    elapsed = time.monotonic() - started
+    waits = []
+    for trace in traces:
+        trace.send_signal(signal.SIGINT)
+        _, table = trace.communicate()
+        total = re.search(r"^\s*[\d.]+\s+([\d.]+)\s.*\btotal$", table, re.MULTILINE)
+        waits.append(float(total[1]) if total else 0.0)
+    return max(waits) / elapsed
+
+
 def memory(pid):
     """Returns anonymous and resident KiB of a family of processes."""
     anonymous = resident = 0
@@ -49,7 +85,7 @@ def program(pid):
 
 
 @contextlib.contextmanager
-def running(command, core, port, environment=None, limit=20):
+def running(command, core, port, environment=None, limit=20, end_limit=5):
     """Starts a program on one core, waits until its port answers, and stops it in the end."""
     if answers(port):
         raise SystemExit(f"something listens on port {port} already")
@@ -68,7 +104,7 @@ def running(command, core, port, environment=None, limit=20):
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(5)
+            process.wait(end_limit)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

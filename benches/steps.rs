@@ -101,6 +101,9 @@ async fn steps(home: &std::path::Path) -> Steps {
         proxy: None,
         connect_timeout: limit,
         header_timeout: limit,
+        body_idle: limit,
+        idle_connections: 64,
+        head_limits: upstream::HeadLimits::default(),
     };
     let tls = upstream::load_tls_config(None).unwrap();
     let origin = Origin::new("spaces.nexudus.com", 443);

@@ -7,8 +7,10 @@ pub mod config;
 pub mod path_template;
 pub mod secret;
 pub mod secure_fs;
+pub mod tcp_options;
 pub mod telemetry;
 
+pub mod children;
 pub mod peer;
 
 pub mod credentials;

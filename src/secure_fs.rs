@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Creates a directory, and its missing parents, that only the owner can enter. An existing
 /// directory stays as it is. The user's home directory (`$HOME`) is never created.
@@ -52,6 +52,15 @@ pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_new(path, bytes, false)
 }
 
+/// Creates a file to be filled piece by piece.
+///
+/// # Errors
+///
+/// When the file exists, or cannot be created.
+pub fn create_file(path: &Path) -> io::Result<File> {
+    options().create_new(true).open(path)
+}
+
 /// Replaces a file, and returns once the new content is on disk.
 ///
 /// # Errors
@@ -69,6 +78,31 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// As [`atomic_write`].
 pub fn atomic_write_nosync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_and_rename(path, bytes, false)
+}
+
+/// Keeps a copy of a damaged file beside it, and returns the copy's path. A copy with the same
+/// content is made once.
+///
+/// # Errors
+///
+/// When no copy can be made.
+pub fn keep_copy(path: &Path) -> io::Result<PathBuf> {
+    let content = std::fs::read(path);
+    for number in 1.. {
+        let mut copy = path.as_os_str().to_owned();
+        copy.push(format!(".damaged-{number}"));
+        let copy = PathBuf::from(copy);
+        match (copy.exists(), &content) {
+            (true, Ok(content)) if std::fs::read(&copy).is_ok_and(|kept| kept == *content) => {
+                return Ok(copy);
+            }
+            (true, _) => {}
+            (false, Ok(content)) => return create_new(&copy, content).map(|()| copy),
+            // What cannot be read keeps its content under a second name.
+            (false, Err(_)) => return std::fs::hard_link(path, &copy).map(|()| copy),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Waits until the entries of a directory are on disk.
@@ -172,6 +206,19 @@ mod tests {
         assert_eq!(create_new(&path, b"2").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
 
         assert_eq!(std::fs::read(&path).unwrap(), b"1");
+    }
+
+    #[test]
+    fn a_damaged_file_is_copied_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        for (content, name) in
+            [("one", "file.damaged-1"), ("one", "file.damaged-1"), ("two", "file.damaged-2")]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(keep_copy(&path).unwrap(), home.path().join(name));
+        }
+        assert_eq!(std::fs::read(home.path().join("file.damaged-1")).unwrap(), b"one");
     }
 
     #[test]

@@ -172,6 +172,9 @@ impl Stage {
                 proxy: None,
                 connect_timeout: PATIENCE,
                 header_timeout: PATIENCE,
+                body_idle: PATIENCE,
+                idle_connections: 64,
+                head_limits: upstream::HeadLimits::default(),
             };
             let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
             let [place] = listen::bind_tcp(&["127.0.0.1:0".parse().unwrap()])

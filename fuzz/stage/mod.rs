@@ -49,6 +49,8 @@ impl Stage {
             config.upstream.ca_file = Some(ca_file);
             config.upstream.header_timeout = Duration::from_secs(1);
             config.upstream.upgrade = true;
+            // Tells the requests of clients from the daemon's own.
+            config.upstream.via = true;
             config.listen.tcp = vec![];
             config.listen.unix = UnixSocket::Path(socket.clone());
             config.session.store = SessionStore::Memory;

@@ -9,12 +9,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response};
 use http_body::{Body, SizeHint};
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body_codec::BodyDecoder;
 use crate::error::{Error, SendError};
 use crate::head::{ResponseHead, parse_head};
-use crate::limits::{MAX_INLINE_BODY, MAX_READ, MIN_READ};
+use crate::limits::{HeadLimits, MAX_INLINE_BODY, MAX_READ, MIN_READ};
 use crate::request::Request;
 use crate::request_writer::Sender;
 use crate::transport::Transport;
@@ -34,6 +34,7 @@ pub struct Connection<T, B: Body> {
     read_size: usize,
     /// How many bytes of interim responses have come before the response.
     interim_bytes: usize,
+    head_limits: HeadLimits,
     /// The method of the last request.
     method: Method,
     /// An empty map whose memory the next response uses.
@@ -58,6 +59,7 @@ impl<T, B: Body> Connection<T, B> {
             read_buf: BytesMut::new(),
             read_size: MIN_READ,
             interim_bytes: 0,
+            head_limits: HeadLimits::default(),
             method: Method::GET,
             headers: HeaderMap::new(),
             decoder: BodyDecoder::Done,
@@ -65,6 +67,12 @@ impl<T, B: Body> Connection<T, B> {
             has_grown: false,
             timer: None,
         }
+    }
+
+    /// Takes responses whose heads keep to these limits.
+    #[must_use]
+    pub fn with_head_limits(self, head_limits: HeadLimits) -> Self {
+        Self { head_limits, ..self }
     }
 
     /// Lets the next response use the memory of these headers.
@@ -90,6 +98,13 @@ impl<T, B: Body> Connection<T, B> {
     /// Returns the transport.
     pub fn transport(&self) -> &T {
         &self.transport
+    }
+
+    /// Returns the transport of a connection that goes on in another runtime. The timer stays
+    /// behind, because it belongs to the old one.
+    pub fn transport_to_move(&mut self) -> &mut T {
+        self.timer = None;
+        &mut self.transport
     }
 
     /// Takes the connection apart after a response that switched protocols or opened a tunnel:
@@ -136,25 +151,54 @@ where
                 self.method.clone_from(request.method());
                 self.sender.start(cx, &mut self.transport, request)?;
             }
-            if let Poll::Ready(response) = self.poll_response(cx) {
-                return Poll::Ready(response.map_err(SendError::after_sending));
-            }
-            // Moving the deadline costs nothing: the timer is looked at again when it fires.
-            let timer = &mut self.timer;
-            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            while timer.as_mut().poll(cx).is_ready() {
-                let now = Instant::now();
-                if deadline <= now {
-                    if !self.sender.take_progress() {
-                        return Poll::Ready(Err(SendError::after_sending(Error::TimedOut)));
-                    }
-                    deadline = now + timeout;
-                }
-                timer.as_mut().reset(deadline);
-            }
-            Poll::Pending
+            self.poll_response_until(cx, &mut deadline, timeout)
         })
         .await
+    }
+
+    /// Goes on waiting for the response to a request for which [`Connection::send_request`] has
+    /// returned [`Error::TimedOut`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send_request`].
+    pub async fn wait_response(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Response<()>, SendError<B::Error>> {
+        let mut deadline = Instant::now() + timeout;
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(deadline);
+        }
+        poll_fn(|cx| self.poll_response_until(cx, &mut deadline, timeout)).await
+    }
+
+    fn poll_response_until(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: &mut Instant,
+        timeout: Duration,
+    ) -> Poll<Result<Response<()>, SendError<B::Error>>> {
+        if let Poll::Ready(response) = self.poll_response(cx) {
+            return Poll::Ready(response.map_err(SendError::after_sending));
+        }
+        // A deadline that is later than the last one costs nothing: the timer is looked at again
+        // when it fires.
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(*deadline)));
+        if *deadline < timer.deadline() {
+            timer.as_mut().reset(*deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if *deadline <= now {
+                if !self.sender.take_progress() {
+                    return Poll::Ready(Err(SendError::after_sending(Error::TimedOut)));
+                }
+                *deadline = now + timeout;
+            }
+            timer.as_mut().reset(*deadline);
+        }
+        Poll::Pending
     }
 
     /// Takes the next data of the response's body, and sends what of the request is still to go.
@@ -203,8 +247,9 @@ where
             self.send_error = Some(error);
         }
         loop {
-            let Self { read_buf, interim_bytes, method, headers, .. } = self;
-            if let Some(head) = parse_head(read_buf, interim_bytes, method, headers)? {
+            let Self { read_buf, interim_bytes, head_limits, method, headers, .. } = self;
+            let parsed = parse_head(read_buf, interim_bytes, *head_limits, method, headers)?;
+            if let Some(head) = parsed {
                 let ResponseHead { response, decoder, keep_alive } = head;
                 self.decoder = decoder;
                 self.keep_alive = keep_alive && self.send_error.is_none();

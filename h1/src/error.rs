@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::limits::{MAX_CONNECTION_OPTIONS, MAX_HEAD_LENGTH};
+use crate::limits::MAX_CONNECTION_OPTIONS;
 
 /// The end of an exchange on a connection. `E` is the error of the request's body.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,8 @@ pub enum Malformed {
     #[error("{0}")]
     Head(httparse::Error),
     /// The head does not end.
-    #[error("the head is longer than {} KiB", MAX_HEAD_LENGTH >> 10)]
-    HeadTooLong,
+    #[error("the head is longer than {0} bytes")]
+    HeadTooLong(usize),
     /// The head gives two lengths, or one that is no number.
     #[error("the Content-Length is contradictory or not a number")]
     ContentLength,

@@ -6,12 +6,13 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
 use crate::body_codec::{BodyDecoder, BodyEncoder};
 use crate::error::Malformed;
 use crate::framing::{Framing, is_tunnel};
-use crate::limits::{MAX_HEAD_LENGTH, MAX_HEADERS};
+use crate::limits::{HeadLimits, USUAL_HEADERS};
 use crate::request::Request;
 
 /// Appends the head of a request to `buf` and returns how its body is framed. `length` is the
@@ -61,18 +62,19 @@ pub(crate) struct ResponseHead {
 pub(crate) fn parse_head(
     buf: &mut BytesMut,
     interim_bytes: &mut usize,
+    limits: HeadLimits,
     method: &Method,
     headers: &mut HeaderMap,
 ) -> Result<Option<ResponseHead>, Malformed> {
     while !buf.is_empty() {
-        let mut spans = [[0; 4]; MAX_HEADERS];
-        let Some(lines) = HeadLines::parse(buf, &mut spans)? else {
-            let is_too_long = *interim_bytes + buf.len() > MAX_HEAD_LENGTH;
-            return if is_too_long { Err(Malformed::HeadTooLong) } else { Ok(None) };
+        let mut spans = HeaderSpans::new();
+        let Some(lines) = HeadLines::parse(buf, &mut spans, limits.headers)? else {
+            let is_too_long = *interim_bytes + buf.len() > limits.bytes;
+            return if is_too_long { Err(Malformed::HeadTooLong(limits.bytes)) } else { Ok(None) };
         };
         *interim_bytes += lines.length;
-        if *interim_bytes > MAX_HEAD_LENGTH {
-            return Err(Malformed::HeadTooLong);
+        if *interim_bytes > limits.bytes {
+            return Err(Malformed::HeadTooLong(limits.bytes));
         }
         let bytes = buf.split_to(lines.length).freeze();
         let is_interim = lines.status.is_informational();
@@ -96,16 +98,69 @@ struct HeadLines {
 /// Where the name of a header begins and ends, then its value.
 type HeaderSpan = [u32; 4];
 
+/// Where the headers stand. Only a head with very many needs memory for it.
+struct HeaderSpans {
+    usual: [HeaderSpan; USUAL_HEADERS],
+    many: Vec<HeaderSpan>,
+}
+
+impl HeaderSpans {
+    fn new() -> Self {
+        Self { usual: [[0; 4]; USUAL_HEADERS], many: Vec::new() }
+    }
+
+    fn first(&self, count: usize) -> &[HeaderSpan] {
+        if self.many.is_empty() { &self.usual[..count] } else { &self.many[..count] }
+    }
+}
+
 impl HeadLines {
-    fn parse(buf: &[u8], spans: &mut [HeaderSpan; MAX_HEADERS]) -> Result<Option<Self>, Malformed> {
-        let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    /// Parses a head of at most `limit` header lines. A control character in a value becomes a
+    /// blank in `buf`.
+    fn parse(
+        buf: &mut BytesMut,
+        spans: &mut HeaderSpans,
+        limit: usize,
+    ) -> Result<Option<Self>, Malformed> {
+        let mut is_clean = false;
+        loop {
+            let parsed = if spans.many.is_empty() {
+                let mut storage = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
+                Self::parse_with(buf, &mut storage, &mut spans.usual)
+            } else {
+                let mut storage = vec![MaybeUninit::uninit(); limit];
+                Self::parse_with(buf, &mut storage, &mut spans.many)
+            };
+            match parsed {
+                Ok(Some(lines)) if lines.header_count > limit => {
+                    return Err(Malformed::Head(httparse::Error::TooManyHeaders));
+                }
+                Err(httparse::Error::TooManyHeaders)
+                    if limit > USUAL_HEADERS && spans.many.is_empty() =>
+                {
+                    spans.many.resize(limit, [0; 4]);
+                }
+                Err(httparse::Error::HeaderValue) if !is_clean && replace_controls(buf) => {
+                    is_clean = true;
+                }
+                parsed => return parsed.map_err(Malformed::Head),
+            }
+        }
+    }
+
+    fn parse_with<'a>(
+        buf: &'a [u8],
+        storage: &mut [MaybeUninit<httparse::Header<'a>>],
+        spans: &mut [HeaderSpan],
+    ) -> Result<Option<Self>, httparse::Error> {
         let mut head = httparse::Response::new(&mut []);
-        let parsed = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut head, buf, &mut storage)
-            .map_err(Malformed::Head)?;
+        let mut parser = httparse::ParserConfig::default();
+        // RFC 9112 §5.1: a proxy removes blanks between a name and its colon from a response.
+        parser.allow_spaces_after_header_name_in_responses(true);
+        let parsed = parser.parse_response_with_uninit_headers(&mut head, buf, storage)?;
         let httparse::Status::Complete(length) = parsed else { return Ok(None) };
         let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
-        let status = status.ok_or(Malformed::Head(httparse::Error::Status))?;
+        let status = status.ok_or(httparse::Error::Status)?;
         let offset = |at: *const u8| at.addr() - buf.as_ptr().addr();
         let reason = head.reason.filter(|&reason| Some(reason) != status.canonical_reason());
         for (span, header) in spans.iter_mut().zip(&*head.headers) {
@@ -118,8 +173,8 @@ impl HeadLines {
             status,
             version: if head.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 },
             reason: reason.map(|reason| match reason.as_bytes().as_ptr_range() {
-                // An empty one may stand anywhere, also outside of the head.
-                Range { start, end } if start == end => 0..0,
+                // The parser drops one with bytes beyond ASCII, which are legal there.
+                Range { start, end } if start == end => find_reason(buf),
                 Range { start, end } => offset(start)..offset(end),
             }),
             header_count: head.headers.len(),
@@ -130,14 +185,14 @@ impl HeadLines {
     fn into_head(
         self,
         bytes: &Bytes,
-        spans: &[HeaderSpan; MAX_HEADERS],
+        spans: &HeaderSpans,
         method: &Method,
         headers: &mut HeaderMap,
     ) -> Result<ResponseHead, Malformed> {
         headers.reserve(self.header_count);
         let is_tunnel = is_tunnel(method, self.status);
         let mut framing = Framing::default();
-        for &[name, name_end, value, value_end] in &spans[..self.header_count] {
+        for &[name, name_end, value, value_end] in spans.first(self.header_count) {
             let name = HeaderName::from_bytes(&bytes[name as usize..name_end as usize])
                 .map_err(|_| Malformed::Head(httparse::Error::HeaderName))?;
             let value =
@@ -165,6 +220,48 @@ impl HeadLines {
         }
         Ok(ResponseHead { response, decoder, keep_alive })
     }
+}
+
+/// Returns where the reason phrase stands in a status line that was parsed: behind the version, a
+/// blank, the status and another blank.
+fn find_reason(buf: &[u8]) -> Range<usize> {
+    let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let start = buf.iter().position(|byte| !is_line_end(byte)).unwrap_or(buf.len());
+    let end = buf[start..].iter().position(is_line_end).map_or(buf.len(), |at| start + at);
+    let reason = start + "HTTP/1.1 200 ".len();
+    if reason < end { reason..end } else { 0..0 }
+}
+
+/// Replaces control characters in the values of a head with blanks, as RFC 9110 §5.5 lets a
+/// recipient do. Returns whether there were any.
+///
+/// Not in the fields that frame the message: of those no two readers may understand different
+/// things. Nor CR, LF and NUL, at which a reader may end a line.
+fn replace_controls(buf: &mut [u8]) -> bool {
+    let mut has_replaced = false;
+    let lines = buf.split_mut(|&byte| byte == b'\n');
+    let is_empty = |line: &[u8]| line.trim_ascii().is_empty();
+    let from_status = lines.skip_while(|line| is_empty(line));
+    for line in from_status.skip(1).take_while(|line| !is_empty(line)) {
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+        let (name, value) = line.split_at_mut(colon);
+        if is_framing(name.trim_ascii()) {
+            continue;
+        }
+        let is_control =
+            |byte: &&mut u8| matches!(**byte, 0x01..=0x08 | 0x0b | 0x0c | 0x0e..=0x1f | 0x7f);
+        for byte in value.iter_mut().filter(is_control) {
+            *byte = b' ';
+            has_replaced = true;
+        }
+    }
+    has_replaced
+}
+
+fn is_framing(name: &[u8]) -> bool {
+    [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION]
+        .iter()
+        .any(|framing| name.eq_ignore_ascii_case(framing.as_str().as_bytes()))
 }
 
 #[cfg(test)]

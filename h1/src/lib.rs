@@ -16,6 +16,6 @@ pub use self::connection::Connection;
 pub use self::error::{Error, Malformed, SendError};
 pub use self::framing::normalize_content_length;
 pub use self::head::ReasonPhrase;
-pub use self::limits::MAX_CONNECTION_OPTIONS;
+pub use self::limits::{HeadLimits, MAX_CONNECTION_OPTIONS};
 pub use self::request::Request;
 pub use self::transport::Transport;

@@ -1,10 +1,23 @@
 //! The bounds on what a server may send, and on what one read or write carries.
 
-/// Most bytes of a response's head, with the interim responses before it; nginx takes 4 to 32 KiB.
-pub(crate) const MAX_HEAD_LENGTH: usize = 64 << 10;
+/// The bounds on the head of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Most bytes, with the interim responses before it.
+    pub bytes: usize,
+    /// Most header lines.
+    pub headers: usize,
+}
 
-/// Most header lines of a response: as many as hyper takes.
-pub(crate) const MAX_HEADERS: usize = 100;
+impl Default for HeadLimits {
+    /// 64 KiB, of which nginx takes 4 to 32, and 500 lines, of which hyper and HAProxy take 100.
+    fn default() -> Self {
+        Self { bytes: 64 << 10, headers: 500 }
+    }
+}
+
+/// How many header lines there is always room for: more take memory of their own.
+pub(crate) const USUAL_HEADERS: usize = 100;
 
 /// Most options in the `Connection` header of a message: clients and servers send three at most.
 pub const MAX_CONNECTION_OPTIONS: usize = 32;

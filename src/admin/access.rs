@@ -11,13 +11,13 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use http::header::HOST;
+use http::{HeaderMap, Version};
 use tokio::sync::watch;
 
 use super::problem::problem_response;
 use crate::config::SystemdUnit;
-use crate::listen::BrowserHeaders;
+use crate::listen::{BrowserHeaders, OwnHosts};
 use crate::peer::{Peer, UserAcl};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -26,8 +26,8 @@ use crate::problem::{Problem, ProblemDetails, ProblemKind};
 pub struct AccessControl {
     /// Clones share them: a reload replaces them for all.
     operators: Arc<watch::Sender<UserAcl>>,
-    /// The port of the TCP address.
-    port: Option<u16>,
+    /// The hosts that the TCP address is.
+    hosts: OwnHosts,
 }
 
 /// Why a peer is refused.
@@ -69,7 +69,9 @@ pub(super) async fn require_access(
     request: Request,
     next: Next,
 ) -> Result<Response, AccessError> {
-    access.check(request.headers(), &peer)?;
+    // HTTP/1.0 has no Host: old programs probe so, and no browser does.
+    let needs_host = request.version() != Version::HTTP_10;
+    access.check(request.headers(), &peer, needs_host)?;
     Ok(next.run(request).await)
 }
 
@@ -78,7 +80,7 @@ impl AccessControl {
     /// `address`.
     pub fn new(operators: UserAcl, address: Option<SocketAddr>) -> Self {
         let operators = Arc::new(watch::Sender::new(operators));
-        Self { operators, port: address.map(|address| address.port()) }
+        Self { operators, hosts: OwnHosts::new(address.as_slice(), &[]) }
     }
 
     /// Replaces the operators from the next request on.
@@ -104,9 +106,11 @@ impl AccessControl {
         peer.uid().is_some_and(|uid| uid == ROOT_UID || self.operators.borrow().contains(uid))
     }
 
-    fn check(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), AccessError> {
+    fn check(&self, headers: &HeaderMap, peer: &Peer, needs_host: bool) -> Result<(), AccessError> {
         match peer {
-            Peer::Tcp { .. } if !self.is_own_host(headers) => return Err(AccessError::Host),
+            Peer::Tcp { .. } if !self.is_own_host(headers, needs_host) => {
+                return Err(AccessError::Host);
+            }
             Peer::Unix { .. } if !self.is_operator(peer) => return Err(AccessError::User),
             Peer::Tcp { .. } | Peer::Unix { .. } => {}
         }
@@ -114,13 +118,13 @@ impl AccessControl {
     }
 
     /// Returns whether the one `Host` names the loopback interface, without a port or with ours.
-    fn is_own_host(&self, headers: &HeaderMap) -> bool {
+    fn is_own_host(&self, headers: &HeaderMap, needs_host: bool) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-        let is = |name: &str| host.as_bytes().eq_ignore_ascii_case(name.as_bytes());
-        LOOPBACK_NAMES
-            .iter()
-            .any(|name| is(name) || self.port.is_some_and(|port| is(&format!("{name}:{port}"))))
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) => self.hosts.contains(host.as_bytes()),
+            (None, None) => !needs_host,
+            (_, Some(_)) => false,
+        }
     }
 }
 
@@ -131,8 +135,6 @@ impl IntoResponse for AccessError {
 }
 
 const ROOT_UID: u32 = 0;
-
-const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 #[cfg(test)]
 mod tests {
@@ -146,7 +148,7 @@ mod tests {
     fn our_own_user_root_and_named_users_may_use_the_socket() {
         let named = UserAcl::new(vec![1000], vec![], false);
         let access = AccessControl::new(named, None);
-        let check = |uid| access.check(&HeaderMap::new(), &Peer::Unix { uid, pid: None });
+        let check = |uid| access.check(&HeaderMap::new(), &Peer::Unix { uid, pid: None }, true);
 
         let own = nix::unistd::geteuid().as_raw();
         assert_eq!((check(own), check(0), check(1000)), (Ok(()), Ok(()), Ok(())));
@@ -169,26 +171,29 @@ mod tests {
         ] {
             let headers = headers(&[("host", "localhost:6390"), (name, value)]);
             for peer in [&unix, &tcp()] {
-                let checked = access.check(&headers, peer);
+                let checked = access.check(&headers, peer, true);
                 assert!(matches!(checked, Err(AccessError::Browser(_))), "{name}: {value}");
             }
         }
         let nodes_fetch = headers(&[("host", "localhost:6390"), ("sec-fetch-mode", "cors")]);
-        assert_eq!(access.check(&nodes_fetch, &tcp()), Ok(()));
+        assert_eq!(access.check(&nodes_fetch, &tcp(), true), Ok(()));
     }
 
     #[test]
     fn over_tcp_only_loopback_names_are_accepted() {
         let access = at(6390);
-        let check = |host: &str| access.check(&headers(&[("host", host)]), &tcp());
+        let check = |host: &str| access.check(&headers(&[("host", host)]), &tcp(), true);
 
-        for host in ["localhost:6390", "127.0.0.1", "[::1]:6390"] {
+        for host in
+            ["localhost:6390", "127.0.0.1", "[0:0:0:0:0:0:0:1]:6390", "[::ffff:127.0.0.1]:6390"]
+        {
             assert_eq!(check(host), Ok(()), "{host}");
         }
         for host in ["evil.example", "localhost:6398", "localhost.evil", ""] {
             assert_eq!(check(host), Err(AccessError::Host), "{host}");
         }
-        assert_eq!(access.check(&HeaderMap::new(), &tcp()), Err(AccessError::Host));
+        assert_eq!(access.check(&HeaderMap::new(), &tcp(), true), Err(AccessError::Host));
+        assert_eq!(access.check(&HeaderMap::new(), &tcp(), false), Ok(()), "HTTP/1.0");
     }
 
     fn at(port: u16) -> AccessControl {

@@ -143,6 +143,9 @@ pub struct Listening {
     pub admin: Option<PathBuf>,
     /// Health, metrics and events over TCP.
     pub admin_tcp: Option<SocketAddr>,
+    /// The two health probes, for other machines.
+    #[serde(default)]
+    pub health: Option<SocketAddr>,
     /// Whether the service manager opened the sockets: the next request starts a stopped daemon.
     pub activated: bool,
 }

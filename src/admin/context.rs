@@ -24,6 +24,7 @@ use crate::peer::Peer;
 use crate::session::{Session, SessionStatus};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
+use crate::upstream::Upstream;
 
 /// Facts that do not change while the daemon runs.
 #[derive(Clone, Debug)]
@@ -80,6 +81,8 @@ pub struct AdminState {
     pub throttle: Throttle,
     /// The pace of requests to each `[[host]]`.
     pub host_throttles: Vec<Throttle>,
+    /// The clients of the API and of each `[[host]]`.
+    pub upstreams: Vec<Upstream>,
     /// The named clients.
     pub clients: Clients,
     /// Counts and records of requests.

@@ -11,6 +11,7 @@ use super::health::readiness;
 use crate::session::SessionState;
 use crate::telemetry::{self, BUCKET_BOUNDS, Histogram};
 use crate::throttle::{LimiterStatus, ThrottleStatus};
+use crate::upstream::ConnectionStats;
 
 /// Returns every metric.
 pub(super) fn metrics(context: &AdminContext) -> String {
@@ -30,6 +31,7 @@ fn write(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     requests(context, to)?;
     session(context, to)?;
     throttle(context, to)?;
+    upstreams(context, to)?;
     let dropped = telemetry::dropped();
     to.single("log_lines_dropped_total", "counter", "Log lines lost to a slow reader.", dropped)
 }
@@ -102,7 +104,7 @@ fn throttle(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
         std::iter::once(&context.throttle).chain(&context.host_throttles).enumerate()
     {
         let ThrottleStatus { reads, writes, own } = throttle.status();
-        let host = if at == 0 { "api".to_owned() } else { at.to_string() };
+        let host = host_label(at);
         let named = [("read", reads), ("write", writes), ("own", own)];
         kinds.extend(named.map(|(kind, status)| (host.clone(), kind, status)));
     }
@@ -114,6 +116,45 @@ fn throttle(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
     }
     Ok(())
 }
+
+/// Writes the metrics of the connections to the API and to each `[[host]]`.
+fn upstreams(context: &AdminContext, to: &mut MetricsText) -> fmt::Result {
+    let hosts = context.upstreams.iter().enumerate();
+    let stats: Vec<_> = hosts.map(|(at, it)| (host_label(at), it.connection_stats())).collect();
+    let name = "upstream_handshakes_total";
+    to.family(name, "counter", "TLS handshakes: connections that were opened.")?;
+    for (host, stats) in &stats {
+        to.labelled(name, &[("host", host), ("kind", "full")], stats.full_handshakes)?;
+        to.labelled(name, &[("host", host), ("kind", "resumed")], stats.resumed_handshakes)?;
+    }
+    for (name, kind, help, value) in UPSTREAM_METRICS {
+        to.family(name, kind, help)?;
+        for (host, stats) in &stats {
+            to.labelled(name, &[("host", host)], value(stats))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names the API and each `[[host]]`, in the order of the configuration.
+fn host_label(at: usize) -> String {
+    if at == 0 { "api".to_owned() } else { at.to_string() }
+}
+
+type ReadCount = fn(&ConnectionStats) -> u64;
+
+/// Name, type, help and value of the metrics of each host's connections.
+const UPSTREAM_METRICS: [(&str, &str, &str, ReadCount); 3] = [
+    ("upstream_connections_opened_total", "counter", "Connections that were opened.", |it| {
+        it.full_handshakes + it.resumed_handshakes
+    }),
+    ("upstream_connections_idle", "gauge", "Open connections without a request.", |it| {
+        it.idle as u64
+    }),
+    ("upstream_reads_raced_total", "counter", "Reads sent again off a silent connection.", |it| {
+        it.raced_reads
+    }),
+];
 
 type ReadValue = fn(&LimiterStatus) -> f64;
 

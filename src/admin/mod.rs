@@ -14,6 +14,7 @@ mod connection_slots;
 mod context;
 mod events;
 mod health;
+mod health_probes;
 mod metrics;
 mod problem;
 mod queries;
@@ -43,6 +44,7 @@ use self::connection_slots::EndlessBody;
 use self::context::AdminContext;
 pub use self::context::{AdminState, DaemonCommand, Reply, RuntimeState, ServerInfo};
 pub use self::health::{Heartbeat, HeartbeatResponder, LIVENESS_TIMEOUT, Pulse, readiness};
+pub use self::health_probes::HealthProbes;
 use self::problem::AdminError;
 use crate::listen::{SandboxIo, Stream, insert_sandbox_headers};
 use crate::peer::Peer;
@@ -66,6 +68,12 @@ impl Admin {
             harden(with_fallbacks(routes).layer(access)).with_state(context.clone())
         };
         Self { readonly_router: finish(readonly), control_router: finish(control), context }
+    }
+
+    /// Returns the two health probes, for a listener of their own.
+    pub fn health_probes(&self) -> HealthProbes {
+        let AdminState { session, runtime, heartbeat, .. } = &**self.context;
+        HealthProbes::new(session.clone(), runtime.clone(), heartbeat.clone())
     }
 
     /// Waits until a reload takes the access away from an operator.

@@ -76,14 +76,15 @@ pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliErr
 
 /// Has the daemon drop its token until it is unlocked.
 pub(super) fn lock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    set_locked(true, globals, print)
+    set_locked(true, "locked", globals, print)
 }
 
 /// Has the daemon get a token again. A locked keychain is opened first: only a command may show a
 /// dialog.
 pub(super) fn unlock(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let keychain = open_keychain(globals, print);
-    set_locked(false, globals, print)?;
+    let done = if keychain.is_ok() { "unlocked" } else { "no longer locked by `lock`" };
+    set_locked(false, done, globals, print)?;
     keychain
 }
 
@@ -99,17 +100,22 @@ fn open_keychain(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     match serve::control_runtime()?.block_on(keychain.unlock()) {
         Ok(true) => print.note(&format!("the {} is open now", Keychain::product_name())),
         Ok(false) => {}
-        Err(error) if error.keychain_absence().is_some() => {}
+        Err(error) if error.keychain_absence().is_some_and(|why| why.allows_key_file()) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(())
 }
 
 /// Locks or unlocks the running daemon; without one, stores the flag for the next start.
-fn set_locked(locked: bool, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+fn set_locked(
+    locked: bool,
+    done: &str,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
     let paths = globals.sources(vec![]).paths()?;
     let sockets = admin_sockets(globals)?;
-    let (path, done) = if locked { ("/v1/lock", "locked") } else { ("/v1/unlock", "unlocked") };
+    let path = if locked { "/v1/lock" } else { "/v1/unlock" };
     serve::control_runtime()?.block_on(async {
         match post_or_lock(&sockets, &paths, path).await? {
             DaemonReply::Daemon(session) => print_session(&session, done, globals, print),

@@ -30,6 +30,8 @@ pub(super) struct CurrentUser {
 impl CurrentUser {
     /// Parses a response.
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        // Some servers send a byte order mark (RFC 8259 §8.1).
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let me: Self = serde_json::from_slice(body).ok()?;
         // `{}` would parse: an object without an address is no user.
         me.email.is_some().then_some(me)

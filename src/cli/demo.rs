@@ -62,6 +62,7 @@ pub(super) fn run(options: &DemoArgs, print: Printer) -> Result<(), CliError> {
     config.log.format = LogFormat::Human;
     let _log = serve::start_log(&config.log, print)?;
     process::harden();
+    process::raise_open_files();
 
     let paths = Paths::rooted_at(home.path());
     serve::control_runtime()?.block_on(async {

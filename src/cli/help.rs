@@ -70,8 +70,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy run",
         &["nexudus-proxy run -- python3 report.py", "nexudus-proxy run --read-only -- ./agent"],
     ),
+    (
+        "nexudus-proxy api",
+        &[
+            "nexudus-proxy api '/api/spaces/coworkers?size=10'",
+            "nexudus-proxy api /api/spaces/coworkers --all --ndjson",
+            "nexudus-proxy api POST /api/spaces/coworkers --input coworker.json",
+        ],
+    ),
+    (
+        "nexudus-proxy open",
+        &["nexudus-proxy open '/ContentDownload/DownloadTempDataFile?uniqueId=1'"],
+    ),
     ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --json"]),
-    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m"]),
+    ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m", "nexudus-proxy wait --once"]),
     ("nexudus-proxy stop", &["nexudus-proxy stop"]),
     ("nexudus-proxy reload", &["nexudus-proxy reload"]),
     ("nexudus-proxy refresh", &["nexudus-proxy refresh"]),

@@ -1,6 +1,8 @@
 //! `logout`: removes every entry and file of the profile, here and in a running daemon, for every
 //! origin.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::config_flags::ConfigOverrides;
@@ -53,6 +55,8 @@ struct LogoutResult {
     cleared: Vec<String>,
     /// The sources that still hold a login.
     still: Vec<String>,
+    /// The key file, where the configuration names it.
+    kept_key: Option<PathBuf>,
     daemon_knows: bool,
 }
 
@@ -64,6 +68,7 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
     // starting.
     let (daemon, _lock) = forget(paths).await;
     let files = session::remove_all(&paths.profile_state(), &Clock::system()).await;
+    let sealed = credentials.clear_files();
     let keychain = credentials.clear(&origins).await;
     let still = remaining_sources(&credentials, daemon.as_ref().ok().and_then(Option::as_ref));
     files.map_err(|cause| {
@@ -71,7 +76,8 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
         let hint = "Make that directory writable for this user, and log out again.";
         CliError::message(ExitCode::Failed, message, Some(hint))
     })?;
-    let had_login = had_login(keychain, print)?;
+    let sealed = sealed?;
+    let had_login = had_login(keychain, print)? || sealed.had_login;
     if had_login && origins.is_empty() {
         // A login from before origins were recorded.
         origins.push(config.upstream.origin.clone());
@@ -84,6 +90,7 @@ async fn clear(loaded: &LoadedConfig, print: Printer) -> Result<LogoutResult, Cl
         had_login,
         cleared: origins.iter().map(Origin::to_string).collect(),
         still,
+        kept_key: sealed.kept_key,
         daemon_knows: daemon.is_ok(),
     })
 }
@@ -131,7 +138,7 @@ impl LogoutResult {
     fn to_json(&self) -> serde_json::Value {
         json!({
             "profile": self.profile, "had_login": self.had_login, "cleared": self.cleared,
-            "still": self.still, "daemon_knows": self.daemon_knows,
+            "still": self.still, "kept_key": self.kept_key, "daemon_knows": self.daemon_knows,
         })
     }
 
@@ -146,6 +153,12 @@ impl LogoutResult {
             "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
              administrator deletes them under /api/sys/refreshtokens.",
         );
+        if let Some(path) = &self.kept_key {
+            print.note(&format!(
+                "{} stays, because session.key = \"file\" names it; it opens nothing now",
+                path.display()
+            ));
+        }
         for source in &self.still {
             let holds = verb(source, "holds", "hold");
             print.warning(&format!("the {source} still {holds} a login: a restart uses it again"));

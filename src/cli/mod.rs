@@ -1,5 +1,6 @@
 //! The command line: one file per command, one way to print, one way to fail.
 
+mod api;
 mod client;
 mod client_limits;
 mod completions;
@@ -14,8 +15,10 @@ mod doctor;
 mod error;
 mod globals;
 mod help;
+mod local_api;
 mod login;
 mod logout;
+mod open;
 mod policy;
 mod print;
 mod prompt;
@@ -26,6 +29,7 @@ mod service;
 mod status;
 mod tail;
 mod wait;
+mod waiting;
 mod whoami;
 
 use std::ffi::OsString;
@@ -77,6 +81,10 @@ enum Command {
     /// Run one command with a listener and a key of its own
     #[cfg(unix)]
     Run(run::RunArgs),
+    /// Ask through the daemon, page by page
+    Api(api::ApiArgs),
+    /// Download a document through the daemon, and open it
+    Open(open::OpenArgs),
     /// Show what the daemon knows: session, requests, throttle, clients, addresses
     Status,
     /// Return when the daemon can serve
@@ -162,6 +170,8 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Policy(args) => policy::run(args, globals, print),
         #[cfg(unix)]
         Command::Run(args) => run::run(args, globals, print),
+        Command::Api(args) => api::run(&args, globals, print),
+        Command::Open(args) => open::run(&args, globals, print),
         Command::Status => status::run(globals, print),
         Command::Wait(args) => wait::run(&args, globals, print),
         Command::Stop => control::stop(globals, print),

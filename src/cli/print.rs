@@ -116,9 +116,19 @@ impl Printer {
     ///
     /// As [`Printer::line`].
     pub(super) fn stream_line(self, text: &str) -> Result<bool, CliError> {
+        self.stream(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints a part of a result that is too large to be held; returns whether stdout is still
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Printer::line`].
+    pub(super) fn stream(self, bytes: &[u8]) -> Result<bool, CliError> {
         HAS_RESULT.store(true, Ordering::Relaxed);
         let mut stdout = io::stdout().lock();
-        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             Err(error) => Err(CliError::Output(error)),
             Ok(()) => Ok(true),

@@ -2,13 +2,19 @@
 //!
 //! No secret is an argument: every user of the machine can see arguments.
 
-use std::io::{self, IsTerminal as _, Read as _};
+#[cfg(unix)]
+mod terminal;
 
+use std::io::{self, IsTerminal as _};
+
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+#[cfg(unix)]
+pub(super) use self::terminal::guarded;
 use super::Printer;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretFlaw, SecretInput, UnusableSecret};
 
 /// Why a prompt has no result.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,9 @@ pub(super) enum PromptError {
         /// The requested value.
         what: &'static str,
     },
+    /// A secret cannot be one, by its form.
+    #[error(transparent)]
+    Unusable(#[from] UnusableSecret),
     /// The typed text could not be read.
     #[error("could not read {what}")]
     Unreadable {
@@ -52,6 +61,7 @@ impl Problem for PromptError {
                 "One line each: the password, then the 2FA secret if --totp-secret-stdin is given.",
             ),
             Self::Empty { .. } => ProblemKind::CommandUsage.into(),
+            Self::Unusable(error) => ProblemKind::CommandUsage.with_hint(error.hint()),
             Self::Unreadable { .. } => ProblemKind::CommandFailed.into(),
         }
     }
@@ -85,20 +95,38 @@ pub(super) const CODE: Prompt = Prompt {
 
 impl Prompt {
     /// Prompts, and shows the typed text.
-    pub(super) fn ask(self, print: Printer) -> Result<String, PromptError> {
-        self.can_ask()?;
-        print.prompt(self.prompt);
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map_err(|source| self.unreadable(source))?;
+    pub(super) async fn ask(self, print: Printer) -> Result<String, PromptError> {
+        let line = self.line(print, false).await?;
         self.checked(line.trim().to_owned())
     }
 
     /// Prompts, and hides the typed text.
-    pub(super) fn ask_hidden(self) -> Result<Secret, PromptError> {
+    pub(super) async fn ask_hidden(self, print: Printer) -> Result<Secret, PromptError> {
+        let line = self.line(print, true).await?;
+        if line.is_empty() {
+            return Err(PromptError::Empty { what: self.what });
+        }
+        Ok(SecretInput::typed(self.what, line.to_string()).line()?)
+    }
+
+    #[cfg(unix)]
+    async fn line(self, print: Printer, is_hidden: bool) -> Result<Zeroizing<String>, PromptError> {
         self.can_ask()?;
-        let typed = rpassword::prompt_password(self.prompt);
-        let typed = typed.map_err(|source| self.unreadable(source))?;
-        self.checked(typed).map(Secret::new)
+        let line = terminal::read_line(self.prompt, is_hidden, print).await;
+        line.map_err(|source| self.unreadable(source))
+    }
+
+    #[cfg(not(unix))]
+    async fn line(self, print: Printer, is_hidden: bool) -> Result<Zeroizing<String>, PromptError> {
+        self.can_ask()?;
+        let typed = if is_hidden {
+            rpassword::prompt_password(self.prompt)
+        } else {
+            print.prompt(self.prompt);
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map(|_| line)
+        };
+        typed.map(Zeroizing::new).map_err(|source| self.unreadable(source))
     }
 
     fn can_ask(self) -> Result<(), PromptError> {
@@ -119,34 +147,41 @@ impl Prompt {
     }
 }
 
+/// Does `work`; where the terminal itself restores its state, nothing else is to be done.
+#[cfg(not(unix))]
+pub(super) async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, u8> {
+    Ok(work.await)
+}
+
 /// The lines of standard input, for as many secrets as are read from it.
-pub(super) struct StdinLines(Zeroizing<String>, usize);
+pub(super) struct StdinLines(SecretInput, usize);
 
 impl StdinLines {
     /// Reads all lines.
     pub(super) fn read() -> Result<Self, PromptError> {
-        let mut text = Zeroizing::new(String::with_capacity(MAX_STDIN_BYTES));
-        let read = io::stdin().lock().take(MAX_STDIN_BYTES as u64).read_to_string(&mut text);
         let what = "standard input";
-        read.map_err(|source| PromptError::Unreadable { what, source })?;
-        Ok(Self(text, 0))
+        let input = SecretInput::from_reader(what, io::stdin().lock());
+        Ok(Self(input.map_err(|source| PromptError::Unreadable { what, source })?, 0))
     }
 
     /// Returns the next line.
     pub(super) fn next_line(&mut self, what: &'static str) -> Result<Secret, PromptError> {
-        let line = self.0.lines().nth(self.1).filter(|line| !line.is_empty());
+        let line = self.0.nth_line(self.1);
         self.1 += 1;
-        line.map(Secret::new).ok_or(PromptError::Missing { what })
+        line.map_err(|error| {
+            if error.flaw == SecretFlaw::Empty {
+                return PromptError::Missing { what };
+            }
+            let source_name = format!("{what} on standard input").into();
+            PromptError::Unusable(UnusableSecret { source_name, flaw: error.flaw })
+        })
     }
 
-    /// Returns the whole text.
-    pub(super) fn all(&self) -> &str {
-        &self.0
+    /// Parses the whole text as JSON; `None` when it is something else.
+    pub(super) fn json<T: DeserializeOwned>(self) -> Result<Option<T>, PromptError> {
+        Ok(self.0.json()?)
     }
 }
-
-/// Most that is read, in bytes: the buffer is made once and wiped once.
-const MAX_STDIN_BYTES: usize = 16 * 1024;
 
 /// Asks a question that only a typed `y` or `yes` answers with yes.
 pub(super) fn confirm(

@@ -45,6 +45,7 @@ fn serve(
     #[cfg(target_os = "linux")]
     confined.log();
     process::harden();
+    process::raise_open_files();
     let runtime = control_runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = process::Signals::new().map_err(CliError::Runtime)?;
@@ -72,6 +73,9 @@ fn log_start(config: &Config, paths: &Paths, daemon: &daemon::Daemon) {
     }
     if let Some(address) = daemon.admin_address() {
         tracing::info!(%address, "listening for health, metrics and events");
+    }
+    if let Some(address) = daemon.health_address() {
+        tracing::info!(%address, "listening for health probes");
     }
     log_exposure(config, daemon.addresses());
     let state = daemon.session().status().state.as_str();

@@ -11,6 +11,7 @@ use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    service::require_unfailed(globals)?;
     show(globals, print).map_err(|error| service::explain_absence(globals, error))
 }
 
@@ -83,6 +84,9 @@ fn address_rows(status: &Status) -> Vec<Row> {
     }));
     if let Some(address) = status.listening.admin_tcp {
         rows.push(("admin", format!("{address}: health, metrics and events")));
+    }
+    if let Some(address) = status.listening.health {
+        rows.push(("health", format!("{address}: /healthz and /readyz")));
     }
     rows.push(("upstream", status.upstream.clone()));
     rows

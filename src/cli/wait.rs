@@ -1,5 +1,6 @@
 //! `wait`: returns when the daemon can serve.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -18,11 +19,17 @@ pub(super) struct WaitArgs {
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration_flag)]
     timeout: Duration,
+    /// Look once, for a probe: exit 0 if ready, 1 if not, 3 if not logged in, 6 without a daemon
+    #[arg(long, conflicts_with = "timeout")]
+    once: bool,
 }
 
 /// Waits until the daemon can serve.
 pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let sockets = admin_sockets(globals)?;
+    if args.once {
+        return serve::control_runtime()?.block_on(look_once(&sockets, globals, print));
+    }
     serve::control_runtime()?.block_on(async {
         let start = Instant::now();
         let deadline = start + args.timeout;
@@ -51,6 +58,44 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     })
+}
+
+/// Looks once whether the daemon can serve.
+async fn look_once(
+    sockets: &[PathBuf],
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<(), CliError> {
+    let look = async {
+        let daemon = AdminClient::find(sockets).await?;
+        let mut events = daemon.events("ready").await?;
+        while let Some(event) = events.next().await {
+            if let Event::Ready(readiness) = event {
+                return Ok(readiness);
+            }
+        }
+        Err(Error::ConnectionClosed(None))
+    };
+    let silent = || {
+        let message = format!("the daemon did not answer within {} s", ONCE_TIMEOUT.as_secs());
+        not_ready(ExitCode::Failed, message, None)
+    };
+    let readiness = tokio::time::timeout(ONCE_TIMEOUT, look).await.map_err(|_| silent())??;
+    if readiness.ready && globals.json {
+        return print.json(&serde_json::json!({ "ready": true }));
+    }
+    if readiness.ready {
+        return Ok(());
+    }
+    let reasons = readiness.reasons;
+    match reasons.iter().find(|reason| is_permanent(reason)).or(reasons.first()) {
+        Some(reason) if is_permanent(reason) => Err(permanent_error(reason.clone())),
+        Some(reason) => {
+            let message = format!("the daemon is not ready: {}", reason.sentence);
+            Err(not_ready(ExitCode::Failed, message, Some(reason.clone())))
+        }
+        None => Err(not_ready(ExitCode::Failed, "the daemon is not ready".to_owned(), None)),
+    }
 }
 
 enum WaitOutcome {
@@ -105,6 +150,9 @@ fn is_permanent(reason: &Reason) -> bool {
 
 /// How long a daemon may take to open its socket.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time of one look: a daemon that does not answer by then is not ready.
+const ONCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the command looks for a daemon.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);

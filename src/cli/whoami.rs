@@ -8,6 +8,7 @@ use super::current_user::CurrentUser;
 use super::daemon_client::{ApiResponse, ClientError, DaemonClient, OtherOrigin, effective_config};
 use super::globals::GlobalArgs;
 use super::login::{NETWORK_HINT, note_code_wait, session_details};
+use super::waiting::{NEXUDUS, with_note};
 use super::{CliError, Printer, serve};
 use crate::admin::api;
 use crate::config::{Config, LoadedConfig, Origin, Paths};
@@ -81,7 +82,8 @@ pub(super) fn run(
             Some(daemon) => effective_config(&config, &paths, &daemon).0,
             None => config,
         };
-        let (me, through) = fetch_user(&config, &own, other.as_ref(), &paths, print).await?;
+        let user = fetch_user(&config, &own, other.as_ref(), &paths, print);
+        let (me, through) = with_note(print, NEXUDUS, user).await?;
         Ok::<_, WhoamiError>((me, through, config.upstream.origin, other))
     })?;
     if let Some(other) = &other {
@@ -116,27 +118,46 @@ pub(super) async fn fetch_user(
     paths: &Paths,
     print: Printer,
 ) -> Result<(CurrentUser, &'static str), WhoamiError> {
+    let mut refusal = None;
     match DaemonClient::new(config, paths).get(ME_PATH).await {
-        // A daemon may refuse every client without a key; this command has the login itself.
-        Ok(response) => {
-            if let Some(me) = parse_daemon_response(&response)? {
-                return Ok((me, "daemon"));
-            }
-        }
+        // A daemon may refuse every client without a key; this command may have the login itself.
+        Ok(response) => match parse_daemon_response(&response)? {
+            DaemonReply::User(me) => return Ok((*me, "daemon")),
+            DaemonReply::Refused(problem) => refusal = Some(problem),
+        },
         Err(ClientError::NotRunning | ClientError::NoResponse(_)) => {}
     }
     if let Some(other) = other {
         return Err(WhoamiError::OtherUpstream { other: other.clone(), own: own.clone() });
     }
-    Ok((fetch_directly(config, paths, print).await?, "login"))
+    match (fetch_directly(config, paths, print).await, refusal) {
+        // The daemon may be logged in: this command knows only that it has no login of its own.
+        (Err(WhoamiError::Session(session::Error::NotLoggedIn(_))), Some(problem)) => {
+            Err(WhoamiError::Daemon(problem))
+        }
+        (me, _) => Ok((me?, "login")),
+    }
 }
 
-fn parse_daemon_response(response: &ApiResponse) -> Result<Option<CurrentUser>, WhoamiError> {
+/// What the running daemon replies.
+enum DaemonReply {
+    User(Box<CurrentUser>),
+    /// The daemon refuses callers like this command.
+    Refused(Box<api::Problem>),
+}
+
+fn parse_daemon_response(response: &ApiResponse) -> Result<DaemonReply, WhoamiError> {
     if let Some(problem) = response.problem() {
         let is_closed = problem.code.starts_with("guard.") || problem.code.starts_with("policy.");
-        return if is_closed { Ok(None) } else { Err(WhoamiError::Daemon(Box::new(problem))) };
+        let problem = Box::new(problem);
+        return if is_closed {
+            Ok(DaemonReply::Refused(problem))
+        } else {
+            Err(WhoamiError::Daemon(problem))
+        };
     }
-    parse_response(response.status.as_u16(), &response.body).map(Some)
+    let me = parse_response(response.status.as_u16(), &response.body)?;
+    Ok(DaemonReply::User(Box::new(me)))
 }
 
 async fn fetch_directly(

@@ -16,7 +16,7 @@ impl Default for Config {
             upstream: Upstream::default(),
             hosts: vec![],
             listen: Listen::default(),
-            admin: Admin { listen: None, users: vec![] },
+            admin: Admin { listen: None, health_listen: None, users: vec![] },
             credentials: Credentials { source: LoginSource::Auto, email: None, command: vec![] },
             session: Session::default(),
             policy: Policy { anonymous: AnonymousAccess::Full, deny: vec![], cookies: false },
@@ -40,6 +40,7 @@ impl Default for Upstream {
         Self {
             origin: Origin::nexudus(),
             ca_file: None,
+            address: None,
             proxy: Proxy::None,
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
@@ -51,6 +52,8 @@ impl Default for Upstream {
             // Twice nginx's `proxy_read_timeout`: a slow report is not a dead server.
             header_timeout: Duration::from_secs(120),
             upgrade: false,
+            // Many servers send uncompressed to a request that has `Via` (nginx's `gzip_proxied`).
+            via: false,
         }
     }
 }
@@ -99,6 +102,10 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             // hyper and Apache stop here too.
             headers: 100,
+            // nginx takes 4 to 32 KiB (`proxy_buffer_size`), HAProxy 16 KiB.
+            response_header_bytes: 64 << 10,
+            // HAProxy stops at 101; answers with more have been reported for strict parsers.
+            response_headers: 500,
             // Twice the 8000 octets that RFC 9110 §4.1 recommends to support.
             target_bytes: 16 << 10,
             // Every JSON write of the API fits; an upload is streamed instead.
@@ -107,9 +114,12 @@ impl Default for Limits {
             body_bytes: 0,
             // Far above a machine's scripts, far below the file descriptors we ask for.
             connections: 4096,
+            // As many as callers, each of which has one request at a time. Only connections that were
+            // all in use within the last minute are idle at once, so that few callers keep few.
+            idle_connections: 4096,
             // A local client sends its head at once; a slow one is slowloris or a typing person.
             header_timeout: Duration::from_secs(10),
-            // nginx's `client_body_timeout`.
+            // nginx's `client_body_timeout` and `proxy_read_timeout`.
             body_idle: Duration::from_secs(60),
             // nginx's `keepalive_timeout`.
             keep_alive: Duration::from_secs(75),

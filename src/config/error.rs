@@ -184,6 +184,12 @@ impl Diagnostic {
             Some(format!("Did you mean `{nearest}`?"))
         } else if let Self::UnknownVariable { nearest: Some(nearest), .. } = self {
             Some(format!("Did you mean {nearest}?"))
+        } else if let Self::NotFound(path) = self {
+            let path = path.display();
+            Some(format!(
+                "Check the path; `nexudus-proxy config init --config {path}` writes a commented \
+                 file there."
+            ))
         } else if let Self::UnknownKey { known, .. } = self
             && !known.is_empty()
         {
@@ -199,9 +205,6 @@ impl Diagnostic {
             Self::NoHome => "Set HOME, or XDG_CONFIG_HOME and XDG_STATE_HOME.",
             Self::ProfileName { .. } => {
                 "Use lower-case letters, digits, `-` and `_`, at most 32 of them."
-            }
-            Self::NotFound(_) => {
-                "Check the path; `nexudus-proxy config init` writes a commented file."
             }
             Self::Unreadable { .. } => {
                 "Name a readable TOML file with --config, or leave --config out."
@@ -231,6 +234,7 @@ impl Diagnostic {
             | Self::Section { .. }
             | Self::Shape { .. }
             | Self::ExtraPart { .. }
+            | Self::NotFound(_)
             | Self::MissingCommand { .. } => return None,
         })
     }

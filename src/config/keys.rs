@@ -11,6 +11,11 @@ pub static KEYS: &[Key] = &[
     key!(upstream.origin, ValueType::Origin, "Where requests go; https only").shorthand("upstream"),
     key!(upstream.ca_file, ValueType::File, "Extra trust anchors beside the system's, PEM")
         .shorthand("ca-file"),
+    key!(
+        upstream.address,
+        ValueType::UpstreamAddress,
+        "Connect to this IP[:PORT] instead of resolving the name of upstream.origin; empty: resolve"
+    ),
     key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
     key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
     key!(
@@ -33,10 +38,16 @@ pub static KEYS: &[Key] = &[
     key!(
         upstream.header_timeout,
         POSITIVE_DURATION,
-        "Longest wait for the head of a response, and for more of its body"
+        "Longest wait for the head of a response; limits.body_idle bounds its body"
     ),
     key!(upstream.upgrade, ValueType::Bool, "Let WebSocket through, for clients who may write")
         .reloadable(),
+    key!(
+        upstream.via,
+        ValueType::Bool,
+        "Name ourselves in Via; many servers then send their responses uncompressed"
+    )
+    .reloadable(),
     HOST,
     key!(
         listen.tcp,
@@ -54,8 +65,12 @@ pub static KEYS: &[Key] = &[
         .reloadable(),
     key!(listen.groups, ValueType::Strings, "Other local groups with access, by name or number")
         .reloadable(),
-    key!(listen.hosts, ValueType::Hostnames, "Extra names that a Host header may have, exact")
-        .reloadable(),
+    key!(
+        listen.hosts,
+        ValueType::Hostnames,
+        "Extra hosts that a Host header may name: name (with any port) or name:port"
+    )
+    .reloadable(),
     key!(
         listen.expose,
         ValueType::Bool,
@@ -66,12 +81,17 @@ pub static KEYS: &[Key] = &[
         ValueType::Address,
         "Health, metrics and events over loopback TCP: off or IP:PORT"
     ),
+    key!(
+        admin.health_listen,
+        ValueType::Address,
+        "/healthz and /readyz alone, on any address, for probes of other machines: off or IP:PORT"
+    ),
     key!(admin.users, ValueType::Strings, "Other local users with access to admin.sock")
         .reloadable(),
     key!(
         credentials.source,
         ValueType::Choice(LoginSource::WORDS),
-        "auto, systemd, command, env or keychain"
+        "auto, systemd, command, env, keychain or file (sealed, where there is no keychain)"
     )
     .shorthand("credentials"),
     key!(credentials.email, ValueType::Text, "E-mail, for sources that hold only the password"),
@@ -89,7 +109,7 @@ pub static KEYS: &[Key] = &[
     key!(
         session.key,
         ValueType::Choice(KeyStore::WORDS),
-        "The key of its file: auto, keychain, systemd, command or kernel"
+        "The key of its file: auto, keychain, systemd, command, file (0600, beside it) or kernel"
     ),
     key!(session.key_command, ValueType::Argv, "Prints that key"),
     key!(
@@ -142,6 +162,16 @@ pub static KEYS: &[Key] = &[
     key!(limits.headers, ValueType::Integer { min: 1, max: 10_000 }, "Most headers of a request")
         .reloadable(),
     key!(
+        limits.response_header_bytes,
+        ValueType::Size { min: 8 << 10, max: 1 << 20 },
+        "Largest response head of Nexudus"
+    ),
+    key!(
+        limits.response_headers,
+        ValueType::Integer { min: 1, max: 10_000 },
+        "Most headers of a response of Nexudus"
+    ),
+    key!(
         limits.target_bytes,
         ValueType::Size { min: 1, max: 65_534 },
         "Longest request target, path and query together"
@@ -164,9 +194,19 @@ pub static KEYS: &[Key] = &[
         ValueType::Integer { min: 1, max: 1_000_000 },
         "Most local connections at once; three quarters are the owner's"
     ),
+    key!(
+        limits.idle_connections,
+        ValueType::Integer { min: 1, max: 1_000_000 },
+        "Most connections to each Nexudus host kept open without a request"
+    ),
     key!(limits.header_timeout, POSITIVE_DURATION, "Longest time for a request head to arrive")
         .reloadable(),
-    key!(limits.body_idle, POSITIVE_DURATION, "Longest pause inside a request body").reloadable(),
+    key!(
+        limits.body_idle,
+        POSITIVE_DURATION,
+        "Longest pause inside a request or response body; event streams may pause"
+    )
+    .reloadable(),
     key!(
         limits.keep_alive,
         POSITIVE_DURATION,
@@ -220,7 +260,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("session", "The token."),
     ("policy", "The requests that are allowed."),
     ("throttle", "Rate limits."),
-    ("limits", "Bounds on what local clients send."),
+    ("limits", "Bounds on what local clients and Nexudus send."),
     ("log", "The log."),
     ("daemon", "The process."),
     ("notify", "Notifications for a person."),

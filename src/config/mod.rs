@@ -46,7 +46,7 @@ pub use key::Key;
 pub use keys::KEYS;
 pub use load::{EffectiveKey, LoadedConfig, Sources};
 pub use merge::Override;
-pub use origin::{Origin, Proxy};
+pub use origin::{Origin, Proxy, UpstreamAddress};
 pub use paths::{Paths, with_profile_flag};
 pub use rule::{ParseError, Rule, normalize_case};
 pub use schema::schema;
@@ -94,6 +94,8 @@ pub struct Upstream {
     pub origin: Origin,
     /// Trust anchors beside the system's, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Connect here instead of resolving the name of `origin`.
+    pub address: Option<UpstreamAddress>,
     /// How to reach the internet.
     pub proxy: Proxy,
     /// Offer HTTP/2.
@@ -108,6 +110,8 @@ pub struct Upstream {
     pub header_timeout: Duration,
     /// Forward WebSocket.
     pub upgrade: bool,
+    /// Name ourselves in `Via`.
+    pub via: bool,
 }
 
 /// `[[host]]`
@@ -152,6 +156,8 @@ pub enum UnixSocket {
 pub struct Admin {
     /// Health, metrics and events over loopback TCP; `None` is `off`.
     pub listen: Option<SocketAddr>,
+    /// The two health probes over TCP, on any address; `None` is `off`.
+    pub health_listen: Option<SocketAddr>,
     /// Other local users who are allowed.
     pub users: Vec<String>,
 }
@@ -180,6 +186,8 @@ pub enum LoginSource {
     Env,
     /// The OS keychain.
     Keychain,
+    /// A sealed file in the state directory.
+    File,
 }
 
 /// `[session]`
@@ -219,6 +227,8 @@ pub enum KeyStore {
     Systemd,
     /// An external command.
     Command,
+    /// A file beside the session's, for this user alone.
+    File,
     /// The kernel's keyring: gone after a reboot.
     Kernel,
 }
@@ -277,6 +287,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Most headers.
     pub headers: usize,
+    /// Largest response head, in bytes.
+    pub response_header_bytes: usize,
+    /// Most headers of a response.
+    pub response_headers: usize,
     /// Longest request target, in bytes.
     pub target_bytes: usize,
     /// Largest request body that is buffered so that it can be sent again, in bytes.
@@ -285,9 +299,11 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Most local connections at once.
     pub connections: usize,
+    /// Most connections to Nexudus that are kept open without a request.
+    pub idle_connections: usize,
     /// Longest time for a request head to arrive.
     pub header_timeout: Duration,
-    /// Longest pause inside a request body.
+    /// Longest pause inside the body of a request or of a response.
     pub body_idle: Duration,
     /// Longest time a local connection may stay open without a request.
     pub keep_alive: Duration,

@@ -1,6 +1,7 @@
 //! Addresses of other hosts: where requests go, and the proxy on the way there.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use rustls::pki_types::ServerName;
 
@@ -20,6 +21,14 @@ pub enum Proxy {
     System,
     /// This one; may hold a password.
     Url(String),
+}
+
+/// `upstream.address`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamAddress {
+    ip: IpAddr,
+    /// `None`: the port of the origin.
+    port: Option<u16>,
 }
 
 /// Why a text is not an origin.
@@ -96,6 +105,12 @@ impl Origin {
     }
 }
 
+/// Says whether a text is a host name or an address, with a port or without.
+pub(super) fn is_host_with_port(text: &str) -> bool {
+    let is_name = |name: &str| ServerName::try_from(name).is_ok();
+    is_name(text) || split_authority(text).is_some_and(|(host, _)| is_name(host))
+}
+
 /// Splits `HOST[:PORT]` or `[IPv6][:PORT]`.
 fn split_authority(authority: &str) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
@@ -118,6 +133,46 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "https://{}", self.authority())
+    }
+}
+
+impl UpstreamAddress {
+    /// Makes an address; without a port, that of the origin counts.
+    pub fn new(ip: IpAddr, port: Option<u16>) -> Self {
+        Self { ip, port }
+    }
+
+    /// Reads `IP[:PORT]`; an IPv6 address may have brackets, and needs them before a port.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return (address.port() != 0)
+                .then(|| Self { ip: address.ip(), port: Some(address.port()) });
+        }
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let ip = match bare {
+            Some(bare) => IpAddr::V6(bare.parse().ok()?),
+            None => text.parse().ok()?,
+        };
+        Some(Self { ip, port: None })
+    }
+
+    /// Returns the port, if it is not the origin's.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns where connections to `origin` go.
+    pub fn endpoint(&self, origin: &Origin) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(origin.port()))
+    }
+}
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
     }
 }
 
@@ -225,6 +280,28 @@ mod tests {
             ("https://host#x", OriginError::ExtraPart("a fragment")),
         ] {
             assert_eq!(Origin::try_parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_port_of_its_own_or_the_origins() {
+        let origin = Origin::new("nexudus.example", 8443);
+        for (text, shown, endpoint) in [
+            ("203.0.113.7", "203.0.113.7", "203.0.113.7:8443"),
+            ("203.0.113.7:1", "203.0.113.7:1", "203.0.113.7:1"),
+            ("2001:db8::7", "2001:db8::7", "[2001:db8::7]:8443"),
+            ("[2001:db8:0::7]", "2001:db8::7", "[2001:db8::7]:8443"),
+            ("[2001:db8::7]:1", "[2001:db8::7]:1", "[2001:db8::7]:1"),
+        ] {
+            let address = UpstreamAddress::parse(text).expect(text);
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(UpstreamAddress::parse(shown), Some(address));
+            assert_eq!(address.endpoint(&origin).to_string(), endpoint);
+        }
+        for text in
+            ["", "localhost", "203.0.113.7:0", "203.0.113.7:", "[203.0.113.7]", "[::1", "::1]:1"]
+        {
+            assert_eq!(UpstreamAddress::parse(text), None, "{text}");
         }
     }
 

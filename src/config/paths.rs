@@ -1,4 +1,5 @@
-//! The directories of the daemon: XDG (on macOS too), or those that systemd hands over.
+//! The directories of the daemon: XDG (on macOS too), or those that systemd hands over, or the
+//! system's where the user has no home directory.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,13 +28,18 @@ impl Paths {
     /// command in a script of *another* service sees that service's directories and is not that
     /// process: there, only a directory named after us is used.
     ///
+    /// A container may have no home directory. There, the directories are the system's, whether
+    /// they can be written or not.
+    ///
     /// # Errors
     ///
-    /// [`Diagnostic::NoHome`] when a directory is needed that only the home directory can give.
+    /// [`Diagnostic::NoHome`] where the system has no such directories (Windows).
     pub fn find(profile: &str, var: impl Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostic> {
-        let home = |below: &str| {
-            let home = absolute_path(&var, "HOME").or_else(|| absolute_path(&var, "USERPROFILE"));
-            home.map(|home| home.join(below)).ok_or(Diagnostic::NoHome)
+        let home = absolute_path(&var, "HOME").or_else(|| absolute_path(&var, "USERPROFILE"));
+        let below_home = |below: &str, system: &str| match &home {
+            Some(home) => Ok(home.join(below).join(APP_NAME)),
+            None if cfg!(unix) => Ok(Path::new(system).join(APP_NAME)),
+            None => Err(Diagnostic::NoHome),
         };
         let own = |systemd: &str, user: &[&str]| {
             let user =
@@ -48,13 +54,15 @@ impl Paths {
         };
         let config = match own("CONFIGURATION_DIRECTORY", config) {
             Some(directory) => directory,
-            None => home(".config")?.join(APP_NAME),
+            None => below_home(".config", "/etc")?,
         };
         let state = match own("STATE_DIRECTORY", state) {
             Some(directory) => directory,
-            None => home(".local/state")?.join(APP_NAME),
+            None => below_home(".local/state", "/var/lib")?,
         };
-        let runtime = own("RUNTIME_DIRECTORY", &["XDG_RUNTIME_DIR"]);
+        let has_system_state = state == Path::new("/var/lib").join(APP_NAME) && home.is_none();
+        let system_runtime = || has_system_state.then(|| Path::new("/run").join(APP_NAME));
+        let runtime = own("RUNTIME_DIRECTORY", &["XDG_RUNTIME_DIR"]).or_else(system_runtime);
         Ok(Self {
             config: config.join("config.toml"),
             runtime: runtime.unwrap_or_else(|| state.join("run")),
@@ -243,9 +251,17 @@ mod tests {
     }
 
     #[test]
-    fn without_any_directory_there_is_an_error() {
-        assert!(matches!(paths("default", &[]), Err(Diagnostic::NoHome)));
-        assert!(matches!(paths("default", &[("HOME", "")]), Err(Diagnostic::NoHome)));
+    fn without_a_home_the_directories_are_the_systems_unless_others_are_given() {
+        for vars in [&[][..], &[("HOME", "")]] {
+            let paths = paths("default", vars).unwrap();
+
+            assert_eq!(paths.config, Path::new("/etc/nexudus-proxy/config.toml"));
+            assert_eq!(paths.state, Path::new("/var/lib/nexudus-proxy"));
+            assert_eq!(paths.admin_socket(), Path::new("/run/nexudus-proxy/admin.sock"));
+        }
+        let paths = paths("default", &[("STATE_DIRECTORY", "/tmp/state")]).unwrap();
+        assert_eq!(paths.state, Path::new("/tmp/state"));
+        assert_eq!(paths.admin_socket(), Path::new("/tmp/state/run/admin.sock"));
     }
 
     #[test]

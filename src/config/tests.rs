@@ -204,6 +204,7 @@ fn other_than_default(entry: &Key) -> &'static str {
         ValueType::Integer { .. } => "42",
         ValueType::Threads { .. } => "auto",
         ValueType::Rate => "10/100ms",
+        ValueType::UpstreamAddress => "203.0.113.7",
         ValueType::Rules => "[\"DELETE /**\"]",
     }
 }

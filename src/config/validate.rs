@@ -99,7 +99,9 @@ fn duplicate_address(config: &Config) -> Option<(&'static str, SocketAddr)> {
     let mut seen = config.listen.tcp.clone();
     let hosts = config.hosts.iter().flat_map(|host| &host.listen).map(|address| ("host", address));
     let admin = config.admin.listen.iter().map(|address| ("admin.listen", address));
-    hosts.chain(admin).find_map(|(key, address)| {
+    let probes = config.admin.health_listen.iter();
+    let probes = probes.map(|address| ("admin.health_listen", address));
+    hosts.chain(admin).chain(probes).find_map(|(key, address)| {
         let twice = address.port() != 0 && seen.contains(address);
         seen.push(*address);
         twice.then_some((key, *address))

@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-
-use super::origin::OriginError;
+use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
     AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
-    SessionStore, UnixSocket, units,
+    SessionStore, UnixSocket, UpstreamAddress, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -138,9 +136,9 @@ impl ConfigValue for Vec<String> {
         let wrong =
             |word: &String| InvalidValue::Shape(toml::Value::from(word.as_str()).to_string());
         if *value_type == ValueType::Hostnames {
-            let host = |name: &String| match ServerName::try_from(name.as_str()) {
-                Ok(_) => Ok(name.to_ascii_lowercase()),
-                Err(_) => Err(wrong(name)),
+            let host = |name: &String| match origin::is_host_with_port(name) {
+                true => Ok(name.to_ascii_lowercase()),
+                false => Err(wrong(name)),
             };
             return words.iter().map(host).collect();
         }
@@ -207,6 +205,19 @@ impl ConfigValue for Proxy {
 
     fn to_toml(&self, _: &ValueType) -> toml::Value {
         self.as_str().into()
+    }
+}
+
+impl ConfigValue for Option<UpstreamAddress> {
+    fn from_toml(value: &toml::Value, _: &ValueType) -> Result<Self, InvalidValue> {
+        parse_with(value, |text| match text {
+            "" => Some(None),
+            address => UpstreamAddress::parse(address).map(Some),
+        })
+    }
+
+    fn to_toml(&self, _: &ValueType) -> toml::Value {
+        self.map(|address| address.to_string()).unwrap_or_default().into()
     }
 }
 
@@ -342,13 +353,14 @@ macro_rules! words {
     };
 }
 
-words!(LoginSource { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env, "keychain" => Keychain });
+words!(LoginSource { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env, "keychain" => Keychain, "file" => File });
 words!(SessionStore { "auto" => Auto, "file" => File, "memory" => Memory });
 words!(KeyStore {
     "auto" => Auto,
     "keychain" => Keychain,
     "systemd" => Systemd,
     "command" => Command,
+    "file" => File,
     "kernel" => Kernel,
 });
 words!(AnonymousAccess { "full" => Full, "read-only" => ReadOnly, "none" => None });

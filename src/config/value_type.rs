@@ -29,6 +29,8 @@ pub enum ValueType {
     File,
     /// The proxy on the way to the internet.
     Proxy,
+    /// The address of the origin, or nothing.
+    UpstreamAddress,
     /// Local addresses.
     Addresses,
     /// A local address, or `off`.
@@ -82,11 +84,16 @@ impl ValueType {
             Self::Strings => "a list such as [\"one\", \"two\"]".to_owned(),
             Self::Rules => "a list of rules such as [\"DELETE /**\"]".to_owned(),
             Self::Argv => "a program and its arguments such as [\"op\", \"read\", …]".to_owned(),
-            Self::Hostnames => "a list of host names such as [\"nexudus.internal\"]".to_owned(),
+            Self::Hostnames => {
+                "a list of hosts such as [\"nexudus.internal\", \"localhost:9000\"]".to_owned()
+            }
             Self::Origin => "an origin such as \"https://spaces.nexudus.com\"".to_owned(),
             Self::File => "the path of a file".to_owned(),
             Self::Proxy => {
                 "\"none\", \"system\" or a URL such as \"http://proxy.example:3128\"".to_owned()
+            }
+            Self::UpstreamAddress => {
+                "\"\" or an address such as \"203.0.113.7\" or \"203.0.113.7:8443\"".to_owned()
             }
             Self::Addresses => {
                 "a list of addresses such as [\"127.0.0.1:6398\", \"[::1]:6398\"]".to_owned()
@@ -119,7 +126,7 @@ impl ValueType {
             Self::Origin => "URL",
             Self::File => "FILE",
             Self::Proxy => "URL",
-            Self::Addresses | Self::Address => "ADDR",
+            Self::Addresses | Self::Address | Self::UpstreamAddress => "ADDR",
             Self::Socket => "PATH",
             Self::Hosts => "TABLE",
             Self::Duration { .. } => "DURATION",
@@ -198,6 +205,7 @@ impl ValueType {
             | Self::File
             | Self::Proxy
             | Self::Address
+            | Self::UpstreamAddress
             | Self::Socket
             | Self::Duration { .. } => json!({ "type": "string" }),
         }

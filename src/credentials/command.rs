@@ -1,17 +1,19 @@
 //! A password or a key as printed by an external command: `op read …`, `pass show …`, `age -d …`.
 //!
 //! The command gets no shell and no input. Its standard error is discarded: password managers echo
-//! secrets there.
+//! secrets there. The command's own end counts, not that of the programs that it leaves behind with
+//! its standard output open, as an agent that it starts does.
 
-use std::process::Stdio;
+use std::io;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
-use zeroize::Zeroizing;
+use tokio::process::{ChildStdout, Command};
 
+use crate::children::OwnChild;
 use crate::config::explain_refusal;
-use crate::secret::Secret;
+use crate::secret::{KeyMaterial, Secret, SecretInput, UnusableSecret};
 
 /// Why a command gave no secret.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +25,7 @@ pub(super) enum Error {
         program: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The sandbox of the service does not run the command.
     #[error("could not start `{program}`: {why}")]
@@ -39,7 +41,7 @@ pub(super) enum Error {
         /// The first word of the command.
         program: String,
         /// The exit status.
-        status: std::process::ExitStatus,
+        status: ExitStatus,
     },
     /// The command did not end in time.
     #[error("`{program}` did not end within {} s", COMMAND_TIMEOUT.as_secs())]
@@ -47,37 +49,36 @@ pub(super) enum Error {
         /// The first word of the command.
         program: String,
     },
-    /// The command succeeded, but printed nothing, or no text where a password must be text.
-    #[error("`{program}` printed no text")]
-    Empty {
-        /// The first word of the command.
-        program: String,
-    },
+    /// The command succeeded, and what it printed cannot be a secret.
+    #[error(transparent)]
+    Unusable(#[from] UnusableSecret),
 }
 
-/// Runs `argv` and returns the first line of its output.
+/// Runs `argv` and returns the password on the first line of its output.
 ///
 /// # Errors
 ///
 /// A variant for each way in which a command can fail; none contains its output.
-pub(super) async fn first_line(argv: &[String]) -> Result<Secret, Error> {
-    let printed = output(argv).await?;
-    let line = std::str::from_utf8(&printed).ok().and_then(|text| text.lines().next());
-    let program = argv.first().cloned().unwrap_or_default();
-    line.filter(|line| !line.is_empty()).map(Secret::new).ok_or(Error::Empty { program })
+pub(super) async fn password(argv: &[String]) -> Result<Secret, Error> {
+    Ok(output(argv).await?.first_line()?)
 }
 
-/// Runs `argv` and returns its whole output: text or any bytes.
+/// Runs `argv` and returns the key on the first line of its output, or all of it.
 ///
 /// # Errors
 ///
-/// As [`first_line`].
-pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error> {
+/// As [`password`].
+pub(super) async fn key(argv: &[String]) -> Result<KeyMaterial, Error> {
+    Ok(output(argv).await?.key_of_first_line()?)
+}
+
+async fn output(argv: &[String]) -> Result<SecretInput, Error> {
     let program = argv.first().cloned().unwrap_or_default();
     let mut command = Command::new(&program);
-    super::SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    super::PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
+    let start_error = |source| Error::Start { program: program.clone(), source };
     let mut child = command
         .args(argv.get(1..).unwrap_or_default())
         .stdin(Stdio::null())
@@ -86,30 +87,49 @@ pub(super) async fn output(argv: &[String]) -> Result<Zeroizing<Vec<u8>>, Error>
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| spawn_error(&program, source))?;
-    let mut stdout = child.stdout.take().expect("it is piped");
+    let _own = OwnChild::new(child.id());
+    let stdout = child.stdout.take().expect("it is piped");
+    let mut printed = zeroize::Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
     let ended = async {
-        // The buffer has room from the start: into a full buffer the output would be read by way of
-        // the stack.
-        let mut printed = Zeroizing::new(Vec::with_capacity(OUTPUT_CAPACITY));
-        stdout.read_to_end(&mut printed).await?;
-        Ok((printed, child.wait().await?))
+        let status = {
+            let mut reading = std::pin::pin!(read_to_end(stdout, &mut printed));
+            tokio::select! {
+                biased;
+                read = &mut reading => {
+                    read?;
+                    child.wait().await?
+                }
+                status = child.wait() => {
+                    // What the command has printed lies in the pipe already.
+                    if let Ok(read) = tokio::time::timeout(PIPE_GRACE, reading).await {
+                        read?;
+                    }
+                    status?
+                }
+            }
+        };
+        Ok::<ExitStatus, io::Error>(status)
     };
-    let (printed, status) = tokio::time::timeout(COMMAND_TIMEOUT, ended)
+    let status = tokio::time::timeout(COMMAND_TIMEOUT, ended)
         .await
         .map_err(|_| Error::Timeout { program: program.clone() })?
-        .map_err(|source| Error::Start { program: program.clone(), source })?;
+        .map_err(start_error)?;
     if !status.success() {
         return Err(Error::Failed { program, status });
     }
-    if printed.is_empty() {
-        return Err(Error::Empty { program });
-    }
-    Ok(printed)
+    Ok(SecretInput::new(format!("the output of `{program}`"), std::mem::take(&mut *printed)))
 }
 
-fn spawn_error(program: &str, source: std::io::Error) -> Error {
+/// Reads to the end, or to more than any secret has, and closes the pipe. Giving up loses nothing
+/// that was read.
+async fn read_to_end(mut stdout: ChildStdout, printed: &mut Vec<u8>) -> io::Result<()> {
+    while printed.len() < OUTPUT_CAPACITY && stdout.read_buf(printed).await? > 0 {}
+    Ok(())
+}
+
+fn spawn_error(program: &str, source: io::Error) -> Error {
     let program = program.to_owned();
-    let is_refused = source.kind() == std::io::ErrorKind::PermissionDenied;
+    let is_refused = source.kind() == io::ErrorKind::PermissionDenied;
     match is_refused.then(|| explain_refusal(&program)).flatten() {
         Some(why) => Error::Forbidden { program, why },
         None => Error::Start { program, source },
@@ -117,7 +137,10 @@ fn spawn_error(program: &str, source: std::io::Error) -> Error {
 }
 
 /// More bytes than any secret has.
-const OUTPUT_CAPACITY: usize = 4 << 10;
+const OUTPUT_CAPACITY: usize = crate::secret::MAX_LENGTH + 1;
+
+/// Longest wait for output once the command has ended.
+const PIPE_GRACE: Duration = Duration::from_millis(250);
 
 /// Longest run of the command. A password manager may wait for a person's finger.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -128,18 +151,38 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_line_is_the_secret() {
-        let secret = first_line(&argv(&["printf", "hunter2\\nsecond\\n"])).await.unwrap();
+        let secret = password(&argv(&["printf", "hunter2\\nsecond\\n"])).await.unwrap();
         assert_eq!(secret.expose(), "hunter2");
     }
 
     #[tokio::test]
     async fn each_failure_names_the_program_and_nothing_it_said() {
-        let failed = first_line(&argv(&["sh", "-c", "echo hunter2; exit 3"])).await.unwrap_err();
+        let failed = password(&argv(&["sh", "-c", "echo hunter2; exit 3"])).await.unwrap_err();
         assert_eq!(failed.to_string(), "`sh` failed (exit status: 3)");
-        let missing = first_line(&argv(&["/nonexistent/op"])).await.unwrap_err();
+        let missing = password(&argv(&["/nonexistent/op"])).await.unwrap_err();
         assert_eq!(missing.to_string(), "could not start `/nonexistent/op`");
-        let empty = first_line(&argv(&["true"])).await.unwrap_err();
-        assert_eq!(empty.to_string(), "`true` printed no text");
+        let empty = password(&argv(&["true"])).await.unwrap_err();
+        assert_eq!(empty.to_string(), "the output of `true` is empty");
+        let quoted = password(&argv(&["printf", "\"hunter2\"\\n"])).await.unwrap_err();
+        assert_eq!(quoted.to_string(), "the output of `printf` is enclosed in quotes");
+        let endless = password(&argv(&["yes"])).await.unwrap_err();
+        assert!(!endless.to_string().contains("hunter2"));
+    }
+
+    /// A command that starts an agent ends before the agent does, whose standard output is the same
+    /// pipe.
+    #[tokio::test]
+    async fn a_program_that_the_command_leaves_behind_is_not_waited_for() {
+        let left = tempfile::NamedTempFile::new().unwrap();
+        let script = format!("sleep 600 & echo $! > {}; printf hunter2", left.path().display());
+        let started = std::time::Instant::now();
+
+        let secret = password(&argv(&["sh", "-c", &script])).await.unwrap();
+
+        assert_eq!(secret.expose(), "hunter2");
+        assert!(started.elapsed() < COMMAND_TIMEOUT / 4);
+        let pid: i32 = std::fs::read_to_string(left.path()).unwrap().trim().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
     }
 
     fn argv(words: &[&str]) -> Vec<String> {

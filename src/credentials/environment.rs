@@ -1,25 +1,32 @@
 //! The login in environment variables.
 
-use super::{CredentialSource, Error, Login, SecondFactor};
-use crate::secret::Secret;
+use std::ffi::OsString;
+
+use super::{CredentialSource, Error, Login, SecondFactor, address};
+use crate::secret::{Secret, SecretInput};
 
 /// Reads the login from the variables that `var` looks up; `email` is the configured address.
 ///
 /// # Errors
 ///
-/// [`Error::Incomplete`] when there is a password but no address, or an address but no password.
+/// [`Error::Incomplete`] when there is a password but no address, or an address but no password;
+/// [`Error::Unusable`] when a variable holds what cannot be part of a login.
 pub(super) fn read(
     email: Option<&str>,
-    var: impl Fn(&str) -> Option<String>,
+    var: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Login>, Error> {
-    let named = |name| var(name).filter(|value| !value.is_empty());
-    let address = named("NEXUDUS_EMAIL").or_else(|| named("NEXUDUS_USERNAME"));
-    let password = named("NEXUDUS_PASSWORD");
+    let named =
+        |name| SecretInput::from_variable(name, var(name)).map(SecretInput::line).transpose();
+    let password = named("NEXUDUS_PASSWORD")?;
     // The key that `run` gives to its command is no login, and Nexudus must never see it.
-    if password.as_ref().is_some_and(|password| password.starts_with(CLIENT_KEY_PREFIX)) {
+    if password.as_ref().is_some_and(|it| it.expose().starts_with(CLIENT_KEY_PREFIX)) {
         return Ok(None);
     }
-    let password = password.map(Secret::new);
+    let first = match named("NEXUDUS_EMAIL")? {
+        Some(address) => Some(address),
+        None => named("NEXUDUS_USERNAME")?,
+    };
+    let address = first.map(|text| address(&text));
     let half = |present, absent| Error::Incomplete {
         origin: CredentialSource::Environment,
         present,
@@ -32,7 +39,7 @@ pub(super) fn read(
             let email = address
                 .or_else(|| email.map(str::to_owned))
                 .ok_or_else(|| half("NEXUDUS_PASSWORD", "NEXUDUS_EMAIL"))?;
-            let second_factor = named("NEXUDUS_TOTP").map(second_factor);
+            let second_factor = named("NEXUDUS_TOTP")?.map(second_factor);
             Ok(Some(Login { email, password, second_factor }))
         }
     }
@@ -42,13 +49,8 @@ pub(super) fn read(
 const CLIENT_KEY_PREFIX: &str = "nxp_";
 
 /// Six to eight digits are a code, anything else is a shared secret.
-fn second_factor(text: String) -> SecondFactor {
-    let is_code = (6..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_code {
-        SecondFactor::Code(Secret::new(text))
-    } else {
-        SecondFactor::Shared(Secret::new(text))
-    }
+fn second_factor(secret: Secret) -> SecondFactor {
+    SecondFactor::code(secret.clone()).unwrap_or(SecondFactor::Shared(secret))
 }
 
 #[cfg(test)]
@@ -65,9 +67,34 @@ mod tests {
 
     #[test]
     fn digits_are_a_code_and_anything_else_a_secret() {
-        assert_eq!(second_factor("123456".into()), SecondFactor::Code(Secret::new("123456")));
-        assert_eq!(second_factor("12345".into()), SecondFactor::Shared(Secret::new("12345")));
-        assert_eq!(second_factor("JBSWY3DP".into()), SecondFactor::Shared(Secret::new("JBSWY3DP")));
+        let secret = Secret::new;
+        assert_eq!(second_factor(secret("123456")), SecondFactor::Code(secret("123456")));
+        assert_eq!(second_factor(secret("12345")), SecondFactor::Shared(secret("12345")));
+        assert_eq!(second_factor(secret("JBSWY3DP")), SecondFactor::Shared(secret("JBSWY3DP")));
+    }
+
+    #[test]
+    fn what_surrounds_a_value_is_taken_off_or_named() {
+        let login = read_from(&[
+            ("NEXUDUS_EMAIL", "\u{feff} ada@example.test\r"),
+            ("NEXUDUS_PASSWORD", "p\r\n"),
+            ("NEXUDUS_TOTP", "123456\r"),
+        ]);
+        let login = login.unwrap().unwrap();
+        assert_eq!((login.email.as_str(), login.password.expose()), ("ada@example.test", "p"));
+        assert_eq!(login.second_factor, Some(SecondFactor::Code(Secret::new("123456"))));
+
+        for name in ["NEXUDUS_EMAIL", "NEXUDUS_PASSWORD", "NEXUDUS_TOTP"] {
+            let mut vars = [
+                ("NEXUDUS_EMAIL", "a@b.c"),
+                ("NEXUDUS_PASSWORD", "p"),
+                ("NEXUDUS_TOTP", "JBSWY3DP"),
+            ];
+            let quoted = vars.iter_mut().find(|(known, _)| *known == name).unwrap();
+            quoted.1 = "\"quoted\"";
+            let error = read_from(&vars).unwrap_err();
+            assert_eq!(error.to_string(), format!("{name} is enclosed in quotes"));
+        }
     }
 
     #[test]
@@ -86,15 +113,14 @@ mod tests {
 
     #[test]
     fn the_configured_address_completes_a_password() {
-        let login = read(Some("ada@example.test"), |name| {
-            (name == "NEXUDUS_PASSWORD").then(|| "p".to_owned())
-        });
+        let login =
+            read(Some("ada@example.test"), |name| (name == "NEXUDUS_PASSWORD").then(|| "p".into()));
         assert_eq!(login.unwrap().unwrap().email, "ada@example.test");
     }
 
     fn read_from(vars: &[(&str, &str)]) -> Result<Option<Login>, Error> {
         read(None, |name| {
-            vars.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            vars.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         })
     }
 }

@@ -29,7 +29,6 @@ mod store;
 use std::time::Duration;
 
 pub use self::entries::Keychain;
-#[cfg(target_os = "linux")]
 pub(super) use self::entries::random_key;
 
 /// Returns the name that people know the system's keychain by.
@@ -86,6 +85,12 @@ impl KeychainError {
             | Self::Dismissed
             | Self::Other(_) => false,
         }
+    }
+
+    /// Says whether a key in a file may take the place of the keychain: this machine has none. A
+    /// provider without a collection is a keychain that a person can complete.
+    pub fn allows_key_file(&self) -> bool {
+        self.is_absent() && *self != Self::NoCollection
     }
 }
 

@@ -6,21 +6,32 @@
 
 mod command;
 mod environment;
+mod key_file;
 mod keychain;
 #[cfg(target_os = "linux")]
 mod keyutils;
+mod pending_command;
+mod private_file;
 mod resolver;
+mod sealed_login;
+pub(crate) mod sealing;
 mod session_key;
 mod sources;
+mod stored_files;
 mod systemd;
+mod totp_secret;
 
 use std::fmt;
 
 pub use self::keychain::{Keychain, KeychainError};
+pub use self::private_file::FileError;
 pub use self::resolver::Credentials;
-pub use self::session_key::{KeySource, SessionKey, is_key_outside_keychain};
+pub use self::session_key::{KeySource, SessionKey};
+pub use self::stored_files::{ClearedFiles, FilePlace};
+pub use self::systemd::credentials_directory;
+pub use self::totp_secret::{TotpSecret, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
-use crate::secret::Secret;
+use crate::secret::{Secret, UnusableSecret};
 
 /// The login for a password grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +49,18 @@ pub struct Login {
 pub enum SecondFactor {
     /// A code that was typed: 6 to 8 digits, good for one attempt.
     Code(Secret),
-    /// The shared secret of RFC 6238, base32: makes a code whenever one is needed.
+    /// The shared secret of RFC 6238, as the site shows it (`totp_secret.rs`): makes a code whenever
+    /// one is needed.
     Shared(Secret),
+}
+
+impl SecondFactor {
+    /// Takes a code; `None` when the text cannot be one.
+    pub fn code(text: Secret) -> Option<Self> {
+        let digits = text.expose().as_bytes();
+        let is_code = (6..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+        is_code.then_some(Self::Code(text))
+    }
 }
 
 /// A login and the place it came from.
@@ -51,8 +72,23 @@ pub struct ResolvedLogin {
     pub source: CredentialSource,
 }
 
-/// Environment variables that may hold a secret: no child inherits them.
-pub const SECRET_ENV_VARIABLES: [&str; 2] = ["NEXUDUS_PASSWORD", "NEXUDUS_TOTP"];
+/// Environment variables that no child inherits: those that may hold a secret, and those by which
+/// the service manager speaks to this process alone. Those that name directories or credentials
+/// stay, because a command may be there to read them.
+pub const PRIVATE_ENV_VARIABLES: [&str; 12] = [
+    "NEXUDUS_PASSWORD",
+    "NEXUDUS_TOTP",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+    "JOURNAL_STREAM",
+    "INVOCATION_ID",
+];
 
 /// The place a login came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +101,8 @@ pub enum CredentialSource {
     Environment,
     /// The OS keychain.
     Keychain,
+    /// A sealed file in the state directory.
+    File,
     /// Handed over inside this process.
     Memory,
 }
@@ -76,6 +114,7 @@ impl fmt::Display for CredentialSource {
             Self::Command => "command",
             Self::Environment => "environment",
             Self::Keychain => keychain::product_name(),
+            Self::File => "sealed file",
             Self::Memory => "memory",
         })
     }
@@ -108,6 +147,12 @@ pub enum Error {
     /// The command failed. Later sources are not tried: they may belong to another account.
     #[error("credentials.command gave no password, and no other source is tried")]
     Command(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A source holds what cannot be part of a login. Later sources are not tried, as above.
+    #[error(transparent)]
+    Unusable(#[from] UnusableSecret),
+    /// A file of the state directory is missing, damaged or not private.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The store cannot be reached.
     #[error("the credential store cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -123,9 +168,19 @@ impl Problem for Error {
             Self::Command(_) => ProblemKind::CredentialsUnavailable.with_hint(
                 "Repair it, or name the source to read instead with credentials.source.",
             ),
+            Self::Unusable(error) => ProblemKind::CredentialsUnavailable.with_hint(error.hint()),
+            Self::File(error) => ProblemKind::CredentialsUnavailable.with_hint(error.hint()),
             Self::Locked => ProblemKind::CredentialsLocked.with_hint(
                 "Unlock it in a desktop session, or give the login as a systemd credential.",
             ),
+            Self::Unavailable(error)
+                if error.downcast_ref() == Some(&KeychainError::NoCollection) =>
+            {
+                ProblemKind::CredentialsUnavailable.with_hint(
+                    "Run `nexudus-proxy login` in a desktop session, which asks for a password and \
+                     makes one; or set credentials.source and session.key to \"file\".",
+                )
+            }
             Self::Unavailable(_) => ProblemKind::CredentialsUnavailable.with_hint(format!(
                 "Start the {}, or give the login as a systemd credential, by credentials.command, \
                  or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.",
@@ -142,10 +197,19 @@ impl Error {
         match self {
             Self::Missing(absence) => absence.clone(),
             Self::Unavailable(error) => error.downcast_ref().cloned(),
-            Self::Incomplete { .. } | Self::Command(_) | Self::Locked => None,
+            Self::Incomplete { .. }
+            | Self::Command(_)
+            | Self::Unusable(_)
+            | Self::File(_)
+            | Self::Locked => None,
         }
         .filter(KeychainError::is_absent)
     }
+}
+
+/// Returns the address in a text: the blanks around it are not part of it.
+fn address(text: &Secret) -> String {
+    text.expose().trim().to_owned()
 }
 
 impl From<KeychainError> for Error {

@@ -1,30 +1,75 @@
 //! Reads the login from the configured sources, and removes it where it is stored.
 
+use std::path::Path;
+
+use super::key_file::KeyFile;
 #[cfg(target_os = "linux")]
 use super::keyutils;
+use super::pending_command::PendingCommand;
+use super::sealed_login::SealedLogin;
 use super::{CredentialSource, Error, Keychain, Login, ResolvedLogin, sources};
-use crate::config;
+use crate::config::{self, Config};
 
 /// The configured sources of the login. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Credentials(pub(super) Backend);
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one or two of them")]
 pub(super) enum Backend {
-    Configured(config::Credentials, Keychain),
+    Configured(Configured),
     Memory(Option<Login>),
+}
+
+/// The places that the configuration leads to.
+#[derive(Clone, Debug)]
+pub(super) struct Configured {
+    pub(super) config: config::Credentials,
+    pub(super) session: config::Session,
+    pub(super) origin: config::Origin,
+    pub(super) keychain: Keychain,
+    pub(super) key_file: KeyFile,
+    pub(super) sealed: SealedLogin,
+    pub(super) pending: PendingCommand,
+}
+
+impl Configured {
+    pub(super) fn new(
+        config: &config::Credentials,
+        session: &config::Session,
+        origin: &config::Origin,
+        keychain: Keychain,
+    ) -> Self {
+        let nowhere = Path::new("/nonexistent");
+        Self {
+            config: config.clone(),
+            session: session.clone(),
+            origin: origin.clone(),
+            key_file: KeyFile::new(nowhere),
+            sealed: SealedLogin::new(nowhere, origin, keychain.profile()),
+            pending: PendingCommand::default(),
+            keychain,
+        }
+    }
+
+    /// Keeps files in the profile's state directory.
+    pub(super) fn in_directory(self, directory: &Path) -> Self {
+        let sealed = SealedLogin::new(directory, &self.origin, self.keychain.profile());
+        Self { key_file: KeyFile::new(directory), sealed, ..self }
+    }
 }
 
 impl Credentials {
     /// Reads from the configured sources; from the keychain the login of `profile` that `origin`
     /// has accepted. The other sources (systemd credentials, a command, the environment) are meant
     /// for the origin that is configured with them.
-    pub fn from_config(
-        config: &config::Credentials,
-        origin: &config::Origin,
-        profile: &str,
-    ) -> Self {
-        Self(Backend::Configured(config.clone(), Keychain::system(profile, origin)))
+    ///
+    /// `directory` is the profile's state directory.
+    pub fn from_config(config: &Config, directory: &Path, profile: &str) -> Self {
+        let origin = &config.upstream.origin;
+        let keychain = Keychain::system(profile, origin);
+        let places = Configured::new(&config.credentials, &config.session, origin, keychain);
+        Self(Backend::Configured(places.in_directory(directory)))
     }
 
     /// Holds a login of this process; with `None` there is no login.
@@ -35,7 +80,15 @@ impl Credentials {
     /// Returns the keychain, where one is used.
     pub fn keychain(&self) -> Option<&Keychain> {
         match &self.0 {
-            Backend::Configured(_, keychain) => Some(keychain),
+            Backend::Configured(Configured { keychain, .. }) => Some(keychain),
+            Backend::Memory(_) => None,
+        }
+    }
+
+    /// Returns the command that is waited for now: its key and its program.
+    pub fn pending_command(&self) -> Option<String> {
+        match &self.0 {
+            Backend::Configured(places) => places.pending.current(),
             Backend::Memory(_) => None,
         }
     }
@@ -51,7 +104,7 @@ impl Credentials {
     pub fn account(&self) -> Option<String> {
         let config = match &self.0 {
             Backend::Memory(login) => return login.as_ref().map(|login| login.email.clone()),
-            Backend::Configured(config, _) => config,
+            Backend::Configured(Configured { config, .. }) => config,
         };
         sources::enabled(config).find_map(|source| sources::account(config, source).ok().flatten())
     }
@@ -61,19 +114,22 @@ impl Credentials {
     /// # Errors
     ///
     /// [`Error::Missing`] when no source has a login, [`Error::Incomplete`] when a source has half
-    /// a login and none a whole one, [`Error::Command`], [`Error::Locked`] and
-    /// [`Error::Unavailable`] when a source that may have the login cannot be read.
+    /// a login and none a whole one, [`Error::Command`], [`Error::Unusable`], [`Error::File`],
+    /// [`Error::Locked`] and [`Error::Unavailable`] when a source that may have the login cannot be
+    /// read.
     pub async fn load(&self) -> Result<ResolvedLogin, Error> {
-        let (config, keychain) = match &self.0 {
+        let (config, keychain, pending) = match &self.0 {
             Backend::Memory(login) => {
                 let login = login.clone().ok_or(Error::Missing(None))?;
                 return Ok(ResolvedLogin { login, source: CredentialSource::Memory });
             }
-            Backend::Configured(config, keychain) => (config, keychain),
+            Backend::Configured(Configured { config, keychain, pending, .. }) => {
+                (config, keychain, pending)
+            }
         };
         let mut incomplete = None;
         for source in sources::enabled(config) {
-            match sources::read(config, source).await {
+            match sources::read(config, source, pending).await {
                 Ok(Some(login)) => return Ok(ResolvedLogin { login, source }),
                 Ok(None) => {}
                 // A later source may have a whole login.
@@ -84,6 +140,12 @@ impl Credentials {
             }
         }
         let missing = |absence| incomplete.unwrap_or(Error::Missing(absence));
+        // Before the keychain: `login` removes the file when it stores there.
+        if self.uses_file()
+            && let Some(login) = self.login_in_file().await?
+        {
+            return Ok(ResolvedLogin { login, source: CredentialSource::File });
+        }
         if !self.uses_keychain() {
             return Err(missing(None));
         }
@@ -101,7 +163,7 @@ impl Credentials {
     /// Returns the sources that would log in again after the keychain was cleared. A configured
     /// command counts without being run.
     pub fn sources_beside_keychain(&self) -> Vec<CredentialSource> {
-        let Backend::Configured(config, _) = &self.0 else { return vec![] };
+        let Backend::Configured(Configured { config, .. }) = &self.0 else { return vec![] };
         let has_login = |source: &CredentialSource| {
             !matches!(sources::account(config, *source), Ok(None) | Err(Error::Incomplete { .. }))
         };
@@ -110,7 +172,7 @@ impl Credentials {
 
     /// Returns an error for each source that has half a login, and is skipped for that.
     pub fn incomplete_sources(&self) -> Vec<Error> {
-        let Backend::Configured(config, _) = &self.0 else { return vec![] };
+        let Backend::Configured(Configured { config, .. }) = &self.0 else { return vec![] };
         sources::enabled(config)
             .filter_map(|source| sources::account(config, source).err())
             .filter(|error| matches!(error, Error::Incomplete { .. }))
@@ -122,10 +184,11 @@ impl Credentials {
     pub async fn active_source(&self) -> Option<CredentialSource> {
         let keychain = match &self.0 {
             Backend::Memory(login) => return login.as_ref().map(|_| CredentialSource::Memory),
-            Backend::Configured(_, keychain) => keychain,
+            Backend::Configured(Configured { keychain, .. }) => keychain,
         };
         match self.sources_beside_keychain().first() {
             Some(source) => Some(*source),
+            None if self.uses_file() && self.has_file() => Some(CredentialSource::File),
             None if self.uses_keychain() => {
                 let login = keychain.login().await.ok().flatten();
                 login.map(|_| CredentialSource::Keychain)
@@ -136,8 +199,14 @@ impl Credentials {
 
     /// Returns the one source that is read, where a login that `login` stores would be ignored.
     pub fn exclusive_source(&self) -> Option<CredentialSource> {
-        let Backend::Configured(config, _) = &self.0 else { return None };
+        let Backend::Configured(Configured { config, .. }) = &self.0 else { return None };
         sources::only_source(config).filter(|source| *source != CredentialSource::Keychain)
+    }
+
+    /// Says whether a login in a sealed file is read.
+    pub fn uses_file(&self) -> bool {
+        let Backend::Configured(Configured { config, .. }) = &self.0 else { return false };
+        sources::only_source(config).is_none_or(|only| only == CredentialSource::File)
     }
 
     /// Says whether a login in the keychain is read.
@@ -162,7 +231,7 @@ impl Credentials {
     ///
     /// [`Error::Locked`] and [`Error::Unavailable`] when the keychain cannot be changed.
     pub async fn clear(&self, others: &[config::Origin]) -> Result<bool, Error> {
-        let Backend::Configured(_, keychain) = &self.0 else { return Ok(false) };
+        let Backend::Configured(Configured { keychain, .. }) = &self.0 else { return Ok(false) };
         #[cfg(target_os = "linux")]
         if let Err(error) = keyutils::remove(keychain.profile()) {
             tracing::debug!(%error, "no key removed from the kernel keyring");
@@ -189,7 +258,7 @@ mod tests {
         let keychain = Keychain::with_store(MemoryStore::default(), "default");
         let command = vec!["printf".to_owned(), "p".to_owned()];
         let config = config::Credentials { source: LoginSource::Auto, email: None, command };
-        let credentials = Credentials(Backend::Configured(config, keychain));
+        let credentials = with(&config, keychain);
 
         let error = credentials.load().await.unwrap_err();
         assert!(
@@ -219,8 +288,7 @@ mod tests {
         usual.store_login(&login).await.unwrap();
         let config =
             config::Credentials { source: LoginSource::Auto, email: None, command: Vec::new() };
-        let at =
-            |origin| Credentials(Backend::Configured(config.clone(), usual.with_origin(&origin)));
+        let at = |origin| with(&config, usual.with_origin(&origin));
         let (nexudus, b) =
             (at(config::Origin::nexudus()), at(config::Origin::new("b.example", 443)));
 
@@ -232,5 +300,10 @@ mod tests {
 
         assert!(b.clear(&[]).await.unwrap(), "a logout leaves none");
         assert!(matches!(nexudus.load().await, Err(Error::Missing(None))));
+    }
+
+    fn with(config: &config::Credentials, keychain: Keychain) -> Credentials {
+        let (session, origin) = (config::Session::default(), config::Origin::nexudus());
+        Credentials(Backend::Configured(Configured::new(config, &session, &origin, keychain)))
     }
 }

@@ -5,19 +5,19 @@
 //! choose the kernel's keyring explicitly: its key is gone after a reboot, and with it the session.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
-use super::resolver::{Backend, Credentials};
-use super::{Error, command};
+use super::pending_command::PendingCommand;
+use super::resolver::{Backend, Configured, Credentials};
+use super::{Error, FileError, command, systemd};
 use crate::config::{self, KeyStore, SessionStore};
+use crate::secret::{KeyMaterial, SecretInput};
 
 /// The key material of the session file, and its source.
 #[derive(Clone)]
 pub struct SessionKey {
     /// Any bytes; the code that derives the key decides how many are needed.
-    pub material: Zeroizing<Vec<u8>>,
+    pub material: KeyMaterial,
     /// The source of the material.
     pub source: KeySource,
 }
@@ -31,6 +31,10 @@ pub enum KeySource {
     Command,
     /// The OS keychain.
     Keychain,
+    /// The key file that `login` made where it found no keychain.
+    File,
+    /// The key file, because `session.key` says so.
+    NamedFile,
     /// The kernel's keyring.
     Kernel,
 }
@@ -40,7 +44,7 @@ impl KeySource {
     pub fn is_volatile(self) -> bool {
         match self {
             Self::Kernel => true,
-            Self::Systemd | Self::Command | Self::Keychain => false,
+            Self::Systemd | Self::Command | Self::Keychain | Self::File | Self::NamedFile => false,
         }
     }
 }
@@ -55,30 +59,35 @@ impl fmt::Display for KeySource {
                 () if cfg!(windows) => "the Windows Credential Manager",
                 () => "the Secret Service",
             },
+            Self::File => "the key file that `login` made where it found no keychain",
+            Self::NamedFile => "the key file (session.key = \"file\")",
             Self::Kernel => "the kernel keyring (volatile: lost at reboot)",
         })
     }
 }
 
-/// Says whether the session file needs no keychain: its key is elsewhere, or there is no file.
-pub fn is_key_outside_keychain(session: &config::Session) -> bool {
-    let directory = || std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    session.store == SessionStore::Memory
-        || match session.key {
-            KeyStore::Auto => {
-                !session.key_command.is_empty()
-                    || directory().is_some_and(|directory| directory.join(CREDENTIAL_NAME).exists())
-            }
-            KeyStore::Keychain => false,
-            KeyStore::Systemd | KeyStore::Command | KeyStore::Kernel => true,
-        }
-}
-
 impl Credentials {
+    /// Says whether the session file needs no keychain: its key is elsewhere, or there is no file.
+    pub fn is_key_outside_keychain(&self, session: &config::Session) -> bool {
+        let directory = systemd::credentials_directory;
+        let has_key_file =
+            || matches!(&self.0, Backend::Configured(configured) if configured.key_file.exists());
+        session.store == SessionStore::Memory
+            || match session.key {
+                KeyStore::Auto => {
+                    !session.key_command.is_empty()
+                        || directory().is_some_and(|path| path.join(CREDENTIAL_NAME).exists())
+                        || has_key_file()
+                }
+                KeyStore::Keychain => false,
+                KeyStore::Systemd | KeyStore::Command | KeyStore::File | KeyStore::Kernel => true,
+            }
+    }
+
     /// Says whether anything is read from the keychain: the login, or the session's key.
     pub fn needs_keychain(&self, session: &config::Session) -> bool {
-        (self.uses_keychain() && self.sources_beside_keychain().is_empty())
-            || !is_key_outside_keychain(session)
+        (self.uses_keychain() && !self.has_file() && self.sources_beside_keychain().is_empty())
+            || !self.is_key_outside_keychain(session)
     }
 
     /// Returns the key of the session file. `directory` is systemd's
@@ -86,8 +95,9 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] when no source has a key, [`Error::Locked`] and [`Error::Unavailable`]
-    /// when a source that may have one cannot be read.
+    /// [`Error::Missing`] when no source has a key, [`Error::Locked`], [`Error::File`],
+    /// [`Error::Unusable`] and [`Error::Unavailable`] when a source that may have one cannot be
+    /// read.
     pub async fn session_key(
         &self,
         config: &config::Session,
@@ -95,45 +105,60 @@ impl Credentials {
     ) -> Result<SessionKey, Error> {
         let is_enabled = |place| config.key == KeyStore::Auto || config.key == place;
         if is_enabled(KeyStore::Systemd)
-            && let Some(path) = directory.map(|directory| directory.join(CREDENTIAL_NAME))
-            && path.exists()
+            && let Some(directory) = directory
+            && let Some(material) = from_systemd(&directory)?
         {
-            let read = std::fs::read(&path).map(Zeroizing::new);
-            let material = read.map_err(|error| Error::Unavailable(Box::new(error)))?;
             return Ok(SessionKey { material, source: KeySource::Systemd });
         }
         if is_enabled(KeyStore::Command) && !config.key_command.is_empty() {
-            let printed = command::output(&config.key_command).await;
-            let mut material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
-            // Password managers print notes below the secret.
-            let first = std::str::from_utf8(&material).ok().and_then(|text| text.lines().next());
-            if let Some(length) = first.map(str::len) {
-                material.truncate(length);
-            }
+            let pending = match &self.0 {
+                Backend::Configured(places) => places.pending.clone(),
+                Backend::Memory(_) => PendingCommand::default(),
+            };
+            let _pending = pending.begin("session.key_command", &config.key_command);
+            let printed = command::key(&config.key_command).await;
+            let material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
             return Ok(SessionKey { material, source: KeySource::Command });
         }
-        if is_enabled(KeyStore::Keychain)
-            && let Backend::Configured(_, keychain) = &self.0
-        {
+        let Backend::Configured(Configured { keychain, key_file, .. }) = &self.0 else {
+            return Err(Error::Missing(None));
+        };
+        // Before the keychain: `login` made the file where there was none, and all sealed files of
+        // the profile open with it.
+        if is_enabled(KeyStore::File) {
+            let named = config.key == KeyStore::File;
+            let source = if named { KeySource::NamedFile } else { KeySource::File };
+            match key_file.read()? {
+                Some(material) => return Ok(SessionKey { material, source }),
+                None if named => return Err(FileError::Missing(key_file.path()).into()),
+                None => {}
+            }
+        }
+        if is_enabled(KeyStore::Keychain) {
             let found = match keychain.session_key().await? {
                 Some(found) => found,
                 None => keychain.create_session_key().await?,
             };
-            return Ok(SessionKey::from_text(&found, KeySource::Keychain));
+            return Ok(SessionKey::from_secret(&found, KeySource::Keychain));
         }
-        if config.key == KeyStore::Kernel
-            && let Backend::Configured(_, keychain) = &self.0
-        {
+        if config.key == KeyStore::Kernel {
             return from_kernel(keychain.profile());
         }
         Err(Error::Missing(None))
     }
 }
 
+fn from_systemd(directory: &Path) -> Result<Option<KeyMaterial>, Error> {
+    let source = format!("the systemd credential `{CREDENTIAL_NAME}`");
+    let input = SecretInput::from_file(source, &directory.join(CREDENTIAL_NAME));
+    let input = input.map_err(|error| Error::Unavailable(Box::new(error)))?;
+    Ok(input.map(SecretInput::key).transpose()?)
+}
+
 #[cfg(target_os = "linux")]
 fn from_kernel(profile: &str) -> Result<SessionKey, Error> {
     let key = super::keyutils::key(profile).map_err(|error| Error::Unavailable(Box::new(error)))?;
-    Ok(SessionKey::from_text(&key, KeySource::Kernel))
+    Ok(SessionKey::from_secret(&key, KeySource::Kernel))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -145,17 +170,8 @@ fn from_kernel(_: &str) -> Result<SessionKey, Error> {
 const CREDENTIAL_NAME: &str = "nexudus-key";
 
 impl SessionKey {
-    /// Returns the key itself: text without the newline that an editor or `echo` leaves at its end,
-    /// or else all the bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        match std::str::from_utf8(&self.material) {
-            Ok(text) => text.trim_ascii_end().as_bytes(),
-            Err(_) => &self.material,
-        }
-    }
-
-    fn from_text(secret: &crate::secret::Secret, source: KeySource) -> Self {
-        Self { material: Zeroizing::new(secret.expose().as_bytes().to_vec()), source }
+    fn from_secret(secret: &crate::secret::Secret, source: KeySource) -> Self {
+        Self { material: KeyMaterial::from_secret(secret), source }
     }
 }
 
@@ -170,7 +186,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::LoginSource;
     use crate::credentials::keychain::tests::{MemoryStore, StoreState};
     use crate::credentials::{Keychain, KeychainError};
 
@@ -221,10 +236,46 @@ mod tests {
         assert_eq!(error.to_string(), KeychainError::NoProvider.to_string());
     }
 
+    #[tokio::test]
+    async fn a_key_file_is_read_and_never_made() {
+        let state = tempfile::tempdir().unwrap();
+        let store = MemoryStore::default();
+        store.set(StoreState::Absent);
+        let config = login_config();
+        let origin = config::Origin::nexudus();
+        let keychain = Keychain::with_store(store.clone(), "default");
+        let credentials =
+            Configured::new(&config, &session(KeyStore::Auto, &[]), &origin, keychain);
+        let credentials = Credentials(Backend::Configured(credentials.in_directory(state.path())));
+        let key = async |key| credentials.session_key(&session(key, &[]), None).await;
+
+        assert!(matches!(key(KeyStore::File).await, Err(Error::File(FileError::Missing(_)))));
+        assert!(key(KeyStore::Auto).await.is_err());
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+
+        let absence = KeychainError::NoBus;
+        for state in [StoreState::Locked, StoreState::Open] {
+            store.set(state);
+            let made = credentials.prepare_key(&session(KeyStore::Auto, &[]), Some(&absence)).await;
+            assert_eq!(made.unwrap(), None, "{state:?}");
+        }
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+
+        store.set(StoreState::Absent);
+        let made = credentials.prepare_key(&session(KeyStore::Auto, &[]), Some(&absence)).await;
+        assert_eq!(made.unwrap(), Some(state.path().join("session.key")));
+        assert_eq!(key(KeyStore::Auto).await.unwrap().source, KeySource::File);
+        assert_eq!(key(KeyStore::File).await.unwrap().source, KeySource::NamedFile);
+        assert!(
+            !credentials.needs_keychain(&session(KeyStore::File, &[])) || !credentials.has_file()
+        );
+    }
+
     fn credentials(store: MemoryStore) -> Credentials {
-        let config =
-            config::Credentials { source: LoginSource::Auto, email: None, command: Vec::new() };
-        Credentials(Backend::Configured(config, Keychain::with_store(store, "default")))
+        let keychain = Keychain::with_store(store, "default");
+        let session = session(KeyStore::Auto, &[]);
+        let (login, origin) = (login_config(), config::Origin::nexudus());
+        Credentials(Backend::Configured(Configured::new(&login, &session, &origin, keychain)))
     }
 
     fn session(key: KeyStore, command: &[&str]) -> config::Session {
@@ -235,5 +286,9 @@ mod tests {
             client_id: None,
             wait: Duration::ZERO,
         }
+    }
+
+    fn login_config() -> config::Credentials {
+        config::Credentials { source: config::LoginSource::Auto, email: None, command: vec![] }
     }
 }

@@ -1,5 +1,8 @@
 //! The sources that a person configures: systemd credentials, a command, the environment.
+//!
+//! Where `login` stores a login (the keychain, a sealed file) is read by `resolver.rs`.
 
+use super::pending_command::PendingCommand;
 use super::{CredentialSource, Error, Login, command, environment, systemd};
 use crate::config::{self, LoginSource};
 
@@ -23,6 +26,7 @@ pub(super) fn only_source(config: &config::Credentials) -> Option<CredentialSour
         LoginSource::Command => Some(CredentialSource::Command),
         LoginSource::Env => Some(CredentialSource::Environment),
         LoginSource::Keychain => Some(CredentialSource::Keychain),
+        LoginSource::File => Some(CredentialSource::File),
     }
 }
 
@@ -34,12 +38,14 @@ pub(super) fn only_source(config: &config::Credentials) -> Option<CredentialSour
 pub(super) async fn read(
     config: &config::Credentials,
     source: CredentialSource,
+    pending: &PendingCommand,
 ) -> Result<Option<Login>, Error> {
     if source != CredentialSource::Command || config.command.is_empty() {
         return read_at_once(config, source);
     }
     let email = config.email.clone().ok_or_else(missing_email)?;
-    let password = command::first_line(&config.command).await;
+    let _pending = pending.begin("credentials.command", &config.command);
+    let password = command::password(&config.command).await;
     let password = password.map_err(|error| Error::Command(Box::new(error)))?;
     Ok(Some(Login { email, password, second_factor: None }))
 }
@@ -65,14 +71,15 @@ fn read_at_once(
 ) -> Result<Option<Login>, Error> {
     let email = config.email.as_deref();
     match source {
-        CredentialSource::Systemd => match systemd::directory(|name| std::env::var_os(name)) {
+        CredentialSource::Systemd => match systemd::credentials_directory() {
             Some(directory) => systemd::read(&directory, email),
             None => Ok(None),
         },
-        CredentialSource::Environment => environment::read(email, |name| std::env::var(name).ok()),
-        CredentialSource::Command | CredentialSource::Keychain | CredentialSource::Memory => {
-            Ok(None)
-        }
+        CredentialSource::Environment => environment::read(email, |name| std::env::var_os(name)),
+        CredentialSource::Command
+        | CredentialSource::Keychain
+        | CredentialSource::File
+        | CredentialSource::Memory => Ok(None),
     }
 }
 

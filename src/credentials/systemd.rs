@@ -1,20 +1,20 @@
 //! The login in files that systemd hands over (`LoadCredential=`, `LoadCredentialEncrypted=`).
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{CredentialSource, Error, Login, SecondFactor};
-use crate::secret::Secret;
+use super::{CredentialSource, Error, Login, SecondFactor, address};
+use crate::secret::{Secret, SecretInput};
 
 /// Reads the login from `directory`, systemd's `$CREDENTIALS_DIRECTORY`.
 ///
 /// # Errors
 ///
-/// [`Error::Incomplete`] when the address or the password is missing, [`Error::Unavailable`] when a
-/// file that exists cannot be read.
+/// [`Error::Incomplete`] when the address or the password is missing, [`Error::Unusable`] when a
+/// file holds what cannot be part of a login, [`Error::Unavailable`] when a file that exists cannot
+/// be read.
 pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login>, Error> {
-    let address = text(directory, "nexudus-email")?;
+    let address = text(directory, "nexudus-email")?.map(|text| address(&text));
     let password = text(directory, "nexudus-password")?;
     let half =
         |present, absent| Error::Incomplete { origin: CredentialSource::Systemd, present, absent };
@@ -23,7 +23,6 @@ pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login
         (Some(_), None) => Err(half("nexudus-email", "nexudus-password")),
         (address, Some(password)) => {
             let email = address
-                .map(|address| address.expose().to_owned())
                 .or_else(|| email.map(str::to_owned))
                 .ok_or_else(|| half("nexudus-password", "nexudus-email"))?;
             let second_factor = text(directory, "nexudus-totp-secret")?.map(SecondFactor::Shared);
@@ -33,20 +32,22 @@ pub(super) fn read(directory: &Path, email: Option<&str>) -> Result<Option<Login
 }
 
 /// Returns the directory that systemd made for this service, if it made one.
-pub(super) fn directory(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    var("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+pub fn credentials_directory() -> Option<PathBuf> {
+    directory(|name| std::env::var_os(name))
 }
 
-/// Reads one credential as text, without the newline that an editor leaves at the end.
+/// systemd names an absolute path (systemd.exec(5)). An empty or a relative one would be looked for
+/// in the working directory, whoever has written there. A child of a service inherits the variable
+/// and may read the files: their names say that they are for this program.
+fn directory(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    var("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|directory| directory.is_absolute())
+}
+
 fn text(directory: &Path, name: &str) -> Result<Option<Secret>, Error> {
-    match std::fs::read_to_string(directory.join(name)) {
-        Ok(text) => {
-            let text = Secret::new(text);
-            Ok(Some(Secret::new(text.expose().trim_end_matches(['\r', '\n']))))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::Unavailable(Box::new(error))),
-    }
+    let source = format!("the systemd credential `{name}`");
+    let input = SecretInput::from_file(source, &directory.join(name));
+    let input = input.map_err(|error| Error::Unavailable(Box::new(error)))?;
+    Ok(input.map(SecretInput::line).transpose()?)
 }
 
 #[cfg(test)]
@@ -66,6 +67,35 @@ mod tests {
         assert_eq!(login.email, "ada@example.test");
         assert_eq!(login.password.expose(), " p ");
         assert_eq!(login.second_factor, Some(SecondFactor::Shared(Secret::new("JBSWY3DP"))));
+    }
+
+    #[test]
+    fn only_an_absolute_path_is_a_directory_of_systemd() {
+        let found = |path: &str| directory(|_| Some(path.into()));
+
+        assert_eq!(found("/run/credentials/x"), Some("/run/credentials/x".into()));
+        assert_eq!((found(""), found("."), found("credentials")), (None, None, None));
+    }
+
+    #[test]
+    fn what_cannot_be_a_login_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| std::fs::write(directory.path().join(name), text);
+        write("nexudus-email", b"\xEF\xBB\xBFada@example.test\r\n").unwrap();
+        for (text, told) in [
+            (b"".as_slice(), "is empty"),
+            (b"\xFF\xFEp\0", "is UTF-16, not UTF-8"),
+            (b"p\0", "contains the control character U+0000"),
+            (b"one\ntwo\n", "has more than one line"),
+        ] {
+            write("nexudus-password", text).unwrap();
+            let error = read(directory.path(), None).unwrap_err();
+            let expected = format!("the systemd credential `nexudus-password` {told}");
+            assert_eq!(error.to_string(), expected);
+        }
+        write("nexudus-password", b"p\r\n").unwrap();
+        let login = read(directory.path(), None).unwrap().unwrap();
+        assert_eq!((login.email.as_str(), login.password.expose()), ("ada@example.test", "p"));
     }
 
     #[test]

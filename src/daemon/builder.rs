@@ -2,11 +2,11 @@
 //!
 //! So an error that only a person can repair ends the start while nothing runs yet.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::control_plane::{AdminListeners, ControlPlane, split_inherited};
@@ -21,15 +21,15 @@ use crate::admin::{
     AccessControl, Admin, AdminState, DaemonCommand, Heartbeat, RuntimeState, ServerInfo, api,
 };
 use crate::clients::Clients;
-use crate::config::{Config, Host, Paths};
+use crate::config::{self, Config, Host, Origin, Paths};
 use crate::credentials::Credentials;
 use crate::gateway::Server;
-use crate::listen::{self, BoundSocket, DrainController, InFlightCounter};
+use crate::listen::{self, BoundSocket, DrainController, DrainSignal, InFlightCounter};
 use crate::peer::UserAcl;
 use crate::session::{Session, SessionTask, endpoint};
 use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, Resolver};
+use crate::upstream::{self, HttpProxy, OwnSockets};
 
 /// The parts of a daemon that does not run yet.
 pub(super) struct DaemonBuilder {
@@ -64,6 +64,7 @@ impl Prepared {
         for origin in hosts.chain([&config.upstream.origin]) {
             HttpProxy::from_config(&config.upstream.proxy, origin)?;
         }
+        check_address(config)?;
         Ok(Self {
             users: listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?,
             operators: listen::user_acl(&config.admin.users, &[], false)?,
@@ -83,18 +84,17 @@ impl DaemonBuilder {
     ) -> Result<Self, Error> {
         let Prepared { tls, users, operators } = prepared;
         let Deps { clock, credentials } = deps;
-        let resolver = Resolver::new(Handle::current());
         let (listeners, admin, is_activated) = bind_listeners(config, paths, &users)?;
         let server = server_info(config, paths, &listeners, &admin, is_activated);
-
-        let client = standalone_session::http_client(config, &tls, &resolver)?;
+        let own = own_sockets(config, &server.listening)?;
+        let resolver = standalone_session::resolver(config, own);
         let throttle = Throttle::new(&config.throttle, clock.clone());
-        let issuer =
-            endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle.clone());
+        let issuer = standalone_session::http_issuer(config, &tls, &resolver, throttle.clone())?;
         let state = paths.profile_state();
         let clients = Clients::new(&state, clock.clone());
+        let state = lock.has_state().then_some(state);
         let (session, session_task) =
-            Session::new(&config.session, Some(state), credentials.clone(), issuer, clock.clone());
+            Session::new(&config.session, state, credentials.clone(), issuer, clock.clone());
 
         let access = AccessSources { users, clients: clients.clone() };
         let builder = RouteBuilder {
@@ -129,8 +129,7 @@ impl DaemonBuilder {
     pub(super) fn start(self, config: &Config, paths: &Paths) -> Result<Daemon, Error> {
         let (drain, drain_signal) = DrainController::new();
         let telemetry = Arc::<Telemetry>::default();
-        let server = Server::new(&config.limits, drain_signal.clone(), telemetry.clone());
-        let server = Arc::new(ArcSwap::from_pointee(server));
+        let server = build_server(config, drain_signal.clone(), telemetry.clone());
         let (runtime_state, runtime) = watch::channel(RuntimeState {
             lifecycle: api::Lifecycle::Serving,
             settings: config.export(),
@@ -150,10 +149,7 @@ impl DaemonBuilder {
         let control =
             ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
                 .map_err(Error::DataPlane)?;
-        socket_access::log_notes(config, &self.server.listening);
-        for source in self.credentials.incomplete_sources() {
-            tracing::warn!(error = %source, "a source with an incomplete login is skipped");
-        }
+        log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
@@ -193,6 +189,7 @@ impl DaemonBuilder {
             credentials: self.credentials.clone(),
             throttle: self.throttle.clone(),
             host_throttles: hosts.map(|route| route.throttle.clone()).collect(),
+            upstreams: self.routes.iter().map(|route| route.upstream.clone()).collect(),
             clients: self.clients.clone(),
             telemetry,
             in_flight,
@@ -202,6 +199,51 @@ impl DaemonBuilder {
             access: self.operators.clone(),
         };
         Admin::new(self.server.clone(), state)
+    }
+}
+
+/// Checks that there is a name to which `upstream.address` belongs, and that we resolve it.
+fn check_address(config: &Config) -> Result<(), Error> {
+    let config::Upstream { origin, address, proxy, .. } = &config.upstream;
+    if address.is_none() {
+        return Ok(());
+    }
+    if HttpProxy::from_config(proxy, origin)?.is_some() {
+        return Err(Error::UnusedAddress("the proxy of upstream.proxy resolves the name"));
+    }
+    if origin.host().parse::<IpAddr>().is_ok() {
+        return Err(Error::UnusedAddress("upstream.origin is an address already"));
+    }
+    Ok(())
+}
+
+/// Returns the addresses that the daemon listens on.
+///
+/// An upstream that is given as one of them by its number is refused here, where a person sees it.
+/// A name may lead elsewhere tomorrow: the resolver refuses it as long as it leads here.
+fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets, Error> {
+    let hosts = listening.hosts.iter().flat_map(|host| &host.tcp);
+    let own = listening.tcp.iter().chain(hosts);
+    let own = own.chain(&listening.admin_tcp).chain(&listening.health);
+    let own = OwnSockets::new(own.copied());
+    let upstream = &config.upstream;
+    let fixed = upstream.address.map(|it| ("upstream.address", it.endpoint(&upstream.origin)));
+    let of = |key, origin: &Origin| {
+        Some((key, SocketAddr::new(origin.host().parse().ok()?, origin.port())))
+    };
+    let hosts = config.hosts.iter().filter_map(|host| of("host.origin", &host.origin));
+    let mut given = hosts.chain(of("upstream.origin", &upstream.origin)).chain(fixed);
+    match given.find(|(_, address)| own.contains(*address)) {
+        Some((key, address)) => Err(Error::OwnAddress { key, address }),
+        None => Ok(own),
+    }
+}
+
+/// Logs what a person has yet to add: lines of socket units, halves of a login.
+fn log_what_is_missing(config: &Config, listening: &api::Listening, credentials: &Credentials) {
+    socket_access::log_notes(config, listening);
+    for source in credentials.incomplete_sources() {
+        tracing::warn!(error = %source, "a source with an incomplete login is skipped");
     }
 }
 
@@ -232,6 +274,20 @@ fn bind_listeners(
     Ok((listeners, admin, is_activated))
 }
 
+/// Builds the server; says if its limit on connections is less than the configured one.
+fn build_server(
+    config: &Config,
+    drain: DrainSignal,
+    telemetry: Arc<Telemetry>,
+) -> Arc<ArcSwap<Server>> {
+    let server = Server::new(&config.limits, drain, telemetry);
+    let limit = server.max_connections();
+    if limit < config.limits.connections {
+        tracing::info!(limit, "the limit on open files allows fewer than limits.connections");
+    }
+    Arc::new(ArcSwap::from_pointee(server))
+}
+
 /// Returns the facts that the admin surface reports unchanged for as long as the daemon runs.
 fn server_info(
     config: &Config,
@@ -250,6 +306,7 @@ fn server_info(
         hosts: config.hosts.iter().zip(&listeners.hosts).map(host).collect(),
         admin: admin.socket(),
         admin_tcp: admin.address(),
+        health: admin.health_address(),
         activated,
     };
     ServerInfo {

@@ -1,14 +1,17 @@
 //! The admin surface's sockets and tasks, and the tasks that watch the session.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::{Error, socket_access};
-use crate::admin::Admin;
-use crate::config::{Config, Paths};
+use crate::admin::{Admin, HealthProbes};
+use crate::config::{Config, Paths, UnixSocket};
 use crate::listen::{self, BoundSocket, Inherited};
 use crate::session::{Session, SessionState};
 use crate::telemetry::Telemetry;
@@ -18,6 +21,8 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub(super) struct AdminListeners {
     bound: Vec<BoundSocket>,
+    /// For health probes alone.
+    health: Vec<BoundSocket>,
 }
 
 impl AdminListeners {
@@ -33,7 +38,7 @@ impl AdminListeners {
             match listen::bind_unix(&paths.admin_socket(), socket_access::admin_access(config)) {
                 Ok(socket) => bound.push(socket),
                 // Requests can be served without the admin socket, and no key configures its path.
-                Err(error @ listen::Error::SocketPath { .. }) => {
+                Err(error) if can_do_without(&error, config) => {
                     tracing::warn!(%error, "there is no admin socket: commands will not find this daemon");
                 }
                 Err(error) => return Err(error.into()),
@@ -46,7 +51,10 @@ impl AdminListeners {
             let key = "admin.listen";
             bound.extend(opened.map_err(|source| Error::ListenAt { key, source })?);
         }
-        Ok(Self { bound })
+        let health = listen::bind_tcp(config.admin.health_listen.as_slice());
+        let key = "admin.health_listen";
+        let health = health.map_err(|source| Error::ListenAt { key, source })?;
+        Ok(Self { bound, health })
     }
 
     pub(super) fn socket(&self) -> Option<PathBuf> {
@@ -55,6 +63,35 @@ impl AdminListeners {
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.bound.iter().find_map(BoundSocket::address)
+    }
+
+    pub(super) fn health_address(&self) -> Option<SocketAddr> {
+        self.health.iter().find_map(BoundSocket::address)
+    }
+}
+
+/// Says whether the daemon starts without its admin socket: its path is too long, or its directory
+/// cannot be written and no other socket is wanted there.
+#[cfg(unix)]
+fn can_do_without(error: &listen::Error, config: &Config) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        listen::Error::SocketPath { .. } => true,
+        listen::Error::SocketPlace { source: Some(source), .. } => {
+            let is_unwritable = matches!(
+                source.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotFound
+            );
+            is_unwritable && config.listen.unix == UnixSocket::Off
+        }
+        listen::Error::SocketPlace { source: None, .. }
+        | listen::Error::InUse { .. }
+        | listen::Error::Bind { .. }
+        | listen::Error::OtherFamily { .. }
+        | listen::Error::NoSuchUser { .. }
+        | listen::Error::NoSuchGroup { .. }
+        | listen::Error::Inherited { .. }
+        | listen::Error::SocketInUse { .. } => false,
     }
 }
 
@@ -74,6 +111,9 @@ impl ControlPlane {
         let mut tasks = JoinSet::new();
         for socket in listeners.bound {
             tasks.spawn(accept(socket.into_listener()?, admin.clone()));
+        }
+        for socket in listeners.health {
+            tasks.spawn(accept_probes(socket.into_listener()?, admin.health_probes()));
         }
         tasks.spawn(count_renewals(session.clone(), telemetry.clone()));
         tasks.spawn(close_on_logout(session.clone(), upstreams));
@@ -101,6 +141,24 @@ async fn accept(mut listener: listen::Listener, admin: Admin) {
                 });
             }
             Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Serves health probes. One more than [`MAX_PROBES`] ends the oldest: a stranger who holds
+/// connections open keeps no probe out.
+async fn accept_probes(mut listener: listen::Listener, probes: HealthProbes) {
+    let mut connections = JoinSet::new();
+    let mut open = VecDeque::new();
+    loop {
+        tokio::select! {
+            (stream, _) = listener.accept() => {
+                let oldest = (open.len() >= MAX_PROBES).then(|| open.pop_front()).flatten();
+                oldest.iter().for_each(AbortHandle::abort);
+                let serving = timeout(PROBE_TIMEOUT, probes.clone().serve(stream));
+                open.push_back(connections.spawn(async move { serving.await.unwrap_or(()) }));
+            }
+            Some(_) = connections.join_next() => open.retain(|probe| !probe.is_finished()),
         }
     }
 }
@@ -148,6 +206,12 @@ impl TokenOwner {
         is_shut && !was_shut || before.is_some_and(|before| before != account)
     }
 }
+
+/// Most connections of health probes at once. A kubelet has two.
+const MAX_PROBES: usize = 16;
+
+/// Longest time of a health probe: a kubelet waits 1 s by default.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Splits the inherited sockets by kind: the sockets of a kind replace the configured ones.
 pub(super) fn split_inherited(

@@ -66,11 +66,14 @@ fn allowed_ports(config: &Config) -> Option<BTreeSet<u16>> {
     if commands.iter().any(|command| !command.is_empty()) {
         return None;
     }
-    let origins = config.hosts.iter().map(|host| &host.origin).chain([&config.upstream.origin]);
+    let upstream = &config.upstream;
+    let origins = config.hosts.iter().map(|host| &host.origin).chain([&upstream.origin]);
     let places = origins.flat_map(|origin| {
         // An unusable proxy makes the start fail elsewhere.
-        let via = HttpProxy::from_config(&config.upstream.proxy, origin).ok().flatten();
-        [Some(origin.port()), via.map(|via| via.port())]
+        let via = HttpProxy::from_config(&upstream.proxy, origin).ok().flatten();
+        let address = upstream.address.filter(|_| *origin == upstream.origin);
+        let port = address.and_then(|address| address.port()).unwrap_or(origin.port());
+        [Some(port), via.map(|via| via.port())]
     });
     Some(places.flatten().chain([DNS_PORT]).collect())
 }
@@ -91,7 +94,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::config::{Origin, Proxy};
+    use crate::config::{Origin, Proxy, UpstreamAddress};
 
     #[test]
     fn the_kernel_refuses_every_port_that_is_not_configured() {
@@ -126,6 +129,9 @@ mod tests {
         let host = Origin::new("reports.example", 8443);
         config.hosts.push(crate::config::Host { origin: host, listen: vec![] });
         assert_eq!(allowed_ports(&config), Some([53, 443, 3128, 8443].into()));
+
+        config.upstream.address = Some(UpstreamAddress::new([203, 0, 113, 7].into(), Some(9443)));
+        assert_eq!(allowed_ports(&config), Some([53, 3128, 8443, 9443].into()));
 
         config.notify.command = vec!["notify-send".to_owned()];
         assert_eq!(allowed_ports(&config), None, "a program may need any port");

@@ -97,7 +97,7 @@ impl Deps {
 
 /// Returns the sources of the login for the configured origin.
 pub fn credentials(config: &Config, paths: &Paths) -> Credentials {
-    Credentials::from_config(&config.credentials, &config.upstream.origin, &paths.profile)
+    Credentials::from_config(config, &paths.profile_state(), &paths.profile)
 }
 
 /// Checks the users, the trust anchors and the proxy of a configuration, without starting a daemon.
@@ -168,6 +168,17 @@ pub enum Error {
     /// Neither an address nor a socket is configured.
     #[error("no address and no socket to listen on is configured")]
     NoListeners,
+    /// The upstream is an address of this daemon.
+    #[error("{key} leads back to this daemon: it listens on {address} itself")]
+    OwnAddress {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// `upstream.address` would have no effect.
+    #[error("upstream.address cannot be used: {0}")]
+    UnusedAddress(&'static str),
     /// `upstream.user_agent` cannot be sent.
     #[error("upstream.user_agent cannot be sent in a header")]
     UserAgent(#[source] http::header::InvalidHeaderValue),
@@ -206,7 +217,8 @@ impl Problem for Error {
                  --profile.",
             ),
             Self::State { .. } => failed(
-                "Make it writable for this user, or set XDG_STATE_HOME to a directory that is.",
+                "Make it writable for this user, or set STATE_DIRECTORY to a directory that is; where \
+                 nothing can be written: `nexudus-proxy serve --store memory --socket off`.",
             ),
             Self::Trust(error) => error.details(),
             Self::Listen(error) => error.details(),
@@ -214,9 +226,17 @@ impl Problem for Error {
                 "Give admin.listen another port, or leave it off. A profile takes the file's, \
                  unless [profile.NAME.admin] has a `listen` of its own.",
             ),
+            Self::ListenAt { key: "admin.health_listen", .. } => {
+                failed("Give admin.health_listen another address, or leave it off.")
+            }
             Self::ListenAt { .. } => failed("Give `listen` in [[host]] another port."),
             Self::NoListeners => {
                 ProblemKind::ConfigInvalid.with_hint("Set listen.tcp or listen.unix.")
+            }
+            Self::OwnAddress { .. } => ProblemKind::ConfigInvalid
+                .with_hint("Give it an address of Nexudus, or listen on another port."),
+            Self::UnusedAddress(_) => {
+                ProblemKind::ConfigInvalid.with_hint("Leave upstream.address empty.")
             }
             Self::UserAgent(_) => ProblemKind::ConfigInvalid.with_hint("Use printable ASCII."),
             Self::Proxy(error) => error.details(),
@@ -242,7 +262,10 @@ impl Daemon {
     /// Everything that only a person can repair; nothing is left running.
     pub async fn start(config: &Config, paths: &Paths, deps: Deps) -> Result<Self, Error> {
         let prepared = Prepared::from_config(config)?;
-        let lock = lock_profile(paths)?;
+        let lock = match ProfileLock::without_state(config, paths) {
+            Some(lock) => lock,
+            None => lock_profile(paths)?,
+        };
         DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths)
     }
 
@@ -279,6 +302,11 @@ impl Daemon {
     /// Returns the TCP address of the admin surface, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.listening.admin_tcp
+    }
+
+    /// Returns the TCP address of the health probes, if there is one.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.listening.health
     }
 
     /// Returns the session.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
+use crate::children::OwnChild;
 use crate::config::{Notify, Paths, explain_refusal};
-use crate::credentials::{self, Credentials, SECRET_ENV_VARIABLES};
+use crate::credentials::{self, Credentials, PRIVATE_ENV_VARIABLES};
 use crate::session::{Session, SessionState, SessionStatus};
 
 /// The reason for a notification.
@@ -108,19 +109,22 @@ async fn run_command(argv: &[String], alert: &Alert, profile: &str) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    SECRET_ENV_VARIABLES.iter().for_each(|name| {
+    PRIVATE_ENV_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
     let failed = match command.spawn() {
         Err(error) => explain_refusal(program).or_else(|| Some(error.to_string())),
-        Ok(mut child) => match tokio::time::timeout(COMMAND_TIMEOUT, child.wait()).await {
-            Ok(Ok(status)) if status.success() => None,
-            Ok(Ok(status)) => Some(status.to_string()),
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => {
-                Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs()))
+        Ok(mut child) => {
+            let _own = OwnChild::new(child.id());
+            match tokio::time::timeout(COMMAND_TIMEOUT, child.wait()).await {
+                Ok(Ok(status)) if status.success() => None,
+                Ok(Ok(status)) => Some(status.to_string()),
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => {
+                    Some(format!("the command did not end within {} s", COMMAND_TIMEOUT.as_secs()))
+                }
             }
-        },
+        }
     };
     if let Some(error) = failed {
         tracing::error!(program, error, "notify.command failed");

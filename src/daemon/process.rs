@@ -1,15 +1,29 @@
-//! The process as a whole: hardening and signals.
+//! The process as a whole: hardening, limits and signals.
 
 use std::io;
 
-/// Keeps secrets out of core dumps and away from debuggers, and raises the bound on open files.
+/// Keeps secrets out of core dumps and away from debuggers.
 ///
 /// A failure is logged and not fatal: a container may forbid any of these.
 pub fn harden() {
     #[cfg(unix)]
     {
-        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        use nix::sys::resource::{Resource, setrlimit};
         warn_on_error("core dumps stay possible", setrlimit(Resource::RLIMIT_CORE, 0, 0));
+    }
+    #[cfg(target_os = "linux")]
+    warn_on_error("debuggers can attach", nix::sys::prctl::set_dumpable(false));
+}
+
+/// Raises the limit on open files to the most that is allowed: for a daemon, which has thousands of
+/// connections. A `run` keeps the limit for its command, because programs that use `select(2)`
+/// cannot take descriptors beyond 1,023.
+///
+/// A failure is logged and not fatal.
+pub fn raise_open_files() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
         let files = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| {
             let files =
                 if cfg!(target_os = "macos") { most.min(MACOS_MAX_OPEN_FILES) } else { most };
@@ -17,8 +31,6 @@ pub fn harden() {
         });
         warn_on_error("the limit on open files stays low", files);
     }
-    #[cfg(target_os = "linux")]
-    warn_on_error("debuggers can attach", nix::sys::prctl::set_dumpable(false));
 }
 
 /// Most files that macOS lets a process open (`OPEN_MAX`), though it reports no limit.
@@ -28,7 +40,7 @@ const MACOS_MAX_OPEN_FILES: u64 = 10_240;
 #[cfg(unix)]
 fn warn_on_error(consequence: &'static str, outcome: nix::Result<()>) {
     if let Err(error) = outcome {
-        tracing::warn!(%error, consequence, "could not harden the process");
+        tracing::warn!(%error, consequence, "could not prepare the process");
     }
 }
 

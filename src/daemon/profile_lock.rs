@@ -12,13 +12,14 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::Error;
-use crate::config::Paths;
+use crate::config::{Config, Paths, SessionStore};
 use crate::secure_fs;
 
 /// Held while a process serves a profile, or prevents others from serving it.
 #[derive(Debug)]
 pub struct ProfileLock {
-    _file: LockedFile,
+    /// `None` where nothing can be written: then no state is shared either.
+    file: Option<LockedFile>,
 }
 
 /// Held while a process starts to serve a profile, or waits until it can.
@@ -36,7 +37,7 @@ pub struct StartLock {
 pub fn lock_profile(paths: &Paths) -> Result<ProfileLock, Error> {
     let file = open(paths, PROFILE_LOCK)?;
     match file.try_lock() {
-        Ok(()) => Ok(ProfileLock { _file: LockedFile(file) }),
+        Ok(()) => Ok(ProfileLock { file: Some(LockedFile(file)) }),
         Err(TryLockError::WouldBlock) => {
             Err(Error::AlreadyRunning { profile: paths.profile.clone() })
         }
@@ -51,7 +52,31 @@ impl ProfileLock {
     ///
     /// [`Error::State`] if the lock file cannot be used.
     pub async fn wait(paths: &Paths) -> Result<Self, Error> {
-        Ok(Self { _file: wait(paths, PROFILE_LOCK).await? })
+        Ok(Self { file: Some(wait(paths, PROFILE_LOCK).await?) })
+    }
+
+    /// Returns what stands for the lock where the state directory cannot be used and nothing is to
+    /// be stored in it: a daemon in a container where nothing can be written.
+    ///
+    /// Only `session.store = "memory"` says that nothing is to be stored: without it, an unusable
+    /// directory is an error, as a session that is lost at each restart is not what was asked for.
+    pub(super) fn without_state(config: &Config, paths: &Paths) -> Option<Self> {
+        if config.session.store != SessionStore::Memory {
+            return None;
+        }
+        let Err(Error::State { path, source }) = open(paths, PROFILE_LOCK) else { return None };
+        tracing::warn!(
+            path = %path.display(),
+            error = %source,
+            "no state directory: client keys, a lock or a logout, the client id and the record of a \
+             refused password end with this process; STATE_DIRECTORY names a directory for them"
+        );
+        Some(Self { file: None })
+    }
+
+    /// Says whether the state directory can be used.
+    pub(super) fn has_state(&self) -> bool {
+        self.file.is_some()
     }
 }
 

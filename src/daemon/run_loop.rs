@@ -9,6 +9,7 @@ use super::process::{Signal, Signals};
 use super::reload::ReloadError;
 use super::{Daemon, DaemonCommand, sd_notify};
 use crate::admin::api::{self, Lifecycle, ReloadResult, StopResult};
+use crate::children;
 use crate::config::{self, Sources};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 #[cfg(unix)]
@@ -85,6 +86,7 @@ pub async fn run(
     // Dropped at the end: the watchdog needs its signal also while requests in flight finish.
     let mut notifications = JoinSet::new();
     notifications.spawn(sd_notify::watchdog(daemon.heartbeat.clone()));
+    notifications.spawn(children::reap_orphans());
     let status = notifications.spawn(sd_notify::watch_status(daemon.session.clone()));
     sd_notify::ready();
 

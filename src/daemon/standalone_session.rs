@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 
 use super::Error;
 use crate::clock::Clock;
-use crate::config::{Config, Paths};
+use crate::config::{self, Config, Paths};
 use crate::credentials::Credentials;
 use crate::session::{self, Bearer, BodyKind, Session, endpoint};
 use crate::throttle::Throttle;
-use crate::upstream::{self, HttpProxy, Resolver};
+use crate::upstream::{self, HttpProxy, OwnSockets, PortResolver, Resolver};
 
 /// A session in this process. The lock across processes keeps it in step with a daemon's.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl StandaloneSession {
         issuer: endpoint::HttpIssuer,
     ) -> Self {
         // A person waits for one attempt, but not for the next one.
-        let patient = crate::config::Session { wait: TOKEN_WAIT_TIMEOUT, ..config.session.clone() };
+        let patient = config::Session { wait: TOKEN_WAIT_TIMEOUT, ..config.session.clone() };
         let directory = Some(paths.profile_state());
         let clock = Clock::system();
         let (session, session_task) = Session::new(&patient, directory, credentials, issuer, clock);
@@ -91,25 +91,49 @@ impl StandaloneSession {
 /// [`Error::Trust`], [`Error::Client`] and [`Error::Proxy`].
 pub fn token_client(config: &Config) -> Result<endpoint::HttpIssuer, Error> {
     let tls = upstream::load_tls_config(config.upstream.ca_file.as_deref())?;
-    let resolver = Resolver::new(Handle::current());
+    // A daemon listens where it is configured to: a login there would be one at ourselves.
+    let hosts = config.hosts.iter().flat_map(|host| &host.listen);
+    let resolver =
+        resolver(config, OwnSockets::new(config.listen.tcp.iter().chain(hosts).copied()));
     let throttle = Throttle::new(&config.throttle, Clock::system());
-    let client = http_client(config, &tls, &resolver)?;
-    Ok(endpoint::HttpIssuer::new(client, config.upstream.origin.to_string(), throttle))
+    http_issuer(config, &tls, &resolver, throttle)
+}
+
+/// Creates the resolver of the upstream's name.
+pub(super) fn resolver(config: &Config, own: OwnSockets) -> Resolver {
+    let config::Upstream { origin, address, .. } = &config.upstream;
+    Resolver::new(Handle::current()).with_address(origin, *address).without(own)
+}
+
+/// Creates the issuer that calls the upstream.
+pub(super) fn http_issuer(
+    config: &Config,
+    tls: &rustls::ClientConfig,
+    resolver: &Resolver,
+    throttle: Throttle,
+) -> Result<endpoint::HttpIssuer, Error> {
+    let origin = &config.upstream.origin;
+    let client = http_client(config, tls, resolver)?;
+    let issuer = endpoint::HttpIssuer::new(client, origin.to_string(), throttle);
+    let has_own_port = config.upstream.address.is_some_and(|address| address.port().is_some());
+    Ok(if has_own_port { issuer.with_resolved_port(origin) } else { issuer })
 }
 
 /// Creates the daemon's own HTTP client.
-pub(super) fn http_client(
+fn http_client(
     config: &Config,
     tls: &rustls::ClientConfig,
     resolver: &Resolver,
 ) -> Result<reqwest::Client, Error> {
     let mut client = endpoint::configure_client(reqwest::Client::builder());
+    let mut port = config.upstream.origin.port();
     if let Some(via) = HttpProxy::from_config(&config.upstream.proxy, &config.upstream.origin)? {
+        port = via.port();
         client = client.proxy(reqwest::Proxy::https(via.url()).map_err(Error::Client)?);
     }
     client
         .tls_backend_preconfigured(tls.clone())
-        .dns_resolver(Arc::new(resolver.clone()))
+        .dns_resolver(Arc::new(PortResolver::new(resolver.clone(), port)))
         .connect_timeout(config.upstream.connect_timeout)
         .build()
         .map_err(Error::Client)

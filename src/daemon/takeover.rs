@@ -20,6 +20,9 @@ use crate::config::{Config, Paths};
 pub async fn start(config: &Config, paths: &Paths) -> Result<Daemon, Error> {
     let prepared = Prepared::from_config(config)?;
     let deps = Deps::from_config(config, paths);
+    if let Some(lock) = ProfileLock::without_state(config, paths) {
+        return DaemonBuilder::new(prepared, lock, config, paths, deps)?.start(config, paths);
+    }
     let limit = config.daemon.drain + HANDOVER_TIMEOUT;
     let locks = timeout(limit, async {
         let starting = StartLock::wait(paths).await?;

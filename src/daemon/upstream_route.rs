@@ -19,7 +19,7 @@ use crate::peer::UserAcl;
 use crate::session::Session;
 use crate::telemetry::UpstreamErrors;
 use crate::throttle::Throttle;
-use crate::upstream::{BodyBuffer, HttpProxy, Resolver, Upstream, UpstreamOptions};
+use crate::upstream::{BodyBuffer, HeadLimits, HttpProxy, Resolver, Upstream, UpstreamOptions};
 
 /// The sockets of the data plane, opened before anything runs.
 pub(super) struct Listeners {
@@ -158,6 +158,12 @@ impl RouteBuilder<'_> {
             proxy: HttpProxy::from_config(&config.upstream.proxy, origin)?,
             connect_timeout: config.upstream.connect_timeout,
             header_timeout: config.upstream.header_timeout,
+            body_idle: config.limits.body_idle,
+            idle_connections: config.limits.idle_connections,
+            head_limits: HeadLimits {
+                bytes: config.limits.response_header_bytes,
+                headers: config.limits.response_headers,
+            },
         };
         let (resolver, clock) = (self.resolver.clone(), self.clock.clone());
         let upstream = Upstream::new(origin.clone(), &self.tls, resolver, &options, clock);
@@ -191,7 +197,8 @@ pub(super) fn build_gateway(
         .with_cookies(config.policy.cookies);
     let user_agent = config.upstream.user_agent.as_deref().map(HeaderValue::from_str);
     let user_agent = user_agent.transpose().map_err(Error::UserAgent)?;
-    let headers = HeaderPolicy { user_agent, forwards_trace: config.upstream.trace };
+    let (forwards_trace, has_via) = (config.upstream.trace, config.upstream.via);
+    let headers = HeaderPolicy { user_agent, forwards_trace, has_via };
     let session = if *upstream.origin() == config.upstream.origin {
         session.clone()
     } else {

@@ -31,6 +31,12 @@ pub(super) enum Error {
     /// The upstream did not respond to a request that is safe to send again.
     #[error(transparent)]
     UpstreamRead(Arc<upstream::Error>),
+    /// The daemon has sent this request itself.
+    #[error("{origin} leads back to this daemon, which has sent this request itself")]
+    Loop {
+        /// The upstream.
+        origin: Arc<str>,
+    },
     /// More connections than `limits.connections`.
     #[error("too many local connections are open")]
     Overloaded,
@@ -73,10 +79,13 @@ impl Problem for Error {
                 upstream::Error::Timeout { .. } => error
                     .details()
                     .with_hint("Ask for less at a time, or raise upstream.header_timeout."),
-                upstream::Error::Unreachable { .. } | upstream::Error::Tls { .. } => {
+                upstream::Error::Loop { .. }
+                | upstream::Error::Unreachable { .. }
+                | upstream::Error::Tls { .. } => {
                     error.details()
                 }
             },
+            Self::Loop { .. } => ProblemKind::UpstreamLoop.into(),
             Self::Overloaded => soon(ProblemKind::TooManyConnections.into()),
             Self::Draining => soon(ProblemKind::DaemonStopping.into()),
             Self::NoDaemon { hint, .. } => soon(ProblemKind::NoDaemonServes.with_hint(*hint)),

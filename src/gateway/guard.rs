@@ -4,7 +4,6 @@
 //! framing, target, host, size, browser, user, method, WebSocket, client key.
 
 mod admitted;
-
 mod error;
 
 use std::net::SocketAddr;
@@ -28,16 +27,15 @@ use super::peer_identity::ConnectionPeer;
 use super::{max_forwards, token_path};
 use crate::clients;
 use crate::config::Config;
-use crate::listen::{BrowserHeaders, is_navigation};
-use crate::peer::UserAcl;
+use crate::listen::{BrowserHeaders, OwnHosts, is_navigation};
+use crate::peer::{Peer, UserAcl};
 use crate::problem::Problem as _;
 use crate::telemetry::escape_truncated;
 
 /// The values that the checks compare with, computed once, so that a request costs no allocation.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// Our own hosts in lower case, with and without a port.
-    hosts: Vec<Box<str>>,
+    hosts: OwnHosts,
     max_target_bytes: usize,
     users: UserAcl,
     client_auth: ClientAuthenticator,
@@ -45,7 +43,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Accepts the loopback names and `extra` ones, bare or with the port of a `bound` address.
+    /// Accepts the loopback hosts, bare or with the port of a `bound` address, and `extra` ones.
     /// Admits the users in `users` whose client key, if any, is valid.
     pub fn new(
         bound: &[SocketAddr],
@@ -54,7 +52,7 @@ impl Guard {
         users: UserAcl,
         client_auth: ClientAuthenticator,
     ) -> Self {
-        let hosts = own_hosts(bound, extra);
+        let hosts = OwnHosts::new(bound, extra);
         Self { hosts, max_target_bytes, users, client_auth, has_websockets: false }
     }
 
@@ -73,24 +71,6 @@ impl Guard {
     pub(super) fn client_auth(&self) -> &ClientAuthenticator {
         &self.client_auth
     }
-
-    fn is_own_host(&self, host: &[u8]) -> bool {
-        contains_host(&self.hosts, host)
-    }
-}
-
-fn own_hosts(bound: &[SocketAddr], extra: &[String]) -> Vec<Box<str>> {
-    let names = LOOPBACK_HOSTS.iter().copied().chain(extra.iter().map(String::as_str));
-    let with_ports = |name| {
-        let with_port = bound.iter().map(move |bound| format!("{name}:{}", bound.port()));
-        std::iter::once(String::from(name)).chain(with_port)
-    };
-    let hosts = names.flat_map(with_ports);
-    hosts.map(|host| host.to_ascii_lowercase().into_boxed_str()).collect()
-}
-
-fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
-    hosts.iter().any(|ours| ours.as_bytes().eq_ignore_ascii_case(host))
 }
 
 /// Makes the checks of [`admit`] that need no more than a method and a target, for an allowed
@@ -98,8 +78,8 @@ fn contains_host(hosts: &[Box<str>], host: &[u8]) -> bool {
 pub(super) fn would_admit(method: &Method, uri: &Uri, config: &Config) -> Result<(), Error> {
     check_target(method, uri)?;
     check_target_length(uri, config.limits.target_bytes)?;
-    let hosts = own_hosts(&config.listen.tcp, &config.listen.hosts);
-    if has_foreign_authority(method, uri, |host| contains_host(&hosts, host)) {
+    let hosts = OwnHosts::new(&config.listen.tcp, &config.listen.hosts);
+    if has_foreign_authority(method, uri, &hosts) {
         return Err(Error::ForeignHost);
     }
     check_method(method)?;
@@ -137,11 +117,11 @@ fn check(
         Error::Framing("Max-Forwards is not one number")
     })?;
     check_target(&head.method, &head.uri)?;
-    let host = validate_host(&head.headers, guard)?;
+    let is_unix = matches!(sender.peer, Peer::Unix { .. });
+    let host = if is_unix { any_host(&head.headers)? } else { host(head, &guard.hosts)? };
     check_target_length(&head.uri, guard.max_target_bytes)?;
-    if !guard.is_own_host(host)
-        || has_foreign_authority(&head.method, &head.uri, |it| guard.is_own_host(it))
-    {
+    let is_foreign = host.is_some_and(|host| !guard.hosts.contains(host));
+    if is_foreign || !is_unix && has_foreign_authority(&head.method, &head.uri, &guard.hosts) {
         return Err(Error::ForeignHost);
     }
     check_origin(&head.headers)?;
@@ -233,21 +213,26 @@ fn check_target_length(uri: &Uri, max: usize) -> Result<(), Error> {
 }
 
 /// RFC 9112 §3.2.2: the authority in the target counts, whatever the Host header says.
-fn has_foreign_authority(method: &Method, uri: &Uri, is_ours: impl Fn(&[u8]) -> bool) -> bool {
+fn has_foreign_authority(method: &Method, uri: &Uri, hosts: &OwnHosts) -> bool {
     let authority = uri.authority().filter(|_| method != Method::CONNECT);
-    authority.is_some_and(|authority| !is_ours(authority.as_str().as_bytes()))
+    authority.is_some_and(|authority| !hosts.contains(authority.as_str().as_bytes()))
 }
 
 fn check_method(method: &Method) -> Result<(), Error> {
     if FORWARDED_METHODS.contains(method) { Ok(()) } else { Err(Error::Method) }
 }
 
-/// Returns the one Host, in the form `name` or `name:port`.
-fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], Error> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Error::Host) };
-    if guard.is_own_host(host.as_bytes()) {
-        return Ok(host.as_bytes()); // Well-formed, and the parser below would allocate.
+/// Returns the one Host, in the form `name` or `name:port`; `None` where there is none to compare.
+/// HTTP/1.0 has no Host: old programs probe so, and no browser does.
+fn host<'a>(head: &'a Parts, ours: &OwnHosts) -> Result<Option<&'a [u8]>, Error> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host,
+        (None, None) if head.version == Version::HTTP_10 => return Ok(None),
+        (_, _) => return Err(Error::Host),
+    };
+    if ours.is_usual(host.as_bytes()) {
+        return Ok(Some(host.as_bytes())); // Well-formed, and the parser below would allocate.
     }
     let text = host.to_str().map_err(|_| Error::Host)?;
     let authority: Authority = text.parse().map_err(|_| Error::Host)?;
@@ -255,7 +240,28 @@ fn validate_host<'a>(headers: &'a HeaderMap, guard: &Guard) -> Result<&'a [u8], 
     if !has_valid_port(&authority) || text.contains(['@', ',']) || authority.host().is_empty() {
         return Err(Error::Host);
     }
-    Ok(host.as_bytes())
+    Ok(Some(host.as_bytes()))
+}
+
+/// Compares nothing where a unix socket has brought the request: no web page reaches one, and its
+/// clients invent names for it, or send none.
+fn any_host(headers: &HeaderMap) -> Result<Option<&[u8]>, Error> {
+    let has_two = headers.get_all(HOST).iter().nth(1).is_some();
+    if has_two { Err(Error::Host) } else { Ok(None) }
+}
+
+/// Checks the Host of a request and the authority in its target, for a listener that is not the
+/// daemon's.
+///
+/// # Errors
+///
+/// [`Error::Host`] and [`Error::ForeignHost`].
+pub(super) fn check_host(head: &Parts, ours: &OwnHosts) -> Result<(), Error> {
+    let is_foreign = host(head, ours)?.is_some_and(|host| !ours.contains(host));
+    if is_foreign || has_foreign_authority(&head.method, &head.uri, ours) {
+        return Err(Error::ForeignHost);
+    }
+    Ok(())
 }
 
 /// Says whether the authority has no port or a possible one.
@@ -320,8 +326,6 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token))
 }
-
-const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// The methods that Nexudus's own clients use. TRACE would return the token to the client.
 pub(super) const FORWARDED_METHODS: [Method; 7] = [

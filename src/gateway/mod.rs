@@ -46,8 +46,9 @@ pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
 pub use self::response_headers::sanitize_response;
 pub use self::server::{PendingConnection, Server};
+use crate::listen::OwnHosts;
 use crate::peer::{Peer, UserAcl};
-use crate::problem::Problem as _;
+use crate::problem::{Problem as _, ProblemKind};
 use crate::session::{self, Bearer, Session, UnauthorizedCause};
 use crate::telemetry::{RequestTiming, Stage, UpstreamErrors};
 use crate::throttle::{FairnessKey, Permit, Reservation, ResponseHead, RetryDecision, Throttle};
@@ -127,6 +128,7 @@ impl Gateway {
         timing: &mut RequestTiming,
         client: &mut Option<Arc<str>>,
     ) -> Result<Response<ProxyBody>, Error> {
+        self.reject_own(&request, sender)?;
         let admitted = admit(request, sender, &self.guard)?;
         *client = admitted.client().name();
         let (allowed, body) = match decide(admitted, &self.policy)? {
@@ -159,6 +161,21 @@ impl Gateway {
             return Box::pin(login_material::remove(response)).await;
         }
         Ok(response)
+    }
+
+    /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.
+    ///
+    /// Comes before the guard, so that the loop is told and not the `Host` of what leads back here.
+    fn reject_own<B>(&self, request: &Request<B>, sender: &ConnectionPeer) -> Result<(), Error> {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+        if !self.session.is_own_request(method, path, headers) {
+            return Ok(());
+        }
+        // The client id alone is no secret: with it, another user could close our connections.
+        if sender.is_allowed() || self.session.has_own_bearer(headers) {
+            self.upstream.stop_loop();
+        }
+        Err(Error::Loop { origin: self.upstream.origin().to_string().into() })
     }
 
     /// Sends the request once, with this token.
@@ -271,11 +288,12 @@ impl Gateway {
     ) -> Response<ProxyBody> {
         let mut response = handled.unwrap_or_else(|error| {
             if let Error::Upstream(cause) | Error::UpstreamRead(cause) = &error {
-                self.upstream_errors.record_error(
-                    error.kind().code(),
-                    &error_response::error_chain(&**cause),
-                    Instant::now(),
-                );
+                let (kind, chain) = (error.kind(), error_response::error_chain(&**cause));
+                if kind == ProblemKind::LocalExhaustion {
+                    self.upstream_errors.record_local_error(kind.code(), &chain, Instant::now());
+                } else {
+                    self.upstream_errors.record_error(kind.code(), &chain, Instant::now());
+                }
             }
             error_response::render_for_profile(&self.profile, &error)
         });
@@ -325,6 +343,17 @@ enum Next<'a> {
     Respond(Option<UnauthorizedCause>),
     /// The request is sent again, with this permit or with a new one.
     SendAgain(Option<Permit<'a>>),
+}
+
+/// Makes the response to a request that is meant for another host than `ours`, or for none; `None`
+/// where the request is for us.
+pub fn reject_host(
+    profile: &str,
+    request: &http::request::Parts,
+    ours: &OwnHosts,
+) -> Option<Response<ProxyBody>> {
+    let error = guard::check_host(request, ours).err()?;
+    Some(error_response::render_for_profile(profile, &Error::Guard(error)))
 }
 
 /// Makes the response of a command whose daemon, of `profile`, cannot be reached.

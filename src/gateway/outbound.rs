@@ -20,6 +20,14 @@ pub struct HeaderPolicy {
     pub user_agent: Option<HeaderValue>,
     /// Whether the trace of clients is forwarded.
     pub forwards_trace: bool,
+    /// Whether `Via` names this proxy.
+    pub has_via: bool,
+}
+
+impl HeaderPolicy {
+    fn via(&self) -> Option<&'static HeaderValue> {
+        self.has_via.then_some(&VIA_VALUE)
+    }
 }
 
 /// Where a request goes, and with which headers.
@@ -65,9 +73,9 @@ impl UpstreamRequest for Authorized<'_> {
         let headers = &allowed.head().headers;
         // Login material can be removed from complete, plain JSON only.
         let has_login_material = allowed.has_login_material();
-        let is_json = has_login_material || accepts_anything(headers);
+        let prefers_json = has_login_material || is_api(allowed.path());
         let is_replaced = |name: &HeaderName| match *name {
-            ACCEPT => is_json,
+            ACCEPT => has_login_material || (prefers_json && accepts_anything(headers)),
             ACCEPT_ENCODING | RANGE => has_login_material,
             USER_AGENT => header_policy.user_agent.is_some(),
             _ => false,
@@ -90,8 +98,8 @@ impl UpstreamRequest for Authorized<'_> {
                 }
             }
         }
-        if !has_accept {
-            each(&ACCEPT, &JSON);
+        if !has_accept && prefers_json {
+            each(&ACCEPT, if has_login_material { &JSON } else { &PREFERABLY_JSON });
         }
         if has_login_material {
             each(&ACCEPT_ENCODING, &IDENTITY);
@@ -107,7 +115,7 @@ impl UpstreamRequest for Authorized<'_> {
         if allowed.is_websocket() {
             websocket::UPGRADE_HEADERS.iter().for_each(|(name, value)| each(name, value));
         }
-        each(&VIA, &VIA_VALUE);
+        header_policy.via().iter().for_each(|value| each(&VIA, value));
         each(&AUTHORIZATION, self.bearer.header());
     }
 
@@ -129,6 +137,12 @@ fn path_of(uri: &Uri) -> &PathAndQuery {
     uri.path_and_query().expect("the guard admits no request without a path")
 }
 
+/// Says whether a path is one of the REST API, whose answers are JSON or XML. Elsewhere are pages
+/// and documents, for which JSON is the wrong thing to ask.
+fn is_api(path: &str) -> bool {
+    path.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("/api/"))
+}
+
 /// Says whether a client accepts any type, as most tools say by default: Nexudus responds with XML
 /// or HTML to a client that does not ask for JSON.
 fn accepts_anything(headers: &HeaderMap) -> bool {
@@ -137,10 +151,11 @@ fn accepts_anything(headers: &HeaderMap) -> bool {
 }
 
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
+static PREFERABLY_JSON: HeaderValue = HeaderValue::from_static("application/json, */*;q=0.1");
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 static ZERO: HeaderValue = HeaderValue::from_static("0");
 
-/// RFC 9110 §7.6.3: a gateway adds itself to every request that it forwards.
+/// RFC 9110 §7.6.3: how a gateway names itself in a request that it forwards.
 static VIA_VALUE: HeaderValue = HeaderValue::from_static("1.1 nexudus-proxy");
 
 #[cfg(test)]

@@ -132,20 +132,40 @@ fn rewrite_location(
 }
 
 /// Returns what follows the authority in an address on `origin`.
+///
+/// A server behind a TLS end takes itself for one of plain HTTP, on port 80 or on its own: an
+/// address with `http:` on the same host means the same place.
 fn path_on<'a>(origin: &Origin, address: &'a [u8]) -> Option<&'a [u8]> {
-    // An address without a scheme has the scheme of the response: the origin's.
-    let rest = match address.split_at_checked(6) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"https:") => rest,
-        Some(_) | None => address,
+    let colon = address.iter().position(|byte| matches!(byte, b':' | b'/'))?;
+    let (scheme, rest) = match &address[..colon] {
+        // An address without a scheme has the scheme of the response: the origin's.
+        b"" => (&b"https"[..], address),
+        scheme => (scheme, address[colon..].strip_prefix(b":")?),
     };
     let rest = rest.strip_prefix(b"//")?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let (host, path) = rest.split_at(end.unwrap_or(rest.len()));
-    let host = match origin.port() {
-        443 => host.strip_suffix(b":443").unwrap_or(host),
-        _ => host,
+    let is_http = scheme.eq_ignore_ascii_case(b"http");
+    let (name, port) = split_port(host);
+    let is_port = match port {
+        None => is_http || origin.port() == 443,
+        Some(port) => port == origin.port() || (is_http && port == 80),
     };
-    host.eq_ignore_ascii_case(origin.authority().as_bytes()).then_some(path)
+    let authority = origin.authority();
+    let own_name = authority.strip_suffix(&format!(":{}", origin.port())).unwrap_or(&authority);
+    let is_scheme = is_http || scheme.eq_ignore_ascii_case(b"https");
+    (is_scheme && is_port && name.eq_ignore_ascii_case(own_name.as_bytes())).then_some(path)
+}
+
+/// Splits an authority into name and port. What is no port stays in the name, which then is no
+/// name of ours.
+fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
+    let colon = host.iter().rposition(|byte| *byte == b':');
+    let port = colon.and_then(|at| str::from_utf8(&host[at + 1..]).ok()?.parse().ok());
+    match (colon, port) {
+        (Some(at), Some(port)) => (&host[..at], Some(port)),
+        _ => (host, None),
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves at most `limits.connections` at once, until `drain` says stop.
+    /// Serves at most `limits.connections` at once, and as many as there are files for, until `drain`
+    /// says stop.
     pub fn new(limits: &Limits, drain: DrainSignal, telemetry: Arc<Telemetry>) -> Self {
         let mut http = http1::Builder::new();
         // Up to this size a response waits in memory for a slow reader, whatever its length.
@@ -75,6 +76,11 @@ impl Server {
     pub fn with_limits(&self, limits: &Limits) -> Self {
         let fresh = Self::new(limits, self.drain.clone(), self.telemetry.clone());
         Self { limiter: self.limiter.clone(), ..fresh }
+    }
+
+    /// Returns how many connections are served at once.
+    pub fn max_connections(&self) -> usize {
+        self.limiter.max()
     }
 
     /// Sums up in the log, for ever, the events that are too frequent for one line each.
@@ -115,11 +121,10 @@ impl Server {
         gateway: Arc<ArcSwap<Gateway>>,
         stream: Stream,
         sender: ConnectionPeer,
-        permit: ConnectionPermit,
-        thread: ThreadConnection,
+        (permit, thread): (ConnectionPermit, ThreadConnection),
     ) {
         let _open = self.telemetry.metrics.open_connection();
-        let state = Arc::new(ConnectionState::new());
+        let (state, upgrade) = (Arc::new(ConnectionState::new()), PendingUpgrade::default());
         let mut http = self.http.clone();
         http.keep_alive(permit.can_keep_alive());
         let timeouts = self.timeouts(&permit, &sender);
@@ -127,7 +132,6 @@ impl Server {
         let io = ServerIo::new(stream, state.clone(), timeouts, rejections, telemetry);
         let (drain, has_room) = (self.drain.clone(), permit.has_room());
         let context = ConnectionContext { gateway, sender, state, drain, has_room, thread };
-        let upgrade = PendingUpgrade::default();
         let service = service_fn(|request: Request<Incoming>| {
             let (in_flight, span) = context.begin(&request);
             let on_panic = || Ok::<_, Infallible>(error_response::render(&Error::Internal));
@@ -151,8 +155,8 @@ impl Server {
         match ended {
             Ok(()) if upgrade.is_set() => {
                 let Parts { io, read_buf, .. } = connection.into_parts();
-                let upgraded = upgrade.run(io.into_inner().into_stream(), read_buf, drain);
-                Box::pin(context.unless_revoked(upgraded)).await;
+                let stream = io.into_inner().into_stream();
+                Box::pin(context.unless_revoked(upgrade.run(stream, read_buf, drain))).await;
             }
             Ok(()) => {}
             Err(error) => {
@@ -204,7 +208,7 @@ impl PendingConnection {
         let can_keep_alive = permit.can_keep_alive();
         let span = tracing::debug_span!("connection", uid = peer.uid());
         let sender = ConnectionPeer::new(peer, access, server.telemetry.clone());
-        let serving = server.serve(gateway, stream, sender, permit, thread).instrument(span);
+        let serving = server.serve(gateway, stream, sender, (permit, thread)).instrument(span);
         let mut serving = pin!(serving);
         if can_keep_alive {
             serving.await;

@@ -1,8 +1,9 @@
 //! Accepts TCP connections, each together with its peer.
 
-use std::io;
 #[cfg(target_os = "linux")]
-use std::{future::poll_fn, task::Poll};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -62,6 +63,11 @@ impl TcpAcceptor {
             self.accept_waiting().await;
             self.lookup.read_tables(&self.identifier).await;
         }
+    }
+
+    /// Accepts a connection and closes it, whoever has made it.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.listener.poll_accept(cx).map_ok(drop)
     }
 
     /// Accepts the connections that are in the queue already, as far as there is room.

@@ -41,6 +41,9 @@ pub fn inherited() -> Result<Inherited, Error> {
         inherited.data = from_launchd("data")?;
         inherited.admin = from_launchd("admin")?;
     }
+    if !is_for_process(|name| std::env::var_os(name), std::process::id()) {
+        return Ok(inherited);
+    }
     let mut sockets = listenfd::ListenFd::from_env();
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -53,6 +56,15 @@ pub fn inherited() -> Result<Inherited, Error> {
         }
     }
     Ok(inherited)
+}
+
+/// Says whether the sockets are for this process: `LISTEN_PID` names it. The library also takes
+/// sockets without that variable, or from another number on, which sd_listen_fds(3) does not know:
+/// descriptors of any kind would be taken for ours.
+#[cfg(unix)]
+fn is_for_process(var: impl Fn(&str) -> Option<std::ffi::OsString>, pid: u32) -> bool {
+    var("LISTEN_PID").is_some_and(|listed| *listed == *pid.to_string())
+        && var("LISTEN_FDS_FIRST_FD").is_none()
 }
 
 #[cfg(unix)]
@@ -75,3 +87,26 @@ pub fn inherited() -> Result<Inherited, Error> {
 /// The first descriptor that can be handed over.
 #[cfg(unix)]
 const FIRST_FD: usize = 3;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sockets_for_this_very_process_are_taken() {
+        for (vars, is_ours) in [
+            (&[("LISTEN_PID", "7")][..], true),
+            (&[], false),
+            (&[("LISTEN_PID", "")], false),
+            (&[("LISTEN_PID", "8")], false),
+            (&[("LISTEN_PID", "7x")], false),
+            (&[("LISTEN_PID", "7"), ("LISTEN_FDS_FIRST_FD", "1")], false),
+        ] {
+            let var = |name: &str| {
+                let found = vars.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| std::ffi::OsString::from(value))
+            };
+            assert_eq!(is_for_process(var, 7), is_ours, "{vars:?}");
+        }
+    }
+}

@@ -3,6 +3,9 @@
 //!
 //! Allowed users share `limits.connections`. Three quarters are the owner's, and some of these the
 //! unix socket's. All other users have small limits beside that, for as long as a refusal takes.
+//!
+//! All limits together fit into the files that the process may have open, with a reserve for
+//! everything else: without a free descriptor no request could be sent on, however few there are.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +17,7 @@ use crate::peer::{Peer, PeerAccess};
 pub struct ConnectionLimiter {
     max: usize,
     denied: DeniedLimits,
+    overflow: usize,
     open: Arc<Mutex<OpenConnections>>,
 }
 
@@ -65,17 +69,25 @@ struct CountsByUser {
 }
 
 impl ConnectionLimiter {
-    /// Lets `max` connections be open at once.
+    /// Lets `max` connections be open at once, or as many as there are files for.
     pub fn new(max: usize) -> Self {
         Self::with_files(max, max_open_files())
     }
 
-    /// Limits denied users in a process that may have `files` open: each connection takes a file,
-    /// and most files are left to the owner.
+    /// Limits connections in a process that may have `files` open. A connection takes a file, and
+    /// its request another one, for the connection to Nexudus. Most files are left to the owner.
     fn with_files(max: usize, files: usize) -> Self {
         let all = MAX_DENIED.min(files / 8).max(1);
         let denied = DeniedLimits { all, each: MAX_DENIED_PER_USER.min(all.div_ceil(2)) };
-        Self { max, denied, open: Arc::default() }
+        let overflow = MAX_OVERFLOW.min(files / 16).max(1);
+        let reserved = 2 * all + overflow + RESERVED_FILES.min(files / 4);
+        let max = max.min(files.saturating_sub(reserved) / 2).max(1);
+        Self { max, denied, overflow, open: Arc::default() }
+    }
+
+    /// Returns how many connections are served at once.
+    pub fn max(&self) -> usize {
+        self.max
     }
 
     /// Counts a connection of `peer`, if its class has room.
@@ -129,7 +141,7 @@ impl ConnectionLimiter {
             .then_some("other machines"),
             ConnectionClass::Denied(uid) => open.denied.reached(uid, self.denied),
             ConnectionClass::Unresolved(uid) => open.unresolved.reached(Some(uid), self.denied),
-            ConnectionClass::Overflow => (open.overflow >= MAX_OVERFLOW).then_some(LIMIT_NAME),
+            ConnectionClass::Overflow => (open.overflow >= self.overflow).then_some(LIMIT_NAME),
             ConnectionClass::Owner { is_unix: false } => None,
         };
         if let Some(limit) = reached {
@@ -223,8 +235,12 @@ fn max_open_files() -> usize {
 const MAX_DENIED: usize = 256;
 const MAX_DENIED_PER_USER: usize = 32;
 
-/// Most connections beyond their limit that get a refusal.
+/// Most connections beyond their limit that get a refusal, where the process may have files enough.
 const MAX_OVERFLOW: usize = 64;
+
+/// Files that are neither a local connection nor one to Nexudus: some thirty of our own (listeners,
+/// locks, the log, runtimes), the admin surface's connections, name look-ups, commands.
+const RESERVED_FILES: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -305,6 +321,26 @@ mod tests {
             let unsettled = PeerAccess::Unresolved;
             assert_eq!((0..300).map(|uid| fill(unsettled, uid)).last(), Some(2 * all), "{files}");
         }
+    }
+
+    #[test]
+    fn all_connections_together_leave_files_for_everything_else() {
+        for files in [64, 256, 1_024, 4_096, 20_000, 1 << 20] {
+            let limiter = ConnectionLimiter::with_files(1_000_000, files);
+            let fill = |access: fn(u32) -> PeerAccess| {
+                let all = (0..100_000).map(|uid| limiter.acquire(&tcp(), access(uid % 1_000)));
+                let kept: Vec<_> = all.map_while(Result::ok).collect();
+                (kept.iter().filter(|permit| permit.has_room()).count(), kept)
+            };
+            let (served, _kept) = fill(|_| PeerAccess::Owner);
+            let (denied, _denied) = fill(|uid| PeerAccess::Denied(Some(uid)));
+            let (waiting, _waiting) = fill(PeerAccess::Unresolved);
+
+            let used = 2 * served + denied + waiting + limiter.overflow;
+            assert!(used + RESERVED_FILES.min(files / 4) <= files, "{used} of {files}");
+            assert!(served > 0 && served + 64 >= limiter.max().min(100_000), "{served} of {files}");
+        }
+        assert_eq!(ConnectionLimiter::with_files(4_096, 20_000).max(), 4_096);
     }
 
     const MANY: usize = 1 << 20;

@@ -1,9 +1,11 @@
 //! A socket that listens: bound first, watched by a runtime later.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::acceptor::TcpAcceptor;
@@ -13,6 +15,8 @@ use super::backlog;
 use super::socket_file::SocketFile;
 use super::stream::Stream;
 use crate::peer::Peer;
+#[cfg(unix)]
+use crate::tcp_options::{CALLER_USER_TIMEOUT, bound_silence};
 
 /// A bound socket, before there is a runtime to watch it.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl BoundSocket {
     #[cfg(unix)]
     pub(super) fn inherited_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        bound_silence(&listener, CALLER_USER_TIMEOUT);
         // Units that were installed by an earlier version have a short queue.
         backlog::extend(&listener)?;
         Ok(Self::Tcp(listener))
@@ -68,6 +73,9 @@ impl BoundSocket {
     ///
     /// When the runtime cannot watch it.
     pub fn into_listener(self) -> io::Result<Listener> {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        *spare = spare.take().or_else(open_spare);
+        drop(spare);
         Ok(match self {
             Self::Tcp(listener) => Listener::Tcp(TcpAcceptor::new(listener)?),
             #[cfg(unix)]
@@ -90,7 +98,7 @@ pub enum Listener {
 
 impl Listener {
     /// Waits for the next connection, and never fails: a connection that is lost before its peer is
-    /// known is skipped, and without free descriptors the listener waits for some.
+    /// known is skipped, and without free descriptors new connections are closed at once.
     pub async fn accept(&mut self) -> (Stream, Peer) {
         loop {
             match self.try_accept().await {
@@ -104,10 +112,28 @@ impl Listener {
                     if let Some(failed) = FAILED_ACCEPTS.record() {
                         tracing::warn!(error = %error, failed, "could not accept a connection");
                     }
-                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                    if !self.shed() {
+                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                    }
                 }
             }
         }
+    }
+
+    /// Closes one connection that waits, with the descriptor that is kept for this: its client is
+    /// told at once, instead of hanging in the queue. Says whether there was one.
+    fn shed(&self) -> bool {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        // Closed first, so that its descriptor is free.
+        drop(spare.take());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let is_shed = match self {
+            Self::Tcp(acceptor) => acceptor.poll_discard(cx),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => listener.poll_accept(cx).map_ok(drop),
+        };
+        *spare = open_spare();
+        matches!(is_shed, Poll::Ready(Ok(())))
     }
 
     async fn try_accept(&mut self) -> io::Result<(Stream, Peer)> {
@@ -128,7 +154,14 @@ fn is_lost_connection(error: &io::Error) -> bool {
     kind == io::ErrorKind::ConnectionAborted || kind == io::ErrorKind::ConnectionReset
 }
 
-/// Out of descriptors or memory, accepting fails at once and for ever: wait for connections to end.
+/// A descriptor for [`Listener::shed`], one for all listeners.
+static SPARE: Mutex<Option<File>> = Mutex::new(None);
+
+fn open_spare() -> Option<File> {
+    File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok()
+}
+
+/// Out of memory, accepting fails at once and for ever: wait for connections to end.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// Descriptors and memory are the whole process's: one line for all listeners.

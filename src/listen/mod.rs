@@ -16,6 +16,7 @@ mod hyper_rejection;
 mod launchd;
 mod limiter;
 mod listener;
+mod own_hosts;
 #[cfg(target_os = "linux")]
 mod port_reservation;
 mod rejection_headers;
@@ -38,6 +39,7 @@ pub use self::connection_state::{ConnectionState, Timeouts};
 pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGuard};
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};
+pub use self::own_hosts::OwnHosts;
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;

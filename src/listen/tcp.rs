@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use super::listener::BoundSocket;
 use super::{Error, backlog};
 use crate::peer::ProcessInfo;
+use crate::tcp_options::{CALLER_USER_TIMEOUT, bound_silence};
 
 /// Binds `addresses`. Port 0 is chosen once and shared by all addresses with port 0. A family that
 /// this machine does not have is left out, as long as one address remains.
@@ -59,6 +60,7 @@ fn bind_once(addresses: &[SocketAddr]) -> Result<Vec<BoundSocket>, Error> {
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    bound_silence(&listener, CALLER_USER_TIMEOUT);
     backlog::extend(&listener)?;
     Ok(listener)
 }

@@ -264,6 +264,12 @@ kinds! {
              upstream.header_timeout.",
         );
 
+    UpstreamLoop: "upstream.loop", "The upstream is this daemon" =>
+        Spec::upstream(StatusCode::BAD_GATEWAY, "proxy_loop_detected").closing().hint(
+            "Take the name of upstream.origin out of the hosts file, or give upstream.address an \
+             address of Nexudus.",
+        );
+
     // The daemon.
     DaemonStopping: "daemon.draining", "Daemon stopping" =>
         Spec::unavailable().closing().hint("Send it again once the daemon has restarted.");
@@ -274,6 +280,11 @@ kinds! {
     TooManyConnections: "daemon.overloaded", "Too many connections" =>
         Spec::unavailable().token("connection_limit_reached").closing().hint(
             "Close idle connections, or raise limits.connections.",
+        );
+    LocalExhaustion: "daemon.overloaded", "No sockets left on this machine" =>
+        Spec::unavailable().token("proxy_internal_error").hint(
+            "Nothing was sent. Close programs or connections, or raise the limit on open files \
+             (LimitNOFILE= of the service, `ulimit -n` of a shell), then restart the daemon.",
         );
     InternalError: "daemon.internal", "Defect in nexudus-proxy" =>
         Spec::response(StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error").hint(

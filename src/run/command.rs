@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Error;
+use crate::children::OwnChild;
 use crate::secret::Secret;
 
 /// Starts the command, with the listener and the key in the variables that tools look for.
@@ -80,6 +81,7 @@ pub(super) async fn wait(
     child: &mut Child,
     signals: &mut ForwardedSignals,
 ) -> io::Result<ExitStatus> {
+    let _own = OwnChild::new(child.id());
     let has_terminal = io::stdin().is_terminal();
     loop {
         tokio::select! {

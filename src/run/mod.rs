@@ -13,11 +13,13 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use self::client::EphemeralClient;
 use self::command::ForwardedSignals;
 use crate::clients::{self, ClientPolicy};
 use crate::config::{Config, Paths};
-use crate::daemon;
+use crate::{children, daemon};
 
 pub use self::profile_leader::ProfileLeader;
 pub use self::run_proxy::RunProxy;
@@ -58,6 +60,9 @@ pub async fn run(
 ) -> Result<u8, Error> {
     let client = EphemeralClient::create(paths, policy)?;
     let mut signals = ForwardedSignals::new().map_err(Error::Wait)?;
+    // Ends with the command.
+    let mut orphans = JoinSet::new();
+    orphans.spawn(children::reap_orphans());
     let leader = Arc::new(ProfileLeader::new(config, paths));
     let mut proxy = None;
     let status = async {

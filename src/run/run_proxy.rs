@@ -2,8 +2,8 @@
 //! key of one client.
 //!
 //! The daemon decides about every request. This file only checks that a peer belongs to this user,
-//! and adds the key. A `Host` header that names this listener becomes `localhost`; the daemon
-//! refuses any other, like every request of a browser. If no process can be connected to, the
+//! and adds the key. It refuses a `Host` that is not this listener's: the daemon's unix socket takes
+//! any. The daemon refuses every request of a browser. If no process can be connected to, the
 //! response is ours.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use super::ProfileLeader;
 use crate::daemon::Error;
 use crate::gateway::{self, ProxyBody};
-use crate::listen::{self, BoundSocket, Listener, SandboxIo, Stream};
+use crate::listen::{self, BoundSocket, Listener, OwnHosts, SandboxIo, Stream};
 use crate::peer::{Peer, UserAcl};
 use crate::secret::Secret;
 
@@ -44,7 +44,7 @@ struct Target {
     key: HeaderValue,
     users: UserAcl,
     /// The values of `Host` that name this listener.
-    host_names: Vec<String>,
+    hosts: OwnHosts,
 }
 
 /// A connection to the daemon, opened by the first request of a local connection.
@@ -62,12 +62,12 @@ impl RunProxy {
         let address = bound.iter().find_map(BoundSocket::address).ok_or(Error::NoListeners)?;
         let mut key = HeaderValue::try_from(key.expose()).map_err(Error::ClientKey)?;
         key.set_sensitive(true);
-        let names = ["localhost", "127.0.0.1", "[::1]"];
+        let addresses: Vec<_> = bound.iter().filter_map(BoundSocket::address).collect();
         let target = Arc::new(Target {
             leader,
             key,
             users: UserAcl::new(vec![], vec![], false),
-            host_names: names.map(|name| format!("{name}:{}", address.port())).to_vec(),
+            hosts: OwnHosts::new(&addresses, &[]),
         });
         let accepting = watch::Sender::new(true);
         let mut tasks = JoinSet::new();
@@ -123,10 +123,15 @@ async fn serve(stream: Stream, peer: Peer, target: Arc<Target>) {
 }
 
 async fn relay(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     daemon: &DaemonConnection,
     target: &Target,
 ) -> Result<Response<Either<Incoming, ProxyBody>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    if let Some(refused) = gateway::reject_host(target.leader.profile(), &head, &target.hosts) {
+        return Ok(refused.map(Either::Right));
+    }
+    let mut request = Request::from_parts(head, body);
     target.prepare(request.headers_mut());
     let client = upgrade::on(&mut request);
     let mut response = match send(request, daemon, target).await {
@@ -146,15 +151,7 @@ impl Target {
     /// Adds the key, and names the daemon in `Host` instead of this listener.
     fn prepare(&self, headers: &mut HeaderMap) {
         headers.insert(CLIENT_KEY_HEADER, self.key.clone());
-        let mut hosts = headers.get_all(HOST).iter();
-        if let (Some(host), None) = (hosts.next(), hosts.next())
-            && self
-                .host_names
-                .iter()
-                .any(|name| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
-        {
-            headers.insert(HOST, HeaderValue::from_static("localhost"));
-        }
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
     }
 
     async fn connect(&self) -> Result<SendRequest<Incoming>, RelayError> {
@@ -226,6 +223,8 @@ fn hint_for(error: &Error) -> &'static str {
         | Error::Listen(_)
         | Error::ListenAt { .. }
         | Error::NoListeners
+        | Error::OwnAddress { .. }
+        | Error::UnusedAddress(_)
         | Error::UserAgent(_)
         | Error::ClientKey(_)
         | Error::Proxy(_)

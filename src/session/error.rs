@@ -107,7 +107,10 @@ pub enum MissingLogin {
 
 /// The reason behind an [`Error`], in our own words.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Cause(Arc<str>);
+pub struct Cause {
+    sentence: Arc<str>,
+    is_loop: bool,
+}
 
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
@@ -120,6 +123,9 @@ impl Problem for Error {
             Self::Expired => ProblemKind::SessionExpired,
             Self::CredentialsLocked { .. } => ProblemKind::CredentialsLocked,
             Self::CredentialsUnavailable { .. } => ProblemKind::CredentialsUnavailable,
+            Self::Unavailable { cause: Some(Cause { is_loop: true, .. }), .. } => {
+                ProblemKind::UpstreamLoop
+            }
             Self::NextCode { .. } | Self::Unavailable { .. } => ProblemKind::SessionUnavailable,
         };
         let details = ProblemDetails::from(kind);
@@ -149,15 +155,14 @@ impl Error {
                 return Some(format!("Give {absent} too, or run `nexudus-proxy login`.").into());
             }
             Self::NotLoggedIn(Some(MissingLogin::Keychain(_))) => {
-                "Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
+                "Run `nexudus-proxy login` (it works without a keychain too), or give the login as a \
                  systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
                  NEXUDUS_PASSWORD."
             }
             Self::NotLoggedIn(Some(MissingLogin::OtherOrigin { there, here, .. })) => {
                 let hint = format!(
-                    "Run `nexudus-proxy login` to log in to {here} as well (without a keychain: \
-                     `login --session-only`); or set upstream.origin back to {there}: that login is \
-                     kept."
+                    "Run `nexudus-proxy login` to log in to {here} as well, or set \
+                     upstream.origin back to {there}: that login is kept."
                 );
                 return Some(hint.into());
             }
@@ -263,7 +268,9 @@ fn describe_attempt(retry_after: Duration, cause: Option<&Cause>) -> String {
 
 fn login_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => "Run `nexudus-proxy login`",
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
+            "Run `nexudus-proxy login`"
+        }
         CredentialSource::Systemd => {
             "Give it as the systemd credentials nexudus-email and nexudus-password"
         }
@@ -278,27 +285,29 @@ fn login_hint(origin: CredentialSource) -> &'static str {
 /// but systemd's and the environment's values are those of the start.
 fn refused_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => {
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
             ProblemKind::LoginRefused.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
             "Correct the systemd credentials nexudus-email and nexudus-password, then restart the \
-             service; this login is not tried again."
+             service; this login is not tried again until `nexudus-proxy login --session-only` \
+             proves it."
         }
         CredentialSource::Command => {
             "Have credentials.command print the right password, then run `nexudus-proxy refresh`; \
-             another credentials.email takes a restart. This login is not tried again."
+             another credentials.email takes a restart. This login is not tried again until \
+             `nexudus-proxy login --session-only` proves it."
         }
         CredentialSource::Environment => {
             "Correct NEXUDUS_EMAIL and NEXUDUS_PASSWORD where the program is started; this login \
-             is not tried again."
+             is not tried again until `nexudus-proxy login --session-only` proves it."
         }
     }
 }
 
 fn totp_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => {
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
             ProblemKind::TotpRequired.hint().unwrap_or_default()
         }
         CredentialSource::Systemd => {
@@ -317,7 +326,9 @@ fn totp_hint(origin: CredentialSource) -> &'static str {
 
 fn password_reset_hint(origin: CredentialSource) -> &'static str {
     match origin {
-        CredentialSource::Keychain | CredentialSource::Memory => "run `nexudus-proxy login`",
+        CredentialSource::Keychain | CredentialSource::File | CredentialSource::Memory => {
+            "run `nexudus-proxy login`"
+        }
         CredentialSource::Systemd => {
             "renew the systemd credential nexudus-password and restart the service"
         }
@@ -331,24 +342,30 @@ fn password_reset_hint(origin: CredentialSource) -> &'static str {
 impl Cause {
     /// Wraps a sentence that names no secret.
     pub fn new(sentence: impl Into<String>) -> Self {
-        Self(sentence.into().into())
+        Self { sentence: sentence.into().into(), is_loop: false }
+    }
+
+    /// The token endpoint of `origin` is this daemon itself.
+    pub(super) fn upstream_loop(origin: &str) -> Self {
+        let sentence = format!("upstream.origin {origin} leads back to this daemon");
+        Self { is_loop: true, ..Self::new(sentence) }
     }
 
     /// Returns the sentence.
     pub fn message(&self) -> &str {
-        &self.0
+        &self.sentence
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sentence)
     }
 }
 
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
+        write!(f, "{:?}", &*self.sentence)
     }
 }
 

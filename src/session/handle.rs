@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Method;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::client_id::ClientIdInUse;
 use super::error::{Cause, Error};
 use super::refresh::endpoint::Issuer;
 use super::refresh::permission_cache::RequestKey;
@@ -27,6 +28,8 @@ use crate::credentials::Credentials;
 pub struct Session {
     pub(crate) shared: Arc<SharedSession>,
     commands: CommandSender,
+    /// The client id by which a token call is recognised as our own.
+    pub(super) client_id: ClientIdInUse,
     /// The host whose responses are classified: empty for the API itself.
     host: Arc<str>,
 }
@@ -62,8 +65,9 @@ impl Session {
         issuer: I,
         clock: Clock,
     ) -> (Self, SessionTask<I>) {
-        let shared = Arc::new(SharedSession::new(clock.clone(), config.wait));
+        let shared = Arc::new(SharedSession::new(clock.clone(), config.wait, credentials.clone()));
         let (commands, received) = mpsc::unbounded_channel();
+        let client_id = issuer.client_id_in_use();
         let task = SessionTask::new(
             config,
             directory,
@@ -73,7 +77,7 @@ impl Session {
             shared.clone(),
             received,
         );
-        (Self { shared, commands, host: "".into() }, task)
+        (Self { shared, commands, client_id, host: "".into() }, task)
     }
 
     /// Returns a handle for another host that takes the same token.
@@ -148,7 +152,7 @@ impl Session {
             }
             Some(_) | None => {
                 let left = latest.next_attempt.unwrap_or_default().saturating_sub(now);
-                Err(latest.unavailable_error(left))
+                Err(self.shared.explain(latest.unavailable_error(left)))
             }
         }
     }
@@ -201,7 +205,8 @@ impl Session {
 
     /// Returns the status for the command `status`.
     pub fn status(&self) -> Arc<SessionStatus> {
-        Arc::new(SessionStatus::new(&self.shared.latest(), self.shared.clock.boot()))
+        let pending = self.shared.pending_command();
+        Arc::new(SessionStatus::new(&self.shared.latest(), pending, self.shared.clock.boot()))
     }
 
     /// Returns a receiver that wakes after each change; its number only grows.
@@ -283,7 +288,7 @@ impl Session {
                 () = self.shared.clock.wait_until(deadline) => {
                     let latest = self.shared.latest();
                     let left = latest.next_attempt.unwrap_or_default().saturating_sub(deadline);
-                    return Err(latest.unavailable_error(left));
+                    return Err(self.shared.explain(latest.unavailable_error(left)));
                 }
             }
         }

@@ -4,9 +4,11 @@
 //! the state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them
 //! on disk.
 
+mod client_id;
 mod error;
 mod handle;
 mod offline_session;
+mod own_requests;
 mod refresh;
 mod spawn;
 mod state;

@@ -6,19 +6,19 @@
 //! overwrites the new one; the daemon finds the pair at its next attempt.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::{self, Origin};
-use crate::credentials::{self, Credentials, Keychain, Login};
+use crate::credentials::sealing::binding::Binding;
+use crate::credentials::{self, Credentials, Keychain, Login, TotpSecretError};
 use crate::session::error::{Cause, Error};
 use crate::session::refresh::endpoint::{Grant, Issuer};
 use crate::session::refresh::login_attempts::{self, LoginAttempts};
 use crate::session::refresh::token_response::TokenError;
 use crate::session::refresh::totp::TotpCode;
 use crate::session::spawn::run_blocking;
-use crate::session::store::binding::Binding;
 use crate::session::store::epoch::Epochs;
 use crate::session::store::record::{StoredSession, TokenPair};
 use crate::session::store::sealed_file;
@@ -44,8 +44,8 @@ pub struct OfflineSession {
 pub enum LoginRejection {
     /// Nexudus refused the login, or did not respond.
     Token(TokenError),
-    /// The 2FA secret is not base32.
-    InvalidTotpSecret,
+    /// The 2FA secret makes no code.
+    InvalidTotpSecret(TotpSecretError),
 }
 
 impl OfflineSession {
@@ -67,7 +67,7 @@ impl OfflineSession {
             Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause }
         })?;
         // Under the lock too, because opening the store may make the key.
-        let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let systemd = credentials::credentials_directory();
         let store =
             TokenStore::open(config, Some(directory), &binding, credentials, systemd).await?;
         let attempts =
@@ -131,7 +131,7 @@ impl OfflineSession {
                     on_wait(left);
                     tokio::time::sleep(left).await;
                 }
-                TotpCode::Invalid => return Err(LoginRejection::InvalidTotpSecret),
+                TotpCode::Invalid(why) => return Err(LoginRejection::InvalidTotpSecret(why)),
                 code @ (TotpCode::None | TotpCode::Typed(_) | TotpCode::Generated { .. }) => {
                     break code;
                 }

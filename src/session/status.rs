@@ -102,11 +102,14 @@ pub struct LastError {
 
 impl SessionStatus {
     /// Returns the status at `now`, on the boot clock.
-    pub(super) fn new(latest: &Snapshot, now: Duration) -> Self {
+    ///
+    /// `pending` is the wait for a command, which explains why there is no token.
+    pub(super) fn new(latest: &Snapshot, pending: Option<Error>, now: Duration) -> Self {
         let token = latest.token.filter(|token| token.is_valid(now));
         let left = latest.next_attempt.map(|at| at.saturating_sub(now));
-        let error =
-            latest.error.clone().map(|error| error.with_retry_after(left.unwrap_or_default()));
+        let pending = pending.filter(|_| token.is_none() && latest.error != Some(Error::Locked));
+        let error = pending.or_else(|| latest.error.clone());
+        let error = error.map(|error| error.with_retry_after(left.unwrap_or_default()));
         let no_access = latest.lacks_access.then(|| {
             "Nexudus refuses even a new token: ask an administrator for API access.".to_owned()
         });

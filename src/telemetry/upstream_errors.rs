@@ -35,7 +35,15 @@ impl UpstreamErrors {
     /// Records that a request got no response, and why: never its path, headers or body.
     pub fn record_error(&self, code: &'static str, cause: &str, now: Instant) {
         if let Some(failed) = self.count(code, now) {
+            self.is_failing.store(true, Ordering::Relaxed);
             tracing::warn!(origin = self.origin, code, cause, failed, "no response from Nexudus");
+        }
+    }
+
+    /// Records that a request was not sent, because this machine had no socket for it.
+    pub fn record_local_error(&self, code: &'static str, cause: &str, now: Instant) {
+        if let Some(failed) = self.count(code, now) {
+            tracing::warn!(code, cause, failed, "no socket left for requests");
         }
     }
 
@@ -67,7 +75,6 @@ impl UpstreamErrors {
             None => 1,
         };
         by_code.insert(code, ErrorCount { logged_at: now, unlogged: 0 });
-        self.is_failing.store(true, Ordering::Relaxed);
         Some(failed)
     }
 }
@@ -119,7 +126,8 @@ mod tests {
         let mut logged = 0;
         for second in 0..120 {
             let at = start + Duration::from_secs(second);
-            logged += usize::from(errors.count("upstream.closed", at).is_some());
+            errors.record_error("upstream.closed", "a cause", at);
+            logged += usize::from(is_failing());
             assert_eq!(
                 is_failing(),
                 second % 60 == 0,

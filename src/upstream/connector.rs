@@ -5,17 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use h1_client::HeadLimits;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::counters::ConnectionCounters;
 use super::h1_conn::Http1Connection;
 use super::h2_conn::Http2Connection;
 use super::http_proxy::HttpProxy;
-use super::resolve::Resolver;
+use super::resolve::{Resolver, own_socket};
+use super::socket;
+use super::tickets::TicketStore;
 use super::tls_stream::TlsStream;
 use super::{Error, UnreachableReason, UpstreamOptions};
 use crate::config::Origin;
+use crate::tcp_options::is_local_exhaustion;
 
 /// Opens connections to one origin.
 pub(super) struct Connector {
@@ -24,6 +30,8 @@ pub(super) struct Connector {
     resolver: Resolver,
     proxy: Option<HttpProxy>,
     connect_timeout: Duration,
+    counters: Arc<ConnectionCounters>,
+    head_limits: HeadLimits,
 }
 
 /// A connection of the HTTP version that both ends agreed on.
@@ -40,24 +48,28 @@ impl Connector {
         tls: &rustls::ClientConfig,
         resolver: Resolver,
         options: &UpstreamOptions,
+        counters: Arc<ConnectionCounters>,
     ) -> Self {
         let mut tls = tls.clone();
+        tls.resumption = Resumption::store(Arc::new(TicketStore::new()));
         tls.alpn_protocols = if options.http2 {
             vec![b"h2".to_vec(), b"http/1.1".to_vec()]
         } else {
             vec![b"http/1.1".to_vec()]
         };
-        let UpstreamOptions { proxy, connect_timeout, .. } = options.clone();
-        Self { origin, tls: Arc::new(tls), resolver, proxy, connect_timeout }
+        let UpstreamOptions { proxy, connect_timeout, head_limits, .. } = options.clone();
+        let tls = Arc::new(tls);
+        Self { origin, tls, resolver, proxy, connect_timeout, counters, head_limits }
     }
 
     /// Opens a connection, within the timeout.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
         let stream = self.with_timeout(self.connect_tls(self.tls.clone())).await?;
         if !stream.is_http2() {
-            return Ok(Connected::Http1(Http1Connection::new(stream)));
+            return Ok(Connected::Http1(self.h1(stream)));
         }
-        let conn = Http2Connection::handshake(stream, &self.origin).await;
+        let (origin, is_tunnel) = (&self.origin, self.proxy.is_some());
+        let conn = Http2Connection::handshake(stream, is_tunnel, origin, self.head_limits).await;
         conn.map(Connected::Http2).map_err(|error| {
             let (origin, source) = (self.origin.clone(), error.into());
             Error::Closed { origin, source }
@@ -68,17 +80,24 @@ impl Connector {
     pub(super) async fn connect_h1(&self) -> Result<Http1Connection, Error> {
         let mut tls = rustls::ClientConfig::clone(&self.tls);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        self.with_timeout(self.connect_tls(Arc::new(tls))).await.map(Http1Connection::new)
+        self.with_timeout(self.connect_tls(Arc::new(tls))).await.map(|stream| self.h1(stream))
+    }
+
+    fn h1(&self, stream: TlsStream) -> Http1Connection {
+        Http1Connection::new(stream, self.proxy.is_some(), self.head_limits)
     }
 
     async fn with_timeout(
         &self,
         connecting: impl Future<Output = Result<TlsStream, Error>>,
     ) -> Result<TlsStream, Error> {
-        tokio::time::timeout(self.connect_timeout, connecting).await.unwrap_or_else(|_| {
+        let stream = tokio::time::timeout(self.connect_timeout, connecting).await;
+        let stream = stream.unwrap_or_else(|_| {
             let source = io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
             Err(self.unreachable_error(UnreachableReason::TimedOut, source))
-        })
+        })?;
+        self.counters.count_handshake(stream.is_resumed());
+        Ok(stream)
     }
 
     async fn connect_tls(&self, tls: Arc<rustls::ClientConfig>) -> Result<TlsStream, Error> {
@@ -103,14 +122,19 @@ impl Connector {
     }
 
     async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, Error> {
-        let addresses = self
-            .resolver
-            .resolve(host, port)
-            .await
-            .map_err(|source| self.unreachable_error(UnreachableReason::Dns, source))?;
+        let addresses = self.resolver.resolve(host, port).await.map_err(|source| {
+            if let Some(own) = own_socket(&source) {
+                return Error::Loop { origin: self.origin.clone(), address: own.0 };
+            }
+            let is_local = is_local_exhaustion(&source);
+            let reason = if is_local { UnreachableReason::Local } else { UnreachableReason::Dns };
+            self.unreachable_error(reason, source)
+        })?;
         let tcp = happy_eyeballs(addresses).await.map_err(|source| {
             let is = |kind| source.kind() == kind;
-            let reason = if is(io::ErrorKind::ConnectionRefused) {
+            let reason = if is_local_exhaustion(&source) {
+                UnreachableReason::Local
+            } else if is(io::ErrorKind::ConnectionRefused) {
                 UnreachableReason::Refused
             } else if is(io::ErrorKind::TimedOut) {
                 UnreachableReason::TimedOut
@@ -119,8 +143,7 @@ impl Connector {
             };
             self.unreachable_error(reason, source)
         })?;
-        // A request is small and waits for its response: it must not wait for another segment.
-        tcp.set_nodelay(true)
+        socket::configure(&tcp)
             .map_err(|source| self.unreachable_error(UnreachableReason::Other, source))?;
         Ok(tcp)
     }
@@ -142,6 +165,7 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut untried = interleave_families(addresses).into_iter();
     let mut attempts = JoinSet::new();
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut has_failed = false;
     loop {
         let next = untried.next();
         let has_next = next.is_some();
@@ -160,7 +184,12 @@ async fn happy_eyeballs(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             None => {}
             Some(None) => return Err(last_error),
             Some(Some(Ok(Ok(stream)))) => return Ok(stream),
-            Some(Some(Ok(Err(error)))) => last_error = error,
+            // A machine without IPv6 has no address to connect from: another failure says more.
+            Some(Some(Ok(Err(error)))) if is_local_exhaustion(&error) && has_failed => {}
+            Some(Some(Ok(Err(error)))) => {
+                last_error = error;
+                has_failed = true;
+            }
             Some(Some(Err(error))) => last_error = io::Error::other(error),
         }
     }

@@ -6,15 +6,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h1_client::{Connection, Error};
+use h1_client::{Connection, Error, HeadLimits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body::SizeHint;
 use hyper::ext::ReasonPhrase;
+use tokio::runtime::{Handle, Id};
 
 use super::request::{Reuse, UpstreamRequest};
 use super::request_body::{BodyError, Payload};
 use super::tls_stream::TlsStream;
-use super::{ConnectionError, ReplayBody};
+use super::{ConnectionError, ReplayBody, socket};
 
 /// A connection for one request at a time.
 pub(super) struct Http1Connection(Box<Http1State>);
@@ -25,6 +26,12 @@ struct Http1State {
     client: Option<Box<str>>,
     /// Whether a body was sent after which no request at all may follow.
     is_last: bool,
+    /// Whether a request was sent before.
+    is_used: bool,
+    /// Whether the socket ends at a proxy, which acknowledges what the host never gets.
+    is_tunnel: bool,
+    /// The runtime that watches the socket.
+    runtime: Id,
 }
 
 /// A request that got no response.
@@ -41,9 +48,42 @@ impl<E: Into<ConnectionError>> From<E> for SendError {
 }
 
 impl Http1Connection {
-    /// Makes a connection of a TLS stream.
-    pub(super) fn new(stream: TlsStream) -> Self {
-        Self(Box::new(Http1State { conn: Connection::new(stream), client: None, is_last: false }))
+    /// Makes a connection of a TLS stream; `is_tunnel` if that goes through a proxy.
+    pub(super) fn new(stream: TlsStream, is_tunnel: bool, head_limits: HeadLimits) -> Self {
+        Self(Box::new(Http1State {
+            conn: Connection::new(stream).with_head_limits(head_limits),
+            client: None,
+            is_last: false,
+            is_used: false,
+            is_tunnel,
+            runtime: Handle::current().id(),
+        }))
+    }
+
+    /// Returns the runtime that watches the socket.
+    pub(super) fn runtime(&self) -> Id {
+        self.0.runtime
+    }
+
+    /// Lets the runtime of this thread watch the socket.
+    pub(super) fn move_here(&mut self) {
+        match self.0.conn.transport_to_move().move_here() {
+            Ok(()) => self.0.runtime = Handle::current().id(),
+            // The old runtime wakes this thread too, only later.
+            Err(error) => tracing::debug!(%error, "a connection stays with its runtime"),
+        }
+    }
+
+    /// Returns whether a request was sent on it before.
+    pub(super) fn is_used(&self) -> bool {
+        self.0.is_used
+    }
+
+    /// Returns whether the host has not even acknowledged what was sent `since` ago; `None` if that
+    /// is not known.
+    pub(super) fn is_unacknowledged(&self, since: Duration) -> Option<bool> {
+        let tcp = self.0.conn.transport().tcp();
+        if self.0.is_tunnel { None } else { socket::is_unacknowledged(tcp, since) }
     }
 
     /// Returns whether the connection can take a request, of its client at least.
@@ -68,7 +108,8 @@ impl Http1Connection {
         request: &mut impl UpstreamRequest,
         timeout: Duration,
     ) -> Option<Result<Response<()>, SendError>> {
-        let Http1State { conn, client, is_last } = &mut *self.0;
+        let Http1State { conn, client, is_last, is_used, .. } = &mut *self.0;
+        *is_used = true;
         if request.body().length() != Some(0) {
             match request.reuse() {
                 Reuse::Shared => {}
@@ -76,22 +117,15 @@ impl Http1Connection {
                 Reuse::Never => *is_last = true,
             }
         }
-        match conn.send_request(&mut Parts(request), timeout).await {
-            Ok(mut response) => {
-                let extensions = response.extensions_mut();
-                if let Some(h1_client::ReasonPhrase(reason)) = extensions.remove()
-                    && let Ok(reason) = ReasonPhrase::try_from(reason)
-                {
-                    // hyper's server writes the reason phrase from this extension.
-                    extensions.insert(reason);
-                }
-                Some(Ok(response))
-            }
-            Err(h1_client::SendError { error: Error::TimedOut, .. }) => None,
-            Err(h1_client::SendError { error, is_unsent }) => {
-                Some(Err(SendError { error: error.into(), is_unsent }))
-            }
-        }
+        outcome(conn.send_request(&mut Parts(request), timeout).await)
+    }
+
+    /// Goes on waiting for the head of the response, after `None`.
+    pub(super) async fn wait_response(
+        &mut self,
+        timeout: Duration,
+    ) -> Option<Result<Response<()>, SendError>> {
+        outcome(self.0.conn.wait_response(timeout).await)
     }
 
     /// Takes the next data of the response's body, and sends the rest of the request.
@@ -115,6 +149,28 @@ impl Http1Connection {
     /// Returns the TLS stream, and what has come over it beyond the last response's head.
     pub(super) fn into_parts(self) -> (TlsStream, Bytes) {
         self.0.conn.into_parts()
+    }
+}
+
+/// Translates the outcome of `h1-client`; `None` is a timeout.
+fn outcome(
+    outcome: Result<Response<()>, h1_client::SendError<BodyError>>,
+) -> Option<Result<Response<()>, SendError>> {
+    match outcome {
+        Ok(mut response) => {
+            let extensions = response.extensions_mut();
+            if let Some(h1_client::ReasonPhrase(reason)) = extensions.remove()
+                && let Ok(reason) = ReasonPhrase::try_from(reason)
+            {
+                // hyper's server writes the reason phrase from this extension.
+                extensions.insert(reason);
+            }
+            Some(Ok(response))
+        }
+        Err(h1_client::SendError { error: Error::TimedOut, .. }) => None,
+        Err(h1_client::SendError { error, is_unsent }) => {
+            Some(Err(SendError { error: error.into(), is_unsent }))
+        }
     }
 }
 

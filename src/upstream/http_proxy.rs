@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use crate::config::{Origin, Proxy};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
+use crate::secret::{SecretFlaw, SecretInput, UnusableSecret};
 
 /// An HTTP proxy that opens tunnels (RFC 9110 §9.3.6).
 #[derive(Clone, PartialEq, Eq)]
@@ -39,13 +40,18 @@ pub enum Error {
     /// The URL is not `http://[user:password@]host[:port]`.
     #[error("the proxy is not of the form http://[user:password@]host[:port]")]
     InvalidUrl,
+    /// The text cannot be a URL with a password.
+    #[error("the proxy's URL {0}")]
+    Unusable(SecretFlaw),
 }
 
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::UnsupportedScheme | Self::InvalidUrl => ProblemKind::ConfigInvalid
-                .with_hint("Write it as http://proxy.example:3128, or use none."),
+            Self::UnsupportedScheme | Self::InvalidUrl | Self::Unusable(_) => {
+                ProblemKind::ConfigInvalid
+                    .with_hint("Write it as http://proxy.example:3128, or use none.")
+            }
         }
     }
 }
@@ -72,6 +78,11 @@ impl HttpProxy {
     /// When the scheme or the form is wrong. The error does not repeat the URL, which may hold a
     /// password.
     pub fn parse(url: &str) -> Result<Self, Error> {
+        let text = SecretInput::new("the proxy's URL", url).line();
+        let text = text.map_err(|UnusableSecret { flaw, .. }| {
+            if flaw == SecretFlaw::Empty { Error::InvalidUrl } else { Error::Unusable(flaw) }
+        })?;
+        let url = text.expose();
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(Error::UnsupportedScheme);
@@ -169,14 +180,35 @@ impl fmt::Debug for HttpProxy {
 }
 
 /// Returns whether `exceptions`, the value of `NO_PROXY`, name `origin`: by its name, by a domain
-/// above it, by its address, or by a network around that.
+/// above it, by its address, or by a network around that; each for all ports or for one.
 fn is_excepted(origin: &Origin, exceptions: &str) -> bool {
     // curl and the matcher write a domain as `.example.com`; other tools, as `*.example.com`.
-    let exceptions: Vec<&str> =
-        exceptions.split(',').map(|exception| exception.trim().trim_start_matches("*.")).collect();
+    let exceptions: Vec<&str> = exceptions
+        .split([',', ' '])
+        .filter_map(|exception| without_port(exception.trim(), origin.port()))
+        .map(|exception| exception.trim_start_matches("*."))
+        .collect();
     let Ok(url) = Uri::try_from(format!("https://{}", origin.authority())) else { return false };
     let matcher = Matcher::builder().all("http://any").no(exceptions.join(",")).build();
     matcher.intercept(&url).is_none()
+}
+
+/// Removes the port of an exception (Go, Python's requests and wget take one; the matcher does not).
+/// Returns `None` if that is another port than `port`.
+fn without_port(exception: &str, port: u16) -> Option<&str> {
+    let (host, named) = match exception.rsplit_once(':') {
+        Some((host, named)) if host.starts_with('[') && host.ends_with(']') => {
+            (host.trim_matches(['[', ']']), named)
+        }
+        // More colons belong to an address of IPv6 without a port.
+        Some((host, named)) if !host.contains(':') => (host, named),
+        Some(_) | None => return Some(exception.trim_matches(['[', ']'])),
+    };
+    match named.parse::<u16>() {
+        Ok(named) => (named == port).then_some(host),
+        // No port: the matcher decides what this is.
+        Err(_) => Some(exception),
+    }
 }
 
 /// Says in a user's terms why a request for a tunnel failed.

@@ -4,39 +4,53 @@
 //! again, unless a second execution is safe ([`Retry::Safe`]) and the connection had been idle:
 //! then the host most likely closed the connection before it read a byte.
 
+mod acquire;
+mod attempt;
 mod body_buffer;
 mod connector;
 mod coop;
+mod counters;
 mod h1_conn;
 mod h2_conn;
 mod http_proxy;
+mod own_sockets;
 mod pool;
 mod request;
 mod request_body;
 mod resolve;
 mod response_body;
 mod send;
+mod silence;
+mod socket;
+mod tickets;
 mod tls_buffer;
 mod tls_config;
 mod tls_stream;
 mod upgrade;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use h1_client::{MAX_CONNECTION_OPTIONS, Malformed};
+pub use h1_client::{HeadLimits, MAX_CONNECTION_OPTIONS, Malformed};
 use http::HeaderValue;
 use tokio::sync::watch;
 
 pub use self::body_buffer::{BodyBuffer, ReplayBody};
 use self::connector::{Connected, Connector};
+use self::counters::ConnectionCounters;
+pub use self::counters::ConnectionStats;
+use self::h1_conn::Http1Connection;
 use self::h2_conn::SharedStreams;
 pub use self::http_proxy::{Error as HttpProxyError, HttpProxy};
+pub use self::own_sockets::{OwnSocket, OwnSockets};
 use self::pool::Pool;
 pub use self::request::{Reuse, UpstreamRequest};
 pub use self::request_body::{BodyError, Payload, Upload, UploadProgress};
-pub use self::resolve::{Resolver, Unresolved};
+pub use self::resolve::{PortResolver, Resolver, Unresolved};
 pub use self::response_body::ResponseBody;
+use self::silence::SlowResponses;
 pub use self::tls_config::{Error as TlsConfigError, load_tls_config};
 pub use self::upgrade::Upgraded;
 use crate::clock::Clock;
@@ -54,8 +68,15 @@ struct UpstreamInner {
     pool: Arc<Pool>,
     h2: Option<SharedStreams>,
     header_timeout: Duration,
+    /// Longest pause inside the body of a response, in milliseconds. A reload changes it.
+    body_idle_ms: AtomicU64,
+    /// The longest time of a slow response lately.
+    slow_responses: SlowResponses,
+    counters: Arc<ConnectionCounters>,
     /// Signals upgraded connections to end.
     close_signal: watch::Sender<()>,
+    /// Whether requests to the host have come back to us, and none has reached it since.
+    is_loop: AtomicBool,
 }
 
 /// How to reach a host, and how long it may take.
@@ -69,6 +90,12 @@ pub struct UpstreamOptions {
     pub connect_timeout: Duration,
     /// Longest time from the request's last byte to the response's head.
     pub header_timeout: Duration,
+    /// Longest pause inside the body of a response.
+    pub body_idle: Duration,
+    /// Most idle connections.
+    pub idle_connections: usize,
+    /// The bounds on the heads of responses.
+    pub head_limits: HeadLimits,
 }
 
 /// Whether a request may be sent a second time after it may have arrived.
@@ -83,8 +110,20 @@ pub enum Retry {
 /// Why the upstream sent no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The host's address is a socket of this daemon.
+    #[error("{origin} leads back to this daemon: its address {address} is a socket of ours")]
+    Loop {
+        /// The configured origin.
+        origin: Origin,
+        /// The socket.
+        address: SocketAddr,
+    },
     /// The name could not be resolved, or no address accepted a connection in time.
-    #[error("could not connect to {origin}")]
+    #[error("{} {origin}", if *reason == UnreachableReason::Local {
+        "this machine has no socket left for a connection to"
+    } else {
+        "could not connect to"
+    })]
     Unreachable {
         /// The configured origin.
         origin: Origin,
@@ -137,6 +176,7 @@ pub enum Error {
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
+            Self::Loop { .. } => ProblemKind::UpstreamLoop.into(),
             Self::Unreachable { reason: UnreachableReason::Dns, .. } => {
                 ProblemKind::UpstreamNotResolved.into()
             }
@@ -145,6 +185,9 @@ impl Problem for Error {
             }
             Self::Unreachable { reason: UnreachableReason::TimedOut, .. } => {
                 ProblemKind::UpstreamSlowToConnect.into()
+            }
+            Self::Unreachable { reason: UnreachableReason::Local, .. } => {
+                ProblemDetails::from(ProblemKind::LocalExhaustion).with_retry_after(LOCAL_RETRY)
             }
             Self::Unreachable { reason: UnreachableReason::Other, .. } => {
                 ProblemKind::UpstreamUnreachable.into()
@@ -193,6 +236,8 @@ pub enum UnreachableReason {
     Refused,
     /// No address responded in time.
     TimedOut,
+    /// This machine or this process has no descriptor, memory or port for another socket.
+    Local,
     /// Anything else: no route, no socket.
     Other,
 }
@@ -208,15 +253,20 @@ impl Upstream {
     ) -> Self {
         let authority = HeaderValue::try_from(origin.authority())
             .expect("an origin is made of characters that a header may carry");
-        let connector = Connector::new(origin.clone(), tls, resolver, options);
+        let counters = Arc::<ConnectionCounters>::default();
+        let connector = Connector::new(origin.clone(), tls, resolver, options, counters.clone());
         Self(Arc::new(UpstreamInner {
             origin,
             authority,
             connector,
-            pool: Arc::new(Pool::new(clock)),
+            pool: Arc::new(Pool::new(clock, options.idle_connections, options.http2)),
             h2: options.http2.then(SharedStreams::default),
             header_timeout: options.header_timeout,
+            body_idle_ms: AtomicU64::new(millis(options.body_idle)),
+            slow_responses: SlowResponses::default(),
+            counters,
             close_signal: watch::channel(()).0,
+            is_loop: AtomicBool::new(false),
         }))
     }
 
@@ -230,6 +280,16 @@ impl Upstream {
         &self.0.authority
     }
 
+    /// Changes the longest pause inside the body of a response, for responses from now on.
+    pub fn reconfigure(&self, body_idle: Duration) {
+        self.0.body_idle_ms.store(millis(body_idle), Ordering::Relaxed);
+    }
+
+    /// Returns what its connections have cost so far.
+    pub fn connection_stats(&self) -> ConnectionStats {
+        self.0.counters.stats(self.0.pool.idle_count())
+    }
+
     /// Closes the connections, because their buffers hold the bytes that were written to them,
     /// tokens included. Those in use end with their responses, upgraded ones at once.
     pub fn close_all(&self) {
@@ -240,13 +300,26 @@ impl Upstream {
         }
     }
 
+    /// Closes the connections and keeps none warm until a request reaches the host: requests have
+    /// come back to this daemon, so that each connection would hold one of ours.
+    pub fn stop_loop(&self) {
+        self.0.is_loop.store(true, Ordering::Relaxed);
+        self.close_all();
+    }
+
     /// Keeps one connection open at the start and while the client is in use, so that a single
     /// request pays for no handshake. Never returns.
     pub async fn keep_warm(self) {
         let UpstreamInner { pool, connector, h2, .. } = &*self.0;
         loop {
+            if self.0.is_loop.swap(false, Ordering::Relaxed) {
+                pool.wait_for_use().await;
+                continue;
+            }
             let has_h2 = h2.as_ref().is_some_and(|shared| shared.get().is_some());
-            if pool.evict_expired() && !has_h2 {
+            let (expired, is_warm_missing) = pool.remove_expired();
+            close_slowly(expired).await;
+            if is_warm_missing && !has_h2 {
                 match connector.connect().await {
                     Ok(Connected::Http1(conn)) => pool.add(conn),
                     Ok(Connected::Http2(conn)) => {
@@ -264,6 +337,25 @@ impl Upstream {
         }
     }
 }
+
+/// Closes connections a few at a time: a goodbye costs cryptography and system calls, and a burst
+/// leaves thousands behind.
+async fn close_slowly(mut conns: Vec<Http1Connection>) {
+    while !conns.is_empty() {
+        conns.truncate(conns.len().saturating_sub(CLOSED_AT_ONCE));
+        tokio::task::yield_now().await;
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Time after which a socket may be had again: other requests end.
+const LOCAL_RETRY: Duration = Duration::from_secs(1);
+
+/// Connections that are closed before other tasks run: a fifth of a millisecond.
+const CLOSED_AT_ONCE: usize = 16;
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,24 +1,47 @@
-//! Idle connections of one origin, the most recently used one first.
+//! The connections of one origin: idle ones, and the requests that wait for one.
+//!
+//! Idle connections follow the demand by themselves. A request takes the one that was used last, so
+//! that those beyond the demand stay unused and are closed after [`MAX_IDLE_TIME`]. A request that
+//! finds none waits in the queue for a connection that is given back or opened, whichever comes
+//! first; each connection that was opened is used or becomes idle.
+//!
+//! All data threads share one pool. An idle connection belongs to the runtime that watches its
+//! socket; a request of another runtime takes it only if its own has none, and moves it.
 
+mod idle;
+mod pace;
+mod waiting;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
+use self::idle::IdleConnections;
+use self::pace::{INITIAL_LIMIT, OpeningPace};
+use self::waiting::WaitQueue;
+pub(super) use self::waiting::{Opening, Outcome, Wanted};
 use super::Retry;
 use super::h1_conn::Http1Connection;
 use crate::clock::Clock;
 
-/// Open connections that no request uses.
-pub(super) struct Pool {
+/// Open connections, and the requests that wait for one. `C` is a stand-in in tests.
+pub(super) struct Pool<C = Http1Connection> {
     clock: Clock,
-    state: Mutex<PoolState>,
+    max_idle: usize,
+    state: Mutex<PoolState<C>>,
+    /// The smoothed time of a handshake.
+    handshake_ms: AtomicU64,
     /// Notified of the first use after a dormant time.
     activity: Notify,
 }
 
-struct PoolState {
-    idle: Vec<IdleConnection>,
+struct PoolState<C> {
+    idle: IdleConnections<C>,
+    queue: WaitQueue<C>,
+    pace: OpeningPace,
     /// Grows when all connections are closed: those in use then are not taken back.
     epoch: u64,
     /// When a request last gave a connection back. Ages are measured on the boot clock, which runs
@@ -28,59 +51,96 @@ struct PoolState {
     is_dormant: bool,
 }
 
-struct IdleConnection {
-    conn: Http1Connection,
-    idle_since: Duration,
+/// A connection as the pool sees it.
+pub(super) trait Poolable {
+    /// Returns whether the connection can take a request.
+    fn is_reusable(&mut self) -> bool;
+
+    /// Returns the client whose requests alone may use it, if there is one.
+    fn reserved_client(&self) -> Option<&str>;
+
+    /// Returns the runtime that watches its socket.
+    fn runtime(&self) -> Id;
+
+    /// Lets the runtime of this thread watch its socket.
+    fn move_here(&mut self);
 }
 
-impl Pool {
-    pub(super) fn new(clock: Clock) -> Self {
-        let last_used = clock.boot();
-        let state = Mutex::new(PoolState { idle: vec![], epoch: 0, last_used, is_dormant: false });
-        Self { clock, state, activity: Notify::new() }
+impl Poolable for Http1Connection {
+    fn is_reusable(&mut self) -> bool {
+        Self::is_reusable(self)
+    }
+
+    fn reserved_client(&self) -> Option<&str> {
+        Self::reserved_client(self)
+    }
+
+    fn runtime(&self) -> Id {
+        Self::runtime(self)
+    }
+
+    fn move_here(&mut self) {
+        Self::move_here(self);
+    }
+}
+
+impl<C: Poolable> Pool<C> {
+    /// Makes an empty pool that keeps at most `max_idle` idle connections. `shares_connections`:
+    /// one connection may serve all requests, so that one is opened at first.
+    pub(super) fn new(clock: Clock, max_idle: usize, shares_connections: bool) -> Self {
+        let state = PoolState {
+            idle: IdleConnections::new(),
+            queue: WaitQueue::new(),
+            pace: OpeningPace::new(if shares_connections { 1 } else { INITIAL_LIMIT }),
+            epoch: 0,
+            last_used: clock.boot(),
+            is_dormant: false,
+        };
+        let handshake_ms = AtomicU64::new(0);
+        Self { clock, max_idle, state: Mutex::new(state), handshake_ms, activity: Notify::new() }
     }
 
     /// Takes a connection that a request of this kind and this client may use, if there is one that
-    /// is still open.
-    pub(super) fn take(&self, retry: Retry, client: Option<&str>) -> Option<Http1Connection> {
-        let max_idle_time = match retry {
-            Retry::Safe => MAX_IDLE_TIME,
-            Retry::Never => MAX_IDLE_TIME_WITHOUT_RETRY,
-        };
-        let now = self.clock.boot();
+    /// is still open, and the epoch of the pool: in a later one the connection is not put back.
+    pub(super) fn take(&self, retry: Retry, client: Option<&str>) -> Option<(C, u64)> {
+        let oldest = self.clock.boot().saturating_sub(max_idle_time(retry));
+        let runtime = Handle::current().id();
         loop {
-            let mut taken = {
+            let (mut conn, epoch) = {
                 let mut state = self.state();
-                let is_young =
-                    |idle: &IdleConnection| now.saturating_sub(idle.idle_since) <= max_idle_time;
-                let youngest = |client| {
-                    let mut idle = state.idle.iter();
-                    idle.rposition(|idle| is_young(idle) && idle.conn.reserved_client() == client)
-                };
-                // A client's own connection serves no other client.
-                let at = youngest(client).or_else(|| youngest(None))?;
-                state.idle.remove(at)
+                (state.idle.take(runtime, client, oldest)?, state.epoch)
             };
-            if taken.conn.is_reusable() {
-                return Some(taken.conn);
+            if conn.is_reusable() {
+                if conn.runtime() != runtime {
+                    conn.move_here();
+                }
+                return Some((conn, epoch));
             }
         }
     }
 
     /// Closes all connections: those in use once their responses have ended.
     pub(super) fn close_all(&self) {
-        let mut state = self.state();
-        state.epoch += 1;
-        state.idle.clear();
+        let closed = {
+            let mut state = self.state();
+            state.epoch += 1;
+            state.idle.clear()
+        };
+        drop(closed);
     }
 
-    /// Returns the epoch: a connection that was taken in an earlier one is not put back.
-    pub(super) fn epoch(&self) -> u64 {
-        self.state().epoch
+    /// Returns how many connections are idle.
+    pub(super) fn idle_count(&self) -> usize {
+        self.state().idle.len()
+    }
+
+    /// Returns how long a handshake takes, without a lock: zero before there was one.
+    pub(super) fn handshake_time(&self) -> Duration {
+        Duration::from_millis(self.handshake_ms.load(Ordering::Relaxed))
     }
 
     /// Puts back a connection that a request has used.
-    fn put_back(&self, conn: Http1Connection, epoch: u64) {
+    fn put_back(&self, conn: C, epoch: u64) {
         let now = self.clock.boot();
         let mut state = self.state();
         if state.epoch != epoch {
@@ -90,25 +150,27 @@ impl Pool {
         if std::mem::take(&mut state.is_dormant) {
             self.activity.notify_one();
         }
-        state.add(conn, now);
+        let surplus = state.give(conn, true, now, self.max_idle);
+        drop(state);
+        drop(surplus);
     }
 
     /// Adds a connection that no request has used yet.
-    pub(super) fn add(&self, conn: Http1Connection) {
-        self.state().add(conn, self.clock.boot());
+    pub(super) fn add(&self, conn: C) {
+        let surplus = self.state().give(conn, false, self.clock.boot(), self.max_idle);
+        drop(surplus);
     }
 
-    /// Closes dead and old connections, and returns whether a warm connection is missing.
-    pub(super) fn evict_expired(&self) -> bool {
+    /// Removes dead and old connections, which the caller closes, and returns whether a warm
+    /// connection is missing.
+    pub(super) fn remove_expired(&self) -> (Vec<C>, bool) {
         let now = self.clock.boot();
         let mut state = self.state();
-        state.idle.retain_mut(|idle| {
-            now.saturating_sub(idle.idle_since) <= MAX_IDLE_TIME && idle.conn.is_reusable()
+        let removed = state.idle.remove_expired(now.saturating_sub(MAX_IDLE_TIME));
+        let is_missing = state.idle.youngest_shared().is_none_or(|idle_since| {
+            now.saturating_sub(idle_since) > MAX_IDLE_TIME - 2 * CHECK_INTERVAL
         });
-        let mut warm = state.idle.iter().rev().filter(|idle| idle.conn.reserved_client().is_none());
-        warm.next().is_none_or(|idle| {
-            now.saturating_sub(idle.idle_since) > MAX_IDLE_TIME - 2 * CHECK_INTERVAL
-        })
+        (removed, is_missing)
     }
 
     /// Waits until the connections are to be checked again: [`CHECK_INTERVAL`], or until the next
@@ -133,21 +195,32 @@ impl Pool {
         self.activity.notified().await;
     }
 
-    fn state(&self) -> MutexGuard<'_, PoolState> {
+    fn state(&self) -> MutexGuard<'_, PoolState<C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl PoolState {
-    fn add(&mut self, conn: Http1Connection, now: Duration) {
-        // The oldest come first.
-        let expired =
-            self.idle.partition_point(|old| now.saturating_sub(old.idle_since) > MAX_IDLE_TIME);
-        self.idle.drain(..expired);
-        if self.idle.len() == MAX_IDLE_CONNECTIONS {
-            self.idle.remove(0);
+impl<C: Poolable> PoolState<C> {
+    /// Hands a connection to the request that has waited longest of those that it can serve, or adds
+    /// it to the idle ones. Returns the connection that is too many, to be closed without the lock.
+    fn give(&mut self, conn: C, is_used: bool, now: Duration, max_idle: usize) -> Option<C> {
+        if !self.queue.is_empty() {
+            match self.queue.give(conn, is_used) {
+                None => {
+                    if is_used {
+                        self.pace.record_release(tokio::time::Instant::now());
+                    }
+                    return None;
+                }
+                Some(refused) => return self.keep(refused, now, max_idle),
+            }
         }
-        self.idle.push(IdleConnection { conn, idle_since: now });
+        self.keep(conn, now, max_idle)
+    }
+
+    fn keep(&mut self, conn: C, now: Duration, max_idle: usize) -> Option<C> {
+        self.idle.push(conn, now);
+        if self.idle.len() > max_idle { self.idle.pop_oldest() } else { None }
     }
 }
 
@@ -177,6 +250,13 @@ impl PooledConnection {
     }
 }
 
+fn max_idle_time(retry: Retry) -> Duration {
+    match retry {
+        Retry::Safe => MAX_IDLE_TIME,
+        Retry::Never => MAX_IDLE_TIME_WITHOUT_RETRY,
+    }
+}
+
 /// The epoch of connections that are never taken back.
 const NO_EPOCH: u64 = u64::MAX;
 
@@ -188,13 +268,12 @@ const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
 /// servers close is 5 s (Node.js, Apache httpd), and such a request stays well clear of it.
 const MAX_IDLE_TIME_WITHOUT_RETRY: Duration = Duration::from_secs(3);
 
-/// Most idle connections. The tools of one machine rarely need more at once, and beyond that a
-/// handshake costs less than memory.
-const MAX_IDLE_CONNECTIONS: usize = 64;
-
 /// How often idle connections are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a connection is kept warm without a request. A person who works with the API comes back
 /// within this time and pays for no handshake; an unused daemon is silent after it.
 const KEEP_WARM_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+#[cfg(test)]
+mod tests;

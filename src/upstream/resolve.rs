@@ -11,25 +11,60 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::own_sockets::{OwnSocket, OwnSockets};
+use crate::config::{Origin, UpstreamAddress};
+use crate::tcp_options::find_local_exhaustion;
+
 /// Resolves names on another runtime. Clones share the addresses found.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     control: Handle,
     last_good: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
+    /// An origin whose name is not looked up, and where it is.
+    fixed: Option<Arc<(Origin, SocketAddr)>>,
+    own: OwnSockets,
 }
 
 impl Resolver {
     /// Makes a resolver whose blocking calls run on `control`.
     pub fn new(control: Handle) -> Self {
-        Self { control, last_good: Arc::default() }
+        Self { control, last_good: Arc::default(), fixed: None, own: OwnSockets::default() }
+    }
+
+    /// Returns `address`, if there is one, for `origin` instead of a lookup.
+    #[must_use]
+    pub fn with_address(self, origin: &Origin, address: Option<UpstreamAddress>) -> Self {
+        let fixed = address.map(|address| Arc::new((origin.clone(), address.endpoint(origin))));
+        Self { fixed, ..self }
+    }
+
+    /// Refuses names that have one of these addresses: a connection to it would be a loop.
+    #[must_use]
+    pub fn without(self, own: OwnSockets) -> Self {
+        Self { own, ..self }
     }
 
     /// Returns the addresses of `host`, at least one.
     ///
     /// # Errors
     ///
-    /// When the name has never been resolved and cannot be resolved within 5 s now.
+    /// When the name has never been resolved and cannot be resolved within 5 s now; an
+    /// [`OwnSocket`] when an address is a socket of this daemon.
     pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found = self.find(host, port).await?;
+        match found.iter().find(|address| self.own.contains(**address)) {
+            Some(ours) => Err(io::Error::other(OwnSocket(*ours))),
+            None => Ok(found),
+        }
+    }
+
+    async fn find(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Some((origin, address)) = self.fixed.as_deref()
+            && origin.host() == host
+            && origin.port() == port
+        {
+            return Ok(vec![*address]);
+        }
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
@@ -38,7 +73,10 @@ impl Resolver {
                 self.cache().insert(host.to_owned(), found.clone());
                 Ok(found)
             }
-            Err(error) => self.cached(host, port).ok_or(error),
+            // The system's resolver reports a missing descriptor as a name that fails for now.
+            Err(error) => {
+                self.cached(host, port).ok_or_else(|| find_local_exhaustion().unwrap_or(error))
+            }
         }
     }
 
@@ -68,14 +106,39 @@ impl Resolver {
     }
 }
 
-impl reqwest::dns::Resolve for Resolver {
+/// A [`Resolver`] for reqwest, which does not say for which port it asks.
+#[derive(Clone, Debug)]
+pub struct PortResolver {
+    resolver: Resolver,
+    port: u16,
+}
+
+impl PortResolver {
+    /// Resolves names for connections to `port`.
+    pub fn new(resolver: Resolver, port: u16) -> Self {
+        Self { resolver, port }
+    }
+}
+
+impl reqwest::dns::Resolve for PortResolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = self.clone();
+        let Self { resolver, port } = self.clone();
         Box::pin(async move {
-            let found = resolver.resolve(name.as_str(), 0).await.map_err(Unresolved)?;
+            let found = resolver.resolve(name.as_str(), port).await.map_err(|error| {
+                // The type of the innermost error tells a loop from a name without an address.
+                match own_socket(&error) {
+                    Some(own) => Box::<dyn std::error::Error + Send + Sync>::from(own),
+                    None => Unresolved(error).into(),
+                }
+            })?;
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
     }
+}
+
+/// Returns the socket of ours that was found instead of an upstream.
+pub(super) fn own_socket(error: &io::Error) -> Option<OwnSocket> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 /// A name without an address. The type distinguishes this from the other errors that prevent the

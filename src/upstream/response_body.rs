@@ -48,25 +48,27 @@ enum BodySource {
 
 impl ResponseBody {
     /// Makes the body that comes over `conn`, without a pause that is longer than `limit`.
-    pub(super) fn from_h1(conn: PooledConnection, limit: Duration) -> Self {
+    pub(super) fn from_h1(conn: PooledConnection, limit: Option<Duration>) -> Self {
         let mut body = Self::new(BodySource::Http1(conn), limit);
         body.release_if_done();
         body
     }
 
     /// Makes the body of an HTTP/2 stream, without a pause that is longer than `limit`.
-    pub(super) fn from_h2(incoming: Incoming, limit: Duration) -> Self {
+    pub(super) fn from_h2(incoming: Incoming, limit: Option<Duration>) -> Self {
         Self::new(BodySource::Http2(incoming), limit)
     }
 
-    fn new(source: BodySource, limit: Duration) -> Self {
-        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    fn new(source: BodySource, limit: Option<Duration>) -> Self {
+        // Seven weeks are no limit.
+        let limit_ms =
+            limit.and_then(|limit| u32::try_from(limit.as_millis()).ok()).unwrap_or(u32::MAX);
         Self { source, stall_timer: StallTimer { timer: None, limit_ms, has_progressed: false } }
     }
 
     /// Makes an empty body that holds the upgraded connection.
     pub(super) fn from_upgraded(upgraded: Upgraded) -> Self {
-        Self::new(BodySource::Upgraded(Box::new(upgraded)), Duration::ZERO)
+        Self::new(BodySource::Upgraded(Box::new(upgraded)), None)
     }
 
     /// Takes the upgraded connection, if the response has switched protocols.
@@ -122,7 +124,10 @@ impl StallTimer {
         let limit = Duration::from_millis(self.limit_ms.into());
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         while timer.as_mut().poll(cx).is_ready() {
-            if !std::mem::take(&mut self.has_progressed) {
+            // A body that is polled long after its timer has woken its task waited for the client,
+            // which took nothing more: that time is not the host's.
+            let has_waited_for_client = timer.deadline().elapsed() > limit.min(MAX_WAKE_DELAY);
+            if !std::mem::take(&mut self.has_progressed) && !has_waited_for_client {
                 return Poll::Ready(());
             }
             timer.as_mut().reset(Instant::now() + limit);
@@ -229,5 +234,35 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
+/// Longest time between a timer's end and the poll of its task on a loaded machine.
+const MAX_WAKE_DELAY: Duration = Duration::from_secs(1);
+
 /// Longest time for reading a body that is thrown away: a slow handshake would take as long.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_the_host_ends_a_body_and_one_of_the_client_does_not() {
+        let limit_ms = u32::try_from(LIMIT.as_millis()).unwrap();
+        let mut stall = StallTimer { timer: None, limit_ms, has_progressed: false };
+        let mut is_expired =
+            || poll_fn(|cx| Poll::Ready(stall.poll_expired(cx).is_ready())).now_or_never().unwrap();
+        assert!(!is_expired());
+
+        // The client takes nothing for an hour, so that the body is not polled.
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert!(!is_expired());
+
+        tokio::time::advance(LIMIT - Duration::from_millis(1)).await;
+        assert!(!is_expired());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert!(is_expired());
+    }
+}

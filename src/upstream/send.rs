@@ -1,17 +1,23 @@
 //! Sends a request on a pooled connection, a shared one or a new one, and names the error.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response};
+use hyper::body::Incoming;
 
-use super::connector::Connected;
-use super::h1_conn::{Http1Connection, SendError};
+use super::acquire::Acquired;
+use super::attempt::FailedAttempt;
+use super::h1_conn::Http1Connection;
 use super::h2_conn::{Http2Connection, SharedStreams};
-use super::pool::PooledConnection;
+use super::pool::{PooledConnection, Wanted};
 use super::request::{Reuse, UpstreamRequest};
 use super::response_body::ResponseBody;
+use super::silence::{SilentRead, Winner};
 use super::upgrade::{Upgraded, is_websocket_upgrade};
-use super::{ConnectionError, Error, Malformed, Retry, Upstream};
+use super::{Error, Retry, Upstream};
 
 impl Upstream {
     /// Sends a request and returns the head of its response as soon as that arrives.
@@ -27,31 +33,23 @@ impl Upstream {
         retry: Retry,
         request: &mut impl UpstreamRequest,
     ) -> Result<Response<ResponseBody>, Error> {
-        // Read before a connection is taken: a connection that is to be closed meanwhile is not put
-        // back.
-        let epoch = self.0.pool.epoch();
         // Rare cases are boxed, because they would make the future of every request larger.
         let attempt = match self.0.h2.as_ref().and_then(SharedStreams::get) {
-            Some(conn) => Some(Box::pin(self.send_h2(conn, request)).await),
-            None => {
-                let client = match request.reuse() {
-                    Reuse::Client(client) => Some(client),
-                    Reuse::Shared | Reuse::Never => None,
-                };
-                match self.0.pool.take(retry, client) {
-                    Some(conn) => Some(self.send_h1(conn, epoch, request).await),
-                    None => None,
-                }
-            }
+            Some(conn) => Box::pin(self.send_h2(conn, (retry, false), request)).await,
+            None => match self.0.pool.take(retry, client_of(request)) {
+                Some((conn, epoch)) => self.send_h1(conn, epoch, retry, request).await,
+                None => Box::pin(self.send_after_wait(retry, request)).await,
+            },
         };
         match attempt {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(FailedAttempt { error, is_unsent: false }))
+            Ok(response) => Ok(response),
+            Err(FailedAttempt { error, is_new: true, .. }) => Err(error),
+            Err(FailedAttempt { error, is_unsent: false, .. })
                 if retry == Retry::Never || !matches!(error, Error::Closed { .. }) =>
             {
                 Err(error)
             }
-            Some(Err(_)) | None => Box::pin(self.send_on_new_connection(request)).await,
+            Err(_) => Box::pin(self.send_on_new_connection(retry, request)).await,
         }
     }
 
@@ -80,109 +78,150 @@ impl Upstream {
             outcome => {
                 let response = self.check_response(outcome).map_err(|failed| failed.error)?;
                 let conn = PooledConnection::single_use(Arc::clone(&self.0.pool), conn);
-                Ok(response.map(|()| ResponseBody::from_h1(conn, self.0.header_timeout)))
+                let limit = self.body_idle(response.headers());
+                Ok(response.map(|()| ResponseBody::from_h1(conn, limit)))
             }
         }
     }
 
-    async fn send_on_new_connection(
+    /// Sends a request on the first connection that another request gives back or that is opened.
+    async fn send_after_wait(
         &self,
+        retry: Retry,
         request: &mut impl UpstreamRequest,
-    ) -> Result<Response<ResponseBody>, Error> {
-        let epoch = self.0.pool.epoch();
-        let response = match self.connect_once().await? {
-            Connected::Http1(conn) => self.send_h1(conn, epoch, request).await,
-            Connected::Http2(conn) => self.send_h2(conn, request).await,
-        };
-        response.map_err(|failed| failed.error)
+    ) -> Result<Response<ResponseBody>, FailedAttempt> {
+        let acquired = self.acquire((retry, client_of(request)), Wanted::Any).await;
+        self.send_on(acquired, retry, request).await
     }
 
-    /// Opens a connection. Requests that come meanwhile share it, if it speaks HTTP/2.
-    async fn connect_once(&self) -> Result<Connected, Error> {
-        let Some(shared) = &self.0.h2 else { return self.0.connector.connect().await };
-        let _lock = shared.lock_connecting().await;
-        if let Some(conn) = shared.get() {
-            return Ok(Connected::Http2(conn));
+    /// Sends a request on a connection that no request has used.
+    pub(super) async fn send_on_new_connection(
+        &self,
+        retry: Retry,
+        request: &mut impl UpstreamRequest,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let acquired = self.acquire((retry, client_of(request)), Wanted::New).await;
+        let sent = Box::pin(self.send_on(acquired, retry, request)).await;
+        sent.map_err(|failed| failed.error)
+    }
+
+    async fn send_on(
+        &self,
+        acquired: Result<Acquired, Error>,
+        retry: Retry,
+        request: &mut impl UpstreamRequest,
+    ) -> Result<Response<ResponseBody>, FailedAttempt> {
+        match acquired {
+            Ok(Acquired::Http1(conn, epoch)) => self.send_h1(conn, epoch, retry, request).await,
+            Ok(Acquired::Http2(conn)) => self.send_h2(conn, (retry, true), request).await,
+            Err(error) => Err(FailedAttempt::on_new(error)),
         }
-        let connected = self.0.connector.connect().await?;
-        if let Connected::Http2(conn) = &connected {
-            shared.set(conn.clone());
-        }
-        Ok(connected)
     }
 
     async fn send_h1(
         &self,
         mut conn: Http1Connection,
         epoch: u64,
+        retry: Retry,
         request: &mut impl UpstreamRequest,
     ) -> Result<Response<ResponseBody>, FailedAttempt> {
+        let is_new = !conn.is_used();
         let timeout = self.0.header_timeout;
-        let response = self.check_response(conn.send_request(request, timeout).await)?;
-        let conn = PooledConnection::new(self.0.pool.clone(), conn, epoch);
-        Ok(response.map(|()| ResponseBody::from_h1(conn, timeout)))
+        let first_wait = match retry {
+            Retry::Safe if !is_new => self.silence_bound().min(timeout),
+            Retry::Safe | Retry::Never => timeout,
+        };
+        let outcome = conn.send_request(request, first_wait).await;
+        if outcome.is_none() && first_wait < timeout {
+            return Box::pin(self.wait_for_silent((conn, epoch), request, first_wait)).await;
+        }
+        let response =
+            self.check_response(outcome).map_err(|failed| FailedAttempt { is_new, ..failed })?;
+        Ok(self.pooled_response(conn, epoch, response))
     }
 
+    /// Goes on waiting on a used connection that was silent for `waited`.
+    async fn wait_for_silent(
+        &self,
+        (mut conn, epoch): (Http1Connection, u64),
+        request: &mut impl UpstreamRequest,
+        waited: Duration,
+    ) -> Result<Response<ResponseBody>, FailedAttempt> {
+        let is_dead = conn.is_unacknowledged(waited);
+        let response = conn.wait_response(self.0.header_timeout.saturating_sub(waited));
+        let read = SilentRead { response, is_dead, waited };
+        match self.wait_or_race(read, request).await? {
+            Winner::Silent(response) => Ok(self.pooled_response(conn, epoch, response)),
+            Winner::New(response) => Ok(response),
+        }
+    }
+
+    /// Returns a response whose body gives its connection back.
+    fn pooled_response(
+        &self,
+        conn: Http1Connection,
+        epoch: u64,
+        response: Response<()>,
+    ) -> Response<ResponseBody> {
+        let conn = PooledConnection::new(self.0.pool.clone(), conn, epoch);
+        let limit = self.body_idle(response.headers());
+        response.map(|()| ResponseBody::from_h1(conn, limit))
+    }
+
+    /// Sends a request on the connection that all share; `is_new` if this is its first one.
     async fn send_h2(
         &self,
         mut conn: Http2Connection,
+        (retry, is_new): (Retry, bool),
         request: &mut impl UpstreamRequest,
     ) -> Result<Response<ResponseBody>, FailedAttempt> {
-        let timeout = self.0.header_timeout;
+        let (origin, timeout) = (&self.0.origin, self.0.header_timeout);
+        let outcome = if retry == Retry::Safe && !is_new {
+            let waited = self.silence_bound().min(timeout);
+            let mut response = Box::pin(conn.send_read(request, origin, timeout));
+            match tokio::time::timeout(waited, &mut response).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let is_dead = conn.is_unacknowledged(waited);
+                    if is_dead == Some(true) {
+                        self.0.h2.iter().for_each(SharedStreams::clear);
+                    }
+                    let read = SilentRead { response, is_dead, waited };
+                    return match self.wait_or_race(read, request).await? {
+                        Winner::Silent(response) => Ok(self.h2_response(response)),
+                        Winner::New(response) => Ok(response),
+                    };
+                }
+            }
+        } else {
+            conn.send_request(request, origin, timeout).await
+        };
         let response =
-            self.check_response(conn.send_request(request, &self.0.origin, timeout).await)?;
-        Ok(response.map(|body| ResponseBody::from_h2(body, timeout)))
+            self.check_response(outcome).map_err(|failed| FailedAttempt { is_new, ..failed })?;
+        Ok(self.h2_response(response))
     }
 
-    /// Names the error of an exchange, if there was one; `None` is a timeout.
-    fn check_response<T>(
-        &self,
-        outcome: Option<Result<Response<T>, SendError>>,
-    ) -> Result<Response<T>, FailedAttempt> {
-        let origin = || self.0.origin.clone();
-        match outcome {
-            None => {
-                let limit = self.0.header_timeout;
-                Err(FailedAttempt::after_sending(Error::Timeout { origin: origin(), limit }))
-            }
-            // The request asked for no other protocol: if it were passed on, the response would
-            // desynchronise the client.
-            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let source = Malformed::UnexpectedUpgrade.into();
-                Err(FailedAttempt::after_sending(Error::Malformed { origin: origin(), source }))
-            }
-            Some(Ok(response)) => Ok(response),
-            Some(Err(SendError { error: source, is_unsent })) => {
-                let is_malformed = match &source {
-                    ConnectionError::Malformed(_) => true,
-                    ConnectionError::Http2(error) => error.is_parse(),
-                    ConnectionError::Closed
-                    | ConnectionError::Truncated
-                    | ConnectionError::Stalled
-                    | ConnectionError::Io(_)
-                    | ConnectionError::RequestBody(_) => false,
-                };
-                let origin = origin();
-                let error = if is_malformed {
-                    Error::Malformed { origin, source }
-                } else {
-                    Error::Closed { origin, source }
-                };
-                Err(FailedAttempt { error, is_unsent })
-            }
-        }
+    fn h2_response(&self, response: Response<Incoming>) -> Response<ResponseBody> {
+        let limit = self.body_idle(response.headers());
+        response.map(|body| ResponseBody::from_h2(body, limit))
+    }
+
+    /// Returns the longest pause in the body of this response. A stream of events pauses for as long
+    /// as nothing happens.
+    fn body_idle(&self, headers: &HeaderMap) -> Option<Duration> {
+        let is_event_stream = headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+        });
+        let limit = Duration::from_millis(self.0.body_idle_ms.load(Ordering::Relaxed));
+        (!is_event_stream).then_some(limit)
     }
 }
 
-/// An attempt without a response.
-struct FailedAttempt {
-    error: Error,
-    /// Whether no byte of the request was sent.
-    is_unsent: bool,
-}
-
-impl FailedAttempt {
-    fn after_sending(error: Error) -> Self {
-        Self { error, is_unsent: false }
+/// The client whose own connection a request may use.
+fn client_of(request: &impl UpstreamRequest) -> Option<&str> {
+    match request.reuse() {
+        Reuse::Client(client) => Some(client),
+        Reuse::Shared | Reuse::Never => None,
     }
 }

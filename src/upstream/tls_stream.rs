@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustls::HandshakeKind;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::unbuffered::{
@@ -25,6 +26,7 @@ use tokio_util::io::poll_read_buf;
 
 use self::plain_text::{PlainText, deliver, take_nothing};
 use super::coop::consume_budget;
+use super::socket;
 use super::tls_buffer::RecordBuffer;
 
 /// An open connection to a host that has proved who it is. Dropped, it says `close_notify`.
@@ -91,6 +93,22 @@ impl TlsStream {
     /// Returns whether both ends agreed to speak HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.tls.alpn_protocol() == Some(b"h2")
+    }
+
+    /// Returns whether the handshake went on from an earlier session.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Returns the socket.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Lets the runtime of this thread watch the socket.
+    pub(super) fn move_here(&mut self) -> io::Result<()> {
+        self.tcp = socket::rewatch(&self.tcp)?;
+        Ok(())
     }
 
     /// Waits until bytes have come.

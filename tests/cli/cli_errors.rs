@@ -103,7 +103,8 @@ fn a_ca_file_that_cannot_be_read_is_refused_before_anything_starts() {
 fn a_missing_file_is_refused_only_if_it_was_asked_for() {
     let home = home();
     let refused = "! error: there is no configuration file ~/no.toml\n\
-         ! hint: Check the path; `nexudus-proxy config init` writes a commented file.\n\
+         ! hint: Check the path; `nexudus-proxy config init --config ~/no.toml` writes a commented \
+         file there.\n\
          => 2\n";
 
     assert_eq!(home.run("config check --config no.toml"), refused);

@@ -142,7 +142,8 @@ fn on_a_read_only_disk_the_session_is_used_and_nothing_is_lost() {
         place.run("serve --log-level info"),
         "! error: could not use the state directory ~/.local/state/nexudus-proxy\n\
          !   caused by: Read-only file system (os error 30)\n\
-         ! hint: Make it writable for this user, or set XDG_STATE_HOME to a directory that is.\n\
+         ! hint: Make it writable for this user, or set STATE_DIRECTORY to a directory that is; where \
+         nothing can be written: `nexudus-proxy serve --store memory --socket off`.\n\
          => 1\n"
     );
     let unwritable = "~/.local/state/nexudus-proxy cannot be written: Read-only file system";

@@ -42,8 +42,9 @@ fn a_session_is_kept_shown_and_cleared() {
         place.home.run("whoami"),
         "! error: not logged in\n\
          !   caused by: no keychain can be read: there is no D-Bus session bus\n\
-         ! hint: Run `nexudus-proxy login` where there is a keychain; here, give the login as a \
-         systemd credential, by credentials.command, or in NEXUDUS_EMAIL and NEXUDUS_PASSWORD.\n\
+         ! hint: Run `nexudus-proxy login` (it works without a keychain too), or give the login \
+         as a systemd credential, by credentials.command, or in NEXUDUS_EMAIL and \
+         NEXUDUS_PASSWORD.\n\
          => 3\n"
     );
 }
@@ -154,9 +155,18 @@ fn without_a_network_it_says_so() {
 }
 
 #[test]
-fn without_a_keychain_a_password_is_not_even_asked_for() {
+fn where_a_named_keychain_is_missing_a_password_is_not_even_asked_for() {
+    let place = place();
+    for line in [
+        "login --email ada@example.test --credentials keychain",
+        "login --email ada@example.test --session-key keychain",
+    ] {
+        let said = place.home.run(line);
+        assert!(said.contains("!   caused by: there is no D-Bus session bus\n"), "{said}");
+        assert!(said.ends_with("=> 8\n"), "{said}");
+    }
     assert_eq!(
-        place().home.run("login --email ada@example.test"),
+        place.home.run("login --email ada@example.test --credentials keychain"),
         "! error: could not use the Secret Service\n\
          !   caused by: there is no D-Bus session bus\n\
          ! hint: Start the Secret Service, or give the login as a systemd credential, by \
@@ -170,7 +180,7 @@ fn a_session_that_would_not_survive_a_reboot_is_not_taken_alone() {
     let place = place();
     for (session, why) in [
         ("store = \"memory\"", "session.store is memory"),
-        ("", "no file: its key cannot be read: there is no D-Bus session bus"),
+        ("key = \"keychain\"", "no file: its key cannot be read: there is no D-Bus session bus"),
         ("key = \"kernel\"", "its key comes from the kernel keyring (volatile: lost at reboot)"),
     ] {
         place.configure(session);
@@ -239,7 +249,7 @@ fn a_login_that_would_not_be_read_is_refused() {
     assert_eq!(
         said,
         "! error: a login in the Secret Service would be ignored: credentials.source selects another source\n\
-         ! hint: Set credentials.source to \"auto\" or \"keychain\", or log in with \
+         ! hint: Set credentials.source to \"auto\", \"keychain\" or \"file\", or log in with \
          --session-only.\n\
          => 2\n"
     );

@@ -22,7 +22,7 @@ fn in_a_terminal_it_asks_and_shows_no_password() {
 
 #[test]
 fn in_a_terminal_every_failure_has_its_words_and_its_code() {
-    for (account, typed, told) in failures() {
+    for (account, typed, told) in failures().into_iter().chain([wrong_codes()]) {
         let place = place_of(account);
 
         let shown = place.in_terminal("login --session-only --color never", typed);
@@ -31,28 +31,26 @@ fn in_a_terminal_every_failure_has_its_words_and_its_code() {
             1 => "E-mail: \n",
             _ => "E-mail: ada@example.test\nPassword: \n",
         };
-        assert_eq!(shown, format!("{asked}{told}"));
+        assert_eq!(shown.replace('\r', ""), format!("{asked}{told}"));
         assert!(!place.session_file());
     }
 }
 
 /// The account, what is typed at the prompts, and what is told.
-fn failures() -> [(Account, &'static [&'static str], &'static str); 6] {
+fn failures() -> [Failure; 5] {
     [
         (
             Account::new(DEMO_EMAIL, DEMO_PASSWORD),
-            &[EMAIL, "Password: =wrong"],
-            "error: unauthorized: Nexudus refused this e-mail address or password\n\
-             hint: Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
-             once.\n\
-             => 4\n",
-        ),
-        (
-            account_with_2fa(),
-            &[EMAIL, "Password: =demo-password", "2FA code: =000000"],
-            "2FA code: 000000\n\
-             error: unauthorized: Nexudus rejected the 2FA code or the password\n\
-             hint: Wait for the next code, check the clock of this machine, try again.\n\
+            &[EMAIL, "Password: =wrong", "Password: =worse", "Password: =worst"],
+            "warning: unauthorized: Nexudus refused this e-mail address or password; 2 of 3 tries \
+             left\n\
+             Password: \n\
+             warning: unauthorized: Nexudus refused this e-mail address or password; 1 of 3 tries \
+             left\n\
+             Password: \n\
+             error: unauthorized: Nexudus refused this e-mail address or password\n\
+             hint: Check both at https://spaces.nexudus.com; nothing was stored, and 3 passwords \
+             were tried.\n\
              => 4\n",
         ),
         (
@@ -82,7 +80,96 @@ fn failures() -> [(Account, &'static [&'static str], &'static str); 6] {
     ]
 }
 
+/// The code is asked for three times; a text that cannot be one costs no try.
+fn wrong_codes() -> Failure {
+    (
+        account_with_2fa(),
+        &[
+            EMAIL,
+            "Password: =demo-password",
+            "2FA code: =000000",
+            "2FA code: =12345x",
+            "2FA code: =000001",
+            "2FA code: =000002",
+        ],
+        "2FA code: \n\
+             warning: unauthorized: Nexudus rejected the 2FA code or the password; 2 of 3 tries \
+             left\n\
+             2FA code: \n\
+             warning: a 2FA code is 6 to 8 digits\n\
+             2FA code: \n\
+             warning: unauthorized: Nexudus rejected the 2FA code or the password; 1 of 3 tries \
+             left\n\
+             2FA code: \n\
+             error: unauthorized: Nexudus rejected the 2FA code or the password\n\
+             hint: Wait for the next code, check the clock of this machine, try again.\n\
+             => 4\n",
+    )
+}
+
+type Failure = (Account, &'static [&'static str], &'static str);
+
 const EMAIL: &str = "E-mail: =ada@example.test";
+
+#[test]
+fn a_corrected_password_needs_no_second_e_mail_address() {
+    let place = place_of(account_with_2fa());
+    let code = place.simulator.totp_code(DEMO_EMAIL).unwrap();
+    let code = format!("2FA code: ={code}");
+
+    let shown = place.in_terminal(
+        "login --session-only --color never",
+        &[EMAIL, "Password: =wrong", "Password: =demo-password", "2FA code: =000000", &code],
+    );
+
+    assert!(shown.ends_with("=> 0\n"), "{shown}");
+    assert_eq!(shown.matches("E-mail: ").count(), 1, "{shown}");
+    for secret in [DEMO_PASSWORD, "wrong", "000000"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+/// The answer comes as fast as a program can type, so the terminal must hide it before it asks.
+#[test]
+fn what_is_typed_the_instant_that_a_prompt_appears_is_never_shown() {
+    let place = place();
+    for _ in 0..40 {
+        let shown = place.in_terminal_with(
+            "--at-once",
+            "login --session-only --color never --email ada@example.test",
+            &["Password: =demo-password"],
+        );
+        assert!(shown.ends_with("=> 0\n"), "{shown}");
+        assert!(!shown.contains(DEMO_PASSWORD), "{shown}");
+    }
+}
+
+/// Interrupted, terminated, hung up, and stopped and continued in the middle of a hidden prompt.
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let place = place_of(account_with_2fa());
+    let line = "login --session-only --color never --email ada@example.test";
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("QUIT", 131)] {
+        for answers in [
+            vec![format!("Password: =!{signal}")],
+            vec!["Password: =demo-password".to_owned(), format!("2FA code: =!{signal}")],
+        ] {
+            let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+            let shown = place.in_terminal_with("--signals", line, &answers);
+            let ended = format!("<echo on>=> {code}\n");
+            assert!(shown.ends_with(&ended), "{signal}: {shown}");
+        }
+    }
+    let code = place.simulator.totp_code(DEMO_EMAIL).unwrap();
+    let code = format!("2FA code: ={code}");
+    let shown = place.in_terminal_with(
+        "--signals",
+        line,
+        &["Password: =!TSTP", "Password: =demo-password", &code],
+    );
+    assert!(shown.contains("Password: <stopped, echo on>Password: "), "{shown}");
+    assert!(shown.ends_with("<echo on>=> 0\n") && !shown.contains(DEMO_PASSWORD), "{shown}");
+}
 
 #[test]
 fn in_a_terminal_a_nexudus_that_does_not_answer_is_told_apart_from_a_wrong_password() {

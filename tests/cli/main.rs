@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod api;
 mod cli_errors;
 mod clients;
 mod config;
@@ -17,8 +18,11 @@ mod doctor;
 mod doctor_login;
 mod effective_config;
 mod flags;
+mod hints;
 mod lifecycle;
 mod login;
+#[cfg(unix)]
+mod login_files;
 mod login_terminal;
 #[cfg(unix)]
 mod origin_binding;
@@ -27,6 +31,7 @@ mod origin_runs;
 #[cfg(unix)]
 mod origin_sessions;
 mod output;
+mod probe;
 #[cfg(target_os = "linux")]
 mod public_reports;
 #[cfg(unix)]

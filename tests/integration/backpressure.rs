@@ -197,6 +197,9 @@ async fn answering(
 ) -> (RawUpstream, Daemon) {
     let upstream = raw_upstream(reply).await;
     let setup = daemon_before(upstream.address.port(), &upstream.ca);
-    let setup = setup.set(|config| config.upstream.header_timeout = EVENT_TIMEOUT / 20);
+    let setup = setup.set(|config| {
+        config.upstream.header_timeout = EVENT_TIMEOUT / 20;
+        config.limits.body_idle = EVENT_TIMEOUT / 20;
+    });
     (upstream, setup.run().await)
 }

@@ -8,8 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::raw_upstream::{RawReply, daemon_before_raw, get, ok, raw_upstream};
-use crate::support::{EVENT_TIMEOUT, daemon, problem_json, upstream};
+use crate::support::raw_upstream::{
+    RawReply, daemon_before_raw, get, ok, raw_upstream, read_until,
+};
+use crate::support::{EVENT_TIMEOUT, ProcessSetup, daemon, problem_json, upstream};
 
 #[tokio::test]
 async fn a_read_is_repeated_once_and_only_off_a_connection_that_was_idle() {
@@ -121,6 +123,72 @@ async fn whoever_is_not_the_configured_host_gets_nothing() {
 
         assert_eq!(problem_json(answer).await["code"], "session.unavailable", "{certificate:?}");
         assert_eq!(upstream.requests().len(), 0, "{certificate:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_without_descriptors_blames_neither_nexudus_nor_the_network() {
+    let upstream = upstream().start().unwrap();
+    let mut program = ProcessSetup::new(&upstream).start().await;
+    let mut caller = TcpStream::connect(program.address()).await.unwrap();
+    let head = format!("GET /api/auth/me HTTP/1.1\r\nHost: {}\r\n\r\n", program.address());
+    caller.write_all(head.as_bytes()).await.unwrap();
+    assert!(read_until(&mut caller, "}").await.starts_with("HTTP/1.1 200 "));
+    let limit = |files: &str| {
+        let mut prlimit = std::process::Command::new("prlimit");
+        prlimit.args([&format!("--pid={}", program.pid()), &format!("--nofile={files}:")]);
+        assert!(prlimit.status().expect("the test needs prlimit: util-linux").success());
+    };
+    limit("3");
+    upstream.close_idle_connections();
+    assert!(upstream.wait_until_async(|view| view.connections().open == 0, EVENT_TIMEOUT).await);
+
+    for _ in 0..3 {
+        caller.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_until(&mut caller, "}").await;
+
+        assert!(answer.trim_start().starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\"code\":\"daemon.overloaded\""), "{answer}");
+        assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        assert!(answer.contains("Too many open files"), "{answer}");
+        assert!(answer.contains("LimitNOFILE="), "{answer}");
+    }
+    limit("4096");
+    caller.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_until(&mut caller, "}").await;
+    assert!(answer.trim_start().starts_with("HTTP/1.1 200 "), "{answer}");
+    let told = |line: &serde_json::Value| {
+        assert_ne!(line["message"], "no response from Nexudus");
+        line["message"] == "no socket left for requests"
+    };
+    assert_eq!(program.wait_for_log(told).await["failed"], 1);
+    assert!(!program.lines().iter().any(told), "one line a minute");
+}
+
+#[tokio::test]
+async fn the_session_says_what_a_proxy_on_the_way_said() {
+    for (said, told) in [
+        ("HTTP/1.1 407 Authenticate\r\nProxy-Authenticate: Basic\r\n\r\n", "responded with 407"),
+        ("HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope", "refused to CONNECT"),
+    ] {
+        let upstream = upstream().start().unwrap();
+        let (address, says) = proxy().await;
+        says.send_replace(Some(said));
+        let url = format!("http://{address}");
+        let setup = daemon(&upstream).set(|config| {
+            config.upstream.proxy = Proxy::Url(url);
+            config.session.wait = std::time::Duration::from_millis(100);
+        });
+        let daemon = setup.run().await;
+        let view = daemon.session_until(|view| view.error.is_some()).await;
+
+        let answer = daemon.get("/api/auth/me").await;
+
+        let problem = problem_json(answer).await;
+        assert_eq!(problem["code"], "session.unavailable", "{said}");
+        assert!(problem["detail"].as_str().unwrap().contains(told), "{said}: {problem}");
+        let cause = view.error.as_ref().and_then(|error| error.cause.clone()).unwrap();
+        assert!(cause.contains(told), "{cause}");
     }
 }
 

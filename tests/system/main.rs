@@ -6,6 +6,7 @@
 
 mod browser;
 mod browser_stage;
+mod container;
 mod documents;
 mod http_clients;
 mod keyring;

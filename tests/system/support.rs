@@ -96,4 +96,4 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// Where the tools are.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

@@ -8,6 +8,8 @@ use super::*;
 use crate::body_codec::encode_chunk;
 use crate::limits::{MAX_CHUNK_LINE, MAX_CONNECTION_OPTIONS};
 
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, headers: 200 };
+
 /// Decodes the response to a request of `method` whose bytes come in these pieces.
 fn decode(
     method: &Method,
@@ -20,7 +22,7 @@ fn decode(
         buf.extend_from_slice(piece);
         if head.is_none()
             && let Some(found) =
-                parse_head(&mut buf, &mut interim_bytes, method, &mut HeaderMap::new())?
+                parse_head(&mut buf, &mut interim_bytes, LIMITS, method, &mut HeaderMap::new())?
         {
             decoder = found.decoder;
             head = Some(found);
@@ -154,26 +156,67 @@ fn a_head_is_parsed_once_all_of_it_has_come() {
     }
 }
 
+/// <https://github.com/envoyproxy/envoy/issues/13827>, <https://github.com/seanmonstar/httparse/issues/88>
+#[test]
+fn what_strict_parsers_drop_is_understood() {
+    let response =
+        b"\r\nHTTP/1.1 409 Zu h\xe4ufig\r\nA : b\r\nB\t: c\r\nSet-Cookie: a=\x01\x7f;\tb\r\n\
+        Content-Length : 2\r\n\r\no\x01";
+    let (head, body, _) = decode(&Method::GET, &[response]).unwrap();
+    let response = head.unwrap().response;
+
+    let reason = response.extensions().get::<ReasonPhrase>().unwrap();
+    assert_eq!(*reason.0, *b"Zu h\xe4ufig");
+    let headers = response.headers();
+    assert_eq!(
+        (&headers["a"], &headers["b"], &headers["set-cookie"]),
+        (
+            &HeaderValue::from_static("b"),
+            &HeaderValue::from_static("c"),
+            &HeaderValue::from_static("a=  ;\tb"),
+        )
+    );
+    assert_eq!(body, b"o\x01", "the body keeps its bytes");
+
+    let many: String = (0..LIMITS.headers).map(|nth| format!("X-{nth}: {nth}\r\n")).collect();
+    let (head, ..) = get(&format!("HTTP/1.1 204 No Content\r\n{many}\r\n")).unwrap();
+    let headers = head.unwrap().response.into_parts().0.headers;
+    assert_eq!((headers.len(), &headers["x-199"]), (200, &HeaderValue::from_static("199")));
+}
+
+#[test]
+fn limits_below_the_usual_ones_hold_too() {
+    let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\n\r\n");
+    let limits = HeadLimits { headers: 1, ..LIMITS };
+    let parsed = parse_head(&mut buf, &mut 0, limits, &Method::GET, &mut HeaderMap::new());
+
+    assert_eq!(parsed.unwrap_err(), Malformed::Head(httparse::Error::TooManyHeaders));
+}
+
 #[test]
 fn an_ambiguous_response_is_refused() {
     use httparse::Error as E;
 
-    let long = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(MAX_HEAD_LENGTH));
+    let long = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(LIMITS.bytes));
     let ended = format!("{long}\r\n\r\n");
-    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
-    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_HEAD_LENGTH / 25 + 1);
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(LIMITS.headers + 1));
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(LIMITS.bytes / 25 + 1);
     let with = |header: &str| format!("HTTP/1.1 200 OK\r\n{header}\r\n\r\n");
     for (response, why) in [
         ("nonsense\r\n\r\n".to_owned(), Malformed::Head(E::Version)),
         ("HTTP/2 200 OK\r\n\r\n".to_owned(), Malformed::Head(E::Version)),
         ("HTTP/1.1 99 OK\r\n\r\n".to_owned(), Malformed::Head(E::Status)),
-        (with("A : b"), Malformed::Head(E::HeaderName)),
+        (with("A B: c"), Malformed::Head(E::HeaderName)),
+        (with("Content-Length: 3\u{1}"), Malformed::Head(E::HeaderValue)),
+        (with("Content-Length : 3\u{1}"), Malformed::Head(E::HeaderValue)),
+        (with("A: \u{1}\r\nTransfer-Encoding: chunked\u{1}"), Malformed::Head(E::HeaderValue)),
+        (with("A: \u{1}\rContent-Length: 3"), Malformed::Head(E::HeaderValue)),
         (with("A: b\r\n c"), Malformed::Head(E::HeaderName)),
         (with("A: b\0"), Malformed::Head(E::HeaderValue)),
         (many, Malformed::Head(E::TooManyHeaders)),
-        (long, Malformed::HeadTooLong),
-        (ended, Malformed::HeadTooLong),
-        (interim, Malformed::HeadTooLong),
+        (long, Malformed::HeadTooLong(LIMITS.bytes)),
+        (ended, Malformed::HeadTooLong(LIMITS.bytes)),
+        (interim, Malformed::HeadTooLong(LIMITS.bytes)),
         (with("Content-Length: 3\r\nContent-Length: 4"), Malformed::ContentLength),
         (with("Content-Length: 3,4"), Malformed::ContentLength),
         (with("Content-Length: +3"), Malformed::ContentLength),

@@ -6,7 +6,7 @@ use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
 use crate::cli::daemon_client::{OtherOrigin, RESTART_HINT};
 use crate::clock::Clock;
 use crate::config::{self, AnonymousAccess, Config, LoadedConfig, Paths};
-use crate::credentials::{self, CredentialSource, Credentials, Error, Keychain};
+use crate::credentials::{CredentialSource, Credentials, Error, Keychain};
 use crate::session::SessionStatus;
 use crate::{daemon, listen, peer, session};
 
@@ -31,7 +31,10 @@ pub(super) async fn store(
     credentials: &Credentials,
     daemon: Option<&SessionStatus>,
 ) -> CheckOutcome {
-    let has_key = credentials::is_key_outside_keychain(&config.session);
+    let has_key = credentials.is_key_outside_keychain(&config.session);
+    if credentials.uses_file() && credentials.has_file() {
+        return file_store(config, credentials).await;
+    }
     let wanted = credentials.uses_keychain() || !has_key;
     let Some(keychain) = credentials.keychain().filter(|_| wanted) else {
         return skip("no keychain is configured");
@@ -55,6 +58,18 @@ pub(super) async fn store(
             let finding = format!("{}; {without}", outcome.finding);
             warn(finding, "Nothing, if the check of the token passes.")
         }
+    }
+}
+
+/// Writes a sealed file beside the login, reads it, deletes it.
+async fn file_store(config: &Config, credentials: &Credentials) -> CheckOutcome {
+    match credentials.test_file(&config.session).await {
+        Ok(place) => ok(format!(
+            "sealed files beside {}: one was written, read and deleted; {}",
+            place.path.display(),
+            place.key
+        )),
+        Err(error) => outcome_of(&error),
     }
 }
 
@@ -93,17 +108,12 @@ pub(super) async fn login(
             if let Some(half) = credentials.incomplete_sources().first() {
                 return warn(format!("{finding}; {half}"), "Complete that half, or take it away.");
             }
-            match found.source {
-                CredentialSource::Environment => warn(
-                    finding,
-                    "Any program of this user can read it there: prefer `nexudus-proxy login`, or \
-                     a systemd credential.",
-                ),
-                CredentialSource::Systemd
-                | CredentialSource::Command
-                | CredentialSource::Keychain
-                | CredentialSource::Memory => ok(finding),
+            if found.source == CredentialSource::Environment {
+                let fix = "Any program of this user can read it there: prefer `nexudus-proxy login`, \
+                           or a systemd credential.";
+                return warn(finding, fix);
             }
+            ok(finding)
         }
         Err(Error::Missing(_)) => match daemons {
             Some((account, source)) => ok(format!("{account} from the {source}, says the daemon")),
@@ -112,6 +122,8 @@ pub(super) async fn login(
         Err(
             error @ (Error::Incomplete { .. }
             | Error::Command(_)
+            | Error::Unusable(_)
+            | Error::File(_)
             | Error::Locked
             | Error::Unavailable(_)),
         ) => outcome_of(&error),

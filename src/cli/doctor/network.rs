@@ -2,7 +2,7 @@
 //! without a login.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,7 +19,8 @@ use tokio_rustls::client::TlsStream;
 use super::check::{CheckOutcome, CheckResult, fail, ok, outcome_of, skip, warn};
 use crate::admin::api::{LimiterStatus, ThrottleStatus};
 use crate::config::{Config, Origin};
-use crate::upstream::HttpProxy;
+use crate::problem::ProblemKind;
+use crate::upstream::{HttpProxy, OwnSockets};
 use crate::{daemon, upstream};
 
 /// Runs the checks one after the other: each needs the one before.
@@ -32,12 +33,13 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
             return vec![CheckResult::new("proxy", finding, Duration::ZERO)];
         }
     };
-    let way = NetworkRoute::new(origin, via);
+    let address = config.upstream.address.filter(|_| via.is_none());
+    let way = NetworkRoute::new(origin, via, address.map(|address| address.endpoint(origin)));
     let configured = || ok(format!("{} (upstream.proxy)", config.upstream.proxy.redacted()));
     let proxy = way.via.as_ref().map_or_else(proxy, |_| configured());
     let mut lines = vec![CheckResult::new("proxy", proxy, Duration::ZERO)];
 
-    let (began, (finding, addresses)) = (Instant::now(), way.resolve().await);
+    let (began, (finding, addresses)) = (Instant::now(), way.resolve(&own_sockets(config)).await);
     lines.push(CheckResult::new("name", finding, began.elapsed()));
 
     let (began, (finding, stream)) = (Instant::now(), way.connect(&addresses).await);
@@ -72,6 +74,8 @@ pub(super) async fn all(config: &Config) -> Vec<CheckResult> {
 struct NetworkRoute<'a> {
     origin: &'a Origin,
     via: Option<HttpProxy>,
+    /// `upstream.address`, which replaces the look-up of the name.
+    address: Option<SocketAddr>,
     host: String,
     port: u16,
     /// The advice where the route fails.
@@ -79,23 +83,45 @@ struct NetworkRoute<'a> {
 }
 
 impl<'a> NetworkRoute<'a> {
-    fn new(origin: &'a Origin, via: Option<HttpProxy>) -> Self {
+    fn new(origin: &'a Origin, via: Option<HttpProxy>, address: Option<SocketAddr>) -> Self {
         let (host, port, fix) = match &via {
             Some(via) => (via.host(), via.port(), PROXY_FIX),
             None => (origin.host(), origin.port(), NETWORK_FIX),
         };
-        Self { host: host.to_owned(), port, fix, origin, via }
+        Self { host: host.to_owned(), port, fix, origin, via, address }
     }
 
-    async fn resolve(&self) -> (CheckOutcome, Vec<SocketAddr>) {
+    async fn resolve(&self, own: &OwnSockets) -> (CheckOutcome, Vec<SocketAddr>) {
         let host = &self.host;
-        match resolve(host, self.port).await {
-            Ok(addresses) => {
-                let listed: Vec<_> = addresses.iter().map(|it| it.ip().to_string()).collect();
-                (ok(format!("{host} is {}", listed.join(", "))), addresses)
-            }
+        let resolved = match self.address {
+            Some(address) => Ok(vec![address]),
+            None => resolve(host, self.port).await,
+        };
+        match resolved {
+            Ok(addresses) => match addresses.iter().find(|address| own.contains(**address)) {
+                Some(ours) => {
+                    let finding = format!("{host} is {ours}, where this daemon itself listens");
+                    (fail(finding, ProblemKind::UpstreamLoop.hint().unwrap_or_default()), vec![])
+                }
+                None => (ok(self.describe(&addresses)), addresses),
+            },
             Err(why) => (fail(format!("{host} has no address: {why}"), self.fix), vec![]),
         }
+    }
+
+    /// Names the addresses, and what is unusual about them.
+    fn describe(&self, addresses: &[SocketAddr]) -> String {
+        let host = &self.host;
+        if let Some(address) = self.address {
+            return format!("{host} is {address} (upstream.address)");
+        }
+        let listed: Vec<_> = addresses.iter().map(|it| it.ip().to_string()).collect();
+        let listed = listed.join(", ");
+        let is_here = addresses.iter().any(|address| address.ip().to_canonical().is_loopback());
+        if is_here && self.via.is_none() && host != "localhost" && host.parse::<IpAddr>().is_err() {
+            return format!("{host} is {listed}, this machine: the hosts file or a TLS front");
+        }
+        format!("{host} is {listed}")
     }
 
     /// Connects, and requests a tunnel from the proxy, if there is one.
@@ -128,6 +154,12 @@ impl<'a> NetworkRoute<'a> {
         };
         (fail(format!("no way through the proxy to {origin}: {why}"), *fix), None)
     }
+}
+
+/// Returns where the daemon of this configuration listens.
+fn own_sockets(config: &Config) -> OwnSockets {
+    let hosts = config.hosts.iter().flat_map(|host| &host.listen);
+    OwnSockets::new(config.listen.tcp.iter().chain(hosts).copied())
 }
 
 /// Warns of proxies in the environment: other tools use them, and the daemon does not.

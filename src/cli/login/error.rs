@@ -3,7 +3,7 @@
 use crate::cli::daemon_client::OtherOrigin;
 use crate::cli::prompt::PromptError;
 use crate::config::Origin;
-use crate::credentials::{self, Keychain};
+use crate::credentials::{self, Keychain, TotpSecretError};
 use crate::problem::{Problem, ProblemDetails, ProblemKind, Report};
 use crate::session::{self, Cause};
 
@@ -30,15 +30,21 @@ pub(super) enum LoginError {
     /// Standard input is not a session to take over.
     #[error("standard input is not a session to take over")]
     InvalidImport,
-    /// The 2FA secret is not base32.
-    #[error("the 2FA secret is not base32")]
-    InvalidTotpSecret,
+    /// The 2FA secret makes no code.
+    #[error(transparent)]
+    InvalidTotpSecret(TotpSecretError),
+    /// The text cannot be an e-mail address.
+    #[error("the e-mail address contains a control character")]
+    InvalidEmail,
     /// The text cannot be a 2FA code.
     #[error("a 2FA code is 6 to 8 digits")]
     InvalidCode,
     /// The address or the password is wrong.
     #[error("unauthorized: Nexudus refused this e-mail address or password")]
-    Refused,
+    Refused {
+        /// How many passwords were tried.
+        tries: u32,
+    },
     /// The refresh token to take over is not accepted.
     #[error("unauthorized: Nexudus refused this refresh token")]
     ImportRefused,
@@ -63,6 +69,9 @@ pub(super) enum LoginError {
     /// The keychain cannot be used.
     #[error("could not use the {}", Keychain::product_name())]
     Store(#[source] credentials::Error),
+    /// The login cannot be stored in a file.
+    #[error("could not store the login in a sealed file")]
+    StoreInFile(#[source] credentials::Error),
     /// The session without a password would not last.
     #[error("the login would not survive a reboot: only the session would be stored")]
     NotLasting(#[source] Cause),
@@ -80,7 +89,8 @@ impl Problem for LoginError {
         match self {
             Self::Ask(error) => error.details(),
             Self::SourceNotRead => ProblemKind::ConfigInvalid.with_hint(
-                "Set credentials.source to \"auto\" or \"keychain\", or log in with --session-only.",
+                "Set credentials.source to \"auto\", \"keychain\" or \"file\", or log in with \
+                 --session-only.",
             ),
             Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
             Self::InvalidImport => usage(
@@ -91,20 +101,19 @@ impl Problem for LoginError {
                 "Give the one that the authenticator shows now; the 2FA secret goes to \
                  --totp-secret-stdin.",
             ),
-            Self::InvalidTotpSecret => usage("Copy the text that the site shows beside the QR code."),
-            Self::Refused => ProblemKind::LoginRefused.with_hint(
-                "Check both at https://spaces.nexudus.com; nothing was stored, and it was tried \
-                 once.",
+            Self::InvalidTotpSecret(_) => usage(
+                "Copy the text that the site shows beside the QR code, or the otpauth:// URI in it.",
             ),
+            Self::InvalidEmail => usage("Give the address, and nothing else."),
+            Self::Refused { tries } => refused_details(*tries),
             Self::ImportRefused => ProblemKind::LoginRefused.with_hint(
                 "A refresh token works once, for 15 days, and with the client id it was issued to.",
             ),
             Self::CodeNeeded => ProblemKind::TotpRequired.with_hint(
                 "Run it again with --totp CODE, or store the 2FA secret with --totp-secret-stdin.",
             ),
-            Self::CodeRejected => ProblemKind::TotpRequired.with_hint(
-                "Wait for the next code, check the clock of this machine, try again.",
-            ),
+            Self::CodeRejected => ProblemKind::TotpRequired
+                .with_hint("Wait for the next code, check the clock of this machine, try again."),
             Self::PasswordReset => ProblemKind::PasswordReset
                 .with_hint("Set one at https://spaces.nexudus.com, then log in again."),
             Self::Forbidden(_) => ProblemKind::NoApiAccess.into(),
@@ -112,10 +121,10 @@ impl Problem for LoginError {
             Self::Ambiguous(_) => ProblemKind::SessionUnavailable.with_hint(
                 "Check the e-mail address and the password, and try again in a few minutes.",
             ),
-            Self::Store(error) => store_details(error),
+            Self::Store(error) | Self::StoreInFile(error) => store_details(error),
             Self::NotLasting(_) => ProblemKind::CredentialsUnavailable.with_hint(
                 "Give the session file a lasting key: a keychain, the systemd credential \
-                 `nexudus-key`, or session.key_command.",
+                 `nexudus-key`, session.key_command, or session.key = \"file\".",
             ),
             Self::Session(error) => session_details(error),
             Self::NotStored(_) => ProblemKind::CredentialsUnavailable.with_hint(
@@ -132,6 +141,16 @@ impl Problem for LoginError {
         report.causes.remove(0);
         vec![report]
     }
+}
+
+fn refused_details(tries: u32) -> ProblemDetails {
+    let tried = match tries {
+        1 => "it was tried once".to_owned(),
+        several => format!("{several} passwords were tried"),
+    };
+    ProblemKind::LoginRefused.with_hint(format!(
+        "Check both at https://spaces.nexudus.com; nothing was stored, and {tried}."
+    ))
 }
 
 fn store_details(error: &credentials::Error) -> ProblemDetails {

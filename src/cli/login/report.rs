@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
+use super::place::Place;
 use crate::admin::client as admin;
 use crate::cli::current_user::CurrentUser;
 use crate::cli::{CliError, Printer};
 use crate::config::with_profile_flag;
-use crate::credentials::{Credentials, Login, SecondFactor, verb};
+use crate::credentials::{Credentials, Keychain, Login, SecondFactor, verb};
 use crate::session::SessionStatus;
 
 /// Warns of sources that are read before the keychain, and of a 2FA code that a daemon will miss.
@@ -35,7 +36,8 @@ pub(super) fn warn_of_sources(
 pub(super) struct StoredLogin<'a> {
     pub(super) profile: &'a str,
     pub(super) user: &'a CurrentUser,
-    pub(super) is_session_only: bool,
+    /// Where the login is stored; `None`: only the session is.
+    pub(super) place: Option<&'a Place>,
     /// The status of the running daemon after it was notified, if one runs.
     pub(super) daemon: Result<Option<SessionStatus>, admin::Error>,
 }
@@ -46,10 +48,17 @@ impl StoredLogin<'_> {
         if let Some(warning) = self.daemon_warning() {
             print.warning(&warning);
         }
-        let stored = if self.is_session_only { "session" } else { "login" };
-        let Self { profile, user, .. } = self;
+        let Self { profile, user, place, .. } = self;
+        let stored = if place.is_some() { "login" } else { "session" };
+        let place = match place {
+            Some(Place::Keychain) => Some(Keychain::product_name().to_owned()),
+            Some(Place::File(file)) => Some(file.path.display().to_string()),
+            None => None,
+        };
         if is_json {
-            return print.json(&json!({ "profile": profile, "kept": stored, "user": user }));
+            let output =
+                json!({ "profile": profile, "kept": stored, "place": place, "user": user });
+            return print.json(&output);
         }
         print.line(&format!("logged in as {} (profile {profile})", user.title()))?;
         let used = match &self.daemon {
@@ -59,7 +68,8 @@ impl StoredLogin<'_> {
             Ok(None) => &with_profile_flag("; `nexudus-proxy serve` uses it from now on", profile),
             Ok(Some(_)) | Err(_) => "",
         };
-        print.note(&format!("kept the {stored}{used}"));
+        let place = place.map(|place| format!(" in {place}")).unwrap_or_default();
+        print.note(&format!("kept the {stored}{place}{used}"));
         Ok(())
     }
 

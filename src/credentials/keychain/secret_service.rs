@@ -1,7 +1,7 @@
 //! Secret Service over D-Bus: GNOME Keyring, KWallet, KeePassXC.
 //!
-//! Each call has a connection of its own. Only the default collection is used, and it is never
-//! created here: a provider without one (WSL) needs a person first.
+//! Each call has a connection of its own. Only the default collection is used. A provider without
+//! one (WSL, a new user) makes it when a person opens the keychain, and asks for its password.
 
 use oo7::Secret as StoredSecret;
 use oo7::dbus::{Collection, Error as Fault, Service, ServiceError};
@@ -46,7 +46,15 @@ impl EntryStore for SecretService {
 
     fn unlock(&self) -> StoreFuture<'_, bool> {
         Box::pin(async {
-            let collection = default().await?;
+            let collection = match default().await {
+                Err(Error::Unavailable(error))
+                    if error.downcast_ref() == Some(&KeychainError::NoCollection) =>
+                {
+                    create_default().await?;
+                    return open().await.map(|_| true);
+                }
+                found => found?,
+            };
             if !collection.is_locked().await.map_err(from_dbus)? {
                 return Ok(false);
             }
@@ -71,6 +79,20 @@ async fn default() -> Result<Collection, Error> {
     let service = Service::new().await.map_err(from_dbus)?;
     let collection = service.with_alias(Service::DEFAULT_COLLECTION).await.map_err(from_dbus)?;
     collection.ok_or_else(|| KeychainError::NoCollection.into())
+}
+
+/// Has the provider make the default collection. The person chooses its password in a dialog of the
+/// provider; without one, there is still no collection.
+async fn create_default() -> Result<(), Error> {
+    let service = Service::new().await.map_err(from_dbus)?;
+    let made = service.create_collection(COLLECTION_LABEL, Some(Service::DEFAULT_COLLECTION), None);
+    match made.await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::debug!(error = %from_dbus(error), "no default collection was made");
+            Err(KeychainError::NoCollection.into())
+        }
+    }
 }
 
 async fn read(collection: &Collection, profile: &str, name: &str) -> Result<Option<Secret>, Error> {
@@ -101,6 +123,9 @@ async fn erase(collection: &Collection, profile: &str, name: &str) -> Result<(),
     }
     Ok(())
 }
+
+/// As desktops name it.
+const COLLECTION_LABEL: &str = "Login";
 
 /// `secret-tool lookup service nexudus-proxy profile default entry password`
 fn attributes<'a>(profile: &'a str, name: &'a str) -> [(&'static str, &'a str); 3] {

@@ -90,6 +90,7 @@ fn extra_header(error: &Error) -> Option<(HeaderName, &'static str)> {
         | Error::Body(_)
         | Error::Upstream(_)
         | Error::UpstreamRead(_)
+        | Error::Loop { .. }
         | Error::Overloaded
         | Error::Draining
         | Error::NoDaemon { .. }

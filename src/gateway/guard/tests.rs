@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::peer::{Peer, PeerAccess};
+use crate::peer::{Peer, PeerAccess, User};
 
 #[test]
 fn a_plain_request_from_this_machine_is_admitted() {
@@ -29,6 +29,24 @@ fn a_foreign_or_odd_host_is_refused() {
     assert_eq!(checked("GET", "/", &[]), Err(Error::Host));
     let twice = [("host", "localhost"), ("host", "localhost")];
     assert_eq!(checked("GET", "/", &twice), Err(Error::Host));
+}
+
+#[test]
+fn over_a_unix_socket_a_host_may_be_anything_but_two() {
+    let peer = Peer::Unix { uid: 0, pid: None };
+    let sender = ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default());
+    let checked = |target: &str, headers: &[(&str, &str)]| {
+        let (head, ()) = request("GET", target, headers).into_parts();
+        check(&head, &sender, &guard()).map(drop)
+    };
+    for host in ["localhost", "unix.sock", "%2Frun%2Fproxy.sock", "/run/proxy.sock:0", "a:b", ""] {
+        assert_eq!(checked("/", &[("host", host)]), Ok(()), "{host}");
+    }
+    assert_eq!(checked("/", &[]), Ok(()));
+    assert_eq!(checked("http://unix.sock/", &[("host", "unix.sock")]), Ok(()));
+    assert_eq!(checked("/", &[("host", "a"), ("host", "a")]), Err(Error::Host));
+    let browser = checked("/", &[("host", "a"), ("origin", "null")]);
+    assert!(matches!(browser, Err(Error::Browser { .. })));
 }
 
 #[test]
@@ -264,5 +282,6 @@ fn with_keys(set: impl FnOnce(ClientAuthenticator) -> ClientAuthenticator) -> Gu
 }
 
 fn sender() -> ConnectionPeer {
-    ConnectionPeer::new(Peer::Unix { uid: 0, pid: None }, PeerAccess::Owner, Arc::default())
+    let peer = Peer::Tcp { remote: ([127, 0, 0, 1], 1).into(), user: User::Unsupported };
+    ConnectionPeer::new(peer, PeerAccess::Owner, Arc::default())
 }

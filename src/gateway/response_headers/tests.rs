@@ -19,7 +19,11 @@ fn the_default_port_of_https_makes_no_difference() {
         "https://spaces.nexudus.com:80/",
         "https://spaces.nexudus.com:4443/",
         "https://spaces.nexudus.com.evil/",
-        "http://spaces.nexudus.com/",
+        "http://spaces.nexudus.com:8080/",
+        "http://spaces.nexudus.com.evil/",
+        "http://spaces.nexudus.com@evil/",
+        "http:/spaces.nexudus.com/",
+        "ftp://spaces.nexudus.com/",
         "https:/spaces.nexudus.com/",
         "https://spaces.nexudus.com\\@evil/",
         "spaces.nexudus.com/",
@@ -27,6 +31,27 @@ fn the_default_port_of_https_makes_no_difference() {
         "",
     ] {
         assert_eq!(path(address), None, "{address}");
+    }
+}
+
+/// <https://github.com/dotnet/aspnetcore/issues/38744>
+#[test]
+fn a_server_behind_a_tls_end_means_itself_by_http() {
+    let path =
+        |(host, port), address: &'static str| path_on(&Origin::new(host, port), address.as_bytes());
+    for address in [
+        "http://spaces.nexudus.com/a?b",
+        "HTTP://SPACES.nexudus.com:80/a?b",
+        "http://spaces.nexudus.com:443/a?b",
+    ] {
+        assert_eq!(path(("spaces.nexudus.com", 443), address), Some(&b"/a?b"[..]), "{address}");
+    }
+    for address in ["http://[::1]/a", "http://[::1]:80/a", "http://[::1]:8443/a", "//[::1]:8443/a"]
+    {
+        assert_eq!(path(("::1", 8443), address), Some(&b"/a"[..]), "{address}");
+    }
+    for address in ["http://[::1]:443/a", "https://[::1]/a", "//[::1]/a", "http://[::1]:/a"] {
+        assert_eq!(path(("::1", 8443), address), None, "{address}");
     }
 }
 

@@ -11,8 +11,8 @@ use super::outcome::FetchError;
 use crate::clock::Clock;
 use crate::config;
 use crate::credentials::Credentials;
+use crate::credentials::sealing::binding::Binding;
 use crate::session::error::Cause;
-use crate::session::store::binding::Binding;
 use crate::session::store::epoch::Epochs;
 
 /// The context that every attempt to get a token needs.

@@ -17,18 +17,26 @@ use zeroize::Zeroizing;
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
+use crate::config::Origin;
 use crate::credentials::Login;
 use crate::secret::Secret;
+pub use crate::session::client_id::ClientIdInUse;
 use crate::session::error::Cause;
 pub use crate::session::token::TokenGrant;
+use crate::tcp_options;
 use crate::throttle::{self, RetryDecision, Throttle};
-use crate::upstream::Unresolved;
+use crate::upstream::{OwnSocket, Unresolved};
 
 /// The two calls that the session makes at Nexudus.
 pub trait Issuer: Send + Sync + 'static {
     /// Returns the origin that tokens come from, as [`crate::config::Origin`] writes it: a saved
     /// session is bound to it.
     fn origin(&self) -> &str;
+
+    /// Returns the client id of the newest call, as it changes.
+    fn client_id_in_use(&self) -> ClientIdInUse {
+        ClientIdInUse::default()
+    }
 
     /// Asks for a pair of tokens.
     fn issue(
@@ -84,14 +92,39 @@ pub enum Probe {
 pub struct HttpIssuer {
     client: reqwest::Client,
     origin: String,
+    /// The beginning of every URL: the origin, or its host where a connection chooses the port.
+    base: String,
+    /// The `Host` header, where it differs from the URL's authority.
+    host: Option<HeaderValue>,
     throttle: Throttle,
+    client_id: ClientIdInUse,
 }
 
 impl HttpIssuer {
     /// Calls `origin`, such as `https://spaces.nexudus.com`, through a client made by
     /// [`configure_client`], as fast as `throttle` allows for the daemon's own calls.
     pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
-        Self { client, origin: origin.into(), throttle }
+        let origin = origin.into();
+        let (base, client_id) = (origin.clone(), ClientIdInUse::default());
+        Self { client, origin, base, host: None, throttle, client_id }
+    }
+
+    /// Leaves the port of each connection to the client's resolver: a port in a URL would count
+    /// more than that of `upstream.address`.
+    #[must_use]
+    pub fn with_resolved_port(self, origin: &Origin) -> Self {
+        let host = HeaderValue::try_from(origin.authority()).ok();
+        let base = Origin::new(origin.host(), DEFAULT_PORT).to_string();
+        Self { host, base, ..self }
+    }
+
+    fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        let request = request.header(header::ACCEPT, "application/json");
+        match &self.host {
+            Some(host) => request.header(header::HOST, host.clone()),
+            None => request,
+        }
     }
 
     /// Sends a request, and sends it again while Nexudus throttles, for as long as
@@ -121,11 +154,8 @@ impl HttpIssuer {
     }
 
     async fn request_me(&self, bearer: &HeaderValue) -> Result<reqwest::Response, CallError> {
-        let request = || {
-            let request = self.client.get(format!("{}{PROBE_PATH}", self.origin));
-            let request = request.header(header::ACCEPT, "application/json");
-            request.header(header::AUTHORIZATION, bearer.clone())
-        };
+        let request =
+            || self.call(Method::GET, PROBE_PATH).header(header::AUTHORIZATION, bearer.clone());
         self.send(request, (Method::GET, PROBE_PATH), true).await
     }
 
@@ -152,8 +182,15 @@ impl HttpIssuer {
 
 /// Turns off what reqwest must not do by itself: redirects, retries, the environment's proxies, the
 /// `Referer`, and idle connections, which are dead after a suspend. Cookies and decompression are
-/// not compiled in. The caller adds the proxy that the user configured.
+/// not compiled in. A dead connection is noticed as on the data path. The caller adds the proxy that
+/// the user configured.
 pub fn configure_client(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    let builder = builder
+        .tcp_keepalive(tcp_options::KEEPALIVE_IDLE)
+        .tcp_keepalive_interval(tcp_options::KEEPALIVE_INTERVAL)
+        .tcp_keepalive_retries(tcp_options::KEEPALIVE_RETRIES);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let builder = builder.tcp_user_timeout(tcp_options::UPSTREAM_USER_TIMEOUT);
     builder
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -167,21 +204,30 @@ impl Issuer for HttpIssuer {
         &self.origin
     }
 
+    fn client_id_in_use(&self) -> ClientIdInUse {
+        self.client_id.clone()
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, TokenError> {
+        self.client_id.record(client_id);
         let request = || {
-            let request = self.client.post(format!("{}{TOKEN_PATH}", self.origin));
-            let request = request.header(header::ACCEPT, "application/json");
+            let request = self.call(Method::POST, TOKEN_PATH);
             request.header("client_id", client_id).form(&form_fields(grant))
         };
         // If Nexudus did check the password, a repetition would be a second try of it. Each try is
         // recorded before it leaves, so the next one is a new attempt.
         let repeatable = matches!(grant, Grant::Refresh(_));
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
-        let mut response = sent.map_err(CallError::into_failure)?;
+        let mut response = sent.map_err(|error| error.into_failure(&self.origin))?;
         let status = response.status();
+        if is_own_response(response.headers()) {
+            return Err(TokenError::looped(&self.origin));
+        }
         let retry_after = token_response::parse_retry_after(response.headers());
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| lost_response(&error))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| lost_response(&error, &self.origin))?
+        {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_RESPONSE_SIZE {
                 return Err(TokenError::Transient {
@@ -249,23 +295,33 @@ enum CallError {
 }
 
 impl CallError {
-    fn into_failure(self) -> TokenError {
+    fn into_failure(self, origin: &str) -> TokenError {
         match self {
             Self::Throttled(throttle::Error::Queue { retry_after }) => TokenError::Transient {
                 retry_after: Some(retry_after),
                 cause: Cause::new("the token endpoint asks to slow down"),
             },
-            Self::Lost(error) => lost_response(&error),
+            Self::Lost(error) => lost_response(&error, origin),
         }
     }
 }
 
 /// A request that never left is harmless; a request that left may have been executed.
-fn lost_response(error: &reqwest::Error) -> TokenError {
+fn lost_response(error: &reqwest::Error, origin: &str) -> TokenError {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    if causes.any(|cause| cause.is::<OwnSocket>()) {
+        return TokenError::looped(origin);
+    }
     if error.is_connect() || error.is_builder() {
         return TokenError::unreachable(&connect_error_text(error));
     }
     TokenError::Ambiguous(Cause::new("the token endpoint's response was lost"))
+}
+
+/// Says whether a response is of this daemon, which found its own call in its own listener.
+fn is_own_response(headers: &http::HeaderMap) -> bool {
+    let mut said = headers.get_all("proxy-status").iter();
+    said.any(|value| value.to_str().is_ok_and(|text| text.contains(LOOP_DETECTED)))
 }
 
 /// Returns why there is no connection. The error's own text is not used: it can hold the address of
@@ -274,9 +330,9 @@ fn connect_error_text(error: &reqwest::Error) -> String {
     let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let said = causes.find_map(|cause| {
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
-            return Some(unresolved.to_string());
+            return Some(unresolved_message(unresolved));
         }
-        cause.downcast_ref::<io::Error>().and_then(system_message)
+        tunnel_message(cause).or_else(|| cause.downcast_ref::<io::Error>().and_then(system_message))
     });
     said.unwrap_or_else(|| {
         let text = if error.is_timeout() { "no connection in time" } else { "no connection" };
@@ -284,11 +340,41 @@ fn connect_error_text(error: &reqwest::Error) -> String {
     })
 }
 
+/// Returns why a name has no address, in the system's words.
+fn unresolved_message(unresolved: &Unresolved) -> String {
+    let cause = unresolved.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause {
+        Some(cause) if tcp_options::is_local_exhaustion(cause) => local_message(cause),
+        Some(cause) => format!("{unresolved}: {cause}"),
+        None => unresolved.to_string(),
+    }
+}
+
+/// Returns what the proxy on the way said to CONNECT. The error's type is private to hyper-util; its
+/// texts are constant.
+fn tunnel_message(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let text = cause.to_string();
+    let said = match text.strip_prefix("tunnel error: ")? {
+        "proxy authorization required" => "the proxy on the way responded with 407 to CONNECT",
+        "unsuccessful" => {
+            "the proxy on the way refused to CONNECT (`nexudus-proxy doctor` says how)"
+        }
+        _ => "the proxy on the way closed the connection without a tunnel",
+    };
+    Some(said.to_owned())
+}
+
+fn local_message(cause: &io::Error) -> String {
+    format!("this machine has no socket left: {cause}")
+}
+
 /// Returns the message of the system or of rustls. An I/O error that wraps another does not name it
 /// as its source, so this function looks for the innermost error.
 fn system_message(error: &io::Error) -> Option<String> {
     let Some(inner) = error.get_ref() else {
-        return error.raw_os_error().map(|_| error.to_string());
+        error.raw_os_error()?;
+        let is_local = tcp_options::is_local_exhaustion(error);
+        return Some(if is_local { local_message(error) } else { error.to_string() });
     };
     match inner.downcast_ref::<rustls::Error>() {
         Some(tls) => Some(format!("no verified TLS connection: {tls}")),
@@ -301,6 +387,12 @@ pub const TOKEN_PATH: &str = "/api/token";
 
 /// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
+
+/// The port of an origin that names none.
+const DEFAULT_PORT: u16 = 443;
+
+/// The error of RFC 9209 with which this daemon ends a loop.
+const LOOP_DETECTED: &str = "nexudus-proxy; error=proxy_loop_detected";
 
 /// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of the callers.
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);

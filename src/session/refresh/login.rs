@@ -80,8 +80,9 @@ impl<I: Issuer> TokenFetch<I> {
         })
         .await;
         let attempts = &self.context.attempts;
-        let needs_code =
-            |why| Err(Error::TotpRequired { origin: source, cause: Some(Cause::new(why)) }.into());
+        let needs_code = |why: &str| {
+            Err(Error::TotpRequired { origin: source, cause: Some(Cause::new(why)) }.into())
+        };
         match attempts.decide(login, self.request.is_user_request(), now) {
             LoginDecision::Allow => {}
             LoginDecision::Blocked(reason) => return Err(blocked_error(reason, source).into()),
@@ -96,7 +97,7 @@ impl<I: Issuer> TokenFetch<I> {
             TotpCode::Wait(left) => {
                 Err(FetchError { error: Error::NextCode { retry_after: left }, wait: Some(left) })
             }
-            TotpCode::Invalid => needs_code("the stored 2FA secret is not base32"),
+            TotpCode::Invalid(error) => needs_code(&error.to_string()),
         }
     }
 

@@ -11,12 +11,14 @@
 //! looks unchanged; it is then refused until it is changed again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::totp::TotpCode;
@@ -77,6 +79,12 @@ struct AttemptsFile {
     /// Whether the last write has failed, so that the file is out of date.
     #[serde(skip)]
     unsaved: bool,
+    /// Whether the file was read or written by this process.
+    #[serde(skip)]
+    is_known: bool,
+    /// What is wrong with the file, as a sentence.
+    #[serde(skip)]
+    damage: Option<String>,
 }
 
 /// The attempts at one origin.
@@ -112,18 +120,41 @@ impl LoginAttempts {
         Self { path, origin, state: Mutex::default(), file: Mutex::default() }
     }
 
-    /// Reads the file. A missing or unreadable file leaves the state in memory.
+    /// Reads the file. A missing file leaves the state in memory.
+    ///
+    /// A file that is damaged or cannot be read may have said that the session is locked, or that a
+    /// password was refused. So the session counts as locked, until a person unlocks it; a process
+    /// that has read the file before knows better, and writes it again.
     pub(crate) fn load(&self) {
         let _guard = self.file();
-        let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
-        let read = text.and_then(|text| serde_json::from_slice::<AttemptsFile>(&text).ok());
+        let read = self.path.as_deref().map(read_file);
         let mut state = self.state();
-        if let Some(read) = read {
-            *state = read;
+        match read {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(read))) => *state = AttemptsFile { is_known: true, ..read },
+            Some(Err(why)) => {
+                state.locked |= !state.is_known;
+                state.unsaved = true;
+                if state.damage.is_none() {
+                    let effect = if state.is_known {
+                        "its content is still known"
+                    } else {
+                        "the session is locked until `nexudus-proxy unlock`"
+                    };
+                    let damage = format!("{why}; {effect}");
+                    warn!(damage, "the record of login attempts is not used");
+                    state.damage = Some(damage);
+                }
+            }
         }
         if state.salt.is_empty() {
             state.salt = uuid::Uuid::new_v4().to_string();
         }
+    }
+
+    /// Returns what is wrong with the file, as a sentence.
+    pub(crate) fn damage(&self) -> Option<String> {
+        self.state().damage.clone()
     }
 
     /// Says what may be done with `login`. A request of the user lifts every block but that of a
@@ -172,7 +203,7 @@ impl LoginAttempts {
         login: &Login,
         code: &TotpCode,
         now: SystemTime,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         self.update_origin(|tried, salt| {
             let own = fingerprint(salt, login);
             let before = tried.unclear.filter(|unclear| unclear.login == own);
@@ -189,7 +220,7 @@ impl LoginAttempts {
 
     /// Records that Nexudus did not look at `login`: the attempt does not count. A typed code stays
     /// used, since a server may have read it.
-    pub(crate) fn record_unprocessed(&self, login: &Login) -> std::io::Result<()> {
+    pub(crate) fn record_unprocessed(&self, login: &Login) -> io::Result<()> {
         self.update_origin(|tried, salt| {
             let own = fingerprint(salt, login);
             tried.unclear = tried
@@ -203,7 +234,7 @@ impl LoginAttempts {
     }
 
     /// Records that Nexudus refused `login` for good.
-    pub(crate) fn block(&self, login: &Login, reason: BlockReason) -> std::io::Result<()> {
+    pub(crate) fn block(&self, login: &Login, reason: BlockReason) -> io::Result<()> {
         self.update_origin(|tried, salt| {
             tried.unclear = None;
             tried.latched = Some(BlockedLogin { login: fingerprint(salt, login), reason });
@@ -211,7 +242,7 @@ impl LoginAttempts {
     }
 
     /// Records that Nexudus accepted the login.
-    pub(crate) fn record_success(&self) -> std::io::Result<()> {
+    pub(crate) fn record_success(&self) -> io::Result<()> {
         self.update_origin(|tried, _| {
             tried.unclear = None;
             tried.latched = None;
@@ -224,11 +255,7 @@ impl LoginAttempts {
     /// # Errors
     ///
     /// When the id could not be written; it holds in memory all the same.
-    pub(crate) fn client_id(
-        &self,
-        email: &str,
-        known: Option<String>,
-    ) -> (String, std::io::Result<()>) {
+    pub(crate) fn client_id(&self, email: &str, known: Option<String>) -> (String, io::Result<()>) {
         let (account, recorded) = {
             let state = self.state();
             let account = account_hash(&state.salt, email);
@@ -247,19 +274,19 @@ impl LoginAttempts {
     }
 
     /// Records that the user has locked or unlocked the session.
-    pub(crate) fn set_locked(&self, locked: bool) -> std::io::Result<()> {
+    pub(crate) fn set_locked(&self, locked: bool) -> io::Result<()> {
         self.update(|state| state.locked = locked)
     }
 
     /// Changes the attempts at this origin; `change` also gets the salt.
-    fn update_origin(&self, change: impl FnOnce(&mut OriginAttempts, &str)) -> std::io::Result<()> {
+    fn update_origin(&self, change: impl FnOnce(&mut OriginAttempts, &str)) -> io::Result<()> {
         self.update(|state| {
             let salt = state.salt.clone();
             change(state.at_mut(&self.origin), &salt);
         })
     }
 
-    fn update(&self, change: impl FnOnce(&mut AttemptsFile)) -> std::io::Result<()> {
+    fn update(&self, change: impl FnOnce(&mut AttemptsFile)) -> io::Result<()> {
         let _guard = self.file();
         let mut state = self.state();
         let before = state.clone();
@@ -273,7 +300,10 @@ impl LoginAttempts {
         drop(state);
         path.parent().map_or(Ok(()), secure_fs::create_dir)?;
         secure_fs::atomic_write(path, &json)?;
-        self.state().unsaved = false;
+        let mut state = self.state();
+        state.unsaved = false;
+        state.is_known = true;
+        state.damage = None;
         Ok(())
     }
 
@@ -302,6 +332,24 @@ impl AttemptsFile {
             self.elsewhere.entry(origin.to_owned()).or_default()
         }
     }
+}
+
+/// Reads the file; `None` when there is none. Of a damaged one a copy is kept: the next write
+/// replaces it.
+fn read_file(path: &Path) -> Result<Option<AttemptsFile>, String> {
+    let why = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => format!("{} cannot be read: {error}", path.display()),
+        Ok(text) => match serde_json::from_slice(&text) {
+            Ok(read) => return Ok(Some(read)),
+            Err(_) => format!("{} is damaged", path.display()),
+        },
+    };
+    let copy = secure_fs::keep_copy(path).map_or_else(
+        |error| format!("no copy could be kept: {error}"),
+        |copy| format!("a copy is {}", copy.display()),
+    );
+    Err(format!("{why} ({copy})"))
 }
 
 fn has_typed_code(login: &Login) -> bool {

@@ -91,6 +91,11 @@ fn login_error(error: credentials::Error) -> Error {
         }
         credentials::Error::Locked => Error::CredentialsLocked { retry_after: Duration::ZERO },
         credentials::Error::Command(ref source) => unavailable(format!("{error}: {source}")),
+        credentials::Error::Unusable(_) | credentials::Error::File(_) => {
+            let source = std::error::Error::source(&error);
+            let cause = source.map(|source| format!(": {source}")).unwrap_or_default();
+            unavailable(format!("{error}{cause}"))
+        }
         credentials::Error::Unavailable(source) => unavailable(source.to_string()),
     }
 }

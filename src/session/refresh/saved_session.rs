@@ -1,7 +1,6 @@
 //! The part of an attempt that reads the disk: the saved session of this origin and profile, unless
 //! a login or a logout has superseded it; and which other origins have a session.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use tracing::warn;
@@ -9,10 +8,10 @@ use tracing::warn;
 use super::context::FetchContext;
 use super::endpoint::Issuer;
 use super::token_fetch::TokenFetch;
-use crate::credentials::KeychainError;
+use crate::credentials::sealing::binding::FILE_NAME;
+use crate::credentials::{self, KeychainError};
 use crate::session::error::{Cause, Error, MissingLogin};
 use crate::session::spawn::run_blocking;
-use crate::session::store::binding::FILE_NAME;
 use crate::session::store::record::StoredSession;
 use crate::session::store::sealed_file;
 use crate::session::store::token_store::TokenStore;
@@ -27,7 +26,7 @@ impl<I: Issuer> TokenFetch<I> {
             return Ok(());
         }
         let FetchContext { config, directory, binding, credentials, .. } = &*self.context;
-        let systemd = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let systemd = credentials::credentials_directory();
         let store = TokenStore::open(config, directory.as_deref(), binding, credentials, systemd);
         self.outcome.store = Some(store.await?);
         Ok(())

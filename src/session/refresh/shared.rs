@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::permission_cache::{PermissionCache, RequestKey};
 use super::probe::{ProbeVerdict, RejectedToken};
 use crate::clock::Clock;
-use crate::credentials::CredentialSource;
-use crate::session::error::Error;
+use crate::credentials::{CredentialSource, Credentials};
+use crate::session::error::{Cause, Error};
 use crate::session::state::schedule::Token;
 use crate::session::store::token_store::StoreInfo;
 use crate::session::token::Bearer;
@@ -75,13 +75,14 @@ pub(crate) struct SharedSession {
     permission_cache: Mutex<PermissionCache>,
     newest_valid: AtomicU64,
     probes_started: AtomicU64,
+    credentials: Credentials,
 }
 
 /// A handle's end of the command channel; the session task ends when the last one is gone.
 pub(crate) type CommandSender = mpsc::UnboundedSender<SessionCommand>;
 
 impl SharedSession {
-    pub(crate) fn new(clock: Clock, wait: Duration) -> Self {
+    pub(crate) fn new(clock: Clock, wait: Duration, credentials: Credentials) -> Self {
         let starting = Snapshot {
             bearer: None,
             token: None,
@@ -106,6 +107,7 @@ impl SharedSession {
             permission_cache: Mutex::default(),
             newest_valid: AtomicU64::new(0),
             probes_started: AtomicU64::new(0),
+            credentials,
         }
     }
 
@@ -116,6 +118,21 @@ impl SharedSession {
     pub(crate) fn publish(&self, latest: Snapshot) {
         self.latest.store(latest.into());
         self.changes.send_modify(|revision| *revision += 1);
+    }
+
+    /// Names the command that is waited for, if that is why there is no token.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match self.pending_command() {
+            Some(pending) if error != Error::Locked => pending,
+            Some(_) | None => error,
+        }
+    }
+
+    /// Returns the wait for a command as an error; `None` while no command runs.
+    pub(crate) fn pending_command(&self) -> Option<Error> {
+        let command = self.credentials.pending_command()?;
+        let cause = Some(Cause::new(format!("still waiting for {command}")));
+        Some(Error::CredentialsUnavailable { retry_after: MIN_RETRY_AFTER, cause })
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {

@@ -135,6 +135,7 @@ impl<I: Issuer> SessionTask<I> {
             context.attempts.is_locked()
         })
         .await;
+        self.set_problem(self.context.attempts.damage());
         self.step(Event::Started { locked });
         let clock = self.context.clock.clone();
         let mut closed = false;

@@ -110,6 +110,8 @@ impl<I: Issuer> TokenFetch<I> {
             }
             Err(
                 error @ (credentials::Error::Command(_)
+                | credentials::Error::Unusable(_)
+                | credentials::Error::File(_)
                 | credentials::Error::Locked
                 | credentials::Error::Unavailable(_)),
             ) => Err(error.into()),
@@ -141,6 +143,8 @@ impl<I: Issuer> TokenFetch<I> {
             }
             credentials::Error::Missing(None) | credentials::Error::Incomplete { .. } => {}
             error @ (credentials::Error::Command(_)
+            | credentials::Error::Unusable(_)
+            | credentials::Error::File(_)
             | credentials::Error::Locked
             | credentials::Error::Unavailable(_)) => return Err(error.into()),
         }

@@ -50,6 +50,11 @@ impl TokenError {
         let cause = Cause::new(format!("the token endpoint cannot be reached: {why}"));
         Self::Transient { retry_after: None, cause }
     }
+
+    /// The token endpoint is this daemon itself.
+    pub(crate) fn looped(origin: &str) -> Self {
+        Self::Transient { retry_after: None, cause: Cause::upstream_loop(origin) }
+    }
 }
 
 /// Reads a response.
@@ -148,6 +153,8 @@ fn parse_lifetime(value: Option<&Value>) -> Duration {
 
 /// Returns the body's fields under names without casing and underscores.
 fn parse_fields(body: &[u8]) -> Option<Map<String, Value>> {
+    // A byte order mark is no part of JSON, and some servers send one (RFC 8259 §8.1).
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         return None;
     };

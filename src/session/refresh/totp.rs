@@ -1,11 +1,12 @@
 //! The 2FA code of a password login: typed once, or made from the shared secret (RFC 6238).
 //!
 //! No code is offered twice. A server that refuses a code may count the refusals, and a code of
-//! one 30 s step that was accepted once is refused the second time.
+//! one step (30 s, unless the secret says otherwise) that was accepted once is refused the second
+//! time.
 
 use std::time::{Duration, SystemTime};
 
-use crate::credentials::SecondFactor;
+use crate::credentials::{SecondFactor, TotpSecret, TotpSecretError};
 use crate::secret::Secret;
 use crate::session::store::record::wall_millis;
 
@@ -25,8 +26,8 @@ pub(crate) enum TotpCode {
     },
     /// The code of this step was offered already; the next one comes after this time.
     Wait(Duration),
-    /// The shared secret is not base32.
-    Invalid,
+    /// The shared secret makes no code.
+    Invalid(TotpSecretError),
 }
 
 impl TotpCode {
@@ -37,40 +38,29 @@ impl TotpCode {
             Some(SecondFactor::Code(code)) => return Self::Typed(code.clone()),
             Some(SecondFactor::Shared(shared)) => shared,
         };
-        // Some sites show the secret in groups and lower case, others with padding.
-        let plain: String = shared
-            .expose()
-            .chars()
-            .filter(|letter| !matches!(letter, ' ' | '-' | '='))
-            .map(|letter| letter.to_ascii_uppercase())
-            .collect();
-        let plain = Secret::new(plain);
-        let secret = match totp_rs::Secret::try_from_base32(plain.expose()) {
-            Ok(secret) if !plain.is_empty() => secret,
-            Ok(_) | Err(_) => return Self::Invalid,
+        let secret = match TotpSecret::parse(shared) {
+            Ok(secret) => secret,
+            Err(error) => return Self::Invalid(error),
         };
         let millis = wall_millis(now);
-        let step = millis / STEP_MILLIS;
+        let period = secret.period() * 1_000;
+        let step = millis / period;
         // Not `step <= last`: after a clock was set back far, that would wait for hours. The code
         // is fresh in any case.
         if step == last {
-            return Self::Wait(Duration::from_millis(STEP_MILLIS - millis % STEP_MILLIS));
+            return Self::Wait(Duration::from_millis(period - millis % period));
         }
-        let totp = totp_rs::Builder::new().with_secret(secret).build_noncompliant();
-        Self::Generated { code: Secret::new(totp.generate(millis / 1_000).to_string()), step }
+        Self::Generated { code: secret.code(millis / 1_000), step }
     }
 
     /// Returns the digits to offer.
     pub(crate) fn digits(&self) -> Option<&Secret> {
         match self {
             Self::Typed(code) | Self::Generated { code, .. } => Some(code),
-            Self::None | Self::Wait(_) | Self::Invalid => None,
+            Self::None | Self::Wait(_) | Self::Invalid(_) => None,
         }
     }
 }
-
-/// 30 s, as every authenticator app has it.
-const STEP_MILLIS: u64 = 30_000;
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +102,8 @@ mod tests {
     #[test]
     fn what_is_not_base32_makes_no_code() {
         for secret in ["", " ", "not base 32!", "189"] {
-            assert_eq!(shared(secret, 0, 59_000), TotpCode::Invalid, "{secret:?}");
+            let invalid = TotpCode::Invalid(TotpSecretError::NotBase32);
+            assert_eq!(shared(secret, 0, 59_000), invalid, "{secret:?}");
         }
         assert_eq!(TotpCode::new(None, 0, SystemTime::UNIX_EPOCH).digits(), None);
     }

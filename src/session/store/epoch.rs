@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::record::{StoredSession, wall_millis};
 use crate::secure_fs;
@@ -37,6 +38,8 @@ pub(crate) struct Epochs {
     state: Mutex<EpochFile>,
     /// Whether the file was read or written: before that, logouts are unknown.
     is_known: AtomicBool,
+    /// Whether the log says already that the file is damaged.
+    is_damage_logged: AtomicBool,
     /// The highest epoch of a record that was not used because the file was lost.
     quarantined: AtomicU64,
 }
@@ -70,18 +73,35 @@ impl Epochs {
             directory: directory.map(Path::to_owned),
             state: Mutex::default(),
             is_known: AtomicBool::new(directory.is_none()),
+            is_damage_logged: AtomicBool::new(false),
             quarantined: AtomicU64::new(0),
         }
     }
 
     /// Reads the file. A missing or damaged file changes nothing; neither does one with epoch 0,
-    /// which is never written.
+    /// which is never written. Of a damaged file a copy is kept, since the next write replaces it.
     pub(crate) fn load(&self) {
-        let text = self.path().and_then(|path| std::fs::read(path).ok());
-        let read = text.and_then(|text| serde_json::from_slice::<EpochFile>(&text).ok());
-        if let Some(read) = read.filter(|read| read.epoch > 0) {
-            self.state().merge(read);
-            self.is_known.store(true, Ordering::Relaxed);
+        let Some(path) = self.path() else { return };
+        let read = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => Err(error.to_string()),
+            Ok(text) => match serde_json::from_slice::<EpochFile>(&text) {
+                Ok(read) if read.epoch > 0 => Ok(read),
+                Ok(_) | Err(_) => Err("it is damaged".to_owned()),
+            },
+        };
+        match read {
+            Ok(read) => {
+                self.state().merge(read);
+                self.is_known.store(true, Ordering::Relaxed);
+            }
+            Err(why) if !self.is_damage_logged.swap(true, Ordering::Relaxed) => {
+                let copy = secure_fs::keep_copy(&path);
+                let copy = copy.as_ref().map(|copy| copy.display().to_string()).ok();
+                let path = path.display();
+                warn!(%path, copy, why, "the epoch of the session is not used");
+            }
+            Err(_) => {}
         }
     }
 

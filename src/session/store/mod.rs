@@ -1,11 +1,8 @@
 //! The token pair on disk: one sealed file, and the epoch that outlives it.
 
-pub(crate) mod binding;
 pub(crate) mod epoch;
 pub(crate) mod record;
 pub(crate) mod sealed_file;
 pub(crate) mod session_lock;
 pub(crate) mod token_store;
 pub(crate) mod write_queue;
-
-mod crypto;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::binding::EnvelopeHeader;
 use crate::clock::Timestamp;
+use crate::credentials::sealing::binding::EnvelopeHeader;
 use crate::secret::Secret;
 use crate::session::state::schedule::Token;
 use crate::session::token::TokenGrant;
@@ -213,7 +213,7 @@ pub(crate) const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 24 
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::session::store::binding::Binding;
+    use crate::credentials::sealing::binding::Binding;
 
     #[test]
     fn a_record_survives_being_written() {

@@ -2,7 +2,7 @@
 //!
 //! The program never deletes a session on its own account: a file that cannot be decrypted stays
 //! where it is until another must be written there, and is then moved aside. A file that another
-//! origin or profile has made is not used (`binding.rs`). A crash at any point leaves either the
+//! origin or profile has made is not used (`credentials/sealing/binding.rs`). A crash at any point leaves either the
 //! old file or the new one (`secure_fs.rs`).
 
 use std::collections::BTreeSet;
@@ -10,10 +10,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::binding::{Binding, BindingError, Envelope, FILE_NAME, parked_name};
-use super::crypto::{self, SealingKey};
 use super::record::StoredSession;
 use crate::config::Origin;
+use crate::credentials::sealing::binding::{
+    Binding, BindingError, Envelope, FILE_NAME, parked_name,
+};
+use crate::credentials::sealing::crypto::{self, Purpose, SealingKey};
 use crate::secure_fs;
 
 /// The file of a saved session.
@@ -96,7 +98,7 @@ impl SealedFile {
         file.take(MAX_FILE_SIZE).read_to_end(&mut envelope).map_err(io)?;
         let sealed = |why| Error::Sealed { path: path.clone(), why };
         let Envelope { clear, sealed: rest, header } =
-            Envelope::parse(&envelope).map_err(sealed)?;
+            Envelope::parse(&envelope, Purpose::Session).map_err(sealed)?;
         let header = header.as_ref();
         let foreign = |why| Error::Foreign { path: path.clone(), why };
         self.binding.verify(header).map_err(foreign)?;
@@ -113,7 +115,8 @@ impl SealedFile {
     /// [`Error::Io`]; the old session is still there.
     pub(crate) fn write(&self, record: &StoredSession) -> Result<(), Error> {
         let path = self.path();
-        let header = self.binding.header(record.generation, record.epoch).to_bytes();
+        let header =
+            self.binding.header(record.generation, record.epoch).to_bytes(Purpose::Session);
         let envelope = self.key.seal(&header, &zeroize::Zeroizing::new(record.to_json()));
         self.make_room()
             .and_then(|()| secure_fs::create_dir(&self.directory))
@@ -213,7 +216,8 @@ fn paths(directory: &Path, binding: &Binding) -> Vec<PathBuf> {
 fn other_origin_of(path: &Path, binding: &Binding) -> Option<String> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(MAX_FILE_SIZE).read_to_end(&mut start).ok()?;
-    Some(Envelope::parse(&start).ok()?.issued_by()).filter(|origin| *origin != binding.origin)
+    Some(Envelope::parse(&start, Purpose::Session).ok()?.issued_by())
+        .filter(|origin| *origin != binding.origin)
 }
 
 /// Removes the sessions of every origin, and all files that were moved aside or left behind. The

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::binding::Binding;
-use super::crypto::{self, SealingKey};
 use super::sealed_file::SealedFile;
 use crate::config::{self, SessionStore};
+use crate::credentials::sealing::binding::Binding;
+use crate::credentials::sealing::crypto::{self, Purpose, SealingKey};
 use crate::credentials::{self, Credentials, KeySource, SessionKey};
 use crate::session::error::{Cause, Error};
 
@@ -104,11 +104,14 @@ fn key_error(error: credentials::Error) -> Error {
     match error {
         credentials::Error::Missing(_) => unavailable(Cause::new(
             "there is no key for it; give the systemd credential `nexudus-key` or \
-             session.key_command",
+             session.key_command, or run `nexudus-proxy login`",
         )),
         credentials::Error::Locked => Error::CredentialsLocked { retry_after: Duration::ZERO },
         credentials::Error::Unavailable(source) => {
             unavailable(Cause::new(format!("its key cannot be read: {source}")))
+        }
+        credentials::Error::File(_) | credentials::Error::Unusable(_) => {
+            unavailable(Cause::new(format!("its key cannot be read: {error}")))
         }
         credentials::Error::Incomplete { .. } | credentials::Error::Command(_) => {
             unavailable(Cause::new(error.to_string()))
@@ -127,7 +130,7 @@ pub(crate) fn format_write_error(directory: Option<&Path>, error: &std::io::Erro
 }
 
 fn derive_key(found: SessionKey) -> Result<(SealingKey, KeySource), Error> {
-    let key = SealingKey::derive(found.as_bytes()).ok_or_else(|| {
+    let key = SealingKey::derive(found.material.as_bytes(), Purpose::Session).ok_or_else(|| {
         let (origin, least) = (found.source, crypto::MIN_KEY_LENGTH);
         unavailable(Cause::new(format!("the key from {origin} is shorter than {least} bytes")))
     })?;

@@ -1,6 +1,7 @@
 //! A connection over TLS to a host that does what a test wants.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
@@ -89,6 +90,50 @@ async fn a_closed_upgraded_connection_says_close_notify_once() {
     }
 }
 
+/// Each of the three has a thread and a runtime of its own: the host, the thread that opens the
+/// connection, and the thread that the connection moves to. The second ends before the third begins.
+#[test]
+fn a_moved_connection_goes_on_after_the_end_of_the_runtime_that_opened_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (serving, trusting) = configs(&TLS13);
+    let host = std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let mut host = accepted(&TcpListener::from_std(listener).unwrap(), serving).await;
+            for _ in 0..2 {
+                read_head(&mut host).await;
+                host.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+                host.flush().await.unwrap();
+            }
+        });
+    });
+    let opens = std::thread::spawn(move || {
+        runtime().block_on(async move {
+            let mut conn = connected(address, trusting).await;
+            assert_eq!(get(&mut conn).await, b"abc");
+            conn
+        })
+    });
+    let mut conn = opens.join().unwrap();
+
+    let moved = std::thread::spawn(move || {
+        runtime().block_on(async move {
+            conn.move_here();
+            assert_eq!(conn.runtime(), Handle::current().id());
+            assert!(conn.is_reusable());
+            get(&mut conn).await
+        })
+    });
+
+    assert_eq!(moved.join().unwrap(), b"abc");
+    host.join().unwrap();
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 /// Sends a GET and returns the response's body.
 async fn get(conn: &mut Http1Connection) -> Vec<u8> {
     let mut request = Request::get("/").body(ReplayBody::Empty).unwrap();
@@ -116,10 +161,28 @@ async fn pair(
 ) -> (Http1Connection, ServerTlsStream<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let (serving, trusting) = configs(version);
+    tokio::join!(connected(address, trusting), accepted(&listener, serving))
+}
+
+async fn connected(address: SocketAddr, trusting: ClientConfig) -> Http1Connection {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsStream::connect(tcp, Arc::new(trusting), name).await.unwrap();
+    Http1Connection::new(stream, false, HeadLimits::default())
+}
+
+async fn accepted(listener: &TcpListener, serving: ServerConfig) -> ServerTlsStream<TcpStream> {
+    let (tcp, _) = listener.accept().await.unwrap();
+    TlsAcceptor::from(Arc::new(serving)).accept(tcp).await.unwrap()
+}
+
+/// Returns the configuration of a host, and that of a client who trusts it.
+fn configs(version: &'static SupportedProtocolVersion) -> (ServerConfig, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider.clone())
+    let serving = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
@@ -132,11 +195,5 @@ async fn pair(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let tcp = TcpStream::connect(address).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let (ours, theirs) = tokio::join!(TlsStream::connect(tcp, Arc::new(trusting), name), async {
-        let (tcp, _) = listener.accept().await.unwrap();
-        TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap()
-    });
-    (Http1Connection::new(ours.unwrap()), theirs)
+    (serving, trusting)
 }

@@ -33,6 +33,16 @@ fn a_proxy_is_parsed_with_its_login() {
     }
 }
 
+/// As an environment file of Windows, or docker, leaves it.
+#[test]
+fn what_surrounds_the_url_is_taken_off_or_named() {
+    let proxy = HttpProxy::parse("\u{feff}http://user:pw@proxy.example:3128\r\n").unwrap();
+    assert_eq!(proxy.url(), "http://user:pw@proxy.example:3128");
+    let quoted = HttpProxy::parse("\"http://user:pw@proxy.example:3128\"").unwrap_err();
+    assert_eq!(quoted.to_string(), "the proxy's URL is enclosed in quotes");
+    assert!(HttpProxy::parse("http://user:p\0w@proxy.example").is_err());
+}
+
 #[test]
 fn the_environment_names_the_proxy_and_the_exceptions() {
     let is_used = |host: &str, exceptions: &str| {
@@ -57,6 +67,17 @@ fn the_environment_names_the_proxy_and_the_exceptions() {
         ("10.1.2.3", "10.1.3.0/24", true),
         ("fd00::1", "fd00::/8", false),
         ("fd00::1", "10.0.0.0/8", true),
+        ("spaces.nexudus.com", "spaces.nexudus.com:443", false),
+        ("spaces.nexudus.com", "spaces.nexudus.com:8443", true),
+        ("spaces.nexudus.com", "localhost:443, .nexudus.com:443", false),
+        ("spaces.nexudus.com", "*.nexudus.com:443", false),
+        ("spaces.nexudus.com", "localhost spaces.nexudus.com", false),
+        ("10.1.2.3", "10.1.2.3:443", false),
+        ("10.1.2.3", "10.1.2.3:80", true),
+        ("fd00::1", "[fd00::1]:443", false),
+        ("fd00::1", "[fd00::1]:80", true),
+        ("fd00::1", "[fd00::1]", false),
+        ("fd00::1", "fd00::1", false),
     ] {
         assert_eq!(is_used(host, exceptions), expected, "{host}, NO_PROXY={exceptions}");
     }

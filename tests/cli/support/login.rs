@@ -44,9 +44,19 @@ impl Place {
 
     /// Runs a command in a terminal that answers these prompts.
     pub(crate) fn in_terminal(&self, line: &str, answers: &[&str]) -> String {
+        self.in_terminal_with("--when-hidden", line, answers)
+    }
+
+    /// Does the same in another way of typing, which `terminal.py` describes.
+    pub(crate) fn in_terminal_with(&self, mode: &str, line: &str, answers: &[&str]) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/support/terminal.py");
         let mut command = Command::new("python3");
-        command.arg(script).args(answers).arg("--").arg(env!("CARGO_BIN_EXE_nexudus-proxy"));
+        command
+            .arg(script)
+            .arg(mode)
+            .args(answers)
+            .arg("--")
+            .arg(env!("CARGO_BIN_EXE_nexudus-proxy"));
         command.args(line.split_whitespace());
         let path = std::env::var_os("PATH").unwrap();
         command.env_clear().env("PATH", path).env("HOME", self.home.root());

@@ -155,8 +155,7 @@ impl DaemonSetup {
         let credentials = match &self.source {
             LoginSource::Memory(login) => Credentials::in_memory(login.clone()),
             LoginSource::File => {
-                let origin = &self.config.upstream.origin;
-                Credentials::from_config(&self.config.credentials, origin, &paths.profile)
+                Credentials::from_config(&self.config, &paths.profile_state(), &paths.profile)
             }
         };
         let setting = Deps { clock: self.clock.clone(), credentials };

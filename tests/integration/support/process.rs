@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nexudus_simulator::Simulator;
@@ -151,14 +151,29 @@ impl ProcessSetup {
 
     /// Hands it this socket, as systemd does, and waits until it listens.
     pub async fn start_with_listener(&self, listener: &TcpListener) -> DaemonProcess {
+        self.start_with_descriptor(listener, "LISTEN_FDS=1 LISTEN_PID=$$").await
+    }
+
+    /// The same with these variables about it, which a shell sets in the very process.
+    pub async fn start_with_descriptor(
+        &self,
+        listener: &TcpListener,
+        variables: &str,
+    ) -> DaemonProcess {
         let inner = self.serve();
         let mut command = Command::new("bash");
-        command.args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$@\"", "-"]);
+        let script = format!("exec 3<&0 0</dev/null; {variables} exec \"$@\"");
+        command.args(["-c", &script, "-"]);
         command.arg(inner.get_program()).args(inner.get_args());
-        command.env_clear().envs(&self.environment).env("LISTEN_FDS", "1");
+        command.env_clear().envs(&self.environment);
         command.stdin(listener.as_fd().try_clone_to_owned().unwrap());
         command.current_dir(self.home.path());
         self.launch(command).await
+    }
+
+    /// Returns its home directory, which is its working directory too.
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     async fn launch(&self, mut command: Command) -> DaemonProcess {
@@ -173,7 +188,7 @@ impl ProcessSetup {
             });
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut program = DaemonProcess { child, log, address, client: client() };
+        let mut program = DaemonProcess { child, log, skipped: vec![], address, client: client() };
         let listening = program.wait_for_log(|line| line["address"].is_string()).await;
         program.address = listening["address"].as_str().unwrap().parse().unwrap();
         program
@@ -188,6 +203,7 @@ impl ProcessSetup {
 pub struct DaemonProcess {
     child: Child,
     log: mpsc::UnboundedReceiver<Value>,
+    skipped: Vec<Value>,
     address: SocketAddr,
     client: reqwest::Client,
 }
@@ -251,9 +267,15 @@ impl DaemonProcess {
                 if wanted(&line) {
                     return line;
                 }
+                self.skipped.push(line);
             }
         };
         tokio::time::timeout(EVENT_TIMEOUT, waiting).await.expect("it logs no such line")
+    }
+
+    /// Returns the log lines that came before one that was waited for.
+    pub fn skipped(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Returns the log lines that have arrived and were not waited for.

@@ -30,6 +30,55 @@ fn a_person_may_note_what_is_not_about_the_password() {
     }
 }
 
+/// A file that was zeroed may have held a lock, or a refused password.
+#[test]
+fn a_damaged_record_locks_the_session_and_a_copy_of_it_is_kept() {
+    for damage in [b"".as_slice(), &[0; 200], b"{\"salt\":1}", b"[]"] {
+        let (directory, attempts) = attempts();
+        attempts.set_locked(true).unwrap();
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, damage).unwrap();
+
+        let restarted = restarted(&attempts);
+
+        assert!(restarted.is_locked() && restarted.damage().is_some(), "{damage:?}");
+        let copy = directory.path().join("attempts.json.damaged-1");
+        assert_eq!(std::fs::read(&copy).unwrap(), damage);
+        restarted.set_locked(false).unwrap();
+        assert!(restarted.damage().is_none());
+        let unlocked = self::restarted(&restarted);
+        assert!(!unlocked.is_locked() && unlocked.damage().is_none());
+        assert_eq!(std::fs::read(&copy).unwrap(), damage);
+    }
+}
+
+#[test]
+fn a_process_that_knows_the_record_repairs_it() {
+    let (directory, attempts) = attempts();
+    attempts.block(&login("p1"), BlockReason::Refused).unwrap();
+    let path = directory.path().join(FILE_NAME);
+    std::fs::write(&path, "").unwrap();
+
+    attempts.load();
+
+    assert!(!attempts.is_locked());
+    attempts.record_unprocessed(&login("p2")).unwrap();
+    let refused = LoginDecision::Blocked(BlockReason::Refused);
+    assert_eq!(restarted(&attempts).decide(&login("p1"), false, at(0)), refused);
+}
+
+/// A directory in the place of the file cannot be read, by root neither.
+#[test]
+fn an_unreadable_record_locks_the_session() {
+    let (directory, attempts) = attempts();
+    std::fs::create_dir_all(directory.path().join(FILE_NAME)).unwrap();
+
+    attempts.load();
+
+    assert!(attempts.is_locked());
+    assert!(attempts.damage().unwrap().contains("cannot be read"));
+}
+
 #[test]
 fn a_crash_loop_spends_one_budget() {
     let (_directory, mut attempts) = attempts();

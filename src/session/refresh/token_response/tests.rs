@@ -16,6 +16,13 @@ fn tokens_are_read_in_any_casing() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_response() {
+    assert!(answered(200, "\u{feff}{\"access_token\":\"a\"}").is_ok());
+    let refused = answered(500, "\u{feff}{\"error\":\"invalid_grant\"}");
+    assert_eq!(refused.unwrap_err(), TokenError::Refused);
+}
+
+#[test]
 fn a_life_is_believed_within_bounds() {
     for (said, seconds) in [
         ("604799", 604_799),

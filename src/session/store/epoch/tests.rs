@@ -48,6 +48,8 @@ fn it_never_falls_back_whoever_writes_and_whatever_becomes_of_the_file() {
     std::fs::write(directory.path().join(FILE_NAME), "damaged").unwrap();
     first.increment().unwrap();
     assert_eq!(restarted(&first).current(), 11);
+    let copy = directory.path().join("epoch.json.damaged-1");
+    assert_eq!(std::fs::read(copy).unwrap(), b"damaged");
     // A fencing token may replace the number.
     first.observe(u64::MAX, u64::MAX);
     first.increment().unwrap();

@@ -44,7 +44,7 @@ fn a_file_that_does_not_open_is_kept_and_then_moved_aside() {
 fn another_key_opens_nothing_and_says_so() {
     let (_directory, saved) = saved();
     saved.write(&record(1)).unwrap();
-    let key = SealingKey::derive(&[8; 16]).unwrap();
+    let key = SealingKey::derive(&[8; 16], Purpose::Session).unwrap();
     let other = SealedFile::new(saved.directory.clone(), key, saved.binding.clone());
 
     let error = other.read().unwrap_err();
@@ -127,7 +127,7 @@ fn what_stands_in_the_clear_cannot_be_changed() {
         std::fs::write(own.path(), &sealed[..at]).unwrap();
         assert!(own.read().is_err(), "length {at}");
     }
-    let header = Envelope::parse(&sealed).unwrap().header.unwrap();
+    let header = Envelope::parse(&sealed, Purpose::Session).unwrap().header.unwrap();
     for (saved, forged) in [
         (
             of(&directory, "https://b.example", "default"),
@@ -135,8 +135,8 @@ fn what_stands_in_the_clear_cannot_be_changed() {
         ),
         (of(&directory, "https://a.example", "work"), Binding::new("https://a.example", "work")),
     ] {
-        let forged = forged.header(header.generation, header.epoch).to_bytes();
-        let rest = Envelope::parse(&sealed).unwrap().sealed;
+        let forged = forged.header(header.generation, header.epoch).to_bytes(Purpose::Session);
+        let rest = Envelope::parse(&sealed, Purpose::Session).unwrap().sealed;
         secure_fs::atomic_write(&saved.path(), &[forged.as_slice(), rest].concat()).unwrap();
         assert!(matches!(
             saved.read(),
@@ -144,8 +144,8 @@ fn what_stands_in_the_clear_cannot_be_changed() {
         ));
     }
     for (generation, epoch) in [(header.generation + 1, header.epoch), (header.generation, 99)] {
-        let forged = own.binding.header(generation, epoch).to_bytes();
-        let rest = Envelope::parse(&sealed).unwrap().sealed;
+        let forged = own.binding.header(generation, epoch).to_bytes(Purpose::Session);
+        let rest = Envelope::parse(&sealed, Purpose::Session).unwrap().sealed;
         std::fs::write(own.path(), [forged.as_slice(), rest].concat()).unwrap();
         assert!(matches!(own.read(), Err(Error::Sealed { why: crypto::Error::CannotDecrypt, .. })));
     }
@@ -237,7 +237,8 @@ fn record(generation: u64) -> StoredSession {
 }
 
 fn of(directory: &tempfile::TempDir, origin: &str, profile: &str) -> SealedFile {
-    let (directory, key) = (directory.path().join("state"), SealingKey::derive(&[7; 16]).unwrap());
+    let (directory, key) =
+        (directory.path().join("state"), SealingKey::derive(&[7; 16], Purpose::Session).unwrap());
     SealedFile::new(directory, key, Binding::new(origin, profile))
 }
 

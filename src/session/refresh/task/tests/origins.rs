@@ -26,9 +26,8 @@ async fn another_origin_gets_neither_token_and_the_first_one_finds_its_own_again
     );
     assert_eq!(
         trouble.hint,
-        "Run `nexudus-proxy login` to log in to https://b.example as well (without a keychain: \
-         `login --session-only`); or set upstream.origin back to https://spaces.nexudus.com: that \
-         login is kept."
+        "Run `nexudus-proxy login` to log in to https://b.example as well, or set upstream.origin back \
+         to https://spaces.nexudus.com: that login is kept."
     );
     assert!(b.bearer().is_err());
     retire(b).await;

@@ -107,7 +107,7 @@ fn a_previous_program_opens_nothing_of_version_2() {
     assert_eq!(previous::open(KEY, &written), Err(previous::Error::Unknown));
     // Nor with another magic in front of it.
     let rest = written.strip_prefix(b"nexudus-proxy session 2\n").unwrap();
-    let sealed = Envelope::parse(&written).unwrap().sealed;
+    let sealed = Envelope::parse(&written, Purpose::Session).unwrap().sealed;
     for rest in [rest, sealed] {
         let disguised = [b"nexudus-proxy session 1\n", rest].concat();
         assert_eq!(previous::open(KEY, &disguised), Err(previous::Error::Closed));
@@ -119,9 +119,9 @@ fn a_record_of_version_1_gets_no_header_put_before_it() {
     let plain = previous::open(KEY, VERSION_1).unwrap();
     let (_directory, saved) = holding(&previous::seal(KEY, &plain), "https://b.example", "default");
     let sealed = std::fs::read(saved.directory.join(FILE_NAME)).unwrap();
-    let sealed = Envelope::parse(&sealed).unwrap().sealed.to_vec();
+    let sealed = Envelope::parse(&sealed, Purpose::Session).unwrap().sealed.to_vec();
 
-    let header = saved.binding.header(1, 1).to_bytes();
+    let header = saved.binding.header(1, 1).to_bytes(Purpose::Session);
     secure_fs::atomic_write(&saved.path(), &[header.as_slice(), &sealed].concat()).unwrap();
 
     assert!(matches!(saved.read(), Err(Error::Sealed { why: crypto::Error::CannotDecrypt, .. })));
@@ -132,8 +132,11 @@ fn holding(bytes: &[u8], origin: &str, profile: &str) -> (tempfile::TempDir, Sea
     let path = directory.path().join(FILE_NAME);
     secure_fs::create_new(&path, bytes).unwrap();
     let binding = Binding::new(origin, profile);
-    let saved =
-        SealedFile::new(directory.path().to_owned(), SealingKey::derive(KEY).unwrap(), binding);
+    let saved = SealedFile::new(
+        directory.path().to_owned(),
+        SealingKey::derive(KEY, Purpose::Session).unwrap(),
+        binding,
+    );
     (directory, saved)
 }
 

@@ -1,4 +1,4 @@
-//! The encryption of a saved session: AES-256-GCM under a key derived by HKDF-SHA256.
+//! The encryption of a sealed file: AES-256-GCM under a key derived by HKDF-SHA256.
 //!
 //! Layout: the part in the clear, a random nonce (12 bytes), the sealed bytes, the tag (16 bytes).
 //! The part in the clear is authenticated with the rest (`binding.rs`), so that neither the version
@@ -8,14 +8,32 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf;
 use zeroize::Zeroizing;
 
-/// The key of a saved session.
+/// The key of a sealed file.
 pub(crate) struct SealingKey(RandomizedNonceKey);
+
+/// What a file is sealed for: a file of one purpose never opens as one of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The token pair.
+    Session,
+    /// The e-mail address, the password and the 2FA secret.
+    Login,
+}
+
+impl Purpose {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Session => b"session file 1",
+            Self::Login => b"login file 1",
+        }
+    }
+}
 
 /// Why a record cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// The bytes are no record, or one of another version.
-    #[error("is not a session of a known version")]
+    #[error("is not a sealed file of a known version")]
     UnknownVersion,
     /// The key is wrong, or the bytes are not those that were written.
     #[error("cannot be decrypted: the file is damaged, or the key is wrong")]
@@ -23,15 +41,16 @@ pub(crate) enum Error {
 }
 
 impl SealingKey {
-    /// Derives the key from its material; `None` when that is shorter than [`MIN_KEY_LENGTH`].
-    pub(crate) fn derive(material: &[u8]) -> Option<Self> {
+    /// Derives the key of this purpose from its material; `None` when that is shorter than
+    /// [`MIN_KEY_LENGTH`].
+    pub(crate) fn derive(material: &[u8], purpose: Purpose) -> Option<Self> {
         if material.len() < MIN_KEY_LENGTH {
             return None;
         }
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"nexudus-proxy").extract(material);
         let mut bytes = Zeroizing::new([0; 32]);
         secret
-            .expand(&[b"session file 1"], hkdf::HKDF_SHA256)
+            .expand(&[purpose.label()], hkdf::HKDF_SHA256)
             .and_then(|derived| derived.fill(&mut *bytes))
             .expect("HKDF-SHA256 yields 32 bytes");
         let key = RandomizedNonceKey::new(&AES_256_GCM, &*bytes);
@@ -77,23 +96,40 @@ pub(crate) const MIN_KEY_LENGTH: usize = 16;
 mod tests {
     use super::*;
 
+    fn session_key(material: &[u8]) -> Option<SealingKey> {
+        SealingKey::derive(material, Purpose::Session)
+    }
+
+    #[test]
+    fn a_file_of_one_purpose_opens_as_no_other() {
+        let material = b"sixteen bytes ok";
+        let login = SealingKey::derive(material, Purpose::Login).unwrap();
+        let sealed = login.seal(b"", b"plain");
+
+        assert!(login.open(b"", &sealed).is_ok());
+        assert_eq!(
+            session_key(material).unwrap().open(b"", &sealed).unwrap_err(),
+            Error::CannotDecrypt
+        );
+    }
+
     #[test]
     fn what_was_sealed_opens_with_the_same_key_only() {
-        let key = SealingKey::derive(b"sixteen bytes ok").unwrap();
+        let key = session_key(b"sixteen bytes ok").unwrap();
         let sealed = key.seal(b"clear", b"plain");
         let rest = sealed.strip_prefix(b"clear").unwrap();
 
         assert_eq!(*key.open(b"clear", rest).unwrap(), b"plain");
         assert_ne!(sealed, key.seal(b"clear", b"plain"));
         assert!(!sealed.windows(5).any(|window| window == b"plain"));
-        let other = SealingKey::derive(b"sixteen bytes no").unwrap();
+        let other = session_key(b"sixteen bytes no").unwrap();
         assert_eq!(other.open(b"clear", rest).unwrap_err(), Error::CannotDecrypt);
         assert_eq!(key.open(b"cleaR", rest).unwrap_err(), Error::CannotDecrypt);
     }
 
     #[test]
     fn every_flipped_or_missing_byte_keeps_it_closed() {
-        let key = SealingKey::derive(&[7; 16]).unwrap();
+        let key = session_key(&[7; 16]).unwrap();
         let sealed = key.seal(b"clear", b"plain");
         let open = |bytes: &[u8]| {
             let (clear, rest) =
@@ -111,8 +147,8 @@ mod tests {
 
     #[test]
     fn short_material_makes_no_key() {
-        assert!(SealingKey::derive(&[7; MIN_KEY_LENGTH - 1]).is_none());
-        assert!(SealingKey::derive(&[7; MIN_KEY_LENGTH]).is_some());
-        assert_eq!(format!("{:?}", SealingKey::derive(&[7; 16]).unwrap()), "Key(..)");
+        assert!(session_key(&[7; MIN_KEY_LENGTH - 1]).is_none());
+        assert!(session_key(&[7; MIN_KEY_LENGTH]).is_some());
+        assert_eq!(format!("{:?}", session_key(&[7; 16]).unwrap()), "Key(..)");
     }
 }

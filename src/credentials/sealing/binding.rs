@@ -17,7 +17,7 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::crypto;
+use super::crypto::{self, Purpose};
 use crate::config::Origin;
 
 /// The origin that issues a session, and the profile that stores it.
@@ -94,17 +94,22 @@ impl Binding {
 
 /// Returns the name under which the session of `origin` waits while another origin is configured.
 pub(crate) fn parked_name(origin: &str) -> String {
+    name_for_origin(FILE_NAME, origin)
+}
+
+/// Returns the name of a file that belongs to `origin` alone.
+pub(crate) fn name_for_origin(file: &str, origin: &str) -> String {
     // A host name alone may be as long as a file name.
     let hash = digest::digest(&digest::SHA256, origin.as_bytes());
     let hash = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}"));
-    format!("{FILE_NAME}.{}", hash.collect::<String>())
+    format!("{file}.{}", hash.collect::<String>())
 }
 
 impl EnvelopeHeader {
     /// Returns the bytes before the nonce.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, purpose: Purpose) -> Vec<u8> {
         let json = serde_json::to_vec(self).expect("strings and numbers are valid JSON");
-        [MAGIC, &json, b"\n"].concat()
+        [magic(purpose), &json, b"\n"].concat()
     }
 }
 
@@ -115,16 +120,19 @@ impl<'a> Envelope<'a> {
     ///
     /// [`crypto::Error::UnknownVersion`] for another version, [`crypto::Error::CannotDecrypt`] for
     /// half a header.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, crypto::Error> {
-        if let Some(sealed) = bytes.strip_prefix(MAGIC_1) {
+    pub(crate) fn parse(bytes: &'a [u8], purpose: Purpose) -> Result<Self, crypto::Error> {
+        if purpose == Purpose::Session
+            && let Some(sealed) = bytes.strip_prefix(MAGIC_1)
+        {
             return Ok(Self { clear: MAGIC_1, sealed, header: None });
         }
-        let rest = bytes.strip_prefix(MAGIC).ok_or(crypto::Error::UnknownVersion)?;
+        let magic = magic(purpose);
+        let rest = bytes.strip_prefix(magic).ok_or(crypto::Error::UnknownVersion)?;
         let end = rest.iter().take(MAX_HEADER_LENGTH).position(|byte| *byte == b'\n');
         let end = end.ok_or(crypto::Error::CannotDecrypt)?;
         let (json, _) = rest.split_at(end);
         let header = serde_json::from_slice(json).map_err(|_| crypto::Error::CannotDecrypt)?;
-        let (clear, sealed) = bytes.split_at(MAGIC.len() + end + 1);
+        let (clear, sealed) = bytes.split_at(magic.len() + end + 1);
         Ok(Self { clear, sealed, header: Some(header) })
     }
 
@@ -141,8 +149,13 @@ fn issued_by(header: Option<&EnvelopeHeader>) -> String {
 /// The file of the configured origin, and how the names of the others begin.
 pub(crate) const FILE_NAME: &str = "session.sealed";
 
-/// The first bytes of a record of version 2.
-const MAGIC: &[u8] = b"nexudus-proxy session 2\n";
+/// The first bytes of a file of this purpose.
+fn magic(purpose: Purpose) -> &'static [u8] {
+    match purpose {
+        Purpose::Session => b"nexudus-proxy session 2\n",
+        Purpose::Login => b"nexudus-proxy login 1\n",
+    }
+}
 
 /// The first bytes of a record of version 1, and all that stands in the clear there.
 const MAGIC_1: &[u8] = b"nexudus-proxy session 1\n";
@@ -164,9 +177,9 @@ mod tests {
     #[test]
     fn a_header_is_read_as_it_is_written_and_says_neither_account_nor_client_id() {
         let header = Binding::new("https://a.example", "work").header(3, u64::MAX);
-        let bytes = [header.to_bytes().as_slice(), b"sealed"].concat();
+        let bytes = [header.to_bytes(Purpose::Session).as_slice(), b"sealed"].concat();
 
-        let envelope = Envelope::parse(&bytes).unwrap();
+        let envelope = Envelope::parse(&bytes, Purpose::Session).unwrap();
 
         assert_eq!((envelope.sealed, envelope.header.as_ref()), (&b"sealed"[..], Some(&header)));
         assert_eq!(
@@ -179,7 +192,7 @@ mod tests {
     #[test]
     fn what_has_no_origin_counts_as_issued_by_nexudus() {
         let old = [MAGIC_1, b"x"].concat();
-        let envelope = Envelope::parse(&old).unwrap();
+        let envelope = Envelope::parse(&old, Purpose::Session).unwrap();
         let check = |origin: &str| Binding::new(origin, "any").verify(envelope.header.as_ref());
 
         assert_eq!(envelope.issued_by(), "https://spaces.nexudus.com");
@@ -213,7 +226,7 @@ mod tests {
                 crypto::Error::CannotDecrypt,
             ),
         ] {
-            assert_eq!(Envelope::parse(bytes), Err(error));
+            assert_eq!(Envelope::parse(bytes, Purpose::Session), Err(error));
         }
     }
 }

@@ -1,8 +1,13 @@
-//! A string that never prints itself and leaves no copy behind.
+//! A string that never prints itself and leaves no copy behind, and the one reader of such strings
+//! from outside.
+
+mod input;
 
 use std::fmt;
 
 use zeroize::Zeroizing;
+
+pub use self::input::{KeyMaterial, MAX_LENGTH, SecretFlaw, SecretInput, UnusableSecret};
 
 /// A secret value. `Debug` prints `Secret(..)`; there is no `Display` and no `Serialize`.
 #[derive(Clone, PartialEq, Eq)]
