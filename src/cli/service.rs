@@ -94,13 +94,33 @@ pub(super) fn run(
     if globals.json { print.json(&json!({ "did": steps.events })) } else { Ok(()) }
 }
 
+/// Fails where the service has failed and systemd still holds its sockets: a connection would start it
+/// once more, and wait for as long as that goes on.
+pub(super) fn require_unfailed(globals: &GlobalArgs) -> Result<(), CliError> {
+    for system in [false, true] {
+        let status = installed_service(system, globals).ok().and_then(|it| it.status().ok());
+        match status {
+            Some(status) if status.has_failed() && status.listening => {
+                return Err(failure(system, status));
+            }
+            // The commands talk to the user's own service first.
+            Some(_) => return Ok(()),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Returns why no daemon answers, if a service has failed: the user's own, or the machine's.
 pub(super) fn explain_absence(globals: &GlobalArgs, error: CliError) -> CliError {
     let failed = [false, true].into_iter().find_map(|system| {
         let status = installed_service(system, globals).ok()?.status().ok()?;
         status.has_failed().then_some((system, status))
     });
-    let Some((system, status)) = failed else { return error };
+    failed.map_or(error, |(system, status)| failure(system, status))
+}
+
+fn failure(system: bool, status: ServiceStatus) -> CliError {
     let cause = status.last_error.or(status.result).unwrap_or_else(|| "see its log".to_owned());
     let flag = if system { " --system" } else { "" };
     let hint = format!(

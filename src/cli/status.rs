@@ -13,6 +13,7 @@ use crate::session::{LastError, SessionStatus};
 
 /// Prints the status.
 pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    service::require_unfailed(globals)?;
     serve::control_runtime()?.block_on(show(globals, print)).map_err(|error| {
         let is_absent = error.exit_code() == ExitCode::NotRunning;
         if is_absent { service::explain_absence(globals, error) } else { error }

@@ -155,8 +155,7 @@ impl DaemonBuilder {
         let control =
             ControlPlane::start(self.admin_listeners, &admin, &self.session, upstreams, &telemetry)
                 .map_err(Error::DataPlane)?;
-        socket_access::log_notes(config, &self.server.listening);
-        warn_incomplete_sources(&self.credentials);
+        log_what_is_missing(config, &self.server.listening, &self.credentials);
         // Spawned last, so that an earlier error leaks no task. Their channels buffer until then.
         let session_task = tokio::spawn(self.session_task.run());
         let alert = notify_command::start(&config.notify, paths, &self.session, self.credentials);
@@ -249,6 +248,14 @@ fn own_sockets(config: &Config, listening: &api::Listening) -> Result<OwnSockets
     }
 }
 
+/// Logs what a person has yet to add: lines of socket units, halves of a login.
+fn log_what_is_missing(config: &Config, listening: &api::Listening, credentials: &Credentials) {
+    socket_access::log_notes(config, listening);
+    for source in credentials.incomplete_sources() {
+        tracing::warn!(error = %source, "a source with an incomplete login is skipped");
+    }
+}
+
 /// The admin surface's ends of its channels to the daemon.
 struct AdminChannels {
     runtime: watch::Receiver<RuntimeState>,
@@ -285,12 +292,6 @@ fn bind_listeners(
         tracing::warn!(%error, "could not restrict access to the directory of the sockets");
     }
     Ok((listeners, admin, is_activated))
-}
-
-fn warn_incomplete_sources(credentials: &Credentials) {
-    for source in credentials.incomplete_sources() {
-        tracing::warn!(error = %source, "a source with an incomplete login is skipped");
-    }
 }
 
 /// Builds the server; says if its limit on connections is less than the configured one.

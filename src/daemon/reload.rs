@@ -15,6 +15,7 @@ use crate::admin::api::{Listening, ReloadResult};
 use crate::config::{Config, KEYS, Key, SystemdUnit};
 use crate::gateway::Server;
 use crate::listen;
+use crate::peer::UserAcl;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::telemetry;
 
@@ -66,12 +67,7 @@ impl Daemon {
         applied.iter().for_each(|key| key.copy(config, &mut next));
 
         let level = telemetry::LogFilter::parse(&next.log.level)?;
-        let (allowed, admin) = (&next.listen, &next.admin);
-        let users = listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)
-            .map_err(Error::from)?;
-        let users = users.with_members_of(&state.access.users);
-        let operators = listen::user_acl(&admin.users, &[], false).map_err(Error::from)?;
-        let access = AccessSources { users, ..state.access.clone() };
+        let (access, operators) = access_for(&next, &state.access)?;
         let gateways = state.routes.iter().map(|route| {
             let to = (&route.throttle, &route.upstream);
             let gateway = build_gateway(&next, &self.session, &access, to, &route.addresses)?;
@@ -105,6 +101,15 @@ impl Daemon {
         let restart_hint = restart_hint(&restart_needed, &self.listening);
         Ok(ReloadResult { applied, restart_needed, restart_hint, notes })
     }
+}
+
+/// Builds the lists of users and operators anew: a user may have another number by now.
+fn access_for(next: &Config, now: &AccessSources) -> Result<(AccessSources, UserAcl), Error> {
+    let allowed = &next.listen;
+    let users = listen::user_acl(&allowed.users, &allowed.groups, allowed.expose)?;
+    let users = users.with_members_of(&now.users);
+    let operators = listen::user_acl(&next.admin.users, &[], false)?;
+    Ok((AccessSources { users, ..now.clone() }, operators))
 }
 
 /// Says how to restart this daemon so that these keys count.

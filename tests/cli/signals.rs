@@ -68,3 +68,27 @@ fn a_password_command_that_hangs_does_not_hold_up_the_end() {
     // A session that waits for its attempt would take ten seconds.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+/// As after `su` or in a cron job. Each command finds the daemon where the warning says.
+#[test]
+fn a_runtime_directory_that_is_gone_is_warned_of_and_another_is_used() {
+    let home = home();
+    let gone = home.path("gone");
+    let within = |mut command: Command| {
+        command.env("XDG_RUNTIME_DIR", &gone).stderr(Stdio::piped());
+        command
+    };
+    let serve = "serve --listen 127.0.0.1:0 --store memory --credentials env";
+    let mut daemon = Served::start(within(home.detached(serve)));
+
+    let warned = daemon.log_until("warning: ");
+
+    let directory = home.path(".local/state/nexudus-proxy/run");
+    assert!(warned.contains("which does not exist"), "{warned}");
+    assert!(warned.contains(&format!("the sockets are in {}", directory.display())), "{warned}");
+    let waited = home.transcript(&mut within(home.command("wait")));
+    assert!(waited.ends_with("=> 3\n"), "not logged in, but there: {waited}");
+    assert!(directory.join("proxy.sock").exists() && !gone.exists());
+    assert_eq!(home.transcript(&mut within(home.command("stop"))), "stopped\n=> 0\n");
+    assert_eq!(daemon.ended(), Some(0));
+}

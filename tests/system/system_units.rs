@@ -76,7 +76,10 @@ fn credentials_arrive_encrypted_and_a_restart_resumes_the_session() {
         "cat /proc/{pid}/environ /proc/{pid}/cmdline; cat /var/lib/nexudus-proxy/*; \
          systemctl show nexudus-proxy.service; systemctl cat nexudus-proxy.service"
     ));
-    let told = told + &machine.journal("debug");
+    // With every field: those of a log line are fields there too.
+    let entries = machine.run("journalctl --sync; journalctl --no-pager --quiet --output=json");
+    assert!(entries.contains(r#""EXPIRES_IN_S":"6"#), "the fields are there");
+    let told = told + &entries;
     let tokens = nexudus.live_access_tokens().into_iter();
     let refresh = nexudus.live_refresh_tokens().into_iter().map(|(token, _)| token);
     for secret in tokens.chain(refresh).chain([PASSWORD.to_owned(), KEY.to_owned()]) {
