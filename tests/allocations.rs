@@ -167,16 +167,7 @@ impl Stage {
             let throttle = Throttle::new(&config::Throttle::default(), clock.clone());
             let session = session(&tls, &origin, throttle.clone());
             let resolver = Resolver::new(tokio::runtime::Handle::current());
-            let terms = UpstreamOptions {
-                http2: false,
-                proxy: None,
-                connect_timeout: PATIENCE,
-                header_timeout: PATIENCE,
-                body_idle: PATIENCE,
-                idle_connections: 64,
-                head_limits: upstream::HeadLimits::default(),
-            };
-            let upstream = Upstream::new(origin, &tls, resolver, &terms, clock.clone());
+            let upstream = Upstream::new(origin, &tls, resolver, &TERMS, clock.clone());
             let [place] = listen::bind_tcp(&["127.0.0.1:0".parse().unwrap()])
                 .unwrap()
                 .try_into()
@@ -266,6 +257,17 @@ fn is_whole(answer: &[u8]) -> bool {
     });
     length.next_back().is_some_and(|length| answer.len() == head + 4 + length)
 }
+
+/// How the upstream is reached.
+const TERMS: UpstreamOptions = UpstreamOptions {
+    http2: false,
+    proxy: None,
+    connect_timeout: PATIENCE,
+    header_timeout: PATIENCE,
+    body_idle: PATIENCE,
+    idle_connections: 64,
+    head_limits: upstream::HeadLimits { bytes: 64 << 10, headers: 500 },
+};
 
 const TOKEN: &str = "Bearer eyJhbGciOiJIUzI1NiJ9.nxp_eyJzdWIiOiIxMjM0NTY3ODkwIn0_Kq-x9nxp_abc";
 const COOKIE: &str = "sid=nxp_x; name=Ada%20Lovelace%2C%20Countess%2525; theme_of_the_page=dark_1";

@@ -142,7 +142,7 @@ fn set(
     let clients = ClientStore::open(globals)?;
     let limits = change.apply(&find(&clients, name)?.limits);
     client_limits::check_rules(&limits, &clients.config(globals)?, print)?;
-    clients.apply(ClientChange::Set { name: name.to_owned(), change })?;
+    clients.apply(ClientChange::set(name, change))?;
     clients.announce(globals, print);
     if globals.json {
         let mut json = limits_json(&limits);

@@ -19,10 +19,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::CliError;
-use super::daemon_client::admin_sockets;
+use super::daemon_client::find_daemon;
 use super::globals::GlobalArgs;
-use crate::admin::api::{Problem, Status};
-use crate::admin::client::AdminClient;
+use crate::admin::api::Problem;
 use crate::config::{LoadedConfig, UnixSocket};
 use crate::problem::{self, ExitCode, ProblemDetails, ProblemKind};
 
@@ -116,13 +115,11 @@ impl LocalApi {
     pub(super) async fn find(globals: &GlobalArgs) -> Result<Self, CliError> {
         let key = std::env::var_os(KEY_VARIABLE).filter(|key| !key.is_empty());
         let key = key.map(|key| header_value(&key).ok_or(LocalApiError::Key)).transpose()?;
-        let sockets = admin_sockets(globals)?;
-        let status = async {
-            AdminClient::find(&sockets).await.ok()?.get::<Status>("/v1/status").await.ok()
-        };
-        let status = tokio::time::timeout(STATUS_TIMEOUT, status).await.ok().flatten();
-        let endpoints = match status {
-            Some(status) => endpoints(status.listening.unix, &status.listening.tcp),
+        let endpoints = match find_daemon(globals).await? {
+            Some(daemon) => {
+                let listening = daemon.status.listening;
+                endpoints(listening.unix, &listening.tcp)
+            }
             None => configured_endpoints(globals)?,
         };
         Ok(Self { endpoints, key })
@@ -326,9 +323,6 @@ fn encode_target(target: &str) -> String {
 pub(super) const KEY_VARIABLE: &str = "NEXUDUS_PROXY_KEY";
 
 const KEY_HEADER: &str = "nexudus-proxy-key";
-
-/// Longest wait for a daemon to say where it listens.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the head of a response: longer than the daemon lets Nexudus take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);

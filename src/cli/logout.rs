@@ -86,14 +86,9 @@ async fn clear(
     let credentials = daemon::credentials(config, paths);
     let origins = origins_with_login(paths);
     let sockets = admin_sockets(globals)?;
-    // With the token of the session that is about to be removed.
     let mut revocation = None;
     if revoke {
-        revocation = Some(if globals.system {
-            Err(Cause::new("the files of the system's service are its own"))
-        } else {
-            Revocation::prepare(config, paths, &credentials, print).await
-        });
+        revocation = Some(prepare(loaded, &credentials, globals, print).await);
     }
     // First the daemon, because it would write its session again. The lock prevents another from
     // starting.
@@ -125,8 +120,19 @@ async fn clear(
     if !is_served {
         require_own_files(globals)?;
     }
-    let cleared = clear_logins(paths, &credentials, origins).await?;
-    let mut result = told.unwrap_or_default();
+    let result = clear_own(loaded, &credentials, origins, told.unwrap_or_default(), print).await?;
+    Ok(outcome(result, daemon_knows, is_served))
+}
+
+/// Clears the files and the keychain of this user, beside what the daemon has cleared.
+async fn clear_own(
+    LoadedConfig { config, paths, .. }: &LoadedConfig,
+    credentials: &Credentials,
+    origins: Vec<Origin>,
+    mut result: LogoutResult,
+    print: Printer,
+) -> Result<LogoutResult, CliError> {
+    let cleared = clear_logins(paths, credentials, origins).await?;
     result.had_login |= had_login(cleared.keychain, print)? || cleared.sealed.had_login;
     result.kept_key = cleared.sealed.kept_key.or(result.kept_key);
     add_new(&mut result.cleared, cleared.origins.iter().map(ToString::to_string));
@@ -135,9 +141,22 @@ async fn clear(
         result.cleared.push(config.upstream.origin.to_string());
     }
     // What a restart would read: this process's sources, then the daemon's.
-    let theirs = std::mem::replace(&mut result.still, own_sources(&credentials));
+    let theirs = std::mem::replace(&mut result.still, own_sources(credentials));
     add_new(&mut result.still, theirs);
-    Ok(outcome(result, daemon_knows, is_served))
+    Ok(result)
+}
+
+/// Gets a token for the deletion of refresh tokens: that of the session that is about to be removed.
+async fn prepare(
+    loaded: &LoadedConfig,
+    credentials: &Credentials,
+    globals: &GlobalArgs,
+    print: Printer,
+) -> Result<Revocation, Cause> {
+    if globals.system {
+        return Err(Cause::new("the files of the system's service are its own"));
+    }
+    Revocation::prepare(&loaded.config, &loaded.paths, credentials, print).await
 }
 
 /// Deletes the refresh tokens, if that was asked for.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClientPolicy, Error, LimitChange, store};
+use super::{ClientPolicy, Error, Limit, LimitChange, store};
 use crate::secret::Secret;
 
 /// One change, as `POST /v1/clients` takes it.
@@ -23,8 +23,13 @@ pub enum ClientChange {
     Set {
         /// The name of the client.
         name: String,
-        /// The limits to clear and to set.
-        change: LimitChange,
+        /// The limits to clear.
+        clear: Vec<Limit>,
+        /// The limits to set.
+        #[serde(with = "store::wire")]
+        given: ClientPolicy,
+        /// Whether to deny deletions, beside the other rules.
+        no_delete: bool,
     },
     /// Gives a client a new key; its limits and its counts stay.
     Rotate {
@@ -36,7 +41,7 @@ pub enum ClientChange {
         /// The name of the client.
         name: String,
         /// The key before the rotation.
-        key: ReplacedKey,
+        key: store::ReplacedKey,
     },
     /// Makes the key of a client worthless.
     Revoke {
@@ -45,25 +50,22 @@ pub enum ClientChange {
     },
 }
 
-/// A key that a rotation has replaced: its hash, which tells nobody the key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplacedKey {
-    /// The client that had it, also among clients of the same name.
-    pub(super) id: String,
-    /// The hash, as the file has it.
-    pub(super) key_sha256: String,
-}
-
 /// The keys of a change.
 #[derive(Debug, Default)]
 pub struct ChangedKeys {
     /// The new key, if there is one.
     pub new: Option<Secret>,
     /// The key that it replaces, if there is one.
-    pub replaced: Option<ReplacedKey>,
+    pub replaced: Option<store::ReplacedKey>,
 }
 
 impl ClientChange {
+    /// Changes the limits of a client.
+    pub fn set(name: &str, change: LimitChange) -> Self {
+        let LimitChange { clear, given, no_delete } = change;
+        Self::Set { name: name.to_owned(), clear, given, no_delete }
+    }
+
     /// Makes the change in the profile's file.
     ///
     /// # Errors
@@ -80,7 +82,8 @@ impl ClientChange {
                 let (new, replaced) = store::rotate(directory, &name)?;
                 Ok(ChangedKeys { new: Some(new), replaced: Some(replaced) })
             }
-            Self::Set { name, change } => {
+            Self::Set { name, clear, given, no_delete } => {
+                let change = LimitChange { clear, given, no_delete };
                 store::set(directory, &name, &change).map(|_| ChangedKeys::default())
             }
             Self::Restore { name, key } => {

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::store;
 use crate::config::{Rate, Rule, RuleSet};
 
 /// The requests that a client may send.
@@ -45,13 +44,11 @@ pub enum Limit {
 }
 
 /// A change of limits: some are cleared, then some are given. Those that it does not name stay.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitChange {
     /// The limits to clear.
     pub clear: Vec<Limit>,
     /// The limits to set, where they limit anything. Rules replace those of the same kind.
-    #[serde(with = "store::wire")]
     pub given: ClientPolicy,
     /// Whether to deny deletions, beside the other rules.
     pub no_delete: bool,

@@ -26,7 +26,7 @@ use self::table::TableCell;
 use self::usage::{Taken, Usage, UsageCounter};
 use crate::clock::Clock;
 
-pub use self::change::{ChangedKeys, ClientChange, ReplacedKey};
+pub use self::change::{ChangedKeys, ClientChange};
 pub use self::error::{Error, KeyError, QuotaError};
 pub use self::key::{LENGTH as KEY_LENGTH, PREFIX, is_well_formed};
 pub use self::key_scanner::{
@@ -35,7 +35,7 @@ pub use self::key_scanner::{
 };
 pub use self::limits::{ClientPolicy, Limit, LimitChange};
 pub use self::store::wire as limits_json;
-pub use self::store::{StoredClient, add, list, revoke, rotate, set, undo_rotation};
+pub use self::store::{ReplacedKey, StoredClient, add, list, revoke, rotate, set, undo_rotation};
 
 /// The clients of one profile. Clones share them.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
-use super::{ClientPolicy, Error, LimitChange, ReplacedKey};
+use super::{ClientPolicy, Error, LimitChange};
 use crate::config::{Rule, RuleSet, format_rate, parse_rate};
 use crate::secret::Secret;
 use crate::secure_fs;
@@ -31,6 +31,15 @@ pub struct StoredClient {
     pub created: SystemTime,
     /// The requests that the client may send.
     pub limits: ClientPolicy,
+}
+
+/// A key that a rotation has replaced: its hash, which tells nothing about the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedKey {
+    /// The client that had it, also among clients of the same name.
+    id: String,
+    /// The hash, as the file has it.
+    key_sha256: String,
 }
 
 /// Returns the clients; none if there is no file.

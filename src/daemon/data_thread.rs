@@ -67,3 +67,40 @@ impl Drop for OwnRuntime {
 /// Most blocking threads of a data thread: at most five of them read the user database, on behalf
 /// of connecting peers. The service unit allows as many for each thread of `daemon.threads`.
 const MAX_BLOCKING_THREADS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::admin::{Heartbeat, Pulse};
+
+    #[tokio::test]
+    async fn a_blocked_thread_is_named_until_it_goes_on_and_no_other_is() {
+        let heartbeat = Heartbeat::default();
+        let (release, blocked) = mpsc::channel::<()>();
+        let mut blocks = vec![None, Some(blocked)];
+        let threads: Vec<_> = ["data", "data-2"]
+            .iter()
+            .map(|name| {
+                let (pulse, responder) = Pulse::new(name);
+                heartbeat.add(pulse);
+                let blocked = blocks.remove(0);
+                let begin = || {
+                    tokio::spawn(responder.run());
+                    // As a task that never yields would.
+                    tokio::spawn(async move { blocked.map(|blocked| blocked.recv()) });
+                    Ok(())
+                };
+                DataThread::start(name, Arc::default(), begin).unwrap()
+            })
+            .collect();
+
+        assert_eq!(heartbeat.silent_threads(Duration::from_millis(200)).await, ["data-2"]);
+        release.send(()).unwrap();
+        assert!(heartbeat.silent_threads(Duration::from_secs(20)).await.is_empty());
+
+        threads.into_iter().for_each(|thread| thread.stop().join().unwrap());
+    }
+}

@@ -149,14 +149,12 @@ impl Gateway {
             CurrentAdmission::Outdated(again) => again.await?,
         };
         *client = admitted.client().name();
-        let (allowed, body, counted) = {
-            let decision = decide(admitted, &self.policy)?;
-            let counted = decision.count()?;
-            match decision {
-                Decision::Forward(allowed, body) => (allowed, body, counted),
-                Decision::Options(_) => return Ok(error_response::options_response()),
-                Decision::TokenEndpoint(request, by) => return self.grant(request, by).await,
-            }
+        let decision = decide(admitted, &self.policy)?;
+        let counted = decision.count()?;
+        let (allowed, body) = match decision {
+            Decision::Forward(allowed, body) => (allowed, body),
+            Decision::Options(_) => return Ok(error_response::options_response()),
+            Decision::TokenEndpoint(request, by) => return self.grant(request, by).await,
         };
         policy::wait_counted(counted).await?;
         let kind = body_kind(self.body_buffer.can_buffer(&body));

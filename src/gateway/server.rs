@@ -380,24 +380,4 @@ const HYPER_MAX_HEADERS: usize = 100;
 const WRITE_BUFFER_CAPACITY: usize = 64 << 10;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The future is moved once for each request, and wiped when its memory is given back.
-    #[test]
-    fn the_future_of_a_request_is_small() {
-        fn size<'a, F>(
-            _: fn(
-                &'a ConnectionContext,
-                Request<Incoming>,
-                InFlightRequest,
-                &'a PendingUpgrade,
-            ) -> F,
-        ) -> usize {
-            size_of::<F>()
-        }
-
-        let size = size(ConnectionContext::respond);
-        assert!(size <= 3_072, "{size} bytes");
-    }
-}
+mod tests;

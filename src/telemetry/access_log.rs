@@ -219,13 +219,11 @@ impl Drop for AccessEntry {
         let Some(line) = self.line.take() else { return };
         let AccessLine { id: request_id, method, path, peer, info, timing, trace_id } = *line;
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
-        let pid = process.map(|process| process.pid);
-        let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
+        let (pid, program) = (process.map(|it| it.pid), process.map(|it| it.program.as_str()));
+        let program = program.filter(|it| !it.is_empty());
         let ResponseInfo { code, client, .. } = info;
         let failure = self.failure.map(ActionFailure::as_str);
-        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let elapsed_s = elapsed.as_secs_f64();
-        let (bytes, client) = (self.bytes, client.as_deref());
+        let (elapsed_s, bytes, client) = (elapsed.as_secs_f64(), self.bytes, client.as_deref());
         match self.status.map(|status| status.as_u16()) {
             // Without a status the client left before the response.
             None => tracing::debug!(
@@ -248,7 +246,7 @@ impl Drop for AccessEntry {
                 status: self.status.map(|status| status.as_u16()),
                 code: code.map(str::to_owned),
                 failure: failure.map(str::to_owned),
-                elapsed_ms,
+                elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                 token_ms: timing.millis(Stage::Token),
                 queue_ms: timing.millis(Stage::Queue),
                 upstream_ms: timing.millis(Stage::Upstream),

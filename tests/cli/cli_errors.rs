@@ -164,7 +164,7 @@ fn a_mistyped_command_is_answered_with_the_nearest_name() {
     assert_eq!(
         home().run("serv"),
         "! error: unrecognized subcommand 'serv'\n\
-         ! hint: Some similar subcommands exist: 'service', 'serve'.\n\
+         ! hint: Some similar subcommands exist: 'env', 'service', 'serve'.\n\
          => 2\n"
     );
 }

@@ -172,7 +172,8 @@ fn a_session_file_that_does_not_open_says_why_and_is_kept() {
 
     let closed = "~/.local/state/nexudus-proxy/session.sealed cannot be decrypted: the file is \
                   damaged, or the key is wrong";
-    let unknown = "~/.local/state/nexudus-proxy/session.sealed is not a session of a known version";
+    let unknown =
+        "~/.local/state/nexudus-proxy/session.sealed is not a sealed file of a known version";
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
     for (damage, why) in [

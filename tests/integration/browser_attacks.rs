@@ -14,7 +14,16 @@ async fn only_the_exact_names_of_this_machine_are_served() {
     let daemon = daemon(&upstream).run().await;
     let port = daemon.address().port();
 
-    for host in ["localhost", "LocalHost", "127.0.0.1", "[::1]"] {
+    // An address cannot be rebound in any spelling, and `localhost.` is the same name (RFC 6761).
+    for host in [
+        "localhost",
+        "LocalHost",
+        "localhost.",
+        "127.0.0.1",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]",
+    ] {
         assert_eq!(status(&daemon, &host_line(host)).await, 200, "{host}");
         assert_eq!(status(&daemon, &host_line(&format!("{host}:{port}"))).await, 200, "{host}");
     }
@@ -58,11 +67,10 @@ async fn only_the_exact_names_of_this_machine_are_served() {
 }
 
 /// Names that are none of this machine, and what is no name.
-const OTHER_HOSTS: [&str; 28] = [
+const OTHER_HOSTS: [&str; 26] = [
     "evil.example",
     "localhost.evil.example",
     "evil.localhost",
-    "localhost.",
     "127.0.0.1.nip.io",
     "127.evil.example",
     "127a0b0c1",
@@ -71,7 +79,6 @@ const OTHER_HOSTS: [&str; 28] = [
     "0x7f.1",
     "0.0.0.0",
     "[::]",
-    "[::ffff:127.0.0.1]",
     "::1",
     "localhost:1",
     "localhost:06398",
@@ -133,7 +140,6 @@ async fn no_target_chooses_where_a_request_goes() {
         ("*".to_owned(), 400),
         ("api/auth/me".to_owned(), 400),
         ("\\\\evil.example/".to_owned(), 400),
-        ("/\u{00e9}".to_owned(), 400),
     ] {
         let answer = daemon.raw(&request("GET", &target, "Host: HOST\r\n")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{target}: {answer}");

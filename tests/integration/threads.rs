@@ -11,10 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
-use crate::support::admin::{exchange, get, scrape};
-use crate::support::{
-    Daemon, EVENT_TIMEOUT, ProcessSetup, StalledDisk, daemon, request_count, upstream,
-};
+use crate::support::admin::{exchange, scrape};
+use crate::support::{Daemon, EVENT_TIMEOUT, ProcessSetup, daemon, request_count, upstream};
 
 #[tokio::test]
 async fn connections_that_stay_split_the_requests_evenly() {
@@ -134,42 +132,6 @@ async fn clients_on_different_threads_take_turns_at_the_throttle() {
     let sizes = seen.iter().filter_map(|seen| seen.target.split("size=").nth(1)).rev();
     let after = sizes.take_while(|size| *size == "1").count();
     assert!(after >= 5, "only {after} of the export came after the page");
-}
-
-#[tokio::test]
-async fn a_blocked_thread_is_named_and_the_other_serves_on() {
-    let upstream = upstream().start().unwrap();
-    let daemon = on_threads(&upstream, 2).await;
-    let state = daemon.home().join("state");
-    let limits = ClientPolicy { max_requests: Some(5), ..ClientPolicy::default() };
-    let key = clients::add(&state, "counted", limits).unwrap().expose().to_owned();
-    let callers = connect(&daemon, 2).await;
-    let [mut first, mut second] = callers.try_into().unwrap();
-    for caller in [&mut first, &mut second] {
-        assert!(ask(caller, "/api/auth/me", "").await.starts_with("HTTP/1.1 200 "));
-    }
-    std::fs::write(state.join("clients-used.json"), "{\"used\":{}}").unwrap();
-    assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200 "));
-
-    // The count of a client's requests is read on the thread that serves it.
-    let stalled = StalledDisk::at(&state.join("clients-used.json"));
-    let blocked = tokio::spawn(async move { ask(&mut second, "/api/auth/me", &key).await });
-    let health = async {
-        loop {
-            let health = get(&daemon, "/healthz").await;
-            if health.starts_with("HTTP/1.1 503 ") {
-                return health;
-            }
-        }
-    };
-    let health = tokio::time::timeout(EVENT_TIMEOUT, health).await.unwrap();
-
-    assert!(health.contains("\"code\":\"daemon.stuck\""), "{health}");
-    assert!(health.contains("does not respond: thread data-2\""), "{health}");
-    assert!(ask(&mut first, "/api/auth/me", "").await.starts_with("HTTP/1.1 200 "));
-    stalled.recover().await;
-    assert!(blocked.await.unwrap().starts_with("HTTP/1.1 200 "));
-    assert!(get(&daemon, "/healthz").await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

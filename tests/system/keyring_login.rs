@@ -64,7 +64,7 @@ fn another_profile_has_entries_of_its_own() {
 
     let told = desktop.run("whoami --profile work", "");
 
-    assert_eq!(told.code, 3, "{told:?}");
+    assert_eq!(told.code, 2, "there is no such profile: {told:?}");
     desktop.run("logout --profile work", "");
     assert_eq!(desktop.run("whoami", "").code, 0);
 }
@@ -127,12 +127,11 @@ fn a_locked_keyring_is_said_and_the_daemon_goes_on_when_it_opens() {
     assert_eq!(told.code, 8, "{told:?}");
     let daemon = desktop.serve();
     let told = desktop.run("whoami", "");
-    assert_eq!(
-        told.err,
-        "error: the credential store is locked\n\
-         hint: Run `nexudus-proxy unlock` in a desktop session, or give the login as a systemd \
-         credential.\n"
-    );
+    // Behind a note, where the daemon takes more than five seconds.
+    let said = "error: the credential store is locked\n\
+                hint: Run `nexudus-proxy unlock` in a desktop session, or give the login as a systemd \
+                credential.\n";
+    assert!(told.err.ends_with(said), "{told:?}");
     assert_eq!(told.code, 8);
 
     desktop.open();
