@@ -291,7 +291,18 @@ fn configured_endpoints(globals: &GlobalArgs) -> Result<Vec<Endpoint>, CliError>
         UnixSocket::Path(path) => Some(path.clone()),
         UnixSocket::Off => None,
     };
-    Ok(endpoints(socket, &config.listen.tcp))
+    let tcp: Vec<_> = config.listen.tcp.into_iter().filter(may_get_a_key).collect();
+    Ok(endpoints(socket, &tcp))
+}
+
+/// Says whether no other user listens there: what is not our daemon must not get a key, nor answer in
+/// its place. The sockets of a system's service are root's.
+fn may_get_a_key(address: &SocketAddr) -> bool {
+    #[cfg(target_os = "linux")]
+    return crate::peer::ProcessInfo::uid_listening_on(*address)
+        .is_none_or(|uid| uid == 0 || uid == nix::unistd::geteuid().as_raw());
+    #[cfg(not(target_os = "linux"))]
+    return address.port() != 0;
 }
 
 fn endpoints(socket: Option<PathBuf>, tcp: &[SocketAddr]) -> Vec<Endpoint> {

@@ -80,7 +80,8 @@ mod tests {
     async fn a_blocked_thread_is_named_until_it_goes_on_and_no_other_is() {
         let heartbeat = Heartbeat::default();
         let (release, blocked) = mpsc::channel::<()>();
-        let mut blocks = vec![None, Some(blocked)];
+        let (begins, mut begun) = tokio::sync::mpsc::channel(1);
+        let mut blocks = vec![None, Some((begins, blocked))];
         let threads: Vec<_> = ["data", "data-2"]
             .iter()
             .map(|name| {
@@ -90,13 +91,19 @@ mod tests {
                 let begin = || {
                     tokio::spawn(responder.run());
                     // As a task that never yields would.
-                    tokio::spawn(async move { blocked.map(|blocked| blocked.recv()) });
+                    tokio::spawn(async move {
+                        if let Some((begins, blocked)) = blocked {
+                            begins.send(()).await.unwrap();
+                            blocked.recv().unwrap();
+                        }
+                    });
                     Ok(())
                 };
                 DataThread::start(name, Arc::default(), begin).unwrap()
             })
             .collect();
 
+        begun.recv().await.unwrap();
         assert_eq!(heartbeat.silent_threads(Duration::from_millis(200)).await, ["data-2"]);
         release.send(()).unwrap();
         assert!(heartbeat.silent_threads(Duration::from_secs(20)).await.is_empty());

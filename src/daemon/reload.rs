@@ -55,8 +55,9 @@ impl Problem for ReloadError {
 }
 
 impl Daemon {
-    /// Applies the keys of `config` that can be changed, and returns those that cannot. An error
-    /// changes nothing.
+    /// Applies the keys of `config` that can be changed, and returns those that cannot. An error of
+    /// the configuration changes nothing; one of the system, which has no more threads, can leave the
+    /// modes of the sockets changed.
     pub(super) fn reload(&mut self, config: &Config) -> Result<ReloadResult, ReloadError> {
         let state = self.reload_state.as_mut().ok_or(ReloadError::Stopping)?;
         // A key that needs a restart must not make that restart fail.
@@ -75,9 +76,9 @@ impl Daemon {
         });
         let gateways = gateways.collect::<Result<Vec<_>, Error>>()?;
         let server = state.server.load().with_limits(&next.limits);
+        socket_access::change(&state.config, &next, &access.users, &self.listening)?;
         let threads = next.daemon.threads.count();
         self.data.iter_mut().try_for_each(|data| data.resize(threads)).map_err(Error::DataPlane)?;
-        socket_access::change(&state.config, &next, &access.users, &self.listening)?;
 
         // From here on nothing can fail.
         if next.log.level != state.config.log.level {

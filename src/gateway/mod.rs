@@ -196,7 +196,7 @@ impl Gateway {
             return Ok(());
         }
         // The client id alone is no secret: with it, another user could close our connections.
-        if sender.is_allowed() || self.session.has_own_bearer(headers) {
+        if sender.is_owner() || self.session.has_own_bearer(headers) {
             self.upstream.stop_loop();
         }
         Err(Error::Loop { origin: self.upstream.origin().to_string().into() })

@@ -30,6 +30,11 @@ impl ConnectionPeer {
         Self { peer, access, telemetry, checked, info, is_lookup_started }
     }
 
+    /// Says whether this is a process of our own user.
+    pub(super) fn is_owner(&self) -> bool {
+        self.access == PeerAccess::Owner
+    }
+
     /// Says whether the user of this peer may use the daemon.
     pub(super) fn is_allowed(&self) -> bool {
         self.checked.load(Ordering::Relaxed) & 1 == 1

@@ -213,17 +213,16 @@ impl Drop for AccessEntry {
         let elapsed = self.started.elapsed();
         self.telemetry.metrics.count_request(self.is_write, self.status, elapsed);
         self.telemetry.metrics.add_bytes(self.bytes);
-        if let Some(failure) = self.failure {
-            self.telemetry.metrics.count_failure(self.is_write, failure);
-        }
+        let count = |failure| self.telemetry.metrics.count_failure(self.is_write, failure);
+        self.failure.into_iter().for_each(count);
         let Some(line) = self.line.take() else { return };
         let AccessLine { id: request_id, method, path, peer, info, timing, trace_id } = *line;
         let (uid, process, peer) = (peer.uid, peer.process.get(), peer.peer.as_str());
-        let (pid, program) = (process.map(|it| it.pid), process.map(|it| it.program.as_str()));
-        let program = program.filter(|it| !it.is_empty());
-        let ResponseInfo { code, client, .. } = info;
+        let program = process.map(|it| it.program.as_str()).filter(|it| !it.is_empty());
+        let pid = process.map(|it| it.pid);
         let failure = self.failure.map(ActionFailure::as_str);
-        let (elapsed_s, bytes, client) = (elapsed.as_secs_f64(), self.bytes, client.as_deref());
+        let (code, client) = (info.code, info.client.as_deref());
+        let (elapsed_s, bytes) = (elapsed.as_secs_f64(), self.bytes);
         match self.status.map(|status| status.as_u16()) {
             // Without a status the client left before the response.
             None => tracing::debug!(

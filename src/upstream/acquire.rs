@@ -1,6 +1,8 @@
 //! Gets a connection for a request that found none idle: one that another request gives back, or one
 //! that is opened, whichever comes first.
 
+use tokio::runtime::Handle;
+
 use super::connector::Connected;
 use super::h1_conn::Http1Connection;
 use super::h2_conn::Http2Connection;
@@ -35,7 +37,9 @@ impl Upstream {
                 Outcome::Connection(mut conn) => {
                     // Closed between its last response and now.
                     if conn.is_reusable() {
-                        conn.move_here();
+                        if conn.runtime() != Handle::current().id() {
+                            conn.move_here();
+                        }
                         return Ok(Acquired::Http1(conn, waiting.epoch()));
                     }
                 }

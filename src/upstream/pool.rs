@@ -56,6 +56,9 @@ pub(super) trait Poolable {
     /// Returns whether the connection can take a request.
     fn is_reusable(&mut self) -> bool;
 
+    /// Returns whether a request was sent on it before.
+    fn is_used(&self) -> bool;
+
     /// Returns the client whose requests alone may use it, if there is one.
     fn reserved_client(&self) -> Option<&str>;
 
@@ -69,6 +72,10 @@ pub(super) trait Poolable {
 impl Poolable for Http1Connection {
     fn is_reusable(&mut self) -> bool {
         Self::is_reusable(self)
+    }
+
+    fn is_used(&self) -> bool {
+        Self::is_used(self)
     }
 
     fn reserved_client(&self) -> Option<&str> {
@@ -151,6 +158,19 @@ impl<C: Poolable> Pool<C> {
             self.activity.notify_one();
         }
         let surplus = state.give(conn, true, now, self.max_idle);
+        drop(state);
+        drop(surplus);
+    }
+
+    /// Takes back a connection that was given to a request that is gone, as it was given.
+    fn take_back(&self, conn: C, epoch: u64) {
+        let now = self.clock.boot();
+        let mut state = self.state();
+        if state.epoch != epoch {
+            return;
+        }
+        let is_used = conn.is_used();
+        let surplus = state.give(conn, is_used, now, self.max_idle);
         drop(state);
         drop(surplus);
     }

@@ -14,16 +14,7 @@ async fn only_the_exact_names_of_this_machine_are_served() {
     let daemon = daemon(&upstream).run().await;
     let port = daemon.address().port();
 
-    // An address cannot be rebound in any spelling, and `localhost.` is the same name (RFC 6761).
-    for host in [
-        "localhost",
-        "LocalHost",
-        "localhost.",
-        "127.0.0.1",
-        "[::1]",
-        "[0:0:0:0:0:0:0:1]",
-        "[::ffff:127.0.0.1]",
-    ] {
+    for host in OWN_HOSTS {
         assert_eq!(status(&daemon, &host_line(host)).await, 200, "{host}");
         assert_eq!(status(&daemon, &host_line(&format!("{host}:{port}"))).await, 200, "{host}");
     }
@@ -65,6 +56,17 @@ async fn only_the_exact_names_of_this_machine_are_served() {
     assert!(preface.starts_with("HTTP/1.1 400 "), "{preface}");
     assert_eq!(upstream.requests().len(), 0);
 }
+
+/// An address cannot be rebound in any spelling, and `localhost.` is the same name (RFC 6761).
+const OWN_HOSTS: [&str; 7] = [
+    "localhost",
+    "LocalHost",
+    "localhost.",
+    "127.0.0.1",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+];
 
 /// Names that are none of this machine, and what is no name.
 const OTHER_HOSTS: [&str; 26] = [

@@ -13,7 +13,7 @@ async fn a_caller_never_sees_a_secret_in_an_answer_of_ours() {
     let daemon = daemon(&upstream).run().await;
     assert_eq!(daemon.get("/api/auth/me").await.status(), 200);
     let token = upstream.live_access_tokens().remove(0);
-    let (_, refresh) = upstream.live_refresh_tokens().remove(0);
+    let (refresh, _client_id) = upstream.live_refresh_tokens().remove(0);
 
     let grant = daemon.request("POST", "/api/token").body("grant_type=password").send();
     let mut said = format!("{:?}", grant.await.unwrap().text().await.unwrap());

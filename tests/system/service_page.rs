@@ -64,7 +64,8 @@ fn beside_nexudus(machine: &Machine) -> Simulator {
 fn in_terminal(machine: &Machine, answers: &[String], text: &str) -> String {
     let inner = machine.command(text);
     let mut command = Command::new("python3");
-    command.arg(source("tests/cli/support/terminal.py")).args(answers).arg("--");
+    command.arg(source("tests/cli/support/terminal.py")).arg("--when-hidden");
+    command.args(answers).arg("--");
     command.arg(inner.get_program()).args(inner.get_args());
     let output = command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).output();
     String::from_utf8(output.unwrap().stdout).unwrap()

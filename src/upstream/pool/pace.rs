@@ -15,6 +15,9 @@ use tokio::time::Instant;
 pub(super) struct OpeningPace {
     /// Handshakes under way that are not late.
     current: usize,
+    /// Handshakes under way, with the late ones: a host that never answers gets no more than there
+    /// are requests that wait, and [`SPARE_HANDSHAKES`].
+    total: usize,
     limit: usize,
     initial_limit: usize,
     /// Smoothed time of a handshake.
@@ -28,6 +31,7 @@ impl OpeningPace {
     pub(super) fn new(initial_limit: usize) -> Self {
         Self {
             current: 0,
+            total: 0,
             limit: initial_limit,
             initial_limit,
             handshake: None,
@@ -48,8 +52,10 @@ impl OpeningPace {
         if waiting == 0 && self.current == 0 {
             self.limit = self.initial_limit;
         }
-        let count = self.limit.min(waiting).saturating_sub(self.current);
+        let room = (waiting + SPARE_HANDSHAKES).saturating_sub(self.total);
+        let count = self.limit.min(waiting).saturating_sub(self.current).min(room);
         self.current += count;
+        self.total += count;
         count
     }
 
@@ -90,6 +96,7 @@ impl OpeningPace {
 
     /// Records a handshake that is over, whatever its outcome.
     pub(super) fn record_end(&mut self, is_late: bool) {
+        self.total -= 1;
         if !is_late {
             self.current -= 1;
         }
@@ -117,8 +124,11 @@ fn smooth(old: Duration, new: Duration) -> Duration {
     (old * 3 + new) / 4
 }
 
-/// Handshakes at once in the beginning: the calls that a page or a script makes at once. Fewer
-/// callers never wait for each other.
+/// How many handshakes may be late beside those of the requests that wait: one that was lost is tried
+/// again, and again.
+const SPARE_HANDSHAKES: usize = 2;
+
+/// Handshakes at once in the beginning: the calls that a page or a script makes at once.
 pub(super) const INITIAL_LIMIT: usize = 32;
 
 /// Most handshakes at once. A core does about a thousand in a second, so that each of so many takes

@@ -25,6 +25,10 @@ impl Poolable for Stub {
         self.is_open.load(Ordering::Relaxed) == 1
     }
 
+    fn is_used(&self) -> bool {
+        false
+    }
+
     fn reserved_client(&self) -> Option<&str> {
         self.client
     }

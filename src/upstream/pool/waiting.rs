@@ -197,7 +197,7 @@ impl<C: Poolable> Drop for Waiting<C> {
         self.outcome.close();
         self.pool.state().queue.remove(self.number);
         if let Ok(Outcome::Connection(conn)) = self.outcome.try_recv() {
-            self.pool.add(conn);
+            self.pool.take_back(conn, self.epoch);
         }
     }
 }
