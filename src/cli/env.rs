@@ -5,10 +5,13 @@
 
 use std::net::SocketAddr;
 
-use super::daemon_client::find_daemon;
+use super::daemon_client::{effective_config, find_daemon};
 use super::globals::GlobalArgs;
+use super::local_api::KEY_VARIABLE;
 use super::{CliError, Printer, serve};
 use crate::admin::client::Error;
+use crate::clients;
+use crate::config::{AnonymousAccess, LoadedConfig};
 use crate::problem::ExitCode;
 use crate::run::variables::{
     BASE_URL_NAMES, PASSWORD_NAMES, PLACEHOLDER_EMAIL, TOKEN_NAMES, USER_NAMES,
@@ -47,11 +50,17 @@ pub(super) fn run(args: &EnvArgs, globals: &GlobalArgs, print: Printer) -> Resul
         }
         return print.raw(names.map(|name| shell.unset(name)).collect::<String>().as_bytes());
     }
-    let url = base_url(globals)?;
+    let (url, needs_key) = base_url(globals)?;
+    let key =
+        std::env::var(KEY_VARIABLE).ok().filter(|key| clients::is_well_formed(key.as_bytes()));
+    if key.is_none() && needs_key && !globals.quiet {
+        print.warning("clients without a key are refused: set NEXUDUS_PROXY_KEY first");
+    }
+    let secret = key.as_deref().unwrap_or(PLACEHOLDER);
     let values: Vec<_> = (BASE_URL_NAMES.iter().map(|name| (*name, url.as_str())))
-        .chain(TOKEN_NAMES.iter().map(|name| (*name, PLACEHOLDER)))
+        .chain(TOKEN_NAMES.iter().map(|name| (*name, secret)))
         .chain(USER_NAMES.iter().map(|name| (*name, PLACEHOLDER_EMAIL)))
-        .chain(PASSWORD_NAMES.iter().map(|name| (*name, PLACEHOLDER)))
+        .chain(PASSWORD_NAMES.iter().map(|name| (*name, secret)))
         .collect();
     if globals.json {
         let fields = values.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
@@ -61,10 +70,14 @@ pub(super) fn run(args: &EnvArgs, globals: &GlobalArgs, print: Printer) -> Resul
     print.raw(lines.collect::<String>().as_bytes())
 }
 
-/// Returns where the daemon that serves listens, as a program of this machine reaches it.
-fn base_url(globals: &GlobalArgs) -> Result<String, CliError> {
+/// Returns where the daemon that serves listens, as a program of this machine reaches it, and whether
+/// each request needs a client key.
+fn base_url(globals: &GlobalArgs) -> Result<(String, bool), CliError> {
+    let LoadedConfig { config, paths, .. } = globals.load(vec![])?;
     let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
     let daemon = daemon.ok_or(Error::NotRunning)?;
+    let (config, _) = effective_config(&config, &paths, &daemon.status);
+    let needs_key = config.listen.expose || config.policy.anonymous == AnonymousAccess::None;
     let Some(address) = daemon.status.listening.tcp.first() else {
         return Err(CliError::message(
             ExitCode::Failed,
@@ -72,7 +85,7 @@ fn base_url(globals: &GlobalArgs) -> Result<String, CliError> {
             Some("Give listen.tcp an address, or use `nexudus-proxy run`."),
         ));
     };
-    Ok(format!("http://{}", reachable(*address)))
+    Ok((format!("http://{}", reachable(*address)), needs_key))
 }
 
 /// Names an address of all interfaces by the loopback one.

@@ -257,8 +257,9 @@ impl LogoutOutcome {
             )),
             (_, Some(why)) => print.warning(&why),
             (_, None) => print.note(
-                "Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
-                 administrator deletes them under /api/sys/refreshtokens.",
+                "Nexudus still knows what it has issued: refresh tokens lapse within 15 days. The next \
+                 time, `logout --revoke` deletes them where the account may; now an administrator does, \
+                 under /api/sys/refreshtokens.",
             ),
         }
         if let Some(path) = &self.result.kept_key {

@@ -9,6 +9,7 @@ use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer};
 use crate::clients;
+use crate::config::COMMAND_SEGMENT;
 use crate::gateway::{Explanation, Question, explain};
 use crate::problem::{ExitCode, ProblemKind};
 
@@ -43,6 +44,7 @@ pub(super) fn run(
     print: Printer,
 ) -> Result<(), CliError> {
     let PolicyAction::Explain { method, path, client, command } = options.action;
+    require_command_path(&path, command.as_deref())?;
     let store = ClientStore::open(globals)?;
     let is_daemon = store.is_served();
     let question = Question { method: &method, target: &path, command: command.as_deref() };
@@ -81,6 +83,18 @@ fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), 
         "Judged by the configuration: no daemon of this profile runs."
     });
     Ok(())
+}
+
+/// Refuses a command on a path that takes none: the verdict would leave the command out.
+fn require_command_path(path: &str, command: Option<&str>) -> Result<(), CliError> {
+    let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+    let takes_commands = |last: &str| last.eq_ignore_ascii_case(COMMAND_SEGMENT);
+    if command.is_none() || path.rsplit('/').next().is_some_and(takes_commands) {
+        return Ok(());
+    }
+    let message = format!("commands go to …/{COMMAND_SEGMENT}, and the path is another");
+    let hint = format!("Did you mean {path}/{COMMAND_SEGMENT}?");
+    Err(CliError::message(ExitCode::Usage, message, Some(&hint)))
 }
 
 /// Judges a request of a client, or of a program without a key.

@@ -2,6 +2,7 @@
 //!
 //! A reader that went away (`| head`) is no failure.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
@@ -177,11 +178,13 @@ impl Printer {
 
     /// Warns of something that is no failure.
     pub fn warning(self, text: &str) {
+        let text = without_control(text);
         self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;33", "warning:")));
     }
 
     /// Prints a remark that a program does not need.
     pub fn note(self, text: &str) {
+        let text = without_control(text);
         self.write_stderr(&format!("{} {text}\n", paint(self.stderr_colour, "1;36", "note:")));
     }
 
@@ -210,12 +213,12 @@ impl Printer {
     }
 
     fn format_report(self, report: &Report) -> String {
-        let mut text =
-            format!("{} {}\n", paint(self.stderr_colour, "1;31", "error:"), report.message);
-        for cause in &report.causes {
+        let message = without_control(&report.message);
+        let mut text = format!("{} {message}\n", paint(self.stderr_colour, "1;31", "error:"));
+        for cause in report.causes.iter().map(|cause| without_control(cause)) {
             text.push_str(&format!("  caused by: {cause}\n"));
         }
-        if let Some(hint) = &report.hint {
+        if let Some(hint) = report.hint.as_deref().map(without_control) {
             text.push_str(&format!("{} {hint}\n", paint(self.stderr_colour, "1;36", "hint:")));
         }
         text
@@ -238,6 +241,27 @@ impl Printer {
         // If stderr is closed, the panic cannot be reported.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
+}
+
+/// Escapes what could steer a terminal or turn the order of letters: some of these words are those of
+/// other people, of Nexudus or of another daemon.
+fn without_control(text: &str) -> Cow<'_, str> {
+    let steers = |letter: char| {
+        let turns = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (letter.is_control() && !matches!(letter, '\n' | '\t'))
+    };
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            escaped.extend(letter.escape_unicode());
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped.into()
 }
 
 fn paint(wanted: bool, code: &str, text: &str) -> String {

@@ -59,6 +59,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The key of the client is another one by now.
+    #[error("the key of the client `{name}` has changed since")]
+    Changed {
+        /// The name.
+        name: String,
+    },
 }
 
 impl Problem for Error {
@@ -72,7 +78,7 @@ impl Problem for Error {
             Self::Full { .. } => {
                 ProblemKind::CommandFailed.with_hint("Revoke clients that are not needed any more.")
             }
-            Self::Missing { .. } => ProblemKind::CommandFailed
+            Self::Missing { .. } | Self::Changed { .. } => ProblemKind::CommandFailed
                 .with_hint("`nexudus-proxy client list` shows the clients."),
             Self::Damaged { .. } => ProblemKind::CommandFailed.with_hint(
                 "Nothing was changed. Repair the file, or move it away and make the clients anew.",

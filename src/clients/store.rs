@@ -40,6 +40,8 @@ pub struct ReplacedKey {
     id: String,
     /// The hash, as the file has it.
     key_sha256: String,
+    /// The hash of the key that took its place: only that one is taken back.
+    issued_sha256: String,
 }
 
 /// Returns the clients; none if there is no file.
@@ -117,8 +119,9 @@ pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, ReplacedKey), Err
     let (key, hash) = new_key();
     let replaced = update(directory, |clients| {
         let client = find_mut(clients, name)?;
+        let issued_sha256 = hash.to_hex();
         let replaced = std::mem::replace(&mut client.hash, hash);
-        Ok(ReplacedKey { id: client.id.clone(), key_sha256: replaced.to_hex() })
+        Ok(ReplacedKey { id: client.id.clone(), key_sha256: replaced.to_hex(), issued_sha256 })
     })?;
     Ok((key, replaced))
 }
@@ -128,12 +131,16 @@ pub fn rotate(directory: &Path, name: &str) -> Result<(Secret, ReplacedKey), Err
 ///
 /// # Errors
 ///
-/// [`Error::Missing`] if it is another client by now, and those of reading and writing the file.
+/// [`Error::Missing`], [`Error::Changed`] if it has another key by now, and those of reading and
+/// writing the file.
 pub fn undo_rotation(directory: &Path, name: &str, replaced: &ReplacedKey) -> Result<(), Error> {
     update(directory, |clients| {
+        let is_taken = clients.iter().any(|client| client.hash.to_hex() == replaced.key_sha256);
         let client = find_mut(clients, name)?;
-        let hash = KeyHash::from_hex(&replaced.key_sha256).filter(|_| client.id == replaced.id);
-        client.hash = hash.ok_or_else(|| Error::Missing { name: name.to_owned() })?;
+        let is_current =
+            client.id == replaced.id && client.hash.to_hex() == replaced.issued_sha256 && !is_taken;
+        let hash = KeyHash::from_hex(&replaced.key_sha256).filter(|_| is_current);
+        client.hash = hash.ok_or_else(|| Error::Changed { name: name.to_owned() })?;
         Ok(())
     })
 }
@@ -209,7 +216,8 @@ pub(super) fn read_private_file(path: &Path) -> io::Result<String> {
 /// Says whether a name can stand in log lines and on command lines.
 fn is_valid_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
-    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-')
+    let is_key = super::contains_key(name.as_bytes());
+    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-') && !is_key
 }
 
 #[derive(Deserialize, Serialize)]

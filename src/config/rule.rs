@@ -61,6 +61,9 @@ impl Rule {
         if command.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(ParseError("the key of a command is written in ASCII"));
         }
+        if text.contains(char::is_control) {
+            return Err(ParseError("a rule has no control characters"));
+        }
         if !path.starts_with('/') {
             return Err(ParseError("the path of a rule begins with `/`"));
         }

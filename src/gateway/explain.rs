@@ -145,8 +145,11 @@ fn judge(
     let level = client.map_or_else(|| policy.anonymous_level(), AccessLevel::Client);
     let mut matched = policy.check_rules(method.as_str(), path, level)?;
     policy::check_query(uri.query(), level)?;
-    if let (MatchedRule::Command, Some(key)) = (matched, command) {
-        let keys = Ok(vec![key.to_owned()]);
+    let mut keys = policy::commands_in_query(uri.query());
+    if let Ok(keys) = &mut keys {
+        keys.extend(command.map(str::to_owned));
+    }
+    if matched == MatchedRule::Command && keys.as_ref().map_or(true, |keys| !keys.is_empty()) {
         matched = policy.check_command(method.as_str(), path, level, &keys)?;
     }
     if matched == MatchedRule::Command && client.is_some_and(|client| !client.allow.is_empty()) {

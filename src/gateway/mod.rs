@@ -149,12 +149,11 @@ impl Gateway {
             CurrentAdmission::Outdated(again) => again.await?,
         };
         *client = admitted.client().name();
-        let decision = decide(admitted, &self.policy)?;
-        let counted = decision.count()?;
-        let (allowed, body) = match decision {
-            Decision::Forward(allowed, body) => (allowed, body),
-            Decision::Options(_) => return Ok(error_response::options_response()),
-            Decision::TokenEndpoint(request, by) => return self.grant(request, by).await,
+        // The decision ends here: what lives on makes the future of every request larger.
+        let (allowed, body, counted) = match self.decide_and_count(admitted)? {
+            (Decision::Forward(allowed, body), counted) => (allowed, body, counted),
+            (Decision::Options(_), _) => return Ok(error_response::options_response()),
+            (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
         };
         policy::wait_counted(counted).await?;
         let kind = body_kind(self.body_buffer.can_buffer(&body));
@@ -185,6 +184,16 @@ impl Gateway {
             return timing.measure(Stage::Upstream, removing).await;
         }
         Ok(response)
+    }
+
+    /// Judges a request, and counts it where its client's requests are counted.
+    fn decide_and_count(
+        &self,
+        admitted: Admitted<Incoming>,
+    ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
+        let decision = decide(admitted, &self.policy)?;
+        let counted = decision.count()?;
+        Ok((decision, counted))
     }
 
     /// Ends a loop at its first turn: a request that this daemon has sent to its upstream.

@@ -16,6 +16,7 @@ use http::request::Parts;
 use http::{Method, Request};
 
 pub use self::allowed::Allowed;
+pub(super) use self::command::in_query as commands_in_query;
 pub(super) use self::error::{Error, path_with_api};
 use self::sensitive_paths::{LOGIN_MATERIAL, READABLE, TOKEN_BEARING};
 use super::client_auth::ClientIdentity;

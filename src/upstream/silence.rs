@@ -73,7 +73,7 @@ impl Upstream {
         let mut silent = pin!(response);
         let before_race = match is_dead {
             Some(true) => Duration::ZERO,
-            // Ends by itself.
+            // The timeout of the read itself ends it.
             Some(false) => self.0.header_timeout,
             None => self.unknown_silence_bound().saturating_sub(waited),
         };

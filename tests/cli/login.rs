@@ -33,8 +33,9 @@ fn a_session_is_kept_shown_and_cleared() {
         "logged out (profile default)\n\
          ! warning: no keychain was looked into: there is no D-Bus session bus\n\
          ! note: cleared the login at UPSTREAM\n\
-         ! note: Nexudus has no way to revoke what it has issued: tokens lapse by themselves, or an \
-         administrator deletes them under /api/sys/refreshtokens.\n\
+         ! note: Nexudus still knows what it has issued: refresh tokens lapse within 15 days. The next \
+         time, `logout --revoke` deletes them where the account may; now an administrator does, under \
+         /api/sys/refreshtokens.\n\
          ! note: no daemon runs: this is about the files in ~/.local/state/nexudus-proxy\n\
          => 0\n"
     );

@@ -102,12 +102,13 @@ impl<'a> Page<'a> {
         }
         let mut members: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
         let records = serde_json::from_str(members.remove("Records")?.get()).ok()?;
-        let total = members.get("TotalPages").and_then(|total| total.get().parse().ok());
-        Some(Self {
-            records,
-            total_pages: total.unwrap_or(1),
-            envelope: members.into_iter().collect(),
-        })
+        // A number, also one in quotes; what is neither may hide pages, and is no list that we know.
+        let total_pages = match members.get("TotalPages").map(|total| total.get().trim_matches('"'))
+        {
+            None | Some("null") => 1,
+            Some(total) => total.parse().ok()?,
+        };
+        Some(Self { records, total_pages, envelope: members.into_iter().collect() })
     }
 
     /// Returns the members behind the records in a document of all pages.

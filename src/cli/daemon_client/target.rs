@@ -110,7 +110,8 @@ pub(in crate::cli) fn require_own_files(globals: &GlobalArgs) -> Result<(), CliE
 /// Says whose files a command has used, because no daemon runs.
 pub(in crate::cli) fn announce_files(globals: &GlobalArgs, paths: &Paths, print: Printer) {
     if !globals.quiet && !globals.json {
-        let files = paths.state.display();
+        let files = paths.profile_state();
+        let files = files.display();
         print.note(&format!("no daemon runs: this is about the files in {files}"));
     }
 }

@@ -29,6 +29,11 @@ pub(super) fn keys(head: &Parts, body: &ReplayBody) -> Result<Vec<String>, &'sta
     if keys.iter().all(is_plain) { Ok(keys) } else { Err("its key is not a plain word") }
 }
 
+/// Returns the keys of the commands that a server may find in a query.
+pub(in crate::gateway) fn in_query(query: Option<&str>) -> Result<Vec<String>, &'static str> {
+    keys_in_query(query.unwrap_or_default())
+}
+
 fn key_in_body(headers: &HeaderMap, body: &ReplayBody) -> Result<Option<String>, &'static str> {
     let json = match body {
         ReplayBody::Empty => return Ok(None),

@@ -195,7 +195,7 @@ impl<I: Issuer> SessionTask<I> {
                 self.write_lock_flag(locked);
                 self.step(if locked { Event::Locked } else { Event::Unlocked });
                 self.drop_if_locked();
-                info!(locked, "session locked or unlocked");
+                info!(locked, "{}", if locked { "session locked" } else { "session unlocked" });
             }
             SessionCommand::Flush(reply) => {
                 self.waiters.flushed.push(reply);
