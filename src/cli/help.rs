@@ -96,7 +96,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "nexudus-proxy env",
         &["eval \"$(nexudus-proxy env)\"", "nexudus-proxy env --shell fish | source"],
     ),
-    ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --json"]),
+    ("nexudus-proxy status", &["nexudus-proxy status", "nexudus-proxy status --watch"]),
     ("nexudus-proxy wait", &["nexudus-proxy wait --timeout 1m", "nexudus-proxy wait --once"]),
     ("nexudus-proxy stop", &["nexudus-proxy stop"]),
     ("nexudus-proxy reload", &["nexudus-proxy reload"]),

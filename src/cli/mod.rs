@@ -91,7 +91,7 @@ enum Command {
     #[cfg(unix)]
     Env(env::EnvArgs),
     /// Show what the daemon knows: session, requests, throttle, clients, addresses
-    Status,
+    Status(status::StatusArgs),
     /// Return when the daemon can serve
     Wait(wait::WaitArgs),
     /// Stop the daemon and wait until it has ended
@@ -198,7 +198,7 @@ fn check_profile(command: &Command, globals: &GlobalArgs) -> Result<(), CliError
         | Command::Policy(_)
         | Command::Api(_)
         | Command::Open(_)
-        | Command::Status
+        | Command::Status(_)
         | Command::Wait(_)
         | Command::Stop
         | Command::Reload
@@ -234,7 +234,7 @@ fn dispatch(command: Command, globals: &GlobalArgs, print: Printer) -> Result<()
         Command::Open(args) => open::run(&args, globals, print),
         #[cfg(unix)]
         Command::Env(args) => env::run(&args, globals, print),
-        Command::Status => status::run(globals, print),
+        Command::Status(args) => status::run(&args, globals, print),
         Command::Wait(args) => wait::run(&args, globals, print),
         Command::Stop => control::stop(globals, print),
         Command::Reload => control::reload(globals, print),

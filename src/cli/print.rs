@@ -81,6 +81,11 @@ impl Printer {
         self.stderr_colour
     }
 
+    /// Returns whether results go to a terminal.
+    pub(super) fn is_on_terminal(self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Returns whether a person watches what is said beside the result.
     pub(super) fn is_watched(self) -> bool {
         io::stderr().is_terminal()

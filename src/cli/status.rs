@@ -1,5 +1,7 @@
 //! `status`: everything that the daemon knows.
 
+mod watch;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -11,10 +13,21 @@ use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
 use crate::session::{LastError, SessionStatus};
 
+/// The arguments of `status`.
+#[derive(clap::Args, Debug)]
+pub(super) struct StatusArgs {
+    /// Show it again every two seconds, until `q` or Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
 /// Prints the status.
-pub(super) fn run(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+pub(super) fn run(args: &StatusArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     service::require_unfailed(globals)?;
-    serve::control_runtime()?.block_on(show(globals, print)).map_err(|error| {
+    let showing = async {
+        if args.watch { watch::watch(globals, print).await } else { show(globals, print).await }
+    };
+    serve::control_runtime()?.block_on(showing).map_err(|error| {
         let is_absent = error.exit_code() == ExitCode::NotRunning;
         if is_absent { service::explain_absence(globals, error) } else { error }
     })

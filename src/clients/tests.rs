@@ -67,7 +67,7 @@ async fn a_new_key_replaces_the_old_one_and_keeps_limits_and_counts() {
     add(directory.path(), "agent", limits).unwrap();
     assert!(matches!(
         undo_rotation(directory.path(), "agent", &before),
-        Err(Error::Missing { .. })
+        Err(Error::Changed { .. })
     ));
     assert!(matches!(rotate(directory.path(), "none"), Err(Error::Missing { .. })));
 }

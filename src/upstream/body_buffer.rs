@@ -67,22 +67,29 @@ impl BodyBuffer {
             return Err(BodyError::TooLarge);
         }
         let upload = Upload::new(incoming, self.idle_timeout, self.max_length);
-        let size = hint
-            .upper()
-            .map_or(self.buffer_limit, |size| size.min(self.buffer_limit as u64) as usize);
-        let permits = u32::try_from(size).unwrap_or(u32::MAX);
-        match self.memory.clone().try_acquire_many_owned(permits) {
-            Ok(reserved) if self.buffer_limit as u64 >= hint.lower() => {
-                self.read_whole(upload, reserved).await
-            }
-            Ok(_) | Err(_) => Ok(ReplayBody::Streamed(Some(upload))),
+        if hint.lower() > self.buffer_limit as u64 {
+            return Ok(ReplayBody::Streamed(Some(upload)));
         }
+        match self.memory.clone().try_acquire_many_owned(0) {
+            Ok(nothing_yet) => self.read_whole(upload, nothing_yet).await,
+            Err(_) => Ok(ReplayBody::Streamed(Some(upload))),
+        }
+    }
+
+    /// Reserves memory for `length` bytes in all; returns whether there is so much. Memory is reserved
+    /// for what has come, not for what was announced: a client that announces and does not send takes
+    /// none from others.
+    fn reserve(&self, reserved: &mut OwnedSemaphorePermit, length: usize) -> bool {
+        let missing = length.saturating_sub(reserved.num_permits());
+        let steps = missing.div_ceil(RESERVATION_STEP) * RESERVATION_STEP;
+        let more = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.memory.clone().try_acquire_many_owned(more).map(|more| reserved.merge(more)).is_ok()
     }
 
     async fn read_whole(
         &self,
         mut upload: Upload,
-        reserved: OwnedSemaphorePermit,
+        mut reserved: OwnedSemaphorePermit,
     ) -> Result<ReplayBody, BodyError> {
         let mut whole = BytesMut::new();
         loop {
@@ -91,12 +98,13 @@ impl BodyBuffer {
             };
             let Ok(data) = frame?.into_data() else { continue };
             let has_ended = upload.is_end_stream();
+            let has_memory = self.reserve(&mut reserved, whole.len() + data.len());
             // Most bodies are one piece, which is not copied.
-            if has_ended && whole.is_empty() {
+            if has_ended && whole.is_empty() && has_memory && data.len() <= self.buffer_limit {
                 return Ok(ReplayBody::Buffered(data, reserved));
             }
             whole.extend_from_slice(&data);
-            if whole.len() > self.buffer_limit {
+            if whole.len() > self.buffer_limit || !has_memory {
                 return Ok(ReplayBody::Streamed(Some(upload.with_prefix(whole.freeze()))));
             }
             if has_ended {
@@ -148,6 +156,9 @@ impl ReplayBody {
         }
     }
 }
+
+/// How much memory is reserved at a time, in bytes: one read of a connection.
+const RESERVATION_STEP: usize = 16 << 10;
 
 /// Most bytes of all buffered bodies together: a bound on memory whatever the clients do.
 const BUFFER_CAPACITY: usize = 64 << 20;

@@ -231,6 +231,16 @@ fn a_verdict_on_a_deletion_tells_of_commands() {
     assert!(denied.ends_with("=> 1\n") && !denied.contains(note), "{denied}");
     let other = explain(&format!("{runs} --command COWORKER_PRINT"));
     assert!(other.starts_with("allowed: no rule denies it\n"), "{other}");
+    // As the gateway does: a key in the query counts beside that of the body, for every method.
+    for line in [
+        format!("{runs}?Key=coworker_delete --command COWORKER_PRINT"),
+        "GET /api/spaces/coworkers/runcommand?x=1&command.Key=COWORKER_DELETE".to_owned(),
+    ] {
+        assert!(explain(&line).starts_with("refused (policy.denied): "), "{line}");
+    }
+    let elsewhere = explain("POST /api/spaces/coworkers --command COWORKER_DELETE");
+    assert!(elsewhere.contains("Did you mean /api/spaces/coworkers/runcommand?"), "{elsewhere}");
+    assert!(elsewhere.ends_with("=> 2\n"), "{elsewhere}");
     let open = explain(runs);
     assert!(open.starts_with("allowed: ") && open.contains("add --command KEY"), "{open}");
     // What may be run is allowed only with the command.

@@ -117,6 +117,21 @@ fn a_lock_holds_although_its_record_was_zeroed() {
     daemon.end(Signal::SIGTERM);
 }
 
+/// A picture of 80 columns and 24 lines that ends with a key; the terminal is as before.
+#[test]
+fn the_status_is_watched_until_a_key_ends_it() {
+    let place = place();
+    let mut daemon =
+        serve(&place, &[("NEXUDUS_EMAIL", DEMO_EMAIL), ("NEXUDUS_PASSWORD", DEMO_PASSWORD)]);
+    assert_eq!(place.home.run("wait --timeout 30s"), "=> 0\n");
+
+    let shown = place.in_terminal_with("--at-once", "status --watch", &["q or Ctrl-C=q"]);
+
+    assert!(shown.contains("nexudus-proxy") && shown.contains("profile default"), "{shown}");
+    assert!(shown.ends_with("=> 0\n"), "{shown}");
+    daemon.end(Signal::SIGTERM);
+}
+
 /// The owner asks over the admin socket, where no client key is needed.
 #[test]
 fn whoami_needs_no_client_key_where_every_request_does() {

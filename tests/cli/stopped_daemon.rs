@@ -12,10 +12,14 @@ use crate::support::daemon::Nexudus;
 use crate::support::{Home, home};
 
 /// Each command, and how it ends.
-const COMMANDS: [(&str, i32); 19] = [
+const COMMANDS: [(&str, i32); 23] = [
     ("status", 1),
     ("status --json", 1),
+    ("status --watch", 1),
     ("tail", 1),
+    ("api /api/x", 1),
+    ("open /ContentDownload/x", 1),
+    ("env", 1),
     ("wait --timeout 6s", 1),
     ("stop", 1),
     ("reload", 1),
