@@ -73,16 +73,11 @@ fn forwards_response_header(
         // Would send the client past this proxy, to a host that wants the token.
         && text != "alt-svc"
         && !text.starts_with("access-control-")
-        // Ours says that a response is our own.
-        && !(text == "proxy-status" && contains_ignoring_case(value.as_bytes(), OUR_NAME))
         && !is_for_browsers(text)
         && (is_length || !nominating.is_some_and(|all| is_connection_option(text, all)))
         && !contains_token(value.as_bytes(), bearer)
         && !contains_token(text.as_bytes(), bearer)
 }
-
-/// The name by which our own `Proxy-Status` begins.
-const OUR_NAME: &[u8] = b"nexudus-proxy";
 
 /// Headers that make a browser do more than show the response: report to others, register,
 /// prefetch, go elsewhere, delete what other ports of this host have stored. No other program heeds

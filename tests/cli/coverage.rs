@@ -114,6 +114,7 @@ const OF_FLAGS: &[(&str, &str)] = &[
     ("open --output", "a_document_is_saved_where_it_was_wanted"),
     ("policy explain --client", "a_key_may_not_do_what_it_is_denied"),
     ("policy explain --command", "a_verdict_on_a_deletion_tells_of_commands"),
+    ("status --watch", "the_status_is_watched_until_a_key_ends_it"),
     ("run --allow", "the_limits_of_a_run_are_obeyed"),
     ("run --deny", "the_limits_of_a_run_are_obeyed"),
     ("run --expires", "the_limits_of_a_run_are_obeyed"),
