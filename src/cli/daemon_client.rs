@@ -14,7 +14,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub(super) use self::client_store::ClientStore;
-pub(super) use self::demo::{DEMO_PREFIX, RunningDemo, find_demo};
+#[cfg(feature = "demo")]
+pub(super) use self::demo::DEMO_PREFIX;
+pub(super) use self::demo::{RunningDemo, find_demo};
 pub(super) use self::effective_config::{
     OtherOrigin, RESTART_HINT, effective_config, load_effective_config,
 };

@@ -6,7 +6,7 @@ use super::value_type::{InvalidValue, ValueType};
 /// The number of data threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// As many as the machine lets this process use, up to [`MAX_AUTO_THREADS`].
+    /// As many as the machine lets this process use, up to `MAX_AUTO_THREADS`.
     Auto,
     /// This many.
     Fixed(usize),

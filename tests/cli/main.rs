@@ -22,9 +22,9 @@ mod flags;
 mod hints;
 mod lifecycle;
 mod login;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "demo"))]
 mod login_files;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "demo"))]
 mod login_sources;
 mod login_terminal;
 mod logout_revoke;
@@ -50,6 +50,7 @@ mod service;
 #[cfg(unix)]
 #[path = "../shared/mod.rs"]
 mod shared;
+#[cfg(all(unix, feature = "demo"))]
 mod signals;
 mod small_things;
 mod stopped_daemon;

@@ -50,6 +50,7 @@ impl Home {
     }
 
     /// Returns the program as a service manager starts it: without a terminal that can close.
+    #[cfg(all(unix, feature = "demo"))]
     pub(crate) fn detached(&self, line: &str) -> Command {
         if !cfg!(target_os = "linux") {
             return self.command(line);
