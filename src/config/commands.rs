@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, SystemdUnit};
 
 /// Says why the system may have refused to start a program that exists, and how to allow it.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub fn explain_refusal(program: &str) -> Option<String> {
     use nix::sys::statvfs::{FsFlags, statvfs};
 
@@ -23,7 +23,7 @@ pub fn explain_refusal(program: &str) -> Option<String> {
 }
 
 /// No other system has such a sandbox.
-#[cfg(not(unix))]
+#[cfg(not(target_os = "linux"))]
 pub fn explain_refusal(_: &str) -> Option<String> {
     None
 }
