@@ -231,7 +231,7 @@ pub struct ReloadResult {
     /// How to restart, where keys need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_hint: Option<String>,
-    /// What else a person must do, so that the new values have their effect.
+    /// The steps left to a person, so that the new values have their effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }

@@ -39,7 +39,7 @@ enum Endpoint {
     Tcp(SocketAddr),
 }
 
-/// What is asked for.
+/// A request to the daemon.
 #[derive(Clone, Debug)]
 pub(super) struct LocalRequest {
     pub(super) method: Method,

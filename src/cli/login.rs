@@ -286,5 +286,5 @@ fn ambiguous(why: &str) -> LoginError {
     LoginError::Ambiguous(Cause::new(why))
 }
 
-/// What the session file may have to wait for.
+/// The holder of the lock that the session file may have to wait for.
 const OTHER_PROCESS: &str = "another process that renews the session";

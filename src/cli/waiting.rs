@@ -23,7 +23,7 @@ async fn with_late_note<T>(note: impl FnOnce(), work: impl Future<Output = T>) -
     work.await
 }
 
-/// What most commands wait for.
+/// The host that most commands wait for.
 pub(super) const NEXUDUS: &str = "Nexudus";
 
 /// A person takes a shorter pause for the usual speed of a command.

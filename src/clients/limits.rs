@@ -95,7 +95,7 @@ impl LimitChange {
     }
 }
 
-/// What deletes, cancels, voids or refunds, by method and by command. `docs/nexudus-api.md` lists
+/// Rules against deleting, cancelling, voiding and refunding, by method and by command. `docs/nexudus-api.md` lists
 /// the commands that were seen.
 static NO_DELETE: LazyLock<[Rule; 5]> = LazyLock::new(|| {
     ["DELETE /**", "RUN *DELETE* /**", "RUN *CANCEL* /**", "RUN *VOID* /**", "RUN *REFUND* /**"]

@@ -73,7 +73,7 @@ struct RequestCount {
     reserved: u64,
 }
 
-/// What was taken of a client's requests.
+/// The result of taking one of a client's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// One of them.

@@ -104,7 +104,7 @@ fn interpreter(script: &Path) -> Option<Vec<PathBuf>> {
     Some(std::iter::once(named).chain(second).collect())
 }
 
-/// What `NoExecPaths=` and `ExecPaths=` of a unit allow.
+/// The paths that `NoExecPaths=` and `ExecPaths=` of a unit allow.
 #[derive(Debug, Default)]
 struct ExecRules {
     denied: Vec<PathBuf>,

@@ -39,7 +39,7 @@ pub enum FileError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the content.
+        /// The flaw of the content.
         why: &'static str,
     },
     /// The file belongs to another origin or profile, or opens with another key.

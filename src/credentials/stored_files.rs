@@ -17,7 +17,7 @@ pub struct FilePlace {
     pub key: KeySource,
 }
 
-/// What a logout did to the files.
+/// The effect of a logout on the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClearedFiles {
     /// Whether there was a login.

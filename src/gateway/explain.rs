@@ -24,7 +24,7 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The reason in words.
     pub reason: String,
-    /// What a person who relies on the decision should know.
+    /// A remark for a person who relies on the decision.
     pub note: Option<String>,
 }
 

@@ -110,13 +110,13 @@ pub fn admit<B>(
     conclude(head, body, sender, checked)
 }
 
-/// What becomes of a request on the data path.
+/// The outcome for a request on the data path.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every request is admitted at once, without an allocation"
 )]
 pub(super) enum CurrentAdmission<'a, B> {
-    /// It is admitted.
+    /// The request is admitted.
     Admitted(Admitted<B>),
     /// The clients are read again first, on another thread. Boxed, because few requests come here.
     Outdated(Pin<Box<dyn Future<Output = Result<Admitted<B>, Error>> + Send + 'a>>),

@@ -242,7 +242,7 @@ impl Policy {
     }
 }
 
-/// What the head of a request that is not refused means for the rest.
+/// The consequences of the head of a request that is not refused for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct HeadVerdict {
     /// Whether the response contains login material, which must be removed.

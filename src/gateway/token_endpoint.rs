@@ -81,7 +81,7 @@ fn token_response(key: Option<&[u8]>, in_envelope: bool) -> serde_json::Value {
     body
 }
 
-/// What a client logs in with.
+/// The login that a client gives.
 #[derive(Clone)]
 struct ClientLogin<'a> {
     body: &'a [u8],

@@ -58,7 +58,7 @@ pub struct ServerIo {
     timer: Pin<Box<Sleep>>,
     /// Our words for the refusal that hyper has tried to write.
     rejected: Option<Rejection>,
-    /// What is read again, before the stream.
+    /// Bytes that are read again, before the stream.
     reread: Bytes,
 }
 

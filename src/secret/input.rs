@@ -32,11 +32,11 @@ pub struct SecretInput {
 pub struct UnusableSecret {
     /// The source: a variable, a credential, a command.
     pub source_name: Cow<'static, str>,
-    /// What is wrong.
+    /// The flaw.
     pub flaw: SecretFlaw,
 }
 
-/// What makes a text unusable as a secret.
+/// The flaw that makes a text unusable as a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretFlaw {
     /// Nothing is there.

@@ -1,4 +1,4 @@
-//! What stays on the machine when the service is removed: drop-ins, configuration, state, encrypted
+//! Files that stay on the machine when the service is removed: drop-ins, configuration, state, encrypted
 //! credentials.
 
 use std::fs;

@@ -28,19 +28,19 @@ pub struct CurrentUser {
     pub is_admin: Option<bool>,
     /// The default business.
     pub default_business_id: i64,
-    /// Its name.
+    /// The name.
     pub default_business_name: Option<String>,
     /// The default currency.
     pub default_currency_id: i64,
-    /// Its code.
+    /// The code.
     pub default_currency_code: Option<String>,
     /// The default country.
     pub default_country_id: i64,
-    /// Its name.
+    /// The name.
     pub default_country_name: Option<String>,
     /// The default time zone.
     pub default_simple_time_zone_id: i64,
-    /// Its name.
+    /// The name.
     pub default_simple_time_zone_name: Option<String>,
 }
 

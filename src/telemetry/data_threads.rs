@@ -1,4 +1,4 @@
-//! What each data thread carries: read where connections are dealt out, and by the metrics.
+//! The load of each data thread: read where connections are dealt out, and by the metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What the connections to one host have cost so far.
+//! The cost of the connections to one host so far.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

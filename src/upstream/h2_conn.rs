@@ -25,7 +25,7 @@ use crate::config::Origin;
 #[derive(Clone)]
 pub(super) struct Http2Connection {
     sender: SendRequest<Payload>,
-    /// Its socket, as long as the connection lives, unless that ends at a proxy.
+    /// The socket, as long as the connection lives, unless that ends at a proxy.
     socket: Weak<Socket>,
 }
 

@@ -38,7 +38,7 @@ impl SlowResponses {
 
 /// A read that waits on a used connection, and what is known of that.
 pub(super) struct SilentRead<F> {
-    /// Its response, or `None` once `upstream.header_timeout` is over.
+    /// The response, or `None` once `upstream.header_timeout` is over.
     pub(super) response: F,
     /// Whether the path of the connection is dead, if that is known.
     pub(super) is_dead: Option<bool>,

@@ -1,4 +1,4 @@
-//! What commands do to the files of a profile while no daemon runs.
+//! Changes that commands make to the files of a profile while no daemon runs.
 
 use crate::cli::CliError;
 use crate::clock::Clock;

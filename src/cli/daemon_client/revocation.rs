@@ -9,7 +9,7 @@ use crate::daemon::{self, StandaloneSession};
 use crate::session::endpoint::HttpIssuer;
 use crate::session::{self, Bearer, Cause, RevocationError};
 
-/// What the deletion needs, taken before the session is gone.
+/// The token and client ids for the deletion, taken before the session is gone.
 pub(in crate::cli) struct Revocation {
     issuer: HttpIssuer,
     bearer: Bearer,

@@ -23,7 +23,7 @@ use crate::problem::{ExitCode, ProblemKind};
 #[derive(Debug)]
 pub(in crate::cli) struct ServingDaemon {
     pub(in crate::cli) admin: AdminClient,
-    /// What the daemon says of itself.
+    /// The daemon's status.
     pub(in crate::cli) status: Status,
     /// Whether the files of this user are the daemon's: it is the user's own daemon.
     pub(in crate::cli) is_own: bool,

@@ -1,6 +1,6 @@
 //! The proof of a login: Nexudus accepts it, or a person at a terminal corrects it.
 //!
-//! What a person types is tried three times at most, so that no account is locked. What a script
+//! A typed login is tried three times at most, so that no account is locked. What a script
 //! gives is tried once: it would be the same the next time.
 
 use super::error::LoginError;
@@ -15,7 +15,7 @@ use crate::session::endpoint::{
 };
 use crate::session::{LoginRejection, OfflineSession};
 
-/// What the proof of a login needs.
+/// The issuer and the prompts for the proof of a login.
 pub(super) struct Proof<'a> {
     pub(super) issuer: &'a HttpIssuer,
     pub(super) client_id: &'a str,

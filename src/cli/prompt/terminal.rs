@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 
 use crate::cli::Printer;
 
-/// Does `work`. A signal that ends the command ends the line of the prompt and drops `work` first, so that the terminal is restored;
-/// the signal's number is the error.
+/// Does `work`. A signal that ends the command ends the line of the prompt and drops `work` first, so
+/// that the terminal is restored; the signal's number is the error.
 pub(in crate::cli) async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, u8> {
     let listen = |kind| signal(kind).ok();
     let mut ending = ENDING.map(|(kind, number)| (listen(kind()), number));

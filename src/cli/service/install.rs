@@ -133,7 +133,7 @@ fn settled(sockets: &[PathBuf]) -> Result<Option<Status>, CliError> {
     Ok(last)
 }
 
-/// What a person wants to know after the installation.
+/// The summary for a person after the installation.
 struct Summary<'a> {
     system: bool,
     config: &'a Config,

@@ -60,7 +60,7 @@ async fn picture(globals: &GlobalArgs, print: Printer) -> Result<String, CliErro
     Ok(format_status(&fetch::<Status>(globals, print).await?, globals, print))
 }
 
-/// What stands on the terminal.
+/// The picture on the terminal.
 struct Frame {
     print: Printer,
     has_begun: bool,

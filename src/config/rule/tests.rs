@@ -1,4 +1,4 @@
-//! What rules match, and which texts are rules.
+//! The requests that rules match, and the texts that are rules.
 
 use proptest::prelude::*;
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What [`RuleSet`] says, from the rules one by one.
+/// The verdict of [`RuleSet`], from the rules one by one.
 struct Linear<'a> {
     rules: &'a [Rule],
     method: &'a str,
@@ -102,7 +102,7 @@ fn globs_are_found_by_their_longer_end() {
     }
 }
 
-/// What a walk looks at is counted, and not timed: nodes, and globs that are tried.
+/// The steps of a walk are counted, and not timed: nodes, and globs that are tried.
 #[test]
 fn a_walk_reaches_few_nodes_whatever_the_number_of_rules() {
     let reached = |rules: usize| {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// The key of a sealed file.
 pub(crate) struct SealingKey(RandomizedNonceKey);
 
-/// What a file is sealed for: a file of one purpose never opens as one of another.
+/// The purpose of a sealed file: a file of one purpose never opens as one of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The token pair.

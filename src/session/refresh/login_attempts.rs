@@ -82,7 +82,7 @@ struct AttemptsFile {
     /// Whether the file was read or written by this process.
     #[serde(skip)]
     is_known: bool,
-    /// What is wrong with the file, as a sentence.
+    /// The flaw of the file, as a sentence.
     #[serde(skip)]
     damage: Option<String>,
 }

@@ -278,7 +278,7 @@ impl<C: Poolable> Opening<C> {
 }
 
 impl<C: Poolable> Drop for Opening<C> {
-    /// Its task has ended before the handshake: its runtime is gone.
+    /// The task has ended before the handshake: its runtime is gone.
     fn drop(&mut self) {
         if !self.is_over {
             self.pool.state().pace.record_end(self.is_late);
