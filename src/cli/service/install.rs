@@ -33,7 +33,7 @@ pub(super) fn run(
     } else {
         daemon_client::admin_sockets(globals)?.into_iter().take(1).collect()
     };
-    if !service.is_installed() {
+    if !service.is_active() {
         ensure_no_daemon(&sockets)?;
     }
     service.install(&mut |event| steps.tell(event))?;
