@@ -21,7 +21,7 @@ use super::daemon_client::DaemonClient;
 use super::globals::GlobalArgs;
 use super::prompt::{EMAIL, PASSWORD, PromptError, StdinLines, guarded};
 use super::waiting::{NEXUDUS, with_note};
-use super::{CliError, Printer, serve};
+use super::{CliError, Printer, serve, service};
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig, Paths};
 use crate::credentials::{Credentials, Login, SecondFactor, TotpSecret};
@@ -66,6 +66,7 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let overrides = options.keys.clone().into_overrides();
     let LoadedConfig { config, paths, .. } = globals.load_and_warn(overrides, print)?;
+    service::require_own_login(globals)?;
     process::harden();
     serve::control_runtime()?.block_on(async {
         let credentials = daemon::credentials(&config, &paths);
@@ -250,9 +251,10 @@ impl LoginFlow {
         let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());
         match status.as_u16() {
             200 => {
-                let me = CurrentUser::parse(&body)
+                let mut me = CurrentUser::parse(&body)
                     .ok_or_else(|| ambiguous("its response is not a user"))?;
-                match me.api_access {
+                with_note(self.print, NEXUDUS, me.verify_access(&self.issuer, &bearer)).await;
+                match me.has_api_access() {
                     Some(false) => Err(LoginError::Forbidden(me.email.unwrap_or_else(whom))),
                     Some(true) | None => Ok(me),
                 }

@@ -170,7 +170,7 @@ fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<()
     done.map_err(|error| CliError::AsTyped {
         profile: globals.profile_name(),
         scope: globals.scope_flag(),
-        error: Box::new(error),
+        error: Box::new(service::advise_system_start(&globals, error)),
     })
 }
 

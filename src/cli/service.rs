@@ -6,15 +6,15 @@
 mod install;
 mod uninstall;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::globals::GlobalArgs;
+use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer};
 use crate::config::{Config, Diagnostic, Environment, Paths, Sources, UnixSocket};
-use crate::problem::ExitCode;
+use crate::problem::{ExitCode, ProblemKind};
 use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
 
 /// The arguments of `service`.
@@ -119,6 +119,49 @@ pub(super) fn explain_absence(globals: &GlobalArgs, error: CliError) -> CliError
     });
     failed.map_or(error, |(system, status)| failure(system, status))
 }
+
+/// Says how the system's daemon is started on this machine, where a command asks for that one and it
+/// does not run.
+pub(super) fn advise_system_start(globals: &GlobalArgs, error: CliError) -> CliError {
+    let is_asked_for = globals.scope() == DaemonScope::System;
+    let (CliError::Problem(_) | CliError::Message { .. }) = &error else { return error };
+    let general = ProblemKind::DaemonNotRunning.hint();
+    match &error.reports()[..] {
+        [report] if is_asked_for && report.hint.as_deref() == general => {
+            let hint = system_start_hint(globals);
+            CliError::message(error.exit_code(), report.message.clone(), Some(hint))
+        }
+        _ => error,
+    }
+}
+
+/// Refuses to store a login for the installed system service: its files belong to a user who exists
+/// only while the daemon runs.
+pub(super) fn require_own_login(globals: &GlobalArgs) -> Result<(), CliError> {
+    let is_asked_for = globals.scope() == DaemonScope::System;
+    if !is_asked_for || !installed_service(true, globals)?.is_installed() {
+        return Ok(());
+    }
+    Err(CliError::message(
+        ExitCode::Usage,
+        "the system service reads its login from systemd's credentials, and stores none",
+        Some(&format!("As root, {}.", install::SYSTEM_LOGIN)),
+    ))
+}
+
+/// Returns how the system's daemon is started on this machine.
+pub(super) fn system_start_hint(globals: &GlobalArgs) -> &'static str {
+    if installed_service(true, globals).is_ok_and(|service| service.is_installed()) {
+        "Start it with `nexudus-proxy service start`, as root."
+    } else if Path::new(SYSTEMD_RUNS).is_dir() {
+        "Install it with `nexudus-proxy service install`, as root."
+    } else {
+        "Start it with `nexudus-proxy serve`, as root."
+    }
+}
+
+/// There where systemd is the service manager (sd_booted(3)).
+const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
 fn failure(system: bool, status: ServiceStatus) -> CliError {
     let cause = status.last_error.or(status.result).unwrap_or_else(|| "see its log".to_owned());

@@ -102,7 +102,7 @@ pub(super) fn run(
     if through == "login" {
         announce_files(globals, &paths, print);
     }
-    let has_access = me.api_access != Some(false);
+    let has_access = me.has_api_access() != Some(false);
     if !globals.json {
         me.print(&paths.profile, &upstream, print)?;
         return if has_access { Ok(()) } else { Err(WhoamiError::Forbidden.into()) };

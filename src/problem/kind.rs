@@ -264,7 +264,7 @@ kinds! {
              upstream.header_timeout.",
         );
 
-    UpstreamLoop: "upstream.loop", "The upstream is this daemon" =>
+    UpstreamLoop: "upstream.loop", "The upstream leads back" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "proxy_loop_detected").closing().hint(
             "Take the name of upstream.origin out of the hosts file, or give upstream.address an \
              address of Nexudus.",

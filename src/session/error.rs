@@ -351,6 +351,14 @@ impl Cause {
         Self { is_loop: true, ..Self::new(sentence) }
     }
 
+    /// The token endpoint of `origin` is another daemon, which may lead back to this one.
+    pub(super) fn other_proxy(origin: &str) -> Self {
+        let sentence = format!(
+            "upstream.origin {origin} leads to another nexudus-proxy, whose token is a placeholder"
+        );
+        Self { is_loop: true, ..Self::new(sentence) }
+    }
+
     /// Returns the sentence.
     pub fn message(&self) -> &str {
         &self.sentence

@@ -103,7 +103,7 @@ pub(in crate::cli) fn require_own_files(globals: &GlobalArgs) -> Result<(), CliE
     Err(CliError::message(
         ExitCode::NotRunning,
         "the system's daemon is not running, and only it may use its files",
-        Some("Start it with `nexudus-proxy service start`."),
+        ProblemKind::DaemonNotRunning.hint(),
     ))
 }
 

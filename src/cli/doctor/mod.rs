@@ -244,12 +244,16 @@ fn token_outcomes(
 ) -> (CheckOutcome, CheckOutcome) {
     match fetched {
         Ok((me, through)) => {
-            let access = match me.api_access {
-                // Seen false on accounts whose requests are answered.
+            let access = match me.has_api_access() {
                 Some(false) => warn(
                     "Nexudus says that the account has no API access, which is not always true",
                     "Try a request. If it gets 401, ask an administrator of your Nexudus account to \
                      turn API access on.",
+                ),
+                Some(true) if me.api_access == Some(false) => warn(
+                    "Nexudus says that the account has no API access, but answered a request",
+                    "Ask an administrator of your Nexudus account to turn API access on, if a request \
+                     gets 401.",
                 ),
                 Some(true) => ok("the account may use the API"),
                 None => warn("Nexudus does not say", "Try a request."),

@@ -242,7 +242,7 @@ impl Summary<'_> {
 }
 
 /// How the system service gets a login.
-const SYSTEM_LOGIN: &str = "store nexudus-email and nexudus-password, each with `systemd-ask-password \
+pub(super) const SYSTEM_LOGIN: &str = "store nexudus-email and nexudus-password, each with `systemd-ask-password \
     -n | systemd-creds encrypt --name=nexudus-email - /etc/credstore.encrypted/nexudus-email`; then \
     `systemctl restart nexudus-proxy.service`";
 
