@@ -8,6 +8,7 @@ mod browser;
 mod browser_stage;
 mod container;
 mod documents;
+mod hints;
 mod http_clients;
 mod keyring;
 mod keyring_login;
