@@ -16,6 +16,7 @@ mod keyring_prompter;
 mod keyring_prompts;
 mod machine;
 mod name_resolution;
+mod nginx_front;
 mod reach;
 mod reloads;
 mod restarts;
