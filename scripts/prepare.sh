@@ -26,6 +26,7 @@ needed=(
   "unshare util-linux"
   "mount mount"
   "nginx nginx-light"
+  "javac default-jdk-headless"
   "haproxy haproxy"
 )
 

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::daemon_client::{
     DaemonReply, admin_sockets, announce_files, persist_lock, post_or_lock, require_own_files,
-    say_waiting, with_daemon,
+    with_daemon,
 };
 use super::globals::GlobalArgs;
+use super::waiting::{DAEMON, NEXUDUS, say_waiting};
 use super::{CliError, Printer, serve, status};
 use crate::admin::api::{ReloadResult, StopResult};
 use crate::admin::client::Error;
@@ -74,7 +75,7 @@ fn not_applied(reloaded: &ReloadResult) -> Result<(), CliError> {
 pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
     let session = with_daemon(globals, async |daemon| {
         let renewed = daemon.post("/v1/refresh");
-        Ok(say_waiting(globals, "Nexudus", renewed).await?)
+        Ok(say_waiting(print, NEXUDUS, renewed).await?)
     })?;
     print_session(&session, "renewed", globals, print)
 }
@@ -126,7 +127,7 @@ fn set_locked(
     let sockets = admin_sockets(globals)?;
     let path = if locked { "/v1/lock" } else { "/v1/unlock" };
     serve::control_runtime()?.block_on(async {
-        match say_waiting(globals, "the daemon", post_or_lock(&sockets, &paths, path)).await? {
+        match say_waiting(print, DAEMON, post_or_lock(&sockets, &paths, path)).await? {
             DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),
             DaemonReply::NoProfile => Err(Error::NotRunning.into()),
             DaemonReply::NotRunning(_lock) => {

@@ -20,7 +20,7 @@ use super::current_user::CurrentUser;
 use super::daemon_client::DaemonClient;
 use super::globals::GlobalArgs;
 use super::prompt::{EMAIL, PASSWORD, PromptError, StdinLines, guarded};
-use super::waiting::{NEXUDUS, with_note};
+use super::waiting::{DAEMON, NEXUDUS, say_waiting};
 use super::{CliError, Printer, serve, service};
 use crate::clock::Clock;
 use crate::config::{Config, LoadedConfig, Paths};
@@ -114,7 +114,8 @@ impl LoginFlow {
         };
         let user = user?;
         let origin = &self.config.upstream.origin;
-        let daemon = DaemonClient::new(&self.config, &self.paths).notify_login(origin).await;
+        let daemon = DaemonClient::new(&self.config, &self.paths);
+        let daemon = say_waiting(self.print, DAEMON, daemon.notify_login(origin)).await;
         let stored = StoredLogin {
             profile: &self.paths.profile,
             user: &user,
@@ -179,7 +180,7 @@ impl LoginFlow {
         }
         let mut session = self.open_session().await?;
         let grant = Grant::Refresh(refresh_token);
-        let issued = with_note(self.print, NEXUDUS, self.issuer.issue(&grant, &client_id)).await;
+        let issued = say_waiting(self.print, NEXUDUS, self.issuer.issue(&grant, &client_id)).await;
         let issued = issued.map_err(|refusal| match refusal {
             Refusal::Refused => LoginError::ImportRefused,
             other @ (Refusal::TotpRequired
@@ -228,6 +229,12 @@ impl LoginFlow {
             }
             (_, code) => code,
         };
+        if lines.is_some_and(|lines| lines.has_more()) {
+            // Not refused: below the password, password managers print notes.
+            let left = if options.totp_secret_stdin { "" } else { STDIN_TOTP };
+            self.print
+                .warning(&format!("standard input has another line, which is not read{left}"));
+        }
         Ok((Login { email, password, second_factor }, is_typed))
     }
 
@@ -236,7 +243,7 @@ impl LoginFlow {
         let (origin, clock) = (&self.config.upstream.origin, Clock::system());
         let (config, credentials) = (&self.config.session, &self.credentials);
         let session = OfflineSession::open(config, origin, &directory, credentials, clock);
-        let session = with_note(self.print, OTHER_PROCESS, session).await;
+        let session = say_waiting(self.print, OTHER_PROCESS, session).await;
         let session = session.map_err(LoginError::Session)?;
         if self.session_only() && session.store_info().is_volatile {
             return Err(not_lasting(&session.store_info().reason));
@@ -246,7 +253,7 @@ impl LoginFlow {
 
     async fn fetch_user(&self, issued: &TokenGrant) -> Result<CurrentUser, LoginError> {
         let bearer = issued.bearer().ok_or_else(|| ambiguous("the token is not text"))?;
-        let me = with_note(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
+        let me = say_waiting(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
         let (status, body) = me.map_err(LoginError::Unreachable)?;
         let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());
         match status.as_u16() {
@@ -287,6 +294,9 @@ fn not_lasting(why: &str) -> LoginError {
 fn ambiguous(why: &str) -> LoginError {
     LoginError::Ambiguous(Cause::new(why))
 }
+
+/// What a second line is for.
+const STDIN_TOTP: &str = ": a 2FA secret takes --totp-secret-stdin";
 
 /// The holder of the lock that the session file may have to wait for.
 const OTHER_PROCESS: &str = "another process that renews the session";

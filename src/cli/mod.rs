@@ -17,6 +17,8 @@ mod env;
 mod error;
 mod globals;
 mod help;
+#[cfg(test)]
+mod hint_commands;
 mod local_api;
 mod login;
 mod logout;
@@ -165,6 +167,7 @@ fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<()
     })?;
     let cli = Cli::from_arg_matches(&matches)?;
     let globals = cli.globals;
+    let print = print.with_quiet(globals.quiet);
     let done =
         check_profile(&cli.command, &globals).and_then(|()| dispatch(cli.command, &globals, print));
     done.map_err(|error| CliError::AsTyped {

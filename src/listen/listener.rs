@@ -100,25 +100,45 @@ impl Listener {
     /// Waits for the next connection, and never fails: a connection that is lost before its peer is
     /// known is skipped, and without free descriptors new connections are closed at once.
     pub async fn accept(&mut self) -> (Stream, Peer) {
-        loop {
-            match self.try_accept().await {
-                Ok(connection) => return connection,
-                Err(error) if is_lost_connection(&error) => {
-                    if let Some(count) = LOST_CONNECTIONS.record() {
-                        tracing::debug!(count, "peers were gone before they could be identified");
-                    }
+        accept_from(self).await
+    }
+}
+
+/// Something that connections are accepted from: a socket, or a test that fails as the kernel does.
+trait Accept {
+    type Connection;
+
+    /// Waits for the next connection.
+    async fn try_accept(&mut self) -> io::Result<Self::Connection>;
+
+    /// Closes one connection that waits, with a descriptor that is kept for this. Says whether there
+    /// was one.
+    fn shed(&self) -> bool;
+}
+
+async fn accept_from<A: Accept>(source: &mut A) -> A::Connection {
+    loop {
+        match source.try_accept().await {
+            Ok(connection) => return connection,
+            Err(error) if is_lost_connection(&error) => {
+                if let Some(count) = LOST_CONNECTIONS.record() {
+                    tracing::debug!(count, "peers were gone before they could be identified");
                 }
-                Err(error) => {
-                    if let Some(failed) = FAILED_ACCEPTS.record() {
-                        tracing::warn!(error = %error, failed, "could not accept a connection");
-                    }
-                    if !self.shed() {
-                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                    }
+            }
+            Err(error) => {
+                if let Some(failed) = FAILED_ACCEPTS.record() {
+                    tracing::warn!(error = %error, failed, "could not accept a connection");
+                }
+                if !source.shed() {
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
     }
+}
+
+impl Accept for Listener {
+    type Connection = (Stream, Peer);
 
     /// Closes one connection that waits, with the descriptor that is kept for this: its client is
     /// told at once, instead of hanging in the queue. Says whether there was one.
@@ -198,6 +218,48 @@ impl FailureCounter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A socket that fails as the kernel does where the machine has nothing left.
+    struct Starved {
+        /// The errors to come, last first.
+        errors: Vec<i32>,
+        /// Whether a connection can still be closed.
+        sheds: bool,
+        shed: std::cell::Cell<usize>,
+    }
+
+    impl Accept for Starved {
+        type Connection = usize;
+
+        async fn try_accept(&mut self) -> io::Result<usize> {
+            let error = self.errors.pop().map(io::Error::from_raw_os_error);
+            error.map_or(Ok(self.shed.get()), Err)
+        }
+
+        fn shed(&self) -> bool {
+            self.shed.set(self.shed.get() + 1);
+            self.sheds
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_has_nothing_left_is_waited_for_and_no_error_ends_the_listener() {
+        use nix::libc;
+        let starved = [libc::ENFILE, libc::EMFILE, libc::ENOMEM, libc::ENOBUFS];
+        let lost = [libc::ECONNABORTED, libc::ECONNRESET];
+        for sheds in [true, false] {
+            let errors = [&starved[..], &lost].concat().repeat(100);
+            let mut socket = Starved { errors, sheds, shed: std::cell::Cell::new(0) };
+            let begun = tokio::time::Instant::now();
+
+            let shed = accept_from(&mut socket).await;
+
+            assert_eq!(shed, 400, "one caller for each failure, none for a caller that has gone");
+            let waits = if sheds { 0 } else { 400 };
+            assert_eq!(begun.elapsed(), waits * ACCEPT_RETRY_DELAY);
+        }
+    }
 
     #[test]
     fn failures_that_others_cause_are_one_line_in_a_period_and_none_is_lost() {

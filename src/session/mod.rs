@@ -4,6 +4,7 @@
 //! the state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them
 //! on disk.
 
+mod cause;
 mod client_id;
 mod current_user;
 mod error;

@@ -20,6 +20,7 @@ mod effective_config;
 mod env;
 mod flags;
 mod hints;
+mod hints_login;
 mod lifecycle;
 mod login;
 #[cfg(all(unix, feature = "demo"))]
@@ -52,6 +53,8 @@ mod service;
 mod shared;
 #[cfg(all(unix, feature = "demo"))]
 mod signals;
+#[cfg(all(unix, feature = "demo"))]
+mod small_faults;
 mod small_things;
 mod stopped_daemon;
 mod supervision;

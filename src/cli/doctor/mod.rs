@@ -230,7 +230,7 @@ impl Checks<'_> {
             (skip("the system's daemon does not run"), skip("there is no token to send"))
         } else {
             let paths = &self.loaded.paths;
-            let fetched = whoami::fetch_user(serving, config, paths, self.globals, self.print);
+            let fetched = whoami::fetch_user(serving, config, paths, self.print);
             token_outcomes(fetched.await)
         };
         self.results.add(CheckResult::new("token", token, began.elapsed()))?;

@@ -1,5 +1,6 @@
 //! Why a login failed, and what to do about it.
 
+use crate::admin::client as admin;
 use crate::cli::daemon_client::OtherOrigin;
 use crate::cli::prompt::PromptError;
 use crate::config::Origin;
@@ -19,6 +20,9 @@ pub(super) enum LoginError {
         Keychain::product_name()
     )]
     SourceNotRead,
+    /// The daemon of this profile answers nothing.
+    #[error(transparent)]
+    Daemon(#[from] admin::Error),
     /// The process that serves this profile uses another upstream.
     #[error("{other}, and this login would be for {own}")]
     OtherUpstream {
@@ -88,6 +92,7 @@ impl Problem for LoginError {
         let usage = |hint| ProblemKind::CommandUsage.with_hint(hint);
         match self {
             Self::Ask(error) => error.details(),
+            Self::Daemon(error) => error.details(),
             Self::SourceNotRead => ProblemKind::ConfigInvalid.with_hint(
                 "Set credentials.source to \"auto\", \"keychain\" or \"file\", or log in with \
                  --session-only.",
