@@ -27,6 +27,10 @@ needed=(
   "mount mount"
   "nginx nginx-light"
   "haproxy haproxy"
+  "shellcheck shellcheck"
+  "dash dash"
+  "busybox busybox-static"
+  "ruby ruby"
 )
 
 missing=()

@@ -20,6 +20,8 @@ mod effective_config;
 mod env;
 mod flags;
 mod hints;
+mod homebrew;
+mod install_script;
 mod lifecycle;
 mod login;
 #[cfg(all(unix, feature = "demo"))]

@@ -9,6 +9,7 @@ mod browser_stage;
 mod container;
 mod documents;
 mod http_clients;
+mod install_script;
 mod keyring;
 mod keyring_login;
 mod keyring_prompter;
