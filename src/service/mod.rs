@@ -6,16 +6,16 @@
 
 mod command;
 mod error;
+mod files;
 mod journal;
 mod launchd;
 mod leftovers;
 #[cfg(unix)]
 mod program;
 mod session_key;
+mod stamp;
 mod systemd;
 
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,11 +24,11 @@ use serde::Serialize;
 
 use self::command::ServiceCommand;
 pub use self::error::Error;
+use self::files::{remove_file, write_file};
 use self::launchd::Launchd;
 #[cfg(unix)]
 pub use self::program::{SYSTEM_PROGRAM, copy_program, is_hidden_from_system};
 use self::systemd::Systemd;
-use crate::secure_fs;
 
 /// The program, its arguments and its sockets, as the service is to run it.
 #[derive(Clone, Debug)]
@@ -312,33 +312,11 @@ impl Service {
     }
 }
 
-/// Writes a file unless it has that content already; returns whether it had another content before.
-fn write_file(path: &Path, content: &str, report: Reporter<'_>) -> Result<bool, Error> {
-    let wrong = |source| Error::File { path: path.to_owned(), source };
-    let before = match fs::read(path) {
-        Ok(before) => Some(before),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(wrong(error)),
-    };
-    if before.as_deref() == Some(content.as_bytes()) {
-        report(ServiceEvent::Kept(path.to_owned()));
-        return Ok(false);
-    }
-    if let Some(directory) = path.parent() {
-        secure_fs::create_dir(directory).map_err(wrong)?;
-    }
-    fs::write(path, content).map_err(wrong)?;
-    report(ServiceEvent::Wrote(path.to_owned()));
-    Ok(before.is_some())
-}
-
-fn remove_file(path: &Path, report: Reporter<'_>) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Ok(()) => report(ServiceEvent::Removed(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
-    }
-    Ok(())
+/// Says which program wrote this file of a service, if this one would write another text.
+pub fn older_writer(file: &Path) -> Option<String> {
+    let units = [false, true].map(systemd::shipped);
+    let kinds = units.into_iter().chain([vec![launchd::SHIPPED]]);
+    stamp::older_writer(file, &kinds.collect::<Vec<_>>())
 }
 
 #[cfg(unix)]

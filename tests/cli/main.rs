@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod ages;
 mod api;
 mod cli_errors;
 mod clients;
