@@ -77,47 +77,6 @@ fn an_update_takes_away_what_the_new_version_does_not_have() {
 /// With an earlier version in place, and with none.
 #[test]
 fn a_download_that_is_not_the_release_changes_nothing() {
-    let html: &[u8] = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>\n";
-    let packed = |place: &Place| place.home.path(&format!("release/{}", archive()));
-    let sums = |place: &Place| place.home.path("release/SHA256SUMS");
-    let truncated = |place: &Place| {
-        let whole = fs::read(packed(place)).unwrap();
-        fs::write(packed(place), &whole[..whole.len() / 2]).unwrap();
-    };
-    type Spoil<'a> = &'a dyn Fn(&Place);
-    let cases: [(&str, Spoil<'_>, &str); 8] = [
-        (
-            "a wrong checksum",
-            &|it| fs::write(sums(it), format!("{}  {}\n", "0".repeat(64), archive())).unwrap(),
-            "has a wrong checksum; nothing was installed",
-        ),
-        ("half of the archive", &truncated, "has a wrong checksum; nothing was installed"),
-        (
-            "a page instead of the archive",
-            &|it| fs::write(packed(it), html).unwrap(),
-            "has a wrong checksum; nothing was installed",
-        ),
-        (
-            "a page instead of the checksums",
-            &|it| fs::write(sums(it), html).unwrap(),
-            "SHA256SUMS has no checksum of ",
-        ),
-        ("no checksums", &|it| fs::remove_file(sums(it)).unwrap(), "could not download "),
-        ("no archive", &|it| fs::remove_file(packed(it)).unwrap(), "could not download "),
-        (
-            "another version",
-            &|it| it.pack_version("9.9.9"),
-            "the program does not run on this machine",
-        ),
-        (
-            "a page with its checksum",
-            &|it| {
-                fs::write(packed(it), html).unwrap();
-                it.write_sums();
-            },
-            "cannot be unpacked",
-        ),
-    ];
     for is_update in [false, true] {
         for by in ["file", "curl", "wget"] {
             let place = Place::new();
@@ -126,7 +85,7 @@ fn a_download_that_is_not_the_release_changes_nothing() {
                 assert!(place.run("").ends_with("=> 0\n"), "{by}");
             }
             let before = files(&place.home.path(".local"));
-            for (what, spoil, told) in &cases {
+            for (what, spoil, told) in SPOILS {
                 place.pack();
                 spoil(&place);
 
@@ -134,14 +93,31 @@ fn a_download_that_is_not_the_release_changes_nothing() {
 
                 assert!(said.ends_with("=> 1\n") && said.contains(told), "{what} by {by}: {said}");
                 assert_eq!(files(&place.home.path(".local")), before, "{what} by {by}: {said}");
-                assert_eq!(
-                    fs::read_dir(place.home.path("tmp")).unwrap().count(),
-                    0,
-                    "{what} by {by}"
-                );
+                let left = fs::read_dir(place.home.path("tmp")).unwrap().count();
+                assert_eq!(left, 0, "{what} by {by}");
             }
         }
     }
+}
+
+/// What is wrong with a release, and what is said of that.
+type Spoil = (&'static str, fn(&Place), &'static str);
+const SPOILS: [Spoil; 8] = [
+    ("a wrong checksum", |it| it.put(SUMS, wrong_sum()), WRONG),
+    ("half of the archive", Place::truncate, WRONG),
+    ("a page instead of the archive", |it| it.put(&archive(), HTML), WRONG),
+    ("a page instead of the checksums", |it| it.put(SUMS, HTML), "SHA256SUMS has no checksum of "),
+    ("no checksums", |it| it.remove(SUMS), "could not download "),
+    ("no archive", |it| it.remove(&archive()), "could not download "),
+    ("another version", |it| it.pack_version("9.9.9"), "the program does not run on this machine"),
+    ("a page with its checksum", Place::publish_page, "cannot be unpacked"),
+];
+const WRONG: &str = "has a wrong checksum; nothing was installed";
+const SUMS: &str = "SHA256SUMS";
+const HTML: &str = "<!DOCTYPE html><html><body>Sign in to the network</body></html>\n";
+
+fn wrong_sum() -> String {
+    format!("{}  {}\n", "0".repeat(64), archive())
 }
 
 #[test]
@@ -254,6 +230,25 @@ impl Place {
             .current_dir(self.home.path("release"))
             .status();
         assert!(packing.unwrap().success());
+        self.write_sums();
+    }
+
+    /// Replaces a file of the release.
+    fn put(&self, file: &str, content: impl AsRef<[u8]>) {
+        self.home.write(&format!("release/{file}"), content);
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.home.path("release").join(file)).unwrap();
+    }
+
+    fn truncate(&self) {
+        let whole = fs::read(self.home.path("release").join(archive())).unwrap();
+        self.put(&archive(), &whole[..whole.len() / 2]);
+    }
+
+    fn publish_page(&self) {
+        self.put(&archive(), HTML);
         self.write_sums();
     }
 

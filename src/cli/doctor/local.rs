@@ -26,8 +26,13 @@ pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
     }
 }
 
+/// Names the `file` that the system's daemon has read.
+pub(super) fn config_of_system(file: &Path) -> CheckOutcome {
+    with_packaged_config(ok(format!("{} (the system's daemon)", file.display())), file)
+}
+
 /// Warns of a newer configuration that a package has put beside the `file` in use.
-pub(super) fn with_packaged_config(outcome: CheckOutcome, file: &Path) -> CheckOutcome {
+fn with_packaged_config(outcome: CheckOutcome, file: &Path) -> CheckOutcome {
     let beside = |ending: &str| format!("{}{ending}", file.display());
     let mut newer = NEW_CONFIG_ENDINGS.map(beside).into_iter();
     let Some(newer) = newer.find(|path| Path::new(path).exists()) else { return outcome };

@@ -143,11 +143,7 @@ impl Checks<'_> {
         };
         let config = &config;
         let checked = match serving.filter(|daemon| !daemon.is_own) {
-            Some(daemon) => {
-                let file = &daemon.status.config;
-                let found = ok(format!("{} (the system's daemon)", file.display()));
-                local::with_packaged_config(found, file)
-            }
+            Some(daemon) => local::config_of_system(&daemon.status.config),
             None => local::config(self.loaded),
         };
         self.results.add(CheckResult::new("config", checked, Duration::ZERO))?;

@@ -100,53 +100,9 @@ mod tests {
 
     #[test]
     fn the_files_around_the_program_tell_how_it_was_installed() {
-        let unit = "[Service]\nExecStart=/usr/bin/nexudus-proxy serve\n";
-        for (program, evidence, expected) in [
-            ("usr/bin", &[(DPKG_LIST, "/.\n/usr/bin/nexudus-proxy\n")][..], Installation::Deb),
-            // Another package's program is not ours, and a copy of ours is not the package's.
-            ("usr/bin", &[(DPKG_LIST, "/usr/bin/nexudus-proxy2\n")], Installation::Unknown),
-            ("usr/local/bin", &[(DPKG_LIST, "/usr/bin/nexudus-proxy\n")], Installation::Unknown),
-            (
-                "usr/bin",
-                &[(PACKAGED_UNIT, unit), ("var/lib/rpm/rpmdb.sqlite", "")],
-                Installation::Rpm,
-            ),
-            (
-                "usr/local/bin",
-                &[(PACKAGED_UNIT, unit), ("var/lib/rpm/x", "")],
-                Installation::Unknown,
-            ),
-            ("usr/bin", &[(PACKAGED_UNIT, unit)], Installation::Unknown),
-            (
-                "opt/homebrew/Cellar/nexudus-proxy/0.1.0/bin",
-                &[("opt/homebrew/Cellar/nexudus-proxy/0.1.0/INSTALL_RECEIPT.json", "{}")],
-                Installation::Homebrew,
-            ),
-            (
-                "home/ada/.cargo/bin",
-                &[("home/ada/.cargo/.crates.toml", "[v1]\n\"nexudus-proxy 0.1.0 (x)\" = []\n")],
-                Installation::Cargo,
-            ),
-            (
-                "home/ada/.cargo/bin",
-                &[("home/ada/.cargo/.crates.toml", "[v1]\n")],
-                Installation::Unknown,
-            ),
-            (
-                "home/ada/.local/bin",
-                &[("home/ada/.local/share/nexudus-proxy/installed-files", "bin/nexudus-proxy\n")],
-                Installation::Script,
-            ),
-            ("", &[], Installation::Image),
-            (
-                "opt/np",
-                &[("opt/np/completions/x", ""), ("opt/np/LICENSE", "")],
-                Installation::Archive,
-            ),
-            ("opt/np/target/debug", &[], Installation::Unknown),
-        ] {
+        for (program, evidence, expected) in CASES {
             let root = tempfile::tempdir().unwrap();
-            for (file, content) in evidence {
+            for (file, content) in *evidence {
                 let file = root.path().join(file);
                 fs::create_dir_all(file.parent().unwrap()).unwrap();
                 fs::write(file, content).unwrap();
@@ -155,9 +111,46 @@ mod tests {
 
             assert_eq!(
                 Installation::of(&program, root.path()),
-                expected,
+                *expected,
                 "{program:?} {evidence:?}"
             );
         }
     }
+
+    const UNIT: &str = "[Service]\nExecStart=/usr/bin/nexudus-proxy serve\n";
+
+    /// The program's directory, files with their content, and what they tell.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], Installation);
+    const CASES: &[Case] = &[
+        ("usr/bin", &[(DPKG_LIST, "/.\n/usr/bin/nexudus-proxy\n")], Installation::Deb),
+        // Another package's program is not ours, and a copy of ours is not the package's.
+        ("usr/bin", &[(DPKG_LIST, "/usr/bin/nexudus-proxy2\n")], Installation::Unknown),
+        ("usr/local/bin", &[(DPKG_LIST, "/usr/bin/nexudus-proxy\n")], Installation::Unknown),
+        ("usr/bin", &[(PACKAGED_UNIT, UNIT), ("var/lib/rpm/rpmdb.sqlite", "")], Installation::Rpm),
+        ("usr/local/bin", &[(PACKAGED_UNIT, UNIT), ("var/lib/rpm/x", "")], Installation::Unknown),
+        ("usr/bin", &[(PACKAGED_UNIT, UNIT)], Installation::Unknown),
+        (
+            "opt/homebrew/Cellar/nexudus-proxy/0.1.0/bin",
+            &[("opt/homebrew/Cellar/nexudus-proxy/0.1.0/INSTALL_RECEIPT.json", "{}")],
+            Installation::Homebrew,
+        ),
+        (
+            "home/ada/.cargo/bin",
+            &[("home/ada/.cargo/.crates.toml", "[v1]\n\"nexudus-proxy 0.1.0 (x)\" = []\n")],
+            Installation::Cargo,
+        ),
+        (
+            "home/ada/.cargo/bin",
+            &[("home/ada/.cargo/.crates.toml", "[v1]\n")],
+            Installation::Unknown,
+        ),
+        (
+            "home/ada/.local/bin",
+            &[("home/ada/.local/share/nexudus-proxy/installed-files", "bin/nexudus-proxy\n")],
+            Installation::Script,
+        ),
+        ("", &[], Installation::Image),
+        ("opt/np", &[("opt/np/completions/x", ""), ("opt/np/LICENSE", "")], Installation::Archive),
+        ("opt/np/target/debug", &[], Installation::Unknown),
+    ];
 }
