@@ -108,7 +108,7 @@ enum Command {
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::TailArgs),
-    /// Run the daemon as a service: systemd's or launchd's
+    /// Run the daemon as a service: systemd's, launchd's or a task of Windows
     Service(service::ServiceArgs),
     /// Write, check and show the configuration
     Config(config::ConfigCommandArgs),

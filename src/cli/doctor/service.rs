@@ -74,7 +74,7 @@ fn installed(root: &Path, paths: &Paths, home: &Path) -> Vec<InstalledService> {
     let users = own(of_user.join(&unit), false).or_else(|| packaged("user", &users_wants));
     let systems = own(of_system.join(&unit), true).or_else(|| packaged("system", &systems_wants));
     let agents = own(home.join("Library/LaunchAgents").join(agent), false);
-    let tasks = own(paths.profile_state().join("task.xml"), false);
+    let tasks = own(service::task_file(paths), false);
     users.into_iter().chain(systems).chain(agents).chain(tasks).collect()
 }
 
