@@ -86,7 +86,6 @@ impl Args for ConfigOverrides {
 
 /// The keys of `[upstream]` alone, for a command whose other flags have names of their own.
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "`run` is for unix"))]
 pub(super) struct UpstreamOverrides(Vec<Override>);
 
 impl UpstreamOverrides {
