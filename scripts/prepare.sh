@@ -28,6 +28,10 @@ needed=(
   "nginx nginx-light"
   "javac default-jdk-headless"
   "haproxy haproxy"
+  "shellcheck shellcheck"
+  "dash dash"
+  "busybox busybox-static"
+  "ruby ruby"
 )
 
 missing=()

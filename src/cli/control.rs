@@ -4,13 +4,13 @@
 use serde_json::json;
 
 use super::daemon_client::{
-    DaemonReply, admin_sockets, announce_files, persist_lock, post_or_lock, require_own_files,
-    with_daemon,
+    DaemonReply, admin_sockets, announce_files, end_daemon, persist_lock, post_or_lock,
+    require_own_files, with_daemon,
 };
 use super::globals::GlobalArgs;
 use super::waiting::{DAEMON, NEXUDUS, say_waiting};
 use super::{CliError, Printer, serve, status};
-use crate::admin::api::{ReloadResult, StopResult};
+use crate::admin::api::ReloadResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::config::LoadedConfig;
@@ -21,13 +21,7 @@ use crate::session::SessionStatus;
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let stopping: StopResult = with_daemon(globals, async |daemon| {
-        // A listener from before the stop sees when it is over.
-        let mut events = daemon.events("ready").await?.expecting_an_event();
-        let stopping = daemon.post("/v1/stop").await?;
-        while events.try_next().await?.is_some() {}
-        Ok(stopping)
-    })?;
+    let stopping = end_daemon(globals)?;
     if stopping.run {
         print
             .note("it was a `run`: its command goes on, and gets 503 until another process serves");

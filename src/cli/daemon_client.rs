@@ -17,16 +17,16 @@ pub(super) use self::client_store::ClientStore;
 #[cfg(feature = "demo")]
 pub(super) use self::demo::DEMO_PREFIX;
 pub(super) use self::demo::{RunningDemo, find_demo};
-pub(super) use self::effective_config::{
-    OtherOrigin, RESTART_HINT, effective_config, load_effective_config,
-};
+#[cfg(unix)]
+pub(super) use self::effective_config::load_effective_config;
+pub(super) use self::effective_config::{OtherOrigin, RESTART_HINT, effective_config};
 pub(super) use self::profile_files::{
     clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain,
 };
 pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{
-    DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, find_daemon, post_or_lock,
-    require_own_files, with_daemon,
+    DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, end_daemon, find_daemon,
+    post_or_lock, require_own_files, with_daemon,
 };
 use crate::admin::api::{Status, UPSTREAM_PARAM};
 use crate::admin::client::{self as admin, AdminClient};

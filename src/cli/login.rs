@@ -260,7 +260,7 @@ impl LoginFlow {
             200 => {
                 let mut me = CurrentUser::parse(&body)
                     .ok_or_else(|| ambiguous("its response is not a user"))?;
-                with_note(self.print, NEXUDUS, me.verify_access(&self.issuer, &bearer)).await;
+                say_waiting(self.print, NEXUDUS, me.verify_access(&self.issuer, &bearer)).await;
                 match me.has_api_access() {
                     Some(false) => Err(LoginError::Forbidden(me.email.unwrap_or_else(whom))),
                     Some(true) | None => Ok(me),

@@ -1,4 +1,5 @@
-//! `service`: the daemon as a unit of systemd or an agent of launchd. Prints each step.
+//! `service`: the daemon as a unit of systemd, an agent of launchd or a task of Windows. Prints each
+//! step.
 //!
 //! Only `install` needs the configuration: a service that a broken one has stopped must still be
 //! looked at, stopped and removed.
@@ -11,8 +12,9 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::daemon_client::{self, find_daemon};
 use super::globals::{DaemonScope, GlobalArgs};
-use super::{CliError, Printer};
+use super::{CliError, Printer, serve};
 use crate::config::{Config, Diagnostic, Environment, Paths, Sources, UnixSocket};
 use crate::problem::{ExitCode, ProblemKind};
 use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
@@ -81,10 +83,13 @@ pub(super) fn run(
     let mut steps = Steps::new(globals.json, print);
     match options.action {
         ServiceAction::Uninstall { purge, yes } => {
-            uninstall::run(&service, purge.then_some(yes), &mut steps)?;
+            uninstall::run(&service, purge.then_some(yes), globals, &mut steps)?;
         }
         ServiceAction::Start => service.start(&mut |event| steps.tell(event))?,
-        ServiceAction::Stop => service.stop(&mut |event| steps.tell(event))?,
+        ServiceAction::Stop => {
+            service.stop(&mut |event| steps.tell(event))?;
+            end_daemon(&service, globals, &steps)?;
+        }
         ServiceAction::Status => return print_status(&service, globals, print),
         ServiceAction::Logs { lines, follow } => {
             return Ok(service.logs(lines, follow, globals.json)?);
@@ -174,6 +179,19 @@ fn failure(system: bool, status: ServiceStatus) -> CliError {
     CliError::message(ExitCode::NotRunning, message, Some(&hint))
 }
 
+/// Ends the daemon of a service that its service manager cannot end.
+fn end_daemon(service: &Service, globals: &GlobalArgs, steps: &Steps) -> Result<(), CliError> {
+    if !service.ends_with_daemon() {
+        return Ok(());
+    }
+    match daemon_client::end_daemon(globals) {
+        Ok(_) => steps.line("stopped the daemon"),
+        Err(error) if error.exit_code() == ExitCode::NotRunning => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// The changes of a command, each printed as it is made.
 struct Steps {
     events: Vec<ServiceEvent>,
@@ -249,6 +267,7 @@ fn service_spec(
             UnixSocket::Off => SocketPath::Off,
         },
         runtime_dir: paths.runtime.clone(),
+        state_dir: paths.profile_state(),
         drain: config.daemon.drain,
         data: uninstall::own_data(paths, globals.config.is_some()),
     })
@@ -270,7 +289,15 @@ fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Resu
         let is_system = service.is_system();
         return Err(CliError::from(Error::NotInstalled { is_system }).with_output(output));
     }
-    let state = service.status()?;
+    let mut state = service.status()?;
+    if service.ends_with_daemon() {
+        let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
+        if let Some(daemon) = daemon {
+            "active".clone_into(&mut state.state);
+            state.pid = Some(daemon.status.pid);
+            state.listening = true;
+        }
+    }
     let lingers = service.has_linger();
     let is_up = !state.has_failed() && (state.listening || state.pid.is_some());
     if !globals.json {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use super::acceptor::TcpAcceptor;
 #[cfg(unix)]
 use super::backlog;
+#[cfg(windows)]
+use super::pipe::{PipeFile, PipeListener};
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use super::stream::Stream;
@@ -26,6 +28,9 @@ pub enum BoundSocket {
     /// A unix socket.
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// A named pipe, which is made when a runtime is there to watch it.
+    #[cfg(windows)]
+    Pipe(PipeFile),
 }
 
 impl BoundSocket {
@@ -35,15 +40,19 @@ impl BoundSocket {
             Self::Tcp(listener) => listener.local_addr().ok(),
             #[cfg(unix)]
             Self::Unix(..) => None,
+            #[cfg(windows)]
+            Self::Pipe(_) => None,
         }
     }
 
-    /// Returns the path of a unix socket.
+    /// Returns the path of a unix socket, or of the file that names a pipe.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Tcp(_) => None,
             #[cfg(unix)]
             Self::Unix(_, file) => Some(file.path()),
+            #[cfg(windows)]
+            Self::Pipe(file) => Some(file.path()),
         }
     }
 
@@ -82,6 +91,8 @@ impl BoundSocket {
             Self::Unix(listener, file) => {
                 Listener::Unix(tokio::net::UnixListener::from_std(listener)?, file)
             }
+            #[cfg(windows)]
+            Self::Pipe(file) => Listener::Pipe(file.listen()?),
         })
     }
 }
@@ -94,6 +105,9 @@ pub enum Listener {
     /// A unix socket; its file goes with it.
     #[cfg(unix)]
     Unix(tokio::net::UnixListener, SocketFile),
+    /// A named pipe; its file goes with it.
+    #[cfg(windows)]
+    Pipe(PipeListener),
 }
 
 impl Listener {
@@ -151,6 +165,9 @@ impl Accept for Listener {
             Self::Tcp(acceptor) => acceptor.poll_discard(cx),
             #[cfg(unix)]
             Self::Unix(listener, _) => listener.poll_accept(cx).map_ok(drop),
+            // Clients of a pipe wait in no queue.
+            #[cfg(windows)]
+            Self::Pipe(_) => Poll::Pending,
         };
         *spare = open_spare();
         matches!(is_shed, Poll::Ready(Ok(())))
@@ -164,6 +181,11 @@ impl Accept for Listener {
                 let (stream, _) = listener.accept().await?;
                 let peer = Peer::from_unix_stream(&stream)?;
                 Ok((Stream::Unix(stream), peer))
+            }
+            #[cfg(windows)]
+            Self::Pipe(pipe) => {
+                let (stream, peer) = pipe.accept().await?;
+                Ok((Stream::Pipe(stream), peer))
             }
         }
     }

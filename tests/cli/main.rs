@@ -4,6 +4,7 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod ages;
 mod api;
 mod cli_errors;
 mod clients;
@@ -21,6 +22,8 @@ mod env;
 mod flags;
 mod hints;
 mod hints_login;
+mod homebrew;
+mod install_script;
 mod lifecycle;
 mod login;
 #[cfg(all(unix, feature = "demo"))]

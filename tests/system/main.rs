@@ -10,6 +10,7 @@ mod container;
 mod documents;
 mod hints;
 mod http_clients;
+mod install_script;
 mod keyring;
 mod keyring_login;
 mod keyring_prompter;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::admin::api::Status;
+use crate::admin::api::{Status, StopResult};
 use crate::admin::client::{AdminClient, Error};
 use crate::cli::globals::{DaemonScope, GlobalArgs};
 use crate::cli::waiting::{DAEMON, MAX_SILENCE, say_waiting};
@@ -38,6 +38,17 @@ pub(in crate::cli) fn with_daemon<T>(
     serve::control_runtime()?.block_on(async {
         let daemon = AdminClient::find(&sockets).await?;
         say_waiting(globals.printer(), DAEMON, action(daemon)).await
+    })
+}
+
+/// Ends the daemon, and returns what it was doing.
+pub(in crate::cli) fn end_daemon(globals: &GlobalArgs) -> Result<StopResult, CliError> {
+    with_daemon(globals, async |daemon| {
+        // A listener from before the stop sees when it is over.
+        let mut events = daemon.events("ready").await?.expecting_an_event();
+        let stopping = daemon.post("/v1/stop").await?;
+        while events.try_next().await?.is_some() {}
+        Ok(stopping)
     })
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod local;
 mod network;
+mod service;
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -142,7 +143,7 @@ impl Checks<'_> {
         };
         let config = &config;
         let checked = match serving.filter(|daemon| !daemon.is_own) {
-            Some(daemon) => ok(format!("{} (the system's daemon)", daemon.status.config.display())),
+            Some(daemon) => local::config_of_system(&daemon.status.config),
             None => local::config(self.loaded),
         };
         self.results.add(CheckResult::new("config", checked, Duration::ZERO))?;
@@ -157,12 +158,16 @@ impl Checks<'_> {
                     local::daemon(is_there, &paths.profile, &keys, other.as_ref(), own)
                 }
             };
+            let daemon = match serving {
+                Some(serving) => local::with_daemon_version(daemon, &serving.status.version),
+                None => daemon,
+            };
             self.add("daemon", async { daemon }).await?;
             let is_there = serving.is_some() || stuck.is_some();
             let demo = if is_there { None } else { find_demo().await };
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.add("callers", local::callers(config)).await?;
-            self.add("service", local::service(paths)).await
+            self.add("service", async { service::service(paths) }).await
         };
         let throttle = serving.map(|daemon| &daemon.status.throttle);
         let there = network::all(config, throttle, |line| self.results.add(line));
