@@ -1,0 +1,11 @@
+//! The two certificate authorities for connections to ourselves, and what they sign.
+//!
+//! *intercept* covers the configured hosts, for programs that cannot change their base URL.
+//! *localhost* covers this machine alone, for programs that insist on `https://localhost`. Neither
+//! can sign for anything else (`ca/` is a crate of its own, and says how).
+
+mod leaf_issuer;
+
+pub use constrained_ca::{Authority, Names};
+
+pub use self::leaf_issuer::LeafIssuer;
