@@ -27,6 +27,11 @@ needed=(
   "mount mount"
   "nginx nginx-light"
   "haproxy haproxy"
+  "openssl openssl"
+  "java openjdk-17-jdk-headless"
+  "javac openjdk-17-jdk-headless"
+  "go golang-go"
+  "certutil libnss3-tools"
 )
 
 missing=()
