@@ -5,6 +5,7 @@
 #[cfg(unix)]
 mod account_changes;
 mod api;
+mod basic_auth;
 mod cli_errors;
 mod clients;
 mod config;

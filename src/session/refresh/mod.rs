@@ -12,7 +12,10 @@ pub(crate) mod task;
 pub(crate) mod token_response;
 pub(crate) mod totp;
 
+mod basic_fetch;
+mod connect_error;
 mod login;
+mod login_proof;
 mod outcome;
 mod saved_session;
 mod token_fetch;
