@@ -26,7 +26,12 @@ needed=(
   "unshare util-linux"
   "mount mount"
   "nginx nginx-light"
+  "javac default-jdk-headless"
   "haproxy haproxy"
+  "shellcheck shellcheck"
+  "dash dash"
+  "busybox busybox-static"
+  "ruby ruby"
 )
 
 missing=()

@@ -5,8 +5,9 @@ mod watch;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::daemon_client::{connect, find_demo, say_waiting};
+use super::daemon_client::{connect, find_demo};
 use super::globals::{DaemonScope, GlobalArgs};
+use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, serve, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
@@ -45,7 +46,7 @@ async fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
 /// Asks the daemon that serves; where none does, a `demo` that runs.
 async fn fetch<T: DeserializeOwned>(globals: &GlobalArgs, print: Printer) -> Result<T, CliError> {
     let asked = async { Ok(connect(globals).await?.get("/v1/status").await?) };
-    let asked = say_waiting(globals, "the daemon", asked).await;
+    let asked = say_waiting(print, DAEMON, asked).await;
     let Err(error) = asked else { return asked };
     if error.exit_code() != ExitCode::NotRunning || globals.scope() == DaemonScope::System {
         return Err(error);

@@ -17,6 +17,8 @@ mod launchd;
 mod limiter;
 mod listener;
 mod own_hosts;
+#[cfg(windows)]
+mod pipe;
 #[cfg(target_os = "linux")]
 mod port_reservation;
 mod rejection_headers;
@@ -41,6 +43,8 @@ pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGua
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};
 pub use self::own_hosts::OwnHosts;
+#[cfg(windows)]
+pub use self::pipe::PipeFile;
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;

@@ -1,4 +1,4 @@
-//! A local connection over TCP or a unix socket.
+//! A local connection over TCP, a unix socket or a named pipe.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(windows)]
+use tokio::net::windows::named_pipe::NamedPipeServer;
 
 /// A local connection.
 #[derive(Debug)]
@@ -17,6 +19,9 @@ pub enum Stream {
     /// Over a unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
+    /// Over a named pipe.
+    #[cfg(windows)]
+    Pipe(NamedPipeServer),
 }
 
 impl Stream {
@@ -30,6 +35,9 @@ impl Stream {
             Self::Tcp(stream) => DetachedStream::Tcp(stream.into_std()?),
             #[cfg(unix)]
             Self::Unix(stream) => DetachedStream::Unix(stream.into_std()?),
+            // Only the admin surface has one, on one runtime.
+            #[cfg(windows)]
+            Self::Pipe(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
@@ -49,6 +57,10 @@ impl Stream {
             }
             #[cfg(unix)]
             Self::Unix(stream) => {
+                stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
+            }
+            #[cfg(windows)]
+            Self::Pipe(stream) => {
                 stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
             }
         }
@@ -95,6 +107,11 @@ macro_rules! delegate {
             }
             #[cfg(unix)]
             Stream::Unix($inner) => {
+                let $inner = Pin::new($inner);
+                $call
+            }
+            #[cfg(windows)]
+            Stream::Pipe($inner) => {
                 let $inner = Pin::new($inner);
                 $call
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, journal, own_uid,
-    remove_file, session_key, write_file,
+    remove_file, session_key, stamp, write_file,
 };
 
 /// The units of one profile, for this user or for the machine.
@@ -43,6 +43,11 @@ const ADMIN: Unit = Unit {
     system: include_str!("../../systemd/nexudus-proxy-admin.socket"),
 };
 
+/// Returns the shipped units of a user, or of the machine.
+pub(super) fn shipped(system: bool) -> Vec<&'static str> {
+    [SERVICE, DATA, ADMIN].map(|unit| if system { unit.system } else { unit.user }).to_vec()
+}
+
 impl Systemd {
     pub(super) fn new(spec: &ServiceSpec, system: bool) -> Self {
         let directory = if system {
@@ -58,10 +63,13 @@ impl Systemd {
         self.validate(spec)?;
         self.require_systemd()?;
         let sockets = [
-            write_file(&self.path(&DATA), &self.render(&DATA, spec), report)?,
-            write_file(&self.path(&ADMIN), &self.render(&ADMIN, spec), report)?,
+            write_file(&self.path(&DATA), self.render(&DATA, spec), report)?,
+            write_file(&self.path(&ADMIN), self.render(&ADMIN, spec), report)?,
         ];
-        let is_other = write_file(&self.path(&SERVICE), &self.render(&SERVICE, spec), report)?;
+        // One stamp for all three units: a socket that is written anew has to be closed.
+        let stamp = stamp::stamp(&shipped(self.system));
+        let service = format!("# {stamp}\n{}", self.render(&SERVICE, spec));
+        let is_other = write_file(&self.path(&SERVICE), service, report)?;
         if self.system {
             session_key::make(report);
         }

@@ -7,7 +7,7 @@ use super::error::LoginError;
 use super::note_code_wait;
 use crate::cli::Printer;
 use crate::cli::prompt::{CODE, PASSWORD, PromptError};
-use crate::cli::waiting::{NEXUDUS, with_note};
+use crate::cli::waiting::{NEXUDUS, say_waiting};
 use crate::config::UpstreamAuth;
 use crate::credentials::{Login, SecondFactor};
 use crate::secret::Secret;
@@ -126,7 +126,7 @@ impl Issuer for AnnouncedIssuer {
     }
 
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, Refusal> {
-        with_note(self.print, NEXUDUS, self.inner.issue(grant, client_id)).await
+        say_waiting(self.print, NEXUDUS, self.inner.issue(grant, client_id)).await
     }
 
     async fn probe(&self, bearer: &http::HeaderValue) -> Probe {

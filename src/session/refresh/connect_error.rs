@@ -1,4 +1,4 @@
-//! Why one of our own calls got no connection, in words that hold no secret.
+//! Why there was no connection to the token endpoint, in a sentence that holds no secret.
 
 use std::error::Error as _;
 use std::io;
@@ -8,7 +8,7 @@ use crate::upstream::Unresolved;
 
 /// Returns why there is no connection. The error's own text is not used: it can hold the address of
 /// a proxy with the user's password.
-pub(super) fn connect_error_text(error: &reqwest::Error) -> String {
+pub(super) fn text(error: &reqwest::Error) -> String {
     let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let said = causes.find_map(|cause| {
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {

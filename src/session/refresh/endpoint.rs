@@ -12,11 +12,10 @@ use std::time::Duration;
 use http::{HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
-use super::connect_error::connect_error_text;
-use super::response_body;
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
+use super::{connect_error, loop_detection, response_body};
 use crate::config::{Origin, UpstreamAuth};
 use crate::credentials::Login;
 use crate::secret::Secret;
@@ -208,6 +207,19 @@ impl HttpIssuer {
         let late = |_| Cause::new("Nexudus did not say within 30 s who is logged in");
         tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
     }
+
+    /// Asks the API for one record: whether it answers, if it says so.
+    pub(in crate::session) async fn api_answers(&self, bearer: &HeaderValue) -> Option<bool> {
+        let request =
+            || self.call(Method::GET, API_PATH).header(header::AUTHORIZATION, bearer.clone());
+        let repeatable = self.auth == UpstreamAuth::Bearer;
+        let sent = self.send(request, (Method::GET, API_PATH), repeatable);
+        let response = tokio::time::timeout(ME_TIMEOUT, sent).await.ok()?.ok()?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(false),
+            status => status.is_success().then_some(true),
+        }
+    }
 }
 
 /// Turns off what reqwest must not do by itself: redirects, retries, the environment's proxies, the
@@ -257,8 +269,8 @@ impl Issuer for HttpIssuer {
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
         let response = sent.map_err(|error| error.into_failure(&self.origin))?;
         let status = response.status();
-        if is_own_response(response.headers()) {
-            return Err(TokenError::looped(&self.origin));
+        if let Some(cause) = loop_detection::cause(response.headers(), &self.origin) {
+            return Err(TokenError::Transient { retry_after: None, cause });
         }
         let retry_after = token_response::parse_retry_after(response.headers());
         let lost = |error: &reqwest::Error| lost_response(error, &self.origin);
@@ -341,15 +353,9 @@ fn lost_response(error: &reqwest::Error, origin: &str) -> TokenError {
         return TokenError::looped(origin);
     }
     if error.is_connect() || error.is_builder() {
-        return TokenError::unreachable(&connect_error_text(error));
+        return TokenError::unreachable(&connect_error::text(error));
     }
     TokenError::Ambiguous(Cause::new("the token endpoint's response was lost"))
-}
-
-/// Says whether a response is of this daemon, which found its own call in its own listener.
-pub(super) fn is_own_response(headers: &http::HeaderMap) -> bool {
-    let mut said = headers.get_all("proxy-status").iter();
-    said.any(|value| value.to_str().is_ok_and(|text| text.contains(LOOP_DETECTED)))
 }
 
 /// The token endpoint of Nexudus; the gateway responds there itself.
@@ -358,11 +364,11 @@ pub const TOKEN_PATH: &str = "/api/token";
 /// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
 
+/// A list of the administrators' API whose records are not of persons.
+const API_PATH: &str = "/api/sys/businesses?page=1&size=1";
+
 /// The port of an origin that names none.
 const DEFAULT_PORT: u16 = 443;
-
-/// The error of RFC 9209 with which this daemon ends a loop.
-const LOOP_DETECTED: &str = "nexudus-proxy; error=proxy_loop_detected";
 
 /// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of the callers.
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,9 +5,9 @@
 use http::{StatusCode, header};
 use serde::de::IgnoredAny;
 
-use super::endpoint::{Grant, HttpIssuer, Issuer as _, Probe, classify_probe, is_own_response};
-use super::response_body;
+use super::endpoint::{Grant, HttpIssuer, Issuer as _, Probe, classify_probe};
 use super::token_response::{TokenError, parse_retry_after};
+use super::{loop_detection, response_body};
 use crate::config::UpstreamAuth;
 use crate::session::error::Cause;
 use crate::session::token::{LOGIN_LIFETIME, TokenGrant, authorization, encode_login};
@@ -25,8 +25,8 @@ impl HttpIssuer {
         let sent = self.request_me(&header).await;
         let response = sent.map_err(|error| name_nexudus(error.into_failure(self.origin())))?;
         let (status, headers) = (response.status(), response.headers());
-        if is_own_response(headers) {
-            return Err(TokenError::looped(self.origin()));
+        if let Some(cause) = loop_detection::cause(headers, self.origin()) {
+            return Err(TokenError::Transient { retry_after: None, cause });
         }
         let retry_after = parse_retry_after(headers);
         match classify_probe(status, headers.get(header::LOCATION)) {

@@ -190,6 +190,8 @@ impl<I: Issuer> SessionTask<I> {
             SessionCommand::LogOut(reply) => {
                 self.record = None;
                 self.login_source = None;
+                // The key of the file goes with the login: the next login may make another.
+                self.store = None;
                 self.shared.clear_permissions();
                 self.waiters.erased.push(reply);
                 self.step(Event::LoggedOut);
@@ -276,7 +278,7 @@ impl<I: Issuer> SessionTask<I> {
         self.fetches_ended += 1;
         let (result, outcome) = end.unwrap_or_else(|| self.panicked_fetch());
         self.lock = outcome.lock;
-        self.set_store(outcome.store);
+        self.set_store(outcome.store.filter(|_| !self.state.is_logged_out()));
         self.login_source = outcome.login_source;
         self.set_problem(outcome.problem);
         let token = outcome.record.as_ref().and_then(|held| held.token(self.context.clock.now()));

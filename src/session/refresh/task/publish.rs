@@ -13,7 +13,7 @@ use crate::session::refresh::endpoint::Issuer;
 use crate::session::refresh::outcome::FetchResult;
 use crate::session::refresh::shared::Snapshot;
 use crate::session::state::schedule::Token;
-use crate::session::store::token_store::TokenStore;
+use crate::session::store::token_store::{StoreInfo, TokenStore};
 use crate::session::token::{Bearer, authorization};
 
 impl<I: Issuer> SessionTask<I> {
@@ -92,11 +92,16 @@ impl<I: Issuer> SessionTask<I> {
             renewals: self.renewals,
             account: held.and_then(|held| held.account.clone()),
             login_source: self.login_source,
-            store: self.store.as_ref().map(|store| store.info.clone()),
+            store: self.store_info(),
             refresh_deadline: refresh_left.map(|left| now.boot + left),
             is_saved: token.is_some() && self.state.is_durable(),
             degraded: self.unsaved().or_else(|| self.problem.clone()),
         });
+    }
+
+    fn store_info(&self) -> Option<StoreInfo> {
+        let known = self.store.as_ref().map(|store| store.info.clone());
+        known.or_else(|| self.state.is_logged_out().then(StoreInfo::logged_out))
     }
 
     /// Makes the `Authorization` value of a new token, once for all requests.

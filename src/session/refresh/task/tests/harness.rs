@@ -300,7 +300,8 @@ pub(crate) fn bearer(session: &Session, generation: u64) -> Bearer {
     Bearer { header, generation, probes_started, client_id: None }
 }
 
-/// Waits until the status is as expected.
+/// Waits until the status is as expected, for a minute of real time: no promise is about that bound,
+/// and threads that read files may wait long on a busy machine.
 pub(crate) async fn seen(session: &Session, expected: impl Fn(&SessionStatus) -> bool) {
     let mut changes = session.subscribe();
     let wait = async {
@@ -308,7 +309,7 @@ pub(crate) async fn seen(session: &Session, expected: impl Fn(&SessionStatus) ->
             changes.changed().await.unwrap();
         }
     };
-    if tokio::time::timeout(secs(10), wait).await.is_err() {
+    if tokio::time::timeout(secs(60), wait).await.is_err() {
         panic!("never seen: {:#?}", session.status());
     }
 }
