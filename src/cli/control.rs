@@ -67,11 +67,12 @@ fn not_applied(reloaded: &ReloadResult) -> Result<(), CliError> {
 
 /// Has the daemon renew its token.
 pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let session = with_daemon(globals, async |daemon| {
+    let session: SessionStatus = with_daemon(globals, async |daemon| {
         let renewed = daemon.post("/v1/refresh");
         Ok(say_waiting(print, NEXUDUS, renewed).await?)
     })?;
-    print_session(&session, "renewed", globals, print)
+    let done = if session.is_basic() { "proved the login again" } else { "renewed" };
+    print_session(&session, done, globals, print)
 }
 
 /// Has the daemon drop its token until it is unlocked.

@@ -23,7 +23,7 @@ use super::prompt::{EMAIL, PASSWORD, PromptError, StdinLines, guarded};
 use super::waiting::{DAEMON, NEXUDUS, say_waiting};
 use super::{CliError, Printer, serve, service};
 use crate::clock::Clock;
-use crate::config::{Config, LoadedConfig, Paths};
+use crate::config::{Config, LoadedConfig, Paths, SessionStore, UpstreamAuth};
 use crate::credentials::{Credentials, Login, SecondFactor, TotpSecret};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
@@ -130,6 +130,11 @@ impl LoginFlow {
         self.options.session_only || self.options.import_stdin
     }
 
+    /// Returns whether requests carry the login itself.
+    fn is_basic(&self) -> bool {
+        self.config.upstream.auth == UpstreamAuth::Basic
+    }
+
     async fn log_in(&mut self, place: Option<&Place>) -> Result<CurrentUser, LoginError> {
         let (mut login, is_typed) = self.prompt_login().await?;
         let mut session = self.open_session().await?;
@@ -154,7 +159,7 @@ impl LoginFlow {
             return Ok(me);
         };
         self.store_login(place, &login).await?;
-        let is_volatile = session.store_info().is_volatile;
+        let is_volatile = session.store_info().is_volatile && !self.is_basic();
         warn_of_sources(&self.credentials, is_volatile, &login, self.print);
         if let Err(error) = store_session(&mut session, verified).await {
             self.print.warning(&format!(
@@ -241,8 +246,12 @@ impl LoginFlow {
     async fn open_session(&self) -> Result<OfflineSession, LoginError> {
         let directory: PathBuf = self.paths.profile_state();
         let (origin, clock) = (&self.config.upstream.origin, Clock::system());
-        let (config, credentials) = (&self.config.session, &self.credentials);
-        let session = OfflineSession::open(config, origin, &directory, credentials, clock);
+        let (mut config, credentials) = (self.config.session.clone(), &self.credentials);
+        if self.is_basic() {
+            // There is no token, and the password is stored as a login alone.
+            config.store = SessionStore::Memory;
+        }
+        let session = OfflineSession::open(&config, origin, &directory, credentials, clock);
         let session = say_waiting(self.print, OTHER_PROCESS, session).await;
         let session = session.map_err(LoginError::Session)?;
         if self.session_only() && session.store_info().is_volatile {
@@ -252,7 +261,8 @@ impl LoginFlow {
     }
 
     async fn fetch_user(&self, issued: &TokenGrant) -> Result<CurrentUser, LoginError> {
-        let bearer = issued.bearer().ok_or_else(|| ambiguous("the token is not text"))?;
+        let bearer = issued.authorization(self.config.upstream.auth);
+        let bearer = bearer.ok_or_else(|| ambiguous("the token is not text"))?;
         let me = say_waiting(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
         let (status, body) = me.map_err(LoginError::Unreachable)?;
         let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());

@@ -12,7 +12,7 @@ use super::{CliError, Printer, serve, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
-use crate::session::{LastError, SessionStatus};
+use crate::session::{LastError, SessionState, SessionStatus};
 
 /// The arguments of `status`.
 #[derive(clap::Args, Debug)]
@@ -203,6 +203,9 @@ fn account(session: &SessionStatus) -> String {
 
 /// Returns one line about the token.
 pub(super) fn format_token(session: &SessionStatus) -> String {
+    if session.is_basic() {
+        return format_basic(session);
+    }
     let left = session.expires_in.map(|left| left.as_secs());
     let mut text =
         left.map_or_else(|| "none".to_owned(), |left| format!("valid {}", format_duration(left)));
@@ -221,6 +224,22 @@ pub(super) fn format_token(session: &SessionStatus) -> String {
             text.push_str(&format!(", next in {}", format_duration(next.as_secs())))
         }
         (false, None) => {}
+    }
+    text
+}
+
+/// Returns one line about the login that stands in for a token.
+fn format_basic(session: &SessionStatus) -> String {
+    let mut text = "none: each request carries the login (upstream.auth is basic)".to_owned();
+    match (session.state, session.age, session.renews_in) {
+        (SessionState::Ready, Some(age), _) => {
+            text.push_str(&format!(", proved {} ago", format_duration(age.as_secs())));
+        }
+        (_, _, Some(next)) => {
+            let next = format_duration(next.as_secs());
+            text.push_str(&format!(", not proved; next attempt in {next}"));
+        }
+        _ => text.push_str(", not proved"),
     }
     text
 }

@@ -224,6 +224,10 @@ kinds! {
             "Nothing was sent. Close programs or connections, or raise the limit on open files \
              (LimitNOFILE= of the service, `ulimit -n` of a shell), then restart the daemon.",
         );
+    NoBodyMemory: "daemon.overloaded", "Too many request bodies in memory" =>
+        Spec::unavailable().token("proxy_internal_error").hint(
+            "Nothing was sent. Send it again in a moment, with fewer large requests at once.",
+        );
     InternalError: "daemon.internal", "Defect in nexudus-proxy" =>
         Spec::response(StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error").hint(
             "Please report it with the log line of this request.",

@@ -6,6 +6,7 @@
 mod account_changes;
 mod ages;
 mod api;
+mod basic_auth;
 mod cli_errors;
 mod clients;
 mod config;

@@ -24,7 +24,7 @@ use super::daemon_client::{
 use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, serve, whoami};
 use crate::admin::api::SelfCheck;
-use crate::config::{Config, LoadedConfig};
+use crate::config::{Config, LoadedConfig, UpstreamAuth};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
 use crate::session;
@@ -236,7 +236,7 @@ impl Checks<'_> {
         } else {
             let paths = &self.loaded.paths;
             let fetched = whoami::fetch_user(serving, config, paths, self.print);
-            token_outcomes(fetched.await)
+            token_outcomes(fetched.await, config.upstream.auth)
         };
         self.results.add(CheckResult::new("token", token, began.elapsed()))?;
         self.results.add(CheckResult::new("api access", access, Duration::ZERO))
@@ -246,6 +246,7 @@ impl Checks<'_> {
 /// Judges the answer to the question who is logged in.
 fn token_outcomes(
     fetched: Result<(session::CurrentUser, &'static str), whoami::WhoamiError>,
+    auth: UpstreamAuth,
 ) -> (CheckOutcome, CheckOutcome) {
     match fetched {
         Ok((me, through)) => {
@@ -263,7 +264,13 @@ fn token_outcomes(
                 Some(true) => ok("the account may use the API"),
                 None => warn("Nexudus does not say", "Try a request."),
             };
-            (ok(format!("valid for {}, checked through the {through}", me.title())), access)
+            let accepted = match auth {
+                UpstreamAuth::Bearer => "valid",
+                UpstreamAuth::Basic => {
+                    "none: each request carries the login (upstream.auth is basic), which is accepted"
+                }
+            };
+            (ok(format!("{accepted} for {}, checked through the {through}", me.title())), access)
         }
         Err(error) => (outcome_of(&error), skip("there is no token to send")),
     }

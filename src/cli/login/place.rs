@@ -31,6 +31,9 @@ impl LoginFlow {
         if let Some(other) = say_waiting(self.print, DAEMON, other).await? {
             return Err(LoginError::OtherUpstream { other, own: own.clone() });
         }
+        if self.session_only() && self.is_basic() {
+            return Err(LoginError::NoSession);
+        }
         if self.session_only() {
             if self.config.session.store == SessionStore::Memory {
                 return Err(not_lasting("session.store is memory"));

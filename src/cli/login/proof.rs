@@ -8,6 +8,7 @@ use super::note_code_wait;
 use crate::cli::Printer;
 use crate::cli::prompt::{CODE, PASSWORD, PromptError};
 use crate::cli::waiting::{NEXUDUS, say_waiting};
+use crate::config::UpstreamAuth;
 use crate::credentials::{Login, SecondFactor};
 use crate::secret::Secret;
 use crate::session::endpoint::{
@@ -42,7 +43,8 @@ impl Proof<'_> {
                 Ok(issued) => return Ok(issued),
                 Err(rejection) => rejection,
             };
-            let with_code = login.second_factor.is_some();
+            let is_basic = issuer.auth() == UpstreamAuth::Basic;
+            let with_code = login.second_factor.is_some() && !is_basic;
             let is_wrong = matches!(
                 rejection,
                 LoginRejection::Token(Refusal::Refused | Refusal::TotpRequired)
@@ -117,6 +119,10 @@ struct AnnouncedIssuer {
 impl Issuer for AnnouncedIssuer {
     fn origin(&self) -> &str {
         self.inner.origin()
+    }
+
+    fn auth(&self) -> UpstreamAuth {
+        self.inner.auth()
     }
 
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, Refusal> {

@@ -16,7 +16,7 @@ pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
 use super::{connect_error, loop_detection, response_body};
-use crate::config::Origin;
+use crate::config::{Origin, UpstreamAuth};
 use crate::credentials::Login;
 use crate::secret::Secret;
 pub use crate::session::client_id::ClientIdInUse;
@@ -35,6 +35,12 @@ pub trait Issuer: Send + Sync + 'static {
     /// Returns the client id of the newest call, as it changes.
     fn client_id_in_use(&self) -> ClientIdInUse {
         ClientIdInUse::default()
+    }
+
+    /// Returns the scheme by which requests are authenticated: under Basic, [`Issuer::issue`] proves
+    /// a login and hands it back encoded, in place of a token.
+    fn auth(&self) -> UpstreamAuth {
+        UpstreamAuth::Bearer
     }
 
     /// Asks for a pair of tokens.
@@ -97,6 +103,7 @@ pub struct HttpIssuer {
     host: Option<HeaderValue>,
     throttle: Throttle,
     client_id: ClientIdInUse,
+    auth: UpstreamAuth,
 }
 
 impl HttpIssuer {
@@ -105,7 +112,14 @@ impl HttpIssuer {
     pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
         let origin = origin.into();
         let (base, client_id) = (origin.clone(), ClientIdInUse::default());
-        Self { client, origin, base, host: None, throttle, client_id }
+        let auth = UpstreamAuth::Bearer;
+        Self { client, origin, base, host: None, throttle, client_id, auth }
+    }
+
+    /// Authenticates by this scheme.
+    #[must_use]
+    pub fn with_auth(self, auth: UpstreamAuth) -> Self {
+        Self { auth, ..self }
     }
 
     /// Leaves the port of each connection to the client's resolver: a port in a URL would count
@@ -156,10 +170,23 @@ impl HttpIssuer {
         }
     }
 
-    async fn request_me(&self, bearer: &HeaderValue) -> Result<reqwest::Response, CallError> {
-        let request =
-            || self.call(Method::GET, PROBE_PATH).header(header::AUTHORIZATION, bearer.clone());
-        self.send(request, (Method::GET, PROBE_PATH), true).await
+    /// Sends the probe. One that carries a login may be a failed login: it is sent once, and tells
+    /// by the client id that it is ours.
+    pub(super) async fn request_me(
+        &self,
+        authorization: &HeaderValue,
+    ) -> Result<reqwest::Response, CallError> {
+        let is_login = self.auth == UpstreamAuth::Basic;
+        let client_id = self.client_id.value().filter(|_| is_login);
+        let request = || {
+            let request = self.call(Method::GET, PROBE_PATH);
+            let request = request.header(header::AUTHORIZATION, authorization.clone());
+            match &client_id {
+                Some(client_id) => request.header("client_id", client_id.as_str()),
+                None => request,
+            }
+        };
+        self.send(request, (Method::GET, PROBE_PATH), !is_login).await
     }
 
     /// Asks who is logged in: `GET /api/auth/me`, status and body. The body holds login material.
@@ -185,7 +212,8 @@ impl HttpIssuer {
     pub(in crate::session) async fn api_answers(&self, bearer: &HeaderValue) -> Option<bool> {
         let request =
             || self.call(Method::GET, API_PATH).header(header::AUTHORIZATION, bearer.clone());
-        let sent = self.send(request, (Method::GET, API_PATH), true);
+        let repeatable = self.auth == UpstreamAuth::Bearer;
+        let sent = self.send(request, (Method::GET, API_PATH), repeatable);
         let response = tokio::time::timeout(ME_TIMEOUT, sent).await.ok()?.ok()?;
         match response.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(false),
@@ -222,8 +250,15 @@ impl Issuer for HttpIssuer {
         self.client_id.clone()
     }
 
+    fn auth(&self) -> UpstreamAuth {
+        self.auth
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, TokenError> {
         self.client_id.record(client_id);
+        if self.auth == UpstreamAuth::Basic {
+            return self.prove_login(grant).await;
+        }
         let request = || {
             let request = self.call(Method::POST, TOKEN_PATH);
             request.header("client_id", client_id).form(&form_fields(grant))
@@ -256,7 +291,7 @@ impl Issuer for HttpIssuer {
 
 /// Any response of a server that checked the token and accepted it means `Alive`: a 404 would only
 /// mean that the probe's path has moved.
-fn classify_probe(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
+pub(super) fn classify_probe(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
     let to_login = location
         .and_then(|location| location.to_str().ok())
         .is_some_and(|location| location.to_ascii_lowercase().contains("login"));
@@ -300,7 +335,7 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    fn into_failure(self, origin: &str) -> TokenError {
+    pub(super) fn into_failure(self, origin: &str) -> TokenError {
         match self {
             Self::Throttled(throttle::Error::Queue { retry_after }) => TokenError::Transient {
                 retry_after: Some(retry_after),

@@ -14,7 +14,9 @@ pub(crate) mod task;
 pub(crate) mod token_response;
 pub(crate) mod totp;
 
+mod basic_fetch;
 mod login;
+mod login_proof;
 mod outcome;
 mod saved_session;
 mod token_fetch;

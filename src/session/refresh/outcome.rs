@@ -26,6 +26,8 @@ pub(crate) struct FetchOutcome {
     pub(crate) is_superseded: bool,
     /// Whether the login is of another account than the record held before.
     pub(crate) account_changed: bool,
+    /// Whether the API has refused the login that requests carry, under Basic.
+    pub(crate) is_login_refused: bool,
     /// Whether a login that has changed is still to be read.
     pub(crate) credentials_unreadable: bool,
 }

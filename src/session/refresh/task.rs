@@ -27,7 +27,7 @@ use super::probe::Probes;
 use super::shared::{SessionCommand, SharedSession};
 use super::token_fetch::TokenFetch;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, UpstreamAuth};
 use crate::credentials::{CredentialSource, Credentials};
 use crate::session::error::{Cause, Error};
 use crate::session::spawn::{join_slot, run_blocking, spawn};
@@ -66,6 +66,8 @@ pub struct SessionTask<I> {
     probes: Probes,
     waiters: Waiters,
     bearer: Option<Bearer>,
+    /// Whether the API has refused the login that requests carry, under Basic.
+    is_login_refused: bool,
 }
 
 /// How an attempt ended, and what it leaves behind.
@@ -114,6 +116,7 @@ impl<I: Issuer> SessionTask<I> {
             probes: Probes::default(),
             waiters: Waiters::default(),
             bearer: None,
+            is_login_refused: false,
         }
     }
 
@@ -170,6 +173,10 @@ impl<I: Issuer> SessionTask<I> {
             }
             SessionCommand::ClassifyUnauthorized { rejection, request, reply } => {
                 self.handle_unauthorized(rejection, request, reply);
+                if self.is_basic() {
+                    // The request has suspended the login (`SharedSession::suspend`).
+                    self.publish();
+                }
             }
             SessionCommand::Refresh(reply) => {
                 self.waiters.refreshed.push(reply);
@@ -260,6 +267,7 @@ impl<I: Issuer> SessionTask<I> {
             lock: self.lock.take(),
             store: self.store.clone(),
             login_source: self.login_source,
+            is_login_refused: self.is_login_refused,
             ..FetchOutcome::default()
         };
         let fetch = TokenFetch::new(self.context.clone(), request, outcome);
@@ -309,6 +317,7 @@ impl<I: Issuer> SessionTask<I> {
             FetchResult::Resumed | FetchResult::Unchanged => false,
         };
         self.renewals += u64::from(is_new);
+        self.is_login_refused = false;
         match token.filter(|_| result != FetchResult::Unchanged) {
             Some(token) => {
                 self.log_issued(result, &token);
@@ -346,6 +355,11 @@ impl<I: Issuer> SessionTask<I> {
         });
         let waiting = self.waiters.refreshed.drain(..);
         waiting.for_each(|waiter| drop(waiter.send(Err(error.clone()))));
+    }
+
+    /// Says whether requests carry the login itself.
+    fn is_basic(&self) -> bool {
+        self.context.issuer.auth() == UpstreamAuth::Basic
     }
 
     fn is_busy(&self) -> bool {

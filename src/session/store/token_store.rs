@@ -101,7 +101,8 @@ impl TokenStore {
         Ok(Self { file: Some(Arc::new(file)), info })
     }
 
-    fn memory(reason: String) -> Self {
+    /// Keeps the pair in this process alone, for this reason.
+    pub(crate) fn memory(reason: String) -> Self {
         Self { file: None, info: StoreInfo { kind: "memory".into(), reason, is_volatile: true } }
     }
 }

@@ -296,7 +296,8 @@ pub(crate) async fn judge(session: &Session, generation: u64, path: &str) -> Una
 /// Returns the token of this generation as a request takes it now.
 pub(crate) fn bearer(session: &Session, generation: u64) -> Bearer {
     let header = HeaderValue::from_static("Bearer x");
-    Bearer { header, generation, probes_started: session.shared.probes_started() }
+    let probes_started = session.shared.probes_started();
+    Bearer { header, generation, probes_started, client_id: None }
 }
 
 /// Waits until the status is as expected, for a minute of real time: no promise is about that bound,
