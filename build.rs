@@ -1,4 +1,5 @@
-//! Hands the commit and its date to `--version`; `unknown` outside git, as in a package of crates.io.
+//! Hands the commit, its date, the target and the features to `--version`. The commit is `unknown`
+//! outside git, as in a package of crates.io.
 //!
 //! The date is the commit's, never today's: two builds of one commit are the same, bit by bit.
 
@@ -17,6 +18,8 @@ fn main() {
     let unknown = || "unknown".to_owned();
     println!("cargo::rustc-env=BUILD_COMMIT={}", commit.unwrap_or_else(unknown));
     println!("cargo::rustc-env=BUILD_COMMIT_DATE={}", date.unwrap_or_else(unknown));
+    println!("cargo::rustc-env=BUILD_TARGET={}", variable("TARGET"));
+    println!("cargo::rustc-env=BUILD_FEATURES={}", features());
     watch("HEAD", &git);
     // A commit changes the branch's file. A build for development need not begin anew for it: it may
     // name the commit that it was first built from.
@@ -26,6 +29,21 @@ fn main() {
         }
         watch("packed-refs", &git);
     }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// Returns the features that are on, by name. `default` only stands for others.
+fn features() -> String {
+    let on = std::env::vars().filter_map(|(name, _)| {
+        let feature = name.strip_prefix("CARGO_FEATURE_")?.to_lowercase().replace('_', "-");
+        (feature != "default").then_some(feature)
+    });
+    let mut on: Vec<_> = on.collect();
+    on.sort();
+    on.join(" ")
 }
 
 /// Runs the build script again when a file of git changes. One that is not there would always count as

@@ -26,8 +26,15 @@ needed=(
   "unshare util-linux"
   "mount mount"
   "nginx nginx-light"
+  "javac default-jdk-headless"
   "haproxy haproxy"
   "shellcheck shellcheck"
+  "dash dash"
+  "busybox busybox-static"
+  "ruby ruby"
+  "openssl openssl"
+  "go golang-go"
+  "certutil libnss3-tools"
 )
 
 missing=()

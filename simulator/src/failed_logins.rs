@@ -20,6 +20,11 @@ impl FailedLogins {
         *failed = (failed.0 + 1, now);
     }
 
+    /// Returns how many logins of an account failed in a row.
+    pub(crate) fn count(&self, account: &str) -> u32 {
+        self.failed.get(account).map_or(0, |failed| failed.0)
+    }
+
     /// Forgets the failed logins of one account.
     pub(crate) fn forget(&mut self, account: &str) {
         self.failed.remove(account);

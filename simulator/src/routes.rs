@@ -27,7 +27,7 @@ pub(crate) fn route(
         return answer;
     }
     let Some(account) = authenticate(state, request, now) else {
-        state.record_note(request.id, "no valid token");
+        state.record_default_note(request.id, "no valid token");
         return unauthorized(state.settings.access.refusal, request);
     };
     state.record_account(request.id, &account.email);
@@ -82,7 +82,7 @@ fn public_route(
 }
 
 fn authenticate(
-    state: &SimulatorState,
+    state: &mut SimulatorState,
     request: &ReceivedRequest,
     now: RequestTime,
 ) -> Option<Account> {
@@ -97,9 +97,23 @@ fn authenticate(
     }
     let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (email, password) = decoded.split_once(':')?;
-    let account = state.account(email)?;
+    let (account, key) = (state.account(email)?.clone(), email.to_ascii_lowercase());
+    if state.logins.lockout_left(&state.settings.token, &key, now.time).is_some() {
+        state.record_note(request.id, "locked out after failed logins");
+        return None;
+    }
+    if account.password != password {
+        // Each is a failed login, as at the token endpoint.
+        state.record_note(request.id, "wrong password");
+        state.logins.record_failure(&key, now.time);
+        return None;
+    }
     let allowed = account.totp_secret.is_none() || state.settings.access.basic_with_totp;
-    (allowed && account.password == password && !account.suspended).then(|| account.clone())
+    if !allowed || account.suspended {
+        return None;
+    }
+    state.logins.forget(&key);
+    Some(account)
 }
 
 fn has_permission(state: &SimulatorState, account: &Account, lower: &str) -> bool {

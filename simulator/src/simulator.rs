@@ -191,6 +191,11 @@ impl Simulator {
         self.shared.change(|state| state.recording.clear());
     }
 
+    /// Returns how many logins of this account failed in a row, at the token endpoint and by Basic.
+    pub fn failed_logins(&self, email: &str) -> u32 {
+        self.shared.read(|state| state.logins.count(&email.to_ascii_lowercase()))
+    }
+
     /// Forgets failed logins, so that a lock-out ends.
     pub fn forget_failed_logins(&self) {
         self.shared.change(|state| state.logins.forget_all());

@@ -109,6 +109,13 @@ impl SimulatorState {
             seen.note = Some(note.to_owned());
         }
     }
+
+    /// Writes it down, unless more is known.
+    pub(crate) fn record_default_note(&mut self, id: u64, note: &str) {
+        if let Some(seen) = self.recording.find(id) {
+            seen.note.get_or_insert_with(|| note.to_owned());
+        }
+    }
 }
 
 /// Called with every request once it is answered.

@@ -1,4 +1,4 @@
-//! The client of `admin.sock`, for our own commands.
+//! The client of `admin.sock`, or of the named pipe of Windows, for our own commands.
 //!
 //! Each request has a connection of its own: a command sends one or two. While a response is awaited,
 //! a second connection asks whether the daemon still answers at all: a stopped process (SIGSTOP,
@@ -21,10 +21,10 @@ use hyper::client::conn::http1::{self, Connection};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-#[cfg(not(unix))]
-use tokio::net::TcpStream as UnixStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+#[cfg(windows)]
+use tokio::net::windows::named_pipe::NamedPipeClient as UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::error::Error;
@@ -250,11 +250,46 @@ async fn connect(socket: &Path) -> Result<UnixStream, Error> {
     })
 }
 
-/// Fails: there is no admin socket yet on a system without unix sockets.
-#[cfg(not(unix))]
-async fn connect(_: &Path) -> Result<UnixStream, Error> {
-    Err(Error::NotRunning)
+/// Opens the named pipe whose name stands in the file `socket`.
+#[cfg(windows)]
+async fn connect(socket: &Path) -> Result<UnixStream, Error> {
+    use tokio::net::windows::named_pipe::ClientOptions;
+
+    let failed = |source: io::Error| {
+        let socket = socket.to_owned();
+        // A file that was left over names a pipe that is gone.
+        if source.kind() == io::ErrorKind::NotFound {
+            Error::NotRunning
+        } else if source.kind() == io::ErrorKind::PermissionDenied {
+            Error::Forbidden { socket }
+        } else {
+            Error::Unreachable { socket, source }
+        }
+    };
+    let name = std::fs::read_to_string(socket).map_err(failed)?;
+    let deadline = Instant::now() + PIPE_TIMEOUT;
+    loop {
+        match ClientOptions::new().open(&name) {
+            Ok(pipe) => return Ok(pipe),
+            // Another client has the end that waited, and the daemon makes the next one.
+            Err(error) if error.raw_os_error() == Some(PIPE_BUSY) && Instant::now() < deadline => {
+                sleep(PIPE_POLL_INTERVAL).await;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
+
+/// `ERROR_PIPE_BUSY` of winerror.h.
+#[cfg(windows)]
+const PIPE_BUSY: i32 = 231;
+
+/// Longest wait for a free end of the pipe; the daemon makes one as soon as it runs.
+#[cfg(windows)]
+const PIPE_TIMEOUT: Duration = Duration::from_secs(4);
+
+#[cfg(windows)]
+const PIPE_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A connection that is polled together with the request on it.
 struct ClientConnection(Option<Pin<Box<HyperConnection>>>);

@@ -99,10 +99,17 @@ async fn print_response(
     print: Printer,
 ) -> Result<(), CliError> {
     let mut response = api.send(request).await?;
+    let mut last = b'\n';
     while let Some(chunk) = response.chunk().await? {
+        last = chunk.last().copied().unwrap_or(last);
         if !print.stream(&chunk)? {
             return Ok(());
         }
     }
-    response.error().map_or(Ok(()), Err)
+    let Some(error) = response.error() else { return Ok(()) };
+    // A pipe gets the bytes of Nexudus alone; a person reads the error on a line of its own.
+    if print.is_on_terminal() && last != b'\n' {
+        print.stream(b"\n")?;
+    }
+    Err(error)
 }

@@ -10,6 +10,7 @@ use super::daemon_client::ClientStore;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, client_limits};
 use crate::admin::client::Error;
+use crate::admin::format::pluralize;
 use crate::clients::{
     self, ChangedKeys, ClientChange, ClientPolicy, ClientStatus, Limit, LimitChange,
 };
@@ -90,6 +91,15 @@ pub(super) fn run(
     match options.action {
         ClientAction::Add { name, limits } => add(&name, limits, globals, print),
         ClientAction::Set { name, limits, clear } => {
+            let both = clear.iter().find(|limit| limits.sets(Limit::from(**limit)));
+            if let Some(limit) = both.and_then(clap::ValueEnum::to_possible_value) {
+                let limit = limit.get_name().to_owned();
+                return Err(CliError::message(
+                    ExitCode::Usage,
+                    format!("`--{limit}` and `--clear {limit}` contradict each other"),
+                    Some("Leave one out: a limit that is given takes the place of the old one."),
+                ));
+            }
             let clear = clear.into_iter().map(Limit::from).collect();
             set(&name, limits.change(SystemTime::now(), clear), globals, print)
         }
@@ -149,7 +159,15 @@ fn set(
         json["name"] = name.into();
         return print.json(&json);
     }
-    print.line(&format!("{name} may: {limits}"))
+    print.line(&format!("{name} may: {limits}{}", bounds(&limits)))
+}
+
+/// Returns the limits that say not what, but how much and how long.
+fn bounds(limits: &ClientPolicy) -> String {
+    let rate = limits.rate.map(|rate| format!("rate {}", format_rate(rate)));
+    let count = limits.max_requests.map(|most| format!("{} in all", pluralize(most, "request")));
+    let expires = limits.expires.map(|at| format!("expires {}", format_time(at)));
+    [rate, count, expires].into_iter().flatten().map(|bound| format!("; {bound}")).collect()
 }
 
 fn rotate(name: &str, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {

@@ -40,6 +40,18 @@ impl LimitArgs {
         self.change(now, vec![]).apply(&ClientPolicy::default())
     }
 
+    /// Says whether this limit is given.
+    pub(super) fn sets(&self, limit: Limit) -> bool {
+        match limit {
+            Limit::ReadOnly => self.read_only,
+            Limit::Allow => !self.allow.is_empty(),
+            Limit::Deny => !self.deny.is_empty(),
+            Limit::Expires => self.expires.is_some(),
+            Limit::Rate => self.rate.is_some(),
+            Limit::MaxRequests => self.max_requests.is_some(),
+        }
+    }
+
     /// Returns the change that sets these limits from `now` on, once those of `clear` are gone.
     pub(super) fn change(self, now: SystemTime, clear: Vec<Limit>) -> LimitChange {
         let given = ClientPolicy {

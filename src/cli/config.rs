@@ -11,7 +11,7 @@ use super::daemon_client::find_daemon;
 use super::globals::GlobalArgs;
 use super::{CliError, Printer, serve};
 use crate::admin::api::{ConfigValue, EffectiveConfig};
-use crate::config;
+use crate::config::{self, LoadedConfig};
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 use crate::{daemon, secure_fs};
 
@@ -117,8 +117,9 @@ fn write_example(path: &Path, force: bool) -> io::Result<()> {
 }
 
 fn check(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let loaded = globals.load(keys.into_overrides()).map_err(CliError::from);
-    let usable = loaded.and_then(|loaded| Ok(daemon::check(&loaded.config).map(|()| loaded)?));
+    let overrides = keys.into_overrides();
+    let usable = check_profile(globals, overrides.clone())
+        .and_then(|loaded| check_others(globals, &overrides).map(|()| loaded));
     let loaded = usable.map_err(|error| error.with_output(json!({ "valid": false })))?;
     loaded.warnings.iter().for_each(|warning| print.warning(warning));
     let file = &loaded.paths.config;
@@ -132,6 +133,26 @@ fn check(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<
         (false, true) => print.line(&format!("{}: ok", file.display())),
         (false, false) => print.line(&format!("ok (no file at {})", file.display())),
     }
+}
+
+fn check_profile(
+    globals: &GlobalArgs,
+    overrides: Vec<config::Override>,
+) -> Result<LoadedConfig, CliError> {
+    let loaded = globals.load(overrides)?;
+    Ok(daemon::check(&loaded.config).map(|()| loaded)?)
+}
+
+/// Checks the other profiles of the file too: a daemon that is to serve one of them reads it one day.
+fn check_others(globals: &GlobalArgs, overrides: &[config::Override]) -> Result<(), CliError> {
+    let chosen = globals.profile_name();
+    for profile in globals.sources(vec![]).profiles_in_file()? {
+        if chosen.as_ref() != Some(&profile) {
+            let globals = GlobalArgs { profile: Some(profile), ..globals.clone() };
+            check_profile(&globals, overrides.to_vec())?;
+        }
+    }
+    Ok(())
 }
 
 fn show(keys: ConfigOverrides, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {

@@ -90,6 +90,7 @@ pub(super) struct UpstreamOverrides(Vec<Override>);
 
 impl UpstreamOverrides {
     /// Returns the keys that were given.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "`run` is for unix"))]
     pub(super) fn into_overrides(self) -> Vec<Override> {
         self.0
     }

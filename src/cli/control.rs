@@ -4,12 +4,13 @@
 use serde_json::json;
 
 use super::daemon_client::{
-    DaemonReply, admin_sockets, announce_files, persist_lock, post_or_lock, require_own_files,
-    say_waiting, with_daemon,
+    DaemonReply, admin_sockets, announce_files, end_daemon, persist_lock, post_or_lock,
+    require_own_files, with_daemon,
 };
 use super::globals::GlobalArgs;
+use super::waiting::{DAEMON, NEXUDUS, say_waiting};
 use super::{CliError, Printer, serve, status};
-use crate::admin::api::{ReloadResult, StopResult};
+use crate::admin::api::ReloadResult;
 use crate::admin::client::Error;
 use crate::admin::format::pluralize;
 use crate::config::LoadedConfig;
@@ -20,13 +21,7 @@ use crate::session::SessionStatus;
 
 /// Stops the daemon: returns when it has ended.
 pub(super) fn stop(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let stopping: StopResult = with_daemon(globals, async |daemon| {
-        // A listener from before the stop sees when it is over.
-        let mut events = daemon.events("ready").await?.expecting_an_event();
-        let stopping = daemon.post("/v1/stop").await?;
-        while events.try_next().await?.is_some() {}
-        Ok(stopping)
-    })?;
+    let stopping = end_daemon(globals)?;
     if stopping.run {
         print
             .note("it was a `run`: its command goes on, and gets 503 until another process serves");
@@ -72,11 +67,12 @@ fn not_applied(reloaded: &ReloadResult) -> Result<(), CliError> {
 
 /// Has the daemon renew its token.
 pub(super) fn refresh(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let session = with_daemon(globals, async |daemon| {
+    let session: SessionStatus = with_daemon(globals, async |daemon| {
         let renewed = daemon.post("/v1/refresh");
-        Ok(say_waiting(globals, "Nexudus", renewed).await?)
+        Ok(say_waiting(print, NEXUDUS, renewed).await?)
     })?;
-    print_session(&session, "renewed", globals, print)
+    let done = if session.is_basic() { "proved the login again" } else { "renewed" };
+    print_session(&session, done, globals, print)
 }
 
 /// Has the daemon drop its token until it is unlocked.
@@ -126,7 +122,7 @@ fn set_locked(
     let sockets = admin_sockets(globals)?;
     let path = if locked { "/v1/lock" } else { "/v1/unlock" };
     serve::control_runtime()?.block_on(async {
-        match say_waiting(globals, "the daemon", post_or_lock(&sockets, &paths, path)).await? {
+        match say_waiting(print, DAEMON, post_or_lock(&sockets, &paths, path)).await? {
             DaemonReply::Daemon(session, _) => print_session(&session, done, globals, print),
             DaemonReply::NoProfile => Err(Error::NotRunning.into()),
             DaemonReply::NotRunning(_lock) => {

@@ -25,7 +25,10 @@ impl CurrentUser {
             let said = said.as_deref().map(strip_control).unwrap_or_default();
             [name.to_owned(), id.to_string(), said]
         };
-        let access = match self.api_access {
+        let access = match self.has_api_access() {
+            Some(true) if self.api_access == Some(false) => {
+                "yes, although Nexudus says no: it answered a request"
+            }
             Some(true) => "yes",
             Some(false) => "no: ask an administrator of your Nexudus account",
             None => "unknown",

@@ -17,16 +17,16 @@ pub(super) use self::client_store::ClientStore;
 #[cfg(feature = "demo")]
 pub(super) use self::demo::DEMO_PREFIX;
 pub(super) use self::demo::{RunningDemo, find_demo};
-pub(super) use self::effective_config::{
-    OtherOrigin, RESTART_HINT, effective_config, load_effective_config,
-};
+#[cfg(unix)]
+pub(super) use self::effective_config::load_effective_config;
+pub(super) use self::effective_config::{OtherOrigin, RESTART_HINT, effective_config};
 pub(super) use self::profile_files::{
     clear_logins, fetch_user, origins_with_login, persist_lock, self_test_keychain,
 };
 pub(super) use self::revocation::Revocation;
 pub(super) use self::target::{
-    DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, find_daemon, post_or_lock,
-    require_own_files, say_waiting, with_daemon,
+    DaemonReply, ServingDaemon, admin_sockets, announce_files, connect, end_daemon, find_daemon,
+    post_or_lock, require_own_files, with_daemon,
 };
 use crate::admin::api::{Status, UPSTREAM_PARAM};
 use crate::admin::client::{self as admin, AdminClient};
@@ -70,8 +70,21 @@ impl DaemonClient {
     }
 
     /// Returns the process of this profile that serves another origin than `own`, if one does.
-    pub(super) async fn other_origin(&self, own: &Origin, paths: &Paths) -> Option<OtherOrigin> {
-        OtherOrigin::detect(&self.status().await?, own, paths)
+    ///
+    /// # Errors
+    ///
+    /// [`admin::Error::Unresponsive`] where a daemon listens and answers nothing.
+    pub(super) async fn other_origin(
+        &self,
+        own: &Origin,
+        paths: &Paths,
+    ) -> Result<Option<OtherOrigin>, admin::Error> {
+        match self.status().await {
+            Ok(status) => Ok(OtherOrigin::detect(&status, own, paths)),
+            Err(error @ admin::Error::Unresponsive { .. }) => Err(error),
+            // Another user's daemon, or one of another version, says nothing about its origin.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Notifies the daemon that the login stored for `origin` has changed, and waits for the
@@ -95,14 +108,9 @@ impl DaemonClient {
         }
     }
 
-    /// Returns the status of the daemon, if one runs.
-    async fn status(&self) -> Option<Status> {
-        AdminClient::find(std::slice::from_ref(&self.admin_socket))
-            .await
-            .ok()?
-            .get("/v1/status")
-            .await
-            .ok()
+    async fn status(&self) -> Result<Status, admin::Error> {
+        let daemon = AdminClient::find(std::slice::from_ref(&self.admin_socket)).await?;
+        daemon.get("/v1/status").await
     }
 
     /// Returns whether a process listens for this profile.

@@ -82,7 +82,7 @@ fn base_url(globals: &GlobalArgs) -> Result<(String, bool), CliError> {
         return Err(CliError::message(
             ExitCode::Failed,
             "the daemon has no TCP address, and a base URL needs one",
-            Some("Give listen.tcp an address, or use `nexudus-proxy run`."),
+            Some("Give listen.tcp an address, or use `nexudus-proxy run -- COMMAND`."),
         ));
     };
     Ok((format!("http://{}", reachable(*address)), needs_key))

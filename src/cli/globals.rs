@@ -59,6 +59,11 @@ impl GlobalArgs {
         }
     }
 
+    /// Returns where the command prints.
+    pub(super) fn printer(&self) -> Printer {
+        Printer::new(self.color).with_quiet(self.quiet)
+    }
+
     /// Names the daemon and the profile that were asked for in every command that a sentence advises.
     pub(super) fn as_typed(&self, said: &str) -> String {
         with_flags(said, self.profile_name().as_deref(), self.scope_flag())

@@ -99,10 +99,15 @@ impl problem::Problem for LocalApiError {
             Self::Daemon(problem) => {
                 let kind = ProblemKind::from_code(&problem.code);
                 let details = ProblemDetails::from(kind.unwrap_or(ProblemKind::CommandFailed));
+                if kind.is_some_and(|kind| kind.code() == ProblemKind::KeyNeeded.code()) {
+                    let hint = problem.hint.as_deref().unwrap_or_default();
+                    return details.with_hint(key_hint(hint, std::env::var_os(KEY_VARIABLE)));
+                }
                 ProblemDetails { hint: problem.hint.clone().map(Into::into), ..details }
             }
-            Self::Key => ProblemKind::CommandUsage
-                .with_hint("Set it to a key as `nexudus-proxy client add` prints it, or unset it."),
+            Self::Key => ProblemKind::CommandUsage.with_hint(
+                "Set it to a key as `nexudus-proxy client add NAME` prints it, or unset it.",
+            ),
             Self::Target(_) => ProblemKind::CommandUsage
                 .with_hint("Give the path alone, such as /api/spaces/coworkers?size=100."),
         }
@@ -281,6 +286,17 @@ fn header_value(key: &OsStr) -> Option<HeaderValue> {
     let mut key = HeaderValue::from_str(key.to_str()?).ok()?;
     key.set_sensitive(true);
     Some(key)
+}
+
+/// Returns what to do about a client key: a command shows the one of the environment, and no header
+/// can be given.
+fn key_hint(hint: &str, shown: Option<std::ffi::OsString>) -> String {
+    match shown.filter(|key| !key.is_empty()) {
+        Some(_) => format!("{hint} It was shown from {KEY_VARIABLE}."),
+        None => format!(
+            "Set {KEY_VARIABLE} to a client key; `nexudus-proxy client add NAME` makes one."
+        ),
+    }
 }
 
 /// Returns where the daemon of this configuration would listen.

@@ -20,10 +20,10 @@ use super::current_user::CurrentUser;
 use super::daemon_client::DaemonClient;
 use super::globals::GlobalArgs;
 use super::prompt::{EMAIL, PASSWORD, PromptError, StdinLines, guarded};
-use super::waiting::{NEXUDUS, with_note};
-use super::{CliError, Printer, serve};
+use super::waiting::{DAEMON, NEXUDUS, say_waiting};
+use super::{CliError, Printer, serve, service};
 use crate::clock::Clock;
-use crate::config::{Config, LoadedConfig, Paths};
+use crate::config::{Config, LoadedConfig, Paths, SessionStore, UpstreamAuth};
 use crate::credentials::{Credentials, Login, SecondFactor, TotpSecret};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
@@ -66,6 +66,7 @@ pub(super) fn run(
 ) -> Result<(), CliError> {
     let overrides = options.keys.clone().into_overrides();
     let LoadedConfig { config, paths, .. } = globals.load_and_warn(overrides, print)?;
+    service::require_own_login(globals)?;
     process::harden();
     serve::control_runtime()?.block_on(async {
         let credentials = daemon::credentials(&config, &paths);
@@ -113,7 +114,8 @@ impl LoginFlow {
         };
         let user = user?;
         let origin = &self.config.upstream.origin;
-        let daemon = DaemonClient::new(&self.config, &self.paths).notify_login(origin).await;
+        let daemon = DaemonClient::new(&self.config, &self.paths);
+        let daemon = say_waiting(self.print, DAEMON, daemon.notify_login(origin)).await;
         let stored = StoredLogin {
             profile: &self.paths.profile,
             user: &user,
@@ -126,6 +128,11 @@ impl LoginFlow {
     /// Returns whether only the session is stored.
     fn session_only(&self) -> bool {
         self.options.session_only || self.options.import_stdin
+    }
+
+    /// Returns whether requests carry the login itself.
+    fn is_basic(&self) -> bool {
+        self.config.upstream.auth == UpstreamAuth::Basic
     }
 
     async fn log_in(&mut self, place: Option<&Place>) -> Result<CurrentUser, LoginError> {
@@ -152,7 +159,7 @@ impl LoginFlow {
             return Ok(me);
         };
         self.store_login(place, &login).await?;
-        let is_volatile = session.store_info().is_volatile;
+        let is_volatile = session.store_info().is_volatile && !self.is_basic();
         warn_of_sources(&self.credentials, is_volatile, &login, self.print);
         if let Err(error) = store_session(&mut session, verified).await {
             self.print.warning(&format!(
@@ -178,7 +185,7 @@ impl LoginFlow {
         }
         let mut session = self.open_session().await?;
         let grant = Grant::Refresh(refresh_token);
-        let issued = with_note(self.print, NEXUDUS, self.issuer.issue(&grant, &client_id)).await;
+        let issued = say_waiting(self.print, NEXUDUS, self.issuer.issue(&grant, &client_id)).await;
         let issued = issued.map_err(|refusal| match refusal {
             Refusal::Refused => LoginError::ImportRefused,
             other @ (Refusal::TotpRequired
@@ -227,15 +234,25 @@ impl LoginFlow {
             }
             (_, code) => code,
         };
+        if lines.is_some_and(|lines| lines.has_more()) {
+            // Not refused: below the password, password managers print notes.
+            let left = if options.totp_secret_stdin { "" } else { STDIN_TOTP };
+            self.print
+                .warning(&format!("standard input has another line, which is not read{left}"));
+        }
         Ok((Login { email, password, second_factor }, is_typed))
     }
 
     async fn open_session(&self) -> Result<OfflineSession, LoginError> {
         let directory: PathBuf = self.paths.profile_state();
         let (origin, clock) = (&self.config.upstream.origin, Clock::system());
-        let (config, credentials) = (&self.config.session, &self.credentials);
-        let session = OfflineSession::open(config, origin, &directory, credentials, clock);
-        let session = with_note(self.print, OTHER_PROCESS, session).await;
+        let (mut config, credentials) = (self.config.session.clone(), &self.credentials);
+        if self.is_basic() {
+            // There is no token, and the password is stored as a login alone.
+            config.store = SessionStore::Memory;
+        }
+        let session = OfflineSession::open(&config, origin, &directory, credentials, clock);
+        let session = say_waiting(self.print, OTHER_PROCESS, session).await;
         let session = session.map_err(LoginError::Session)?;
         if self.session_only() && session.store_info().is_volatile {
             return Err(not_lasting(&session.store_info().reason));
@@ -244,15 +261,17 @@ impl LoginFlow {
     }
 
     async fn fetch_user(&self, issued: &TokenGrant) -> Result<CurrentUser, LoginError> {
-        let bearer = issued.bearer().ok_or_else(|| ambiguous("the token is not text"))?;
-        let me = with_note(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
+        let bearer = issued.authorization(self.config.upstream.auth);
+        let bearer = bearer.ok_or_else(|| ambiguous("the token is not text"))?;
+        let me = say_waiting(self.print, NEXUDUS, self.issuer.me(&bearer)).await;
         let (status, body) = me.map_err(LoginError::Unreachable)?;
         let whom = || self.options.email.clone().unwrap_or_else(|| "this account".to_owned());
         match status.as_u16() {
             200 => {
-                let me = CurrentUser::parse(&body)
+                let mut me = CurrentUser::parse(&body)
                     .ok_or_else(|| ambiguous("its response is not a user"))?;
-                match me.api_access {
+                say_waiting(self.print, NEXUDUS, me.verify_access(&self.issuer, &bearer)).await;
+                match me.has_api_access() {
                     Some(false) => Err(LoginError::Forbidden(me.email.unwrap_or_else(whom))),
                     Some(true) | None => Ok(me),
                 }
@@ -285,6 +304,9 @@ fn not_lasting(why: &str) -> LoginError {
 fn ambiguous(why: &str) -> LoginError {
     LoginError::Ambiguous(Cause::new(why))
 }
+
+/// What a second line is for.
+const STDIN_TOTP: &str = ": a 2FA secret takes --totp-secret-stdin";
 
 /// The holder of the lock that the session file may have to wait for.
 const OTHER_PROCESS: &str = "another process that renews the session";

@@ -6,9 +6,10 @@ use serde_json::json;
 use super::config_flags::ConfigOverrides;
 use super::daemon_client::{
     DaemonReply, Revocation, admin_sockets, announce_files, clear_logins, origins_with_login,
-    post_or_lock, require_own_files, say_waiting,
+    post_or_lock, require_own_files,
 };
 use super::globals::GlobalArgs;
+use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, serve};
 use crate::admin::api::LogoutResult;
 use crate::admin::client::Error;
@@ -93,7 +94,7 @@ async fn clear(
     // First the daemon, because it would write its session again. The lock prevents another from
     // starting.
     let reply = post_or_lock::<LogoutResult>(&sockets, paths, "/v1/logout");
-    let reply = say_waiting(globals, "the daemon", reply).await;
+    let reply = say_waiting(print, DAEMON, reply).await;
     let revoked = perform(revocation, print).await;
     let outcome = |result, daemon_knows, is_served| LogoutOutcome {
         profile: paths.profile.clone(),

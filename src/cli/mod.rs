@@ -17,6 +17,8 @@ mod env;
 mod error;
 mod globals;
 mod help;
+#[cfg(test)]
+mod hint_commands;
 mod local_api;
 mod login;
 mod logout;
@@ -31,6 +33,7 @@ mod serve;
 mod service;
 mod status;
 mod tail;
+mod version;
 mod wait;
 mod waiting;
 mod whoami;
@@ -39,6 +42,7 @@ use std::ffi::OsString;
 use std::panic;
 
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use error::CliError;
@@ -50,7 +54,7 @@ use crate::problem::ExitCode;
 
 /// Log in to Nexudus once; every local tool then talks to it through localhost.
 #[derive(Debug, Parser)]
-#[command(name = "nexudus-proxy", version = VERSION, styles = STYLES, arg_required_else_help = true)]
+#[command(name = "nexudus-proxy", version = version::VERSION, styles = STYLES, arg_required_else_help = true)]
 #[command(subcommand_required = true)]
 #[command(after_help = "Every key of the configuration is a flag of `serve`, an environment \
     variable and a line of the file: see `serve --help` and `config show`.")]
@@ -106,7 +110,7 @@ enum Command {
     Unlock,
     /// Show requests as they end, without queries and bodies
     Tail(tail::TailArgs),
-    /// Run the daemon as a service: systemd's or launchd's
+    /// Run the daemon as a service: systemd's, launchd's or a task of Windows
     Service(service::ServiceArgs),
     /// Write, check and show the configuration
     Config(config::ConfigCommandArgs),
@@ -115,16 +119,6 @@ enum Command {
     /// Print the manual page
     Man,
 }
-
-/// The version with the commit that it was built from, and that commit's date.
-const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (",
-    env!("BUILD_COMMIT"),
-    " ",
-    env!("BUILD_COMMIT_DATE"),
-    ")"
-);
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default())
@@ -153,9 +147,14 @@ fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<()
     let is_run = is_run_command(&args);
     let command = help::with_examples(Cli::command());
     let misplaced = error::misplaced_flag(&args, &command);
-    let matches = command.color(when.into()).try_get_matches_from(args).map_err(|error| {
+    let is_json = print::wants_json(&args);
+    let parsed = command.color(when.into()).try_get_matches_from(args);
+    if is_json && parsed.as_ref().is_err_and(|error| error.kind() == ErrorKind::DisplayVersion) {
+        return version::print_json(print);
+    }
+    let matches = parsed.map_err(|error| {
         let is_help = error.exit_code() == 0;
-        let is_unknown = error.kind() == clap::error::ErrorKind::UnknownArgument;
+        let is_unknown = error.kind() == ErrorKind::UnknownArgument;
         let error = match misplaced.filter(|_| is_unknown) {
             Some(misplaced) => misplaced,
             None => CliError::from(error),
@@ -165,12 +164,13 @@ fn run(args: Vec<OsString>, when: print::ColorWhen, print: Printer) -> Result<()
     })?;
     let cli = Cli::from_arg_matches(&matches)?;
     let globals = cli.globals;
+    let print = print.with_quiet(globals.quiet);
     let done =
         check_profile(&cli.command, &globals).and_then(|()| dispatch(cli.command, &globals, print));
     done.map_err(|error| CliError::AsTyped {
         profile: globals.profile_name(),
         scope: globals.scope_flag(),
-        error: Box::new(error),
+        error: Box::new(service::advise_system_start(&globals, error)),
     })
 }
 

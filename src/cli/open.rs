@@ -4,6 +4,8 @@
 //! saved first, where only this user can read it. What another program would run instead of show
 //! is saved and not opened: names and types are Nexudus's word, and it relays its customers' files.
 
+mod disposition;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -27,14 +29,17 @@ pub(super) struct OpenArgs {
     /// The path of the document, with its query
     #[arg(value_name = "PATH")]
     target: String,
-    /// Save it as this new file, and open nothing
+    /// Save it as this new file, and open nothing; `-` is stdout
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 /// Downloads the document, and opens it.
 pub(super) fn run(args: &OpenArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
-    let documents = globals.sources(vec![]).paths()?.runtime.join("documents");
+    // Of this person, whoever's daemon is asked: the system's directory is not theirs, and all in it
+    // would be in memory.
+    let own = GlobalArgs { system: false, ..globals.clone() };
+    let documents = own.sources(vec![]).paths()?.runtime.join("documents");
     serve::control_runtime()?.block_on(async {
         let api = LocalApi::find(globals).await?;
         let (method, target) = (Method::GET, args.target.clone());
@@ -42,6 +47,9 @@ pub(super) fn run(args: &OpenArgs, globals: &GlobalArgs, print: Printer) -> Resu
             api.send(LocalRequest { method, target, accept: "*/*", body: None }).await?;
         if let Some(error) = response.error() {
             return Err(error);
+        }
+        if args.output.as_deref() == Some(Path::new("-")) {
+            return print_document(&mut response, print).await;
         }
         let (path, is_opened) = match &args.output {
             Some(path) => (path.clone(), false),
@@ -68,6 +76,16 @@ pub(super) fn run(args: &OpenArgs, globals: &GlobalArgs, print: Printer) -> Resu
     })
 }
 
+/// Prints the document as it comes.
+async fn print_document(response: &mut LocalResponse, print: Printer) -> Result<(), CliError> {
+    while let Some(chunk) = response.chunk().await? {
+        if !print.stream(&chunk)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Rejects a web page: Nexudus sends one, as a success, where a download has expired.
 fn reject_page(response: &LocalResponse) -> Result<(), CliError> {
     let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -86,13 +104,7 @@ fn reject_page(response: &LocalResponse) -> Result<(), CliError> {
 
 /// Returns the name that the response gives, or the end of the path.
 fn file_name(response: &LocalResponse, target: &str) -> String {
-    let given = response.headers.get(CONTENT_DISPOSITION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| {
-        let parts = value.split(';').map(str::trim);
-        let named = parts.filter_map(|part| part.split_once('='));
-        let mut named = named.filter(|(name, _)| name.trim().eq_ignore_ascii_case("filename"));
-        named.next().map(|(_, name)| name.trim_matches(['"', ' ']).to_owned())
-    });
+    let given = response.headers.get(CONTENT_DISPOSITION).and_then(disposition::file_name);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let asked = || {
         let pairs = form_urlencoded::parse(query.as_bytes());
@@ -157,7 +169,12 @@ async fn save(response: &mut LocalResponse, path: &Path) -> Result<(), CliError>
 
 fn not_saved(path: &Path, error: &io::Error) -> CliError {
     let message = format!("could not write {}: {error}", path.display());
-    CliError::message(ExitCode::Failed, message, Some("Name another new file with --output."))
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let hint = match directory.filter(|directory| !directory.is_dir()) {
+        Some(missing) => format!("Make the directory {} first.", missing.display()),
+        None => "Name another new file with --output.".to_owned(),
+    };
+    CliError::message(ExitCode::Failed, message, Some(&hint))
 }
 
 /// Opens the file with the program that the desktop chooses.

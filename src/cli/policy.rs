@@ -48,7 +48,8 @@ pub(super) fn run(
     let store = ClientStore::open(globals)?;
     let is_daemon = store.is_served();
     let question = Question { method: &method, target: &path, command: command.as_deref() };
-    let explained = judge(question, client.as_deref(), &store, globals)?;
+    let mut explained = judge(question, client.as_deref(), &store, globals)?;
+    explained.hint = hint(&explained, &method);
     if globals.json {
         print.json(&json!({
             "method": method,
@@ -59,6 +60,7 @@ pub(super) fn run(
             "code": explained.code,
             "rule": explained.rule,
             "reason": explained.reason,
+            "hint": explained.hint,
             "note": explained.note,
             "judged": if is_daemon { "daemon" } else { "configuration" },
         }))?;
@@ -76,7 +78,7 @@ fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), 
         None => format!("allowed: {}", explained.reason),
     };
     print.line(&outcome)?;
-    explained.note.iter().for_each(|note| print.note(note));
+    explained.hint.iter().chain(&explained.note).for_each(|note| print.note(note));
     print.note(if is_daemon {
         "Judged by the configuration of the running daemon."
     } else {
@@ -84,6 +86,23 @@ fn show(explained: &Explanation, is_daemon: bool, print: Printer) -> Result<(), 
     });
     Ok(())
 }
+
+/// Returns what to do about a request that is refused for its form, whatever the rules say. What is
+/// refused by a rule is the answer to the question.
+fn hint(explained: &Explanation, method: &str) -> Option<String> {
+    if explained.code? != ProblemKind::MethodNotForwarded.code() {
+        let is_form = explained.code?.starts_with("request.");
+        return explained.hint.clone().filter(|_| is_form);
+    }
+    let capitals = method.to_ascii_uppercase();
+    if METHODS.contains(&&*capitals) && capitals != method {
+        return Some(format!("Methods are written in capitals: {capitals}."));
+    }
+    Some(format!("The methods that are forwarded: {}.", METHODS.join(" ")))
+}
+
+/// What is forwarded, as the Allow header has it.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Refuses a command on a path that takes none: the verdict would leave the command out.
 fn require_command_path(path: &str, command: Option<&str>) -> Result<(), CliError> {
@@ -118,6 +137,7 @@ fn judge(
         explained.is_allowed = false;
         explained.code = Some(ProblemKind::KeyRefused.code());
         explained.rule = None;
+        explained.hint = None;
         explained.reason = clients::KeyError::Expired.to_string();
     }
     Ok(explained)

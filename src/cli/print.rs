@@ -73,9 +73,15 @@ static HAS_RESULT: AtomicBool = AtomicBool::new(false);
 pub struct Printer {
     stdout_colour: bool,
     stderr_colour: bool,
+    is_quiet: bool,
 }
 
 impl Printer {
+    /// Returns whether only what went wrong is said (`--quiet`).
+    pub(super) fn is_quiet(self) -> bool {
+        self.is_quiet
+    }
+
     /// Returns whether the log may be coloured.
     pub(super) fn is_stderr_coloured(self) -> bool {
         self.stderr_colour
@@ -95,7 +101,12 @@ impl Printer {
         Self {
             stdout_colour: when.is_enabled(io::stdout().is_terminal()),
             stderr_colour: when.is_enabled(io::stderr().is_terminal()),
+            is_quiet: false,
         }
+    }
+
+    pub(super) fn with_quiet(self, is_quiet: bool) -> Self {
+        Self { is_quiet, ..self }
     }
 
     /// Prints a line of the result.

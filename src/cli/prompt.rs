@@ -177,6 +177,11 @@ impl StdinLines {
         })
     }
 
+    /// Says whether a line is left that nothing was read from.
+    pub(super) fn has_more(&self) -> bool {
+        !matches!(self.0.nth_line(self.1), Err(UnusableSecret { flaw: SecretFlaw::Empty, .. }))
+    }
+
     /// Parses the whole text as JSON; `None` when it is something else.
     pub(super) fn json<T: DeserializeOwned>(self) -> Result<Option<T>, PromptError> {
         Ok(self.0.json()?)

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::config_flags::UpstreamOverrides;
 use super::daemon_client::load_effective_config;
-use super::globals::GlobalArgs;
+use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, client_limits, profile, serve};
 use crate::config::{Config, LoadedConfig};
 use crate::daemon::process;
@@ -39,6 +39,14 @@ pub(super) fn run(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Res
 }
 
 fn run_command(options: RunArgs, globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
+    if globals.scope() == DaemonScope::System {
+        // The key of the command stands in the profile's files, which only the system's daemon may use.
+        return Err(CliError::message(
+            ExitCode::Usage,
+            "`run` serves its command from your own profile, and not from the system's daemon",
+            Some("Point the command at the system's daemon with the lines of `nexudus-proxy env`."),
+        ));
+    }
     let loaded = globals.load(options.upstream.into_overrides())?;
     profile::require_or_login(globals, &loaded)?;
     let limits = options.limits.limits(SystemTime::now());

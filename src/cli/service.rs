@@ -1,4 +1,5 @@
-//! `service`: the daemon as a unit of systemd or an agent of launchd. Prints each step.
+//! `service`: the daemon as a unit of systemd, an agent of launchd or a task of Windows. Prints each
+//! step.
 //!
 //! Only `install` needs the configuration: a service that a broken one has stopped must still be
 //! looked at, stopped and removed.
@@ -6,15 +7,16 @@
 mod install;
 mod uninstall;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
 
-use super::globals::GlobalArgs;
-use super::{CliError, Printer};
+use super::daemon_client::{self, find_daemon};
+use super::globals::{DaemonScope, GlobalArgs};
+use super::{CliError, Printer, serve};
 use crate::config::{Config, Diagnostic, Environment, Paths, Sources, UnixSocket};
-use crate::problem::ExitCode;
+use crate::problem::{ExitCode, ProblemKind};
 use crate::service::{Error, Service, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath};
 
 /// The arguments of `service`.
@@ -81,10 +83,13 @@ pub(super) fn run(
     let mut steps = Steps::new(globals.json, print);
     match options.action {
         ServiceAction::Uninstall { purge, yes } => {
-            uninstall::run(&service, purge.then_some(yes), &mut steps)?;
+            uninstall::run(&service, purge.then_some(yes), globals, &mut steps)?;
         }
         ServiceAction::Start => service.start(&mut |event| steps.tell(event))?,
-        ServiceAction::Stop => service.stop(&mut |event| steps.tell(event))?,
+        ServiceAction::Stop => {
+            service.stop(&mut |event| steps.tell(event))?;
+            end_daemon(&service, globals, &steps)?;
+        }
         ServiceAction::Status => return print_status(&service, globals, print),
         ServiceAction::Logs { lines, follow } => {
             return Ok(service.logs(lines, follow, globals.json)?);
@@ -120,6 +125,49 @@ pub(super) fn explain_absence(globals: &GlobalArgs, error: CliError) -> CliError
     failed.map_or(error, |(system, status)| failure(system, status))
 }
 
+/// Says how the system's daemon is started on this machine, where a command asks for that one and it
+/// does not run.
+pub(super) fn advise_system_start(globals: &GlobalArgs, error: CliError) -> CliError {
+    let is_asked_for = globals.scope() == DaemonScope::System;
+    let (CliError::Problem(_) | CliError::Message { .. }) = &error else { return error };
+    let general = ProblemKind::DaemonNotRunning.hint();
+    match &error.reports()[..] {
+        [report] if is_asked_for && report.hint.as_deref() == general => {
+            let hint = system_start_hint(globals);
+            CliError::message(error.exit_code(), report.message.clone(), Some(hint))
+        }
+        _ => error,
+    }
+}
+
+/// Refuses to store a login for the installed system service: its files belong to a user who exists
+/// only while the daemon runs.
+pub(super) fn require_own_login(globals: &GlobalArgs) -> Result<(), CliError> {
+    let is_asked_for = globals.scope() == DaemonScope::System;
+    if !is_asked_for || !installed_service(true, globals)?.is_installed() {
+        return Ok(());
+    }
+    Err(CliError::message(
+        ExitCode::Usage,
+        "the system service reads its login from systemd's credentials, and stores none",
+        Some(&format!("As root, {}.", install::SYSTEM_LOGIN)),
+    ))
+}
+
+/// Returns how the system's daemon is started on this machine.
+pub(super) fn system_start_hint(globals: &GlobalArgs) -> &'static str {
+    if installed_service(true, globals).is_ok_and(|service| service.is_installed()) {
+        "Start it with `nexudus-proxy service start`, as root."
+    } else if Path::new(SYSTEMD_RUNS).is_dir() {
+        "Install it with `nexudus-proxy service install`, as root."
+    } else {
+        "Start it with `nexudus-proxy serve`, as root."
+    }
+}
+
+/// There where systemd is the service manager (sd_booted(3)).
+const SYSTEMD_RUNS: &str = "/run/systemd/system";
+
 fn failure(system: bool, status: ServiceStatus) -> CliError {
     let cause = status.last_error.or(status.result).unwrap_or_else(|| "see its log".to_owned());
     let flag = if system { " --system" } else { "" };
@@ -129,6 +177,19 @@ fn failure(system: bool, status: ServiceStatus) -> CliError {
     );
     let message = format!("the service has failed: {cause}");
     CliError::message(ExitCode::NotRunning, message, Some(&hint))
+}
+
+/// Ends the daemon of a service that its service manager cannot end.
+fn end_daemon(service: &Service, globals: &GlobalArgs, steps: &Steps) -> Result<(), CliError> {
+    if !service.ends_with_daemon() {
+        return Ok(());
+    }
+    match daemon_client::end_daemon(globals) {
+        Ok(_) => steps.line("stopped the daemon"),
+        Err(error) if error.exit_code() == ExitCode::NotRunning => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// The changes of a command, each printed as it is made.
@@ -206,6 +267,7 @@ fn service_spec(
             UnixSocket::Off => SocketPath::Off,
         },
         runtime_dir: paths.runtime.clone(),
+        state_dir: paths.profile_state(),
         drain: config.daemon.drain,
         data: uninstall::own_data(paths, globals.config.is_some()),
     })
@@ -227,7 +289,15 @@ fn print_status(service: &Service, globals: &GlobalArgs, print: Printer) -> Resu
         let is_system = service.is_system();
         return Err(CliError::from(Error::NotInstalled { is_system }).with_output(output));
     }
-    let state = service.status()?;
+    let mut state = service.status()?;
+    if service.ends_with_daemon() {
+        let daemon = serve::control_runtime()?.block_on(find_daemon(globals))?;
+        if let Some(daemon) = daemon {
+            "active".clone_into(&mut state.state);
+            state.pid = Some(daemon.status.pid);
+            state.listening = true;
+        }
+    }
     let lingers = service.has_linger();
     let is_up = !state.has_failed() && (state.listening || state.pid.is_some());
     if !globals.json {

@@ -5,13 +5,14 @@ mod watch;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::daemon_client::{connect, find_demo, say_waiting};
+use super::daemon_client::{connect, find_demo};
 use super::globals::{DaemonScope, GlobalArgs};
+use super::waiting::{DAEMON, say_waiting};
 use super::{CliError, Printer, serve, service};
 use crate::admin::api::{ClientStatus, LimiterStatus, RequestCounts, Status, ThrottleStatus};
 use crate::admin::format::{format_duration, pluralize};
 use crate::problem::ExitCode;
-use crate::session::{LastError, SessionStatus};
+use crate::session::{LastError, SessionState, SessionStatus};
 
 /// The arguments of `status`.
 #[derive(clap::Args, Debug)]
@@ -45,7 +46,7 @@ async fn show(globals: &GlobalArgs, print: Printer) -> Result<(), CliError> {
 /// Asks the daemon that serves; where none does, a `demo` that runs.
 async fn fetch<T: DeserializeOwned>(globals: &GlobalArgs, print: Printer) -> Result<T, CliError> {
     let asked = async { Ok(connect(globals).await?.get("/v1/status").await?) };
-    let asked = say_waiting(globals, "the daemon", asked).await;
+    let asked = say_waiting(print, DAEMON, asked).await;
     let Err(error) = asked else { return asked };
     if error.exit_code() != ExitCode::NotRunning || globals.scope() == DaemonScope::System {
         return Err(error);
@@ -202,6 +203,9 @@ fn account(session: &SessionStatus) -> String {
 
 /// Returns one line about the token.
 pub(super) fn format_token(session: &SessionStatus) -> String {
+    if session.is_basic() {
+        return format_basic(session);
+    }
     let left = session.expires_in.map(|left| left.as_secs());
     let mut text =
         left.map_or_else(|| "none".to_owned(), |left| format!("valid {}", format_duration(left)));
@@ -220,6 +224,22 @@ pub(super) fn format_token(session: &SessionStatus) -> String {
             text.push_str(&format!(", next in {}", format_duration(next.as_secs())))
         }
         (false, None) => {}
+    }
+    text
+}
+
+/// Returns one line about the login that stands in for a token.
+fn format_basic(session: &SessionStatus) -> String {
+    let mut text = "none: each request carries the login (upstream.auth is basic)".to_owned();
+    match (session.state, session.age, session.renews_in) {
+        (SessionState::Ready, Some(age), _) => {
+            text.push_str(&format!(", proved {} ago", format_duration(age.as_secs())));
+        }
+        (_, _, Some(next)) => {
+            let next = format_duration(next.as_secs());
+            text.push_str(&format!(", not proved; next attempt in {next}"));
+        }
+        _ => text.push_str(", not proved"),
     }
     text
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::config_flags::parse_duration_flag;
-use super::daemon_client::{admin_sockets, say_waiting};
+use super::daemon_client::admin_sockets;
 use super::globals::GlobalArgs;
+use super::waiting::say_waiting;
 use super::{CliError, Printer, error, serve};
 use crate::admin::api::{Event, Reason};
 use crate::admin::client::{AdminClient, Error};
@@ -30,7 +31,7 @@ pub(super) fn run(args: &WaitArgs, globals: &GlobalArgs, print: Printer) -> Resu
     if args.once {
         return serve::control_runtime()?.block_on(look_once(&sockets, globals, print));
     }
-    serve::control_runtime()?.block_on(say_waiting(globals, "the daemon to be ready", async {
+    serve::control_runtime()?.block_on(say_waiting(print, "the daemon to be ready", async {
         let start = Instant::now();
         let deadline = start + args.timeout;
         let mut last = None;
@@ -80,10 +81,8 @@ async fn look_once(
         }
         Err(Error::ConnectionClosed(None))
     };
-    let silent = || {
-        let message = format!("the daemon did not answer within {} s", ONCE_TIMEOUT.as_secs());
-        not_ready(ExitCode::Failed, message, None)
-    };
+    let silent =
+        || no_answer(format!("the daemon did not answer within {} s", ONCE_TIMEOUT.as_secs()));
     let readiness = tokio::time::timeout(ONCE_TIMEOUT, look).await.map_err(|_| silent())??;
     if readiness.ready && globals.json {
         return print.json(&serde_json::json!({ "ready": true }));
@@ -143,9 +142,18 @@ fn permanent_error(reason: Reason) -> CliError {
 
 fn timed_out(limit: Duration, last: Option<Reason>) -> CliError {
     let limit = humantime::format_duration(limit);
-    let why = last.as_ref().map_or("it has not said why", |reason| &reason.sentence);
-    let message = format!("the daemon is not ready after {limit}: {why}");
-    not_ready(ExitCode::Failed, message, last)
+    let Some(reason) = last else {
+        return no_answer(format!("the daemon has given no answer after {limit}"));
+    };
+    let message = format!("the daemon is not ready after {limit}: {}", reason.sentence);
+    not_ready(ExitCode::Failed, message, Some(reason))
+}
+
+/// Reports a daemon that accepts a connection and says nothing.
+fn no_answer(message: String) -> CliError {
+    let hint = "It was waited for until it answers: it may be stopped (Ctrl-Z) or busy. \
+                `nexudus-proxy doctor` names its process.";
+    CliError::message(ExitCode::Failed, message, Some(hint))
 }
 
 /// Reports that the daemon is not ready, with the reason that it gave, if it gave one.
@@ -166,8 +174,9 @@ fn is_permanent(reason: &Reason) -> bool {
 /// How long a daemon may take to open its socket.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest time of one look: a daemon that does not answer by then is not ready.
-const ONCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time of one look: a little longer than the client of the admin socket takes to find out that a
+/// daemon does not answer, and to name its process.
+const ONCE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How often the command looks for a daemon.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);

@@ -5,10 +5,11 @@ use serde_json::{Value as Json, json};
 use super::config_flags::ConfigOverrides;
 use super::current_user::CurrentUser;
 use super::daemon_client::{
-    self, OtherOrigin, ServingDaemon, announce_files, find_daemon, require_own_files, say_waiting,
+    self, OtherOrigin, ServingDaemon, announce_files, find_daemon, require_own_files,
 };
 use super::globals::GlobalArgs;
 use super::login::{NETWORK_HINT, note_code_wait, session_details};
+use super::waiting::{NEXUDUS, say_waiting};
 use super::{CliError, Printer, serve};
 use crate::admin::client as admin;
 use crate::config::{Config, LoadedConfig, Origin, Paths};
@@ -92,7 +93,7 @@ pub(super) fn run(
             require_own_files(globals)?;
         }
         let upstream = daemon.as_ref().and_then(|it| Origin::parse(&it.status.upstream));
-        let (me, through) = fetch_user(daemon.as_ref(), &config, &paths, globals, print).await?;
+        let (me, through) = fetch_user(daemon.as_ref(), &config, &paths, print).await?;
         let upstream = upstream.unwrap_or_else(|| own.clone());
         Ok::<_, CliError>((me, through, upstream, other))
     })?;
@@ -102,7 +103,7 @@ pub(super) fn run(
     if through == "login" {
         announce_files(globals, &paths, print);
     }
-    let has_access = me.api_access != Some(false);
+    let has_access = me.has_api_access() != Some(false);
     if !globals.json {
         me.print(&paths.profile, &upstream, print)?;
         return if has_access { Ok(()) } else { Err(WhoamiError::Forbidden.into()) };
@@ -128,7 +129,6 @@ pub(super) async fn fetch_user(
     daemon: Option<&ServingDaemon>,
     config: &Config,
     paths: &Paths,
-    globals: &GlobalArgs,
     print: Printer,
 ) -> Result<(CurrentUser, &'static str), WhoamiError> {
     let fetched = async {
@@ -140,5 +140,5 @@ pub(super) async fn fetch_user(
             }
         }
     };
-    say_waiting(globals, "Nexudus", fetched).await
+    say_waiting(print, NEXUDUS, fetched).await
 }

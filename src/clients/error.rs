@@ -70,16 +70,15 @@ pub enum Error {
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         match self {
-            Self::Name { .. } => ProblemKind::CommandUsage
-                .with_hint("Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them."),
-            Self::Exists { .. } => {
-                ProblemKind::CommandFailed.with_hint("Revoke it first, or choose another name.")
+            Self::Name { .. } => ProblemKind::ClientName.into(),
+            Self::Exists { name } => {
+                let details = ProblemDetails::from(ProblemKind::ClientExists);
+                let hint = details.hint.as_deref().unwrap_or_default().replace("NAME", name);
+                details.with_hint(hint)
             }
-            Self::Full { .. } => {
-                ProblemKind::CommandFailed.with_hint("Revoke clients that are not needed any more.")
-            }
-            Self::Missing { .. } | Self::Changed { .. } => ProblemKind::CommandFailed
-                .with_hint("`nexudus-proxy client list` shows the clients."),
+            Self::Full { .. } => ProblemKind::ClientsFull.into(),
+            Self::Missing { .. } => ProblemKind::ClientMissing.into(),
+            Self::Changed { .. } => ProblemKind::ClientChanged.into(),
             Self::Damaged { .. } => ProblemKind::CommandFailed.with_hint(
                 "Nothing was changed. Repair the file, or move it away and make the clients anew.",
             ),

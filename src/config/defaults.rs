@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Admin, AnonymousAccess, Config, Credentials, Daemon, KeyStore, Limits, Listen, Log, LogFormat,
     LoginSource, Notify, Origin, Policy, Proxy, Rate, Session, SessionStore, Threads, Throttle,
-    UnixSocket, Upstream,
+    UnixSocket, Upstream, UpstreamAuth,
 };
 
 impl Default for Config {
@@ -42,6 +42,7 @@ impl Default for Upstream {
             ca_file: None,
             address: None,
             proxy: Proxy::None,
+            auth: UpstreamAuth::Bearer,
             // No reason phrases and dead connections after suspend on HTTP/2.
             http2: false,
             user_agent: None,

@@ -166,6 +166,14 @@ pub enum Diagnostic {
         /// The address.
         address: SocketAddr,
     },
+    /// A login that would go to another host than the one it is for.
+    #[error("{place}: {key} = \"basic\" would send the password itself to each [[host]]")]
+    PasswordToHosts {
+        /// Where.
+        place: ValueSource,
+        /// The key.
+        key: String,
+    },
     /// Neither an address nor a socket.
     #[error("{place}: nothing to listen on: listen.tcp is empty and there is no unix socket")]
     NoListener {
@@ -245,6 +253,9 @@ impl Diagnostic {
             }
             Self::Exposed { .. } => "Listen on 127.0.0.1 or [::1].",
             Self::DuplicateAddress { .. } => "Give each host a port of its own.",
+            Self::PasswordToHosts { .. } => {
+                "Remove each [[host]], or set upstream.auth = \"bearer\": a token is good for both."
+            }
             Self::NoListener { .. } if cfg!(unix) => {
                 "Give listen.tcp an address such as \"localhost:6398\", or set listen.unix = \"auto\"."
             }
@@ -286,6 +297,7 @@ impl Diagnostic {
             | Self::ExtraPart { place, .. }
             | Self::Exposed { place, .. }
             | Self::DuplicateAddress { place, .. }
+            | Self::PasswordToHosts { place, .. }
             | Self::NoListener { place }
             | Self::MissingCommand { place, .. }
             | Self::CaFile { place, .. } => Some(place),

@@ -4,7 +4,7 @@ use super::key::{HOST, Key, key};
 use super::threads::MAX_THREADS;
 use super::value::ConfigValue;
 use super::value_type::ValueType;
-use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore};
+use super::{AnonymousAccess, KeyStore, LogFormat, LoginSource, SessionStore, UpstreamAuth};
 
 /// Every key of the configuration, in the order of the file.
 pub static KEYS: &[Key] = &[
@@ -17,6 +17,11 @@ pub static KEYS: &[Key] = &[
         "Connect to this IP[:PORT] instead of resolving the name of upstream.origin; empty: resolve"
     ),
     key!(upstream.proxy, ValueType::Proxy, "How to reach the internet: none, system or a URL"),
+    key!(
+        upstream.auth,
+        ValueType::Choice(UpstreamAuth::WORDS),
+        "How requests say who sends them: a token, or e-mail and password with each (basic)"
+    ),
     key!(upstream.http2, ValueType::Bool, "Offer HTTP/2 to the upstream"),
     key!(
         upstream.user_agent,

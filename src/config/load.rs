@@ -137,6 +137,17 @@ impl Sources {
         Err(Diagnostic::UnknownProfile { name: paths.profile, known })
     }
 
+    /// Returns the names of the profiles that have a part of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sources::paths`], and when the file cannot be read.
+    pub fn profiles_in_file(&self) -> Result<Vec<String>, Error> {
+        let file = ConfigFile::read(&self.paths()?.config)?;
+        let profiles = file.as_ref().and_then(|file| file.table.get("profile")?.as_table());
+        Ok(profiles.into_iter().flat_map(|profiles| profiles.keys().cloned()).collect())
+    }
+
     fn explicit_file(&self) -> Option<PathBuf> {
         let variable = || self.environment.get("NEXUDUS_PROXY_CONFIG").map(PathBuf::from);
         self.file.clone().or_else(variable).filter(|path| !path.as_os_str().is_empty())

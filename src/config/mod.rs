@@ -100,6 +100,8 @@ pub struct Upstream {
     pub address: Option<UpstreamAddress>,
     /// How to reach the internet.
     pub proxy: Proxy,
+    /// How a request says who sends it.
+    pub auth: UpstreamAuth,
     /// Offer HTTP/2.
     pub http2: bool,
     /// Replaces the client's `User-Agent`.
@@ -114,6 +116,16 @@ pub struct Upstream {
     pub upgrade: bool,
     /// Name ourselves in `Via`.
     pub via: bool,
+}
+
+/// `upstream.auth`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamAuth {
+    /// By an access token, which the login brings (RFC 6750).
+    #[default]
+    Bearer,
+    /// By the login itself (RFC 7617).
+    Basic,
 }
 
 /// `[[host]]`

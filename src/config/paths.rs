@@ -129,9 +129,11 @@ pub fn with_profile_flag(said: &str, profile: &str) -> String {
 pub fn with_flags(said: &str, profile: Option<&str>, scope: Option<&str>) -> String {
     let said = profile.map_or_else(|| said.to_owned(), |name| with_profile_flag(said, name));
     let Some(flag) = scope else { return said };
+    // One that is for the system's daemon in any case cannot be for the user's too.
+    let is_scope = |word: &str| ["--system", "--user"].contains(&word);
     // Every second part stands in backticks.
     let parts = said.split('`').enumerate().map(|(at, part)| match part.strip_prefix(PROGRAM) {
-        Some(rest) if at % 2 == 1 && !rest.split_whitespace().any(|word| word == flag) => {
+        Some(rest) if at % 2 == 1 && !rest.split_whitespace().any(is_scope) => {
             format!("{PROGRAM}{flag} {rest}")
         }
         Some(_) | None => part.to_owned(),

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use super::error::Diagnostic;
 use super::keys::KEYS;
 use super::source::ValueSource;
-use super::{Config, KeyStore, LoginSource, Rule, UnixSocket};
+use super::{Config, KeyStore, LoginSource, Rule, UnixSocket, UpstreamAuth};
 
 /// Finds the errors of the configuration as a whole.
 pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut Vec<Diagnostic>) {
@@ -30,6 +30,10 @@ pub(super) fn validate(config: &Config, places: &[ValueSource], problems: &mut V
             key: key.to_owned(),
             address,
         });
+    }
+    if config.upstream.auth == UpstreamAuth::Basic && !config.hosts.is_empty() {
+        let key = "upstream.auth";
+        problems.push(Diagnostic::PasswordToHosts { place: place(key), key: key.to_owned() });
     }
     check_commands(config, place, problems);
     if let Some(path) = &config.upstream.ca_file
@@ -172,7 +176,19 @@ pub(super) fn warn_world_writable(_: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::config::tests::sources;
-    use crate::config::{Diagnostic, Error};
+    use crate::config::{Diagnostic, Error, UpstreamAuth};
+
+    #[test]
+    fn a_password_goes_to_no_other_host() {
+        let host = "[[host]]\norigin = 'https://a.example'\nlisten = ['127.0.0.1:6399']\n";
+        let basic = "[upstream]\nauth = 'basic'\n";
+        let (_both, with_host) = sources(&format!("{basic}{host}"));
+        let (_one, without) = sources(basic);
+
+        let Error(problems) = with_host.load().unwrap_err();
+        assert!(matches!(problems[..], [Diagnostic::PasswordToHosts { .. }]), "{problems:?}");
+        assert_eq!(without.load().unwrap().config.upstream.auth, UpstreamAuth::Basic);
+    }
 
     #[test]
     fn a_ca_file_without_a_certificate_is_refused() {

@@ -8,7 +8,7 @@ use super::origin::{self, OriginError};
 use super::value_type::{InvalidValue, ValueType};
 use super::{
     AnonymousAccess, Host, KeyStore, LogFormat, LoginSource, Origin, Proxy, Rate, Rule,
-    SessionStore, UnixSocket, UpstreamAddress, units,
+    SessionStore, UnixSocket, UpstreamAddress, UpstreamAuth, units,
 };
 
 /// A type that a key can have. Writing what was read and reading it again gives the same.
@@ -353,6 +353,7 @@ macro_rules! words {
     };
 }
 
+words!(UpstreamAuth { "bearer" => Bearer, "basic" => Basic });
 words!(LoginSource { "auto" => Auto, "systemd" => Systemd, "command" => Command, "env" => Env, "keychain" => Keychain, "file" => File });
 words!(SessionStore { "auto" => Auto, "file" => File, "memory" => Memory });
 words!(KeyStore {

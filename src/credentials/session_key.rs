@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::pending_command::PendingCommand;
 use super::resolver::{Backend, Configured, Credentials};
-use super::{Error, FileError, command, systemd};
+use super::{Error, FileError, Keychain, command, systemd};
 use crate::config::{self, KeyStore, SessionStore};
-use crate::secret::{KeyMaterial, SecretInput};
+use crate::secret::{KeyMaterial, Secret, SecretInput};
 
 /// The key material of the session file, and its source.
 #[derive(Clone)]
@@ -120,7 +120,7 @@ impl Credentials {
             let material = printed.map_err(|error| Error::Unavailable(Box::new(error)))?;
             return Ok(SessionKey { material, source: KeySource::Command });
         }
-        let Backend::Configured(Configured { keychain, key_file, .. }) = &self.0 else {
+        let Backend::Configured(Configured { keychain, key_file, sealed, .. }) = &self.0 else {
             return Err(Error::Missing(None));
         };
         // Before the keychain: `login` made the file where there was none, and all sealed files of
@@ -135,16 +135,26 @@ impl Credentials {
             }
         }
         if is_enabled(KeyStore::Keychain) {
-            let found = match keychain.session_key().await? {
-                Some(found) => found,
-                None => keychain.create_session_key().await?,
-            };
+            let found = keychain_key(keychain).await.map_err(|error| {
+                // A login lies beside the place of the key: the file is what is missing here.
+                let is_absent = error.keychain_absence().is_some();
+                let is_missing = is_enabled(KeyStore::File) && sealed.exists() && is_absent;
+                if is_missing { FileError::Missing(key_file.path()).into() } else { error }
+            })?;
             return Ok(SessionKey::from_secret(&found, KeySource::Keychain));
         }
         if config.key == KeyStore::Kernel {
             return from_kernel(keychain.profile());
         }
         Err(Error::Missing(None))
+    }
+}
+
+/// Returns the key in the keychain, which is created if there is none.
+async fn keychain_key(keychain: &Keychain) -> Result<Secret, Error> {
+    match keychain.session_key().await? {
+        Some(found) => Ok(found),
+        None => keychain.create_session_key().await,
     }
 }
 
@@ -170,7 +180,7 @@ fn from_kernel(_: &str) -> Result<SessionKey, Error> {
 const CREDENTIAL_NAME: &str = "nexudus-key";
 
 impl SessionKey {
-    fn from_secret(secret: &crate::secret::Secret, source: KeySource) -> Self {
+    fn from_secret(secret: &Secret, source: KeySource) -> Self {
         Self { material: KeyMaterial::from_secret(secret), source }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::resolver::{Backend, Configured, Credentials};
 use super::session_key::KeySource;
-use super::{Error, KeychainError, Login};
+use super::{Error, FileError, KeychainError, Login};
 use crate::config::{self, KeyStore};
 
 /// Where a login is stored in files.
@@ -49,7 +49,8 @@ impl Credentials {
                         .session_key(session, super::systemd::credentials_directory())
                         .await
                         .is_err_and(|error| {
-                            error.keychain_absence().is_some_and(|why| why.allows_key_file())
+                            matches!(error, Error::File(FileError::Missing(_)))
+                                || error.keychain_absence().is_some_and(|why| why.allows_key_file())
                         })
             }
             KeyStore::Keychain | KeyStore::Systemd | KeyStore::Command | KeyStore::Kernel => false,

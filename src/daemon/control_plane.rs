@@ -9,9 +9,13 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::{Error, socket_access};
+use super::Error;
+#[cfg(unix)]
+use super::socket_access;
 use crate::admin::{Admin, HealthProbes};
-use crate::config::{Config, Paths, UnixSocket};
+#[cfg(unix)]
+use crate::config::UnixSocket;
+use crate::config::{Config, Paths};
 use crate::listen::{self, BoundSocket, Inherited};
 use crate::session::{Session, SessionState};
 use crate::telemetry::Telemetry;
@@ -44,8 +48,8 @@ impl AdminListeners {
                 Err(error) => return Err(error.into()),
             }
         }
-        #[cfg(not(unix))]
-        let _ = paths;
+        #[cfg(windows)]
+        bound.push(BoundSocket::Pipe(listen::PipeFile::new(&paths.admin_socket())?));
         if let Some(address) = config.admin.listen {
             let opened = listen::bind_tcp(&[address]);
             let key = "admin.listen";

@@ -50,6 +50,7 @@ pub(super) async fn watch_status(session: Session) {
         let readiness = readiness(&session, Lifecycle::Serving);
         let words = match readiness.reasons.first() {
             Some(reason) => reason.sentence.clone(),
+            None if session.status().is_basic() => "ready: each request carries the login".into(),
             None => {
                 let left = session.status().expires_in.unwrap_or_default();
                 format!("token valid {}", format::format_duration(left.as_secs()))

@@ -114,7 +114,8 @@ pub(super) fn http_issuer(
 ) -> Result<endpoint::HttpIssuer, Error> {
     let origin = &config.upstream.origin;
     let client = http_client(config, tls, resolver)?;
-    let issuer = endpoint::HttpIssuer::new(client, origin.to_string(), throttle);
+    let issuer = endpoint::HttpIssuer::new(client, origin.to_string(), throttle)
+        .with_auth(config.upstream.auth);
     let has_own_port = config.upstream.address.is_some_and(|address| address.port().is_some());
     Ok(if has_own_port { issuer.with_resolved_port(origin) } else { issuer })
 }

@@ -3,8 +3,8 @@
 use http::Response;
 
 use super::client_auth::ClientIdentity;
+use super::content::Content;
 use super::error::Error;
-use super::peeked_body::UpstreamBody;
 use super::peer_identity::ConnectionPeer;
 use super::policy::Allowed;
 use crate::peer::Peer;
@@ -39,7 +39,7 @@ impl<'a> Attempts<'a> {
     /// one yet. The failure is counted here, because no client sees it.
     pub(super) fn repeats_failed_read(
         &mut self,
-        response: &Response<UpstreamBody>,
+        response: &Response<Content>,
         body: &ReplayBody,
     ) -> bool {
         let is_repeated = !self.is_repeated
@@ -57,7 +57,7 @@ impl<'a> Attempts<'a> {
     /// connection no longer than needed: never while a permit is waited for.
     pub(super) async fn give_up(
         &mut self,
-        response: Response<UpstreamBody>,
+        response: Response<Content>,
         permit: Option<Permit<'a>>,
         timing: &mut RequestTiming,
     ) -> Result<Permit<'a>, Error> {

@@ -13,7 +13,7 @@ use http::response::Parts;
 use http_body::SizeHint;
 use memchr::memmem::Finder;
 
-use super::peeked_body::is_plain;
+use super::content::is_plain;
 
 /// A scan of one body.
 #[derive(Clone, Copy, Debug)]

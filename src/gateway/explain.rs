@@ -24,6 +24,8 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// The reason in words.
     pub reason: String,
+    /// What to do about an error.
+    pub hint: Option<String>,
     /// A remark for a person who relies on the decision.
     pub note: Option<String>,
 }
@@ -51,6 +53,7 @@ pub fn explain(
         code: Some(error.kind().code()),
         rule,
         reason,
+        hint: error.details().hint.map(Into::into),
         note: None,
     };
     let unparsed = |error: UnparsedRequest| denied(&error, None, error.to_string());
@@ -61,7 +64,7 @@ pub fn explain(
     };
     let explained = match check(&method, &uri, question.command, client, config) {
         Ok((rule, reason)) => {
-            Explanation { is_allowed: true, code: None, rule, reason, note: None }
+            Explanation { is_allowed: true, code: None, rule, reason, hint: None, note: None }
         }
         Err(error) => {
             let rule = if let Error::Policy(policy::Error::Denied(rule)) = &error {

@@ -8,6 +8,7 @@
 mod attempts;
 mod catch_panic;
 mod client_auth;
+mod content;
 mod envelope;
 mod error;
 mod error_response;
@@ -20,8 +21,8 @@ mod max_forwards;
 mod method_override;
 mod outbound;
 mod path_interpretations;
-mod peeked_body;
 mod peer_identity;
+mod pending_body;
 mod policy;
 mod response_body;
 mod response_headers;
@@ -41,12 +42,12 @@ use hyper::body::Incoming;
 use self::attempts::Attempts;
 pub use self::client_auth::ClientAuthenticator;
 use self::client_auth::ClientIdentity;
+use self::content::Content;
 use self::error::Error;
 pub use self::explain::{Explanation, Question, explain};
 use self::guard::CurrentAdmission;
 pub use self::guard::{Admitted, Guard, admit};
 pub use self::outbound::{Destination, HeaderPolicy, build as build_request};
-use self::peeked_body::UpstreamBody;
 pub use self::peer_identity::ConnectionPeer;
 pub use self::policy::{Allowed, Decision, Policy, decide};
 pub use self::response_body::ProxyBody;
@@ -155,13 +156,14 @@ impl Gateway {
             (Decision::Options(_), _) => return Ok(error_response::options_response()),
             (Decision::TokenEndpoint(request, by), _) => return self.grant(request, by).await,
         };
-        policy::wait_counted(counted).await?;
-        let kind = body_kind(self.body_buffer.can_buffer(&body));
-        timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
-        // Only now `100 Continue` asks for the body, and a slow client holds no permit meanwhile.
-        let reading = self.body_buffer.read_or_stream(body);
-        let mut body = timing.measure(Stage::Body, reading).await.map_err(Error::Body)?;
-        self.policy.check_body(&allowed, &body)?;
+        let mut body = {
+            let body = self.judge_command(&allowed, body, timing).await?;
+            policy::wait_counted(counted).await?;
+            let kind = body_kind(body.can_buffer(&self.body_buffer));
+            timing.measure(Stage::Token, self.session.wait_ready(kind)).await?;
+            // Only now `100 Continue` asks for the body: a slow client holds no permit meanwhile.
+            self.read_body(&allowed, body, timing).await?
+        };
         let mut attempts = Attempts::new(&self.throttle, &allowed, sender);
         let mut permit = timing.measure(Stage::Queue, attempts.reservation.acquire()).await?;
         let (response, bearer, cause) = loop {
@@ -186,13 +188,19 @@ impl Gateway {
         Ok(response)
     }
 
-    /// Judges a request, and counts it where its client's requests are counted.
+    /// Judges a request, and counts it where its client's requests are counted; not yet one that is
+    /// still to be judged by its command.
     fn decide_and_count(
         &self,
         admitted: Admitted<Incoming>,
     ) -> Result<(Decision<Incoming>, Option<policy::PendingCount>), Error> {
         let decision = decide(admitted, &self.policy)?;
-        let counted = decision.count()?;
+        let counted = match &decision {
+            Decision::Forward(allowed, _) if allowed.awaits_command() => None,
+            Decision::Forward(allowed, _) => policy::count(allowed.client())?,
+            Decision::Options(client) => policy::count(client)?,
+            Decision::TokenEndpoint(..) => None,
+        };
         Ok((decision, counted))
     }
 
@@ -217,7 +225,7 @@ impl Gateway {
         allowed: &Allowed,
         body: &mut ReplayBody,
         bearer: &Bearer,
-    ) -> Result<Response<UpstreamBody>, Error> {
+    ) -> Result<Response<Content>, Error> {
         let progress = body.progress();
         let retry = allowed.idempotency(body);
         let (upstream, header_policy) = (&self.upstream, &self.header_policy);
@@ -236,10 +244,10 @@ impl Gateway {
                 None => Error::Upstream(Arc::new(error)),
             })?;
         self.upstream_errors.record_success();
-        Ok(if peeked_body::needs_text(&response) {
-            Box::pin(peeked_body::peek(response)).await
+        Ok(if content::needs_text(&response) {
+            Box::pin(content::peek(response)).await
         } else {
-            response.map(UpstreamBody::Unread)
+            response.map(Content::Unread)
         })
     }
 
@@ -250,7 +258,7 @@ impl Gateway {
     async fn review<'a>(
         &self,
         permit: Permit<'_>,
-        (response, bearer): (&Response<UpstreamBody>, &Bearer),
+        (response, bearer): (&Response<Content>, &Bearer),
         body: &ReplayBody,
         attempts: &mut Attempts<'a>,
         timing: &mut RequestTiming,
@@ -285,7 +293,7 @@ impl Gateway {
     /// Turns a response of the upstream into one for this client; `cause` annotates a 401.
     fn map_response(
         &self,
-        response: Response<UpstreamBody>,
+        response: Response<Content>,
         allowed: Allowed,
         bearer: &Bearer,
         cause: Option<UnauthorizedCause>,
@@ -381,7 +389,7 @@ fn body_kind(is_repeatable: bool) -> session::BodyKind {
     if is_repeatable { session::BodyKind::Replayable } else { session::BodyKind::Streaming }
 }
 
-fn response_head(response: &Response<UpstreamBody>) -> ResponseHead<'_> {
+fn response_head(response: &Response<Content>) -> ResponseHead<'_> {
     let (headers, body) = (response.headers(), response.body());
     // What has been read of a body is not passed on yet, so that such a body has not ended.
     let is_end_of_stream = body.is_end_stream();

@@ -80,7 +80,6 @@ impl UpstreamRequest for Authorized<'_> {
             USER_AGENT => header_policy.user_agent.is_some(),
             _ => false,
         };
-
         let max_forwards = max_forwards::remaining(allowed.head()).ok().flatten();
         let max_forwards = max_forwards.map(|left| HeaderValue::from(left.saturating_sub(1)));
 
@@ -117,6 +116,7 @@ impl UpstreamRequest for Authorized<'_> {
         }
         header_policy.via().iter().for_each(|value| each(&VIA, value));
         each(&AUTHORIZATION, self.bearer.header());
+        self.bearer.client_id().iter().for_each(|id| each(&CLIENT_ID, id));
     }
 
     fn reuse(&self) -> Reuse<'_> {
@@ -150,6 +150,8 @@ fn accepts_anything(headers: &HeaderMap) -> bool {
     lines.next().is_some_and(|line| line == "*/*") && lines.next().is_none()
 }
 
+/// The header by which our own requests are known where the credentials do not tell them.
+static CLIENT_ID: HeaderName = HeaderName::from_static("client_id");
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static PREFERABLY_JSON: HeaderValue = HeaderValue::from_static("application/json, */*;q=0.1");
 static IDENTITY: HeaderValue = HeaderValue::from_static("identity");

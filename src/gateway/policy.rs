@@ -142,6 +142,9 @@ impl Policy {
     /// POST from a field of its form, and Nexudus takes a command from the body.
     pub(super) fn check_body(&self, allowed: &Allowed, body: &ReplayBody) -> Result<(), Error> {
         if allowed.awaits_command {
+            if body.lacks_memory() {
+                return Err(Error::NoMemory);
+            }
             let command = command::keys(&allowed.head, body);
             let path = PathInterpretations::new(allowed.path());
             let level = self.access_level(&allowed.client);
@@ -157,7 +160,9 @@ impl Policy {
             OverrideScan::Unknown => {
                 let path = PathInterpretations::new(allowed.path());
                 let level = self.access_level(&allowed.client);
-                self.check_every_write(&path, level).map_err(|_| Error::UnreadableForm)
+                let unreadable =
+                    if body.lacks_memory() { Error::NoMemory } else { Error::UnreadableForm };
+                self.check_every_write(&path, level).map_err(|_| unreadable)
             }
         }
     }
@@ -353,29 +358,22 @@ pub fn decide<B>(admitted: Admitted<B>, policy: &Policy) -> Result<Decision<B>, 
     Ok(Decision::Forward(allowed, body))
 }
 
-impl<B> Decision<B> {
-    /// Counts the request against the quota of its client: the last step of the decision. Where the
-    /// file of the counts must be written first, returns what waits for that: a future that kept
-    /// the decision meanwhile would be larger for every request.
-    ///
-    /// # Errors
-    ///
-    /// The quota that is used up.
-    pub(super) fn count(&self) -> Result<Option<PendingCount>, Error> {
-        let (Self::Forward(Allowed { client: ClientIdentity::Client(client), .. }, _)
-        | Self::Options(ClientIdentity::Client(client))) = self
-        else {
-            return Ok(None);
-        };
-        match client.consume() {
-            Ok(()) => Ok(None),
-            Err(QuotaError::Unreserved) => {
-                let client = client.clone();
-                // Boxed, because few requests come here.
-                Ok(Some(Box::pin(async move { Ok(client.consume_reserved().await?) })))
-            }
-            Err(error) => Err(error.into()),
+/// Counts a request against the quota of its client. Where the file of the counts must be written
+/// first, returns what waits for that.
+///
+/// # Errors
+///
+/// The quota that is used up.
+pub(super) fn count(client: &ClientIdentity) -> Result<Option<PendingCount>, Error> {
+    let ClientIdentity::Client(client) = client else { return Ok(None) };
+    match client.consume() {
+        Ok(()) => Ok(None),
+        Err(QuotaError::Unreserved) => {
+            let client = client.clone();
+            // Boxed, because few requests come here.
+            Ok(Some(Box::pin(async move { Ok(client.consume_reserved().await?) })))
         }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The body of a response: empty, a few bytes of ours, or the upstream's stream.
+//! The body of a response on its way to the client: counted, and looked through for a failure.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::content::Content;
 use super::envelope::EnvelopeScan;
 use super::in_flight::InFlightRequest;
-use super::peeked_body::UpstreamBody;
 use crate::telemetry::ActionFailure;
 use crate::upstream::{ConnectionError, Upgraded};
 
@@ -23,29 +23,20 @@ pub struct ProxyBody {
     in_flight: Option<InFlightRequest>,
 }
 
-#[derive(Debug)]
-enum Content {
-    Full(Option<Bytes>),
-    Upstream(UpstreamBody),
-}
-
 impl ProxyBody {
     pub(super) fn full(bytes: Bytes) -> Self {
-        let content = Content::Full((!bytes.is_empty()).then_some(bytes));
+        let content = Content::Own((!bytes.is_empty()).then_some(bytes));
         Self { content, can_be_envelope: false, scan: None, in_flight: None }
     }
 
     /// Makes the body of an upstream response, which is looked through if it `can_be_envelope`.
-    pub(super) fn from_upstream(body: UpstreamBody, can_be_envelope: bool) -> Self {
-        Self { content: Content::Upstream(body), can_be_envelope, scan: None, in_flight: None }
+    pub(super) fn from_upstream(content: Content, can_be_envelope: bool) -> Self {
+        Self { content, can_be_envelope, scan: None, in_flight: None }
     }
 
     /// Takes the upgraded connection behind a response with status 101.
     pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
-        match &mut self.content {
-            Content::Full(_) => None,
-            Content::Upstream(body) => body.take_upgraded(),
-        }
+        self.content.take_upgraded()
     }
 
     /// Keeps `in_flight` until this body has been sent or dropped.
@@ -64,10 +55,7 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ConnectionError>>> {
         let this = self.get_mut();
-        let polled = match &mut this.content {
-            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
-        };
+        let polled = Pin::new(&mut this.content).poll_frame(cx);
         if let (Poll::Ready(Some(Ok(frame))), Some(in_flight)) = (&polled, &mut this.in_flight)
             && let Some(data) = frame.data_ref()
         {
@@ -86,21 +74,7 @@ impl Body for ProxyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Content::Upstream(body) => body.size_hint(),
-        }
-    }
-}
-
-impl Content {
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.is_end_stream(),
-        }
+        self.content.size_hint()
     }
 }
 

@@ -30,10 +30,12 @@ pub fn sanitize_response(
         head.headers.remove(CONTENT_LENGTH);
     }
     let nominating = with_connection_options(&head.headers);
+    let mut is_named = false;
     let unwanted: Vec<HeaderName> = head
         .headers
         .iter()
         .filter(|(name, value)| {
+            is_named |= **name == PROXY_STATUS && names_us(value);
             let is_dropped = *name == SET_COOKIE && !allowed.has_cookies();
             is_dropped || !forwards_response_header(name, value, nominating, bearer)
         })
@@ -41,6 +43,9 @@ pub fn sanitize_response(
         .collect();
     for name in unwanted {
         head.headers.remove(name);
+    }
+    if is_named {
+        rename_us(&mut head.headers);
     }
     if has_header(&head.headers, &LOCATION)
         && let Some(location) = head.headers.get(LOCATION)
@@ -79,6 +84,34 @@ fn forwards_response_header(
         && !contains_token(text.as_bytes(), bearer)
 }
 
+/// Says whether a text has our name in it, in any case.
+fn names_us(value: &HeaderValue) -> bool {
+    value.as_bytes().windows(OWN_NAME.len()).any(|part| part.eq_ignore_ascii_case(OWN_NAME))
+}
+
+/// Renames us in the `Proxy-Status` of the upstream (RFC 9209). Only the daemon itself speaks under
+/// its name: `nexudus-proxy api` tells by it an error of the daemon from a response of Nexudus. The
+/// upstream may be another nexudus-proxy, or this one in a loop, so that the members stay.
+fn rename_us(headers: &mut HeaderMap) {
+    let renamed = |value: &HeaderValue| {
+        let (mut rest, mut text) = (value.as_bytes(), vec![]);
+        while let Some(byte) = rest.first() {
+            let is_us =
+                rest.get(..OWN_NAME.len()).is_some_and(|it| it.eq_ignore_ascii_case(OWN_NAME));
+            let (prefix, length) = if is_us { (RELAYED, OWN_NAME.len()) } else { (&b""[..], 1) };
+            text.extend_from_slice(prefix);
+            text.extend_from_slice(if is_us { OWN_NAME } else { std::slice::from_ref(byte) });
+            rest = &rest[length..];
+        }
+        HeaderValue::from_bytes(&text).ok()
+    };
+    let values: Vec<_> = headers.get_all(PROXY_STATUS).iter().filter_map(renamed).collect();
+    headers.remove(PROXY_STATUS);
+    for value in values {
+        headers.append(PROXY_STATUS, value);
+    }
+}
+
 /// Headers that make a browser do more than show the response: report to others, register,
 /// prefetch, go elsewhere, delete what other ports of this host have stored. No other program heeds
 /// them.
@@ -105,7 +138,7 @@ fn is_for_browsers(name: &str) -> bool {
 ///
 /// A text shorter than the token costs one comparison, a longer one no more than its length.
 fn contains_token(text: &[u8], bearer: &Bearer) -> bool {
-    let token = bearer.header().as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let token = bearer.credential();
     !token.is_empty() && text.len() >= token.len() && contains_ignoring_case(text, token)
 }
 
@@ -167,6 +200,14 @@ fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
         _ => (host, None),
     }
 }
+
+/// The identifier in our own `Proxy-Status`.
+const OWN_NAME: &[u8] = b"nexudus-proxy";
+
+/// What comes before it in one of the upstream.
+const RELAYED: &[u8] = b"relayed-";
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 #[cfg(test)]
 mod tests;

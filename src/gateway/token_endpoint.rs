@@ -25,6 +25,7 @@ use super::response_body::ProxyBody;
 use super::{error_response, guard};
 use crate::clients::{KeyError, PREFIX};
 use crate::listen::insert_sandbox_headers;
+use crate::session::PLACEHOLDER;
 use crate::session::endpoint::TOKEN_PATH;
 use crate::upstream::{BodyBuffer, BodyError, ReplayBody};
 
@@ -54,6 +55,9 @@ pub(super) async fn handle(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if key.is_none() {
+        headers.insert("proxy-status", HeaderValue::from_static(PLACEHOLDER));
+    }
     insert_sandbox_headers(headers);
     error_response::record_client(&mut response, client.name());
     Ok(response)

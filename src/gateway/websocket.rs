@@ -4,11 +4,12 @@
 //! Until then a WebSocket is a request like any other, and it stays a request in flight. It ends
 //! with either side, when a stop waits no longer, and with its session or the key of its client. A
 //! pause does not end it; a side that takes no bytes does. An end that sends nothing is pinged, so that
-//! the kernel notices a path that has died and no machine on the way forgets the connection; whether
-//! it answers is not judged, because some clients look at their socket rarely. No close frame of ours
-//! says why.
+//! no machine on the way forgets the connection; one that does not answer [`MAX_UNANSWERED_PINGS`] in
+//! a row is gone, though its kernel may still take our bytes. No close frame of ours says why.
 
 mod frames;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::pin::Pin;
@@ -84,19 +85,8 @@ impl PendingUpgrade {
         let (mut upstream, received, session_ended) = upstream.into_parts();
         let mut up = CopyDirection::new(ahead, PingTo::Host);
         let mut down = CopyDirection::new(received, PingTo::Client);
-        let mut checks = tokio::time::interval(PING_INTERVAL);
-        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let copied = std::future::poll_fn(|cx| {
-            while checks.poll_tick(cx).is_ready() {
-                (up.is_ping_due, down.is_ping_due) = (down.take_silence(), up.take_silence());
-            }
-            let sent = up.poll(cx, &mut client, &mut upstream);
-            let received = down.poll(cx, &mut upstream, &mut client);
-            in_flight.record_sent(std::mem::take(&mut down.copied));
-            match (sent, received) {
-                (Poll::Pending, Poll::Pending) => Poll::Pending,
-                (Poll::Ready(ended), _) | (_, Poll::Ready(ended)) => Poll::Ready(ended),
-            }
+        let copied = copy(&mut client, &mut upstream, (&mut up, &mut down), |received| {
+            in_flight.record_sent(received);
         });
         let key_revoked = async {
             match &owner {
@@ -108,6 +98,7 @@ impl PendingUpgrade {
             copied = copied => match copied {
                 Ok(()) => "closed",
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => "stalled",
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => "silent",
                 Err(_) => "broken",
             },
             () = session_ended => "session",
@@ -120,6 +111,34 @@ impl PendingUpgrade {
     }
 }
 
+/// Copies both ways until one end closes, takes nothing, or answers no ping. `record` learns how many
+/// bytes the client has got.
+async fn copy(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    upstream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    (up, down): (&mut CopyDirection, &mut CopyDirection),
+    mut record: impl FnMut(usize),
+) -> io::Result<()> {
+    let mut checks = tokio::time::interval(PING_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    std::future::poll_fn(|cx| {
+        while checks.poll_tick(cx).is_ready() {
+            // The client's bytes come through `up`, and its pings go through `down`.
+            if up.check_source(&mut down.ping) || down.check_source(&mut up.ping) {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            }
+        }
+        let sent = up.poll(cx, client, upstream);
+        let received = down.poll(cx, upstream, client);
+        record(std::mem::take(&mut down.copied));
+        match (sent, received) {
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            (Poll::Ready(ended), _) | (_, Poll::Ready(ended)) => Poll::Ready(ended),
+        }
+    })
+    .await
+}
+
 /// One direction: reads more only when the other end has taken the bytes that were read.
 struct CopyDirection {
     buffered: BytesMut,
@@ -129,10 +148,45 @@ struct CopyDirection {
     /// Where the bytes that were read end.
     position: FramePosition,
     to: PingTo,
-    /// Whether the end that takes the bytes has sent none itself lately.
-    is_ping_due: bool,
-    /// Whether bytes were read since [`CopyDirection::take_silence`] was called.
+    /// The ping of the end that takes the bytes.
+    ping: Ping,
+    /// The silence of the end that sends the bytes.
+    silence: Silence,
+}
+
+/// How far the latest ping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ping {
+    /// No ping is to be sent.
+    Idle,
+    /// To be sent before the next frame.
+    Due,
+    /// Handed to the connection.
+    Sent,
+}
+
+/// What an end has sent since the last check, and how many pings have had no answer.
+#[derive(Debug)]
+struct Silence {
     has_read: bool,
+    unanswered: u32,
+}
+
+impl Silence {
+    /// Orders a ping where nothing was read since the last check; returns whether too many pings had no
+    /// answer. Any bytes are an answer. A ping that is not sent yet, because a frame of the other end is
+    /// not whole or is not taken, proves nothing.
+    fn check(&mut self, ping: &mut Ping) -> bool {
+        if std::mem::take(&mut self.has_read) {
+            (self.unanswered, *ping) = (0, Ping::Idle);
+            return false;
+        }
+        if *ping == Ping::Sent {
+            self.unanswered += 1;
+        }
+        *ping = Ping::Due;
+        self.unanswered >= MAX_UNANSWERED_PINGS
+    }
 }
 
 impl CopyDirection {
@@ -146,15 +200,17 @@ impl CopyDirection {
             stall_timer: None,
             position,
             to,
-            is_ping_due: false,
+            ping: Ping::Idle,
             // A handshake has just come.
-            has_read: true,
+            silence: Silence { has_read: true, unanswered: 0 },
         }
     }
 
-    /// Returns whether nothing was read since the last call.
-    fn take_silence(&mut self) -> bool {
-        !std::mem::take(&mut self.has_read)
+    /// Returns whether the source has answered too few pings. One that is not read, because the other
+    /// end does not take what came, is not judged.
+    fn check_source(&mut self, ping: &mut Ping) -> bool {
+        self.silence.has_read |= !self.buffered.is_empty();
+        self.silence.check(ping)
     }
 
     /// Copies what arrives; ready when the source has ended.
@@ -166,8 +222,8 @@ impl CopyDirection {
     ) -> Poll<io::Result<()>> {
         for _ in 0..MAX_READS_PER_POLL {
             ready!(self.poll_write(cx, to))?;
-            if self.is_ping_due && self.position.is_between_frames() {
-                self.is_ping_due = false;
+            if self.ping == Ping::Due && self.position.is_between_frames() {
+                self.ping = Ping::Sent;
                 self.buffered.extend_from_slice(&self.to.frame());
                 continue;
             }
@@ -175,7 +231,7 @@ impl CopyDirection {
             let read = poll_read_buf(Pin::new(&mut *from), cx, &mut self.buffered)?;
             if let Poll::Ready(1..) = read {
                 self.position.follow(&self.buffered);
-                self.has_read = true;
+                self.silence.has_read = true;
                 continue;
             }
             ready!(self.poll_flush(cx, to))?;
@@ -239,6 +295,10 @@ impl CopyDirection {
 /// which proxies on the way close an idle connection (nginx).
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
+/// So many pings without an answer end a WebSocket: after two minutes of silence, as an end that takes
+/// no bytes. A client that looks at its socket once a minute answers in time.
+const MAX_UNANSWERED_PINGS: u32 = 3;
+
 /// How many bytes are read at a time.
 const READ_SIZE: usize = 8 << 10;
 
@@ -250,112 +310,3 @@ const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Longest time for the last bytes to leave.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use tokio::io::{AsyncReadExt as _, duplex};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_end_that_takes_nothing_times_out_and_one_that_sends_nothing_does_not() {
-        let (mut client, mut from) = duplex(64);
-        let (mut to, mut host) = duplex(64);
-        let mut way = CopyDirection::new(Bytes::from_static(b"ahead "), PingTo::Host);
-        let begun = Instant::now();
-
-        let (taken, ended) = tokio::join!(
-            async {
-                tokio::time::sleep(10 * WRITE_STALL_TIMEOUT).await;
-                client.write_all(b"late").await.unwrap();
-                let mut taken = [0; 10];
-                host.read_exact(&mut taken).await.unwrap();
-                // More than fits into the buffers between the two ends.
-                client.write_all(&[0; 60]).await.unwrap();
-                client.write_all(&[0; 60]).await.unwrap();
-                taken
-            },
-            poll_fn(|cx| way.poll(cx, &mut from, &mut to)),
-        );
-
-        assert_eq!(&taken, b"ahead late");
-        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), (11 * WRITE_STALL_TIMEOUT).as_secs());
-        assert!(way.buffered.len() <= READ_SIZE && way.copied == 10 + 64, "{}", way.copied);
-    }
-
-    #[tokio::test]
-    async fn a_long_copy_lets_other_tasks_run() {
-        let (mut client, mut from) = duplex(8 << 20);
-        let (mut to, _host) = duplex(8 << 20);
-        client.write_all(&[0; 4 << 20]).await.unwrap();
-        let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
-
-        let polled = poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
-
-        // The bytes that were read last wait for the next poll.
-        assert!(polled);
-        assert!(way.copied <= READ_SIZE * MAX_READS_PER_POLL, "{}", way.copied);
-    }
-
-    #[tokio::test]
-    async fn a_ping_waits_for_the_end_of_a_frame() {
-        let (mut client, mut from) = duplex(64);
-        let (mut to, mut host) = duplex(64);
-        let mut way = CopyDirection::new(Bytes::from_static(b"\x81\x02h"), PingTo::Client);
-        way.is_ping_due = true;
-        let mut copied = async |way: &mut CopyDirection, count: usize| {
-            poll_fn(|cx| Poll::Ready(way.poll(cx, &mut from, &mut to).is_pending())).await;
-            let mut taken = vec![0; count];
-            host.read_exact(&mut taken).await.unwrap();
-            taken
-        };
-
-        assert_eq!(copied(&mut way, 3).await, b"\x81\x02h");
-        assert!(way.is_ping_due);
-        client.write_all(b"i\x81").await.unwrap();
-        assert_eq!(copied(&mut way, 2).await, b"i\x81");
-        assert!(way.is_ping_due, "the next frame has begun");
-        client.write_all(b"\x00").await.unwrap();
-        assert_eq!(copied(&mut way, 3).await, b"\x00\x89\x00");
-    }
-
-    #[test]
-    fn silence_is_counted_from_the_last_look() {
-        let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
-
-        assert!(!way.take_silence());
-        assert!(way.take_silence());
-        way.has_read = true;
-        assert!(!way.take_silence());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_end_gets_all_bytes() {
-        let (mut client, mut from) = duplex(1 << 20);
-        let (mut to, mut host) = duplex(8);
-        client.write_all(&[7; 100]).await.unwrap();
-        drop(client);
-        let mut way = CopyDirection::new(Bytes::new(), PingTo::Host);
-
-        let (taken, ended) = tokio::join!(
-            async {
-                let mut taken = vec![];
-                while taken.len() < 100 {
-                    tokio::time::sleep(WRITE_STALL_TIMEOUT / 2).await;
-                    let mut few = [0; 8];
-                    let count = host.read(&mut few).await.unwrap();
-                    taken.extend_from_slice(&few[..count]);
-                }
-                taken
-            },
-            poll_fn(|cx| way.poll(cx, &mut from, &mut to)),
-        );
-
-        ended.unwrap();
-        assert_eq!(taken, [7; 100]);
-    }
-}

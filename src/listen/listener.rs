@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use super::acceptor::TcpAcceptor;
 #[cfg(unix)]
 use super::backlog;
+#[cfg(windows)]
+use super::pipe::{PipeFile, PipeListener};
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use super::stream::Stream;
@@ -26,6 +28,9 @@ pub enum BoundSocket {
     /// A unix socket.
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// A named pipe, which is made when a runtime is there to watch it.
+    #[cfg(windows)]
+    Pipe(PipeFile),
 }
 
 impl BoundSocket {
@@ -35,15 +40,19 @@ impl BoundSocket {
             Self::Tcp(listener) => listener.local_addr().ok(),
             #[cfg(unix)]
             Self::Unix(..) => None,
+            #[cfg(windows)]
+            Self::Pipe(_) => None,
         }
     }
 
-    /// Returns the path of a unix socket.
+    /// Returns the path of a unix socket, or of the file that names a pipe.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Tcp(_) => None,
             #[cfg(unix)]
             Self::Unix(_, file) => Some(file.path()),
+            #[cfg(windows)]
+            Self::Pipe(file) => Some(file.path()),
         }
     }
 
@@ -82,6 +91,8 @@ impl BoundSocket {
             Self::Unix(listener, file) => {
                 Listener::Unix(tokio::net::UnixListener::from_std(listener)?, file)
             }
+            #[cfg(windows)]
+            Self::Pipe(file) => Listener::Pipe(file.listen()?),
         })
     }
 }
@@ -94,31 +105,54 @@ pub enum Listener {
     /// A unix socket; its file goes with it.
     #[cfg(unix)]
     Unix(tokio::net::UnixListener, SocketFile),
+    /// A named pipe; its file goes with it.
+    #[cfg(windows)]
+    Pipe(PipeListener),
 }
 
 impl Listener {
     /// Waits for the next connection, and never fails: a connection that is lost before its peer is
     /// known is skipped, and without free descriptors new connections are closed at once.
     pub async fn accept(&mut self) -> (Stream, Peer) {
-        loop {
-            match self.try_accept().await {
-                Ok(connection) => return connection,
-                Err(error) if is_lost_connection(&error) => {
-                    if let Some(count) = LOST_CONNECTIONS.record() {
-                        tracing::debug!(count, "peers were gone before they could be identified");
-                    }
+        accept_from(self).await
+    }
+}
+
+/// Something that connections are accepted from: a socket, or a test that fails as the kernel does.
+trait Accept {
+    type Connection;
+
+    /// Waits for the next connection.
+    async fn try_accept(&mut self) -> io::Result<Self::Connection>;
+
+    /// Closes one connection that waits, with a descriptor that is kept for this. Says whether there
+    /// was one.
+    fn shed(&self) -> bool;
+}
+
+async fn accept_from<A: Accept>(source: &mut A) -> A::Connection {
+    loop {
+        match source.try_accept().await {
+            Ok(connection) => return connection,
+            Err(error) if is_lost_connection(&error) => {
+                if let Some(count) = LOST_CONNECTIONS.record() {
+                    tracing::debug!(count, "peers were gone before they could be identified");
                 }
-                Err(error) => {
-                    if let Some(failed) = FAILED_ACCEPTS.record() {
-                        tracing::warn!(error = %error, failed, "could not accept a connection");
-                    }
-                    if !self.shed() {
-                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
-                    }
+            }
+            Err(error) => {
+                if let Some(failed) = FAILED_ACCEPTS.record() {
+                    tracing::warn!(error = %error, failed, "could not accept a connection");
+                }
+                if !source.shed() {
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
     }
+}
+
+impl Accept for Listener {
+    type Connection = (Stream, Peer);
 
     /// Closes one connection that waits, with the descriptor that is kept for this: its client is
     /// told at once, instead of hanging in the queue. Says whether there was one.
@@ -131,6 +165,9 @@ impl Listener {
             Self::Tcp(acceptor) => acceptor.poll_discard(cx),
             #[cfg(unix)]
             Self::Unix(listener, _) => listener.poll_accept(cx).map_ok(drop),
+            // Clients of a pipe wait in no queue.
+            #[cfg(windows)]
+            Self::Pipe(_) => Poll::Pending,
         };
         *spare = open_spare();
         matches!(is_shed, Poll::Ready(Ok(())))
@@ -144,6 +181,11 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 let peer = Peer::from_unix_stream(&stream)?;
                 Ok((Stream::Unix(stream), peer))
+            }
+            #[cfg(windows)]
+            Self::Pipe(pipe) => {
+                let (stream, peer) = pipe.accept().await?;
+                Ok((Stream::Pipe(stream), peer))
             }
         }
     }
@@ -198,6 +240,48 @@ impl FailureCounter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A socket that fails as the kernel does where the machine has nothing left.
+    struct Starved {
+        /// The errors to come, last first.
+        errors: Vec<i32>,
+        /// Whether a connection can still be closed.
+        sheds: bool,
+        shed: std::cell::Cell<usize>,
+    }
+
+    impl Accept for Starved {
+        type Connection = usize;
+
+        async fn try_accept(&mut self) -> io::Result<usize> {
+            let error = self.errors.pop().map(io::Error::from_raw_os_error);
+            error.map_or(Ok(self.shed.get()), Err)
+        }
+
+        fn shed(&self) -> bool {
+            self.shed.set(self.shed.get() + 1);
+            self.sheds
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_has_nothing_left_is_waited_for_and_no_error_ends_the_listener() {
+        use nix::libc;
+        let starved = [libc::ENFILE, libc::EMFILE, libc::ENOMEM, libc::ENOBUFS];
+        let lost = [libc::ECONNABORTED, libc::ECONNRESET];
+        for sheds in [true, false] {
+            let errors = [&starved[..], &lost].concat().repeat(100);
+            let mut socket = Starved { errors, sheds, shed: std::cell::Cell::new(0) };
+            let begun = tokio::time::Instant::now();
+
+            let shed = accept_from(&mut socket).await;
+
+            assert_eq!(shed, 400, "one caller for each failure, none for a caller that has gone");
+            let waits = if sheds { 0 } else { 400 };
+            assert_eq!(begun.elapsed(), waits * ACCEPT_RETRY_DELAY);
+        }
+    }
 
     #[test]
     fn failures_that_others_cause_are_one_line_in_a_period_and_none_is_lost() {

@@ -17,6 +17,8 @@ mod launchd;
 mod limiter;
 mod listener;
 mod own_hosts;
+#[cfg(windows)]
+mod pipe;
 #[cfg(target_os = "linux")]
 mod port_reservation;
 mod rejection_headers;
@@ -26,6 +28,7 @@ mod socket_file;
 mod stream;
 mod target_encoding;
 mod tcp;
+mod tls_server;
 #[cfg(unix)]
 mod unix;
 
@@ -41,6 +44,8 @@ pub use self::drain::{DrainController, DrainSignal, InFlightCounter, InFlightGua
 pub use self::limiter::{ConnectionLimiter, ConnectionPermit};
 pub use self::listener::{BoundSocket, Listener};
 pub use self::own_hosts::OwnHosts;
+#[cfg(windows)]
+pub use self::pipe::PipeFile;
 #[cfg(target_os = "linux")]
 pub use self::port_reservation::{PortReservation, reserve_other_family};
 pub use self::rejection_headers::SandboxIo;
@@ -48,6 +53,7 @@ pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::{DetachedStream, Stream};
 pub use self::target_encoding::encode_non_ascii;
 pub use self::tcp::bind as bind_tcp;
+pub use self::tls_server::TlsServer;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};
 use crate::peer::ProcessInfo;

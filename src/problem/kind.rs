@@ -3,69 +3,7 @@
 use http::StatusCode;
 
 use super::ExitCode;
-
-/// The fixed properties of one kind.
-#[derive(Clone, Copy, Debug)]
-struct Spec {
-    status: Option<StatusCode>,
-    token: &'static str,
-    exit_code: ExitCode,
-    closes: bool,
-    hint: Option<&'static str>,
-}
-
-impl Spec {
-    /// A problem of the request (RFC 9209 §2.3.2: the client is to blame).
-    const fn malformed(status: StatusCode) -> Self {
-        Self::response(status, "http_request_error")
-    }
-
-    /// A well-formed request that is refused.
-    const fn denied(status: StatusCode) -> Self {
-        Self::response(status, "http_request_denied")
-    }
-
-    /// A state of the daemon in which it cannot serve.
-    const fn unavailable() -> Self {
-        Self::response(StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_response")
-    }
-
-    /// The upstream gave no response.
-    const fn upstream(status: StatusCode, token: &'static str) -> Self {
-        Self::response(status, token).exits(ExitCode::Network)
-    }
-
-    /// A command failed by itself: no response carries this.
-    const fn command(exit_code: ExitCode) -> Self {
-        Self { status: None, token: "proxy_internal_error", exit_code, closes: false, hint: None }
-    }
-
-    const fn response(status: StatusCode, token: &'static str) -> Self {
-        let exit_code = ExitCode::Failed;
-        Self { status: Some(status), token, exit_code, closes: false, hint: None }
-    }
-
-    const fn status(self, status: StatusCode) -> Self {
-        Self { status: Some(status), ..self }
-    }
-
-    const fn exits(self, exit_code: ExitCode) -> Self {
-        Self { exit_code, ..self }
-    }
-
-    const fn token(self, token: &'static str) -> Self {
-        Self { token, ..self }
-    }
-
-    /// The connection ends with the response.
-    const fn closing(self) -> Self {
-        Self { closes: true, ..self }
-    }
-
-    const fn hint(self, hint: &'static str) -> Self {
-        Self { hint: Some(hint), ..self }
-    }
-}
+use super::spec::Spec;
 
 macro_rules! kinds {
     ($($kind:ident: $code:literal, $title:literal => $spec:expr;)*) => {
@@ -264,7 +202,7 @@ kinds! {
              upstream.header_timeout.",
         );
 
-    UpstreamLoop: "upstream.loop", "The upstream is this daemon" =>
+    UpstreamLoop: "upstream.loop", "The upstream leads back" =>
         Spec::upstream(StatusCode::BAD_GATEWAY, "proxy_loop_detected").closing().hint(
             "Take the name of upstream.origin out of the hosts file, or give upstream.address an \
              address of Nexudus.",
@@ -285,6 +223,10 @@ kinds! {
         Spec::unavailable().token("proxy_internal_error").hint(
             "Nothing was sent. Close programs or connections, or raise the limit on open files \
              (LimitNOFILE= of the service, `ulimit -n` of a shell), then restart the daemon.",
+        );
+    NoBodyMemory: "daemon.overloaded", "Too many request bodies in memory" =>
+        Spec::unavailable().token("proxy_internal_error").hint(
+            "Nothing was sent. Send it again in a moment, with fewer large requests at once.",
         );
     InternalError: "daemon.internal", "Defect in nexudus-proxy" =>
         Spec::response(StatusCode::INTERNAL_SERVER_ERROR, "proxy_internal_error").hint(
@@ -315,6 +257,23 @@ kinds! {
     InvalidCommand: "admin.body", "Command not understood" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(
             "Use a command of the daemon's own version, or see docs/admin-api.md.",
+        );
+    ClientMissing: "client.missing", "No such client" =>
+        Spec::denied(StatusCode::NOT_FOUND).hint("`nexudus-proxy client list` shows the clients.");
+    ClientExists: "client.exists", "Name taken" =>
+        Spec::denied(StatusCode::CONFLICT).hint(
+            "Choose another name, or run `nexudus-proxy client rotate NAME` for a new key; \
+             `nexudus-proxy client set NAME --help` says how its limits are changed.",
+        );
+    ClientChanged: "client.changed", "Client changed meanwhile" =>
+        Spec::denied(StatusCode::CONFLICT).hint("Nothing was changed. Run the command again.");
+    ClientName: "client.name", "No name for a client" =>
+        Spec::denied(StatusCode::BAD_REQUEST).exits(ExitCode::Usage).hint(
+            "Use letters, digits, `-`, `_`, `.` and `@`, at most 64 of them.",
+        );
+    ClientsFull: "client.full", "Too many clients" =>
+        Spec::denied(StatusCode::INSUFFICIENT_STORAGE).hint(
+            "Revoke clients that are not needed any more.",
         );
     UnknownEvents: "admin.kinds", "Unknown kinds of events" =>
         Spec::denied(StatusCode::BAD_REQUEST).hint(

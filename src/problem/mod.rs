@@ -8,6 +8,7 @@
 mod exit_code;
 mod kind;
 mod report;
+mod spec;
 
 use std::borrow::Cow;
 use std::error::Error;

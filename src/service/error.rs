@@ -10,14 +10,14 @@ use crate::problem::{Problem, ProblemDetails, ProblemKind};
 /// Why the service could not be changed, or only in part.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The machine has neither systemd nor launchd.
+    /// The machine has neither systemd nor launchd nor the scheduler of Windows.
     #[error("this machine has no service manager that nexudus-proxy supports")]
     NoManager,
     /// systemd runs, but not for this user.
     #[error("systemd runs no services for this user here")]
     NoUserManager,
-    /// On macOS a system service has no keychain.
-    #[error("on macOS the service belongs to a user: there is no --system")]
+    /// On macOS and Windows a service of the machine has no keychain.
+    #[error("on this system the service belongs to a user: there is no --system")]
     NoSystem,
     /// The system unit has one login, so it has one profile.
     #[error("the system service serves only the default profile")]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, own_uid, remove_file,
-    write_file,
+    stamp, write_file,
 };
 use crate::secure_fs;
 
@@ -20,7 +20,8 @@ pub(super) struct Launchd {
     stop_timeout: Duration,
 }
 
-const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
+/// The agent as shipped.
+pub(super) const SHIPPED: &str = include_str!("../../launchd/nexudus-proxy.plist");
 
 impl Launchd {
     pub(super) fn new(spec: &ServiceSpec) -> Self {
@@ -42,7 +43,8 @@ impl Launchd {
             secure_fs::create_dir(directory)
                 .map_err(|source| Error::File { path: directory.clone(), source })?;
         }
-        let is_other = write_file(&self.path(), &self.render(spec), report)?;
+        let stamped = format!("{}<!-- {} -->\n", self.render(spec), stamp::stamp(&[SHIPPED]));
+        let is_other = write_file(&self.path(), stamped, report)?;
         if is_other {
             self.stop(report)?;
         }

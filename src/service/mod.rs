@@ -1,21 +1,22 @@
-//! The daemon as a service of this machine: the units of systemd or the agent of launchd, and the
-//! commands that act on them.
+//! The daemon as a service of this machine: the units of systemd, the agent of launchd or the scheduled
+//! task of Windows, and the commands that act on them.
 //!
-//! The installed files are those of `systemd/` and `launchd/`, with the program's path, the profile
-//! and the configured addresses put in. Every change is reported.
+//! The installed files are those of `systemd/`, `launchd/` and `windows/`, with the program's path, the
+//! profile and the configured addresses put in. Every change is reported.
 
 mod command;
 mod error;
+mod files;
 mod journal;
 mod launchd;
 mod leftovers;
 #[cfg(unix)]
 mod program;
 mod session_key;
+mod stamp;
 mod systemd;
+mod task;
 
-use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,11 +25,13 @@ use serde::Serialize;
 
 use self::command::ServiceCommand;
 pub use self::error::Error;
+use self::files::{remove_file, write_file};
 use self::launchd::Launchd;
 #[cfg(unix)]
 pub use self::program::{SYSTEM_PROGRAM, copy_program, is_hidden_from_system};
 use self::systemd::Systemd;
-use crate::secure_fs;
+use self::task::Task;
+use crate::config::Paths;
 
 /// The program, its arguments and its sockets, as the service is to run it.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub struct ServiceSpec {
     pub unix: SocketPath,
     /// The directory of the sockets.
     pub runtime_dir: PathBuf,
+    /// The directory of the profile's state.
+    pub state_dir: PathBuf,
     /// How long requests in flight may take when the service stops.
     pub drain: Duration,
     /// Files of the user's daemon that outlive the service: configuration, state.
@@ -77,6 +82,7 @@ pub struct Service {
 enum Manager {
     Systemd(Systemd),
     Launchd(Launchd),
+    Task(Task),
 }
 
 /// Something that was changed.
@@ -133,8 +139,12 @@ impl Service {
     ///
     /// [`Error::NoSystem`] and [`Error::SystemProfile`]: the service manager has no such service.
     pub fn new(spec: ServiceSpec, system: bool) -> Result<Self, Error> {
-        let manager = match (cfg!(target_os = "macos"), system) {
+        let is_of_user = cfg!(target_os = "macos") || cfg!(windows);
+        let manager = match (is_of_user, system) {
             (true, true) => return Err(Error::NoSystem),
+            (true, false) if cfg!(windows) => {
+                Manager::Task(Task::new(&spec, |name| std::env::var(name).ok()))
+            }
             (true, false) => Manager::Launchd(Launchd::new(&spec)),
             (false, true) if spec.profile.is_some() => return Err(Error::SystemProfile),
             (false, system) => Manager::Systemd(Systemd::new(&spec, system)),
@@ -160,6 +170,7 @@ impl Service {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.install(&self.spec, report),
             Manager::Launchd(launchd) => launchd.install(&self.spec, report),
+            Manager::Task(task) => task.install(&self.spec, report),
         }
     }
 
@@ -175,6 +186,7 @@ impl Service {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.uninstall(report)?,
             Manager::Launchd(launchd) => launchd.uninstall(report)?,
+            Manager::Task(task) => task.uninstall(report)?,
         }
         Ok(true)
     }
@@ -189,6 +201,7 @@ impl Service {
         let started = match &self.manager {
             Manager::Systemd(systemd) => systemd.start(report),
             Manager::Launchd(launchd) => launchd.start(report),
+            Manager::Task(task) => task.start(report),
         };
         started.map_err(|error| self.explain_failure(error))
     }
@@ -202,7 +215,8 @@ impl Service {
         }
     }
 
-    /// Stops the service and its sockets, so that no request starts it again.
+    /// Stops the service and its sockets, so that no request starts it again. A task ends with its
+    /// daemon ([`Service::ends_with_daemon`]).
     ///
     /// # Errors
     ///
@@ -212,6 +226,7 @@ impl Service {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.stop(report),
             Manager::Launchd(launchd) => launchd.stop(report),
+            Manager::Task(_) => Ok(()),
         }
     }
 
@@ -226,6 +241,7 @@ impl Service {
         let state = match &self.manager {
             Manager::Systemd(systemd) => systemd.status()?,
             Manager::Launchd(launchd) => launchd.status()?,
+            Manager::Task(task) => task.status()?,
         };
         let last_error = if state.has_failed() { self.last_error() } else { None };
         Ok(ServiceStatus { files, last_error, ..state })
@@ -235,7 +251,7 @@ impl Service {
     fn last_error(&self) -> Option<String> {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.last_error(),
-            Manager::Launchd(_) => None,
+            Manager::Launchd(_) | Manager::Task(_) => None,
         }
     }
 
@@ -243,7 +259,7 @@ impl Service {
     pub fn leftovers(&self) -> Vec<PathBuf> {
         let drop_ins = match &self.manager {
             Manager::Systemd(systemd) => systemd.drop_ins(),
-            Manager::Launchd(_) => vec![],
+            Manager::Launchd(_) | Manager::Task(_) => vec![],
         };
         let data = if self.is_system() { leftovers::of_system() } else { self.spec.data.clone() };
         leftovers::existing(drop_ins.into_iter().chain(data))
@@ -268,6 +284,7 @@ impl Service {
         let command = match &self.manager {
             Manager::Systemd(systemd) => systemd.logs(lines, follow, json),
             Manager::Launchd(launchd) => launchd.logs(lines, follow),
+            Manager::Task(task) => task.logs(lines, follow),
         };
         let mut process = command.clone().command();
         let status = process.status().map_err(|source| command.spawn_error(source))?;
@@ -288,8 +305,13 @@ impl Service {
     pub fn has_linger(&self) -> Option<bool> {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.has_linger(),
-            Manager::Launchd(_) => None,
+            Manager::Launchd(_) | Manager::Task(_) => None,
         }
+    }
+
+    /// Says whether the service manager neither ends the daemon nor knows whether it runs.
+    pub fn ends_with_daemon(&self) -> bool {
+        matches!(&self.manager, Manager::Task(_))
     }
 
     /// Says whether any file of the service exists, be it a package's.
@@ -306,6 +328,7 @@ impl Service {
         match &self.manager {
             Manager::Systemd(systemd) => systemd.files(),
             Manager::Launchd(launchd) => leftovers::existing([launchd.path()]),
+            Manager::Task(task) => leftovers::existing([task.path()]),
         }
     }
 
@@ -317,33 +340,16 @@ impl Service {
     }
 }
 
-/// Writes a file unless it has that content already; returns whether it had another content before.
-fn write_file(path: &Path, content: &str, report: Reporter<'_>) -> Result<bool, Error> {
-    let wrong = |source| Error::File { path: path.to_owned(), source };
-    let before = match fs::read(path) {
-        Ok(before) => Some(before),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(wrong(error)),
-    };
-    if before.as_deref() == Some(content.as_bytes()) {
-        report(ServiceEvent::Kept(path.to_owned()));
-        return Ok(false);
-    }
-    if let Some(directory) = path.parent() {
-        secure_fs::create_dir(directory).map_err(wrong)?;
-    }
-    fs::write(path, content).map_err(wrong)?;
-    report(ServiceEvent::Wrote(path.to_owned()));
-    Ok(before.is_some())
+/// Returns where the definition of a profile's task is, on Windows.
+pub fn task_file(paths: &Paths) -> PathBuf {
+    paths.profile_state().join(task::FILE)
 }
 
-fn remove_file(path: &Path, report: Reporter<'_>) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Ok(()) => report(ServiceEvent::Removed(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
-    }
-    Ok(())
+/// Says which program wrote this file of a service, if this one would write another text.
+pub fn older_writer(file: &Path) -> Option<String> {
+    let units = [false, true].map(systemd::shipped);
+    let kinds = units.into_iter().chain([vec![launchd::SHIPPED], vec![task::SHIPPED]]);
+    stamp::older_writer(file, &kinds.collect::<Vec<_>>())
 }
 
 #[cfg(unix)]
@@ -369,6 +375,7 @@ impl ServiceSpec {
             tcp: vec!["127.0.0.1:6398".parse().unwrap(), "[::1]:6398".parse().unwrap()],
             unix: SocketPath::Default,
             runtime_dir: "/Users/you/.local/state/nexudus-proxy/run".into(),
+            state_dir: "/Users/you/.local/state/nexudus-proxy".into(),
             drain: Duration::from_secs(5),
             data: vec![],
         }

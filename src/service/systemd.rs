@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Error, Reporter, ServiceCommand, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath, journal,
-    own_uid, remove_file, session_key, write_file,
+    own_uid, remove_file, session_key, stamp, write_file,
 };
 
 /// The units of one profile, for this user or for the machine.
@@ -50,6 +50,11 @@ const ADMIN: Unit = Unit {
 };
 
 const UNITS: [&Unit; 3] = [&SERVICE, &DATA, &ADMIN];
+
+/// Returns the shipped units of a user, or of the machine.
+pub(super) fn shipped(system: bool) -> Vec<&'static str> {
+    UNITS.map(|unit| if system { unit.system } else { unit.user }).to_vec()
+}
 
 impl Systemd {
     pub(super) fn new(spec: &ServiceSpec, system: bool) -> Self {
@@ -97,16 +102,23 @@ impl Systemd {
     /// Brings one unit up to date; returns whether another one was in effect before.
     fn put(&self, unit: &Unit, spec: &ServiceSpec, report: Reporter<'_>) -> Result<bool, Error> {
         let text = self.render(unit, spec);
+        // One stamp for all three units: a socket that is written anew has to be closed.
+        let stamped = match unit.kind {
+            "service" => format!("# {}\n{text}", stamp::stamp(&shipped(self.system))),
+            _ => text.clone(),
+        };
         let before = self.file(unit).and_then(|path| fs::read_to_string(path).ok());
         let (own, packaged) = (self.path(unit), self.packaged.join(self.name(unit)));
-        if fs::read_to_string(&packaged).is_ok_and(|there| there == text) {
+        let now = if fs::read_to_string(&packaged).is_ok_and(|there| there == text) {
             // A file of our own would hide the package's, and its later versions.
             remove_file(&own, report)?;
             report(ServiceEvent::Kept(packaged));
+            text
         } else {
-            write_file(&own, &text, report)?;
-        }
-        Ok(before.is_some_and(|before| before != text))
+            write_file(&own, &stamped, report)?;
+            stamped
+        };
+        Ok(before.is_some_and(|before| before != now))
     }
 
     pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {

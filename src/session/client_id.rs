@@ -17,6 +17,11 @@ impl ClientIdInUse {
         }
     }
 
+    /// Returns the client id, once there was a call.
+    pub(crate) fn value(&self) -> Option<Arc<String>> {
+        self.0.load_full()
+    }
+
     /// Says whether a call carries this client id. The time of the answer tells nothing of it.
     pub(crate) fn is(&self, value: &[u8]) -> bool {
         let known = self.0.load();

@@ -2,7 +2,7 @@
 //!
 //! The response also holds a token that logs into the portal as this user. That token is not read.
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Cause, Error};
@@ -24,6 +24,10 @@ pub struct CurrentUser {
     /// Whether the user may use the API.
     #[serde(rename = "APIAccess")]
     pub api_access: Option<bool>,
+    /// Whether Nexudus answered a request to the API. Asked only where `APIAccess` reads false, which
+    /// was seen on accounts whose requests are answered.
+    #[serde(rename = "api_answers", skip_serializing_if = "Option::is_none")]
+    pub api_answers: Option<bool>,
     /// Whether the user is an administrator.
     pub is_admin: Option<bool>,
     /// The default business.
@@ -82,6 +86,18 @@ impl CurrentUser {
         me.email.is_some().then_some(me)
     }
 
+    /// Returns whether the user may use the API: an answered request counts more than the field.
+    pub fn has_api_access(&self) -> Option<bool> {
+        self.api_answers.or(self.api_access)
+    }
+
+    /// Asks the API where the field says that the user may not use it.
+    pub async fn verify_access(&mut self, issuer: &HttpIssuer, bearer: &HeaderValue) {
+        if self.api_access == Some(false) {
+            self.api_answers = issuer.api_answers(bearer).await;
+        }
+    }
+
     /// Fetches the user with this token, and once more with another if it is dead.
     ///
     /// # Errors
@@ -90,14 +106,14 @@ impl CurrentUser {
     pub async fn fetch(
         session: &Session,
         issuer: &HttpIssuer,
-        bearer: Bearer,
+        mut bearer: Bearer,
     ) -> Result<Self, CurrentUserError> {
         let (mut status, mut body) =
             issuer.me(bearer.header()).await.map_err(CurrentUserError::Unreachable)?;
         if status == StatusCode::UNAUTHORIZED {
             match session.classify_unauthorized(&bearer, &Method::GET, ME_PATH).await {
                 UnauthorizedCause::TokenReplaced => {
-                    let bearer = session.bearer()?;
+                    bearer = session.bearer()?;
                     (status, body) =
                         issuer.me(bearer.header()).await.map_err(CurrentUserError::Unreachable)?;
                 }
@@ -108,7 +124,11 @@ impl CurrentUser {
         let ambiguous = |why: String| CurrentUserError::Ambiguous(Cause::new(why));
         match status.as_u16() {
             200 => {
-                Self::parse(&body).ok_or_else(|| ambiguous("its response is not a user".to_owned()))
+                let me = Self::parse(&body);
+                let mut me =
+                    me.ok_or_else(|| ambiguous("its response is not a user".to_owned()))?;
+                me.verify_access(issuer, bearer.header()).await;
+                Ok(me)
             }
             401 | 403 => Err(CurrentUserError::Forbidden),
             status => Err(ambiguous(format!("it responded with {status}"))),

@@ -4,10 +4,9 @@
 //! or of a credential store, because those are unbounded and may hold secrets.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::cause::Cause;
 use crate::credentials::CredentialSource;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -105,13 +104,6 @@ pub enum MissingLogin {
     SupersededSession(Cause),
 }
 
-/// The reason behind an [`Error`], in our own words.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Cause {
-    sentence: Arc<str>,
-    is_loop: bool,
-}
-
 impl Problem for Error {
     fn details(&self) -> ProblemDetails {
         let kind = match self {
@@ -123,7 +115,7 @@ impl Problem for Error {
             Self::Expired => ProblemKind::SessionExpired,
             Self::CredentialsLocked { .. } => ProblemKind::CredentialsLocked,
             Self::CredentialsUnavailable { .. } => ProblemKind::CredentialsUnavailable,
-            Self::Unavailable { cause: Some(Cause { is_loop: true, .. }), .. } => {
+            Self::Unavailable { cause: Some(cause), .. } if cause.is_loop() => {
                 ProblemKind::UpstreamLoop
             }
             Self::NextCode { .. } | Self::Unavailable { .. } => ProblemKind::SessionUnavailable,
@@ -176,6 +168,9 @@ impl Error {
             Self::NotLoggedIn(Some(MissingLogin::UnusableSession(_))) => {
                 "Repair that, or run `nexudus-proxy login`; nothing was removed."
             }
+            Self::CredentialsUnavailable { cause: Some(cause), .. } => {
+                return Some(cause.hint()?.to_owned().into());
+            }
             Self::Refused(origin) => refused_hint(*origin),
             Self::TotpRequired { origin, .. } => totp_hint(*origin),
             Self::PasswordReset(origin) => {
@@ -189,7 +184,7 @@ impl Error {
             | Self::Locked
             | Self::Expired
             | Self::CredentialsLocked { .. }
-            | Self::CredentialsUnavailable { .. }
+            | Self::CredentialsUnavailable { cause: None, .. }
             | Self::Unavailable { .. } => return None,
         };
         Some(said.into())
@@ -338,38 +333,6 @@ fn password_reset_hint(origin: CredentialSource) -> &'static str {
         CredentialSource::Environment => "set NEXUDUS_PASSWORD to it where the program is started",
     }
 }
-
-impl Cause {
-    /// Wraps a sentence that names no secret.
-    pub fn new(sentence: impl Into<String>) -> Self {
-        Self { sentence: sentence.into().into(), is_loop: false }
-    }
-
-    /// The token endpoint of `origin` is this daemon itself.
-    pub(super) fn upstream_loop(origin: &str) -> Self {
-        let sentence = format!("upstream.origin {origin} leads back to this daemon");
-        Self { is_loop: true, ..Self::new(sentence) }
-    }
-
-    /// Returns the sentence.
-    pub fn message(&self) -> &str {
-        &self.sentence
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl fmt::Debug for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.sentence)
-    }
-}
-
-impl std::error::Error for Cause {}
 
 #[cfg(test)]
 mod tests {

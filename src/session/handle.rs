@@ -20,7 +20,7 @@ use super::refresh::task::SessionTask;
 use super::status::SessionStatus;
 use super::token::Bearer;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, UpstreamAuth};
 use crate::credentials::Credentials;
 
 /// A cheap handle to the session: clones share one session task.
@@ -30,6 +30,8 @@ pub struct Session {
     commands: CommandSender,
     /// The client id by which a token call is recognised as our own.
     pub(super) client_id: ClientIdInUse,
+    /// The scheme of the credentials.
+    pub(super) auth: UpstreamAuth,
     /// The host whose responses are classified: empty for the API itself.
     host: Arc<str>,
 }
@@ -67,7 +69,7 @@ impl Session {
     ) -> (Self, SessionTask<I>) {
         let shared = Arc::new(SharedSession::new(clock.clone(), config.wait, credentials.clone()));
         let (commands, received) = mpsc::unbounded_channel();
-        let client_id = issuer.client_id_in_use();
+        let (client_id, auth) = (issuer.client_id_in_use(), issuer.auth());
         let task = SessionTask::new(
             config,
             directory,
@@ -77,7 +79,7 @@ impl Session {
             shared.clone(),
             received,
         );
-        (Self { shared, commands, client_id, host: "".into() }, task)
+        (Self { shared, commands, client_id, auth, host: "".into() }, task)
     }
 
     /// Returns a handle for another host that takes the same token.
@@ -169,9 +171,16 @@ impl Session {
         let now = self.shared.clock.boot();
         let Bearer { generation, probes_started, .. } = *bearer;
         let request = RequestKey::new(&self.host, method, path);
+        // Each request with a refused password may be a failed login, so that no other is sent
+        // before the verdict, and no earlier verdict counts.
+        let is_login = self.auth == UpstreamAuth::Basic;
+        if is_login {
+            self.shared.suspend(generation);
+        }
         let current = self.shared.latest().token.map(|token| token.generation);
         if current == Some(generation)
             && !request.is_probe()
+            && !is_login
             && self.shared.permission_cache().contains(&request, now)
         {
             return UnauthorizedCause::MissingPermission;
@@ -206,7 +215,8 @@ impl Session {
     /// Returns the status for the command `status`.
     pub fn status(&self) -> Arc<SessionStatus> {
         let pending = self.shared.pending_command();
-        Arc::new(SessionStatus::new(&self.shared.latest(), pending, self.shared.clock.boot()))
+        let now = self.shared.clock.boot();
+        Arc::new(SessionStatus::new(&self.shared.latest(), pending, now).with_auth(self.auth))
     }
 
     /// Returns a receiver that wakes after each change; its number only grows.

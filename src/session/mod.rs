@@ -4,6 +4,7 @@
 //! the state machine in `state/` decides, `refresh/` gets tokens from Nexudus, `store/` keeps them
 //! on disk.
 
+mod cause;
 mod client_id;
 mod current_user;
 mod error;
@@ -27,6 +28,7 @@ pub use self::offline_session::{
 #[doc(hidden)]
 pub use self::refresh::context::FetchStep;
 pub use self::refresh::endpoint::{self, Issuer};
+pub use self::refresh::loop_detection::PLACEHOLDER;
 pub use self::refresh::revocation::RevocationError;
 pub use self::refresh::task::SessionTask;
 pub use self::status::{LastError, SessionState, SessionStatus};

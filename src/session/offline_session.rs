@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{self, Origin};
+use crate::config::{self, Origin, UpstreamAuth};
 use crate::credentials::sealing::binding::Binding;
 use crate::credentials::{self, Credentials, Keychain, Login, TotpSecretError};
 use crate::session::error::{Cause, Error};
@@ -124,6 +124,11 @@ impl OfflineSession {
         on_wait: impl Fn(Duration),
     ) -> Result<TokenGrant, LoginRejection> {
         self.attempts.load();
+        let login = &match issuer.auth() {
+            UpstreamAuth::Bearer => login.clone(),
+            // The scheme has no place for a code.
+            UpstreamAuth::Basic => Login { second_factor: None, ..login.clone() },
+        };
         let code = loop {
             let now = self.clock.now().wall;
             match TotpCode::new(login.second_factor.as_ref(), self.attempts.totp_step(), now) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::refresh::shared::Snapshot;
 use super::store::token_store::StoreInfo;
+use crate::config::UpstreamAuth;
 
 /// The session at one moment, as `/v1/status` writes it and the command `status` reads it.
 ///
@@ -16,6 +17,10 @@ use super::store::token_store::StoreInfo;
 pub struct SessionStatus {
     /// The session's state, in a word.
     pub state: SessionState,
+    /// `upstream.auth`: `bearer`, or `basic`, where there is no token and each request carries the
+    /// login.
+    #[serde(default = "bearer")]
+    pub auth: Cow<'static, str>,
     /// Whether a renewal or a login is in flight.
     pub renewing: bool,
     /// Number of the token: grows by one with each new pair, across restarts where it is saved.
@@ -116,6 +121,7 @@ impl SessionStatus {
         let refresh_deadline = latest.refresh_deadline;
         Self {
             state: session_state(latest, token.is_some(), error.as_ref()),
+            auth: bearer(),
             renewing: latest.is_busy,
             generation: latest.token.map_or(0, |token| token.generation),
             account: latest.account.clone(),
@@ -134,6 +140,31 @@ impl SessionStatus {
             error: error.as_ref().map(LastError::new),
         }
     }
+}
+
+impl SessionStatus {
+    /// Says how requests are authenticated. A login has no end and is not renewed.
+    pub(super) fn with_auth(self, auth: UpstreamAuth) -> Self {
+        match auth {
+            UpstreamAuth::Bearer => self,
+            UpstreamAuth::Basic => Self {
+                auth: "basic".into(),
+                renews_in: self.renews_in.filter(|_| self.expires_in.is_none()),
+                expires_in: None,
+                ..self
+            },
+        }
+    }
+
+    /// Says whether each request carries the login itself, and there is no token.
+    pub fn is_basic(&self) -> bool {
+        self.auth == "basic"
+    }
+}
+
+/// The default, and what a daemon uses that does not say.
+fn bearer() -> Cow<'static, str> {
+    "bearer".into()
 }
 
 impl SessionState {
@@ -258,6 +289,7 @@ mod tests {
         };
         SessionStatus {
             state: SessionState::Ready,
+            auth: bearer(),
             renewing: false,
             generation: 3,
             account: Some("ada@example.test".into()),

@@ -72,7 +72,7 @@ impl BodyBuffer {
         }
         match self.memory.clone().try_acquire_many_owned(0) {
             Ok(nothing_yet) => self.read_whole(upload, nothing_yet).await,
-            Err(_) => Ok(ReplayBody::Streamed(Some(upload))),
+            Err(_) => Ok(ReplayBody::Streamed(Some(upload.without_memory()))),
         }
     }
 
@@ -104,8 +104,12 @@ impl BodyBuffer {
                 return Ok(ReplayBody::Buffered(data, reserved));
             }
             whole.extend_from_slice(&data);
-            if whole.len() > self.buffer_limit || !has_memory {
+            if whole.len() > self.buffer_limit {
                 return Ok(ReplayBody::Streamed(Some(upload.with_prefix(whole.freeze()))));
+            }
+            if !has_memory {
+                let upload = upload.with_prefix(whole.freeze()).without_memory();
+                return Ok(ReplayBody::Streamed(Some(upload)));
             }
             if has_ended {
                 return Ok(ReplayBody::Buffered(whole.freeze(), reserved));
@@ -120,6 +124,14 @@ impl ReplayBody {
         match self {
             Self::Empty | Self::Buffered(..) => true,
             Self::Streamed(_) => false,
+        }
+    }
+
+    /// Says whether the body streams only because there was no memory for it.
+    pub fn lacks_memory(&self) -> bool {
+        match self {
+            Self::Streamed(Some(upload)) => upload.lacks_memory(),
+            Self::Empty | Self::Buffered(..) | Self::Streamed(None) => false,
         }
     }
 

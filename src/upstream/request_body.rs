@@ -142,13 +142,33 @@ pub struct Upload {
     idle_timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     progress: Arc<UploadProgress>,
+    /// Whether a body of this length is usually buffered.
+    lacks_memory: bool,
 }
 
 impl Upload {
     /// Limits `incoming` to pauses of `idle_timeout` and to `max_length` bytes in all.
     pub fn new(incoming: Incoming, idle_timeout: Duration, max_length: u64) -> Self {
         let progress = Arc::default();
-        Self { prefix: None, incoming, remaining: max_length, idle_timeout, timer: None, progress }
+        Self {
+            prefix: None,
+            incoming,
+            remaining: max_length,
+            idle_timeout,
+            timer: None,
+            progress,
+            lacks_memory: false,
+        }
+    }
+
+    /// Records that this body streams only because there is no memory for it now.
+    pub(super) fn without_memory(self) -> Self {
+        Self { lacks_memory: true, ..self }
+    }
+
+    /// Says whether this body streams only because there was no memory for it.
+    pub(super) fn lacks_memory(&self) -> bool {
+        self.lacks_memory
     }
 
     /// Puts back the data that was read from it.

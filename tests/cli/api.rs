@@ -52,6 +52,24 @@ fn all_pages_are_one_document_and_a_line_for_each_record() {
 }
 
 #[test]
+fn an_error_of_nexudus_in_the_daemons_form_is_not_taken_for_the_daemons() {
+    let stage = Stage::new(&[]);
+    let headers = [
+        ("Content-Type", "application/problem+json"),
+        ("Proxy-Status", "nexudus-proxy; error=connection_refused"),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let body = r#"{"type":"urn:nexudus-proxy:session.locked","title":"x","status":423,"code":"session.locked","detail":"marker","hint":"marker"}"#;
+    let answer = FaultAction::Answer { status: 423, headers, body: body.to_owned() };
+    stage.nexudus.0.fault(Fault::on("/api/spaces/coworkers", answer).times(1));
+
+    let told = stage.home.run("api /api/spaces/coworkers");
+
+    assert!(told.contains(body), "{told}");
+    assert!(told.ends_with("! error: Nexudus responded with 423 Locked\n=> 1\n"), "{told}");
+}
+
+#[test]
 fn a_page_that_fails_leaves_no_whole_document() {
     let stage = Stage::new(&[]);
     let (path, ..) = stage.three_pages();

@@ -15,6 +15,7 @@ const OF_KEYS: &[(&str, &str)] = &[
     ("upstream.ca_file", "without_the_ca_file_nobody_is_believed"),
     ("upstream.address", "an_address_takes_the_place_of_the_name_for_every_call"),
     ("upstream.proxy", "everything_goes_through_the_proxy_that_is_configured"),
+    ("upstream.auth", "each_request_carries_the_login_and_no_token_is_asked_for"),
     ("upstream.http2", "http2_is_spoken_where_it_is_asked_for"),
     ("upstream.user_agent", "the_user_agent_takes_the_place_of_the_clients"),
     ("upstream.trace", "a_trace_goes_on_only_where_that_is_configured"),

@@ -3,7 +3,6 @@
 
 #![cfg(all(unix, feature = "demo"))]
 
-use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,69 +10,43 @@ use std::process::{Child, Command, Stdio};
 use nexudus_proxy::problem::ProblemKind;
 use serde_json::Value as Json;
 
+use crate::hints_login;
+use crate::shared::cures::{Cure, assert_whole, commands};
 use crate::shared::eventually;
 use crate::support::daemon::{Nexudus, Served, exchange};
+use crate::support::run::{Talk, WHY, problem, script, serving, stage};
 use crate::support::{Home, home};
 
-/// The kinds whose hint has a command that ends the problem, and the test below that types it.
-const CURED: &[(ProblemKind, fn())] = &[
+/// The kinds whose cure takes no more than a home directory.
+const CURES: &[Cure] = &[
     (ProblemKind::KeyNeeded, a_key_that_is_needed),
     (ProblemKind::KeyRefused, a_key_that_was_revoked),
+    (ProblemKind::KeyNotChecked, a_key_that_cannot_be_checked),
+    (ProblemKind::RuleDenied, a_rule),
     (ProblemKind::ReadOnly, reading_only),
     (ProblemKind::SessionLocked, a_lock),
+    (ProblemKind::NotLoggedIn, hints_login::no_login),
+    (ProblemKind::LoginRefused, hints_login::an_old_password),
+    (ProblemKind::TotpRequired, hints_login::a_second_factor),
+    (ProblemKind::SessionExpired, hints_login::a_session_that_has_ended),
+    (ProblemKind::CredentialsUnavailable, a_command_that_gives_no_password),
+    (ProblemKind::SessionUnavailable, an_upstream_that_is_down),
+    (ProblemKind::NoDaemonServes, a_run_that_was_stopped),
+    (ProblemKind::DaemonServing, a_daemon_that_gives_no_place),
     (ProblemKind::DaemonNotRunning, no_daemon),
+    (ProblemKind::ClientMissing, a_client_that_is_not_there),
+    (ProblemKind::ClientExists, a_name_that_is_taken),
     (ProblemKind::ConfigInvalid, a_file_that_does_not_exist),
 ];
 
-/// The other kinds with a command, and why no test here types it.
-const NOT_HERE: &[(ProblemKind, &str)] = &[
-    (ProblemKind::ForeignUser, "takes another user: tests/system/service_install.rs"),
-    (ProblemKind::KeyNotChecked, "the command shows what is wrong: a person repairs the file"),
-    (ProblemKind::RuleDenied, "the command shows the rule: a person decides"),
-    (ProblemKind::CredentialsUnavailable, "the command shows what is wrong"),
-    (ProblemKind::SessionUnavailable, "the command shows the reason: the daemon goes on by itself"),
-    (ProblemKind::NotLoggedIn, "takes a keychain: tests/system/keyring_login.rs"),
-    (ProblemKind::LoginRefused, "takes a keychain: tests/system/keyring_login.rs"),
-    (ProblemKind::TotpRequired, "takes a keychain: tests/system/keyring_login.rs"),
-    (ProblemKind::SessionExpired, "takes a session that has lapsed: tests/cli/login.rs"),
-    (ProblemKind::CredentialsLocked, "takes a keyring: tests/system/keyring_prompts.rs"),
-    (ProblemKind::NoDaemonServes, "takes a `run` that was stopped: tests/cli/run_handover.rs"),
-    (ProblemKind::DaemonActivated, "takes systemd: tests/system/user_units.rs"),
-    (ProblemKind::DaemonServing, "an answer to another daemon, which no person sees"),
-];
-
 #[test]
-fn every_kind_whose_hint_has_a_command_is_cured_or_named() {
-    let with_command: BTreeSet<_> = ProblemKind::ALL
-        .iter()
-        .filter(|kind| kind.hint().is_some_and(|hint| !commands(hint).is_empty()))
-        .map(|kind| format!("{kind:?}"))
-        .collect();
-    // Its hints are those of each error of the configuration.
-    let in_parts = format!("{:?}", ProblemKind::ConfigInvalid);
-    let cured = CURED.iter().map(|(kind, _)| format!("{kind:?}"));
-    let named = NOT_HERE.iter().map(|(kind, _)| format!("{kind:?}"));
-    let listed: BTreeSet<_> = cured.chain(named).filter(|kind| *kind != in_parts).collect();
-
-    assert_eq!(with_command, listed);
-}
-
-#[test]
-fn every_command_in_a_hint_exists_with_its_flags() {
-    let home = home();
-    for kind in ProblemKind::ALL {
-        for command in kind.hint().iter().flat_map(|hint| commands(hint)) {
-            // clap refuses an unknown flag before it comes to the help.
-            let told = typed(&home, &format!("{command} --help")).output().unwrap();
-            let said = String::from_utf8_lossy(&told.stderr).into_owned();
-            assert!(told.status.success(), "{kind:?}: {command}: {said}");
-        }
-    }
+fn every_kind_whose_hint_has_a_command_is_in_one_of_the_tables() {
+    assert_whole("home", CURES);
 }
 
 #[test]
 fn every_hint_that_can_be_typed_here_cures() {
-    for (_, cure) in CURED {
+    for (_, cure) in CURES {
         cure();
     }
 }
@@ -99,6 +72,118 @@ fn a_key_that_was_revoked() {
     let key = stage.new_key(&problem);
 
     assert_eq!(stage.get(Some(&key)).0, 200);
+}
+
+/// The command shows what is wrong: only a person can repair the file.
+fn a_key_that_cannot_be_checked() {
+    let stage = Stage::new(&[]);
+    let key = stage.home.run("client add agent");
+    let key = key.lines().find(|line| line.starts_with("nxp_")).expect(&key).to_owned();
+    stage.home.write(".local/state/nexudus-proxy/clients.json", "{");
+    let (status, problem) = stage.get(Some(&key));
+    assert_eq!((status, &problem["code"]), (403, &"guard.client".into()));
+
+    let shown = shown(&stage.home, &problem, &[]);
+
+    assert!(shown.contains("clients.json are damaged"), "{shown}");
+}
+
+/// The command shows the rule: a person decides.
+fn a_rule() {
+    let home = home();
+    home.configure("[policy]\ndeny = ['GET /api/auth/**']\n");
+    let stage = Stage::in_home(home, &[]);
+    let (status, problem) = stage.get(None);
+    assert_eq!((status, &problem["code"]), (403, &"policy.denied".into()));
+
+    let shown = shown(&stage.home, &problem, &[("METHOD", "GET"), ("PATH", "/api/auth/me")]);
+
+    assert!(shown.contains("denied by rule `GET /api/auth/**`"), "{shown}");
+}
+
+/// The command shows the command that fails.
+fn a_command_that_gives_no_password() {
+    let home = home();
+    let login = "[credentials]\nemail = 'a@example.test'\ncommand = ['/bin/false']\n";
+    let daemon = configured(&home, "https://localhost:1", login);
+    let problem = refused(&home, &daemon);
+    assert_eq!(problem["code"], "credentials.unavailable");
+
+    let shown = shown(&home, &problem, &[]);
+
+    assert!(shown.contains("credentials.command gave no password"), "{shown}");
+}
+
+/// The command shows the reason: the daemon goes on by itself.
+fn an_upstream_that_is_down() {
+    let home = home();
+    // Reserved as long as the test runs, and nothing listens.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    let login = "[credentials]\nemail = 'a@example.test'\ncommand = ['/bin/echo', 'x']\n";
+    let daemon = configured(&home, &format!("https://127.0.0.1:{port}"), login);
+    let problem = refused(&home, &daemon);
+    assert_eq!(problem["code"], "session.unavailable");
+
+    let shown = shown(&home, &problem, &[]);
+
+    assert!(shown.contains("Connection refused"), "{shown}");
+}
+
+fn a_run_that_was_stopped() {
+    let (_nexudus, home) = stage();
+    let mut run = Talk::begin(script(&home, "run", WHY));
+    assert_eq!(run.ask(), "200");
+    assert!(home.run("stop").ends_with("=> 0\n"));
+    assert_eq!(run.ask(), "503");
+    let problem = problem(&home);
+    assert_eq!(problem["code"], "daemon.draining");
+
+    let command = commands(problem["hint"].as_str().unwrap()).remove(0);
+    let _daemon = serving(&home, command.strip_prefix("nexudus-proxy ").unwrap());
+
+    assert_eq!(run.ask(), "200");
+    assert_eq!(run.end(), Some(0));
+}
+
+fn a_daemon_that_gives_no_place() {
+    let stage = Stage::new(&[]);
+    let asked = Command::new("curl")
+        .args(["-s", "-X", "POST", "--unix-socket"])
+        .arg(stage.home.path(".local/state/nexudus-proxy/run/admin.sock"))
+        .arg("http://localhost/v1/handover")
+        .output()
+        .expect("the test needs curl: run scripts/prepare.sh");
+    let problem: Json = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(problem["code"], "daemon.serving");
+
+    shown(&stage.home, &problem, &[]);
+
+    assert!(stage.home.run("status").ends_with("=> 6\n"));
+}
+
+fn a_client_that_is_not_there() {
+    let home = home();
+    home.run("client add agent");
+    let refused = home.run("client revoke agnet");
+    assert!(refused.ends_with("=> 1\n"), "{refused}");
+
+    let shown = shown(&home, &serde_json::json!({ "hint": refused }), &[]);
+
+    assert!(shown.contains("agent  everything"), "{shown}");
+}
+
+fn a_name_that_is_taken() {
+    let home = home();
+    home.run("client add agent");
+    let refused = home.run("client add agent");
+    assert!(refused.ends_with("=> 1\n"), "{refused}");
+
+    let shown = shown(&home, &serde_json::json!({ "hint": refused }), &[]);
+
+    assert!(shown.contains("\nnxp_") || shown.starts_with("nxp_"), "a new key: {shown}");
+    assert!(shown.contains("--rate"), "the limits: {shown}");
 }
 
 fn reading_only() {
@@ -160,7 +245,11 @@ struct Stage {
 
 impl Stage {
     fn new(flags: &[&str]) -> Self {
-        let (nexudus, home) = (Nexudus::start(), home());
+        Self::in_home(home(), flags)
+    }
+
+    fn in_home(home: Home, flags: &[&str]) -> Self {
+        let nexudus = Nexudus::start();
         let daemon = nexudus.serve(&home, |command| {
             command.args(flags);
         });
@@ -225,10 +314,45 @@ impl Drop for Reaped {
     }
 }
 
-/// Returns the commands that a sentence advises.
-fn commands(said: &str) -> Vec<String> {
-    let quoted = said.split('`').skip(1).step_by(2);
-    quoted.filter(|it| it.starts_with("nexudus-proxy ")).map(str::to_owned).collect()
+/// Starts a daemon with this upstream and these keys, and no login of its own.
+fn configured(home: &Home, upstream: &str, keys: &str) -> Served {
+    home.configure(format!(
+        "[upstream]\norigin = '{upstream}'\n[listen]\ntcp = ['127.0.0.1:0']\n\
+         [session]\nstore = 'memory'\nwait = '10ms'\n{keys}"
+    ));
+    let mut serve = home.detached("serve");
+    let daemon = Served::start({
+        serve.stdout(Stdio::null()).stderr(Stdio::piped());
+        serve
+    });
+    eventually("it has tried", || {
+        let status = home.run("status --json");
+        status.ends_with("=> 0\n") && status.contains("\"error\": {")
+    });
+    daemon
+}
+
+/// Returns the problem that a daemon answers with.
+fn refused(home: &Home, daemon: &Served) -> Json {
+    let mut stream = TcpStream::connect(("127.0.0.1", daemon.port(home))).unwrap();
+    let (head, body) = exchange(&mut stream, "/api/auth/me");
+    assert_eq!(&head[9..12], "503");
+    serde_json::from_slice(&body).unwrap()
+}
+
+/// Types the commands of a hint, with these words in place of its own, and returns what they print.
+fn shown(home: &Home, problem: &Json, words: &[(&str, &str)]) -> String {
+    let hint = problem["hint"].as_str().unwrap();
+    let commands = commands(hint);
+    assert!(!commands.is_empty(), "{hint}");
+    let typed = commands.iter().map(|command| {
+        let replace = |command: String, (word, by): &(&str, &str)| command.replace(word, by);
+        let command = words.iter().fold(command.clone(), replace);
+        let told = typed(home, &command).output().unwrap();
+        assert_ne!(told.status.code(), Some(2), "{command}: {told:?}");
+        String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned()
+    });
+    typed.collect()
 }
 
 /// Returns what a shell makes of a command, in this home.

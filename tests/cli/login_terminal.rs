@@ -149,7 +149,7 @@ fn what_is_typed_the_instant_that_a_prompt_appears_is_never_shown() {
 fn a_signal_leaves_the_terminal_as_it_was() {
     let place = place_of(account_with_2fa());
     let line = "login --session-only --color never --email ada@example.test";
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("QUIT", 131)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("QUIT", 131), ("HUP", 129)] {
         for answers in [
             vec![format!("Password: =!{signal}")],
             vec!["Password: =demo-password".to_owned(), format!("2FA code: =!{signal}")],

@@ -4,7 +4,9 @@
 
 #[cfg(unix)]
 mod account_changes;
+mod ages;
 mod api;
+mod basic_auth;
 mod cli_errors;
 mod clients;
 mod config;
@@ -20,6 +22,9 @@ mod effective_config;
 mod env;
 mod flags;
 mod hints;
+mod hints_login;
+mod homebrew;
+mod install_script;
 mod lifecycle;
 mod login;
 #[cfg(all(unix, feature = "demo"))]
@@ -52,6 +57,8 @@ mod service;
 mod shared;
 #[cfg(all(unix, feature = "demo"))]
 mod signals;
+#[cfg(all(unix, feature = "demo"))]
+mod small_faults;
 mod small_things;
 mod stopped_daemon;
 mod supervision;

@@ -49,10 +49,39 @@ fn no_child_inherits_a_secret_in_its_environment_or_arguments() {
 fn no_command_and_no_error_shows_a_secret() {
     let home = home();
     let simulator = upstream(&home);
+    let texts = everything_said(&home, &simulator);
+
+    // The client's key is printed on purpose, once; it is not among these.
+    assert_without(&home, &texts, &secrets(&simulator));
+}
+
+#[test]
+fn under_basic_no_command_and_no_error_shows_the_login_or_its_encoding() {
+    let home = home();
+    let simulator = upstream(&home);
+    let file = home.path(".config/nexudus-proxy/config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let basic = text.replacen("[upstream]\n", "[upstream]\nauth = \"basic\"\n", 1);
+    fs::write(file, basic).unwrap();
+    let texts = everything_said(&home, &simulator);
+
+    let sent: Vec<_> = simulator
+        .requests()
+        .iter()
+        .filter_map(|seen| Some(seen.header("authorization")?.strip_prefix("Basic ")?.to_owned()))
+        .map(|pair| pair.trim_end_matches('=').to_owned())
+        .collect();
+    assert!(!sent.is_empty() && simulator.token_calls().is_empty());
+    let passwords = [PASSWORD, KEY, "marker-another-password"].map(str::to_owned);
+    assert_without(&home, &texts, &[sent, passwords.to_vec()].concat());
+}
+
+/// Runs every command: while the login works, once it is refused, and without a network.
+fn everything_said(home: &Home, simulator: &Simulator) -> Vec<(String, String)> {
     let mut texts = vec![];
-    let mut say = |line: &str| texts.push((line.to_owned(), said(&home, line)));
-    let daemon = serve(&home, command(&home, "serve"));
-    eventually("it serves", || said(&home, "whoami").ends_with("=> 0\n"));
+    let mut say = |line: &str| texts.push((line.to_owned(), said(home, line)));
+    let daemon = serve(home, command(home, "serve"));
+    eventually("it serves", || said(home, "whoami").ends_with("=> 0\n"));
     for line in COMMANDS {
         say(line);
     }
@@ -60,7 +89,7 @@ fn no_command_and_no_error_shows_a_secret() {
     simulator.change_password(DEMO_EMAIL, "marker-another-password");
     simulator.revoke_access_tokens();
     simulator.revoke_refresh_tokens();
-    eventually("it is refused", || said(&home, "whoami").ends_with("=> 4\n"));
+    eventually("it is refused", || said(home, "whoami").ends_with("=> 4\n"));
     for line in ["whoami", "status", "doctor", "refresh", "wait", "stop"] {
         say(line);
     }
@@ -70,16 +99,17 @@ fn no_command_and_no_error_shows_a_secret() {
     }
     drop(daemon);
     texts.push(("cmdline".to_owned(), String::from_utf8(environment).unwrap()));
+    texts
+}
 
-    // The client's key is printed on purpose, once; it is not among these.
-    let secrets = secrets(&simulator);
-    for (line, text) in &texts {
-        without(text, &secrets, line);
+fn assert_without(home: &Home, texts: &[(String, String)], secrets: &[String]) {
+    for (line, text) in texts {
+        without(text, secrets, line);
     }
     let log = fs::read_to_string(home.path("serve.log")).unwrap();
     assert!(log.contains("DEBUG"), "the log says all it can");
     for path in files(home.path(".local")).into_iter().chain([home.path("serve.log")]) {
-        without(&String::from_utf8_lossy(&fs::read(&path).unwrap()), &secrets, &path.display());
+        without(&String::from_utf8_lossy(&fs::read(&path).unwrap()), secrets, &path.display());
     }
 }
 

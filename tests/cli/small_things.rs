@@ -73,3 +73,29 @@ fn help_is_a_command_and_the_version_names_its_commit() {
     let is_hash = commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
     assert!(is_hash && date.len() == 10 || (commit, date) == ("unknown", "unknown"), "{version}");
 }
+
+/// Each hint for the system's daemon names what this machine has.
+#[test]
+fn commands_for_the_systems_daemon_never_lead_in_a_circle() {
+    let home = home();
+    let is_there = |path: &str| std::path::Path::new(path).exists();
+    let start = if is_there("/etc/systemd/system/nexudus-proxy.service") {
+        "Start it with `nexudus-proxy --system service start`, as root."
+    } else if is_there("/run/systemd/system") {
+        "Install it with `nexudus-proxy --system service install`, as root."
+    } else {
+        "Start it with `nexudus-proxy --system serve`, as root."
+    };
+    for command in ["status", "whoami", "lock", "client list", "tail", "wait --once"] {
+        let said = home.run(&format!("--system {command}"));
+
+        assert!(said.contains(&format!("! hint: {start}\n")), "{command}: {said}");
+        assert!(said.ends_with("=> 6\n"), "{command}: {said}");
+    }
+    assert_eq!(
+        home.run("--system run -- true"),
+        "! error: `run` serves its command from your own profile, and not from the system's daemon\n\
+         ! hint: Point the command at the system's daemon with the lines of `nexudus-proxy --system env`.\n\
+         => 125\n"
+    );
+}

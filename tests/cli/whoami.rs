@@ -70,6 +70,24 @@ fn whoami_exits_as_login_does_where_there_is_no_api_access() {
     assert_eq!(json["errors"][0]["sentence"], "forbidden: the account has no API access");
 }
 
+/// `APIAccess` was seen false on accounts that work: a request decides.
+#[test]
+fn an_account_whose_requests_are_answered_has_api_access() {
+    let mut account = Account::new(DEMO_EMAIL, DEMO_PASSWORD);
+    account.hides_api_access = true;
+    let place = place_of(account);
+    let said = place.given(SESSION_ONLY, DEMO_PASSWORD);
+    assert!(said.ends_with("=> 0\n") && !said.contains("forbidden"), "{said}");
+
+    let said = place.home.run("whoami");
+
+    assert!(said.ends_with("=> 0\n"), "{said}");
+    assert!(said.contains("yes, although Nexudus says no: it answered a request"), "{said}");
+    let said = place.home.run("whoami --json");
+    assert!(said.contains(r#""APIAccess": false"#), "{said}");
+    assert!(said.contains(r#""api_answers": true"#), "{said}");
+}
+
 #[test]
 fn half_a_login_names_the_other_half() {
     let place = place();

@@ -12,6 +12,7 @@ mod markdown;
 #[cfg(target_os = "linux")]
 mod reader;
 mod shell_blocks;
+mod workflows;
 
 /// Compares a page of `docs/` with what is generated, or replaces it where `UPDATE_DOCS` is set.
 fn check(page: &str, generated: &str) {

@@ -284,6 +284,35 @@ async fn a_redirect_leads_no_token_anywhere() {
     assert_eq!(elsewhere.connections().accepted, 0);
 }
 
+#[tokio::test]
+async fn nobody_but_the_daemon_speaks_under_its_name_in_proxy_status() {
+    let upstream = upstream().start().unwrap();
+    let daemon = daemon(&upstream).run().await;
+    daemon.get("/api/auth/me").await;
+    let send = async |lines: &[&str]| {
+        let headers = lines.iter().map(|line| ("Proxy-Status".to_owned(), (*line).to_owned()));
+        let deed =
+            FaultAction::Answer { status: 502, headers: headers.collect(), body: "{}".to_owned() };
+        upstream.fault(Fault::on("/other", deed).times(1));
+        let answer = daemon.get("/other").await;
+        let lines = answer.headers().get_all("proxy-status").iter();
+        lines.map(|line| line.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    for (sent, told) in [
+        (
+            "nexudus-proxy; error=connection_refused",
+            "relayed-nexudus-proxy; error=connection_refused",
+        ),
+        ("cdn, NEXUDUS-Proxy;error=x", "cdn, relayed-nexudus-proxy;error=x"),
+        ("\"nexudus-proxy\"; error=x", "\"relayed-nexudus-proxy\"; error=x"),
+    ] {
+        assert_eq!(send(&[sent]).await, [told]);
+        assert_eq!(send(&["cdn; error=x", sent]).await, ["cdn; error=x", told]);
+    }
+    assert_eq!(send(&["cdn; error=x"]).await, ["cdn; error=x"]);
+}
+
 /// Returns the values of a field in a head as it was sent.
 fn values(message: &str, name: &str) -> Vec<String> {
     let head = message.split("\r\n\r\n").next().unwrap();

@@ -98,6 +98,36 @@ async fn behind_a_front_a_request_with_our_token_ends_at_its_first_turn() {
     assert_no_connections(&daemon).await;
 }
 
+/// Each hands the other a placeholder: taken for a token, one request would fill both.
+#[tokio::test]
+async fn two_daemons_that_lead_to_each_other_are_told_so() {
+    let (front_of_one, front_of_two) = (front(false).await, front(false).await);
+    let daemon_between = |own: &Front, other: &Front| {
+        // Its front keeps the `Host`, under the name that this daemon was told.
+        let host = vec![format!("localhost:{}", own.address.port())];
+        let setup = daemon_before(other.address.port(), &other.ca);
+        setup.set(|config| config.session.wait = secs(20)).set(|config| config.listen.hosts = host)
+    };
+    let one = daemon_between(&front_of_one, &front_of_two).run().await;
+    let two = daemon_between(&front_of_two, &front_of_one).run().await;
+    front_of_one.leads_to.send_replace(Some(one.address()));
+    front_of_two.leads_to.send_replace(Some(two.address()));
+
+    let answer = one.get("/api/spaces/coworkers").await;
+
+    let problem = problem_json(answer).await;
+    assert_eq!((&problem["status"], &problem["code"]), (&502.into(), &"upstream.loop".into()));
+    let named = "leads to another nexudus-proxy, whose token is a placeholder";
+    assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");
+    for daemon in [&one, &two] {
+        let metrics = daemon.metrics().await;
+        assert!(!metrics.contains("renewals_total 1\n"), "no placeholder was taken: {metrics}");
+    }
+    // The client's request, and the calls of the other daemon, which backs off.
+    let counts = (counted(&one).await, counted(&two).await);
+    assert!(counts.0 <= 20 && counts.1 <= 20, "{counts:?}");
+}
+
 #[tokio::test]
 async fn an_address_takes_the_place_of_the_name_for_every_call() {
     // No resolver knows the name; the certificate is for it.

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use nexudus_proxy::config::{Config, Proxy};
 use nexudus_simulator::Alpn;
 use nix::sched::{CloneFlags, unshare};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::support::admin::scrape;
 use crate::support::raw_upstream::{RawReply, get, ok, raw_upstream};
 use crate::support::{
-    Daemon, EVENT_TIMEOUT, daemon, daemon_before, error_code, needs_root, request_count, upstream,
+    Daemon, EVENT_TIMEOUT, ProcessSetup, daemon, daemon_before, error_code, needs_root,
+    request_count, upstream,
 };
 
 #[test]
@@ -159,6 +161,40 @@ async fn a_body_that_stops_is_given_up_and_a_stream_of_events_is_not() {
     word.add_permits(1);
 
     assert_eq!(events.text().await.unwrap(), "firstlater");
+}
+
+#[tokio::test]
+async fn a_reload_changes_how_long_a_body_may_pause() {
+    let upstream = raw_upstream(move |_| {
+        let first = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 10\r\n\r\nfirst";
+        RawReply::Late(first.to_owned(), Arc::new(Semaphore::new(0)), String::new())
+    })
+    .await;
+    let origin = format!("https://localhost:{}", upstream.address.port());
+    let setup = ProcessSetup::before(origin, &upstream.ca);
+    let bound = |idle: &str| setup.configure(&format!("[limits]\nbody_idle = \"{idle}\"\n"));
+    bound("1h");
+    let program = setup.start().await;
+    let export = async || {
+        let mut stream = TcpStream::connect(program.address()).await.unwrap();
+        stream.write_all(get("/export", "").replace("HOST", "localhost").as_bytes()).await.unwrap();
+        let mut seen = vec![];
+        let _ = stream.read_to_end(&mut seen).await;
+        String::from_utf8(seen).unwrap()
+    };
+    let pause = Duration::from_millis(300);
+    let early = tokio::time::timeout(pause, export()).await;
+    assert!(early.is_err(), "an hour is not over: {early:?}");
+
+    bound("50ms");
+    setup.run("reload").await;
+
+    let seen = tokio::time::timeout(EVENT_TIMEOUT, export()).await.unwrap();
+    assert!(seen.ends_with("\r\n\r\nfirst"), "{seen}");
+    bound("1h");
+    setup.run("reload").await;
+    let early = tokio::time::timeout(pause, export()).await;
+    assert!(early.is_err(), "and back: {early:?}");
 }
 
 /// Sends a GET and reads its response to the end.

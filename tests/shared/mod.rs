@@ -1,5 +1,7 @@
 //! Helpers that the tests of the commands and those on a real system share.
 
+pub(crate) mod cures;
+
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The tools that people really use, against the real program: curl, wget, requests, httpx, fetch.
+//! The tools that people really use, against the real program: curl, wget, requests, httpx, fetch,
+//! Java.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -38,6 +39,15 @@ fn nodes_fetch_is_served_as_by_nexudus() {
     // Node gives up a connection after HEAD and after each streamed body by itself.
     let told = stage.tool("node").arg(script("with_fetch.mjs")).args(arguments(&stage)).output();
     all_went_well(&stage, told.unwrap(), 4);
+}
+
+#[test]
+fn javas_client_is_served_as_by_nexudus() {
+    let stage = stage();
+    // With each connection it offers HTTP/2, and it opens several for calls at once.
+    let told =
+        stage.tool("java").arg(script("WithHttpClient.java")).args(arguments(&stage)).output();
+    all_went_well(&stage, told.unwrap(), 40);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn a_program_below_a_home_is_copied_to_where_the_unit_sees_it() {
 }
 
 /// Writes what a person's daemon reads, its login printed by a command.
-fn for_person(machine: &Machine, name: &str) -> Simulator {
+pub(crate) fn for_person(machine: &Machine, name: &str) -> Simulator {
     let nexudus = Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap();
     let directory = format!("/home/{name}/.config/nexudus-proxy");
     machine.write(&format!("{directory}/ca.pem"), nexudus.ca_pem());

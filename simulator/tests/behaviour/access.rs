@@ -88,3 +88,26 @@ fn basic_is_accepted_without_a_second_factor_only() {
     simulator.set(|settings| settings.access.basic = false);
     assert_eq!(me(), 401);
 }
+
+#[test]
+fn a_wrong_password_by_basic_is_a_failed_login() {
+    let simulator = Simulator::start().unwrap();
+    simulator.set(|settings| settings.token.lockout_after = Some(2));
+    // ada@example.test:wrong, and :demo-password
+    let me = |pair: &str| {
+        let basic = format!("Authorization: Basic {pair}\r\n");
+        ask(&simulator, "GET", "/api/auth/me", &basic, "").status
+    };
+    let (wrong, right) =
+        ("YWRhQGV4YW1wbGUudGVzdDp3cm9uZw==", "YWRhQGV4YW1wbGUudGVzdDpkZW1vLXBhc3N3b3Jk");
+
+    assert_eq!((me(wrong), simulator.failed_logins(DEMO_EMAIL)), (401, 1));
+    assert_eq!((me(right), simulator.failed_logins(DEMO_EMAIL)), (200, 0));
+    assert_eq!((me(wrong), me(wrong), me(right)), (401, 401, 401), "locked out");
+    assert_eq!(
+        simulator.requests().last().unwrap().note.as_deref(),
+        Some("locked out after failed logins")
+    );
+    simulator.forget_failed_logins();
+    assert_eq!(me(right), 200);
+}

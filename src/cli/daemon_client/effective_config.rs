@@ -94,6 +94,7 @@ pub(in crate::cli) fn effective_config(
 
 /// Returns the configuration that the daemon serves with and `true`; where none runs, what is
 /// configured and `false`.
+#[cfg_attr(not(unix), expect(dead_code, reason = "`run` is for unix"))]
 pub(in crate::cli) fn load_effective_config(
     loaded: &LoadedConfig,
     globals: &GlobalArgs,

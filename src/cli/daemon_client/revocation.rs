@@ -2,7 +2,7 @@
 
 use crate::cli::Printer;
 use crate::cli::login::note_code_wait;
-use crate::cli::waiting::{NEXUDUS, with_note};
+use crate::cli::waiting::{NEXUDUS, say_waiting};
 use crate::config::{Config, Paths};
 use crate::credentials::Credentials;
 use crate::daemon::{self, StandaloneSession};
@@ -28,7 +28,7 @@ impl Revocation {
         let client_ids = session::client_ids(&config.session, &config.upstream.origin, &directory);
         let issuer = daemon::token_client(config).map_err(|error| Cause::new(error.to_string()))?;
         let direct = StandaloneSession::start(config, paths, credentials.clone(), issuer.clone());
-        let bearer = with_note(print, NEXUDUS, direct.bearer(note_code_wait(print))).await;
+        let bearer = say_waiting(print, NEXUDUS, direct.bearer(note_code_wait(print))).await;
         direct.stop().await;
         let bearer = bearer.map_err(|error| Cause::new(format!("no token for that: {error}")))?;
         Ok(Self { issuer, bearer, client_ids })
@@ -37,6 +37,6 @@ impl Revocation {
     /// Deletes the refresh tokens, and returns how many there were.
     pub(in crate::cli) async fn perform(self, print: Printer) -> Result<usize, RevocationError> {
         let deleting = self.issuer.revoke(self.bearer.header(), &self.client_ids);
-        with_note(print, NEXUDUS, deleting).await
+        say_waiting(print, NEXUDUS, deleting).await
     }
 }

@@ -4,16 +4,16 @@
 //! is there and does not answer is an error, and never a reason to act on files behind the daemon's
 //! back.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::admin::api::Status;
+use crate::admin::api::{Status, StopResult};
 use crate::admin::client::{AdminClient, Error};
 use crate::cli::globals::{DaemonScope, GlobalArgs};
+use crate::cli::waiting::{DAEMON, MAX_SILENCE, say_waiting};
 use crate::cli::{CliError, Printer, serve};
 use crate::config::Paths;
 use crate::daemon;
@@ -37,7 +37,18 @@ pub(in crate::cli) fn with_daemon<T>(
     let sockets = admin_sockets(globals)?;
     serve::control_runtime()?.block_on(async {
         let daemon = AdminClient::find(&sockets).await?;
-        say_waiting(globals, "the daemon", action(daemon)).await
+        say_waiting(globals.printer(), DAEMON, action(daemon)).await
+    })
+}
+
+/// Ends the daemon, and returns what it was doing.
+pub(in crate::cli) fn end_daemon(globals: &GlobalArgs) -> Result<StopResult, CliError> {
+    with_daemon(globals, async |daemon| {
+        // A listener from before the stop sees when it is over.
+        let mut events = daemon.events("ready").await?.expecting_an_event();
+        let stopping = daemon.post("/v1/stop").await?;
+        while events.try_next().await?.is_some() {}
+        Ok(stopping)
     })
 }
 
@@ -59,7 +70,7 @@ pub(in crate::cli) async fn find_daemon(
             let status = admin.get("/v1/status").await?;
             Ok(ServingDaemon { admin, status, is_own })
         };
-        match say_waiting(globals, "the daemon", found).await {
+        match say_waiting(globals.printer(), DAEMON, found).await {
             Ok(daemon) => return Ok(Some(daemon)),
             Err(Error::NotRunning | Error::ConnectionClosed(_)) => {}
             Err(error) if at > 0 && is_refusal(&error) => {}
@@ -103,7 +114,7 @@ pub(in crate::cli) fn require_own_files(globals: &GlobalArgs) -> Result<(), CliE
     Err(CliError::message(
         ExitCode::NotRunning,
         "the system's daemon is not running, and only it may use its files",
-        Some("Start it with `nexudus-proxy service start`."),
+        ProblemKind::DaemonNotRunning.hint(),
     ))
 }
 
@@ -174,34 +185,8 @@ async fn post<T: DeserializeOwned>(
     Ok(None)
 }
 
-/// Waits for `work`, and says what for: after a second where a person watches, else after five.
-pub(in crate::cli) async fn say_waiting<T>(
-    globals: &GlobalArgs,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> T {
-    let print = Printer::new(globals.color);
-    let after = if print.is_watched() { SHORT_SILENCE } else { MAX_SILENCE };
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = sleep(after) => {}
-    }
-    if !globals.quiet {
-        print.note(&format!("waiting for {what}…"));
-    }
-    work.await
-}
-
 /// The runtime directory of the system unit.
 const SYSTEM_RUNTIME_DIR: &str = "/run/nexudus-proxy";
 
 /// Longest wait for a process that starts or stops to serve: what [`say_waiting`] allows in silence.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Longest silence on a terminal.
-const SHORT_SILENCE: Duration = Duration::from_secs(1);
-
-/// Longest silence elsewhere.
-const MAX_SILENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = MAX_SILENCE;

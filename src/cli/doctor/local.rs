@@ -1,8 +1,8 @@
 //! Checks of this machine: configuration, stores, the daemon, its addresses.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use super::check::{CheckOutcome, fail, ok, outcome_of, skip, warn};
+use super::check::{CheckOutcome, ok, outcome_of, skip, warn};
 use crate::cli::daemon_client::{
     OtherOrigin, RESTART_HINT, RunningDemo, origins_with_login, self_test_keychain,
 };
@@ -18,10 +18,47 @@ pub(super) fn config(loaded: &LoadedConfig) -> CheckOutcome {
     }
     let file = paths.config.display();
     match (warnings.as_slice(), paths.config.exists()) {
-        ([], true) => ok(format!("{file} (profile {})", paths.profile)),
+        ([], true) => {
+            with_packaged_config(ok(format!("{file} (profile {})", paths.profile)), &paths.config)
+        }
         ([], false) => ok(format!("defaults; no file at {file} (profile {})", paths.profile)),
         (warnings, _) => warn(warnings.join("; "), format!("Edit {file}.")),
     }
+}
+
+/// Names the `file` that the system's daemon has read.
+pub(super) fn config_of_system(file: &Path) -> CheckOutcome {
+    with_packaged_config(ok(format!("{} (the system's daemon)", file.display())), file)
+}
+
+/// Warns of a newer configuration that a package has put beside the `file` in use.
+fn with_packaged_config(outcome: CheckOutcome, file: &Path) -> CheckOutcome {
+    let beside = |ending: &str| format!("{}{ending}", file.display());
+    let mut newer = NEW_CONFIG_ENDINGS.map(beside).into_iter();
+    let Some(newer) = newer.find(|path| Path::new(path).exists()) else { return outcome };
+    warn(
+        format!("{}; an update of the package brought {newer}", outcome.finding),
+        format!(
+            "Compare them (`diff {} {newer}`), take over what you need, and remove {newer}.",
+            file.display()
+        ),
+    )
+}
+
+/// What dpkg and rpm append to a configuration that they do not put in place of a changed one.
+const NEW_CONFIG_ENDINGS: [&str; 3] = [".dpkg-dist", ".dpkg-new", ".rpmnew"];
+
+/// Warns of a daemon that goes on running the program from before an update.
+pub(super) fn with_daemon_version(outcome: CheckOutcome, version: &str) -> CheckOutcome {
+    let own = env!("CARGO_PKG_VERSION");
+    if version == own {
+        return outcome;
+    }
+    warn(
+        format!("{}; it runs version {version}, this program is {own}", outcome.finding),
+        "Restart it: `nexudus-proxy service stop`, then `nexudus-proxy service start`; a `serve` \
+         that you started by hand has to be started anew.",
+    )
 }
 
 /// Writes an entry, reads it on another connection, deletes it. A running daemon may have its
@@ -254,27 +291,5 @@ fn allowed_others(config: &Config) -> String {
         String::new()
     } else {
         format!(", but for those of {}", named.join(" and "))
-    }
-}
-
-/// Looks for the unit or agent in all directories of users and packages.
-pub(super) async fn service(paths: &Paths) -> CheckOutcome {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let configuration = paths.config.parent().and_then(|ours| ours.parent());
-    let places = [
-        configuration.map(|above| above.join("systemd/user/nexudus-proxy.service")),
-        Some(PathBuf::from("/etc/systemd/system/nexudus-proxy.service")),
-        Some(PathBuf::from("/usr/lib/systemd/system/nexudus-proxy.service")),
-        Some(PathBuf::from("/usr/lib/systemd/user/nexudus-proxy.service")),
-        Some(home.join("Library/LaunchAgents/nexudus-proxy.plist")),
-    ];
-    let found: Vec<_> = places.into_iter().flatten().filter(|path| path.exists()).collect();
-    match found.as_slice() {
-        [] => skip("not installed as a service"),
-        [one] => ok(format!("installed: {}", one.display())),
-        [one, other, ..] => fail(
-            format!("installed twice: {} and {}", one.display(), other.display()),
-            "Remove one of them: two daemons cannot serve one profile.",
-        ),
     }
 }

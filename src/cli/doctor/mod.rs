@@ -7,6 +7,7 @@
 mod check;
 mod local;
 mod network;
+mod service;
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use super::daemon_client::{
 use super::globals::{DaemonScope, GlobalArgs};
 use super::{CliError, Printer, serve, whoami};
 use crate::admin::api::SelfCheck;
-use crate::config::{Config, LoadedConfig};
+use crate::config::{Config, LoadedConfig, UpstreamAuth};
 use crate::daemon::{self, process};
 use crate::problem::ExitCode;
 use crate::session;
@@ -142,7 +143,7 @@ impl Checks<'_> {
         };
         let config = &config;
         let checked = match serving.filter(|daemon| !daemon.is_own) {
-            Some(daemon) => ok(format!("{} (the system's daemon)", daemon.status.config.display())),
+            Some(daemon) => local::config_of_system(&daemon.status.config),
             None => local::config(self.loaded),
         };
         self.results.add(CheckResult::new("config", checked, Duration::ZERO))?;
@@ -157,12 +158,16 @@ impl Checks<'_> {
                     local::daemon(is_there, &paths.profile, &keys, other.as_ref(), own)
                 }
             };
+            let daemon = match serving {
+                Some(serving) => local::with_daemon_version(daemon, &serving.status.version),
+                None => daemon,
+            };
             self.add("daemon", async { daemon }).await?;
             let is_there = serving.is_some() || stuck.is_some();
             let demo = if is_there { None } else { find_demo().await };
             self.add("port", local::port(config, is_there, demo.as_ref())).await?;
             self.add("callers", local::callers(config)).await?;
-            self.add("service", local::service(paths)).await
+            self.add("service", async { service::service(paths) }).await
         };
         let throttle = serving.map(|daemon| &daemon.status.throttle);
         let there = network::all(config, throttle, |line| self.results.add(line));
@@ -230,8 +235,8 @@ impl Checks<'_> {
             (skip("the system's daemon does not run"), skip("there is no token to send"))
         } else {
             let paths = &self.loaded.paths;
-            let fetched = whoami::fetch_user(serving, config, paths, self.globals, self.print);
-            token_outcomes(fetched.await)
+            let fetched = whoami::fetch_user(serving, config, paths, self.print);
+            token_outcomes(fetched.await, config.upstream.auth)
         };
         self.results.add(CheckResult::new("token", token, began.elapsed()))?;
         self.results.add(CheckResult::new("api access", access, Duration::ZERO))
@@ -241,20 +246,31 @@ impl Checks<'_> {
 /// Judges the answer to the question who is logged in.
 fn token_outcomes(
     fetched: Result<(session::CurrentUser, &'static str), whoami::WhoamiError>,
+    auth: UpstreamAuth,
 ) -> (CheckOutcome, CheckOutcome) {
     match fetched {
         Ok((me, through)) => {
-            let access = match me.api_access {
-                // Seen false on accounts whose requests are answered.
+            let access = match me.has_api_access() {
                 Some(false) => warn(
                     "Nexudus says that the account has no API access, which is not always true",
                     "Try a request. If it gets 401, ask an administrator of your Nexudus account to \
                      turn API access on.",
                 ),
+                Some(true) if me.api_access == Some(false) => warn(
+                    "Nexudus says that the account has no API access, but answered a request",
+                    "Ask an administrator of your Nexudus account to turn API access on, if a request \
+                     gets 401.",
+                ),
                 Some(true) => ok("the account may use the API"),
                 None => warn("Nexudus does not say", "Try a request."),
             };
-            (ok(format!("valid for {}, checked through the {through}", me.title())), access)
+            let accepted = match auth {
+                UpstreamAuth::Bearer => "valid",
+                UpstreamAuth::Basic => {
+                    "none: each request carries the login (upstream.auth is basic), which is accepted"
+                }
+            };
+            (ok(format!("{accepted} for {}, checked through the {through}", me.title())), access)
         }
         Err(error) => (outcome_of(&error), skip("there is no token to send")),
     }

@@ -1,5 +1,6 @@
 //! Why a login failed, and what to do about it.
 
+use crate::admin::client as admin;
 use crate::cli::daemon_client::OtherOrigin;
 use crate::cli::prompt::PromptError;
 use crate::config::Origin;
@@ -19,6 +20,9 @@ pub(super) enum LoginError {
         Keychain::product_name()
     )]
     SourceNotRead,
+    /// The daemon of this profile answers nothing.
+    #[error(transparent)]
+    Daemon(#[from] admin::Error),
     /// The process that serves this profile uses another upstream.
     #[error("{other}, and this login would be for {own}")]
     OtherUpstream {
@@ -75,6 +79,12 @@ pub(super) enum LoginError {
     /// The session without a password would not last.
     #[error("the login would not survive a reboot: only the session would be stored")]
     NotLasting(#[source] Cause),
+    /// There is no session without the password.
+    #[error(
+        "upstream.auth is basic: each request carries the password, so there is no session to keep \
+         without it"
+    )]
+    NoSession,
     /// The session file cannot be used.
     #[error("could not keep the session")]
     Session(#[source] session::Error),
@@ -88,15 +98,14 @@ impl Problem for LoginError {
         let usage = |hint| ProblemKind::CommandUsage.with_hint(hint);
         match self {
             Self::Ask(error) => error.details(),
+            Self::Daemon(error) => error.details(),
             Self::SourceNotRead => ProblemKind::ConfigInvalid.with_hint(
                 "Set credentials.source to \"auto\", \"keychain\" or \"file\", or log in with \
                  --session-only.",
             ),
             Self::OtherUpstream { other, .. } => ProblemKind::OtherOrigin.with_hint(other.hint()),
-            Self::InvalidImport => usage(
-                "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in \
-                 has them.",
-            ),
+            Self::NoSession => ProblemKind::ConfigInvalid.with_hint(NO_SESSION_HINT),
+            Self::InvalidImport => usage(IMPORT_HINT),
             Self::InvalidCode => usage(
                 "Give the one that the authenticator shows now; the 2FA secret goes to \
                  --totp-secret-stdin.",
@@ -171,3 +180,11 @@ pub(in crate::cli) fn session_details(error: &session::Error) -> ProblemDetails 
 /// The way out where Nexudus cannot be reached.
 pub(in crate::cli) const NETWORK_HINT: &str =
     "Check the network and upstream.origin; `nexudus-proxy doctor` tells more.";
+
+/// The way out where only a session was to be stored under Basic.
+const NO_SESSION_HINT: &str =
+    "Log in without --session-only and --import-stdin, or set upstream.auth = \"bearer\".";
+
+/// The form of a session on standard input.
+const IMPORT_HINT: &str =
+    "Give {\"client_id\": \"…\", \"refresh_token\": \"…\"}, as the client that logged in has them.";

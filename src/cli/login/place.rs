@@ -7,6 +7,7 @@
 use super::error::LoginError;
 use super::{LoginFlow, not_lasting};
 use crate::cli::daemon_client::DaemonClient;
+use crate::cli::waiting::{DAEMON, say_waiting};
 use crate::clock::Clock;
 use crate::config::{KeyStore, LoginSource, SessionStore};
 use crate::credentials::{Error, FilePlace, Keychain, KeychainError, Login};
@@ -24,8 +25,14 @@ impl LoginFlow {
     pub(super) async fn prepare(&self) -> Result<Option<Place>, LoginError> {
         let own = &self.config.upstream.origin;
         let running = DaemonClient::new(&self.config, &self.paths);
-        if let Some(other) = running.other_origin(own, &self.paths).await {
+        // A daemon that answers nothing would not learn of the login, and the person would be asked for
+        // it all the same.
+        let other = running.other_origin(own, &self.paths);
+        if let Some(other) = say_waiting(self.print, DAEMON, other).await? {
             return Err(LoginError::OtherUpstream { other, own: own.clone() });
+        }
+        if self.session_only() && self.is_basic() {
+            return Err(LoginError::NoSession);
         }
         if self.session_only() {
             if self.config.session.store == SessionStore::Memory {

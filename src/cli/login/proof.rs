@@ -7,7 +7,8 @@ use super::error::LoginError;
 use super::note_code_wait;
 use crate::cli::Printer;
 use crate::cli::prompt::{CODE, PASSWORD, PromptError};
-use crate::cli::waiting::{NEXUDUS, with_note};
+use crate::cli::waiting::{NEXUDUS, say_waiting};
+use crate::config::UpstreamAuth;
 use crate::credentials::{Login, SecondFactor};
 use crate::secret::Secret;
 use crate::session::endpoint::{
@@ -42,7 +43,8 @@ impl Proof<'_> {
                 Ok(issued) => return Ok(issued),
                 Err(rejection) => rejection,
             };
-            let with_code = login.second_factor.is_some();
+            let is_basic = issuer.auth() == UpstreamAuth::Basic;
+            let with_code = login.second_factor.is_some() && !is_basic;
             let is_wrong = matches!(
                 rejection,
                 LoginRejection::Token(Refusal::Refused | Refusal::TotpRequired)
@@ -119,8 +121,12 @@ impl Issuer for AnnouncedIssuer {
         self.inner.origin()
     }
 
+    fn auth(&self) -> UpstreamAuth {
+        self.inner.auth()
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, Refusal> {
-        with_note(self.print, NEXUDUS, self.inner.issue(grant, client_id)).await
+        say_waiting(self.print, NEXUDUS, self.inner.issue(grant, client_id)).await
     }
 
     async fn probe(&self, bearer: &http::HeaderValue) -> Probe {

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{CliError, GlobalArgs, Printer, Steps, format_rows, service_spec, sources};
+use super::{CliError, GlobalArgs, Printer, Steps, end_daemon, format_rows, service_spec, sources};
 use crate::admin::api::Status;
 use crate::admin::client::AdminClient;
-use crate::cli::{daemon_client, prompt, serve};
+#[cfg(unix)]
+use crate::cli::prompt;
+use crate::cli::{daemon_client, serve};
 use crate::config::{Config, LoadedConfig, Paths};
 use crate::problem::{ExitCode, ProblemKind};
 use crate::service::{Service, ServiceSpec};
@@ -33,11 +35,20 @@ pub(super) fn run(
     } else {
         daemon_client::admin_sockets(globals)?.into_iter().take(1).collect()
     };
+    if service.is_installed() {
+        // Only that makes room for the program and the task that are installed now.
+        end_daemon(&service, globals, &steps)?;
+    }
     if !service.is_active() {
         ensure_no_daemon(&sockets)?;
     }
     service.install(&mut |event| steps.tell(event))?;
-    let summary = Summary { system, config: &config, paths: &paths, status: settled(&sockets)? };
+    let summary = Summary {
+        system,
+        config: &config,
+        paths: &paths,
+        status: settled(&sockets, service.ends_with_daemon())?,
+    };
     if globals.json {
         print.json(&json!({ "did": steps.events, "state": summary.to_json() }))?;
     } else {
@@ -100,11 +111,17 @@ fn ensure_no_daemon(sockets: &[PathBuf]) -> Result<(), CliError> {
     }
 }
 
-/// Returns the daemon's status once its first login has ended, if it answers in time.
-fn settled(sockets: &[PathBuf]) -> Result<Option<Status>, CliError> {
+/// Returns the daemon's status once its first login has ended, if it answers in time. `is_starting`: it
+/// opens its sockets itself, and may not be so far.
+fn settled(sockets: &[PathBuf], is_starting: bool) -> Result<Option<Status>, CliError> {
     let mut last = None;
     let asking = async {
-        let daemon = AdminClient::find(sockets).await.ok()?;
+        let daemon = loop {
+            match AdminClient::find(sockets).await {
+                Err(_) if is_starting => tokio::time::sleep(STATUS_POLL_INTERVAL).await,
+                found => break found.ok()?,
+            }
+        };
         loop {
             let status: Status = daemon.get("/v1/status").await.ok()?;
             let session = &status.session.status;
@@ -242,7 +259,7 @@ impl Summary<'_> {
 }
 
 /// How the system service gets a login.
-const SYSTEM_LOGIN: &str = "store nexudus-email and nexudus-password, each with `systemd-ask-password \
+pub(super) const SYSTEM_LOGIN: &str = "store nexudus-email and nexudus-password, each with `systemd-ask-password \
     -n | systemd-creds encrypt --name=nexudus-email - /etc/credstore.encrypted/nexudus-email`; then \
     `systemctl restart nexudus-proxy.service`";
 

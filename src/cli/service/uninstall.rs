@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, Steps};
+use super::{CliError, GlobalArgs, Steps, end_daemon};
 use crate::cli::prompt;
 use crate::config::{Config, Paths};
 use crate::service::{Service, ServiceEvent};
@@ -11,6 +11,7 @@ use crate::service::{Service, ServiceEvent};
 pub(super) fn run(
     service: &Service,
     purge: Option<bool>,
+    globals: &GlobalArgs,
     steps: &mut Steps,
 ) -> Result<(), CliError> {
     // Asked first: a "no" changes nothing at all.
@@ -22,6 +23,9 @@ pub(super) fn run(
             steps.line("nothing was changed");
             return Ok(());
         }
+    }
+    if service.is_installed() {
+        end_daemon(service, globals, steps)?;
     }
     if !service.uninstall(&mut |event| steps.tell(event))? {
         steps.line("nothing is installed");

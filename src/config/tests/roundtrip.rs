@@ -33,6 +33,9 @@ prop_compose! {
         let mut config = Config::default();
         config.upstream.origin = Origin::new(host.clone(), port);
         config.upstream.user_agent = agent;
+        if listen.is_empty() {
+            config.upstream.auth = [UpstreamAuth::Bearer, UpstreamAuth::Basic][choice % 2];
+        }
         config.upstream.connect_timeout = durations[0];
         config.upstream.header_timeout = durations[1];
         config.hosts = listen

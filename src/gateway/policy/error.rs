@@ -1,5 +1,7 @@
 //! Why the policy denies a request.
 
+use std::time::Duration;
+
 use crate::clients::QuotaError;
 use crate::problem::{Problem, ProblemDetails, ProblemKind};
 
@@ -40,6 +42,9 @@ pub enum Error {
     /// A rule is about the command in a request whose command cannot be read.
     #[error("a rule is about the command, which cannot be read: {0}")]
     UnreadableCommand(&'static str),
+    /// A rule is about the body, and no memory is left to read it.
+    #[error("a rule is about the body, and no memory is left to read it: too many others are held")]
+    NoMemory,
     /// The path of a limited client returns what would make the client an unlimited one.
     #[error("a limited client gets no login material unless one of its rules names `{0}`")]
     LoginMaterial(&'static str),
@@ -92,6 +97,8 @@ impl Problem for Error {
                 "Send one JSON object with one `Key` of plain letters, in UTF-8, not compressed, \
                  shorter than limits.replay_body, with `Content-Type: application/json`.",
             ),
+            Self::NoMemory => ProblemDetails::from(ProblemKind::NoBodyMemory)
+                .with_retry_after(Duration::from_secs(1)),
             Self::LoginMaterial(path) => denied(rule_hint(path)),
             Self::LoginMaterialInResponse => {
                 denied("No limited client gets this response: ask the person who runs the daemon.")

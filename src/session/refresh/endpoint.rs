@@ -7,17 +7,16 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::io;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
-use super::response_body;
 pub use super::token_response::TokenError;
 use super::token_response::{self, TokenResponse};
 use super::totp::TotpCode;
-use crate::config::Origin;
+use super::{connect_error, loop_detection, response_body};
+use crate::config::{Origin, UpstreamAuth};
 use crate::credentials::Login;
 use crate::secret::Secret;
 pub use crate::session::client_id::ClientIdInUse;
@@ -25,7 +24,7 @@ use crate::session::error::Cause;
 pub use crate::session::token::TokenGrant;
 use crate::tcp_options;
 use crate::throttle::{self, RetryDecision, Throttle};
-use crate::upstream::{OwnSocket, Unresolved};
+use crate::upstream::OwnSocket;
 
 /// The two calls that the session makes at Nexudus.
 pub trait Issuer: Send + Sync + 'static {
@@ -36,6 +35,12 @@ pub trait Issuer: Send + Sync + 'static {
     /// Returns the client id of the newest call, as it changes.
     fn client_id_in_use(&self) -> ClientIdInUse {
         ClientIdInUse::default()
+    }
+
+    /// Returns the scheme by which requests are authenticated: under Basic, [`Issuer::issue`] proves
+    /// a login and hands it back encoded, in place of a token.
+    fn auth(&self) -> UpstreamAuth {
+        UpstreamAuth::Bearer
     }
 
     /// Asks for a pair of tokens.
@@ -98,6 +103,7 @@ pub struct HttpIssuer {
     host: Option<HeaderValue>,
     throttle: Throttle,
     client_id: ClientIdInUse,
+    auth: UpstreamAuth,
 }
 
 impl HttpIssuer {
@@ -106,7 +112,14 @@ impl HttpIssuer {
     pub fn new(client: reqwest::Client, origin: impl Into<String>, throttle: Throttle) -> Self {
         let origin = origin.into();
         let (base, client_id) = (origin.clone(), ClientIdInUse::default());
-        Self { client, origin, base, host: None, throttle, client_id }
+        let auth = UpstreamAuth::Bearer;
+        Self { client, origin, base, host: None, throttle, client_id, auth }
+    }
+
+    /// Authenticates by this scheme.
+    #[must_use]
+    pub fn with_auth(self, auth: UpstreamAuth) -> Self {
+        Self { auth, ..self }
     }
 
     /// Leaves the port of each connection to the client's resolver: a port in a URL would count
@@ -157,10 +170,23 @@ impl HttpIssuer {
         }
     }
 
-    async fn request_me(&self, bearer: &HeaderValue) -> Result<reqwest::Response, CallError> {
-        let request =
-            || self.call(Method::GET, PROBE_PATH).header(header::AUTHORIZATION, bearer.clone());
-        self.send(request, (Method::GET, PROBE_PATH), true).await
+    /// Sends the probe. One that carries a login may be a failed login: it is sent once, and tells
+    /// by the client id that it is ours.
+    pub(super) async fn request_me(
+        &self,
+        authorization: &HeaderValue,
+    ) -> Result<reqwest::Response, CallError> {
+        let is_login = self.auth == UpstreamAuth::Basic;
+        let client_id = self.client_id.value().filter(|_| is_login);
+        let request = || {
+            let request = self.call(Method::GET, PROBE_PATH);
+            let request = request.header(header::AUTHORIZATION, authorization.clone());
+            match &client_id {
+                Some(client_id) => request.header("client_id", client_id.as_str()),
+                None => request,
+            }
+        };
+        self.send(request, (Method::GET, PROBE_PATH), !is_login).await
     }
 
     /// Asks who is logged in: `GET /api/auth/me`, status and body. The body holds login material.
@@ -180,6 +206,19 @@ impl HttpIssuer {
         };
         let late = |_| Cause::new("Nexudus did not say within 30 s who is logged in");
         tokio::time::timeout(ME_TIMEOUT, request).await.map_err(late)?
+    }
+
+    /// Asks the API for one record: whether it answers, if it says so.
+    pub(in crate::session) async fn api_answers(&self, bearer: &HeaderValue) -> Option<bool> {
+        let request =
+            || self.call(Method::GET, API_PATH).header(header::AUTHORIZATION, bearer.clone());
+        let repeatable = self.auth == UpstreamAuth::Bearer;
+        let sent = self.send(request, (Method::GET, API_PATH), repeatable);
+        let response = tokio::time::timeout(ME_TIMEOUT, sent).await.ok()?.ok()?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(false),
+            status => status.is_success().then_some(true),
+        }
     }
 }
 
@@ -211,8 +250,15 @@ impl Issuer for HttpIssuer {
         self.client_id.clone()
     }
 
+    fn auth(&self) -> UpstreamAuth {
+        self.auth
+    }
+
     async fn issue(&self, grant: &Grant, client_id: &str) -> Result<TokenGrant, TokenError> {
         self.client_id.record(client_id);
+        if self.auth == UpstreamAuth::Basic {
+            return self.prove_login(grant).await;
+        }
         let request = || {
             let request = self.call(Method::POST, TOKEN_PATH);
             request.header("client_id", client_id).form(&form_fields(grant))
@@ -223,8 +269,8 @@ impl Issuer for HttpIssuer {
         let sent = self.send(request, (Method::POST, TOKEN_PATH), repeatable).await;
         let response = sent.map_err(|error| error.into_failure(&self.origin))?;
         let status = response.status();
-        if is_own_response(response.headers()) {
-            return Err(TokenError::looped(&self.origin));
+        if let Some(cause) = loop_detection::cause(response.headers(), &self.origin) {
+            return Err(TokenError::Transient { retry_after: None, cause });
         }
         let retry_after = token_response::parse_retry_after(response.headers());
         let lost = |error: &reqwest::Error| lost_response(error, &self.origin);
@@ -245,7 +291,7 @@ impl Issuer for HttpIssuer {
 
 /// Any response of a server that checked the token and accepted it means `Alive`: a 404 would only
 /// mean that the probe's path has moved.
-fn classify_probe(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
+pub(super) fn classify_probe(status: StatusCode, location: Option<&HeaderValue>) -> Probe {
     let to_login = location
         .and_then(|location| location.to_str().ok())
         .is_some_and(|location| location.to_ascii_lowercase().contains("login"));
@@ -289,7 +335,7 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    fn into_failure(self, origin: &str) -> TokenError {
+    pub(super) fn into_failure(self, origin: &str) -> TokenError {
         match self {
             Self::Throttled(throttle::Error::Queue { retry_after }) => TokenError::Transient {
                 retry_after: Some(retry_after),
@@ -307,73 +353,9 @@ fn lost_response(error: &reqwest::Error, origin: &str) -> TokenError {
         return TokenError::looped(origin);
     }
     if error.is_connect() || error.is_builder() {
-        return TokenError::unreachable(&connect_error_text(error));
+        return TokenError::unreachable(&connect_error::text(error));
     }
     TokenError::Ambiguous(Cause::new("the token endpoint's response was lost"))
-}
-
-/// Says whether a response is of this daemon, which found its own call in its own listener.
-fn is_own_response(headers: &http::HeaderMap) -> bool {
-    let mut said = headers.get_all("proxy-status").iter();
-    said.any(|value| value.to_str().is_ok_and(|text| text.contains(LOOP_DETECTED)))
-}
-
-/// Returns why there is no connection. The error's own text is not used: it can hold the address of
-/// a proxy with the user's password.
-fn connect_error_text(error: &reqwest::Error) -> String {
-    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    let said = causes.find_map(|cause| {
-        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
-            return Some(unresolved_message(unresolved));
-        }
-        tunnel_message(cause).or_else(|| cause.downcast_ref::<io::Error>().and_then(system_message))
-    });
-    said.unwrap_or_else(|| {
-        let text = if error.is_timeout() { "no connection in time" } else { "no connection" };
-        text.to_owned()
-    })
-}
-
-/// Returns why a name has no address, in the system's words.
-fn unresolved_message(unresolved: &Unresolved) -> String {
-    let cause = unresolved.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    match cause {
-        Some(cause) if tcp_options::is_local_exhaustion(cause) => local_message(cause),
-        Some(cause) => format!("{unresolved}: {cause}"),
-        None => unresolved.to_string(),
-    }
-}
-
-/// Returns what the proxy on the way said to CONNECT. The error's type is private to hyper-util; its
-/// texts are constant.
-fn tunnel_message(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let text = cause.to_string();
-    let said = match text.strip_prefix("tunnel error: ")? {
-        "proxy authorization required" => "the proxy on the way responded with 407 to CONNECT",
-        "unsuccessful" => {
-            "the proxy on the way refused to CONNECT (`nexudus-proxy doctor` says how)"
-        }
-        _ => "the proxy on the way closed the connection without a tunnel",
-    };
-    Some(said.to_owned())
-}
-
-fn local_message(cause: &io::Error) -> String {
-    format!("this machine has no socket left: {cause}")
-}
-
-/// Returns the message of the system or of rustls. An I/O error that wraps another does not name it
-/// as its source, so this function looks for the innermost error.
-fn system_message(error: &io::Error) -> Option<String> {
-    let Some(inner) = error.get_ref() else {
-        error.raw_os_error()?;
-        let is_local = tcp_options::is_local_exhaustion(error);
-        return Some(if is_local { local_message(error) } else { error.to_string() });
-    };
-    match inner.downcast_ref::<rustls::Error>() {
-        Some(tls) => Some(format!("no verified TLS connection: {tls}")),
-        None => inner.downcast_ref::<io::Error>().and_then(system_message),
-    }
 }
 
 /// The token endpoint of Nexudus; the gateway responds there itself.
@@ -382,11 +364,11 @@ pub const TOKEN_PATH: &str = "/api/token";
 /// The path of the probe.
 pub(crate) const PROBE_PATH: &str = "/api/auth/me";
 
+/// A list of the administrators' API whose records are not of persons.
+const API_PATH: &str = "/api/sys/businesses?page=1&size=1";
+
 /// The port of an origin that names none.
 const DEFAULT_PORT: u16 = 443;
-
-/// The error of RFC 9209 with which this daemon ends a loop.
-const LOOP_DETECTED: &str = "nexudus-proxy; error=proxy_loop_detected";
 
 /// Longest wait for the throttle: half of a probe's 10 s, the shortest timeout of the callers.
 const THROTTLE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use super::outcome::{FetchError, FetchResult};
 use super::token_fetch::TokenFetch;
 use super::token_response::TokenError;
 use super::totp::TotpCode;
-use crate::config;
+use crate::config::{self, UpstreamAuth};
 use crate::credentials::{self, CredentialSource, KeychainError, Login, ResolvedLogin};
 use crate::session::error::{Cause, Error, MissingLogin};
 use crate::session::spawn::run_blocking;
@@ -63,8 +63,13 @@ impl<I: Issuer> TokenFetch<I> {
             Err(TokenError::TotpRequired) => BlockReason::TotpRequired,
             Err(TokenError::PasswordReset) => BlockReason::PasswordReset,
         };
-        self.record_attempt(move |attempts| attempts.block(&login, reason)).await;
+        self.block(login, reason).await;
         Err(blocked_error(reason, source).into())
+    }
+
+    /// Records that this login is not to be offered again.
+    pub(crate) async fn block(&mut self, login: Login, reason: BlockReason) {
+        self.record_attempt(move |attempts| attempts.block(&login, reason)).await;
     }
 
     /// Returns the 2FA code to offer `login` with, if it may be offered now.
@@ -83,7 +88,9 @@ impl<I: Issuer> TokenFetch<I> {
         let needs_code = |why: &str| {
             Err(Error::TotpRequired { origin: source, cause: Some(Cause::new(why)) }.into())
         };
-        match attempts.decide(login, self.request.is_user_request(), now) {
+        // Under Basic a code is never asked for, so that only a refusal blocks a login.
+        let ignores_codes = self.context.issuer.auth() == UpstreamAuth::Basic;
+        match attempts.decide(login, self.request.is_user_request() || ignores_codes, now) {
             LoginDecision::Allow => {}
             LoginDecision::Blocked(reason) => return Err(blocked_error(reason, source).into()),
             LoginDecision::CodeUsed => return needs_code("the 2FA code was used already"),
@@ -166,6 +173,11 @@ impl<I: Issuer> TokenFetch<I> {
         if let cause @ Some(_) = self.missing_key() {
             return Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause };
         }
+        self.missing_login_error(keychain).await
+    }
+
+    /// Returns why no source has a login.
+    pub(crate) async fn missing_login_error(&self, keychain: Option<KeychainError>) -> Error {
         if let missing @ Some(_) = self.login_at_other_origin(keychain.as_ref()).await {
             return Error::NotLoggedIn(missing);
         }
@@ -203,7 +215,7 @@ impl<I: Issuer> TokenFetch<I> {
 }
 
 /// Returns the error for a login that is not offered again.
-fn blocked_error(reason: BlockReason, origin: CredentialSource) -> Error {
+pub(crate) fn blocked_error(reason: BlockReason, origin: CredentialSource) -> Error {
     match reason {
         BlockReason::Refused => Error::Refused(origin),
         BlockReason::TotpRequired => Error::TotpRequired { origin, cause: None },

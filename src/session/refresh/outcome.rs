@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::credentials::{self, CredentialSource};
+use crate::problem::Problem as _;
 use crate::session::error::{Cause, Error, MissingLogin};
 use crate::session::store::record::StoredSession;
 use crate::session::store::session_lock::SessionLock;
@@ -25,6 +26,8 @@ pub(crate) struct FetchOutcome {
     pub(crate) is_superseded: bool,
     /// Whether the login is of another account than the record held before.
     pub(crate) account_changed: bool,
+    /// Whether the API has refused the login that requests carry, under Basic.
+    pub(crate) is_login_refused: bool,
     /// Whether a login that has changed is still to be read.
     pub(crate) credentials_unreadable: bool,
 }
@@ -94,7 +97,9 @@ fn login_error(error: credentials::Error) -> Error {
         credentials::Error::Unusable(_) | credentials::Error::File(_) => {
             let source = std::error::Error::source(&error);
             let cause = source.map(|source| format!(": {source}")).unwrap_or_default();
-            unavailable(format!("{error}{cause}"))
+            let hint = error.details().hint.unwrap_or_default();
+            let cause = Cause::new(format!("{error}{cause}")).with_hint(hint);
+            Error::CredentialsUnavailable { retry_after: Duration::ZERO, cause: Some(cause) }
         }
         credentials::Error::Unavailable(source) => unavailable(source.to_string()),
     }

@@ -93,6 +93,11 @@ impl Probes {
         self.started
     }
 
+    /// Says whether a probe is in flight.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Returns the last verdict, if it is fresh and about this 401.
     fn cached(&self, rejection: RejectedToken, now: Duration) -> Option<ProbeVerdict> {
         let (generation, verdict, until) = self.last?;

@@ -120,6 +120,18 @@ impl SharedSession {
         self.changes.send_modify(|revision| *revision += 1);
     }
 
+    /// Lets no request have the credentials of this generation until the session task publishes
+    /// them again.
+    pub(crate) fn suspend(&self, generation: u64) {
+        self.latest.rcu(|latest| {
+            let mut next = Snapshot::clone(latest);
+            if next.token.take_if(|token| token.generation == generation).is_some() {
+                next.is_busy = true;
+            }
+            next
+        });
+    }
+
     /// Names the command that is waited for, if that is why there is no token.
     pub(crate) fn explain(&self, error: Error) -> Error {
         match self.pending_command() {

@@ -27,7 +27,7 @@ use super::probe::Probes;
 use super::shared::{SessionCommand, SharedSession};
 use super::token_fetch::TokenFetch;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, UpstreamAuth};
 use crate::credentials::{CredentialSource, Credentials};
 use crate::session::error::{Cause, Error};
 use crate::session::spawn::{join_slot, run_blocking, spawn};
@@ -66,6 +66,8 @@ pub struct SessionTask<I> {
     probes: Probes,
     waiters: Waiters,
     bearer: Option<Bearer>,
+    /// Whether the API has refused the login that requests carry, under Basic.
+    is_login_refused: bool,
 }
 
 /// How an attempt ended, and what it leaves behind.
@@ -114,6 +116,7 @@ impl<I: Issuer> SessionTask<I> {
             probes: Probes::default(),
             waiters: Waiters::default(),
             bearer: None,
+            is_login_refused: false,
         }
     }
 
@@ -170,6 +173,10 @@ impl<I: Issuer> SessionTask<I> {
             }
             SessionCommand::ClassifyUnauthorized { rejection, request, reply } => {
                 self.handle_unauthorized(rejection, request, reply);
+                if self.is_basic() {
+                    // The request has suspended the login (`SharedSession::suspend`).
+                    self.publish();
+                }
             }
             SessionCommand::Refresh(reply) => {
                 self.waiters.refreshed.push(reply);
@@ -183,6 +190,8 @@ impl<I: Issuer> SessionTask<I> {
             SessionCommand::LogOut(reply) => {
                 self.record = None;
                 self.login_source = None;
+                // The key of the file goes with the login: the next login may make another.
+                self.store = None;
                 self.shared.clear_permissions();
                 self.waiters.erased.push(reply);
                 self.step(Event::LoggedOut);
@@ -258,6 +267,7 @@ impl<I: Issuer> SessionTask<I> {
             lock: self.lock.take(),
             store: self.store.clone(),
             login_source: self.login_source,
+            is_login_refused: self.is_login_refused,
             ..FetchOutcome::default()
         };
         let fetch = TokenFetch::new(self.context.clone(), request, outcome);
@@ -268,7 +278,7 @@ impl<I: Issuer> SessionTask<I> {
         self.fetches_ended += 1;
         let (result, outcome) = end.unwrap_or_else(|| self.panicked_fetch());
         self.lock = outcome.lock;
-        self.set_store(outcome.store);
+        self.set_store(outcome.store.filter(|_| !self.state.is_logged_out()));
         self.login_source = outcome.login_source;
         self.set_problem(outcome.problem);
         let token = outcome.record.as_ref().and_then(|held| held.token(self.context.clock.now()));
@@ -307,6 +317,7 @@ impl<I: Issuer> SessionTask<I> {
             FetchResult::Resumed | FetchResult::Unchanged => false,
         };
         self.renewals += u64::from(is_new);
+        self.is_login_refused = false;
         match token.filter(|_| result != FetchResult::Unchanged) {
             Some(token) => {
                 self.log_issued(result, &token);
@@ -344,6 +355,11 @@ impl<I: Issuer> SessionTask<I> {
         });
         let waiting = self.waiters.refreshed.drain(..);
         waiting.for_each(|waiter| drop(waiter.send(Err(error.clone()))));
+    }
+
+    /// Says whether requests carry the login itself.
+    fn is_basic(&self) -> bool {
+        self.context.issuer.auth() == UpstreamAuth::Basic
     }
 
     fn is_busy(&self) -> bool {

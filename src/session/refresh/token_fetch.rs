@@ -16,6 +16,7 @@ use super::context::{FetchContext, FetchStep};
 use super::endpoint::{Grant, Issuer};
 use super::outcome::{FetchError, FetchOutcome, FetchResult};
 use super::token_response::TokenError;
+use crate::config::UpstreamAuth;
 use crate::credentials::{self, CredentialSource, ResolvedLogin};
 use crate::session::error::{Cause, Error};
 use crate::session::state::event::FetchRequest;
@@ -55,11 +56,14 @@ impl<I: Issuer> TokenFetch<I> {
     }
 
     async fn attempt(&mut self) -> Result<FetchResult, FetchError> {
+        if self.context.issuer.auth() == UpstreamAuth::Basic {
+            return self.attempt_basic().await;
+        }
         let has_changed_login = self.request.has_changed_login();
         self.outcome.credentials_unreadable = has_changed_login;
         let context = self.context.clone();
         context.unless_stopping(self.open_store()).await??;
-        self.deadline = self.context.clock.now().boot + FETCH_TIMEOUT;
+        self.start_deadline();
         let mut account = self.context.credentials.account();
         let mut changed = ChangedLogin::None;
         if has_changed_login {
@@ -88,6 +92,11 @@ impl<I: Issuer> TokenFetch<I> {
             return Ok(result);
         }
         self.log_in_or_resume(account, login).await
+    }
+
+    /// Limits the attempt, from now on.
+    pub(crate) fn start_deadline(&mut self) {
+        self.deadline = self.context.clock.now().boot + FETCH_TIMEOUT;
     }
 
     /// Logs in, or tries the remaining ways where no source has a whole login.
@@ -120,7 +129,7 @@ impl<I: Issuer> TokenFetch<I> {
 
     /// Records whether the record held is of another account: then no request may use it, however
     /// the attempt ends.
-    fn check_account(&mut self, account: Option<&str>) {
+    pub(crate) fn check_account(&mut self, account: Option<&str>) {
         self.outcome.account_changed =
             self.outcome.record.is_some() && self.own_record(account).is_none();
     }
@@ -154,7 +163,7 @@ impl<I: Issuer> TokenFetch<I> {
     }
 
     /// Reads the login. The user may have to confirm that with a finger: the time does not count.
-    async fn load_login(
+    pub(crate) async fn load_login(
         &mut self,
     ) -> Result<Result<ResolvedLogin, credentials::Error>, FetchError> {
         let before = self.context.clock.now();
@@ -166,7 +175,7 @@ impl<I: Issuer> TokenFetch<I> {
         Ok(found)
     }
 
-    async fn acquire_lock(&mut self) -> Result<(), FetchError> {
+    pub(crate) async fn acquire_lock(&mut self) -> Result<(), FetchError> {
         let context = self.context.clone();
         let Some(directory) = context.directory.as_deref().filter(|_| self.outcome.lock.is_none())
         else {
@@ -246,7 +255,10 @@ impl<I: Issuer> TokenFetch<I> {
         let response = tokio::select! {
             response = self.context.issuer.issue(grant, client_id) => response,
             () = self.context.clock.wait_until(self.deadline) => {
-                Err(TokenError::Ambiguous(Cause::new("the token endpoint did not respond in time")))
+                Err(TokenError::Ambiguous(Cause::new(match self.context.issuer.auth() {
+                    UpstreamAuth::Bearer => "the token endpoint did not respond in time",
+                    UpstreamAuth::Basic => "Nexudus did not respond in time",
+                })))
             }
         };
         (self.context.on_step)(FetchStep::ResponseReceived);

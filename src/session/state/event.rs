@@ -107,6 +107,8 @@ pub(crate) enum Trigger {
     /// The session needs a token.
     #[default]
     Schedule,
+    /// The user unlocked the session while an attempt was in flight.
+    Unlock,
     /// The user requested it: an error that only the user can repair is tried once more.
     User,
     /// The stored login has changed, and must be read.

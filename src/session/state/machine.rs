@@ -25,7 +25,7 @@
 //! | account changed (the changed login is of another account) | no token is held |
 //! | failed, and the error passes by itself | a token that still works is kept; the next attempt backs off |
 //! | failed, and the user is needed | a token that still works is kept; no attempt is planned |
-//! | failed, but the user asked meanwhile | an attempt is due |
+//! | failed, but the user asked or unlocked meanwhile | an attempt is due |
 //! | stored | the pair is durable |
 //! | store failed | the pair is stored again after a back-off; the token is served meanwhile |
 //! | token rejected, of an older generation | nothing |
@@ -185,6 +185,10 @@ impl StateMachine {
             Event::Unlocked => {
                 self.access = self.access.with_lock(false);
                 self.newer_than = None;
+                if self.attempt.is_running() {
+                    // That attempt may have found a keyring locked which has been opened since.
+                    self.trigger = self.trigger.max(Trigger::Unlock);
+                }
                 self.attempt.plan(now);
             }
             Event::Stopping => self.attempt.stop(),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::session::token::LOGIN_LIFETIME;
+
 /// A token without its text: generation and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
@@ -41,9 +43,12 @@ impl Token {
         self.left(now) < NEAR_EXPIRY.min(self.lifetime / 5)
     }
 
-    /// Returns when to renew: after four fifths of the life, at the latest at [`MAX_RENEWAL_AGE`],
+    /// Returns when to renew: a login never, and a token after four fifths of the life, at the latest at [`MAX_RENEWAL_AGE`],
     /// and up to a twentieth of that earlier.
     pub(crate) fn renewal_time(&self, jitter: Jitter) -> Duration {
+        if self.lifetime >= LOGIN_LIFETIME {
+            return self.expires_at();
+        }
         let age = (self.lifetime * 4 / 5).min(MAX_RENEWAL_AGE);
         let age = age - jitter.scale(age / 20);
         self.seen + age.saturating_sub(self.age)

@@ -13,6 +13,7 @@ use crate::config::{self, SessionStore};
 use crate::credentials::sealing::binding::Binding;
 use crate::credentials::sealing::crypto::{self, Purpose, SealingKey};
 use crate::credentials::{self, Credentials, KeySource, SessionKey};
+use crate::problem::Problem as _;
 use crate::session::error::{Cause, Error};
 
 /// Where the token pair is stored.
@@ -42,6 +43,11 @@ impl StoreInfo {
     /// Returns the info before the first attempt, when the store is not known yet.
     pub(crate) fn unknown() -> Self {
         Self { kind: "unknown".into(), reason: "still starting".into(), is_volatile: true }
+    }
+
+    /// Returns the info after a logout: the next login opens a store, maybe with another key.
+    pub(crate) fn logged_out() -> Self {
+        Self { kind: "none".into(), reason: "logged out".into(), is_volatile: true }
     }
 }
 
@@ -95,7 +101,8 @@ impl TokenStore {
         Ok(Self { file: Some(Arc::new(file)), info })
     }
 
-    fn memory(reason: String) -> Self {
+    /// Keeps the pair in this process alone, for this reason.
+    pub(crate) fn memory(reason: String) -> Self {
         Self { file: None, info: StoreInfo { kind: "memory".into(), reason, is_volatile: true } }
     }
 }
@@ -111,7 +118,8 @@ fn key_error(error: credentials::Error) -> Error {
             unavailable(Cause::new(format!("its key cannot be read: {source}")))
         }
         credentials::Error::File(_) | credentials::Error::Unusable(_) => {
-            unavailable(Cause::new(format!("its key cannot be read: {error}")))
+            let hint = error.details().hint.unwrap_or_default();
+            unavailable(Cause::new(format!("its key cannot be read: {error}")).with_hint(hint))
         }
         credentials::Error::Incomplete { .. } | credentials::Error::Command(_) => {
             unavailable(Cause::new(error.to_string()))

@@ -1,9 +1,12 @@
 //! Requests that got a 401: whether the token is dead, or the account lacks permission.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::SessionTask;
+use crate::session::error::{Cause, Error};
 use crate::session::refresh::endpoint::{Issuer, Probe};
 use crate::session::refresh::permission_cache::RequestKey;
 use crate::session::refresh::probe::{ProbeVerdict, ProbeWaiter, RejectedToken};
@@ -20,9 +23,10 @@ impl<I: Issuer> SessionTask<I> {
         let now = self.context.clock.now().boot;
         let is_probe = request.as_ref().is_some_and(RequestKey::is_probe);
         // A similar request may have got its verdict since this one looked.
-        let is_known = request
-            .as_ref()
-            .is_some_and(|request| self.shared.permission_cache().contains(request, now));
+        let is_known = !self.is_basic()
+            && request
+                .as_ref()
+                .is_some_and(|request| self.shared.permission_cache().contains(request, now));
         let current = self.state.token().map(|token| token.generation);
         let header = self.bearer.as_ref().map(|bearer| bearer.header.clone());
         match header.filter(|_| current == Some(rejection.generation)) {
@@ -49,7 +53,9 @@ impl<I: Issuer> SessionTask<I> {
                 ProbeVerdict::Alive
             }
             Probe::Dead => {
-                let proven = self.shared.is_marked_valid(generation);
+                // A login is proved before any request carries it.
+                let proven = self.is_basic() || self.shared.is_marked_valid(generation);
+                self.is_login_refused = self.is_basic();
                 warn!(generation, "token rejected by Nexudus");
                 self.step(Event::TokenRejected { generation, proven });
                 let current = self.state.token().map(|token| token.generation);
@@ -59,6 +65,10 @@ impl<I: Issuer> SessionTask<I> {
                     ProbeVerdict::Replaced
                 }
             }
+            Probe::Unclear if self.is_basic() => {
+                self.doubt_login(generation);
+                ProbeVerdict::Unclear
+            }
             Probe::Unclear => ProbeVerdict::Unclear,
         };
         let (now, shared) = (self.context.clock.now().boot, &self.shared);
@@ -66,5 +76,23 @@ impl<I: Issuer> SessionTask<I> {
             shared.permission_cache().record(request, now);
         });
         verdict
+    }
+
+    /// Withdraws a login of which it is not known whether it still works: attempts, one at a time
+    /// and ever more rarely, find out.
+    fn doubt_login(&mut self, generation: u64) {
+        let current = self.state.token().map(|token| token.generation);
+        if current != Some(generation) {
+            self.publish();
+            return;
+        }
+        self.perform(Event::AccountChanged);
+        if self.fetch.is_none() {
+            let cause = Cause::new("Nexudus did not say whether the login still works");
+            let (retry_after, cause) = (Duration::ZERO, Some(cause));
+            let error = Error::Unavailable { retry_after, cause };
+            self.perform(Event::Failed { error, wait: None });
+        }
+        self.step(Event::Tick);
     }
 }

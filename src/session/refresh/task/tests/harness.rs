@@ -296,10 +296,12 @@ pub(crate) async fn judge(session: &Session, generation: u64, path: &str) -> Una
 /// Returns the token of this generation as a request takes it now.
 pub(crate) fn bearer(session: &Session, generation: u64) -> Bearer {
     let header = HeaderValue::from_static("Bearer x");
-    Bearer { header, generation, probes_started: session.shared.probes_started() }
+    let probes_started = session.shared.probes_started();
+    Bearer { header, generation, probes_started, client_id: None }
 }
 
-/// Waits until the status is as expected.
+/// Waits until the status is as expected, for a minute of real time: no promise is about that bound,
+/// and threads that read files may wait long on a busy machine.
 pub(crate) async fn seen(session: &Session, expected: impl Fn(&SessionStatus) -> bool) {
     let mut changes = session.subscribe();
     let wait = async {
@@ -307,7 +309,7 @@ pub(crate) async fn seen(session: &Session, expected: impl Fn(&SessionStatus) ->
             changes.changed().await.unwrap();
         }
     };
-    if tokio::time::timeout(secs(10), wait).await.is_err() {
+    if tokio::time::timeout(secs(60), wait).await.is_err() {
         panic!("never seen: {:#?}", session.status());
     }
 }

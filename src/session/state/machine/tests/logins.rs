@@ -164,6 +164,27 @@ fn a_locked_session_holds_no_token_and_fetches_nothing() {
     assert_eq!(session.at(901, Event::Unlocked), [first()]);
 }
 
+/// The attempt in flight may have found the keyring locked, a moment before the user opened it.
+#[test]
+fn an_unlock_during_an_attempt_is_followed_by_another_attempt_if_that_one_fails() {
+    let mut session = Session::started();
+
+    assert_eq!(session.at(1, Event::Unlocked), []);
+
+    let locked = Error::CredentialsLocked { retry_after: Duration::ZERO };
+    let fetch = FetchRequest { trigger: Trigger::Unlock, ..plain() };
+    assert!(!fetch.is_user_request() && !fetch.has_changed_login());
+    let failed = Event::Failed { error: locked, wait: None };
+    assert_eq!(session.at(2, failed.clone()), [Action::Fetch(fetch)]);
+    assert!(session.0.is_busy(secs(2)), "a caller waits for that attempt");
+    assert_eq!(session.at(3, failed), [Action::WakeAt(secs(4))]);
+
+    let mut session = Session::started();
+    session.at(1, Event::Unlocked);
+    session.at(1, issued(1, 1, 1_000));
+    assert_eq!(session.at(1, Event::Stored), [Action::WakeAt(secs(801))], "nothing is left to do");
+}
+
 #[test]
 fn a_refresh_that_the_user_wants_follows_an_attempt_that_brought_no_token() {
     let mut session = holding(1_000);

@@ -1,4 +1,5 @@
-//! The body of an upstream response, of which the beginning may have been read already.
+//! The content of a response: ours, or that of the upstream, of which the beginning may have been
+//! read already.
 //!
 //! Some errors of Nexudus say in a sentence of their body what the head leaves out: how long to
 //! wait, or that an action failed for a reason that may pass. Only such bodies are read before the
@@ -19,12 +20,14 @@ use http_body::{Body, Frame, SizeHint};
 use crate::throttle::ResponseHead;
 use crate::upstream::{ConnectionError, ResponseBody, Upgraded};
 
-/// The body of an upstream response.
+/// The content of a response.
 #[derive(Debug)]
-pub(super) enum UpstreamBody {
-    /// Nothing of it has been read.
+pub(super) enum Content {
+    /// Bytes of ours, until they are taken.
+    Own(Option<Bytes>),
+    /// The upstream's, of which nothing has been read.
     Unread(ResponseBody),
-    /// The beginning has been read.
+    /// The upstream's, of which the beginning has been read.
     Peeked(Box<PeekedBody>),
 }
 
@@ -53,7 +56,7 @@ pub(super) fn needs_text(response: &Response<ResponseBody>) -> bool {
 }
 
 /// Reads the beginning of the body.
-pub(super) async fn peek(response: Response<ResponseBody>) -> Response<UpstreamBody> {
+pub(super) async fn peek(response: Response<ResponseBody>) -> Response<Content> {
     let (head, rest) = response.into_parts();
     let mut body = PeekedBody {
         text: Vec::new(),
@@ -64,7 +67,7 @@ pub(super) async fn peek(response: Response<ResponseBody>) -> Response<UpstreamB
     };
     // What has been read stays where it is if the time is over.
     tokio::time::timeout(PEEK_TIMEOUT, body.read_text()).await.ok();
-    Response::from_parts(head, UpstreamBody::Peeked(Box::new(body)))
+    Response::from_parts(head, Content::Peeked(Box::new(body)))
 }
 
 /// Says whether a body is sent as it is, without a coding that would have to be undone.
@@ -72,11 +75,11 @@ pub(super) fn is_plain(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding == "identity")
 }
 
-impl UpstreamBody {
+impl Content {
     /// Returns the beginning of the body, if it has been read.
     pub(super) fn text(&self) -> &[u8] {
         match self {
-            Self::Unread(_) => &[],
+            Self::Own(_) | Self::Unread(_) => &[],
             Self::Peeked(body) => &body.text,
         }
     }
@@ -94,6 +97,7 @@ impl UpstreamBody {
     /// Reads at most `limit` bytes and throws them away, as [`ResponseBody::discard`].
     pub(super) async fn discard(self, limit: usize) {
         match self {
+            Self::Own(_) => {}
             Self::Unread(body) => body.discard(limit).await,
             Self::Peeked(body) => body.rest.discard(limit).await,
         }
@@ -102,6 +106,7 @@ impl UpstreamBody {
     /// Lets the next response on the connection use the memory of these headers.
     pub(super) fn recycle_headers(&mut self, headers: HeaderMap) {
         match self {
+            Self::Own(_) => {}
             Self::Unread(body) => body.recycle_headers(headers),
             Self::Peeked(body) => body.rest.recycle_headers(headers),
         }
@@ -111,7 +116,7 @@ impl UpstreamBody {
     pub(super) fn take_upgraded(&mut self) -> Option<Box<Upgraded>> {
         match self {
             Self::Unread(body) => body.take_upgraded(),
-            Self::Peeked(_) => None,
+            Self::Own(_) | Self::Peeked(_) => None,
         }
     }
 }
@@ -136,7 +141,7 @@ impl PeekedBody {
     }
 }
 
-impl Body for UpstreamBody {
+impl Body for Content {
     type Data = Bytes;
     type Error = ConnectionError;
 
@@ -145,6 +150,9 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ConnectionError>>> {
         let body = match self.get_mut() {
+            Self::Own(bytes) => {
+                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
+            }
             Self::Unread(body) => return Pin::new(body).poll_frame(cx),
             Self::Peeked(body) => body,
         };
@@ -164,6 +172,7 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Own(bytes) => bytes.is_none(),
             Self::Unread(body) => body.is_end_stream(),
             Self::Peeked(body) => {
                 body.read.is_empty() && body.error.is_none() && body.rest.is_end_stream()
@@ -173,6 +182,9 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         let body = match self {
+            Self::Own(bytes) => {
+                return SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64));
+            }
             Self::Unread(body) => return body.size_hint(),
             Self::Peeked(body) => body,
         };
