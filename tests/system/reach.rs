@@ -90,7 +90,9 @@ fn a_flag_chooses_the_daemon_and_a_stranger_is_told_whose_files_are_used() {
     );
     let stopped = run(&machine, "root", "--system client add x");
     assert!(
-        stopped.err.contains("hint: Start it with `nexudus-proxy --system service start`."),
+        stopped
+            .err
+            .contains("hint: Start it with `nexudus-proxy --system service start`, as root."),
         "{stopped:?}"
     );
     assert_eq!(stopped.code, 6);
