@@ -17,7 +17,7 @@ same() {
   fi
 }
 
-for package in nexudus-proxy nexudus-simulator h1-client; do
+for package in nexudus-proxy nexudus-proxy-task nexudus-simulator h1-client; do
   same "Cargo.lock ($package)" \
     "$(sed -n "/^name = \"$package\"\$/{n;s/version = \"\(.*\)\"/\1/p}" Cargo.lock)"
 done

@@ -75,8 +75,9 @@ impl Room {
     fn unpack(&self) {
         let mut tar = Command::new("tar");
         tar.arg("--extract").arg("--file").arg(artefact("-linux-musl.tar.gz"));
-        tar.args(["--strip-components=1", "--wildcards", "*/nexudus-proxy", "--directory"]);
-        assert!(tar.arg(self.root.path()).status().unwrap().success());
+        tar.arg("--directory").arg(self.root.path());
+        tar.args(["--strip-components=1", "--wildcards", "*/nexudus-proxy"]);
+        assert!(tar.status().unwrap().success());
     }
 
     fn configure(&self, upstream: &str) {
