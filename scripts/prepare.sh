@@ -32,6 +32,9 @@ needed=(
   "dash dash"
   "busybox busybox-static"
   "ruby ruby"
+  "openssl openssl"
+  "go golang-go"
+  "certutil libnss3-tools"
 )
 
 missing=()

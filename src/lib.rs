@@ -13,6 +13,7 @@ pub mod telemetry;
 pub mod children;
 pub mod peer;
 
+pub mod ca;
 pub mod credentials;
 pub mod listen;
 pub mod service;

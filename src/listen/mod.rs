@@ -28,6 +28,7 @@ mod socket_file;
 mod stream;
 mod target_encoding;
 mod tcp;
+mod tls_server;
 #[cfg(unix)]
 mod unix;
 
@@ -52,6 +53,7 @@ pub use self::server_io::{Rejection, Rejections, ServerIo};
 pub use self::stream::{DetachedStream, Stream};
 pub use self::target_encoding::encode_non_ascii;
 pub use self::tcp::bind as bind_tcp;
+pub use self::tls_server::TlsServer;
 #[cfg(unix)]
 pub use self::unix::{SocketAccess, bind as bind_unix, change_access, restrict_dir};
 use crate::peer::ProcessInfo;

@@ -1,15 +1,20 @@
-//! A local connection over TCP, a unix socket or a named pipe.
+//! A local connection over TCP, a unix socket or a named pipe, with or without TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 #[cfg(windows)]
 use tokio::net::windows::named_pipe::NamedPipeServer;
+
+use super::tls_server::TlsServer;
 
 /// A local connection.
 #[derive(Debug)]
@@ -22,14 +27,28 @@ pub enum Stream {
     /// Over a named pipe.
     #[cfg(windows)]
     Pipe(NamedPipeServer),
+    /// Over another connection, as the server of TLS.
+    Tls(Box<TlsServer<Stream>>),
 }
 
 impl Stream {
+    /// Speaks TLS over this connection, as the server of `config`. `received` are the first bytes
+    /// of the handshake, read before.
+    #[must_use]
+    pub fn tls(self, received: Bytes, config: Arc<ServerConfig>) -> Self {
+        Self::Tls(Box::new(TlsServer::new(self, received, config)))
+    }
+
+    /// Says whether the connection speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Takes the connection from the runtime that watches it, for another one.
     ///
     /// # Errors
     ///
-    /// When the system does not let it go.
+    /// When the system does not let it go, or TLS has begun: its state cannot be taken along.
     pub fn detach(self) -> io::Result<DetachedStream> {
         Ok(match self {
             Self::Tcp(stream) => DetachedStream::Tcp(stream.into_std()?),
@@ -38,14 +57,20 @@ impl Stream {
             // Only the admin surface has one, on one runtime.
             #[cfg(windows)]
             Self::Pipe(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
     /// Makes the connection end as usual after all, because its peer is allowed.
     pub fn disable_reset(&self) {
-        #[cfg(target_os = "linux")]
-        if let Self::Tcp(stream) = self {
-            crate::peer::set_reset_on_close(stream, false);
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) => crate::peer::set_reset_on_close(stream, false),
+            #[cfg(not(target_os = "linux"))]
+            Self::Tcp(_) => {}
+            #[cfg(unix)]
+            Self::Unix(_) => {}
+            Self::Tls(tls) => tls.io().into_iter().for_each(Self::disable_reset),
         }
     }
 
@@ -63,6 +88,7 @@ impl Stream {
             Self::Pipe(stream) => {
                 stream.poll_read_ready(cx).is_ready() && is_closed(stream.ready(Interest::READABLE))
             }
+            Self::Tls(tls) => tls.io().is_none_or(|io| io.is_peer_closed(cx)),
         }
     }
 }
@@ -113,6 +139,10 @@ macro_rules! delegate {
             #[cfg(windows)]
             Stream::Pipe($inner) => {
                 let $inner = Pin::new($inner);
+                $call
+            }
+            Stream::Tls($inner) => {
+                let $inner = Pin::new(&mut **$inner);
                 $call
             }
         }

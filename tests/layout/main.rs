@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &["clock", "config", "path_template", "secret", "secure_fs", "tcp_options", "telemetry"],
     ),
     ("kernel", &["children", "peer"]),
-    ("world", &["credentials", "listen", "service", "upstream"]),
+    ("world", &["ca", "credentials", "listen", "service", "upstream"]),
     ("shared", &["clients", "throttle"]),
     ("token", &["session"]),
     ("faces", &["admin", "gateway"]),

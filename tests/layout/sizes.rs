@@ -64,7 +64,7 @@ trait T {
 
 /// Returns every source file that people read, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
-    ["src", "h1/src", "simulator/src", "tests"]
+    ["src", "ca/src", "ca/tests", "h1/src", "simulator/src", "tests"]
         .iter()
         .flat_map(|folder| rust_files(&root().join(folder)))
         .map(|path| {

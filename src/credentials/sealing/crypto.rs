@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Session,
     /// The e-mail address, the password and the 2FA secret.
     Login,
+    /// The issuing key of a certificate authority.
+    Authority,
 }
 
 impl Purpose {
@@ -25,6 +27,7 @@ impl Purpose {
         match self {
             Self::Session => b"session file 1",
             Self::Login => b"login file 1",
+            Self::Authority => b"certificate authority file 1",
         }
     }
 }

@@ -1,0 +1,13 @@
+//! A local certificate authority that can sign for a few names and for nothing else.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! Deliberately absent: storage, clocks, TLS, and any way to sign for another name or purpose.
+
+mod authority;
+mod constraints;
+mod names;
+mod stored;
+
+pub use self::authority::{Authority, Error, Leaf};
+pub use self::names::{MalformedNames, Names};
