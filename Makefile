@@ -7,10 +7,10 @@ SHELL := bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-instructions
+.PHONY: help test prepare check lint docs site supply-chain tests check-platforms check-mutants check-instructions dist check-packages check-reproducible
 
 help:  ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: prepare  ## Install what is missing, then run every check and every test
 	@scripts/test.sh
@@ -20,7 +20,8 @@ prepare:  ## Install what the tests need (Debian packages; elsewhere it says wha
 
 check: lint docs supply-chain  ## Every check that runs no test
 
-lint:  ## Formatting and clippy, warnings denied
+lint:  ## Formatting, clippy and shellcheck, warnings denied
+	shellcheck --severity=warning scripts/*.sh packaging/*.sh packaging/deb/*
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --package nexudus-proxy --all-targets --no-default-features --locked -- -D warnings
@@ -33,6 +34,20 @@ site:  ## The documents as a site with search: target/site/html
 
 supply-chain:  ## Licences, bans and sources of every dependency
 	@scripts/supply-chain.sh
+
+dist:  ## Everything that a release publishes for Linux, into dist/ (minutes; DIST_PROFILE=quick for a try)
+	@packaging/tools.sh
+	@packaging/dist.sh
+
+check-packages: dist  ## Packages, image and static binary: installed, run, upgraded, removed
+	@packaging/tools.sh check
+	@scripts/prepare.sh
+	$(CARGO) nextest run --workspace --locked --no-fail-fast --run-ignored only --test system \
+	  --filterset 'test(/^packages/)'
+
+check-reproducible:  ## Two builds in two directories are the same bytes (minutes)
+	@packaging/tools.sh
+	@packaging/check-reproducible.sh
 
 check-platforms:  ## What this machine does not run: macOS and Windows types, Wine, musl (minutes)
 	@scripts/check-platforms.sh

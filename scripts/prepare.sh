@@ -43,7 +43,7 @@ for pair in "${needed[@]}"; do
   command -v "$command" >/dev/null || missing+=("$package")
 done
 # Python module → Debian package; for Debian's own interpreter, which is what the tests run.
-for module in requests httpx websockets; do
+for module in requests httpx websockets yaml; do
   /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module")
 done
 # The signer whom the machine's packages are trusted to come from.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check and every test, then one plain line: how many passed and failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 passed=0
 failed=0
@@ -49,16 +49,21 @@ check "clippy without default features" \
   cargo clippy --quiet --package nexudus-proxy --all-targets --no-default-features --locked -- -D warnings
 check "rustdoc" env RUSTDOCFLAGS="-D warnings" \
   cargo doc --quiet --workspace --no-deps --document-private-items --locked
+check "shell scripts" shellcheck --severity=warning scripts/*.sh packaging/*.sh packaging/deb/*
+check "one version" packaging/version.sh
 check "licences, bans and sources" scripts/supply-chain.sh
 
+# The tests of the packages take what `make dist` builds: `make check-packages`.
 if cargo nextest --version >/dev/null 2>&1; then
   tests "tests" cargo nextest run --workspace --locked --no-fail-fast --status-level fail
   tests "tests in real time" \
-    cargo nextest run --workspace --locked --no-fail-fast --status-level fail --run-ignored only
+    cargo nextest run --workspace --locked --no-fail-fast --status-level fail --run-ignored only \
+    --filterset 'not test(/^packages/)'
 else
   tests "tests" cargo test --workspace --locked --no-fail-fast --lib --bins --tests
   tests "tests in real time" \
-    cargo test --workspace --locked --no-fail-fast --lib --bins --tests -- --ignored
+    cargo test --workspace --locked --no-fail-fast --lib --bins --tests -- --ignored \
+    --skip packages
 fi
 tests "documentation tests" cargo test --workspace --locked --no-fail-fast --doc
 

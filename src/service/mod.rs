@@ -174,7 +174,7 @@ impl Service {
         }
     }
 
-    /// Stops the service and removes its files; says whether there were any.
+    /// Stops the service and removes its files, but not a package's; says whether there were any.
     ///
     /// # Errors
     ///
@@ -237,7 +237,7 @@ impl Service {
     /// As [`Service::start`].
     pub fn status(&self) -> Result<ServiceStatus, Error> {
         self.require_installed()?;
-        let files = self.paths().into_iter().filter(|path| path.exists()).collect();
+        let files = self.files();
         let state = match &self.manager {
             Manager::Systemd(systemd) => systemd.status()?,
             Manager::Launchd(launchd) => launchd.status()?,
@@ -314,16 +314,21 @@ impl Service {
         matches!(&self.manager, Manager::Task(_))
     }
 
-    /// Says whether any file of the service exists.
+    /// Says whether any file of the service exists, be it a package's.
     pub fn is_installed(&self) -> bool {
-        self.paths().iter().any(|path| path.exists())
+        !self.files().is_empty()
     }
 
-    fn paths(&self) -> Vec<PathBuf> {
+    /// Says whether the service runs, or starts with the next request.
+    pub fn is_active(&self) -> bool {
+        self.status().is_ok_and(|status| status.listening || status.pid.is_some())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         match &self.manager {
-            Manager::Systemd(systemd) => systemd.paths(),
-            Manager::Launchd(launchd) => vec![launchd.path()],
-            Manager::Task(task) => vec![task.path()],
+            Manager::Systemd(systemd) => systemd.files(),
+            Manager::Launchd(launchd) => leftovers::existing([launchd.path()]),
+            Manager::Task(task) => leftovers::existing([task.path()]),
         }
     }
 

@@ -1,10 +1,14 @@
 //! systemd: the units in `systemd/`, and `systemctl`, `journalctl` and `loginctl`.
+//!
+//! A package brings the same units in a directory of its own. Those are used as they are, and updated
+//! by the package; a file is written only for what differs from them, such as another address.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Error, Reporter, ServiceCommand, ServiceSpec, ServiceStatus, SocketPath, journal, own_uid,
-    remove_file, session_key, stamp, write_file,
+    Error, Reporter, ServiceCommand, ServiceEvent, ServiceSpec, ServiceStatus, SocketPath, journal,
+    own_uid, remove_file, session_key, stamp, write_file,
 };
 
 /// The units of one profile, for this user or for the machine.
@@ -12,6 +16,8 @@ use super::{
 pub(super) struct Systemd {
     system: bool,
     directory: PathBuf,
+    /// Where a package puts its units.
+    packaged: PathBuf,
     /// `@work` for another profile than the default one, between a unit's name and its kind.
     instance: String,
 }
@@ -43,9 +49,11 @@ const ADMIN: Unit = Unit {
     system: include_str!("../../systemd/nexudus-proxy-admin.socket"),
 };
 
+const UNITS: [&Unit; 3] = [&SERVICE, &DATA, &ADMIN];
+
 /// Returns the shipped units of a user, or of the machine.
 pub(super) fn shipped(system: bool) -> Vec<&'static str> {
-    [SERVICE, DATA, ADMIN].map(|unit| if system { unit.system } else { unit.user }).to_vec()
+    UNITS.map(|unit| if system { unit.system } else { unit.user }).to_vec()
 }
 
 impl Systemd {
@@ -55,21 +63,19 @@ impl Systemd {
         } else {
             spec.config_dir.join("systemd/user")
         };
+        let packaged = if system { "/usr/lib/systemd/system" } else { "/usr/lib/systemd/user" };
         let instance = spec.profile.as_ref().map(|profile| format!("@{profile}"));
-        Self { system, directory, instance: instance.unwrap_or_default() }
+        let instance = instance.unwrap_or_default();
+        Self { system, directory, packaged: packaged.into(), instance }
     }
 
     pub(super) fn install(&self, spec: &ServiceSpec, report: Reporter<'_>) -> Result<(), Error> {
         self.validate(spec)?;
         self.require_systemd()?;
-        let sockets = [
-            write_file(&self.path(&DATA), self.render(&DATA, spec), report)?,
-            write_file(&self.path(&ADMIN), self.render(&ADMIN, spec), report)?,
-        ];
         // One stamp for all three units: a socket that is written anew has to be closed.
-        let stamp = stamp::stamp(&shipped(self.system));
-        let service = format!("# {stamp}\n{}", self.render(&SERVICE, spec));
-        let is_other = write_file(&self.path(&SERVICE), service, report)?;
+        let stamp = format!("# {}\n", stamp::stamp(&shipped(self.system)));
+        let sockets = [self.put(&DATA, "", spec, report)?, self.put(&ADMIN, "", spec, report)?];
+        let is_other = self.put(&SERVICE, &stamp, spec, report)?;
         if self.system {
             session_key::make(report);
         }
@@ -86,10 +92,35 @@ impl Systemd {
     pub(super) fn uninstall(&self, report: Reporter<'_>) -> Result<(), Error> {
         self.require_systemd()?;
         self.systemctl_all(&["disable", "--quiet", "--now"]).run(report)?;
-        for path in self.paths() {
-            remove_file(&path, report)?;
+        for unit in UNITS {
+            remove_file(&self.path(unit), report)?;
         }
-        self.systemctl(["daemon-reload"]).run(report)
+        self.systemctl(["daemon-reload"]).run(report)?;
+        // They go with the package.
+        self.files().into_iter().for_each(|path| report(ServiceEvent::Left(path)));
+        Ok(())
+    }
+
+    /// Brings one unit up to date; returns whether another one was in effect before. A file of our own
+    /// begins with the stamp, and a package's has none.
+    fn put(
+        &self,
+        unit: &Unit,
+        stamp: &str,
+        spec: &ServiceSpec,
+        report: Reporter<'_>,
+    ) -> Result<bool, Error> {
+        let text = self.render(unit, spec);
+        let before = self.file(unit).and_then(|path| fs::read_to_string(path).ok());
+        let (own, packaged) = (self.path(unit), self.packaged.join(self.name(unit)));
+        if fs::read_to_string(&packaged).is_ok_and(|there| there == text) {
+            // A file of our own would hide the package's, and its later versions.
+            remove_file(&own, report)?;
+            report(ServiceEvent::Kept(packaged));
+        } else {
+            write_file(&own, format!("{stamp}{text}"), report)?;
+        }
+        Ok(before.is_some_and(|before| before.strip_prefix(stamp).unwrap_or(&before) != text))
     }
 
     pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {
@@ -141,7 +172,7 @@ impl Systemd {
 
     /// Returns the directories in which `systemctl edit` writes.
     pub(super) fn drop_ins(&self) -> Vec<PathBuf> {
-        self.paths().iter().map(|path| format!("{}.d", path.display()).into()).collect()
+        UNITS.map(|unit| format!("{}.d", self.path(unit).display()).into()).to_vec()
     }
 
     pub(super) fn logs(&self, lines: u32, follow: bool, json: bool) -> ServiceCommand {
@@ -166,8 +197,14 @@ impl Systemd {
         query.output().ok().map(|(_, said)| said.trim() == "yes")
     }
 
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        [&SERVICE, &DATA, &ADMIN].map(|unit| self.path(unit)).to_vec()
+    /// Returns the files of the units that are in effect.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        UNITS.iter().filter_map(|unit| self.file(unit)).collect()
+    }
+
+    /// Returns the file of a unit, if there is one: systemd, too, takes a package's last.
+    fn file(&self, unit: &Unit) -> Option<PathBuf> {
+        [self.path(unit), self.packaged.join(self.name(unit))].into_iter().find(|it| it.exists())
     }
 
     /// Checks that systemd responds: the user's own, or the machine's.
@@ -233,7 +270,7 @@ impl Systemd {
         let arguments = spec.arguments.iter().map(|word| format!(" {word}")).collect::<String>();
         let mut line = line.to_owned();
         if !self.instance.is_empty() {
-            for unit in [&SERVICE, &DATA, &ADMIN] {
+            for unit in UNITS {
                 let shipped = format!("{}.{}", unit.stem, unit.kind);
                 line = line.replace(&shipped, &self.name(unit));
             }

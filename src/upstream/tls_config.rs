@@ -52,15 +52,19 @@ impl Problem for Error {
 ///
 /// # Errors
 ///
-/// When `ca_file` cannot be read or holds no certificate, and when the system has no trust
-/// anchors and no file was given.
+/// When `ca_file` cannot be read or holds no certificate, and when there is no trust anchor at all.
 pub fn load_tls_config(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, Error> {
     let provider = provider();
-    let verifier = match ca_file.map(load_certificates).transpose()? {
-        Some(extra) => Verifier::new_with_extra_roots(extra, provider.clone()),
-        None => Verifier::new(provider.clone()),
+    let extra = ca_file.map(load_certificates).transpose()?.unwrap_or_default();
+    let of_system = Verifier::new(provider.clone());
+    let bundled = if of_system.is_err() { bundled_anchors() } else { &[] };
+    let verifier = match of_system {
+        Ok(verifier) if extra.is_empty() => verifier,
+        Ok(_) | Err(_) => {
+            let anchors = extra.into_iter().chain(bundled.iter().cloned());
+            Verifier::new_with_extra_roots(anchors, provider.clone()).map_err(Error::Anchors)?
+        }
     };
-    let verifier = verifier.map_err(Error::Anchors)?;
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::Anchors)?
@@ -68,6 +72,27 @@ pub fn load_tls_config(ca_file: Option<&Path>) -> Result<Arc<rustls::ClientConfi
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// Returns Mozilla's trust anchors, for a system that has none: a static program alone in a root
+/// directory.
+///
+/// Returns none if a variable names the system's anchors: its owner wants those and no others, even
+/// if the file is missing.
+#[cfg(target_os = "linux")]
+fn bundled_anchors() -> &'static [CertificateDer<'static>] {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR") {
+        return &[];
+    }
+    tracing::warn!("this system has no trust anchors: using those of Mozilla that the program has");
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS
+}
+
+/// Returns none: macOS and Windows verify certificates themselves.
+#[cfg(not(target_os = "linux"))]
+fn bundled_anchors() -> &'static [CertificateDer<'static>] {
+    &[]
 }
 
 /// Chooses the cryptography; no other function does.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod configuration;
+#[cfg(target_os = "linux")]
+mod deployment;
 mod errors;
 mod links;
 mod markdown;

@@ -62,7 +62,7 @@ fn twenty_restarts_and_reloads_lose_no_request_and_repeat_no_write() {
 }
 
 /// A program that asks until it is told to end.
-struct Client {
+pub(crate) struct Client {
     name: &'static str,
     work: Work,
 }
@@ -76,11 +76,11 @@ enum Work {
 
 /// How it went.
 #[derive(Default)]
-struct Report {
-    name: &'static str,
-    done: u64,
+pub(crate) struct Report {
+    pub(crate) name: &'static str,
+    pub(crate) done: u64,
     /// Requests that failed on a new connection or got another status than 200.
-    failed: Vec<String>,
+    pub(crate) failed: Vec<String>,
     /// The writes that were told to be done.
     written: Vec<String>,
     /// Kept connections that were closed while they were idle.
@@ -90,14 +90,14 @@ struct Report {
 
 impl Client {
     /// Python, with one session.
-    fn requests_session() -> Self {
+    pub(crate) fn requests_session() -> Self {
         let mut command = program(ALICE, "/usr/bin/python3");
         command.args(["-c", include_str!("http_clients/session.py"), BASE]);
         Self::run("requests.Session", command)
     }
 
     /// Node, with a keep-alive agent of two connections.
-    fn node_agent() -> Self {
+    pub(crate) fn node_agent() -> Self {
         let mut command = program(ALICE, "node");
         command.args(["-e", include_str!("http_clients/agent.js"), "--", BASE]);
         Self::run("Node agent", command)
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// curl after curl: reading, writing.
-    fn curl() -> Self {
+    pub(crate) fn curl() -> Self {
         let ended = Arc::<AtomicBool>::default();
         let told = ended.clone();
         // A thread's network is that of the thread that made it.
@@ -124,7 +124,7 @@ impl Client {
         Self { name: "curl", work: Work::Loop { ended, thread } }
     }
 
-    fn end(self) -> Report {
+    pub(crate) fn end(self) -> Report {
         let mut child = match self.work {
             Work::Program(child) => child,
             Work::Loop { ended, thread } => {

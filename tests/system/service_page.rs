@@ -15,14 +15,10 @@ fn six_commands_lead_to_a_service_that_answers_a_named_user() {
     machine.run("cp /usr/local/bin/nexudus-proxy /root/ && umount /usr/local/bin/nexudus-proxy");
     machine.run("rm -f /usr/local/bin/nexudus-proxy");
     let _nexudus = beside_nexudus(&machine);
-    let page = std::fs::read_to_string(source("docs/service.md")).unwrap();
-    let (_, section) = page.split_once("\n## A service for the whole machine\n").unwrap();
-    let blocks: Vec<_> = section.split("\n```sh\n").skip(1).collect();
-    let block = |at: usize| blocks[at].split_once("```").unwrap().0;
-    assert_eq!(block(0).lines().count(), 6, "{}", block(0));
+    let [commands, call] = commands();
+    assert_eq!(commands.lines().count(), 6, "{commands}");
 
-    let answers = [format!("E-mail:={EMAIL}"), format!("Password:={PASSWORD}")];
-    let shown = in_terminal(&machine, &answers, &format!("cd /root; set -e\n{}", block(0)));
+    let shown = in_terminal(&machine, &format!("cd /root; set -e\n{commands}"));
 
     // Coloured, because this is a terminal.
     let shown = shown.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "");
@@ -36,7 +32,7 @@ fn six_commands_lead_to_a_service_that_answers_a_named_user() {
     ] {
         assert!(shown.contains(row), "{row} is missing: {shown}");
     }
-    let curl = format!("{} -s -o /dev/null -w '%{{http_code}}'", block(1).trim());
+    let curl = format!("{} -s -o /dev/null -w '%{{http_code}}'", call.trim());
     assert_eq!(machine.run_as(ALICE, &curl), "200");
     assert_eq!(machine.run_as(BOB, &curl), "403");
     machine.run("systemctl restart nexudus-proxy.service");
@@ -46,9 +42,17 @@ fn six_commands_lead_to_a_service_that_answers_a_named_user() {
     assert!(!journal.contains("nexudus-totp-secret"), "no word about what is optional: {journal}");
 }
 
+/// Returns the commands of the page that lead to a service, and the call of its user.
+pub(crate) fn commands() -> [String; 2] {
+    let page = std::fs::read_to_string(source("docs/service.md")).unwrap();
+    let (_, section) = page.split_once("\n## A service for the whole machine\n").unwrap();
+    let blocks: Vec<_> = section.split("\n```sh\n").skip(1).collect();
+    [0, 1].map(|at| blocks[at].split_once("```").unwrap().0.to_owned())
+}
+
 /// Starts a simulated Nexudus, and points the service at it in place of the real one, which the page
 /// means.
-fn beside_nexudus(machine: &Machine) -> Simulator {
+pub(crate) fn beside_nexudus(machine: &Machine) -> Simulator {
     let nexudus = Simulator::builder().account(Account::new(EMAIL, PASSWORD)).start().unwrap();
     machine.write("/etc/ca.pem", nexudus.ca_pem());
     let variables = format!(
@@ -60,8 +64,9 @@ fn beside_nexudus(machine: &Machine) -> Simulator {
     nexudus
 }
 
-/// Runs a shell text as root in the machine, in a terminal that answers these prompts.
-fn in_terminal(machine: &Machine, answers: &[String], text: &str) -> String {
+/// Runs a shell text as root in the machine, in a terminal that answers the prompts for the login.
+pub(crate) fn in_terminal(machine: &Machine, text: &str) -> String {
+    let answers = [format!("E-mail:={EMAIL}"), format!("Password:={PASSWORD}")];
     let inner = machine.command(text);
     let mut command = Command::new("python3");
     command.arg(source("tests/cli/support/terminal.py")).arg("--when-hidden");
@@ -71,6 +76,6 @@ fn in_terminal(machine: &Machine, answers: &[String], text: &str) -> String {
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
-fn source(name: &str) -> std::path::PathBuf {
+pub(crate) fn source(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }

@@ -104,6 +104,35 @@ fn a_configuration_or_a_socket_that_a_unit_cannot_name_is_refused() {
     }
 }
 
+#[test]
+fn the_units_of_a_package_are_used_where_nothing_differs() {
+    let root = tempfile::tempdir().unwrap();
+    let (own, packaged) = (root.path().join("own"), root.path().join("packaged"));
+    let mut systemd = Systemd::new(&spec(None), true);
+    (systemd.directory, systemd.packaged) = (own.clone(), packaged.clone());
+    fs::create_dir(&packaged).unwrap();
+    let spec = ServiceSpec { program: "/usr/bin/nexudus-proxy".into(), ..spec(None) };
+    for unit in UNITS {
+        fs::write(packaged.join(systemd.name(unit)), systemd.render(unit, &spec)).unwrap();
+    }
+    let put = |unit: &Unit, spec: &ServiceSpec| {
+        let mut events = vec![];
+        let is_other = systemd.put(unit, "", spec, &mut |event| events.push(event)).unwrap();
+        (is_other, events)
+    };
+    let (ours, theirs) = (own.join("nexudus-proxy.socket"), packaged.join("nexudus-proxy.socket"));
+
+    assert_eq!(put(&DATA, &spec), (false, vec![ServiceEvent::Kept(theirs.clone())]));
+    assert_eq!(systemd.files(), UNITS.map(|unit| packaged.join(systemd.name(unit))));
+
+    // Another address takes a file, and the sockets are opened again.
+    let elsewhere = ServiceSpec { tcp: vec!["127.0.0.1:7000".parse().unwrap()], ..spec.clone() };
+    assert_eq!(put(&DATA, &elsewhere), (true, vec![ServiceEvent::Wrote(ours.clone())]));
+    assert_eq!(systemd.files()[1], ours);
+    let back = vec![ServiceEvent::Removed(ours), ServiceEvent::Kept(theirs)];
+    assert_eq!(put(&DATA, &spec), (true, back));
+}
+
 fn spec(profile: Option<&str>) -> ServiceSpec {
     ServiceSpec::shipped(profile)
 }
