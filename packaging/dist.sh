@@ -80,9 +80,17 @@ assets() {
     sed '/^#/!s#/usr/local/bin/nexudus-proxy#/usr/bin/nexudus-proxy#g' "$unit" \
       >"$stage/assets/systemd/$scope/${unit##*/}"
   done
-  cargo about --locked --offline generate --config packaging/about.toml --fail \
+  cargo about generate --locked --offline --config packaging/about.toml --fail \
     packaging/about.hbs --output-file "$stage/assets/THIRD-PARTY.html"
-  chmod -R u=rwX,go=rX "$stage/assets"
+  install -m644 README.md CHANGELOG.md SECURITY.md LICENSE config/example.toml "$stage/assets"
+  install -m644 packaging/config.toml "$stage/assets"
+  {
+    printf 'nexudus-proxy (%s-1) unstable; urgency=medium\n\n  * CHANGELOG.md has the changes.\n\n' "$version"
+    printf ' -- The nexudus-proxy authors <nexudus-proxy@users.noreply.github.com>  %s\n' \
+      "$(date --rfc-email --date="@$SOURCE_DATE_EPOCH")"
+  } >"$stage/assets/changelog.Debian"
+  # rpm stores the times of the files.
+  find "$stage/assets" -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
   say "manual page, completions, units, licences"
 }
 
@@ -92,7 +100,7 @@ archive() {
   rm -rf "$root"
   mkdir -p "$root"
   install -m755 "$stage/nexudus-proxy-static" "$root/nexudus-proxy"
-  install -m644 README.md CHANGELOG.md LICENSE SECURITY.md config/example.toml \
+  install -m644 "$stage"/assets/{README.md,CHANGELOG.md,LICENSE,SECURITY.md,example.toml} \
     "$stage/assets/THIRD-PARTY.html" "$root"
   gzip -dc "$stage/assets/nexudus-proxy.1.gz" >"$root/nexudus-proxy.1"
   cp -r "$stage/assets/completions" systemd "$root"
@@ -112,6 +120,7 @@ deb() {
 }
 
 rpm() {
+  touch --date="@$SOURCE_DATE_EPOCH" "$stage/nexudus-proxy"
   cargo generate-rpm --source-date "$SOURCE_DATE_EPOCH" --output "$out"
   say "rpm"
 }

@@ -36,7 +36,7 @@ for platform in $wanted; do
       say "a static musl binary runs"
       ;;
     wine)
-      command -v wine >/dev/null || install wine wine64
+      command -v wine >/dev/null || install_packages wine wine64
       # shellcheck disable=SC2086
       "$CARGO" build -q --workspace $std --target x86_64-pc-windows-gnu
       scripts/wine-login.sh "$CARGO_TARGET_DIR/x86_64-pc-windows-gnu/debug" "$work"

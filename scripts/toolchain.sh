@@ -10,11 +10,11 @@ if ! command -v apt-get >/dev/null; then
   echo "error: this check needs Debian's packages" >&2
   exit 1
 fi
-install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+install_packages() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
 
 if [ ! -x "$work/toolchain/usr/bin/rustc" ]; then
   apt-get update -qq
-  install gcc-mingw-w64-x86-64 python3-venv
+  install_packages gcc-mingw-w64-x86-64 python3-venv
   packages=$(apt-get install -s --no-install-recommends rustc-web cargo-web rust-web-src | awk '/^Inst/ {print $2}')
   mkdir -p "$work/debs"
   # shellcheck disable=SC2086

@@ -72,10 +72,8 @@ impl Systemd {
     pub(super) fn install(&self, spec: &ServiceSpec, report: Reporter<'_>) -> Result<(), Error> {
         self.validate(spec)?;
         self.require_systemd()?;
-        // One stamp for all three units: a socket that is written anew has to be closed.
-        let stamp = format!("# {}\n", stamp::stamp(&shipped(self.system)));
-        let sockets = [self.put(&DATA, "", spec, report)?, self.put(&ADMIN, "", spec, report)?];
-        let is_other = self.put(&SERVICE, &stamp, spec, report)?;
+        let sockets = [self.put(&DATA, spec, report)?, self.put(&ADMIN, spec, report)?];
+        let is_other = self.put(&SERVICE, spec, report)?;
         if self.system {
             session_key::make(report);
         }
@@ -111,16 +109,23 @@ impl Systemd {
         report: Reporter<'_>,
     ) -> Result<bool, Error> {
         let text = self.render(unit, spec);
+        // One stamp for all three units: a socket that is written anew has to be closed.
+        let stamped = match unit.kind {
+            "service" => format!("# {}\n{text}", stamp::stamp(&shipped(self.system))),
+            _ => text.clone(),
+        };
         let before = self.file(unit).and_then(|path| fs::read_to_string(path).ok());
         let (own, packaged) = (self.path(unit), self.packaged.join(self.name(unit)));
-        if fs::read_to_string(&packaged).is_ok_and(|there| there == text) {
+        let now = if fs::read_to_string(&packaged).is_ok_and(|there| there == text) {
             // A file of our own would hide the package's, and its later versions.
             remove_file(&own, report)?;
             report(ServiceEvent::Kept(packaged));
+            text
         } else {
-            write_file(&own, format!("{stamp}{text}"), report)?;
-        }
-        Ok(before.is_some_and(|before| before.strip_prefix(stamp).unwrap_or(&before) != text))
+            write_file(&own, &stamped, report)?;
+            stamped
+        };
+        Ok(before.is_some_and(|before| before != now))
     }
 
     pub(super) fn start(&self, report: Reporter<'_>) -> Result<(), Error> {

@@ -35,10 +35,11 @@ pub(super) fn run(
     } else {
         daemon_client::admin_sockets(globals)?.into_iter().take(1).collect()
     };
-    if service.ends_with_daemon() && service.is_installed() {
+    if service.is_installed() {
         // Only that makes room for the program and the task that are installed now.
         end_daemon(&service, globals, &steps)?;
-    } else if !service.is_active() {
+    }
+    if !service.is_active() {
         ensure_no_daemon(&sockets)?;
     }
     service.install(&mut |event| steps.tell(event))?;
