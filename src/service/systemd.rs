@@ -99,15 +99,8 @@ impl Systemd {
         Ok(())
     }
 
-    /// Brings one unit up to date; returns whether another one was in effect before. A file of our own
-    /// begins with the stamp, and a package's has none.
-    fn put(
-        &self,
-        unit: &Unit,
-        stamp: &str,
-        spec: &ServiceSpec,
-        report: Reporter<'_>,
-    ) -> Result<bool, Error> {
+    /// Brings one unit up to date; returns whether another one was in effect before.
+    fn put(&self, unit: &Unit, spec: &ServiceSpec, report: Reporter<'_>) -> Result<bool, Error> {
         let text = self.render(unit, spec);
         // One stamp for all three units: a socket that is written anew has to be closed.
         let stamped = match unit.kind {

@@ -117,7 +117,7 @@ fn the_units_of_a_package_are_used_where_nothing_differs() {
     }
     let put = |unit: &Unit, spec: &ServiceSpec| {
         let mut events = vec![];
-        let is_other = systemd.put(unit, "", spec, &mut |event| events.push(event)).unwrap();
+        let is_other = systemd.put(unit, spec, &mut |event| events.push(event)).unwrap();
         (is_other, events)
     };
     let (ours, theirs) = (own.join("nexudus-proxy.socket"), packaged.join("nexudus-proxy.socket"));
