@@ -138,7 +138,7 @@ sbom() {
   # cargo-cyclonedx writes beside each manifest, and takes no other place.
   cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename dist.cdx
   packaging/stable_sbom.py dist.cdx.json "$out/nexudus-proxy-$version.cdx.json"
-  rm -f dist.cdx.json h1/dist.cdx.json simulator/dist.cdx.json
+  rm -f dist.cdx.json ./*/dist.cdx.json
   install -m644 "$stage/assets/THIRD-PARTY.html" "$out"
   say "SBOM"
 }

@@ -85,7 +85,7 @@ fn bundled_anchors() -> &'static [CertificateDer<'static>] {
     if is_set("SSL_CERT_FILE") || is_set("SSL_CERT_DIR") {
         return &[];
     }
-    tracing::warn!("this system has no trust anchors: using those of Mozilla that the program has");
+    tracing::info!("this system has no trust anchors: using those of Mozilla that the program has");
     webpki_root_certs::TLS_SERVER_ROOT_CERTS
 }
 

@@ -140,6 +140,24 @@ async fn a_client_may_run_the_commands_that_it_is_allowed() {
     );
 }
 
+/// A client that is not told sends its next request on a connection that is closing.
+#[tokio::test]
+async fn a_refusal_that_leaves_a_long_body_unread_closes_the_connection_and_says_so() {
+    let upstream = upstream().start().unwrap();
+    let rule = Rule::parse("POST /api/spaces/coworkers").unwrap();
+    let daemon = daemon(&upstream).set(|config| config.policy.deny = vec![rule]).run().await;
+    let head = "POST /api/spaces/coworkers HTTP/1.1\r\nHost: HOST\r\nContent-Length: ";
+
+    let long = daemon.raw(&format!("{head}2000000\r\n\r\n")).await;
+    assert!(long.starts_with("HTTP/1.1 403 ") && long.contains("connection: close\r\n"), "{long}");
+
+    let end = "GET /api/spaces/coworkers HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n";
+    let short = daemon.raw(&format!("{head}2\r\n\r\n{{}}{end}")).await;
+    let (refused, served) = short.split_once("HTTP/1.1 200 ").expect("the connection stays open");
+    assert!(refused.starts_with("HTTP/1.1 403 ") && !refused.contains("connection:"), "{short}");
+    assert!(served.contains("Records"), "{short}");
+}
+
 const JSON: &str = "application/json";
 
 async fn send(

@@ -1,5 +1,9 @@
 //! Helpers that the tests of the commands and those on a real system share.
 
+#[cfg_attr(
+    not(feature = "demo"),
+    allow(dead_code, reason = "the tests of the commands that cure take the demo")
+)]
 pub(crate) mod cures;
 
 use std::io::Write as _;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nexudus_simulator::Simulator;
+
 use crate::machine::{ALICE, BOB, Machine, PASSWORD, Said, machine};
 use crate::restarts::Client;
 use crate::service_page::{beside_nexudus, commands, in_terminal, source};
@@ -38,18 +40,7 @@ fn the_deb_is_installed_used_upgraded_under_load_and_purged_without_a_trace() {
     assert_eq!(machine.run_as(ALICE, &curl), "200");
     assert_eq!(machine.run_as(BOB, &curl), "403");
 
-    let clients = [Client::requests_session(), Client::node_agent(), Client::curl()];
-    eventually("they are at work", || nexudus.requests().len() > 30);
-    let first = machine.service("MainPID");
-    machine.run("apt-get install --yes --quiet /srv/new.deb 2>&1");
-    assert_ne!(machine.service("MainPID"), first, "the upgrade restarts what runs");
-    let seen = nexudus.requests().len();
-    eventually("they go on", || nexudus.requests().len() > seen + 30);
-    for report in clients.map(Client::end) {
-        assert!(report.failed.is_empty(), "{}: {:?}", report.name, report.failed);
-        assert!(report.done > 10, "{} was at work: {}", report.name, report.done);
-    }
-    assert_eq!(nexudus.token_calls().len(), 1, "the new version resumes the session");
+    upgrade_under_load(&machine, &nexudus);
     let configuration = machine.run("cat /etc/nexudus-proxy/config.toml");
     assert!(configuration.contains("alice"), "the upgrade keeps what was written");
 
@@ -67,6 +58,21 @@ fn the_deb_is_installed_used_upgraded_under_load_and_purged_without_a_trace() {
     assert!(unexpected.is_empty(), "the purge leaves {unexpected:?}");
     let gone: Vec<_> = before.difference(&after).collect();
     assert!(gone.is_empty(), "the purge takes what is not ours: {gone:?}");
+}
+
+fn upgrade_under_load(machine: &Machine, nexudus: &Simulator) {
+    let clients = [Client::requests_session(), Client::node_agent(), Client::curl()];
+    eventually("they are at work", || nexudus.requests().len() > 30);
+    let first = machine.service("MainPID");
+    machine.run("apt-get install --yes --quiet /srv/new.deb 2>&1");
+    assert_ne!(machine.service("MainPID"), first, "the upgrade restarts what runs");
+    let seen = nexudus.requests().len();
+    eventually("they go on", || nexudus.requests().len() > seen + 30);
+    for report in clients.map(Client::end) {
+        assert!(report.failed.is_empty(), "{}: {:?}", report.name, report.failed);
+        assert!(report.done > 10, "{} was at work: {}", report.name, report.done);
+    }
+    assert_eq!(nexudus.token_calls().len(), 1, "the new version resumes the session");
 }
 
 #[test]
