@@ -55,8 +55,14 @@ impl SocketTable {
 
     fn add(&mut self, text: &str) {
         for line in text.lines().skip(1) {
-            if let Some((pair, entry)) = parse(line) {
-                self.0.entry(pair).or_default().push(entry);
+            let Some((pair, entry)) = parse(line) else { continue };
+            let entries = self.0.entry(pair).or_default();
+            // The kernel hands the table out in parts, and repeats lines where sockets begin or end
+            // between two of them: a number that comes again is the same socket, as it is now.
+            let is_same = |other: &&mut SocketEntry| entry.inode != 0 && other.inode == entry.inode;
+            match entries.iter_mut().find(is_same) {
+                Some(same) => *same = entry,
+                None => entries.push(entry),
             }
         }
     }
@@ -110,6 +116,26 @@ mod tests {
         assert_eq!(listener("127.0.0.1:6399"), None);
         assert_eq!(listener("127.0.0.2:6398"), None, "another address may be another user's");
         assert_eq!(listener("[::1]:6398"), None);
+    }
+
+    /// Taken for two, a socket would be refused as one of twins.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_socket_that_is_listed_twice_is_one_socket() {
+        let line = |state: &str, inode: u32| {
+            format!("0: 0100007F:9C40 0100007F:18FE {state} 0:0 0:0 0 1000 0 {inode} 1\n")
+        };
+        let found = |lines: &[String]| {
+            let table = SocketTable::parse(&format!("header\n{}", lines.concat()));
+            let [client, daemon] = ["127.0.0.1:40000", "127.0.0.1:6398"];
+            let sockets = table.find(client.parse().unwrap(), daemon.parse().unwrap());
+            sockets.iter().map(|entry| (entry.inode, entry.state)).collect::<Vec<_>>()
+        };
+
+        assert_eq!(found(&[line("02", 111), line("01", 111), line("01", 111)]), [(111, 1)]);
+        assert_eq!(found(&[line("01", 111), line("01", 222)]), [(111, 1), (222, 1)]);
+        // A socket that no process holds has no number.
+        assert_eq!(found(&[line("06", 0), line("06", 0)]), [(0, 6), (0, 6)]);
     }
 
     #[cfg(target_endian = "little")]
