@@ -17,7 +17,9 @@ same() {
   fi
 }
 
-for package in nexudus-proxy nexudus-proxy-task nexudus-simulator h1-client; do
+members=$(sed -n 's/^members = \[\(.*\)\]$/\1/p' Cargo.toml | tr -d '",')
+for member in . $members; do
+  package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$member/Cargo.toml" | head -n1)
   same "Cargo.lock ($package)" \
     "$(sed -n "/^name = \"$package\"\$/{n;s/version = \"\(.*\)\"/\1/p}" Cargo.lock)"
 done
