@@ -114,10 +114,9 @@ fn public() -> String {
 fn sealed(exchange: &str, password: &str) -> String {
     let theirs = exchange.lines().find_map(|line| line.strip_prefix("public=")).unwrap();
     let theirs = BASE64_STANDARD.decode(theirs).unwrap();
-    // As many bytes as the prime has: 1,536 bits.
-    let shared = [vec![0; 192 - theirs.len()], theirs].concat();
+    // gcr derives the key from the number alone, without zeros up to the length of the prime.
     let mut key = [0; 16];
-    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&shared);
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&theirs);
     secret.expand(&[], Sixteen).unwrap().fill(&mut key).unwrap();
     let key = UnboundCipherKey::new(&AES_128, &key).unwrap();
     let mut text = password.as_bytes().to_vec();
