@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
+use http_body::Body;
 
 use crate::listen::{ConnectionState, InFlightGuard};
 use crate::telemetry::{AccessEntry, ActionFailure, RequestTiming};
@@ -13,6 +14,7 @@ use crate::telemetry::{AccessEntry, ActionFailure, RequestTiming};
 pub(super) struct InFlightRequest {
     state: Arc<ConnectionState>,
     access: AccessEntry,
+    has_long_body: bool,
     _guard: InFlightGuard,
 }
 
@@ -22,8 +24,17 @@ impl InFlightRequest {
         state: Arc<ConnectionState>,
         access: AccessEntry,
         guard: InFlightGuard,
+        body: &impl Body,
     ) -> Self {
-        Self { state, access, _guard: guard }
+        let most = body.size_hint().upper();
+        let has_long_body = most.is_none_or(|most| most > MAX_DISCARDED_BODY);
+        Self { state, access, has_long_body, _guard: guard }
+    }
+
+    /// Says whether a refusal leaves so much of the body unread that hyper closes the connection. A
+    /// client that is not told sends its next request there, and gets no response.
+    pub(super) fn has_long_body(&self) -> bool {
+        self.has_long_body
     }
 
     /// Returns when the head of the request had arrived.
@@ -52,3 +63,6 @@ impl Drop for InFlightRequest {
         self.state.end_response();
     }
 }
+
+/// hyper discards what is there already, and a body of this size comes with its head.
+const MAX_DISCARDED_BODY: u64 = 8 << 10;

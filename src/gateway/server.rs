@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -257,7 +257,7 @@ impl ConnectionContext {
         let telemetry = &self.sender.telemetry;
         let access = AccessEntry::begin(telemetry, request, loggable_path, identity);
         let span = access.span();
-        (InFlightRequest::new(self.state.clone(), access, self.drain.track()), span)
+        (InFlightRequest::new(self.state.clone(), access, self.drain.track(), request.body()), span)
     }
 
     /// Relays a WebSocket until a reload takes the access away from its peer: no further request
@@ -287,8 +287,7 @@ impl ConnectionContext {
         upgrade: &PendingUpgrade,
     ) -> Result<Response<ProxyBody>, Infallible> {
         let mut timing = RequestTiming::default();
-        let (is_long, mut is_cut) = (has_long_body(&request), false);
-        let mut response = if self.has_room {
+        let (mut response, is_refused) = if self.has_room {
             let gateway = self.gateway.load_full();
             timing = gateway.begin_timing(in_flight.started());
             let mut client = None;
@@ -302,14 +301,15 @@ impl ConnectionContext {
             };
             match handled {
                 Some(handled) => {
-                    is_cut = is_long && handled.is_err();
-                    gateway.finish_response(handled, client, &timing)
+                    let is_refused = handled.is_err();
+                    (gateway.finish_response(handled, client, &timing), is_refused)
                 }
-                None => error_response::render(&Error::Draining),
+                None => (error_response::render(&Error::Draining), true),
             }
         } else {
-            error_response::render(&Error::Overloaded)
+            (error_response::render(&Error::Overloaded), true)
         };
+        let is_cut = is_refused && in_flight.has_long_body();
         if is_cut || self.sender.must_close(&response) || self.should_move(&response) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -326,12 +326,6 @@ impl ConnectionContext {
     fn should_move(&self, response: &Response<ProxyBody>) -> bool {
         self.thread.is_retired() && !response.status().is_informational()
     }
-}
-
-/// Says whether a refusal leaves so much of a body unread that hyper closes the connection. A client
-/// that is not told sends its next request there, and gets no response.
-fn has_long_body(request: &Request<Incoming>) -> bool {
-    request.body().size_hint().upper().is_none_or(|most| most > MAX_DISCARDED_BODY)
 }
 
 fn log_early_end(sender: &ConnectionPeer, error: &hyper::Error) {
@@ -362,9 +356,6 @@ fn unless_drained<F: Future>(
         },
     )
 }
-
-/// hyper discards what is there already, and a body of this size comes with its head.
-const MAX_DISCARDED_BODY: u64 = 8 << 10;
 
 /// How long a WebSocket may outlive the access of its user.
 const REVOCATION_POLL_INTERVAL: Duration = Duration::from_secs(5);
