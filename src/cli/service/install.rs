@@ -28,6 +28,8 @@ pub(super) fn run(
     warnings.iter().for_each(|warning| print.warning(warning));
     let mut steps = Steps::new(globals.json, print);
     let spec = service_spec(&config, &paths, globals)?;
+    // A service that cannot be needs no copy of the program.
+    Service::new(spec.clone(), system)?;
     let spec = if system { with_visible_program(spec, yes, &mut steps)? } else { spec };
     let service = Service::new(spec, system)?;
     let sockets = if system {
@@ -128,14 +130,15 @@ fn settled(sockets: &[PathBuf], is_starting: bool) -> Result<Option<Status>, Cli
             let is_settled = match session.state {
                 SessionState::Starting => false,
                 SessionState::Waiting => session.error.is_some(),
+                // A source of the login may still be asked.
+                SessionState::CredentialsUnavailable => !session.renewing,
                 SessionState::Ready
                 | SessionState::Locked
                 | SessionState::NotLoggedIn
                 | SessionState::Refused
                 | SessionState::TotpRequired
                 | SessionState::PasswordReset
-                | SessionState::Expired
-                | SessionState::CredentialsUnavailable => true,
+                | SessionState::Expired => true,
             };
             last = Some(status);
             if is_settled {
