@@ -129,16 +129,16 @@ fn settled(sockets: &[PathBuf], is_starting: bool) -> Result<Option<Status>, Cli
             let session = &status.session.status;
             let is_settled = match session.state {
                 SessionState::Starting => false,
-                SessionState::Waiting => session.error.is_some(),
-                // A source of the login may still be asked.
-                SessionState::CredentialsUnavailable => !session.renewing,
+                // While an attempt runs, the error is what it waits for, or that of an earlier one.
+                SessionState::Waiting => session.error.is_some() && !session.renewing,
                 SessionState::Ready
                 | SessionState::Locked
                 | SessionState::NotLoggedIn
                 | SessionState::Refused
                 | SessionState::TotpRequired
                 | SessionState::PasswordReset
-                | SessionState::Expired => true,
+                | SessionState::Expired
+                | SessionState::CredentialsUnavailable => true,
             };
             last = Some(status);
             if is_settled {
